@@ -1,0 +1,176 @@
+//! Facts in the past tense: what everybody who only wants to look is told.
+
+use alloc::string::String;
+
+use crate::{
+    Exit, Health, Instant, OutcomeReason, Phase, RealmIx, RealmName, Reason, RestartId, RunId, Signal, Status,
+};
+
+closed_list! {
+    /// Why a realm was restarted. Only the first three count against the restart budget.
+    pub enum RestartCause ("restart cause") {
+        /// The process ended by itself.
+        Exited = "exited",
+        /// A live probe is past its threshold.
+        Unhealthy = "unhealthy",
+        /// Not ready within `start.timeout`.
+        StartTimedOut = "start_timed_out",
+        /// A need was restarted and `while_down = "restart"`.
+        DependencyRestarted = "dependency_restarted",
+        /// An operator asked.
+        Requested = "requested",
+        /// The configuration of its process changed.
+        Reloaded = "reloaded",
+    }
+}
+
+impl RestartCause {
+    /// Counts against the budget.
+    #[must_use]
+    pub const fn is_debited(self) -> bool {
+        matches!(self, Self::Exited | Self::Unhealthy | Self::StartTimedOut)
+    }
+}
+
+closed_list! {
+    /// How a restart transaction ended.
+    pub enum RestartResult ("restart result") {
+        /// Healthy again and it stayed so for `verify_for`.
+        Verified = "verified",
+        /// This attempt failed; another follows.
+        Failed = "failed",
+        /// A later intent replaced it.
+        Abandoned = "abandoned",
+    }
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Counts up by one with every event of this supervisor.
+    pub seq: u64,
+    /// When.
+    pub at: Instant,
+    /// Whom it concerns; `None` for the ecosystem or heartbeatd itself.
+    pub realm: Option<(RealmIx, RealmName)>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The status word changed.
+    StatusChanged {
+        /// Before.
+        from: Status,
+        /// Now.
+        to: Status,
+        /// Why.
+        reason: Reason,
+        /// Why, for a person.
+        message: String,
+    },
+    /// The phase changed.
+    PhaseChanged {
+        /// Before.
+        from: Phase,
+        /// Now.
+        to: Phase,
+    },
+    /// The health changed.
+    HealthChanged {
+        /// Before.
+        from: Health,
+        /// Now.
+        to: Health,
+    },
+    /// A probe's outcome differs from its last one.
+    ProbeChanged {
+        /// Probe name.
+        probe: String,
+        /// `pass`, `degraded`, `fail` or `inconclusive`.
+        outcome: &'static str,
+        /// Why, where there is a reason.
+        reason: Option<OutcomeReason>,
+        /// For a person.
+        detail: String,
+        /// Where its counter stands, e.g. `1/3`.
+        progress: String,
+    },
+    /// A process was started.
+    RunStarted {
+        /// Its generation.
+        run: RunId,
+        /// Its pid.
+        pid: u32,
+    },
+    /// A process could not be started.
+    StartFailed {
+        /// The generation that never came to be.
+        run: RunId,
+        /// Launcher step and error, for a person.
+        error: String,
+    },
+    /// A process ended.
+    RunExited {
+        /// Its generation.
+        run: RunId,
+        /// How.
+        exit: Exit,
+        /// We asked for it.
+        expected: bool,
+    },
+    /// A signal was sent to a realm's tree.
+    Signalled {
+        /// To which generation.
+        run: RunId,
+        /// Which signal.
+        signal: Signal,
+    },
+    /// A restart transaction opened.
+    RestartOpened {
+        /// Which.
+        id: RestartId,
+        /// Why.
+        cause: RestartCause,
+        /// Attempt number within the budget window, from 1.
+        attempt: u32,
+    },
+    /// A restart transaction ended.
+    RestartClosed {
+        /// Which.
+        id: RestartId,
+        /// How.
+        result: RestartResult,
+        /// From detection to the end, in milliseconds.
+        took_ms: u64,
+    },
+    /// The restart budget is spent; a human is needed.
+    BudgetSpent {
+        /// When one more trial is made; `None` when there will be none.
+        retry_at: Option<Instant>,
+    },
+    /// An operator's command took effect.
+    Commanded {
+        /// What was asked, e.g. `stop`.
+        action: &'static str,
+        /// The reason given.
+        reason: Option<String>,
+    },
+    /// An input made no sense in this state; nothing changed.
+    Ignored {
+        /// Why not.
+        why: &'static str,
+    },
+    /// Everything that is to start by itself has been told to.
+    Booted,
+    /// The stop of everything began.
+    ShutdownStarted,
+    /// Nothing is left running.
+    ShutdownFinished {
+        /// Realms that had to be abandoned by the deadline.
+        left: u32,
+    },
+}

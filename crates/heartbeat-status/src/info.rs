@@ -1,0 +1,155 @@
+//! What does not change while a plan stands: names, edges, roles, targets.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::{RealmIx, RealmName, Thresholds};
+
+closed_list! {
+    /// What a realm is to its supervisor.
+    pub enum RealmKind ("realm kind") {
+        /// Runs until it is told to stop.
+        Service = "service",
+        /// Runs once and is done when it succeeds.
+        Oneshot = "oneshot",
+        /// Has no `run`: watched, never started.
+        External = "external",
+    }
+}
+
+closed_list! {
+    /// How a dependency binds (`behaviour` section 3).
+    pub enum EdgeKind ("dependency kind") {
+        /// Pulls in and gates; the dependent is blocked while it is broken.
+        Needs = "needs",
+        /// Pulls in; the start waits until it has settled, 10 s at most.
+        Wants = "wants",
+        /// Order only.
+        After = "after",
+    }
+}
+
+closed_list! {
+    /// What a dependent waits for.
+    pub enum Gate ("gate") {
+        /// Healthy or degraded; without probes running past `start.settle`.
+        Up = "up",
+        /// Exec succeeded.
+        Started = "started",
+        /// A oneshot that succeeded.
+        Done = "done",
+    }
+}
+
+closed_list! {
+    /// What a probe's failure may cause.
+    pub enum Role ("probe role") {
+        /// Failing can restart the realm.
+        Live = "live",
+        /// Failing makes it unhealthy and holds dependents; never restarts it.
+        Ready = "ready",
+        /// An event only.
+        Info = "info",
+    }
+}
+
+closed_list! {
+    /// The kinds of probe of the contract. A kind that is not built is refused at load, by name.
+    pub enum ProbeKind ("probe kind") {
+        /// HTTP request.
+        Http = "http",
+        /// TCP connect, send, expect.
+        Tcp = "tcp",
+        /// The listening port of a realm with `port = N`.
+        Port = "port",
+        /// The realm's process itself.
+        Process = "process",
+        /// HTTP or TCP over a Unix socket.
+        Unix = "unix",
+        /// Redis PING.
+        Redis = "redis",
+        /// PostgreSQL start-up exchange.
+        Postgres = "postgres",
+        /// gRPC health.
+        Grpc = "grpc",
+        /// TLS handshake, days left.
+        Tls = "tls",
+        /// DNS query.
+        Dns = "dns",
+        /// A command with Nagios exit codes.
+        Exec = "exec",
+        /// A file's existence and age.
+        File = "file",
+        /// The realm beats.
+        Push = "push",
+        /// sd_notify READY and WATCHDOG.
+        Notify = "notify",
+        /// Memory, cpu, descriptors of the process tree.
+        Resource = "resource",
+    }
+}
+
+/// One edge of the dependency graph, seen from the dependent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeedInfo {
+    /// The realm depended upon.
+    pub realm: RealmIx,
+    /// Its name.
+    pub name: RealmName,
+    /// How it binds.
+    pub kind: EdgeKind,
+    /// What the start waits for.
+    pub until: Gate,
+}
+
+/// A probe as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeInfo {
+    /// Name, unique within the realm.
+    pub name: String,
+    /// Kind.
+    pub kind: ProbeKind,
+    /// What its failure may cause.
+    pub role: Role,
+    /// What it looks at, for people: a URL, an address, `pid`.
+    pub target: String,
+    /// How many results decide.
+    pub thresholds: Thresholds,
+    /// Configured start-to-start interval.
+    pub interval: Duration,
+    /// Deadline of one whole measurement.
+    pub timeout: Duration,
+}
+
+/// A realm as configured: shared by every snapshot of one plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmInfo {
+    /// Index in the plan.
+    pub ix: RealmIx,
+    /// Name.
+    pub name: RealmName,
+    /// Title for people; absent when the name says it all.
+    pub title: Option<String>,
+    /// Service, oneshot or external.
+    pub kind: RealmKind,
+    /// Label for selectors.
+    pub group: Option<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Counts for `ok` and for the ecosystem's status.
+    pub critical: bool,
+    /// Assigned port.
+    pub port: Option<u16>,
+    /// Length of the longest dependency path below it, counted from 1.
+    pub tier: u32,
+    /// Position in the start order, counted from 0.
+    pub order: u32,
+    /// What it depends on, in start order.
+    pub needs: Vec<NeedInfo>,
+    /// Who needs it directly, in start order.
+    pub needed_by: Vec<RealmIx>,
+    /// Its probes.
+    pub probes: Vec<ProbeInfo>,
+}

@@ -1,0 +1,64 @@
+//! The words every part of heart-beat shares.
+//!
+//! # What it is
+//! Layer 0 of heart-beat: identifiers ([`RealmName`], [`RunId`]), time as data ([`Instant`], [`WallTime`]),
+//! what a probe saw ([`CheckResult`]), how results become a verdict ([`Thresholds`], [`Tally`]), the three axes
+//! of a realm ([`Desired`], [`Phase`], [`Health`]) with the one word for people derived from them ([`Status`]),
+//! facts in the past tense ([`Event`]), the [`Snapshot`] everybody reads, and the documents that leave the
+//! process ([`wire`]).
+//!
+//! # What it is not
+//! It decides nothing (`heartbeat-supervisor` does), reads no clock and performs no I/O. The crate is `no_std`
+//! with `alloc`, so both are compile errors rather than conventions.
+//!
+//! # How to use it
+//! A probe that was asked three times to fail before anybody believes it:
+//!
+//! ```
+//! use heartbeat_status::{Tally, Thresholds, Verdict};
+//!
+//! let thresholds = Thresholds::default(); // fail_after 3, pass_after 2
+//! let mut tally = Tally::new();
+//! assert_eq!(tally.observe(true, &thresholds), Some(Verdict::Passing), "the first pass of a generation decides");
+//! assert_eq!(tally.observe(false, &thresholds), None);
+//! assert_eq!(tally.observe(false, &thresholds), None);
+//! assert_eq!(tally.observe(false, &thresholds), Some(Verdict::Failing));
+//! ```
+#![no_std]
+
+extern crate alloc;
+
+#[macro_use]
+mod word;
+
+mod error;
+mod event;
+mod exit;
+mod health;
+mod id;
+mod info;
+mod outcome;
+mod snapshot;
+mod status;
+mod tally;
+mod text;
+mod time;
+pub mod wire;
+
+pub use error::{NameError, ParseWordError, ThresholdError};
+pub use event::{Event, EventKind, RestartCause, RestartResult};
+pub use exit::{Exit, ExitKind, Signal};
+pub use health::Health;
+pub use id::{CheckId, CommandId, ProbeIx, RealmIx, RealmName, RestartId, RunId};
+pub use info::{EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeKind, RealmInfo, RealmKind, Role};
+pub use outcome::{
+    CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, OutcomeReason, PhaseTimes, ProbePhase,
+};
+pub use snapshot::{
+    DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartCounts,
+    RestartRecord, RestartStep, Snapshot,
+};
+pub use status::{Desired, Flag, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why};
+pub use tally::{FailWindow, Progress, Tally, Thresholds, Verdict};
+pub use text::{sanitise, sanitise_line};
+pub use time::{Instant, WallAnchor, WallTime};

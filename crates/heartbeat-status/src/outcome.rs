@@ -1,0 +1,295 @@
+//! What a probe saw. Four-valued: inconclusive means the fault is ours, and moves nothing.
+
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+
+use crate::Instant;
+
+closed_list! {
+    /// The stage of a measurement in which it ended.
+    pub enum ProbePhase ("probe phase") {
+        /// Waiting for a free slot of ours; never part of the latency.
+        Queue = "queue",
+        /// Name to address.
+        Resolve = "resolve",
+        /// TCP or Unix connect.
+        Connect = "connect",
+        /// TLS handshake.
+        Tls = "tls",
+        /// Request sent, first byte of the answer awaited.
+        FirstByte = "first_byte",
+        /// Reading the rest.
+        Body = "body",
+    }
+}
+
+closed_list! {
+    /// Why a probe failed: the target's fault.
+    pub enum FailReason ("failure reason") {
+        /// Connection refused: nobody listens.
+        Refused = "Refused",
+        /// Connection reset by the peer.
+        Reset = "Reset",
+        /// No connection within the deadline.
+        ConnectTimeout = "ConnectTimeout",
+        /// No TLS session within the deadline.
+        TlsTimeout = "TlsTimeout",
+        /// No complete response head within the deadline.
+        HeadersTimeout = "HeadersTimeout",
+        /// The body did not end within the deadline.
+        BodyTimeout = "BodyTimeout",
+        /// The answer is not the protocol.
+        Protocol = "Protocol",
+        /// The response head exceeds the limit.
+        HeadersTooLarge = "HeadersTooLarge",
+        /// A status code that is not accepted.
+        UnexpectedStatus = "UnexpectedStatus",
+        /// A redirect where none is allowed; the detail says where it pointed.
+        Redirected = "Redirected",
+        /// The server cut the body short.
+        BodyIncomplete = "BodyIncomplete",
+        /// The body exceeds the limit and a condition needs it.
+        BodyTooLarge = "BodyTooLarge",
+        /// A condition on the answer does not hold.
+        ConditionFailed = "ConditionFailed",
+        /// The value a condition speaks of is not there.
+        ConditionMissing = "ConditionMissing",
+        /// The target says it is degraded, and that is configured to fail.
+        ReportedDegraded = "ReportedDegraded",
+        /// The target says it is down.
+        ReportedDown = "ReportedDown",
+        /// The certificate has expired.
+        CertExpired = "CertExpired",
+        /// The certificate expires within the configured margin, and that is configured to fail.
+        CertExpiring = "CertExpiring",
+        /// The certificate is for another host.
+        CertHost = "CertHost",
+        /// The certificate chain leads to no trusted root.
+        CertUntrusted = "CertUntrusted",
+        /// The name does not exist.
+        NameNotFound = "NameNotFound",
+        /// No route to the target.
+        Unreachable = "Unreachable",
+        /// A check command failed.
+        ExecFailed = "ExecFailed",
+        /// A check command did not end within the deadline.
+        ExecTimeout = "ExecTimeout",
+        /// The process has exited.
+        ProcessExited = "ProcessExited",
+        /// The process is stopped (SIGSTOP, debugger) or a zombie.
+        ProcessStopped = "ProcessStopped",
+        /// Nothing listens on the port.
+        NotListening = "NotListening",
+        /// The port is held by a process that is not the realm's.
+        WrongProcess = "WrongProcess",
+        /// No heartbeat within the agreed time.
+        MissedBeat = "MissedBeat",
+        /// Older than allowed.
+        TooOld = "TooOld",
+        /// Above a configured limit.
+        OverLimit = "OverLimit",
+    }
+}
+
+closed_list! {
+    /// Why a pass carries a remark. Degraded is a pass everywhere but in colour, counts and `nagios`.
+    pub enum DegradedReason ("degraded reason") {
+        /// Slower than `slow`.
+        Slow = "Slow",
+        /// The target says of itself that it is degraded.
+        ReportedDegraded = "ReportedDegraded",
+        /// The target answers 200 but says of itself that it is down.
+        ReportedDown = "ReportedDown",
+        /// The certificate expires soon.
+        CertExpiring = "CertExpiring",
+    }
+}
+
+closed_list! {
+    /// Why a measurement says nothing about the target: the fault is ours.
+    pub enum InconclusiveReason ("inconclusive reason") {
+        /// Our own scheduling lag ate the timeout.
+        MonitorLag = "MonitorLag",
+        /// We ran out of descriptors, ports, memory or processes.
+        MonitorResources = "MonitorResources",
+        /// The local network is gone.
+        LocalNetwork = "LocalNetwork",
+        /// The resolver failed temporarily.
+        NameTemporary = "NameTemporary",
+        /// The host or heartbeatd was suspended during the measurement.
+        Suspended = "Suspended",
+        /// The measurement was called off.
+        Cancelled = "Cancelled",
+        /// A check command exited 3 (unknown) or could not run.
+        PluginUnknown = "PluginUnknown",
+        /// The listening socket cannot be attributed to a process.
+        Unattributable = "Unattributable",
+    }
+}
+
+/// Any reason an outcome can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OutcomeReason {
+    /// Of a failure.
+    Fail(FailReason),
+    /// Of a degraded pass.
+    Degraded(DegradedReason),
+    /// Of a measurement that says nothing.
+    Inconclusive(InconclusiveReason),
+}
+
+impl OutcomeReason {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fail(reason) => reason.as_str(),
+            Self::Degraded(reason) => reason.as_str(),
+            Self::Inconclusive(reason) => reason.as_str(),
+        }
+    }
+}
+
+/// What one measurement says about its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// As it should be.
+    Pass,
+    /// A pass with a remark.
+    Degraded(DegradedReason),
+    /// Not as it should be.
+    Fail {
+        /// What was wrong.
+        reason: FailReason,
+        /// In which stage; absent for probes without stages.
+        phase: Option<ProbePhase>,
+    },
+    /// Says nothing: never moves a counter, never restarts anything.
+    Inconclusive(InconclusiveReason),
+}
+
+impl Outcome {
+    /// `Some(true)` for a pass (degraded included), `Some(false)` for a failure, `None` when inconclusive.
+    #[must_use]
+    pub const fn passed(&self) -> Option<bool> {
+        match self {
+            Self::Pass | Self::Degraded(_) => Some(true),
+            Self::Fail { .. } => Some(false),
+            Self::Inconclusive(_) => None,
+        }
+    }
+
+    /// The word on the wire: `pass`, `degraded`, `fail` or `inconclusive`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Degraded(_) => "degraded",
+            Self::Fail { .. } => "fail",
+            Self::Inconclusive(_) => "inconclusive",
+        }
+    }
+
+    /// The reason, where there is one.
+    #[must_use]
+    pub const fn reason(&self) -> Option<OutcomeReason> {
+        match self {
+            Self::Pass => None,
+            Self::Degraded(reason) => Some(OutcomeReason::Degraded(*reason)),
+            Self::Fail { reason, .. } => Some(OutcomeReason::Fail(*reason)),
+            Self::Inconclusive(reason) => Some(OutcomeReason::Inconclusive(*reason)),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        if let Some(reason) = self.reason() {
+            write!(f, " ({})", reason.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+/// Time spent in each stage; `None` for a stage that was not entered or not finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhaseTimes {
+    /// Waiting for our own free slot; never part of the latency.
+    pub queue: Option<Duration>,
+    /// Name resolution.
+    pub resolve: Option<Duration>,
+    /// Connect.
+    pub connect: Option<Duration>,
+    /// TLS handshake.
+    pub tls: Option<Duration>,
+    /// Request to first byte.
+    pub first_byte: Option<Duration>,
+    /// First byte to end of body.
+    pub body: Option<Duration>,
+}
+
+/// What one measurement saw, in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckResult {
+    /// The verdict of this one measurement.
+    pub outcome: Outcome,
+    /// One sanitised line for a person: the status code, the error, what a condition found. May be empty.
+    pub detail: String,
+    /// When the measurement began (after the queue).
+    pub started_at: Instant,
+    /// When it ended.
+    pub finished_at: Instant,
+    /// Time to the answer, without the queue; `None` when no answer came.
+    pub latency: Option<Duration>,
+    /// The stages apart.
+    pub phases: PhaseTimes,
+}
+
+impl CheckResult {
+    /// Whether the target's port accepted a connection, as far as this measurement can tell.
+    ///
+    /// This is the port fact of a realm with `port = N`: taken from the HTTP probe's connect stage, without a
+    /// second connection.
+    #[must_use]
+    pub fn port_fact(&self) -> Outcome {
+        if self.phases.connect.is_some() {
+            return Outcome::Pass;
+        }
+        match self.outcome {
+            Outcome::Fail { reason: FailReason::Refused, .. } => {
+                Outcome::Fail { reason: FailReason::NotListening, phase: Some(ProbePhase::Connect) }
+            }
+            Outcome::Pass | Outcome::Degraded(_) => Outcome::Pass,
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(outcome: Outcome, connected: bool) -> CheckResult {
+        let phases = PhaseTimes { connect: connected.then_some(Duration::from_micros(90)), ..PhaseTimes::default() };
+        CheckResult {
+            outcome,
+            detail: String::new(),
+            started_at: Instant::ZERO,
+            finished_at: Instant::ZERO,
+            latency: None,
+            phases,
+        }
+    }
+
+    #[test]
+    fn the_port_fact_is_the_connect_stage() {
+        let hang = Outcome::Fail { reason: FailReason::HeadersTimeout, phase: Some(ProbePhase::FirstByte) };
+        assert_eq!(result(hang, true).port_fact(), Outcome::Pass, "a hung server still listens");
+        let refused = Outcome::Fail { reason: FailReason::Refused, phase: Some(ProbePhase::Connect) };
+        assert!(matches!(result(refused, false).port_fact(), Outcome::Fail { reason: FailReason::NotListening, .. }));
+        let lag = Outcome::Inconclusive(InconclusiveReason::MonitorLag);
+        assert_eq!(result(lag, false).port_fact(), lag);
+    }
+}

@@ -1,0 +1,248 @@
+//! The state of everything at one moment, shared by all readers.
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::{
+    Desired, Exit, Flag, Health, Instant, Outcome, Pause, Phase, PhaseTimes, Progress, RealmInfo, RealmIx,
+    RestartCause, RestartId, RestartResult, RunId, Status, Verdict, Why,
+};
+
+closed_list! {
+    /// What heartbeatd as a whole is doing.
+    pub enum DaemonPhase ("daemon phase") {
+        /// Starting what is to be started.
+        Booting = "booting",
+        /// Boot is settled.
+        Running = "running",
+        /// Stopping everything.
+        Stopping = "stopping",
+    }
+}
+
+/// The last conclusive or inconclusive result of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastResult {
+    /// What it said.
+    pub outcome: Outcome,
+    /// For a person.
+    pub detail: String,
+    /// When the measurement began.
+    pub at: Instant,
+    /// Time to the answer.
+    pub latency: Option<Duration>,
+    /// Its stages.
+    pub phases: PhaseTimes,
+}
+
+/// A probe as it stands; its configuration is the entry of the same index in [`RealmInfo::probes`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeStatus {
+    /// Last result; `None` before the first.
+    pub last: Option<LastResult>,
+    /// The verdict with hysteresis.
+    pub verdict: Option<Verdict>,
+    /// Consecutive passes.
+    pub passes: u32,
+    /// Consecutive failures that counted.
+    pub fails: u32,
+    /// The counter that is moving.
+    pub progress: Progress,
+    /// Interval in force now (shorter in transitions, longer while down); `None` for passive probes.
+    pub interval: Option<Duration>,
+    /// When it is measured next; `None` for passive probes and while not scheduled.
+    pub next_at: Option<Instant>,
+    /// No conclusive evidence for too long.
+    pub stale: bool,
+    /// Slots that went by because a measurement was still in flight.
+    pub skipped: u64,
+}
+
+/// An edge as it stands; its configuration is the entry of the same index in [`RealmInfo::needs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeedStatus {
+    /// Status of the realm depended upon.
+    pub status: Status,
+    /// The start gate holds.
+    pub gate_holds: bool,
+}
+
+/// How the last process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastExit {
+    /// How.
+    pub exit: Exit,
+    /// When.
+    pub at: Instant,
+}
+
+/// The process of a realm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessStatus {
+    /// Generation, 0 before the first start.
+    pub run: RunId,
+    /// Pid while one exists.
+    pub pid: Option<u32>,
+    /// When exec succeeded, while one exists.
+    pub started_at: Option<Instant>,
+    /// Taken back after a restart of heartbeatd.
+    pub adopted: bool,
+    /// How the one before (or this one) ended.
+    pub last_exit: Option<LastExit>,
+}
+
+/// The restart budget as it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestartCounts {
+    /// Restarts since this record began.
+    pub total: u64,
+    /// Debits inside the window.
+    pub used: u32,
+    /// Debits allowed in the window.
+    pub burst: u32,
+    /// The window.
+    pub window: Duration,
+}
+
+closed_list! {
+    /// A step of a restart transaction.
+    pub enum RestartStep ("restart step") {
+        /// The fault was seen (or the request arrived).
+        Detected = "detected",
+        /// The old tree is gone.
+        Stopped = "stopped",
+        /// The new process was exec'd.
+        Started = "started",
+        /// It became ready.
+        Ready = "ready",
+        /// It stayed healthy for `verify_for`.
+        Verified = "verified",
+    }
+}
+
+/// One restart transaction: an object with a cause, steps with times, and a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartRecord {
+    /// Which.
+    pub id: RestartId,
+    /// Why.
+    pub cause: RestartCause,
+    /// For a person: what was seen.
+    pub detail: String,
+    /// Attempt number within the budget window, from 1.
+    pub attempt: u32,
+    /// Time of every step reached, in order.
+    pub steps: Vec<(RestartStep, Instant)>,
+    /// How it ended; `None` while it is open.
+    pub result: Option<RestartResult>,
+}
+
+/// One realm at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmStatus {
+    /// What does not change while the plan stands.
+    pub info: Arc<RealmInfo>,
+    /// Desired axis.
+    pub desired: Desired,
+    /// Phase axis.
+    pub phase: Phase,
+    /// Health axis.
+    pub health: Health,
+    /// Pause overlay.
+    pub pause: Option<Pause>,
+    /// The one word.
+    pub status: Status,
+    /// Why, since when, what next.
+    pub why: Why,
+    /// Remarks.
+    pub flags: BTreeSet<Flag>,
+    /// The process.
+    pub process: ProcessStatus,
+    /// The restart budget.
+    pub restarts: RestartCounts,
+    /// The open restart transaction, or else the last one.
+    pub restart: Option<RestartRecord>,
+    /// Probes, in configuration order.
+    pub probes: Vec<ProbeStatus>,
+    /// Dependencies, in the order of [`RealmInfo::needs`].
+    pub needs: Vec<NeedStatus>,
+    /// The broken realms it needs directly.
+    pub blocked_by: Vec<RealmIx>,
+}
+
+impl RealmStatus {
+    /// Whether `other` means the same to a reader: only numbers may differ.
+    ///
+    /// This is what moves [`Snapshot::revision`]: a status, a reason, a flag, a pid or a need that changed.
+    #[must_use]
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        self.status == other.status
+            && self.why.reason == other.why.reason
+            && self.why.since == other.why.since
+            && self.why.next.action == other.why.next.action
+            && self.phase == other.phase
+            && self.health == other.health
+            && self.desired == other.desired
+            && self.pause == other.pause
+            && self.flags == other.flags
+            && self.process.pid == other.process.pid
+            && self.process.run == other.process.run
+            && self.blocked_by == other.blocked_by
+            && self.restarts.total == other.restarts.total
+            && self.probes.len() == other.probes.len()
+            && self.probes.iter().zip(&other.probes).all(|(a, b)| a.verdict == b.verdict && a.stale == b.stale)
+    }
+}
+
+/// Everything at one moment. Cheap to clone; only touched realms are rebuilt from one to the next.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Moves only when something means something different.
+    pub revision: u64,
+    /// When it was taken.
+    pub at: Instant,
+    /// What heartbeatd as a whole is doing.
+    pub phase: DaemonPhase,
+    /// Realms by [`RealmIx`].
+    pub realms: Vec<Arc<RealmStatus>>,
+    /// The same realms as indices in start order.
+    pub start_order: Arc<[RealmIx]>,
+    /// Inputs that made no sense and late answers that were dropped, since the start.
+    pub ignored: u64,
+}
+
+impl Snapshot {
+    /// A realm by index.
+    #[must_use]
+    pub fn realm(&self, ix: RealmIx) -> Option<&Arc<RealmStatus>> {
+        self.realms.get(ix.index())
+    }
+
+    /// A realm by name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<RealmStatus>> {
+        self.realms.iter().find(|realm| realm.info.name.as_str() == name)
+    }
+
+    /// Realms in start order.
+    pub fn in_start_order(&self) -> impl Iterator<Item = &Arc<RealmStatus>> {
+        self.start_order.iter().filter_map(|ix| self.realm(*ix))
+    }
+
+    /// The ecosystem is fine: every critical realm is up, degraded, done, or stopped or paused on purpose.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.realms.iter().filter(|realm| realm.info.critical).all(|realm| realm.status.is_ok())
+    }
+
+    /// The worst status of the critical realms; `up` when there are none.
+    #[must_use]
+    pub fn worst(&self) -> Status {
+        let critical = self.realms.iter().filter(|realm| realm.info.critical);
+        critical.map(|realm| realm.status).filter(|status| status.severity() >= 3).max_by_key(|s| s.severity())
+            .unwrap_or(Status::Up)
+    }
+}

@@ -1,0 +1,379 @@
+//! The three axes of a realm, the one word for people derived from them, and why.
+
+use alloc::string::String;
+
+use crate::{Health, Instant};
+
+closed_list! {
+    /// What an operator wants; remembered over restarts.
+    pub enum Desired ("desired state") {
+        /// Should run.
+        Up = "up",
+        /// An operator said stop.
+        Down = "down",
+    }
+}
+
+closed_list! {
+    /// Where a realm is in its life.
+    pub enum Phase ("phase") {
+        /// Waiting for its needs.
+        Waiting = "waiting",
+        /// Spawned, not yet ready.
+        Starting = "starting",
+        /// Ready once in this generation.
+        Running = "running",
+        /// Told to end; the tree is not empty yet.
+        Stopping = "stopping",
+        /// Ended; waiting for the next attempt.
+        Backoff = "backoff",
+        /// The restart budget is spent; one trial after a long wait.
+        Cooldown = "cooldown",
+        /// Not running, and nothing will start it by itself.
+        Stopped = "stopped",
+        /// Given up; a human is needed.
+        Failed = "failed",
+        /// A oneshot that succeeded.
+        Done = "done",
+        /// SIGKILL did not empty its process tree.
+        Stuck = "stuck",
+        /// Watched, never started.
+        External = "external",
+    }
+}
+
+impl Phase {
+    /// A process of this realm may exist in this phase.
+    #[must_use]
+    pub const fn may_have_process(self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Stopping | Self::Stuck)
+    }
+}
+
+closed_list! {
+    /// One word for people, first match of the derivation wins (see [`StatusFacts::derive`]).
+    pub enum Status ("status") {
+        /// As it should be.
+        Up = "up",
+        /// Up with a remark.
+        Degraded = "degraded",
+        /// Fails its probes by its own fault.
+        Down = "down",
+        /// Held or failing because of what it needs.
+        Blocked = "blocked",
+        /// Given up, cooling down, or stuck: a human is needed.
+        Failed = "failed",
+        /// On its way up.
+        Starting = "starting",
+        /// In an open restart.
+        Restarting = "restarting",
+        /// Stopped on purpose.
+        Stopped = "stopped",
+        /// Paused on purpose.
+        Paused = "paused",
+        /// A oneshot that succeeded.
+        Done = "done",
+        /// No recent evidence.
+        Unknown = "unknown",
+    }
+}
+
+impl Status {
+    /// A need with this status is broken: its dependents are held and their failures are not their own.
+    ///
+    /// Not broken: degraded (a pass), unknown (no evidence against it), paused (on purpose), done, up.
+    #[must_use]
+    pub const fn is_broken(self) -> bool {
+        matches!(
+            self,
+            Self::Down | Self::Restarting | Self::Starting | Self::Failed | Self::Blocked | Self::Stopped
+        )
+    }
+
+    /// The state people asked for: what `ok`, `status` and the exit codes count as fine.
+    #[must_use]
+    pub const fn is_ok(self) -> bool {
+        matches!(self, Self::Up | Self::Degraded | Self::Done | Self::Stopped | Self::Paused)
+    }
+
+    /// How bad it is, for sorting: failed, down, blocked, restarting, unknown, starting, degraded, then the rest.
+    #[must_use]
+    pub const fn severity(self) -> u8 {
+        match self {
+            Self::Failed => 9,
+            Self::Down => 8,
+            Self::Blocked => 7,
+            Self::Restarting => 6,
+            Self::Unknown => 5,
+            Self::Starting => 4,
+            Self::Degraded => 3,
+            Self::Paused => 2,
+            Self::Stopped => 1,
+            Self::Up | Self::Done => 0,
+        }
+    }
+}
+
+closed_list! {
+    /// Why a status is what it is: a closed, documented code.
+    pub enum Reason ("status reason") {
+        /// Every probe passes.
+        Healthy = "Healthy",
+        /// Passes, but slower than `slow`.
+        Slow = "Slow",
+        /// Passes with another remark.
+        Degraded = "Degraded",
+        /// Spawned, not yet ready.
+        Starting = "Starting",
+        /// Waits for a need to get ready.
+        WaitingForNeed = "WaitingForNeed",
+        /// A need is broken.
+        NeedBroken = "NeedBroken",
+        /// The process ended.
+        Exited = "Exited",
+        /// The process could not be started.
+        StartFailed = "StartFailed",
+        /// Not ready within `start.timeout`.
+        StartTimedOut = "StartTimedOut",
+        /// A live or ready probe is past its threshold.
+        ProbeFailed = "ProbeFailed",
+        /// A stranger holds the port.
+        WrongProcess = "WrongProcess",
+        /// Changes too often to call.
+        Flapping = "Flapping",
+        /// Waits for the next attempt.
+        Backoff = "Backoff",
+        /// Waits long, since the budget is spent.
+        Cooldown = "Cooldown",
+        /// The restart budget is spent and `when_spent = "fail"`.
+        BudgetSpent = "BudgetSpent",
+        /// SIGKILL did not empty the process tree.
+        Stuck = "Stuck",
+        /// An operator stopped it.
+        StoppedByOperator = "StoppedByOperator",
+        /// An operator paused it.
+        Paused = "Paused",
+        /// A oneshot that succeeded.
+        Done = "Done",
+        /// No measurement yet.
+        NoEvidence = "NoEvidence",
+        /// The last measurement is too old.
+        Stale = "Stale",
+        /// Taken back after a restart of heartbeatd.
+        Adopted = "Adopted",
+        /// A process that cannot be told for certain to be ours.
+        Unverifiable = "Unverifiable",
+        /// On its way down.
+        Stopping = "Stopping",
+        /// External and without probes.
+        External = "External",
+    }
+}
+
+closed_list! {
+    /// What heartbeatd does next by itself.
+    pub enum NextAction ("next action") {
+        /// Measures.
+        Probe = "probe",
+        /// Starts it.
+        Start = "start",
+        /// Restarts it.
+        Restart = "restart",
+        /// Waits for the verification of a restart.
+        Verify = "verify",
+        /// Kills what is left.
+        Kill = "kill",
+        /// Ends the pause.
+        Resume = "resume",
+        /// Nothing: a person has to act.
+        None = "none",
+    }
+}
+
+closed_list! {
+    /// Remarks beside the status.
+    pub enum Flag ("flag") {
+        /// Still passes while a need of it is broken.
+        UpstreamDown = "upstream_down",
+        /// Changes too often.
+        Flapping = "flapping",
+        /// Evidence is too old.
+        Stale = "stale",
+        /// Taken back after a restart of heartbeatd.
+        Adopted = "adopted",
+        /// In a maintenance window that mutes notifications.
+        Muted = "muted",
+        /// Held by the storm fuse.
+        Fuse = "fuse",
+    }
+}
+
+/// What happens next by itself: the action, and when (a time, or the condition in words).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// What.
+    pub action: NextAction,
+    /// When, if a time is known.
+    pub at: Option<Instant>,
+    /// On which condition, for a person, e.g. `postgres is up`.
+    pub when: Option<String>,
+}
+
+impl Next {
+    /// Nothing happens by itself.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { action: NextAction::None, at: None, when: None }
+    }
+
+    /// `action` at a known time.
+    #[must_use]
+    pub const fn at(action: NextAction, at: Instant) -> Self {
+        Self { action, at: Some(at), when: None }
+    }
+
+    /// `action` on a condition.
+    #[must_use]
+    pub const fn when(action: NextAction, when: String) -> Self {
+        Self { action, at: None, when: Some(when) }
+    }
+}
+
+/// Why, since when, and what happens next. A status is never shown without it, so it has no default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// The code.
+    pub reason: Reason,
+    /// The same for a person, with the figures of this case.
+    pub message: String,
+    /// Since when the status holds.
+    pub since: Instant,
+    /// What happens next by itself.
+    pub next: Next,
+}
+
+/// A pause: the process runs on, probes run, nothing acts, nothing alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Why, as the operator said.
+    pub reason: String,
+    /// Until when; `None` until resumed.
+    pub until: Option<Instant>,
+}
+
+/// What the status word is derived from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusFacts {
+    /// A pause is on.
+    pub paused: bool,
+    /// Phase axis.
+    pub phase: Phase,
+    /// Desired axis.
+    pub desired: Desired,
+    /// Health axis.
+    pub health: Health,
+    /// A realm it needs is broken.
+    pub need_broken: bool,
+    /// A restart transaction is open (not yet verified).
+    pub restart_open: bool,
+    /// Within the grace of this generation: no verdict is expected yet.
+    pub in_grace: bool,
+}
+
+impl StatusFacts {
+    /// The one word; first match wins, in the order of this function.
+    ///
+    /// ```
+    /// use heartbeat_status::{Desired, Health, Phase, Status, StatusFacts};
+    ///
+    /// let facts = StatusFacts {
+    ///     paused: false, phase: Phase::Running, desired: Desired::Up, health: Health::Unhealthy,
+    ///     need_broken: true, restart_open: false, in_grace: false,
+    /// };
+    /// assert_eq!(facts.derive(), Status::Blocked, "somebody else's fault");
+    /// ```
+    #[must_use]
+    pub const fn derive(&self) -> Status {
+        if self.paused {
+            return Status::Paused;
+        }
+        if matches!(self.phase, Phase::Stuck | Phase::Failed | Phase::Cooldown) {
+            return Status::Failed;
+        }
+        if matches!(self.desired, Desired::Down) {
+            return Status::Stopped;
+        }
+        match self.phase {
+            Phase::Done => return Status::Done,
+            Phase::Stopped => return Status::Stopped,
+            Phase::Waiting if self.need_broken => return Status::Blocked,
+            Phase::Waiting => return Status::Starting,
+            Phase::Backoff => return Status::Restarting,
+            _ if self.restart_open => return Status::Restarting,
+            Phase::Starting => return Status::Starting,
+            // Told to stop although it should be up, and no restart is open: a need took it down with it.
+            Phase::Stopping if self.need_broken => return Status::Blocked,
+            Phase::Stopping => return Status::Restarting,
+            _ => {}
+        }
+        match self.health {
+            Health::Unhealthy if self.need_broken => Status::Blocked,
+            Health::Unhealthy => Status::Down,
+            Health::Degraded => Status::Degraded,
+            Health::Unknown if self.in_grace => Status::Starting,
+            Health::Unknown => Status::Unknown,
+            Health::Healthy => Status::Up,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UP: StatusFacts = StatusFacts {
+        paused: false,
+        phase: Phase::Running,
+        desired: Desired::Up,
+        health: Health::Healthy,
+        need_broken: false,
+        restart_open: false,
+        in_grace: false,
+    };
+
+    #[test]
+    fn the_first_match_wins() {
+        let cases = [
+            (UP, Status::Up),
+            (StatusFacts { paused: true, phase: Phase::Stuck, ..UP }, Status::Paused),
+            (StatusFacts { phase: Phase::Stuck, desired: Desired::Down, ..UP }, Status::Failed),
+            (StatusFacts { phase: Phase::Cooldown, ..UP }, Status::Failed),
+            (StatusFacts { phase: Phase::Stopping, desired: Desired::Down, ..UP }, Status::Stopped),
+            (StatusFacts { phase: Phase::Done, ..UP }, Status::Done),
+            (StatusFacts { phase: Phase::Waiting, need_broken: true, restart_open: true, ..UP }, Status::Blocked),
+            (StatusFacts { phase: Phase::Waiting, ..UP }, Status::Starting),
+            (StatusFacts { phase: Phase::Backoff, need_broken: true, ..UP }, Status::Restarting),
+            (StatusFacts { restart_open: true, ..UP }, Status::Restarting),
+            (StatusFacts { phase: Phase::Starting, health: Health::Unhealthy, ..UP }, Status::Starting),
+            (StatusFacts { health: Health::Unhealthy, need_broken: true, ..UP }, Status::Blocked),
+            (StatusFacts { health: Health::Unhealthy, ..UP }, Status::Down),
+            (StatusFacts { health: Health::Degraded, need_broken: true, ..UP }, Status::Degraded),
+            (StatusFacts { health: Health::Unknown, in_grace: true, ..UP }, Status::Starting),
+            (StatusFacts { health: Health::Unknown, ..UP }, Status::Unknown),
+            (StatusFacts { need_broken: true, ..UP }, Status::Up),
+            (StatusFacts { phase: Phase::External, health: Health::Unhealthy, ..UP }, Status::Down),
+        ];
+        for (facts, expected) in cases {
+            assert_eq!(facts.derive(), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn brokenness_is_the_list_of_the_contract() {
+        use Status::{Blocked, Down, Failed, Restarting, Starting, Stopped};
+        for status in Status::ALL {
+            let expected = [Down, Restarting, Starting, Failed, Blocked, Stopped].contains(status);
+            assert_eq!(status.is_broken(), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The two documents.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Open, RealmEntry, RestartEntry};
+use crate::{DaemonPhase, Health, Reason, Status, WallTime};
+
+/// `heartbeat.status/1`: the whole ecosystem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusDocument {
+    /// [`STATUS_SCHEMA`](super::STATUS_SCHEMA).
+    pub schema: String,
+    /// This life of heartbeatd; a revision means something only together with it.
+    pub instance: String,
+    /// Moves only when something means something different.
+    pub revision: u64,
+    /// When this body was made.
+    pub generated_at: WallTime,
+    /// The ecosystem's name.
+    pub name: String,
+    /// Every critical realm is up, degraded, done, or stopped or paused on purpose.
+    pub ok: bool,
+    /// The worst status of the critical realms.
+    pub status: Open<Status>,
+    /// Realms by status.
+    pub summary: Summary,
+    /// heartbeatd itself.
+    pub daemon: DaemonEntry,
+    /// What is at the root of what is not fine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<RootEntry>,
+    /// Every realm, in start order; absent in `?fields=summary`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub realms: Vec<RealmEntry>,
+}
+
+/// How many realms have which status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "each field counts the status of its name")]
+pub struct Summary {
+    /// All of them.
+    pub total: u32,
+    pub up: u32,
+    pub degraded: u32,
+    pub down: u32,
+    pub blocked: u32,
+    pub failed: u32,
+    pub starting: u32,
+    pub restarting: u32,
+    pub stopped: u32,
+    pub paused: u32,
+    pub done: u32,
+    pub unknown: u32,
+    /// Incidents that are not resolved.
+    pub open_incidents: u32,
+}
+
+/// heartbeatd itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonEntry {
+    /// Version of the software.
+    pub version: String,
+    /// Start of this life.
+    pub started_at: WallTime,
+    /// Since then, in seconds.
+    pub uptime_s: f64,
+    /// Booting, running or stopping.
+    pub phase: Open<DaemonPhase>,
+    /// Whether heartbeatd itself is fine.
+    pub health: Open<Health>,
+    /// How late its loop is.
+    pub lag_ms: LagEntry,
+    /// Counts up with every configuration that took effect.
+    pub config_revision: u64,
+}
+
+/// Lag of heartbeatd's loop in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LagEntry {
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// A realm at the root of trouble, and whom it blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RootEntry {
+    /// The root.
+    pub realm: String,
+    /// Its incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// Every realm blocked because of it, directly or through others, in start order.
+    pub blocks: Vec<String>,
+}
+
+/// `heartbeat.realm/1`: one realm and its recent past.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RealmDocument {
+    /// [`REALM_SCHEMA`](super::REALM_SCHEMA).
+    pub schema: String,
+    /// This life of heartbeatd.
+    pub instance: String,
+    /// As in the status document.
+    pub revision: u64,
+    /// When this body was made.
+    pub generated_at: WallTime,
+    /// The realm.
+    pub realm: RealmEntry,
+    /// Restart transactions, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<RestartEntry>,
+    /// Failed measurements and exits, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<TransitionEntry>,
+    /// Status changes, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transitions: Vec<TransitionEntry>,
+}
+
+/// Something that happened to a realm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransitionEntry {
+    /// When.
+    pub at: WallTime,
+    /// Status before, for a status change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Open<Status>>,
+    /// Status after, for a status change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Open<Status>>,
+    /// Why, for a status change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Open<Reason>>,
+    /// What, for a person.
+    pub message: String,
+}

@@ -1,0 +1,44 @@
+//! The documents that leave the process: `heartbeat.status/1` and `heartbeat.realm/1`.
+//!
+//! These are the only types of the crate that derive serde. Rules of the contract: JSON in UTF-8, times RFC 3339
+//! UTC with milliseconds, durations as numbers with the unit in the name, realms as an array in start order,
+//! absent means not applicable and is never null, fields are only added within a major version, and a reader
+//! treats a word it does not know as unknown ([`Open`]).
+//!
+//! [`StatusDocument::render`] and [`RealmDocument::render`] turn a [`Snapshot`](crate::Snapshot) into them.
+
+mod document;
+mod open;
+mod realm;
+mod render;
+
+pub use document::{DaemonEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry};
+pub use open::Open;
+pub use realm::{
+    ExitEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, RealmEntry, RestartEntry,
+    RestartStepEntry, RestartsEntry,
+};
+pub use render::About;
+
+/// Schema name of the ecosystem document.
+pub const STATUS_SCHEMA: &str = "heartbeat.status/1";
+/// Schema name of the realm document.
+pub const REALM_SCHEMA: &str = "heartbeat.realm/1";
+
+/// Serialises a duration in milliseconds with microsecond resolution, e.g. `12.203`.
+pub(crate) fn millis(duration: core::time::Duration) -> f64 {
+    // Below 2^53 µs (285 years) the conversion is exact.
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    micros as f64 / 1_000.0
+}
+
+/// Seconds with millisecond resolution.
+pub(crate) fn seconds(duration: core::time::Duration) -> f64 {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    millis as f64 / 1_000.0
+}
+
+/// Whole milliseconds.
+pub(crate) fn whole_millis(duration: core::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,271 @@
+//! One realm in a document.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::Open;
+use crate::{
+    Desired, EdgeKind, Flag, Gate, Health, NextAction, Phase, ProbeKind, ProbePhase, RealmKind, Reason, RestartCause,
+    RestartResult, RestartStep, Role, Status, WallTime,
+};
+
+/// One realm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RealmEntry {
+    /// Name.
+    pub name: String,
+    /// Title for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Service, oneshot or external.
+    pub kind: Open<RealmKind>,
+    /// Longest dependency path below it, from 1.
+    pub tier: u32,
+    /// Position in the start order, from 0.
+    pub order: u32,
+    /// Label for selectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Counts for `ok`.
+    pub critical: bool,
+    /// The one word.
+    pub status: Open<Status>,
+    /// Health axis.
+    pub health: Open<Health>,
+    /// Phase axis.
+    pub phase: Open<Phase>,
+    /// Desired axis.
+    pub desired: Open<Desired>,
+    /// Pause overlay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseEntry>,
+    /// Remarks.
+    pub flags: Vec<Open<Flag>>,
+    /// Since when the status holds.
+    pub since: WallTime,
+    /// Why: the code.
+    pub reason: Open<Reason>,
+    /// Why, for a person.
+    pub message: String,
+    /// What happens next by itself.
+    pub next: NextEntry,
+    /// The restart budget.
+    pub restarts: RestartsEntry,
+    /// The open restart, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartEntry>,
+    /// Assigned port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The process; absent for external realms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessEntry>,
+    /// Probes.
+    pub probes: Vec<ProbeEntry>,
+    /// Dependencies.
+    pub needs: Vec<NeedEntry>,
+    /// Direct dependents.
+    pub needed_by: Vec<String>,
+    /// Broken realms it needs directly.
+    pub blocked_by: Vec<String>,
+    /// Open incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+}
+
+/// A pause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseEntry {
+    /// Why.
+    pub reason: String,
+    /// Until when; absent until resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<WallTime>,
+}
+
+/// What happens next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextEntry {
+    /// What.
+    pub action: Open<NextAction>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<WallTime>,
+    /// On which condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+}
+
+/// The restart budget.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestartsEntry {
+    /// Restarts in all.
+    pub total: u64,
+    /// Debits inside the window.
+    pub used: u32,
+    /// Debits allowed.
+    pub burst: u32,
+    /// The window in seconds.
+    pub window_s: f64,
+}
+
+/// One restart transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartEntry {
+    /// Which.
+    pub id: u64,
+    /// Why.
+    pub cause: Open<RestartCause>,
+    /// For a person.
+    pub detail: String,
+    /// Attempt number within the window, from 1.
+    pub attempt: u32,
+    /// Steps reached, in order.
+    pub steps: Vec<RestartStepEntry>,
+    /// How it ended; absent while open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Open<RestartResult>>,
+}
+
+/// A step of a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartStepEntry {
+    /// Which.
+    pub step: Open<RestartStep>,
+    /// When.
+    pub at: WallTime,
+}
+
+/// The process of a realm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessEntry {
+    /// Pid while one exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Generation.
+    pub generation: u64,
+    /// When exec succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<WallTime>,
+    /// Seconds since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_s: Option<f64>,
+    /// Taken back after a restart of heartbeatd.
+    #[serde(default)]
+    pub adopted: bool,
+    /// How the last one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<ExitEntry>,
+}
+
+/// How a process ended. Exactly one of `code` and `signal`, or neither when it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitEntry {
+    /// Exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// Signal name without `SIG`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// Dumped core.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub core: bool,
+    /// Killed by the kernel for memory.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub oom: bool,
+    /// When.
+    pub at: WallTime,
+}
+
+/// A probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeEntry {
+    /// Name.
+    pub name: String,
+    /// Kind.
+    pub kind: Open<ProbeKind>,
+    /// What its failure may cause.
+    pub role: Open<Role>,
+    /// What it looks at.
+    pub target: String,
+    /// `pass`, `degraded`, `fail` or `inconclusive`; absent before the first result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// In which stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Open<ProbePhase>>,
+    /// For a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// When it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<WallTime>,
+    /// Time to the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Its stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases_ms: Option<PhasesEntry>,
+    /// Consecutive passes.
+    pub passes: u32,
+    /// Consecutive failures that counted.
+    pub fails: u32,
+    /// The counter that is moving.
+    pub progress: String,
+    /// Interval in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
+    /// When it is measured next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<WallTime>,
+    /// No conclusive evidence for too long.
+    pub stale: bool,
+    /// Slots that went by because a measurement was still in flight.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Stages of a measurement in milliseconds; a stage that was not entered is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "each field is the stage of its name")]
+pub struct PhasesEntry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<f64>,
+}
+
+/// A dependency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeedEntry {
+    /// The realm depended upon.
+    pub realm: String,
+    /// How it binds.
+    pub kind: Open<EdgeKind>,
+    /// What the start waits for.
+    pub until: Open<Gate>,
+    /// Its status.
+    pub status: Open<Status>,
+}

@@ -1,0 +1,295 @@
+//! From a snapshot to a document. Pure: the same snapshot, anchor and moment give the same bytes.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{
+    DaemonEntry, ExitEntry, LagEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
+    REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA,
+    StatusDocument, Summary, TransitionEntry, millis, seconds, whole_millis,
+};
+use crate::{
+    ExitKind, Health, Instant, LastExit, PhaseTimes, ProbeInfo, ProbeStatus, RealmIx, RealmKind, RealmStatus,
+    RestartRecord, Snapshot, Status, WallAnchor,
+};
+
+/// What a document says about heartbeatd itself, beside the snapshot.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// This life of heartbeatd.
+    pub instance: String,
+    /// The ecosystem's name.
+    pub name: String,
+    /// Version of the software.
+    pub version: String,
+    /// Start of this life.
+    pub started_at: Instant,
+    /// Whether heartbeatd itself is fine.
+    pub health: Health,
+    /// How late its loop is.
+    pub lag: LagEntry,
+    /// Counts up with every configuration that took effect.
+    pub config_revision: u64,
+    /// Turns monotonic times into wall times.
+    pub anchor: WallAnchor,
+}
+
+impl StatusDocument {
+    /// The whole ecosystem as `snapshot` has it, in a body made at `now`.
+    #[must_use]
+    pub fn render(snapshot: &Snapshot, about: &About, now: Instant) -> Self {
+        Self {
+            realms: snapshot.in_start_order().map(|realm| realm_entry(snapshot, realm, about, now)).collect(),
+            ..Self::render_summary(snapshot, about, now)
+        }
+    }
+
+    /// The same without the realms (`?fields=summary`).
+    #[must_use]
+    pub fn render_summary(snapshot: &Snapshot, about: &About, now: Instant) -> Self {
+        Self {
+            schema: STATUS_SCHEMA.to_owned(),
+            instance: about.instance.clone(),
+            revision: snapshot.revision,
+            generated_at: about.anchor.wall(now),
+            name: about.name.clone(),
+            ok: snapshot.is_ok(),
+            status: snapshot.worst().into(),
+            summary: summary(snapshot),
+            daemon: DaemonEntry {
+                version: about.version.clone(),
+                started_at: about.anchor.wall(about.started_at),
+                uptime_s: seconds(now.since(about.started_at)),
+                phase: snapshot.phase.into(),
+                health: about.health.into(),
+                lag_ms: about.lag,
+                config_revision: about.config_revision,
+            },
+            roots: roots(snapshot),
+            realms: Vec::new(),
+        }
+    }
+}
+
+impl RealmDocument {
+    /// One realm as `snapshot` has it, with its recent past as the caller kept it (newest first).
+    #[must_use]
+    pub fn render(
+        snapshot: &Snapshot,
+        realm: &RealmStatus,
+        past: (Vec<RestartRecord>, Vec<TransitionEntry>, Vec<TransitionEntry>),
+        about: &About,
+        now: Instant,
+    ) -> Self {
+        let (restarts, failures, transitions) = past;
+        Self {
+            schema: REALM_SCHEMA.to_owned(),
+            instance: about.instance.clone(),
+            revision: snapshot.revision,
+            generated_at: about.anchor.wall(now),
+            realm: realm_entry(snapshot, realm, about, now),
+            recent: restarts.iter().map(|record| restart_entry(record, about)).collect(),
+            failures,
+            transitions,
+        }
+    }
+}
+
+fn summary(snapshot: &Snapshot) -> Summary {
+    let mut summary = Summary::default();
+    for realm in &snapshot.realms {
+        summary.total += 1;
+        let slot = match realm.status {
+            Status::Up => &mut summary.up,
+            Status::Degraded => &mut summary.degraded,
+            Status::Down => &mut summary.down,
+            Status::Blocked => &mut summary.blocked,
+            Status::Failed => &mut summary.failed,
+            Status::Starting => &mut summary.starting,
+            Status::Restarting => &mut summary.restarting,
+            Status::Stopped => &mut summary.stopped,
+            Status::Paused => &mut summary.paused,
+            Status::Done => &mut summary.done,
+            Status::Unknown => &mut summary.unknown,
+        };
+        *slot += 1;
+    }
+    summary
+}
+
+/// Realms in trouble by their own fault, each with everybody it blocks through any number of others.
+fn roots(snapshot: &Snapshot) -> Vec<RootEntry> {
+    let mut blocks: BTreeMap<RealmIx, Vec<String>> = BTreeMap::new();
+    for realm in snapshot.in_start_order() {
+        let own_fault = matches!(realm.status, Status::Down | Status::Failed | Status::Restarting);
+        if own_fault {
+            blocks.entry(realm.info.ix).or_default();
+        }
+        if realm.status != Status::Blocked {
+            continue;
+        }
+        for root in roots_of(snapshot, realm) {
+            blocks.entry(root).or_default().push(realm.info.name.to_string());
+        }
+    }
+    let in_order = snapshot.in_start_order().filter_map(|realm| {
+        let blocks = blocks.remove(&realm.info.ix)?;
+        Some(RootEntry { realm: realm.info.name.to_string(), incident: None, blocks })
+    });
+    in_order.collect()
+}
+
+/// Follows `blocked_by` down to the realms that are not blocked themselves.
+fn roots_of(snapshot: &Snapshot, realm: &RealmStatus) -> Vec<RealmIx> {
+    let mut seen = alloc::vec![false; snapshot.realms.len()];
+    let mut queue: Vec<RealmIx> = realm.blocked_by.clone();
+    let mut found = Vec::new();
+    while let Some(ix) = queue.pop() {
+        let Some(upstream) = snapshot.realm(ix) else { continue };
+        if core::mem::replace(&mut seen[ix.index()], true) {
+            continue;
+        }
+        if upstream.status == Status::Blocked && !upstream.blocked_by.is_empty() {
+            queue.extend_from_slice(&upstream.blocked_by);
+        } else {
+            found.push(ix);
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Instant) -> RealmEntry {
+    let name_of = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
+    let info = &*realm.info;
+    RealmEntry {
+        name: info.name.to_string(),
+        title: info.title.clone(),
+        kind: info.kind.into(),
+        tier: info.tier,
+        order: info.order,
+        group: info.group.clone(),
+        labels: info.labels.clone(),
+        critical: info.critical,
+        status: realm.status.into(),
+        health: realm.health.into(),
+        phase: realm.phase.into(),
+        desired: realm.desired.into(),
+        pause: realm.pause.as_ref().map(|pause| PauseEntry {
+            reason: pause.reason.clone(),
+            until: pause.until.map(|until| about.anchor.wall(until)),
+        }),
+        flags: realm.flags.iter().map(|flag| (*flag).into()).collect(),
+        since: about.anchor.wall(realm.why.since),
+        reason: realm.why.reason.into(),
+        message: realm.why.message.clone(),
+        next: NextEntry {
+            action: realm.why.next.action.into(),
+            at: realm.why.next.at.map(|at| about.anchor.wall(at)),
+            when: realm.why.next.when.clone(),
+        },
+        restarts: RestartsEntry {
+            total: realm.restarts.total,
+            used: realm.restarts.used,
+            burst: realm.restarts.burst,
+            window_s: seconds(realm.restarts.window),
+        },
+        restart: realm.restart.as_ref().map(|record| restart_entry(record, about)),
+        port: info.port,
+        process: (info.kind != RealmKind::External).then(|| process_entry(realm, about, now)),
+        probes: info.probes.iter().zip(&realm.probes).map(|(info, probe)| probe_entry(info, probe, about)).collect(),
+        needs: info
+            .needs
+            .iter()
+            .zip(&realm.needs)
+            .map(|(info, need)| NeedEntry {
+                realm: info.name.to_string(),
+                kind: info.kind.into(),
+                until: info.until.into(),
+                status: need.status.into(),
+            })
+            .collect(),
+        needed_by: info.needed_by.iter().filter_map(name_of).collect(),
+        blocked_by: realm.blocked_by.iter().filter_map(name_of).collect(),
+        incident: None,
+    }
+}
+
+fn process_entry(realm: &RealmStatus, about: &About, now: Instant) -> ProcessEntry {
+    let process = &realm.process;
+    ProcessEntry {
+        pid: process.pid,
+        generation: process.run.0,
+        started_at: process.started_at.map(|at| about.anchor.wall(at)),
+        uptime_s: process.started_at.map(|at| seconds(now.since(at))),
+        adopted: process.adopted,
+        last_exit: process.last_exit.map(|last| exit_entry(&last, about)),
+    }
+}
+
+fn exit_entry(last: &LastExit, about: &About) -> ExitEntry {
+    let (code, signal, core) = match last.exit.kind {
+        ExitKind::Code(code) => (Some(code), None, false),
+        ExitKind::Signal { signal, core } => (None, Some(signal.to_string()), core),
+        ExitKind::Unknown => (None, None, false),
+    };
+    ExitEntry { code, signal, core, oom: last.exit.oom, at: about.anchor.wall(last.at) }
+}
+
+fn restart_entry(record: &RestartRecord, about: &About) -> RestartEntry {
+    let step = |(step, at): &(crate::RestartStep, Instant)| RestartStepEntry {
+        step: (*step).into(),
+        at: about.anchor.wall(*at),
+    };
+    RestartEntry {
+        id: record.id.0,
+        cause: record.cause.into(),
+        detail: record.detail.clone(),
+        attempt: record.attempt,
+        steps: record.steps.iter().map(step).collect(),
+        result: record.result.map(Into::into),
+    }
+}
+
+fn probe_entry(info: &ProbeInfo, probe: &ProbeStatus, about: &About) -> ProbeEntry {
+    let last = probe.last.as_ref();
+    ProbeEntry {
+        name: info.name.clone(),
+        kind: info.kind.into(),
+        role: info.role.into(),
+        target: info.target.clone(),
+        outcome: last.map(|last| last.outcome.as_str().to_owned()),
+        reason: last.and_then(|last| last.outcome.reason()).map(|reason| reason.as_str().to_owned()),
+        phase: last.and_then(|last| match last.outcome {
+            crate::Outcome::Fail { phase, .. } => phase.map(Into::into),
+            _ => None,
+        }),
+        detail: last.filter(|last| !last.detail.is_empty()).map(|last| last.detail.clone()),
+        at: last.map(|last| about.anchor.wall(last.at)),
+        latency_ms: last.and_then(|last| last.latency).map(millis),
+        phases_ms: last.and_then(|last| phases_entry(&last.phases)),
+        passes: probe.passes,
+        fails: probe.fails,
+        progress: probe.progress.to_string(),
+        interval_ms: probe.interval.map(whole_millis),
+        next_at: probe.next_at.map(|at| about.anchor.wall(at)),
+        stale: probe.stale,
+        skipped: probe.skipped,
+    }
+}
+
+fn phases_entry(phases: &PhaseTimes) -> Option<PhasesEntry> {
+    if *phases == PhaseTimes::default() {
+        return None;
+    }
+    Some(PhasesEntry {
+        queue: phases.queue.map(millis),
+        resolve: phases.resolve.map(millis),
+        connect: phases.connect.map(millis),
+        tls: phases.tls.map(millis),
+        first_byte: phases.first_byte.map(millis),
+        body: phases.body.map(millis),
+    })
+}
