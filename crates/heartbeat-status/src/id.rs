@@ -141,8 +141,14 @@ mod tests {
             assert!(RealmName::new(good).is_ok(), "{good}");
         }
         assert_eq!(RealmName::new(""), Err(NameError::Empty));
-        assert!(matches!(RealmName::new("2web"), Err(NameError::BadCharacter { found: '2', position: 1, .. })));
-        assert!(matches!(RealmName::new("web.api"), Err(NameError::BadCharacter { found: '.', position: 4, .. })));
+        assert!(matches!(
+            RealmName::new("2web"),
+            Err(NameError::BadCharacter { found: '2', position: 1, .. })
+        ));
+        assert!(matches!(
+            RealmName::new("web.api"),
+            Err(NameError::BadCharacter { found: '.', position: 4, .. })
+        ));
         assert!(matches!(RealmName::new(&"a".repeat(64)), Err(NameError::TooLong { length: 64, .. })));
         for reserved in RealmName::RESERVED {
             assert!(matches!(RealmName::new(reserved), Err(NameError::Reserved { .. })), "{reserved}");

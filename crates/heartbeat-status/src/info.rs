@@ -44,6 +44,18 @@ closed_list! {
 }
 
 closed_list! {
+    /// What a running dependent does while a need of it is down.
+    pub enum WhileDown ("while_down") {
+        /// Runs on.
+        Ride = "ride",
+        /// Is stopped, and started when the need is back.
+        Stop = "stop",
+        /// Runs on, and is restarted when the need is back.
+        Restart = "restart",
+    }
+}
+
+closed_list! {
     /// What a probe's failure may cause.
     pub enum Role ("probe role") {
         /// Failing can restart the realm.

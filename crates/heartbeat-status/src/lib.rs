@@ -50,9 +50,10 @@ pub use event::{Event, EventKind, RestartCause, RestartResult};
 pub use exit::{Exit, ExitKind, Signal};
 pub use health::Health;
 pub use id::{CheckId, CommandId, ProbeIx, RealmIx, RealmName, RestartId, RunId};
-pub use info::{EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeKind, RealmInfo, RealmKind, Role};
+pub use info::{EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeKind, RealmInfo, RealmKind, Role, WhileDown};
 pub use outcome::{
-    CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, OutcomeReason, PhaseTimes, ProbePhase,
+    CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, OutcomeReason, PhaseTimes,
+    ProbePhase,
 };
 pub use snapshot::{
     DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartCounts,

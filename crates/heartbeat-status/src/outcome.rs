@@ -272,7 +272,8 @@ mod tests {
     use super::*;
 
     fn result(outcome: Outcome, connected: bool) -> CheckResult {
-        let phases = PhaseTimes { connect: connected.then_some(Duration::from_micros(90)), ..PhaseTimes::default() };
+        let phases =
+            PhaseTimes { connect: connected.then_some(Duration::from_micros(90)), ..PhaseTimes::default() };
         CheckResult {
             outcome,
             detail: String::new(),
@@ -288,7 +289,10 @@ mod tests {
         let hang = Outcome::Fail { reason: FailReason::HeadersTimeout, phase: Some(ProbePhase::FirstByte) };
         assert_eq!(result(hang, true).port_fact(), Outcome::Pass, "a hung server still listens");
         let refused = Outcome::Fail { reason: FailReason::Refused, phase: Some(ProbePhase::Connect) };
-        assert!(matches!(result(refused, false).port_fact(), Outcome::Fail { reason: FailReason::NotListening, .. }));
+        assert!(matches!(
+            result(refused, false).port_fact(),
+            Outcome::Fail { reason: FailReason::NotListening, .. }
+        ));
         let lag = Outcome::Inconclusive(InconclusiveReason::MonitorLag);
         assert_eq!(result(lag, false).port_fact(), lag);
     }

@@ -193,7 +193,11 @@ impl RealmStatus {
             && self.blocked_by == other.blocked_by
             && self.restarts.total == other.restarts.total
             && self.probes.len() == other.probes.len()
-            && self.probes.iter().zip(&other.probes).all(|(a, b)| a.verdict == b.verdict && a.stale == b.stale)
+            && self
+                .probes
+                .iter()
+                .zip(&other.probes)
+                .all(|(a, b)| a.verdict == b.verdict && a.stale == b.stale)
     }
 }
 
@@ -242,7 +246,10 @@ impl Snapshot {
     #[must_use]
     pub fn worst(&self) -> Status {
         let critical = self.realms.iter().filter(|realm| realm.info.critical);
-        critical.map(|realm| realm.status).filter(|status| status.severity() >= 3).max_by_key(|s| s.severity())
+        critical
+            .map(|realm| realm.status)
+            .filter(|status| status.severity() >= 3)
+            .max_by_key(|s| s.severity())
             .unwrap_or(Status::Up)
     }
 }

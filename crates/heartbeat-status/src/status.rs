@@ -149,6 +149,8 @@ closed_list! {
         BudgetSpent = "BudgetSpent",
         /// SIGKILL did not empty the process tree.
         Stuck = "Stuck",
+        /// Started only on request (`manual = true`).
+        Manual = "Manual",
         /// An operator stopped it.
         StoppedByOperator = "StoppedByOperator",
         /// An operator paused it.
@@ -350,7 +352,10 @@ mod tests {
             (StatusFacts { phase: Phase::Cooldown, ..UP }, Status::Failed),
             (StatusFacts { phase: Phase::Stopping, desired: Desired::Down, ..UP }, Status::Stopped),
             (StatusFacts { phase: Phase::Done, ..UP }, Status::Done),
-            (StatusFacts { phase: Phase::Waiting, need_broken: true, restart_open: true, ..UP }, Status::Blocked),
+            (
+                StatusFacts { phase: Phase::Waiting, need_broken: true, restart_open: true, ..UP },
+                Status::Blocked,
+            ),
             (StatusFacts { phase: Phase::Waiting, ..UP }, Status::Starting),
             (StatusFacts { phase: Phase::Backoff, need_broken: true, ..UP }, Status::Restarting),
             (StatusFacts { restart_open: true, ..UP }, Status::Restarting),

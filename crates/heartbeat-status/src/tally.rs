@@ -56,7 +56,11 @@ impl Thresholds {
     ///
     /// # Errors
     /// [`ThresholdError::Zero`] for a threshold of 0.
-    pub const fn new(fail_after: u32, pass_after: u32, fail_if: Option<FailWindow>) -> Result<Self, ThresholdError> {
+    pub const fn new(
+        fail_after: u32,
+        pass_after: u32,
+        fail_if: Option<FailWindow>,
+    ) -> Result<Self, ThresholdError> {
         if fail_after == 0 {
             return Err(ThresholdError::Zero { name: "fail_after" });
         }
@@ -254,7 +258,11 @@ mod tests {
         assert_eq!(feed(&mut tally, &thresholds, "+-+-+-"), Some(Verdict::Failing));
         feed(&mut tally, &thresholds, "++");
         assert_eq!(tally.verdict(), Some(Verdict::Passing));
-        assert_eq!(feed(&mut tally, &thresholds, "-"), None, "failures before the recovery are not counted twice");
+        assert_eq!(
+            feed(&mut tally, &thresholds, "-"),
+            None,
+            "failures before the recovery are not counted twice"
+        );
     }
 
     #[test]

@@ -159,13 +159,20 @@ mod tests {
         assert_eq!(late + Duration::from_secs(1), late);
         assert_eq!(Instant::ZERO - Duration::from_secs(1), Instant::ZERO);
         assert_eq!(Instant::ZERO.since(late), Duration::ZERO);
-        assert_eq!(Instant::from_millis(1_501).rounded_up(Duration::from_millis(10)), Instant::from_millis(1_510));
-        assert_eq!(Instant::from_millis(1_510).rounded_up(Duration::from_millis(10)), Instant::from_millis(1_510));
+        assert_eq!(
+            Instant::from_millis(1_501).rounded_up(Duration::from_millis(10)),
+            Instant::from_millis(1_510)
+        );
+        assert_eq!(
+            Instant::from_millis(1_510).rounded_up(Duration::from_millis(10)),
+            Instant::from_millis(1_510)
+        );
     }
 
     #[test]
     fn an_anchor_maps_both_ways() {
-        let anchor = WallAnchor { instant: Instant::from_millis(5_000), wall: WallTime::from_millis(1_000_000) };
+        let anchor =
+            WallAnchor { instant: Instant::from_millis(5_000), wall: WallTime::from_millis(1_000_000) };
         assert_eq!(anchor.wall(Instant::from_millis(6_500)), WallTime::from_millis(1_001_500));
         assert_eq!(anchor.wall(Instant::from_millis(500)), WallTime::from_millis(995_500));
     }

@@ -7,16 +7,23 @@
 //!
 //! [`StatusDocument::render`] and [`RealmDocument::render`] turn a [`Snapshot`](crate::Snapshot) into them.
 
+mod action;
 mod document;
 mod open;
 mod realm;
 mod render;
 
-pub use document::{DaemonEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry};
+pub use action::{
+    Action, ActionDocument, ActionRequest, ActionStep, GraphDocument, GraphEdge, GraphNode, HealthDocument,
+    Problem, Wait,
+};
+pub use document::{
+    DaemonEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
+};
 pub use open::Open;
 pub use realm::{
-    ExitEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, RealmEntry, RestartEntry,
-    RestartStepEntry, RestartsEntry,
+    ExitEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, RealmEntry,
+    RestartEntry, RestartStepEntry, RestartsEntry,
 };
 pub use render::About;
 
@@ -25,7 +32,12 @@ pub const STATUS_SCHEMA: &str = "heartbeat.status/1";
 /// Schema name of the realm document.
 pub const REALM_SCHEMA: &str = "heartbeat.realm/1";
 
-/// Serialises a duration in milliseconds with microsecond resolution, e.g. `12.203`.
+/// Schema name of a command's plan and result.
+pub const ACTION_SCHEMA: &str = "heartbeat.action/1";
+/// Schema name of the dependency graph.
+pub const GRAPH_SCHEMA: &str = "heartbeat.graph/1";
+
+/// A duration in milliseconds with microsecond resolution, e.g. `12.203`.
 pub(crate) fn millis(duration: core::time::Duration) -> f64 {
     // Below 2^53 µs (285 years) the conversion is exact.
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

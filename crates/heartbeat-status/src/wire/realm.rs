@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Open;
 use crate::{
-    Desired, EdgeKind, Flag, Gate, Health, NextAction, Phase, ProbeKind, ProbePhase, RealmKind, Reason, RestartCause,
-    RestartResult, RestartStep, Role, Status, WallTime,
+    Desired, EdgeKind, Flag, Gate, Health, NextAction, Phase, ProbeKind, ProbePhase, RealmKind, Reason,
+    RestartCause, RestartResult, RestartStep, Role, Status, WallTime,
 };
 
 /// One realm.

@@ -6,9 +6,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{
-    DaemonEntry, ExitEntry, LagEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
-    REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA,
-    StatusDocument, Summary, TransitionEntry, millis, seconds, whole_millis,
+    DaemonEntry, ExitEntry, LagEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry,
+    ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry,
+    RootEntry, STATUS_SCHEMA, StatusDocument, Summary, TransitionEntry, millis, seconds, whole_millis,
 };
 use crate::{
     ExitKind, Health, Instant, LastExit, PhaseTimes, ProbeInfo, ProbeStatus, RealmIx, RealmKind, RealmStatus,
@@ -199,7 +199,12 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
         restart: realm.restart.as_ref().map(|record| restart_entry(record, about)),
         port: info.port,
         process: (info.kind != RealmKind::External).then(|| process_entry(realm, about, now)),
-        probes: info.probes.iter().zip(&realm.probes).map(|(info, probe)| probe_entry(info, probe, about)).collect(),
+        probes: info
+            .probes
+            .iter()
+            .zip(&realm.probes)
+            .map(|(info, probe)| probe_entry(info, probe, about))
+            .collect(),
         needs: info
             .needs
             .iter()

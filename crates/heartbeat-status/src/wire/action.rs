@@ -1,0 +1,175 @@
+//! Commands, their plans and their results; and what went wrong, as RFC 9457 problems.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::Open;
+use crate::WallTime;
+
+closed_list! {
+    /// What an operator can ask of a realm.
+    pub enum Action ("action") {
+        /// Run it, and what it needs.
+        Start = "start",
+        /// Stop it and keep it stopped.
+        Stop = "stop",
+        /// Stop it and run it again.
+        Restart = "restart",
+    }
+}
+
+closed_list! {
+    /// How far a caller wants to wait.
+    #[derive(Default)]
+    pub enum Wait ("wait") {
+        /// Answer as soon as it is under way.
+        #[default]
+        Accepted = "accepted",
+        /// Until every realm of the command is up (for `stop`: stopped).
+        Up = "up",
+        /// Until every restart of the command is verified.
+        Verified = "verified",
+    }
+}
+
+/// Body of `POST /api/realms/{realm}/{action}`; every field may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ActionRequest {
+    /// Why, for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Stop or restart the dependents that would break, too.
+    pub cascade: bool,
+    /// Leave the dependents that would break alone.
+    pub force: bool,
+    /// How far to wait.
+    pub wait: Wait,
+    /// How long to wait, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<f64>,
+    /// Answer with the plan and change nothing.
+    pub dry_run: bool,
+}
+
+/// `heartbeat.action/1`: what a command does, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionDocument {
+    /// [`ACTION_SCHEMA`](super::ACTION_SCHEMA).
+    pub schema: String,
+    /// What was asked.
+    pub action: Open<Action>,
+    /// Of whom.
+    pub realms: Vec<String>,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// The steps, in order; steps of one wave run side by side.
+    pub steps: Vec<ActionStep>,
+    /// Running dependents that break and are not part of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breaks: Vec<String>,
+    /// What came of it: `accepted`, `up`, `stopped`, `verified`; absent in a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// For a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionStep {
+    /// Position, from 1; equal numbers run side by side.
+    pub wave: u32,
+    /// Whom it concerns.
+    pub realm: String,
+    /// `start` or `stop`.
+    pub action: Open<Action>,
+    /// Longest it may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_s: Option<f64>,
+    /// What it waits for, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// `application/problem+json` (RFC 9457), with this API's own members.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `about:blank` or a code of ours, e.g. `heartbeat:no-such-realm`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What happened here, and the way out.
+    pub detail: String,
+    /// Names that are near to one that was not found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<String>,
+    /// The plan that was refused, or not finished in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<ActionDocument>,
+}
+
+/// `heartbeat.graph/1`: who needs whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GraphDocument {
+    /// [`GRAPH_SCHEMA`](super::GRAPH_SCHEMA).
+    pub schema: String,
+    /// As in the status document.
+    pub revision: u64,
+    /// When this body was made.
+    pub generated_at: WallTime,
+    /// Realms in start order.
+    pub nodes: Vec<GraphNode>,
+    /// Edges, by dependent in start order.
+    pub edges: Vec<GraphEdge>,
+    /// Names in start order; the stop order is its reverse.
+    pub start_order: Vec<String>,
+}
+
+/// A realm in the graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GraphNode {
+    /// Name.
+    pub name: String,
+    /// Longest dependency path below it, from 1.
+    pub tier: u32,
+    /// Position in the start order, from 0.
+    pub order: u32,
+    /// Status now.
+    pub status: Open<crate::Status>,
+    /// Why, for a person.
+    pub message: String,
+}
+
+/// A dependency in the graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GraphEdge {
+    /// Who depends.
+    pub from: String,
+    /// On whom.
+    pub to: String,
+    /// How it binds.
+    pub kind: Open<crate::EdgeKind>,
+    /// What the start waits for.
+    pub until: Open<crate::Gate>,
+}
+
+/// `heartbeat.health/1`: heartbeatd's own health, as `GET /api/health/` answers it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthDocument {
+    /// `pass` or `fail` (health+json's words).
+    pub status: String,
+    /// Version of the software.
+    pub version: String,
+    /// This life of heartbeatd.
+    pub instance: String,
+    /// What is wrong, for a person; empty when nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,102 @@
+//! What an operator can ask, the plan it amounts to, and the answer.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use heartbeat_status::{RealmIx, RestartId, wire::Action};
+
+/// A command about one or more realms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// What.
+    pub action: Action,
+    /// Of whom.
+    pub realms: Vec<RealmIx>,
+    /// Stop (or restart) dependents that would break, too.
+    pub cascade: bool,
+    /// Leave dependents that would break alone.
+    pub force: bool,
+    /// Why, for the record.
+    pub reason: Option<String>,
+}
+
+impl Command {
+    /// `action` on one realm, without cascade or force.
+    #[must_use]
+    pub fn new(action: Action, realm: RealmIx) -> Self {
+        Self { action, realms: alloc::vec![realm], cascade: false, force: false, reason: None }
+    }
+}
+
+/// What one step of a plan does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StepAction {
+    /// Stop it.
+    Stop,
+    /// Start it (for a restart: after its stop).
+    Start,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanStep {
+    /// Position, from 1; equal numbers run side by side.
+    pub wave: u32,
+    /// Whom it concerns.
+    pub realm: RealmIx,
+    /// What happens.
+    pub action: StepAction,
+    /// Longest it may take, where there is a bound.
+    pub limit: Option<Duration>,
+}
+
+/// Why a command is refused. Nothing is changed then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Dependents would break, and neither `cascade` nor `force` was given.
+    WouldBreak,
+    /// The realm is external: watched, never started.
+    External(RealmIx),
+    /// What is left of its last run could not be killed: no second copy.
+    Stuck(RealmIx),
+    /// heartbeatd is stopping everything.
+    ShuttingDown,
+}
+
+/// What a command does: the dry run. Handling the command carries out these same steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionPlan {
+    /// What was asked.
+    pub action: Action,
+    /// Of whom.
+    pub realms: Vec<RealmIx>,
+    /// The steps, by wave and start order.
+    pub steps: Vec<PlanStep>,
+    /// Running dependents that would break and are not part of the plan, in start order.
+    pub breaks: Vec<RealmIx>,
+    /// Why it would be refused.
+    pub refusal: Option<Refusal>,
+}
+
+/// The answer to a command or a refresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Under way.
+    Accepted {
+        /// What is being done.
+        plan: ActionPlan,
+        /// The restart transactions it opened.
+        restarts: Vec<(RealmIx, RestartId)>,
+    },
+    /// Not done; nothing changed.
+    Refused {
+        /// What would have been done, with the refusal.
+        plan: ActionPlan,
+    },
+    /// The refresh round is complete, or its bound has passed.
+    Refreshed {
+        /// Measurements that did not come back in time.
+        missing: u32,
+    },
+}

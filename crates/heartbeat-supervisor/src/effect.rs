@@ -1,0 +1,77 @@
+//! What the core wants done. Adapters carry it out and answer with an [`Input`](crate::Input).
+
+use core::time::Duration;
+
+use heartbeat_status::{CheckId, CommandId, ProbeIx, RealmIx, RunId, Signal};
+
+use crate::{Hook, Reply};
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Measure; answered by [`Input::Checked`](crate::Input::Checked) within `timeout` and the adapter's own delay.
+    Check {
+        /// Names this measurement.
+        id: CheckId,
+        /// The realm.
+        realm: RealmIx,
+        /// Which of its probes.
+        probe: ProbeIx,
+        /// The generation measured (0 for external realms).
+        run: RunId,
+        /// Deadline of the whole measurement.
+        timeout: Duration,
+    },
+    /// The answer to this measurement is no longer of interest: stop it and say nothing.
+    CancelCheck {
+        /// Which measurement.
+        id: CheckId,
+    },
+    /// Start the realm's program; answered by `Started` or `StartFailed`, later by `Exited`.
+    Start {
+        /// The realm.
+        realm: RealmIx,
+        /// The new generation.
+        run: RunId,
+    },
+    /// Send a signal to the whole process tree of a generation. For a generation that is still being launched,
+    /// KILL calls the launch off (answered by `StartFailed` or `Exited`).
+    Signal {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation.
+        run: RunId,
+        /// The signal.
+        signal: Signal,
+    },
+    /// Run one of the realm's own commands; answered by [`Input::HookDone`](crate::Input::HookDone) within
+    /// `timeout`, after which the adapter kills it and says so.
+    Hook {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation it belongs to.
+        run: RunId,
+        /// Which command.
+        hook: Hook,
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// Kill a running command; no answer is wanted.
+    CancelHook {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation it belongs to.
+        run: RunId,
+        /// Which command.
+        hook: Hook,
+    },
+    /// Answer a command or a refresh.
+    Reply {
+        /// As the input named it.
+        id: CommandId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Everything is stopped: end.
+    Halt,
+}

@@ -1,0 +1,136 @@
+//! What the world tells the core. Facts, never wishes, but for [`Command`] and [`Input::Shutdown`].
+
+use alloc::string::String;
+use core::time::Duration;
+
+use heartbeat_status::{CheckId, CheckResult, CommandId, Exit, RealmIx, RunId};
+
+use crate::Command;
+
+/// A command a realm has around its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// `start.before`.
+    Before,
+    /// `start.after`.
+    After,
+    /// `stop.command`.
+    Stop,
+}
+
+impl Hook {
+    /// The configuration key.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Before => "start.before",
+            Self::After => "start.after",
+            Self::Stop => "stop.command",
+        }
+    }
+}
+
+/// Why a process could not be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    /// The last step, execve itself, failed; otherwise the set-up before it.
+    pub at_exec: bool,
+    /// The error number, where there is one.
+    pub errno: Option<i32>,
+    /// For a person: the step, the path, the user, the error.
+    pub message: String,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// heartbeatd is ready: start what is to be started.
+    Boot,
+    /// A measurement asked for by [`Effect::Check`](crate::Effect::Check) came back.
+    Checked {
+        /// Which one.
+        id: CheckId,
+        /// What it saw.
+        result: CheckResult,
+    },
+    /// The realm's program was exec'd.
+    Started {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation that was asked for.
+        run: RunId,
+        /// Its pid.
+        pid: u32,
+    },
+    /// The realm's program could not be exec'd; nothing of this generation runs.
+    StartFailed {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation that was asked for.
+        run: RunId,
+        /// Why.
+        error: StartError,
+    },
+    /// The main process ended.
+    Exited {
+        /// The realm.
+        realm: RealmIx,
+        /// Its generation.
+        run: RunId,
+        /// How.
+        exit: Exit,
+        /// Nothing of its process tree is left; otherwise [`Input::Emptied`] follows when that is so.
+        empty: bool,
+    },
+    /// Nothing of a generation's process tree is left any more. Only after [`Input::Exited`] with `empty: false`.
+    Emptied {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation.
+        run: RunId,
+    },
+    /// The main process was stopped by a signal or a debugger (`halted`), or went on.
+    Halted {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation.
+        run: RunId,
+        /// Stopped, or running again.
+        halted: bool,
+    },
+    /// A command asked for by [`Effect::Hook`](crate::Effect::Hook) ended.
+    HookDone {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation it belongs to.
+        run: RunId,
+        /// Which command.
+        hook: Hook,
+        /// `None` when it succeeded, otherwise what went wrong, for a person.
+        failure: Option<String>,
+    },
+    /// An operator's command.
+    Command {
+        /// Chosen by the caller; the reply carries it.
+        id: CommandId,
+        /// What is asked.
+        command: Command,
+    },
+    /// Measure everything now (or one realm), and reply when the round is done.
+    Refresh {
+        /// Chosen by the caller; the reply carries it.
+        id: CommandId,
+        /// One realm, or all.
+        realm: Option<RealmIx>,
+    },
+    /// heartbeatd was not running for a while: the host slept, or heartbeatd was stopped by a signal.
+    Suspended {
+        /// For how long.
+        asleep: Duration,
+    },
+    /// Stop everything in reverse order, then [`Effect::Halt`](crate::Effect::Halt).
+    Shutdown {
+        /// Kill at once and give up the order: the second signal.
+        now: bool,
+    },
+}

@@ -1,0 +1,365 @@
+//! What is to be supervised: validated, immutable, without a URL or an argv in it.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use heartbeat_graph::{DependencyGraph, Edge, GraphErrors};
+use heartbeat_restart::RestartPolicy;
+use heartbeat_status::{
+    EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeIx, ProbeKind, RealmInfo, RealmIx, RealmKind, RealmName, Signal,
+    WhileDown,
+};
+
+/// Where the results of a probe come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeSource {
+    /// Measured on a schedule: the core emits [`Effect::Check`](crate::Effect::Check).
+    Measured,
+    /// The port fact inside the results of another probe of the same realm.
+    PortOf(ProbeIx),
+    /// What the process adapter reports: started, stopped by a signal, ended.
+    Process,
+}
+
+/// A probe of a realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeSpec {
+    /// Name, kind, role, target, thresholds, interval, timeout.
+    pub info: ProbeInfo,
+    /// Where its results come from.
+    pub source: ProbeSource,
+    /// How long failures of a new generation do not count; it also ends with the first pass.
+    /// `None`: `start.timeout`.
+    pub grace: Option<Duration>,
+}
+
+/// One dependency of a realm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeedSpec {
+    /// The realm depended upon.
+    pub realm: RealmIx,
+    /// How it binds.
+    pub kind: EdgeKind,
+    /// What the start waits for.
+    pub until: Gate,
+    /// What a running dependent does while it is down.
+    pub while_down: WhileDown,
+}
+
+/// How a realm starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartSpec {
+    /// From spawn until the live probes pass; `None` for no limit (the default of oneshots).
+    pub timeout: Option<Duration>,
+    /// How long a realm without measured live probes must run to count as ready.
+    pub settle: Duration,
+    /// A command runs before the spawn.
+    pub before: bool,
+    /// A command runs once it is ready.
+    pub after: bool,
+}
+
+impl Default for StartSpec {
+    fn default() -> Self {
+        Self { timeout: Some(Duration::from_secs(60)), settle: Duration::from_secs(1), before: false, after: false }
+    }
+}
+
+/// How a realm is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopSpec {
+    /// First signal, to the whole tree, followed by CONT.
+    pub signal: Signal,
+    /// From the first signal to KILL.
+    pub timeout: Duration,
+    /// A command runs before the first signal, bounded by `timeout`.
+    pub command: bool,
+}
+
+impl Default for StopSpec {
+    fn default() -> Self {
+        Self { signal: Signal::TERM, timeout: Duration::from_secs(10), command: false }
+    }
+}
+
+/// A realm as the core sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RealmSpec {
+    /// Name.
+    pub name: RealmName,
+    /// Title for people.
+    pub title: Option<String>,
+    /// Label for selectors.
+    pub group: Option<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Counts for `ok`.
+    pub critical: bool,
+    /// Assigned port, for display.
+    pub port: Option<u16>,
+    /// Service, oneshot or external.
+    pub kind: RealmKind,
+    /// Not started at boot unless something that is started needs it.
+    pub manual: bool,
+    /// Probes.
+    pub probes: Vec<ProbeSpec>,
+    /// Dependencies.
+    pub needs: Vec<NeedSpec>,
+    /// How it starts.
+    pub start: StartSpec,
+    /// How it is stopped.
+    pub stop: StopSpec,
+    /// When it is restarted, after how long, how often.
+    pub restart: RestartPolicy,
+    /// Realms restarted in the same transaction, without a debit of their own.
+    pub restart_with: Vec<RealmIx>,
+}
+
+impl RealmSpec {
+    /// A critical service with one `process` probe and every default; the rest is set by field.
+    #[must_use]
+    pub fn service(name: RealmName) -> Self {
+        Self {
+            name,
+            title: None,
+            group: None,
+            labels: BTreeMap::new(),
+            critical: true,
+            port: None,
+            kind: RealmKind::Service,
+            manual: false,
+            probes: Vec::new(),
+            needs: Vec::new(),
+            start: StartSpec::default(),
+            stop: StopSpec::default(),
+            restart: RestartPolicy::service_default(),
+            restart_with: Vec::new(),
+        }
+    }
+}
+
+/// Bounds over all realms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanSettings {
+    /// Most realms between spawn and exec at a time.
+    pub start_parallel: u32,
+    /// From the order to stop everything until everything left is killed.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for PlanSettings {
+    fn default() -> Self {
+        Self { start_parallel: 8, shutdown_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// A plan that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Cycles, edges to oneself, duplicate edges.
+    #[error("the dependencies cannot be ordered: {0}")]
+    Graph(GraphErrors),
+    /// A gate that can never hold.
+    #[error("{from} waits for {to} to be `{until}`, which a {kind} never is")]
+    ImpossibleGate {
+        /// The dependent.
+        from: RealmName,
+        /// The dependency.
+        to: RealmName,
+        /// The gate.
+        until: Gate,
+        /// What the dependency is.
+        kind: RealmKind,
+    },
+    /// Two realms of one name.
+    #[error("two realms are called {0}")]
+    DuplicateName(RealmName),
+    /// A probe whose results come from a probe that does not measure.
+    #[error("probe {probe} of {realm} takes its results from a probe that does not exist or does not measure")]
+    BadSource {
+        /// The realm.
+        realm: RealmName,
+        /// The probe.
+        probe: String,
+    },
+    /// A timeout above its interval, or an interval of zero.
+    #[error("probe {probe} of {realm} needs 0 < timeout <= interval")]
+    BadTiming {
+        /// The realm.
+        realm: RealmName,
+        /// The probe.
+        probe: String,
+    },
+}
+
+/// What is to be supervised.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    settings: PlanSettings,
+    realms: Vec<RealmSpec>,
+    graph: DependencyGraph,
+    infos: Vec<Arc<RealmInfo>>,
+}
+
+impl Plan {
+    /// Validates realms and orders them. The dependencies of each realm are put in start order.
+    ///
+    /// # Errors
+    /// [`PlanError`]: the first rule that is broken. `heartbeat-config` finds all of them, with their places in
+    /// the file, before it comes to this.
+    pub fn new(settings: PlanSettings, mut realms: Vec<RealmSpec>) -> Result<Self, PlanError> {
+        let names: Vec<RealmName> = realms.iter().map(|realm| realm.name.clone()).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(PlanError::DuplicateName(pair[0].clone()));
+        }
+        let edges: Vec<Edge> = realms
+            .iter()
+            .enumerate()
+            .flat_map(|(at, realm)| {
+                let from = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
+                realm.needs.iter().map(move |need| Edge { from, to: need.realm, kind: need.kind })
+            })
+            .collect();
+        let graph = DependencyGraph::build(&names, &edges).map_err(PlanError::Graph)?;
+        for realm in &realms {
+            check_gates(&realms, realm)?;
+            check_probes(realm)?;
+        }
+        for realm in &mut realms {
+            realm.needs.sort_by_key(|need| graph.order(need.realm));
+        }
+        let infos = (0..realms.len()).map(|at| Arc::new(info(&realms, &graph, at))).collect();
+        Ok(Self { settings, realms, graph, infos })
+    }
+
+    /// Bounds over all realms.
+    #[must_use]
+    pub fn settings(&self) -> &PlanSettings {
+        &self.settings
+    }
+
+    /// Realms by [`RealmIx`].
+    #[must_use]
+    pub fn realms(&self) -> &[RealmSpec] {
+        &self.realms
+    }
+
+    /// A realm.
+    ///
+    /// # Panics
+    /// When `ix` is not of this plan.
+    #[must_use]
+    pub fn realm(&self, ix: RealmIx) -> &RealmSpec {
+        &self.realms[ix.index()]
+    }
+
+    /// The dependency graph.
+    #[must_use]
+    pub fn graph(&self) -> &DependencyGraph {
+        &self.graph
+    }
+
+    /// What documents say of each realm that does not change, by [`RealmIx`].
+    #[must_use]
+    pub fn infos(&self) -> &[Arc<RealmInfo>] {
+        &self.infos
+    }
+
+    /// The realm called `name`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<RealmIx> {
+        let at = self.realms.iter().position(|realm| realm.name.as_str() == name)?;
+        u32::try_from(at).ok().map(RealmIx)
+    }
+}
+
+fn check_gates(realms: &[RealmSpec], realm: &RealmSpec) -> Result<(), PlanError> {
+    for need in realm.needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
+        let to = &realms[need.realm.index()];
+        let possible = match (need.until, to.kind) {
+            (Gate::Up, RealmKind::Service | RealmKind::External)
+            | (Gate::Started, RealmKind::Service | RealmKind::Oneshot)
+            | (Gate::Done, RealmKind::Oneshot) => true,
+            (Gate::Up, RealmKind::Oneshot)
+            | (Gate::Started, RealmKind::External)
+            | (Gate::Done, RealmKind::Service | RealmKind::External) => false,
+        };
+        if !possible {
+            return Err(PlanError::ImpossibleGate {
+                from: realm.name.clone(),
+                to: to.name.clone(),
+                until: need.until,
+                kind: to.kind,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_probes(realm: &RealmSpec) -> Result<(), PlanError> {
+    for probe in &realm.probes {
+        let name = || (realm.name.clone(), probe.info.name.clone());
+        match probe.source {
+            ProbeSource::PortOf(ix) => {
+                let source = realm.probes.get(ix.index()).map(|probe| probe.source);
+                if source != Some(ProbeSource::Measured) {
+                    let (realm, probe) = name();
+                    return Err(PlanError::BadSource { realm, probe });
+                }
+            }
+            ProbeSource::Measured => {
+                if probe.info.timeout.is_zero() || probe.info.timeout > probe.info.interval {
+                    let (realm, probe) = name();
+                    return Err(PlanError::BadTiming { realm, probe });
+                }
+            }
+            ProbeSource::Process => {
+                if realm.kind == RealmKind::External || probe.info.kind != ProbeKind::Process {
+                    let (realm, probe) = name();
+                    return Err(PlanError::BadSource { realm, probe });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn info(realms: &[RealmSpec], graph: &DependencyGraph, at: usize) -> RealmInfo {
+    let ix = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
+    let realm = &realms[at];
+    RealmInfo {
+        ix,
+        name: realm.name.clone(),
+        title: realm.title.clone(),
+        kind: realm.kind,
+        group: realm.group.clone(),
+        labels: realm.labels.clone(),
+        critical: realm.critical,
+        port: realm.port,
+        tier: graph.tier(ix),
+        order: graph.order(ix),
+        needs: realm
+            .needs
+            .iter()
+            .map(|need| NeedInfo {
+                realm: need.realm,
+                name: realms[need.realm.index()].name.clone(),
+                kind: need.kind,
+                until: need.until,
+            })
+            .collect(),
+        needed_by: graph
+            .dependents(ix)
+            .iter()
+            .filter(|edge| edge.kind == EdgeKind::Needs)
+            .map(|edge| edge.from)
+            .collect(),
+        probes: realm.probes.iter().map(|probe| probe.info.clone()).collect(),
+    }
+}
