@@ -1,0 +1,145 @@
+//! What the code of one realm can reach: the moment, its own specification, what its neighbours amount to, and
+//! an outbox. It cannot see or touch another realm.
+
+use alloc::collections::{BTreeSet, VecDeque};
+
+use heartbeat_status::{CheckId, Event, EventKind, Instant, RealmIx, Signal};
+
+use crate::timers::{TimerKind, Timers};
+use crate::{Effect, RealmSpec};
+
+/// What heartbeatd as a whole is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Before [`Input::Boot`](crate::Input::Boot): nothing is started.
+    Cold,
+    /// Supervising.
+    Booted,
+    /// Stopping everything, in order.
+    ShuttingDown,
+    /// Killing everything, order given up.
+    Killing,
+}
+
+/// What a realm's neighbours amount to. Recomputed only when one of them changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Around {
+    pub(crate) mode: Mode,
+    /// The gates of all `needs` hold.
+    pub(crate) needs_hold: bool,
+    /// Everything under `wants` and `after` has settled.
+    pub(crate) order_holds: bool,
+    /// A realm it needs is broken.
+    pub(crate) need_broken: bool,
+    /// Every broken need is merely on its way up.
+    pub(crate) hopeful: bool,
+    /// A need with `while_down = "stop"` is broken.
+    pub(crate) stop_with_need: bool,
+    /// A need with `while_down = "restart"` is broken.
+    pub(crate) restart_with_need: bool,
+    /// A dependent is being stopped.
+    pub(crate) dependents_stopping: bool,
+}
+
+/// Everything that leaves the core, and what all realms share.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) timers: Timers,
+    /// Realms that wait for a launch slot, by start order.
+    pub(crate) launches: BTreeSet<(u32, RealmIx)>,
+    /// Measurements that will not come back any more; refresh rounds must not wait for them.
+    pub(crate) settled_checks: VecDeque<CheckId>,
+    pub(crate) ignored: u64,
+    next_check: u64,
+    next_event: u64,
+    seed: u64,
+}
+
+impl Outbox {
+    pub(crate) fn new(timers: Timers, seed: u64) -> Self {
+        Self {
+            effects: VecDeque::new(),
+            events: VecDeque::new(),
+            timers,
+            launches: BTreeSet::new(),
+            settled_checks: VecDeque::new(),
+            ignored: 0,
+            next_check: 0,
+            next_event: 0,
+            seed,
+        }
+    }
+
+    pub(crate) fn next_check(&mut self) -> CheckId {
+        self.next_check += 1;
+        CheckId(self.next_check)
+    }
+
+    pub(crate) fn event(&mut self, at: Instant, spec: Option<(RealmIx, &RealmSpec)>, kind: EventKind) {
+        self.next_event += 1;
+        let realm = spec.map(|(ix, spec)| (ix, spec.name.clone()));
+        self.events.push_back(Event { seq: self.next_event, at, realm, kind });
+    }
+
+    /// SplitMix64: the constructor's seed decides every jitter, so a run replays exactly.
+    fn dice(&mut self) -> u32 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 32) as u32
+    }
+}
+
+/// What the code of one realm can reach.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) ix: RealmIx,
+    pub(crate) order: u32,
+    pub(crate) spec: &'a RealmSpec,
+    pub(crate) around: Around,
+    pub(crate) out: &'a mut Outbox,
+}
+
+impl Cx<'_> {
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.out.effects.push_back(effect);
+    }
+
+    pub(crate) fn event(&mut self, kind: EventKind) {
+        self.out.event(self.now, Some((self.ix, self.spec)), kind);
+    }
+
+    /// An input that makes no sense now: counted, told, and nothing changes.
+    pub(crate) fn ignore(&mut self, why: &'static str) {
+        self.out.ignored += 1;
+        self.event(EventKind::Ignored { why });
+    }
+
+    pub(crate) fn signal(&mut self, run: heartbeat_status::RunId, signal: Signal) {
+        self.effect(Effect::Signal { realm: self.ix, run, signal });
+        self.event(EventKind::Signalled { run, signal });
+    }
+
+    pub(crate) fn arm(&mut self, kind: TimerKind, at: Instant) {
+        self.out.timers.arm(self.ix, kind, at);
+    }
+
+    pub(crate) fn disarm(&mut self, kind: TimerKind) {
+        self.out.timers.disarm(self.ix, kind);
+    }
+
+    pub(crate) fn deadline(&self, kind: TimerKind) -> Option<Instant> {
+        self.out.timers.deadline(self.ix, kind)
+    }
+
+    pub(crate) fn dice(&mut self) -> u32 {
+        self.out.dice()
+    }
+
+    pub(crate) fn request_launch(&mut self) {
+        self.out.launches.insert((self.order, self.ix));
+    }
+}

@@ -1,0 +1,228 @@
+//! From a command to its plan, and from the plan to its steps. The dry run and the real thing are one function.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{Desired, EdgeKind, EventKind, Gate, Instant, RealmIx, RealmKind, RestartCause, RestartId};
+
+use crate::cx::Mode;
+use crate::realm::{Realm, Resting};
+use crate::state::{self, Intent, State};
+use crate::{ActionPlan, Command, Plan, PlanStep, Refusal, StepAction, Supervisor};
+
+/// What follows the first signal at the latest: KILL, and then being stuck.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// A set of realms by index.
+struct Set(Vec<bool>);
+
+impl Set {
+    fn new(len: usize) -> Self {
+        Self(alloc::vec![false; len])
+    }
+
+    /// True when `ix` was not in it before.
+    fn insert(&mut self, ix: RealmIx) -> bool {
+        !core::mem::replace(&mut self.0[ix.index()], true)
+    }
+
+    fn has(&self, ix: RealmIx) -> bool {
+        self.0[ix.index()]
+    }
+}
+
+pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> ActionPlan {
+    let mut targets = command.realms.clone();
+    targets.sort_unstable_by_key(|ix| plan.graph().order(*ix));
+    targets.dedup();
+    let mut stops = Set::new(plan.realms().len());
+    let mut starts = Set::new(plan.realms().len());
+    match command.action {
+        Action::Start => {
+            for ix in &targets {
+                add_with_needs(supervisor, plan, *ix, &mut starts, true);
+            }
+        }
+        Action::Stop => {
+            for ix in &targets {
+                stops.insert(*ix);
+            }
+        }
+        Action::Restart => {
+            for ix in &targets {
+                if may_have_process(supervisor, *ix) {
+                    stops.insert(*ix);
+                }
+                starts.insert(*ix);
+                add_with_needs(supervisor, plan, *ix, &mut starts, false);
+            }
+        }
+    }
+    let mut breaks = Vec::new();
+    if command.action != Action::Start {
+        let broken = would_break(supervisor, plan, &targets);
+        if command.cascade {
+            for ix in &broken {
+                stops.insert(*ix);
+                if command.action == Action::Restart {
+                    starts.insert(*ix);
+                }
+            }
+        } else {
+            breaks = broken;
+        }
+    }
+    let refusal = refusal(supervisor, plan, command, &targets, &breaks);
+    let mut steps = stop_steps(supervisor, plan, &stops, command.action == Action::Stop);
+    let first = steps.last().map_or(0, |step: &PlanStep| step.wave);
+    steps.extend(start_steps(plan, &starts, first));
+    ActionPlan { action: command.action, realms: targets, steps, breaks, refusal }
+}
+
+fn may_have_process(supervisor: &Supervisor, ix: RealmIx) -> bool {
+    supervisor.realms[ix.index()].state.phase().may_have_process()
+}
+
+/// Whatever has to be started so that `ix` can run: itself, and what it needs and wants and nobody is starting.
+fn add_with_needs(supervisor: &Supervisor, plan: &Plan, ix: RealmIx, starts: &mut Set, itself: bool) {
+    let mut stack = alloc::vec![ix];
+    let mut seen = Set::new(plan.realms().len());
+    while let Some(at) = stack.pop() {
+        if !seen.insert(at) {
+            continue;
+        }
+        if (at != ix || itself) && rests(&supervisor.realms[at.index()]) {
+            starts.insert(at);
+        }
+        let pulled_in = plan.realm(at).needs.iter().filter(|need| need.kind != EdgeKind::After);
+        stack.extend(pulled_in.map(|need| need.realm));
+    }
+}
+
+/// It does not run and would not run by itself.
+fn rests(realm: &Realm) -> bool {
+    matches!(realm.state, State::Stopped | State::Failed(_) | State::Cooldown(_) | State::Backoff(_))
+        || (realm.desired == Desired::Down && !matches!(realm.state, State::External | State::Done))
+}
+
+/// Running dependents that need one of `targets`, directly or through others, in start order.
+fn would_break(supervisor: &Supervisor, plan: &Plan, targets: &[RealmIx]) -> Vec<RealmIx> {
+    let mut broken = Set::new(plan.realms().len());
+    let mut found = Vec::new();
+    for ix in plan.graph().start_order() {
+        if targets.contains(ix) {
+            broken.insert(*ix);
+            continue;
+        }
+        // What only had to be done once does not break when it is stopped.
+        let needs = plan.realm(*ix).needs.iter();
+        let depends = needs
+            .filter(|need| need.kind == EdgeKind::Needs && need.until != Gate::Done)
+            .any(|need| broken.has(need.realm));
+        if depends && may_have_process(supervisor, *ix) && supervisor.realms[ix.index()].desired == Desired::Up {
+            broken.insert(*ix);
+            found.push(*ix);
+        }
+    }
+    found
+}
+
+fn refusal(
+    supervisor: &Supervisor,
+    plan: &Plan,
+    command: &Command,
+    targets: &[RealmIx],
+    breaks: &[RealmIx],
+) -> Option<Refusal> {
+    if matches!(supervisor.mode, Mode::ShuttingDown | Mode::Killing) {
+        return Some(Refusal::ShuttingDown);
+    }
+    if let Some(external) = targets.iter().find(|ix| plan.realm(**ix).kind == RealmKind::External) {
+        return Some(Refusal::External(*external));
+    }
+    if command.action != Action::Stop
+        && let Some(stuck) = targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Stuck))
+    {
+        return Some(Refusal::Stuck(*stuck));
+    }
+    if !breaks.is_empty() && !command.force {
+        return Some(Refusal::WouldBreak);
+    }
+    None
+}
+
+/// Dependents first; a wave is one more than the last wave of its dependents.
+fn stop_steps(supervisor: &Supervisor, plan: &Plan, stops: &Set, rest: bool) -> Vec<PlanStep> {
+    let mut wave = alloc::vec![0u32; plan.realms().len()];
+    let mut steps = Vec::new();
+    for ix in plan.graph().stop_order().filter(|ix| stops.has(*ix)) {
+        let after = plan.graph().dependents(ix).iter().filter(|edge| stops.has(edge.from));
+        wave[ix.index()] = 1 + after.map(|edge| wave[edge.from.index()]).max().unwrap_or(0);
+        let realm = &supervisor.realms[ix.index()];
+        if may_have_process(supervisor, ix) || (rest && realm.desired == Desired::Up) {
+            let limit = Some(plan.realm(ix).stop.timeout + KILL_WAIT);
+            steps.push(PlanStep { wave: wave[ix.index()], realm: ix, action: StepAction::Stop, limit });
+        }
+    }
+    steps.sort_by_key(|step| step.wave);
+    steps
+}
+
+/// What is needed first; waves count on from `first`.
+fn start_steps(plan: &Plan, starts: &Set, first: u32) -> Vec<PlanStep> {
+    let mut wave = alloc::vec![first; plan.realms().len()];
+    let mut steps = Vec::new();
+    for ix in plan.graph().start_order().iter().copied().filter(|ix| starts.has(*ix)) {
+        let before = plan.graph().dependencies(ix).iter().filter(|edge| starts.has(edge.to));
+        wave[ix.index()] = 1 + before.map(|edge| wave[edge.to.index()]).max().unwrap_or(first);
+        let limit = plan.realm(ix).start.timeout;
+        steps.push(PlanStep { wave: wave[ix.index()], realm: ix, action: StepAction::Start, limit });
+    }
+    steps.sort_by_key(|step| step.wave);
+    steps
+}
+
+/// Carries out the steps of a plan that was not refused. Returns the restarts it opened.
+pub(crate) fn execute(
+    supervisor: &mut Supervisor,
+    now: Instant,
+    command: &Command,
+    plan: &ActionPlan,
+) -> Vec<(RealmIx, RestartId)> {
+    let stops = |action: StepAction| plan.steps.iter().filter(move |step| step.action == action).map(|step| step.realm);
+    for ix in &plan.realms {
+        let kind = EventKind::Commanded { action: command.action.as_str(), reason: command.reason.clone() };
+        supervisor.step(now, *ix, |_, cx| cx.event(kind));
+    }
+    for ix in stops(StepAction::Start) {
+        supervisor.realms[ix.index()].desired = Desired::Up;
+    }
+    let mut restarts = Vec::new();
+    for ix in stops(StepAction::Stop) {
+        let again = plan.action == Action::Restart;
+        if !again {
+            supervisor.realms[ix.index()].desired = Desired::Down;
+            supervisor.realms[ix.index()].resting = Resting::Operator(command.reason.clone());
+        }
+        // Dependents come first in the plan: by now they count as being stopped.
+        supervisor.realms[ix.index()].around = supervisor.around(ix);
+        let intent = if again { Intent::Again(RestartCause::Requested) } else { Intent::Rest };
+        supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
+    }
+    for ix in stops(StepAction::Start) {
+        supervisor.realms[ix.index()].around = supervisor.around(ix);
+        let stopping = plan.steps.iter().any(|step| step.action == StepAction::Stop && step.realm == ix);
+        if !stopping {
+            let targeted = plan.realms.contains(&ix) && plan.action == Action::Restart;
+            let intent = if targeted { Intent::Again(RestartCause::Requested) } else { Intent::Run };
+            supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
+        }
+        if plan.action == Action::Restart
+            && let Some(record) = &supervisor.realms[ix.index()].restart
+        {
+            restarts.push((ix, record.id));
+        }
+    }
+    restarts
+}

@@ -1,0 +1,545 @@
+//! When each probe of a realm is measured, and what its results add up to.
+//!
+//! Start-to-start on the monotonic clock; a probe keeps its slot, hash(realm, probe) modulo the interval, over
+//! restarts; one measurement in flight; an overrun skips slots and counts them.
+
+use alloc::string::String;
+use alloc::string::ToString;
+use core::time::Duration;
+
+use heartbeat_status::{
+    CheckId, CheckResult, EventKind, FailReason, InconclusiveReason, Instant, LastResult, Outcome, PhaseTimes,
+    ProbeIx, ProbeKind, RealmKind, Role, RunId, Tally, Verdict,
+};
+
+use crate::cx::Cx;
+use crate::realm::Realm;
+use crate::state::State;
+use crate::timers::TimerKind;
+use crate::{Effect, ProbeSource, ProbeSpec, RealmSpec};
+
+/// Wake-ups cost more than probes: slots are rounded up to this, so that one wake-up serves many.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Interval while a realm starts.
+const STARTING_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval while a verdict is being formed.
+const TRANSITION_INTERVAL: Duration = Duration::from_secs(1);
+/// Check commands are never run more often than this.
+const EXEC_MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval while down: from this ...
+const DOWN_INTERVAL: Duration = Duration::from_secs(5);
+/// ... growing to this.
+const DOWN_MAX_INTERVAL: Duration = Duration::from_secs(30);
+/// External realms are never measured faster than a fifth of their interval.
+const EXTERNAL_DIVISOR: u32 = 5;
+/// An adapter that has not answered this long after the deadline will not answer any more.
+const LOST_GRACE: Duration = Duration::from_secs(5);
+/// Evidence older than max(this, 3 x interval + timeout) is stale.
+const STALE_MIN: Duration = Duration::from_secs(30);
+/// A refresh does not measure again what was measured within this time.
+const REFRESH_GAP: Duration = Duration::from_secs(1);
+/// A failing probe is acted on at the earliest this many intervals after the first of its failures.
+const ACT_AFTER_INTERVALS: u32 = 2;
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    id: CheckId,
+    since: Instant,
+    /// Its slot has come: a failure counts. False only for the measurement of a refresh.
+    scheduled: bool,
+}
+
+/// One probe of one realm.
+#[derive(Clone, Debug)]
+pub(crate) struct Probing {
+    pub(crate) tally: Tally,
+    pub(crate) last: Option<LastResult>,
+    pub(crate) skipped: u64,
+    pub(crate) stale: bool,
+    in_flight: Option<InFlight>,
+    last_conclusive: Option<Instant>,
+    measured_at: Option<Instant>,
+    /// First failure that counted of the current run of failures.
+    first_fail: Option<Instant>,
+    /// The failing verdict has its full threshold of own evidence behind it.
+    proven: bool,
+    /// Its last failures were not counted, since a need was broken: shown until the next pass.
+    blamed_elsewhere: bool,
+    /// Measurements made while down, for the growing interval.
+    down_rounds: u32,
+}
+
+impl Probing {
+    pub(crate) fn new() -> Self {
+        Self {
+            tally: Tally::new(),
+            last: None,
+            skipped: 0,
+            stale: false,
+            in_flight: None,
+            last_conclusive: None,
+            measured_at: None,
+            first_fail: None,
+            proven: false,
+            blamed_elsewhere: false,
+            down_rounds: 0,
+        }
+    }
+
+    fn fails(&self) -> bool {
+        !self.stale && (self.blamed_elsewhere || self.tally.verdict() == Some(Verdict::Failing))
+    }
+
+    pub(crate) fn has_verdict_or_is_stale(&self) -> bool {
+        self.tally.verdict().is_some() || self.stale
+    }
+
+    fn degraded(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::Degraded(_)))
+    }
+}
+
+/// FNV-1a over `realm/probe`: the probe's place within its interval.
+fn slot_hash(spec: &RealmSpec, probe: &ProbeSpec) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let bytes = spec.name.as_str().bytes().chain(core::iter::once(b'/')).chain(probe.info.name.bytes());
+    bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
+/// The first slot of the grid after `now`.
+fn next_slot(now: Instant, interval: Duration, hash: u64) -> Instant {
+    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let offset = hash % interval;
+    let past = now.as_nanos().saturating_sub(offset);
+    let slots = past / interval + u64::from(now.as_nanos() >= offset);
+    Instant::from_nanos(offset.saturating_add(slots.saturating_mul(interval))).rounded_up(COALESCE)
+}
+
+pub(crate) fn probe_ix(at: usize) -> ProbeIx {
+    ProbeIx(u16::try_from(at).unwrap_or(u16::MAX))
+}
+
+impl Realm {
+    /// Forgets the verdicts of the last generation: a new one begins.
+    pub(crate) fn new_generation(&mut self, cx: &mut Cx<'_>) {
+        self.stop_probing(cx);
+        for probe in &mut self.probes {
+            let (last, skipped) = (probe.last.take(), probe.skipped);
+            *probe = Probing { last, skipped, ..Probing::new() };
+        }
+        self.halted = false;
+        self.healthy_since = None;
+    }
+
+    /// Begins to measure, at once.
+    pub(crate) fn start_probing(&mut self, cx: &mut Cx<'_>) {
+        self.probing = true;
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::Measured {
+                let ix = probe_ix(at);
+                cx.arm(TimerKind::Slot(ix), cx.now);
+                cx.arm(TimerKind::Stale(ix), cx.now + stale_after(spec, spec.info.interval));
+            }
+        }
+    }
+
+    /// Measures nothing any more; answers under way are of no interest.
+    pub(crate) fn stop_probing(&mut self, cx: &mut Cx<'_>) {
+        self.probing = false;
+        for at in 0..self.probes.len() {
+            let ix = probe_ix(at);
+            self.cancel(cx, at);
+            cx.disarm(TimerKind::Slot(ix));
+            cx.disarm(TimerKind::Stale(ix));
+        }
+        cx.disarm(TimerKind::Act);
+    }
+
+    fn cancel(&mut self, cx: &mut Cx<'_>, at: usize) {
+        if let Some(flight) = self.probes[at].in_flight.take() {
+            cx.effect(Effect::CancelCheck { id: flight.id });
+            cx.out.settled_checks.push_back(flight.id);
+            cx.disarm(TimerKind::Lost(probe_ix(at)));
+        }
+    }
+
+    /// Failures so far were somebody else's fault (or ours): measure afresh, now.
+    pub(crate) fn probe_afresh(&mut self, cx: &mut Cx<'_>) {
+        if !self.probing {
+            return;
+        }
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            let probe = &mut self.probes[at];
+            probe.tally.forgive();
+            probe.first_fail = None;
+            probe.proven = false;
+            if spec.source == ProbeSource::Measured {
+                self.cancel(cx, at);
+                cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
+            }
+        }
+        cx.disarm(TimerKind::Act);
+    }
+
+    fn interval(&self, cx: &Cx<'_>, at: usize) -> Duration {
+        let spec = &cx.spec.probes[at];
+        let probe = &self.probes[at];
+        let base = spec.info.interval;
+        let external = cx.spec.kind == RealmKind::External;
+        let starting = matches!(self.state, State::Starting(_));
+        let verdict = probe.tally.verdict();
+        let failing = probe.tally.fails() > 0;
+        let mut interval = if starting {
+            base.min(STARTING_INTERVAL)
+        } else if verdict == Some(Verdict::Failing) && probe.tally.passes() == 0 && probe.proven {
+            // Down: the first rounds at max(interval, 5 s), then growing.
+            let grown = base.max(DOWN_INTERVAL).saturating_mul(1 << (probe.down_rounds / 4).min(8));
+            grown.min(base.max(DOWN_MAX_INTERVAL))
+        } else if verdict.is_none() || failing || self.restart_open() || verdict == Some(Verdict::Failing) {
+            base.min(TRANSITION_INTERVAL)
+        } else {
+            base
+        };
+        if spec.info.kind == ProbeKind::Exec {
+            interval = interval.max(EXEC_MIN_INTERVAL);
+        }
+        if external {
+            interval = interval.max(base / EXTERNAL_DIVISOR);
+        }
+        interval
+    }
+
+    /// The interval in force, for display; `None` for passive probes and while nothing is measured.
+    pub(crate) fn shown_interval(&self, cx: &Cx<'_>, at: usize) -> Option<Duration> {
+        let measured = cx.spec.probes[at].source == ProbeSource::Measured;
+        (measured && self.probing).then(|| self.interval(cx, at))
+    }
+
+    fn schedule(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let spec = &cx.spec.probes[at];
+        let next = next_slot(cx.now, self.interval(cx, at), slot_hash(cx.spec, spec));
+        cx.arm(TimerKind::Slot(probe_ix(at)), next);
+    }
+
+    /// A probe's slot has come.
+    pub(crate) fn on_slot(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
+        let at = ix.index();
+        if cx.spec.probes[at].source == ProbeSource::Process {
+            self.on_halted_slot(cx, at);
+            return;
+        }
+        match self.probes[at].in_flight.as_mut() {
+            // A refresh is measuring already: its result stands for this slot.
+            Some(flight) if !flight.scheduled => flight.scheduled = true,
+            Some(_) => self.probes[at].skipped += 1,
+            None => {
+                self.measure(cx, at, true);
+            }
+        }
+        self.schedule(cx, at);
+    }
+
+    fn measure(&mut self, cx: &mut Cx<'_>, at: usize, scheduled: bool) -> CheckId {
+        let id = cx.out.next_check();
+        let timeout = cx.spec.probes[at].info.timeout;
+        self.probes[at].in_flight = Some(InFlight { id, since: cx.now, scheduled });
+        self.probes[at].measured_at = Some(cx.now);
+        cx.arm(TimerKind::Lost(probe_ix(at)), cx.now + timeout + LOST_GRACE);
+        cx.effect(Effect::Check { id, realm: cx.ix, probe: probe_ix(at), run: self.run, timeout });
+        id
+    }
+
+    /// A refresh asks for fresh results. Returns the measurements it has to wait for.
+    pub(crate) fn refresh(&mut self, cx: &mut Cx<'_>, mut wait_for: impl FnMut(CheckId)) {
+        if !self.probing {
+            return;
+        }
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source != ProbeSource::Measured {
+                continue;
+            }
+            if let Some(flight) = self.probes[at].in_flight {
+                wait_for(flight.id);
+                continue;
+            }
+            let gap = if cx.spec.kind == RealmKind::External { spec.info.interval } else { REFRESH_GAP };
+            if self.probes[at].measured_at.is_none_or(|measured| cx.now.since(measured) >= gap) {
+                wait_for(self.measure(cx, at, false));
+            }
+        }
+    }
+
+    /// The adapter did not answer in time: our fault, so it says nothing about the target.
+    pub(crate) fn on_lost(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
+        let Some(flight) = self.probes[ix.index()].in_flight else { return };
+        cx.effect(Effect::CancelCheck { id: flight.id });
+        let result = CheckResult {
+            outcome: Outcome::Inconclusive(InconclusiveReason::MonitorLag),
+            detail: "the measurement did not come back".to_string(),
+            started_at: flight.since,
+            finished_at: cx.now,
+            latency: None,
+            phases: PhaseTimes::default(),
+        };
+        self.on_checked(cx, flight.id, result);
+    }
+
+    /// The probe that asked for this measurement, if it is still waiting for it.
+    pub(crate) fn awaits(&self, id: CheckId) -> Option<usize> {
+        self.probes.iter().position(|probe| probe.in_flight.is_some_and(|flight| flight.id == id))
+    }
+
+    /// A measurement came back. Returns false when nobody waits for it any more.
+    pub(crate) fn on_checked(&mut self, cx: &mut Cx<'_>, id: CheckId, result: CheckResult) -> bool {
+        let Some(at) = self.awaits(id) else { return false };
+        cx.disarm(TimerKind::Lost(probe_ix(at)));
+        let scheduled = self.probes[at].in_flight.take().is_none_or(|flight| flight.scheduled);
+        let before = self.interval(cx, at);
+        let port = result.port_fact();
+        for (dependent, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::PortOf(probe_ix(at)) {
+                let latency = result.phases.connect;
+                let fact = CheckResult { outcome: port, detail: String::new(), latency, ..result.clone() };
+                self.take_result(cx, dependent, fact, scheduled);
+            }
+        }
+        self.take_result(cx, at, result, scheduled);
+        if self.interval(cx, at) != before {
+            self.schedule(cx, at);
+        }
+        true
+    }
+
+    /// Counts one result, as far as it counts.
+    fn take_result(&mut self, cx: &mut Cx<'_>, at: usize, result: CheckResult, scheduled: bool) {
+        let spec = &cx.spec.probes[at];
+        let counts = scheduled && self.failures_count(cx, spec);
+        let need_broken = self.around.need_broken;
+        let probe = &mut self.probes[at];
+        let told = probe.last.as_ref().map(|last| (last.outcome.as_str(), last.outcome.reason()));
+        if let Some(passed) = result.outcome.passed() {
+            probe.last_conclusive = Some(result.started_at);
+            probe.stale = false;
+            probe.blamed_elsewhere = !passed && (need_broken || probe.blamed_elsewhere);
+            if passed || counts {
+                let verdict = probe.tally.observe(passed, &spec.info.thresholds);
+                probe.first_fail = if passed { None } else { probe.first_fail.or(Some(result.started_at)) };
+                probe.proven = !passed
+                    && (verdict == Some(Verdict::Failing)
+                        || probe.proven
+                        || probe.tally.fails() >= spec.info.thresholds.fail_after());
+                probe.down_rounds = if probe.proven { probe.down_rounds.saturating_add(1) } else { 0 };
+            }
+        }
+        let fresh = (result.outcome.as_str(), result.outcome.reason());
+        if told != Some(fresh) {
+            cx.event(EventKind::ProbeChanged {
+                probe: spec.info.name.clone(),
+                outcome: fresh.0,
+                reason: fresh.1,
+                detail: result.detail.clone(),
+                progress: probe.tally.progress(&spec.info.thresholds).to_string(),
+            });
+        }
+        probe.last = Some(LastResult {
+            outcome: result.outcome,
+            detail: result.detail,
+            at: result.started_at,
+            latency: result.latency,
+            phases: result.phases,
+        });
+    }
+
+    /// A failure counts: not within grace, and not while somebody else is to blame.
+    fn failures_count(&self, cx: &Cx<'_>, spec: &ProbeSpec) -> bool {
+        if self.around.need_broken {
+            return false;
+        }
+        match self.state {
+            State::Starting(_) => {
+                let grace = spec.grace.unwrap_or(Duration::MAX);
+                self.started_at.is_some_and(|started| cx.now.since(started) >= grace)
+            }
+            State::Running(_) => {
+                let first_pass_missing = self.probes.iter().all(|probe| probe.tally.verdict() != Some(Verdict::Passing));
+                let grace = spec.grace.filter(|_| first_pass_missing).unwrap_or(Duration::ZERO);
+                self.started_at.is_none_or(|started| cx.now.since(started) >= grace)
+            }
+            State::External => true,
+            _ => false,
+        }
+    }
+
+    /// The process runs: its own probe passes at once.
+    pub(crate) fn process_passes(&mut self, cx: &mut Cx<'_>) {
+        self.process_result(cx, Outcome::Pass, String::new());
+    }
+
+    /// The process has ended: no threshold.
+    pub(crate) fn process_ended(&mut self, cx: &mut Cx<'_>, detail: String) {
+        self.process_result(cx, Outcome::Fail { reason: FailReason::ProcessExited, phase: None }, detail);
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::Process {
+                self.probes[at].tally.decide(Verdict::Failing);
+                cx.disarm(TimerKind::Slot(probe_ix(at)));
+            }
+        }
+    }
+
+    /// The process was stopped by a signal, or goes on. While stopped it fails once an interval.
+    pub(crate) fn on_halted(&mut self, cx: &mut Cx<'_>, halted: bool) {
+        self.halted = halted;
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source != ProbeSource::Process {
+                continue;
+            }
+            if halted {
+                self.on_halted_slot(cx, at);
+            } else {
+                cx.disarm(TimerKind::Slot(probe_ix(at)));
+                self.process_passes(cx);
+            }
+        }
+    }
+
+    fn on_halted_slot(&mut self, cx: &mut Cx<'_>, at: usize) {
+        if !self.halted || !self.probing {
+            return;
+        }
+        let outcome = Outcome::Fail { reason: FailReason::ProcessStopped, phase: None };
+        let result = passive(cx.now, outcome, "stopped by a signal".to_string());
+        self.take_result(cx, at, result, true);
+        let interval = cx.spec.probes[at].info.interval.min(TRANSITION_INTERVAL);
+        cx.arm(TimerKind::Slot(probe_ix(at)), cx.now + interval);
+    }
+
+    fn process_result(&mut self, cx: &mut Cx<'_>, outcome: Outcome, detail: String) {
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::Process {
+                self.take_result(cx, at, passive(cx.now, outcome, detail.clone()), true);
+            }
+        }
+    }
+
+    /// A probe's evidence may have become too old.
+    pub(crate) fn on_stale_timer(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
+        let at = ix.index();
+        let bound = stale_after(&cx.spec.probes[at], self.interval(cx, at));
+        let since = self.probes[at].last_conclusive.map_or(cx.now, |last| last + bound);
+        if since > cx.now {
+            cx.arm(TimerKind::Stale(ix), since);
+        } else {
+            self.probes[at].stale = true;
+            // Level-triggered: looked at again as long as it lasts.
+            cx.arm(TimerKind::Stale(ix), cx.now + bound);
+        }
+        for (dependent, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::PortOf(ix) {
+                self.probes[dependent].stale = self.probes[at].stale;
+            }
+        }
+    }
+
+    /// What the probes say together.
+    pub(crate) fn assess(&self, spec: &RealmSpec) -> heartbeat_status::Health {
+        use heartbeat_status::Health;
+        match self.state {
+            State::Waiting(_) | State::Stopped | State::Done => return Health::Unknown,
+            State::Backoff(_) | State::Cooldown(_) | State::Failed(_) | State::Stuck => return Health::Unhealthy,
+            State::Starting(_) | State::Running(_) | State::Stopping(_) | State::External => {}
+        }
+        let deciding = || spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role != Role::Info);
+        if deciding().any(|(_, probe)| probe.fails()) {
+            return Health::Unhealthy;
+        }
+        if deciding().any(|(_, probe)| !probe.has_verdict_or_is_stale() || probe.stale) {
+            return Health::Unknown;
+        }
+        if deciding().any(|(_, probe)| probe.degraded()) {
+            return Health::Degraded;
+        }
+        if spec.probes.is_empty() && matches!(self.state, State::External) {
+            return Health::Unknown;
+        }
+        Health::Healthy
+    }
+
+    /// Every measured live probe has passed in this generation; `None` when there is no such probe.
+    pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
+        let mut live = spec
+            .probes
+            .iter()
+            .zip(&self.probes)
+            .filter(|(spec, _)| spec.source == ProbeSource::Measured && spec.info.role == Role::Live)
+            .peekable();
+        live.peek()?;
+        Some(live.all(|(spec, probe)| {
+            let enough = passes.min(spec.info.thresholds.pass_after());
+            probe.tally.verdict() == Some(Verdict::Passing) && probe.tally.passes() >= enough
+        }))
+    }
+
+    /// The live probe whose failure is to be acted on, and from when on it may be.
+    pub(crate) fn actionable(&self, spec: &RealmSpec) -> Option<(usize, Instant)> {
+        let candidates = spec.probes.iter().zip(&self.probes).enumerate().filter(|(_, (spec, probe))| {
+            spec.info.role == Role::Live && probe.proven && !probe.stale
+        });
+        candidates
+            .filter_map(|(at, (spec, probe))| {
+                let first = probe.first_fail?;
+                Some((at, first + spec.info.interval.saturating_mul(ACT_AFTER_INTERVALS)))
+            })
+            .min_by_key(|(at, when)| (*when, *at))
+    }
+
+    /// heartbeatd itself was not running: what was under way says nothing, and failures so far prove nothing.
+    pub(crate) fn probing_was_suspended(&mut self, cx: &mut Cx<'_>) {
+        self.probe_afresh(cx);
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if self.probing && spec.source == ProbeSource::Measured {
+                if let Some(last) = self.probes[at].last_conclusive.as_mut() {
+                    *last = (*last).max(cx.now);
+                }
+                let bound = stale_after(spec, spec.info.interval);
+                cx.arm(TimerKind::Stale(probe_ix(at)), cx.now + bound);
+            }
+        }
+    }
+
+    /// The generation a measurement of this realm belongs to.
+    pub(crate) fn measured_run(&self) -> RunId {
+        self.run
+    }
+}
+
+fn stale_after(spec: &ProbeSpec, interval: Duration) -> Duration {
+    STALE_MIN.max(interval.saturating_mul(3) + spec.info.timeout)
+}
+
+fn passive(now: Instant, outcome: Outcome, detail: String) -> CheckResult {
+    CheckResult { outcome, detail, started_at: now, finished_at: now, latency: None, phases: PhaseTimes::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_lie_on_a_fixed_grid_and_ahead() {
+        let interval = Duration::from_secs(5);
+        for hash in [0u64, 7, 123_456_789_000, u64::MAX] {
+            let mut at = Instant::from_millis(3);
+            let mut previous = None;
+            for _ in 0..20 {
+                let next = next_slot(at, interval, hash);
+                assert!(next > at, "{hash}: {next:?} after {at:?}");
+                if let Some(previous) = previous {
+                    assert_eq!(next.since(previous), interval, "start to start");
+                }
+                previous = Some(next);
+                at = next;
+            }
+        }
+    }
+}

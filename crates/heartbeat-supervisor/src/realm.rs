@@ -1,0 +1,236 @@
+//! One realm inside the core: its axes, its current generation, its probes and its restart transaction.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use heartbeat_restart::RestartTracker;
+use heartbeat_status::{
+    Desired, EventKind, Health, Instant, LastExit, RealmIx, RealmKind, RestartCause, RestartId, RestartRecord,
+    RestartResult, RestartStep, RunId, Status, StatusFacts,
+};
+
+use crate::cx::{Around, Cx, Mode};
+use crate::probing::Probing;
+use crate::state::State;
+use crate::RealmSpec;
+
+/// Why a realm is desired down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Resting {
+    /// `manual = true` and nobody asked for it yet.
+    Manual,
+    /// An operator said stop, and perhaps why.
+    Operator(Option<String>),
+}
+
+/// What neighbours may know of a realm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) status: Status,
+    /// The gate `up` holds.
+    pub(crate) up: bool,
+    /// The gate `started` holds.
+    pub(crate) started: bool,
+    /// The gate `done` holds.
+    pub(crate) done: bool,
+    /// On its way up, with nothing but other realms on their way up before it.
+    pub(crate) hopeful: bool,
+    /// A start that is still to be decided: `wants` and `after` wait for it.
+    pub(crate) pending: bool,
+    /// Being stopped.
+    pub(crate) stopping: bool,
+    /// Current generation.
+    pub(crate) run: RunId,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Realm {
+    pub(crate) desired: Desired,
+    pub(crate) resting: Resting,
+    pub(crate) state: State,
+    pub(crate) around: Around,
+    pub(crate) run: RunId,
+    pub(crate) pid: Option<u32>,
+    pub(crate) started_at: Option<Instant>,
+    pub(crate) last_exit: Option<LastExit>,
+    /// Never two starts within `min_gap`, whatever the cause.
+    pub(crate) gap_until: Instant,
+    /// The next start is not before this: the gap, or a backoff.
+    pub(crate) not_before: Instant,
+    pub(crate) tracker: RestartTracker,
+    pub(crate) restart: Option<RestartRecord>,
+    pub(crate) restarts_opened: u64,
+    pub(crate) probes: Vec<Probing>,
+    /// Probes are being measured.
+    pub(crate) probing: bool,
+    pub(crate) halted: bool,
+    pub(crate) health: Health,
+    pub(crate) healthy_since: Option<Instant>,
+    /// A need with `while_down = "restart"` broke under this generation.
+    pub(crate) restart_owed: bool,
+    pub(crate) status: Status,
+    pub(crate) status_since: Instant,
+    pub(crate) facts: Facts,
+    /// Changed since the last snapshot.
+    pub(crate) dirty: bool,
+}
+
+impl Realm {
+    pub(crate) fn new(spec: &RealmSpec) -> Self {
+        let around = Around {
+            mode: Mode::Cold,
+            needs_hold: false,
+            order_holds: false,
+            need_broken: false,
+            hopeful: true,
+            stop_with_need: false,
+            restart_with_need: false,
+            dependents_stopping: false,
+        };
+        let desired = if spec.manual { Desired::Down } else { Desired::Up };
+        let state = match (spec.kind, desired) {
+            (RealmKind::External, _) => State::External,
+            (_, Desired::Up) => State::waiting(),
+            (_, Desired::Down) => State::Stopped,
+        };
+        let mut realm = Self {
+            desired,
+            resting: Resting::Manual,
+            state,
+            around,
+            run: RunId::default(),
+            pid: None,
+            started_at: None,
+            last_exit: None,
+            gap_until: Instant::ZERO,
+            not_before: Instant::ZERO,
+            tracker: RestartTracker::new(),
+            restart: None,
+            restarts_opened: 0,
+            probes: spec.probes.iter().map(|_| Probing::new()).collect(),
+            probing: false,
+            halted: false,
+            health: Health::Unknown,
+            healthy_since: None,
+            restart_owed: false,
+            status: Status::Starting,
+            status_since: Instant::ZERO,
+            facts: Facts {
+                status: Status::Starting,
+                up: false,
+                started: false,
+                done: false,
+                hopeful: true,
+                pending: true,
+                stopping: false,
+                run: RunId::default(),
+            },
+            dirty: true,
+        };
+        realm.status = realm.derive_status();
+        realm.facts = realm.derive_facts();
+        realm
+    }
+
+    /// It should have a process now.
+    pub(crate) fn wants_to_run(&self) -> bool {
+        self.desired == Desired::Up && self.around.mode == Mode::Booted
+    }
+
+    pub(crate) fn shutting_down(&self) -> bool {
+        matches!(self.around.mode, Mode::ShuttingDown | Mode::Killing)
+    }
+
+    pub(crate) fn restart_open(&self) -> bool {
+        self.restart.as_ref().is_some_and(|record| record.result.is_none())
+    }
+
+    /// Still within the time in which no verdict is expected.
+    fn in_grace(&self) -> bool {
+        match self.state {
+            State::Waiting(_) | State::Starting(_) => true,
+            State::External | State::Running(_) => self.probes.iter().any(|probe| !probe.has_verdict_or_is_stale()),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn derive_status(&self) -> Status {
+        // While everything is being stopped, what has been stopped is stopped on purpose.
+        let desired = if self.shutting_down() { Desired::Down } else { self.desired };
+        let facts = StatusFacts {
+            paused: false,
+            phase: self.state.phase(),
+            desired: if matches!(self.state, State::External) { Desired::Up } else { desired },
+            health: self.health,
+            need_broken: self.around.need_broken,
+            restart_open: self.restart_open(),
+            in_grace: self.in_grace(),
+        };
+        facts.derive()
+    }
+
+    pub(crate) fn derive_facts(&self) -> Facts {
+        let running = matches!(self.state, State::Running(_));
+        let execed = running || matches!(&self.state, State::Starting(starting) if starting.execed());
+        let passing = self.health.is_pass();
+        let waiting = matches!(self.state, State::Waiting(_));
+        let starting = matches!(self.state, State::Starting(_));
+        let wanted = self.wants_to_run();
+        Facts {
+            status: self.status,
+            up: passing && !self.status.is_broken() && (running || matches!(self.state, State::External)),
+            started: execed,
+            done: matches!(self.state, State::Done),
+            hopeful: !self.restart_open()
+                && (starting
+                    || (waiting && (!self.around.need_broken || self.around.hopeful))
+                    || (matches!(self.state, State::External) && self.status == Status::Starting)),
+            pending: (wanted || self.around.mode == Mode::Cold)
+                && (starting || (waiting && (!self.around.need_broken || self.around.hopeful))),
+            stopping: matches!(self.state, State::Stopping(_)),
+            run: self.run,
+        }
+    }
+
+    /// Opens a restart transaction, or joins the open one. The fault was seen now.
+    pub(crate) fn open_restart(&mut self, cx: &mut Cx<'_>, cause: RestartCause, detail: String) -> RestartId {
+        if let Some(record) = self.restart.as_ref().filter(|record| record.result.is_none()) {
+            return record.id;
+        }
+        self.restarts_opened += 1;
+        let id = RestartId(self.restarts_opened);
+        let attempt = self.tracker.used(&cx.spec.restart, cx.now) + 1;
+        let steps = alloc::vec![(RestartStep::Detected, cx.now)];
+        self.restart = Some(RestartRecord { id, cause, detail, attempt, steps, result: None });
+        cx.event(EventKind::RestartOpened { id, cause, attempt });
+        id
+    }
+
+    /// Notes a step of the open restart, once.
+    pub(crate) fn restart_step(&mut self, cx: &Cx<'_>, step: RestartStep) {
+        if let Some(record) = self.restart.as_mut().filter(|record| record.result.is_none())
+            && record.steps.iter().all(|(known, _)| *known != step)
+        {
+            record.steps.push((step, cx.now));
+        }
+    }
+
+    /// Closes the open restart, if there is one.
+    pub(crate) fn close_restart(&mut self, cx: &mut Cx<'_>, result: RestartResult) {
+        let Some(record) = self.restart.as_mut().filter(|record| record.result.is_none()) else { return };
+        record.result = Some(result);
+        let detected = record.steps.first().map_or(cx.now, |(_, at)| *at);
+        let took_ms = u64::try_from(cx.now.since(detected).as_millis()).unwrap_or(u64::MAX);
+        let id = record.id;
+        cx.event(EventKind::RestartClosed { id, result, took_ms });
+    }
+
+    /// Changes state, and says so.
+    pub(crate) fn set_state(&mut self, cx: &mut Cx<'_>, state: State) {
+        let (from, to) = (self.state.phase(), state.phase());
+        self.state = state;
+        if from != to {
+            cx.event(EventKind::PhaseChanged { from, to });
+        }
+    }
+}

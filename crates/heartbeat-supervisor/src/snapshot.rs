@@ -1,0 +1,85 @@
+//! One realm as everybody sees it.
+
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+
+use heartbeat_status::{
+    EdgeKind, Flag, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus, RestartCounts, Status,
+};
+use heartbeat_status::Instant;
+
+use crate::cx::Cx;
+use crate::supervisor::{gate_holds, is_broken};
+use crate::timers::TimerKind;
+use crate::{Plan, Supervisor, why};
+
+pub(crate) fn realm_status(plan: &Arc<Plan>, supervisor: &mut Supervisor, ix: RealmIx, now: Instant) -> RealmStatus {
+    let spec = plan.realm(ix);
+    let probes = (0..spec.probes.len()).map(|at| probe_status(plan, supervisor, ix, at, now)).collect();
+    let realm = &supervisor.realms[ix.index()];
+    let needs = spec.needs.iter().map(|need| {
+        let facts = &supervisor.realms[need.realm.index()].facts;
+        let holds = match need.kind {
+            EdgeKind::Needs => gate_holds(need.until, facts),
+            EdgeKind::Wants | EdgeKind::After => !facts.pending,
+        };
+        NeedStatus { status: facts.status, gate_holds: holds }
+    });
+    let broken = spec.needs.iter().filter(|need| {
+        need.kind == EdgeKind::Needs && is_broken(need.until, &supervisor.realms[need.realm.index()].facts)
+    });
+    let mut flags = BTreeSet::new();
+    if realm.around.need_broken && matches!(realm.status, Status::Up | Status::Degraded | Status::Blocked) {
+        flags.insert(Flag::UpstreamDown);
+    }
+    if realm.probes.iter().any(|probe| probe.stale) {
+        flags.insert(Flag::Stale);
+    }
+    RealmStatus {
+        info: Arc::clone(&plan.infos()[ix.index()]),
+        desired: realm.desired,
+        phase: realm.state.phase(),
+        health: realm.health,
+        pause: None,
+        status: realm.status,
+        why: why::why(plan, &supervisor.realms, ix, &supervisor.out, now),
+        flags,
+        process: ProcessStatus {
+            run: realm.run,
+            pid: realm.pid,
+            started_at: realm.started_at,
+            adopted: false,
+            last_exit: realm.last_exit,
+        },
+        restarts: RestartCounts {
+            total: realm.tracker.total(),
+            used: realm.tracker.used(&spec.restart, now),
+            burst: spec.restart.burst(),
+            window: spec.restart.window(),
+        },
+        restart: realm.restart.clone(),
+        needs: needs.collect(),
+        blocked_by: broken.map(|need| need.realm).collect(),
+        probes,
+    }
+}
+
+fn probe_status(plan: &Plan, supervisor: &mut Supervisor, ix: RealmIx, at: usize, now: Instant) -> ProbeStatus {
+    let spec = plan.realm(ix);
+    let realm = &supervisor.realms[ix.index()];
+    let order = plan.graph().order(ix);
+    let cx = Cx { now, ix, order, spec, around: realm.around, out: &mut supervisor.out };
+    let probe = &realm.probes[at];
+    let thresholds = &spec.probes[at].info.thresholds;
+    ProbeStatus {
+        last: probe.last.clone(),
+        verdict: probe.tally.verdict(),
+        passes: probe.tally.passes(),
+        fails: probe.tally.fails(),
+        progress: probe.tally.progress(thresholds),
+        interval: realm.shown_interval(&cx, at),
+        next_at: cx.deadline(TimerKind::Slot(crate::probing::probe_ix(at))),
+        stale: probe.stale,
+        skipped: probe.skipped,
+    }
+}

@@ -1,0 +1,45 @@
+//! Cooldown: the restart budget is spent (or the program cannot be exec'd); one trial after a long wait.
+
+use heartbeat_status::{Instant, RestartCause, RestartResult};
+
+use super::failed::Why;
+use super::{Fact, Intent, State, no_process, stopped, waiting};
+use crate::cx::Cx;
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Cooldown {
+    pub(crate) until: Instant,
+    pub(crate) why: Why,
+}
+
+pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant, why: Why) {
+    realm.set_state(cx, State::Cooldown(Cooldown { until, why }));
+    cx.disarm(TimerKind::Second);
+    cx.arm(TimerKind::State, until);
+}
+
+pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
+    no_process(cx);
+}
+
+pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
+    trial(realm, cx, RestartCause::Exited, "trial after cooldown");
+}
+
+fn trial(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, detail: &str) {
+    realm.not_before = realm.gap_until;
+    realm.open_restart(cx, cause, detail.into());
+    waiting::enter(realm, cx);
+}
+
+pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+    match intent {
+        Intent::Rest | Intent::Kill => {
+            realm.close_restart(cx, RestartResult::Abandoned);
+            stopped::enter(realm, cx);
+        }
+        Intent::Run | Intent::Again(_) => trial(realm, cx, RestartCause::Requested, "requested"),
+    }
+}

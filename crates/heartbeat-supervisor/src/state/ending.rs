@@ -1,0 +1,139 @@
+//! What follows the end of a run: the one place where restarts are decided.
+
+use alloc::string::ToString;
+
+use heartbeat_restart::{Decision, RestartWhen};
+use heartbeat_status::{EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep};
+
+use super::{backoff, cooldown, done, failed, stopped, stopping, waiting};
+use crate::StartError;
+use crate::cx::Cx;
+use crate::realm::Realm;
+
+// Error numbers of Linux, the same on every architecture Rust runs there.
+const ENOENT: i32 = 2;
+const ENOEXEC: i32 = 8;
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const EACCES: i32 = 13;
+const ENOTDIR: i32 = 20;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ETXTBSY: i32 = 26;
+
+/// The main process ended by itself, while starting or running.
+pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty: bool) {
+    stopping::note_exit(realm, cx, exit, false);
+    if will_restart(cx, &exit) && !realm.around.need_broken {
+        if realm.restart_open() {
+            // The attempt that was under way has failed; what follows is the next one.
+            realm.close_restart(cx, RestartResult::Failed);
+        }
+        realm.open_restart(cx, RestartCause::Exited, exit.to_string());
+    }
+    if empty {
+        realm.stop_probing(cx);
+        realm.started_at = None;
+        realm.restart_step(cx, RestartStep::Stopped);
+        decide(realm, cx, RestartCause::Exited, Some(exit));
+    } else {
+        stopping::sweep(realm, cx, RestartCause::Exited, exit);
+    }
+}
+
+fn will_restart(cx: &Cx<'_>, exit: &Exit) -> bool {
+    match cx.spec.restart.when() {
+        RestartWhen::Always => true,
+        RestartWhen::OnFailure => !cx.spec.restart.is_success(exit),
+        RestartWhen::Never => false,
+    }
+}
+
+/// The program could not be exec'd.
+pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
+    cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
+    if realm.restart_open() {
+        realm.close_restart(cx, RestartResult::Failed);
+    }
+    realm.stop_probing(cx);
+    let errno = error.errno.unwrap_or(0);
+    let decision = match errno {
+        ENOENT | EACCES | ENOEXEC | ENOTDIR => realm.tracker.decide_cooldown(&cx.spec.restart, cx.now),
+        ETXTBSY | EAGAIN | ENOMEM | EMFILE | ENFILE => {
+            let dice = cx.dice();
+            realm.tracker.decide_free(&cx.spec.restart, cx.now, dice)
+        }
+        _ => {
+            let dice = cx.dice();
+            realm.tracker.decide(&cx.spec.restart, cx.now, RestartCause::Exited, None, dice)
+        }
+    };
+    realm.open_restart(cx, RestartCause::Exited, error.message.clone());
+    apply(realm, cx, decision, failed::Why::StartFailed(error.message.clone()));
+}
+
+/// The tree is empty: what now?
+pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, exit: Option<Exit>) {
+    if !realm.wants_to_run() {
+        realm.close_restart(cx, RestartResult::Abandoned);
+        stopped::enter(realm, cx);
+        return;
+    }
+    if cx.spec.kind == RealmKind::Oneshot && cause == RestartCause::Exited {
+        if exit.is_some_and(|exit| cx.spec.restart.is_success(&exit)) {
+            realm.restart_step(cx, RestartStep::Verified);
+            realm.close_restart(cx, RestartResult::Verified);
+            done::enter(realm, cx);
+            return;
+        }
+    }
+    if cause.is_debited() && realm.around.need_broken {
+        // Somebody else's fault: no debit, no backoff; it starts when the need is back.
+        realm.close_restart(cx, RestartResult::Abandoned);
+        waiting::enter(realm, cx);
+        return;
+    }
+    let dice = cx.dice();
+    let exit_for_policy = exit.filter(|_| cause == RestartCause::Exited);
+    let decision = realm.tracker.decide(&cx.spec.restart, cx.now, cause, exit_for_policy.as_ref(), dice);
+    let why = match (cause, exit) {
+        (RestartCause::Exited, Some(exit)) => failed::Why::Exited(exit),
+        (_, _) => failed::Why::Gone(cause),
+    };
+    apply(realm, cx, decision, why);
+}
+
+fn apply(realm: &mut Realm, cx: &mut Cx<'_>, decision: Decision, why: failed::Why) {
+    match decision {
+        Decision::StartAt { at, attempt } => {
+            if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
+                record.attempt = attempt.max(1);
+            }
+            realm.not_before = realm.not_before.max(at);
+            if realm.not_before > cx.now {
+                let until = realm.not_before;
+                backoff::enter(realm, cx, until);
+            } else {
+                waiting::enter(realm, cx);
+            }
+        }
+        Decision::LeaveStopped { success: true } => {
+            realm.close_restart(cx, RestartResult::Abandoned);
+            stopped::enter(realm, cx);
+        }
+        Decision::LeaveStopped { success: false } => {
+            realm.close_restart(cx, RestartResult::Abandoned);
+            failed::enter(realm, cx, why);
+        }
+        Decision::Cooldown { until, .. } => {
+            realm.close_restart(cx, RestartResult::Failed);
+            cx.event(EventKind::BudgetSpent { retry_at: Some(until) });
+            cooldown::enter(realm, cx, until, why);
+        }
+        Decision::GiveUp => {
+            realm.close_restart(cx, RestartResult::Failed);
+            cx.event(EventKind::BudgetSpent { retry_at: None });
+            failed::enter(realm, cx, failed::Why::BudgetSpent);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The states of a realm: one file each, all with the same functions, and the total dispatch over them.
+//!
+//! | function | is called when |
+//! |---|---|
+//! | `enter` | the realm goes into the state |
+//! | `on_result` | a probe's result was counted |
+//! | `on_exit` | the process adapter reports a [`Fact`] |
+//! | `on_deadline` | a timer of the state is due |
+//! | `on_command` | somebody wants something ([`Intent`]) |
+//! | `on_around` | what the neighbours amount to has changed |
+//!
+//! Every state answers every input: there is no wildcard arm in the dispatch.
+
+pub(crate) mod backoff;
+pub(crate) mod cooldown;
+pub(crate) mod done;
+pub(crate) mod ending;
+pub(crate) mod external;
+pub(crate) mod failed;
+pub(crate) mod running;
+pub(crate) mod starting;
+pub(crate) mod stopped;
+pub(crate) mod stopping;
+pub(crate) mod stuck;
+pub(crate) mod waiting;
+
+use alloc::string::String;
+
+use heartbeat_status::{Exit, Phase, RestartCause};
+
+use crate::cx::{Around, Cx};
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+use crate::{Hook, StartError};
+
+pub(crate) use backoff::Backoff;
+pub(crate) use cooldown::Cooldown;
+pub(crate) use failed::Failed;
+pub(crate) use running::Running;
+pub(crate) use starting::Starting;
+pub(crate) use stopping::Stopping;
+pub(crate) use waiting::Waiting;
+
+/// Where a realm is in its life, with what only this place needs to know.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    Waiting(Waiting),
+    Starting(Starting),
+    Running(Running),
+    Stopping(Stopping),
+    Backoff(Backoff),
+    Cooldown(Cooldown),
+    Stopped,
+    Failed(Failed),
+    Done,
+    Stuck,
+    External,
+}
+
+impl State {
+    pub(crate) fn waiting() -> Self {
+        Self::Waiting(Waiting::default())
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self {
+            Self::Waiting(_) => Phase::Waiting,
+            Self::Starting(_) => Phase::Starting,
+            Self::Running(_) => Phase::Running,
+            Self::Stopping(_) => Phase::Stopping,
+            Self::Backoff(_) => Phase::Backoff,
+            Self::Cooldown(_) => Phase::Cooldown,
+            Self::Stopped => Phase::Stopped,
+            Self::Failed(_) => Phase::Failed,
+            Self::Done => Phase::Done,
+            Self::Stuck => Phase::Stuck,
+            Self::External => Phase::External,
+        }
+    }
+}
+
+/// What the process adapter reports about the current generation.
+#[derive(Clone, Debug)]
+pub(crate) enum Fact {
+    Started { pid: u32 },
+    StartFailed { error: StartError },
+    Exited { exit: Exit, empty: bool },
+    Emptied,
+    Halted { halted: bool },
+    HookDone { hook: Hook, failure: Option<String> },
+}
+
+/// What somebody wants of the realm. `desired` has been set before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// It should run.
+    Run,
+    /// It should rest.
+    Rest,
+    /// It should end and run again.
+    Again(RestartCause),
+    /// It should be gone at once, order and grace given up.
+    Kill,
+}
+
+pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+    match realm.state.phase() {
+        Phase::Waiting => waiting::on_exit(realm, cx, fact),
+        Phase::Starting => starting::on_exit(realm, cx, fact),
+        Phase::Running => running::on_exit(realm, cx, fact),
+        Phase::Stopping => stopping::on_exit(realm, cx, fact),
+        Phase::Backoff => backoff::on_exit(realm, cx, fact),
+        Phase::Cooldown => cooldown::on_exit(realm, cx, fact),
+        Phase::Stopped => stopped::on_exit(realm, cx, fact),
+        Phase::Failed => failed::on_exit(realm, cx, fact),
+        Phase::Done => done::on_exit(realm, cx, fact),
+        Phase::Stuck => stuck::on_exit(realm, cx, fact),
+        Phase::External => external::on_exit(realm, cx, fact),
+    }
+}
+
+pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
+    match realm.state.phase() {
+        Phase::Starting => starting::on_result(realm, cx),
+        Phase::Running => running::on_result(realm, cx),
+        // Nothing is measured in these, or nothing is decided on it.
+        Phase::Waiting
+        | Phase::Stopping
+        | Phase::Backoff
+        | Phase::Cooldown
+        | Phase::Stopped
+        | Phase::Failed
+        | Phase::Done
+        | Phase::Stuck
+        | Phase::External => {}
+    }
+}
+
+pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+    match realm.state.phase() {
+        Phase::Waiting => waiting::on_deadline(realm, cx),
+        Phase::Starting => starting::on_deadline(realm, cx, timer),
+        Phase::Running => running::on_deadline(realm, cx, timer),
+        Phase::Stopping => stopping::on_deadline(realm, cx),
+        Phase::Backoff => backoff::on_deadline(realm, cx),
+        Phase::Cooldown => cooldown::on_deadline(realm, cx),
+        // No timer is armed in these; one that was armed before they were entered has been disarmed.
+        Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck | Phase::External => {}
+    }
+}
+
+pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+    match realm.state.phase() {
+        Phase::Waiting => waiting::on_command(realm, cx, intent),
+        Phase::Starting => starting::on_command(realm, cx, intent),
+        Phase::Running => running::on_command(realm, cx, intent),
+        Phase::Stopping => stopping::on_command(realm, cx, intent),
+        Phase::Backoff => backoff::on_command(realm, cx, intent),
+        Phase::Cooldown => cooldown::on_command(realm, cx, intent),
+        Phase::Stopped => stopped::on_command(realm, cx, intent),
+        Phase::Failed => failed::on_command(realm, cx, intent),
+        Phase::Done => done::on_command(realm, cx, intent),
+        Phase::Stuck => stuck::on_command(realm, cx, intent),
+        Phase::External => external::on_command(realm, cx, intent),
+    }
+}
+
+pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
+    match realm.state.phase() {
+        Phase::Waiting => waiting::on_around(realm, cx),
+        Phase::Starting => starting::on_around(realm, cx, was),
+        Phase::Running => running::on_around(realm, cx, was),
+        Phase::Stopping => stopping::on_around(realm, cx),
+        Phase::External => external::on_around(realm, cx, was),
+        // These rest or wait for their own clock, whatever the neighbours do.
+        Phase::Backoff | Phase::Cooldown | Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck => {}
+    }
+}
+
+/// A fact about a process in a state that has none: an answer to something long since given up.
+pub(crate) fn no_process(cx: &mut Cx<'_>) {
+    cx.ignore("there is no process in this state");
+}

@@ -1,0 +1,175 @@
+//! Running: ready once in this generation. While a restart is open, also its verification.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+use heartbeat_restart::RestartWhen;
+use heartbeat_status::{Health, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
+
+use super::{Fact, Intent, State, ending, stopping};
+use crate::cx::{Around, Cx};
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+
+/// How long a restart may take to be verified in a realm without `start.timeout`, beyond `verify_for`.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    pub(crate) ready_at: Instant,
+}
+
+pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.set_state(cx, State::Running(Running { ready_at: cx.now }));
+    cx.disarm(TimerKind::State);
+    cx.disarm(TimerKind::Second);
+    realm.restart_step(cx, RestartStep::Ready);
+    if cx.spec.kind == RealmKind::Oneshot {
+        if let Some(limit) = cx.spec.start.timeout {
+            cx.arm(TimerKind::State, cx.now + limit);
+        }
+    } else if realm.restart_open() {
+        begin_verification(realm, cx);
+    }
+    if realm.around.stop_with_need {
+        stopping::with_need(realm, cx);
+    }
+}
+
+fn begin_verification(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let verify_for = cx.spec.restart.verify_for();
+    cx.arm(TimerKind::Second, cx.now + verify_for);
+    cx.arm(TimerKind::State, cx.now + verify_for + cx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT));
+    verify(realm, cx);
+}
+
+/// Closes the open restart as verified once it has proved itself.
+fn verify(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let State::Running(running) = &realm.state else { return };
+    if !realm.restart_open() || cx.spec.kind == RealmKind::Oneshot {
+        return;
+    }
+    let long_enough = cx.now.since(running.ready_at) >= cx.spec.restart.verify_for();
+    let enough_passes = realm.live_probes_pass(cx.spec, u32::MAX).unwrap_or(true);
+    if long_enough && enough_passes && realm.assess(cx.spec).is_pass() && !realm.around.need_broken {
+        cx.disarm(TimerKind::State);
+        realm.restart_step(cx, RestartStep::Verified);
+        realm.close_restart(cx, RestartResult::Verified);
+    }
+}
+
+/// Keeps account of continuous health: it, not uptime, resets the restart budget.
+pub(crate) fn note_health(realm: &mut Realm, cx: &mut Cx<'_>, health: Health) {
+    let healthy = health.is_pass() && matches!(realm.state, State::Running(_));
+    match (realm.healthy_since, healthy) {
+        (None, true) => {
+            realm.healthy_since = Some(cx.now);
+            cx.arm(TimerKind::Stable, cx.now + cx.spec.restart.reset_after());
+        }
+        (Some(_), false) => {
+            realm.healthy_since = None;
+            cx.disarm(TimerKind::Stable);
+        }
+        (None, false) | (Some(_), true) => {}
+    }
+}
+
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+    match fact {
+        Fact::Exited { exit, empty } => ending::main_exited(realm, cx, exit, empty),
+        Fact::Halted { halted } => {
+            realm.on_halted(cx, halted);
+            act_on_failures(realm, cx);
+        }
+        Fact::Emptied => cx.ignore("the main process has not been reported to be gone"),
+        Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is running already"),
+        Fact::HookDone { .. } => cx.ignore("no such command is running"),
+    }
+}
+
+pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
+    verify(realm, cx);
+    act_on_failures(realm, cx);
+}
+
+/// A health restart: a live probe past its threshold, long enough, and by its own fault.
+pub(crate) fn act_on_failures(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if realm.around.need_broken || cx.spec.restart.when() == RestartWhen::Never {
+        cx.disarm(TimerKind::Act);
+        return;
+    }
+    let Some((probe, when)) = realm.actionable(cx.spec) else {
+        cx.disarm(TimerKind::Act);
+        return;
+    };
+    if cx.now < when {
+        cx.arm(TimerKind::Act, when);
+        return;
+    }
+    let detail = failure_detail(realm, cx, probe);
+    stopping::restart(realm, cx, RestartCause::Unhealthy, detail);
+}
+
+fn failure_detail(realm: &Realm, cx: &Cx<'_>, probe: usize) -> String {
+    let spec = &cx.spec.probes[probe].info;
+    let last = realm.probes[probe].last.as_ref();
+    let reason = last.and_then(|last| last.outcome.reason()).map_or("failed", |reason| reason.as_str());
+    match last.map(|last| last.detail.as_str()).filter(|detail| !detail.is_empty()) {
+        Some(detail) => format!("probe {} failed: {reason}: {detail}", spec.name),
+        None => format!("probe {} failed: {reason}", spec.name),
+    }
+}
+
+pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+    match timer {
+        TimerKind::Second => verify(realm, cx),
+        TimerKind::Act => act_on_failures(realm, cx),
+        TimerKind::State if cx.spec.kind == RealmKind::Oneshot => {
+            let limit = cx.spec.start.timeout.unwrap_or_default();
+            stopping::restart(realm, cx, RestartCause::StartTimedOut, format!("not done within {limit:?}"));
+        }
+        TimerKind::State => {
+            verify(realm, cx);
+            if realm.restart_open() && !realm.around.need_broken {
+                let detail = "the restart could not be verified in time".to_string();
+                stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
+            } else if realm.restart_open() {
+                cx.arm(TimerKind::State, cx.now + cx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT));
+            }
+        }
+        TimerKind::Stable | TimerKind::Slot(_) | TimerKind::Lost(_) | TimerKind::Stale(_) => {}
+    }
+}
+
+pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
+    if realm.around.stop_with_need {
+        stopping::with_need(realm, cx);
+        return;
+    }
+    if realm.around.restart_with_need {
+        realm.restart_owed = true;
+    }
+    if realm.around.need_broken {
+        cx.disarm(TimerKind::Act);
+        return;
+    }
+    if realm.restart_owed {
+        realm.restart_owed = false;
+        stopping::again(realm, cx, RestartCause::DependencyRestarted);
+        return;
+    }
+    if was.need_broken {
+        realm.probe_afresh(cx);
+        verify(realm, cx);
+    }
+}
+
+pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+    match intent {
+        Intent::Run => {}
+        Intent::Again(cause) => stopping::again(realm, cx, cause),
+        Intent::Rest => stopping::rest(realm, cx),
+        Intent::Kill => stopping::kill(realm, cx),
+    }
+}

@@ -1,0 +1,265 @@
+//! Starting: from the decision to start until the live probes pass (or, without any, `start.settle` has gone by).
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+use heartbeat_status::{EventKind, Instant, RealmKind, RestartCause, RestartStep};
+
+use super::{Fact, Intent, State, ending, running, stopping, waiting};
+use crate::cx::{Around, Cx};
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+use crate::{Effect, Hook};
+
+/// How long a `start.before` command may take in a realm without `start.timeout`.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much later than its timeout a hook's end may be reported before we stop waiting for the report.
+pub(crate) const HOOK_GRACE: Duration = Duration::from_secs(5);
+/// A launch that was asked for is answered within this, or it is called off.
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// `start.before` runs.
+    Before,
+    /// In line for a launch slot.
+    Queued,
+    /// The launcher is at work.
+    Launching,
+    /// Exec succeeded; not ready yet.
+    Execed,
+    /// Ready; `start.after` runs.
+    After,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Starting {
+    stage: Stage,
+    /// What is left of `start.timeout`; it stands still while a need is broken.
+    left: Option<Duration>,
+    /// Since when it runs; `None` while it stands still.
+    ticking_since: Option<Instant>,
+}
+
+impl Starting {
+    pub(crate) fn execed(&self) -> bool {
+        matches!(self.stage, Stage::Execed | Stage::After)
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+}
+
+fn stage(realm: &Realm) -> Stage {
+    match &realm.state {
+        State::Starting(starting) => starting.stage,
+        _ => Stage::Queued,
+    }
+}
+
+fn set_stage(realm: &mut Realm, stage: Stage) {
+    if let State::Starting(starting) = &mut realm.state {
+        starting.stage = stage;
+    }
+}
+
+pub(crate) fn hook_timeout(limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(HOOK_TIMEOUT)
+}
+
+pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+    cx.disarm(TimerKind::State);
+    cx.disarm(TimerKind::Second);
+    realm.new_generation(cx);
+    realm.run = realm.run.next();
+    let stage = if cx.spec.start.before { Stage::Before } else { Stage::Queued };
+    realm.set_state(cx, State::Starting(Starting { stage, left: cx.spec.start.timeout, ticking_since: None }));
+    if stage == Stage::Before {
+        let timeout = hook_timeout(cx.spec.start.timeout);
+        cx.effect(Effect::Hook { realm: cx.ix, run: realm.run, hook: Hook::Before, timeout });
+        cx.arm(TimerKind::State, cx.now + timeout + HOOK_GRACE);
+    } else {
+        cx.request_launch();
+    }
+}
+
+/// A launch slot is free. False when the realm does not want it any more.
+pub(crate) fn launch(realm: &mut Realm, cx: &mut Cx<'_>) -> bool {
+    if !matches!(realm.state, State::Starting(_)) || stage(realm) != Stage::Queued {
+        return false;
+    }
+    set_stage(realm, Stage::Launching);
+    realm.gap_until = cx.now + cx.spec.restart.min_gap();
+    realm.not_before = realm.gap_until;
+    realm.tracker.on_spawned(cx.now);
+    cx.effect(Effect::Start { realm: cx.ix, run: realm.run });
+    cx.arm(TimerKind::State, cx.now + LAUNCH_TIMEOUT);
+    true
+}
+
+/// The launcher is at work: counts against `start_parallel`.
+pub(crate) fn holds_launch_slot(realm: &Realm) -> bool {
+    matches!(&realm.state, State::Starting(starting) if starting.stage == Stage::Launching)
+}
+
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+    match (fact, stage(realm)) {
+        (Fact::Started { pid }, Stage::Launching) => started(realm, cx, pid),
+        (Fact::StartFailed { error }, Stage::Launching) => ending::start_failed(realm, cx, &error),
+        (Fact::Exited { exit, empty }, Stage::Launching | Stage::Execed | Stage::After) => {
+            ending::main_exited(realm, cx, exit, empty);
+        }
+        (Fact::Halted { halted }, Stage::Execed | Stage::After) => realm.on_halted(cx, halted),
+        (Fact::HookDone { hook: Hook::Before, failure }, Stage::Before) => match failure {
+            None => {
+                set_stage(realm, Stage::Queued);
+                cx.disarm(TimerKind::State);
+                cx.request_launch();
+            }
+            Some(failure) => hook_failed(realm, cx, Hook::Before, &failure),
+        },
+        (Fact::HookDone { hook: Hook::After, failure }, Stage::After) => match failure {
+            None => running::enter(realm, cx),
+            Some(failure) => hook_failed(realm, cx, Hook::After, &failure),
+        },
+        (Fact::Emptied, _) => cx.ignore("the main process has not been reported to be gone"),
+        (Fact::HookDone { .. }, _) => cx.ignore("no such command is running"),
+        (Fact::Started { .. } | Fact::StartFailed { .. } | Fact::Exited { .. } | Fact::Halted { .. }, _) => {
+            cx.ignore("not in this stage of the start");
+        }
+    }
+}
+
+fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
+    realm.pid = Some(pid);
+    realm.started_at = Some(cx.now);
+    realm.restart_step(cx, RestartStep::Started);
+    cx.event(EventKind::RunStarted { run: realm.run, pid });
+    set_stage(realm, Stage::Execed);
+    realm.process_passes(cx);
+    realm.start_probing(cx);
+    cx.disarm(TimerKind::State);
+    if cx.spec.kind == RealmKind::Oneshot {
+        // A oneshot is as ready as it gets; `start.timeout`, if set, bounds its whole run.
+        running::enter(realm, cx);
+        return;
+    }
+    tick(realm, cx);
+    if realm.live_probes_pass(cx.spec, 1).is_none() {
+        cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle);
+    }
+}
+
+/// Lets `start.timeout` run, or stand still while a need is broken.
+fn tick(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let still = realm.around.need_broken;
+    let State::Starting(starting) = &mut realm.state else { return };
+    if !starting.execed() {
+        return;
+    }
+    match (starting.ticking_since, still) {
+        (None, false) => {
+            starting.ticking_since = Some(cx.now);
+            if let Some(left) = starting.left {
+                cx.arm(TimerKind::State, cx.now + left);
+            }
+        }
+        (Some(since), true) => {
+            starting.ticking_since = None;
+            starting.left = starting.left.map(|left| left.saturating_sub(cx.now.since(since)));
+            cx.disarm(TimerKind::State);
+        }
+        (None, true) | (Some(_), false) => {}
+    }
+}
+
+pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if stage(realm) == Stage::Execed && realm.live_probes_pass(cx.spec, 1) == Some(true) {
+        ready(realm, cx);
+        return;
+    }
+    // Only with an explicit `grace` shorter than `start.timeout` do failures count before the first pass.
+    running::act_on_failures(realm, cx);
+}
+
+fn ready(realm: &mut Realm, cx: &mut Cx<'_>) {
+    cx.disarm(TimerKind::State);
+    cx.disarm(TimerKind::Second);
+    if cx.spec.start.after {
+        set_stage(realm, Stage::After);
+        let timeout = hook_timeout(cx.spec.start.timeout);
+        cx.effect(Effect::Hook { realm: cx.ix, run: realm.run, hook: Hook::After, timeout });
+        cx.arm(TimerKind::State, cx.now + timeout + HOOK_GRACE);
+    } else {
+        running::enter(realm, cx);
+    }
+}
+
+pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+    match (timer, stage(realm)) {
+        (TimerKind::Second, Stage::Execed) => {
+            if !realm.halted {
+                ready(realm, cx);
+            } else {
+                cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle);
+            }
+        }
+        (TimerKind::Act, Stage::Execed | Stage::After) => running::act_on_failures(realm, cx),
+        (TimerKind::State, Stage::Before) => hook_failed(realm, cx, Hook::Before, "its end was never reported"),
+        (TimerKind::State, Stage::After) => hook_failed(realm, cx, Hook::After, "its end was never reported"),
+        (TimerKind::State, Stage::Launching) => timed_out(realm, cx, "the launcher did not answer".to_string()),
+        (TimerKind::State, Stage::Execed) => {
+            let limit = cx.spec.start.timeout.unwrap_or_default();
+            timed_out(realm, cx, format!("not ready within {limit:?}"));
+        }
+        (_, _) => {}
+    }
+}
+
+fn timed_out(realm: &mut Realm, cx: &mut Cx<'_>, detail: String) {
+    stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
+}
+
+fn hook_failed(realm: &mut Realm, cx: &mut Cx<'_>, hook: Hook, failure: &str) {
+    let detail = format!("{} failed: {failure}", hook.as_str());
+    cx.event(EventKind::StartFailed { run: realm.run, error: detail.clone() });
+    if realm.pid.is_some() {
+        stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
+        return;
+    }
+    cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
+    realm.open_restart(cx, RestartCause::StartTimedOut, detail);
+    ending::decide(realm, cx, RestartCause::StartTimedOut, None);
+}
+
+pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
+    match stage(realm) {
+        Stage::Queued if !realm.around.needs_hold || realm.shutting_down() => waiting::enter(realm, cx),
+        Stage::Before | Stage::Launching | Stage::Execed | Stage::After if realm.around.stop_with_need => {
+            stopping::with_need(realm, cx);
+        }
+        Stage::Before | Stage::Queued | Stage::Launching => {}
+        Stage::Execed | Stage::After => {
+            tick(realm, cx);
+            if was.need_broken && !realm.around.need_broken {
+                realm.probe_afresh(cx);
+            }
+        }
+    }
+}
+
+pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+    match intent {
+        // It is on its way already; the later request joins the earlier one.
+        Intent::Run => {}
+        Intent::Again(cause) if realm.restart_open() || !matches!(stage(realm), Stage::Execed | Stage::After) => {
+            // Nothing of the new generation has shown itself yet: this start is the start that was asked for.
+            realm.open_restart(cx, cause, "requested".to_string());
+        }
+        Intent::Again(cause) => stopping::again(realm, cx, cause),
+        Intent::Rest => stopping::rest(realm, cx),
+        Intent::Kill => stopping::kill(realm, cx),
+    }
+}

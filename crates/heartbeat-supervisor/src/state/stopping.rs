@@ -1,0 +1,292 @@
+//! Stopping: from the order to end until nothing of the process tree is left. What comes after is decided then,
+//! from what is wanted *then*: so a later stop wins over an earlier restart, and a later start over a stop.
+
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+use heartbeat_status::{EventKind, Exit, LastExit, RestartCause, RestartResult, RestartStep, Signal};
+
+use super::starting::{HOOK_GRACE, Stage as StartStage};
+use super::{Fact, Intent, State, ending, stopped, stuck, waiting};
+use crate::cx::{Cx, Mode};
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+use crate::{Effect, Hook};
+
+/// After KILL the tree has this long to be empty; then the realm is stuck.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+/// A launch that was called off is answered within this, or the realm is stuck.
+const CALL_OFF_WAIT: Duration = Duration::from_secs(15);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Dependents are still being stopped.
+    AwaitDependents,
+    /// The launcher has been told to give up.
+    CallOff,
+    /// `stop.command` runs.
+    Command,
+    /// `stop.signal` was sent.
+    Term,
+    /// KILL was sent.
+    Kill,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping {
+    stage: Stage,
+    /// Why it is to run again, if that is why it is being stopped.
+    cause: Option<RestartCause>,
+    /// How the main process ended, once it has.
+    exit: Option<Exit>,
+    /// The launcher has not answered yet: there may be no process at all.
+    launching: bool,
+}
+
+impl Stopping {
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+}
+
+/// Ends it because a restart was decided on evidence.
+pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, detail: String) {
+    if realm.restart_open() && cause.is_debited() {
+        // The attempt that was under way has failed; what follows is the next one.
+        realm.close_restart(cx, RestartResult::Failed);
+    }
+    realm.open_restart(cx, cause, detail);
+    enter(realm, cx, Some(cause), None, false);
+}
+
+/// Ends it because somebody wants it to run anew.
+pub(crate) fn again(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause) {
+    realm.open_restart(cx, cause, cause.to_string());
+    enter(realm, cx, Some(cause), None, true);
+}
+
+/// Ends it because it should rest.
+pub(crate) fn rest(realm: &mut Realm, cx: &mut Cx<'_>) {
+    enter(realm, cx, None, None, true);
+}
+
+/// Ends it at once.
+pub(crate) fn kill(realm: &mut Realm, cx: &mut Cx<'_>) {
+    enter(realm, cx, None, None, false);
+    send_kill(realm, cx);
+}
+
+/// Ends it because a need of it is down (`while_down = "stop"`); it starts again when the need is back.
+pub(crate) fn with_need(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.close_restart(cx, RestartResult::Abandoned);
+    enter(realm, cx, None, None, true);
+}
+
+/// Sweeps what the main process left behind.
+pub(crate) fn sweep(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, exit: Exit) {
+    enter(realm, cx, Some(cause), Some(exit), false);
+}
+
+fn enter(realm: &mut Realm, cx: &mut Cx<'_>, cause: Option<RestartCause>, exit: Option<Exit>, ordered: bool) {
+    let start_stage = match &realm.state {
+        State::Starting(starting) => Some(starting.stage()),
+        _ => None,
+    };
+    realm.stop_probing(cx);
+    cx.disarm(TimerKind::State);
+    cx.disarm(TimerKind::Second);
+    match start_stage {
+        Some(StartStage::Before) => {
+            cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Before });
+        }
+        Some(StartStage::After) => {
+            cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::After });
+        }
+        Some(StartStage::Queued | StartStage::Launching | StartStage::Execed) | None => {}
+    }
+    let launching = start_stage == Some(StartStage::Launching);
+    // With an exit known, only leftovers are there; the adapter says when they are gone.
+    let process = launching || realm.pid.is_some() || exit.is_some();
+    let stage = Stage::AwaitDependents;
+    realm.set_state(cx, State::Stopping(Stopping { stage, cause, exit, launching }));
+    if !process {
+        gone(realm, cx);
+    } else if !(ordered && realm.around.dependents_stopping && realm.around.mode != Mode::Killing) {
+        begin(realm, cx);
+    }
+}
+
+fn set_stage(realm: &mut Realm, stage: Stage) {
+    if let State::Stopping(stopping) = &mut realm.state {
+        stopping.stage = stage;
+    }
+}
+
+fn stopping(realm: &Realm) -> Option<&Stopping> {
+    match &realm.state {
+        State::Stopping(stopping) => Some(stopping),
+        _ => None,
+    }
+}
+
+/// Dependents are gone (or nobody has to be waited for): end it.
+fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let Some((launching, exited)) = stopping(realm).map(|s| (s.launching, s.exit.is_some())) else { return };
+    if launching {
+        // The program has not been exec'd: there is nothing that could end gracefully.
+        set_stage(realm, Stage::CallOff);
+        cx.signal(realm.run, Signal::KILL);
+        cx.arm(TimerKind::State, cx.now + CALL_OFF_WAIT);
+    } else if cx.spec.stop.command && !exited {
+        set_stage(realm, Stage::Command);
+        let timeout = cx.spec.stop.timeout;
+        cx.effect(Effect::Hook { realm: cx.ix, run: realm.run, hook: Hook::Stop, timeout });
+        cx.arm(TimerKind::State, cx.now + timeout + HOOK_GRACE);
+    } else {
+        send_term(realm, cx);
+    }
+}
+
+fn send_term(realm: &mut Realm, cx: &mut Cx<'_>) {
+    set_stage(realm, Stage::Term);
+    let signal = cx.spec.stop.signal;
+    cx.signal(realm.run, signal);
+    if signal != Signal::KILL {
+        // A stopped process cannot act on the signal before it goes on.
+        cx.effect(Effect::Signal { realm: cx.ix, run: realm.run, signal: Signal::CONT });
+    }
+    cx.arm(TimerKind::State, cx.now + cx.spec.stop.timeout);
+}
+
+fn send_kill(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let Some(stage) = stopping(realm).map(Stopping::stage) else { return };
+    if stage == Stage::Kill {
+        return;
+    }
+    if stage == Stage::Command {
+        cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Stop });
+    }
+    set_stage(realm, Stage::Kill);
+    cx.signal(realm.run, Signal::KILL);
+    cx.arm(TimerKind::State, cx.now + KILL_WAIT);
+}
+
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+    let Some(now) = stopping(realm).cloned() else { return };
+    match fact {
+        Fact::Exited { exit, empty } if now.exit.is_none() => {
+            note_exit(realm, cx, exit, true);
+            if let State::Stopping(stopping) = &mut realm.state {
+                stopping.exit = Some(exit);
+                stopping.launching = false;
+            }
+            if empty {
+                gone(realm, cx);
+            } else if now.stage == Stage::AwaitDependents {
+                // It ended by itself while it waited for its dependents: only leftovers are to be ended now.
+                begin(realm, cx);
+            }
+        }
+        Fact::Exited { .. } => cx.ignore("its end has been reported already"),
+        Fact::Emptied if now.exit.is_some() => gone(realm, cx),
+        Fact::Emptied => cx.ignore("the main process has not been reported to be gone"),
+        Fact::StartFailed { error } if now.launching => {
+            cx.event(EventKind::StartFailed { run: realm.run, error: error.message });
+            gone(realm, cx);
+        }
+        // Exec was faster than the order to give up; the KILL is on its way.
+        Fact::Started { pid } if now.launching => {
+            realm.pid = Some(pid);
+            realm.started_at = Some(cx.now);
+            cx.event(EventKind::RunStarted { run: realm.run, pid });
+            if let State::Stopping(stopping) = &mut realm.state {
+                stopping.launching = false;
+            }
+            if now.stage == Stage::CallOff {
+                set_stage(realm, Stage::Kill);
+                cx.arm(TimerKind::State, cx.now + KILL_WAIT);
+            }
+        }
+        Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is being stopped"),
+        Fact::HookDone { hook: Hook::Stop, .. } if now.stage == Stage::Command => send_term(realm, cx),
+        Fact::HookDone { .. } => cx.ignore("no such command is running"),
+        Fact::Halted { .. } => {}
+    }
+}
+
+/// Records how the main process ended.
+pub(crate) fn note_exit(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, expected: bool) {
+    realm.last_exit = Some(LastExit { exit, at: cx.now });
+    realm.pid = None;
+    realm.process_ended(cx, exit.to_string());
+    cx.event(EventKind::RunExited { run: realm.run, exit, expected });
+}
+
+/// Nothing of it is left: what is wanted now decides what comes next.
+fn gone(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let Some(Stopping { cause, exit, .. }) = stopping(realm).cloned() else { return };
+    cx.disarm(TimerKind::State);
+    realm.pid = None;
+    realm.started_at = None;
+    realm.restart_step(cx, RestartStep::Stopped);
+    after_stop(realm, cx, cause, exit);
+}
+
+/// From a stop (or from being stuck) to what is wanted now.
+pub(crate) fn after_stop(realm: &mut Realm, cx: &mut Cx<'_>, cause: Option<RestartCause>, exit: Option<Exit>) {
+    if !realm.wants_to_run() {
+        realm.close_restart(cx, RestartResult::Abandoned);
+        stopped::enter(realm, cx);
+        return;
+    }
+    match cause {
+        Some(cause) => ending::decide(realm, cx, cause, exit),
+        None => waiting::enter(realm, cx),
+    }
+}
+
+pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
+    match stopping(realm).map(Stopping::stage) {
+        Some(Stage::Command) => {
+            cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Stop });
+            send_term(realm, cx);
+        }
+        Some(Stage::Term) => send_kill(realm, cx),
+        Some(Stage::Kill | Stage::CallOff) => stuck::enter(realm, cx),
+        Some(Stage::AwaitDependents) | None => {}
+    }
+}
+
+pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let waits = stopping(realm).map(Stopping::stage) == Some(Stage::AwaitDependents);
+    if waits && (!realm.around.dependents_stopping || realm.around.mode == Mode::Killing) {
+        begin(realm, cx);
+    }
+}
+
+pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+    match intent {
+        Intent::Kill => {
+            cancel_restart(realm);
+            send_kill(realm, cx);
+        }
+        Intent::Rest => {
+            cancel_restart(realm);
+            realm.close_restart(cx, RestartResult::Abandoned);
+        }
+        Intent::Run => {}
+        Intent::Again(wanted) => {
+            realm.open_restart(cx, wanted, "requested".to_string());
+            if let State::Stopping(stopping) = &mut realm.state {
+                // An operator's restart is not a debit, whatever it joined.
+                stopping.cause = Some(wanted);
+            }
+        }
+    }
+}
+
+fn cancel_restart(realm: &mut Realm) {
+    if let State::Stopping(stopping) = &mut realm.state {
+        stopping.cause = None;
+    }
+}

@@ -1,0 +1,44 @@
+//! Stuck: SIGKILL did not empty its process tree. No second copy until it is empty.
+
+use heartbeat_status::RestartResult;
+
+use super::{Fact, Intent, State, stopping};
+use crate::cx::Cx;
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+
+pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.close_restart(cx, RestartResult::Failed);
+    realm.set_state(cx, State::Stuck);
+    cx.disarm(TimerKind::State);
+    cx.disarm(TimerKind::Second);
+}
+
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+    match fact {
+        Fact::Exited { exit, empty } => {
+            stopping::note_exit(realm, cx, exit, true);
+            if empty {
+                freed(realm, cx);
+            }
+        }
+        Fact::Emptied => freed(realm, cx),
+        Fact::StartFailed { .. } => freed(realm, cx),
+        Fact::Started { pid } => realm.pid = Some(pid),
+        Fact::Halted { .. } => {}
+        Fact::HookDone { .. } => cx.ignore("no such command is running"),
+    }
+}
+
+fn freed(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.pid = None;
+    realm.started_at = None;
+    stopping::after_stop(realm, cx, None, None);
+}
+
+pub(crate) fn on_command(_realm: &mut Realm, _cx: &mut Cx<'_>, intent: Intent) {
+    match intent {
+        // `desired` has been set; what is wanted is looked at when the tree is empty.
+        Intent::Run | Intent::Rest | Intent::Again(_) | Intent::Kill => {}
+    }
+}

@@ -1,0 +1,73 @@
+//! Waiting: it should run, and its gates do not hold yet (or heartbeatd has not booted).
+
+use core::time::Duration;
+
+use heartbeat_status::{Instant, RestartResult};
+
+use super::{Fact, Intent, State, no_process, starting, stopped};
+use crate::cx::{Cx, Mode};
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+
+/// `wants` and `after` are waited for this long, counted from the moment the needs hold.
+const ORDER_WAIT: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waiting {
+    /// Until when `wants` and `after` are waited for; set once the needs hold.
+    order_until: Option<Instant>,
+}
+
+pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.set_state(cx, State::waiting());
+    cx.disarm(TimerKind::State);
+    cx.disarm(TimerKind::Second);
+    proceed(realm, cx);
+}
+
+/// Starts as soon as everything that has to hold does.
+fn proceed(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if realm.shutting_down() {
+        stopped::enter(realm, cx);
+        return;
+    }
+    let State::Waiting(waiting) = &mut realm.state else { return };
+    if realm.around.mode == Mode::Cold || !realm.around.needs_hold {
+        waiting.order_until = None;
+        cx.disarm(TimerKind::State);
+        return;
+    }
+    let order_until = *waiting.order_until.get_or_insert(cx.now + ORDER_WAIT);
+    if !realm.around.order_holds && cx.now < order_until {
+        cx.arm(TimerKind::State, order_until);
+        return;
+    }
+    if cx.now < realm.not_before {
+        cx.arm(TimerKind::State, realm.not_before);
+        return;
+    }
+    starting::enter(realm, cx);
+}
+
+pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
+    no_process(cx);
+}
+
+pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
+    proceed(realm, cx);
+}
+
+pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>) {
+    proceed(realm, cx);
+}
+
+pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+    match intent {
+        Intent::Rest | Intent::Kill => {
+            realm.close_restart(cx, RestartResult::Abandoned);
+            stopped::enter(realm, cx);
+        }
+        // It is on its way already; the later request joins the earlier one.
+        Intent::Run | Intent::Again(_) => proceed(realm, cx),
+    }
+}

@@ -1,0 +1,148 @@
+//! Timers as data: one deadline out, nothing allocated in the steady state.
+//!
+//! Every timer has a dense slot that holds its current deadline; a binary heap orders what was armed. Arming
+//! again leaves the old entry in the heap, and an entry whose deadline is no longer its slot's is skipped.
+
+use alloc::collections::BinaryHeap;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use heartbeat_status::{Instant, ProbeIx, RealmIx};
+
+use crate::Plan;
+
+/// What a timer is for. Each realm has one of each, and three for every probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimerKind {
+    /// The deadline of the state itself.
+    State,
+    /// The second deadline of a state: settling while starting, `verify_for` while running.
+    Second,
+    /// Continuously healthy for `reset_after`.
+    Stable,
+    /// The earliest moment a failing probe may be acted on.
+    Act,
+    /// The next slot of a probe.
+    Slot(ProbeIx),
+    /// A measurement whose answer is overdue.
+    Lost(ProbeIx),
+    /// The last conclusive answer of a probe gets too old.
+    Stale(ProbeIx),
+}
+
+const PER_REALM: u32 = 4;
+const PER_PROBE: u32 = 3;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Timers {
+    /// First slot of each realm.
+    base: Vec<u32>,
+    /// Whom each slot belongs to.
+    owner: Vec<(RealmIx, TimerKind)>,
+    /// Current deadline of each slot.
+    due: Vec<Option<Instant>>,
+    heap: BinaryHeap<Reverse<(Instant, u32)>>,
+}
+
+impl Timers {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let mut base = Vec::with_capacity(plan.realms().len());
+        let mut owner = Vec::new();
+        for (at, realm) in plan.realms().iter().enumerate() {
+            let ix = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
+            base.push(u32::try_from(owner.len()).unwrap_or(u32::MAX));
+            for kind in [TimerKind::State, TimerKind::Second, TimerKind::Stable, TimerKind::Act] {
+                owner.push((ix, kind));
+            }
+            for probe in 0..realm.probes.len() {
+                let probe = ProbeIx(u16::try_from(probe).unwrap_or(u16::MAX));
+                for kind in [TimerKind::Slot(probe), TimerKind::Lost(probe), TimerKind::Stale(probe)] {
+                    owner.push((ix, kind));
+                }
+            }
+        }
+        let due = alloc::vec![None; owner.len()];
+        Self { base, owner, due, heap: BinaryHeap::new() }
+    }
+
+    fn slot(&self, realm: RealmIx, kind: TimerKind) -> usize {
+        let offset = match kind {
+            TimerKind::State => 0,
+            TimerKind::Second => 1,
+            TimerKind::Stable => 2,
+            TimerKind::Act => 3,
+            TimerKind::Slot(probe) => PER_REALM + PER_PROBE * u32::from(probe.0),
+            TimerKind::Lost(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 1,
+            TimerKind::Stale(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 2,
+        };
+        (self.base[realm.index()] + offset) as usize
+    }
+
+    /// Sets the deadline, replacing an earlier one.
+    pub(crate) fn arm(&mut self, realm: RealmIx, kind: TimerKind, at: Instant) {
+        let slot = self.slot(realm, kind);
+        if self.due[slot] == Some(at) {
+            return;
+        }
+        self.due[slot] = Some(at);
+        self.heap.push(Reverse((at, u32::try_from(slot).unwrap_or(u32::MAX))));
+        self.compact();
+    }
+
+    pub(crate) fn disarm(&mut self, realm: RealmIx, kind: TimerKind) {
+        let slot = self.slot(realm, kind);
+        self.due[slot] = None;
+    }
+
+    pub(crate) fn deadline(&self, realm: RealmIx, kind: TimerKind) -> Option<Instant> {
+        self.due[self.slot(realm, kind)]
+    }
+
+    /// The earliest deadline, as of the last [`Timers::settle`].
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Throws away outdated entries at the top, so that [`Timers::next`] wakes nobody for nothing.
+    pub(crate) fn settle(&mut self) {
+        while let Some(&Reverse((at, slot))) = self.heap.peek() {
+            if self.due[slot as usize] == Some(at) {
+                return;
+            }
+            self.heap.pop();
+        }
+    }
+
+    /// Takes the earliest timer that is due at `now`.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(RealmIx, TimerKind)> {
+        while let Some(&Reverse((at, slot))) = self.heap.peek() {
+            let current = self.due[slot as usize] == Some(at);
+            if current && at > now {
+                return None;
+            }
+            self.heap.pop();
+            if current {
+                self.due[slot as usize] = None;
+                return Some(self.owner[slot as usize]);
+            }
+        }
+        None
+    }
+
+    /// Rebuilds the heap when outdated entries outnumber the slots four to one, so that it stays bounded.
+    fn compact(&mut self) {
+        const OUTDATED_PER_SLOT: usize = 4;
+        const SLACK_ENTRIES: usize = 64;
+        if self.heap.len() <= OUTDATED_PER_SLOT * self.due.len() + SLACK_ENTRIES {
+            return;
+        }
+        let mut entries = core::mem::take(&mut self.heap).into_vec();
+        entries.clear();
+        for (slot, due) in self.due.iter().enumerate() {
+            if let Some(at) = due {
+                entries.push(Reverse((*at, u32::try_from(slot).unwrap_or(u32::MAX))));
+            }
+        }
+        self.heap = BinaryHeap::from(entries);
+    }
+}

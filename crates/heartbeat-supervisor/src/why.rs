@@ -1,0 +1,321 @@
+//! Why a realm's status is what it is, since when, and what happens next. Every status has an answer.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use heartbeat_status::{
+    Desired, Gate, NextAction, Next, Outcome, Phase, RealmIx, RealmKind, Reason, Status, Verdict, Why,
+};
+use heartbeat_status::Instant;
+
+use crate::cx::Outbox;
+use crate::realm::{Realm, Resting};
+use crate::state::State;
+use crate::state::failed::Why as FailedWhy;
+use crate::supervisor::{gate_holds, is_broken};
+use crate::timers::TimerKind;
+use crate::{Plan, RealmSpec};
+
+struct View<'a> {
+    plan: &'a Plan,
+    realms: &'a [Realm],
+    ix: RealmIx,
+    out: &'a Outbox,
+    now: Instant,
+}
+
+impl View<'_> {
+    fn realm(&self) -> &Realm {
+        &self.realms[self.ix.index()]
+    }
+
+    fn spec(&self) -> &RealmSpec {
+        self.plan.realm(self.ix)
+    }
+
+    fn deadline(&self, timer: TimerKind) -> Option<Instant> {
+        self.out.timers.deadline(self.ix, timer)
+    }
+}
+
+/// The answer for one realm.
+pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now: Instant) -> Why {
+    let view = View { plan, realms, ix, out, now };
+    let (reason, message, next) = answer(&view);
+    Why { reason, message, since: view.realm().status_since, next }
+}
+
+fn answer(view: &View<'_>) -> (Reason, String, Next) {
+    let realm = view.realm();
+    match &realm.state {
+        State::Stuck => {
+            let next = Next::when(NextAction::Start, "its last processes are gone".to_string());
+            (Reason::Stuck, "SIGKILL did not end all of its processes".to_string(), next)
+        }
+        State::Failed(failed) => {
+            let (reason, message) = failed_words(&failed.why, view);
+            (reason, message, Next::none())
+        }
+        State::Cooldown(cooldown) => {
+            let (_, message) = failed_words(&cooldown.why, view);
+            let next = Next::at(NextAction::Start, cooldown.until);
+            (Reason::Cooldown, format!("{message}; one trial after the cooldown"), next)
+        }
+        _ if resting(realm) => at_rest(view),
+        State::Stopped => {
+            let message = realm.last_exit.map_or_else(
+                || "not started yet".to_string(),
+                |last| format!("ended with {}, and its policy leaves it at that", last.exit),
+            );
+            (Reason::Exited, message, Next::none())
+        }
+        State::Done => {
+            let took = realm.last_exit.map_or_else(String::new, |last| format!(", {}", last.exit));
+            (Reason::Done, format!("done{took}"), Next::none())
+        }
+        State::Waiting(_) => waiting(view),
+        State::Backoff(backoff) => (Reason::Exited, ended(view), Next::at(NextAction::Start, backoff.until)),
+        State::Stopping(_) => stopping(view),
+        State::Starting(_) => starting(view),
+        State::Running(_) | State::External => running(view),
+    }
+}
+
+fn resting(realm: &Realm) -> bool {
+    (realm.desired == Desired::Down || realm.shutting_down()) && !matches!(realm.state, State::External | State::Done)
+}
+
+fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
+    let realm = view.realm();
+    let next = view.deadline(TimerKind::State).map_or_else(Next::none, |at| Next::at(NextAction::Kill, at));
+    if matches!(realm.state, State::Stopping(_) | State::Starting(_) | State::Running(_)) {
+        return (Reason::Stopping, "being stopped".to_string(), next);
+    }
+    if realm.shutting_down() {
+        return (Reason::StoppedByOperator, "heartbeatd is stopping everything".to_string(), Next::none());
+    }
+    match &realm.resting {
+        Resting::Manual => (Reason::Manual, "started only on request (manual = true)".to_string(), Next::none()),
+        Resting::Operator(None) => {
+            (Reason::StoppedByOperator, "stopped by an operator".to_string(), Next::none())
+        }
+        Resting::Operator(Some(reason)) => {
+            (Reason::StoppedByOperator, format!("stopped by an operator: {reason}"), Next::none())
+        }
+    }
+}
+
+fn failed_words(why: &FailedWhy, view: &View<'_>) -> (Reason, String) {
+    match why {
+        FailedWhy::StartFailed(error) => (Reason::StartFailed, error.clone()),
+        FailedWhy::BudgetSpent => (Reason::BudgetSpent, format!("restart budget spent; last: {}", ended(view))),
+        FailedWhy::Exited(exit) => (Reason::Exited, exit.to_string()),
+        FailedWhy::Gone(cause) => (Reason::BudgetSpent, format!("ended for this cause: {cause}")),
+    }
+}
+
+/// How the last run ended and which attempt this is.
+fn ended(view: &View<'_>) -> String {
+    let realm = view.realm();
+    let seen = match (&realm.restart, realm.last_exit) {
+        (Some(record), _) if !record.detail.is_empty() => record.detail.clone(),
+        (_, Some(last)) => last.exit.to_string(),
+        (_, None) => "ended".to_string(),
+    };
+    let attempt = realm.restart.as_ref().filter(|record| record.result.is_none()).map(|record| record.attempt);
+    match attempt {
+        Some(attempt) => format!("{seen}; attempt {attempt} of {}", view.spec().restart.burst()),
+        None => seen,
+    }
+}
+
+/// The needs that are broken, as `postgres, which is restarting`.
+fn broken_needs(view: &View<'_>) -> (Vec<String>, String) {
+    let mut names = Vec::new();
+    let mut words = Vec::new();
+    for need in &view.spec().needs {
+        let facts = &view.realms[need.realm.index()].facts;
+        if need.kind == heartbeat_status::EdgeKind::Needs && is_broken(need.until, facts) {
+            let name = view.plan.realm(need.realm).name.to_string();
+            words.push(format!("{name}, which is {}", facts.status));
+            names.push(name);
+        }
+    }
+    (names, words.join("; "))
+}
+
+fn waiting(view: &View<'_>) -> (Reason, String, Next) {
+    let realm = view.realm();
+    let (names, words) = broken_needs(view);
+    if !names.is_empty() {
+        let next = Next::when(NextAction::Start, format!("{} is up", names.join(", ")));
+        let reason = if realm.around.hopeful { Reason::WaitingForNeed } else { Reason::NeedBroken };
+        return (reason, format!("needs {words}"), next);
+    }
+    if !realm.around.needs_hold {
+        let mut gates = Vec::new();
+        for need in &view.spec().needs {
+            let facts = &view.realms[need.realm.index()].facts;
+            if need.kind == heartbeat_status::EdgeKind::Needs && !gate_holds(need.until, facts) {
+                gates.push(format!("{} is {}", view.plan.realm(need.realm).name, gate_word(need.until)));
+            }
+        }
+        let gates = gates.join(", ");
+        let next = Next::when(NextAction::Start, gates.clone());
+        return (Reason::WaitingForNeed, format!("waits until {gates}"), next);
+    }
+    if !realm.around.order_holds {
+        let next = view
+            .deadline(TimerKind::State)
+            .map_or_else(|| Next::when(NextAction::Start, "they have settled".to_string()), |at| Next::at(NextAction::Start, at));
+        return (Reason::WaitingForNeed, "waits for what it is ordered after".to_string(), next);
+    }
+    let next = Next::at(NextAction::Start, realm.not_before.max(view.now));
+    (Reason::Starting, "about to start".to_string(), next)
+}
+
+fn gate_word(until: Gate) -> &'static str {
+    match until {
+        Gate::Up => "up",
+        Gate::Started => "started",
+        Gate::Done => "done",
+    }
+}
+
+fn stopping(view: &View<'_>) -> (Reason, String, Next) {
+    let realm = view.realm();
+    let next = view
+        .deadline(TimerKind::State)
+        .map_or_else(|| Next::when(NextAction::Restart, "its dependents are stopped".to_string()), |at| Next::at(NextAction::Kill, at));
+    if realm.restart_open() {
+        return (Reason::Stopping, format!("being stopped for a restart: {}", ended(view)), next);
+    }
+    let (names, words) = broken_needs(view);
+    if names.is_empty() {
+        (Reason::Stopping, "being stopped".to_string(), next)
+    } else {
+        (Reason::NeedBroken, format!("being stopped with {words}"), next)
+    }
+}
+
+fn starting(view: &View<'_>) -> (Reason, String, Next) {
+    let next = view
+        .deadline(TimerKind::Second)
+        .or_else(|| next_probe(view))
+        .map_or_else(|| Next::when(NextAction::Probe, "it has been started".to_string()), |at| Next::at(NextAction::Probe, at));
+    let waits_for = waiting_probe(view);
+    if view.realm().restart_open() {
+        return (Reason::Exited, format!("{}{waits_for}", ended(view)), next);
+    }
+    (Reason::Starting, format!("started, not ready yet{waits_for}"), next)
+}
+
+/// `; http: Refused` for the first probe that does not pass yet.
+fn waiting_probe(view: &View<'_>) -> String {
+    let missing = view.spec().probes.iter().zip(&view.realm().probes).find_map(|(spec, probe)| {
+        let last = probe.last.as_ref()?;
+        (probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true)).then(|| {
+            let reason = last.outcome.reason().map_or("no answer", |reason| reason.as_str());
+            format!("; {}: {reason}", spec.info.name)
+        })
+    });
+    missing.unwrap_or_default()
+}
+
+fn next_probe(view: &View<'_>) -> Option<Instant> {
+    (0..view.spec().probes.len())
+        .filter_map(|at| view.deadline(TimerKind::Slot(crate::probing::probe_ix(at))))
+        .min()
+}
+
+fn running(view: &View<'_>) -> (Reason, String, Next) {
+    let realm = view.realm();
+    let probe = next_probe(view);
+    let probe_next = || {
+        probe.map_or_else(
+            || Next::when(NextAction::Probe, "its process ends".to_string()),
+            |at| Next::at(NextAction::Probe, at),
+        )
+    };
+    match realm.status {
+        Status::Blocked => {
+            let (names, words) = broken_needs(view);
+            let next = Next::when(NextAction::Probe, format!("{} is up", names.join(", ")));
+            (Reason::NeedBroken, format!("needs {words}"), next)
+        }
+        Status::Restarting => {
+            let next = view.deadline(TimerKind::Second).map_or_else(probe_next, |at| Next::at(NextAction::Verify, at));
+            (Reason::Exited, format!("{}; runs again, being verified", ended(view)), next)
+        }
+        Status::Down => {
+            let next = view.deadline(TimerKind::Act).map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
+            (Reason::ProbeFailed, failing_words(view), next)
+        }
+        Status::Degraded => {
+            let slow = realm.probes.iter().any(|probe| {
+                let outcome = probe.last.as_ref().map(|last| last.outcome);
+                outcome == Some(Outcome::Degraded(heartbeat_status::DegradedReason::Slow))
+            });
+            let reason = if slow { Reason::Slow } else { Reason::Degraded };
+            (reason, degraded_words(view), probe_next())
+        }
+        Status::Unknown if realm.probes.iter().any(|probe| probe.stale) => {
+            (Reason::Stale, "no conclusive measurement for too long".to_string(), probe_next())
+        }
+        Status::Unknown | Status::Starting if view.spec().kind == RealmKind::External && realm.probes.is_empty() => {
+            (Reason::External, "external and without probes".to_string(), Next::none())
+        }
+        Status::Unknown | Status::Starting => {
+            (Reason::NoEvidence, format!("no verdict yet{}", waiting_probe(view)), probe_next())
+        }
+        _ => (Reason::Healthy, healthy_words(view), probe_next()),
+    }
+}
+
+/// `http: UnexpectedStatus: 500 (2/3)` for the probes that fail.
+fn failing_words(view: &View<'_>) -> String {
+    let failing = view.spec().probes.iter().zip(&view.realm().probes).filter_map(|(spec, probe)| {
+        let last = probe.last.as_ref()?;
+        if last.outcome.passed() != Some(false) {
+            return None;
+        }
+        let reason = last.outcome.reason().map_or("failed", |reason| reason.as_str());
+        let detail = if last.detail.is_empty() { String::new() } else { format!(": {}", last.detail) };
+        Some(format!("{}: {reason}{detail} ({})", spec.info.name, probe.tally.progress(&spec.info.thresholds)))
+    });
+    let words: Vec<String> = failing.collect();
+    if words.is_empty() { "failed its probes; passing again, not yet often enough".to_string() } else { words.join("; ") }
+}
+
+fn degraded_words(view: &View<'_>) -> String {
+    let words: Vec<String> = view
+        .spec()
+        .probes
+        .iter()
+        .zip(&view.realm().probes)
+        .filter_map(|(spec, probe)| {
+            let last = probe.last.as_ref()?;
+            let Outcome::Degraded(reason) = last.outcome else { return None };
+            Some(format!("{}: {reason}: {}", spec.info.name, last.detail))
+        })
+        .collect();
+    words.join("; ")
+}
+
+fn healthy_words(view: &View<'_>) -> String {
+    let realm = view.realm();
+    let measured = view.spec().probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
+        let last = probe.last.as_ref()?;
+        let latency = last.latency?;
+        (spec.source == crate::ProbeSource::Measured).then(|| {
+            let detail = if last.detail.is_empty() { "pass" } else { last.detail.as_str() };
+            let micros = latency.as_micros();
+            format!("{}: {detail} in {}.{} ms", spec.info.name, micros / 1000, micros % 1000 / 100)
+        })
+    });
+    measured.unwrap_or_else(|| match realm.state.phase() {
+        Phase::Running => "the process runs".to_string(),
+        _ => "every probe passes".to_string(),
+    })
+}
