@@ -1,2 +1,156 @@
-//! placeholder
-fn main() {}
+//! heartbeatd: the health monitor and supervisor. Thin: parse, init, run, exit code.
+
+mod args;
+mod logging;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use heartbeat_config::{Format, Sources, load};
+use heartbeat_daemon::demo::{Demo, Script};
+use heartbeat_daemon::{Daemon, DaemonError, Narration, Narrator};
+
+use args::{Args, Command, DemoArgs, RealmArgs};
+
+/// Exit code of a failure at run time.
+const FAILED: u8 = 1;
+/// Exit code of a wrong configuration or usage.
+const CONFIGURATION: u8 = 2;
+/// Exit code when another heartbeatd holds the state directory.
+const HELD: u8 = 7;
+
+fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
+        return heartbeat_process::launcher_main();
+    }
+    let args = Args::parse();
+    let done = match args.command {
+        Some(Command::Check) => return check(args.config),
+        Some(Command::Demo(demo)) => run_demo(&demo),
+        Some(Command::DemoRealm(realm)) => return serve_realm(realm),
+        Some(Command::Run) | None => run(args.config),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("heartbeatd: {error:#}"));
+            match error.downcast_ref::<DaemonError>() {
+                Some(DaemonError::Held { .. }) => ExitCode::from(HELD),
+                _ => ExitCode::from(FAILED),
+            }
+        }
+    }
+}
+
+/// To standard error; that it cannot be written to is nothing to fail for.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+}
+
+fn coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn run(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let loaded = match load(&Sources::from_process(file)) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            say(&report.render(Format::Full, coloured(&std::io::stderr())));
+            return Ok(ExitCode::from(CONFIGURATION));
+        }
+    };
+    if !loaded.warnings.is_empty() {
+        say(&loaded.warnings.render(Format::Full, coloured(&std::io::stderr())));
+    }
+    logging::init(&loaded.config.heartbeat.log, &loaded.config.heartbeat.log_format);
+    let narration = Narration { every_step: false, colour: coloured(&std::io::stdout()) };
+    let (narrator, tap) = Narrator::start(narration, std::io::stdout())?;
+    let daemon = Daemon::start(loaded.config, tap)?;
+    daemon.stop_on_signals()?;
+    let ended = daemon.wait();
+    drop(narrator);
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(file: Option<PathBuf>) -> ExitCode {
+    let colour = coloured(&std::io::stderr());
+    match load(&Sources::from_process(file)) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                say(&loaded.warnings.render(Format::Full, colour));
+            }
+            say(&format!("the configuration is fine: {} realms", loaded.config.plan.realms().len()));
+            ExitCode::SUCCESS
+        }
+        Err(report) => {
+            say(&report.render(Format::Full, colour));
+            ExitCode::from(CONFIGURATION)
+        }
+    }
+}
+
+fn run_demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    logging::init("warn", "auto");
+    let own = OwnDir::make(args.dir.as_deref())?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let demo = Demo::prepare(&own.path, &program)?;
+    let socket = demo.socket().to_owned();
+    let script = Script { victim: (!args.calm).then(|| args.victim.clone()), fault: args.fault };
+    let narration = Narration { every_step: true, colour: coloured(&std::io::stdout()) };
+    let (narrator, tap) = Narrator::start(narration, std::io::stdout())?;
+    say(&format!(
+        "From another terminal: heartbeat-cli -H unix:{} status --watch\nCtrl-C stops everything, dependents first.",
+        socket.display()
+    ));
+    let daemon = demo.start(&script, tap)?;
+    daemon.stop_on_signals()?;
+    let ended = daemon.wait();
+    drop(narrator);
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The directory of a demo: one that was named, or one of its own that goes with it.
+struct OwnDir {
+    path: PathBuf,
+    remove: bool,
+}
+
+impl OwnDir {
+    fn make(named: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(path) = named {
+            return Ok(Self { path: path.to_owned(), remove: false });
+        }
+        let path = std::env::temp_dir().join(format!("heartbeat-demo-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        Ok(Self { path, remove: true })
+    }
+}
+
+impl Drop for OwnDir {
+    fn drop(&mut self) {
+        if self.remove {
+            // What cannot be removed lies in the temporary directory, where it is swept.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn serve_realm(args: RealmArgs) -> ExitCode {
+    let Some(listen) = args.listen else { return ExitCode::SUCCESS };
+    let served = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(heartbeat_daemon::demo::realm::serve(listen, args.asks)));
+    match served {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&format!("demo-realm: cannot serve {listen}: {error}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -1,1 +1,61 @@
-//! placeholder
+//! The HTTP server of heartbeatd: status, graph and commands, over a Unix socket and loopback TCP.
+//!
+//! # What it is
+//! An adapter in front of one trait, [`Ecosystem`]: it reads the newest published snapshot, renders the documents
+//! of `heartbeat_status::wire`, and hands commands to whoever implements the trait. Two doors lead to the same
+//! routes. The Unix socket takes everything and tells callers apart by their credentials; the loopback address
+//! serves reading only.
+//!
+//! Every route of the contract is known here by name, with the permission it takes. What is not built answers 501
+//! and says which route that was; nothing is accepted and ignored.
+//!
+//! A body is built at most once for a revision and a quarter of a second, and every reader is given the same
+//! bytes: a thousand readers cost one serialisation.
+//!
+//! # What it is not
+//! It decides nothing, keeps no state of its own but those bodies, reads no clock ([`Ecosystem::now`] stamps), and
+//! never locks the core: a slow or hostile client costs one of a bounded number of connections, for a bounded time
+//! ([`Limits`]).
+//!
+//! # How to use it
+//! Implement [`Ecosystem`], bind the doors, serve until told to end:
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use heartbeat_api::{Api, Ecosystem, Limits, bind_unix};
+//! # async fn serve(ecosystem: Arc<dyn Ecosystem>) -> Result<(), Box<dyn std::error::Error>> {
+//! let socket = bind_unix("/run/heartbeat/heartbeat.sock".as_ref(), 0o660)?;
+//! let (end, ended) = tokio::sync::watch::channel(false);
+//! let api = Api::new(ecosystem, Limits::default());
+//! api.serve_unix(tokio::net::UnixListener::from_std(socket)?, ended).await; // until `end.send(true)`
+//! # drop(end);
+//! # Ok(())
+//! # }
+//! ```
+
+mod access;
+mod action;
+mod answer;
+mod bodies;
+mod bounded;
+mod door;
+mod ecosystem;
+mod error;
+mod graph;
+mod health;
+mod holder;
+mod limits;
+mod near;
+mod page;
+mod problem;
+mod query;
+mod route;
+mod server;
+mod status;
+mod waiting;
+
+pub use door::{bind_tcp, bind_unix};
+pub use ecosystem::{BoxFuture, Ecosystem, OwnHealth, Past};
+pub use error::BindError;
+pub use limits::Limits;
+pub use server::{Api, Counts};

@@ -1,1 +1,44 @@
-//! placeholder
+//! Composition of heartbeatd: the driver loop, the executors of effects, the clock, signals.
+//!
+//! # What it is
+//! The adapter around the one function that decides. [`Daemon::start`] takes a validated configuration and ties
+//! together what the other crates are: the supervisor, the process adapter, the probes, the API. Data moves one
+//! way round: what was noticed goes into the inbox, the driver stamps it and lets the core decide, the executors
+//! carry out the effects, and everybody who only wants to look reads what was published.
+//!
+//! # What it is not
+//! It holds no rules: whether something is restarted, and when, is decided in `heartbeat-supervisor`. Nothing in
+//! the driver blocks: processes are started on threads of `heartbeat-process`, measurements are tasks, readers
+//! share a snapshot.
+//!
+//! # How to use it
+//! ```no_run
+//! use heartbeat_config::{Sources, load};
+//! use heartbeat_daemon::Daemon;
+//!
+//! let loaded = load(&Sources::from_process(None)).expect("a configuration");
+//! let daemon = Daemon::start(loaded.config, Box::new(|_event| {}))?;
+//! daemon.stop_on_signals()?;
+//! daemon.wait()?;
+//! # Ok::<(), heartbeat_daemon::DaemonError>(())
+//! ```
+
+mod clock;
+mod daemon;
+pub mod demo;
+mod driver;
+mod ecosystem;
+mod error;
+mod executor;
+mod inbox;
+mod lag;
+mod lock;
+mod narrator;
+mod past;
+mod prober;
+mod published;
+
+pub use daemon::Daemon;
+pub use driver::Tap;
+pub use error::DaemonError;
+pub use narrator::{Narration, Narrator};

@@ -1,1 +1,54 @@
-//! placeholder
+//! Start, signal and reap: inside heartbeatd the only spawner and reaper, for realms and hooks alike.
+//!
+//! # What it is
+//! [`Processes`] takes orders without waiting and reports [`Notice`]s from a thread of its own. A program is
+//! started through a *launcher*: a second role of our own binary ([`launcher_main`]) that sets everything up
+//! (session, signals, directory, log, descriptors), waits until its identity is on record ([`Record`]), and then
+//! becomes the program. Nothing of ours runs between fork and exec. Exits are taken through the pidfd of the very
+//! process, never by a wait for anybody, and every signal goes out through a pidfd, never to a number that may
+//! have been reused.
+//!
+//! # What it is not
+//! It decides nothing: when to start, signal or give up is the supervisor's business. It reads no clock; its
+//! deadlines are the kernel's timers.
+//!
+//! # How to use it
+//! ```no_run
+//! use heartbeat_process::{Key, LaunchSpec, LogTarget, Notice, Processes, Settings};
+//! use heartbeat_status::{RealmIx, RealmName, RunId};
+//!
+//! // First thing in main: this binary is its own launcher.
+//! if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
+//!     let _code = heartbeat_process::launcher_main();
+//! }
+//! let processes = Processes::open(Settings::default(), |notice: Notice| drop(notice))?;
+//! let spec = LaunchSpec {
+//!     argv: vec!["sleep".into(), "60".into()],
+//!     env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+//!     dir: "/".into(),
+//!     log: LogTarget::Null,
+//!     umask: None,
+//! };
+//! processes.launch(Key { realm: RealmIx(0), run: RunId(1) }, &RealmName::new("sleeper").expect("a name"), &spec);
+//! # Ok::<(), heartbeat_process::ProcessError>(())
+//! ```
+
+mod channel;
+mod error;
+mod launcher;
+mod notice;
+mod processes;
+mod reaper;
+mod record;
+mod run;
+mod spawn;
+mod spec;
+mod sys;
+mod tree;
+
+pub use error::{ProcessError, RecordError};
+pub use launcher::{is_launcher, launcher_main};
+pub use notice::{CommandResult, CommandRunId, Key, LaunchError, Notice, Step};
+pub use processes::{Processes, Settings};
+pub use record::Record;
+pub use spec::{LaunchSpec, LogTarget};

@@ -1,0 +1,255 @@
+//! Commands: from a body to a command, from a plan to a document, from a refusal to a way out.
+
+use std::time::Duration;
+
+use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep};
+use heartbeat_status::{EdgeKind, RealmIx, Snapshot, sanitise_line};
+use heartbeat_supervisor::{ActionPlan, Command, PlanStep, Refusal, Reply, StepAction};
+use http::StatusCode;
+use tokio::time::timeout;
+
+use crate::answer::{self, Answer};
+use crate::limits::{COMMAND_LIMIT, MAX_WAIT};
+use crate::problem::Trouble;
+use crate::status::find;
+use crate::waiting::{self, Goal, Outcome};
+use crate::{Ecosystem, near};
+
+/// Fields a body may have, for "did you mean".
+const FIELDS: &[&str] = &["reason", "cascade", "force", "wait", "timeout_s", "dry_run"];
+
+/// `POST /api/realms/{realm}/{start,stop,restart}/`.
+pub(crate) async fn act(
+    ecosystem: &dyn Ecosystem,
+    name: &str,
+    action: Action,
+    body: &[u8],
+    uid: Option<u32>,
+) -> Result<Answer, Trouble> {
+    let request = parse(body)?;
+    let limit = request.timeout_s.map(wait_limit).transpose()?;
+    let realm = find(&ecosystem.snapshot(), name)?;
+    let command = Command {
+        action,
+        realms: vec![realm],
+        cascade: request.cascade,
+        force: request.force,
+        reason: request.reason.as_deref().map(sanitise_line).filter(|reason| !reason.is_empty()),
+    };
+    if request.dry_run {
+        let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;
+        return dry_run(&ecosystem.snapshot(), &plan.ok_or_else(Trouble::ending)?);
+    }
+    tracing::info!(realm = name, %action, uid, reason = command.reason, "command");
+    // From before the command on, so that no change after it is missed.
+    let changes = ecosystem.changes();
+    let reply = timeout(COMMAND_LIMIT, ecosystem.command(command)).await.map_err(|_| busy())?;
+    let snapshot = ecosystem.snapshot();
+    let (plan, restarts) = match reply.ok_or_else(Trouble::ending)? {
+        Reply::Accepted { plan, restarts } => (plan, restarts),
+        Reply::Refused { plan } => return Err(refused(&snapshot, &plan)),
+        Reply::Refreshed { .. } => {
+            let detail = "the command was answered as a refresh; this is a fault of heartbeatd";
+            return Err(Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail));
+        }
+    };
+    let Some(goal) = Goal::of(action, request.wait) else {
+        let mut document = document(&snapshot, &plan, false);
+        document.result = Some("accepted".to_owned());
+        document.message =
+            plan.steps.is_empty().then(|| "nothing to do: it is so already, or on its way".to_owned());
+        return answer::action(StatusCode::ACCEPTED, &document);
+    };
+    let limit = limit.unwrap_or_else(|| waiting::default_limit(&plan, goal));
+    let outcome = waiting::wait(ecosystem, changes, &plan, &restarts, goal, limit).await;
+    concluded(&ecosystem.snapshot(), &plan, goal, limit, outcome)
+}
+
+fn concluded(
+    snapshot: &Snapshot,
+    plan: &ActionPlan,
+    goal: Goal,
+    limit: Duration,
+    outcome: Outcome,
+) -> Result<Answer, Trouble> {
+    let mut document = document(snapshot, plan, false);
+    match outcome {
+        Outcome::Reached => document.result = Some(goal.as_str().to_owned()),
+        Outcome::Failed(why) => {
+            document.result = Some("failed".to_owned());
+            document.message = Some(why);
+        }
+        Outcome::Late(missing) => {
+            let detail = format!(
+                "accepted, but not {goal} within {} s: {}. It goes on; /api/status/ shows how",
+                limit.as_secs_f64(),
+                missing.join("; "),
+            );
+            return Err(Trouble::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail).plan(document));
+        }
+        Outcome::Ending => return Err(Trouble::ending()),
+    }
+    answer::action(StatusCode::OK, &document)
+}
+
+fn parse(body: &[u8]) -> Result<ActionRequest, Trouble> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(ActionRequest::default());
+    }
+    let request: ActionRequest = serde_json::from_slice(body).map_err(|error| {
+        let text = error.to_string();
+        // serde names the field in back quotes when it is one it does not know.
+        let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        let near = unknown.map(|field| near::near(field, FIELDS.iter().copied())).unwrap_or_default();
+        let detail = format!("the body is not a command: {}.{}", sanitise_line(&text), near::question(&near));
+        Trouble::bad(detail).near(near)
+    })?;
+    if request.cascade && request.force {
+        return Err(Trouble::bad(
+            "`cascade` takes the dependents along and `force` leaves them alone: give one of them",
+        ));
+    }
+    Ok(request)
+}
+
+fn wait_limit(seconds: f64) -> Result<Duration, Trouble> {
+    let limit = Duration::try_from_secs_f64(seconds).ok();
+    limit
+        .filter(|limit| !limit.is_zero() && *limit <= MAX_WAIT)
+        .ok_or_else(|| Trouble::bad(format!("`timeout_s` is above 0 and at most {}", MAX_WAIT.as_secs())))
+}
+
+fn busy() -> Trouble {
+    let detail = format!(
+        "the command was not taken within {} s and may still be carried out; /api/health/ says how heartbeatd is",
+        COMMAND_LIMIT.as_secs()
+    );
+    Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+}
+
+fn dry_run(snapshot: &Snapshot, plan: &ActionPlan) -> Result<Answer, Trouble> {
+    let mut document = document(snapshot, plan, true);
+    document.message = match &plan.refusal {
+        Some(refusal) => Some(format!("would be refused: {}", why_refused(snapshot, plan, refusal))),
+        None if plan.steps.is_empty() => Some("nothing to do: it is so already, or on its way".to_owned()),
+        None => None,
+    };
+    answer::action(StatusCode::OK, &document)
+}
+
+fn refused(snapshot: &Snapshot, plan: &ActionPlan) -> Trouble {
+    let Some(refusal) = &plan.refusal else {
+        let detail = "the command was refused without a reason; this is a fault of heartbeatd";
+        return Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
+    };
+    let (status, code) = match refusal {
+        Refusal::WouldBreak => (StatusCode::CONFLICT, "would-break"),
+        Refusal::External(_) => (StatusCode::CONFLICT, "external"),
+        Refusal::Stuck(_) => (StatusCode::CONFLICT, "stuck"),
+        Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
+    };
+    Trouble::new(status, code, why_refused(snapshot, plan, refusal)).plan(document(snapshot, plan, false))
+}
+
+fn why_refused(snapshot: &Snapshot, plan: &ActionPlan, refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::WouldBreak => {
+            let subject = names(snapshot, &plan.realms).join(", ");
+            let broken = names(snapshot, &plan.breaks).join(", ");
+            let verb = if plan.breaks.len() == 1 { "needs" } else { "need" };
+            format!(
+                "{broken} {verb} {subject}; nothing was changed. `cascade` takes dependents along, `force` leaves them to ride it out"
+            )
+        }
+        Refusal::External(ix) => format!(
+            "{} has no `run`: it is watched and never started or stopped from here. Do that where it lives, or give it `run`",
+            name(snapshot, *ix)
+        ),
+        Refusal::Stuck(ix) => {
+            let pid = snapshot.realm(*ix).and_then(|realm| realm.process.pid);
+            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            format!(
+                "what is left of the last run of {}{pid} could not be killed, and there is never a second copy. Look at the process (state D: disk or network file system); once it is gone the realm can be started",
+                name(snapshot, *ix)
+            )
+        }
+        Refusal::ShuttingDown => {
+            "heartbeatd is stopping everything and takes no commands; start it again first".to_owned()
+        }
+    }
+}
+
+/// The plan as a document.
+fn document(snapshot: &Snapshot, plan: &ActionPlan, dry_run: bool) -> ActionDocument {
+    ActionDocument {
+        schema: ACTION_SCHEMA.to_owned(),
+        action: plan.action.into(),
+        realms: names(snapshot, &plan.realms),
+        dry_run,
+        steps: plan.steps.iter().map(|step| step_entry(snapshot, plan, step)).collect(),
+        breaks: names(snapshot, &plan.breaks),
+        result: None,
+        message: None,
+    }
+}
+
+fn step_entry(snapshot: &Snapshot, plan: &ActionPlan, step: &PlanStep) -> ActionStep {
+    let action = match step.action {
+        StepAction::Stop => Action::Stop,
+        StepAction::Start => Action::Start,
+    };
+    ActionStep {
+        wave: step.wave,
+        realm: name(snapshot, step.realm),
+        action: action.into(),
+        limit_s: step.limit.map(|limit| limit.as_secs_f64()),
+        until: held_until(snapshot, plan, step),
+    }
+}
+
+/// What a step waits for: a start for its needs, a stop for the dependents that are stopped before it.
+fn held_until(snapshot: &Snapshot, plan: &ActionPlan, step: &PlanStep) -> Option<String> {
+    let realm = snapshot.realm(step.realm)?;
+    let gates: Vec<String> = match step.action {
+        StepAction::Start => {
+            let needs = realm.info.needs.iter().filter(|need| need.kind == EdgeKind::Needs);
+            needs.map(|need| format!("{} is {}", need.name, need.until)).collect()
+        }
+        StepAction::Stop => {
+            let stopped = |ix: &RealmIx| {
+                plan.steps.iter().any(|other| other.action == StepAction::Stop && other.realm == *ix)
+            };
+            let dependents = realm.info.needed_by.iter().filter(|ix| stopped(ix));
+            dependents.map(|ix| format!("{} is stopped", name(snapshot, *ix))).collect()
+        }
+    };
+    (!gates.is_empty()).then(|| gates.join(", "))
+}
+
+fn names(snapshot: &Snapshot, realms: &[RealmIx]) -> Vec<String> {
+    realms.iter().map(|ix| name(snapshot, *ix)).collect()
+}
+
+fn name(snapshot: &Snapshot, ix: RealmIx) -> String {
+    snapshot.realm(ix).map_or_else(|| format!("realm {}", ix.0), |realm| realm.info.name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_a_command_or_says_why_not() {
+        assert_eq!(parse(b" \n").unwrap(), ActionRequest::default());
+        assert!(parse(br#"{"dry_run":true}"#).unwrap().dry_run);
+        for bad in
+            ["{", r#"{"casdace":true}"#, r#"{"wait":"done"}"#, r#"{"cascade":true,"force":true}"#, "[]x"]
+        {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 601.0] {
+            assert!(wait_limit(bad).is_err(), "{bad}");
+        }
+        assert_eq!(wait_limit(1.5).unwrap(), Duration::from_millis(1_500));
+    }
+}

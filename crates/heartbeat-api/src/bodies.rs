@@ -1,0 +1,138 @@
+//! Bodies built once and shared by all who ask.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use heartbeat_status::wire::About;
+use heartbeat_status::{Instant, RealmIx, Snapshot};
+use http::HeaderValue;
+use tokio::sync::Mutex as Turn;
+
+use crate::Ecosystem;
+use crate::limits::BODY_AGE;
+use crate::problem::Trouble;
+
+/// A body and what it was made of.
+#[derive(Debug)]
+pub(crate) struct Body {
+    bytes: Bytes,
+    tag: HeaderValue,
+    revision: u64,
+    snapshot_at: Instant,
+    made_at: Instant,
+    ok: bool,
+}
+
+impl Body {
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// `"INSTANCE-REVISION"`.
+    pub(crate) fn tag(&self) -> &HeaderValue {
+        &self.tag
+    }
+
+    /// The ecosystem was ok in the snapshot this was made of.
+    pub(crate) fn ok(&self) -> bool {
+        self.ok
+    }
+}
+
+/// How fresh a reader wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// The same meaning, with figures up to [`BODY_AGE`] old.
+    Recent,
+    /// The newest snapshot, for who has just refreshed.
+    Newest,
+}
+
+/// One document: its newest body, and whose turn it is to build the next.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    body: Mutex<Option<Arc<Body>>>,
+    building: Turn<()>,
+}
+
+/// What a body is made of.
+pub(crate) struct Source<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) about: &'a About,
+    pub(crate) now: Instant,
+}
+
+impl Slot {
+    fn current(&self, snapshot: &Snapshot, now: Instant, freshness: Freshness) -> Option<Arc<Body>> {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let young = now.since(body.made_at) < BODY_AGE;
+        let seen = freshness == Freshness::Recent || body.snapshot_at >= snapshot.at;
+        (body.revision == snapshot.revision && young && seen).then_some(body)
+    }
+}
+
+/// Every document that is shared.
+#[derive(Debug, Default)]
+pub(crate) struct Bodies {
+    pub(crate) status: Slot,
+    pub(crate) summary: Slot,
+    pub(crate) page: Slot,
+    pub(crate) graph: Slot,
+    pub(crate) dot: Slot,
+    pub(crate) mermaid: Slot,
+    /// By realm; as many as the plan has at most.
+    realms: Mutex<BTreeMap<RealmIx, Arc<Slot>>>,
+    built: AtomicU64,
+}
+
+impl Bodies {
+    /// The slot of a realm of the plan.
+    pub(crate) fn realm(&self, ix: RealmIx) -> Arc<Slot> {
+        Arc::clone(self.realms.lock().unwrap_or_else(PoisonError::into_inner).entry(ix).or_default())
+    }
+
+    /// Bodies built so far.
+    pub(crate) fn built(&self) -> u64 {
+        self.built.load(Ordering::Relaxed)
+    }
+
+    /// The body of `slot`, built by `build` unless there is one that will do.
+    pub(crate) async fn get(
+        &self,
+        slot: &Slot,
+        ecosystem: &dyn Ecosystem,
+        freshness: Freshness,
+        build: impl FnOnce(&Source<'_>) -> Result<Vec<u8>, serde_json::Error> + Send,
+    ) -> Result<Arc<Body>, Trouble> {
+        if let Some(body) = slot.current(&ecosystem.snapshot(), ecosystem.now(), freshness) {
+            return Ok(body);
+        }
+        let _turn = slot.building.lock().await;
+        // Whoever had the turn before may have built it.
+        let (snapshot, now) = (ecosystem.snapshot(), ecosystem.now());
+        if let Some(body) = slot.current(&snapshot, now, freshness) {
+            return Ok(body);
+        }
+        let about = ecosystem.about();
+        let bytes = build(&Source { snapshot: &snapshot, about: &about, now });
+        let bytes = bytes.map_err(|error| Trouble::unwritable(&error))?;
+        self.built.fetch_add(1, Ordering::Relaxed);
+        let body = Arc::new(Body {
+            bytes: Bytes::from(bytes),
+            tag: tag(&about.instance, snapshot.revision),
+            revision: snapshot.revision,
+            snapshot_at: snapshot.at,
+            made_at: now,
+            ok: snapshot.is_ok(),
+        });
+        *slot.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&body));
+        Ok(body)
+    }
+}
+
+fn tag(instance: &str, revision: u64) -> HeaderValue {
+    // An instance is a short word of ours; were it anything else, the tag would match nobody's.
+    HeaderValue::from_str(&format!("\"{instance}-{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}

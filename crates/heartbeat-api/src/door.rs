@@ -1,0 +1,81 @@
+//! Opening the two doors.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+
+use crate::{BindError, holder};
+
+/// Connections the kernel keeps until we take them.
+const BACKLOG_CONNECTIONS: i32 = 1_024;
+
+/// Opens the Unix socket at `path` with permission bits `mode` (e.g. `0o660`), non-blocking.
+///
+/// A socket that nobody answers on any more is removed. Nobody can connect before the mode is set, because the
+/// socket listens only then.
+///
+/// # Errors
+/// [`BindError::SocketHeld`] names a live holder; nothing was changed then.
+pub fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
+    let failed = |step: &'static str| move |source| BindError::Socket { step, path: path.to_owned(), source };
+    clear_the_way(path)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+        .map_err(io::Error::from)
+        .map_err(failed("create a socket for"))?;
+    let address = UnixAddr::new(path).map_err(io::Error::from).map_err(failed("bind"))?;
+    bind(fd.as_raw_fd(), &address).map_err(io::Error::from).map_err(failed("bind"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777)).map_err(failed("set the mode of"))?;
+    let backlog = Backlog::new(BACKLOG_CONNECTIONS).unwrap_or(Backlog::MAXCONN);
+    listen(&fd, backlog).map_err(io::Error::from).map_err(failed("listen on"))?;
+    Ok(UnixListener::from(fd))
+}
+
+/// Removes what a dead daemon left behind, and nothing else.
+fn clear_the_way(path: &Path) -> Result<(), BindError> {
+    let failed = |step: &'static str| move |source| BindError::Socket { step, path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at")(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(stream) => {
+            let holder = holder::peer(&stream).unwrap_or_else(|| "another process".to_owned());
+            Err(BindError::SocketHeld { path: path.to_owned(), holder })
+        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed("remove the stale socket"))
+        }
+        // No right to connect, or a full backlog: somebody may well be there.
+        Err(error) => Err(failed("find out who serves")(error)),
+    }
+}
+
+/// Listens on a loopback `address`, non-blocking. Never on another port instead.
+///
+/// # Errors
+/// [`BindError::AddressHeld`] names the holder where /proc tells.
+pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+    if !address.ip().is_loopback() {
+        return Err(BindError::NotLoopback { address });
+    }
+    let listener = TcpListener::bind(address).map_err(|source| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            let holder = holder::listener(address).unwrap_or_else(|| "another process".to_owned());
+            return BindError::AddressHeld { address, holder, source };
+        }
+        BindError::Address { address, source }
+    })?;
+    listener.set_nonblocking(true).map_err(|source| BindError::Address { address, source })?;
+    Ok(listener)
+}

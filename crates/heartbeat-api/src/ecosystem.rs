@@ -1,0 +1,60 @@
+//! What this server needs from the daemon it stands in.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use heartbeat_status::wire::{About, TransitionEntry};
+use heartbeat_status::{Instant, RealmIx, RestartRecord, Snapshot};
+use heartbeat_supervisor::{ActionPlan, Command, Reply};
+use tokio::sync::watch;
+
+/// A boxed future, so that [`Ecosystem`] can be used as a trait object.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The recent past of a realm, newest first. How much of it is kept is the daemon's to say.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// Restart transactions.
+    pub recent: Vec<RestartRecord>,
+    /// Failed measurements and exits.
+    pub failures: Vec<TransitionEntry>,
+    /// Status changes.
+    pub transitions: Vec<TransitionEntry>,
+}
+
+/// How heartbeatd itself is.
+#[derive(Clone, Debug, Default)]
+pub struct OwnHealth {
+    /// It does its work in time: `/api/health/` and `/livez` answer 200.
+    pub ok: bool,
+    /// It takes commands: `/readyz` answers 200.
+    pub ready: bool,
+    /// What is wrong, one line each; empty when nothing is.
+    pub notes: Vec<String>,
+}
+
+/// The daemon as its readers and operators see it.
+///
+/// A future resolves to `None` when the daemon is ending and will not answer any more. Whatever a reply speaks of
+/// is in the snapshot before the reply resolves: a reader who refreshes sees what was measured, and one who waits
+/// for a restart does not see the realm as it was before.
+pub trait Ecosystem: Send + Sync + 'static {
+    /// The newest published snapshot. Called for every request: must be cheap and must not wait for the core.
+    fn snapshot(&self) -> Arc<Snapshot>;
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+    /// What documents say about heartbeatd itself.
+    fn about(&self) -> About;
+    /// The recent past of a realm; empty for an index that is not of the plan.
+    fn past(&self, realm: RealmIx) -> Past;
+    /// How heartbeatd itself is. Must not wait for the core, which may be what is ill.
+    fn own_health(&self) -> OwnHealth;
+    /// Moves with every published snapshot, after [`Ecosystem::snapshot`] returns it.
+    fn changes(&self) -> watch::Receiver<u64>;
+    /// What `command` would do now.
+    fn plan(&self, command: Command) -> BoxFuture<Option<ActionPlan>>;
+    /// Does it: [`Reply::Accepted`] or [`Reply::Refused`].
+    fn command(&self, command: Command) -> BoxFuture<Option<Reply>>;
+    /// Measures one realm, or all, now: [`Reply::Refreshed`]. Bounded by the core (10 s).
+    fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>>;
+}

@@ -1,0 +1,61 @@
+//! Why a door cannot be opened.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A door that cannot be opened. The display says what to do about it where that can be known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// A live process answers on the socket.
+    #[error("{} is served by {holder}; only one heartbeatd can hold it: stop that one, or give this one another `socket`", path.display())]
+    SocketHeld {
+        /// The socket.
+        path: PathBuf,
+        /// Who answers, e.g. `heartbeatd (pid 4120)`.
+        holder: String,
+    },
+    /// Something that is not a socket is in the way; it is not ours to remove.
+    #[error("{} exists and is not a socket; remove it, or set `socket` to another path", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A step of opening the socket failed.
+    #[error("cannot {step} {}", path.display())]
+    Socket {
+        /// Which step, e.g. `bind`.
+        step: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process listens on the address.
+    #[error(
+        "{address} is in use by {holder}; stop it, or set `listen` in [heartbeat] to another address or \"off\""
+    )]
+    AddressHeld {
+        /// The address.
+        address: SocketAddr,
+        /// Who listens, e.g. `nginx (pid 812)`; `another process` where that cannot be seen.
+        holder: String,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// Only loopback addresses can be served without a token and TLS, which are not built.
+    #[error("{address} is not a loopback address; `listen` serves 127.0.0.0/8 and [::1] only")]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be bound for another reason.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,56 @@
+//! How much one caller, and all of them together, may take.
+
+use std::time::Duration;
+
+/// Largest request head (request line and headers) in bytes.
+pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Most headers of a request.
+pub(crate) const MAX_HEADER_COUNT: usize = 64;
+/// Largest request body in bytes.
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
+/// From the order to end until connections still busy are dropped.
+pub(crate) const GRACE: Duration = Duration::from_millis(1_000);
+/// From the order to end until requests still waiting for something are answered as unavailable.
+pub(crate) const LAST_CALL: Duration = Duration::from_millis(700);
+/// Pause after a failed accept (out of descriptors, mostly), so that the loop does not spin.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A refresh is answered with what is known after this, should the core's own bound fail.
+pub(crate) const REFRESH_LIMIT: Duration = Duration::from_secs(12);
+/// A command that the core has not even taken by then is answered as unavailable.
+pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for the outcome of a command.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(600);
+/// Wait for the outcome of a command whose plan has no bounds of its own.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// Beyond the bounds of its steps: the time a restart is watched until it counts as verified.
+pub(crate) const VERIFY_SLACK: Duration = Duration::from_secs(15);
+/// Age at which a body is built anew although it still means the same.
+pub(crate) const BODY_AGE: Duration = Duration::from_millis(250);
+
+/// What the doors allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at a time on the TCP door; one more is closed and counted. Default 256.
+    pub max_connections: usize,
+    /// Connections open at a time on the Unix socket, which nobody on TCP can use up. Default 32.
+    pub max_socket_connections: usize,
+    /// From the accept, or from the end of the previous answer, until a whole request head is there. It closes
+    /// slow and idle connections alike. Default 10 s.
+    pub head_timeout: Duration,
+    /// From the head of a request until its whole body is there. Default 5 s.
+    pub body_timeout: Duration,
+    /// Longest pause of a client that does not take its answer. Default 10 s.
+    pub write_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 256,
+            max_socket_connections: 32,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(10),
+        }
+    }
+}

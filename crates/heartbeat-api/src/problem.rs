@@ -1,0 +1,83 @@
+//! What went wrong, as `application/problem+json` with a way out in every detail.
+
+use bytes::Bytes;
+use heartbeat_status::wire::{ActionDocument, Problem};
+use http::header::{ALLOW, CACHE_CONTROL, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use crate::answer::{self, Answer};
+
+/// Media type of RFC 9457.
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Why a request is not answered as its sender hoped.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    status: StatusCode,
+    problem: Box<Problem>,
+    allow: Option<&'static str>,
+}
+
+impl Trouble {
+    /// `code` is the word behind `heartbeat:`; `detail` says what happened and what to do.
+    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        let problem = Problem {
+            kind: format!("heartbeat:{code}"),
+            title: status.canonical_reason().unwrap_or("Unknown").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            near: Vec::new(),
+            plan: None,
+        };
+        Self { status, problem: Box::new(problem), allow: None }
+    }
+
+    /// The daemon will not answer any more.
+    pub(crate) fn ending() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting-down",
+            "heartbeatd is ending and takes no requests any more; ask again once it is back",
+        )
+    }
+
+    /// A request that cannot be understood.
+    pub(crate) fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
+    }
+
+    /// A document could not be written; a fault of ours.
+    pub(crate) fn unwritable(error: &serde_json::Error) -> Self {
+        let detail = format!("the document could not be written: {error}; this is a fault of heartbeatd");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    pub(crate) fn near(mut self, near: Vec<String>) -> Self {
+        self.problem.near = near;
+        self
+    }
+
+    pub(crate) fn plan(mut self, plan: ActionDocument) -> Self {
+        self.problem.plan = Some(plan);
+        self
+    }
+
+    pub(crate) fn allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    pub(crate) fn into_answer(self) -> Answer {
+        // A problem has no map and no number that is not finite, so it can always be written.
+        let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
+        let mut answer = Response::new(Full::new(Bytes::from(body)));
+        *answer.status_mut() = self.status;
+        answer::set_type(&mut answer, PROBLEM_JSON);
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(methods) = self.allow {
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        answer
+    }
+}

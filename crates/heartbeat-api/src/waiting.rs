@@ -1,0 +1,240 @@
+//! Waiting for what a command is to lead to: by looking at every snapshot, until it is so, cannot be so, or is late.
+
+use std::fmt;
+use std::time::Duration;
+
+use heartbeat_status::wire::{Action, Wait};
+use heartbeat_status::{
+    DaemonPhase, Desired, Phase, RealmIx, RealmStatus, RestartId, RestartResult, Snapshot, Status,
+};
+use heartbeat_supervisor::{ActionPlan, StepAction};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::Ecosystem;
+use crate::limits::{DEFAULT_WAIT, MAX_WAIT, VERIFY_SLACK};
+
+/// Realms named when the time is up; the rest is counted.
+const MAX_MISSING_NAMED: usize = 10;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Every realm is up (degraded and done count).
+    Up,
+    /// Every restart is verified, and every other realm is up.
+    Verified,
+    /// Nothing of any of them runs.
+    Stopped,
+}
+
+impl Goal {
+    /// `None` when nothing is waited for.
+    pub(crate) fn of(action: Action, wait: Wait) -> Option<Self> {
+        match (action, wait) {
+            (_, Wait::Accepted) => None,
+            (Action::Stop, Wait::Up | Wait::Verified) => Some(Self::Stopped),
+            (Action::Start | Action::Restart, Wait::Up) => Some(Self::Up),
+            (Action::Start | Action::Restart, Wait::Verified) => Some(Self::Verified),
+        }
+    }
+
+    /// The word in the document.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Verified => "verified",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a wait ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is so.
+    Reached,
+    /// It cannot become so by itself any more: why.
+    Failed(String),
+    /// The time is up: what is missing, one realm an entry.
+    Late(Vec<String>),
+    /// The daemon is ending.
+    Ending,
+}
+
+/// How long is waited when the caller does not say: what the steps may take in all, 10 min at most.
+pub(crate) fn default_limit(plan: &ActionPlan, goal: Goal) -> Duration {
+    let slack = if goal == Goal::Verified { VERIFY_SLACK } else { Duration::ZERO };
+    let sum = plan.steps.iter().try_fold(slack, |sum, step| sum.checked_add(step.limit?));
+    // A step without a bound (a oneshot) may take all there is.
+    sum.unwrap_or(MAX_WAIT).max(DEFAULT_WAIT).min(MAX_WAIT)
+}
+
+/// Looks at every snapshot until the goal is reached or out of reach, `limit` at most.
+pub(crate) async fn wait(
+    ecosystem: &dyn Ecosystem,
+    mut changes: watch::Receiver<u64>,
+    plan: &ActionPlan,
+    restarts: &[(RealmIx, RestartId)],
+    goal: Goal,
+    limit: Duration,
+) -> Outcome {
+    let look = || judge(&ecosystem.snapshot(), plan, restarts, goal);
+    let watching = async {
+        loop {
+            changes.borrow_and_update();
+            match look() {
+                Outcome::Late(_) => {}
+                outcome => return outcome,
+            }
+            if changes.changed().await.is_err() {
+                return Outcome::Ending;
+            }
+        }
+    };
+    match timeout(limit, watching).await {
+        Ok(outcome) => outcome,
+        Err(_) => look(),
+    }
+}
+
+/// How far it is in one snapshot.
+fn judge(snapshot: &Snapshot, plan: &ActionPlan, restarts: &[(RealmIx, RestartId)], goal: Goal) -> Outcome {
+    let wanted = if goal == Goal::Stopped { StepAction::Stop } else { StepAction::Start };
+    if goal != Goal::Stopped && snapshot.phase == DaemonPhase::Stopping {
+        return Outcome::Ending;
+    }
+    let steps = plan.steps.iter().filter(|step| step.action == wanted).map(|step| step.realm);
+    // The realms asked for have no step when they are on their way already.
+    let mut realms: Vec<RealmIx> = steps.chain(plan.realms.iter().copied()).collect();
+    realms.sort_unstable_by_key(|ix| snapshot.realm(*ix).map(|realm| realm.info.order));
+    realms.dedup();
+    let mut missing = Vec::new();
+    for realm in realms.iter().filter_map(|ix| snapshot.realm(*ix)) {
+        let restart = restarts.iter().find(|(ix, _)| *ix == realm.info.ix).map(|(_, id)| *id);
+        let step = match goal {
+            Goal::Stopped => stopped(realm),
+            Goal::Up => up(realm, restart),
+            Goal::Verified => verified(realm, restart),
+        };
+        match step {
+            Step::There => {}
+            Step::Lost(why) => return Outcome::Failed(why),
+            Step::OnTheWay => {
+                missing.push(format!("{} is {} ({})", realm.info.name, realm.status, realm.why.message))
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Outcome::Reached;
+    }
+    let more = missing.len().saturating_sub(MAX_MISSING_NAMED);
+    missing.truncate(MAX_MISSING_NAMED);
+    if more > 0 {
+        missing.push(format!("and {more} more"));
+    }
+    Outcome::Late(missing)
+}
+
+/// How far one realm is.
+enum Step {
+    There,
+    OnTheWay,
+    Lost(String),
+}
+
+fn stopped(realm: &RealmStatus) -> Step {
+    let name = &realm.info.name;
+    if realm.phase == Phase::Stuck {
+        return Step::Lost(format!("{name} could not be killed: {}", realm.why.message));
+    }
+    if realm.desired == Desired::Up {
+        return Step::Lost(format!("{name} was asked to run again meanwhile"));
+    }
+    if matches!(realm.phase, Phase::Stopped | Phase::Done | Phase::Failed) {
+        Step::There
+    } else {
+        Step::OnTheWay
+    }
+}
+
+/// What ends every wait for a realm to run.
+fn lost(realm: &RealmStatus) -> Option<Step> {
+    let name = &realm.info.name;
+    if realm.status == Status::Failed {
+        return Some(Step::Lost(format!("{name} failed: {}", realm.why.message)));
+    }
+    if realm.desired == Desired::Down {
+        return Some(Step::Lost(format!("{name} was stopped meanwhile")));
+    }
+    None
+}
+
+fn up(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
+    if let Some(step) = lost(realm) {
+        return step;
+    }
+    // Up before the restart is not up after it.
+    let opened = restart.is_none_or(|id| realm.restart.as_ref().is_some_and(|record| record.id >= id));
+    let up = matches!(realm.status, Status::Up | Status::Degraded | Status::Done);
+    if up && opened { Step::There } else { Step::OnTheWay }
+}
+
+fn verified(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
+    let Some(id) = restart else { return up(realm, None) };
+    if let Some(step) = lost(realm) {
+        return step;
+    }
+    // A failed attempt is followed by another, whose verification is as good.
+    match realm.restart.as_ref().filter(|record| record.id >= id) {
+        Some(record) if record.result == Some(RestartResult::Verified) => Step::There,
+        Some(record) if record.id == id && record.result == Some(RestartResult::Abandoned) => {
+            Step::Lost(format!("a later command replaced the restart of {}", realm.info.name))
+        }
+        _ => Step::OnTheWay,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat_supervisor::PlanStep;
+
+    fn plan(limits: &[Option<u64>]) -> ActionPlan {
+        let steps = limits.iter().map(|limit| PlanStep {
+            wave: 1,
+            realm: RealmIx(0),
+            action: StepAction::Start,
+            limit: limit.map(Duration::from_secs),
+        });
+        ActionPlan {
+            action: Action::Start,
+            realms: vec![RealmIx(0)],
+            steps: steps.collect(),
+            breaks: Vec::new(),
+            refusal: None,
+        }
+    }
+
+    #[test]
+    fn the_default_limit_is_what_the_steps_may_take() {
+        assert_eq!(default_limit(&plan(&[Some(60), Some(30)]), Goal::Up), Duration::from_secs(90));
+        assert_eq!(default_limit(&plan(&[Some(60)]), Goal::Verified), Duration::from_secs(75));
+        assert_eq!(default_limit(&plan(&[Some(60), None]), Goal::Up), MAX_WAIT);
+        assert_eq!(default_limit(&plan(&[Some(900)]), Goal::Up), MAX_WAIT);
+        assert_eq!(default_limit(&plan(&[]), Goal::Up), DEFAULT_WAIT);
+    }
+
+    #[test]
+    fn a_stop_waits_for_stopped_whatever_the_word() {
+        assert_eq!(Goal::of(Action::Stop, Wait::Verified), Some(Goal::Stopped));
+        assert_eq!(Goal::of(Action::Restart, Wait::Accepted), None);
+        assert_eq!(Goal::of(Action::Restart, Wait::Verified), Some(Goal::Verified));
+    }
+}

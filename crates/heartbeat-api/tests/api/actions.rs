@@ -1,0 +1,202 @@
+//! Commands: plans, refusals, waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_status::wire::{Action, ActionDocument};
+use heartbeat_status::{Exit, Status};
+use heartbeat_supervisor::Input;
+
+use crate::fake::{API, Fake, POSTGRES};
+use crate::raw::{Answer, Doors, post, until};
+
+fn steps(document: &ActionDocument) -> Vec<(u32, &str, &str)> {
+    let action = |step: &heartbeat_status::wire::ActionStep| match step.action.known() {
+        Some(Action::Stop) => "stop",
+        _ => "start",
+    };
+    document.steps.iter().map(|step| (step.wave, step.realm.as_str(), action(step))).collect()
+}
+
+/// Sends a command that waits, and returns once the core has taken it.
+async fn under_way(
+    doors: &Doors,
+    fake: &Arc<Fake>,
+    path: &str,
+    body: &str,
+) -> tokio::task::JoinHandle<Answer> {
+    let before = fake.commands();
+    let (socket, path, body) = (doors.socket.clone(), path.to_owned(), body.to_owned());
+    let asked = tokio::spawn(async move { post(&socket, &path, &body).await });
+    until("the command is taken", || fake.commands() > before).await;
+    asked
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_plan_and_changes_nothing() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let answer = doors.post("/api/realms/postgres/stop", r#"{"dry_run":true,"cascade":true}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let plan: ActionDocument = answer.json();
+    assert!(plan.dry_run && plan.result.is_none());
+    assert_eq!(steps(&plan), [(1, "api", "stop"), (2, "postgres", "stop")]);
+    assert_eq!(plan.steps[1].until.as_deref(), Some("api is stopped"));
+    let plan: ActionDocument = doors.post("/api/realms/postgres/stop/", r#"{"dry_run":true}"#).await.json();
+    assert_eq!(plan.breaks, ["api"]);
+    assert!(plan.message.unwrap().starts_with("would be refused: api needs postgres"));
+    assert_eq!(fake.commands(), 0);
+}
+
+#[tokio::test]
+async fn what_would_break_is_refused_with_the_plan_and_a_way_out() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let problem = doors.post("/api/realms/postgres/stop/", "{}").await.problem(409);
+    assert_eq!(problem.kind, "heartbeat:would-break");
+    assert!(problem.detail.contains("cascade") && problem.detail.contains("force"), "{}", problem.detail);
+    assert_eq!(problem.plan.unwrap().breaks, ["api"]);
+    let answer = doors.post("/api/realms/postgres/restart/", r#"{"force":true}"#).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let document: ActionDocument = answer.json();
+    assert_eq!(document.result.as_deref(), Some("accepted"));
+
+    let problem = doors.post("/api/realms/mail/start/", "{}").await.problem(409);
+    assert_eq!(problem.kind, "heartbeat:external");
+    doors.post("/api/realms/nobody/start/", "{}").await.problem(404);
+    for bad in [r#"{"casdace":true}"#, "{", r#"{"timeout_s":0}"#, r#"{"cascade":true,"force":true}"#] {
+        doors.post("/api/realms/api/start/", bad).await.problem(400);
+    }
+    let problem = doors.post("/api/realms/api/stop/", r#"{"cascad":true}"#).await.problem(400);
+    assert_eq!(problem.near, ["cascade"]);
+}
+
+#[tokio::test]
+async fn a_stuck_realm_gets_no_second_copy() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.deafen(API);
+    assert_eq!(doors.post("/api/realms/api/stop/", "{}").await.status, 202);
+    fake.advance(Duration::from_secs(60));
+    let problem = doors.post("/api/realms/api/start/", "{}").await.problem(409);
+    assert_eq!(problem.kind, "heartbeat:stuck", "{}", problem.detail);
+    fake.input(Input::Shutdown { now: false });
+    let problem = doors.post("/api/realms/api/start/", "{}").await.problem(503);
+    assert_eq!(problem.kind, "heartbeat:shutting-down");
+    fake.end();
+    doors.post("/api/realms/api/start/", "{}").await.problem(503);
+    doors.post("/api/realms/api/start/", r#"{"dry_run":true}"#).await.problem(503);
+}
+
+#[tokio::test]
+async fn a_restart_is_waited_for_until_it_is_verified() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let body = r#"{"wait":"verified","timeout_s":15,"reason":"new\nlibrary"}"#;
+    let asked = under_way(&doors, &fake, "/api/realms/api/restart/", body).await;
+    assert!(!asked.is_finished());
+    fake.advance(Duration::from_secs(30));
+    let answer = asked.await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let document: ActionDocument = answer.json();
+    assert_eq!(document.result.as_deref(), Some("verified"));
+    assert_eq!(steps(&document), [(1, "api", "stop"), (2, "api", "start")]);
+}
+
+#[tokio::test]
+async fn a_wait_for_up_is_not_satisfied_by_what_was() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.hold(API);
+    let asked = under_way(&doors, &fake, "/api/realms/api/restart/", r#"{"wait":"up","timeout_s":15}"#).await;
+    // It was up when the command came; it is not now, and several looks at it change nothing.
+    for _ in 0..5 {
+        fake.advance(Duration::from_millis(100));
+        tokio::task::yield_now().await;
+    }
+    assert!(!asked.is_finished());
+    fake.release(API);
+    fake.advance(Duration::from_secs(30));
+    let answer = asked.await.unwrap();
+    assert_eq!((answer.status, answer.json::<ActionDocument>().result.as_deref()), (200, Some("up")));
+}
+
+#[tokio::test]
+async fn a_stop_is_waited_for_until_nothing_runs() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let body = r#"{"wait":"up","cascade":true,"timeout_s":15}"#;
+    let answer = doors.post("/api/realms/postgres/stop/", body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let document: ActionDocument = answer.json();
+    assert_eq!(document.result.as_deref(), Some("stopped"));
+    // And once more: there is nothing left to do, and it is so.
+    let answer = doors.post("/api/realms/postgres/stop/", body).await;
+    let again: ActionDocument = answer.json();
+    assert_eq!((answer.status, again.result.as_deref(), again.steps.len()), (200, Some("stopped"), 0));
+    // What is started brings along what it needs.
+    let asked = under_way(&doors, &fake, "/api/realms/api/start/", r#"{"wait":"up","timeout_s":15}"#).await;
+    fake.advance(Duration::from_secs(10));
+    let answer = asked.await.unwrap();
+    assert_eq!(answer.json::<ActionDocument>().result.as_deref(), Some("up"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn too_late_says_what_is_missing() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.hold(API);
+    let answer = doors.post("/api/realms/api/restart/", r#"{"wait":"up","timeout_s":0.05}"#).await;
+    let problem = answer.problem(504);
+    assert!(problem.detail.contains("api is restarting"), "{}", problem.detail);
+    assert_eq!(problem.plan.unwrap().realms, ["api"]);
+}
+
+#[tokio::test]
+async fn a_failed_realm_ends_the_wait() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let asked =
+        under_way(&doors, &fake, "/api/realms/api/restart/", r#"{"wait":"verified","timeout_s":15}"#).await;
+    let failed = || {
+        let snapshot = heartbeat_api::Ecosystem::snapshot(&*fake);
+        snapshot.realm(API).is_some_and(|realm| realm.status == Status::Failed)
+    };
+    // Ends at every attempt, until its budget is spent.
+    for _ in 0..200 {
+        if failed() {
+            break;
+        }
+        if heartbeat_api::Ecosystem::snapshot(&*fake)
+            .realm(API)
+            .is_some_and(|realm| realm.process.pid.is_some())
+        {
+            fake.exited(API, Exit::code(1));
+        }
+        fake.advance(Duration::from_secs(1));
+    }
+    assert!(failed(), "the budget is spent at some time");
+    let answer = asked.await.unwrap();
+    let document: ActionDocument = answer.json();
+    assert_eq!((answer.status, document.result.as_deref()), (200, Some("failed")), "{}", answer.body);
+    assert!(document.message.unwrap().starts_with("api failed: "));
+}
+
+#[tokio::test]
+async fn a_later_command_or_the_end_is_told_to_who_waits() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.hold(API);
+    let asked =
+        under_way(&doors, &fake, "/api/realms/api/restart/", r#"{"wait":"verified","timeout_s":15}"#).await;
+    assert_eq!(doors.post("/api/realms/api/stop/", "{}").await.status, 202);
+    let document: ActionDocument = asked.await.unwrap().json();
+    assert_eq!(document.result.as_deref(), Some("failed"));
+    assert!(document.message.unwrap().contains("stopped meanwhile"));
+
+    fake.break_probes(POSTGRES);
+    let asked =
+        under_way(&doors, &fake, "/api/realms/postgres/restart/", r#"{"wait":"up","timeout_s":15}"#).await;
+    fake.input(Input::Shutdown { now: false });
+    asked.await.unwrap().problem(503);
+}

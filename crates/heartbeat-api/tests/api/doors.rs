@@ -1,0 +1,45 @@
+//! Opening the doors: stale and live sockets, modes, and ports somebody else holds.
+
+use std::os::unix::fs::PermissionsExt;
+
+use heartbeat_api::{BindError, bind_tcp, bind_unix};
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hb.sock");
+    let first = bind_unix(&path, 0o640).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    let held = bind_unix(&path, 0o640).unwrap_err();
+    assert!(matches!(&held, BindError::SocketHeld { .. }), "{held}");
+    assert!(held.to_string().contains(&format!("(pid {})", std::process::id())), "{held}");
+    drop(first); // as a daemon that died: the file stays
+    assert!(path.exists());
+    let _second = bind_unix(&path, 0o600).unwrap();
+    std::os::unix::net::UnixStream::connect(&path).unwrap();
+}
+
+#[test]
+fn what_is_not_a_socket_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("precious");
+    std::fs::write(&path, "data").unwrap();
+    assert!(matches!(bind_unix(&path, 0o600), Err(BindError::NotASocket { .. })));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "data");
+    assert!(matches!(
+        bind_unix(&dir.path().join("no/dir"), 0o600),
+        Err(BindError::Socket { step: "bind", .. })
+    ));
+    let long = dir.path().join("x".repeat(120));
+    assert!(matches!(bind_unix(&long, 0o600), Err(BindError::Socket { .. })));
+}
+
+#[test]
+fn a_held_port_names_its_holder() {
+    let first = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let held = bind_tcp(first.local_addr().unwrap()).unwrap_err();
+    assert!(matches!(&held, BindError::AddressHeld { .. }), "{held}");
+    assert!(held.to_string().contains(&format!("(pid {})", std::process::id())), "{held}");
+    assert!(held.to_string().contains("`listen`"), "{held}");
+    assert!(matches!(bind_tcp("0.0.0.0:0".parse().unwrap()), Err(BindError::NotLoopback { .. })));
+}

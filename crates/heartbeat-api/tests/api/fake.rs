@@ -1,0 +1,372 @@
+//! A daemon without a process or a probe in it: a real `Supervisor`, driven in virtual time, whose effects are
+//! answered by a script.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use heartbeat_api::{BoxFuture, Ecosystem, OwnHealth, Past};
+use heartbeat_restart::RestartPolicy;
+use heartbeat_status::wire::{About, LagEntry, TransitionEntry};
+use heartbeat_status::{
+    CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, Instant, Outcome, PhaseTimes,
+    ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind, RealmName, Role, RunId, Snapshot,
+    Thresholds, WallAnchor, WallTime, WhileDown,
+};
+use heartbeat_supervisor::{
+    ActionPlan, Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec,
+    Reply, Supervisor,
+};
+use tokio::sync::watch;
+
+pub(crate) const POSTGRES: RealmIx = RealmIx(0);
+pub(crate) const API: RealmIx = RealmIx(1);
+pub(crate) const MIGRATE: RealmIx = RealmIx(2);
+pub(crate) const MAIL: RealmIx = RealmIx(3);
+
+/// Virtual time begins here.
+const START: Instant = Instant::from_millis(100_000);
+
+struct Core {
+    supervisor: Supervisor,
+    now: Instant,
+    next_id: u64,
+    replies: BTreeMap<CommandId, Reply>,
+    /// Realms whose probes fail.
+    broken: BTreeSet<RealmIx>,
+    /// Realms whose program does not get to run.
+    held: BTreeSet<RealmIx>,
+    /// Realms that do not end when told to.
+    deaf: BTreeSet<RealmIx>,
+    runs: BTreeMap<RealmIx, RunId>,
+    snapshot: Arc<Snapshot>,
+}
+
+pub(crate) struct Fake {
+    core: Mutex<Core>,
+    changes: watch::Sender<u64>,
+    health: Mutex<OwnHealth>,
+    ending: AtomicBool,
+    commands: AtomicU64,
+    refreshes: AtomicU64,
+}
+
+impl Fake {
+    /// Not booted.
+    pub(crate) fn cold(realms: Vec<RealmSpec>) -> Arc<Self> {
+        let plan = Plan::new(PlanSettings::default(), realms).unwrap();
+        let mut supervisor = Supervisor::new(plan, 7);
+        let snapshot = Arc::new(supervisor.snapshot(START));
+        let core = Core {
+            supervisor,
+            now: START,
+            next_id: 0,
+            replies: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            held: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            runs: BTreeMap::new(),
+            snapshot,
+        };
+        Arc::new(Self {
+            core: Mutex::new(core),
+            changes: watch::Sender::new(0),
+            health: Mutex::new(OwnHealth { ok: true, ready: true, notes: Vec::new() }),
+            ending: AtomicBool::new(false),
+            commands: AtomicU64::new(0),
+            refreshes: AtomicU64::new(0),
+        })
+    }
+
+    /// The shop, booted and 30 s old: everything is up.
+    pub(crate) fn shop() -> Arc<Self> {
+        let fake = Self::cold(shop());
+        fake.input(Input::Boot);
+        fake.advance(Duration::from_secs(2));
+        fake.exited(MIGRATE, Exit::code(0));
+        fake.advance(Duration::from_secs(28));
+        fake
+    }
+
+    fn with<R>(&self, code: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.core.lock().unwrap();
+        let result = code(&mut core);
+        core.pump();
+        let now = core.now;
+        core.snapshot = Arc::new(core.supervisor.snapshot(now));
+        drop(core);
+        self.changes.send_modify(|count| *count += 1);
+        result
+    }
+
+    pub(crate) fn input(&self, input: Input) {
+        self.with(|core| core.supervisor.handle(core.now, input));
+    }
+
+    /// Lets virtual time pass.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.with(|core| core.advance(by));
+    }
+
+    /// The process of a realm ends.
+    pub(crate) fn exited(&self, realm: RealmIx, exit: Exit) {
+        self.with(|core| {
+            let run = core.runs[&realm];
+            core.supervisor.handle(core.now, Input::Exited { realm, run, exit, empty: true });
+        });
+    }
+
+    pub(crate) fn break_probes(&self, realm: RealmIx) {
+        self.with(|core| core.broken.insert(realm));
+    }
+
+    pub(crate) fn hold(&self, realm: RealmIx) {
+        self.with(|core| core.held.insert(realm));
+    }
+
+    pub(crate) fn release(&self, realm: RealmIx) {
+        self.with(|core| {
+            core.held.remove(&realm);
+            let run = core.runs[&realm];
+            core.supervisor.handle(core.now, Input::Started { realm, run, pid: pid(realm, run) });
+        });
+    }
+
+    pub(crate) fn deafen(&self, realm: RealmIx) {
+        self.with(|core| core.deaf.insert(realm));
+    }
+
+    pub(crate) fn is_sick(&self, notes: &[&str]) {
+        let notes = notes.iter().map(|note| (*note).to_owned()).collect();
+        *self.health.lock().unwrap() = OwnHealth { ok: false, ready: false, notes };
+    }
+
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.refreshes.load(Ordering::SeqCst)
+    }
+
+    fn ask(&self, input: impl FnOnce(CommandId) -> Input) -> BoxFuture<Option<Reply>> {
+        if self.ending.load(Ordering::SeqCst) {
+            return Box::pin(async { None });
+        }
+        let id = self.with(|core| {
+            core.next_id += 1;
+            let id = CommandId(core.next_id);
+            core.supervisor.handle(core.now, input(id));
+            id
+        });
+        let reply = self.core.lock().unwrap().replies.remove(&id);
+        Box::pin(async move { reply })
+    }
+}
+
+impl Core {
+    fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        self.pump();
+        while let Some(at) = self.supervisor.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.supervisor.handle_timeout(self.now);
+            self.pump();
+        }
+        self.now = end;
+    }
+
+    /// Answers every effect at once, as the script says.
+    fn pump(&mut self) {
+        loop {
+            while self.supervisor.poll_event().is_some() {}
+            let Some(effect) = self.supervisor.poll_effect() else { return };
+            match effect {
+                Effect::Start { realm, run } => {
+                    self.runs.insert(realm, run);
+                    if !self.held.contains(&realm) {
+                        self.supervisor.handle(self.now, Input::Started { realm, run, pid: pid(realm, run) });
+                    }
+                }
+                Effect::Check { id, realm, .. } => {
+                    let result = self.measured(realm);
+                    self.supervisor.handle(self.now, Input::Checked { id, result });
+                }
+                Effect::Signal { realm, run, signal } if !self.deaf.contains(&realm) => {
+                    let exit = Exit::signal(signal);
+                    self.supervisor.handle(self.now, Input::Exited { realm, run, exit, empty: true });
+                }
+                Effect::Reply { id, reply } => {
+                    self.replies.insert(id, reply);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn measured(&self, realm: RealmIx) -> CheckResult {
+        let broken = self.broken.contains(&realm);
+        let latency = Duration::from_micros(2_300);
+        let outcome = if broken {
+            Outcome::Fail { reason: FailReason::Refused, phase: Some(ProbePhase::Connect) }
+        } else {
+            Outcome::Pass
+        };
+        let phases = if broken {
+            PhaseTimes::default()
+        } else {
+            PhaseTimes {
+                connect: Some(Duration::from_micros(200)),
+                first_byte: Some(Duration::from_micros(2_000)),
+                body: Some(Duration::from_micros(100)),
+                ..PhaseTimes::default()
+            }
+        };
+        CheckResult {
+            outcome,
+            detail: if broken { "connection refused" } else { "200" }.to_owned(),
+            started_at: self.now,
+            finished_at: self.now,
+            latency: (!broken).then_some(latency),
+            phases,
+        }
+    }
+}
+
+fn pid(realm: RealmIx, run: RunId) -> u32 {
+    4_000 + realm.0 * 100 + u32::try_from(run.0).unwrap()
+}
+
+impl Ecosystem for Fake {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.core.lock().unwrap().snapshot)
+    }
+
+    fn now(&self) -> Instant {
+        self.core.lock().unwrap().now
+    }
+
+    fn about(&self) -> About {
+        About {
+            instance: "k3v9".to_owned(),
+            name: "shop".to_owned(),
+            version: "0.1.0".to_owned(),
+            started_at: START,
+            health: Health::Healthy,
+            lag: LagEntry { p99: 1.2, max: 9.8 },
+            config_revision: 1,
+            anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },
+        }
+    }
+
+    fn past(&self, realm: RealmIx) -> Past {
+        let snapshot = self.snapshot();
+        let recent = snapshot.realm(realm).and_then(|realm| realm.restart.clone()).into_iter().collect();
+        let failure = TransitionEntry {
+            at: self.about().anchor.wall(START),
+            from: None,
+            to: None,
+            reason: None,
+            message: "exit code 1".to_owned(),
+        };
+        Past { recent, failures: vec![failure], transitions: Vec::new() }
+    }
+
+    fn own_health(&self) -> OwnHealth {
+        self.health.lock().unwrap().clone()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn plan(&self, command: Command) -> BoxFuture<Option<ActionPlan>> {
+        let core = self.core.lock().unwrap();
+        let plan = (!self.ending.load(Ordering::SeqCst)).then(|| core.supervisor.plan(core.now, &command));
+        Box::pin(async move { plan })
+    }
+
+    fn command(&self, command: Command) -> BoxFuture<Option<Reply>> {
+        let reply = self.ask(|id| Input::Command { id, command });
+        self.commands.fetch_add(1, Ordering::SeqCst);
+        reply
+    }
+
+    fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>> {
+        self.refreshes.fetch_add(1, Ordering::SeqCst);
+        self.ask(|id| Input::Refresh { id, realm })
+    }
+}
+
+fn name(name: &str) -> RealmName {
+    RealmName::new(name).unwrap()
+}
+
+fn probe(name: &str, kind: ProbeKind, target: &str, source: ProbeSource) -> ProbeSpec {
+    let info = ProbeInfo {
+        name: name.to_owned(),
+        kind,
+        role: Role::Live,
+        target: target.to_owned(),
+        thresholds: Thresholds::default(),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+    };
+    ProbeSpec { info, source, grace: None }
+}
+
+fn needs(realm: RealmIx, until: Gate) -> NeedSpec {
+    NeedSpec { realm, kind: EdgeKind::Needs, until, while_down: WhileDown::Ride }
+}
+
+/// Four realms: a database, an API on it, a oneshot before it, and somebody else's mail server.
+pub(crate) fn shop() -> Vec<RealmSpec> {
+    let mut postgres = RealmSpec::service(name("postgres"));
+    postgres.probes = vec![
+        probe("tcp", ProbeKind::Tcp, "127.0.0.1:5432", ProbeSource::Measured),
+        probe("process", ProbeKind::Process, "pid", ProbeSource::Process),
+    ];
+    let mut api = RealmSpec::service(name("api"));
+    api.title = Some("API <1>".to_owned());
+    api.port = Some(8001);
+    api.labels.insert("team".to_owned(), "core".to_owned());
+    api.probes = vec![
+        probe("http", ProbeKind::Http, "http://127.0.0.1:8001/api/health/", ProbeSource::Measured),
+        probe("port", ProbeKind::Port, "127.0.0.1:8001", ProbeSource::PortOf(ProbeIx(0))),
+        probe("process", ProbeKind::Process, "pid", ProbeSource::Process),
+    ];
+    api.needs = vec![
+        needs(POSTGRES, Gate::Up),
+        needs(MIGRATE, Gate::Done),
+        NeedSpec { realm: MAIL, kind: EdgeKind::Wants, until: Gate::Up, while_down: WhileDown::Ride },
+    ];
+    let mut migrate = RealmSpec::service(name("migrate"));
+    migrate.kind = RealmKind::Oneshot;
+    migrate.start.timeout = None;
+    migrate.restart = RestartPolicy::oneshot_default();
+    migrate.needs = vec![needs(POSTGRES, Gate::Up)];
+    let mut mail = RealmSpec::service(name("mail"));
+    mail.kind = RealmKind::External;
+    mail.critical = false;
+    mail.probes = vec![probe("http", ProbeKind::Http, "http://10.0.0.9/healthz", ProbeSource::Measured)];
+    vec![postgres, api, migrate, mail]
+}
+
+/// `count` independent realms with a probe each.
+pub(crate) fn many(count: usize) -> Vec<RealmSpec> {
+    (0..count)
+        .map(|n| {
+            let mut realm = RealmSpec::service(name(&format!("realm-{n}")));
+            realm.probes = vec![
+                probe("http", ProbeKind::Http, "http://127.0.0.1:8001/api/health/", ProbeSource::Measured),
+                probe("process", ProbeKind::Process, "pid", ProbeSource::Process),
+            ];
+            realm
+        })
+        .collect()
+}

@@ -1,0 +1,201 @@
+//! What one caller can take: a bounded number of bytes, connections and seconds.
+
+use std::time::Duration;
+
+use heartbeat_api::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+
+use crate::fake::{self, Fake};
+use crate::raw::{Answer, Doors, exchange, read_all, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_readers_share_one_body() {
+    let fake = Fake::cold(fake::many(200));
+    fake.input(heartbeat_supervisor::Input::Boot);
+    fake.advance(Duration::from_secs(20));
+    let doors = std::sync::Arc::new(Doors::open(&fake));
+    let mut readers = JoinSet::new();
+    for reader in 0..1_000 {
+        let doors = doors.clone();
+        readers.spawn(async move {
+            if reader % 2 == 0 {
+                doors.get("/api/status/").await
+            } else {
+                doors.tcp("GET", "/api/status", &[], "").await
+            }
+        });
+    }
+    let mut first: Option<String> = None;
+    while let Some(answer) = readers.join_next().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200);
+        let first = first.get_or_insert_with(|| answer.body.clone());
+        assert_eq!(*first, answer.body);
+    }
+    assert_eq!(doors.api.counts().bodies_built, 1, "time stands still here, and so does the meaning");
+    assert_eq!(doors.api.counts().requests, 1_000);
+    fake.advance(Duration::from_millis(249));
+    let revision = heartbeat_api::Ecosystem::snapshot(&*fake).revision;
+    doors.get("/api/realms/ecosystem-health/").await;
+    fake.advance(Duration::from_millis(1));
+    doors.get("/api/status/").await;
+    assert_eq!(heartbeat_api::Ecosystem::snapshot(&*fake).revision, revision);
+    assert_eq!(doors.api.counts().bodies_built, 2, "a quarter of a second later the figures are fresh");
+}
+
+#[tokio::test]
+async fn excess_connections_are_closed_and_counted_at_their_own_door() {
+    let fake = Fake::shop();
+    let doors =
+        Doors::with(&fake, Limits { max_connections: 2, max_socket_connections: 2, ..Limits::default() });
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(TcpStream::connect(doors.address).await.unwrap());
+    }
+    until("both are served", || doors.api.counts().connections == 2).await;
+    let excess = TcpStream::connect(doors.address).await.unwrap();
+    assert!(read_all(excess).await.is_empty(), "closed without an answer");
+    assert_eq!(doors.api.counts().excess, 1);
+    assert_eq!(doors.get("/livez").await.status, 200, "the socket has its own");
+    drop(held.pop());
+    // A place that is free again is given away again.
+    let mut answered = false;
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(doors.address).await.unwrap();
+        let request = format!("GET /livez HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", doors.address);
+        let _ = stream.write_all(request.as_bytes()).await;
+        answered = !read_all(stream).await.is_empty();
+        if answered {
+            break;
+        }
+    }
+    assert!(answered);
+}
+
+#[tokio::test]
+async fn slow_and_idle_clients_are_closed() {
+    let fake = Fake::shop();
+    let short = Duration::from_millis(100);
+    let doors = Doors::with(&fake, Limits { head_timeout: short, body_timeout: short, ..Limits::default() });
+    // Slow-loris: half a head, and then nothing.
+    let mut slow = TcpStream::connect(doors.address).await.unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\nHost: ").await.unwrap();
+    assert!(read_all(slow).await.is_empty());
+    // Nothing at all.
+    assert!(read_all(UnixStream::connect(&doors.socket).await.unwrap()).await.is_empty());
+    // Kept alive and idle.
+    let mut idle = UnixStream::connect(&doors.socket).await.unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert!(read_all(idle).await.starts_with(b"HTTP/1.1 200"), "answered, then closed");
+    // A body that does not come.
+    let stream = UnixStream::connect(&doors.socket).await.unwrap();
+    let head = "POST /api/realms/api/start/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
+    exchange(stream, head).await.problem(408);
+    assert_eq!(fake.commands(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_is_closed() {
+    let fake = Fake::cold(fake::many(2_000));
+    let doors = Doors::with(
+        &fake,
+        Limits { write_timeout: Duration::from_millis(100), max_socket_connections: 1, ..Limits::default() },
+    );
+    let mut deaf = UnixStream::connect(&doors.socket).await.unwrap();
+    deaf.write_all(b"GET /api/status/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    until("it is asked for", || doors.api.counts().bodies_built == 1).await;
+    // The one place comes free although the client never reads and never goes.
+    connect_when_free(&doors).await;
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn who_waits_is_not_idle_and_who_leaves_frees_the_place() {
+    let fake = Fake::shop();
+    let limits =
+        Limits { head_timeout: Duration::from_millis(50), max_socket_connections: 1, ..Limits::default() };
+    let doors = Doors::with(&fake, limits);
+    fake.hold(fake::API);
+    let late = doors.post("/api/realms/api/restart/", r#"{"wait":"up","timeout_s":0.4}"#).await;
+    late.problem(504);
+    let before = fake.commands();
+    let mut leaving = connect_when_free(&doors).await;
+    let body = r#"{"wait":"up","timeout_s":600}"#;
+    let head =
+        "POST /api/realms/api/restart/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    leaving.write_all(request.as_bytes()).await.unwrap();
+    until("the command is taken", || fake.commands() > before).await;
+    drop(leaving);
+    connect_when_free(&doors).await;
+}
+
+/// A connection that is served: the one before it has given its place back.
+async fn connect_when_free(doors: &Doors) -> UnixStream {
+    for _ in 0..2_000 {
+        let served = doors.api.counts().connections;
+        let excess = doors.api.counts().excess;
+        let stream = UnixStream::connect(&doors.socket).await.unwrap();
+        let counts = || doors.api.counts();
+        until("it is served or closed", || counts().connections > served || counts().excess > excess).await;
+        if counts().connections > served {
+            return stream;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("the place never comes free");
+}
+
+#[tokio::test]
+async fn large_heads_and_bodies_are_refused() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let wide = format!("X-Wide: {}", "w".repeat(17 * 1024));
+    assert_eq!(doors.tcp("GET", "/livez", &[&wide], "").await.status, 431);
+    let many: Vec<String> = (0..100).map(|n| format!("X-{n}: 1")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(doors.tcp("GET", "/livez", &many, "").await.status, 431);
+    let body = format!("{{\"reason\":\"{}\"}}", "r".repeat(65 * 1024));
+    doors.post("/api/realms/api/start/", &body).await.problem(413);
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let head = "POST /api/realms/api/start/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    let stream = UnixStream::connect(&doors.socket).await.unwrap();
+    exchange(stream, &format!("{head}{chunked}")).await.problem(413);
+    assert_eq!(fake.commands(), 0);
+    let body = format!("{{\"reason\":\"{}\"}}", "r".repeat(60 * 1024));
+    assert_eq!(doors.post("/api/realms/api/start/", &body).await.status, 202);
+}
+
+#[tokio::test]
+async fn the_end_ends_idle_connections_and_answers_who_waits() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.hold(fake::API);
+    let mut idle = UnixStream::connect(&doors.socket).await.unwrap();
+    let waiting = tokio::spawn({
+        let socket = doors.socket.clone();
+        async move {
+            let mut stream = UnixStream::connect(socket).await.unwrap();
+            let body = r#"{"wait":"up","timeout_s":60}"#;
+            let head = "POST /api/realms/api/restart/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length";
+            stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+            read_all(stream).await
+        }
+    });
+    until("the command is taken", || fake.commands() == 1).await;
+    let (socket, address) = (doors.socket.clone(), doors.address);
+    doors.end();
+    let mut byte = [0];
+    assert_eq!(idle.read(&mut byte).await.unwrap_or(0), 0, "idle connections end at once");
+    doors.ended().await;
+    let answer = Answer::parse(&waiting.await.unwrap());
+    assert_eq!(
+        answer.problem(503).kind,
+        "heartbeat:shutting-down",
+        "what would go on for a minute is told so"
+    );
+    assert!(UnixStream::connect(&socket).await.is_err());
+    assert!(TcpStream::connect(address).await.is_err());
+}

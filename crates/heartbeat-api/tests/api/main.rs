@@ -1,0 +1,10 @@
+//! The server over real sockets, in front of a real core in virtual time.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
+
+mod actions;
+mod doors;
+mod fake;
+mod limits;
+mod raw;
+mod routes;
+mod samples;

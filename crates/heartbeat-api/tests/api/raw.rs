@@ -1,0 +1,179 @@
+//! Bytes in, bytes out: a client that knows no more of HTTP than a test needs, and a server at both doors.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_api::{Api, Limits, bind_tcp, bind_unix};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::fake::Fake;
+
+/// Nothing a test waits for takes longer, by far.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server at both doors; it ends with the test.
+pub(crate) struct Doors {
+    pub(crate) api: Api,
+    pub(crate) socket: PathBuf,
+    pub(crate) address: SocketAddr,
+    end: watch::Sender<bool>,
+    serving: Vec<JoinHandle<()>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Doors {
+    pub(crate) fn open(fake: &Arc<Fake>) -> Self {
+        Self::with(
+            fake,
+            Limits { max_connections: 2_000, max_socket_connections: 2_000, ..Limits::default() },
+        )
+    }
+
+    pub(crate) fn with(fake: &Arc<Fake>, limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("hb.sock");
+        let unix = UnixListener::from_std(bind_unix(&socket, 0o600).unwrap()).unwrap();
+        let tcp = TcpListener::from_std(bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
+        let address = tcp.local_addr().unwrap();
+        let api = Api::new(fake.clone(), limits);
+        let (end, ended) = watch::channel(false);
+        let serving = vec![
+            tokio::spawn({
+                let (api, ended) = (api.clone(), ended.clone());
+                async move { api.serve_unix(unix, ended).await }
+            }),
+            tokio::spawn({
+                let api = api.clone();
+                async move { api.serve_tcp(tcp, ended).await }
+            }),
+        ];
+        Self { api, socket, address, end, serving, _dir: dir }
+    }
+
+    /// Over the socket.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.unix("GET", path, &[], "").await
+    }
+
+    /// A command over the socket.
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        post(&self.socket, path, body).await
+    }
+
+    pub(crate) async fn unix(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+        let stream = UnixStream::connect(&self.socket).await.unwrap();
+        exchange(stream, &request(method, path, &[&["Host: localhost"], headers].concat(), body)).await
+    }
+
+    pub(crate) async fn tcp(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+        let host = format!("Host: {}", self.address);
+        self.tcp_bare(method, path, &[&[host.as_str()], headers].concat(), body).await
+    }
+
+    /// Without a Host of our own.
+    pub(crate) async fn tcp_bare(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        exchange(stream, &request(method, path, headers, body)).await
+    }
+
+    /// Tells both doors to end.
+    pub(crate) fn end(&self) {
+        self.end.send_replace(true);
+    }
+
+    /// Waits until both doors have ended.
+    pub(crate) async fn ended(self) {
+        for task in self.serving {
+            timeout(PATIENCE, task).await.expect("ends in time").unwrap();
+        }
+    }
+}
+
+pub(crate) async fn post(socket: &Path, path: &str, body: &str) -> Answer {
+    let stream = UnixStream::connect(socket).await.unwrap();
+    exchange(stream, &request("POST", path, &["Host: localhost", "Content-Type: application/json"], body))
+        .await
+}
+
+fn request(method: &str, path: &str, headers: &[&str], body: &str) -> String {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    for header in headers {
+        request.push_str(header);
+        request.push_str("\r\n");
+    }
+    if !body.is_empty() || method == "POST" {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    request + "\r\n" + body
+}
+
+/// Sends all, reads to the end.
+pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Answer {
+    // A server that refuses early may close before it has read everything.
+    let _ = stream.write_all(request.as_bytes()).await;
+    Answer::parse(&read_all(stream).await)
+}
+
+pub(crate) async fn read_all(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A reset after the answer is the answer's end, too.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the server closes in time");
+    bytes
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(": "))
+            .find_map(|(known, value)| known.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The problem of a refusal, whose status is `status`.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16) -> heartbeat_status::wire::Problem {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let problem: heartbeat_status::wire::Problem = self.json();
+        assert_eq!(problem.status, status);
+        assert!(problem.kind.starts_with("heartbeat:"), "{problem:?}");
+        assert!(!problem.detail.is_empty());
+        problem
+    }
+}
+
+/// Polls a condition; fails the test when it does not become true.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let polled = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, polled).await.unwrap_or_else(|_| panic!("never so: {what}"));
+}

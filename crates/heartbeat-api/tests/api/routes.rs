@@ -1,0 +1,285 @@
+//! Every route, its status codes, and who may do what at which door.
+
+use heartbeat_status::Status;
+use heartbeat_status::wire::{GraphDocument, HealthDocument, RealmDocument, StatusDocument};
+use heartbeat_supervisor::Input;
+
+use crate::fake::{API, Fake, POSTGRES};
+use crate::raw::Doors;
+
+/// Routes of the contract that are built, for reading.
+const BUILT: &[&str] = &[
+    "/",
+    "/livez",
+    "/readyz",
+    "/api/health/",
+    "/api/status/",
+    "/api/status/api/",
+    "/api/realms/ecosystem-health/",
+    "/api/graph/",
+];
+
+/// Routes that are not: method, path, served on TCP.
+const LATER: &[(&str, &str, bool)] = &[
+    ("GET", "/api/events/", true),
+    ("GET", "/api/incidents/", true),
+    ("GET", "/api/incidents/0193/", true),
+    ("POST", "/api/incidents/0193/ack/", false),
+    ("GET", "/api/history/api/", true),
+    ("GET", "/api/logs/api/", false),
+    ("POST", "/api/realms/api/pause/", false),
+    ("POST", "/api/realms/api/resume/", false),
+    ("POST", "/api/realms/api/reset/", false),
+    ("PUT", "/api/realms/api/", false),
+    ("DELETE", "/api/realms/api/", false),
+    ("POST", "/api/beat/api/", false),
+    ("POST", "/api/beat/api/start/", false),
+    ("POST", "/api/reload/", false),
+    ("GET", "/api/config/", false),
+    ("POST", "/api/plan/", false),
+    ("GET", "/metrics", true),
+    ("GET", "/api/openapi.json", true),
+];
+
+#[tokio::test]
+async fn what_is_built_answers_at_both_doors_with_and_without_the_slash() {
+    let doors = Doors::open(&Fake::shop());
+    for path in BUILT {
+        let bare = if *path == "/" { "/" } else { path.trim_end_matches('/') };
+        for path in [bare.to_owned(), format!("{}/", bare.trim_end_matches('/'))] {
+            let (unix, tcp) = (doors.get(&path).await, doors.tcp("GET", &path, &[], "").await);
+            assert_eq!((unix.status, tcp.status), (200, 200), "{path}");
+            assert_eq!(unix.body, tcp.body, "{path}");
+            let head = doors.unix("HEAD", &path, &[], "").await;
+            assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
+            assert_eq!(head.header("content-length"), Some(unix.body.len().to_string().as_str()), "{path}");
+            assert_eq!(unix.header("x-content-type-options"), Some("nosniff"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_built_says_so_by_name() {
+    let doors = Doors::open(&Fake::shop());
+    for (method, path, on_tcp) in LATER {
+        let problem = doors.unix(method, path, &["Content-Type: application/json"], "").await.problem(501);
+        assert_eq!(problem.kind, "heartbeat:not-built", "{path}");
+        let word = path
+            .trim_matches('/')
+            .split('/')
+            .rfind(|word| !word.starts_with("api") && !word.starts_with("0193"));
+        assert!(
+            problem.detail.contains(word.unwrap()) || problem.detail.contains('{'),
+            "{path}: {}",
+            problem.detail
+        );
+        let tcp = doors.tcp(method, path, &["Content-Type: application/json"], "").await;
+        tcp.problem(if *on_tcp { 501 } else { 403 });
+    }
+    let problem = doors.get("/api/status/?since=k3v9-1&wait=30s").await.problem(501);
+    assert!(problem.detail.contains("since"), "{}", problem.detail);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_name_the_way_out() {
+    let doors = Doors::open(&Fake::shop());
+    let problem = doors.get("/api/statsu/").await.problem(404);
+    assert_eq!(problem.near, ["/api/status/"]);
+    doors.get("/favicon.ico").await.problem(404);
+    doors.get("/api/realms/api/launch/").await.problem(404);
+    let problem = doors.get("/api/status/apj/").await.problem(404);
+    assert_eq!((problem.kind.as_str(), problem.near), ("heartbeat:no-such-realm", vec!["api".to_owned()]));
+    doors.get("/api/status/%61pi/").await.json::<RealmDocument>();
+
+    let answer = doors.unix("POST", "/api/status/", &[], "").await;
+    answer.problem(405);
+    assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+    let answer = doors.get("/api/realms/api/start/").await;
+    answer.problem(405);
+    assert_eq!(answer.header("allow"), Some("POST"));
+    assert_eq!(doors.unix("DELETE", "/livez", &[], "").await.status, 405);
+
+    let problem = doors.get("/api/status/?gat=1").await.problem(400);
+    assert_eq!(problem.near[0], "gate", "a misspelt gate must not pass");
+    doors.get("/api/status/?gate=maybe").await.problem(400);
+    doors.get("/api/status/?fields=names").await.problem(400);
+    doors.get("/api/graph/?format=svg").await.problem(400);
+    doors.get("/livez?x=1").await.problem(400);
+}
+
+#[tokio::test]
+async fn the_status_tells_the_meaning_and_the_tag_moves_with_it() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let answer = doors.get("/api/status/").await;
+    let document: StatusDocument = answer.json();
+    assert!(document.ok && document.status.is(Status::Up), "{}", answer.body);
+    assert_eq!(document.realms.len(), 4);
+    let tag = format!("\"k3v9-{}\"", document.revision);
+    assert_eq!(answer.header("etag"), Some(tag.as_str()));
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+
+    let seen = format!("If-None-Match: W/\"other-1\", {tag}");
+    let unchanged = doors.unix("GET", "/api/status/", &[&seen], "").await;
+    assert_eq!((unchanged.status, unchanged.body.as_str()), (304, ""));
+    assert_eq!(unchanged.header("etag"), Some(tag.as_str()));
+    let changed = doors.unix("GET", "/api/status/", &["If-None-Match: \"old-4182\""], "").await;
+    assert_eq!(changed.status, 200);
+
+    fake.exited(API, heartbeat_status::Exit::code(3));
+    let answer = doors.unix("GET", "/api/status/", &[&seen], "").await;
+    let document: StatusDocument = answer.json();
+    assert!(!document.ok && document.realms.iter().any(|realm| realm.status.is(Status::Restarting)));
+}
+
+#[tokio::test]
+async fn the_gate_is_503_while_it_is_not_fine() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    assert_eq!(doors.get("/api/status/?gate=1").await.status, 200);
+    fake.exited(POSTGRES, heartbeat_status::Exit::code(1));
+    let answer = doors.get("/api/status/?gate=1").await;
+    assert_eq!(answer.status, 503);
+    assert!(!answer.json::<StatusDocument>().ok, "the gate still tells the status");
+    let tag = format!("If-None-Match: {}", answer.header("etag").unwrap());
+    assert_eq!(doors.unix("GET", "/api/status/?gate=1", &[&tag], "").await.status, 503, "never 304");
+    assert_eq!(doors.get("/api/status/").await.status, 200);
+    let summary: StatusDocument = doors.get("/api/status/?fields=summary&gate=1").await.json();
+    assert_eq!((summary.realms.len(), summary.summary.total), (0, 4));
+}
+
+#[tokio::test]
+async fn a_refresh_measures_first_and_shows_the_result() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let before: RealmDocument = doors.get("/api/status/postgres/").await.json();
+    fake.advance(std::time::Duration::from_millis(100));
+    let after: RealmDocument = doors.get("/api/status/postgres/?refresh=1").await.json();
+    assert!(after.realm.probes[0].at > before.realm.probes[0].at, "{:?}", after.realm.probes[0]);
+    assert_eq!(fake.refreshes(), 1);
+    assert_eq!(doors.tcp("GET", "/api/status/?refresh=1", &[], "").await.status, 200);
+    assert_eq!(fake.refreshes(), 2);
+    doors.get("/api/status/nobody/?refresh=1").await.problem(404);
+    assert_eq!(fake.refreshes(), 2, "nothing is measured for a realm that is not there");
+    fake.end();
+    let problem = doors.get("/api/status/?refresh=1").await.problem(503);
+    assert_eq!(problem.kind, "heartbeat:shutting-down");
+}
+
+#[tokio::test]
+async fn own_health_is_told_apart_from_the_realms() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.exited(POSTGRES, heartbeat_status::Exit::code(1));
+    let answer = doors.get("/api/health/").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let answer = doors.unix("GET", "/api/health/", &["Accept: application/health+json;q=0.9, */*"], "").await;
+    assert_eq!(answer.header("content-type"), Some("application/health+json"));
+    assert_eq!(doors.get("/livez").await.body, "ok\n");
+
+    fake.is_sick(&["the loop is\nlate"]);
+    let answer = doors.get("/api/health/").await;
+    let document: HealthDocument = answer.json();
+    assert_eq!((answer.status, document.status.as_str()), (503, "fail"));
+    assert_eq!(document.notes, ["the loop is late"]);
+    assert_eq!(doors.get("/livez").await.status, 503);
+    assert_eq!(doors.get("/readyz").await.body, "not ok\nthe loop is late\n");
+}
+
+#[tokio::test]
+async fn the_graph_comes_in_three_forms() {
+    let doors = Doors::open(&Fake::shop());
+    let graph: GraphDocument = doors.get("/api/graph/").await.json();
+    assert_eq!(graph.nodes.len(), 4);
+    assert_eq!(graph.edges.len(), 4);
+    assert_eq!(graph.start_order.last().map(String::as_str), Some("api"));
+    let dot = doors.get("/api/graph/?format=dot").await;
+    assert!(dot.body.contains("\"api\" -> \"postgres\";"), "{}", dot.body);
+    assert!(dot.body.contains("\"api\" -> \"mail\" [style=dashed, label=\"wants\"];"), "{}", dot.body);
+    let mermaid = doors.get("/api/graph/?format=mermaid").await;
+    assert!(mermaid.body.contains("r1 -->|done| r2"), "{}", mermaid.body);
+}
+
+#[tokio::test]
+async fn the_page_is_a_table_without_a_script() {
+    let doors = Doors::open(&Fake::shop());
+    let page = doors.tcp("GET", "/", &[], "").await;
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
+    assert!(page.body.contains("http-equiv=\"refresh\"") && page.body.contains("href=\"/api/status/\""));
+    assert!(page.body.contains("API &lt;1&gt;") && !page.body.contains("<script"), "{}", page.body);
+    assert_eq!(page.body.matches("<tr><td>").count(), 4);
+    assert!(page.header("etag").is_none(), "a page says when it was so, so it is never 304");
+}
+
+#[tokio::test]
+async fn tcp_reads_only_and_only_under_its_own_names() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let json = "Content-Type: application/json";
+    for action in ["start", "stop", "restart"] {
+        let path = format!("/api/realms/api/{action}/");
+        let problem = doors.tcp("POST", &path, &[json], "{}").await.problem(403);
+        assert_eq!(problem.kind, "heartbeat:not-on-this-door");
+        doors.tcp("GET", &path, &[], "").await.problem(403);
+    }
+    assert_eq!(fake.commands(), 0);
+
+    let port = doors.address.port();
+    for ours in ["localhost", "127.0.0.1", "[::1]"] {
+        let host = format!("Host: {ours}:{port}");
+        assert_eq!(doors.tcp_bare("GET", "/livez", &[&host], "").await.status, 200, "{ours}");
+    }
+    let rebound = format!("Host: attacker.example:{port}");
+    for headers in
+        [vec![rebound.as_str()], vec!["Host: localhost"], vec![], vec!["Host: ", "Host: localhost"]]
+    {
+        let answer = doors.tcp_bare("GET", "/api/status/", &headers, "").await;
+        assert!(matches!(answer.status, 421 | 400), "{headers:?}: {}", answer.status);
+    }
+    let own = format!("Host: {}", doors.address);
+    let target = format!("http://attacker.example:{port}/api/status/");
+    doors.tcp_bare("GET", &target, &[&own], "").await.problem(421);
+}
+
+#[tokio::test]
+async fn a_foreign_page_changes_nothing() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let json = "Content-Type: application/json";
+    for foreign in ["Origin: http://attacker.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+        let answer = doors.unix("POST", "/api/realms/api/restart/", &[json, foreign], "{}").await;
+        assert_eq!(answer.problem(403).kind, "heartbeat:cross-site", "{foreign}");
+    }
+    for wrong in ["Content-Type: text/plain", "Content-Type: application/x-www-form-urlencoded", "X-None: 1"]
+    {
+        doors.unix("POST", "/api/realms/api/restart/", &[wrong], "{}").await.problem(415);
+    }
+    assert_eq!(fake.commands(), 0);
+    let charset = "Content-Type: application/json; charset=utf-8";
+    assert_eq!(doors.unix("POST", "/api/realms/api/start/", &[charset], "").await.status, 202);
+}
+
+#[tokio::test]
+async fn before_the_boot_everything_has_its_place_already() {
+    let fake = Fake::cold(crate::fake::shop());
+    let doors = Doors::open(&fake);
+    let document: StatusDocument = doors.get("/api/status/").await.json();
+    assert_eq!(document.summary.total, 4);
+    assert!(!document.ok, "nobody has said yet that anything is fine");
+    fake.input(Input::Boot);
+    assert_eq!(doors.get("/api/status/").await.status, 200);
+}
+
+#[tokio::test]
+async fn one_connection_serves_one_request_after_the_other() {
+    let doors = Doors::open(&Fake::shop());
+    let mut stream = tokio::net::UnixStream::connect(&doors.socket).await.unwrap();
+    let one = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let last = "GET /api/status/api HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, format!("{one}{one}{last}").as_bytes()).await.unwrap();
+    let bytes = crate::raw::read_all(stream).await;
+    let text = String::from_utf8(bytes).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 3, "{text}");
+    assert_eq!(doors.api.counts().connections, 1);
+}

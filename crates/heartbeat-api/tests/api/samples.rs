@@ -1,0 +1,103 @@
+//! Documents compared byte by byte with committed samples: virtual time gives the same bytes in every run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use heartbeat_status::Exit;
+use heartbeat_status::wire::{
+    ActionDocument, GraphDocument, HealthDocument, Problem, RealmDocument, StatusDocument,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::fake::{Fake, POSTGRES};
+use crate::raw::{Answer, Doors};
+
+/// Set it to any value to write the samples anew; then read the difference before committing it.
+const BLESS: &str = "HEARTBEAT_BLESS";
+
+/// `D` is what a client reads it as: nothing may be lost on the way through it.
+fn compare<D: DeserializeOwned + Serialize>(name: &str, answer: &Answer, status: u16) {
+    assert_eq!(answer.status, status, "{}", answer.body);
+    let value: serde_json::Value = answer.json();
+    assert_eq!(serde_json::to_value(answer.json::<D>()).unwrap(), value, "{name}");
+    let text = pretty(&answer.body, &value);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(name);
+    if std::env::var_os(BLESS).is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let sample = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(sample == text, "{name} differs from its sample ({BLESS}=1 writes it anew):\n{text}");
+}
+
+/// Indented, with the members in the order they were sent in.
+fn pretty(body: &str, value: &serde_json::Value) -> String {
+    let mut text = String::new();
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    let mut rest = body.chars().peekable();
+    while let Some(c) = rest.next() {
+        if quoted {
+            text.push(c);
+            quoted = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        let newline = |text: &mut String, depth: usize| {
+            text.push('\n');
+            text.push_str(&"  ".repeat(depth));
+        };
+        match c {
+            '{' | '[' => {
+                text.push(c);
+                if rest.next_if(|next| matches!(next, '}' | ']')).is_some() {
+                    text.push(if c == '{' { '}' } else { ']' });
+                } else {
+                    depth += 1;
+                    newline(&mut text, depth);
+                }
+            }
+            '}' | ']' => {
+                depth -= 1;
+                newline(&mut text, depth);
+                text.push(c);
+            }
+            ',' => {
+                text.push(c);
+                newline(&mut text, depth);
+            }
+            ':' => text.push_str(": "),
+            _ => {
+                text.push(c);
+                quoted = c == '"';
+            }
+        }
+    }
+    text.push('\n');
+    let again: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(&again, value, "indenting changes nothing");
+    text
+}
+
+#[tokio::test]
+async fn the_documents_are_as_committed() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    compare::<GraphDocument>("graph.json", &doors.get("/api/graph/").await, 200);
+    compare::<HealthDocument>("health.json", &doors.get("/api/health/").await, 200);
+    compare::<StatusDocument>("summary.json", &doors.get("/api/status/?fields=summary").await, 200);
+    let plan = doors.post("/api/realms/postgres/restart/", r#"{"dry_run":true,"cascade":true}"#).await;
+    compare::<ActionDocument>("action.json", &plan, 200);
+    compare::<Problem>(
+        "problem-would-break.json",
+        &doors.post("/api/realms/postgres/stop/", "{}").await,
+        409,
+    );
+    compare::<Problem>("problem-no-such-realm.json", &doors.get("/api/status/postgers/").await, 404);
+    compare::<StatusDocument>("status-up.json", &doors.get("/api/status/").await, 200);
+
+    fake.break_probes(POSTGRES);
+    fake.exited(POSTGRES, Exit::code(1));
+    fake.advance(Duration::from_millis(800));
+    compare::<StatusDocument>("status-outage.json", &doors.get("/api/status/").await, 200);
+    compare::<RealmDocument>("realm.json", &doors.get("/api/status/postgres/").await, 200);
+}

@@ -1,0 +1,264 @@
+//! Composition: from a configuration to a running heartbeatd, and to its end.
+
+use std::fs::{DirBuilder, File};
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use heartbeat_api::{Api, Limits};
+use heartbeat_config::{Config, Heartbeat};
+use heartbeat_process::{Processes, Settings};
+use heartbeat_status::{Snapshot, WallAnchor};
+use heartbeat_supervisor::Supervisor;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::driver::{Driver, DriverState, Tap};
+use crate::ecosystem::Surface;
+use crate::executor::Executor;
+use crate::inbox::{Inbox, Request};
+use crate::lock::StateLock;
+use crate::prober::Prober;
+use crate::published::Published;
+use crate::{DaemonError, clock};
+
+/// Threads of the runtime that serves the API and measures.
+const WORKER_THREADS: usize = 2;
+/// What the API may still take to answer after everything has stopped.
+const API_GRACE: Duration = Duration::from_millis(1_500);
+/// Launchers that wait for work; a crash then costs a message and one exec.
+const PARKED_LAUNCHERS_PER_CORE: usize = 2;
+
+/// A running heartbeatd.
+pub struct Daemon {
+    inbox: Arc<Inbox>,
+    published: Arc<Published>,
+    driver: Option<JoinHandle<()>>,
+    runtime: Option<Runtime>,
+    api_end: watch::Sender<bool>,
+    socket: PathBuf,
+    _lock: StateLock,
+}
+
+impl Daemon {
+    /// Prepares the directories, takes the lock, opens the doors, and only then starts the first realm. `tap` is
+    /// told every event, on the driver's thread: it must not block.
+    ///
+    /// # Errors
+    /// [`DaemonError`] names what could not be prepared; nothing has been started then.
+    pub fn start(config: Config, tap: Tap) -> Result<Self, DaemonError> {
+        let Config { heartbeat, plan, realms, .. } = config;
+        prepare_directories(&heartbeat)?;
+        let lock = StateLock::take(&heartbeat.state_dir)?;
+        let mark = state_mark(&heartbeat.state_dir)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKER_THREADS)
+            .thread_name("hb-io")
+            .enable_all()
+            .build()
+            .map_err(|source| DaemonError::Runtime { what: "runtime", source })?;
+        let inbox = Arc::new(Inbox::default());
+        let names = plan.realms().iter().map(|realm| realm.name.clone()).collect();
+        let realms = Arc::new(realms);
+        let processes = open_processes(&heartbeat, mark, &inbox)?;
+        let mut supervisor = Supervisor::new(plan, random());
+        let first = supervisor.snapshot(clock::now());
+        let published = Arc::new(Published::new(first, instance(), heartbeat.name.clone()));
+        let (api_end, _) = watch::channel(false);
+        let surface = Surface::new(Arc::clone(&inbox), Arc::clone(&published));
+        open_doors(&runtime, &heartbeat, surface, &api_end)?;
+        let driver = Driver {
+            supervisor,
+            prober: Prober::new(runtime.handle().clone(), Arc::clone(&inbox), heartbeat.max_probes_in_flight),
+            executor: Executor::new(processes, Arc::clone(&realms), names),
+            inbox: Arc::clone(&inbox),
+            realms,
+            published: Arc::clone(&published),
+            tap,
+            boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
+            state: DriverState::default(),
+        };
+        let driver = std::thread::Builder::new()
+            .name("hb-driver".to_owned())
+            .spawn(move || driver.run())
+            .map_err(|source| DaemonError::Runtime { what: "driver thread", source })?;
+        let socket = heartbeat.socket;
+        Ok(Self { inbox, published, driver: Some(driver), runtime: Some(runtime), api_end, socket, _lock: lock })
+    }
+
+    /// The newest snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.snapshot()
+    }
+
+    /// Moves with every snapshot published.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.published.changes()
+    }
+
+    pub(crate) fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    /// What turns the times of snapshots and events into wall times.
+    #[must_use]
+    pub fn anchor(&self) -> WallAnchor {
+        self.published.about().anchor
+    }
+
+    /// The Unix socket it answers on.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Runs `task` beside the API until it is done or the daemon ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(task);
+        }
+    }
+
+    /// Stops everything in reverse order; `now` kills at once.
+    pub fn shutdown(&self, now: bool) {
+        self.inbox.request(Request::Shutdown { now });
+    }
+
+    /// Lets TERM and INT stop everything in order, and the second of them at once.
+    ///
+    /// # Errors
+    /// [`DaemonError::Runtime`] when the handlers cannot be installed.
+    pub fn stop_on_signals(&self) -> Result<(), DaemonError> {
+        let Some(runtime) = &self.runtime else { return Ok(()) };
+        let entered = runtime.enter();
+        let failed = |source| DaemonError::Runtime { what: "signal handlers", source };
+        let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        drop(entered);
+        let inbox = Arc::clone(&self.inbox);
+        runtime.spawn(async move {
+            let mut now = false;
+            loop {
+                tokio::select! {
+                    _ = term.recv() => {}
+                    _ = interrupt.recv() => {}
+                    _ = hangup.recv() => {
+                        tracing::warn!("SIGHUP: this version cannot reload; restart heartbeatd to apply a new configuration");
+                        continue;
+                    }
+                }
+                inbox.request(Request::Shutdown { now });
+                now = true;
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits until everything is stopped, and closes the doors.
+    ///
+    /// # Errors
+    /// [`DaemonError::Driver`] when the driver did not come to its end.
+    pub fn wait(mut self) -> Result<(), DaemonError> {
+        let ended = self.driver.take().is_none_or(|driver| driver.join().is_ok());
+        // Nobody may be listening any more.
+        let _ = self.api_end.send(true);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(API_GRACE);
+        }
+        // A leftover socket only makes the next start look twice.
+        let _ = std::fs::remove_file(&self.socket);
+        if ended { Ok(()) } else { Err(DaemonError::Driver) }
+    }
+}
+
+fn prepare_directories(heartbeat: &Heartbeat) -> Result<(), DaemonError> {
+    let make = |path: PathBuf, mode: u32, what: &'static str| {
+        let made = DirBuilder::new().recursive(true).mode(mode).create(&path);
+        made.map_err(|source| DaemonError::Prepare { what, path, source })
+    };
+    make(heartbeat.state_dir.clone(), 0o700, "state directory")?;
+    make(heartbeat.state_dir.join("log"), 0o700, "log directory")?;
+    make(heartbeat.runtime_dir.clone(), 0o711, "runtime directory")?;
+    make(heartbeat.runtime_dir.join("realms"), 0o700, "directory of adoption records")?;
+    if let Some(parent) = heartbeat.socket.parent() {
+        make(parent.to_owned(), 0o711, "directory of the socket")?;
+    }
+    Ok(())
+}
+
+/// The id of a state directory, made once: what marks the processes of one ecosystem.
+fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
+    let path = state_dir.join("id");
+    let prepare = |source| DaemonError::Prepare { what: "state id", path: path.clone(), source };
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        Ok(_) | Err(_) => {
+            let mark = format!("{:016x}", random());
+            std::fs::write(&path, format!("{mark}\n")).map_err(prepare)?;
+            Ok(mark)
+        }
+    }
+}
+
+fn open_processes(heartbeat: &Heartbeat, mark: String, inbox: &Arc<Inbox>) -> Result<Processes, DaemonError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = Settings {
+        records: heartbeat.runtime_dir.join("realms"),
+        mark,
+        pool: cores * PARKED_LAUNCHERS_PER_CORE,
+        ..Settings::default()
+    };
+    let inbox = Arc::clone(inbox);
+    Processes::open(settings, move |notice| inbox.notice(notice))
+        .map_err(|source| DaemonError::Processes { source })
+}
+
+fn open_doors(
+    runtime: &Runtime,
+    heartbeat: &Heartbeat,
+    surface: Surface,
+    end: &watch::Sender<bool>,
+) -> Result<(), DaemonError> {
+    let api = Api::new(Arc::new(surface), Limits { max_connections: heartbeat.max_connections, ..Limits::default() });
+    let _entered = runtime.enter();
+    let path = heartbeat.socket.clone();
+    let socket = heartbeat_api::bind_unix(&path, heartbeat.socket_mode)
+        .map_err(|source| DaemonError::Socket { path: path.clone(), source })?;
+    let door = tokio::net::UnixListener::from_std(socket)
+        .map_err(|source| DaemonError::Runtime { what: "socket", source })?;
+    if let Some(address) = heartbeat.listen {
+        let listener =
+            heartbeat_api::bind_tcp(address).map_err(|source| DaemonError::Listen { address, source })?;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|source| DaemonError::Runtime { what: "listener", source })?;
+        let (api, end) = (api.clone(), end.subscribe());
+        runtime.spawn(async move { api.serve_tcp(listener, end).await });
+    }
+    let end = end.subscribe();
+    runtime.spawn(async move { api.serve_unix(door, end).await });
+    Ok(())
+}
+
+/// Seeds and names: read once, so the kernel's source is asked directly. Without it the clock has to do.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    match File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes)) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        Err(_) => clock::now().as_nanos() ^ (u64::from(std::process::id()) << 32),
+    }
+}
+
+/// A short name for this life of heartbeatd.
+fn instance() -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    const LENGTH_CHARS: u32 = 6;
+    let seed = random();
+    (0..LENGTH_CHARS).map(|at| char::from(ALPHABET[usize::try_from(seed >> (5 * at) & 31).unwrap_or(0)])).collect()
+}

@@ -1,0 +1,217 @@
+//! `heartbeatd demo`: a small ecosystem from the binary itself, one realm of which is broken after a while.
+//!
+//! The realms are real processes with real ports ([`realm::serve`]), supervised by a real [`Daemon`] in a
+//! directory of its own. Nothing is staged but the fault: what is shown are the daemon's own events.
+
+pub mod realm;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use heartbeat_config::{Loaded, Report, load_str};
+use heartbeat_status::Status;
+
+use crate::{Daemon, DaemonError, Tap};
+
+pub use realm::Fault;
+
+/// The realm that is broken unless another is named.
+pub const DEFAULT_VICTIM: &str = "auth";
+/// How long everything has to be up before the fault comes.
+const CALM: Duration = Duration::from_secs(3);
+
+/// What the demo is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Which realm is broken; `None` for no fault at all.
+    pub victim: Option<String>,
+    /// How.
+    pub fault: Fault,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { victim: Some(DEFAULT_VICTIM.to_owned()), fault: Fault::Hang }
+    }
+}
+
+/// Why the demo cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemoError {
+    /// No free port, no directory, or no path of our own binary.
+    #[error("cannot prepare the demo: {what}")]
+    Prepare {
+        /// What was to be had.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// There is no such realm in the demo.
+    #[error("`{name}` is not a realm of the demo that can be broken; these are: {known}")]
+    NoSuchRealm {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The demo's own configuration is refused: a defect.
+    #[error("the demo's configuration is refused:\n{0}")]
+    Config(Report),
+    /// The daemon cannot run.
+    #[error("the demo's daemon cannot run")]
+    Daemon(#[from] DaemonError),
+}
+
+/// A realm of the demo: its name, whom it asks in its health check, and its lines of configuration.
+struct Part {
+    name: &'static str,
+    asks: &'static [&'static str],
+    config: &'static str,
+}
+
+/// In start order. `migrate` runs once; the others serve a port.
+const PARTS: &[Part] = &[
+    Part { name: "store", asks: &[], config: "title = \"Data store\"" },
+    Part { name: "cache", asks: &[], config: "title = \"Cache\"" },
+    Part { name: "auth", asks: &["store"], config: "title = \"Sign-in\"\nneeds = [\"store\"]" },
+    Part {
+        name: "shop",
+        asks: &["store", "cache", "auth"],
+        config: "title = \"Shop\"\nneeds = [\"auth\", \"cache\", { realm = \"migrate\", until = \"done\" }]",
+    },
+    Part { name: "web", asks: &["shop"], config: "title = \"Front\"\nneeds = [\"shop\"]" },
+];
+
+/// The ecosystem of the demo, prepared: free ports, a directory of its own, a configuration that loads.
+#[derive(Debug)]
+pub struct Demo {
+    loaded: Loaded,
+    addresses: Vec<(&'static str, SocketAddr)>,
+    dir: PathBuf,
+}
+
+impl Demo {
+    /// Prepares the demo below `dir`, with realms from `program` (our own binary).
+    ///
+    /// # Errors
+    /// [`DemoError`] when there is no free port or the configuration is refused.
+    pub fn prepare(dir: &Path, program: &Path) -> Result<Self, DemoError> {
+        // All listeners are open at once, so that no port is given twice.
+        let listeners: Vec<TcpListener> = PARTS.iter().map(|_| free_port()).collect::<Result<_, _>>()?;
+        let mut addresses = Vec::new();
+        for (part, listener) in PARTS.iter().zip(&listeners) {
+            let address = listener
+                .local_addr()
+                .map_err(|source| DemoError::Prepare { what: "the address of a free port", source })?;
+            addresses.push((part.name, address));
+        }
+        drop(listeners);
+        let text = configuration(dir, program, &addresses);
+        let loaded = load_str("demo.toml", &text, &std::collections::BTreeMap::new()).map_err(DemoError::Config)?;
+        Ok(Self { loaded, addresses, dir: dir.to_owned() })
+    }
+
+    /// Where it lives.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The socket its daemon answers on.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.loaded.config.heartbeat.socket
+    }
+
+    /// Starts everything and, once it has been up for a while, breaks what `script` names. The daemon runs until
+    /// it is told to stop.
+    ///
+    /// # Errors
+    /// [`DemoError`] when the realm to break does not exist or the daemon cannot start.
+    pub fn start(self, script: &Script, tap: Tap) -> Result<Daemon, DemoError> {
+        let victim = match &script.victim {
+            Some(name) => Some(self.victim(name)?),
+            None => None,
+        };
+        let daemon = Daemon::start(self.loaded.config, tap)?;
+        if let Some(address) = victim {
+            let mut changes = daemon.changes();
+            let (fault, published) = (script.fault, daemon.published());
+            daemon.spawn(async move {
+                loop {
+                    let all_up = published.snapshot().realms.iter().all(|realm| {
+                        matches!(realm.status, Status::Up | Status::Done)
+                    });
+                    if all_up {
+                        break;
+                    }
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(CALM).await;
+                // The realm that is to crash cannot answer any more.
+                let _ = realm::break_it(address, fault).await;
+            });
+        }
+        Ok(daemon)
+    }
+
+    fn victim(&self, name: &str) -> Result<SocketAddr, DemoError> {
+        let found = self.addresses.iter().find(|(known, _)| *known == name).map(|(_, address)| *address);
+        found.ok_or_else(|| DemoError::NoSuchRealm {
+            name: name.to_owned(),
+            known: PARTS.iter().map(|part| part.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+fn free_port() -> Result<TcpListener, DemoError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .map_err(|source| DemoError::Prepare { what: "a free port", source })
+}
+
+/// The demo's `heartbeat.toml`.
+fn configuration(dir: &Path, program: &Path, addresses: &[(&'static str, SocketAddr)]) -> String {
+    let address_of = |name: &str| addresses.iter().find(|(known, _)| *known == name).map(|(_, at)| *at);
+    let quoted = |path: &Path| format!("{:?}", path.to_string_lossy());
+    let mut text = format!(
+        "[heartbeat]\nname = \"demo\"\nlisten = \"off\"\nstate_dir = {state}\nruntime_dir = {run}\nsocket = {socket}\n\n",
+        state = quoted(&dir.join("state")),
+        run = quoted(&dir.join("run")),
+        socket = quoted(&dir.join("run").join("heartbeat.sock")),
+    );
+    for part in PARTS {
+        let Some(address) = address_of(part.name) else { continue };
+        let mut argv = vec![
+            program.to_string_lossy().into_owned(),
+            "demo-realm".to_owned(),
+            format!("--listen={address}"),
+        ];
+        argv.extend(part.asks.iter().filter_map(|asked| address_of(asked)).map(|asked| format!("--asks={asked}")));
+        let argv: Vec<String> = argv.iter().map(|word| format!("{word:?}")).collect();
+        // A realm that asks another in its health check fails with it: it is given more patience than what it asks.
+        let fail_after = if part.asks.is_empty() { 3 } else { 3 + 4 * depth(part.name) };
+        text.push_str(&format!(
+            "[realm.{name}]\nrun = [{argv}]\nport = {port}\n{config}\n\
+             health = {{ http = \"http://{address}/api/health/\", interval = \"1s\", timeout = \"500ms\", fail_after = {fail_after} }}\n\n",
+            name = part.name,
+            argv = argv.join(", "),
+            port = address.port(),
+            config = part.config,
+        ));
+    }
+    let program = format!("{:?}", program.to_string_lossy());
+    text.push_str(&format!(
+        "[realm.migrate]\nrun = [{program}, \"demo-realm\", \"--once\"]\ntitle = \"Migrations\"\noneshot = true\nneeds = [\"store\"]\n"
+    ));
+    text
+}
+
+/// Longest chain of realms it asks.
+fn depth(name: &str) -> u32 {
+    let asks = PARTS.iter().find(|part| part.name == name).map_or(&[][..], |part| part.asks);
+    asks.iter().map(|asked| 1 + depth(asked)).max().unwrap_or(0)
+}

@@ -1,0 +1,211 @@
+//! The driver loop: wait, drain everything ready, stamp one `now`, let the core decide, carry it out, publish.
+//!
+//! It holds no rules and never blocks: what takes time sits on threads and tasks behind the inbox.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_config::RealmConfig;
+use heartbeat_status::{CommandId, DaemonPhase, Event, Instant};
+use heartbeat_supervisor::{Effect, Input, Reply, Supervisor};
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::executor::Executor;
+use crate::inbox::{Batch, Inbox, Request};
+use crate::lag::LagMeter;
+use crate::prober::Prober;
+use crate::published::Published;
+
+/// Fresh numbers alone are published at most this often; a change of meaning at once.
+const PUBLISH_GAP: Duration = Duration::from_millis(100);
+/// The host slept when the clock that counts suspends has run ahead by more than this.
+const SUSPEND_MIN: Duration = Duration::from_millis(500);
+
+/// Is told every event, on the driver's thread: it must not block.
+pub type Tap = Box<dyn FnMut(&Event) + Send>;
+
+pub(crate) struct Driver {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) prober: Prober,
+    pub(crate) executor: Executor,
+    pub(crate) realms: Arc<Vec<RealmConfig>>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) tap: Tap,
+    pub(crate) boot_deadline: Option<Instant>,
+    pub(crate) state: DriverState,
+}
+
+/// What only the loop itself needs.
+#[derive(Debug, Default)]
+pub(crate) struct DriverState {
+    replies: BTreeMap<CommandId, oneshot::Sender<Reply>>,
+    ready_replies: Vec<(CommandId, Reply)>,
+    next_command: u64,
+    lag: LagMeter,
+    published_at: Instant,
+    unpublished: bool,
+    asleep: Option<Duration>,
+    halted: bool,
+}
+
+impl Driver {
+    /// Runs until everything is stopped.
+    pub(crate) fn run(mut self) {
+        let mut batch = Batch::default();
+        self.handle(clock::now(), Input::Boot);
+        self.settle(clock::now());
+        while !self.state.halted {
+            let deadline = self.next_deadline();
+            let before = clock::now();
+            self.inbox.take(&mut batch, deadline.map(|at| at.since(before)));
+            let now = clock::now();
+            if let Some(deadline) = deadline.filter(|deadline| *deadline <= now) {
+                // Later than it asked to be woken, or than it could begin.
+                self.state.lag.note(now.since(deadline.max(before)));
+            }
+            self.notice_suspend(now);
+            self.feed(now, &mut batch);
+            self.supervisor.handle_timeout(now);
+            self.settle(now);
+        }
+        self.executor.close();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let publish = self.state.unpublished.then(|| self.state.published_at + PUBLISH_GAP);
+        [self.supervisor.poll_timeout(), publish, self.boot_deadline].into_iter().flatten().min()
+    }
+
+    fn feed(&mut self, now: Instant, batch: &mut Batch) {
+        for request in batch.requests.drain(..) {
+            self.request(now, request);
+        }
+        for notice in batch.notices.drain(..) {
+            if let Some(input) = self.executor.input(now, notice) {
+                self.handle(now, input);
+            }
+        }
+        for (id, result) in batch.results.drain(..) {
+            self.prober.done(id);
+            self.handle(now, Input::Checked { id, result });
+        }
+    }
+
+    fn handle(&mut self, now: Instant, input: Input) {
+        self.supervisor.handle(now, input);
+        self.state.unpublished = true;
+    }
+
+    fn request(&mut self, now: Instant, request: Request) {
+        match request {
+            Request::Command(command, reply) => {
+                let id = self.expect_reply(reply);
+                self.handle(now, Input::Command { id, command });
+            }
+            Request::Refresh(realm, reply) => {
+                let id = self.expect_reply(reply);
+                self.handle(now, Input::Refresh { id, realm });
+            }
+            Request::Plan(command, reply) => {
+                // The asker may have gone: then nobody needs the answer.
+                let _ = reply.send(self.supervisor.plan(now, &command));
+            }
+            Request::Shutdown { now: at_once } => self.handle(now, Input::Shutdown { now: at_once }),
+        }
+    }
+
+    fn expect_reply(&mut self, reply: oneshot::Sender<Reply>) -> CommandId {
+        self.state.next_command += 1;
+        let id = CommandId(self.state.next_command);
+        self.state.replies.insert(id, reply);
+        id
+    }
+
+    /// The host was suspended while we waited: nothing measured before that says anything.
+    fn notice_suspend(&mut self, now: Instant) {
+        let asleep = clock::boot_time().since(now);
+        let known = *self.state.asleep.get_or_insert(asleep);
+        if asleep > known + SUSPEND_MIN {
+            self.state.asleep = Some(asleep);
+            self.handle(now, Input::Suspended { asleep: asleep - known });
+        }
+    }
+
+    /// Carries out what was decided, tells what happened, publishes, and only then answers: whoever is told
+    /// "done" finds it done.
+    fn settle(&mut self, now: Instant) {
+        while let Some(effect) = self.supervisor.poll_effect() {
+            if let Some(input) = self.carry_out(now, effect) {
+                self.handle(now, input);
+            }
+        }
+        let mut told = false;
+        while let Some(event) = self.supervisor.poll_event() {
+            told = true;
+            self.published.note(&event);
+            (self.tap)(&event);
+        }
+        let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
+        if told || due || !self.state.ready_replies.is_empty() {
+            self.state.published_at = now;
+            self.state.unpublished = false;
+            let snapshot = self.supervisor.snapshot(now);
+            self.published.publish(snapshot, self.state.lag.read());
+        }
+        for (id, reply) in self.state.ready_replies.drain(..) {
+            if let Some(waiting) = self.state.replies.remove(&id) {
+                let _ = waiting.send(reply);
+            }
+        }
+        if self.boot_deadline.is_some_and(|deadline| now >= deadline) {
+            self.boot_deadline = None;
+            self.warn_of_slow_boot();
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Check { id, realm, probe, run: _, timeout } => {
+                let probe = self.realms[realm.index()].probes.get(probe.index()).cloned().flatten();
+                self.prober.check(now, id, probe, timeout);
+                None
+            }
+            Effect::CancelCheck { id } => {
+                self.prober.cancel(id);
+                None
+            }
+            Effect::Start { realm, run } => self.executor.start(realm, run),
+            Effect::Signal { realm, run, signal } => {
+                self.executor.signal(realm, run, signal);
+                None
+            }
+            Effect::Hook { realm, run, hook, timeout } => self.executor.hook(now, realm, run, hook, timeout),
+            Effect::CancelHook { realm, run, hook } => {
+                self.executor.cancel_hook(realm, run, hook);
+                None
+            }
+            Effect::Reply { id, reply } => {
+                self.state.ready_replies.push((id, reply));
+                None
+            }
+            Effect::Halt => {
+                self.state.halted = true;
+                None
+            }
+        }
+    }
+
+    fn warn_of_slow_boot(&self) {
+        let snapshot = self.published.snapshot();
+        if snapshot.phase != DaemonPhase::Booting {
+            return;
+        }
+        for realm in snapshot.in_start_order().filter(|realm| !realm.status.is_ok()) {
+            tracing::warn!(realm = %realm.info.name, status = %realm.status, why = %realm.why.message,
+                "not up by boot_deadline");
+        }
+    }
+}

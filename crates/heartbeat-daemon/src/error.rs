@@ -1,0 +1,68 @@
+//! Why heartbeatd cannot run: the operation that failed, and its source.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use heartbeat_api::BindError;
+use heartbeat_process::ProcessError;
+
+/// Why heartbeatd cannot start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// A directory or file of ours cannot be made or opened.
+    #[error("cannot prepare the {what} {path}", path = path.display())]
+    Prepare {
+        /// What it is for.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another heartbeatd holds the state directory.
+    #[error("another heartbeatd{} holds the state directory {dir}", holder_words(*.holder), dir = state_dir.display())]
+    Held {
+        /// Which directory.
+        state_dir: PathBuf,
+        /// Its pid, where the lock file says so.
+        holder: Option<u32>,
+    },
+    /// The Unix socket cannot be served.
+    #[error("cannot listen on the socket {path}", path = path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: BindError,
+    },
+    /// The address cannot be served. Never another port instead.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why not, with its holder where that can be known.
+        source: BindError,
+    },
+    /// The process adapter cannot run.
+    #[error("cannot start processes")]
+    Processes {
+        /// Why not.
+        source: ProcessError,
+    },
+    /// A thread or the runtime of the API and the probes cannot be started.
+    #[error("cannot start the {what}")]
+    Runtime {
+        /// What was to be started.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The driver ended without having stopped everything.
+    #[error("the driver ended by a defect; realms may still run")]
+    Driver,
+}
+
+fn holder_words(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+}

@@ -1,0 +1,136 @@
+//! Carries out what the core wants done with processes: starts, signals, and the commands around a realm's life.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_config::RealmConfig;
+use heartbeat_process::{CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, Notice, Processes};
+use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal};
+use heartbeat_supervisor::{Hook, Input, StartError};
+
+/// A hook under way: its commands run one after the other, within one deadline.
+#[derive(Debug)]
+struct HookRun {
+    realm: RealmIx,
+    run: RunId,
+    hook: Hook,
+    rest: VecDeque<Arc<LaunchSpec>>,
+    deadline: Instant,
+}
+
+/// The hands of the core.
+pub(crate) struct Executor {
+    processes: Processes,
+    realms: Arc<Vec<RealmConfig>>,
+    names: Vec<RealmName>,
+    hooks: BTreeMap<CommandRunId, HookRun>,
+    next_command: u64,
+}
+
+impl Executor {
+    pub(crate) fn new(processes: Processes, realms: Arc<Vec<RealmConfig>>, names: Vec<RealmName>) -> Self {
+        Self { processes, realms, names, hooks: BTreeMap::new(), next_command: 0 }
+    }
+
+    /// Starts a realm's program. Returns the answer at once when there is nothing to start.
+    pub(crate) fn start(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
+        match &self.realms[realm.index()].launch {
+            Some(spec) => {
+                self.processes.launch(Key { realm, run }, &self.names[realm.index()], Arc::clone(spec));
+                None
+            }
+            None => {
+                let message = "this realm has no program".to_owned();
+                Some(Input::StartFailed { realm, run, error: StartError { at_exec: false, errno: None, message } })
+            }
+        }
+    }
+
+    pub(crate) fn signal(&mut self, realm: RealmIx, run: RunId, signal: Signal) {
+        self.processes.signal(Key { realm, run }, signal);
+    }
+
+    /// Runs a hook's commands. Returns the answer at once when there are none.
+    pub(crate) fn hook(
+        &mut self,
+        now: Instant,
+        realm: RealmIx,
+        run: RunId,
+        hook: Hook,
+        timeout: Duration,
+    ) -> Option<Input> {
+        let config = &self.realms[realm.index()];
+        let commands: VecDeque<Arc<LaunchSpec>> = match hook {
+            Hook::Before => config.start_before.iter().cloned().collect(),
+            Hook::After => config.start_after.iter().cloned().collect(),
+            Hook::Stop => config.stop_command.iter().cloned().collect(),
+        };
+        self.next(now, HookRun { realm, run, hook, rest: commands, deadline: now + timeout })
+    }
+
+    fn next(&mut self, now: Instant, mut hook: HookRun) -> Option<Input> {
+        let Some(spec) = hook.rest.pop_front() else {
+            return Some(Input::HookDone { realm: hook.realm, run: hook.run, hook: hook.hook, failure: None });
+        };
+        self.next_command += 1;
+        let id = CommandRunId(self.next_command);
+        let left = hook.deadline.since(now);
+        self.processes.run_command(id, spec, left);
+        self.hooks.insert(id, hook);
+        None
+    }
+
+    pub(crate) fn cancel_hook(&mut self, realm: RealmIx, run: RunId, hook: Hook) {
+        let wanted = |at: &HookRun| at.realm == realm && at.run == run && at.hook == hook;
+        let ids: Vec<CommandRunId> = self.hooks.iter().filter(|(_, at)| wanted(at)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.hooks.remove(&id);
+            self.processes.cancel_command(id);
+        }
+    }
+
+    /// What the process adapter noticed, in the core's words; `None` when it concerns only us.
+    pub(crate) fn input(&mut self, now: Instant, notice: Notice) -> Option<Input> {
+        match notice {
+            Notice::Started { key, pid, .. } => Some(Input::Started { realm: key.realm, run: key.run, pid }),
+            Notice::StartFailed { key, error } => {
+                Some(Input::StartFailed { realm: key.realm, run: key.run, error: start_error(error) })
+            }
+            Notice::Exited { key, exit, empty } => {
+                Some(Input::Exited { realm: key.realm, run: key.run, exit, empty })
+            }
+            Notice::Emptied { key } => Some(Input::Emptied { realm: key.realm, run: key.run }),
+            Notice::Halted { key, halted } => Some(Input::Halted { realm: key.realm, run: key.run, halted }),
+            Notice::CommandDone { id, result } => {
+                let hook = self.hooks.remove(&id)?;
+                match failure(&result) {
+                    None => self.next(now, hook),
+                    failure => {
+                        Some(Input::HookDone { realm: hook.realm, run: hook.run, hook: hook.hook, failure })
+                    }
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends the adapter: its threads are joined, parked launchers go.
+    pub(crate) fn close(self) {
+        self.processes.close();
+    }
+}
+
+fn start_error(error: LaunchError) -> StartError {
+    StartError { at_exec: error.at_exec, errno: error.errno, message: error.message }
+}
+
+fn failure(result: &CommandResult) -> Option<String> {
+    match result {
+        CommandResult::Exited(exit) if exit.is_zero() => None,
+        CommandResult::Exited(exit) => Some(exit.to_string()),
+        CommandResult::TimedOut => Some("did not end in time and was killed".to_owned()),
+        CommandResult::StartFailed(error) => Some(error.message.clone()),
+        _ => Some("ended in an unknown way".to_owned()),
+    }
+}

@@ -1,0 +1,131 @@
+//! The one way into the core: bounded lanes, drained together, most urgent first.
+//!
+//! Senders never block and the driver never waits for one of them. Each lane is bounded by what can be
+//! outstanding: one exit a process, one result a measurement; only requests of operators can be more than we
+//! take, and those are refused and counted.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use heartbeat_process::Notice;
+use heartbeat_status::{CheckId, CheckResult, RealmIx};
+use heartbeat_supervisor::{ActionPlan, Command, Reply};
+use tokio::sync::oneshot;
+
+/// Most requests waiting for the driver; one more is answered with a refusal.
+const MAX_REQUESTS_QUEUED: usize = 1_024;
+
+/// What an operator, a signal or the API asks of the core.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Carry out a command.
+    Command(Command, oneshot::Sender<Reply>),
+    /// Say what a command would do.
+    Plan(Command, oneshot::Sender<ActionPlan>),
+    /// Measure now.
+    Refresh(Option<RealmIx>, oneshot::Sender<Reply>),
+    /// Stop everything; at once the second time.
+    Shutdown {
+        /// Kill at once and give up the order.
+        now: bool,
+    },
+}
+
+/// What a drain found, in the order in which it is handled.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) requests: VecDeque<Request>,
+    pub(crate) notices: VecDeque<Notice>,
+    pub(crate) results: VecDeque<(CheckId, CheckResult)>,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.notices.is_empty() && self.results.is_empty()
+    }
+}
+
+/// The inbox. Shared by reference among everybody who has something to tell.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    lanes: Mutex<Batch>,
+    wake: Condvar,
+}
+
+impl Inbox {
+    fn lanes(&self) -> MutexGuard<'_, Batch> {
+        // A sender that panicked left whole values behind: pushing to a queue is all that happens inside.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False when too many requests wait already: it was not taken.
+    pub(crate) fn request(&self, request: Request) -> bool {
+        let mut lanes = self.lanes();
+        // The order to end is always taken.
+        if lanes.requests.len() >= MAX_REQUESTS_QUEUED && !matches!(request, Request::Shutdown { .. }) {
+            return false;
+        }
+        lanes.requests.push_back(request);
+        drop(lanes);
+        self.wake.notify_one();
+        true
+    }
+
+    pub(crate) fn notice(&self, notice: Notice) {
+        self.lanes().notices.push_back(notice);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn result(&self, id: CheckId, result: CheckResult) {
+        self.lanes().results.push_back((id, result));
+        self.wake.notify_one();
+    }
+
+    /// Waits until there is something or `patience` is over (`None`: for ever), then takes everything. `batch`
+    /// lends its buffers to the senders, so that nothing is allocated in the steady state.
+    pub(crate) fn take(&self, batch: &mut Batch, patience: Option<Duration>) {
+        debug_assert!(batch.is_empty(), "everything taken is handled before the next take");
+        let mut lanes = self.lanes();
+        if lanes.is_empty() {
+            lanes = match patience {
+                Some(patience) => {
+                    let woken = self.wake.wait_timeout_while(lanes, patience, |lanes| lanes.is_empty());
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let woken = self.wake.wait_while(lanes, |lanes| lanes.is_empty());
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        }
+        std::mem::swap(&mut *lanes, batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_bounded_but_the_order_to_end_is_not() {
+        let inbox = Inbox::default();
+        for _ in 0..MAX_REQUESTS_QUEUED {
+            let (reply, _) = oneshot::channel();
+            assert!(inbox.request(Request::Refresh(None, reply)));
+        }
+        let (reply, _) = oneshot::channel();
+        assert!(!inbox.request(Request::Refresh(None, reply)));
+        assert!(inbox.request(Request::Shutdown { now: false }));
+        let mut batch = Batch::default();
+        inbox.take(&mut batch, None);
+        assert_eq!(batch.requests.len(), MAX_REQUESTS_QUEUED + 1);
+    }
+
+    #[test]
+    fn an_empty_take_ends_with_its_patience() {
+        let mut batch = Batch::default();
+        Inbox::default().take(&mut batch, Some(Duration::from_millis(1)));
+        assert!(batch.is_empty());
+    }
+}

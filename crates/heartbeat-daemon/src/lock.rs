@@ -1,0 +1,65 @@
+//! One heartbeatd a state directory: a lock that the kernel drops with its holder, and the holder's pid inside.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::DaemonError;
+
+/// Longest text read from a lock file.
+const MAX_HOLDER_BYTES: u64 = 64;
+
+/// Held for as long as it lives. Realms do not inherit it: every descriptor of ours is close-on-exec.
+#[derive(Debug)]
+pub(crate) struct StateLock {
+    _file: Flock<File>,
+}
+
+impl StateLock {
+    /// Takes the lock of `state_dir`.
+    ///
+    /// # Errors
+    /// [`DaemonError::Held`] names the holder; [`DaemonError::Prepare`] when the file cannot be used at all.
+    pub(crate) fn take(state_dir: &Path) -> Result<Self, DaemonError> {
+        let path = state_dir.join("lock");
+        let prepare = |source| DaemonError::Prepare { what: "lock file", path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(prepare)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut file) => {
+                file.set_len(0).map_err(prepare)?;
+                file.rewind().map_err(prepare)?;
+                writeln!(file, "{}", std::process::id()).map_err(prepare)?;
+                Ok(Self { _file: file })
+            }
+            Err((mut file, Errno::EWOULDBLOCK)) => {
+                let mut text = String::new();
+                // Who holds it is a courtesy: without it the refusal stands.
+                let _ = file.by_ref().take(MAX_HOLDER_BYTES).read_to_string(&mut text);
+                Err(DaemonError::Held { state_dir: state_dir.to_owned(), holder: text.trim().parse().ok() })
+            }
+            Err((_, errno)) => Err(prepare(errno.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_refused_and_told_who_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateLock::take(dir.path()).unwrap();
+        match StateLock::take(dir.path()) {
+            Err(DaemonError::Held { holder, .. }) => assert_eq!(holder, Some(std::process::id())),
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        StateLock::take(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,121 @@
+//! The recent past of every realm, for its document: kept from events, bounded, newest first when read.
+
+use std::collections::VecDeque;
+
+use heartbeat_status::wire::TransitionEntry;
+use heartbeat_status::{Event, EventKind, RealmIx, RestartRecord, Snapshot, WallAnchor};
+
+/// Restarts remembered a realm.
+const MAX_RESTARTS: usize = 20;
+/// Failures remembered a realm.
+const MAX_FAILURES: usize = 50;
+/// Status changes remembered a realm.
+const MAX_TRANSITIONS: usize = 50;
+
+/// What is remembered of one realm, oldest first.
+#[derive(Clone, Debug, Default)]
+struct RealmPast {
+    restarts: VecDeque<RestartRecord>,
+    failures: VecDeque<TransitionEntry>,
+    transitions: VecDeque<TransitionEntry>,
+}
+
+/// What is remembered of all realms.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    realms: Vec<RealmPast>,
+}
+
+/// Recent restarts, failures and transitions of a realm, newest first.
+pub(crate) type RecentPast = (Vec<RestartRecord>, Vec<TransitionEntry>, Vec<TransitionEntry>);
+
+impl Past {
+    pub(crate) fn new(realms: usize) -> Self {
+        Self { realms: vec![RealmPast::default(); realms] }
+    }
+
+    /// Remembers what is worth it of `event`.
+    pub(crate) fn note(&mut self, event: &Event, anchor: WallAnchor) {
+        let Some(past) = event.realm.as_ref().and_then(|(ix, _)| self.realms.get_mut(ix.index())) else { return };
+        let at = anchor.wall(event.at);
+        match &event.kind {
+            EventKind::StatusChanged { from, to, reason, message } => {
+                let entry = TransitionEntry {
+                    at,
+                    from: Some((*from).into()),
+                    to: Some((*to).into()),
+                    reason: Some((*reason).into()),
+                    message: message.clone(),
+                };
+                push(&mut past.transitions, entry, MAX_TRANSITIONS);
+            }
+            EventKind::ProbeChanged { probe, outcome, reason, detail, progress } if *outcome == "fail" => {
+                let reason = reason.map_or("failed", |reason| reason.as_str());
+                let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+                let message = format!("probe {probe}: {reason}{detail} ({progress})");
+                push(&mut past.failures, plain(at, message), MAX_FAILURES);
+            }
+            EventKind::RunExited { exit, expected: false, .. } => {
+                push(&mut past.failures, plain(at, exit.to_string()), MAX_FAILURES);
+            }
+            EventKind::StartFailed { error, .. } => {
+                push(&mut past.failures, plain(at, format!("start failed: {error}")), MAX_FAILURES);
+            }
+            _ => {}
+        }
+    }
+
+    /// Remembers the restarts that `snapshot` shows as ended.
+    pub(crate) fn note_restarts(&mut self, snapshot: &Snapshot) {
+        for (past, realm) in self.realms.iter_mut().zip(&snapshot.realms) {
+            let Some(record) = realm.restart.as_ref().filter(|record| record.result.is_some()) else { continue };
+            if past.restarts.back().is_none_or(|last| last.id != record.id) {
+                push(&mut past.restarts, record.clone(), MAX_RESTARTS);
+            }
+        }
+    }
+
+    /// What is remembered of `realm`.
+    pub(crate) fn of(&self, realm: RealmIx) -> RecentPast {
+        let Some(past) = self.realms.get(realm.index()) else { return RecentPast::default() };
+        (
+            past.restarts.iter().rev().cloned().collect(),
+            past.failures.iter().rev().cloned().collect(),
+            past.transitions.iter().rev().cloned().collect(),
+        )
+    }
+}
+
+fn plain(at: heartbeat_status::WallTime, message: String) -> TransitionEntry {
+    TransitionEntry { at, from: None, to: None, reason: None, message }
+}
+
+fn push<T>(queue: &mut VecDeque<T>, entry: T, most: usize) {
+    if queue.len() >= most {
+        queue.pop_front();
+    }
+    queue.push_back(entry);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat_status::{Exit, Instant, RealmName, RunId};
+
+    #[test]
+    fn the_past_is_bounded_and_newest_first() {
+        let mut past = Past::new(1);
+        let anchor = WallAnchor { instant: Instant::ZERO, wall: heartbeat_status::WallTime::from_millis(0) };
+        let name = RealmName::new("db").unwrap();
+        for n in 0..60 {
+            let exit = Exit::code(n);
+            let kind = EventKind::RunExited { run: RunId(1), exit, expected: false };
+            let at = Instant::from_millis(1_000);
+            past.note(&Event { seq: 1, at, realm: Some((RealmIx(0), name.clone())), kind }, anchor);
+        }
+        let (_, failures, _) = past.of(RealmIx(0));
+        assert_eq!(failures.len(), MAX_FAILURES);
+        assert_eq!(failures[0].message, "exit code 59");
+        assert!(past.of(RealmIx(7)).0.is_empty());
+    }
+}

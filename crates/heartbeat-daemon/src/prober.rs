@@ -1,0 +1,68 @@
+//! Carries out measurements: one task each, none for a probe that rests, and a bound on how many at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_probe::Probe;
+use heartbeat_status::{CheckId, CheckResult, InconclusiveReason, Instant, Outcome, PhaseTimes};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use crate::inbox::Inbox;
+
+/// Measurements under way. Owned by the driver; the tasks know only the inbox.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    runtime: Handle,
+    inbox: Arc<Inbox>,
+    slots: Arc<Semaphore>,
+    under_way: BTreeMap<CheckId, AbortHandle>,
+}
+
+impl Prober {
+    pub(crate) fn new(runtime: Handle, inbox: Arc<Inbox>, max_in_flight: usize) -> Self {
+        let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { runtime, inbox, slots, under_way: BTreeMap::new() }
+    }
+
+    /// Begins a measurement; its result comes through the inbox. The wait for a free slot is not part of it.
+    pub(crate) fn check(&mut self, now: Instant, id: CheckId, probe: Option<Probe>, timeout: Duration) {
+        let Some(probe) = probe else {
+            self.inbox.result(id, no_adapter(now));
+            return;
+        };
+        let (inbox, slots) = (Arc::clone(&self.inbox), Arc::clone(&self.slots));
+        let task = self.runtime.spawn(async move {
+            let Ok(_slot) = slots.acquire_owned().await else { return };
+            let result = probe.measure_queued(now, timeout).await;
+            inbox.result(id, result);
+        });
+        self.under_way.insert(id, task.abort_handle());
+    }
+
+    /// A result arrived: the measurement is over.
+    pub(crate) fn done(&mut self, id: CheckId) {
+        self.under_way.remove(&id);
+    }
+
+    /// Nobody wants the result any more: dropping the task closes its connection.
+    pub(crate) fn cancel(&mut self, id: CheckId) {
+        if let Some(task) = self.under_way.remove(&id) {
+            task.abort();
+        }
+    }
+}
+
+/// A measured probe without anything to measure with would be a defect of ours, so it blames us and nobody else.
+fn no_adapter(now: Instant) -> CheckResult {
+    CheckResult {
+        outcome: Outcome::Inconclusive(InconclusiveReason::MonitorResources),
+        detail: "this probe has no adapter".to_owned(),
+        started_at: now,
+        finished_at: now,
+        latency: None,
+        phases: PhaseTimes::default(),
+    }
+}

@@ -1,0 +1,113 @@
+//! What everybody who only wants to look is given: the tap of the core. Readers never touch the core.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use heartbeat_status::wire::About;
+use heartbeat_status::{Event, Health, Instant, RealmIx, Snapshot, WallAnchor};
+use tokio::sync::watch;
+
+use crate::past::{Past, RecentPast};
+use crate::{clock, lag};
+
+/// The newest snapshot and what goes with it.
+#[derive(Debug)]
+pub(crate) struct Published {
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    count: watch::Sender<u64>,
+    past: Mutex<Past>,
+    anchor: Mutex<WallAnchor>,
+    lag_p99_nanos: AtomicU64,
+    lag_max_nanos: AtomicU64,
+    instance: String,
+    name: String,
+    started_at: Instant,
+}
+
+impl Published {
+    pub(crate) fn new(first: Snapshot, instance: String, name: String) -> Self {
+        let past = Past::new(first.realms.len());
+        Self {
+            snapshot: watch::Sender::new(Arc::new(first)),
+            count: watch::Sender::new(0),
+            past: Mutex::new(past),
+            anchor: Mutex::new(clock::anchor()),
+            lag_p99_nanos: AtomicU64::new(0),
+            lag_max_nanos: AtomicU64::new(0),
+            instance,
+            name,
+            started_at: clock::now(),
+        }
+    }
+
+    /// Remembers an event for the realm documents.
+    pub(crate) fn note(&self, event: &Event) {
+        let anchor = self.anchor();
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).note(event, anchor);
+    }
+
+    /// Replaces the snapshot and wakes everybody who waits for a change.
+    pub(crate) fn publish(&self, snapshot: Snapshot, lag: (Duration, Duration)) {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).note_restarts(&snapshot);
+        {
+            let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+            *anchor = clock::still_true(*anchor);
+        }
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.lag_p99_nanos.store(nanos(lag.0), Ordering::Relaxed);
+        self.lag_max_nanos.store(nanos(lag.1), Ordering::Relaxed);
+        self.snapshot.send_replace(Arc::new(snapshot));
+        self.count.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Moves with every snapshot published.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
+    }
+
+    pub(crate) fn past(&self, realm: RealmIx) -> RecentPast {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).of(realm)
+    }
+
+    fn anchor(&self) -> WallAnchor {
+        *self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lag(&self) -> (Duration, Duration) {
+        let read = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        (read(&self.lag_p99_nanos), read(&self.lag_max_nanos))
+    }
+
+    /// What is wrong with heartbeatd itself; empty when nothing is.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        let (p99, _) = self.lag();
+        if p99 > lag::LAG_LIMIT {
+            troubles.push(format!("the loop of heartbeatd is late: p99 {} ms", p99.as_millis()));
+        }
+        for realm in &self.snapshot().realms {
+            for (info, _) in realm.info.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.stale) {
+                troubles.push(format!("no conclusive result of probe {} of {} for too long", info.name, realm.info.name));
+            }
+        }
+        troubles
+    }
+
+    pub(crate) fn about(&self) -> About {
+        About {
+            instance: self.instance.clone(),
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at,
+            health: if self.troubles().is_empty() { Health::Healthy } else { Health::Unhealthy },
+            lag: lag::entry(self.lag()),
+            config_revision: 1,
+            anchor: self.anchor(),
+        }
+    }
+}

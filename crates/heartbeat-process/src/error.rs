@@ -1,0 +1,48 @@
+//! Why the adapter itself cannot work.
+
+use std::path::PathBuf;
+
+/// Why the process adapter cannot work. What goes wrong with a single realm is a
+/// [`LaunchError`](crate::LaunchError) instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// A kernel object of the adapter cannot be made.
+    #[error("cannot make the {what} of the process adapter")]
+    Make {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The directory of adoption records is not there or not ours to write.
+    #[error("cannot use the directory of adoption records {}", path.display())]
+    Records {
+        /// Which directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Why an adoption record cannot be believed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The file cannot be read.
+    #[error("cannot read the adoption record {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is not a whole record: cut short, changed, or something else.
+    #[error("the adoption record {} is damaged: {what}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}

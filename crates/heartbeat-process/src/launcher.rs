@@ -1,0 +1,187 @@
+//! The child's side of a start: everything between the spawn and the realm's own first instruction.
+//!
+//! It runs in a process of its own, with one thread and ordinary Rust, so nothing here happens between fork and
+//! exec. The order: read the specification, set everything up, say `ready`, wait for `go`, say `exec`, execve. If
+//! heartbeatd dies before `go`, the socket ends and so does the launcher: no program runs that is not on record.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
+
+use crate::notice::Step;
+use crate::spec::MAX_SPEC_BYTES;
+use crate::{LaunchSpec, LogTarget, channel, sys};
+
+/// What a launcher is called, in its argv and for the kernel.
+pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
+/// Exit code of a launcher that did not exec; nobody reads it but people.
+const NOT_LAUNCHED: u8 = 125;
+
+/// Whether a program that was started under this name is to be a launcher.
+#[must_use]
+pub fn is_launcher(argv0: &OsStr) -> bool {
+    argv0 == LAUNCHER_NAME
+}
+
+struct Failure {
+    step: Step,
+    errno: i32,
+}
+
+fn failed(step: Step) -> impl Fn(Errno) -> Failure {
+    move |errno| Failure { step, errno: errno as i32 }
+}
+
+fn failed_io(step: Step) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure { step, errno: error.raw_os_error().unwrap_or(0) }
+}
+
+/// The role of launcher: call it first thing in `main` when [`is_launcher`] says so, before any thread is started.
+/// Returns only when nothing was exec'd.
+#[must_use]
+pub fn launcher_main() -> ExitCode {
+    // What it is called by tools and by a heartbeatd that finds it in a record; a failure changes nothing else.
+    let _ = nix::sys::prctl::set_name(c"hb-launch");
+    let socket = sys::take_standard_input();
+    // Standard input is about to be replaced: keep the socket above the three standard descriptors.
+    let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else { return ExitCode::from(NOT_LAUNCHED) };
+    // Descriptor 0 stays open as it is until /dev/null takes its place.
+    std::mem::forget(socket);
+    let Some(spec) = channel::receive_spec(kept.as_fd()) else { return ExitCode::from(NOT_LAUNCHED) };
+    match launch(kept.as_fd(), File::from(spec)) {
+        Ok(never) => match never {},
+        Err(Some(failure)) => channel::say_failed(kept.as_fd(), failure.step, failure.errno),
+        Err(None) => {}
+    }
+    ExitCode::from(NOT_LAUNCHED)
+}
+
+/// `Err(None)`: heartbeatd is gone.
+fn launch(socket: BorrowedFd<'_>, spec: File) -> Result<Infallible, Option<Failure>> {
+    let spec = read_spec(spec).map_err(Some)?;
+    set_up(&spec).map_err(Some)?;
+    let (program, argv, env) = prepare_exec(&spec).map_err(Some)?;
+    channel::say_ready(socket).map_err(|_| None)?;
+    if !channel::receive_go(socket) {
+        return Err(None);
+    }
+    channel::say_exec(socket).map_err(|_| None)?;
+    let mut errno = Errno::ENOENT;
+    for candidate in &program {
+        match execve(candidate, &argv, &env) {
+            Ok(never) => match never {},
+            // As execvp: go on searching, but remember that something was there.
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(Errno::EACCES) => errno = Errno::EACCES,
+            Err(other) => {
+                errno = other;
+                break;
+            }
+        }
+    }
+    Err(Some(failed(Step::Exec)(errno)))
+}
+
+fn read_spec(file: File) -> Result<LaunchSpec, Failure> {
+    use std::io::Seek;
+    let mut file = file;
+    let mut bytes = Vec::new();
+    file.rewind().map_err(failed_io(Step::Spec))?;
+    file.take(MAX_SPEC_BYTES as u64).read_to_end(&mut bytes).map_err(failed_io(Step::Spec))?;
+    LaunchSpec::decode(&bytes).ok_or(Failure { step: Step::Spec, errno: Errno::EINVAL as i32 })
+}
+
+fn set_up(spec: &LaunchSpec) -> Result<(), Failure> {
+    setsid().map_err(failed(Step::Session))?;
+    sys::default_dispositions();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
+    // Always set, so that a realm does not depend on how heartbeatd itself was started. Raising either needs a
+    // privilege that heartbeatd may not have; then it could not have lowered them.
+    let _ = rustix::process::setpriority_process(None, 0);
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    if let Some(mask) = spec.umask {
+        umask(Mode::from_bits_truncate(mask));
+    }
+    chdir(&spec.dir).map_err(failed(Step::Directory))?;
+    let null =
+        OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed_io(Step::Descriptors))?;
+    let log = match &spec.log {
+        LogTarget::Null => None,
+        LogTarget::File { path, max_bytes, keep } => {
+            Some(open_log(path, *max_bytes, *keep).map_err(failed_io(Step::Log))?)
+        }
+    };
+    let output = log.as_ref().unwrap_or(&null);
+    dup2_stdin(&null).map_err(failed(Step::Descriptors))?;
+    dup2_stdout(output).map_err(failed(Step::Descriptors))?;
+    dup2_stderr(output).map_err(failed(Step::Descriptors))?;
+    // The socket stays open until execve closes it: that end of file is how heartbeatd learns of the start.
+    sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))
+}
+
+/// Opens the log for appending, after setting a full one aside.
+fn open_log(path: &Path, max_bytes: u64, keep: u32) -> io::Result<File> {
+    if std::fs::metadata(path).is_ok_and(|meta| meta.len() >= max_bytes) {
+        set_aside(path, keep);
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// `log` becomes `log.1`, `log.1` becomes `log.2`, and so on. A log that cannot be set aside is appended to.
+fn set_aside(path: &Path, keep: u32) {
+    let numbered = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    };
+    if keep == 0 {
+        let _ = std::fs::remove_file(path);
+        return;
+    }
+    for number in (1..keep).rev() {
+        let _ = std::fs::rename(numbered(number), numbered(number + 1));
+    }
+    let _ = std::fs::rename(path, numbered(1));
+}
+
+type Exec = (Vec<CString>, Vec<CString>, Vec<CString>);
+
+/// Everything execve needs, made before `go`, so that nothing but execve is left to do.
+fn prepare_exec(spec: &LaunchSpec) -> Result<Exec, Failure> {
+    let invalid = || Failure { step: Step::Exec, errno: Errno::EINVAL as i32 };
+    let c_string = |text: OsString| CString::new(text.into_vec()).map_err(|_| invalid());
+    let name = spec.argv.first().filter(|name| !name.is_empty()).ok_or_else(invalid)?;
+    let argv = spec.argv.iter().cloned().map(c_string).collect::<Result<_, _>>()?;
+    let env = spec.env.iter().map(|(name, value)| {
+        let mut pair = name.clone();
+        pair.push("=");
+        pair.push(value);
+        c_string(pair)
+    });
+    let env = env.collect::<Result<_, _>>()?;
+    let candidates = if name.as_bytes().contains(&b'/') {
+        vec![c_string(name.clone())?]
+    } else {
+        let path = spec
+            .env
+            .iter()
+            .rev()
+            .find(|(key, _)| key == "PATH")
+            .map_or("/usr/local/bin:/usr/bin:/bin".into(), |(_, path)| path.clone());
+        std::env::split_paths(&path)
+            .map(|dir| c_string(dir.join(name).into_os_string()))
+            .collect::<Result<_, _>>()?
+    };
+    Ok((candidates, argv, env))
+}

@@ -1,0 +1,175 @@
+//! What the adapter reports, and the names it reports by.
+
+use heartbeat_status::{Exit, RealmIx, RunId};
+
+/// One start of one realm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The realm.
+    pub realm: RealmIx,
+    /// Its generation.
+    pub run: RunId,
+}
+
+/// One run of a command (a hook); chosen by the caller, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandRunId(pub u64);
+
+/// The step of a launch that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// Making the launcher itself: socket, memory file, spawn.
+    Spawn,
+    /// The launcher ended or was killed before it could say why.
+    Launcher,
+    /// Writing the adoption record.
+    Record,
+    /// The launcher could not read its specification.
+    Spec,
+    /// A session of its own.
+    Session,
+    /// Signal mask and dispositions.
+    Signals,
+    /// The working directory.
+    Directory,
+    /// The log file.
+    Log,
+    /// Standard input, output and error.
+    Descriptors,
+    /// The launch took longer than its bound.
+    Timeout,
+    /// It was called off.
+    CalledOff,
+    /// `execve` itself.
+    Exec,
+}
+
+impl Step {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Spawn,
+        Self::Launcher,
+        Self::Record,
+        Self::Spec,
+        Self::Session,
+        Self::Signals,
+        Self::Directory,
+        Self::Log,
+        Self::Descriptors,
+        Self::Timeout,
+        Self::CalledOff,
+        Self::Exec,
+    ];
+
+    /// For a person: what was being done.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Spawn => "start the launcher",
+            Self::Launcher => "wait for the launcher",
+            Self::Record => "write the adoption record",
+            Self::Spec => "read the specification",
+            Self::Session => "make a session of its own",
+            Self::Signals => "reset signals",
+            Self::Directory => "change to the working directory",
+            Self::Log => "open the log file",
+            Self::Descriptors => "set up standard input and output",
+            Self::Timeout => "finish in time",
+            Self::CalledOff => "go on: it was called off",
+            Self::Exec => "execute",
+        }
+    }
+
+    pub(crate) fn code(self) -> u8 {
+        Self::ALL
+            .iter()
+            .position(|step| *step == self)
+            .and_then(|at| u8::try_from(at).ok())
+            .unwrap_or(u8::MAX)
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// A program that could not be started. Nothing of it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchError {
+    /// Which step failed.
+    pub step: Step,
+    /// Error number of the kernel, where there is one.
+    pub errno: Option<i32>,
+    /// The last step, `execve`, failed; not the set-up before it.
+    pub at_exec: bool,
+    /// For a person: the step, the path, the error.
+    pub message: String,
+}
+
+impl LaunchError {
+    pub(crate) fn new(step: Step, errno: Option<i32>, what: &str) -> Self {
+        let why = errno
+            .map_or_else(String::new, |errno| format!(": {}", nix::errno::Errno::from_raw(errno).desc()));
+        let message = format!("cannot {} {what}{why}", step.as_str());
+        Self { step, errno, at_exec: step == Step::Exec, message }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandResult {
+    /// By itself or by a signal of somebody else.
+    Exited(Exit),
+    /// It was killed at its deadline, with its whole process group.
+    TimedOut,
+    /// It could not be started.
+    StartFailed(LaunchError),
+}
+
+/// One thing the adapter noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The program was exec'd.
+    Started {
+        /// Which run.
+        key: Key,
+        /// Its pid.
+        pid: u32,
+        /// Its start time as the kernel counts it, in clock ticks since boot: with the pid, its identity.
+        start_time: u64,
+    },
+    /// The program could not be exec'd; nothing of this run is left.
+    StartFailed {
+        /// Which run.
+        key: Key,
+        /// Why.
+        error: LaunchError,
+    },
+    /// The main process ended.
+    Exited {
+        /// Which run.
+        key: Key,
+        /// How.
+        exit: Exit,
+        /// Nothing of its process group is left; otherwise `Emptied` follows when that is so.
+        empty: bool,
+    },
+    /// The last process of a run whose main process ended before is gone.
+    Emptied {
+        /// Which run.
+        key: Key,
+    },
+    /// The main process was stopped by a signal, or went on.
+    Halted {
+        /// Which run.
+        key: Key,
+        /// Stopped, or running again.
+        halted: bool,
+    },
+    /// A command ended.
+    CommandDone {
+        /// Which.
+        id: CommandRunId,
+        /// How.
+        result: CommandResult,
+    },
+}

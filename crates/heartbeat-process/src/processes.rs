@@ -1,0 +1,209 @@
+//! The handle: orders go in without waiting, notices come out on the reaper's thread.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use heartbeat_status::{RealmName, Signal};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::notice::{CommandRunId, Key, LaunchError, Notice};
+use crate::reaper::Reaper;
+use crate::record::Origin;
+use crate::run::Owner;
+use crate::spawn::{Launcher, SpawnQueue, marked, spawn};
+use crate::{LaunchSpec, ProcessError};
+
+/// How the adapter works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The program that becomes a launcher (`/proc/self/exe`); its `main` calls
+    /// [`launcher_main`](crate::launcher_main) when [`is_launcher`](crate::is_launcher) says so.
+    pub launcher: PathBuf,
+    /// Directory of adoption records; must exist.
+    pub records: PathBuf,
+    /// Id of the state directory, in every record and in the environment of every realm.
+    pub mark: String,
+    /// Longest set-up of a launch (5 s).
+    pub launch_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            launcher: "/proc/self/exe".into(),
+            records: "/run/heartbeat/realms".into(),
+            mark: String::new(),
+            launch_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What the reaper is told to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Expect(Owner),
+    Spawned {
+        owner: Owner,
+        realm: Option<RealmName>,
+        program: String,
+        limit: Option<Duration>,
+        launcher: Launcher,
+    },
+    SpawnFailed {
+        owner: Owner,
+        error: LaunchError,
+    },
+    Signal {
+        owner: Owner,
+        signal: Signal,
+    },
+    Cancel {
+        owner: Owner,
+    },
+    Close,
+}
+
+/// Orders for the reaper. Bounded by what callers may have outstanding: a launch, a call-off and a handful of
+/// signals a realm.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    queue: Mutex<VecDeque<Order>>,
+    wake: OwnedFd,
+}
+
+impl Orders {
+    pub(crate) fn push(&self, order: Order) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(order);
+        // A counter that is full wakes just the same.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn take(&self) -> VecDeque<Order> {
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn wake(&self) -> impl AsFd {
+        self.wake.as_fd()
+    }
+}
+
+struct Wanted {
+    owner: Owner,
+    realm: Option<RealmName>,
+    spec: LaunchSpec,
+    limit: Option<Duration>,
+}
+
+/// The only spawner and reaper. No call waits.
+pub struct Processes {
+    orders: Arc<Orders>,
+    spawns: Arc<SpawnQueue<Wanted>>,
+    mark: String,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Processes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Processes").finish_non_exhaustive()
+    }
+}
+
+impl Processes {
+    /// Starts the adapter's two threads. `sink` is called on one of them for every notice, in order; it must not
+    /// wait for anything.
+    ///
+    /// # Errors
+    /// [`ProcessError`]: no descriptors or threads, or no directory for records.
+    pub fn open(settings: Settings, sink: impl Fn(Notice) + Send + 'static) -> Result<Self, ProcessError> {
+        let records = |source| ProcessError::Records { path: settings.records.clone(), source };
+        if !std::fs::metadata(&settings.records).map_err(records)?.is_dir() {
+            return Err(records(std::io::ErrorKind::NotADirectory.into()));
+        }
+        let make = |what| move |source: std::io::Error| ProcessError::Make { what, source };
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| make("order queue")(errno.into()))?;
+        let orders = Arc::new(Orders { queue: Mutex::default(), wake });
+        let spawns = SpawnQueue::new();
+        let (launcher, mark) = (settings.launcher.clone(), settings.mark.clone());
+        let origin = Origin::read(settings.mark.clone());
+        let reaper =
+            Reaper::new(settings, origin, Arc::clone(&orders), Box::new(sink)).map_err(make("reaper"))?;
+        let (to_reaper, to_spawn) = (Arc::clone(&orders), Arc::clone(&spawns));
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let threads = vec![
+            named("hb-reaper").spawn(move || reaper.run()).map_err(make("reaper thread"))?,
+            named("hb-spawn")
+                .spawn(move || spawn_all(&to_spawn, &launcher, &to_reaper))
+                .map_err(make("spawn thread"))?,
+        ];
+        Ok(Self { orders, spawns, mark, threads })
+    }
+
+    /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`.
+    pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec) {
+        let spec = marked(spec, name.as_str(), &self.mark);
+        self.want(Wanted { owner: Owner::Realm(key), realm: Some(name.clone()), spec, limit: None });
+    }
+
+    /// Signals the whole process tree of a run. KILL to a run that is still being launched calls it off. A run
+    /// that is over is nobody: nothing happens.
+    pub fn signal(&self, key: Key, signal: Signal) {
+        self.orders.push(Order::Signal { owner: Owner::Realm(key), signal });
+    }
+
+    /// Runs a command in a session of its own: answered by `CommandDone`, within `timeout` after its start at the
+    /// latest, at which its whole process group is killed.
+    pub fn run_command(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
+        self.want(Wanted {
+            owner: Owner::Command(id),
+            realm: None,
+            spec: spec.clone(),
+            limit: Some(timeout),
+        });
+    }
+
+    /// Kills a running command with its whole group; no answer follows.
+    pub fn cancel_command(&self, id: CommandRunId) {
+        self.orders.push(Order::Cancel { owner: Owner::Command(id) });
+    }
+
+    fn want(&self, wanted: Wanted) {
+        // The reaper knows of it before the spawn, so that a signal that overtakes the spawn is not lost.
+        self.orders.push(Order::Expect(wanted.owner));
+        self.spawns.push(wanted);
+    }
+
+    /// Ends the adapter and joins its threads. What still runs runs on.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.spawns.close();
+        self.orders.push(Order::Close);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing left to give back.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn spawn_all(wanted: &SpawnQueue<Wanted>, launcher: &PathBuf, reaper: &Orders) {
+    while let Some(Wanted { owner, realm, spec, limit }) = wanted.next() {
+        let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        reaper.push(match spawn(launcher, &spec) {
+            Ok(launcher) => Order::Spawned { owner, realm, program, limit, launcher },
+            Err(error) => Order::SpawnFailed { owner, error },
+        });
+    }
+}

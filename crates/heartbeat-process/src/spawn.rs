@@ -1,0 +1,115 @@
+//! Makes launchers, on a thread of its own: the spawn suspends its caller until the launcher has exec'd.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::launcher::LAUNCHER_NAME;
+use crate::notice::{LaunchError, Step};
+use crate::spec::MAX_SPEC_BYTES;
+use crate::{LaunchSpec, channel};
+
+/// A launcher that has its specification and has not said `ready` yet.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) socket: OwnedFd,
+}
+
+/// Spawns a launcher and hands it `spec`.
+pub(crate) fn spawn(program: &PathBuf, spec: &LaunchSpec) -> Result<Launcher, LaunchError> {
+    let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let failed =
+        |error: io::Error| LaunchError::new(Step::Spawn, error.raw_os_error(), &format!("for {name}"));
+    let bytes = spec.encode();
+    if bytes.len() > MAX_SPEC_BYTES {
+        return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
+    }
+    let memory = sealed(&bytes).map_err(failed)?;
+    let (ours, theirs) = channel::pair().map_err(|errno| failed(errno.into()))?;
+    channel::send_spec(ours.as_fd(), memory.as_fd()).map_err(|errno| failed(errno.into()))?;
+    #[expect(clippy::disallowed_methods, reason = "this is the one spawner")]
+    let mut command = std::process::Command::new(program);
+    command
+        .arg0(LAUNCHER_NAME)
+        .env_clear()
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // The child is reaped by pidfd; the handle of the standard library would only know its number.
+    let pid = command.spawn().map_err(failed)?.id();
+    // It cannot have been reaped by anybody else, so the number is still its own.
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pidfd = raw
+        .ok_or(rustix::io::Errno::SRCH)
+        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+    match pidfd {
+        Ok(pidfd) => Ok(Launcher { pid, pidfd, socket: ours }),
+        // Dropping our end of the socket ends the launcher: it never gets its `go`.
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// A memory file that nobody can change any more.
+fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create(c"hb-spec", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(memory);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
+    Ok(file.into())
+}
+
+/// What is waiting to be spawned. Bounded by what its callers may have outstanding: one launch a realm, and one
+/// command of each hook.
+#[derive(Debug)]
+pub(crate) struct SpawnQueue<T> {
+    waiting: Mutex<(VecDeque<T>, bool)>,
+    wake: Condvar,
+}
+
+impl<T> SpawnQueue<T> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::new((VecDeque::new(), false)), wake: Condvar::new() })
+    }
+
+    pub(crate) fn push(&self, item: T) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).0.push_back(item);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn close(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits for the next; `None` once closed.
+    pub(crate) fn next(&self) -> Option<T> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |state: &mut (VecDeque<T>, bool)| state.0.is_empty() && !state.1;
+        let mut waiting = self.wake.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner);
+        if waiting.1 { None } else { waiting.0.pop_front() }
+    }
+}
+
+/// The environment of a realm: its own, and the mark by which its processes are found again.
+pub(crate) fn marked(spec: &LaunchSpec, realm: &str, mark: &str) -> LaunchSpec {
+    let mut spec = spec.clone();
+    for (name, value) in [("HEARTBEAT_REALM", realm), ("HEARTBEAT_STATE", mark)] {
+        spec.env.retain(|(known, _)| known != name);
+        spec.env.push((OsString::from(name), OsString::from(value)));
+    }
+    spec
+}

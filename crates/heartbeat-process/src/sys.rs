@@ -1,0 +1,144 @@
+//! The few calls that no safe wrapper offers. The only file of the workspace with `unsafe` code.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use heartbeat_status::Signal;
+
+/// `PIDFD_SIGNAL_PROCESS_GROUP` of `<linux/pidfd.h>` (Linux 6.9): the signal goes to the group that the process
+/// leads, also when the leader itself has been reaped.
+const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+
+/// Sends a signal (0: only asks) to the process group led by the process behind `pidfd`.
+///
+/// # Errors
+/// ESRCH: nobody is left in the group. EINVAL: the kernel is older than 6.9.
+pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, signal: Option<Signal>) -> io::Result<()> {
+    let number = signal.map_or(0, |signal| libc::c_int::from(signal.number()));
+    #[expect(unsafe_code, reason = "no wrapper passes flags to pidfd_send_signal")]
+    // SAFETY: the descriptor is borrowed and open; a null siginfo is allowed; nothing else is a pointer.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            number,
+            std::ptr::null::<libc::siginfo_t>(),
+            PIDFD_SIGNAL_PROCESS_GROUP,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal to the process behind `pidfd` alone; any signal number, real-time ones included.
+///
+/// # Errors
+/// ESRCH: it has been reaped.
+pub(crate) fn signal_process(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "rustix knows no real-time signals")]
+    // SAFETY: as above.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            libc::c_int::from(signal.number()),
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives every signal its default disposition. Handlers do not survive execve anyway; ignored signals do, and the
+/// Rust runtime ignores SIGPIPE.
+pub(crate) fn default_dispositions() {
+    // The kernel's own structure, all zero: SIG_DFL, no flags, no restorer, an empty mask. The C library's wrapper
+    // would refuse the two signals that it keeps for itself, and a parent may have left those ignored, too.
+    let default = [0u64; 4];
+    const SIGSET_BYTES: usize = 8;
+    for number in 1..=64 {
+        #[expect(unsafe_code, reason = "sigaction has no safe form")]
+        // SAFETY: SIG_DFL is no handler, so nothing can run at a bad moment. The kernel reads 32 bytes and writes
+        // none; the numbers that cannot be changed (KILL, STOP) answer EINVAL, which is what is wanted.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SIGSET_BYTES,
+            );
+        }
+    }
+}
+
+/// Marks every descriptor from `first` on to be closed by execve.
+///
+/// # Errors
+/// ENOSYS on kernels older than 5.11.
+pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "close_range has no safe form")]
+    // SAFETY: only a flag of descriptors changes; none is closed before execve.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes over the descriptor that the launcher was given as standard input.
+pub(crate) fn take_standard_input() -> OwnedFd {
+    #[expect(unsafe_code, reason = "a descriptor that was inherited has no owner in Rust yet")]
+    // SAFETY: called once, first thing, in a process that was spawned with its socket as descriptor 0 and in which
+    // nobody reads standard input.
+    unsafe {
+        OwnedFd::from_raw_fd(0)
+    }
+}
+
+/// Where the SIGCHLD handler writes: an event descriptor of the reaper.
+static CHILD_EVENTS: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_child(_signal: libc::c_int) {
+    let fd = CHILD_EVENTS.load(Ordering::Relaxed);
+    if fd >= 0 {
+        let one = 1u64.to_ne_bytes();
+        #[expect(unsafe_code, reason = "a signal handler may call nothing but async-signal-safe functions")]
+        // SAFETY: write(2) is async-signal-safe; errno is put back, since the interrupted code may be about to read it.
+        unsafe {
+            let errno = *libc::__errno_location();
+            libc::write(fd, one.as_ptr().cast(), one.len());
+            *libc::__errno_location() = errno;
+        }
+    }
+}
+
+/// Has every SIGCHLD counted in `events`, an event descriptor that must stay open as long as the process lives. Stops and continuations of children are
+/// told no other way; exits come by pidfd.
+///
+/// # Errors
+/// Never on Linux, short of a defect.
+pub(crate) fn count_child_signals(events: BorrowedFd<'_>) -> io::Result<()> {
+    CHILD_EVENTS.store(events.as_raw_fd(), Ordering::Relaxed);
+    #[expect(unsafe_code, reason = "sigaction has no safe form")]
+    // SAFETY: the handler only does what a handler may; the structure is zeroed and then filled as documented.
+    let result = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_child as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// No SIGCHLD is counted any more.
+pub(crate) fn stop_counting() {
+    CHILD_EVENTS.store(-1, Ordering::Relaxed);
+}
+
+/// Takes over a descriptor that the kernel has just handed to this process in a message.
+pub(crate) fn own(received: std::os::fd::RawFd) -> OwnedFd {
+    #[expect(unsafe_code, reason = "the control message carries a bare number")]
+    // SAFETY: SCM_RIGHTS installs a fresh descriptor for the receiver; nobody else knows its number.
+    unsafe {
+        OwnedFd::from_raw_fd(received)
+    }
+}

@@ -1,0 +1,424 @@
+//! Real children of the real adapter. This program is its own launcher, so it has a `main` of its own.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program without the test harness")]
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use heartbeat_process::{
+    CommandResult, CommandRunId, Key, LaunchSpec, LogTarget, Notice, Processes, Record, Settings, Step,
+};
+use heartbeat_status::{Exit, ExitKind, RealmIx, RealmName, RunId, Signal};
+
+/// Bounds a hang; nothing here takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_NOTICES: usize = 10_000;
+
+struct Bench {
+    processes: Processes,
+    notices: Receiver<Notice>,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, notices) = sync_channel(MAX_NOTICES);
+        let settings =
+            Settings { records: dir.path().into(), mark: "test-mark".into(), ..Settings::default() };
+        let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
+        Self { processes, notices, dir }
+    }
+
+    fn shell(&self, script: &str) -> LaunchSpec {
+        LaunchSpec {
+            argv: ["sh", "-c", script].map(OsString::from).to_vec(),
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            dir: "/".into(),
+            log: LogTarget::File { path: self.log(), max_bytes: 1 << 20, keep: 2 },
+            umask: None,
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("out.log")
+    }
+
+    fn launch(&self, run: u64, spec: &LaunchSpec) -> Key {
+        let key = key(run);
+        self.processes.launch(key, &name(), spec);
+        key
+    }
+
+    fn next(&self) -> Notice {
+        self.notices.recv_timeout(PATIENCE).expect("a notice")
+    }
+
+    fn started(&self) -> u32 {
+        match self.next() {
+            Notice::Started { pid, .. } => pid,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Reads the log until `wanted` stands in it: the child has come so far.
+    fn wait_for_output(&self, wanted: &str) -> String {
+        let mut tries = 0u32;
+        loop {
+            let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+            if text.contains(wanted) {
+                return text;
+            }
+            tries += 1;
+            assert!(tries < 60_000, "waited for {wanted:?}, have {text:?}");
+            rustix_yield();
+        }
+    }
+}
+
+/// Gives the processor away for a moment: a poll of a condition, not a wait for a time.
+fn rustix_yield() {
+    let mut fds: [nix::poll::PollFd<'_>; 0] = [];
+    let _ = nix::poll::poll(&mut fds, 1u16);
+}
+
+fn key(run: u64) -> Key {
+    Key { realm: RealmIx(0), run: RunId(run) }
+}
+
+fn name() -> RealmName {
+    RealmName::new("db").unwrap()
+}
+
+fn exit_of(notice: &Notice) -> (Exit, bool) {
+    match notice {
+        Notice::Exited { exit, empty, .. } => (*exit, *empty),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn exits_are_told_as_they_were() {
+    let bench = Bench::new();
+    for (run, (script, kind)) in [
+        ("exit 0", ExitKind::Code(0)),
+        ("exit 42", ExitKind::Code(42)),
+        ("kill -TERM $$", ExitKind::Signal { signal: Signal::TERM, core: false }),
+        ("kill -KILL $$", ExitKind::Signal { signal: Signal::KILL, core: false }),
+        ("kill -34 $$", ExitKind::Signal { signal: Signal::new(34).unwrap(), core: false }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        bench.launch(run as u64, &bench.shell(script));
+        bench.started();
+        let (exit, empty) = exit_of(&bench.next());
+        assert_eq!((exit.kind, empty), (kind, true), "{script}");
+    }
+}
+
+fn a_program_that_cannot_be_executed_is_told_with_its_path() {
+    let bench = Bench::new();
+    let script = bench.dir.path().join("not-executable");
+    std::fs::write(&script, "#!/bin/sh\n").unwrap();
+    let cases = [
+        ("/nonexistent/program", libc_errno("ENOENT")),
+        ("no-such-program-anywhere", libc_errno("ENOENT")),
+        (script.to_str().unwrap(), libc_errno("EACCES")),
+    ];
+    for (run, (program, errno)) in cases.into_iter().enumerate() {
+        let spec = LaunchSpec { argv: vec![program.into()], ..bench.shell("") };
+        bench.launch(run as u64, &spec);
+        match bench.next() {
+            Notice::StartFailed { error, .. } => {
+                assert_eq!(
+                    (error.step, error.at_exec, error.errno),
+                    (Step::Exec, true, Some(errno)),
+                    "{error:?}"
+                );
+                assert!(error.message.contains(program), "{}", error.message);
+            }
+            other => panic!("{program}: {other:?}"),
+        }
+    }
+    let spec = LaunchSpec { dir: "/nonexistent".into(), ..bench.shell("exit 0") };
+    bench.launch(9, &spec);
+    match bench.next() {
+        Notice::StartFailed { error, .. } => {
+            assert_eq!((error.step, error.at_exec), (Step::Directory, false), "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(std::fs::read_dir(bench.dir.path()).unwrap().flatten().all(|file| file.file_name() != "db"));
+}
+
+fn libc_errno(name: &str) -> i32 {
+    match name {
+        "ENOENT" => nix::errno::Errno::ENOENT as i32,
+        _ => nix::errno::Errno::EACCES as i32,
+    }
+}
+
+fn the_realm_gets_a_clean_world() {
+    let bench = Bench::new();
+    let script = "ls -l /proc/self/fd; grep -E 'Sig(Blk|Ign)|^Sid' /proc/self/status; env; pwd; umask; \
+                  cat /proc/self/oom_score_adj; ps -o sid= -p $$ 2>/dev/null; echo the-end";
+    let spec = LaunchSpec {
+        env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("GREETING".into(), "hello".into())],
+        umask: Some(0o027),
+        ..bench.shell(script)
+    };
+    bench.launch(1, &spec);
+    bench.started();
+    exit_of(&bench.next());
+    let text = bench.wait_for_output("the-end");
+    assert!(text.contains("SigBlk:\t0000000000000000"), "{text}");
+    assert!(text.contains("SigIgn:\t0000000000000000"), "{text}");
+    assert!(text.contains("GREETING=hello") && text.contains("HEARTBEAT_REALM=db"), "{text}");
+    assert!(text.contains("HEARTBEAT_STATE=test-mark"), "{text}");
+    let variables = text.lines().filter(|line| line.contains('=') && !line.contains("->")).count();
+    assert!(variables <= 7, "nothing of ours is inherited (sh adds PWD, OLDPWD, _): {text}");
+    assert!(text.contains("0027"), "{text}");
+    // 0, 1, 2, and the directory that ls itself reads.
+    assert_eq!(text.lines().filter(|line| line.contains(" -> ")).count(), 4, "{text}");
+    assert!(text.contains("0 -> /dev/null"), "{text}");
+}
+
+fn the_record_is_there_before_the_program_is() {
+    let bench = Bench::new();
+    let path = Record::path(bench.dir.path(), &name());
+    let spec = bench.shell(&format!("cat {}; echo the-end; exec sleep 600", path.display()));
+    let key = bench.launch(3, &spec);
+    let pid = bench.started();
+    let text = bench.wait_for_output("the-end");
+    assert!(text.contains(&format!("pid={pid}")) && text.contains("run=3"), "{text}");
+    let record = Record::read(&path).unwrap();
+    assert_eq!((record.pid, record.run, record.realm), (pid, RunId(3), name()));
+    bench.processes.signal(key, Signal::TERM);
+    exit_of(&bench.next());
+    bench.launch(4, &bench.shell("exit 0"));
+    bench.started();
+    exit_of(&bench.next());
+    bench.launch(5, &bench.shell("exit 0"));
+    bench.started();
+    exit_of(&bench.next());
+    assert!(!path.exists() || Record::read(&path).unwrap().run == RunId(5), "the record goes with its run");
+}
+
+fn a_signal_reaches_the_whole_group() {
+    let bench = Bench::new();
+    let key = bench.launch(1, &bench.shell("sleep 601 & sleep 602 & echo up; wait"));
+    bench.started();
+    bench.wait_for_output("up");
+    bench.processes.signal(key, Signal::TERM);
+    let (exit, empty) = exit_of(&bench.next());
+    assert_eq!(exit, Exit::signal(Signal::TERM));
+    if !empty {
+        assert_eq!(bench.next(), Notice::Emptied { key });
+    }
+    assert!(processes_called(&["sleep", "601"]).is_empty() && processes_called(&["sleep", "602"]).is_empty());
+}
+
+fn what_a_main_process_leaves_behind_is_told_and_can_be_killed() {
+    let bench = Bench::new();
+    let key = bench
+        .launch(1, &bench.shell("(trap '' TERM; echo up; while :; do sleep 603; done) & exec sleep 604"));
+    let pid = bench.started();
+    bench.wait_for_output("up");
+    kill_main(pid);
+    let (exit, empty) = exit_of(&bench.next());
+    assert_eq!((exit, empty), (Exit::signal(Signal::KILL), false));
+    assert!(Record::path(bench.dir.path(), &name()).exists(), "as long as something is left it is on record");
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert!(processes_called(&["sleep", "603"]).is_empty());
+}
+
+fn kill_main(pid: u32) {
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()),
+        nix::sys::signal::SIGKILL,
+    )
+    .unwrap();
+}
+
+fn a_stopped_process_is_told_and_so_is_its_continuation() {
+    let bench = Bench::new();
+    let key = bench.launch(1, &bench.shell("exec sleep 605"));
+    bench.started();
+    bench.processes.signal(key, Signal::STOP);
+    assert_eq!(bench.next(), Notice::Halted { key, halted: true });
+    bench.processes.signal(key, Signal::CONT);
+    assert_eq!(bench.next(), Notice::Halted { key, halted: false });
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(exit_of(&bench.next()).0, Exit::signal(Signal::KILL));
+}
+
+fn a_launch_can_be_called_off() {
+    let bench = Bench::new();
+    for run in 0..50 {
+        let key = bench.launch(run, &bench.shell("exec sleep 606"));
+        bench.processes.signal(key, Signal::KILL);
+        match bench.next() {
+            Notice::StartFailed { error, .. } => assert_eq!(error.step, Step::CalledOff, "{error:?}"),
+            // Exec was faster; then the signal ended it.
+            Notice::Started { .. } => assert_eq!(exit_of(&bench.next()).0, Exit::signal(Signal::KILL)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(processes_called(&["sleep", "606"]).is_empty());
+}
+
+fn commands_are_bounded_and_die_with_their_group() {
+    let bench = Bench::new();
+    let run = |id, script: &str, millis| {
+        bench.processes.run_command(CommandRunId(id), &bench.shell(script), Duration::from_millis(millis));
+        bench.next()
+    };
+    let done = |id, result| Notice::CommandDone { id: CommandRunId(id), result };
+    assert_eq!(run(1, "exit 0", 60_000), done(1, CommandResult::Exited(Exit::code(0))));
+    assert_eq!(run(2, "exit 9", 60_000), done(2, CommandResult::Exited(Exit::code(9))));
+    assert_eq!(run(3, "sleep 607 & sleep 608", 200), done(3, CommandResult::TimedOut));
+    bench.processes.run_command(CommandRunId(4), &bench.shell("exec sleep 609"), PATIENCE);
+    bench.processes.cancel_command(CommandRunId(4));
+    assert_eq!(
+        run(5, "exit 0", 60_000),
+        done(5, CommandResult::Exited(Exit::code(0))),
+        "nothing is told of the fourth"
+    );
+    let mut tries = 0u32;
+    while ["607", "608", "609"].iter().any(|word| !processes_called(&["sleep", word]).is_empty()) {
+        tries += 1;
+        assert!(tries < 10_000, "a command left processes behind");
+        rustix_yield();
+    }
+}
+
+fn a_full_log_is_set_aside_before_the_next_start() {
+    let bench = Bench::new();
+    let log = LogTarget::File { path: bench.log(), max_bytes: 4, keep: 2 };
+    for (run, word) in ["first", "second", "third", "fourth"].into_iter().enumerate() {
+        let spec = LaunchSpec { log: log.clone(), ..bench.shell(&format!("echo {word}")) };
+        bench.launch(run as u64, &spec);
+        bench.started();
+        exit_of(&bench.next());
+    }
+    let read = |suffix: &str| std::fs::read_to_string(format!("{}{suffix}", bench.log().display())).ok();
+    assert_eq!(read("").as_deref(), Some("fourth\n"));
+    assert_eq!(read(".1").as_deref(), Some("third\n"));
+    assert_eq!(read(".2").as_deref(), Some("second\n"));
+    assert_eq!(read(".3"), None);
+}
+
+fn a_thousand_short_children_leave_nothing_behind() {
+    const CHILDREN: u64 = 1_000;
+    const AT_A_TIME: u64 = 20;
+    let bench = Bench::new();
+    let spec = LaunchSpec { log: LogTarget::Null, ..bench.shell("exit 7") };
+    bench.launch(0, &spec);
+    bench.started();
+    exit_of(&bench.next());
+    let before = descriptors();
+    let (mut asked, mut ended) = (0, 0);
+    while ended < CHILDREN {
+        while asked < CHILDREN && asked < ended + AT_A_TIME {
+            asked += 1;
+            let key = Key { realm: RealmIx(u32::try_from(asked).unwrap()), run: RunId(1) };
+            let realm = RealmName::new(&format!("r{asked}")).unwrap();
+            bench.processes.launch(key, &realm, &spec);
+        }
+        match bench.next() {
+            Notice::Started { .. } => {}
+            Notice::Exited { exit, empty, .. } => {
+                assert_eq!((exit, empty), (Exit::code(7), true));
+                ended += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    bench.launch(1, &spec);
+    bench.started();
+    exit_of(&bench.next());
+    assert_eq!(descriptors(), before, "descriptors");
+    assert_eq!(zombies(), Vec::<u32>::new(), "zombies");
+    let records = std::fs::read_dir(bench.dir.path()).unwrap().flatten();
+    let left: Vec<_> =
+        records.map(|file| file.file_name()).filter(|name| name.to_string_lossy().starts_with('r')).collect();
+    assert!(left.is_empty(), "records: {left:?}");
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn zombies() -> Vec<u32> {
+    let ours = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((head, rest)) = stat.rsplit_once(')') else { continue };
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        if fields[0] == "Z" && fields[1] == ours {
+            found.push(head.split(' ').next().unwrap().parse().unwrap());
+        }
+    }
+    found
+}
+
+fn processes_called(argv: &[&str]) -> Vec<PathBuf> {
+    let wanted: Vec<u8> = argv.iter().flat_map(|word| word.bytes().chain([0])).collect();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(|line| line == wanted))
+        .filter(|path| !is_zombie(path))
+        .collect()
+}
+
+fn is_zombie(process: &Path) -> bool {
+    std::fs::read_to_string(process.join("stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
+fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
+        return heartbeat_process::launcher_main();
+    }
+    let tests: &[(&str, fn())] = &[
+        ("exits_are_told_as_they_were", exits_are_told_as_they_were),
+        (
+            "a_program_that_cannot_be_executed_is_told_with_its_path",
+            a_program_that_cannot_be_executed_is_told_with_its_path,
+        ),
+        ("the_realm_gets_a_clean_world", the_realm_gets_a_clean_world),
+        ("the_record_is_there_before_the_program_is", the_record_is_there_before_the_program_is),
+        ("a_signal_reaches_the_whole_group", a_signal_reaches_the_whole_group),
+        (
+            "what_a_main_process_leaves_behind_is_told_and_can_be_killed",
+            what_a_main_process_leaves_behind_is_told_and_can_be_killed,
+        ),
+        (
+            "a_stopped_process_is_told_and_so_is_its_continuation",
+            a_stopped_process_is_told_and_so_is_its_continuation,
+        ),
+        ("a_launch_can_be_called_off", a_launch_can_be_called_off),
+        ("commands_are_bounded_and_die_with_their_group", commands_are_bounded_and_die_with_their_group),
+        ("a_full_log_is_set_aside_before_the_next_start", a_full_log_is_set_aside_before_the_next_start),
+        ("a_thousand_short_children_leave_nothing_behind", a_thousand_short_children_leave_nothing_behind),
+    ];
+    let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let chosen: Vec<_> =
+        tests.iter().filter(|(name, _)| filter.as_ref().is_none_or(|word| name.contains(word))).collect();
+    println!("\nrunning {} tests", chosen.len());
+    let mut failed = 0;
+    for (name, test) in &chosen {
+        let ok = std::panic::catch_unwind(test).is_ok();
+        failed += usize::from(!ok);
+        println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
+    }
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n",
+        chosen.len() - failed
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,60 @@
+//! How often: at most `burst` debits within `window`.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use heartbeat_status::Instant;
+
+/// The debits inside a sliding window. Holds at most `burst` of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Budget {
+    debits: VecDeque<Instant>,
+}
+
+impl Budget {
+    /// Debits inside the window that ends at `now`.
+    pub(crate) fn used(&self, now: Instant, window: Duration) -> u32 {
+        let inside = self.debits.iter().filter(|debit| now.since(**debit) < window).count();
+        u32::try_from(inside).unwrap_or(u32::MAX)
+    }
+
+    /// Takes one restart out of the budget; false (and nothing taken) when it is spent.
+    pub(crate) fn take(&mut self, now: Instant, burst: u32, window: Duration) -> bool {
+        while self.debits.front().is_some_and(|debit| now.since(*debit) >= window) {
+            self.debits.pop_front();
+        }
+        if self.debits.len() >= burst as usize {
+            return false;
+        }
+        self.debits.push_back(now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the history, no window of that length ever holds more than `burst` debits.
+        #[test]
+        fn no_window_holds_more_than_the_burst(
+            gaps in proptest::collection::vec(0u64..200, 1..200), burst in 1u32..8, window in 1u64..500,
+        ) {
+            let length = Duration::from_millis(window);
+            let mut budget = Budget::default();
+            let mut now = Instant::ZERO;
+            let mut taken: alloc::vec::Vec<Instant> = alloc::vec::Vec::new();
+            for gap in gaps {
+                now = now + Duration::from_millis(gap);
+                if budget.take(now, burst, length) {
+                    taken.push(now);
+                }
+                let inside = taken.iter().filter(|at| now.since(**at) < length).count();
+                prop_assert!(inside <= burst as usize);
+                prop_assert_eq!(budget.used(now, length) as usize, inside);
+            }
+        }
+    }
+}

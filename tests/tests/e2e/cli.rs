@@ -1,0 +1,94 @@
+//! `heartbeat-cli` against a running heartbeatd: what it prints and how it ends.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::program::{run, told};
+use crate::supervision::Ecosystem;
+
+#[test]
+fn every_answer_has_its_exit_code() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let cases: &[(&[&str], i32)] = &[
+        (&["status"], 0),
+        (&["status", "--refresh"], 0),
+        (&["status", "--wait=30s"], 0),
+        (&["is", "up", "db"], 0),
+        (&["is", "down", "db"], 1),
+        (&["why", "api"], 0),
+        (&["graph"], 0),
+        (&["wait", "api", "--for", "up", "--timeout", "30s"], 0),
+        (&["wait", "api", "--for", "stopped", "--timeout", "300ms"], 124),
+        (&["status", "no-such-realm"], 4),
+        (&["why", "dbb"], 4),
+        (&["stop", "db"], 7),
+        (&["restart", "db", "--dry-run"], 0),
+        (&["frobnicate"], 2),
+    ];
+    for (args, code) in cases {
+        let output = eco.cli(args);
+        assert_eq!(output.status.code(), Some(*code), "{args:?} {}", told(&output));
+    }
+    let gone = run("heartbeat-cli", &["-H", "unix:/nonexistent/heartbeat.sock", "status"]);
+    assert_eq!(gone.status.code(), Some(5), "{}", told(&gone));
+}
+
+#[test]
+fn off_a_terminal_the_table_is_plain_and_names_why() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let table = eco.cli(&["status", "--refresh"]);
+    let text = String::from_utf8(table.stdout.clone()).unwrap();
+    assert!(!text.contains('\x1b'), "{}", told(&table));
+    for realm in ["db", "api", "worker"] {
+        assert!(text.lines().any(|line| line.contains(realm) && line.contains("up")), "{realm}: {}", told(&table));
+    }
+    let json: Value = serde_json::from_slice(&eco.cli(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["schema"], "heartbeat.status/1");
+    assert_eq!(json["ok"], true);
+    let api = json["realms"].as_array().unwrap().iter().find(|realm| realm["name"] == "api").unwrap();
+    let facts: Vec<&str> = api["probes"].as_array().unwrap().iter().map(|probe| probe["name"].as_str().unwrap()).collect();
+    assert_eq!(facts, ["http", "port", "process"], "{api:#}");
+    assert!(api["probes"][0]["latency_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn stop_start_and_restart_do_what_they_say() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let refused = eco.cli(&["stop", "db"]);
+    assert_eq!(refused.status.code(), Some(7));
+    let said = told(&refused);
+    assert!(said.contains("api") && said.contains("--cascade"), "{said}");
+    assert_eq!(eco.status_of("db"), "up", "refused means that nothing changed");
+
+    let stopped = eco.cli(&["stop", "db", "--cascade", "--yes"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", told(&stopped));
+    assert_eq!((eco.status_of("db"), eco.status_of("api")), ("stopped".to_owned(), "stopped".to_owned()));
+
+    let started = eco.cli(&["start", "api"]);
+    assert_eq!(started.status.code(), Some(0), "{}", told(&started));
+    assert_eq!((eco.status_of("db"), eco.status_of("api")), ("up".to_owned(), "up".to_owned()), "what it needs, too");
+
+    let before = eco.pid_of("api");
+    let restarted = eco.cli(&["restart", "api"]);
+    assert_eq!(restarted.status.code(), Some(0), "{}", told(&restarted));
+    assert_ne!(eco.pid_of("api"), before);
+    eco.daemon.signal(Signal::SIGTERM);
+}
+
+#[test]
+fn a_wrong_configuration_is_told_in_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("heartbeat.toml");
+    std::fs::write(&file, "[realm.a]\nrun = \"sleep 9\"\nneeds = [\"b\"]\nprot = 80\n[realm.b]\nrun = \"sleep 9\"\nneeds = [\"a\"]\n").unwrap();
+    let path = file.to_str().unwrap();
+    for (name, args) in [("heartbeat-cli", vec!["check", path]), ("heartbeatd", vec!["check", "--config", path]), ("heartbeatd", vec!["--config", path])] {
+        let output = run(name, &args);
+        let said = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("prot") && said.contains("port"), "did you mean: {said}");
+        assert!(said.contains("heartbeat.toml"), "{said}");
+    }
+}

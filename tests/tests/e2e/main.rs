@@ -1,0 +1,6 @@
+//! The two real binaries against real processes and sockets.
+
+mod cli;
+mod demo;
+mod program;
+mod supervision;

@@ -1,0 +1,162 @@
+//! heartbeatd with a configuration: it restarts what fails, refuses a second copy of itself, and stops in order.
+
+use std::net::TcpListener;
+use std::process::Output;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::program::{Running, binary, processes_with, run, told};
+
+/// A heartbeatd with three realms: `db`, `api` that needs it, `worker` without a port that needs both.
+pub(crate) struct Ecosystem {
+    pub(crate) daemon: Running,
+    dir: tempfile::TempDir,
+    listen: String,
+}
+
+impl Ecosystem {
+    pub(crate) fn start(extra: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [tcp, db, api] = ports();
+        let listen = format!("127.0.0.1:{tcp}");
+        let program = binary("heartbeatd");
+        let program = program.to_str().unwrap();
+        let root = dir.path().to_str().unwrap();
+        let text = format!(
+            r#"
+[heartbeat]
+name = "shop"
+listen = "{listen}"
+socket = "{root}/run/heartbeat.sock"
+state_dir = "{root}/state"
+runtime_dir = "{root}/run"
+
+[realm.db]
+run = ["{program}", "demo-realm", "--listen=127.0.0.1:{db}"]
+port = {db}
+
+[realm.api]
+run = ["{program}", "demo-realm", "--listen=127.0.0.1:{api}", "--asks=127.0.0.1:{db}"]
+port = {api}
+needs = ["db"]
+
+[realm.worker]
+run = "sleep 86399"
+needs = ["api"]
+{extra}
+"#
+        );
+        let file = dir.path().join("heartbeat.toml");
+        std::fs::write(&file, text).unwrap();
+        let daemon = Running::start("heartbeatd", &["--config", file.to_str().unwrap()]);
+        Self { daemon, dir, listen }
+    }
+
+    pub(crate) fn wait_for_boot(&mut self) {
+        let up = self.cli(&["status", "--wait=60s"]);
+        assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    }
+
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
+        let host = format!("unix:{}/run/heartbeat.sock", self.dir.path().display());
+        let mut all = vec!["-H", &host];
+        all.extend_from_slice(args);
+        run("heartbeat-cli", &all)
+    }
+
+    fn realm(&self, name: &str) -> Value {
+        let output = self.cli(&["status", "--json"]);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
+        document["realms"].as_array().unwrap().iter().find(|realm| realm["name"] == name).unwrap().clone()
+    }
+
+    pub(crate) fn status_of(&self, name: &str) -> String {
+        self.realm(name)["status"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn pid_of(&self, name: &str) -> i64 {
+        self.realm(name)["process"]["pid"].as_i64().unwrap_or_default()
+    }
+}
+
+fn ports() -> [u16; 3] {
+    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    [ports[0], ports[1], ports[2]]
+}
+
+fn pid(number: i64) -> Pid {
+    Pid::from_raw(i32::try_from(number).unwrap())
+}
+
+#[test]
+fn a_killed_realm_is_restarted_and_its_dependents_are_left_alone() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let (db, api, worker) = (eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker"));
+    kill(pid(db), Signal::SIGKILL).unwrap();
+    eco.daemon.read_until("the recovery of db", |line| line.contains("db") && line.contains("recovered"));
+    let up = eco.cli(&["wait", "db", "api", "worker", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    assert_ne!(eco.pid_of("db"), db);
+    assert_eq!((eco.pid_of("api"), eco.pid_of("worker")), (api, worker), "dependents run on");
+    let realm = eco.realm("db");
+    assert_eq!(realm["restarts"]["used"], 1, "{realm:#}");
+    assert_eq!(realm["restart"]["cause"], "exited", "{realm:#}");
+    assert_eq!(realm["restart"]["result"], "verified", "{realm:#}");
+    assert_eq!(realm["process"]["last_exit"]["signal"], "KILL", "{realm:#}");
+}
+
+#[test]
+fn the_second_heartbeatd_is_refused_and_the_first_is_named() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let config = eco.dir.path().join("heartbeat.toml");
+    let second = run("heartbeatd", &["--config", config.to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(7), "{}", told(&second));
+    assert!(told(&second).contains(&eco.daemon.pid().to_string()), "{}", told(&second));
+    assert_eq!(eco.status_of("db"), "up");
+}
+
+#[test]
+fn sigterm_stops_everything_in_reverse_order_and_leaves_nothing() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let pids = [eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker")];
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+    let Ecosystem { daemon, dir, .. } = eco;
+    let (code, errors) = daemon.end();
+    assert_eq!(code, Some(0), "{errors}");
+    for gone in pids {
+        assert!(kill(pid(gone), None).is_err(), "{gone} still runs");
+    }
+    assert_eq!(processes_with(dir.path().to_str().unwrap()), Vec::<i32>::new());
+    let records: Vec<_> = std::fs::read_dir(dir.path().join("run/realms")).unwrap().flatten().collect();
+    assert!(records.is_empty(), "adoption records are left: {records:?}");
+}
+
+#[test]
+fn loopback_is_read_only() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let host = format!("http://{}", eco.listen);
+    let status = run("heartbeat-cli", &["-H", &host, "status"]);
+    assert_eq!(status.status.code(), Some(0), "{}", told(&status));
+    let stop = run("heartbeat-cli", &["-H", &host, "restart", "worker", "--yes"]);
+    assert_eq!(stop.status.code(), Some(6), "{}", told(&stop));
+    assert_eq!(eco.status_of("worker"), "up");
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_failed_with_its_name() {
+    let mut eco = Ecosystem::start("[realm.ghost]\nrun = \"/nonexistent/ghost --now\"\n");
+    let wait = eco.cli(&["status", "--wait=60s"]);
+    assert_eq!(wait.status.code(), Some(3), "{}", told(&wait));
+    let ghost = eco.realm("ghost");
+    assert_eq!(ghost["status"], "failed", "{ghost:#}");
+    assert!(ghost["message"].as_str().unwrap().contains("/nonexistent/ghost"), "{ghost:#}");
+    eco.daemon.signal(Signal::SIGTERM);
+}
