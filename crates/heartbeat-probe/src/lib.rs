@@ -1,1 +1,44 @@
-//! placeholder
+//! Embeddable health probes: measure, within one deadline, and say what was seen.
+//!
+//! # What it is
+//! [`Probe`] is one measurement of one target: an HTTP request ([`HttpProbe`]), a TCP connection ([`TcpProbe`]),
+//! a process ([`ProcessProbe`]). Its [`CheckResult`](heartbeat_status::CheckResult) has four kinds of outcome:
+//! pass, degraded, fail with a reason and the stage in which it happened, and *inconclusive*, which means that the
+//! fault was ours (no descriptors, our own lag) and nothing is known about the target. Stages are timed apart.
+//!
+//! # What it is not
+//! It does not judge, schedule, retry or count: three failures in a row are somebody else's business
+//! ([`Tally`](heartbeat_status::Tally) is there for that). It starts no task and no thread of its own.
+//!
+//! # How to use it
+//! ```no_run
+//! use std::time::Duration;
+//! use heartbeat_probe::{HttpProbe, Probe};
+//!
+//! # async fn example() -> Result<(), heartbeat_probe::HttpError> {
+//! let probe: Probe = HttpProbe::new("http://127.0.0.1:8001/api/health/")?.into();
+//! let result = probe.measure(Duration::from_secs(2)).await;
+//! println!("{} {}", result.outcome, result.detail);
+//! # Ok(())
+//! # }
+//! ```
+//! Whatever the server does (one byte a second, endless headers, a body without end), the measurement is over
+//! when the timeout is.
+
+pub mod clock;
+mod condition;
+mod error;
+mod http;
+mod measure;
+mod probe;
+mod process;
+mod status_set;
+mod target;
+mod tcp;
+
+pub use crate::http::HttpProbe;
+pub use error::{HttpError, TcpError};
+pub use probe::Probe;
+pub use process::ProcessProbe;
+pub use status_set::StatusSet;
+pub use tcp::TcpProbe;

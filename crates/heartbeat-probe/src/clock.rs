@@ -1,0 +1,12 @@
+//! The clock of this crate: the one file that reads it.
+
+use heartbeat_status::Instant;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Now, on the monotonic clock since boot: what [`CheckResult`](heartbeat_status::CheckResult) is stamped with.
+#[must_use]
+pub fn now() -> Instant {
+    let time = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Instant::from_nanos(seconds.saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0))
+}

@@ -1,0 +1,108 @@
+//! What an answer has to contain. Parsed when the probe is made; a value that is missing fails.
+
+use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbePhase};
+use serde_json::Value;
+
+use crate::HttpError;
+use crate::target::Broken;
+use crate::tcp::contains;
+
+/// One condition on the body.
+#[derive(Clone, Debug)]
+pub(crate) enum Condition {
+    Contains(String),
+    Matches(regex::bytes::Regex),
+    Json { pointer: String, expected: Value },
+}
+
+impl Condition {
+    pub(crate) fn matches(pattern: &str) -> Result<Self, HttpError> {
+        let refused =
+            |error: regex::Error| HttpError::Pattern { pattern: pattern.to_owned(), why: error.to_string() };
+        regex::bytes::Regex::new(pattern).map(Self::Matches).map_err(refused)
+    }
+
+    pub(crate) fn json(pointer: &str, expected: Value) -> Result<Self, HttpError> {
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            return Err(HttpError::Pointer { pointer: pointer.to_owned() });
+        }
+        Ok(Self::Json { pointer: pointer.to_owned(), expected })
+    }
+
+    /// Whether `body` meets it.
+    pub(crate) fn check(&self, body: &[u8]) -> Result<(), Broken> {
+        let failed =
+            |detail: String| Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::Body, detail));
+        match self {
+            Self::Contains(text) if contains(body, text.as_bytes()) => Ok(()),
+            Self::Contains(text) => failed(format!("the body does not contain {text:?}")),
+            Self::Matches(pattern) if pattern.is_match(body) => Ok(()),
+            Self::Matches(pattern) => failed(format!("the body does not match /{}/", pattern.as_str())),
+            Self::Json { pointer, expected } => {
+                let missing = |what: &str| {
+                    let detail = format!("{what}; expected {expected} at {pointer:?}");
+                    Broken::fail(FailReason::ConditionMissing, ProbePhase::Body, detail)
+                };
+                let json: Value =
+                    serde_json::from_slice(body).map_err(|_| missing("the body is not JSON"))?;
+                match json.pointer(pointer) {
+                    Some(found) if found == expected => Ok(()),
+                    Some(found) => failed(format!("{pointer} is {found}, not {expected}")),
+                    None => Err(missing("nothing there")),
+                }
+            }
+        }
+    }
+}
+
+/// What a body shaped like health+json or Spring's says of its own service: `pass`/`ok`/`up`, `warn`, `fail`/`error`/`down`.
+pub(crate) fn reported(body: &[u8]) -> Option<(Outcome, String)> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    let word = json.get("status")?.as_str()?;
+    let reason = match word.to_ascii_lowercase().as_str() {
+        "warn" | "warning" | "degraded" => DegradedReason::ReportedDegraded,
+        "fail" | "error" | "down" | "out_of_service" | "unhealthy" => DegradedReason::ReportedDown,
+        _ => return None,
+    };
+    let output =
+        json.get("output").and_then(Value::as_str).map_or_else(String::new, |text| format!(": {text}"));
+    Some((Outcome::Degraded(reason), format!("says of itself: {word}{output}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(condition: &Condition, body: &str) -> Option<FailReason> {
+        match condition.check(body.as_bytes()) {
+            Ok(()) => None,
+            Err(Broken { outcome: Outcome::Fail { reason, .. }, .. }) => Some(reason),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_missing_value_fails_and_is_never_zero() {
+        let zero = Condition::json("/queue", 0.into()).unwrap();
+        assert_eq!(reason(&zero, r#"{"queue":0}"#), None);
+        assert_eq!(reason(&zero, r#"{"queue":7}"#), Some(FailReason::ConditionFailed));
+        assert_eq!(reason(&zero, "{}"), Some(FailReason::ConditionMissing));
+        assert_eq!(reason(&zero, "queue 0"), Some(FailReason::ConditionMissing));
+        assert_eq!(reason(&Condition::Contains("ok".into()), "not o k"), Some(FailReason::ConditionFailed));
+        assert_eq!(reason(&Condition::matches("^v[0-9]+$").unwrap(), "v12"), None);
+        assert!(Condition::matches("(").is_err() && Condition::json("queue", 0.into()).is_err());
+    }
+
+    #[test]
+    fn what_a_service_says_of_itself_is_heard() {
+        let verdict = |body: &str| reported(body.as_bytes()).map(|(outcome, _)| outcome);
+        assert_eq!(verdict(r#"{"status":"UP"}"#), None);
+        assert_eq!(verdict(r#"{"status":"DOWN"}"#), Some(Outcome::Degraded(DegradedReason::ReportedDown)));
+        assert_eq!(
+            verdict(r#"{"status":"warn"}"#),
+            Some(Outcome::Degraded(DegradedReason::ReportedDegraded))
+        );
+        assert_eq!(verdict(r#"{"status":3}"#), None);
+        assert_eq!(verdict("<html>"), None);
+    }
+}

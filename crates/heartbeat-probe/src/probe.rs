@@ -1,0 +1,79 @@
+//! Any probe.
+
+use std::time::Duration;
+
+use heartbeat_status::{CheckResult, Instant, ProbeKind};
+
+use crate::{HttpProbe, ProcessProbe, TcpProbe};
+
+/// A probe of any kind.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Probe {
+    /// An HTTP request.
+    Http(HttpProbe),
+    /// A TCP connection.
+    Tcp(TcpProbe),
+    /// A process.
+    Process(ProcessProbe),
+}
+
+impl Probe {
+    /// Its kind, as documents write it.
+    #[must_use]
+    pub fn kind(&self) -> ProbeKind {
+        match self {
+            Self::Http(_) => ProbeKind::Http,
+            Self::Tcp(_) => ProbeKind::Tcp,
+            Self::Process(_) => ProbeKind::Process,
+        }
+    }
+
+    /// What it looks at, for people.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match self {
+            Self::Http(probe) => probe.target(),
+            Self::Tcp(probe) => probe.target(),
+            Self::Process(probe) => probe.target(),
+        }
+    }
+
+    /// Measures once. `timeout` bounds everything, from the resolver to the last byte of the body. Dropping the
+    /// future calls the measurement off and closes its connection. Needs a tokio runtime with I/O and time.
+    pub async fn measure(&self, timeout: Duration) -> CheckResult {
+        self.run(None, timeout).await
+    }
+
+    /// The same for a measurement that has waited for its turn since `queued_at`: the wait is told apart, and is
+    /// neither part of the latency nor of the timeout.
+    pub async fn measure_queued(&self, queued_at: Instant, timeout: Duration) -> CheckResult {
+        self.run(Some(queued_at), timeout).await
+    }
+
+    async fn run(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
+        match self {
+            Self::Http(probe) => probe.measure(queued_at, timeout).await,
+            Self::Tcp(probe) => probe.measure(queued_at, timeout).await,
+            Self::Process(probe) => probe.measure(queued_at, timeout).await,
+        }
+    }
+}
+
+impl From<HttpProbe> for Probe {
+    fn from(probe: HttpProbe) -> Self {
+        Self::Http(probe)
+    }
+}
+
+impl From<TcpProbe> for Probe {
+    fn from(probe: TcpProbe) -> Self {
+        Self::Tcp(probe)
+    }
+}
+
+impl From<ProcessProbe> for Probe {
+    fn from(probe: ProcessProbe) -> Self {
+        Self::Process(probe)
+    }
+}

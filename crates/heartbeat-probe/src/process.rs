@@ -1,0 +1,69 @@
+//! A process by its pid, for services that watch one they did not start.
+
+use std::time::Duration;
+
+use heartbeat_status::{CheckResult, FailReason, Instant, Outcome};
+
+use crate::measure::{Progress, Seen, measure};
+
+/// Passes while the process runs: neither gone nor a zombie nor stopped. The start time it had when the probe was
+/// made guards against a reused pid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessProbe {
+    pid: u32,
+    start_time: Option<u64>,
+}
+
+impl ProcessProbe {
+    /// A probe of the process that has `pid` now.
+    #[must_use]
+    pub fn new(pid: u32) -> Self {
+        Self { pid, start_time: stat(pid).map(|(_, start_time)| start_time) }
+    }
+
+    /// What it looks at.
+    #[must_use]
+    pub fn target(&self) -> String {
+        format!("pid {}", self.pid)
+    }
+
+    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
+        measure(queued_at, timeout, None, async |_: &mut Progress| self.look()).await
+    }
+
+    fn look(&self) -> Seen {
+        let fail = |reason, detail: &str| Ok((Outcome::Fail { reason, phase: None }, detail.to_owned()));
+        match stat(self.pid) {
+            None => fail(FailReason::ProcessExited, "no such process"),
+            Some((_, start)) if Some(start) != self.start_time => {
+                fail(FailReason::ProcessExited, "gone; its pid belongs to another process now")
+            }
+            Some(('Z' | 'X', _)) => fail(FailReason::ProcessExited, "a zombie: ended and not collected"),
+            Some(('T' | 't', _)) => fail(FailReason::ProcessStopped, "stopped by a signal or a debugger"),
+            Some(_) => Ok((Outcome::Pass, String::new())),
+        }
+    }
+}
+
+/// State letter and start time, of `/proc/PID/stat`.
+fn stat(pid: u32) -> Option<(char, u64)> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may contain anything.
+    let mut fields = line[line.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn we_run_and_a_stranger_with_our_pid_does_not_count() {
+        let own = ProcessProbe::new(std::process::id());
+        assert_eq!(own.measure(None, Duration::from_secs(5)).await.outcome, Outcome::Pass);
+        let other = ProcessProbe { start_time: own.start_time.map(|start| start + 1), ..own };
+        let result = other.measure(None, Duration::from_secs(5)).await;
+        assert_eq!(result.outcome, Outcome::Fail { reason: FailReason::ProcessExited, phase: None });
+    }
+}

@@ -1,0 +1,173 @@
+//! Host and port, and the way to a connection: resolve, connect, each timed, all within one deadline.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use heartbeat_status::{FailReason, InconclusiveReason, Outcome, PhaseTimes, ProbePhase};
+use tokio::net::TcpStream;
+
+use crate::clock;
+
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The host is an address: nothing has to be resolved.
+    address: Option<IpAddr>,
+}
+
+impl Target {
+    /// Parses `host:port`, `1.2.3.4:port`, `[v6]:port`; `default_port` where none is given.
+    pub(crate) fn parse(text: &str, default_port: Option<u16>) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, after) = rest.split_once(']')?;
+                (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+            }
+            None => match text.rsplit_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        let port = match port {
+            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+            None => default_port?,
+        };
+        let address =
+            if host == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { host.parse().ok() };
+        let name_like = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+        (!host.is_empty() && (address.is_some() || name_like)).then(|| Self {
+            host: host.to_owned(),
+            port,
+            address,
+        })
+    }
+
+    /// `host:port` as a person and a `Host` header write it.
+    pub(crate) fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Resolves and connects. `phase` always says what is being done, for whoever gives up waiting.
+    pub(crate) async fn connect(
+        &self,
+        phase: &mut ProbePhase,
+        times: &mut PhaseTimes,
+    ) -> Result<TcpStream, Broken> {
+        *phase = ProbePhase::Resolve;
+        let addresses = self.addresses(times).await?;
+        *phase = ProbePhase::Connect;
+        let began = clock::now();
+        let mut last = None;
+        for address in addresses.iter().take(MAX_ADDRESSES) {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    times.connect = Some(clock::now().since(began));
+                    // One write a request, and no wait for more to come.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| name_not_found(&self.host), |error| io_broken(&error, ProbePhase::Connect)))
+    }
+
+    async fn addresses(&self, times: &mut PhaseTimes) -> Result<Vec<SocketAddr>, Broken> {
+        if let Some(address) = self.address {
+            return Ok(vec![SocketAddr::new(address, self.port)]);
+        }
+        let began = clock::now();
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        times.resolve = Some(clock::now().since(began));
+        match found {
+            Ok(addresses) => Ok(addresses.collect()),
+            // The standard library keeps only the text of getaddrinfo's error.
+            Err(error) if error.to_string().contains("Temporary failure") => {
+                let outcome = Outcome::Inconclusive(InconclusiveReason::NameTemporary);
+                Err(Broken { outcome, detail: format!("the resolver does not answer for {}", self.host) })
+            }
+            Err(error) if is_our_shortage(&error) => Err(io_broken(&error, ProbePhase::Resolve)),
+            Err(_) => Err(name_not_found(&self.host)),
+        }
+    }
+}
+
+/// How a measurement ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) outcome: Outcome,
+    pub(crate) detail: String,
+}
+
+impl Broken {
+    pub(crate) fn fail(reason: FailReason, phase: ProbePhase, detail: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Fail { reason, phase: Some(phase) }, detail: detail.into() }
+    }
+}
+
+fn name_not_found(host: &str) -> Broken {
+    Broken::fail(FailReason::NameNotFound, ProbePhase::Resolve, format!("no address for {host}"))
+}
+
+/// Something of ours has run out: that says nothing about the target.
+fn is_our_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
+    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// What an error of a socket says about the target.
+pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
+    if is_our_shortage(error) {
+        let outcome = Outcome::Inconclusive(InconclusiveReason::MonitorResources);
+        return Broken { outcome, detail: error.to_string() };
+    }
+    let (reason, detail) = match error.kind() {
+        io::ErrorKind::ConnectionRefused => (FailReason::Refused, "connection refused".to_owned()),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            (FailReason::Reset, "connection reset by peer".to_owned())
+        }
+        io::ErrorKind::TimedOut => (timeout_reason(phase), "the kernel gave up".to_owned()),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
+            (FailReason::Unreachable, error.to_string())
+        }
+        _ if phase == ProbePhase::Connect => (FailReason::Unreachable, error.to_string()),
+        _ => (FailReason::Protocol, error.to_string()),
+    };
+    Broken::fail(reason, phase, detail)
+}
+
+/// What a deadline that passes in this stage is called.
+pub(crate) const fn timeout_reason(phase: ProbePhase) -> FailReason {
+    match phase {
+        ProbePhase::Queue | ProbePhase::Resolve | ProbePhase::Connect => FailReason::ConnectTimeout,
+        ProbePhase::Tls => FailReason::TlsTimeout,
+        ProbePhase::FirstByte => FailReason::HeadersTimeout,
+        ProbePhase::Body => FailReason::BodyTimeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_apart_from_nonsense() {
+        let authority = |text: &str, port| Target::parse(text, port).map(|target| target.authority());
+        assert_eq!(authority("127.0.0.1:80", None).as_deref(), Some("127.0.0.1:80"));
+        assert_eq!(authority("[::1]:80", None).as_deref(), Some("[::1]:80"));
+        assert_eq!(authority("db", Some(5432)).as_deref(), Some("db:5432"));
+        for bad in ["", ":80", "db:", "db:0", "db:99999", "a b:80", "[::1", "[::1]80", "db/:80"] {
+            assert_eq!(authority(bad, None), None, "{bad}");
+        }
+    }
+}

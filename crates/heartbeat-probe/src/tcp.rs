@@ -1,0 +1,94 @@
+//! TCP: a connection, and where asked for, a word and its answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbePhase};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::TcpError;
+use crate::clock;
+use crate::measure::{Progress, Seen, measure};
+use crate::target::{Broken, Target, io_broken};
+
+/// Most bytes of an answer that are looked at.
+const MAX_ANSWER_BYTES: usize = 4 * 1024;
+
+/// Connects; passes when the connection stands and, if set, the answer contains what is expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpProbe {
+    target: Target,
+    send: Option<Bytes>,
+    expect: Option<Bytes>,
+    slow: Option<Duration>,
+}
+
+impl TcpProbe {
+    /// A probe that connects to `host:port`.
+    ///
+    /// # Errors
+    /// [`TcpError::Address`] when it is no such thing.
+    pub fn new(address: &str) -> Result<Self, TcpError> {
+        let target =
+            Target::parse(address, None).ok_or_else(|| TcpError::Address { address: address.to_owned() })?;
+        Ok(Self { target, send: None, expect: None, slow: None })
+    }
+
+    /// Sends this once connected.
+    #[must_use]
+    pub fn with_send(self, send: impl Into<Bytes>) -> Self {
+        Self { send: Some(send.into()), ..self }
+    }
+
+    /// Passes only when the first 4 KiB of the answer contain this. Without anything to send: a banner.
+    #[must_use]
+    pub fn with_expect(self, expect: impl Into<Bytes>) -> Self {
+        Self { expect: Some(expect.into()), ..self }
+    }
+
+    /// A pass that takes longer is degraded.
+    #[must_use]
+    pub fn with_slow(self, slow: Duration) -> Self {
+        Self { slow: Some(slow), ..self }
+    }
+
+    /// What it looks at.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.target.authority()
+    }
+
+    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
+        measure(queued_at, timeout, self.slow, async |progress| self.talk(progress).await).await
+    }
+
+    async fn talk(&self, progress: &mut Progress) -> Seen {
+        let mut stream = self.target.connect(&mut progress.phase, &mut progress.times).await?;
+        let connected = clock::now();
+        progress.phase = ProbePhase::FirstByte;
+        let broken = |error: std::io::Error| io_broken(&error, ProbePhase::FirstByte);
+        if let Some(send) = &self.send {
+            stream.write_all(send).await.map_err(broken)?;
+        }
+        let Some(expect) = &self.expect else { return Ok((Outcome::Pass, String::new())) };
+        let mut answer = Vec::new();
+        let mut chunk = [0; 1024];
+        loop {
+            let read = stream.read(&mut chunk).await.map_err(broken)?;
+            progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
+            answer.extend_from_slice(&chunk[..read.min(MAX_ANSWER_BYTES - answer.len())]);
+            if contains(&answer, expect) {
+                return Ok((Outcome::Pass, String::new()));
+            }
+            if read == 0 || answer.len() >= MAX_ANSWER_BYTES {
+                let seen = String::from_utf8_lossy(&answer[..answer.len().min(80)]).into_owned();
+                let detail = format!("expected {:?}, got {seen:?}", String::from_utf8_lossy(expect));
+                return Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::FirstByte, detail));
+            }
+        }
+    }
+}
+
+pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)
+}
