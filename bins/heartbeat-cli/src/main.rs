@@ -1,2 +1,205 @@
-//! placeholder
-fn main() {}
+//! `heartbeat-cli`: the terminal health table, and everything else a person asks heartbeatd.
+//!
+//! Thin: [`args`] reads the command line, a module a command asks through `heartbeat-client` and writes what a pure
+//! function made of the answer, [`exit`] holds the exit codes of the contract. Nothing is decided here that
+//! heartbeatd could decide, and no clock is read: ages are counted from the moment a document was made.
+//!
+//! * [`status`], [`table`], [`cells`], [`headline`]: the health table;
+//! * [`why`], [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
+//! * [`act`] (with [`steps`]): start, stop, restart;
+//! * configuration: [`check`];
+//! * [`console`], [`style`], [`age`]: what it all looks like.
+
+mod act;
+mod age;
+mod args;
+mod ask;
+mod cells;
+mod check;
+mod console;
+mod exit;
+mod graph;
+mod headline;
+#[cfg(test)]
+mod sample;
+mod status;
+mod steps;
+mod style;
+mod table;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod wait;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+use heartbeat_client::{Client, Host};
+use heartbeat_status::wire::Action;
+
+use crate::args::{Cli, Command, Format, NOT_BUILT};
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(usage(&error)),
+    };
+    let mut console = Console::of_process(&cli.global);
+    let exit = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(until_interrupted(&cli, &mut console));
+            // A question that a person has not answered must not keep the process.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Failure::new(Exit::No, format!("cannot start: {error}"))),
+    };
+    let exit = exit.unwrap_or_else(|failure| {
+        console.error(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+/// Says what is wrong with the command line (or what was asked of it: help); a command of a later version gets its
+/// own words.
+fn usage(error: &clap::Error) -> u8 {
+    let own = not_built(error).map(|text| Cli::command().error(ErrorKind::InvalidSubcommand, text));
+    let error = own.as_ref().unwrap_or(error);
+    // A terminal that is gone cannot be told anything.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code())
+}
+
+/// The command is one of the contract that this version does not have.
+fn not_built(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) if NOT_BUILT.contains(&name.as_str()) => {
+            Some(format!("heartbeat-cli {} does not have `{name}` yet", env!("CARGO_PKG_VERSION")))
+        }
+        _ => None,
+    }
+}
+
+async fn until_interrupted(cli: &Cli, console: &mut Console) -> Outcome {
+    tokio::select! {
+        // Registered before the first question, so that there is no moment in which Ctrl-C is not heard.
+        biased;
+        _ = tokio::signal::ctrl_c() => {}
+        // Ending by being dropped gives the terminal back; the default action would not.
+        () = terminated() => {}
+        outcome = run(cli, console) => return outcome,
+    }
+    console.passing_note("");
+    if matches!(cli.command, Some(Command::Start(_) | Command::Stop(_) | Command::Restart(_))) {
+        console.note("interrupted; heartbeatd carries on with what it has accepted");
+    }
+    Ok(Exit::Interrupted)
+}
+
+/// SIGTERM. Where it cannot be heard, its default action stands.
+async fn terminated() {
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// `--timeout` bounds the whole of such a command; each of its questions keeps its own deadline.
+fn waits(command: Option<&Command>) -> bool {
+    match command {
+        Some(Command::Start(_) | Command::Stop(_) | Command::Restart(_) | Command::Wait { .. }) => true,
+        Some(Command::Status(args)) => args.wait.is_some(),
+        _ => false,
+    }
+}
+
+async fn run(cli: &Cli, console: &mut Console) -> Outcome {
+    let limit = cli.global.timeout;
+    let host = || cli.global.host.clone().unwrap_or_else(Host::from_environment);
+    let connect = |console: &mut Console| {
+        let host = host();
+        if cli.global.verbose {
+            console.note(&format!("asking {host}"));
+        }
+        let client = Client::new(host);
+        match limit.filter(|_| !waits(cli.command.as_ref())) {
+            Some(limit) => client.with_deadline(limit),
+            None => client,
+        }
+    };
+    let acting = act::Leave { yes: cli.global.yes, limit };
+    match &cli.command {
+        None => overview(&connect(console), console).await,
+        Some(Command::Status(args)) => status::run(&connect(console), args, limit, console).await,
+        Some(Command::Why { realm, refresh }) => why::run(&connect(console), realm, *refresh, console).await,
+        Some(Command::Start(args)) => {
+            act::run(&connect(console), Action::Start, args, &acting, console).await
+        }
+        Some(Command::Stop(args)) => act::run(&connect(console), Action::Stop, args, &acting, console).await,
+        Some(Command::Restart(args)) => {
+            act::run(&connect(console), Action::Restart, args, &acting, console).await
+        }
+        Some(Command::Wait { realms, goal }) => {
+            wait::run(&connect(console), realms, *goal, limit, console).await
+        }
+        Some(Command::Is { status, realms }) => ask::run(&connect(console), status, realms, console).await,
+        Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
+        Some(Command::Check { files, format }) => check::run(files, *format, console),
+        Some(Command::Completion { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "heartbeat-cli", &mut script);
+            console.print(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Holds)
+        }
+        Some(Command::Man) => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            console.print(&String::from_utf8_lossy(&page))?;
+            Ok(Exit::Holds)
+        }
+        Some(Command::Version) => version(&connect(console), console).await,
+    }
+}
+
+/// Without a command: where to begin, and the one line about how it is.
+async fn overview(client: &Client, console: &mut Console) -> Outcome {
+    console.line("heartbeat-cli status [--refresh|--watch|--wait=90s]   the health table")?;
+    console.line("heartbeat-cli why REALM                               why it is as it is")?;
+    console
+        .line("heartbeat-cli start|stop|restart REALM                the plan first, then a line a step")?;
+    console.line(
+        "heartbeat-cli wait|is|graph|check                     for scripts and people; --help lists all",
+    )?;
+    console.line("")?;
+    match client.status(false).await {
+        Ok(document) => {
+            let line = headline::headline(&document, console.style);
+            let line = console.style.paint(headline::headline_hue(&document), &line);
+            console.line(&line)?;
+        }
+        Err(error) => console.error(&error.into()),
+    }
+    Ok(Exit::Holds)
+}
+
+/// Our own version, and heartbeatd's where it answers: not reaching it is no failure of this command.
+async fn version(client: &Client, console: &mut Console) -> Outcome {
+    let own = env!("CARGO_PKG_VERSION");
+    let daemon = client.health().await.ok().map(|health| console.style.text(&health.version));
+    if matches!(console.form, Format::Json | Format::Ndjson) {
+        console.json(&serde_json::json!({ "heartbeat-cli": own, "heartbeatd": daemon }))?;
+        return Ok(Exit::Holds);
+    }
+    console.line(&format!("heartbeat-cli {own}"))?;
+    if let Some(daemon) = daemon {
+        console.line(&format!("heartbeatd {daemon}"))?;
+    }
+    Ok(Exit::Holds)
+}

@@ -8,7 +8,11 @@ use heartbeat_daemon::demo::{DEFAULT_VICTIM, Fault};
 
 /// Tier 0 health monitor and supervisor: the first service that starts and the last that stops.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Exit codes: 0 clean, 1 failure, 2 configuration, 7 another heartbeatd holds the state.")]
+#[command(
+    version,
+    about,
+    after_help = "Exit codes: 0 clean, 1 failure, 2 configuration, 7 another heartbeatd holds the state."
+)]
 pub(crate) struct Args {
     /// Configuration file; otherwise ./heartbeat.toml, the XDG configuration directory, /etc/heartbeat
     #[arg(short, long, global = true, value_name = "FILE")]

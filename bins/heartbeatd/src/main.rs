@@ -126,7 +126,8 @@ impl OwnDir {
             return Ok(Self { path: path.to_owned(), remove: false });
         }
         let path = std::env::temp_dir().join(format!("heartbeat-demo-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        std::fs::create_dir(&path)
+            .with_context(|| format!("cannot make the directory {}", path.display()))?;
         Ok(Self { path, remove: true })
     }
 }

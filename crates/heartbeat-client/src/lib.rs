@@ -1,1 +1,40 @@
-//! placeholder
+//! Typed client of the heartbeatd API.
+//!
+//! # What it is
+//! What `heartbeat-cli`, another realm or a test uses to ask heartbeatd: a [`Host`] says where it listens (the Unix
+//! socket by default, loopback TCP for reading), a [`Client`] asks, and the answers are the documents of
+//! [`heartbeat_status::wire`]. Every question has a deadline and every answer a size limit, so a heartbeatd that
+//! hangs or floods cannot hang or flood its caller.
+//!
+//! # What it is not
+//! No retries, no caching, no connection pool: one connection a question, which on a Unix socket costs less than
+//! keeping one alive correctly. It decides nothing about what an answer means; the caller does.
+//!
+//! # How to use it
+//! ```
+//! use heartbeat_client::{Client, ClientError, Host};
+//!
+//! # async fn example() -> Result<(), ClientError> {
+//! let client = Client::new("unix:/run/heartbeat/heartbeat.sock".parse::<Host>()?);
+//! match client.status(false).await {
+//!     Ok(document) if document.ok => println!("{} is fine", document.name),
+//!     Ok(document) => println!("{} is {}", document.name, document.status),
+//!     Err(ClientError::Unreachable { host, .. }) => println!("nobody answers at {host}"),
+//!     Err(other) => return Err(other),
+//! }
+//! # Ok(())
+//! # }
+//! # let host: Host = "http://127.0.0.1:4327".parse().unwrap();
+//! # assert_eq!(host.to_string(), "http://127.0.0.1:4327");
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+//! ```
+
+mod client;
+mod error;
+mod host;
+mod transport;
+
+pub use client::{Client, GraphFormat};
+pub use error::ClientError;
+pub use host::{DEFAULT_PORT, Host, SOCKET_VARIABLE, SYSTEM_SOCKET};
+pub use transport::MAX_BODY_BYTES;

@@ -1,1 +1,43 @@
-//! placeholder
+//! `heartbeat.toml`: located diagnostics, then a validated configuration and plan.
+//!
+//! # What it is
+//! [`load`] finds the files, layers them with the environment and flags, reads every key through one table
+//! ([`key_table`]), and gives a [`Config`]: what the core supervises ([`Plan`](heartbeat_supervisor::Plan)) and
+//! what the adapters need beside it. Or it gives a [`Report`]: *everything* that is wrong in one run, each with a
+//! code, file, line, column, cause, and what to type.
+//!
+//! # What it is not
+//! It runs nothing and connects to nothing. A key that this version does not carry out is an error that names it:
+//! nothing is accepted and ignored.
+//!
+//! # How to use it
+//! ```
+//! use std::collections::BTreeMap;
+//! use heartbeat_config::{Format, load_str};
+//!
+//! let text = "[realm.db]\nrun = \"sleep 60\"\n[realm.api]\nrun = \"sleep 60\"\nneeds = [\"db\"]\n";
+//! let loaded = load_str("heartbeat.toml", text, &BTreeMap::new()).unwrap();
+//! assert_eq!(loaded.config.plan.realms().len(), 2);
+//!
+//! let report = load_str("heartbeat.toml", "[realm.api]\nrun = \"sleep 60\"\nprot = 8001\n", &BTreeMap::new()).unwrap_err();
+//! assert_eq!(
+//!     report.render(Format::Short, false),
+//!     "heartbeat.toml:3:1: HB101: unknown key `prot` in a realm (help: did you mean `port`?)"
+//! );
+//! ```
+
+mod config;
+mod diagnostic;
+mod document;
+mod health;
+mod interpolate;
+mod keys;
+mod load;
+mod reader;
+mod realm;
+mod units;
+
+pub use config::{Config, Heartbeat, Loaded, RealmConfig};
+pub use diagnostic::{Diagnostic, Format, Report, Severity};
+pub use keys::{Key, Table, key_table};
+pub use load::{Sources, find_file, load, load_str};

@@ -18,13 +18,13 @@ fn nanos(id: ClockId) -> u64 {
 
 /// Now, on the monotonic clock since boot.
 #[must_use]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::from_nanos(nanos(ClockId::Monotonic))
 }
 
 /// Time since boot with suspends counted: where it runs away from [`now`], the host slept.
 #[must_use]
-pub fn boot_time() -> Instant {
+pub(crate) fn boot_time() -> Instant {
     Instant::from_nanos(nanos(ClockId::Boottime))
 }
 
@@ -35,14 +35,14 @@ fn wall() -> WallTime {
 
 /// Both clocks read together.
 #[must_use]
-pub fn anchor() -> WallAnchor {
+pub(crate) fn anchor() -> WallAnchor {
     WallAnchor { instant: now(), wall: wall() }
 }
 
 /// `anchor`, or a fresh one when the wall clock was stepped since it was taken. Times in documents stay put
 /// otherwise: they are all derived from one anchor.
 #[must_use]
-pub fn still_true(anchor: WallAnchor) -> WallAnchor {
+pub(crate) fn still_true(anchor: WallAnchor) -> WallAnchor {
     let fresh = self::anchor();
     let drift = fresh.wall.as_millis().saturating_sub(anchor.wall(fresh.instant).as_millis());
     if drift.abs() > STEP_MILLIS { fresh } else { anchor }

@@ -30,8 +30,6 @@ use crate::{DaemonError, clock};
 const WORKER_THREADS: usize = 2;
 /// What the API may still take to answer after everything has stopped.
 const API_GRACE: Duration = Duration::from_millis(1_500);
-/// Launchers that wait for work; a crash then costs a message and one exec.
-const PARKED_LAUNCHERS_PER_CORE: usize = 2;
 
 /// A running heartbeatd.
 pub struct Daemon {
@@ -87,7 +85,15 @@ impl Daemon {
             .spawn(move || driver.run())
             .map_err(|source| DaemonError::Runtime { what: "driver thread", source })?;
         let socket = heartbeat.socket;
-        Ok(Self { inbox, published, driver: Some(driver), runtime: Some(runtime), api_end, socket, _lock: lock })
+        Ok(Self {
+            inbox,
+            published,
+            driver: Some(driver),
+            runtime: Some(runtime),
+            api_end,
+            socket,
+            _lock: lock,
+        })
     }
 
     /// The newest snapshot.
@@ -208,13 +214,7 @@ fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
 }
 
 fn open_processes(heartbeat: &Heartbeat, mark: String, inbox: &Arc<Inbox>) -> Result<Processes, DaemonError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let settings = Settings {
-        records: heartbeat.runtime_dir.join("realms"),
-        mark,
-        pool: cores * PARKED_LAUNCHERS_PER_CORE,
-        ..Settings::default()
-    };
+    let settings = Settings { records: heartbeat.runtime_dir.join("realms"), mark, ..Settings::default() };
     let inbox = Arc::clone(inbox);
     Processes::open(settings, move |notice| inbox.notice(notice))
         .map_err(|source| DaemonError::Processes { source })
@@ -226,7 +226,10 @@ fn open_doors(
     surface: Surface,
     end: &watch::Sender<bool>,
 ) -> Result<(), DaemonError> {
-    let api = Api::new(Arc::new(surface), Limits { max_connections: heartbeat.max_connections, ..Limits::default() });
+    let api = Api::new(
+        Arc::new(surface),
+        Limits { max_connections: heartbeat.max_connections, ..Limits::default() },
+    );
     let _entered = runtime.enter();
     let path = heartbeat.socket.clone();
     let socket = heartbeat_api::bind_unix(&path, heartbeat.socket_mode)
@@ -260,5 +263,7 @@ fn instance() -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     const LENGTH_CHARS: u32 = 6;
     let seed = random();
-    (0..LENGTH_CHARS).map(|at| char::from(ALPHABET[usize::try_from(seed >> (5 * at) & 31).unwrap_or(0)])).collect()
+    (0..LENGTH_CHARS)
+        .map(|at| char::from(ALPHABET[usize::try_from(seed >> (5 * at) & 31).unwrap_or(0)]))
+        .collect()
 }

@@ -28,7 +28,10 @@ impl Surface {
     }
 
     /// Asks the core; `None` when it takes no more requests or ends before it has answered.
-    fn ask<T: Send + 'static>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Boxed<Option<T>> {
+    fn ask<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Boxed<Option<T>> {
         let (reply, answer) = oneshot::channel();
         let taken = self.inbox.request(request(reply));
         Box::pin(async move { if taken { answer.await.ok() } else { None } })

@@ -37,12 +37,16 @@ impl Executor {
     pub(crate) fn start(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
         match &self.realms[realm.index()].launch {
             Some(spec) => {
-                self.processes.launch(Key { realm, run }, &self.names[realm.index()], Arc::clone(spec));
+                self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec);
                 None
             }
             None => {
                 let message = "this realm has no program".to_owned();
-                Some(Input::StartFailed { realm, run, error: StartError { at_exec: false, errno: None, message } })
+                Some(Input::StartFailed {
+                    realm,
+                    run,
+                    error: StartError { at_exec: false, errno: None, message },
+                })
             }
         }
     }
@@ -71,19 +75,25 @@ impl Executor {
 
     fn next(&mut self, now: Instant, mut hook: HookRun) -> Option<Input> {
         let Some(spec) = hook.rest.pop_front() else {
-            return Some(Input::HookDone { realm: hook.realm, run: hook.run, hook: hook.hook, failure: None });
+            return Some(Input::HookDone {
+                realm: hook.realm,
+                run: hook.run,
+                hook: hook.hook,
+                failure: None,
+            });
         };
         self.next_command += 1;
         let id = CommandRunId(self.next_command);
         let left = hook.deadline.since(now);
-        self.processes.run_command(id, spec, left);
+        self.processes.run_command(id, &spec, left);
         self.hooks.insert(id, hook);
         None
     }
 
     pub(crate) fn cancel_hook(&mut self, realm: RealmIx, run: RunId, hook: Hook) {
         let wanted = |at: &HookRun| at.realm == realm && at.run == run && at.hook == hook;
-        let ids: Vec<CommandRunId> = self.hooks.iter().filter(|(_, at)| wanted(at)).map(|(id, _)| *id).collect();
+        let ids: Vec<CommandRunId> =
+            self.hooks.iter().filter(|(_, at)| wanted(at)).map(|(id, _)| *id).collect();
         for id in ids {
             self.hooks.remove(&id);
             self.processes.cancel_command(id);
@@ -111,7 +121,6 @@ impl Executor {
                     }
                 }
             }
-            _ => None,
         }
     }
 
@@ -131,6 +140,5 @@ fn failure(result: &CommandResult) -> Option<String> {
         CommandResult::Exited(exit) => Some(exit.to_string()),
         CommandResult::TimedOut => Some("did not end in time and was killed".to_owned()),
         CommandResult::StartFailed(error) => Some(error.message.clone()),
-        _ => Some("ended in an unknown way".to_owned()),
     }
 }

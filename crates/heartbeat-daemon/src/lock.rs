@@ -28,7 +28,14 @@ impl StateLock {
         let path = state_dir.join("lock");
         let prepare = |source| DaemonError::Prepare { what: "lock file", path: path.clone(), source };
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(prepare)?;
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(prepare)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
                 file.set_len(0).map_err(prepare)?;
@@ -39,7 +46,7 @@ impl StateLock {
             Err((mut file, Errno::EWOULDBLOCK)) => {
                 let mut text = String::new();
                 // Who holds it is a courtesy: without it the refusal stands.
-                let _ = file.by_ref().take(MAX_HOLDER_BYTES).read_to_string(&mut text);
+                let _ = Read::by_ref(&mut file).take(MAX_HOLDER_BYTES).read_to_string(&mut text);
                 Err(DaemonError::Held { state_dir: state_dir.to_owned(), holder: text.trim().parse().ok() })
             }
             Err((_, errno)) => Err(prepare(errno.into())),

@@ -2,9 +2,9 @@
 //! Ctrl-S must not hold supervision.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use heartbeat_status::{Event, EventKind, Instant, RestartResult, Signal, Status, sanitise_line};
@@ -112,21 +112,34 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
         EventKind::RestartClosed { result, took_ms, .. } => {
             let seconds = *took_ms as f64 / 1_000.0;
             match result {
-                RestartResult::Verified => {
-                    ("recovered".to_owned(), "1;32", format!("restart verified {seconds:.1} s after it was detected"))
+                RestartResult::Verified => (
+                    "recovered".to_owned(),
+                    "1;32",
+                    format!("restart verified {seconds:.1} s after it was detected"),
+                ),
+                RestartResult::Failed => {
+                    ("restart".to_owned(), RED, format!("this attempt failed after {seconds:.1} s"))
                 }
-                RestartResult::Failed => ("restart".to_owned(), RED, format!("this attempt failed after {seconds:.1} s")),
-                RestartResult::Abandoned => ("restart".to_owned(), DIM, "given up for a later order".to_owned()),
+                RestartResult::Abandoned => {
+                    ("restart".to_owned(), DIM, "given up for a later order".to_owned())
+                }
             }
         }
         EventKind::BudgetSpent { retry_at } => {
-            let next = if retry_at.is_some() { "one trial after the cooldown" } else { "nothing more by itself" };
+            let next =
+                if retry_at.is_some() { "one trial after the cooldown" } else { "nothing more by itself" };
             ("spent".to_owned(), "1;31", format!("restart budget spent: a person is needed; {next}"))
         }
         EventKind::StartFailed { error, .. } => ("start".to_owned(), RED, error.clone()),
-        EventKind::Booted => ("running".to_owned(), GREEN, "everything that starts by itself has been started".to_owned()),
-        EventKind::ShutdownStarted => ("stopping".to_owned(), YELLOW, "everything, dependents first".to_owned()),
-        EventKind::ShutdownFinished { left: 0 } => ("stopped".to_owned(), GREEN, "nothing is left running".to_owned()),
+        EventKind::Booted => {
+            ("running".to_owned(), GREEN, "everything that starts by itself has been started".to_owned())
+        }
+        EventKind::ShutdownStarted => {
+            ("stopping".to_owned(), YELLOW, "everything, dependents first".to_owned())
+        }
+        EventKind::ShutdownFinished { left: 0 } => {
+            ("stopped".to_owned(), GREEN, "nothing is left running".to_owned())
+        }
         EventKind::ShutdownFinished { left } => {
             ("stopped".to_owned(), RED, format!("{left} realms could not be ended by SIGKILL"))
         }
@@ -147,7 +160,9 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
         EventKind::ProbeChanged { probe, progress, .. } => {
             ("probe".to_owned(), DIM, format!("{probe} passes ({progress})"))
         }
-        EventKind::RunStarted { pid, run } => ("started".to_owned(), DIM, format!("pid {pid}, generation {run}")),
+        EventKind::RunStarted { pid, run } => {
+            ("started".to_owned(), DIM, format!("pid {pid}, generation {run}"))
+        }
         EventKind::RunExited { exit, expected, .. } => {
             let (colour, note) = if *expected { (DIM, ", as asked") } else { (RED, ", unasked") };
             ("ended".to_owned(), colour, format!("{exit}{note}"))
@@ -193,6 +208,8 @@ mod tests {
     fn steps_are_told_only_when_asked_for() {
         let kind = EventKind::Signalled { run: heartbeat_status::RunId(1), signal: Signal::TERM };
         assert_eq!(line(&event(kind.clone()), Narration { every_step: false, colour: false }), None);
-        assert!(line(&event(kind), Narration { every_step: true, colour: true }).unwrap().contains("SIGTERM"));
+        assert!(
+            line(&event(kind), Narration { every_step: true, colour: true }).unwrap().contains("SIGTERM")
+        );
     }
 }

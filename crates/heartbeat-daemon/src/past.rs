@@ -36,7 +36,9 @@ impl Past {
 
     /// Remembers what is worth it of `event`.
     pub(crate) fn note(&mut self, event: &Event, anchor: WallAnchor) {
-        let Some(past) = event.realm.as_ref().and_then(|(ix, _)| self.realms.get_mut(ix.index())) else { return };
+        let Some(past) = event.realm.as_ref().and_then(|(ix, _)| self.realms.get_mut(ix.index())) else {
+            return;
+        };
         let at = anchor.wall(event.at);
         match &event.kind {
             EventKind::StatusChanged { from, to, reason, message } => {
@@ -68,7 +70,9 @@ impl Past {
     /// Remembers the restarts that `snapshot` shows as ended.
     pub(crate) fn note_restarts(&mut self, snapshot: &Snapshot) {
         for (past, realm) in self.realms.iter_mut().zip(&snapshot.realms) {
-            let Some(record) = realm.restart.as_ref().filter(|record| record.result.is_some()) else { continue };
+            let Some(record) = realm.restart.as_ref().filter(|record| record.result.is_some()) else {
+                continue;
+            };
             if past.restarts.back().is_none_or(|last| last.id != record.id) {
                 push(&mut past.restarts, record.clone(), MAX_RESTARTS);
             }

@@ -92,7 +92,10 @@ impl Published {
         }
         for realm in &self.snapshot().realms {
             for (info, _) in realm.info.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.stale) {
-                troubles.push(format!("no conclusive result of probe {} of {} for too long", info.name, realm.info.name));
+                troubles.push(format!(
+                    "no conclusive result of probe {} of {} for too long",
+                    info.name, realm.info.name
+                ));
             }
         }
         troubles

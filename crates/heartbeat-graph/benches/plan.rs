@@ -1,52 +1,138 @@
-//! Planning 100,000 realms with 1,000,000 dependencies, beside the bare toposort of petgraph.
+//! What ordering a large plan costs, beside petgraph's bare `toposort` of the same edges in the same run:
+//! `cargo bench -p heartbeat-graph --bench plan`.
+//!
+//! The bare run gets its graph already built and does neither ties nor tiers, rows or duplicates; `build` starts from
+//! names and a list of edges. The graphs are random and the same in every run; names are in no order.
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has nobody to tell")]
 
 use divan::Bencher;
 use heartbeat_graph::{DependencyGraph, Edge};
 use heartbeat_status::{EdgeKind, RealmIx, RealmName};
 use petgraph::graph::{DiGraph, NodeIndex};
 
-const REALMS: u32 = 100_000;
-const EDGES_PER_REALM: u32 = 10;
-
 fn main() {
     divan::main();
 }
 
-/// Each realm depends on ten earlier ones, spread by a fixed generator.
-fn edges() -> Vec<Edge> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut edges = Vec::new();
-    for from in 1..REALMS {
-        let mut last = from;
-        for _ in 0..EDGES_PER_REALM.min(from) {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // Strictly downwards, so that no pair comes twice.
-            let step = 1 + u32::try_from(state >> 40).unwrap_or(0) % (from / EDGES_PER_REALM + 1);
-            let Some(to) = last.checked_sub(step) else { break };
-            edges.push(Edge { from: RealmIx(from), to: RealmIx(to), kind: EdgeKind::Needs });
-            last = to;
+/// Realms and edges of a plan.
+#[derive(Clone, Copy)]
+struct Size {
+    realms: u32,
+    edges: usize,
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} realms, {} edges", self.realms, self.edges)
+    }
+}
+
+const SIZES: [Size; 3] = [
+    Size { realms: 100, edges: 300 },
+    Size { realms: 10_000, edges: 100_000 },
+    Size { realms: 100_000, edges: 1_000_000 },
+];
+
+/// splitmix64: small, good enough, and the same numbers everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u32) -> u32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        ((mixed >> 32) * u64::from(end) >> 32) as u32
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at as u32 + 1) as usize);
         }
     }
-    edges
 }
 
-#[divan::bench(sample_count = 10)]
-fn plan(bencher: Bencher<'_, '_>) {
-    let names: Vec<RealmName> =
-        (0..REALMS).filter_map(|at| RealmName::new(&format!("realm-{at}")).ok()).collect();
-    let edges = edges();
-    bencher.bench_local(|| DependencyGraph::build(&names, &edges).map(|graph| graph.start_order().len()));
+/// Names in no order, and random edges without duplicates and cycles in no order.
+fn plan(size: Size) -> (Vec<RealmName>, Vec<Edge>) {
+    let mut dice = Dice(size.edges as u64);
+    let mut names: Vec<RealmName> = (0..size.realms)
+        .map(|at| RealmName::new(&format!("team-{}-service-{at}", at % 7)).unwrap())
+        .collect();
+    dice.shuffle(&mut names);
+    let mut above: Vec<u32> = (0..size.realms).collect();
+    dice.shuffle(&mut above);
+    let mut pairs = std::collections::BTreeSet::new();
+    while pairs.len() < size.edges {
+        let (a, b) = (dice.below(size.realms), dice.below(size.realms));
+        if a != b {
+            pairs.insert((a.max(b), a.min(b)));
+        }
+    }
+    let realm = |at: u32| RealmIx(above[at as usize]);
+    let mut edges: Vec<Edge> = pairs
+        .into_iter()
+        .map(|(from, to)| Edge {
+            from: realm(from),
+            to: realm(to),
+            kind: EdgeKind::ALL[dice.below(3) as usize],
+        })
+        .collect();
+    dice.shuffle(&mut edges);
+    (names, edges)
 }
 
-#[divan::bench(sample_count = 10)]
-fn bare_toposort(bencher: Bencher<'_, '_>) {
-    let edges = edges();
-    let mut graph = DiGraph::<(), (), u32>::new();
-    for _ in 0..REALMS {
+/// The same edges for petgraph, from the dependency to the dependent.
+fn bare(names: &[RealmName], edges: &[Edge]) -> DiGraph<(), EdgeKind> {
+    let mut graph = DiGraph::with_capacity(names.len(), edges.len());
+    for _ in names {
         graph.add_node(());
     }
-    for edge in &edges {
-        graph.add_edge(NodeIndex::new(edge.from.index()), NodeIndex::new(edge.to.index()), ());
+    for edge in edges {
+        graph.add_edge(NodeIndex::new(edge.to.index()), NodeIndex::new(edge.from.index()), edge.kind);
     }
-    bencher.bench_local(|| petgraph::algo::toposort(&graph, None).map(|order| order.len()).ok());
+    graph
+}
+
+/// The floor: `toposort` alone, of a graph that exists.
+#[divan::bench(args = SIZES)]
+fn a_bare_toposort(bencher: Bencher<'_, '_>, size: Size) {
+    let (names, edges) = plan(size);
+    let graph = bare(&names, &edges);
+    bencher.bench_local(|| petgraph::algo::toposort(&graph, None).unwrap());
+}
+
+/// `toposort` from the same list of edges that `build` starts from.
+#[divan::bench(args = SIZES)]
+fn b_toposort_from_a_list(bencher: Bencher<'_, '_>, size: Size) {
+    let (names, edges) = plan(size);
+    bencher.bench_local(|| petgraph::algo::toposort(&bare(&names, &edges), None).unwrap());
+}
+
+/// Everything: ranks, order, tiers, both directions in start order.
+#[divan::bench(args = SIZES)]
+fn c_build(bencher: Bencher<'_, '_>, size: Size) {
+    let (names, edges) = plan(size);
+    bencher.bench_local(|| DependencyGraph::build(&names, &edges).unwrap());
+}
+
+/// The way of an error: the same plan with one edge from the bottom to the top, which closes many cycles.
+#[divan::bench(args = SIZES)]
+fn d_one_cycle(bencher: Bencher<'_, '_>, size: Size) {
+    let (names, mut edges) = plan(size);
+    let graph = DependencyGraph::build(&names, &edges).unwrap();
+    let top = *graph.start_order().iter().max_by_key(|ix| graph.tier(**ix)).unwrap();
+    let bottom = graph.transitive_dependencies(top)[0];
+    edges.push(Edge { from: bottom, to: top, kind: EdgeKind::Needs });
+    bencher.bench_local(|| DependencyGraph::build(&names, &edges).unwrap_err());
+}
+
+/// The worst of errors: half of the edges the other way round, so that nearly all realms reach each other.
+#[divan::bench(args = SIZES, sample_count = 10)]
+fn e_entangled(bencher: Bencher<'_, '_>, size: Size) {
+    let (names, mut edges) = plan(size);
+    for edge in edges.iter_mut().step_by(2) {
+        (edge.from, edge.to) = (edge.to, edge.from);
+    }
+    bencher.bench_local(|| DependencyGraph::build(&names, &edges).unwrap_err());
 }

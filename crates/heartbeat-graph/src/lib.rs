@@ -1,38 +1,62 @@
-//! Dependency graph of realms: validated, ordered, and ready to be asked.
+//! The dependency graph of realms: whether it can be ordered, in which order, and who is hit when one fails.
 //!
 //! # What it is
-//! [`DependencyGraph::build`] takes names and edges and gives the start order (what is depended upon first, ties
-//! by name), its exact reverse for stopping, tiers, direct and transitive neighbours, and the impact of a failure.
-//! What cannot be ordered is told in full: every knot of realms that wait for each other with a shortest cycle,
-//! every edge by its position in the input, so that a configuration can show file and line ([`GraphErrors`]).
+//! [`DependencyGraph::build`] takes names and [`Edge`]s and gives either a graph with its start order, tiers,
+//! dependents and dependencies, or [`GraphErrors`] with everything that is wrong. Every kind of edge orders; `needs`
+//! alone carries [`impact`](DependencyGraph::impact). The order is the same on every machine and whatever the order of
+//! the input: what can start next does, the first by name of several.
+//!
+//! Cycles are told so that they can be fixed: each with its full path and the input index of each of its edges, the
+//! shortest first, and enough of them that every edge which lies on a cycle is on one of those listed (or, in a graph
+//! that is hopelessly entangled, is named in [`GraphError::MoreCycles`]). No edge is ever dropped to get an order.
 //!
 //! # What it is not
-//! It knows nothing of health, processes or gates, and never breaks an edge by itself. The crate is `no_std` with
-//! `alloc`; nothing in it recurses, so a chain of 100,000 realms is as good as any other graph.
+//! It knows no health and no process; what an edge waits for and what happens while a need is down is
+//! `heartbeat-supervisor`'s. It is `no_std` with `alloc`, and nothing in it recurses, so a chain of 100,000 realms is
+//! as good as any other graph.
+//!
+//! # How it works
+//! Ordering is Kahn's algorithm over flat rows (petgraph's `toposort` has no say in ties, which is why it is not used);
+//! visiting the realms in start order then fills the rows of the result already sorted. petgraph finds the strongly
+//! connected components when there is no order.
 //!
 //! # How to use it
 //! ```
 //! use heartbeat_graph::{DependencyGraph, Edge};
 //! use heartbeat_status::{EdgeKind, RealmIx, RealmName};
 //!
-//! let names: Vec<RealmName> = ["web", "db"].map(|name| RealmName::new(name).unwrap()).to_vec();
-//! let (web, db) = (RealmIx(0), RealmIx(1));
-//! let needs = |from, to| Edge { from, to, kind: EdgeKind::Needs };
+//! let names = ["web", "api", "db", "cache"].map(|name| RealmName::new(name).unwrap());
+//! let [web, api, db, cache] = [0, 1, 2, 3].map(RealmIx);
+//! let edge = |from, to, kind| Edge { from, to, kind };
+//! let mut edges = vec![
+//!     edge(web, api, EdgeKind::Needs),
+//!     edge(api, db, EdgeKind::Needs),
+//!     edge(api, cache, EdgeKind::Wants),
+//! ];
 //!
-//! let graph = DependencyGraph::build(&names, &[needs(web, db)]).unwrap();
-//! assert_eq!(graph.start_order(), [db, web]);
-//! assert_eq!(graph.impact(db), [web]);
+//! let graph = DependencyGraph::build(&names, &edges).unwrap();
+//! assert_eq!(graph.start_order(), [cache, db, api, web]);
+//! assert_eq!(graph.tier(web), 3);
+//! assert_eq!(graph.impact(db), [api, web]);
+//! assert_eq!(graph.impact(cache), [], "wanted, not needed");
 //!
-//! let knot = DependencyGraph::build(&names, &[needs(web, db), needs(db, web)]).unwrap_err();
-//! assert_eq!(knot.to_string(), "db -> web -> db");
+//! edges.push(edge(db, web, EdgeKind::After));
+//! let errors = DependencyGraph::build(&names, &edges).unwrap_err();
+//! assert_eq!(errors.to_string(), "api -> db -> web -> api");
 //! ```
 #![no_std]
 
 extern crate alloc;
 
-mod cycle;
+mod arrange;
+mod cycles;
+mod diagnose;
+mod edge;
 mod error;
 mod graph;
+mod ranks;
+mod rows;
 
-pub use error::{GraphError, GraphErrors};
-pub use graph::{DependencyGraph, Edge};
+pub use edge::Edge;
+pub use error::{CycleStep, GraphError, GraphErrors};
+pub use graph::DependencyGraph;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ::http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use ::hyper::body::{Body, Incoming};
+use ::hyper::body::Incoming;
 use bytes::Bytes;
-use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbePhase};
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -43,6 +43,7 @@ pub struct HttpProbe {
     body: Bytes,
     status: StatusSet,
     conditions: Vec<Condition>,
+    reported_down_fails: bool,
     slow: Option<Duration>,
 }
 
@@ -76,6 +77,7 @@ impl HttpProbe {
             body: Bytes::new(),
             status: StatusSet::default(),
             conditions: Vec::new(),
+            reported_down_fails: false,
             slow: None,
         })
     }
@@ -138,6 +140,12 @@ impl HttpProbe {
     pub fn with_json(mut self, pointer: &str, expected: Value) -> Result<Self, HttpError> {
         self.conditions.push(Condition::json(pointer, expected)?);
         Ok(self)
+    }
+
+    /// An accepted status with a body that says `DOWN` (health+json, Spring) fails instead of being degraded.
+    #[must_use]
+    pub fn with_reported_down_failing(self) -> Self {
+        Self { reported_down_fails: true, ..self }
     }
 
     /// A pass that takes longer is degraded.
@@ -215,7 +223,13 @@ impl HttpProbe {
             condition.check(&body)?;
         }
         let reported = if json && whole { reported(&body) } else { None };
-        Ok(reported.unwrap_or_else(|| (Outcome::Pass, status.as_u16().to_string())))
+        match reported {
+            Some((Outcome::Degraded(DegradedReason::ReportedDown), detail)) if self.reported_down_fails => {
+                Err(Broken::fail(FailReason::ReportedDown, ProbePhase::Body, detail))
+            }
+            Some(seen) => Ok(seen),
+            None => Ok((Outcome::Pass, status.as_u16().to_string())),
+        }
     }
 }
 
@@ -251,7 +265,7 @@ async fn read_body(mut body: Incoming) -> Result<(Vec<u8>, bool), Broken> {
         let Ok(data) = frame.into_data() else { continue };
         let room = MAX_BODY_BYTES - read.len();
         read.extend_from_slice(&data[..data.len().min(room)]);
-        if data.len() > room || (read.len() == MAX_BODY_BYTES && !body.is_end_stream()) {
+        if data.len() > room {
             return Ok((read, false));
         }
     }

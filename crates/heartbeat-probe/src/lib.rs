@@ -8,7 +8,8 @@
 //!
 //! # What it is not
 //! It does not judge, schedule, retry or count: three failures in a row are somebody else's business
-//! ([`Tally`](heartbeat_status::Tally) is there for that). It starts no task and no thread of its own.
+//! ([`Tally`](heartbeat_status::Tally) is there for that). It starts no task of its own, and no thread
+//! but those on which the system's resolver blocks: at most eight, and none for an address or `localhost`.
 //!
 //! # How to use it
 //! ```no_run

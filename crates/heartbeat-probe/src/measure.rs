@@ -7,7 +7,7 @@ use heartbeat_status::{
 };
 
 use crate::clock;
-use crate::target::{Broken, timeout_reason};
+use crate::target::{Broken, timed_out};
 
 /// A timer that fires later than this after its time, or than a quarter of the timeout, was not served in time:
 /// then it is our own lag that ate the deadline.
@@ -47,9 +47,8 @@ pub(crate) async fn measure(
                 let detail = format!("heartbeat looked {} ms too late", late.as_millis());
                 (Outcome::Inconclusive(InconclusiveReason::MonitorLag), detail, false)
             } else {
-                let phase = progress.phase;
-                let outcome = Outcome::Fail { reason: timeout_reason(phase), phase: Some(phase) };
-                (outcome, format!("nothing within {} ms", timeout.as_millis()), false)
+                let detail = format!("not done within {} ms", timeout.as_millis());
+                (timed_out(progress.phase), detail, false)
             }
         }
     };

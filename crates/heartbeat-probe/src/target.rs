@@ -1,22 +1,27 @@
 //! Host and port, and the way to a connection: resolve, connect, each timed, all within one deadline.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, PhaseTimes, ProbePhase};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::clock;
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
+/// Names that are being resolved at a time, in the whole process. getaddrinfo blocks a thread and cannot be called
+/// off: a resolver that hangs holds this many threads and no more.
+const MAX_LOOKUPS: usize = 8;
+static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The host is an address: nothing has to be resolved.
+    /// Set where the host is an address: nothing has to be resolved.
     address: Option<IpAddr>,
 }
 
@@ -37,8 +42,7 @@ impl Target {
             Some(port) => port.parse().ok().filter(|port| *port != 0)?,
             None => default_port?,
         };
-        let address =
-            if host == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { host.parse().ok() };
+        let address: Option<IpAddr> = host.parse().ok();
         let name_like = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
         (!host.is_empty() && (address.is_some() || name_like)).then(|| Self {
             host: host.to_owned(),
@@ -85,11 +89,15 @@ impl Target {
         if let Some(address) = self.address {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
+        if self.host == "localhost" {
+            let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            return Ok(loopback.map(|address| SocketAddr::new(address, self.port)).to_vec());
+        }
         let began = clock::now();
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let found = lookup(self.host.clone(), self.port).await;
         times.resolve = Some(clock::now().since(began));
         match found {
-            Ok(addresses) => Ok(addresses.collect()),
+            Ok(addresses) => Ok(addresses),
             // The standard library keeps only the text of getaddrinfo's error.
             Err(error) if error.to_string().contains("Temporary failure") => {
                 let outcome = Outcome::Inconclusive(InconclusiveReason::NameTemporary);
@@ -99,6 +107,17 @@ impl Target {
             Err(_) => Err(name_not_found(&self.host)),
         }
     }
+}
+
+/// Asks the system's resolver, on a thread that keeps its slot until the resolver lets it go.
+async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let slot = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let ask = move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(|found| found.take(MAX_ADDRESSES).collect());
+        drop(slot);
+        found
+    };
+    tokio::task::spawn_blocking(ask).await.map_err(io::Error::other)?
 }
 
 /// How a measurement ended early.
@@ -146,8 +165,17 @@ pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
     Broken::fail(reason, phase, detail)
 }
 
-/// What a deadline that passes in this stage is called.
-pub(crate) const fn timeout_reason(phase: ProbePhase) -> FailReason {
+/// What a deadline that passes in this stage says about the target.
+pub(crate) const fn timed_out(phase: ProbePhase) -> Outcome {
+    let reason = match phase {
+        // The target has not even been asked: its resolver is what hangs.
+        ProbePhase::Resolve => return Outcome::Inconclusive(InconclusiveReason::NameTemporary),
+        phase => timeout_reason(phase),
+    };
+    Outcome::Fail { reason, phase: Some(phase) }
+}
+
+const fn timeout_reason(phase: ProbePhase) -> FailReason {
     match phase {
         ProbePhase::Queue | ProbePhase::Resolve | ProbePhase::Connect => FailReason::ConnectTimeout,
         ProbePhase::Tls => FailReason::TlsTimeout,

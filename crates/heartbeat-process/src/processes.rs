@@ -13,9 +13,9 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::notice::{CommandRunId, Key, LaunchError, Notice};
 use crate::reaper::Reaper;
 use crate::record::Origin;
-use crate::run::Owner;
+use crate::run::{Owner, Places};
 use crate::spawn::{Launcher, SpawnQueue, marked, spawn};
-use crate::{LaunchSpec, ProcessError};
+use crate::{LaunchSpec, LogTarget, ProcessError};
 
 /// How the adapter works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub(crate) enum Order {
         owner: Owner,
         realm: Option<RealmName>,
         program: String,
+        places: Places,
         limit: Option<Duration>,
         launcher: Launcher,
     },
@@ -202,8 +203,16 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, launcher: &PathBuf, reaper: &Orders) {
     while let Some(Wanted { owner, realm, spec, limit }) = wanted.next() {
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         reaper.push(match spawn(launcher, &spec) {
-            Ok(launcher) => Order::Spawned { owner, realm, program, limit, launcher },
+            Ok(launcher) => Order::Spawned { owner, realm, program, places: places(&spec), limit, launcher },
             Err(error) => Order::SpawnFailed { owner, error },
         });
     }
+}
+
+fn places(spec: &LaunchSpec) -> Places {
+    let log = match &spec.log {
+        LogTarget::Null => String::new(),
+        LogTarget::File { path, .. } => path.display().to_string(),
+    };
+    Places { dir: spec.dir.display().to_string(), log }
 }

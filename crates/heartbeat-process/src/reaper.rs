@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,22 @@ use heartbeat_status::{Exit, Signal};
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use crate::channel::{self, Said};
 use crate::notice::{CommandResult, LaunchError, Notice, Step};
 use crate::processes::{Order, Orders, Settings};
 use crate::record::{Origin, Record};
-use crate::run::{Owner, Run, Stage};
+use crate::run::{Owner, Places, Run, Stage};
 use crate::spawn::Launcher;
+use crate::tree::Sweep;
 use crate::{sys, tree};
 
 /// Events taken from one wait.
 const MAX_EVENTS: usize = 256;
+
+/// Leftovers are looked for again after this, whatever their pidfds say: some could not be held, or fork.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What an event is about, in the low bits of its token; the number of the run stands above them.
 const SOCKET: u64 = 0;
@@ -51,7 +54,7 @@ type Sink = Box<dyn Fn(Notice) + Send>;
 pub(crate) struct Reaper {
     epoll: OwnedFd,
     orders: Arc<Orders>,
-    children: OwnedFd,
+    children: BorrowedFd<'static>,
     runs: BTreeMap<u64, Run>,
     by_owner: BTreeMap<Owner, u64>,
     /// Asked for and not spawned yet.
@@ -71,10 +74,9 @@ impl Reaper {
         sink: Sink,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let children = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        sys::count_child_signals(children.as_fd())?;
+        let children = sys::child_events()?;
         epoll::add(&epoll, orders.wake(), EventData::new_u64(ORDERS), EventFlags::IN)?;
-        epoll::add(&epoll, &children, EventData::new_u64(CHILDREN), EventFlags::IN)?;
+        epoll::add(&epoll, children, EventData::new_u64(CHILDREN), EventFlags::IN)?;
         Ok(Self {
             epoll,
             orders,
@@ -98,17 +100,18 @@ impl Reaper {
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 // Nothing can be waited for any more: a defect, and no reason to spin.
-                Err(_) => return sys::stop_counting(),
+                Err(_) => return,
             }
+            // One look at /proc for everybody who ended before it.
+            let mut sweep = None;
             for event in &events {
                 match event.data.u64() {
                     ORDERS => open = self.take_orders(),
                     CHILDREN => self.children_changed(),
-                    token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1)),
+                    token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut sweep),
                 }
             }
         }
-        sys::stop_counting();
     }
 
     fn token(run: u64, what: u64) -> EventData {
@@ -123,9 +126,9 @@ impl Reaper {
                 Order::Expect(owner) => {
                     self.expected.insert(owner, Expected::default());
                 }
-                Order::Spawned { owner, realm, program, limit, launcher } => {
+                Order::Spawned { owner, realm, program, places, limit, launcher } => {
                     let expected = self.expected.remove(&owner).unwrap_or_default();
-                    let mut run = new_run(owner, realm, program, limit, launcher);
+                    let mut run = new_run(owner, realm, (program, places), limit, launcher);
                     run.silent = expected.silent;
                     self.watch(run, expected.called_off);
                 }
@@ -136,16 +139,32 @@ impl Reaper {
                 }
                 Order::Signal { owner, signal } => self.signal(owner, signal),
                 Order::Cancel { owner } => self.cancel(owner),
-                Order::Close => return false,
+                Order::Close => {
+                    self.end_commands();
+                    return false;
+                }
             }
         }
         true
+    }
+
+    /// Realms run on when the adapter ends; commands belong to it.
+    fn end_commands(&self) {
+        for run in self.runs.values().filter(|run| matches!(run.owner, Owner::Command(_))) {
+            run.signal(Signal::KILL);
+        }
     }
 
     fn watch(&mut self, mut run: Run, called_off: bool) {
         self.next_run += 1;
         let id = self.next_run;
         run.timer = self.timer(id, self.launch_timeout);
+        if run.timer.is_none() {
+            // Without a bound nothing is launched.
+            run.failure = Some(LaunchError::new(Step::Spawn, Some(Errno::EMFILE as i32), &run.program));
+            run.socket = None;
+            run.kill_launch();
+        }
         let watched = run.socket.as_ref().map(|socket| {
             epoll::add(&self.epoll, socket, Self::token(id, SOCKET), EventFlags::IN)
                 .and_then(|()| epoll::add(&self.epoll, &run.pidfd, Self::token(id, MAIN), EventFlags::IN))
@@ -207,7 +226,7 @@ impl Reaper {
 
     /// Takes stops and continuations, and no exit: those belong to the pidfds.
     fn children_changed(&mut self) {
-        drain(&self.children);
+        drain(self.children);
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG;
         loop {
             match nix::sys::wait::waitid(Id::All, flags) {
@@ -229,7 +248,7 @@ impl Reaper {
         }
     }
 
-    fn run_event(&mut self, id: u64, what: u64) {
+    fn run_event(&mut self, id: u64, what: u64, sweep: &mut Option<Sweep>) {
         // Closed in this very batch: its later events mean nothing.
         if !self.runs.contains_key(&id) {
             return;
@@ -239,7 +258,7 @@ impl Reaper {
             MAIN => {
                 // Its last words come first: whether it was exec'd decides what its end means.
                 self.listen(id);
-                self.ended(id);
+                self.ended(id, sweep);
             }
             TIMER => self.deadline(id),
             _ => self.leftover_ended(id),
@@ -283,6 +302,11 @@ impl Reaper {
             Owner::Command(_) => {
                 let timer = limit.and_then(|limit| self.timer(id, limit));
                 if let Some(run) = self.runs.get_mut(&id) {
+                    if timer.is_none() {
+                        // A command without a bound would be one that can hang for ever.
+                        run.timed_out = true;
+                        run.signal(Signal::KILL);
+                    }
                     run.timer = timer;
                 }
             }
@@ -290,7 +314,7 @@ impl Reaper {
     }
 
     /// The main process has ended.
-    fn ended(&mut self, id: u64) {
+    fn ended(&mut self, id: u64, sweep: &mut Option<Sweep>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let Some(exit) = run.reap() else { return };
         // It cannot speak any more, and an exit is told once.
@@ -298,6 +322,8 @@ impl Reaper {
         run.socket = None;
         run.timer = None;
         if run.stage == Stage::Launching {
+            // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
+            run.kill_launch();
             let error = run.failure.take().unwrap_or_else(|| {
                 let what = format!("of {}, which ended with {exit}", run.program);
                 LaunchError::new(Step::Launcher, None, &what)
@@ -313,7 +339,7 @@ impl Reaper {
             Owner::Command(_) => self.command_ended(id, exit),
             Owner::Realm(key) => {
                 run.stage = Stage::Exited;
-                let empty = run.find_leftovers();
+                let empty = run.find_leftovers(sweep.get_or_insert_with(Sweep::take));
                 // Whoever is told that nothing is left finds nothing left, its record included.
                 if empty {
                     self.forget(id)
@@ -339,15 +365,19 @@ impl Reaper {
 
     fn watch_leftovers(&mut self, id: u64) {
         let Some(run) = self.runs.get(&id) else { return };
-        for (_, leftover) in &run.leftovers {
-            // One that cannot be watched is found by the next look, when another of them ends.
+        for leftover in &run.leftovers {
+            // One that cannot be watched is found by the next look.
             let _ = epoll::add(&self.epoll, leftover, Self::token(id, LEFTOVER), EventFlags::IN);
+        }
+        let timer = self.timer(id, LOOK_AGAIN);
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.timer = timer;
         }
     }
 
     fn leftover_ended(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        if run.find_leftovers() {
+        if run.find_leftovers(&Sweep::take()) {
             let owner = run.owner;
             self.forget(id);
             if let Owner::Realm(key) = owner {
@@ -366,13 +396,13 @@ impl Reaper {
                 let what = format!("the launch of {}", run.program);
                 run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, None, &what));
                 run.socket = None;
-                let _ = sys::signal_process(run.pidfd.as_fd(), Signal::KILL);
+                run.kill_launch();
             }
             Stage::Started => {
                 run.timed_out = true;
                 run.signal(Signal::KILL);
             }
-            Stage::Exited => {}
+            Stage::Exited => self.leftover_ended(id),
         }
     }
 
@@ -396,7 +426,7 @@ impl Reaper {
 fn new_run(
     owner: Owner,
     realm: Option<heartbeat_status::RealmName>,
-    program: String,
+    (program, places): (String, Places),
     limit: Option<Duration>,
     launcher: Launcher,
 ) -> Run {
@@ -416,6 +446,7 @@ fn new_run(
         timed_out: false,
         silent: false,
         leftovers: Vec::new(),
+        places,
     }
 }
 
@@ -451,12 +482,14 @@ fn call_off(run: &mut Run) {
     let what = format!("with {}", run.program);
     run.failure.get_or_insert_with(|| LaunchError::new(Step::CalledOff, None, &what));
     // Exec may have been faster: then its exit says so, and the signal has ended it all the same.
-    let _ = sys::signal_process(run.pidfd.as_fd(), Signal::KILL);
+    run.kill_launch();
 }
 
 fn failed_object(run: &Run, step: Step) -> String {
     match step {
         Step::Exec => run.program.clone(),
+        Step::Directory => format!("{} for {}", run.places.dir, run.program),
+        Step::Log => format!("{} for {}", run.places.log, run.program),
         _ => format!("for {}", run.program),
     }
 }

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::notice::{CommandRunId, Key, LaunchError};
+use crate::tree::Sweep;
 use crate::{sys, tree};
 
 /// Whose process it is.
@@ -26,6 +27,13 @@ pub(crate) enum Stage {
     Started,
     /// The main process has been reaped; others of its group are left.
     Exited,
+}
+
+/// Where a program was to run and to write, for messages.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) dir: String,
+    pub(crate) log: String,
 }
 
 #[derive(Debug)]
@@ -48,7 +56,9 @@ pub(crate) struct Run {
     /// Nobody wants to know how it ends.
     pub(crate) silent: bool,
     /// Living processes of an exited run, each watched by its own pidfd.
-    pub(crate) leftovers: Vec<(u32, OwnedFd)>,
+    pub(crate) leftovers: Vec<OwnedFd>,
+    /// Working directory and log file, for messages.
+    pub(crate) places: Places,
 }
 
 impl Run {
@@ -72,10 +82,18 @@ impl Run {
     }
 
     fn signal_members(&self, signal: Signal) {
-        for (_, member) in open_members(self.pid) {
+        let (members, _) = open_members(&Sweep::take(), self.pid);
+        for member in members {
             // Gone between the look and the signal: that is what was wanted.
             let _ = sys::signal_process(member.as_fd(), signal);
         }
+    }
+
+    /// Ends a launch, whatever has become of it: the launcher before it leads a group, and whoever it has become.
+    pub(crate) fn kill_launch(&self) {
+        // Gone already: then its end says so.
+        let _ = sys::signal_process(self.pidfd.as_fd(), Signal::KILL);
+        let _ = sys::signal_group(self.pidfd.as_fd(), Some(Signal::KILL));
     }
 
     /// Reaps the main process; `None` while it lives.
@@ -98,27 +116,44 @@ impl Run {
         }
     }
 
-    /// Looks for processes that the reaped main process left behind, and watches them. True when there are none.
-    pub(crate) fn find_leftovers(&mut self) -> bool {
-        self.leftovers.clear();
-        if let Err(error) = sys::signal_group(self.pidfd.as_fd(), None)
-            && error.raw_os_error() == Some(Errno::ESRCH as i32)
-        {
-            return true;
+    /// Looks for processes that the reaped main process left behind, and holds them by their pidfds. True when
+    /// there are none: nobody in its group as the kernel sees it, and nobody in its session.
+    pub(crate) fn find_leftovers(&mut self, sweep: &Sweep) -> bool {
+        let (leftovers, missed) = open_members(sweep, self.pid);
+        self.leftovers = leftovers;
+        self.leftovers.is_empty() && !missed && self.group_is_empty()
+    }
+
+    /// As far as the kernel can say it at once; zombies of the group that nobody has collected count as somebody,
+    /// and are gone at a later look.
+    fn group_is_empty(&self) -> bool {
+        let esrch = Some(Errno::ESRCH as i32);
+        match sys::signal_group(self.pidfd.as_fd(), None) {
+            Ok(()) => false,
+            // Older than Linux 6.9 (EINVAL): the sweep has to do.
+            Err(error) => error.raw_os_error() == esrch || error.raw_os_error() == Some(Errno::EINVAL as i32),
         }
-        self.leftovers = open_members(self.pid);
-        self.leftovers.is_empty()
     }
 }
 
 /// The members of a session or group, each held by a pidfd and looked at again, so that no stranger who got a
-/// reused number is among them.
-fn open_members(leader: u32) -> Vec<(u32, OwnedFd)> {
-    let opened = tree::members(leader).into_iter().filter_map(|pid| {
-        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-        let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty()).ok()?;
-        let still = tree::stat(pid).is_some_and(|stat| stat.group == leader || stat.session == leader);
-        still.then_some((pid, pidfd))
-    });
-    opened.collect()
+/// reused number is among them; and whether somebody could not be held for want of descriptors.
+fn open_members(sweep: &Sweep, leader: u32) -> (Vec<OwnedFd>, bool) {
+    let mut held = Vec::new();
+    let mut missed = false;
+    for pid in sweep.members(leader) {
+        let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+        match rustix::process::pidfd_open(raw, PidfdFlags::empty()) {
+            Ok(pidfd) => {
+                let still =
+                    tree::stat(pid).is_some_and(|stat| stat.group == leader || stat.session == leader);
+                if still {
+                    held.push(pidfd);
+                }
+            }
+            Err(rustix::io::Errno::SRCH) => {}
+            Err(_) => missed = true,
+        }
+    }
+    (held, missed)
 }

@@ -1,10 +1,12 @@
 //! The few calls that no safe wrapper offers. The only file of the workspace with `unsafe` code.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use heartbeat_status::Signal;
+use rustix::event::{EventfdFlags, eventfd};
 
 /// `PIDFD_SIGNAL_PROCESS_GROUP` of `<linux/pidfd.h>` (Linux 6.9): the signal goes to the group that the process
 /// leads, also when the leader itself has been reaped.
@@ -110,12 +112,21 @@ extern "C" fn on_child(_signal: libc::c_int) {
     }
 }
 
-/// Has every SIGCHLD counted in `events`, an event descriptor that must stay open as long as the process lives. Stops and continuations of children are
-/// told no other way; exits come by pidfd.
+/// The event descriptor that counts every SIGCHLD of this process. Stops and continuations of children are told no
+/// other way; exits come by pidfd. It stays open as long as the process lives, since the handler may run at any time.
 ///
 /// # Errors
-/// Never on Linux, short of a defect.
-pub(crate) fn count_child_signals(events: BorrowedFd<'_>) -> io::Result<()> {
+/// No descriptor is left.
+pub(crate) fn child_events() -> io::Result<BorrowedFd<'static>> {
+    static EVENTS: OnceLock<OwnedFd> = OnceLock::new();
+    let events = match EVENTS.get() {
+        Some(events) => events,
+        None => {
+            let fresh = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            // Another thread may have been faster; then its descriptor stands and ours is closed.
+            EVENTS.get_or_init(|| fresh)
+        }
+    };
     CHILD_EVENTS.store(events.as_raw_fd(), Ordering::Relaxed);
     #[expect(unsafe_code, reason = "sigaction has no safe form")]
     // SAFETY: the handler only does what a handler may; the structure is zeroed and then filled as documented.
@@ -126,12 +137,7 @@ pub(crate) fn count_child_signals(events: BorrowedFd<'_>) -> io::Result<()> {
         libc::sigemptyset(&raw mut action.sa_mask);
         libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut())
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// No SIGCHLD is counted any more.
-pub(crate) fn stop_counting() {
-    CHILD_EVENTS.store(-1, Ordering::Relaxed);
+    if result == 0 { Ok(events.as_fd()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Takes over a descriptor that the kernel has just handed to this process in a message.

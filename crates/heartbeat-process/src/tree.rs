@@ -28,17 +28,27 @@ fn parse(line: &str) -> Option<Stat> {
     Some(Stat { state, group, session, start_time })
 }
 
-/// Living processes of the session or group that `leader` made, itself not counted.
-pub(crate) fn members(leader: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != leader)
-        .filter(|pid| {
-            stat(*pid).is_some_and(|stat| {
-                (stat.group == leader || stat.session == leader) && !matches!(stat.state, 'Z' | 'X')
-            })
-        })
-        .collect()
+/// Every living process at one moment: one pass over /proc for everybody who ended in the same wake-up.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    living: Vec<(u32, Stat)>,
+}
+
+impl Sweep {
+    pub(crate) fn take() -> Self {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let stats = pids.filter_map(|pid| Some((pid, stat(pid)?)));
+        Self { living: stats.filter(|(_, stat)| !matches!(stat.state, 'Z' | 'X')).collect() }
+    }
+
+    /// Living processes of the session or group that `leader` made, itself not counted.
+    pub(crate) fn members(&self, leader: u32) -> impl Iterator<Item = u32> + '_ {
+        self.living
+            .iter()
+            .filter(move |(pid, stat)| *pid != leader && (stat.group == leader || stat.session == leader))
+            .map(|(pid, _)| *pid)
+    }
 }
 
 #[cfg(test)]

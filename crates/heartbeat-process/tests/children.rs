@@ -147,6 +147,7 @@ fn a_program_that_cannot_be_executed_is_told_with_its_path() {
     match bench.next() {
         Notice::StartFailed { error, .. } => {
             assert_eq!((error.step, error.at_exec), (Step::Directory, false), "{error:?}");
+            assert!(error.message.contains("/nonexistent"), "{}", error.message);
         }
         other => panic!("{other:?}"),
     }
@@ -233,6 +234,20 @@ fn what_a_main_process_leaves_behind_is_told_and_can_be_killed() {
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(bench.next(), Notice::Emptied { key });
     assert!(processes_called(&["sleep", "603"]).is_empty());
+}
+
+fn a_group_of_its_own_does_not_hide_a_leftover() {
+    let bench = Bench::new();
+    let script = "set -m; sleep 610 & echo up; exec sleep 611";
+    let spec = LaunchSpec { argv: ["bash", "-c", script].map(OsString::from).to_vec(), ..bench.shell("") };
+    let key = bench.launch(1, &spec);
+    let pid = bench.started();
+    bench.wait_for_output("up");
+    kill_main(pid);
+    assert_eq!(exit_of(&bench.next()), (Exit::signal(Signal::KILL), false));
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert!(processes_called(&["sleep", "610"]).is_empty());
 }
 
 fn kill_main(pid: u32) {
@@ -396,6 +411,7 @@ fn main() -> ExitCode {
             "what_a_main_process_leaves_behind_is_told_and_can_be_killed",
             what_a_main_process_leaves_behind_is_told_and_can_be_killed,
         ),
+        ("a_group_of_its_own_does_not_hide_a_leftover", a_group_of_its_own_does_not_hide_a_leftover),
         (
             "a_stopped_process_is_told_and_so_is_its_continuation",
             a_stopped_process_is_told_and_so_is_its_continuation,

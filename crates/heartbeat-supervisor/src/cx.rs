@@ -8,6 +8,9 @@ use heartbeat_status::{CheckId, Event, EventKind, Instant, RealmIx, Signal};
 use crate::timers::{TimerKind, Timers};
 use crate::{Effect, RealmSpec};
 
+/// Low bits of a [`CheckId`] that hold the realm: 16 million realms, and 40 bits of serial number above them.
+const OWNER_BITS: u32 = 24;
+
 /// What heartbeatd as a whole is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -37,6 +40,8 @@ pub(crate) struct Around {
     pub(crate) stop_with_need: bool,
     /// A need with `while_down = "restart"` is broken.
     pub(crate) restart_with_need: bool,
+    /// Every measured need has passed in a measurement that began then or later; the end of time without one.
+    pub(crate) upstream_pass: Instant,
     /// A dependent is being stopped.
     pub(crate) dependents_stopping: bool,
 }
@@ -49,6 +54,8 @@ pub(crate) struct Outbox {
     pub(crate) timers: Timers,
     /// Realms that wait for a launch slot, by start order.
     pub(crate) launches: BTreeSet<(u32, RealmIx)>,
+    /// Realms that want their needs measured before they are restarted for their health.
+    pub(crate) asks: VecDeque<RealmIx>,
     /// Measurements that will not come back any more; refresh rounds must not wait for them.
     pub(crate) settled_checks: VecDeque<CheckId>,
     pub(crate) ignored: u64,
@@ -64,6 +71,7 @@ impl Outbox {
             events: VecDeque::new(),
             timers,
             launches: BTreeSet::new(),
+            asks: VecDeque::new(),
             settled_checks: VecDeque::new(),
             ignored: 0,
             next_check: 0,
@@ -72,9 +80,15 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn next_check(&mut self) -> CheckId {
-        self.next_check += 1;
-        CheckId(self.next_check)
+    /// Names a measurement of `realm`. The name carries its owner, so that an answer finds its way without a map.
+    pub(crate) fn next_check(&mut self, realm: RealmIx) -> CheckId {
+        self.next_check = self.next_check.wrapping_add(1);
+        CheckId((self.next_check << OWNER_BITS) | u64::from(realm.0))
+    }
+
+    /// Whose measurement it is; an index out of range for a name that is not ours.
+    pub(crate) fn owner_of(id: CheckId) -> RealmIx {
+        RealmIx(u32::try_from(id.0 & ((1 << OWNER_BITS) - 1)).unwrap_or(u32::MAX))
     }
 
     pub(crate) fn event(&mut self, at: Instant, spec: Option<(RealmIx, &RealmSpec)>, kind: EventKind) {
@@ -99,7 +113,6 @@ pub(crate) struct Cx<'a> {
     pub(crate) ix: RealmIx,
     pub(crate) order: u32,
     pub(crate) spec: &'a RealmSpec,
-    pub(crate) around: Around,
     pub(crate) out: &'a mut Outbox,
 }
 
@@ -129,10 +142,6 @@ impl Cx<'_> {
 
     pub(crate) fn disarm(&mut self, kind: TimerKind) {
         self.out.timers.disarm(self.ix, kind);
-    }
-
-    pub(crate) fn deadline(&self, kind: TimerKind) -> Option<Instant> {
-        self.out.timers.deadline(self.ix, kind)
     }
 
     pub(crate) fn dice(&mut self) -> u32 {

@@ -9,8 +9,8 @@ use core::time::Duration;
 use heartbeat_graph::{DependencyGraph, Edge, GraphErrors};
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::{
-    EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeIx, ProbeKind, RealmInfo, RealmIx, RealmKind, RealmName, Signal,
-    WhileDown,
+    EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeIx, ProbeKind, RealmInfo, RealmIx, RealmKind, RealmName, Role,
+    Signal, WhileDown,
 };
 
 /// Where the results of a probe come from.
@@ -34,6 +34,13 @@ pub struct ProbeSpec {
     /// How long failures of a new generation do not count; it also ends with the first pass.
     /// `None`: `start.timeout`.
     pub grace: Option<Duration>,
+}
+
+impl ProbeSpec {
+    /// Measured, and more than information.
+    pub(crate) fn decides(&self) -> bool {
+        self.source == ProbeSource::Measured && self.info.role != Role::Info
+    }
 }
 
 /// One dependency of a realm.
@@ -64,7 +71,12 @@ pub struct StartSpec {
 
 impl Default for StartSpec {
     fn default() -> Self {
-        Self { timeout: Some(Duration::from_secs(60)), settle: Duration::from_secs(1), before: false, after: false }
+        Self {
+            timeout: Some(Duration::from_secs(60)),
+            settle: Duration::from_secs(1),
+            before: false,
+            after: false,
+        }
     }
 }
 
@@ -179,12 +191,20 @@ pub enum PlanError {
     #[error("two realms are called {0}")]
     DuplicateName(RealmName),
     /// A probe whose results come from a probe that does not measure.
-    #[error("probe {probe} of {realm} takes its results from a probe that does not exist or does not measure")]
+    #[error(
+        "probe {probe} of {realm} takes its results from a probe that does not exist or does not measure"
+    )]
     BadSource {
         /// The realm.
         realm: RealmName,
         /// The probe.
         probe: String,
+    },
+    /// A companion that cannot be restarted.
+    #[error("{realm} is restarted together with something that is not another realm with a process")]
+    BadCompanion {
+        /// The realm.
+        realm: RealmName,
     },
     /// A timeout above its interval, or an interval of zero.
     #[error("probe {probe} of {realm} needs 0 < timeout <= interval")]
@@ -230,6 +250,7 @@ impl Plan {
         for realm in &realms {
             check_gates(&realms, realm)?;
             check_probes(realm)?;
+            check_companions(&realms, realm)?;
         }
         for realm in &mut realms {
             realm.needs.sort_by_key(|need| graph.order(need.realm));
@@ -302,6 +323,17 @@ fn check_gates(realms: &[RealmSpec], realm: &RealmSpec) -> Result<(), PlanError>
     Ok(())
 }
 
+fn check_companions(realms: &[RealmSpec], realm: &RealmSpec) -> Result<(), PlanError> {
+    let fits = |ix: &RealmIx| {
+        let companion = realms.get(ix.index());
+        companion.is_some_and(|other| other.kind == RealmKind::Service && other.name != realm.name)
+    };
+    if realm.restart_with.iter().all(fits) {
+        return Ok(());
+    }
+    Err(PlanError::BadCompanion { realm: realm.name.clone() })
+}
+
 fn check_probes(realm: &RealmSpec) -> Result<(), PlanError> {
     for probe in &realm.probes {
         let name = || (realm.name.clone(), probe.info.name.clone());
@@ -320,6 +352,10 @@ fn check_probes(realm: &RealmSpec) -> Result<(), PlanError> {
                 }
             }
             ProbeSource::Process => {
+                if probe.info.interval.is_zero() {
+                    let (realm, probe) = name();
+                    return Err(PlanError::BadTiming { realm, probe });
+                }
                 if realm.kind == RealmKind::External || probe.info.kind != ProbeKind::Process {
                     let (realm, probe) = name();
                     return Err(PlanError::BadSource { realm, probe });

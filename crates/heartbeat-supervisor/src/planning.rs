@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{Desired, EdgeKind, EventKind, Gate, Instant, RealmIx, RealmKind, RestartCause, RestartId};
+use heartbeat_status::{
+    Desired, EdgeKind, EventKind, Gate, Instant, RealmIx, RealmKind, RestartCause, RestartId,
+};
 
 use crate::cx::Mode;
 use crate::realm::{Realm, Resting};
@@ -36,6 +38,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     let mut targets = command.realms.clone();
     targets.sort_unstable_by_key(|ix| plan.graph().order(*ix));
     targets.dedup();
+    let together = with_companions(supervisor, plan, command, &targets);
     let mut stops = Set::new(plan.realms().len());
     let mut starts = Set::new(plan.realms().len());
     match command.action {
@@ -50,7 +53,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
             }
         }
         Action::Restart => {
-            for ix in &targets {
+            for ix in &together {
                 if may_have_process(supervisor, *ix) {
                     stops.insert(*ix);
                 }
@@ -61,7 +64,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     }
     let mut breaks = Vec::new();
     if command.action != Action::Start {
-        let broken = would_break(supervisor, plan, &targets);
+        let broken = would_break(supervisor, plan, &together);
         if command.cascade {
             for ix in &broken {
                 stops.insert(*ix);
@@ -78,6 +81,26 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     let first = steps.last().map_or(0, |step: &PlanStep| step.wave);
     steps.extend(start_steps(plan, &starts, first));
     ActionPlan { action: command.action, realms: targets, steps, breaks, refusal }
+}
+
+/// The targets, and for a restart the running realms that are restarted with them.
+fn with_companions(
+    supervisor: &Supervisor,
+    plan: &Plan,
+    command: &Command,
+    targets: &[RealmIx],
+) -> Vec<RealmIx> {
+    let mut together = targets.to_vec();
+    if command.action == Action::Restart {
+        let companions = targets.iter().flat_map(|ix| &plan.realm(*ix).restart_with);
+        together.extend(companions.copied().filter(|ix| {
+            let realm = &supervisor.realms[ix.index()];
+            realm.wants_to_run() && matches!(realm.state, State::Starting(_) | State::Running(_))
+        }));
+        together.sort_unstable_by_key(|ix| plan.graph().order(*ix));
+        together.dedup();
+    }
+    together
 }
 
 fn may_have_process(supervisor: &Supervisor, ix: RealmIx) -> bool {
@@ -120,7 +143,10 @@ fn would_break(supervisor: &Supervisor, plan: &Plan, targets: &[RealmIx]) -> Vec
         let depends = needs
             .filter(|need| need.kind == EdgeKind::Needs && need.until != Gate::Done)
             .any(|need| broken.has(need.realm));
-        if depends && may_have_process(supervisor, *ix) && supervisor.realms[ix.index()].desired == Desired::Up {
+        if depends
+            && may_have_process(supervisor, *ix)
+            && supervisor.realms[ix.index()].desired == Desired::Up
+        {
             broken.insert(*ix);
             found.push(*ix);
         }
@@ -142,7 +168,8 @@ fn refusal(
         return Some(Refusal::External(*external));
     }
     if command.action != Action::Stop
-        && let Some(stuck) = targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Stuck))
+        && let Some(stuck) =
+            targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Stuck))
     {
         return Some(Refusal::Stuck(*stuck));
     }
@@ -190,7 +217,9 @@ pub(crate) fn execute(
     command: &Command,
     plan: &ActionPlan,
 ) -> Vec<(RealmIx, RestartId)> {
-    let stops = |action: StepAction| plan.steps.iter().filter(move |step| step.action == action).map(|step| step.realm);
+    let stops = |action: StepAction| {
+        plan.steps.iter().filter(move |step| step.action == action).map(|step| step.realm)
+    };
     for ix in &plan.realms {
         let kind = EventKind::Commanded { action: command.action.as_str(), reason: command.reason.clone() };
         supervisor.step(now, *ix, |_, cx| cx.event(kind));
@@ -206,12 +235,12 @@ pub(crate) fn execute(
             supervisor.realms[ix.index()].resting = Resting::Operator(command.reason.clone());
         }
         // Dependents come first in the plan: by now they count as being stopped.
-        supervisor.realms[ix.index()].around = supervisor.around(ix);
+        supervisor.reconsider(now, ix);
         let intent = if again { Intent::Again(RestartCause::Requested) } else { Intent::Rest };
         supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
     }
     for ix in stops(StepAction::Start) {
-        supervisor.realms[ix.index()].around = supervisor.around(ix);
+        supervisor.reconsider(now, ix);
         let stopping = plan.steps.iter().any(|step| step.action == StepAction::Stop && step.realm == ix);
         if !stopping {
             let targeted = plan.realms.contains(&ix) && plan.action == Action::Restart;
@@ -219,7 +248,8 @@ pub(crate) fn execute(
             supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
         }
         if plan.action == Action::Restart
-            && let Some(record) = &supervisor.realms[ix.index()].restart
+            && let Some(record) = supervisor.realms[ix.index()].restart.as_ref()
+            && record.result.is_none()
         {
             restarts.push((ix, record.id));
         }

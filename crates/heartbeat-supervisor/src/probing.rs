@@ -8,8 +8,8 @@ use alloc::string::ToString;
 use core::time::Duration;
 
 use heartbeat_status::{
-    CheckId, CheckResult, EventKind, FailReason, InconclusiveReason, Instant, LastResult, Outcome, PhaseTimes,
-    ProbeIx, ProbeKind, RealmKind, Role, RunId, Tally, Verdict,
+    CheckId, CheckResult, EventKind, InconclusiveReason, Instant, LastResult, Outcome, PhaseTimes, ProbeIx,
+    ProbeKind, Progress, RealmKind, Tally, Verdict,
 };
 
 use crate::cx::Cx;
@@ -23,7 +23,7 @@ const COALESCE: Duration = Duration::from_millis(10);
 /// Interval while a realm starts.
 const STARTING_INTERVAL: Duration = Duration::from_millis(250);
 /// Interval while a verdict is being formed.
-const TRANSITION_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const TRANSITION_INTERVAL: Duration = Duration::from_secs(1);
 /// Check commands are never run more often than this.
 const EXEC_MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval while down: from this ...
@@ -38,8 +38,6 @@ const LOST_GRACE: Duration = Duration::from_secs(5);
 const STALE_MIN: Duration = Duration::from_secs(30);
 /// A refresh does not measure again what was measured within this time.
 const REFRESH_GAP: Duration = Duration::from_secs(1);
-/// A failing probe is acted on at the earliest this many intervals after the first of its failures.
-const ACT_AFTER_INTERVALS: u32 = 2;
 
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
@@ -59,10 +57,12 @@ pub(crate) struct Probing {
     in_flight: Option<InFlight>,
     last_conclusive: Option<Instant>,
     measured_at: Option<Instant>,
+    /// Begin of the last failure that counted.
+    pub(crate) last_fail: Option<Instant>,
     /// First failure that counted of the current run of failures.
-    first_fail: Option<Instant>,
+    pub(crate) first_fail: Option<Instant>,
     /// The failing verdict has its full threshold of own evidence behind it.
-    proven: bool,
+    pub(crate) proven: bool,
     /// Its last failures were not counted, since a need was broken: shown until the next pass.
     blamed_elsewhere: bool,
     /// Measurements made while down, for the growing interval.
@@ -79,6 +79,7 @@ impl Probing {
             in_flight: None,
             last_conclusive: None,
             measured_at: None,
+            last_fail: None,
             first_fail: None,
             proven: false,
             blamed_elsewhere: false,
@@ -86,7 +87,7 @@ impl Probing {
         }
     }
 
-    fn fails(&self) -> bool {
+    pub(crate) fn fails(&self) -> bool {
         !self.stale && (self.blamed_elsewhere || self.tally.verdict() == Some(Verdict::Failing))
     }
 
@@ -94,7 +95,7 @@ impl Probing {
         self.tally.verdict().is_some() || self.stale
     }
 
-    fn degraded(&self) -> bool {
+    pub(crate) fn degraded(&self) -> bool {
         self.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::Degraded(_)))
     }
 }
@@ -130,6 +131,8 @@ impl Realm {
         }
         self.halted = false;
         self.healthy_since = None;
+        self.restart_owed = false;
+        self.evidence = None;
     }
 
     /// Begins to measure, at once.
@@ -164,6 +167,36 @@ impl Realm {
         }
     }
 
+    /// A dependent fails its probes and wants to know at once whether this realm is to blame.
+    pub(crate) fn asked_by_dependent(&mut self, cx: &mut Cx<'_>) {
+        self.asked = true;
+        if !self.probing {
+            return;
+        }
+        for (at, spec) in cx.spec.probes.iter().enumerate().filter(|(_, spec)| spec.decides()) {
+            let external = cx.spec.kind == RealmKind::External;
+            let gap = if external { spec.info.interval / EXTERNAL_DIVISOR } else { Duration::ZERO };
+            let probe = &self.probes[at];
+            let due = probe.measured_at.is_none_or(|measured| cx.now.since(measured) >= gap);
+            if probe.in_flight.is_none() && due {
+                self.measure(cx, at, true);
+            }
+        }
+    }
+
+    /// Notes what the measurements say, for a dependent that has asked.
+    fn note_evidence(&mut self, spec: &RealmSpec) {
+        let mut oldest = Instant::from_nanos(u64::MAX);
+        for (_, probe) in spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.decides()) {
+            match &probe.last {
+                Some(last) if last.outcome.passed() == Some(true) => oldest = oldest.min(last.at),
+                _ => return,
+            }
+        }
+        self.asked = false;
+        self.evidence = Some(oldest);
+    }
+
     /// Failures so far were somebody else's fault (or ours): measure afresh, now.
     pub(crate) fn probe_afresh(&mut self, cx: &mut Cx<'_>) {
         if !self.probing {
@@ -171,6 +204,16 @@ impl Realm {
         }
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             let probe = &mut self.probes[at];
+            if probe.tally.fails() > 0 {
+                let last = probe.last.as_ref().map(|last| last.outcome);
+                cx.event(EventKind::ProbeChanged {
+                    probe: spec.info.name.clone(),
+                    outcome: last.map_or("inconclusive", |last| last.as_str()),
+                    reason: last.and_then(|last| last.reason()),
+                    detail: "counted afresh".to_string(),
+                    progress: Progress { count: 0, goal: spec.info.thresholds.fail_after() }.to_string(),
+                });
+            }
             probe.tally.forgive();
             probe.first_fail = None;
             probe.proven = false;
@@ -182,11 +225,11 @@ impl Realm {
         cx.disarm(TimerKind::Act);
     }
 
-    fn interval(&self, cx: &Cx<'_>, at: usize) -> Duration {
-        let spec = &cx.spec.probes[at];
+    fn interval(&self, realm: &RealmSpec, at: usize) -> Duration {
+        let spec = &realm.probes[at];
         let probe = &self.probes[at];
         let base = spec.info.interval;
-        let external = cx.spec.kind == RealmKind::External;
+        let external = realm.kind == RealmKind::External;
         let starting = matches!(self.state, State::Starting(_));
         let verdict = probe.tally.verdict();
         let failing = probe.tally.fails() > 0;
@@ -211,14 +254,14 @@ impl Realm {
     }
 
     /// The interval in force, for display; `None` for passive probes and while nothing is measured.
-    pub(crate) fn shown_interval(&self, cx: &Cx<'_>, at: usize) -> Option<Duration> {
-        let measured = cx.spec.probes[at].source == ProbeSource::Measured;
-        (measured && self.probing).then(|| self.interval(cx, at))
+    pub(crate) fn shown_interval(&self, realm: &RealmSpec, at: usize) -> Option<Duration> {
+        let measured = realm.probes[at].source == ProbeSource::Measured;
+        (measured && self.probing).then(|| self.interval(realm, at))
     }
 
     fn schedule(&mut self, cx: &mut Cx<'_>, at: usize) {
         let spec = &cx.spec.probes[at];
-        let next = next_slot(cx.now, self.interval(cx, at), slot_hash(cx.spec, spec));
+        let next = next_slot(cx.now, self.interval(cx.spec, at), slot_hash(cx.spec, spec));
         cx.arm(TimerKind::Slot(probe_ix(at)), next);
     }
 
@@ -241,7 +284,7 @@ impl Realm {
     }
 
     fn measure(&mut self, cx: &mut Cx<'_>, at: usize, scheduled: bool) -> CheckId {
-        let id = cx.out.next_check();
+        let id = cx.out.next_check(cx.ix);
         let timeout = cx.spec.probes[at].info.timeout;
         self.probes[at].in_flight = Some(InFlight { id, since: cx.now, scheduled });
         self.probes[at].measured_at = Some(cx.now);
@@ -295,7 +338,7 @@ impl Realm {
         let Some(at) = self.awaits(id) else { return false };
         cx.disarm(TimerKind::Lost(probe_ix(at)));
         let scheduled = self.probes[at].in_flight.take().is_none_or(|flight| flight.scheduled);
-        let before = self.interval(cx, at);
+        let before = self.interval(cx.spec, at);
         let port = result.port_fact();
         for (dependent, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::PortOf(probe_ix(at)) {
@@ -305,18 +348,22 @@ impl Realm {
             }
         }
         self.take_result(cx, at, result, scheduled);
-        if self.interval(cx, at) != before {
+        if self.asked {
+            self.note_evidence(cx.spec);
+        }
+        if self.interval(cx.spec, at) != before {
             self.schedule(cx, at);
         }
         true
     }
 
     /// Counts one result, as far as it counts.
-    fn take_result(&mut self, cx: &mut Cx<'_>, at: usize, result: CheckResult, scheduled: bool) {
+    pub(crate) fn take_result(&mut self, cx: &mut Cx<'_>, at: usize, result: CheckResult, scheduled: bool) {
         let spec = &cx.spec.probes[at];
         let counts = scheduled && self.failures_count(cx, spec);
         let need_broken = self.around.need_broken;
         let probe = &mut self.probes[at];
+        let before = (probe.tally.verdict(), probe.stale, probe.proven);
         let told = probe.last.as_ref().map(|last| (last.outcome.as_str(), last.outcome.reason()));
         if let Some(passed) = result.outcome.passed() {
             probe.last_conclusive = Some(result.started_at);
@@ -324,6 +371,7 @@ impl Realm {
             probe.blamed_elsewhere = !passed && (need_broken || probe.blamed_elsewhere);
             if passed || counts {
                 let verdict = probe.tally.observe(passed, &spec.info.thresholds);
+                probe.last_fail = if passed { None } else { Some(result.started_at) };
                 probe.first_fail = if passed { None } else { probe.first_fail.or(Some(result.started_at)) };
                 probe.proven = !passed
                     && (verdict == Some(Verdict::Failing)
@@ -333,7 +381,7 @@ impl Realm {
             }
         }
         let fresh = (result.outcome.as_str(), result.outcome.reason());
-        if told != Some(fresh) {
+        if told != Some(fresh) || (probe.tally.verdict(), probe.stale, probe.proven) != before {
             cx.event(EventKind::ProbeChanged {
                 probe: spec.info.name.clone(),
                 outcome: fresh.0,
@@ -362,7 +410,8 @@ impl Realm {
                 self.started_at.is_some_and(|started| cx.now.since(started) >= grace)
             }
             State::Running(_) => {
-                let first_pass_missing = self.probes.iter().all(|probe| probe.tally.verdict() != Some(Verdict::Passing));
+                let first_pass_missing =
+                    self.probes.iter().all(|probe| probe.tally.verdict() != Some(Verdict::Passing));
                 let grace = spec.grace.filter(|_| first_pass_missing).unwrap_or(Duration::ZERO);
                 self.started_at.is_none_or(|started| cx.now.since(started) >= grace)
             }
@@ -371,66 +420,26 @@ impl Realm {
         }
     }
 
-    /// The process runs: its own probe passes at once.
-    pub(crate) fn process_passes(&mut self, cx: &mut Cx<'_>) {
-        self.process_result(cx, Outcome::Pass, String::new());
-    }
-
-    /// The process has ended: no threshold.
-    pub(crate) fn process_ended(&mut self, cx: &mut Cx<'_>, detail: String) {
-        self.process_result(cx, Outcome::Fail { reason: FailReason::ProcessExited, phase: None }, detail);
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
-            if spec.source == ProbeSource::Process {
-                self.probes[at].tally.decide(Verdict::Failing);
-                cx.disarm(TimerKind::Slot(probe_ix(at)));
-            }
-        }
-    }
-
-    /// The process was stopped by a signal, or goes on. While stopped it fails once an interval.
-    pub(crate) fn on_halted(&mut self, cx: &mut Cx<'_>, halted: bool) {
-        self.halted = halted;
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
-            if spec.source != ProbeSource::Process {
-                continue;
-            }
-            if halted {
-                self.on_halted_slot(cx, at);
-            } else {
-                cx.disarm(TimerKind::Slot(probe_ix(at)));
-                self.process_passes(cx);
-            }
-        }
-    }
-
-    fn on_halted_slot(&mut self, cx: &mut Cx<'_>, at: usize) {
-        if !self.halted || !self.probing {
-            return;
-        }
-        let outcome = Outcome::Fail { reason: FailReason::ProcessStopped, phase: None };
-        let result = passive(cx.now, outcome, "stopped by a signal".to_string());
-        self.take_result(cx, at, result, true);
-        let interval = cx.spec.probes[at].info.interval.min(TRANSITION_INTERVAL);
-        cx.arm(TimerKind::Slot(probe_ix(at)), cx.now + interval);
-    }
-
-    fn process_result(&mut self, cx: &mut Cx<'_>, outcome: Outcome, detail: String) {
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
-            if spec.source == ProbeSource::Process {
-                self.take_result(cx, at, passive(cx.now, outcome, detail.clone()), true);
-            }
-        }
-    }
-
     /// A probe's evidence may have become too old.
     pub(crate) fn on_stale_timer(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
         let at = ix.index();
-        let bound = stale_after(&cx.spec.probes[at], self.interval(cx, at));
+        let bound = stale_after(&cx.spec.probes[at], self.interval(cx.spec, at));
         let since = self.probes[at].last_conclusive.map_or(cx.now, |last| last + bound);
         if since > cx.now {
             cx.arm(TimerKind::Stale(ix), since);
         } else {
-            self.probes[at].stale = true;
+            let first = !core::mem::replace(&mut self.probes[at].stale, true);
+            if first {
+                let outcome =
+                    self.probes[at].last.as_ref().map_or("inconclusive", |last| last.outcome.as_str());
+                cx.event(EventKind::ProbeChanged {
+                    probe: cx.spec.probes[at].info.name.clone(),
+                    outcome,
+                    reason: None,
+                    detail: "stale: no conclusive measurement for too long".to_string(),
+                    progress: self.probes[at].tally.progress(&cx.spec.probes[at].info.thresholds).to_string(),
+                });
+            }
             // Level-triggered: looked at again as long as it lasts.
             cx.arm(TimerKind::Stale(ix), cx.now + bound);
         }
@@ -439,58 +448,6 @@ impl Realm {
                 self.probes[dependent].stale = self.probes[at].stale;
             }
         }
-    }
-
-    /// What the probes say together.
-    pub(crate) fn assess(&self, spec: &RealmSpec) -> heartbeat_status::Health {
-        use heartbeat_status::Health;
-        match self.state {
-            State::Waiting(_) | State::Stopped | State::Done => return Health::Unknown,
-            State::Backoff(_) | State::Cooldown(_) | State::Failed(_) | State::Stuck => return Health::Unhealthy,
-            State::Starting(_) | State::Running(_) | State::Stopping(_) | State::External => {}
-        }
-        let deciding = || spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role != Role::Info);
-        if deciding().any(|(_, probe)| probe.fails()) {
-            return Health::Unhealthy;
-        }
-        if deciding().any(|(_, probe)| !probe.has_verdict_or_is_stale() || probe.stale) {
-            return Health::Unknown;
-        }
-        if deciding().any(|(_, probe)| probe.degraded()) {
-            return Health::Degraded;
-        }
-        if spec.probes.is_empty() && matches!(self.state, State::External) {
-            return Health::Unknown;
-        }
-        Health::Healthy
-    }
-
-    /// Every measured live probe has passed in this generation; `None` when there is no such probe.
-    pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
-        let mut live = spec
-            .probes
-            .iter()
-            .zip(&self.probes)
-            .filter(|(spec, _)| spec.source == ProbeSource::Measured && spec.info.role == Role::Live)
-            .peekable();
-        live.peek()?;
-        Some(live.all(|(spec, probe)| {
-            let enough = passes.min(spec.info.thresholds.pass_after());
-            probe.tally.verdict() == Some(Verdict::Passing) && probe.tally.passes() >= enough
-        }))
-    }
-
-    /// The live probe whose failure is to be acted on, and from when on it may be.
-    pub(crate) fn actionable(&self, spec: &RealmSpec) -> Option<(usize, Instant)> {
-        let candidates = spec.probes.iter().zip(&self.probes).enumerate().filter(|(_, (spec, probe))| {
-            spec.info.role == Role::Live && probe.proven && !probe.stale
-        });
-        candidates
-            .filter_map(|(at, (spec, probe))| {
-                let first = probe.first_fail?;
-                Some((at, first + spec.info.interval.saturating_mul(ACT_AFTER_INTERVALS)))
-            })
-            .min_by_key(|(at, when)| (*when, *at))
     }
 
     /// heartbeatd itself was not running: what was under way says nothing, and failures so far prove nothing.
@@ -506,19 +463,10 @@ impl Realm {
             }
         }
     }
-
-    /// The generation a measurement of this realm belongs to.
-    pub(crate) fn measured_run(&self) -> RunId {
-        self.run
-    }
 }
 
 fn stale_after(spec: &ProbeSpec, interval: Duration) -> Duration {
     STALE_MIN.max(interval.saturating_mul(3) + spec.info.timeout)
-}
-
-fn passive(now: Instant, outcome: Outcome, detail: String) -> CheckResult {
-    CheckResult { outcome, detail, started_at: now, finished_at: now, latency: None, phases: PhaseTimes::default() }
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use alloc::vec::Vec;
 
 use heartbeat_restart::RestartTracker;
 use heartbeat_status::{
-    Desired, EventKind, Health, Instant, LastExit, RealmIx, RealmKind, RestartCause, RestartId, RestartRecord,
+    Desired, EventKind, Health, Instant, LastExit, RealmKind, RestartCause, RestartId, RestartRecord,
     RestartResult, RestartStep, RunId, Status, StatusFacts,
 };
 
 use crate::cx::{Around, Cx, Mode};
 use crate::probing::Probing;
 use crate::state::State;
-use crate::RealmSpec;
+use crate::{ProbeSpec, RealmSpec};
 
 /// Why a realm is desired down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +33,18 @@ pub(crate) struct Facts {
     pub(crate) started: bool,
     /// The gate `done` holds.
     pub(crate) done: bool,
+    /// It has been done once: what only waits for that is not broken by another run of it.
+    pub(crate) done_once: bool,
     /// On its way up, with nothing but other realms on their way up before it.
     pub(crate) hopeful: bool,
     /// A start that is still to be decided: `wants` and `after` wait for it.
     pub(crate) pending: bool,
     /// Being stopped.
     pub(crate) stopping: bool,
+    /// Since it was last asked by a dependent, all it is measured by has passed; the oldest of these began then.
+    pub(crate) evidence: Option<Instant>,
+    /// It is judged by measurements, so it can be asked.
+    pub(crate) measured: bool,
     /// Current generation.
     pub(crate) run: RunId,
 }
@@ -68,6 +74,15 @@ pub(crate) struct Realm {
     pub(crate) healthy_since: Option<Instant>,
     /// A need with `while_down = "restart"` broke under this generation.
     pub(crate) restart_owed: bool,
+    /// A dependent wants to know whether this realm is to blame.
+    pub(crate) asked: bool,
+    /// See [`Facts::evidence`].
+    pub(crate) evidence: Option<Instant>,
+    measured: bool,
+    /// A oneshot: it has settled when it has ended.
+    oneshot: bool,
+    /// A oneshot that succeeded once; holds within a boot.
+    pub(crate) done_once: bool,
     pub(crate) status: Status,
     pub(crate) status_since: Instant,
     pub(crate) facts: Facts,
@@ -85,6 +100,7 @@ impl Realm {
             hopeful: true,
             stop_with_need: false,
             restart_with_need: false,
+            upstream_pass: Instant::from_nanos(u64::MAX),
             dependents_stopping: false,
         };
         let desired = if spec.manual { Desired::Down } else { Desired::Up };
@@ -113,6 +129,11 @@ impl Realm {
             health: Health::Unknown,
             healthy_since: None,
             restart_owed: false,
+            asked: false,
+            evidence: None,
+            measured: spec.probes.iter().any(ProbeSpec::decides),
+            oneshot: spec.kind == RealmKind::Oneshot,
+            done_once: false,
             status: Status::Starting,
             status_since: Instant::ZERO,
             facts: Facts {
@@ -120,9 +141,12 @@ impl Realm {
                 up: false,
                 started: false,
                 done: false,
+                done_once: false,
                 hopeful: true,
                 pending: true,
                 stopping: false,
+                evidence: None,
+                measured: false,
                 run: RunId::default(),
             },
             dirty: true,
@@ -149,7 +173,9 @@ impl Realm {
     fn in_grace(&self) -> bool {
         match self.state {
             State::Waiting(_) | State::Starting(_) => true,
-            State::External | State::Running(_) => self.probes.iter().any(|probe| !probe.has_verdict_or_is_stale()),
+            State::External | State::Running(_) => {
+                self.probes.iter().any(|probe| !probe.has_verdict_or_is_stale())
+            }
             _ => false,
         }
     }
@@ -179,15 +205,20 @@ impl Realm {
         Facts {
             status: self.status,
             up: passing && !self.status.is_broken() && (running || matches!(self.state, State::External)),
-            started: execed,
-            done: matches!(self.state, State::Done),
+            started: execed || matches!(self.state, State::Done),
+            done: self.done_once && matches!(self.state, State::Done | State::Stopped),
+            done_once: self.done_once,
             hopeful: !self.restart_open()
                 && (starting
                     || (waiting && (!self.around.need_broken || self.around.hopeful))
                     || (matches!(self.state, State::External) && self.status == Status::Starting)),
             pending: (wanted || self.around.mode == Mode::Cold)
-                && (starting || (waiting && (!self.around.need_broken || self.around.hopeful))),
+                && (starting
+                    || (self.oneshot && running)
+                    || (waiting && (!self.around.need_broken || self.around.hopeful))),
             stopping: matches!(self.state, State::Stopping(_)),
+            evidence: self.evidence,
+            measured: self.measured,
             run: self.run,
         }
     }

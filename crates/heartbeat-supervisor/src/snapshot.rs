@@ -3,19 +3,23 @@
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 
+use heartbeat_status::Instant;
 use heartbeat_status::{
     EdgeKind, Flag, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus, RestartCounts, Status,
 };
-use heartbeat_status::Instant;
 
-use crate::cx::Cx;
-use crate::supervisor::{gate_holds, is_broken};
+use crate::around::{gate_holds, is_broken};
 use crate::timers::TimerKind;
 use crate::{Plan, Supervisor, why};
 
-pub(crate) fn realm_status(plan: &Arc<Plan>, supervisor: &mut Supervisor, ix: RealmIx, now: Instant) -> RealmStatus {
+pub(crate) fn realm_status(
+    plan: &Arc<Plan>,
+    supervisor: &Supervisor,
+    ix: RealmIx,
+    now: Instant,
+) -> RealmStatus {
     let spec = plan.realm(ix);
-    let probes = (0..spec.probes.len()).map(|at| probe_status(plan, supervisor, ix, at, now)).collect();
+    let probes = (0..spec.probes.len()).map(|at| probe_status(plan, supervisor, ix, at)).collect();
     let realm = &supervisor.realms[ix.index()];
     let needs = spec.needs.iter().map(|need| {
         let facts = &supervisor.realms[need.realm.index()].facts;
@@ -52,7 +56,7 @@ pub(crate) fn realm_status(plan: &Arc<Plan>, supervisor: &mut Supervisor, ix: Re
             last_exit: realm.last_exit,
         },
         restarts: RestartCounts {
-            total: realm.tracker.total(),
+            total: realm.restarts_opened,
             used: realm.tracker.used(&spec.restart, now),
             burst: spec.restart.burst(),
             window: spec.restart.window(),
@@ -64,11 +68,9 @@ pub(crate) fn realm_status(plan: &Arc<Plan>, supervisor: &mut Supervisor, ix: Re
     }
 }
 
-fn probe_status(plan: &Plan, supervisor: &mut Supervisor, ix: RealmIx, at: usize, now: Instant) -> ProbeStatus {
+fn probe_status(plan: &Plan, supervisor: &Supervisor, ix: RealmIx, at: usize) -> ProbeStatus {
     let spec = plan.realm(ix);
     let realm = &supervisor.realms[ix.index()];
-    let order = plan.graph().order(ix);
-    let cx = Cx { now, ix, order, spec, around: realm.around, out: &mut supervisor.out };
     let probe = &realm.probes[at];
     let thresholds = &spec.probes[at].info.thresholds;
     ProbeStatus {
@@ -77,8 +79,8 @@ fn probe_status(plan: &Plan, supervisor: &mut Supervisor, ix: RealmIx, at: usize
         passes: probe.tally.passes(),
         fails: probe.tally.fails(),
         progress: probe.tally.progress(thresholds),
-        interval: realm.shown_interval(&cx, at),
-        next_at: cx.deadline(TimerKind::Slot(crate::probing::probe_ix(at))),
+        interval: realm.shown_interval(spec, at),
+        next_at: supervisor.out.timers.deadline(ix, TimerKind::Slot(crate::probing::probe_ix(at))),
         stale: probe.stale,
         skipped: probe.skipped,
     }

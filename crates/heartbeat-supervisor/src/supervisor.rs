@@ -1,4 +1,4 @@
-//! The dispatch: from an input to the realm it concerns, and from there to everybody who depends on it.
+//! The surface, and the way from a realm that changed to everybody who depends on it.
 //!
 //! Propagate, then execute: a realm whose facts changed puts its neighbours in a queue, and the queue is drained
 //! before anything leaves. No recursion over the graph.
@@ -8,34 +8,35 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use heartbeat_status::{
-    CheckId, CheckResult, CommandId, DaemonPhase, EdgeKind, Event, EventKind, Gate, Instant, RealmIx, RealmStatus,
-    RunId, Snapshot, Status, WhileDown,
+    CheckId, DaemonPhase, EdgeKind, Event, EventKind, Instant, RealmIx, RealmStatus, RestartCause, Snapshot,
 };
 
-use crate::cx::{Around, Cx, Mode, Outbox};
-use crate::realm::{Facts, Realm};
+use crate::cx::{Cx, Mode, Outbox};
+use crate::realm::Realm;
 use crate::refresh::Rounds;
 use crate::state::{self, Fact, Intent, State};
-use crate::timers::{TimerKind, Timers};
-use crate::{ActionPlan, Command, Effect, Input, NeedSpec, Plan, Reply, snapshot, why};
+use crate::timers::Timers;
+use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, snapshot, why};
 
 /// The state machine. See the crate's essay for how it is driven.
 #[derive(Debug)]
 pub struct Supervisor {
-    plan: Arc<Plan>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) realms: Vec<Realm>,
     pub(crate) out: Outbox,
     pub(crate) mode: Mode,
-    queue: VecDeque<RealmIx>,
-    queued: Vec<bool>,
-    launching: u32,
-    rounds: Rounds,
-    shutdown_deadline: Option<Instant>,
-    halted: bool,
-    booted_told: bool,
+    pub(crate) queue: VecDeque<RealmIx>,
+    pub(crate) queued: Vec<bool>,
+    /// Realms to be restarted together with one whose own fault has just opened a restart.
+    pub(crate) companions: VecDeque<RealmIx>,
+    pub(crate) launching: u32,
+    pub(crate) rounds: Rounds,
+    pub(crate) shutdown_deadline: Option<Instant>,
+    pub(crate) halted: bool,
+    pub(crate) booted_told: bool,
     revision: u64,
     published: Vec<Arc<RealmStatus>>,
-    start_order: Arc<[RealmIx]>,
+    pub(crate) start_order: Arc<[RealmIx]>,
 }
 
 impl Supervisor {
@@ -51,6 +52,7 @@ impl Supervisor {
             out: Outbox::new(timers, seed),
             mode: Mode::Cold,
             queue: VecDeque::new(),
+            companions: VecDeque::new(),
             launching: 0,
             rounds: Rounds::default(),
             shutdown_deadline: None,
@@ -85,8 +87,12 @@ impl Supervisor {
             Input::Boot => self.boot(now),
             Input::Checked { id, result } => self.checked(now, id, result),
             Input::Started { realm, run, pid } => self.fact(now, realm, run, Fact::Started { pid }),
-            Input::StartFailed { realm, run, error } => self.fact(now, realm, run, Fact::StartFailed { error }),
-            Input::Exited { realm, run, exit, empty } => self.fact(now, realm, run, Fact::Exited { exit, empty }),
+            Input::StartFailed { realm, run, error } => {
+                self.fact(now, realm, run, Fact::StartFailed { error })
+            }
+            Input::Exited { realm, run, exit, empty } => {
+                self.fact(now, realm, run, Fact::Exited { exit, empty })
+            }
             Input::Emptied { realm, run } => self.fact(now, realm, run, Fact::Emptied),
             Input::Halted { realm, run, halted } => self.fact(now, realm, run, Fact::Halted { halted }),
             Input::HookDone { realm, run, hook, failure } => {
@@ -106,10 +112,8 @@ impl Supervisor {
             self.timer(now, ix, timer);
             self.drain(now);
         }
-        if let Some(missing) = self.rounds.take_overdue(now) {
-            for (id, missing) in missing {
-                self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing } });
-            }
+        for (id, missing) in self.rounds.take_overdue(now) {
+            self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing } });
         }
         if self.shutdown_deadline.is_some_and(|deadline| now >= deadline) {
             self.shutdown_deadline = None;
@@ -182,160 +186,25 @@ impl Supervisor {
         }
     }
 
-    // --- inputs ---------------------------------------------------------------------------------------------
-
-    fn boot(&mut self, now: Instant) {
-        if self.mode != Mode::Cold {
-            self.ignore(now, "already booted");
-            return;
-        }
-        self.mode = Mode::Booted;
-        // What is started at boot pulls in what it needs and wants, `manual` or not.
-        for at in (0..self.start_order.len()).rev() {
-            let ix = self.start_order[at];
-            if self.realms[ix.index()].desired != heartbeat_status::Desired::Up {
-                continue;
-            }
-            for need in &self.plan.realm(ix).needs {
-                if need.kind != EdgeKind::After {
-                    self.realms[need.realm.index()].desired = heartbeat_status::Desired::Up;
-                }
-            }
-        }
-        for at in 0..self.start_order.len() {
-            let ix = self.start_order[at];
-            let pulled_in = matches!(self.realms[ix.index()].state, State::Stopped)
-                && self.realms[ix.index()].desired == heartbeat_status::Desired::Up;
-            self.reconsider(now, ix);
-            if pulled_in {
-                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
-            }
-        }
-    }
-
-    fn checked(&mut self, now: Instant, id: CheckId, result: CheckResult) {
-        self.settle_check(id);
-        // Few realms have a measurement in flight at a time, and ids are dense: the plan keeps the owner.
-        let owner = self.rounds.owner_of(id, &self.realms);
-        let Some(ix) = owner else {
-            self.out.ignored += 1;
-            return;
-        };
-        self.step(now, ix, |realm, cx| {
-            if realm.on_checked(cx, id, result) {
-                state::on_result(realm, cx);
-            }
-        });
-    }
-
-    fn fact(&mut self, now: Instant, ix: RealmIx, run: RunId, fact: Fact) {
-        if self.realms.get(ix.index()).is_none_or(|realm| realm.run != run) {
-            self.ignore(now, "an answer about a generation that is not current");
-            return;
-        }
-        self.step(now, ix, |realm, cx| state::on_fact(realm, cx, fact));
-    }
-
-    fn timer(&mut self, now: Instant, ix: RealmIx, timer: TimerKind) {
-        self.step(now, ix, |realm, cx| match timer {
-            TimerKind::Slot(probe) => {
-                realm.on_slot(cx, probe);
-                // A halted process fails by the clock, not by a measurement.
-                state::on_result(realm, cx);
-            }
-            TimerKind::Lost(probe) => {
-                realm.on_lost(cx, probe);
-                state::on_result(realm, cx);
-            }
-            TimerKind::Stale(probe) => realm.on_stale_timer(cx, probe),
-            TimerKind::Stable => {
-                if let Some(since) = realm.healthy_since {
-                    realm.tracker.on_healthy_since(&cx.spec.restart, since, cx.now);
-                }
-            }
-            TimerKind::State | TimerKind::Second | TimerKind::Act => state::on_deadline(realm, cx, timer),
-        });
-    }
-
-    fn refresh(&mut self, now: Instant, id: CommandId, scope: Option<RealmIx>) {
-        let range = match scope {
-            Some(ix) => ix.index()..(ix.index() + 1).min(self.realms.len()),
-            None => 0..self.realms.len(),
-        };
-        let mut wanted = Vec::new();
-        for at in range {
-            let ix = self.plan.infos()[at].ix;
-            self.step(now, ix, |realm, cx| realm.refresh(cx, |check| wanted.push(check)));
-        }
-        if self.rounds.open(now, id, wanted).is_err() {
-            self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing: 0 } });
-        }
-    }
-
-    fn suspended(&mut self, now: Instant) {
-        for at in 0..self.realms.len() {
-            let ix = self.plan.infos()[at].ix;
-            self.step(now, ix, |realm, cx| realm.probing_was_suspended(cx));
-        }
-    }
-
-    fn command(&mut self, now: Instant, id: CommandId, command: &Command) {
-        let plan = self.plan(now, command);
-        if plan.refusal.is_some() {
-            self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refused { plan } });
-            return;
-        }
-        let restarts = crate::planning::execute(self, now, command, &plan);
-        self.out.effects.push_back(Effect::Reply { id, reply: Reply::Accepted { plan, restarts } });
-    }
-
-    fn shutdown(&mut self, now: Instant, at_once: bool) {
-        let order: Vec<RealmIx> = self.plan.graph().stop_order().collect();
-        if !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
-            self.mode = Mode::ShuttingDown;
-            self.shutdown_deadline = Some(now + self.plan.settings().shutdown_timeout);
-            self.out.event(now, None, EventKind::ShutdownStarted);
-            // The order is the plan's: every dependent is on its way down before what it needs is told.
-            for ix in &order {
-                self.realms[ix.index()].around = self.around(*ix);
-                self.step(now, *ix, |realm, cx| state::on_command(realm, cx, Intent::Rest));
-                if matches!(self.realms[ix.index()].state, State::External) {
-                    self.step(now, *ix, Realm::stop_probing);
-                }
-            }
-        }
-        if at_once && self.mode != Mode::Killing {
-            self.mode = Mode::Killing;
-            self.shutdown_deadline = None;
-            for ix in &order {
-                self.realms[ix.index()].around = self.around(*ix);
-                self.step(now, *ix, |realm, cx| state::on_command(realm, cx, Intent::Kill));
-            }
-        }
-    }
-
-    fn ignore(&mut self, now: Instant, why: &'static str) {
-        self.out.ignored += 1;
-        self.out.event(now, None, EventKind::Ignored { why });
-    }
-
-    // --- steps and their consequences -----------------------------------------------------------------------
-
     /// Runs code of one realm, then looks at what it changed.
-    pub(crate) fn step<R>(&mut self, now: Instant, ix: RealmIx, code: impl FnOnce(&mut Realm, &mut Cx<'_>) -> R) -> R {
+    pub(crate) fn step<R>(
+        &mut self,
+        now: Instant,
+        ix: RealmIx,
+        code: impl FnOnce(&mut Realm, &mut Cx<'_>) -> R,
+    ) -> R {
         let realm = &mut self.realms[ix.index()];
         let held_slot = state::starting::holds_launch_slot(realm);
-        let mut cx = Cx {
-            now,
-            ix,
-            order: self.plan.graph().order(ix),
-            spec: self.plan.realm(ix),
-            around: realm.around,
-            out: &mut self.out,
-        };
+        let opened_before = realm.restarts_opened;
+        let mut cx =
+            Cx { now, ix, order: self.plan.graph().order(ix), spec: self.plan.realm(ix), out: &mut self.out };
         let result = code(realm, &mut cx);
         let holds_slot = state::starting::holds_launch_slot(realm);
         realm.dirty = true;
+        let own_fault = realm.restart.as_ref().is_some_and(|record| record.cause.is_debited());
+        if realm.restarts_opened != opened_before && own_fault {
+            self.companions.extend(&self.plan.realm(ix).restart_with);
+        }
         self.launching = self.launching + u32::from(holds_slot) - u32::from(held_slot);
         self.refresh_facts(now, ix);
         result
@@ -350,21 +219,15 @@ impl Supervisor {
             let from = core::mem::replace(&mut realm.health, health);
             self.out.event(now, Some((ix, spec)), EventKind::HealthChanged { from, to: health });
         }
-        let mut cx = Cx {
-            now,
-            ix,
-            order: self.plan.graph().order(ix),
-            spec,
-            around: realm.around,
-            out: &mut self.out,
-        };
+        let mut cx = Cx { now, ix, order: self.plan.graph().order(ix), spec, out: &mut self.out };
         state::running::note_health(realm, &mut cx, health);
         let status = realm.derive_status();
         if status != realm.status {
             let from = core::mem::replace(&mut realm.status, status);
             realm.status_since = now;
             let why = why::why(&self.plan, &self.realms, ix, &self.out, now);
-            let kind = EventKind::StatusChanged { from, to: status, reason: why.reason, message: why.message };
+            let kind =
+                EventKind::StatusChanged { from, to: status, reason: why.reason, message: why.message };
             self.out.event(now, Some((ix, spec)), kind);
         }
         let facts = self.realms[ix.index()].derive_facts();
@@ -388,7 +251,11 @@ impl Supervisor {
                 self.queued[ix.index()] = false;
                 self.reconsider(now, ix);
             }
-            if !self.grant_launch(now) {
+            if let Some(ix) = self.out.asks.pop_front() {
+                self.ask_upstream(now, ix);
+            } else if let Some(ix) = self.companions.pop_front() {
+                self.restart_companion(now, ix);
+            } else if !self.grant_launch(now) {
                 break;
             }
         }
@@ -401,12 +268,29 @@ impl Supervisor {
     }
 
     /// A neighbour changed: what do they amount to now?
-    fn reconsider(&mut self, now: Instant, ix: RealmIx) {
+    pub(crate) fn reconsider(&mut self, now: Instant, ix: RealmIx) {
         let around = self.around(ix);
         let was = core::mem::replace(&mut self.realms[ix.index()].around, around);
         self.realms[ix.index()].dirty = true;
         if was != around {
             self.step(now, ix, |realm, cx| state::on_around(realm, cx, was));
+        }
+    }
+
+    /// A realm fails its probes: are its needs to blame?
+    fn ask_upstream(&mut self, now: Instant, ix: RealmIx) {
+        let plan = Arc::clone(&self.plan);
+        for need in plan.realm(ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
+            self.step(now, need.realm, Realm::asked_by_dependent);
+        }
+    }
+
+    /// Restarts a realm in the transaction of another one: no debit of its own, and nothing where nothing runs.
+    fn restart_companion(&mut self, now: Instant, ix: RealmIx) {
+        let realm = &self.realms[ix.index()];
+        if realm.wants_to_run() && matches!(realm.state, State::Starting(_) | State::Running(_)) {
+            let intent = Intent::Again(RestartCause::DependencyRestarted);
+            self.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
         }
     }
 
@@ -420,7 +304,10 @@ impl Supervisor {
     }
 
     fn tell_boot(&mut self, now: Instant) {
-        if self.mode == Mode::Booted && !self.booted_told && self.realms.iter().all(|realm| !realm.facts.pending) {
+        if self.mode == Mode::Booted
+            && !self.booted_told
+            && self.realms.iter().all(|realm| !realm.facts.pending)
+        {
             self.booted_told = true;
             self.out.event(now, None, EventKind::Booted);
         }
@@ -445,59 +332,11 @@ impl Supervisor {
     }
 
     /// A measurement will not be waited for any longer.
-    fn settle_check(&mut self, id: CheckId) {
+    pub(crate) fn settle_check(&mut self, id: CheckId) {
         for id in self.rounds.settle(id) {
             self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing: 0 } });
         }
     }
-
-    /// What the neighbours of a realm amount to, from their facts.
-    pub(crate) fn around(&self, ix: RealmIx) -> Around {
-        let mut around = Around {
-            mode: self.mode,
-            needs_hold: true,
-            order_holds: true,
-            need_broken: false,
-            hopeful: true,
-            stop_with_need: false,
-            restart_with_need: false,
-            dependents_stopping: false,
-        };
-        for need in &self.plan.realm(ix).needs {
-            add_need(&mut around, need, &self.realms[need.realm.index()].facts);
-        }
-        around.dependents_stopping =
-            self.plan.graph().dependents(ix).iter().any(|edge| self.realms[edge.from.index()].facts.stopping);
-        around
-    }
-}
-
-fn add_need(around: &mut Around, need: &NeedSpec, facts: &Facts) {
-    match need.kind {
-        EdgeKind::Needs => {
-            let holds = gate_holds(need.until, facts);
-            let broken = is_broken(need.until, facts);
-            around.needs_hold &= holds;
-            around.need_broken |= broken;
-            around.hopeful &= !broken || facts.hopeful;
-            around.stop_with_need |= broken && !holds && need.while_down == WhileDown::Stop;
-            around.restart_with_need |= broken && !holds && need.while_down == WhileDown::Restart;
-        }
-        EdgeKind::Wants | EdgeKind::After => around.order_holds &= !facts.pending,
-    }
-}
-
-pub(crate) fn gate_holds(until: Gate, facts: &Facts) -> bool {
-    match until {
-        Gate::Up => facts.up,
-        Gate::Started => facts.started,
-        Gate::Done => facts.done,
-    }
-}
-
-/// The list of the contract; what was only needed to be done and is done cannot break any more.
-pub(crate) fn is_broken(until: Gate, facts: &Facts) -> bool {
-    facts.status.is_broken() && !(until == Gate::Done && facts.status == Status::Done)
 }
 
 fn enqueue(queue: &mut VecDeque<RealmIx>, queued: &mut [bool], ix: RealmIx) {

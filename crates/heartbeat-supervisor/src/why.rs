@@ -4,16 +4,17 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use heartbeat_status::{
-    Desired, Gate, NextAction, Next, Outcome, Phase, RealmIx, RealmKind, Reason, Status, Verdict, Why,
-};
 use heartbeat_status::Instant;
+use heartbeat_status::{
+    Desired, Gate, Next, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason, RestartCause, Status,
+    Verdict, Why,
+};
 
+use crate::around::{gate_holds, is_broken};
 use crate::cx::Outbox;
 use crate::realm::{Realm, Resting};
 use crate::state::State;
 use crate::state::failed::Why as FailedWhy;
-use crate::supervisor::{gate_holds, is_broken};
 use crate::timers::TimerKind;
 use crate::{Plan, RealmSpec};
 
@@ -58,7 +59,10 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (reason, message, Next::none())
         }
         State::Cooldown(cooldown) => {
-            let (_, message) = failed_words(&cooldown.why, view);
+            let message = match &cooldown.why {
+                FailedWhy::StartFailed(error) => error.clone(),
+                FailedWhy::BudgetSpent | FailedWhy::Exited(_) | FailedWhy::Gone(_) => ended(view),
+            };
             let next = Next::at(NextAction::Start, cooldown.until);
             (Reason::Cooldown, format!("{message}; one trial after the cooldown"), next)
         }
@@ -75,7 +79,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::Done, format!("done{took}"), Next::none())
         }
         State::Waiting(_) => waiting(view),
-        State::Backoff(backoff) => (Reason::Exited, ended(view), Next::at(NextAction::Start, backoff.until)),
+        State::Backoff(backoff) => (Reason::Backoff, ended(view), Next::at(NextAction::Start, backoff.until)),
         State::Stopping(_) => stopping(view),
         State::Starting(_) => starting(view),
         State::Running(_) | State::External => running(view),
@@ -83,7 +87,8 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
 }
 
 fn resting(realm: &Realm) -> bool {
-    (realm.desired == Desired::Down || realm.shutting_down()) && !matches!(realm.state, State::External | State::Done)
+    (realm.desired == Desired::Down || realm.shutting_down())
+        && !matches!(realm.state, State::External | State::Done)
 }
 
 fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
@@ -96,7 +101,9 @@ fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
         return (Reason::StoppedByOperator, "heartbeatd is stopping everything".to_string(), Next::none());
     }
     match &realm.resting {
-        Resting::Manual => (Reason::Manual, "started only on request (manual = true)".to_string(), Next::none()),
+        Resting::Manual => {
+            (Reason::Manual, "started only on request (manual = true)".to_string(), Next::none())
+        }
         Resting::Operator(None) => {
             (Reason::StoppedByOperator, "stopped by an operator".to_string(), Next::none())
         }
@@ -109,9 +116,32 @@ fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
 fn failed_words(why: &FailedWhy, view: &View<'_>) -> (Reason, String) {
     match why {
         FailedWhy::StartFailed(error) => (Reason::StartFailed, error.clone()),
-        FailedWhy::BudgetSpent => (Reason::BudgetSpent, format!("restart budget spent; last: {}", ended(view))),
-        FailedWhy::Exited(exit) => (Reason::Exited, exit.to_string()),
-        FailedWhy::Gone(cause) => (Reason::BudgetSpent, format!("ended for this cause: {cause}")),
+        FailedWhy::BudgetSpent => {
+            (Reason::BudgetSpent, format!("restart budget spent; last: {}", ended(view)))
+        }
+        FailedWhy::Exited(_) => (Reason::Exited, format!("{}; its policy leaves it at that", ended(view))),
+        FailedWhy::Gone(cause) => {
+            (cause_reason(*cause), format!("{}; its policy leaves it at that", ended(view)))
+        }
+    }
+}
+
+/// The code for what a restart was opened for.
+fn restart_reason(realm: &Realm) -> Reason {
+    match realm.restart.as_ref().map(|record| record.cause) {
+        Some(cause) => cause_reason(cause),
+        None => Reason::Starting,
+    }
+}
+
+fn cause_reason(cause: RestartCause) -> Reason {
+    match cause {
+        RestartCause::Exited => Reason::Exited,
+        RestartCause::Unhealthy => Reason::ProbeFailed,
+        RestartCause::StartTimedOut => Reason::StartTimedOut,
+        RestartCause::DependencyRestarted | RestartCause::Requested | RestartCause::Reloaded => {
+            Reason::Starting
+        }
     }
 }
 
@@ -123,10 +153,17 @@ fn ended(view: &View<'_>) -> String {
         (_, Some(last)) => last.exit.to_string(),
         (_, None) => "ended".to_string(),
     };
-    let attempt = realm.restart.as_ref().filter(|record| record.result.is_none()).map(|record| record.attempt);
+    let attempt = realm
+        .restart
+        .as_ref()
+        .filter(|record| record.result.is_none() && record.cause.is_debited())
+        .map(|record| record.attempt);
     match attempt {
-        Some(attempt) => format!("{seen}; attempt {attempt} of {}", view.spec().restart.burst()),
-        None => seen,
+        // The trial after a cooldown is no attempt of the budget.
+        Some(attempt) if attempt <= view.spec().restart.burst() => {
+            format!("{seen}, attempt {attempt} of {}", view.spec().restart.burst())
+        }
+        Some(_) | None => seen,
     }
 }
 
@@ -166,9 +203,10 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
         return (Reason::WaitingForNeed, format!("waits until {gates}"), next);
     }
     if !realm.around.order_holds {
-        let next = view
-            .deadline(TimerKind::State)
-            .map_or_else(|| Next::when(NextAction::Start, "they have settled".to_string()), |at| Next::at(NextAction::Start, at));
+        let next = view.deadline(TimerKind::State).map_or_else(
+            || Next::when(NextAction::Start, "they have settled".to_string()),
+            |at| Next::at(NextAction::Start, at),
+        );
         return (Reason::WaitingForNeed, "waits for what it is ordered after".to_string(), next);
     }
     let next = Next::at(NextAction::Start, realm.not_before.max(view.now));
@@ -185,9 +223,10 @@ fn gate_word(until: Gate) -> &'static str {
 
 fn stopping(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
-    let next = view
-        .deadline(TimerKind::State)
-        .map_or_else(|| Next::when(NextAction::Restart, "its dependents are stopped".to_string()), |at| Next::at(NextAction::Kill, at));
+    let next = view.deadline(TimerKind::State).map_or_else(
+        || Next::when(NextAction::Restart, "its dependents are stopped".to_string()),
+        |at| Next::at(NextAction::Kill, at),
+    );
     if realm.restart_open() {
         return (Reason::Stopping, format!("being stopped for a restart: {}", ended(view)), next);
     }
@@ -200,21 +239,23 @@ fn stopping(view: &View<'_>) -> (Reason, String, Next) {
 }
 
 fn starting(view: &View<'_>) -> (Reason, String, Next) {
-    let next = view
-        .deadline(TimerKind::Second)
-        .or_else(|| next_probe(view))
-        .map_or_else(|| Next::when(NextAction::Probe, "it has been started".to_string()), |at| Next::at(NextAction::Probe, at));
+    let next = view.deadline(TimerKind::Second).or_else(|| next_probe(view)).map_or_else(
+        || Next::when(NextAction::Probe, "it has been started".to_string()),
+        |at| Next::at(NextAction::Probe, at),
+    );
     let waits_for = waiting_probe(view);
     if view.realm().restart_open() {
-        return (Reason::Exited, format!("{}{waits_for}", ended(view)), next);
+        return (restart_reason(view.realm()), format!("{}{waits_for}", ended(view)), next);
     }
     (Reason::Starting, format!("started, not ready yet{waits_for}"), next)
 }
 
 /// `; http: Refused` for the first probe that does not pass yet.
 fn waiting_probe(view: &View<'_>) -> String {
+    let since = view.realm().started_at.unwrap_or(view.realm().status_since);
     let missing = view.spec().probes.iter().zip(&view.realm().probes).find_map(|(spec, probe)| {
-        let last = probe.last.as_ref()?;
+        // What an earlier generation answered says nothing about this one.
+        let last = probe.last.as_ref().filter(|last| last.at >= since)?;
         (probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true)).then(|| {
             let reason = last.outcome.reason().map_or("no answer", |reason| reason.as_str());
             format!("; {}: {reason}", spec.info.name)
@@ -245,11 +286,16 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::NeedBroken, format!("needs {words}"), next)
         }
         Status::Restarting => {
-            let next = view.deadline(TimerKind::Second).map_or_else(probe_next, |at| Next::at(NextAction::Verify, at));
-            (Reason::Exited, format!("{}; runs again, being verified", ended(view)), next)
+            let at = view.deadline(TimerKind::Second).or_else(|| view.deadline(TimerKind::State));
+            let next = at.map_or_else(
+                || Next::when(NextAction::Verify, "its probes pass".to_string()),
+                |at| Next::at(NextAction::Verify, at),
+            );
+            (restart_reason(realm), format!("{}; runs again, being verified", ended(view)), next)
         }
         Status::Down => {
-            let next = view.deadline(TimerKind::Act).map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
+            let next =
+                view.deadline(TimerKind::Act).map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
             (Reason::ProbeFailed, failing_words(view), next)
         }
         Status::Degraded => {
@@ -263,7 +309,9 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         Status::Unknown if realm.probes.iter().any(|probe| probe.stale) => {
             (Reason::Stale, "no conclusive measurement for too long".to_string(), probe_next())
         }
-        Status::Unknown | Status::Starting if view.spec().kind == RealmKind::External && realm.probes.is_empty() => {
+        Status::Unknown | Status::Starting
+            if view.spec().kind == RealmKind::External && realm.probes.is_empty() =>
+        {
             (Reason::External, "external and without probes".to_string(), Next::none())
         }
         Status::Unknown | Status::Starting => {
@@ -282,10 +330,18 @@ fn failing_words(view: &View<'_>) -> String {
         }
         let reason = last.outcome.reason().map_or("failed", |reason| reason.as_str());
         let detail = if last.detail.is_empty() { String::new() } else { format!(": {}", last.detail) };
-        Some(format!("{}: {reason}{detail} ({})", spec.info.name, probe.tally.progress(&spec.info.thresholds)))
+        Some(format!(
+            "{}: {reason}{detail} ({})",
+            spec.info.name,
+            probe.tally.progress(&spec.info.thresholds)
+        ))
     });
     let words: Vec<String> = failing.collect();
-    if words.is_empty() { "failed its probes; passing again, not yet often enough".to_string() } else { words.join("; ") }
+    if words.is_empty() {
+        "failed its probes; passing again, not yet often enough".to_string()
+    } else {
+        words.join("; ")
+    }
 }
 
 fn degraded_words(view: &View<'_>) -> String {

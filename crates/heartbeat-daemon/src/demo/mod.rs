@@ -109,7 +109,8 @@ impl Demo {
         }
         drop(listeners);
         let text = configuration(dir, program, &addresses);
-        let loaded = load_str("demo.toml", &text, &std::collections::BTreeMap::new()).map_err(DemoError::Config)?;
+        let loaded =
+            load_str("demo.toml", &text, &std::collections::BTreeMap::new()).map_err(DemoError::Config)?;
         Ok(Self { loaded, addresses, dir: dir.to_owned() })
     }
 
@@ -141,9 +142,11 @@ impl Demo {
             let (fault, published) = (script.fault, daemon.published());
             daemon.spawn(async move {
                 loop {
-                    let all_up = published.snapshot().realms.iter().all(|realm| {
-                        matches!(realm.status, Status::Up | Status::Done)
-                    });
+                    let all_up = published
+                        .snapshot()
+                        .realms
+                        .iter()
+                        .all(|realm| matches!(realm.status, Status::Up | Status::Done));
                     if all_up {
                         break;
                     }
@@ -190,7 +193,9 @@ fn configuration(dir: &Path, program: &Path, addresses: &[(&'static str, SocketA
             "demo-realm".to_owned(),
             format!("--listen={address}"),
         ];
-        argv.extend(part.asks.iter().filter_map(|asked| address_of(asked)).map(|asked| format!("--asks={asked}")));
+        argv.extend(
+            part.asks.iter().filter_map(|asked| address_of(asked)).map(|asked| format!("--asks={asked}")),
+        );
         let argv: Vec<String> = argv.iter().map(|word| format!("{word:?}")).collect();
         // A realm that asks another in its health check fails with it: it is given more patience than what it asks.
         let fail_after = if part.asks.is_empty() { 3 } else { 3 + 4 * depth(part.name) };

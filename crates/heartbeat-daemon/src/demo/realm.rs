@@ -154,7 +154,9 @@ pub async fn break_it(address: SocketAddr, fault: Fault) -> std::io::Result<()> 
 
 async fn request(address: SocketAddr, method: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MAX_HEAD_BYTES as u64).read_to_end(&mut answer).await?;

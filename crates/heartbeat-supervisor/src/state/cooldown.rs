@@ -40,6 +40,10 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
             realm.close_restart(cx, RestartResult::Abandoned);
             stopped::enter(realm, cx);
         }
-        Intent::Run | Intent::Again(_) => trial(realm, cx, RestartCause::Requested, "requested"),
+        // A person takes over, with a fresh budget.
+        Intent::Run | Intent::Again(_) => {
+            realm.tracker.reset();
+            trial(realm, cx, RestartCause::Requested, "requested");
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::realm::Realm;
 use crate::timers::TimerKind;
 
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.done_once = true;
     realm.set_state(cx, State::Done);
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);

@@ -1,11 +1,13 @@
 //! What follows the end of a run: the one place where restarts are decided.
 
-use alloc::string::ToString;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::time::Duration;
 
 use heartbeat_restart::{Decision, RestartWhen};
 use heartbeat_status::{EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep};
 
-use super::{backoff, cooldown, done, failed, stopped, stopping, waiting};
+use super::{backoff, cooldown, done, failed, starting, stopped, stopping, waiting};
 use crate::StartError;
 use crate::cx::Cx;
 use crate::realm::Realm;
@@ -23,13 +25,19 @@ const ETXTBSY: i32 = 26;
 
 /// The main process ended by itself, while starting or running.
 pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty: bool) {
+    starting::cancel_hooks(realm, cx);
+    let ran_for = realm.started_at.map(|started| cx.now.since(started));
     stopping::note_exit(realm, cx, exit, false);
     if will_restart(cx, &exit) && !realm.around.need_broken {
         if realm.restart_open() {
             // The attempt that was under way has failed; what follows is the next one.
             realm.close_restart(cx, RestartResult::Failed);
         }
-        realm.open_restart(cx, RestartCause::Exited, exit.to_string());
+        let detail = match ran_for {
+            Some(ran_for) => format!("{exit} after {}", span(ran_for)),
+            None => exit.to_string(),
+        };
+        realm.open_restart(cx, RestartCause::Exited, detail);
     }
     if empty {
         realm.stop_probing(cx);
@@ -38,6 +46,21 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
         decide(realm, cx, RestartCause::Exited, Some(exit));
     } else {
         stopping::sweep(realm, cx, RestartCause::Exited, exit);
+    }
+}
+
+/// A length of time for a person: `0.2 s`, `95 s`, `12 min`, `3 h`.
+fn span(time: Duration) -> String {
+    const MINUTES_FROM: Duration = Duration::from_secs(120);
+    const HOURS_FROM: Duration = Duration::from_secs(7_200);
+    if time < Duration::from_secs(10) {
+        format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
+    } else if time < MINUTES_FROM {
+        format!("{} s", time.as_secs())
+    } else if time < HOURS_FROM {
+        format!("{} min", time.as_secs() / 60)
+    } else {
+        format!("{} h", time.as_secs() / 3_600)
     }
 }
 
@@ -79,18 +102,19 @@ pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, ex
         stopped::enter(realm, cx);
         return;
     }
-    if cx.spec.kind == RealmKind::Oneshot && cause == RestartCause::Exited {
-        if exit.is_some_and(|exit| cx.spec.restart.is_success(&exit)) {
-            realm.restart_step(cx, RestartStep::Verified);
-            realm.close_restart(cx, RestartResult::Verified);
-            done::enter(realm, cx);
-            return;
-        }
+    if cx.spec.kind == RealmKind::Oneshot
+        && cause == RestartCause::Exited
+        && exit.is_some_and(|exit| cx.spec.restart.is_success(&exit))
+    {
+        realm.restart_step(cx, RestartStep::Verified);
+        realm.close_restart(cx, RestartResult::Verified);
+        done::enter(realm, cx);
+        return;
     }
     if cause.is_debited() && realm.around.need_broken {
         // Somebody else's fault: no debit, no backoff; it starts when the need is back.
         realm.close_restart(cx, RestartResult::Abandoned);
-        waiting::enter(realm, cx);
+        waiting::enter_until_mended(realm, cx);
         return;
     }
     let dice = cx.dice();

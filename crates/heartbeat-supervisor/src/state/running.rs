@@ -15,6 +15,11 @@ use crate::timers::TimerKind;
 /// How long a restart may take to be verified in a realm without `start.timeout`, beyond `verify_for`.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// While a need owes an answer it is asked again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// A verification that could not be decided is looked at again after `start.timeout`, or at least this.
+const VERIFY_RECHECK: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub(crate) ready_at: Instant,
@@ -24,6 +29,7 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.set_state(cx, State::Running(Running { ready_at: cx.now }));
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);
+    cx.disarm(TimerKind::Act);
     realm.restart_step(cx, RestartStep::Ready);
     if cx.spec.kind == RealmKind::Oneshot {
         if let Some(limit) = cx.spec.start.timeout {
@@ -32,8 +38,12 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     } else if realm.restart_open() {
         begin_verification(realm, cx);
     }
+    realm.restart_owed |= realm.around.restart_with_need;
     if realm.around.stop_with_need {
         stopping::with_need(realm, cx);
+    } else {
+        // With an explicit `grace` failures may have been counted while it started.
+        act_on_failures(realm, cx);
     }
 }
 
@@ -107,6 +117,13 @@ pub(crate) fn act_on_failures(realm: &mut Realm, cx: &mut Cx<'_>) {
         cx.arm(TimerKind::Act, when);
         return;
     }
+    // It usually asks what it needs, so both fail together: only fresh passes of its needs make it its own fault.
+    let failed_at = realm.probes[probe].last_fail.unwrap_or(when);
+    if realm.around.upstream_pass <= failed_at {
+        cx.out.asks.push_back(cx.ix);
+        cx.arm(TimerKind::Act, cx.now + ASK_AGAIN);
+        return;
+    }
     let detail = failure_detail(realm, cx, probe);
     stopping::restart(realm, cx, RestartCause::Unhealthy, detail);
 }
@@ -131,11 +148,12 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         }
         TimerKind::State => {
             verify(realm, cx);
-            if realm.restart_open() && !realm.around.need_broken {
+            if realm.restart_open() && !realm.around.need_broken && !realm.fault_is_ours(cx.spec) {
                 let detail = "the restart could not be verified in time".to_string();
                 stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
             } else if realm.restart_open() {
-                cx.arm(TimerKind::State, cx.now + cx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT));
+                let limit = cx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
+                cx.arm(TimerKind::State, cx.now + limit);
             }
         }
         TimerKind::Stable | TimerKind::Slot(_) | TimerKind::Lost(_) | TimerKind::Stale(_) => {}
@@ -143,6 +161,9 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
 }
 
 pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
+    if realm.shutting_down() {
+        return;
+    }
     if realm.around.stop_with_need {
         stopping::with_need(realm, cx);
         return;
@@ -162,6 +183,8 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
     if was.need_broken {
         realm.probe_afresh(cx);
         verify(realm, cx);
+    } else if was.upstream_pass != realm.around.upstream_pass {
+        act_on_failures(realm, cx);
     }
 }
 

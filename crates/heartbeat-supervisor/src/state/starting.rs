@@ -16,6 +16,10 @@ use crate::{Effect, Hook};
 const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much later than its timeout a hook's end may be reported before we stop waiting for the report.
 pub(crate) const HOOK_GRACE: Duration = Duration::from_secs(5);
+/// A process that is halted when it should have settled is looked at again after this, or `start.settle`.
+const HALTED_RECHECK: Duration = Duration::from_millis(250);
+/// When nothing could be measured by the end of `start.timeout`, it is extended by itself, or at least by this.
+const OURS_RECHECK: Duration = Duration::from_secs(1);
 /// A launch that was asked for is answered within this, or it is called off.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -75,7 +79,8 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.new_generation(cx);
     realm.run = realm.run.next();
     let stage = if cx.spec.start.before { Stage::Before } else { Stage::Queued };
-    realm.set_state(cx, State::Starting(Starting { stage, left: cx.spec.start.timeout, ticking_since: None }));
+    realm
+        .set_state(cx, State::Starting(Starting { stage, left: cx.spec.start.timeout, ticking_since: None }));
     if stage == Stage::Before {
         let timeout = hook_timeout(cx.spec.start.timeout);
         cx.effect(Effect::Hook { realm: cx.ix, run: realm.run, hook: Hook::Before, timeout });
@@ -93,7 +98,6 @@ pub(crate) fn launch(realm: &mut Realm, cx: &mut Cx<'_>) -> bool {
     set_stage(realm, Stage::Launching);
     realm.gap_until = cx.now + cx.spec.restart.min_gap();
     realm.not_before = realm.gap_until;
-    realm.tracker.on_spawned(cx.now);
     cx.effect(Effect::Start { realm: cx.ix, run: realm.run });
     cx.arm(TimerKind::State, cx.now + LAUNCH_TIMEOUT);
     true
@@ -101,7 +105,23 @@ pub(crate) fn launch(realm: &mut Realm, cx: &mut Cx<'_>) -> bool {
 
 /// The launcher is at work: counts against `start_parallel`.
 pub(crate) fn holds_launch_slot(realm: &Realm) -> bool {
-    matches!(&realm.state, State::Starting(starting) if starting.stage == Stage::Launching)
+    match &realm.state {
+        State::Starting(starting) => starting.stage == Stage::Launching,
+        // Called off, not answered yet.
+        State::Stopping(stopping) => stopping.launching(),
+        _ => false,
+    }
+}
+
+/// Ends the realm's own command that belongs to the stage of its start, if one runs.
+pub(crate) fn cancel_hooks(realm: &Realm, cx: &mut Cx<'_>) {
+    let State::Starting(starting) = &realm.state else { return };
+    let hook = match starting.stage {
+        Stage::Before => Hook::Before,
+        Stage::After => Hook::After,
+        Stage::Queued | Stage::Launching | Stage::Execed => return,
+    };
+    cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
 }
 
 pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
@@ -113,6 +133,8 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         }
         (Fact::Halted { halted }, Stage::Execed | Stage::After) => realm.on_halted(cx, halted),
         (Fact::HookDone { hook: Hook::Before, failure }, Stage::Before) => match failure {
+            // What it needs has gone down meanwhile.
+            None if !realm.around.needs_hold => waiting::enter(realm, cx),
             None => {
                 set_stage(realm, Stage::Queued);
                 cx.disarm(TimerKind::State);
@@ -175,6 +197,14 @@ fn tick(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
 }
 
+/// heartbeatd was not running for a while: the time asleep does not count.
+pub(crate) fn was_suspended(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let State::Starting(starting) = &mut realm.state else { return };
+    if starting.stage == Stage::Execed && starting.ticking_since.take().is_some() {
+        tick(realm, cx);
+    }
+}
+
 pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
     if stage(realm) == Stage::Execed && realm.live_probes_pass(cx.spec, 1) == Some(true) {
         ready(realm, cx);
@@ -203,15 +233,24 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
             if !realm.halted {
                 ready(realm, cx);
             } else {
-                cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle);
+                cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle.max(HALTED_RECHECK));
             }
         }
         (TimerKind::Act, Stage::Execed | Stage::After) => running::act_on_failures(realm, cx),
-        (TimerKind::State, Stage::Before) => hook_failed(realm, cx, Hook::Before, "its end was never reported"),
+        (TimerKind::State, Stage::Before) => {
+            hook_failed(realm, cx, Hook::Before, "its end was never reported")
+        }
         (TimerKind::State, Stage::After) => hook_failed(realm, cx, Hook::After, "its end was never reported"),
-        (TimerKind::State, Stage::Launching) => timed_out(realm, cx, "the launcher did not answer".to_string()),
+        (TimerKind::State, Stage::Launching) => {
+            timed_out(realm, cx, "the launcher did not answer".to_string())
+        }
         (TimerKind::State, Stage::Execed) => {
             let limit = cx.spec.start.timeout.unwrap_or_default();
+            if realm.fault_is_ours(cx.spec) {
+                // Nothing speaks against it: what could not be measured restarts nothing.
+                cx.arm(TimerKind::State, cx.now + limit.max(OURS_RECHECK));
+                return;
+            }
             timed_out(realm, cx, format!("not ready within {limit:?}"));
         }
         (_, _) => {}
@@ -254,7 +293,9 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
     match intent {
         // It is on its way already; the later request joins the earlier one.
         Intent::Run => {}
-        Intent::Again(cause) if realm.restart_open() || !matches!(stage(realm), Stage::Execed | Stage::After) => {
+        Intent::Again(cause)
+            if realm.restart_open() || !matches!(stage(realm), Stage::Execed | Stage::After) =>
+        {
             // Nothing of the new generation has shown itself yet: this start is the start that was asked for.
             realm.open_restart(cx, cause, "requested".to_string());
         }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use heartbeat_status::{EventKind, Exit, LastExit, RestartCause, RestartResult, RestartStep, Signal};
 
 use super::starting::{HOOK_GRACE, Stage as StartStage};
-use super::{Fact, Intent, State, ending, stopped, stuck, waiting};
+use super::{Fact, Intent, State, ending, starting, stopped, stuck, waiting};
 use crate::cx::{Cx, Mode};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -46,6 +46,11 @@ pub(crate) struct Stopping {
 impl Stopping {
     pub(crate) fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// The launcher has not answered yet.
+    pub(crate) fn launching(&self) -> bool {
+        self.launching
     }
 }
 
@@ -95,15 +100,7 @@ fn enter(realm: &mut Realm, cx: &mut Cx<'_>, cause: Option<RestartCause>, exit: 
     realm.stop_probing(cx);
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);
-    match start_stage {
-        Some(StartStage::Before) => {
-            cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Before });
-        }
-        Some(StartStage::After) => {
-            cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::After });
-        }
-        Some(StartStage::Queued | StartStage::Launching | StartStage::Execed) | None => {}
-    }
+    starting::cancel_hooks(realm, cx);
     let launching = start_stage == Some(StartStage::Launching);
     // With an exit known, only leftovers are there; the adapter says when they are gone.
     let process = launching || realm.pid.is_some() || exit.is_some();
@@ -194,7 +191,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             cx.event(EventKind::StartFailed { run: realm.run, error: error.message });
             gone(realm, cx);
         }
-        // Exec was faster than the order to give up; the KILL is on its way.
+        // Exec was faster than the order to give up.
         Fact::Started { pid } if now.launching => {
             realm.pid = Some(pid);
             realm.started_at = Some(cx.now);
@@ -202,8 +199,9 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.launching = false;
             }
-            if now.stage == Stage::CallOff {
+            if matches!(now.stage, Stage::CallOff | Stage::Kill) {
                 set_stage(realm, Stage::Kill);
+                cx.signal(realm.run, Signal::KILL);
                 cx.arm(TimerKind::State, cx.now + KILL_WAIT);
             }
         }
@@ -224,8 +222,11 @@ pub(crate) fn note_exit(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, expected
 
 /// Nothing of it is left: what is wanted now decides what comes next.
 fn gone(realm: &mut Realm, cx: &mut Cx<'_>) {
-    let Some(Stopping { cause, exit, .. }) = stopping(realm).cloned() else { return };
+    let Some(Stopping { cause, exit, stage, .. }) = stopping(realm).cloned() else { return };
     cx.disarm(TimerKind::State);
+    if stage == Stage::Command {
+        cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Stop });
+    }
     realm.pid = None;
     realm.started_at = None;
     realm.restart_step(cx, RestartStep::Stopped);
@@ -233,7 +234,12 @@ fn gone(realm: &mut Realm, cx: &mut Cx<'_>) {
 }
 
 /// From a stop (or from being stuck) to what is wanted now.
-pub(crate) fn after_stop(realm: &mut Realm, cx: &mut Cx<'_>, cause: Option<RestartCause>, exit: Option<Exit>) {
+pub(crate) fn after_stop(
+    realm: &mut Realm,
+    cx: &mut Cx<'_>,
+    cause: Option<RestartCause>,
+    exit: Option<Exit>,
+) {
     if !realm.wants_to_run() {
         realm.close_restart(cx, RestartResult::Abandoned);
         stopped::enter(realm, cx);

@@ -1,6 +1,6 @@
 //! Stuck: SIGKILL did not empty its process tree. No second copy until it is empty.
 
-use heartbeat_status::RestartResult;
+use heartbeat_status::{EventKind, RestartResult, Signal};
 
 use super::{Fact, Intent, State, stopping};
 use crate::cx::Cx;
@@ -22,9 +22,18 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
                 freed(realm, cx);
             }
         }
-        Fact::Emptied => freed(realm, cx),
-        Fact::StartFailed { .. } => freed(realm, cx),
-        Fact::Started { pid } => realm.pid = Some(pid),
+        // With a pid known its end has not been reported yet, and nothing else proves it.
+        Fact::Emptied | Fact::StartFailed { .. } if realm.pid.is_some() => {
+            cx.ignore("the main process has not been reported to be gone");
+        }
+        Fact::Emptied | Fact::StartFailed { .. } => freed(realm, cx),
+        Fact::Started { pid } => {
+            realm.pid = Some(pid);
+            realm.started_at = Some(cx.now);
+            cx.event(EventKind::RunStarted { run: realm.run, pid });
+            // The launch had been called off in vain.
+            cx.signal(realm.run, Signal::KILL);
+        }
         Fact::Halted { .. } => {}
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
     }

@@ -1,5 +1,6 @@
 //! Waiting: it should run, and its gates do not hold yet (or heartbeatd has not booted).
 
+use alloc::string::ToString;
 use core::time::Duration;
 
 use heartbeat_status::{Instant, RestartResult};
@@ -16,10 +17,21 @@ const ORDER_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct Waiting {
     /// Until when `wants` and `after` are waited for; set once the needs hold.
     order_until: Option<Instant>,
+    /// Its last run ended while a need was broken: it waits until none is, whatever its gates say, or it would
+    /// crash in a circle without a debit.
+    until_mended: bool,
 }
 
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.set_state(cx, State::waiting());
+    cx.disarm(TimerKind::State);
+    cx.disarm(TimerKind::Second);
+    proceed(realm, cx);
+}
+
+/// Waits until no need is broken any more, and then for the gates.
+pub(crate) fn enter_until_mended(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.set_state(cx, State::Waiting(Waiting { order_until: None, until_mended: true }));
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);
     proceed(realm, cx);
@@ -32,7 +44,8 @@ fn proceed(realm: &mut Realm, cx: &mut Cx<'_>) {
         return;
     }
     let State::Waiting(waiting) = &mut realm.state else { return };
-    if realm.around.mode == Mode::Cold || !realm.around.needs_hold {
+    waiting.until_mended &= realm.around.need_broken;
+    if realm.around.mode == Mode::Cold || !realm.around.needs_hold || waiting.until_mended {
         waiting.order_until = None;
         cx.disarm(TimerKind::State);
         return;
@@ -47,6 +60,15 @@ fn proceed(realm: &mut Realm, cx: &mut Cx<'_>) {
         return;
     }
     starting::enter(realm, cx);
+}
+
+/// A person wants it now.
+fn forgive(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if let State::Waiting(waiting) = &mut realm.state {
+        waiting.until_mended = false;
+    }
+    realm.not_before = realm.gap_until;
+    proceed(realm, cx);
 }
 
 pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
@@ -68,6 +90,10 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
             stopped::enter(realm, cx);
         }
         // It is on its way already; the later request joins the earlier one.
-        Intent::Run | Intent::Again(_) => proceed(realm, cx),
+        Intent::Run => forgive(realm, cx),
+        Intent::Again(cause) => {
+            realm.open_restart(cx, cause, cause.to_string());
+            forgive(realm, cx);
+        }
     }
 }

@@ -1,0 +1,296 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use heartbeat_client::Host;
+
+use crate::age::parse_duration;
+
+/// Commands of the contract that this version does not have yet.
+pub(crate) const NOT_BUILT: &[&str] = &[
+    "ack",
+    "boot",
+    "config",
+    "daemon",
+    "doctor",
+    "events",
+    "explain",
+    "history",
+    "import",
+    "incidents",
+    "init",
+    "logs",
+    "nagios",
+    "notify",
+    "pause",
+    "plan",
+    "probe",
+    "reload",
+    "reset",
+    "resume",
+    "schema",
+    "show",
+    "signal",
+];
+
+const EXIT_CODES: &str = "\
+Exit codes, the same for every command and format:
+  0    holds                          5    heartbeatd cannot be reached
+  1    no (`is`), or failed           6    not permitted
+  2    usage or configuration         7    refused: needs --yes or --cascade
+  3    realms not in desired state    124  deadline passed
+  4    no such realm                  130  interrupted
+
+A realm that is stopped or paused on purpose, or a oneshot that is done, counts as 0.";
+
+/// Asks heartbeatd, and tells it what to do.
+#[derive(Debug, Parser)]
+#[command(name = "heartbeat-cli", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Where heartbeatd listens: unix:PATH, or http://ADDRESS:PORT for reading [default: its socket]
+    #[arg(short = 'H', long, global = true, value_name = "HOST", value_parser = parse_host)]
+    pub(crate) host: Option<Host>,
+    /// Form of the output [default: table on a terminal, plain elsewhere]
+    #[arg(short, long, global = true, value_enum, value_name = "FORM", conflicts_with = "json")]
+    pub(crate) output: Option<Format>,
+    /// The same as -o json
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Colours
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    pub(crate) color: ColorChoice,
+    /// Nothing but ASCII
+    #[arg(long, global = true)]
+    pub(crate) ascii: bool,
+    /// No remarks, only the exit code and what was asked for
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say what is asked of whom
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Do not ask: dependents that break are left alone
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+    /// Longest time the whole command may wait, e.g. 90s
+    #[arg(long, global = true, value_name = "DUR", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns by the width of the terminal
+    Table,
+    /// Every column, nothing cut
+    Wide,
+    /// Tab-separated
+    Plain,
+    /// The document as heartbeatd gives it
+    Json,
+    /// A line of JSON a realm
+    Ndjson,
+    /// Names
+    Name,
+}
+
+/// What is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The health table: what is how, why, since when, and what happens next
+    Status(StatusArgs),
+    /// Why a realm is as it is: root cause, evidence, what happens next, what to type
+    Why {
+        /// Which realm
+        realm: String,
+        /// Ask for fresh probes first
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Start realms, and what they need
+    Start(ActArgs),
+    /// Stop realms, and keep them stopped
+    Stop(ActArgs),
+    /// Stop realms and start them again
+    Restart(ActArgs),
+    /// Wait until realms are up, stopped, done or settled
+    Wait {
+        /// Which; they need not be known yet
+        #[arg(required = true)]
+        realms: Vec<String>,
+        /// For what
+        #[arg(long = "for", value_enum, default_value_t = Goal::Up, value_name = "GOAL")]
+        goal: Goal,
+    },
+    /// Ask whether realms have a status: exit 0 or 1
+    Is {
+        /// Which status; degraded counts as up
+        status: String,
+        /// Which realms
+        #[arg(required = true)]
+        realms: Vec<String>,
+    },
+    /// Who needs whom
+    Graph {
+        /// Form of the graph
+        #[arg(short, long, value_enum, default_value_t = GraphForm::Tree)]
+        format: GraphForm,
+    },
+    /// Check configuration files without heartbeatd
+    Check {
+        /// Files [default: the one heartbeatd would find]
+        files: Vec<PathBuf>,
+        /// Form of what is found
+        #[arg(short, long, value_enum, default_value_t = CheckForm::Full)]
+        format: CheckForm,
+    },
+    /// Completions for a shell, on stdout
+    Completion {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// The manual page, on stdout
+    Man,
+    /// The version of this program, and of the heartbeatd it reaches
+    Version,
+}
+
+/// Arguments of `status`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// Only these realms
+    pub(crate) realms: Vec<String>,
+    /// Ask for fresh probes first
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// Keep showing it, until Ctrl-C
+    #[arg(short, long, conflicts_with = "wait")]
+    pub(crate) watch: bool,
+    /// Wait until everything desired holds [default time: 60s]; exit 3 at the first realm that failed, 124 at the deadline
+    #[arg(long, value_name = "DUR", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
+    pub(crate) wait: Option<Option<Duration>>,
+    /// Only what is not in its desired state
+    #[arg(long)]
+    pub(crate) failed: bool,
+}
+
+/// Arguments of `start`, `stop` and `restart`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ActArgs {
+    /// Which realms
+    #[arg(required = true)]
+    pub(crate) realms: Vec<String>,
+    /// The running dependents that would break, too
+    #[arg(long)]
+    pub(crate) cascade: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not wait for the end
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Goal {
+    /// Up or degraded, or a oneshot that is done
+    Up,
+    /// Stopped, with no process left
+    Stopped,
+    /// A oneshot that succeeded
+    Done,
+    /// Up, done, stopped, paused or failed: nothing is under way
+    Settled,
+}
+
+/// Forms of the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphForm {
+    /// Dependents above what they need
+    Tree,
+    /// Graphviz
+    Dot,
+    /// Mermaid flowchart
+    Mermaid,
+    /// The document as heartbeatd gives it
+    Json,
+}
+
+/// Forms of diagnostics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckForm {
+    /// With the source and a caret
+    Full,
+    /// A line each
+    Short,
+    /// A JSON document
+    Json,
+    /// Annotations of GitHub Actions
+    Github,
+}
+
+impl Global {
+    /// The form of output, given whether stdout is a terminal.
+    pub(crate) fn form(&self, terminal: bool) -> Format {
+        match self.output {
+            _ if self.json => Format::Json,
+            Some(form) => form,
+            None if terminal => Format::Table,
+            None => Format::Plain,
+        }
+    }
+}
+
+fn parse_host(text: &str) -> Result<Host, String> {
+    text.parse().map_err(|error: heartbeat_client::ClientError| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_built_is_not_listed_as_missing() {
+        for command in Cli::command().get_subcommands() {
+            assert!(!NOT_BUILT.contains(&command.get_name()), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn wait_takes_its_time_with_an_equals_sign_only() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["heartbeat-cli", "status"], args].concat());
+        let status = |args: &[&str]| match parse(args).unwrap().command {
+            Some(Command::Status(status)) => status,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(status(&["--wait=90s", "api"]).wait, Some(Some(Duration::from_secs(90))));
+        let bare = status(&["--wait", "api"]);
+        assert_eq!((bare.wait, bare.realms.as_slice()), (Some(None), &["api".to_owned()][..]));
+        assert_eq!(parse(&["--wait=90"]).unwrap_err().exit_code(), 2);
+        assert_eq!(parse(&["--json", "-o", "table"]).unwrap_err().exit_code(), 2);
+        assert!(parse(&["-H", "https://x"]).unwrap_err().to_string().contains("TLS"));
+    }
+}

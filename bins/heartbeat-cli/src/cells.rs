@@ -1,0 +1,276 @@
+//! What the table says of one realm, cell by cell.
+
+use heartbeat_status::wire::{NextEntry, ProbeEntry, RealmEntry};
+use heartbeat_status::{NextAction, ProbeKind, WallTime};
+
+use crate::age::{age, ahead, human_seconds_f64, latency};
+use crate::headline::status_of;
+use crate::style::{Hue, Style, hue};
+
+/// Longest detail of a probe that fits beside its kind; a longer one is left to `why`.
+const MAX_DETAIL_CHARS: usize = 14;
+
+/// A column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Status,
+    Realm,
+    Since,
+    Why,
+    Next,
+    Probe,
+    Port,
+    Time,
+    Process,
+    Restarts,
+    Uptime,
+}
+
+impl Column {
+    /// In the order they stand in the table.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Status,
+        Self::Realm,
+        Self::Since,
+        Self::Why,
+        Self::Next,
+        Self::Probe,
+        Self::Port,
+        Self::Time,
+        Self::Process,
+        Self::Restarts,
+        Self::Uptime,
+    ];
+
+    /// Its heading.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Status => "STATUS",
+            Self::Realm => "REALM",
+            Self::Since => "SINCE",
+            Self::Why => "WHY",
+            Self::Next => "NEXT",
+            Self::Probe => "PROBE",
+            Self::Port => "PORT",
+            Self::Time => "TIME",
+            Self::Process => "PROCESS",
+            Self::Restarts => "RESTARTS",
+            Self::Uptime => "UPTIME",
+        }
+    }
+}
+
+/// Text and what its colour means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    pub(crate) hue: Hue,
+}
+
+impl Cell {
+    fn new(text: impl Into<String>, hue: Hue) -> Self {
+        Self { text: text.into(), hue }
+    }
+
+    fn none() -> Self {
+        Self::new("-", Hue::Neutral)
+    }
+
+    /// Says nothing.
+    pub(crate) fn is_none(&self) -> bool {
+        self.text == "-"
+    }
+}
+
+/// The cell of `realm` in `column`, seen at `now`.
+pub(crate) fn cell(realm: &RealmEntry, column: Column, now: WallTime, style: Style) -> Cell {
+    let status = status_of(realm);
+    match column {
+        Column::Status => {
+            // A word that is newer than this program is shown as it is, and treated as unknown.
+            let word = style.text(&realm.status.to_string());
+            Cell::new(format!("{} {word}", style.mark(status)), hue(status))
+        }
+        Column::Realm => Cell::new(style.text(&realm.name), Hue::Strong),
+        Column::Since => Cell::new(age(realm.since, now), Hue::Plain),
+        Column::Why => Cell::new(why(realm, style), Hue::Plain),
+        Column::Next => match next(&realm.next, now, style) {
+            Some(text) => Cell::new(text, Hue::Plain),
+            None if status.is_ok() => Cell::none(),
+            None => Cell::new("needs you", Hue::Bad),
+        },
+        Column::Probe => probe(realm, style),
+        Column::Port => port(realm, style),
+        Column::Time => time(realm, style),
+        Column::Process => process(realm, style),
+        Column::Restarts => match &realm.process {
+            None => Cell::none(),
+            Some(_) => {
+                let restarts = &realm.restarts;
+                let hue = if restarts.used == 0 { Hue::Neutral } else { Hue::Attention };
+                Cell::new(format!("{}/{}", restarts.used, restarts.burst), hue)
+            }
+        },
+        Column::Uptime => {
+            let process = realm.process.as_ref().filter(|process| process.pid.is_some());
+            let uptime = process.and_then(|process| process.uptime_s);
+            uptime.map_or_else(Cell::none, |seconds| Cell::new(human_seconds_f64(seconds), Hue::Plain))
+        }
+    }
+}
+
+/// The message, or the code when there is none.
+pub(crate) fn why(realm: &RealmEntry, style: Style) -> String {
+    if realm.message.is_empty() { style.text(&realm.reason.to_string()) } else { style.text(&realm.message) }
+}
+
+/// What happens next by itself; `None` for nothing.
+pub(crate) fn next(next: &NextEntry, now: WallTime, style: Style) -> Option<String> {
+    if next.action.is(NextAction::None) {
+        return None;
+    }
+    let action = style.text(&next.action.to_string());
+    Some(match (&next.at, &next.when) {
+        (Some(at), _) => format!("{action} {}", ahead(*at, now)),
+        (None, Some(when)) => format!("{action} when {}", style.text(when)),
+        (None, None) => action,
+    })
+}
+
+/// How bad an outcome is, for choosing which probe speaks for a realm.
+fn rank(probe: &ProbeEntry) -> u8 {
+    match probe.outcome.as_deref() {
+        Some("fail") => 4,
+        Some("degraded") => 3,
+        Some("pass") => 1,
+        Some(_) => 2,
+        None => 0,
+    }
+}
+
+/// The probe that speaks for the realm: the worst of those that ask the realm itself.
+fn spokesman(realm: &RealmEntry) -> Option<&ProbeEntry> {
+    let asks = |probe: &&ProbeEntry| !probe.kind.is(ProbeKind::Port) && !probe.kind.is(ProbeKind::Process);
+    // The first of the worst: `max_by_key` would give the last.
+    realm.probes.iter().filter(asks).rev().max_by_key(|probe| rank(probe))
+}
+
+fn of_kind(realm: &RealmEntry, kind: ProbeKind) -> Option<&ProbeEntry> {
+    realm.probes.iter().find(|probe| probe.kind.is(kind))
+}
+
+fn probe(realm: &RealmEntry, style: Style) -> Cell {
+    let Some(probe) = spokesman(realm) else { return Cell::none() };
+    let (mark, hue) = style.outcome(probe.outcome.as_deref());
+    let mut text = format!("{mark} {}", style.text(&probe.kind.to_string()));
+    let detail = probe.detail.as_deref().filter(|detail| detail.chars().count() <= MAX_DETAIL_CHARS);
+    if let Some(said) = detail.or(probe.reason.as_deref()).filter(|said| !said.is_empty()) {
+        text.push(' ');
+        text.push_str(&style.text(said));
+    }
+    // A failure that does not count yet says how far it is.
+    let decided = probe.progress.split_once('/').is_none_or(|(have, want)| have == want);
+    if probe.outcome.as_deref() == Some("fail") && !decided {
+        text.push(' ');
+        text.push_str(&style.text(&probe.progress));
+    }
+    if probe.stale {
+        text.push_str(" stale");
+    }
+    Cell::new(text, hue)
+}
+
+fn port(realm: &RealmEntry, style: Style) -> Cell {
+    let probe = of_kind(realm, ProbeKind::Port);
+    let Some(port) = realm.port else { return Cell::none() };
+    match probe {
+        Some(probe) => {
+            let (mark, hue) = style.outcome(probe.outcome.as_deref());
+            Cell::new(format!("{mark} {port}"), hue)
+        }
+        None => Cell::new(format!("  {port}"), Hue::Plain),
+    }
+}
+
+fn time(realm: &RealmEntry, style: Style) -> Cell {
+    let Some(probe) = spokesman(realm) else { return Cell::none() };
+    let timed_out = probe.reason.as_deref().is_some_and(|reason| reason.ends_with("Timeout"));
+    let outcome = match probe.outcome.as_deref() {
+        // The answer was wrong, but it came in time.
+        Some("fail") if probe.latency_ms.is_some() && !timed_out => Some("pass"),
+        Some("degraded") if probe.reason.as_deref() != Some("Slow") => Some("pass"),
+        other => other,
+    };
+    let (mark, hue) = style.outcome(outcome);
+    match probe.latency_ms {
+        _ if timed_out => Cell::new(format!("{mark} timeout"), hue),
+        Some(ms) => Cell::new(format!("{mark} {}", latency(ms)), hue),
+        None => Cell::none(),
+    }
+}
+
+fn process(realm: &RealmEntry, style: Style) -> Cell {
+    let Some(process) = &realm.process else { return Cell::none() };
+    if let Some(pid) = process.pid {
+        let outcome =
+            of_kind(realm, ProbeKind::Process).map_or(Some("pass"), |probe| probe.outcome.as_deref());
+        let (mark, hue) = style.outcome(outcome);
+        return Cell::new(format!("{mark} {pid}"), hue);
+    }
+    let Some(exit) = &process.last_exit else { return Cell::none() };
+    let (mark, hue) = if status_of(realm).is_ok() {
+        (if style.words { "ended" } else { style.mark(heartbeat_status::Status::Stopped) }, Hue::Neutral)
+    } else {
+        style.outcome(Some("fail"))
+    };
+    let how = match (&exit.code, &exit.signal) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, Some(signal)) => format!("SIG{}", style.text(signal)),
+        (None, None) => "ended".to_owned(),
+    };
+    Cell::new(format!("{mark} {how}"), hue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn text(realm: &RealmEntry, column: Column) -> String {
+        cell(realm, column, sample::outage().generated_at, Style::default()).text
+    }
+
+    #[test]
+    fn the_four_facts_of_a_port_realm_each_have_their_own_mark() {
+        let document = sample::outage();
+        let api = document.realms.iter().find(|realm| realm.name == "api").unwrap();
+        assert_eq!(text(api, Column::Probe), "✗ http 503");
+        assert_eq!(text(api, Column::Port), "● 8001");
+        assert_eq!(text(api, Column::Time), "● 12ms");
+        assert_eq!(text(api, Column::Process), "● 4120");
+        assert_eq!(text(api, Column::Next), "probe when postgres is up");
+    }
+
+    #[test]
+    fn a_dead_process_says_how_it_ended() {
+        let document = sample::outage();
+        let of = |name: &str| document.realms.iter().find(|realm| realm.name == name).unwrap();
+        assert_eq!(text(of("postgres"), Column::Process), "✗ exit 1");
+        assert_eq!(text(of("postgres"), Column::Next), "start in 2s");
+        assert_eq!(text(of("postgres"), Column::Restarts), "2/6");
+        assert_eq!(text(of("migrate"), Column::Process), "○ exit 0");
+        assert_eq!(text(of("mail"), Column::Process), "-");
+    }
+
+    #[test]
+    fn a_failure_that_does_not_count_yet_shows_its_progress() {
+        let mut api = sample::outage().realms.into_iter().find(|realm| realm.name == "api").unwrap();
+        let http = api.probes.iter_mut().find(|probe| probe.name == "http").unwrap();
+        http.progress = "1/3".into();
+        http.reason = Some("HeadersTimeout".into());
+        http.detail = Some("no answer within two whole seconds".into());
+        http.latency_ms = None;
+        assert_eq!(text(&api, Column::Probe), "✗ http HeadersTimeout 1/3");
+        assert_eq!(text(&api, Column::Time), "✗ timeout");
+    }
+}

@@ -1,0 +1,206 @@
+//! stdout, stderr and what they are connected to.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::AutoStream;
+use clap::ColorChoice;
+
+use crate::args::{Format, Global};
+use crate::exit::Failure;
+use crate::style::{Hue, Style};
+
+/// Columns assumed when nobody says how many there are.
+const DEFAULT_COLUMNS: usize = 80;
+/// A screen below this is treated as this wide: a status, a name and an age need it.
+const MIN_COLUMNS: usize = 40;
+
+/// Where a command writes. A closed pipe (`status | head`) ends nothing and changes no exit code.
+pub(crate) struct Console {
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+    closed: bool,
+    /// stdout is a terminal.
+    pub(crate) terminal: bool,
+    /// stderr is a terminal: notes that vanish are welcome.
+    pub(crate) err_terminal: bool,
+    /// Somebody can be asked.
+    pub(crate) interactive: bool,
+    /// Style of stdout.
+    pub(crate) style: Style,
+    /// Form of the output.
+    pub(crate) form: Format,
+    /// No remarks.
+    pub(crate) quiet: bool,
+    fixed_width: Option<usize>,
+}
+
+impl Console {
+    /// The process's own streams.
+    pub(crate) fn of_process(global: &Global) -> Self {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let (terminal, err_terminal) = (stdout.is_terminal(), stderr.is_terminal());
+        let color = match global.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => AutoStream::choice(&stdout) != anstream::ColorChoice::Never,
+        };
+        let dumb = terminal && std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            out: Box::new(stdout),
+            err: Box::new(stderr),
+            closed: false,
+            terminal,
+            err_terminal,
+            interactive: io::stdin().is_terminal() && err_terminal,
+            style: Style { color, ascii: global.ascii || dumb, words: false },
+            form: global.form(terminal),
+            quiet: global.quiet,
+            fixed_width: None,
+        }
+    }
+
+    /// Columns of the screen now.
+    pub(crate) fn width(&self) -> usize {
+        if let Some(width) = self.fixed_width {
+            return width;
+        }
+        let screen =
+            if self.terminal { crossterm::terminal::size().ok().map(|(w, _)| usize::from(w)) } else { None };
+        let said = || std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+        screen.filter(|width| *width > 0).or_else(said).unwrap_or(DEFAULT_COLUMNS).max(MIN_COLUMNS)
+    }
+
+    /// Writes to stdout.
+    pub(crate) fn print(&mut self, text: &str) -> Result<(), Failure> {
+        if self.closed {
+            return Ok(());
+        }
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Writes a line to stdout.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.print(&format!("{text}\n"))
+    }
+
+    /// A document on stdout, as JSON with a line end.
+    pub(crate) fn json(&mut self, document: &impl serde::Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(document)?;
+        self.line(&text)
+    }
+
+    /// Nobody reads stdout any more.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// A remark on stderr, unless remarks are unwanted. Nothing can be done about one that is lost.
+    pub(crate) fn note(&mut self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(self.err, "{text}");
+        }
+    }
+
+    /// A remark without a line end, on a terminal only; the empty text removes it again.
+    pub(crate) fn passing_note(&mut self, text: &str) {
+        if self.err_terminal && !self.quiet {
+            let columns =
+                crossterm::terminal::size().map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width));
+            // A note that wraps could not be taken back.
+            let text = self.style.cut(text, columns.saturating_sub(1));
+            let _ = write!(self.err, "\r\x1b[K{text}");
+            let _ = self.err.flush();
+        }
+    }
+
+    /// What went wrong, always.
+    pub(crate) fn error(&mut self, failure: &Failure) {
+        let style = Style { color: self.style.color && self.err_terminal, ..self.style };
+        let word = style.paint(Hue::Bad, "error:");
+        let _ = writeln!(self.err, "{word} {}", style.text(&failure.message));
+        if let Some(help) = &failure.help {
+            let _ = writeln!(self.err, " {} {}", style.paint(Hue::Strong, "help:"), style.text(help));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod capture {
+    //! A console that remembers.
+
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// A buffer that can be read while a console owns its other end.
+    #[derive(Clone, Default)]
+    pub(crate) struct Pipe(Arc<Mutex<Vec<u8>>>);
+
+    impl Pipe {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Console {
+        /// Not a terminal, 80 columns; returns its stdout and stderr.
+        pub(crate) fn captured(form: Format) -> (Self, Pipe, Pipe) {
+            let (out, err) = (Pipe::default(), Pipe::default());
+            let console = Self {
+                out: Box::new(out.clone()),
+                err: Box::new(err.clone()),
+                closed: false,
+                terminal: false,
+                err_terminal: false,
+                interactive: false,
+                style: Style::default(),
+                form,
+                quiet: false,
+                fixed_width: Some(80),
+            };
+            (console, out, err)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken;
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let (mut console, _, _) = Console::captured(Format::Plain);
+        console.out = Box::new(Broken);
+        assert!(console.line("x").is_ok() && console.is_closed());
+        assert!(console.line("y").is_ok());
+    }
+}

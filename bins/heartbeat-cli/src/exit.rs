@@ -1,0 +1,141 @@
+//! Exit codes of the contract, the same for every command and output format, and how a command fails.
+
+use std::io;
+
+use heartbeat_client::ClientError;
+
+/// What the process exits with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// What was asked holds.
+    Holds,
+    /// No (`is`), or what was asked for failed.
+    No,
+    /// Usage or configuration.
+    Usage,
+    /// Realms that are not in their desired state.
+    NotDesired,
+    /// No such realm.
+    NoSuchRealm,
+    /// heartbeatd cannot be reached.
+    Unreachable,
+    /// Not permitted.
+    Forbidden,
+    /// Refused: needs `--yes` or `--cascade`.
+    Refused,
+    /// The deadline passed.
+    Deadline,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Holds => 0,
+            Self::No => 1,
+            Self::Usage => 2,
+            Self::NotDesired => 3,
+            Self::NoSuchRealm => 4,
+            Self::Unreachable => 5,
+            Self::Forbidden => 6,
+            Self::Refused => 7,
+            Self::Deadline => 124,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// A command that could not do its work: what to say on stderr, and the exit.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) help: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), help: None }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClientError::BadHost { .. } => Self::new(Exit::Usage, message),
+            ClientError::Unreachable { .. } => Self::new(Exit::Unreachable, message)
+                .help("start it with `heartbeatd`, or say where it listens with `--host unix:PATH` or $HEARTBEAT_SOCKET"),
+            ClientError::TimedOut { .. } => Self::new(Exit::Unreachable, message),
+            ClientError::NotFound { near, .. } => {
+                let failure = Self::new(Exit::NoSuchRealm, message);
+                if near.is_empty() { failure } else { failure.help(format!("did you mean {}?", near.join(" or "))) }
+            }
+            ClientError::Forbidden { .. } => Self::new(Exit::Forbidden, message),
+            ClientError::Refused { .. } => Self::new(Exit::Refused, message),
+            ClientError::Deadline { .. } => Self::new(Exit::Deadline, message),
+            // Problem, Protocol, and what a later client adds: the operation failed.
+            _ => Self::new(Exit::No, message),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::No, format!("cannot write: {error}"))
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(Exit::No, format!("cannot write JSON: {error}"))
+    }
+}
+
+/// What a command ends with.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat_client::Host;
+    use std::time::Duration;
+
+    #[test]
+    fn every_client_error_has_the_code_of_the_contract() {
+        let host = || Host::Unix("/run/h.sock".into());
+        let plain = |text: &str| text.to_owned();
+        let cases = [
+            (ClientError::BadHost { text: plain("x"), why: "y" }, 2),
+            (
+                ClientError::Unreachable {
+                    host: host(),
+                    why: plain("no"),
+                    source: Box::new(io::Error::from(io::ErrorKind::NotFound)),
+                },
+                5,
+            ),
+            (ClientError::TimedOut { host: host(), after: Duration::from_secs(5) }, 5),
+            (ClientError::NotFound { detail: plain("no such realm"), near: vec![plain("api")] }, 4),
+            (ClientError::Forbidden { detail: plain("no") }, 6),
+            (ClientError::Refused { detail: plain("no"), plan: None }, 7),
+            (ClientError::Deadline { detail: plain("late"), plan: None }, 124),
+            (ClientError::Protocol { host: host(), why: plain("odd") }, 1),
+        ];
+        for (error, code) in cases {
+            let text = error.to_string();
+            assert_eq!(Failure::from(error).exit.code(), code, "{text}");
+        }
+        let near =
+            Failure::from(ClientError::NotFound { detail: plain("d"), near: vec![plain("a"), plain("b")] });
+        assert_eq!(near.help.as_deref(), Some("did you mean a or b?"));
+    }
+}

@@ -1,0 +1,149 @@
+//! The first line: is it fine, and if not, why.
+
+use heartbeat_status::Status;
+use heartbeat_status::wire::{RealmEntry, StatusDocument, Summary};
+
+use crate::style::{Hue, Style, UNKNOWN};
+
+/// Roots named with their reason; more are counted.
+const MAX_ROOTS: usize = 3;
+/// Dependents named behind a root; more are counted.
+const MAX_BLOCKED: usize = 4;
+
+/// A realm's status, unknown words as unknown.
+pub(crate) fn status_of(realm: &RealmEntry) -> Status {
+    realm.status.known().unwrap_or(UNKNOWN)
+}
+
+/// The answer, without colour: `shop: DOWN - postgres is restarting (exit code 1), blocks api`.
+pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
+    let name = style.text(&document.name);
+    let troubles = troubles(document, style);
+    if document.ok {
+        let mut line = format!("{name}: OK - {}", counts(&document.summary));
+        if !troubles.is_empty() {
+            line.push_str("; not critical: ");
+            line.push_str(&troubles);
+        }
+        return line;
+    }
+    let word = match document.status.known().unwrap_or(UNKNOWN) {
+        Status::Failed => "FAILED",
+        Status::Starting => "STARTING",
+        Status::Unknown => "UNKNOWN",
+        _ => "DOWN",
+    };
+    let why = if troubles.is_empty() { counts(&document.summary) } else { troubles };
+    format!("{name}: {word} - {why}")
+}
+
+/// Hue of the first line.
+pub(crate) fn headline_hue(document: &StatusDocument) -> Hue {
+    match document.status.known() {
+        _ if document.ok => Hue::Ok,
+        Some(Status::Starting) => Hue::Attention,
+        _ => Hue::Bad,
+    }
+}
+
+/// The roots of trouble with what they block, worst first; without roots whatever is not fine.
+fn troubles(document: &StatusDocument, style: Style) -> String {
+    let mut causes: Vec<(&RealmEntry, &[String])> = Vec::new();
+    for root in &document.roots {
+        if let Some(realm) = document.realms.iter().find(|realm| realm.name == root.realm) {
+            causes.push((realm, &root.blocks));
+        }
+    }
+    if causes.is_empty() {
+        let bad = document.realms.iter().filter(|realm| !status_of(realm).is_ok());
+        causes.extend(bad.map(|realm| (realm, &[][..])));
+    }
+    causes.sort_by_key(|(realm, blocks)| {
+        (std::cmp::Reverse(status_of(realm).severity()), std::cmp::Reverse(blocks.len()), realm.order)
+    });
+    let mut parts: Vec<String> =
+        causes.iter().take(MAX_ROOTS).map(|(realm, blocks)| cause(realm, blocks, style)).collect();
+    if causes.len() > MAX_ROOTS {
+        parts.push(format!("and {} more", causes.len() - MAX_ROOTS));
+    }
+    parts.join("; ")
+}
+
+fn cause(realm: &RealmEntry, blocks: &[String], style: Style) -> String {
+    let mut text = format!("{} is {}", style.text(&realm.name), style.text(&realm.status.to_string()));
+    if !realm.message.is_empty() {
+        text.push_str(&format!(" ({})", style.text(&realm.message)));
+    }
+    if !blocks.is_empty() {
+        let named: Vec<String> = blocks.iter().take(MAX_BLOCKED).map(|name| style.text(name)).collect();
+        text.push_str(&format!(", blocks {}", named.join(", ")));
+        if blocks.len() > MAX_BLOCKED {
+            text.push_str(&format!(" and {} more", blocks.len() - MAX_BLOCKED));
+        }
+    }
+    text
+}
+
+/// `4 up, 1 restarting, 1 blocked`: what there is, worst first.
+pub(crate) fn counts(summary: &Summary) -> String {
+    let parts: Vec<String> = [
+        (summary.failed, "failed"),
+        (summary.down, "down"),
+        (summary.blocked, "blocked"),
+        (summary.restarting, "restarting"),
+        (summary.unknown, "unknown"),
+        (summary.starting, "starting"),
+        (summary.degraded, "degraded"),
+        (summary.up, "up"),
+        (summary.done, "done"),
+        (summary.stopped, "stopped"),
+        (summary.paused, "paused"),
+    ]
+    .iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    if parts.is_empty() { "no realms".to_owned() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn the_root_comes_with_its_reason_and_its_victims() {
+        assert_eq!(
+            headline(&sample::outage(), Style::default()),
+            "shop: DOWN - postgres is restarting (exit code 1 after 0.2 s, attempt 2 of 6), blocks api, worker"
+        );
+        assert_eq!(headline(&sample::calm(), Style::default()), "shop: OK - 1 degraded, 4 up, 1 done");
+    }
+
+    #[test]
+    fn trouble_that_does_not_count_is_still_told() {
+        let mut document = sample::outage();
+        document.ok = true;
+        let line = headline(&document, Style::default());
+        assert!(
+            line.starts_with("shop: OK - ") && line.contains("; not critical: postgres is restarting"),
+            "{line}"
+        );
+        document.realms.clear();
+        document.ok = false;
+        assert_eq!(
+            headline(&document, Style::default()),
+            "shop: DOWN - 2 blocked, 1 restarting, 1 degraded, 1 up, 1 done"
+        );
+    }
+
+    #[test]
+    fn many_roots_are_counted() {
+        let mut document = sample::outage();
+        document.roots.clear();
+        for realm in &mut document.realms {
+            realm.status = Status::Down.into();
+        }
+        assert!(headline(&document, Style::default()).ends_with("; and 3 more"));
+    }
+}

@@ -1,0 +1,257 @@
+//! `status`: the table, in every form; once, until it changes, or until everything holds.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::execute;
+use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
+use heartbeat_client::{Client, ClientError};
+use heartbeat_status::wire::{RealmEntry, StatusDocument};
+use tokio::time::interval;
+
+use crate::age::clock;
+use crate::args::{Format, StatusArgs};
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::headline::status_of;
+use crate::style::{Hue, wrap};
+use crate::table::{WIDE, by_severity, plain, render};
+use crate::verify::{Wanted, counted, unknown};
+use crate::wait::{DEFAULT_WAIT, report, wait_until};
+
+/// How often `--watch` asks.
+const WATCH_MS: u64 = 1_000;
+
+/// `status`.
+pub(crate) async fn run(
+    client: &Client,
+    args: &StatusArgs,
+    limit: Option<Duration>,
+    console: &mut Console,
+) -> Outcome {
+    if let Some(wait) = args.wait {
+        let limit = wait.or(limit).unwrap_or(DEFAULT_WAIT);
+        let waited = wait_until(client, &args.realms, Wanted::Desired, limit, console).await?;
+        if let Some(document) = &waited.document {
+            print(document, args, console)?;
+        }
+        report(&waited, limit, console);
+        return Ok(waited.exit);
+    }
+    if args.watch {
+        return watch(client, args, console).await;
+    }
+    if args.refresh {
+        console.passing_note("asking for fresh probes ...");
+    }
+    let answer = client.status(args.refresh).await;
+    console.passing_note("");
+    let document = answer?;
+    check_names(client, &document, &args.realms).await?;
+    print(&document, args, console)?;
+    Ok(exit_of(&document, &args.realms))
+}
+
+/// 0 when every realm that counts is as desired, else 3.
+pub(crate) fn exit_of(document: &StatusDocument, names: &[String]) -> Exit {
+    let fine = counted(document, names).into_iter().all(|realm| status_of(realm).is_ok());
+    if fine { Exit::Holds } else { Exit::NotDesired }
+}
+
+/// A name nobody knows is exit 4; heartbeatd says which names are near.
+pub(crate) async fn check_names(
+    client: &Client,
+    document: &StatusDocument,
+    names: &[String],
+) -> Result<(), Failure> {
+    let Some(name) = unknown(document, names).first().copied() else { return Ok(()) };
+    match client.realm(name, false).await {
+        Err(error @ ClientError::NotFound { .. }) => Err(error.into()),
+        // It came between the two questions, or heartbeatd went: the document in hand does not have it.
+        _ => Err(Failure::new(Exit::NoSuchRealm, format!("no realm is called `{name}`"))),
+    }
+}
+
+/// What of the document is shown, in the order it is shown.
+fn selected<'a>(document: &'a StatusDocument, args: &StatusArgs) -> Vec<&'a RealmEntry> {
+    let named = |realm: &&RealmEntry| args.realms.is_empty() || args.realms.contains(&realm.name);
+    let wanted = |realm: &&RealmEntry| named(realm) && (!args.failed || !status_of(realm).is_ok());
+    by_severity(document.realms.iter().filter(wanted))
+}
+
+fn print(document: &StatusDocument, args: &StatusArgs, console: &mut Console) -> Result<(), Failure> {
+    let realms = selected(document, args);
+    let style = console.style;
+    match console.form {
+        Format::Table => console.print(&render(document, &realms, console.width(), style)),
+        Format::Wide => console.print(&render(document, &realms, WIDE, style)),
+        Format::Plain => console.print(&plain(document, &realms, style)),
+        Format::Name => realms.iter().try_for_each(|realm| console.line(&style.text(&realm.name))),
+        Format::Ndjson => realms.iter().try_for_each(|realm| {
+            let line = serde_json::to_string(realm)?;
+            console.line(&line)
+        }),
+        Format::Json => {
+            let mut shown = document.clone();
+            // In the document's own order, which is start order.
+            shown.realms.retain(|realm| realms.iter().any(|kept| kept.name == realm.name));
+            console.json(&shown)
+        }
+    }
+}
+
+/// The alternate screen, given back however the watching ends.
+struct Screen;
+
+impl Screen {
+    fn enter() -> io::Result<Self> {
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
+    }
+}
+
+/// Redraws on change, each second at most; ends with Ctrl-C (130) or when nobody reads any more.
+async fn watch(client: &Client, args: &StatusArgs, console: &mut Console) -> Outcome {
+    let screen =
+        if console.terminal && console.form == Format::Table { Some(Screen::enter()?) } else { None };
+    let mut tick = interval(Duration::from_millis(WATCH_MS));
+    let mut last: Option<StatusDocument> = None;
+    let mut drawn = String::new();
+    let mut refresh = args.refresh;
+    loop {
+        tick.tick().await;
+        let answer = client.status(refresh).await;
+        refresh = false;
+        if screen.is_some() {
+            let frame = frame(&answer, last.as_ref(), args, console);
+            if frame != drawn {
+                draw(&frame)?;
+                drawn = frame;
+            }
+        }
+        match answer {
+            Ok(document) => {
+                let same = |last: &StatusDocument| {
+                    (&last.instance, last.revision) == (&document.instance, document.revision)
+                };
+                if screen.is_none() && !last.as_ref().is_some_and(same) {
+                    print(&document, args, console)?;
+                }
+                last = Some(document);
+            }
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. }))
+                if screen.is_none() =>
+            {
+                return Err(error.into());
+            }
+            Err(ClientError::Unreachable { .. } | ClientError::TimedOut { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if console.is_closed() {
+            return Ok(last.as_ref().map_or(Exit::Unreachable, |document| exit_of(document, &args.realms)));
+        }
+    }
+}
+
+/// What the screen shows. An answer that did not come is said first, and what is old loses its colours: green
+/// always means recent evidence.
+fn frame(
+    answer: &Result<StatusDocument, ClientError>,
+    last: Option<&StatusDocument>,
+    args: &StatusArgs,
+    console: &Console,
+) -> String {
+    let (width, style) = (console.width(), console.style);
+    let error = match answer {
+        Ok(document) => return render(document, &selected(document, args), width, style),
+        Err(error) => style.text(&error.to_string()),
+    };
+    let mut text = String::new();
+    for line in wrap(&format!("NO ANSWER - {error}"), width, style) {
+        text += &format!("{}\n", style.paint(Hue::Bad, &line));
+    }
+    if let Some(document) = last {
+        text += &format!("what follows is from {}:\n", clock(document.generated_at));
+        let grey = crate::style::Style { color: false, ..style };
+        for line in render(document, &selected(document, args), width, grey).lines() {
+            text += &format!("{}\n", style.paint(Hue::Neutral, line));
+        }
+    }
+    text
+}
+
+fn draw(frame: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    execute!(out, MoveTo(0, 0))?;
+    let rows = crossterm::terminal::size().map_or(usize::MAX, |(_, rows)| usize::from(rows));
+    let lines: Vec<&str> = frame.lines().collect();
+    for (at, line) in lines.iter().take(rows).enumerate() {
+        // A line end after the last row would scroll the screen.
+        let end = if at + 1 == rows { "" } else { "\r\n" };
+        write!(out, "{line}\x1b[K{end}")?;
+    }
+    if lines.len() < rows {
+        execute!(out, Clear(ClearType::FromCursorDown))?;
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn the_exit_code_counts_critical_realms_and_named_ones() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(exit_of(&sample::calm(), &[]), Exit::Holds);
+        assert_eq!(exit_of(&sample::outage(), &[]), Exit::NotDesired);
+        assert_eq!(exit_of(&sample::outage(), &names(&["dashboard", "migrate"])), Exit::Holds);
+        let mut calm = sample::calm();
+        calm.realms[1].status = heartbeat_status::Status::Down.into();
+        assert_eq!(exit_of(&calm, &[]), Exit::Holds, "mail is not critical");
+        assert_eq!(exit_of(&calm, &names(&["mail"])), Exit::NotDesired);
+    }
+
+    #[test]
+    fn the_exit_code_does_not_depend_on_the_form_and_json_is_one_document() {
+        for form in [Format::Table, Format::Wide, Format::Plain, Format::Json, Format::Ndjson, Format::Name] {
+            let (mut console, out, _) = Console::captured(form);
+            let args = StatusArgs { failed: true, ..StatusArgs::default() };
+            print(&sample::outage(), &args, &mut console).unwrap();
+            let text = out.text();
+            assert!(
+                text.contains("postgres") && !text.contains("dashboard") && !text.contains('\x1b'),
+                "{text}"
+            );
+            if form == Format::Json {
+                let back: StatusDocument = serde_json::from_str(&text).unwrap();
+                assert_eq!(
+                    back.realms.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+                    ["postgres", "api", "worker"]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_old_table_is_never_green() {
+        let (mut console, _, _) = Console::captured(Format::Table);
+        console.style.color = true;
+        let silent =
+            || Err(ClientError::TimedOut { host: "unix:/x".parse().unwrap(), after: Duration::from_secs(5) });
+        let text = frame(&silent(), Some(&sample::calm()), &StatusArgs::default(), &console);
+        assert!(text.contains("NO ANSWER") && text.contains("from 22:40:01Z"), "{text}");
+        assert!(!text.contains("\x1b[32m") && !text.contains("38;5;2m"), "{text}");
+        let fresh = frame(&Ok(sample::calm()), None, &StatusArgs::default(), &console);
+        assert!(fresh.contains("\x1b[32m") || fresh.contains("38;5;2m"), "{fresh:?}");
+    }
+}

@@ -1,0 +1,226 @@
+//! A plan, as it is shown and as it comes true.
+
+use heartbeat_status::wire::{Action, ActionDocument, RealmEntry, StatusDocument};
+use heartbeat_status::{Phase, Status, WallTime};
+
+use crate::age::latency;
+use crate::cells::why;
+use crate::headline::status_of;
+use crate::style::{Hue, Style};
+
+/// The plan in lines: order, what, whom, how long at most, until what; then who breaks.
+pub(crate) fn plan_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
+    let widest = plan.steps.iter().map(|step| crate::style::width(&step.realm)).max().unwrap_or(0);
+    let mut lines: Vec<String> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let mut line =
+                format!("{:>3} {:<7} {:<widest$}", step.wave, step.action, style.text(&step.realm));
+            if let Some(limit) = step.limit_s {
+                line += &format!("  limit {limit}s");
+            }
+            if let Some(until) = &step.until {
+                line += &format!("  until {}", style.text(until));
+            }
+            line.trim_end().to_owned()
+        })
+        .collect();
+    if plan.steps.is_empty() {
+        lines.push("    nothing to do".to_owned());
+    }
+    if !plan.breaks.is_empty() {
+        let names: Vec<String> = plan.breaks.iter().map(|name| style.text(name)).collect();
+        lines.push(format!("    breaks {}, which stay as they are", names.join(", ")));
+    }
+    lines
+}
+
+/// Longest a plan may take, in seconds: its waves one after the other, each as long as its slowest step.
+/// `None` when a step has no limit.
+pub(crate) fn plan_limit_s(plan: &ActionDocument) -> Option<f64> {
+    let mut total = 0.0;
+    let mut wave = (0, 0.0_f64);
+    for step in &plan.steps {
+        if step.wave != wave.0 {
+            total += wave.1;
+            wave = (step.wave, 0.0);
+        }
+        wave.1 = wave.1.max(step.limit_s?);
+    }
+    Some(total + wave.1)
+}
+
+struct Step {
+    realm: String,
+    start: bool,
+    wave: u32,
+    /// Generation of the realm's process before anything was done.
+    generation: u64,
+    /// The realm is stopped first, so only a younger generation counts as started.
+    after_stop: bool,
+    done: bool,
+}
+
+/// Recognises in status documents which steps are done.
+pub(crate) struct Tracker {
+    steps: Vec<Step>,
+    /// When the wave in hand began.
+    began: WallTime,
+}
+
+impl Tracker {
+    /// Of a plan, with the document from before it.
+    pub(crate) fn new(plan: &ActionDocument, before: &StatusDocument) -> Self {
+        let mut steps: Vec<Step> = Vec::with_capacity(plan.steps.len());
+        for step in &plan.steps {
+            let entry = before.realms.iter().find(|realm| realm.name == step.realm);
+            steps.push(Step {
+                realm: step.realm.clone(),
+                start: !step.action.is(Action::Stop),
+                wave: step.wave,
+                generation: entry.map_or(0, generation),
+                after_stop: steps.iter().any(|earlier| earlier.realm == step.realm && !earlier.start),
+                done: false,
+            });
+        }
+        Self { steps, began: before.generated_at }
+    }
+
+    /// A line for every step that has come true since the last document, in the order of the plan.
+    pub(crate) fn observe(&mut self, document: &StatusDocument, style: Style) -> Vec<String> {
+        let mut lines = Vec::new();
+        let now = document.generated_at;
+        while let Some(wave) = self.steps.iter().find(|step| !step.done).map(|step| step.wave) {
+            for step in self.steps.iter_mut().filter(|step| step.wave == wave && !step.done) {
+                let Some(realm) = document.realms.iter().find(|realm| realm.name == step.realm) else {
+                    continue;
+                };
+                if step.is_done(realm) {
+                    step.done = true;
+                    lines.push(step.done_line(realm, self.began, now, style));
+                }
+            }
+            if self.steps.iter().any(|step| step.wave == wave && !step.done) {
+                break;
+            }
+            self.began = now;
+        }
+        lines
+    }
+
+    /// What is being waited for, and why it is not there yet.
+    pub(crate) fn pending(&self, document: &StatusDocument, style: Style) -> Option<String> {
+        let step = self.steps.iter().find(|step| !step.done)?;
+        let realm = document.realms.iter().find(|realm| realm.name == step.realm)?;
+        let word = if step.start { "start" } else { "stop" };
+        let dots = if style.ascii { "..." } else { "…" };
+        let status = style.text(&realm.status.to_string());
+        Some(format!("{dots} {word} {} ({status}): {}", style.text(&step.realm), why(realm, style)))
+    }
+}
+
+fn generation(realm: &RealmEntry) -> u64 {
+    realm.process.as_ref().map_or(0, |process| process.generation)
+}
+
+impl Step {
+    fn is_done(&self, realm: &RealmEntry) -> bool {
+        let younger = generation(realm) > self.generation;
+        if self.start {
+            let up = matches!(status_of(realm), Status::Up | Status::Degraded | Status::Done);
+            return up && (younger || !self.after_stop);
+        }
+        younger || !realm.phase.known().is_some_and(Phase::may_have_process)
+    }
+
+    fn done_line(&self, realm: &RealmEntry, began: WallTime, now: WallTime, style: Style) -> String {
+        let mark = style.paint(Hue::Ok, style.mark(Status::Done));
+        let ms = now.as_millis().saturating_sub(began.as_millis()).max(0);
+        let took = latency(i32::try_from(ms).map_or(f64::INFINITY, f64::from));
+        let word = if self.start { "start" } else { "stop" };
+        let state = if self.start { style.text(&realm.status.to_string()) } else { "stopped".to_owned() };
+        format!("{mark} {word} {}  {state} after {took}", style.text(&self.realm))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use heartbeat_status::wire::ActionStep;
+
+    fn plan(steps: &[(u32, &str, Action)]) -> ActionDocument {
+        ActionDocument {
+            schema: "heartbeat.action/1".into(),
+            action: Action::Restart.into(),
+            realms: vec!["postgres".into()],
+            dry_run: true,
+            steps: steps
+                .iter()
+                .map(|(wave, realm, action)| ActionStep {
+                    wave: *wave,
+                    realm: (*realm).into(),
+                    action: (*action).into(),
+                    limit_s: Some(10.0),
+                    until: None,
+                })
+                .collect(),
+            breaks: vec!["api".into()],
+            result: None,
+            message: None,
+        }
+    }
+
+    fn set(
+        document: &mut StatusDocument,
+        name: &str,
+        status: Status,
+        phase: Phase,
+        generation: u64,
+        ms: i64,
+    ) {
+        let realm = document.realms.iter_mut().find(|realm| realm.name == name).unwrap();
+        realm.status = status.into();
+        realm.phase = phase.into();
+        realm.process.as_mut().unwrap().generation = generation;
+        document.generated_at = WallTime::from_millis(document.generated_at.as_millis() + ms);
+    }
+
+    #[test]
+    fn steps_come_true_in_the_order_of_the_plan() {
+        let restart = plan(&[
+            (1, "api", Action::Stop),
+            (2, "postgres", Action::Stop),
+            (3, "postgres", Action::Start),
+            (4, "api", Action::Start),
+        ]);
+        assert_eq!(plan_limit_s(&restart), Some(40.0));
+        let mut document = sample::calm();
+        let mut tracker = Tracker::new(&restart, &document);
+        let style = Style::default();
+        assert!(tracker.observe(&document, style).is_empty(), "both still run");
+        assert!(tracker.pending(&document, style).unwrap().starts_with("… stop api (up): "));
+        set(&mut document, "api", Status::Restarting, Phase::Waiting, 2, 400);
+        assert_eq!(tracker.observe(&document, style), ["✓ stop api  stopped after 400ms"]);
+        set(&mut document, "postgres", Status::Restarting, Phase::Running, 2, 2_000);
+        assert_eq!(
+            tracker.observe(&document, style),
+            ["✓ stop postgres  stopped after 2.0s"],
+            "already the next one"
+        );
+        set(&mut document, "postgres", Status::Up, Phase::Running, 2, 500);
+        set(&mut document, "api", Status::Up, Phase::Running, 3, 0);
+        assert_eq!(tracker.observe(&document, style).len(), 2);
+        assert_eq!(tracker.pending(&document, style), None);
+    }
+
+    #[test]
+    fn a_plan_shows_who_breaks() {
+        let lines = plan_lines(&plan(&[(1, "postgres", Action::Stop)]), Style::default());
+        assert_eq!(lines, ["  1 stop    postgres  limit 10s", "    breaks api, which stay as they are"]);
+        let mut open = plan(&[(1, "api", Action::Start)]);
+        open.steps[0].limit_s = None;
+        assert_eq!(plan_limit_s(&open), None);
+    }
+}

@@ -1,0 +1,232 @@
+//! Marks, hues and cutting: never colour alone, never more columns than there are.
+
+use anstyle::{AnsiColor, Color, Style as Ansi};
+use heartbeat_status::{Status, sanitise_line};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// How text is put on a screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Style {
+    /// Escape sequences for colour.
+    pub(crate) color: bool,
+    /// Nothing but ASCII.
+    pub(crate) ascii: bool,
+    /// Words in the place of marks, for scripts.
+    pub(crate) words: bool,
+}
+
+/// What a colour means. The mark and the word always say it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hue {
+    /// As it should be.
+    Ok,
+    /// On its way, or with a remark.
+    Attention,
+    /// Not as it should be.
+    Bad,
+    /// On purpose, or somebody else's fault.
+    Neutral,
+    /// Plain text.
+    Plain,
+    /// A heading.
+    Strong,
+}
+
+/// Word of a status this version does not know.
+pub(crate) const UNKNOWN: Status = Status::Unknown;
+
+/// The hue of a status.
+pub(crate) const fn hue(status: Status) -> Hue {
+    match status {
+        Status::Up | Status::Done => Hue::Ok,
+        Status::Degraded | Status::Starting | Status::Restarting | Status::Unknown => Hue::Attention,
+        Status::Down | Status::Failed => Hue::Bad,
+        Status::Blocked | Status::Stopped | Status::Paused => Hue::Neutral,
+    }
+}
+
+impl Style {
+    /// The mark of a status.
+    pub(crate) const fn mark(self, status: Status) -> &'static str {
+        let (mark, ascii) = match status {
+            Status::Up => ("●", "*"),
+            Status::Done => ("✓", "+"),
+            Status::Degraded => ("▲", "~"),
+            Status::Starting => ("◌", "."),
+            Status::Restarting => ("↻", "R"),
+            Status::Down => ("✗", "X"),
+            Status::Failed => ("‼", "F"),
+            Status::Blocked => ("⊘", "!"),
+            Status::Stopped => ("○", "o"),
+            Status::Paused => ("‖", "="),
+            Status::Unknown => ("?", "?"),
+        };
+        if self.ascii { ascii } else { mark }
+    }
+
+    /// Mark and hue of a probe's outcome, as its word on the wire; absent before the first result.
+    pub(crate) fn outcome(self, outcome: Option<&str>) -> (&'static str, Hue) {
+        if self.words {
+            let word = match outcome {
+                Some("pass") => "pass",
+                Some("degraded") => "degraded",
+                Some("fail") => "fail",
+                Some(_) => "inconclusive",
+                None => "pending",
+            };
+            return (word, Hue::Plain);
+        }
+        let status = match outcome {
+            Some("pass") => Status::Up,
+            Some("degraded") => Status::Degraded,
+            Some("fail") => Status::Down,
+            Some(_) => Status::Unknown,
+            None => Status::Starting,
+        };
+        (self.mark(status), if outcome.is_none() { Hue::Neutral } else { hue(status) })
+    }
+
+    /// Somebody else's text, made safe for a terminal in one line.
+    pub(crate) fn text(self, text: &str) -> String {
+        let clean = sanitise_line(text);
+        if !self.ascii || clean.is_ascii() {
+            return clean;
+        }
+        clean.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
+    }
+
+    /// `text` in the colours of `hue`.
+    pub(crate) fn paint(self, hue: Hue, text: &str) -> String {
+        let fg = |color: AnsiColor| Ansi::new().fg_color(Some(Color::Ansi(color)));
+        let ansi = match hue {
+            Hue::Plain => return text.to_owned(),
+            _ if !self.color => return text.to_owned(),
+            Hue::Ok => fg(AnsiColor::Green),
+            Hue::Attention => fg(AnsiColor::Yellow),
+            Hue::Bad => fg(AnsiColor::Red).bold(),
+            Hue::Neutral => Ansi::new().dimmed(),
+            Hue::Strong => Ansi::new().bold(),
+        };
+        format!("{ansi}{text}{ansi:#}")
+    }
+
+    /// At most `width` columns of `text`; what is cut is marked.
+    pub(crate) fn cut(self, text: &str, width: usize) -> String {
+        if text.width() <= width {
+            return text.to_owned();
+        }
+        let sign = if self.ascii { "~" } else { "…" };
+        let Some(room) = width.checked_sub(1) else { return String::new() };
+        let mut out = String::new();
+        let mut used = 0;
+        for c in text.chars() {
+            let wide = c.width().unwrap_or(0);
+            if used + wide > room {
+                break;
+            }
+            used += wide;
+            out.push(c);
+        }
+        out.truncate(out.trim_end().len());
+        out.push_str(sign);
+        out
+    }
+}
+
+/// Columns `text` takes.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// Breaks `text` at blanks into lines of at most `columns`, the later ones indented by two.
+pub(crate) fn wrap(text: &str, columns: usize, style: Style) -> Vec<String> {
+    wrap_with(text, columns, "  ", style)
+}
+
+/// Breaks `text` (which may be painted) at blanks into lines of at most `columns`, the later ones begun with `indent`.
+pub(crate) fn wrap_with(text: &str, columns: usize, indent: &str, style: Style) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut used, mut empty) = (String::new(), 0, true);
+    for word in text.split_whitespace() {
+        let wide = visible_width(word);
+        if !empty && used + 1 + wide > columns {
+            lines.push(std::mem::replace(&mut line, indent.to_owned()));
+            (used, empty) = (width(indent), true);
+        }
+        if !empty {
+            line.push(' ');
+            used += 1;
+        }
+        let room = columns.saturating_sub(used);
+        if wide <= room || word.contains(ESCAPE) {
+            line.push_str(word);
+        } else {
+            line.push_str(&style.cut(word, room));
+        }
+        used += wide.min(room);
+        empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
+const ESCAPE: char = '\x1b';
+
+/// Columns that a word takes once the terminal has acted on its colours (the only escapes there are: `ESC [ .. m`).
+fn visible_width(word: &str) -> usize {
+    let mut rest = word;
+    let mut columns = 0;
+    while let Some((before, after)) = rest.split_once(ESCAPE) {
+        columns += width(before);
+        rest = after.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    columns + width(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_own_mark_in_both_sets() {
+        for style in [Style::default(), Style { ascii: true, ..Style::default() }] {
+            let mut marks: Vec<_> = Status::ALL.iter().map(|status| style.mark(*status)).collect();
+            marks.sort_unstable();
+            marks.dedup();
+            assert_eq!(marks.len(), Status::ALL.len());
+            assert!(marks.iter().all(|mark| mark.width() == 1 && (!style.ascii || mark.is_ascii())));
+        }
+    }
+
+    #[test]
+    fn cutting_counts_columns_and_not_characters() {
+        let style = Style::default();
+        assert_eq!(style.cut("abcdef", 6), "abcdef");
+        assert_eq!(style.cut("abcdef", 5), "abcd…");
+        assert_eq!(style.cut("日本語", 4), "日…");
+        assert_eq!(style.cut("abc def", 5), "abc…", "no blank before the sign");
+        assert_eq!(style.cut("abc", 0), "");
+        assert_eq!(Style { ascii: true, ..Style::default() }.cut("abcdef", 3), "ab~");
+    }
+
+    #[test]
+    fn wrapping_never_exceeds_the_width() {
+        let lines =
+            wrap("shop: DOWN - postgres is restarting and averyveryverylongword ends", 20, Style::default());
+        assert!(lines.iter().all(|line| line.width() <= 20), "{lines:?}");
+        assert_eq!(lines[0], "shop: DOWN -");
+        assert!(lines[1].starts_with("  postgres"));
+        let style = Style { color: true, ..Style::default() };
+        let painted =
+            format!("{} is {}", style.paint(Hue::Strong, "api"), style.paint(Hue::Bad, "down here"));
+        assert_eq!(wrap(&painted, 16, style).len(), 1, "colours take no columns");
+        assert_eq!(wrap(&painted, 12, style).len(), 2);
+    }
+
+    #[test]
+    fn hostile_text_is_harmless() {
+        assert_eq!(Style { ascii: true, ..Style::default() }.text("é\x1b[31m"), "??[31m");
+        assert_eq!(Style::default().paint(Hue::Bad, "x"), "x");
+        assert!(Style { color: true, ..Style::default() }.paint(Hue::Bad, "x").contains("\x1b["));
+    }
+}

@@ -1,0 +1,298 @@
+//! The health table: a pure function of a document, a width and a style.
+//!
+//! Rows never wrap. Which columns fit is decided here, before comfy-table sees a cell; what is left out is said in
+//! the last line. Where the screen is too narrow for why and next beside a status, a realm that is not fine takes
+//! a second line (next), or a third (why), so that a status is never shown without them.
+
+use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
+use heartbeat_status::WallTime;
+use heartbeat_status::wire::{RealmEntry, StatusDocument};
+
+use crate::age::human_seconds_f64;
+use crate::cells::{Cell, Column, cell, next, why};
+use crate::headline::{counts, headline, headline_hue, status_of};
+use crate::style::{Hue, Style, width, wrap};
+
+/// Width at which everything fits.
+pub(crate) const WIDE: usize = u16::MAX as usize;
+/// Blanks between columns.
+const GAP: usize = 2;
+/// Below this there is no use in a WHY column.
+const MIN_WHY: usize = 34;
+/// WHY is given this much before an optional column gets in.
+const COMFORTABLE_WHY: usize = 36;
+/// Longest a name may be where width matters.
+const MAX_REALM: usize = 24;
+/// Longest NEXT may be where width matters.
+const MAX_NEXT: usize = 27;
+/// Screens below this have short columns.
+const NARROW: usize = 120;
+/// Optional columns, the most wanted first.
+const OPTIONAL: [Column; 6] =
+    [Column::Probe, Column::Time, Column::Port, Column::Process, Column::Restarts, Column::Uptime];
+
+/// Realms in the order of the table: severity first, then start order.
+pub(crate) fn by_severity<'a>(realms: impl IntoIterator<Item = &'a RealmEntry>) -> Vec<&'a RealmEntry> {
+    let mut realms: Vec<&RealmEntry> = realms.into_iter().collect();
+    realms.sort_by_key(|realm| (std::cmp::Reverse(status_of(realm).severity()), realm.order));
+    realms
+}
+
+/// The whole screen for `realms` of `document`, ending with a line end.
+pub(crate) fn render(
+    document: &StatusDocument,
+    realms: &[&RealmEntry],
+    columns: usize,
+    style: Style,
+) -> String {
+    let mut out = String::new();
+    for line in wrap(&headline(document, style), columns, style) {
+        push_line(&mut out, &style.paint(headline_hue(document), &line));
+    }
+    let now = document.generated_at;
+    let hidden = if realms.is_empty() {
+        Vec::new()
+    } else {
+        match Plan::of(realms, now, columns, style) {
+            Some(plan) => plan.draw(&mut out, realms, now, style),
+            None => stacked(&mut out, realms, now, columns, style),
+        }
+    };
+    footer(&mut out, document, realms, columns, style);
+    if !hidden.is_empty() {
+        let text = format!("hidden at {columns} columns: {}; -o wide shows all", hidden.join(", "));
+        for line in wrap(&text, columns, style) {
+            push_line(&mut out, &style.paint(Hue::Neutral, &line));
+        }
+    }
+    out
+}
+
+fn push_line(out: &mut String, line: &str) {
+    out.push_str(line.trim_end());
+    out.push('\n');
+}
+
+fn footer(out: &mut String, document: &StatusDocument, realms: &[&RealmEntry], columns: usize, style: Style) {
+    let total = document.summary.total;
+    let shown = if u32::try_from(realms.len()) == Ok(total) {
+        String::new()
+    } else {
+        format!("{} of ", realms.len())
+    };
+    let noun = if total == 1 { "realm" } else { "realms" };
+    let version = style.text(&document.daemon.version);
+    let uptime = human_seconds_f64(document.daemon.uptime_s);
+    // When all is well the first line has the counts already.
+    let sums = if document.ok { String::new() } else { format!(": {}", counts(&document.summary)) };
+    let text = format!("{shown}{total} {noun}{sums}; heartbeatd {version} up {uptime}");
+    for line in wrap(&text, columns, style) {
+        push_line(out, &style.paint(Hue::Neutral, &line));
+    }
+    let worst = document.roots.first().map(|root| root.realm.as_str());
+    let worst =
+        worst.or_else(|| realms.first().filter(|realm| !status_of(realm).is_ok()).map(|r| r.name.as_str()));
+    if let Some(name) = worst {
+        push_line(out, &style.cut(&format!("more: heartbeat-cli why {}", style.text(name)), columns));
+    }
+}
+
+/// Columns that fit, and their widths.
+struct Plan {
+    columns: Vec<Column>,
+    widths: Vec<usize>,
+    rows: Vec<Vec<Cell>>,
+    hidden: Vec<&'static str>,
+    /// NEXT has no column, and goes below what is not fine.
+    next_below: bool,
+    screen: usize,
+}
+
+/// What stands under its realm when NEXT has no column.
+const NEXT_HIDDEN: &str = "NEXT of what is up";
+
+impl Plan {
+    /// `None` when status, name, age and why do not fit beside each other.
+    fn of(realms: &[&RealmEntry], now: WallTime, screen: usize, style: Style) -> Option<Self> {
+        let all: Vec<Vec<Cell>> = realms
+            .iter()
+            .map(|realm| Column::ALL.iter().map(|column| cell(realm, *column, now, style)).collect())
+            .collect();
+        let natural = |column: Column| {
+            let cells = all.iter().map(|row| width(&row[column as usize].text)).max().unwrap_or(0);
+            cells.max(column.title().len())
+        };
+        let narrow = screen < NARROW;
+        let wanted = |column: Column| match column {
+            Column::Realm if screen < WIDE => natural(column).min(MAX_REALM),
+            Column::Next if narrow => natural(column).min(MAX_NEXT),
+            _ => natural(column),
+        };
+        let mut fixed = vec![Column::Status, Column::Realm, Column::Since, Column::Next];
+        let base = |fixed: &[Column]| fixed.iter().map(|column| wanted(*column) + GAP).sum::<usize>();
+        let wished = natural(Column::Why).min(if screen < WIDE { COMFORTABLE_WHY } else { WIDE });
+        let next_below = screen < base(&fixed) + wished;
+        let mut hidden = Vec::new();
+        if next_below {
+            fixed.pop();
+            if realms.iter().any(|realm| status_of(realm).severity() == 0) {
+                hidden.push(NEXT_HIDDEN);
+            }
+        }
+        let mut room = screen.checked_sub(base(&fixed)).filter(|room| *room >= MIN_WHY.min(wished))?;
+        let mut chosen = Vec::new();
+        // What would push NEXT off the screen has no place on it either.
+        let most = if next_below { natural(Column::Why) } else { wished };
+        for column in OPTIONAL {
+            if all.iter().all(|row| row[column as usize].is_none()) {
+                continue;
+            }
+            let cost = wanted(column) + GAP;
+            if room >= most + cost {
+                room -= cost;
+                chosen.push(column);
+            } else {
+                hidden.push(column.title());
+            }
+        }
+        let is_shown =
+            |column: &Column| *column == Column::Why || fixed.contains(column) || chosen.contains(column);
+        let columns: Vec<Column> = Column::ALL.iter().copied().filter(is_shown).collect();
+        let width_of = |column: &Column| match column {
+            Column::Why => natural(*column).min(room),
+            _ => wanted(*column),
+        };
+        let widths = columns.iter().map(width_of).collect();
+        let pick = |row: Vec<Cell>| columns.iter().map(|column| row[*column as usize].clone()).collect();
+        let rows = all.into_iter().map(pick).collect();
+        Some(Self { columns, widths, rows, hidden, next_below, screen })
+    }
+
+    /// Appends the table; returns what is hidden.
+    fn draw(
+        self,
+        out: &mut String,
+        realms: &[&RealmEntry],
+        now: WallTime,
+        style: Style,
+    ) -> Vec<&'static str> {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        // Whether there is colour has been decided; comfy-table shall not ask the environment again.
+        table.force_no_tty();
+        if style.color {
+            table.enforce_styling();
+            table.style_text_only();
+        }
+        let header = |column: &Column| table_cell(column.title(), Hue::Neutral, style);
+        table.set_header(self.columns.iter().map(header).collect::<Vec<_>>());
+        for row in &self.rows {
+            let fit =
+                |(cell, width): (&Cell, &usize)| table_cell(&style.cut(&cell.text, *width), cell.hue, style);
+            table.add_row(row.iter().zip(&self.widths).map(fit).collect::<Vec<_>>());
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, u16::try_from(GAP).unwrap_or(0)));
+        }
+        let mut lines = table.lines();
+        push_line(out, &lines.next().unwrap_or_default());
+        let before_why = |column: &&Column| **column != Column::Why;
+        let indent: usize = self.columns.iter().take_while(before_why).count();
+        let indent: usize = self.widths[..indent].iter().map(|width| width + GAP).sum();
+        for (line, realm) in lines.zip(realms) {
+            push_line(out, &line);
+            if self.next_below && status_of(realm).severity() > 0 {
+                let text = style.cut(&next_line(realm, now, style), self.screen.saturating_sub(indent));
+                push_line(out, &format!("{}{text}", " ".repeat(indent)));
+            }
+        }
+        self.hidden
+    }
+}
+
+fn table_cell(text: &str, hue: Hue, style: Style) -> TableCell {
+    let cell = TableCell::new(text);
+    match hue {
+        _ if !style.color => cell,
+        Hue::Plain => cell,
+        Hue::Ok => cell.fg(Color::DarkGreen),
+        Hue::Attention => cell.fg(Color::DarkYellow),
+        Hue::Bad => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+        Hue::Neutral => cell.add_attribute(Attribute::Dim),
+        Hue::Strong => cell.add_attribute(Attribute::Bold),
+    }
+}
+
+fn next_line(realm: &RealmEntry, now: WallTime, style: Style) -> String {
+    let next = next(&realm.next, now, style);
+    format!("next: {}", next.as_deref().unwrap_or("nothing by itself"))
+}
+
+/// One line for what is fine; for everything else why and next below it.
+fn stacked(
+    out: &mut String,
+    realms: &[&RealmEntry],
+    now: WallTime,
+    screen: usize,
+    style: Style,
+) -> Vec<&'static str> {
+    let part = |realm: &RealmEntry, column| cell(realm, column, now, style);
+    let widest =
+        |column: Column| realms.iter().map(|realm| width(&part(realm, column).text)).max().unwrap_or(0);
+    let (status_width, since_width) = (widest(Column::Status), widest(Column::Since));
+    let room = screen.saturating_sub(status_width + since_width + 2 * GAP);
+    let realm_width = widest(Column::Realm).min(room);
+    let mut shortened = false;
+    for realm in realms {
+        let [status, name, since] =
+            [Column::Status, Column::Realm, Column::Since].map(|column| part(realm, column));
+        let pad = |text: &str, to: usize| " ".repeat(to.saturating_sub(width(text)) + GAP);
+        let name_text = style.cut(&name.text, realm_width);
+        let mut line = style.paint(status.hue, &status.text) + &pad(&status.text, status_width);
+        line += &(style.paint(name.hue, &name_text) + &pad(&name_text, realm_width));
+        line += &since.text;
+        push_line(out, &line);
+        if status_of(realm).severity() == 0 {
+            shortened = true;
+            continue;
+        }
+        push_line(out, &style.cut(&format!("    {}", why(realm, style)), screen));
+        push_line(out, &style.cut(&format!("    {}", next_line(realm, now, style)), screen));
+    }
+    let mut hidden = if shortened { vec!["WHY and NEXT of what is up"] } else { Vec::new() };
+    let told = |column: &Column| realms.iter().any(|realm| !part(realm, *column).is_none());
+    hidden.extend(OPTIONAL.iter().filter(|column| told(column)).map(|column| column.title()));
+    hidden
+}
+
+/// Tab-separated, nothing cut, no colour: the first line answers, the second names the columns.
+pub(crate) fn plain(document: &StatusDocument, realms: &[&RealmEntry], style: Style) -> String {
+    let style = Style { color: false, words: true, ..style };
+    let mut out = String::new();
+    push_line(&mut out, &headline(document, style));
+    let titles =
+        ["STATUS", "REALM", "SINCE", "WHY", "NEXT", "PROBE", "PORT", "TIME", "PROCESS", "RESTARTS", "UPTIME"];
+    push_line(&mut out, &titles.join("\t"));
+    for realm in realms {
+        let fields = Column::ALL.iter().map(|column| match column {
+            // A word alone and a moment that does not move: what scripts compare.
+            Column::Status => style.text(&realm.status.to_string()),
+            Column::Since => realm.since.to_string(),
+            Column::Next => plain_next(realm, style),
+            _ => cell(realm, *column, document.generated_at, style).text.trim().to_owned(),
+        });
+        push_line(&mut out, &fields.collect::<Vec<_>>().join("\t"));
+    }
+    out
+}
+
+fn plain_next(realm: &RealmEntry, style: Style) -> String {
+    match (&realm.next.at, &realm.next.when) {
+        (Some(at), _) => format!("{} at {at}", style.text(&realm.next.action.to_string())),
+        (None, _) => next(&realm.next, WallTime::default(), style).unwrap_or_else(|| "-".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! Whole commands against a heartbeatd that says what it is told to, over a Unix socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clap::Parser;
+use heartbeat_status::Status;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+
+use crate::args::{Cli, Format};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::sample;
+
+const MAX_REQUEST_BYTES: usize = 16 * 1024;
+
+/// Answers a request (its first line and its body) the n-th time that it is called.
+type Answer = dyn Fn(&str, &str, usize) -> String + Send + Sync;
+
+struct Fake {
+    dir: tempfile::TempDir,
+    calls: Arc<AtomicUsize>,
+}
+
+struct Ran {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+fn ok(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn problem(status: u16, extra: &str) -> String {
+    let body =
+        format!(r#"{{"type":"about:blank","title":"T","status":{status},"detail":"the detail"{extra}}}"#);
+    let head = format!("HTTP/1.1 {status} X\r\nContent-Type: application/problem+json");
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn fake(answer: impl Fn(&str, &str, usize) -> String + Send + Sync + 'static) -> Fake {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join("h.sock")).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (answer, count): (Arc<Answer>, _) = (Arc::new(answer), Arc::clone(&calls));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (answer, count) = (Arc::clone(&answer), Arc::clone(&count));
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                loop {
+                    let mut chunk = [0; 1024];
+                    let n = stream.read(&mut chunk).await.unwrap_or(0);
+                    seen.extend_from_slice(&chunk[..n]);
+                    let text = String::from_utf8_lossy(&seen).into_owned();
+                    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                        assert!(n > 0 && seen.len() < MAX_REQUEST_BYTES, "{text}");
+                        continue;
+                    };
+                    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                    if n > 0 && body.len() < length.map_or(0, |length| length.parse().unwrap()) {
+                        continue;
+                    }
+                    let line = head.lines().next().unwrap_or_default();
+                    let reply = answer(line, body, count.fetch_add(1, Ordering::SeqCst));
+                    // A command that was given up does not read to the end.
+                    let _ = stream.write_all(reply.as_bytes()).await;
+                    return;
+                }
+            });
+        }
+    });
+    Fake { dir, calls }
+}
+
+impl Fake {
+    async fn run(&self, args: &[&str]) -> Ran {
+        let host = format!("unix:{}", self.dir.path().join("h.sock").display());
+        run(&[&["-H", &host], args].concat()).await
+    }
+}
+
+async fn run(args: &[&str]) -> Ran {
+    let cli = Cli::try_parse_from([&["heartbeat-cli"], args].concat()).unwrap();
+    let (mut console, out, err) = Console::captured(cli.global.form(false));
+    console.quiet = cli.global.quiet;
+    let exit = match crate::run(&cli, &mut console).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            console.error(&failure);
+            failure.exit
+        }
+    };
+    Ran { exit, out: out.text(), err: err.text() }
+}
+
+fn outage() -> Fake {
+    fake(|line, _, _| {
+        if line.contains("/api/status/api/") {
+            ok(sample::REALM)
+        } else if line.contains("/api/status/ ") || line.contains("/api/status/?") {
+            ok(sample::OUTAGE)
+        } else {
+            problem(404, r#","near":["api"]"#)
+        }
+    })
+}
+
+#[tokio::test]
+async fn status_answers_first_and_exits_with_what_it_says() {
+    let fake = outage();
+    let ran = fake.run(&["status", "--refresh"]).await;
+    assert_eq!(ran.exit, Exit::NotDesired);
+    assert!(ran.out.starts_with("shop: DOWN - postgres is restarting"), "{}", ran.out);
+    assert!(ran.out.contains("blocked\tapi\t2026-11-23T22:39:59.004Z\tneeds postgres"), "{}", ran.out);
+    assert!(!ran.out.contains('\x1b') && ran.err.is_empty());
+    assert_eq!(fake.run(&["status", "dashboard", "-o", "table"]).await.exit, Exit::Holds);
+    let ran = fake.run(&["status", "apo"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::NoSuchRealm, ""));
+    assert!(ran.err.contains("did you mean api?"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn nobody_there_is_exit_5_with_a_way_out() {
+    let ran = run(&["-H", "unix:/nowhere/h.sock", "status"]).await;
+    assert_eq!(ran.exit, Exit::Unreachable);
+    assert!(ran.err.contains("no socket") && ran.err.contains("help: start it"), "{}", ran.err);
+    let ran = run(&["-H", "unix:/nowhere/h.sock", "status", "--wait=300ms"]).await;
+    assert_eq!(ran.exit, Exit::Unreachable, "heartbeatd is waited for, and never answered");
+    assert_eq!(run(&["-H", "unix:/nowhere/h.sock", "version"]).await.exit, Exit::Holds);
+}
+
+#[tokio::test]
+async fn waiting_ends_when_it_holds_fails_or_is_late() {
+    let later = fake(|_, _, n| ok(if n < 2 { sample::OUTAGE } else { sample::CALM }));
+    let ran = later.run(&["status", "--wait=30s"]).await;
+    assert_eq!((ran.exit, later.calls.load(Ordering::SeqCst)), (Exit::Holds, 3));
+    assert!(ran.out.starts_with("shop: OK"), "{}", ran.out);
+
+    let mut failed = sample::outage();
+    failed.realms[0].status = Status::Failed.into();
+    let failed = serde_json::to_string(&failed).unwrap();
+    let fake_failed = fake(move |_, _, _| ok(&failed));
+    let ran = fake_failed.run(&["wait", "postgres", "api"]).await;
+    assert_eq!(ran.exit, Exit::NotDesired);
+    assert!(ran.err.contains("postgres is failed: exit code 1"), "{}", ran.err);
+
+    let ran = outage().run(&["wait", "api", "later", "--for", "up", "--timeout", "300ms"]).await;
+    assert_eq!(ran.exit, Exit::Deadline);
+    assert!(ran.err.contains("api is blocked: needs postgres, which is restarting"), "{}", ran.err);
+    assert!(ran.err.contains("later is not known yet"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn is_answers_in_a_word() {
+    let fake = outage();
+    let ran = fake.run(&["is", "blocked", "api"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Holds, "blocked\n"));
+    let ran = fake.run(&["is", "up", "api", "mail", "-q"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::No, ""));
+    assert_eq!(fake.run(&["is", "up", "api", "mail"]).await.out, "api\tblocked\nmail\tdegraded\n");
+    assert_eq!(fake.run(&["is", "up", "mail"]).await.exit, Exit::Holds, "degraded is up");
+    assert_eq!(fake.run(&["is", "fine", "api"]).await.exit, Exit::Usage);
+    assert_eq!(fake.run(&["is", "up", "apo"]).await.exit, Exit::NoSuchRealm);
+}
+
+#[tokio::test]
+async fn why_names_the_root() {
+    let ran = outage().run(&["why", "api"]).await;
+    assert_eq!(ran.exit, Exit::NotDesired);
+    assert!(
+        ran.out.contains("<- root cause") && ran.out.contains("heartbeat-cli why postgres"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(outage().run(&["why", "apo"]).await.exit, Exit::NoSuchRealm);
+    let ran = outage().run(&["why", "api", "--json"]).await;
+    assert!(ran.out.contains("\"heartbeat.realm/1\""), "{}", ran.out);
+}
+
+/// A heartbeatd on which stopping postgres breaks api, unless it is taken along or left alone.
+fn stoppable() -> Fake {
+    const STEPS: &str = r#"[{"wave":1,"realm":"postgres","action":"stop","limit_s":10.0}]"#;
+    fake(|line, body, _| {
+        if line.starts_with("GET") {
+            return ok(sample::OUTAGE);
+        }
+        let (dry, forced) = (body.contains(r#""dry_run":true"#), body.contains(r#""force":true"#));
+        let cascade = body.contains(r#""cascade":true"#);
+        let steps = if cascade {
+            STEPS.replace('[', r#"[{"wave":1,"realm":"api","action":"stop"},"#)
+        } else {
+            STEPS.into()
+        };
+        let breaks = if cascade { "[]" } else { r#"["api"]"# };
+        let result = if dry { "" } else { r#","result":"stopped""# };
+        let plan = format!(
+            r#"{{"schema":"heartbeat.action/1","action":"stop","realms":["postgres"],"dry_run":{dry},
+            "steps":{steps},"breaks":{breaks}{result}}}"#
+        );
+        if dry || forced || cascade { ok(&plan) } else { problem(409, &format!(r#","plan":{plan}"#)) }
+    })
+}
+
+#[tokio::test]
+async fn dependents_that_suffer_are_shown_before_anything_is_done() {
+    let fake = stoppable();
+    let ran = fake.run(&["stop", "postgres"]).await;
+    assert_eq!(ran.exit, Exit::Refused);
+    assert!(ran.err.contains("stop postgres breaks a running realm that needs it: api"), "{}", ran.err);
+    assert!(ran.err.contains("heartbeat-cli stop postgres --cascade"), "{}", ran.err);
+    assert_eq!(fake.calls.load(Ordering::SeqCst), 1, "only the dry run was asked");
+
+    let ran = fake.run(&["stop", "postgres", "--yes"]).await;
+    assert_eq!(ran.exit, Exit::Holds, "{}", ran.err);
+    assert!(ran.out.contains("✓ stop postgres  stopped after"), "{}", ran.out);
+    assert!(ran.out.ends_with("stop postgres: stopped\n"), "{}", ran.out);
+    let ran = fake.run(&["stop", "postgres", "--cascade", "--no-wait"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Holds, "stop postgres: stopped\n"));
+    assert!(ran.err.starts_with("stop postgres, in this order:\n  1 stop    api"), "{}", ran.err);
+    let ran = fake.run(&["stop", "postgres", "--dry-run"]).await;
+    assert_eq!(ran.exit, Exit::Holds);
+    assert!(ran.out.starts_with("plan, nothing changed:\n  1 stop    postgres  limit 10s\n"), "{}", ran.out);
+    assert!(fake.run(&["stop", "postgres", "--dry-run", "--json"]).await.out.contains("\"dry_run\": true"));
+}
+
+#[tokio::test]
+async fn an_action_that_is_late_not_allowed_or_fails_says_so() {
+    const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"start","realms":["api"],"dry_run":true,
+        "steps":[{"wave":1,"realm":"api","action":"start"}]}"#;
+    let acting = |answer: String| {
+        fake(move |line, body, _| match line {
+            line if line.starts_with("GET") => ok(sample::OUTAGE),
+            _ if body.contains(r#""dry_run":true"#) => ok(PLAN),
+            _ => answer.clone(),
+        })
+    };
+    let ran = acting(problem(504, "")).run(&["start", "api"]).await;
+    assert_eq!(ran.exit, Exit::Deadline);
+    assert!(ran.err.contains("start api (blocked): needs postgres"), "{}", ran.err);
+    let failed =
+        PLAN.replace(r#""dry_run":true"#, r#""dry_run":false,"result":"failed","message":"exit code 3""#);
+    let ran = acting(ok(&failed)).run(&["start", "api"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::No, "start api: failed (exit code 3)\n"));
+    let forbidden = fake(|_, _, _| problem(403, ""));
+    assert_eq!(forbidden.run(&["restart", "api"]).await.exit, Exit::Forbidden);
+}
+
+#[tokio::test]
+async fn graphs_are_drawn_here_or_passed_on() {
+    const GRAPH: &str = r#"{"schema":"heartbeat.graph/1","revision":1,"generated_at":"2026-11-23T22:40:01.123Z",
+        "nodes":[{"name":"db","tier":1,"order":0,"status":"up","message":"m"},
+                 {"name":"api","tier":2,"order":1,"status":"later-word","message":"m"}],
+        "edges":[{"from":"api","to":"db","kind":"needs","until":"up"}],"start_order":["db","api"]}"#;
+    let fake = fake(|line, _, _| if line.contains("format=dot") { ok("digraph {}") } else { ok(GRAPH) });
+    assert_eq!(fake.run(&["graph"]).await.out, "api ? later-word  m\n└─ db ● up\n");
+    assert_eq!(fake.run(&["graph", "--format", "dot"]).await.out, "digraph {}\n");
+    assert!(fake.run(&["graph", "--json"]).await.out.contains("heartbeat.graph/1"));
+}
+
+#[tokio::test]
+async fn watching_prints_each_change_and_ends_with_heartbeatd_where_there_is_no_screen() {
+    let fake = fake(|_, _, n| match n {
+        0 | 1 => ok(sample::OUTAGE),
+        2 => ok(&sample::CALM.replace("4182", "4183")),
+        _ => String::new(),
+    });
+    let ran = fake.run(&["status", "--watch"]).await;
+    assert_eq!(ran.exit, Exit::Unreachable);
+    assert_eq!((ran.out.matches("shop: DOWN").count(), ran.out.matches("shop: OK").count()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_needs_nobody_works_alone() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completion", shell]).await.out.contains("heartbeat-cli"), "{shell}");
+    }
+    assert!(run(&["man"]).await.out.contains(".TH heartbeat-cli 1"));
+    let ran = run(&["-H", "unix:/nowhere"]).await;
+    assert_eq!(ran.exit, Exit::Holds);
+    assert!(ran.out.contains("heartbeat-cli status") && ran.err.contains("does not answer"), "{}", ran.err);
+    let (console, _, _) = Console::captured(Format::Plain);
+    assert_eq!(console.width(), 80);
+}
+
+#[test]
+fn what_is_not_built_yet_is_a_usage_error() {
+    for name in crate::NOT_BUILT {
+        let error = Cli::try_parse_from(["heartbeat-cli", name, "x"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{name}");
+        assert!(crate::not_built(&error).is_some_and(|text| text.contains(name)), "{name}");
+    }
+    let typo = Cli::try_parse_from(["heartbeat-cli", "statsu"]).unwrap_err();
+    assert!(crate::not_built(&typo).is_none() && typo.to_string().contains("status"), "{typo}");
+}

@@ -1,0 +1,141 @@
+//! Does what is desired hold yet? The judgement behind `status --wait` and `wait`, apart from waiting itself.
+
+use heartbeat_status::wire::{RealmEntry, StatusDocument};
+use heartbeat_status::{Phase, Status};
+
+use crate::args::Goal;
+use crate::headline::status_of;
+use crate::style::Style;
+
+/// What has to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Every realm in its desired state: the named ones, or all critical ones.
+    Desired,
+    /// A goal of `wait`.
+    Goal(Goal),
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// It holds.
+    Holds,
+    /// A realm failed, so it will not hold by itself: which, and why.
+    Failed(Vec<String>),
+    /// What is missing, and why.
+    Missing(Vec<String>),
+}
+
+/// The realms that count: the named ones, or all critical ones when none is named.
+pub(crate) fn counted<'a>(document: &'a StatusDocument, names: &[String]) -> Vec<&'a RealmEntry> {
+    let counts =
+        |realm: &&RealmEntry| if names.is_empty() { realm.critical } else { names.contains(&realm.name) };
+    document.realms.iter().filter(counts).collect()
+}
+
+/// Names that the document does not know.
+pub(crate) fn unknown<'a>(document: &StatusDocument, names: &'a [String]) -> Vec<&'a str> {
+    let known = |name: &&String| document.realms.iter().any(|realm| realm.name == **name);
+    names.iter().filter(|name| !known(name)).map(String::as_str).collect()
+}
+
+/// Judges a document. A realm that is not known yet is missing, not an error.
+pub(crate) fn judge(document: &StatusDocument, names: &[String], wanted: Wanted, style: Style) -> Judgement {
+    let realms = counted(document, names);
+    if fails_on_failure(wanted) {
+        let failed: Vec<String> = realms
+            .iter()
+            .filter(|realm| status_of(realm) == Status::Failed && !holds(realm, wanted))
+            .map(|realm| reason_line(realm, style))
+            .collect();
+        if !failed.is_empty() {
+            return Judgement::Failed(failed);
+        }
+    }
+    let mut missing: Vec<String> =
+        realms.iter().filter(|realm| !holds(realm, wanted)).map(|realm| reason_line(realm, style)).collect();
+    missing
+        .extend(unknown(document, names).iter().map(|name| format!("{} is not known yet", style.text(name))));
+    if missing.is_empty() { Judgement::Holds } else { Judgement::Missing(missing) }
+}
+
+const fn fails_on_failure(wanted: Wanted) -> bool {
+    !matches!(wanted, Wanted::Goal(Goal::Settled))
+}
+
+fn holds(realm: &RealmEntry, wanted: Wanted) -> bool {
+    let status = status_of(realm);
+    match wanted {
+        Wanted::Desired => status.is_ok(),
+        Wanted::Goal(Goal::Up) => matches!(status, Status::Up | Status::Degraded | Status::Done),
+        // `stopped` is the word from the moment it was asked for; the process has to be gone, too.
+        Wanted::Goal(Goal::Stopped) => match status {
+            Status::Stopped => !realm.phase.known().is_some_and(Phase::may_have_process),
+            other => other == Status::Done,
+        },
+        Wanted::Goal(Goal::Done) => status == Status::Done,
+        Wanted::Goal(Goal::Settled) => {
+            status == Status::Failed || (status.is_ok() && !realm.phase.is(Phase::Stopping))
+        }
+    }
+}
+
+/// `api is blocked: needs postgres, which is restarting`.
+pub(crate) fn reason_line(realm: &RealmEntry, style: Style) -> String {
+    let why = crate::cells::why(realm, style);
+    format!("{} is {}: {why}", style.text(&realm.name), style.text(&realm.status.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn named(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn judged(document: &StatusDocument, names: &[&str], wanted: Wanted) -> Judgement {
+        judge(document, &named(names), wanted, Style::default())
+    }
+
+    #[test]
+    fn everything_desired_holds_or_is_listed_with_its_reason() {
+        assert_eq!(judged(&sample::calm(), &[], Wanted::Desired), Judgement::Holds);
+        let Judgement::Missing(missing) = judged(&sample::outage(), &[], Wanted::Desired) else { panic!() };
+        assert_eq!(missing.len(), 3);
+        assert_eq!(missing[0], "postgres is restarting: exit code 1 after 0.2 s, attempt 2 of 6");
+        assert_eq!(judged(&sample::outage(), &["mail", "migrate"], Wanted::Desired), Judgement::Holds);
+    }
+
+    #[test]
+    fn a_realm_that_is_not_critical_counts_only_by_name() {
+        let mut document = sample::calm();
+        let mail = document.realms.iter_mut().find(|realm| realm.name == "mail").unwrap();
+        mail.status = Status::Failed.into();
+        assert_eq!(judged(&document, &[], Wanted::Desired), Judgement::Holds);
+        assert!(matches!(judged(&document, &["mail"], Wanted::Desired), Judgement::Failed(_)));
+        assert_eq!(judged(&document, &["mail"], Wanted::Goal(Goal::Settled)), Judgement::Holds);
+    }
+
+    #[test]
+    fn a_stop_is_over_when_the_process_is_gone() {
+        let mut document = sample::calm();
+        let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
+        api.status = Status::Stopped.into();
+        api.phase = Phase::Stopping.into();
+        let stopped = Wanted::Goal(Goal::Stopped);
+        assert!(matches!(judged(&document, &["api"], stopped), Judgement::Missing(_)));
+        let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
+        api.phase = Phase::Stopped.into();
+        assert_eq!(judged(&document, &["api"], stopped), Judgement::Holds);
+        assert!(matches!(judged(&document, &["api"], Wanted::Goal(Goal::Up)), Judgement::Missing(_)));
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_waited_for() {
+        let judgement = judged(&sample::calm(), &["api", "later"], Wanted::Goal(Goal::Up));
+        assert_eq!(judgement, Judgement::Missing(named(&["later is not known yet"])));
+    }
+}

@@ -1,0 +1,121 @@
+//! Waiting, with a deadline on everything: heartbeatd itself is waited for, too.
+
+use std::time::Duration;
+
+use heartbeat_client::{Client, ClientError};
+use heartbeat_status::wire::StatusDocument;
+use tokio::time::{interval, timeout};
+
+use crate::args::Goal;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::verify::{Judgement, Wanted, judge};
+
+/// How long `wait` and `status --wait` wait when nobody says.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// How often heartbeatd is asked; it makes a new body at most as often.
+const POLL_MS: u64 = 250;
+
+/// How the waiting ended, and the last document seen.
+pub(crate) struct Waited {
+    pub(crate) exit: Exit,
+    /// What is wrong or missing, for people.
+    pub(crate) lines: Vec<String>,
+    pub(crate) document: Option<StatusDocument>,
+}
+
+/// Waits until `wanted` holds of `names` (all critical realms when empty), a realm failed, or time is up.
+pub(crate) async fn wait_until(
+    client: &Client,
+    names: &[String],
+    wanted: Wanted,
+    limit: Duration,
+    console: &mut Console,
+) -> Result<Waited, Failure> {
+    let mut last: Option<(StatusDocument, Judgement)> = None;
+    let mut silence: Option<ClientError> = None;
+    let ended = timeout(limit, poll(client, names, wanted, console, &mut last, &mut silence)).await;
+    console.passing_note("");
+    if let Ok(Err(failure)) = ended {
+        return Err(failure);
+    }
+    let (document, judgement) = match (last, silence) {
+        (Some((document, judgement)), _) => (document, judgement),
+        (None, Some(error)) => return Err(error.into()),
+        (None, None) => {
+            return Err(Failure::new(
+                Exit::Unreachable,
+                format!("heartbeatd gave no answer within {limit:?}"),
+            ));
+        }
+    };
+    let (exit, lines) = match judgement {
+        Judgement::Holds => (Exit::Holds, Vec::new()),
+        Judgement::Failed(lines) => (Exit::NotDesired, lines),
+        Judgement::Missing(lines) => (Exit::Deadline, lines),
+    };
+    Ok(Waited { exit, lines, document: Some(document) })
+}
+
+async fn poll(
+    client: &Client,
+    names: &[String],
+    wanted: Wanted,
+    console: &mut Console,
+    last: &mut Option<(StatusDocument, Judgement)>,
+    silence: &mut Option<ClientError>,
+) -> Result<(), Failure> {
+    let style = console.style;
+    let mut tick = interval(Duration::from_millis(POLL_MS));
+    loop {
+        tick.tick().await;
+        match client.status(false).await {
+            Ok(document) => {
+                let judgement = judge(&document, names, wanted, style);
+                let over = !matches!(judgement, Judgement::Missing(_));
+                if let Judgement::Missing(missing) = &judgement {
+                    let first = missing.first().map_or("", String::as_str);
+                    let note = format!("waiting for {}: {first}", missing.len());
+                    console.passing_note(&note);
+                }
+                *last = Some((document, judgement));
+                if over {
+                    return Ok(());
+                }
+            }
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
+                console.passing_note("waiting for heartbeatd");
+                *silence = Some(error);
+            }
+            // Starting up, heartbeatd may say 503; anything else will not get better by waiting.
+            Err(ClientError::Problem(problem)) if problem.status == 503 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// `wait REALM.. --for GOAL`.
+pub(crate) async fn run(
+    client: &Client,
+    realms: &[String],
+    goal: Goal,
+    limit: Option<Duration>,
+    console: &mut Console,
+) -> Outcome {
+    let limit = limit.unwrap_or(DEFAULT_WAIT);
+    let waited = wait_until(client, realms, Wanted::Goal(goal), limit, console).await?;
+    report(&waited, limit, console);
+    Ok(waited.exit)
+}
+
+/// Says on stderr what is missing.
+pub(crate) fn report(waited: &Waited, limit: Duration, console: &mut Console) {
+    match waited.exit {
+        Exit::Deadline => console.note(&format!("not reached within {limit:?}:")),
+        Exit::NotDesired => console.note("failed, a person has to act:"),
+        _ => return,
+    }
+    for line in &waited.lines {
+        console.note(&format!("  {line}"));
+    }
+}

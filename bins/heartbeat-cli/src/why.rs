@@ -1,0 +1,316 @@
+//! `why`: status, reason, evidence, root, what happens next, and what to type.
+
+use std::collections::BTreeSet;
+
+use heartbeat_client::Client;
+use heartbeat_status::wire::{
+    ExitEntry, ProbeEntry, RealmDocument, RealmEntry, StatusDocument, TransitionEntry,
+};
+use heartbeat_status::{Status, WallTime};
+
+use crate::age::{age, ahead, clock, human_seconds_f64, latency};
+use crate::args::Format;
+use crate::cells::{next, why};
+use crate::console::Console;
+use crate::exit::Outcome;
+use crate::headline::status_of;
+use crate::status::exit_of;
+use crate::style::{Hue, Style, hue, width, wrap, wrap_with};
+
+/// Transitions and restarts shown, newest first.
+const MAX_PAST: usize = 5;
+/// Columns of the headings on the left.
+const LABEL: usize = 10;
+
+/// `why REALM`.
+pub(crate) async fn run(client: &Client, name: &str, refresh: bool, console: &mut Console) -> Outcome {
+    if refresh {
+        console.passing_note("asking for fresh probes ...");
+    }
+    let answer = client.realm(name, refresh).await;
+    console.passing_note("");
+    let realm = answer?;
+    if matches!(console.form, Format::Json | Format::Ndjson) {
+        console.json(&realm)?;
+        return Ok(exit_of_realm(&realm));
+    }
+    let ecosystem = client.status(false).await?;
+    let columns = if console.terminal { console.width() } else { usize::MAX };
+    let text = explain(&realm, &ecosystem, columns, console.style);
+    console.print(&text)?;
+    Ok(exit_of(&ecosystem, &[name.to_owned()]))
+}
+
+fn exit_of_realm(document: &RealmDocument) -> crate::exit::Exit {
+    if status_of(&document.realm).is_ok() { crate::exit::Exit::Holds } else { crate::exit::Exit::NotDesired }
+}
+
+struct Page {
+    out: String,
+    columns: usize,
+    style: Style,
+}
+
+impl Page {
+    /// A line with a heading; an empty heading continues the last one.
+    fn line(&mut self, label: &str, text: &str) {
+        let pad = " ".repeat(LABEL.saturating_sub(width(label)));
+        let label = self.style.paint(Hue::Neutral, label);
+        let indent = " ".repeat(LABEL + 3);
+        let room = self.columns.saturating_sub(indent.len());
+        for (at, line) in wrap_with(text, room, "  ", self.style).iter().enumerate() {
+            let lead = if at == 0 { format!("  {label}{pad} ") } else { indent.clone() };
+            self.out += format!("{lead}{line}").trim_end();
+            self.out.push('\n');
+        }
+    }
+
+    fn lines(&mut self, label: &str, lines: impl IntoIterator<Item = String>) {
+        for (at, line) in lines.into_iter().enumerate() {
+            self.line(if at == 0 { label } else { "" }, &line);
+        }
+    }
+}
+
+/// The whole explanation, at most `columns` wide.
+pub(crate) fn explain(
+    document: &RealmDocument,
+    ecosystem: &StatusDocument,
+    columns: usize,
+    style: Style,
+) -> String {
+    let (realm, now) = (&document.realm, document.generated_at);
+    let status = status_of(realm);
+    let name = style.text(&realm.name);
+    let word = style.text(&realm.status.to_string());
+    let state = style.paint(hue(status), &format!("{} {word}", style.mark(status)));
+    let since = format!("since {} ({})", clock(realm.since), age(realm.since, now));
+    let answer = format!("{} is {state} {since}: {}", style.paint(Hue::Strong, &name), why(realm, style));
+    let mut page = Page { out: String::new(), columns, style };
+    for line in wrap(answer.trim_end(), columns, style) {
+        page.out += &format!("{line}\n");
+    }
+    page.line("reason", &style.text(&realm.reason.to_string()));
+    let next = next(&realm.next, now, style);
+    page.line("next", next.as_deref().unwrap_or("nothing happens by itself"));
+    let chain = upstream(realm, ecosystem);
+    if let Some((root, path)) = chain.as_ref().and_then(|chain| chain.split_last()) {
+        page.lines(
+            "because",
+            path.iter().chain([root]).map(|hop| hop_line(hop, hop.name == root.name, style)),
+        );
+    }
+    let blocked = blocked_by(realm, ecosystem);
+    if !blocked.is_empty() {
+        let names: Vec<String> = blocked.iter().map(|name| style.text(name)).collect();
+        page.line("blocks", &names.join(", "));
+    }
+    page.line("axes", &axes(realm, style));
+    page.lines("probes", realm.probes.iter().map(|probe| probe_line(probe, now, style)));
+    if let Some(process) = process_line(realm, now, style) {
+        page.line("process", &process);
+        let restarts = &realm.restarts;
+        let window = human_seconds_f64(restarts.window_s);
+        page.line(
+            "restarts",
+            &format!("{} of {} used in {window}, {} in all", restarts.used, restarts.burst, restarts.total),
+        );
+    }
+    past(&mut page, document);
+    page.lines("you can", advice(realm, chain.as_deref().and_then(<[_]>::last).copied(), style));
+    page.out
+}
+
+/// From the first broken need down to the root: the path a person follows by hand otherwise.
+fn upstream<'a>(realm: &RealmEntry, ecosystem: &'a StatusDocument) -> Option<Vec<&'a RealmEntry>> {
+    let find = |name: &String| ecosystem.realms.iter().find(|realm| realm.name == *name);
+    let mut path = Vec::new();
+    let mut seen = BTreeSet::from([realm.name.as_str()]);
+    let mut blockers = &realm.blocked_by;
+    while let Some(hop) = blockers.iter().filter_map(find).find(|hop| !seen.contains(hop.name.as_str())) {
+        seen.insert(&hop.name);
+        path.push(hop);
+        blockers = &hop.blocked_by;
+    }
+    (!path.is_empty()).then_some(path)
+}
+
+fn hop_line(hop: &RealmEntry, is_root: bool, style: Style) -> String {
+    let status = status_of(hop);
+    let state = format!("{} {}", style.mark(status), style.text(&hop.status.to_string()));
+    let root = if is_root { "  <- root cause" } else { "" };
+    format!(
+        "needs {}: {}: {}{root}",
+        style.text(&hop.name),
+        style.paint(hue(status), &state),
+        why(hop, style)
+    )
+}
+
+/// Whom this realm holds as a root.
+fn blocked_by<'a>(realm: &RealmEntry, ecosystem: &'a StatusDocument) -> &'a [String] {
+    let root = ecosystem.roots.iter().find(|root| root.realm == realm.name);
+    root.map_or(&[], |root| root.blocks.as_slice())
+}
+
+fn axes(realm: &RealmEntry, style: Style) -> String {
+    let mut text = format!("desired {}, phase {}, health {}", realm.desired, realm.phase, realm.health);
+    if !realm.flags.is_empty() {
+        let flags: Vec<String> = realm.flags.iter().map(ToString::to_string).collect();
+        text += &format!(", flags {}", flags.join(" "));
+    }
+    if !realm.critical {
+        text += ", not critical";
+    }
+    style.text(&text)
+}
+
+fn probe_line(probe: &ProbeEntry, now: WallTime, style: Style) -> String {
+    let (mark, hue) = style.outcome(probe.outcome.as_deref());
+    let outcome = style.text(probe.outcome.as_deref().unwrap_or("not measured yet"));
+    let mut text =
+        format!("{} {}", style.paint(hue, &format!("{mark} {}", style.text(&probe.name))), outcome);
+    if let Some(reason) = &probe.reason {
+        text += &format!(" {}", style.text(reason));
+    }
+    if let Some(phase) = probe.phase.as_ref().filter(|_| probe.outcome.as_deref() == Some("fail")) {
+        text += &format!(" in {}", style.text(&phase.to_string()));
+    }
+    if let Some(detail) = probe.detail.as_deref().filter(|detail| !detail.is_empty()) {
+        text += &format!(": {}", style.text(detail));
+    }
+    if let Some(ms) = probe.latency_ms {
+        text += &format!(", {}", latency(ms));
+    }
+    text += &format!(", {}", style.text(&probe.progress));
+    if let Some(at) = probe.at {
+        text += &format!(", {} ago", age(at, now));
+    }
+    if let Some(at) = probe.next_at {
+        text += &format!(", again {}", ahead(at, now));
+    }
+    if probe.stale {
+        text += ", stale";
+    }
+    text + &format!(
+        "  ({} {}, {})",
+        style.text(&probe.kind.to_string()),
+        style.text(&probe.target),
+        probe_role(probe)
+    )
+}
+
+fn probe_role(probe: &ProbeEntry) -> String {
+    heartbeat_status::sanitise_line(&probe.role.to_string())
+}
+
+fn process_line(realm: &RealmEntry, now: WallTime, style: Style) -> Option<String> {
+    let process = realm.process.as_ref()?;
+    let mut parts = Vec::new();
+    match process.pid {
+        Some(pid) => parts.push(format!("pid {pid}")),
+        None => parts.push("none".to_owned()),
+    }
+    if let Some(uptime) = process.uptime_s.filter(|_| process.pid.is_some()) {
+        parts.push(format!("up {}", human_seconds_f64(uptime)));
+    }
+    parts.push(format!("start number {}", process.generation));
+    if let Some(exit) = &process.last_exit {
+        parts.push(format!("last ended {} ago with {}", age(exit.at, now), exit_text(exit, style)));
+    }
+    Some(parts.join(", "))
+}
+
+fn exit_text(exit: &ExitEntry, style: Style) -> String {
+    let mut text = match (&exit.code, &exit.signal) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {}", style.text(signal)),
+        (None, None) => "a status nobody saw".to_owned(),
+    };
+    if exit.core {
+        text += ", core dumped";
+    }
+    if exit.oom {
+        text += ", out of memory";
+    }
+    text
+}
+
+fn past(page: &mut Page, document: &RealmDocument) {
+    let (style, now) = (page.style, document.generated_at);
+    let changed = |entry: &TransitionEntry| {
+        let word = |status: &Option<_>| {
+            status.as_ref().map_or_else(String::new, |s: &heartbeat_status::wire::Open<Status>| {
+                style.text(&s.to_string())
+            })
+        };
+        let change = match (&entry.from, &entry.to) {
+            (None, None) => String::new(),
+            (from, to) => format!("{} -> {}: ", word(from), word(to)),
+        };
+        format!("{} ({} ago) {change}{}", clock(entry.at), age(entry.at, now), style.text(&entry.message))
+    };
+    page.lines("changes", document.transitions.iter().take(MAX_PAST).map(changed));
+    page.lines("failures", document.failures.iter().take(MAX_PAST).map(changed));
+    let restarts = document.recent.iter().take(MAX_PAST).map(|restart| {
+        let at = restart.steps.first().map_or_else(String::new, |step| format!("{}  ", clock(step.at)));
+        let result = restart.result.as_ref().map_or_else(|| "under way".to_owned(), ToString::to_string);
+        let text = format!("attempt {}, {}: {} - {result}", restart.attempt, restart.cause, restart.detail);
+        format!("{at}{}", style.text(&text))
+    });
+    page.lines("tried", restarts);
+}
+
+/// What a person can type now.
+fn advice(realm: &RealmEntry, root: Option<&RealmEntry>, style: Style) -> Vec<String> {
+    let name = style.text(&realm.name);
+    let say = |command: &str, name: &str, does: &str| format!("heartbeat-cli {command} {name} # {does}");
+    match status_of(realm) {
+        Status::Blocked => {
+            let root = root.map_or_else(String::new, |root| style.text(&root.name));
+            if root.is_empty() { Vec::new() } else { vec![say("why", &root, "the root cause")] }
+        }
+        Status::Failed => vec![say("restart", &name, "try again once the cause is gone")],
+        Status::Down | Status::Restarting => vec![
+            say("restart", &name, "try now instead of later"),
+            say("stop", &name, "stop trying; what needs it stays blocked"),
+        ],
+        Status::Stopped => vec![say("start", &name, "run it again")],
+        Status::Unknown => vec![say("why --refresh", &name, "ask for fresh probes")],
+        Status::Starting => vec![say("wait", &name, "come back when it is up")],
+        Status::Up | Status::Degraded | Status::Done | Status::Paused => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn an_explanation_is_the_committed_one() {
+        let text = [80, 200].map(|columns| {
+            let text = explain(&sample::realm(), &sample::outage(), columns, Style::default());
+            assert!(text.lines().all(|line| width(line) <= columns), "{text}");
+            format!("== {columns} columns\n{text}\n")
+        });
+        let text = text.concat();
+        let committed = include_str!("../samples/why.txt");
+        assert!(text == committed, "samples/why.txt should read:\n{text}");
+    }
+
+    #[test]
+    fn the_chain_ends_at_the_root_even_in_a_ring() {
+        let mut ecosystem = sample::outage();
+        for realm in &mut ecosystem.realms {
+            match realm.name.as_str() {
+                "postgres" => realm.blocked_by = vec!["worker".into()],
+                "worker" => realm.blocked_by = vec!["postgres".into(), "gone".into()],
+                _ => {}
+            }
+        }
+        let api = ecosystem.realms.iter().find(|realm| realm.name == "api").unwrap();
+        let chain = upstream(api, &ecosystem).unwrap();
+        assert_eq!(chain.iter().map(|hop| hop.name.as_str()).collect::<Vec<_>>(), ["postgres", "worker"]);
+    }
+}

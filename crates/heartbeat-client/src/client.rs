@@ -1,0 +1,256 @@
+//! The questions.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use heartbeat_status::wire::{
+    Action, ActionDocument, ActionRequest, GraphDocument, HealthDocument, Problem, RealmDocument,
+    StatusDocument, Wait,
+};
+use http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::transport::{Answer, Question, ask, protocol};
+use crate::{ClientError, Host};
+
+/// Default deadline of a question that only reads what heartbeatd already knows.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// What a refresh may take on top: heartbeatd bounds a round of fresh probes by 10 s.
+const REFRESH_ALLOWANCE: Duration = Duration::from_secs(10);
+/// How long heartbeatd waits for the end of an action when the request does not say.
+const ACTION_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait that is passed on, so that the arithmetic of deadlines stays exact.
+const MAX_ACTION_WAIT: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+const JSON: &str = "application/json, application/problem+json";
+
+/// Text forms of the graph that heartbeatd renders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraphFormat {
+    /// Graphviz.
+    Dot,
+    /// Mermaid flowchart.
+    Mermaid,
+}
+
+impl GraphFormat {
+    /// The word in `?format=`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dot => "dot",
+            Self::Mermaid => "mermaid",
+        }
+    }
+}
+
+/// Asks one heartbeatd. Cheap to clone; holds no connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    host: Host,
+    deadline: Duration,
+}
+
+impl Client {
+    /// A client of the heartbeatd at `host`, with a deadline of 5 s a question.
+    #[must_use]
+    pub const fn new(host: Host) -> Self {
+        Self { host, deadline: READ_DEADLINE }
+    }
+
+    /// The same with another deadline for questions that only read; a refresh may take 10 s more, and an action
+    /// as long as its request says.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Where it asks.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The whole ecosystem; with `refresh` after a round of fresh probes.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every question.
+    pub async fn status(&self, refresh: bool) -> Result<StatusDocument, ClientError> {
+        let path = if refresh { "/api/status/?refresh=1" } else { "/api/status/" };
+        self.read(path, self.read_deadline(refresh)).await
+    }
+
+    /// The ecosystem without its realms.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn summary(&self) -> Result<StatusDocument, ClientError> {
+        self.read("/api/status/?fields=summary", self.deadline).await
+    }
+
+    /// One realm and its recent past; with `refresh` after fresh probes.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] with near names when there is no such realm.
+    pub async fn realm(&self, name: &str, refresh: bool) -> Result<RealmDocument, ClientError> {
+        let query = if refresh { "?refresh=1" } else { "" };
+        self.read(&format!("/api/status/{}/{query}", segment(name)), self.read_deadline(refresh)).await
+    }
+
+    /// Starts, stops or restarts a realm, or says what that would do (`dry_run`).
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the plan when dependents would break and the request allows neither;
+    /// [`ClientError::Deadline`] when what was waited for did not come in time.
+    pub async fn action(
+        &self,
+        name: &str,
+        action: Action,
+        request: &ActionRequest,
+    ) -> Result<ActionDocument, ClientError> {
+        let path = format!("/api/realms/{}/{action}/", segment(name));
+        let body = serde_json::to_vec(request).map_err(|error| protocol(&self.host, error.to_string()))?;
+        let question = Question {
+            method: Method::POST,
+            path: &path,
+            accept: JSON,
+            body: Some(body),
+            deadline: self.action_deadline(request),
+        };
+        self.parse(ask(&self.host, question).await?)
+    }
+
+    /// Who needs whom.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn graph(&self) -> Result<GraphDocument, ClientError> {
+        self.read("/api/graph/", self.deadline).await
+    }
+
+    /// The graph in a text form.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn graph_text(&self, format: GraphFormat) -> Result<String, ClientError> {
+        let path = format!("/api/graph/?format={}", format.as_str());
+        let question =
+            Question { method: Method::GET, path: &path, accept: "*/*", body: None, deadline: self.deadline };
+        let answer = ask(&self.host, question).await?;
+        if !answer.status.is_success() {
+            return Err(self.failure(&answer));
+        }
+        String::from_utf8(answer.body.to_vec())
+            .map_err(|_| protocol(&self.host, "the graph is not UTF-8".to_owned()))
+    }
+
+    /// heartbeatd's own health; an answer of 503 is a document that says `fail`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn health(&self) -> Result<HealthDocument, ClientError> {
+        let question = Question {
+            method: Method::GET,
+            path: "/api/health/",
+            accept: JSON,
+            body: None,
+            deadline: self.deadline,
+        };
+        let answer = ask(&self.host, question).await?;
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE
+            && let Ok(document) = serde_json::from_slice(&answer.body)
+        {
+            return Ok(document);
+        }
+        self.parse(answer)
+    }
+
+    fn read_deadline(&self, refresh: bool) -> Duration {
+        if refresh { self.deadline + REFRESH_ALLOWANCE } else { self.deadline }
+    }
+
+    fn action_deadline(&self, request: &ActionRequest) -> Duration {
+        if request.dry_run || request.wait == Wait::Accepted {
+            return self.deadline;
+        }
+        let wait = request.timeout_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        wait.unwrap_or(ACTION_WAIT).min(MAX_ACTION_WAIT) + self.deadline
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str, deadline: Duration) -> Result<T, ClientError> {
+        let question = Question { method: Method::GET, path, accept: JSON, body: None, deadline };
+        self.parse(ask(&self.host, question).await?)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, answer: Answer) -> Result<T, ClientError> {
+        if !answer.status.is_success() {
+            return Err(self.failure(&answer));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| protocol(&self.host, error.to_string()))
+    }
+
+    /// A refusal in the words of [`ClientError`].
+    fn failure(&self, answer: &Answer) -> ClientError {
+        let parsed: Option<Problem> =
+            if answer.problem { serde_json::from_slice(&answer.body).ok() } else { None };
+        let Some(problem) = parsed else {
+            return protocol(&self.host, format!("status {} without a problem document", answer.status));
+        };
+        let Problem { detail, near, plan, .. } = problem;
+        let plan = plan.map(Box::new);
+        match answer.status {
+            StatusCode::NOT_FOUND => ClientError::NotFound { detail, near },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ClientError::Forbidden { detail },
+            StatusCode::CONFLICT => ClientError::Refused { detail, plan },
+            StatusCode::GATEWAY_TIMEOUT => ClientError::Deadline { detail, plan },
+            _ => ClientError::Problem(Box::new(Problem {
+                detail,
+                near,
+                plan: plan.map(|plan| *plan),
+                kind: problem.kind,
+                title: problem.title,
+                status: problem.status,
+            })),
+        }
+    }
+}
+
+/// A path segment: everything that is not plainly a name is percent-encoded.
+fn segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_segment() {
+        assert_eq!(segment("auth-api_2"), "auth-api_2");
+        assert_eq!(segment("../x?y"), "%2E%2E%2Fx%3Fy");
+        assert_eq!(segment("é"), "%C3%A9");
+    }
+
+    #[test]
+    fn a_waiting_action_is_given_its_time() {
+        let client = Client::new(Host::Unix("/x".into()));
+        let mut request = ActionRequest { timeout_s: Some(90.0), ..ActionRequest::default() };
+        assert_eq!(client.action_deadline(&request), READ_DEADLINE, "not waited for");
+        request.wait = Wait::Verified;
+        assert_eq!(client.action_deadline(&request), Duration::from_secs(95));
+        request.timeout_s = Some(f64::INFINITY);
+        assert_eq!(client.action_deadline(&request), Duration::from_secs(65));
+        request.timeout_s = Some(1e12);
+        assert_eq!(client.action_deadline(&request), MAX_ACTION_WAIT + READ_DEADLINE);
+    }
+}

@@ -1,0 +1,83 @@
+//! What can go wrong between a caller and heartbeatd, by what the caller can do about it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use heartbeat_status::wire::{ActionDocument, Problem};
+use thiserror::Error as ThisError;
+
+use crate::Host;
+
+/// Why a question to heartbeatd has no answer.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A host that is neither `unix:PATH` nor `http://ADDRESS[:PORT]`.
+    #[error("`{text}` is not a host: {why}")]
+    BadHost {
+        /// What was given.
+        text: String,
+        /// The rule that was broken.
+        why: &'static str,
+    },
+    /// Nobody listens there, or the connection broke before an answer.
+    #[error("heartbeatd does not answer at {host}: {why}")]
+    Unreachable {
+        /// Where it was asked.
+        host: Host,
+        /// What happened, and what that usually means.
+        why: String,
+        /// The error below.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Connected, and no complete answer in time.
+    #[error("heartbeatd at {host} gave no answer within {after:?}")]
+    TimedOut {
+        /// Where it was asked.
+        host: Host,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// No such realm (404).
+    #[error("{detail}")]
+    NotFound {
+        /// What heartbeatd says.
+        detail: String,
+        /// Names that are near.
+        near: Vec<String>,
+    },
+    /// Not permitted here (401, 403, or the socket's mode).
+    #[error("not permitted: {detail}")]
+    Forbidden {
+        /// Why, and where it would be permitted.
+        detail: String,
+    },
+    /// Refused since others would suffer (409).
+    #[error("refused: {detail}")]
+    Refused {
+        /// What heartbeatd says.
+        detail: String,
+        /// What would have been done.
+        plan: Option<Box<ActionDocument>>,
+    },
+    /// Accepted, and not reached in the time that was given (504).
+    #[error("{detail}")]
+    Deadline {
+        /// What is missing.
+        detail: String,
+        /// What is being done.
+        plan: Option<Box<ActionDocument>>,
+    },
+    /// Any other answer heartbeatd gives as a problem (RFC 9457), e.g. 501 for what is not built yet.
+    #[error("{} ({}): {}", .0.title, .0.status, .0.detail)]
+    Problem(Box<Problem>),
+    /// An answer that is not heartbeatd's language: something else listens there, or the versions are far apart.
+    #[error("{host} answers, but not as heartbeatd does: {why}")]
+    Protocol {
+        /// Where it was asked.
+        host: Host,
+        /// What is wrong with the answer.
+        why: String,
+    },
+}

@@ -1,0 +1,191 @@
+//! Where heartbeatd listens.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::ClientError;
+
+/// Port of heartbeatd's TCP door when none is given.
+pub const DEFAULT_PORT: u16 = 4327;
+/// Environment variable that names the socket.
+pub const SOCKET_VARIABLE: &str = "HEARTBEAT_SOCKET";
+/// Socket of the heartbeatd that root runs.
+pub const SYSTEM_SOCKET: &str = "/run/heartbeat/heartbeat.sock";
+
+/// A door of heartbeatd.
+///
+/// ```
+/// use heartbeat_client::Host;
+///
+/// assert_eq!("unix:/tmp/h.sock".parse::<Host>().unwrap(), Host::Unix("/tmp/h.sock".into()));
+/// assert_eq!("http://[::1]".parse::<Host>().unwrap().to_string(), "http://[::1]:4327");
+/// assert!("https://example.org".parse::<Host>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A Unix socket: the door for everything, by default.
+    Unix(PathBuf),
+    /// Plain HTTP over TCP: read-only.
+    Tcp {
+        /// Name or address, without brackets.
+        name: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+impl Host {
+    /// The socket of this user's heartbeatd: `$HEARTBEAT_SOCKET`; for root the system's; for anybody else the one
+    /// under `$XDG_RUNTIME_DIR`, or the system's when there is none of their own.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let own = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = rustix::process::geteuid().is_root();
+        Self::choose(own(SOCKET_VARIABLE), root, own("XDG_RUNTIME_DIR"), |path| path.exists())
+    }
+
+    fn choose(
+        named: Option<PathBuf>,
+        root: bool,
+        runtime_dir: Option<PathBuf>,
+        exists: impl Fn(&PathBuf) -> bool,
+    ) -> Self {
+        if let Some(path) = named {
+            return Self::Unix(path);
+        }
+        let system = PathBuf::from(SYSTEM_SOCKET);
+        let own = runtime_dir.map(|dir| dir.join("heartbeat/heartbeat.sock"));
+        match own {
+            Some(own) if !root && (exists(&own) || !exists(&system)) => Self::Unix(own),
+            _ => Self::Unix(system),
+        }
+    }
+
+    /// What goes into the `Host` header.
+    pub(crate) fn authority(&self) -> String {
+        match self {
+            Self::Unix(_) => "localhost".to_owned(),
+            Self::Tcp { name, port } if name.contains(':') => format!("[{name}]:{port}"),
+            Self::Tcp { name, port } => format!("{name}:{port}"),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp { .. } => write!(f, "http://{}", self.authority()),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = ClientError;
+
+    fn from_str(text: &str) -> Result<Self, ClientError> {
+        let bad = |why| ClientError::BadHost { text: text.to_owned(), why };
+        if let Some(path) = text.strip_prefix("unix:") {
+            // `unix:///run/x` is how URLs would spell it; both mean the same path.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() {
+                Err(bad("a path follows `unix:`"))
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        if text.starts_with("https://") {
+            return Err(bad("TLS is not built into this version; use `unix:PATH` or `http://ADDRESS:PORT`"));
+        }
+        let rest = text
+            .strip_prefix("http://")
+            .ok_or_else(|| bad("expected `unix:PATH` or `http://ADDRESS[:PORT]`"))?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#', '@']) {
+            return Err(bad("only an address and a port, without a path or a user"));
+        }
+        let (name, port) = split_port(rest).ok_or_else(|| bad("an IPv6 address goes in brackets"))?;
+        let port = match port {
+            Some(port) => {
+                port.parse().ok().filter(|port| *port > 0).ok_or_else(|| bad("a port is 1 to 65535"))?
+            }
+            None => DEFAULT_PORT,
+        };
+        let plain =
+            name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'));
+        if name.is_empty() || !plain {
+            return Err(bad("expected an address or a name after `http://`"));
+        }
+        Ok(Self::Tcp { name: name.to_owned(), port })
+    }
+}
+
+/// `name`, `name:port`, `[v6]`, `[v6]:port`.
+fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (name, after) = rest.split_once(']')?;
+        return match after.strip_prefix(':') {
+            Some(port) => Some((name, Some(port))),
+            None => after.is_empty().then_some((name, None)),
+        };
+    }
+    match text.split_once(':') {
+        Some((_, port)) if port.contains(':') => None,
+        Some((name, port)) => Some((name, Some(port))),
+        None => Some((text, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_read_back_as_they_print() {
+        for text in ["unix:/run/a.sock", "http://127.0.0.1:4327", "http://[::1]:80", "http://box.lan:1"] {
+            assert_eq!(text.parse::<Host>().unwrap().to_string(), text);
+        }
+        assert_eq!("unix:///run/a.sock".parse::<Host>().unwrap().to_string(), "unix:/run/a.sock");
+        assert_eq!("http://box/".parse::<Host>().unwrap().to_string(), "http://box:4327");
+    }
+
+    #[test]
+    fn what_is_no_host_is_said_to_be_none() {
+        for text in [
+            "",
+            "unix:",
+            "/run/a.sock",
+            "https://x",
+            "http://",
+            "http://::1",
+            "http://x:0",
+            "http://x:70000",
+            "http://x/api",
+            "http://u@x",
+            "http://[::1",
+            "http://[::1]x",
+            "http://a b",
+        ] {
+            let error = text.parse::<Host>().unwrap_err();
+            assert!(matches!(error, ClientError::BadHost { .. }), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_default_socket_follows_the_contract() {
+        let xdg = || Some(PathBuf::from("/run/user/7"));
+        let own = Host::Unix("/run/user/7/heartbeat/heartbeat.sock".into());
+        let system = Host::Unix(SYSTEM_SOCKET.into());
+        assert_eq!(Host::choose(Some("/s".into()), true, xdg(), |_| true), Host::Unix("/s".into()));
+        assert_eq!(Host::choose(None, true, xdg(), |_| true), system, "root looks at the system's");
+        assert_eq!(Host::choose(None, false, xdg(), |_| true), own);
+        assert_eq!(Host::choose(None, false, xdg(), |_| false), own, "the one to start");
+        assert_eq!(
+            Host::choose(None, false, xdg(), |path| path.as_path() == std::path::Path::new(SYSTEM_SOCKET)),
+            system,
+            "none of their own, but the system has one"
+        );
+        assert_eq!(Host::choose(None, false, None, |_| false), system);
+    }
+}

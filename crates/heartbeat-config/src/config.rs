@@ -1,0 +1,80 @@
+//! What comes out: validated, complete, and ready to be run.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_probe::Probe;
+use heartbeat_process::LaunchSpec;
+use heartbeat_supervisor::Plan;
+
+use crate::Report;
+
+/// A configuration that was loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is hardly meant (`HB3xx`).
+    pub warnings: Report,
+}
+
+/// Everything heartbeatd needs.
+#[derive(Debug)]
+pub struct Config {
+    /// `[heartbeat]`.
+    pub heartbeat: Heartbeat,
+    /// What the core supervises.
+    pub plan: Plan,
+    /// What the adapters need of each realm, by `RealmIx`.
+    pub realms: Vec<RealmConfig>,
+    /// The files it was read from, the first first.
+    pub files: Vec<PathBuf>,
+}
+
+/// `[heartbeat]`; the meaning and the defaults stand in the table of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Name of the ecosystem.
+    pub name: String,
+    /// Address of the read-only API; `None` for `"off"`.
+    pub listen: Option<SocketAddr>,
+    /// Unix socket of the API.
+    pub socket: PathBuf,
+    /// Mode of the socket.
+    pub socket_mode: u32,
+    /// What survives a reboot.
+    pub state_dir: PathBuf,
+    /// What does not.
+    pub runtime_dir: PathBuf,
+    /// Filter of heartbeatd's own log.
+    pub log: String,
+    /// Format of heartbeatd's own log: `auto`, `pretty` or `json`.
+    pub log_format: String,
+    /// What is not up by then is warned of.
+    pub boot_deadline: Duration,
+    /// An ordered stop takes at most this.
+    pub shutdown_timeout: Duration,
+    /// Realms between spawn and exec at a time.
+    pub start_parallel: u32,
+    /// Measurements at a time.
+    pub max_probes_in_flight: usize,
+    /// Connections of the TCP door.
+    pub max_connections: usize,
+}
+
+/// What the adapters need of one realm.
+#[derive(Clone, Debug, Default)]
+pub struct RealmConfig {
+    /// Its program; `None` for an external realm.
+    pub launch: Option<Arc<LaunchSpec>>,
+    /// Its probes, parallel to those of the plan; `None` for those that are not measured.
+    pub probes: Vec<Option<Probe>>,
+    /// `start.before`, one after the other.
+    pub start_before: Vec<Arc<LaunchSpec>>,
+    /// `start.after`, one after the other.
+    pub start_after: Vec<Arc<LaunchSpec>>,
+    /// `stop.command`.
+    pub stop_command: Option<Arc<LaunchSpec>>,
+}

@@ -1,0 +1,225 @@
+//! From texts to one layered tree: figment merges and remembers who said what, an index remembers where it stands.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use figment::value::{Dict, Map, Tag, Value};
+use figment::{Error, Figment, Metadata, Profile, Provider};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::{Diagnostic, Place, Source};
+
+/// The way to a value: names of tables, and positions in lists as numbers.
+pub(crate) type Path = Vec<String>;
+
+/// Where a key and its value stand.
+#[derive(Clone, Debug)]
+pub(crate) struct Spans {
+    pub(crate) key: Place,
+    pub(crate) value: Place,
+}
+
+/// Everything that was read, layered.
+#[derive(Debug)]
+pub(crate) struct Document {
+    figment: Figment,
+    pub(crate) root: Dict,
+    places: BTreeMap<Path, Spans>,
+}
+
+/// One layer: values and who said them.
+struct Layer {
+    name: String,
+    values: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}
+
+/// A file that has been parsed.
+pub(crate) struct Parsed {
+    values: Dict,
+    places: BTreeMap<Path, Spans>,
+    name: String,
+}
+
+impl Parsed {
+    /// Parses TOML and collects every syntax error.
+    pub(crate) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Self {
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        for error in errors {
+            let place = error.span().map(|span| Place { source: Arc::clone(source), span });
+            problems
+                .push(Diagnostic::new("HB001", format!("not TOML: {}", error.message())).at(place, "here"));
+        }
+        let mut places = BTreeMap::new();
+        let values = dict(source, table.get_ref(), &mut Path::new(), &mut places);
+        Self { values, places, name: source.name.clone() }
+    }
+
+    /// The value of a top-level table's key, for what has to be known before everything is layered.
+    pub(crate) fn peek(&self, table: &str, key: &str) -> Option<&Value> {
+        match self.values.get(table)? {
+            Value::Dict(_, table) => table.get(key),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn place(&self, path: &[&str]) -> Option<Place> {
+        let path: Path = path.iter().map(|word| (*word).to_owned()).collect();
+        self.places.get(&path).map(|spans| spans.key.clone())
+    }
+
+    /// Names of the realms it declares.
+    pub(crate) fn realms(&self) -> Vec<String> {
+        match self.values.get("realm") {
+            Some(Value::Dict(_, realms)) => realms.keys().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn place(source: &Arc<Source>, span: Range<usize>) -> Place {
+    Place { source: Arc::clone(source), span }
+}
+
+fn dict(
+    source: &Arc<Source>,
+    table: &DeTable<'_>,
+    path: &mut Path,
+    places: &mut BTreeMap<Path, Spans>,
+) -> Dict {
+    let mut out = Dict::new();
+    for (key, value) in table {
+        path.push(key.get_ref().to_string());
+        let spans = Spans { key: place(source, key.span()), value: place(source, value.span()) };
+        places.insert(path.clone(), spans);
+        out.insert(key.get_ref().to_string(), convert(source, value, path, places));
+        path.pop();
+    }
+    out
+}
+
+fn convert(
+    source: &Arc<Source>,
+    value: &Spanned<DeValue<'_>>,
+    path: &mut Path,
+    places: &mut BTreeMap<Path, Spans>,
+) -> Value {
+    match value.get_ref() {
+        DeValue::String(text) => text.to_string().into(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| number.as_str().to_owned().into(), Into::into),
+        DeValue::Float(number) => {
+            number.as_str().parse::<f64>().map_or_else(|_| number.as_str().to_owned().into(), Into::into)
+        }
+        DeValue::Boolean(value) => (*value).into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Array(items) => {
+            let mut out: Vec<Value> = Vec::new();
+            for (at, item) in items.iter().enumerate() {
+                path.push(at.to_string());
+                let here = place(source, item.span());
+                places.insert(path.clone(), Spans { key: here.clone(), value: here });
+                out.push(convert(source, item, path, places));
+                path.pop();
+            }
+            Value::Array(Tag::Default, out)
+        }
+        DeValue::Table(table) => Value::Dict(Tag::Default, dict(source, table, path, places)),
+    }
+}
+
+impl Document {
+    /// Layers files (the first says most), then the environment, then flags.
+    pub(crate) fn layer(
+        files: Vec<Parsed>,
+        env: Vec<(Path, String, Value)>,
+        flags: Vec<(Path, String, Value)>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let mut figment = Figment::new();
+        let mut places = BTreeMap::new();
+        for file in files.into_iter().rev() {
+            figment = figment.merge(Layer { name: file.name, values: file.values });
+            places.extend(file.places);
+        }
+        for (path, name, value) in env.into_iter().chain(flags) {
+            figment = figment.merge(Layer { name, values: nested(&path, value) });
+        }
+        // Found rather than extracted: extraction would forget who said what.
+        let root = match figment.find_value("") {
+            Ok(Value::Dict(_, root)) => root,
+            Ok(_) => Dict::new(),
+            Err(error) => {
+                problems.push(Diagnostic::new("HB002", format!("the layers do not fit together: {error}")));
+                Dict::new()
+            }
+        };
+        Self { figment, root, places }
+    }
+
+    /// Where the value at `path` stands, or who else said it.
+    pub(crate) fn locate(
+        &self,
+        path: &[String],
+        value: Option<&Value>,
+        on_key: bool,
+    ) -> (Option<Place>, String) {
+        let origin = value
+            .and_then(|value| self.figment.get_metadata(value.tag()))
+            .map_or_else(String::new, |metadata| metadata.name.to_string());
+        let spans = self.places.get(path);
+        let from_elsewhere =
+            spans.is_some_and(|spans| !origin.is_empty() && spans.value.source.name != origin);
+        if from_elsewhere {
+            return (None, origin);
+        }
+        (spans.map(|spans| if on_key { spans.key.clone() } else { spans.value.clone() }), origin)
+    }
+
+    /// The file that declares what stands at `path`.
+    pub(crate) fn file_of(&self, path: &[String]) -> Option<&str> {
+        self.places.get(path).map(|spans| spans.key.source.name.as_str())
+    }
+}
+
+fn nested(path: &[String], value: Value) -> Dict {
+    match path {
+        [] => Dict::new(),
+        [last] => Dict::from([(last.clone(), value)]),
+        [first, rest @ ..] => Dict::from([(first.clone(), Value::Dict(Tag::Default, nested(rest, value)))]),
+    }
+}
+
+/// A value as an environment variable or a flag writes it: TOML where it is TOML, else a string.
+pub(crate) fn scalar(text: &str) -> Value {
+    match DeValue::parse(text).map(Spanned::into_inner) {
+        Ok(DeValue::Boolean(value)) => value.into(),
+        Ok(DeValue::Integer(number)) => {
+            number.as_str().parse::<i64>().map_or_else(|_| text.to_owned().into(), Into::into)
+        }
+        Ok(DeValue::String(text)) => text.to_string().into(),
+        Ok(DeValue::Array(items)) => {
+            let words = items.iter().map(|item| match item.get_ref() {
+                DeValue::String(text) => text.to_string().into(),
+                DeValue::Integer(number) => number
+                    .as_str()
+                    .parse::<i64>()
+                    .map_or_else(|_| Value::from(number.as_str().to_owned()), Into::into),
+                other => Value::from(other.type_str().to_owned()),
+            });
+            Value::Array(Tag::Default, words.collect())
+        }
+        Ok(_) | Err(_) => text.to_owned().into(),
+    }
+}

@@ -1,0 +1,357 @@
+//! One realm: from its table to what the core and the adapters need.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use figment::value::{Dict, Value};
+use heartbeat_process::{LaunchSpec, LogTarget};
+use heartbeat_restart::{PolicySettings, RestartPolicy, RestartWhen, WhenSpent};
+use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
+use heartbeat_supervisor::{RealmSpec, StartSpec, StopSpec};
+
+use crate::config::RealmConfig;
+use crate::health;
+use crate::interpolate::env_file;
+use crate::keys::Table;
+use crate::reader::{Entry, Reader, Section};
+use crate::units;
+
+/// What all realms share.
+pub(crate) struct Setting<'a> {
+    pub(crate) state_dir: &'a FsPath,
+    pub(crate) socket: &'a FsPath,
+    /// The environment of heartbeatd.
+    pub(crate) inherited: &'a BTreeMap<String, String>,
+    /// Where the files stand that declare realms.
+    pub(crate) dir: PathBuf,
+}
+
+/// A dependency as written: resolved once all realms are known.
+#[derive(Debug)]
+pub(crate) struct WrittenNeed {
+    pub(crate) kind: EdgeKind,
+    pub(crate) name: String,
+    pub(crate) path: Vec<String>,
+    pub(crate) until: Option<Gate>,
+    pub(crate) while_down: WhileDown,
+}
+
+/// A realm that was read.
+pub(crate) struct ReadRealm {
+    pub(crate) path: Vec<String>,
+    pub(crate) spec: RealmSpec,
+    pub(crate) config: RealmConfig,
+    pub(crate) needs: Vec<WrittenNeed>,
+    pub(crate) enabled: bool,
+    pub(crate) host: String,
+}
+
+const WHILE_DOWN: &[(&str, WhileDown)] =
+    &[("ride", WhileDown::Ride), ("stop", WhileDown::Stop), ("restart", WhileDown::Restart)];
+
+/// Refuses unknown keys of a realm's table and of the tables within.
+pub(crate) fn check(reader: &Reader<'_>, path: &[String], values: &Dict) {
+    reader.check_keys(Table::Realm, &path.to_vec(), values);
+    for (name, table) in
+        [("start", Table::Start), ("stop", Table::Stop), ("restart", Table::Restart), ("log", Table::Log)]
+    {
+        if let Some(Value::Dict(_, inner)) = values.get(name) {
+            let path = path.iter().cloned().chain([name.to_owned()]).collect();
+            reader.check_keys(table, &path, inner);
+        }
+    }
+}
+
+pub(crate) fn read(
+    reader: &Reader<'_>,
+    name: RealmName,
+    section: &Section<'_>,
+    setting: &Setting<'_>,
+) -> ReadRealm {
+    let flag = |key: &str, default: bool| {
+        section.get(key).and_then(|entry| reader.boolean(&entry)).unwrap_or(default)
+    };
+    let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
+    let argv = section.get("run").and_then(|entry| reader.command(&entry));
+    let runs = section.get("run").is_some();
+    let port = section
+        .get("port")
+        .and_then(|entry| reader.number::<u16>(&entry, "a port from 1 to 65535"))
+        .filter(|port| *port != 0);
+    let host = text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
+    let oneshot = flag("oneshot", false);
+    let kind = match (runs, oneshot) {
+        (false, _) => RealmKind::External,
+        (true, true) => RealmKind::Oneshot,
+        (true, false) => RealmKind::Service,
+    };
+    if !runs {
+        external(reader, section, port);
+    }
+    let pairs = health::probes(reader, section, &host, port, runs && !oneshot);
+    let (probes, measures): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let env = environment(reader, section, setting, port);
+    let dir = text("dir").map_or_else(|| setting.dir.clone(), |dir| setting.dir.join(dir));
+    let log = log(reader, section, setting, &name);
+    let umask = section.get("umask").and_then(|entry| reader.parsed(&entry, "027", octal));
+    let launch = |argv: Vec<String>| {
+        let argv = argv.into_iter().map(OsString::from).collect();
+        Arc::new(LaunchSpec { argv, env: env.clone(), dir: dir.clone(), log: log.clone(), umask })
+    };
+    let (start, stop) = (section.table(reader, "start"), section.table(reader, "stop"));
+    let commands = |section: &Section<'_>, key: &str| -> Vec<Arc<LaunchSpec>> {
+        let Some(entry) = section.get(key) else { return Vec::new() };
+        reader.items(&entry).iter().filter_map(|entry| reader.command(entry)).map(launch).collect()
+    };
+    let config = RealmConfig {
+        probes: measures,
+        start_before: commands(&start, "before"),
+        start_after: commands(&start, "after"),
+        stop_command: stop.get("command").and_then(|entry| reader.command(&entry)).map(launch),
+        launch: argv.map(launch),
+    };
+    let spec = RealmSpec {
+        title: text("title"),
+        group: text("group"),
+        labels: reader.pairs(section, "labels"),
+        critical: flag("critical", true),
+        port,
+        kind,
+        manual: flag("manual", false),
+        probes,
+        start: start_spec(reader, &start, oneshot, &config),
+        stop: stop_spec(reader, &stop, &config),
+        restart: policy(reader, &section.table(reader, "restart"), oneshot),
+        ..RealmSpec::service(name)
+    };
+    ReadRealm {
+        path: section.path().clone(),
+        needs: needs(reader, section),
+        spec,
+        config,
+        enabled: flag("enabled", true),
+        host,
+    }
+}
+
+/// A realm without a program: only watched, so everything that would act on it is refused.
+fn external(reader: &Reader<'_>, section: &Section<'_>, port: Option<u16>) {
+    if port.is_none() && section.get("health").is_none() {
+        let name = section.path().last().cloned().unwrap_or_default();
+        let message = format!(
+            "realm `{name}` has neither `run` nor `port` nor `health`: there is nothing to run and nothing to watch"
+        );
+        let place = reader.key_place(section.path());
+        reader.push(crate::diagnostic::Diagnostic::new("HB120", message).at(place, "this realm").help(
+            "give it `run = \"...\"` to have it started, or `health = \"http://...\"` to have it watched",
+        ));
+    }
+    for key in ["oneshot", "manual", "env", "dir", "umask"] {
+        if let Some(entry) =
+            section.get(key).filter(|entry| entry.path.first().is_some_and(|first| first == "realm"))
+        {
+            reader.value_problem(
+                &entry,
+                "HB121",
+                format!("`{key}` means nothing for a realm without `run`"),
+                "here",
+                "remove it, or add `run`",
+            );
+        }
+    }
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| format!("`{text}` is not an octal mode"))
+}
+
+fn environment(
+    reader: &Reader<'_>,
+    section: &Section<'_>,
+    setting: &Setting<'_>,
+    port: Option<u16>,
+) -> Vec<(OsString, OsString)> {
+    let ours = |name: &str| {
+        ["HEARTBEAT_", "NOTIFY_", "LISTEN_", "WATCHDOG_"].iter().any(|prefix| name.starts_with(prefix))
+            || matches!(name, "JOURNAL_STREAM" | "INVOCATION_ID")
+    };
+    let mut env: BTreeMap<String, String> = setting
+        .inherited
+        .iter()
+        .filter(|(name, _)| !ours(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if let Some(entry) = section.get("env_file")
+        && let Some(path) = reader.text(&entry)
+    {
+        let path = setting.dir.join(path);
+        let read = std::fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()));
+        match read.and_then(|text| env_file(&text).map_err(|why| format!("{}: {why}", path.display()))) {
+            Ok(pairs) => env.extend(pairs),
+            Err(why) => reader.value_problem(&entry, "HB108", why, "this file", ""),
+        }
+    }
+    env.extend(reader.pairs(section, "env"));
+    env.insert("HEARTBEAT_SOCKET".to_owned(), setting.socket.to_string_lossy().into_owned());
+    if let Some(port) = port {
+        env.insert("PORT".to_owned(), port.to_string());
+    }
+    env.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &Setting<'_>, name: &RealmName) -> LogTarget {
+    let log = section.table(reader, "log");
+    let to_file = log
+        .get("to")
+        .and_then(|entry| reader.word(&entry, &[("file", true), ("none", false)]))
+        .unwrap_or(true);
+    let max_bytes =
+        log.get("max_size").and_then(|entry| reader.parsed(&entry, "10MiB", units::size)).unwrap_or(10 << 20);
+    let keep = log.get("keep").and_then(|entry| reader.number(&entry, "a number of files")).unwrap_or(5);
+    if to_file {
+        LogTarget::File { path: setting.state_dir.join("log").join(format!("{name}.log")), max_bytes, keep }
+    } else {
+        LogTarget::Null
+    }
+}
+
+fn start_spec(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool, config: &RealmConfig) -> StartSpec {
+    let default = StartSpec::default();
+    let timeout = reader.duration(section, "timeout").or(if oneshot { None } else { default.timeout });
+    let settle = reader.duration(section, "settle").unwrap_or(default.settle);
+    StartSpec {
+        timeout,
+        settle,
+        before: !config.start_before.is_empty(),
+        after: !config.start_after.is_empty(),
+    }
+}
+
+fn stop_spec(reader: &Reader<'_>, section: &Section<'_>, config: &RealmConfig) -> StopSpec {
+    let default = StopSpec::default();
+    let signal = section.get("signal").and_then(|entry| {
+        reader.parsed(&entry, "TERM", |text| text.parse().map_err(|_| format!("`{text}` is not a signal")))
+    });
+    StopSpec {
+        signal: signal.unwrap_or(default.signal),
+        timeout: reader.duration(section, "timeout").unwrap_or(default.timeout),
+        command: config.stop_command.is_some(),
+    }
+}
+
+fn policy(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool) -> RestartPolicy {
+    let default = if oneshot { PolicySettings::oneshot() } else { PolicySettings::service() };
+    let time = |key: &str, default: Duration| reader.duration(section, key).unwrap_or(default);
+    let codes = |key: &str| -> Vec<i32> {
+        let Some(entry) = section.get(key) else { return Vec::new() };
+        reader
+            .items(&entry)
+            .iter()
+            .filter_map(|entry| reader.number::<u8>(entry, "an exit code from 0 to 255"))
+            .map(i32::from)
+            .collect()
+    };
+    let whens = [
+        ("always", RestartWhen::Always),
+        ("on-failure", RestartWhen::OnFailure),
+        ("never", RestartWhen::Never),
+    ];
+    let spents = [("cooldown", WhenSpent::Cooldown), ("fail", WhenSpent::Fail)];
+    // An upper bound that was left out follows what it bounds.
+    let (backoff, cooldown) = (time("backoff", default.backoff), time("cooldown", default.cooldown));
+    let settings = PolicySettings {
+        when: section.get("policy").and_then(|entry| reader.word(&entry, &whens)).unwrap_or(default.when),
+        success_codes: codes("success_codes"),
+        never_codes: codes("never_codes"),
+        backoff,
+        backoff_max: time("backoff_max", default.backoff_max.max(backoff)),
+        jitter_percent: section
+            .get("jitter")
+            .and_then(|entry| reader.parsed(&entry, "20%", health::percentage))
+            .unwrap_or(default.jitter_percent),
+        min_gap: time("min_gap", default.min_gap),
+        reset_after: time("reset_after", default.reset_after),
+        burst: section
+            .get("burst")
+            .and_then(|entry| reader.number(&entry, "a number of restarts"))
+            .unwrap_or(default.burst),
+        window: time("window", default.window),
+        when_spent: section
+            .get("when_spent")
+            .and_then(|entry| reader.word(&entry, &spents))
+            .unwrap_or(default.when_spent),
+        cooldown,
+        cooldown_max: time("cooldown_max", default.cooldown_max.max(cooldown)),
+        verify_for: time("verify_for", default.verify_for),
+    };
+    match RestartPolicy::new(settings) {
+        Ok(policy) => policy,
+        Err(error) => {
+            let place = reader.key_place(section.path());
+            reader.push(
+                crate::diagnostic::Diagnostic::new("HB116", error.to_string()).at(place, "in this table"),
+            );
+            RestartPolicy::service_default()
+        }
+    }
+}
+
+fn needs(reader: &Reader<'_>, section: &Section<'_>) -> Vec<WrittenNeed> {
+    let standard = section
+        .get("while_down")
+        .and_then(|entry| reader.word(&entry, WHILE_DOWN))
+        .unwrap_or(WhileDown::Ride);
+    let mut found = Vec::new();
+    for (key, kind) in [("needs", EdgeKind::Needs), ("wants", EdgeKind::Wants), ("after", EdgeKind::After)] {
+        let Some(entry) = section.get(key) else { continue };
+        for item in reader.items(&entry) {
+            found.extend(need(reader, &item, kind, standard));
+        }
+    }
+    found
+}
+
+fn need(reader: &Reader<'_>, item: &Entry<'_>, kind: EdgeKind, standard: WhileDown) -> Option<WrittenNeed> {
+    let Value::Dict(_, table) = item.value else {
+        let name = reader.text(item)?;
+        return Some(WrittenNeed { kind, name, path: item.path.clone(), until: None, while_down: standard });
+    };
+    reader.check_keys(Table::Need, &item.path, table);
+    let inner = Section::new(item.path.clone(), table);
+    let Some(entry) = inner.get("realm") else {
+        reader.value_problem(
+            item,
+            "HB122",
+            "a dependency names no realm",
+            "this one",
+            "for example { realm = \"db\", until = \"started\" }",
+        );
+        return None;
+    };
+    let name = reader.text(&entry)?;
+    let untils = [("up", Gate::Up), ("started", Gate::Started), ("done", Gate::Done)];
+    let until = inner.get("until").and_then(|entry| reader.word(&entry, &untils));
+    let while_down =
+        inner.get("while_down").and_then(|entry| reader.word(&entry, WHILE_DOWN)).unwrap_or(standard);
+    if kind != EdgeKind::Needs {
+        for key in ["until", "while_down"] {
+            if let Some(entry) = inner.get(key) {
+                reader.value_problem(
+                    &entry,
+                    "HB123",
+                    format!("`{key}` means something under `needs` only"),
+                    "here",
+                    "move the dependency to `needs`, or remove the key",
+                );
+            }
+        }
+    }
+    Some(WrittenNeed { kind, name, path: entry.path, until, while_down })
+}

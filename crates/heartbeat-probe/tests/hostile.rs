@@ -1,0 +1,541 @@
+//! Servers that misbehave, on real loopback sockets. Each measurement names the reason and the stage, and is over
+//! when its deadline is.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its server has failed")]
+
+use std::time::Duration;
+
+use heartbeat_probe::{HttpProbe, Probe, StatusSet, TcpProbe, clock};
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, ProbePhase};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a hanging server is given.
+const SHORT: Duration = Duration::from_millis(300);
+/// What a server is given that has to be found out before the deadline.
+const LONG: Duration = Duration::from_secs(10);
+/// A busy machine may be this much later than the deadline.
+const SLACK: u32 = 5;
+const DRIP: Duration = Duration::from_millis(20);
+
+/// A server that treats every connection with `behave`. Ends with the runtime of its test.
+async fn server<F>(behave: impl Fn(TcpStream) -> F + Send + 'static) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(behave(stream));
+        }
+    });
+    address
+}
+
+async fn read_request(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    let mut chunk = [0; 1024];
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => head.extend_from_slice(&chunk[..read]),
+        }
+    }
+}
+
+/// Answers with these bytes and closes.
+async fn answers(bytes: impl Into<Vec<u8>>) -> String {
+    let bytes = bytes.into();
+    server(move |mut stream| {
+        let bytes = bytes.clone();
+        async move {
+            read_request(&mut stream).await;
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+            drain(stream).await;
+        }
+    })
+    .await
+}
+
+/// Sends `head`, then `part` again and again, `pause` apart, for ever.
+async fn repeats(head: &'static str, part: &'static [u8], pause: Duration) -> String {
+    server(move |mut stream| async move {
+        read_request(&mut stream).await;
+        let mut sent = stream.write_all(head.as_bytes()).await;
+        while sent.is_ok() {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            sent = stream.write_all(part).await;
+        }
+    })
+    .await
+}
+
+/// Holds the connection until the other side closes it, so that no reset overtakes what was sent.
+async fn drain(mut stream: TcpStream) {
+    let mut chunk = [0; 1024];
+    while matches!(stream.read(&mut chunk).await, Ok(read) if read > 0) {}
+}
+
+fn reset(stream: TcpStream) {
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+}
+
+fn http(address: &str) -> HttpProbe {
+    HttpProbe::new(&format!("http://{address}/api/health/")).unwrap()
+}
+
+async fn measured(probe: impl Into<Probe>, timeout: Duration) -> CheckResult {
+    let began = clock::now();
+    let result = probe.into().measure(timeout).await;
+    let took = clock::now().since(began);
+    assert!(took < timeout * SLACK, "took {took:?} of {timeout:?}: {result:?}");
+    assert!(!result.detail.contains('\n') && result.finished_at >= result.started_at, "{result:?}");
+    result
+}
+
+#[track_caller]
+fn failed(result: &CheckResult, reason: FailReason, phase: ProbePhase) {
+    assert_eq!(result.outcome, Outcome::Fail { reason, phase: Some(phase) }, "{result:?}");
+}
+
+/// Found out at once, not at the deadline.
+async fn at_once(probe: impl Into<Probe>, reason: FailReason, phase: ProbePhase) -> CheckResult {
+    let result = measured(probe, LONG).await;
+    failed(&result, reason, phase);
+    assert!(result.finished_at.since(result.started_at) < LONG / 2, "waited: {result:?}");
+    result
+}
+
+/// Ended by the deadline, and not before it.
+async fn at_deadline(probe: impl Into<Probe>, reason: FailReason, phase: ProbePhase) -> CheckResult {
+    let result = measured(probe, SHORT).await;
+    failed(&result, reason, phase);
+    assert!(result.finished_at.since(result.started_at) >= SHORT, "too early: {result:?}");
+    result
+}
+
+async fn passes(probe: impl Into<Probe>) -> CheckResult {
+    let result = measured(probe, LONG).await;
+    assert_eq!(result.outcome, Outcome::Pass, "{result:?}");
+    result
+}
+
+// Connecting.
+
+#[tokio::test]
+async fn a_closed_port_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let result = at_once(http(&address), FailReason::Refused, ProbePhase::Connect).await;
+    assert!(result.phases.connect.is_none() && result.latency.is_none());
+    let port = Outcome::Fail { reason: FailReason::NotListening, phase: Some(ProbePhase::Connect) };
+    assert_eq!(result.port_fact(), port);
+    at_once(TcpProbe::new(&address).unwrap(), FailReason::Refused, ProbePhase::Connect).await;
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_resolved_is_never_blamed_on_the_server() {
+    let result = measured(http("does-not-exist.invalid:80"), LONG).await;
+    let no_such_name = Outcome::Fail { reason: FailReason::NameNotFound, phase: Some(ProbePhase::Resolve) };
+    // A machine without a resolver cannot tell.
+    let no_resolver = Outcome::Inconclusive(InconclusiveReason::NameTemporary);
+    assert!([no_such_name, no_resolver].contains(&result.outcome), "{result:?}");
+    assert!(result.phases.connect.is_none());
+}
+
+#[tokio::test]
+async fn localhost_is_found_on_either_family() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let port = listener.local_addr().unwrap().port();
+    passes(TcpProbe::new(&format!("localhost:{port}")).unwrap()).await;
+    passes(TcpProbe::new(&format!("[::1]:{port}")).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_full_backlog_is_a_connect_timeout() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    // Connections nobody accepts, until the kernel answers no more.
+    while let Ok(Ok(stream)) = tokio::time::timeout(SHORT, TcpStream::connect(address)).await {
+        held.push(stream);
+        assert!(held.len() < 64, "the backlog never fills");
+    }
+    at_deadline(http(&address.to_string()), FailReason::ConnectTimeout, ProbePhase::Connect).await;
+}
+
+// Until the head of the answer.
+
+#[tokio::test]
+async fn accepts_and_hangs() {
+    let address = server(drain).await;
+    let result = at_deadline(http(&address), FailReason::HeadersTimeout, ProbePhase::FirstByte).await;
+    assert_eq!(result.port_fact(), Outcome::Pass, "it listens");
+    assert!(result.latency.is_none() && result.phases.first_byte.is_none());
+}
+
+#[tokio::test]
+async fn one_byte_of_the_head_at_a_time() {
+    let address = repeats("HTTP/1.1 200 OK\r\nx: ", b"y", DRIP).await;
+    at_deadline(http(&address), FailReason::HeadersTimeout, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn endless_headers() {
+    let address = repeats("HTTP/1.1 200 OK\r\n", b"x-again: and again\r\n", Duration::ZERO).await;
+    at_once(http(&address), FailReason::HeadersTooLarge, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn one_huge_header() {
+    let head = format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(100 * 1024));
+    at_once(http(&answers(head).await), FailReason::HeadersTooLarge, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn thousands_of_small_headers() {
+    let head = format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "a: b\r\n".repeat(3000));
+    at_once(http(&answers(head).await), FailReason::HeadersTooLarge, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn a_head_of_thirty_kib_is_fine() {
+    let head = format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(30 * 1024));
+    passes(http(&answers(head).await)).await;
+}
+
+#[tokio::test]
+async fn endless_interim_answers() {
+    let address = repeats("", b"HTTP/1.1 100 Continue\r\n\r\n", Duration::ZERO).await;
+    at_deadline(http(&address), FailReason::HeadersTimeout, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn one_interim_answer_is_fine() {
+    let address =
+        answers("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    passes(http(&address).with_contains("ok")).await;
+}
+
+#[tokio::test]
+async fn junk_instead_of_http() {
+    at_once(http(&answers("SSH-2.0-OpenSSH_9.9\r\n").await), FailReason::Protocol, ProbePhase::FirstByte)
+        .await;
+    at_once(http(&answers(vec![0; 512]).await), FailReason::Protocol, ProbePhase::FirstByte).await;
+    at_once(http(&answers("HTTP/9.1 200 OK\r\n\r\n").await), FailReason::Protocol, ProbePhase::FirstByte)
+        .await;
+}
+
+#[tokio::test]
+async fn bytes_in_the_wrong_order() {
+    let address = answers("content-length: 2\r\n\r\nHTTP/1.1 200 OK\r\n\r\nok").await;
+    at_once(http(&address), FailReason::Protocol, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn two_lengths_that_disagree() {
+    let address = answers("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok").await;
+    at_once(http(&address), FailReason::Protocol, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn reset_at_once() {
+    let address = server(|stream| async move { reset(stream) }).await;
+    at_once(http(&address), FailReason::Reset, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn reset_in_the_middle_of_the_head() {
+    let address = server(|mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nx: ").await;
+        reset(stream);
+    })
+    .await;
+    at_once(http(&address), FailReason::Reset, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn closed_without_an_answer() {
+    at_once(http(&answers("").await), FailReason::Reset, ProbePhase::FirstByte).await;
+}
+
+// The status.
+
+#[tokio::test]
+async fn a_redirect_says_where_to() {
+    let address = answers("HTTP/1.1 301 Moved\r\nlocation: /api/health\x1b[31m\r\ncontent-length: 0\r\n\r\n");
+    let address = address.await;
+    // A control character in a header value is not HTTP.
+    at_once(http(&address), FailReason::Protocol, ProbePhase::FirstByte).await;
+    let address =
+        answers("HTTP/1.1 302 Found\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n").await;
+    let result = at_once(http(&address), FailReason::Redirected, ProbePhase::FirstByte).await;
+    assert!(result.detail.contains("302") && result.detail.contains("http://elsewhere/"), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_500_fails_without_waiting_for_its_body() {
+    let address = repeats("HTTP/1.1 500 Oops\r\n\r\n", b"x", DRIP).await;
+    let result = at_once(http(&address), FailReason::UnexpectedStatus, ProbePhase::FirstByte).await;
+    assert!(result.detail.contains("500") && result.latency.is_some(), "{result:?}");
+    let address = answers("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
+    passes(http(&address).with_status("2xx,503".parse::<StatusSet>().unwrap())).await;
+}
+
+#[tokio::test]
+async fn a_204_has_no_body_to_meet_a_condition() {
+    let address = answers("HTTP/1.1 204 No Content\r\n\r\n").await;
+    passes(http(&address)).await;
+    at_once(http(&address).with_contains("ok"), FailReason::ConditionFailed, ProbePhase::Body).await;
+}
+
+// The body.
+
+#[tokio::test]
+async fn one_byte_of_the_body_at_a_time() {
+    let address = repeats("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n", b"x", DRIP).await;
+    let result = at_deadline(http(&address), FailReason::BodyTimeout, ProbePhase::Body).await;
+    assert!(result.phases.first_byte.is_some());
+}
+
+#[tokio::test]
+async fn a_head_and_then_nothing() {
+    let address = server(|mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await;
+        drain(stream).await;
+    })
+    .await;
+    at_deadline(http(&address), FailReason::BodyTimeout, ProbePhase::Body).await;
+}
+
+#[tokio::test]
+async fn an_endless_body_passes_unless_a_condition_needs_it() {
+    let address = repeats("HTTP/1.1 200 OK\r\n\r\n", &[b'x'; 4096], Duration::ZERO).await;
+    passes(http(&address)).await;
+    at_once(http(&address).with_contains("y"), FailReason::BodyTooLarge, ProbePhase::Body).await;
+}
+
+#[tokio::test]
+async fn a_body_of_exactly_the_limit_is_whole() {
+    let text = format!("HTTP/1.1 200 OK\r\ncontent-length: 65536\r\n\r\n{}end", "x".repeat(65533));
+    passes(http(&answers(text).await).with_contains("end")).await;
+    let text = format!("HTTP/1.1 200 OK\r\n\r\n{}end", "x".repeat(65533));
+    passes(http(&answers(text).await).with_contains("end")).await;
+    let text = format!("HTTP/1.1 200 OK\r\n\r\n{}end", "x".repeat(65534));
+    at_once(http(&answers(text).await).with_contains("end"), FailReason::BodyTooLarge, ProbePhase::Body)
+        .await;
+}
+
+#[tokio::test]
+async fn a_body_cut_short() {
+    let address = answers("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nok").await;
+    at_once(http(&address), FailReason::BodyIncomplete, ProbePhase::Body).await;
+    let address = answers("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel").await;
+    at_once(http(&address), FailReason::BodyIncomplete, ProbePhase::Body).await;
+}
+
+#[tokio::test]
+async fn a_reset_in_the_body() {
+    let address = server(|mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nok").await;
+        reset(stream);
+    })
+    .await;
+    let result = measured(http(&address), LONG).await;
+    // The kernel may drop what was received when the reset comes in: then there never was a head.
+    let reset = |phase| Outcome::Fail { reason: FailReason::Reset, phase: Some(phase) };
+    assert!([reset(ProbePhase::Body), reset(ProbePhase::FirstByte)].contains(&result.outcome), "{result:?}");
+}
+
+#[tokio::test]
+async fn chunked_garbage() {
+    let address = answers("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot a size\r\nhello").await;
+    at_once(http(&address), FailReason::Protocol, ProbePhase::Body).await;
+    let address =
+        answers("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nx").await;
+    at_once(http(&address), FailReason::Protocol, ProbePhase::Body).await;
+}
+
+#[tokio::test]
+async fn chunks_and_trailers_are_fine() {
+    let text =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\nx-sum: 1\r\n\r\n";
+    passes(http(&answers(text).await).with_contains("ok")).await;
+}
+
+#[tokio::test]
+async fn more_than_the_content_length_is_not_read() {
+    let address = answers("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok and more").await;
+    passes(http(&address).with_matches("^ok$").unwrap()).await;
+}
+
+#[tokio::test]
+async fn http_1_0_ends_with_the_connection() {
+    let address = answers("HTTP/1.0 200 OK\r\n\r\nok").await;
+    let result = passes(http(&address).with_contains("ok")).await;
+    assert!(result.phases.body.is_some() && result.phases.connect.is_some());
+}
+
+#[tokio::test]
+async fn two_hundred_and_down_is_degraded() {
+    let text = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 17\r\n\r\n{\"status\":\"DOWN\"}";
+    let address = answers(text).await;
+    let result = measured(http(&address), LONG).await;
+    assert_eq!(result.outcome, Outcome::Degraded(DegradedReason::ReportedDown), "{result:?}");
+    at_once(http(&address).with_reported_down_failing(), FailReason::ReportedDown, ProbePhase::Body).await;
+}
+
+#[tokio::test]
+async fn slow_is_degraded_and_the_queue_is_told_apart() {
+    let address = server(|mut stream| async move {
+        read_request(&mut stream).await;
+        tokio::time::sleep(DRIP).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        drain(stream).await;
+    })
+    .await;
+    let probe = Probe::from(http(&address).with_slow(DRIP / 4));
+    let queued_at = heartbeat_status::Instant::ZERO;
+    let result = probe.measure_queued(queued_at, LONG).await;
+    assert_eq!(result.outcome, Outcome::Degraded(DegradedReason::Slow));
+    assert_eq!(result.phases.queue, Some(result.started_at.since(queued_at)));
+    assert!(result.latency.unwrap() >= DRIP && result.latency.unwrap() < LONG, "{result:?}");
+}
+
+// TCP.
+
+#[tokio::test]
+async fn tcp_banners() {
+    let address = server(|mut stream| async move {
+        let _ = stream.write_all(b"220 ready\r\n").await;
+        drain(stream).await;
+    })
+    .await;
+    let probe = || TcpProbe::new(&address).unwrap();
+    passes(probe()).await;
+    passes(probe().with_expect("220 ")).await;
+    at_deadline(probe().with_expect("221 "), FailReason::HeadersTimeout, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn a_tcp_answer_that_is_another_or_endless() {
+    let address = server(|mut stream| async move {
+        let mut ping = [0; 4];
+        let _ = stream.read_exact(&mut ping).await;
+        let _ = stream.write_all(if &ping == b"PING" { b"+PONG" } else { b"-ERR!" }).await;
+        let _ = stream.shutdown().await;
+        drain(stream).await;
+    })
+    .await;
+    let probe = |send: &'static str| TcpProbe::new(&address).unwrap().with_send(send).with_expect("+PONG");
+    passes(probe("PING")).await;
+    at_once(probe("GNIP"), FailReason::ConditionFailed, ProbePhase::FirstByte).await;
+
+    let endless =
+        server(|mut stream| async move { while stream.write_all(&[b'x'; 1000]).await.is_ok() {} }).await;
+    let probe = TcpProbe::new(&endless).unwrap().with_expect("y");
+    at_once(probe, FailReason::ConditionFailed, ProbePhase::FirstByte).await;
+}
+
+#[tokio::test]
+async fn a_tcp_reset_is_a_reset() {
+    let address = server(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1]).await;
+        reset(stream);
+    })
+    .await;
+    let probe = TcpProbe::new(&address).unwrap().with_send("x").with_expect("y");
+    at_once(probe, FailReason::Reset, ProbePhase::FirstByte).await;
+}
+
+// Ourselves.
+
+#[tokio::test]
+async fn our_own_lag_is_not_their_failure() {
+    let address = server(drain).await;
+    let probe = Probe::from(http(&address));
+    let block = async {
+        // The whole runtime stands still past the deadline, as it does on a starved machine.
+        tokio::task::yield_now().await;
+        let began = clock::now();
+        while clock::now().since(began) < SHORT * 3 {
+            std::hint::spin_loop();
+        }
+    };
+    let (result, ()) = tokio::join!(probe.measure(SHORT), block);
+    assert_eq!(result.outcome, Outcome::Inconclusive(InconclusiveReason::MonitorLag), "{result:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_there_counts_however_late_we_look() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    // Its own thread: it answers while our runtime stands still.
+    let server = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let read = stream.read(&mut request).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        read
+    });
+    let probe = Probe::from(http(&address));
+    let mut measuring = std::pin::pin!(probe.measure(SHORT));
+    // Far enough that the request is out, then nobody polls until the deadline is long past.
+    while !server.is_finished() {
+        tokio::select! {
+            biased;
+            result = &mut measuring => return assert_eq!(result.outcome, Outcome::Pass),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let began = clock::now();
+    while clock::now().since(began) < SHORT * 2 {
+        std::hint::spin_loop();
+    }
+    let result = measuring.await;
+    assert_eq!(result.outcome, Outcome::Pass, "{result:?}");
+    assert!(server.join().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_measurement_that_is_dropped_closes_its_connection_and_leaves_no_task() {
+    let (closed, mut is_closed) = tokio::sync::mpsc::channel(1);
+    let address = server(move |stream| {
+        let closed = closed.clone();
+        async move {
+            drain(stream).await;
+            let _ = closed.send(()).await;
+        }
+    })
+    .await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let probe = Probe::from(http(&address));
+    let before = tasks();
+    let dropped = tokio::time::timeout(SHORT / 3, probe.measure(LONG)).await;
+    assert!(dropped.is_err());
+    tokio::time::timeout(LONG, is_closed.recv()).await.unwrap().unwrap();
+    let gone = async {
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, gone).await.unwrap();
+}
+
+#[test]
+fn the_future_stays_small() {
+    let probe = Probe::from(http("127.0.0.1:1"));
+    let size = size_of_val(&probe.measure(LONG));
+    assert!(size < 4096, "{size} bytes in flight a probe");
+}

@@ -1,0 +1,114 @@
+//! How often each pair of phase and input was hit.
+
+use std::fmt;
+
+use heartbeat_status::Phase;
+use heartbeat_status::wire::Action;
+use heartbeat_supervisor::Input;
+
+/// The columns of the table: every input, commands and shutdown apart, and the passing of time.
+pub const INPUTS: &[&str] = &[
+    "Boot",
+    "Checked",
+    "Started",
+    "StartFailed",
+    "Exited",
+    "Emptied",
+    "Halted",
+    "HookDone",
+    "Start",
+    "Stop",
+    "Restart",
+    "Refresh",
+    "Suspended",
+    "Shutdown",
+    "ShutdownNow",
+    "timeout",
+];
+
+/// The column of an input; `None` is the passing of time.
+#[must_use]
+pub fn column(input: Option<&Input>) -> usize {
+    match input {
+        Some(Input::Boot) => 0,
+        Some(Input::Checked { .. }) => 1,
+        Some(Input::Started { .. }) => 2,
+        Some(Input::StartFailed { .. }) => 3,
+        Some(Input::Exited { .. }) => 4,
+        Some(Input::Emptied { .. }) => 5,
+        Some(Input::Halted { .. }) => 6,
+        Some(Input::HookDone { .. }) => 7,
+        Some(Input::Command { command, .. }) => match command.action {
+            Action::Start => 8,
+            Action::Stop => 9,
+            Action::Restart => 10,
+        },
+        Some(Input::Refresh { .. }) => 11,
+        Some(Input::Suspended { .. }) => 12,
+        Some(Input::Shutdown { now: false }) => 13,
+        Some(Input::Shutdown { now: true }) => 14,
+        None => 15,
+    }
+}
+
+/// Counts by phase and input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    hits: Vec<Vec<u64>>,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self { hits: vec![vec![0; INPUTS.len()]; Phase::ALL.len()] }
+    }
+}
+
+fn row(phase: Phase) -> usize {
+    Phase::ALL.iter().position(|known| *known == phase).unwrap_or(0)
+}
+
+impl Coverage {
+    /// Counts one input that reached a realm in `phase`.
+    pub(crate) fn hit(&mut self, phase: Phase, column: usize) {
+        self.hits[row(phase)][column] += 1;
+    }
+
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.hits.iter_mut().flatten().zip(other.hits.iter().flatten()) {
+            *mine += theirs;
+        }
+    }
+
+    /// Pairs that were never hit, as `phase x input`.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for (phase, row) in Phase::ALL.iter().zip(&self.hits) {
+            for (input, hits) in INPUTS.iter().zip(row) {
+                if *hits == 0 {
+                    missing.push(format!("{phase} x {input}"));
+                }
+            }
+        }
+        missing
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<10}", "")?;
+        for input in INPUTS {
+            write!(f, " {input:>11}")?;
+        }
+        writeln!(f)?;
+        for (phase, row) in Phase::ALL.iter().zip(&self.hits) {
+            write!(f, "{phase:<10}")?;
+            for hits in row {
+                write!(f, " {hits:>11}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

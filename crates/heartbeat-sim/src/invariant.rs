@@ -1,0 +1,328 @@
+//! What must hold after every step, one named function each. They speak of the world and the model, never of the
+//! core's own variables.
+
+use heartbeat_status::{
+    Desired, EdgeKind, Event, EventKind, Gate, Instant, Phase, RealmIx, RealmStatus, RestartCause, Role,
+    Signal, Snapshot, Status,
+};
+use heartbeat_supervisor::{Effect, Plan, ProbeSource};
+
+use crate::reference::Reference;
+use crate::world::{Stage, World};
+
+/// What an invariant may look at.
+pub(crate) struct View<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) now: Instant,
+    pub(crate) before: &'a Snapshot,
+    pub(crate) after: &'a Snapshot,
+    pub(crate) events: &'a [Event],
+    pub(crate) effects: &'a [Effect],
+    pub(crate) reference: &'a Reference,
+    pub(crate) world: &'a World,
+    /// The earliest timer after the step.
+    pub(crate) timeout: Option<Instant>,
+    /// The step let time pass.
+    pub(crate) timed: bool,
+}
+
+type Verdict = Result<(), String>;
+type OfEffect = fn(&View<'_>, &Effect) -> Verdict;
+type OfStep = fn(&View<'_>) -> Verdict;
+
+/// Every invariant of a single effect, before it is carried out.
+pub(crate) const OF_EFFECTS: &[(&str, OfEffect)] = &[
+    ("no_start_before_gates_hold", no_start_before_gates_hold),
+    ("no_second_copy", no_second_copy),
+    ("min_gap_between_starts", min_gap_between_starts),
+    ("a_later_stop_wins", a_later_stop_wins),
+    ("no_signal_to_a_run_that_is_not_there", no_signal_to_a_run_that_is_not_there),
+    ("start_parallel_is_a_bound", start_parallel_is_a_bound),
+    ("stop_order_at_shutdown", stop_order_at_shutdown),
+    ("one_measurement_in_flight", one_measurement_in_flight),
+    ("commands_belong_to_a_current_run", commands_belong_to_a_current_run),
+    ("halt_only_when_nothing_runs", halt_only_when_nothing_runs),
+];
+
+/// Every invariant of a whole step.
+pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
+    ("every_status_says_why", every_status_says_why),
+    ("no_health_restart_while_a_need_is_broken", no_health_restart_while_a_need_is_broken),
+    ("no_health_restart_before_upstream_was_asked", no_health_restart_before_upstream_was_asked),
+    ("desired_is_what_was_wanted", desired_is_what_was_wanted),
+    ("phases_agree_with_processes", phases_agree_with_processes),
+    ("revision_is_monotone_and_told", revision_is_monotone_and_told),
+    ("no_timer_in_the_past", no_timer_in_the_past),
+    ("replies_are_due", replies_are_due),
+    ("nothing_runs_once_halted", nothing_runs_once_halted),
+    ("shutdown_is_bounded", shutdown_is_bounded),
+];
+
+fn fail(condition: bool, words: impl FnOnce() -> String) -> Verdict {
+    if condition { Err(words()) } else { Ok(()) }
+}
+
+fn status(snapshot: &Snapshot, realm: RealmIx) -> Option<&RealmStatus> {
+    snapshot.realm(realm).map(|status| &**status)
+}
+
+fn came_up(event: &Event, realm: RealmIx) -> bool {
+    let concerns = event.realm.as_ref().is_some_and(|(ix, _)| *ix == realm);
+    concerns && matches!(event.kind, EventKind::StatusChanged { to: Status::Up | Status::Degraded, .. })
+}
+
+fn gate_holds(view: &View<'_>, realm: RealmIx, gate: Gate) -> bool {
+    let passes = |snapshot: &Snapshot| {
+        status(snapshot, realm).is_some_and(|status| {
+            matches!(status.phase, Phase::Running | Phase::External) && status.health.is_pass()
+        })
+    };
+    match gate {
+        // Up for a moment within the step is up, too.
+        Gate::Up => {
+            passes(view.before) || passes(view.after) || view.events.iter().any(|event| came_up(event, realm))
+        }
+        Gate::Started => {
+            let live = view.world.process(realm).is_some_and(|process| process.stage == Stage::Live);
+            live || view.reference.done[realm.index()]
+        }
+        Gate::Done => view.reference.done[realm.index()],
+    }
+}
+
+fn no_start_before_gates_hold(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Start { realm, .. } = effect else { return Ok(()) };
+    for need in view.plan.realm(*realm).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
+        fail(!gate_holds(view, need.realm, need.until), || {
+            format!("{realm:?} is started although {:?} is not {}", need.realm, need.until)
+        })?;
+    }
+    Ok(())
+}
+
+fn no_second_copy(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Start { realm, run } = effect else { return Ok(()) };
+    let process = view.world.process(*realm);
+    fail(process.is_some(), || format!("{realm:?} run {run} is started beside {process:?}"))
+}
+
+fn min_gap_between_starts(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Start { realm, .. } = effect else { return Ok(()) };
+    let gap = view.plan.realm(*realm).restart.min_gap();
+    let last = view.reference.last_start[realm.index()];
+    fail(last.is_some_and(|last| view.now.since(last) < gap), || {
+        format!("{realm:?} is started within min_gap {gap:?} of {last:?}")
+    })
+}
+
+fn a_later_stop_wins(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Start { realm, .. } = effect else { return Ok(()) };
+    fail(view.reference.desired[realm.index()] == Desired::Down, || {
+        format!("{realm:?} is started, wanted down")
+    })?;
+    fail(view.reference.shutdown.is_some(), || format!("{realm:?} is started during shutdown"))?;
+    fail(!view.reference.booted, || format!("{realm:?} is started before boot"))
+}
+
+fn no_signal_to_a_run_that_is_not_there(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Signal { realm, run, signal } = effect else { return Ok(()) };
+    let there = view.world.process(*realm).is_some_and(|process| process.run == *run);
+    fail(!there, || format!("{signal} to run {run} of {realm:?}, which is gone"))
+}
+
+fn start_parallel_is_a_bound(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Start { .. } = effect else { return Ok(()) };
+    let stuck =
+        |realm: &RealmIx| status(view.after, *realm).is_some_and(|status| status.phase == Phase::Stuck);
+    let launching = view.world.launching().filter(|realm| !stuck(realm)).count();
+    let bound = view.plan.settings().start_parallel.max(1) as usize;
+    fail(launching >= bound, || format!("{launching} launches are under way, {bound} allowed"))
+}
+
+fn stop_order_at_shutdown(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Signal { realm, signal, .. } = effect else { return Ok(()) };
+    let Some(process) = view.world.process(*realm) else { return Ok(()) };
+    let ordered = view.reference.shutdown.is_some() && !view.reference.killing;
+    if !ordered || process.signalled || process.stage == Stage::Leftovers {
+        return Ok(());
+    }
+    for edge in view.plan.graph().dependents(*realm) {
+        let stuck = |snapshot| status(snapshot, edge.from).is_some_and(|status| status.phase == Phase::Stuck);
+        let left = view.world.process(edge.from).is_some() && !stuck(view.after) && !stuck(view.before);
+        fail(left, || format!("{signal} to {realm:?} while its dependent {:?} is not gone", edge.from))?;
+    }
+    Ok(())
+}
+
+fn one_measurement_in_flight(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Check { realm, probe, .. } = effect else { return Ok(()) };
+    fail(view.world.measuring(*realm, *probe), || format!("{realm:?} {probe:?} is being measured already"))
+}
+
+fn commands_belong_to_a_current_run(view: &View<'_>, effect: &Effect) -> Verdict {
+    match effect {
+        Effect::Hook { realm, run, hook, .. } => {
+            let current = status(view.after, *realm).map(|status| status.process.run);
+            fail(current != Some(*run), || {
+                format!("{hook:?} for run {run} of {realm:?}, current is {current:?}")
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn halt_only_when_nothing_runs(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Halt = effect else { return Ok(()) };
+    for (at, process) in view.world.processes.iter().enumerate() {
+        let stuck = view.after.realms[at].phase == Phase::Stuck;
+        fail(process.is_some() && !stuck, || format!("halted while realm {at} runs: {process:?}"))?;
+    }
+    Ok(())
+}
+
+fn every_status_says_why(view: &View<'_>) -> Verdict {
+    for realm in &view.after.realms {
+        let name = &realm.info.name;
+        fail(realm.why.message.trim().is_empty(), || {
+            format!("{name} is {} without a message", realm.status)
+        })?;
+        fail(realm.why.since > view.now, || format!("{name} is {} since the future", realm.status))?;
+        let next = &realm.why.next;
+        fail(next.at.is_some() && next.action == heartbeat_status::NextAction::None, || {
+            format!("{name}: nothing happens at a time")
+        })?;
+    }
+    Ok(())
+}
+
+fn no_health_restart_while_a_need_is_broken(view: &View<'_>) -> Verdict {
+    for event in view.events {
+        let EventKind::RestartOpened { cause: RestartCause::Unhealthy, .. } = event.kind else { continue };
+        let Some((realm, name)) = &event.realm else { continue };
+        let broken = |snapshot| status(snapshot, *realm).is_some_and(|status| !status.blocked_by.is_empty());
+        fail(broken(view.before) && broken(view.after), || {
+            format!("{name} is restarted for its health while a need is broken")
+        })?;
+    }
+    Ok(())
+}
+
+fn no_health_restart_before_upstream_was_asked(view: &View<'_>) -> Verdict {
+    for event in view.events {
+        let EventKind::RestartOpened { cause: RestartCause::Unhealthy, .. } = event.kind else { continue };
+        let Some((realm, name)) = &event.realm else { continue };
+        let (spec, status) = (view.plan.realm(*realm), &view.after.realms[realm.index()]);
+        let failed = |source: fn(&ProbeSource) -> bool| {
+            let probes = spec.probes.iter().zip(&status.probes).filter(move |(spec, _)| source(&spec.source));
+            let last = probes.filter_map(|(_, probe)| probe.last.as_ref());
+            last.filter(|last| last.outcome.passed() == Some(false)).map(|last| last.at).min()
+        };
+        let (Some(failed), None) = (
+            failed(|source| *source != ProbeSource::Process),
+            failed(|source| *source == ProbeSource::Process),
+        ) else {
+            continue;
+        };
+        for need in spec.needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
+            let probes =
+                view.plan.realm(need.realm).probes.iter().zip(&view.reference.passes[need.realm.index()]);
+            for (probe, pass) in probes {
+                let decides = probe.source == ProbeSource::Measured && probe.info.role != Role::Info;
+                fail(decides && pass.is_none_or(|pass| pass <= failed), || {
+                    format!(
+                        "{name} failed at {failed:?}, {} of {:?} passed at {pass:?}",
+                        probe.info.name, need.realm
+                    )
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn desired_is_what_was_wanted(view: &View<'_>) -> Verdict {
+    for (realm, wanted) in view.after.realms.iter().zip(&view.reference.desired) {
+        fail(realm.desired != *wanted, || {
+            format!("{} is desired {}, wanted was {wanted}", realm.info.name, realm.desired)
+        })?;
+    }
+    Ok(())
+}
+
+fn phases_agree_with_processes(view: &View<'_>) -> Verdict {
+    for (realm, process) in view.after.realms.iter().zip(&view.world.processes) {
+        let name = &realm.info.name;
+        fail(process.is_some() && !realm.phase.may_have_process(), || {
+            format!("{name} is {} but has {process:?}", realm.phase)
+        })?;
+        if realm.phase == Phase::Running {
+            let pid = process.as_ref().and_then(|process| process.pid);
+            fail(realm.process.pid.is_none() || realm.process.pid != pid, || {
+                format!("{name} runs as {:?}, in the world it is {process:?}", realm.process.pid)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn revision_is_monotone_and_told(view: &View<'_>) -> Verdict {
+    fail(view.after.revision < view.before.revision, || "the revision went back".to_string())?;
+    let moved = view.after.revision != view.before.revision;
+    fail(moved && view.events.is_empty() && view.before.revision > 0, || {
+        let pairs = view.after.realms.iter().zip(&view.before.realms);
+        let changed = pairs.filter(|(a, b)| !a.means_the_same(b)).map(|(a, b)| {
+            let words = |r: &RealmStatus| {
+                let verdicts: Vec<_> = r.probes.iter().map(|probe| (probe.verdict, probe.stale)).collect();
+                let (why, flags, pid) = (&r.why, &r.flags, r.process.pid);
+                let action = why.next.action;
+                let total = r.restarts.total;
+                format!(
+                    "{} {} {} {:?} {} {flags:?} {pid:?} {total} {:?} {verdicts:?}",
+                    r.status, r.phase, why.reason, why.since, action, r.blocked_by
+                )
+            };
+            format!("\n  {}: {}\n  -> {}", a.info.name, words(b), words(a))
+        });
+        format!("the revision moved without an event: {}", changed.collect::<String>())
+    })?;
+    for pair in view.events.windows(2) {
+        fail(pair[1].seq != pair[0].seq + 1, || format!("event {} follows {}", pair[1].seq, pair[0].seq))?;
+    }
+    Ok(())
+}
+
+fn no_timer_in_the_past(view: &View<'_>) -> Verdict {
+    let past = view.timed && view.timeout.is_some_and(|at| at <= view.now);
+    fail(past, || format!("a timer at {:?} is left at {:?}", view.timeout, view.now))
+}
+
+fn replies_are_due(view: &View<'_>) -> Verdict {
+    const REPLY_BOUND_MS: u64 = 10_000;
+    let bound = core::time::Duration::from_millis(REPLY_BOUND_MS);
+    let overdue =
+        view.reference.open.iter().find(|(_, asked)| view.timed && view.now.since(*asked) > bound * 2);
+    fail(overdue.is_some(), || format!("{overdue:?} has not been answered"))
+}
+
+fn nothing_runs_once_halted(view: &View<'_>) -> Verdict {
+    let acts = view.effects.iter().find(|effect| {
+        matches!(effect, Effect::Start { .. } | Effect::Check { .. } | Effect::Hook { .. })
+            || matches!(effect, Effect::Signal { signal, .. } if *signal != Signal::KILL)
+    });
+    let halted = view.reference.halted && acts.is_some();
+    fail(halted, || format!("after Halt: {acts:?}"))
+}
+
+fn shutdown_is_bounded(view: &View<'_>) -> Verdict {
+    // The bound, then KILL and its wait, or a launch that is called off and does not answer.
+    const AFTERMATH_MS: u64 = 25_000;
+    let Some(since) = view.reference.shutdown else { return Ok(()) };
+    let bound = view.plan.settings().shutdown_timeout
+        + core::time::Duration::from_millis(AFTERMATH_MS)
+        + view.reference.unseen;
+    fail(view.timed && !view.reference.halted && view.now.since(since) > bound, || {
+        let phases: Vec<String> =
+            view.after.realms.iter().map(|realm| format!("{}: {}", realm.info.name, realm.phase)).collect();
+        format!("not halted within {bound:?}: {}", phases.join(", "))
+    })
+}

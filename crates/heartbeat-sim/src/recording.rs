@@ -1,0 +1,223 @@
+//! The recorded form of inputs: what happened when, apart from the types of the core, so that a recording made
+//! yesterday still reads when those have moved.
+
+use std::time::Duration;
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{
+    CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Instant,
+    Outcome, PhaseTimes, ProbePhase, RealmIx, RunId, Signal,
+};
+use heartbeat_supervisor::{Command, Hook, Input, StartError};
+use serde::{Deserialize, Serialize};
+
+/// A whole run: the seed of its plan, and its inputs in order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    /// Decides the plan and the core's jitter.
+    pub seed: u64,
+    /// What was fed, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Nanoseconds on the monotonic clock.
+    pub at_ns: u64,
+    /// What happened; absent when time passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Recorded>,
+}
+
+/// An exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedExit {
+    /// With a code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+    /// Not known.
+    Unknown,
+}
+
+/// An outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedOutcome {
+    /// Pass.
+    Pass,
+    /// A pass with a remark.
+    Degraded(DegradedReason),
+    /// A failure and its stage.
+    Fail(FailReason, Option<ProbePhase>),
+    /// Says nothing.
+    Inconclusive(InconclusiveReason),
+}
+
+/// A command of the realm's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedHook {
+    /// `start.before`.
+    Before,
+    /// `start.after`.
+    After,
+    /// `stop.command`.
+    Stop,
+}
+
+/// An input as it is written down. Realms and generations by number; names are the plan's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "input", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "field for field what heartbeat_supervisor::Input documents")]
+pub enum Recorded {
+    Boot,
+    Checked { id: u64, outcome: RecordedOutcome, detail: String, started_ns: u64, latency_ns: Option<u64> },
+    Started { realm: u32, run: u64, pid: u32 },
+    StartFailed { realm: u32, run: u64, at_exec: bool, errno: Option<i32>, message: String },
+    Exited { realm: u32, run: u64, exit: RecordedExit, empty: bool },
+    Emptied { realm: u32, run: u64 },
+    Halted { realm: u32, run: u64, halted: bool },
+    HookDone { realm: u32, run: u64, hook: RecordedHook, failure: Option<String> },
+    Command { id: u64, action: Action, realms: Vec<u32>, cascade: bool, force: bool, reason: Option<String> },
+    Refresh { id: u64, realm: Option<u32> },
+    Suspended { asleep_ms: u64 },
+    Shutdown { now: bool },
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn hook(hook: Hook) -> RecordedHook {
+    match hook {
+        Hook::Before => RecordedHook::Before,
+        Hook::After => RecordedHook::After,
+        Hook::Stop => RecordedHook::Stop,
+    }
+}
+
+impl Recorded {
+    /// Writes an input down. What the core does not decide on (phase times, a core dump) is left out.
+    #[must_use]
+    pub fn of(input: &Input) -> Self {
+        match input {
+            Input::Boot => Self::Boot,
+            Input::Checked { id, result } => Self::Checked {
+                id: id.0,
+                outcome: match result.outcome {
+                    Outcome::Pass => RecordedOutcome::Pass,
+                    Outcome::Degraded(reason) => RecordedOutcome::Degraded(reason),
+                    Outcome::Fail { reason, phase } => RecordedOutcome::Fail(reason, phase),
+                    Outcome::Inconclusive(reason) => RecordedOutcome::Inconclusive(reason),
+                },
+                detail: result.detail.clone(),
+                started_ns: result.started_at.as_nanos(),
+                latency_ns: result.latency.map(nanos),
+            },
+            Input::Started { realm, run, pid } => Self::Started { realm: realm.0, run: run.0, pid: *pid },
+            Input::StartFailed { realm, run, error } => Self::StartFailed {
+                realm: realm.0,
+                run: run.0,
+                at_exec: error.at_exec,
+                errno: error.errno,
+                message: error.message.clone(),
+            },
+            Input::Exited { realm, run, exit, empty } => Self::Exited {
+                realm: realm.0,
+                run: run.0,
+                exit: match exit.kind {
+                    ExitKind::Code(code) => RecordedExit::Code(code),
+                    ExitKind::Signal { signal, .. } => RecordedExit::Signal(signal.number()),
+                    ExitKind::Unknown => RecordedExit::Unknown,
+                },
+                empty: *empty,
+            },
+            Input::Emptied { realm, run } => Self::Emptied { realm: realm.0, run: run.0 },
+            Input::Halted { realm, run, halted } => {
+                Self::Halted { realm: realm.0, run: run.0, halted: *halted }
+            }
+            Input::HookDone { realm, run, hook: which, failure } => {
+                Self::HookDone { realm: realm.0, run: run.0, hook: hook(*which), failure: failure.clone() }
+            }
+            Input::Command { id, command } => Self::Command {
+                id: id.0,
+                action: command.action,
+                realms: command.realms.iter().map(|ix| ix.0).collect(),
+                cascade: command.cascade,
+                force: command.force,
+                reason: command.reason.clone(),
+            },
+            Input::Refresh { id, realm } => Self::Refresh { id: id.0, realm: realm.map(|ix| ix.0) },
+            Input::Suspended { asleep } => {
+                Self::Suspended { asleep_ms: u64::try_from(asleep.as_millis()).unwrap_or(u64::MAX) }
+            }
+            Input::Shutdown { now } => Self::Shutdown { now: *now },
+        }
+    }
+
+    /// The input again, as it was at `now`.
+    #[must_use]
+    pub fn input(&self, now: Instant) -> Input {
+        match self.clone() {
+            Self::Boot => Input::Boot,
+            Self::Checked { id, outcome, detail, started_ns, latency_ns } => {
+                let outcome = match outcome {
+                    RecordedOutcome::Pass => Outcome::Pass,
+                    RecordedOutcome::Degraded(reason) => Outcome::Degraded(reason),
+                    RecordedOutcome::Fail(reason, phase) => Outcome::Fail { reason, phase },
+                    RecordedOutcome::Inconclusive(reason) => Outcome::Inconclusive(reason),
+                };
+                let result = CheckResult {
+                    outcome,
+                    detail,
+                    started_at: Instant::from_nanos(started_ns),
+                    finished_at: now,
+                    latency: latency_ns.map(Duration::from_nanos),
+                    phases: PhaseTimes::default(),
+                };
+                Input::Checked { id: CheckId(id), result }
+            }
+            Self::Started { realm, run, pid } => {
+                Input::Started { realm: RealmIx(realm), run: RunId(run), pid }
+            }
+            Self::StartFailed { realm, run, at_exec, errno, message } => Input::StartFailed {
+                realm: RealmIx(realm),
+                run: RunId(run),
+                error: StartError { at_exec, errno, message },
+            },
+            Self::Exited { realm, run, exit, empty } => {
+                let exit = match exit {
+                    RecordedExit::Code(code) => Exit::code(code),
+                    RecordedExit::Signal(number) => Signal::new(number).map_or(Exit::unknown(), Exit::signal),
+                    RecordedExit::Unknown => Exit::unknown(),
+                };
+                Input::Exited { realm: RealmIx(realm), run: RunId(run), exit, empty }
+            }
+            Self::Emptied { realm, run } => Input::Emptied { realm: RealmIx(realm), run: RunId(run) },
+            Self::Halted { realm, run, halted } => {
+                Input::Halted { realm: RealmIx(realm), run: RunId(run), halted }
+            }
+            Self::HookDone { realm, run, hook, failure } => {
+                let hook = match hook {
+                    RecordedHook::Before => Hook::Before,
+                    RecordedHook::After => Hook::After,
+                    RecordedHook::Stop => Hook::Stop,
+                };
+                Input::HookDone { realm: RealmIx(realm), run: RunId(run), hook, failure }
+            }
+            Self::Command { id, action, realms, cascade, force, reason } => {
+                let realms = realms.into_iter().map(RealmIx).collect();
+                Input::Command {
+                    id: CommandId(id),
+                    command: Command { action, realms, cascade, force, reason },
+                }
+            }
+            Self::Refresh { id, realm } => Input::Refresh { id: CommandId(id), realm: realm.map(RealmIx) },
+            Self::Suspended { asleep_ms } => Input::Suspended { asleep: Duration::from_millis(asleep_ms) },
+            Self::Shutdown { now } => Input::Shutdown { now },
+        }
+    }
+}

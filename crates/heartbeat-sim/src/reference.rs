@@ -1,0 +1,113 @@
+//! The model beside the core: small enough to be seen to be right. It knows what was wanted, what has been done
+//! once, and which debits a realm has taken; it does not know how the core works.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{CommandId, Desired, EdgeKind, Instant, RealmIx, Snapshot};
+use heartbeat_supervisor::{ActionPlan, Plan, StepAction};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Reference {
+    pub(crate) desired: Vec<Desired>,
+    manual: Vec<bool>,
+    /// A oneshot that succeeded once.
+    pub(crate) done: Vec<bool>,
+    /// Debited restarts, newest last.
+    pub(crate) debits: Vec<VecDeque<Instant>>,
+    pub(crate) last_start: Vec<Option<Instant>>,
+    /// When the last passing measurement of each probe began.
+    pub(crate) passes: Vec<Vec<Option<Instant>>>,
+    pub(crate) booted: bool,
+    pub(crate) shutdown: Option<Instant>,
+    pub(crate) killing: bool,
+    /// Time that went by unseen since the shutdown began: the driver was late, or asleep.
+    pub(crate) unseen: Duration,
+    /// A restart for a fault of its own was opened since its last start.
+    pub(crate) fault: Vec<bool>,
+    /// A person asked for the restart under way: it is not a debit, whatever it joined.
+    pub(crate) requested: Vec<bool>,
+    pub(crate) halted: bool,
+    /// Commands and refreshes that have not been answered, with the time of the question.
+    pub(crate) open: Vec<(CommandId, Instant)>,
+}
+
+impl Reference {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let count = plan.realms().len();
+        let desired =
+            plan.realms().iter().map(|realm| if realm.manual { Desired::Down } else { Desired::Up });
+        Self {
+            desired: desired.collect(),
+            manual: plan.realms().iter().map(|realm| realm.manual).collect(),
+            done: vec![false; count],
+            debits: vec![VecDeque::new(); count],
+            last_start: vec![None; count],
+            passes: plan.realms().iter().map(|realm| vec![None; realm.probes.len()]).collect(),
+            booted: false,
+            shutdown: None,
+            killing: false,
+            unseen: Duration::ZERO,
+            fault: vec![false; count],
+            requested: vec![false; count],
+            halted: false,
+            open: Vec::new(),
+        }
+    }
+
+    /// Boot pulls in what is needed or wanted, unless an operator has stopped it.
+    pub(crate) fn boot(&mut self, plan: &Plan) {
+        if self.booted || self.shutdown.is_some() {
+            return;
+        }
+        self.booted = true;
+        for ix in plan.graph().stop_order() {
+            if self.desired[ix.index()] == Desired::Up {
+                for need in plan.realm(ix).needs.iter().filter(|need| need.kind != EdgeKind::After) {
+                    if self.manual[need.realm.index()] {
+                        self.desired[need.realm.index()] = Desired::Up;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A command was accepted: the steps say what is wanted from now on.
+    pub(crate) fn accepted(&mut self, plan: &ActionPlan) {
+        for step in &plan.steps {
+            let at = step.realm.index();
+            match step.action {
+                StepAction::Stop if plan.action == Action::Stop => {
+                    self.desired[at] = Desired::Down;
+                    self.manual[at] = false;
+                }
+                StepAction::Stop => {}
+                StepAction::Start => self.desired[at] = Desired::Up,
+            }
+            // A person's start or restart begins with a fresh budget where it was spent.
+            self.debits[at].clear();
+            self.requested[at] |= plan.action == Action::Restart;
+        }
+    }
+
+    /// What the probes have last said.
+    pub(crate) fn see(&mut self, snapshot: &Snapshot) {
+        for (passes, realm) in self.passes.iter_mut().zip(&snapshot.realms) {
+            for (pass, probe) in passes.iter_mut().zip(&realm.probes) {
+                if let Some(last) = probe.last.as_ref().filter(|last| last.outcome.passed() == Some(true)) {
+                    *pass = Some(last.at);
+                }
+            }
+        }
+    }
+
+    /// A debited restart at `now`; returns how many are inside the window.
+    pub(crate) fn debit(&mut self, plan: &Plan, realm: RealmIx, now: Instant) -> usize {
+        let window = plan.realm(realm).restart.window();
+        let debits = &mut self.debits[realm.index()];
+        debits.retain(|at| now.since(*at) < window);
+        debits.push_back(now);
+        debits.len()
+    }
+}

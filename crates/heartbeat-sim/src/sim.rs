@@ -1,0 +1,579 @@
+//! One run: a seed decides the plan, the world and everything that goes wrong in it.
+
+use std::time::Duration;
+
+use heartbeat_restart::{RestartWhen, WhenSpent};
+use heartbeat_status::wire::Action;
+use heartbeat_status::{
+    CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Exit, Instant, Phase, RealmIx, RealmKind, RunId,
+    Signal, Snapshot, Status,
+};
+use heartbeat_supervisor::{ActionPlan, Command, Effect, Hook, Input, Plan, Reply, StartError, Supervisor};
+
+use crate::coverage::column;
+use crate::invariant::{OF_EFFECTS, OF_STEPS, View};
+use crate::recording::{Recorded, Recording, Step};
+use crate::reference::Reference;
+use crate::report::{Options, Report, Violation};
+use crate::scenario;
+use crate::world::{Condition, Stage, World};
+
+/// The clock does not begin at zero: a host has been up for a while.
+const START: Instant = Instant::from_millis(1_000_000);
+/// Once faults stop, all that can run is up within this much virtual time.
+const LIVENESS_BOUND_MS: u64 = 30 * 60_000;
+/// A run that does not come to rest within this many steps turns in circles.
+const REST_STEPS: u32 = 100_000;
+/// Late and repeated answers are made from this many measurements at most.
+const KNOWN_CHECKS: usize = 64;
+
+/// One simulated ecosystem.
+pub struct Sim {
+    supervisor: Supervisor,
+    plan: Plan,
+    world: World,
+    reference: Reference,
+    rng: fastrand::Rng,
+    now: Instant,
+    last: Snapshot,
+    started: Vec<RunId>,
+    known_checks: Vec<(CheckId, RealmIx)>,
+    next_command: u64,
+    report: Report,
+    record: bool,
+    trace: bool,
+}
+
+type Outcome = Result<(), Violation>;
+
+impl Sim {
+    /// Runs a seed from boot through faults to rest.
+    #[must_use]
+    pub fn run(seed: u64, options: Options) -> Report {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let plan = match scenario::plan(&mut rng) {
+            Ok(plan) => plan,
+            Err(error) => return Report::broken(seed, error.to_string()),
+        };
+        let mut supervisor = Supervisor::new(plan.clone(), seed);
+        let last = supervisor.snapshot(START);
+        let oneshot = plan.realms().iter().map(|realm| realm.kind == RealmKind::Oneshot).collect();
+        let mut sim = Self {
+            supervisor,
+            world: World::new(oneshot),
+            reference: Reference::new(&plan),
+            started: vec![RunId::default(); plan.realms().len()],
+            plan,
+            rng,
+            now: START,
+            last,
+            known_checks: Vec::new(),
+            next_command: 0,
+            report: Report::new(seed),
+            record: options.record,
+            trace: options.trace,
+        };
+        if options.record {
+            sim.report.recording = Some(Recording { seed, steps: Vec::new() });
+        }
+        if let Err(violation) = sim.script(options) {
+            sim.report.violation = Some(violation);
+        }
+        sim.report
+    }
+
+    fn script(&mut self, options: Options) -> Outcome {
+        if self.rng.u32(0..10) == 0 {
+            for _ in 0..self.rng.u32(1..6) {
+                self.disturb()?;
+            }
+        }
+        self.feed(Some(Input::Boot), None)?;
+        let calm_weight = self.rng.u32(50..95);
+        for _ in 0..options.steps {
+            if self.rng.u32(0..100) < calm_weight { self.advance()? } else { self.disturb()? }
+        }
+        if self.reference.shutdown.is_some() || self.rng.u32(0..4) == 0 { self.end() } else { self.calm() }
+    }
+
+    /// Shutdown, until it halts; and then some more, since nothing may happen any more.
+    fn end(&mut self) -> Outcome {
+        if self.reference.shutdown.is_none() {
+            let now = self.rng.u32(0..4) == 0;
+            self.feed(Some(Input::Shutdown { now }), None)?;
+        }
+        for _ in 0..REST_STEPS {
+            if self.reference.halted {
+                break;
+            }
+            self.advance()?;
+        }
+        for _ in 0..20 {
+            if self.rng.bool() { self.advance()? } else { self.disturb()? }
+        }
+        Ok(())
+    }
+
+    /// Faults stop: all that can run must be up within its bound.
+    fn calm(&mut self) -> Outcome {
+        self.world.calm(self.now);
+        for at in 0..self.plan.realms().len() {
+            let realm = self.plan.infos()[at].ix;
+            let Some(process) = self.world.process(realm) else { continue };
+            if process.stage == Stage::Live {
+                let run = process.run;
+                self.feed(Some(Input::Halted { realm, run, halted: false }), Some(realm))?;
+            }
+        }
+        let until = self.now + Duration::from_millis(LIVENESS_BOUND_MS);
+        for step in 0..REST_STEPS {
+            if step % 8 == 0 && self.laggard().is_none() {
+                return Ok(());
+            }
+            if self.now > until {
+                break;
+            }
+            self.advance()?;
+        }
+        let laggard = self.laggard().unwrap_or_default();
+        Err(self.violation("all_that_can_run_is_up", laggard))
+    }
+
+    /// A realm that could be up and is not.
+    fn laggard(&self) -> Option<String> {
+        let mut excused = vec![false; self.plan.realms().len()];
+        for ix in self.plan.graph().start_order() {
+            let (spec, status) = (self.plan.realm(*ix), &self.last.realms[ix.index()]);
+            let policy = spec.restart.settings();
+            let leaves = policy.when != RestartWhen::Always || !policy.never_codes.is_empty();
+            let given_up = match status.phase {
+                Phase::Failed => leaves || policy.when_spent == WhenSpent::Fail,
+                Phase::Stopped => leaves,
+                _ => false,
+            };
+            let blind = spec.kind == RealmKind::External && spec.probes.is_empty();
+            let needs = spec.needs.iter().filter(|need| need.kind == EdgeKind::Needs);
+            let held = needs.into_iter().any(|need| excused[need.realm.index()]);
+            if status.desired == Desired::Down || given_up || blind || held {
+                excused[ix.index()] = true;
+                continue;
+            }
+            if !matches!(status.status, Status::Up | Status::Degraded | Status::Done) {
+                let why = &status.why;
+                return Some(format!(
+                    "{} is {} ({}), {}: {}; next {:?}; health {}, restart {:?}",
+                    spec.name,
+                    status.status,
+                    status.phase,
+                    why.reason,
+                    why.message,
+                    why.next,
+                    status.health,
+                    status.restart
+                ));
+            }
+        }
+        None
+    }
+
+    // --- what happens ---------------------------------------------------------------------------------------
+
+    /// Time goes to the next thing that is due, in the world or in the core.
+    fn advance(&mut self) -> Outcome {
+        let world = self.world.next();
+        let core = self.supervisor.poll_timeout();
+        let next = match (world, core) {
+            (None, None) => {
+                self.now = self.now + Duration::from_secs(1);
+                return self.feed(None, None);
+            }
+            (Some(at), None) | (None, Some(at)) => at,
+            (Some(a), Some(b)) => a.min(b),
+        };
+        self.now = self.now.max(next);
+        // The driver hears of things in any order when it is late.
+        let world_first = self.rng.u32(0..4) != 0 || core.is_none_or(|at| at > self.now);
+        if world_first && let Some(input) = self.world.say(&mut self.rng, self.now) {
+            let realm = self.realm_of(&input);
+            return self.feed(Some(input), realm);
+        }
+        self.feed(None, None)
+    }
+
+    fn realm_of(&mut self, input: &Input) -> Option<RealmIx> {
+        match input {
+            Input::Checked { id, .. } => {
+                self.known_checks.iter().find(|(known, _)| known == id).map(|(_, realm)| *realm)
+            }
+            Input::Started { realm, .. }
+            | Input::StartFailed { realm, .. }
+            | Input::Exited { realm, .. }
+            | Input::Emptied { realm, .. }
+            | Input::Halted { realm, .. }
+            | Input::HookDone { realm, .. } => Some(*realm),
+            _ => None,
+        }
+    }
+
+    fn any_realm(&mut self) -> RealmIx {
+        let at = self.rng.usize(0..self.plan.realms().len());
+        self.plan.infos()[at].ix
+    }
+
+    /// Something that nobody waited for.
+    fn disturb(&mut self) -> Outcome {
+        let realm = self.any_realm();
+        match self.rng.u32(0..100) {
+            0..=24 => {
+                let conditions = [
+                    Condition::Well,
+                    Condition::Well,
+                    Condition::Sick,
+                    Condition::Sick,
+                    Condition::Remark,
+                    Condition::Ours,
+                    Condition::Random,
+                ];
+                self.world.conditions[realm.index()] = conditions[self.rng.usize(0..conditions.len())];
+                Ok(())
+            }
+            25..=39 => {
+                self.world.crash(&mut self.rng, self.now, realm);
+                Ok(())
+            }
+            40..=44 => match self.world.process(realm).map(|process| (process.stage, process.run)) {
+                Some((Stage::Live, run)) => {
+                    let halted = self.rng.bool();
+                    self.feed(Some(Input::Halted { realm, run, halted }), Some(realm))
+                }
+                _ => Ok(()),
+            },
+            45..=62 => self.command(realm),
+            63..=67 => {
+                let id = self.next_id();
+                let realm = self.rng.bool().then_some(realm);
+                self.feed(Some(Input::Refresh { id, realm }), realm)
+            }
+            68..=69 => {
+                let asleep = Duration::from_millis(self.rng.u64(100..120_000));
+                self.now = self.now + asleep;
+                self.reference.unseen += asleep;
+                self.feed(Some(Input::Suspended { asleep }), None)
+            }
+            70..=77 => {
+                let late = Duration::from_millis(self.rng.u64(0..15_000));
+                self.now = self.now + late;
+                self.reference.unseen += late;
+                self.feed(None, None)
+            }
+            78..=96 => self.nonsense(realm),
+            97 => self.feed(Some(Input::Boot), None),
+            _ => {
+                if self.reference.booted && self.rng.u32(0..4) == 0 {
+                    let now = self.reference.shutdown.is_some() && self.rng.bool();
+                    let now = now || self.rng.u32(0..8) == 0;
+                    return self.feed(Some(Input::Shutdown { now }), None);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn next_id(&mut self) -> CommandId {
+        self.next_command += 1;
+        CommandId(self.next_command)
+    }
+
+    fn command(&mut self, realm: RealmIx) -> Outcome {
+        let actions = [Action::Start, Action::Start, Action::Stop, Action::Restart];
+        let mut command = Command::new(actions[self.rng.usize(0..actions.len())], realm);
+        if self.rng.u32(0..6) == 0 {
+            let other = self.any_realm();
+            command.realms.push(other);
+        }
+        match self.rng.u32(0..3) {
+            0 => command.cascade = true,
+            1 => command.force = true,
+            _ => {}
+        }
+        let id = self.next_id();
+        self.feed(Some(Input::Command { id, command }), Some(realm))
+    }
+
+    /// An answer to something long since over, or to nothing at all. Nothing may come of it.
+    fn nonsense(&mut self, realm: RealmIx) -> Outcome {
+        let status = &self.last.realms[realm.index()];
+        let (phase, mut run) = (status.phase, status.process.run);
+        let process = self.world.process(realm).map(|process| process.stage);
+        let kind = self.rng.u32(0..7);
+        let old = self.rng.u32(0..4) == 0 && run.0 > 0;
+        if old {
+            run = RunId(run.0 - 1);
+        }
+        let hook = [Hook::Before, Hook::After, Hook::Stop][self.rng.usize(0..3)];
+        // With a process there, only lies that contradict what has been told already.
+        let believable = !old
+            && match kind {
+                0 => process.is_some_and(|stage| stage == Stage::Launching) || phase == Phase::Stuck,
+                1 => process.is_some_and(|stage| stage == Stage::Launching) || phase == Phase::Stuck,
+                2 => process.is_some(),
+                3 => process == Some(Stage::Leftovers) || phase == Phase::Stuck,
+                4 => process.is_some(),
+                5 => self.world.has_command(realm, run, hook),
+                _ => false,
+            };
+        if believable {
+            return Ok(());
+        }
+        let input = match kind {
+            0 => Input::Started { realm, run, pid: 1 },
+            1 => {
+                let error =
+                    StartError { at_exec: false, errno: None, message: "never asked for".to_string() };
+                Input::StartFailed { realm, run, error }
+            }
+            2 => Input::Exited { realm, run, exit: Exit::signal(Signal::KILL), empty: self.rng.bool() },
+            3 => Input::Emptied { realm, run },
+            4 => Input::Halted { realm, run, halted: self.rng.bool() },
+            5 => Input::HookDone { realm, run, hook, failure: self.rng.bool().then(|| "no".to_string()) },
+            _ => return self.late_answer(realm),
+        };
+        self.feed(Some(input), Some(realm))
+    }
+
+    fn late_answer(&mut self, realm: RealmIx) -> Outcome {
+        let known = self.known_checks.iter().find(|(id, owner)| *owner == realm && !self.world.knows(*id));
+        let Some((id, _)) = known.copied() else { return Ok(()) };
+        let result = self.world.any_result(&mut self.rng, self.now, realm);
+        self.feed(Some(Input::Checked { id, result }), Some(realm))
+    }
+
+    // --- one step -------------------------------------------------------------------------------------------
+
+    fn violation(&self, invariant: &'static str, detail: String) -> Violation {
+        Violation { invariant, detail, step: self.report.steps, at: self.now }
+    }
+
+    fn feed(&mut self, input: Option<Input>, realm: Option<RealmIx>) -> Outcome {
+        self.report.steps += 1;
+        if let Some(recording) = self.report.recording.as_mut().filter(|_| self.record) {
+            recording
+                .steps
+                .push(Step { at_ns: self.now.as_nanos(), input: input.as_ref().map(Recorded::of) });
+        }
+        self.cover(input.as_ref(), realm);
+        let expected = self.expect(input.as_ref());
+        let trace = self.trace;
+        if trace {
+            self.report.trace.push(format!("{:?} {input:?}", self.now));
+        }
+        let timed = input.is_none();
+        let free = matches!(&input, Some(Input::StartFailed { error, .. }) if matches!(error.errno, Some(11 | 12 | 24)));
+        match input {
+            Some(input) => self.supervisor.handle(self.now, input),
+            None => self.supervisor.handle_timeout(self.now),
+        }
+        let effects: Vec<Effect> = std::iter::from_fn(|| self.supervisor.poll_effect()).collect();
+        let events: Vec<Event> = std::iter::from_fn(|| self.supervisor.poll_event()).collect();
+        let after = self.supervisor.snapshot(self.now);
+        if trace {
+            self.report.trace.extend(effects.iter().map(|effect| format!("    -> {effect:?}")));
+            self.report
+                .trace
+                .extend(events.iter().map(|event| format!("    ## {:?} {:?}", event.realm, event.kind)));
+        }
+        self.reference.see(&after);
+        self.learn(&after, &events, free)?;
+        self.carry_out(&after, &effects, &events, expected.as_ref(), timed)?;
+        let view = self.view(&after, &effects, &events, timed);
+        for (name, invariant) in OF_STEPS {
+            if let Err(detail) = invariant(&view) {
+                return Err(self.violation(name, detail));
+            }
+        }
+        self.last = after;
+        Ok(())
+    }
+
+    fn view<'a>(
+        &'a self,
+        after: &'a Snapshot,
+        effects: &'a [Effect],
+        events: &'a [Event],
+        timed: bool,
+    ) -> View<'a> {
+        View {
+            plan: &self.plan,
+            now: self.now,
+            before: &self.last,
+            after,
+            events,
+            effects,
+            reference: &self.reference,
+            world: &self.world,
+            timeout: self.supervisor.poll_timeout(),
+            timed,
+        }
+    }
+
+    fn cover(&mut self, input: Option<&Input>, realm: Option<RealmIx>) {
+        let column = column(input);
+        match realm {
+            Some(realm) => self.report.coverage.hit(self.last.realms[realm.index()].phase, column),
+            None => {
+                for status in &self.last.realms {
+                    self.report.coverage.hit(status.phase, column);
+                }
+            }
+        }
+    }
+
+    /// What the model expects of an input before the core has seen it.
+    fn expect(&mut self, input: Option<&Input>) -> Option<(CommandId, ActionPlan)> {
+        match input {
+            Some(Input::Boot) => self.reference.boot(&self.plan),
+            Some(Input::Command { id, command }) => {
+                self.reference.open.push((*id, self.now));
+                let plan = self.supervisor.plan(self.now, command);
+                if plan.refusal.is_none() {
+                    self.reference.accepted(&plan);
+                }
+                return Some((*id, plan));
+            }
+            Some(Input::Refresh { id, .. }) => self.reference.open.push((*id, self.now)),
+            Some(Input::Shutdown { now }) => {
+                self.reference.shutdown.get_or_insert(self.now);
+                self.reference.killing |= now;
+            }
+            _ => {}
+        }
+        let timeout = self.plan.settings().shutdown_timeout;
+        self.reference.killing |=
+            self.reference.shutdown.is_some_and(|since| self.now.since(since) >= timeout);
+        None
+    }
+
+    /// What the model learns from the facts.
+    fn learn(&mut self, after: &Snapshot, events: &[Event], free: bool) -> Outcome {
+        for event in events {
+            let Some((realm, name)) = &event.realm else { continue };
+            let at = realm.index();
+            if let EventKind::RestartOpened { cause, .. } = &event.kind {
+                self.reference.fault[at] |= cause.is_debited();
+            }
+            let EventKind::PhaseChanged { from, to } = &event.kind else { continue };
+
+            if *to == Phase::Done {
+                self.reference.done[at] = true;
+            }
+            let ended = matches!(from, Phase::Starting | Phase::Running | Phase::Stopping);
+            let again = matches!(to, Phase::Backoff | Phase::Waiting);
+            let before = &self.last.realms[at];
+            let launched = before.process.run == self.started[at] && before.phase.may_have_process();
+            let restart = after.realms[at].restart.as_ref();
+            let debited = restart.is_some_and(|record| record.result.is_none() && record.cause.is_debited());
+            let requested = ended && std::mem::take(&mut self.reference.requested[at]);
+            let fault = ended && std::mem::take(&mut self.reference.fault[at]);
+            if again && launched && debited && fault && !free && !requested {
+                let inside = self.reference.debit(&self.plan, *realm, self.now);
+                let burst = self.plan.realm(*realm).restart.burst() as usize;
+                if inside > burst {
+                    let detail =
+                        format!("{name} has taken {inside} debits inside its window, {burst} allowed");
+                    return Err(self.violation("the_budget_is_never_exceeded", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        after: &Snapshot,
+        effects: &[Effect],
+        events: &[Event],
+        expected: Option<&(CommandId, ActionPlan)>,
+        timed: bool,
+    ) -> Outcome {
+        let mut answered = false;
+        for effect in effects {
+            let view = self.view(after, effects, events, timed);
+            for (name, invariant) in OF_EFFECTS {
+                if let Err(detail) = invariant(&view, effect) {
+                    return Err(self.violation(name, detail));
+                }
+            }
+            self.report.digest(effect);
+            self.world.carry_out(&mut self.rng, self.now, effect);
+            match effect {
+                Effect::Start { realm, run } => {
+                    self.started[realm.index()] = *run;
+                    self.reference.fault[realm.index()] = false;
+                    self.reference.last_start[realm.index()] = Some(self.now);
+                }
+                Effect::Check { id, realm, .. } => {
+                    if self.known_checks.len() == KNOWN_CHECKS {
+                        self.known_checks.remove(0);
+                    }
+                    self.known_checks.push((*id, *realm));
+                }
+                Effect::Reply { id, reply } => {
+                    let open = self.reference.open.len();
+                    self.reference.open.retain(|(asked, _)| asked != id);
+                    if self.reference.open.len() + 1 != open {
+                        return Err(self.violation("one_reply_each", format!("{id:?} was answered unasked")));
+                    }
+                    if let Some((asked, plan)) = expected
+                        && asked == id
+                    {
+                        answered = true;
+                        let same = match reply {
+                            Reply::Accepted { plan: done, .. } => done == plan && plan.refusal.is_none(),
+                            Reply::Refused { plan: refused } => refused == plan && plan.refusal.is_some(),
+                            Reply::Refreshed { .. } => false,
+                        };
+                        if !same {
+                            let detail = format!("planned {plan:?}, answered {reply:?}");
+                            return Err(self.violation("the_plan_is_what_is_done", detail));
+                        }
+                    }
+                }
+                Effect::Halt => {
+                    if self.reference.halted {
+                        return Err(self.violation("one_halt", "halted twice".to_string()));
+                    }
+                    self.reference.halted = true;
+                }
+                _ => {}
+            }
+        }
+        if let Some((id, _)) = expected
+            && !answered
+        {
+            return Err(self.violation("one_reply_each", format!("{id:?} was not answered")));
+        }
+        Ok(())
+    }
+
+    /// Feeds a recording to a new core. The digest of its effects is that of the run it was made from.
+    ///
+    /// # Errors
+    /// [`crate::ScenarioError`] when the plan of its seed cannot be built.
+    pub fn replay(recording: &Recording) -> Result<u64, crate::ScenarioError> {
+        let mut rng = fastrand::Rng::with_seed(recording.seed);
+        let mut supervisor = Supervisor::new(scenario::plan(&mut rng)?, recording.seed);
+        let mut report = Report::new(recording.seed);
+        for step in &recording.steps {
+            let now = Instant::from_nanos(step.at_ns);
+            match &step.input {
+                Some(input) => supervisor.handle(now, input.input(now)),
+                None => supervisor.handle_timeout(now),
+            }
+            while let Some(effect) = supervisor.poll_effect() {
+                report.digest(&effect);
+            }
+            while supervisor.poll_event().is_some() {}
+        }
+        Ok(report.digest)
+    }
+}

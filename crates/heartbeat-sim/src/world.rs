@@ -1,0 +1,411 @@
+//! The scripted world: processes that start, fail, hang, ignore TERM and leave leftovers; measurements that pass,
+//! fail, get lost or come late; commands of the realms' own. It carries out effects and answers with inputs.
+
+use std::time::Duration;
+
+use heartbeat_status::{
+    CheckId, CheckResult, DegradedReason, Exit, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes,
+    ProbeIx, ProbePhase, RealmIx, RunId, Signal,
+};
+use heartbeat_supervisor::{Effect, Hook, Input, StartError};
+
+/// How the realm's program behaves at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Well,
+    Remark,
+    Sick,
+    Ours,
+    Random,
+}
+
+/// Where a process is, as far as the core has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Launching,
+    Live,
+    Leftovers,
+}
+
+#[derive(Clone, Debug)]
+enum Launch {
+    Runs(u32),
+    Fails(StartError),
+    Dies(Exit),
+}
+
+/// A process tree, from the order to start it until the core was told that nothing is left.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) run: RunId,
+    pub(crate) stage: Stage,
+    pub(crate) pid: Option<u32>,
+    /// Its end has begun: `stop.command` or the first signal.
+    pub(crate) signalled: bool,
+    launch: Option<(Instant, Launch)>,
+    ends: Option<(Instant, Exit)>,
+    emptied: Option<Instant>,
+    leaves_leftovers: bool,
+    ignores_term: bool,
+    /// KILL takes this long.
+    kill_takes: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Measurement {
+    id: CheckId,
+    realm: RealmIx,
+    probe: ProbeIx,
+    asked: Instant,
+    /// `None`: lost.
+    answer: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+struct Command {
+    realm: RealmIx,
+    run: RunId,
+    hook: Hook,
+    ends: Option<Instant>,
+    fails: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) processes: Vec<Option<Process>>,
+    pub(crate) conditions: Vec<Condition>,
+    measurements: Vec<Measurement>,
+    commands: Vec<Command>,
+    oneshot: Vec<bool>,
+    pub(crate) faults: bool,
+    next_pid: u32,
+}
+
+enum Due {
+    Process(usize),
+    Measurement(usize),
+    Command(usize),
+}
+
+impl World {
+    pub(crate) fn new(oneshot: Vec<bool>) -> Self {
+        let count = oneshot.len();
+        Self {
+            processes: vec![None; count],
+            conditions: vec![Condition::Well; count],
+            measurements: Vec::new(),
+            commands: Vec::new(),
+            oneshot,
+            faults: true,
+            next_pid: 100,
+        }
+    }
+
+    fn chance(&self, rng: &mut fastrand::Rng, percent: u32) -> bool {
+        rng.u32(0..100) < percent && self.faults
+    }
+
+    /// Launches that have not been answered.
+    pub(crate) fn launching(&self) -> impl Iterator<Item = RealmIx> {
+        let at = self.processes.iter().enumerate();
+        at.filter(|(_, process)| process.as_ref().is_some_and(|process| process.stage == Stage::Launching))
+            .map(|(at, _)| RealmIx(u32::try_from(at).unwrap_or(u32::MAX)))
+    }
+
+    pub(crate) fn process(&self, realm: RealmIx) -> Option<&Process> {
+        self.processes[realm.index()].as_ref()
+    }
+
+    pub(crate) fn measuring(&self, realm: RealmIx, probe: ProbeIx) -> bool {
+        self.measurements.iter().any(|m| m.realm == realm && m.probe == probe)
+    }
+
+    /// A measurement that will still be answered.
+    pub(crate) fn knows(&self, id: CheckId) -> bool {
+        self.measurements.iter().any(|m| m.id == id)
+    }
+
+    /// A result of a realm's measurement as it would be now.
+    pub(crate) fn any_result(&self, rng: &mut fastrand::Rng, now: Instant, realm: RealmIx) -> CheckResult {
+        let m = Measurement { id: CheckId(0), realm, probe: ProbeIx(0), asked: now, answer: None };
+        self.result(rng, now, &m)
+    }
+
+    pub(crate) fn has_command(&self, realm: RealmIx, run: RunId, hook: Hook) -> bool {
+        self.commands.iter().any(|c| c.realm == realm && c.run == run && c.hook == hook)
+    }
+
+    /// Carries out an effect.
+    pub(crate) fn carry_out(&mut self, rng: &mut fastrand::Rng, now: Instant, effect: &Effect) {
+        match effect {
+            Effect::Check { id, realm, probe, timeout, .. } => {
+                let answer = match rng.u32(0..40) {
+                    0 if self.faults => None,
+                    1 if self.faults => Some(now + *timeout + Duration::from_millis(rng.u64(0..8_000))),
+                    _ => Some(now + timeout.mul_f64(f64::from(rng.u32(1..100)) / 100.0)),
+                };
+                self.measurements.push(Measurement {
+                    id: *id,
+                    realm: *realm,
+                    probe: *probe,
+                    asked: now,
+                    answer,
+                });
+            }
+            Effect::CancelCheck { id } => {
+                // Some answers are on their way already and come all the same.
+                let late = rng.u32(0..8) == 0;
+                self.measurements.retain(|m| m.id != *id || (late && m.answer.is_some()));
+                for m in self.measurements.iter_mut().filter(|m| m.id == *id) {
+                    // It no longer stands for its probe.
+                    m.probe = ProbeIx(u16::MAX);
+                }
+            }
+            Effect::Start { realm, run } => self.launch(rng, now, *realm, *run),
+            Effect::Signal { realm, signal, .. } => self.signal(rng, now, *realm, *signal),
+            Effect::Hook { realm, run, hook, timeout } => {
+                let ends =
+                    (!self.chance(rng, 5)).then(|| now + timeout.mul_f64(f64::from(rng.u32(1..60)) / 100.0));
+                let fails = self.chance(rng, 10);
+                if let Some(process) = self.processes[realm.index()].as_mut() {
+                    process.signalled |= *hook == Hook::Stop;
+                }
+                self.commands.push(Command { realm: *realm, run: *run, hook: *hook, ends, fails });
+            }
+            Effect::CancelHook { realm, run, hook } => {
+                self.commands.retain(|c| !(c.realm == *realm && c.run == *run && c.hook == *hook));
+            }
+            Effect::Reply { .. } | Effect::Halt => {}
+        }
+    }
+
+    fn launch(&mut self, rng: &mut fastrand::Rng, now: Instant, realm: RealmIx, run: RunId) {
+        let takes = if self.chance(rng, 3) { rng.u64(10_000..40_000) } else { rng.u64(0..60) };
+        let at = now + Duration::from_millis(takes);
+        let launch = if self.chance(rng, 6) {
+            let errno = [2, 11, 12, 13, 24, 99][rng.usize(0..6)];
+            let message = format!("exec /bin/realm: error {errno}");
+            Launch::Fails(StartError { at_exec: true, errno: Some(errno), message })
+        } else if self.chance(rng, 2) {
+            Launch::Dies(Exit::signal(Signal::KILL))
+        } else {
+            self.next_pid += 1;
+            Launch::Runs(self.next_pid)
+        };
+        self.processes[realm.index()] = Some(Process {
+            run,
+            stage: Stage::Launching,
+            pid: None,
+            signalled: false,
+            launch: Some((at, launch)),
+            ends: None,
+            emptied: None,
+            leaves_leftovers: self.chance(rng, 10),
+            ignores_term: self.chance(rng, 15),
+            kill_takes: if self.chance(rng, 3) {
+                Duration::from_millis(rng.u64(4_000..30_000))
+            } else {
+                Duration::from_millis(rng.u64(0..50))
+            },
+        });
+    }
+
+    fn signal(&mut self, rng: &mut fastrand::Rng, now: Instant, realm: RealmIx, signal: Signal) {
+        let faults = self.faults;
+        let Some(process) = self.processes[realm.index()].as_mut() else { return };
+        if signal == Signal::CONT {
+            return;
+        }
+        process.signalled = true;
+        let kill = signal == Signal::KILL;
+        let takes = if kill { process.kill_takes } else { Duration::from_millis(rng.u64(0..1_500)) };
+        let at = now + takes;
+        match process.stage {
+            Stage::Launching if kill => {
+                // The launch is called off, unless exec was faster.
+                if let Some((when, launch)) = process.launch.as_mut() {
+                    match launch {
+                        Launch::Runs(_) if rng.bool() && *when <= now + Duration::from_millis(60) => {
+                            process.ends = Some((*when + takes, Exit::signal(Signal::KILL)));
+                        }
+                        _ if faults && rng.u32(0..6) == 0 => {}
+                        _ => {
+                            *when = (*when).min(at);
+                            *launch = Launch::Dies(Exit::signal(Signal::KILL));
+                        }
+                    }
+                }
+            }
+            Stage::Launching => {}
+            Stage::Live if kill || !process.ignores_term => {
+                let exit = if kill { Exit::signal(signal) } else { Exit::code(0) };
+                if process.ends.as_ref().is_none_or(|(ends, _)| at < *ends) {
+                    process.ends = Some((at, exit));
+                }
+                process.leaves_leftovers &= !kill;
+            }
+            Stage::Live => {}
+            Stage::Leftovers => {
+                if process.emptied.is_none_or(|emptied| at < emptied) && (kill || !process.ignores_term) {
+                    process.emptied = Some(at);
+                }
+            }
+        }
+    }
+
+    /// Ends the main process of a realm by itself, if it has one.
+    pub(crate) fn crash(&mut self, rng: &mut fastrand::Rng, now: Instant, realm: RealmIx) {
+        let Some(process) = self.processes[realm.index()].as_mut() else { return };
+        if process.stage == Stage::Live {
+            let exit = match rng.u32(0..5) {
+                0 => Exit::code(0),
+                1 => Exit::code(7),
+                2 => Exit::code(3),
+                3 => Exit::signal(Signal::ABRT),
+                _ => Exit::code(1),
+            };
+            process.ends = Some((now, exit));
+        }
+    }
+
+    /// Faults stop: everything that is left behaves.
+    pub(crate) fn calm(&mut self, now: Instant) {
+        self.faults = false;
+        self.conditions.fill(Condition::Well);
+        for process in self.processes.iter_mut().flatten() {
+            process.ignores_term = false;
+            process.kill_takes = Duration::from_millis(10);
+            if let Some((at, _)) = process.launch.as_mut() {
+                *at = (*at).min(now + Duration::from_millis(50));
+            }
+            if let Some((at, _)) = process.ends.as_mut() {
+                *at = (*at).min(now + Duration::from_millis(50));
+            }
+            if process.signalled && process.stage == Stage::Live && process.ends.is_none() {
+                process.ends = Some((now + Duration::from_millis(50), Exit::code(0)));
+            }
+            if process.stage == Stage::Leftovers {
+                process.emptied = Some(now + Duration::from_millis(50));
+            }
+        }
+    }
+
+    fn earliest(&self) -> Option<(Instant, Due)> {
+        let processes = self.processes.iter().enumerate().filter_map(|(at, process)| {
+            let process = process.as_ref()?;
+            let due = match process.stage {
+                Stage::Launching => process.launch.as_ref().map(|(at, _)| *at),
+                Stage::Live => process.ends.as_ref().map(|(at, _)| *at),
+                Stage::Leftovers => process.emptied,
+            }?;
+            Some((due, Due::Process(at)))
+        });
+        let measurements = self.measurements.iter().enumerate();
+        let measurements = measurements.filter_map(|(at, m)| Some((m.answer?, Due::Measurement(at))));
+        let commands =
+            self.commands.iter().enumerate().filter_map(|(at, c)| Some((c.ends?, Due::Command(at))));
+        processes.chain(measurements).chain(commands).min_by_key(|(at, _)| *at)
+    }
+
+    /// When the world has something to say next.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.earliest().map(|(at, _)| at)
+    }
+
+    /// What it says, if it is time.
+    pub(crate) fn say(&mut self, rng: &mut fastrand::Rng, now: Instant) -> Option<Input> {
+        let (at, due) = self.earliest()?;
+        if at > now {
+            return None;
+        }
+        match due {
+            Due::Process(at) => self.process_speaks(rng, now, at),
+            Due::Measurement(at) => {
+                let m = self.measurements.swap_remove(at);
+                Some(Input::Checked { id: m.id, result: self.result(rng, now, &m) })
+            }
+            Due::Command(at) => {
+                let c = self.commands.swap_remove(at);
+                let failure = c.fails.then(|| "exit code 1".to_string());
+                Some(Input::HookDone { realm: c.realm, run: c.run, hook: c.hook, failure })
+            }
+        }
+    }
+
+    fn process_speaks(&mut self, rng: &mut fastrand::Rng, now: Instant, at: usize) -> Option<Input> {
+        let realm = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
+        let crashes = self.chance(rng, 8);
+        let oneshot = self.oneshot[at];
+        let oneshot_fails = self.chance(rng, 25);
+        let process = self.processes[at].as_mut()?;
+        let run = process.run;
+        match process.stage {
+            Stage::Launching => match process.launch.take()?.1 {
+                Launch::Runs(pid) => {
+                    process.stage = Stage::Live;
+                    process.pid = Some(pid);
+                    if oneshot {
+                        let exit = Exit::code(i32::from(oneshot_fails));
+                        process.ends.get_or_insert((now + Duration::from_millis(rng.u64(0..3_000)), exit));
+                    } else if crashes {
+                        let exit = Exit::code(1);
+                        process.ends.get_or_insert((now + Duration::from_millis(rng.u64(0..10_000)), exit));
+                    }
+                    Some(Input::Started { realm, run, pid })
+                }
+                Launch::Fails(error) => {
+                    self.processes[at] = None;
+                    Some(Input::StartFailed { realm, run, error })
+                }
+                Launch::Dies(exit) => {
+                    self.processes[at] = None;
+                    Some(Input::Exited { realm, run, exit, empty: true })
+                }
+            },
+            Stage::Live => {
+                let (_, exit) = process.ends.take()?;
+                let empty = !process.leaves_leftovers;
+                if empty {
+                    self.processes[at] = None;
+                } else {
+                    process.stage = Stage::Leftovers;
+                    process.pid = None;
+                    if !self.faults {
+                        process.ignores_term = false;
+                    }
+                }
+                Some(Input::Exited { realm, run, exit, empty })
+            }
+            Stage::Leftovers => {
+                self.processes[at] = None;
+                Some(Input::Emptied { realm, run })
+            }
+        }
+    }
+
+    fn result(&self, rng: &mut fastrand::Rng, now: Instant, m: &Measurement) -> CheckResult {
+        let condition = self.conditions[m.realm.index()];
+        let outcome = match (condition, rng.u32(0..10)) {
+            (Condition::Well, _) | (Condition::Random, 0..=4) => Outcome::Pass,
+            (Condition::Remark, _) | (Condition::Random, 5) => Outcome::Degraded(DegradedReason::Slow),
+            (Condition::Ours, _) | (Condition::Random, 6) => {
+                Outcome::Inconclusive(InconclusiveReason::MonitorLag)
+            }
+            (Condition::Sick, 0..=4) | (Condition::Random, 7 | 8) => {
+                Outcome::Fail { reason: FailReason::Refused, phase: Some(ProbePhase::Connect) }
+            }
+            (Condition::Sick | Condition::Random, _) => {
+                Outcome::Fail { reason: FailReason::UnexpectedStatus, phase: Some(ProbePhase::FirstByte) }
+            }
+        };
+        let latency = outcome.passed().map(|_| now.since(m.asked));
+        CheckResult {
+            outcome,
+            detail: String::new(),
+            started_at: m.asked,
+            finished_at: now,
+            latency,
+            phases: PhaseTimes::default(),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the neighbours of a realm amount to, and when a gate holds.
+
+use heartbeat_status::{EdgeKind, Gate, Instant, RealmIx, Status, WhileDown};
+
+use crate::cx::Around;
+use crate::realm::Facts;
+use crate::{NeedSpec, Supervisor};
+
+impl Supervisor {
+    /// What the neighbours of a realm amount to, from their facts.
+    pub(crate) fn around(&self, ix: RealmIx) -> Around {
+        let mut around = Around {
+            mode: self.mode,
+            needs_hold: true,
+            order_holds: true,
+            need_broken: false,
+            hopeful: true,
+            stop_with_need: false,
+            restart_with_need: false,
+            upstream_pass: Instant::from_nanos(u64::MAX),
+            dependents_stopping: false,
+        };
+        for need in &self.plan.realm(ix).needs {
+            add_need(&mut around, need, &self.realms[need.realm.index()].facts);
+        }
+        around.dependents_stopping =
+            self.plan.graph().dependents(ix).iter().any(|edge| self.realms[edge.from.index()].facts.stopping);
+        around
+    }
+}
+
+fn add_need(around: &mut Around, need: &NeedSpec, facts: &Facts) {
+    match need.kind {
+        EdgeKind::Needs => {
+            let holds = gate_holds(need.until, facts);
+            let broken = is_broken(need.until, facts);
+            if facts.measured {
+                around.upstream_pass = around.upstream_pass.min(facts.evidence.unwrap_or(Instant::ZERO));
+            }
+            around.needs_hold &= holds;
+            around.need_broken |= broken;
+            around.hopeful &= !broken || facts.hopeful;
+            around.stop_with_need |= broken && !holds && need.while_down == WhileDown::Stop;
+            around.restart_with_need |= broken && !holds && need.while_down == WhileDown::Restart;
+        }
+        EdgeKind::Wants | EdgeKind::After => around.order_holds &= !facts.pending,
+    }
+}
+
+pub(crate) fn gate_holds(until: Gate, facts: &Facts) -> bool {
+    match until {
+        Gate::Up => facts.up,
+        Gate::Started => facts.started,
+        Gate::Done => facts.done,
+    }
+}
+
+/// The list of the contract; what was only needed to be done and is done cannot break any more.
+pub(crate) fn is_broken(until: Gate, facts: &Facts) -> bool {
+    let satisfied = until == Gate::Done && facts.done_once && facts.status != Status::Failed;
+    facts.status.is_broken() && !satisfied
+}

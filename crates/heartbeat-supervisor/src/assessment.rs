@@ -1,0 +1,82 @@
+//! What the probes of a realm say together.
+
+use heartbeat_status::{Health, Instant, Role, Verdict};
+
+use crate::realm::Realm;
+use crate::state::State;
+use crate::{ProbeSource, RealmSpec};
+
+/// A failing probe is acted on at the earliest this many intervals after the first of its failures.
+const ACT_AFTER_INTERVALS: u32 = 2;
+
+impl Realm {
+    /// What the probes say together.
+    pub(crate) fn assess(&self, spec: &RealmSpec) -> Health {
+        match self.state {
+            State::Waiting(_) | State::Stopped | State::Done => return Health::Unknown,
+            State::Backoff(_) | State::Cooldown(_) | State::Failed(_) | State::Stuck => {
+                return Health::Unhealthy;
+            }
+            State::Starting(_) | State::Running(_) | State::Stopping(_) | State::External => {}
+        }
+        let deciding =
+            || spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role != Role::Info);
+        if deciding().any(|(_, probe)| probe.fails()) {
+            return Health::Unhealthy;
+        }
+        if deciding().any(|(_, probe)| !probe.has_verdict_or_is_stale() || probe.stale) {
+            return Health::Unknown;
+        }
+        if deciding().any(|(_, probe)| probe.degraded()) {
+            return Health::Degraded;
+        }
+        if spec.probes.is_empty() && matches!(self.state, State::External) {
+            return Health::Unknown;
+        }
+        Health::Healthy
+    }
+
+    /// Every measured live probe has passed in this generation; `None` when there is no such probe.
+    pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
+        let mut live = spec
+            .probes
+            .iter()
+            .zip(&self.probes)
+            .filter(|(spec, _)| spec.source == ProbeSource::Measured && spec.info.role == Role::Live)
+            .peekable();
+        live.peek()?;
+        Some(live.all(|(spec, probe)| {
+            let enough = passes.min(spec.info.thresholds.pass_after());
+            probe.tally.verdict() == Some(Verdict::Passing) && probe.tally.passes() >= enough
+        }))
+    }
+
+    /// No measured live probe has failed last in this generation, and one of them could not be measured.
+    pub(crate) fn fault_is_ours(&self, spec: &RealmSpec) -> bool {
+        let Some(started) = self.started_at else { return false };
+        let live = || {
+            spec.probes.iter().zip(&self.probes).filter_map(|(spec, probe)| {
+                let counts = spec.source == ProbeSource::Measured && spec.info.role == Role::Live;
+                let last = probe.last.as_ref().filter(|last| counts && last.at >= started)?;
+                Some(last.outcome.passed())
+            })
+        };
+        live().any(|passed| passed.is_none()) && live().all(|passed| passed != Some(false))
+    }
+
+    /// The live probe whose failure is to be acted on, and from when on it may be.
+    pub(crate) fn actionable(&self, spec: &RealmSpec) -> Option<(usize, Instant)> {
+        let candidates = spec
+            .probes
+            .iter()
+            .zip(&self.probes)
+            .enumerate()
+            .filter(|(_, (spec, probe))| spec.info.role == Role::Live && probe.proven && !probe.stale);
+        candidates
+            .filter_map(|(at, (spec, probe))| {
+                let first = probe.first_fail?;
+                Some((at, first + spec.info.interval.saturating_mul(ACT_AFTER_INTERVALS)))
+            })
+            .min_by_key(|(at, when)| (*when, *at))
+    }
+}

@@ -1,0 +1,154 @@
+//! From an input to the realms it concerns.
+
+use alloc::vec::Vec;
+
+use heartbeat_status::{
+    CheckId, CheckResult, CommandId, Desired, EdgeKind, EventKind, Instant, RealmIx, RunId,
+};
+
+use crate::cx::{Mode, Outbox};
+use crate::realm::{Realm, Resting};
+use crate::state::{self, Fact, Intent, State};
+use crate::timers::TimerKind;
+use crate::{Command, Effect, Reply, Supervisor};
+
+impl Supervisor {
+    pub(crate) fn boot(&mut self, now: Instant) {
+        if self.mode != Mode::Cold {
+            self.ignore(now, "already booted");
+            return;
+        }
+        self.mode = Mode::Booted;
+        // What is started at boot pulls in what it needs and wants, `manual` or not.
+        for at in (0..self.start_order.len()).rev() {
+            let ix = self.start_order[at];
+            if self.realms[ix.index()].desired != Desired::Up {
+                continue;
+            }
+            for need in &self.plan.realm(ix).needs {
+                let needed = &mut self.realms[need.realm.index()];
+                // What an operator has stopped stays down.
+                if need.kind != EdgeKind::After && needed.resting == Resting::Manual {
+                    needed.desired = Desired::Up;
+                }
+            }
+        }
+        for at in 0..self.start_order.len() {
+            let ix = self.start_order[at];
+            let pulled_in = matches!(self.realms[ix.index()].state, State::Stopped)
+                && self.realms[ix.index()].desired == Desired::Up;
+            self.reconsider(now, ix);
+            if pulled_in {
+                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
+            }
+        }
+    }
+
+    pub(crate) fn checked(&mut self, now: Instant, id: CheckId, result: CheckResult) {
+        self.settle_check(id);
+        let ix = Outbox::owner_of(id);
+        if self.realms.get(ix.index()).is_none_or(|realm| realm.awaits(id).is_none()) {
+            // Called off, given up, or of an older generation: counted, and no fact worth an event.
+            self.out.ignored += 1;
+            return;
+        }
+        self.step(now, ix, |realm, cx| {
+            realm.on_checked(cx, id, result);
+            state::on_result(realm, cx);
+        });
+    }
+
+    pub(crate) fn fact(&mut self, now: Instant, ix: RealmIx, run: RunId, fact: Fact) {
+        if self.realms.get(ix.index()).is_none_or(|realm| realm.run != run) {
+            self.ignore(now, "an answer about a generation that is not current");
+            return;
+        }
+        self.step(now, ix, |realm, cx| state::on_fact(realm, cx, fact));
+    }
+
+    pub(crate) fn timer(&mut self, now: Instant, ix: RealmIx, timer: TimerKind) {
+        self.step(now, ix, |realm, cx| match timer {
+            TimerKind::Slot(probe) => {
+                realm.on_slot(cx, probe);
+                // A halted process fails by the clock, not by a measurement.
+                state::on_result(realm, cx);
+            }
+            TimerKind::Lost(probe) => {
+                realm.on_lost(cx, probe);
+                state::on_result(realm, cx);
+            }
+            TimerKind::Stale(probe) => realm.on_stale_timer(cx, probe),
+            TimerKind::Stable => {
+                if let Some(since) = realm.healthy_since {
+                    realm.tracker.on_healthy_since(&cx.spec.restart, since, cx.now);
+                }
+            }
+            TimerKind::State | TimerKind::Second | TimerKind::Act => state::on_deadline(realm, cx, timer),
+        });
+    }
+
+    pub(crate) fn refresh(&mut self, now: Instant, id: CommandId, scope: Option<RealmIx>) {
+        let range = match scope {
+            Some(ix) => ix.index()..(ix.index() + 1).min(self.realms.len()),
+            None => 0..self.realms.len(),
+        };
+        let mut wanted = Vec::new();
+        for at in range {
+            let ix = self.plan.infos()[at].ix;
+            self.step(now, ix, |realm, cx| realm.refresh(cx, |check| wanted.push(check)));
+        }
+        if self.rounds.open(now, id, wanted).is_err() {
+            self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing: 0 } });
+        }
+    }
+
+    pub(crate) fn suspended(&mut self, now: Instant) {
+        for at in 0..self.realms.len() {
+            let ix = self.plan.infos()[at].ix;
+            self.step(now, ix, |realm, cx| {
+                realm.probing_was_suspended(cx);
+                state::starting::was_suspended(realm, cx);
+            });
+        }
+    }
+
+    pub(crate) fn command(&mut self, now: Instant, id: CommandId, command: &Command) {
+        let plan = self.plan(now, command);
+        if plan.refusal.is_some() {
+            self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refused { plan } });
+            return;
+        }
+        let restarts = crate::planning::execute(self, now, command, &plan);
+        self.out.effects.push_back(Effect::Reply { id, reply: Reply::Accepted { plan, restarts } });
+    }
+
+    pub(crate) fn shutdown(&mut self, now: Instant, at_once: bool) {
+        let order: Vec<RealmIx> = self.plan.graph().stop_order().collect();
+        if !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
+            self.mode = Mode::ShuttingDown;
+            self.shutdown_deadline = Some(now + self.plan.settings().shutdown_timeout);
+            self.out.event(now, None, EventKind::ShutdownStarted);
+            // The order is the plan's: every dependent is on its way down before what it needs is told.
+            for ix in &order {
+                self.reconsider(now, *ix);
+                self.step(now, *ix, |realm, cx| state::on_command(realm, cx, Intent::Rest));
+                if matches!(self.realms[ix.index()].state, State::External) {
+                    self.step(now, *ix, Realm::stop_probing);
+                }
+            }
+        }
+        if at_once && self.mode != Mode::Killing {
+            self.mode = Mode::Killing;
+            self.shutdown_deadline = None;
+            for ix in &order {
+                self.reconsider(now, *ix);
+                self.step(now, *ix, |realm, cx| state::on_command(realm, cx, Intent::Kill));
+            }
+        }
+    }
+
+    pub(crate) fn ignore(&mut self, now: Instant, why: &'static str) {
+        self.out.ignored += 1;
+        self.out.event(now, None, EventKind::Ignored { why });
+    }
+}

@@ -1,0 +1,81 @@
+//! The probe of a realm's own process: never measured, but told by the process adapter.
+
+use alloc::string::{String, ToString};
+
+use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, PhaseTimes, Verdict};
+
+use crate::ProbeSource;
+use crate::cx::Cx;
+use crate::probing::{TRANSITION_INTERVAL, probe_ix};
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+
+impl Realm {
+    /// The process runs: its own probe passes at once.
+    pub(crate) fn process_passes(&mut self, cx: &mut Cx<'_>) {
+        self.process_result(cx, Outcome::Pass, String::new());
+        // Nothing is counted up to a threshold here: it runs, or it does not.
+        for (probe, spec) in self.probes.iter_mut().zip(&cx.spec.probes) {
+            if spec.source == ProbeSource::Process {
+                probe.tally.decide(Verdict::Passing);
+            }
+        }
+    }
+
+    /// The process has ended: no threshold.
+    pub(crate) fn process_ended(&mut self, cx: &mut Cx<'_>, detail: String) {
+        self.process_result(cx, Outcome::Fail { reason: FailReason::ProcessExited, phase: None }, detail);
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::Process {
+                self.probes[at].tally.decide(Verdict::Failing);
+                cx.disarm(TimerKind::Slot(probe_ix(at)));
+            }
+        }
+    }
+
+    /// The process was stopped by a signal, or goes on. While stopped it fails once an interval.
+    pub(crate) fn on_halted(&mut self, cx: &mut Cx<'_>, halted: bool) {
+        self.halted = halted;
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source != ProbeSource::Process {
+                continue;
+            }
+            if halted {
+                self.on_halted_slot(cx, at);
+            } else {
+                cx.disarm(TimerKind::Slot(probe_ix(at)));
+                self.process_passes(cx);
+            }
+        }
+    }
+
+    pub(crate) fn on_halted_slot(&mut self, cx: &mut Cx<'_>, at: usize) {
+        if !self.halted || !self.probing {
+            return;
+        }
+        let outcome = Outcome::Fail { reason: FailReason::ProcessStopped, phase: None };
+        let result = passive(cx.now, outcome, "stopped by a signal".to_string());
+        self.take_result(cx, at, result, true);
+        let interval = cx.spec.probes[at].info.interval.min(TRANSITION_INTERVAL);
+        cx.arm(TimerKind::Slot(probe_ix(at)), cx.now + interval);
+    }
+
+    fn process_result(&mut self, cx: &mut Cx<'_>, outcome: Outcome, detail: String) {
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::Process {
+                self.take_result(cx, at, passive(cx.now, outcome, detail.clone()), true);
+            }
+        }
+    }
+}
+
+fn passive(now: Instant, outcome: Outcome, detail: String) -> CheckResult {
+    CheckResult {
+        outcome,
+        detail,
+        started_at: now,
+        finished_at: now,
+        latency: None,
+        phases: PhaseTimes::default(),
+    }
+}

@@ -1,0 +1,294 @@
+//! A small driver with a hand on the clock: it feeds, polls everything, and remembers what is in flight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_restart::{PolicySettings, RestartPolicy};
+use heartbeat_status::wire::Action;
+use heartbeat_status::{
+    CheckId, CheckResult, CommandId, EdgeKind, Event, Exit, FailReason, Gate, Instant, Outcome, Phase,
+    PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, RealmIx, RealmKind, RealmName, RealmStatus, Role, RunId,
+    Signal, Status, Thresholds, WhileDown,
+};
+use heartbeat_supervisor::{
+    Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, Reply,
+    Supervisor,
+};
+
+pub(crate) const A: RealmIx = RealmIx(0);
+pub(crate) const B: RealmIx = RealmIx(1);
+pub(crate) const C: RealmIx = RealmIx(2);
+
+pub(crate) const FAIL: Outcome = Outcome::Fail { reason: FailReason::Refused, phase: None };
+
+pub(crate) fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// A service without probes, called `a`, `b` and so on by its place.
+pub(crate) fn bare(name: &str) -> RealmSpec {
+    RealmSpec::service(RealmName::new(name).expect("a good name"))
+}
+
+/// A service with one measured live probe: every 5 s, 3 failures, 2 passes.
+pub(crate) fn probed(name: &str) -> RealmSpec {
+    let mut spec = bare(name);
+    let info = ProbeInfo {
+        name: "http".to_string(),
+        kind: ProbeKind::Http,
+        role: Role::Live,
+        target: "http://127.0.0.1:1/".to_string(),
+        thresholds: Thresholds::default(),
+        interval: secs(5),
+        timeout: secs(2),
+    };
+    spec.probes.push(ProbeSpec { info, source: ProbeSource::Measured, grace: None });
+    spec
+}
+
+pub(crate) fn oneshot(name: &str) -> RealmSpec {
+    let mut spec = bare(name);
+    spec.kind = RealmKind::Oneshot;
+    spec.start.timeout = None;
+    spec.restart = RestartPolicy::oneshot_default();
+    spec
+}
+
+pub(crate) fn external(name: &str) -> RealmSpec {
+    let mut spec = probed(name);
+    spec.kind = RealmKind::External;
+    spec
+}
+
+pub(crate) fn policy(change: impl FnOnce(&mut PolicySettings)) -> RestartPolicy {
+    let mut settings = PolicySettings { jitter_percent: 0, ..PolicySettings::service() };
+    change(&mut settings);
+    RestartPolicy::new(settings).expect("a good policy")
+}
+
+impl Depends for RealmSpec {}
+
+/// Builds edges in a chain.
+pub(crate) trait Depends: Sized + Into<RealmSpec> {
+    fn edge(self, to: RealmIx, kind: EdgeKind, until: Gate, while_down: WhileDown) -> RealmSpec {
+        let mut spec: RealmSpec = self.into();
+        spec.needs.push(NeedSpec { realm: to, kind, until, while_down });
+        spec
+    }
+
+    fn needs(self, to: RealmIx) -> RealmSpec {
+        self.edge(to, EdgeKind::Needs, Gate::Up, WhileDown::Ride)
+    }
+}
+
+pub(crate) struct Drive {
+    pub(crate) sup: Supervisor,
+    pub(crate) now: Instant,
+    /// Since the last [`Drive::take`].
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) events: Vec<Event>,
+    in_flight: Vec<(CheckId, RealmIx, ProbeIx)>,
+    commands: u64,
+}
+
+impl Drive {
+    /// Not booted.
+    pub(crate) fn cold(realms: Vec<RealmSpec>) -> Self {
+        let plan = Plan::new(PlanSettings::default(), realms).expect("a good plan");
+        let sup = Supervisor::new(plan, 1);
+        let now = Instant::from_millis(1_000_000);
+        Self { sup, now, effects: Vec::new(), events: Vec::new(), in_flight: Vec::new(), commands: 0 }
+    }
+
+    pub(crate) fn boot(realms: Vec<RealmSpec>) -> Self {
+        let mut drive = Self::cold(realms);
+        drive.feed(Input::Boot);
+        drive
+    }
+
+    /// Booted, and everything that starts at once runs and passes.
+    pub(crate) fn up(realms: Vec<RealmSpec>) -> Self {
+        let mut drive = Self::boot(realms);
+        for _ in 0..40 {
+            drive.launch_all();
+            drive.answer_all(Outcome::Pass);
+            drive.wait(Duration::from_millis(500));
+        }
+        drive.take();
+        drive
+    }
+
+    pub(crate) fn feed(&mut self, input: Input) {
+        self.sup.handle(self.now, input);
+        self.poll();
+    }
+
+    fn poll(&mut self) {
+        while let Some(effect) = self.sup.poll_effect() {
+            match &effect {
+                Effect::Check { id, realm, probe, .. } => self.in_flight.push((*id, *realm, *probe)),
+                Effect::CancelCheck { id } => self.in_flight.retain(|(known, ..)| known != id),
+                _ => {}
+            }
+            self.effects.push(effect);
+        }
+        while let Some(event) = self.sup.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    /// Lets time pass, timer by timer. Nobody answers meanwhile.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.sup.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.sup.handle_timeout(self.now);
+            self.poll();
+        }
+        self.now = until;
+    }
+
+    /// Lets time pass; every measurement is answered at once.
+    pub(crate) fn wait_answering(&mut self, time: Duration, answer: impl Fn(RealmIx) -> Outcome) {
+        let until = self.now + time;
+        loop {
+            let flights = std::mem::take(&mut self.in_flight);
+            for (id, realm, _) in flights {
+                self.checked(id, answer(realm));
+            }
+            let Some(at) = self.sup.poll_timeout().filter(|at| *at <= until) else { break };
+            self.now = self.now.max(at);
+            self.sup.handle_timeout(self.now);
+            self.poll();
+        }
+        self.now = until;
+    }
+
+    fn checked(&mut self, id: CheckId, outcome: Outcome) {
+        let result = CheckResult {
+            outcome,
+            detail: String::new(),
+            started_at: self.now,
+            finished_at: self.now,
+            latency: outcome.passed().map(|_| Duration::from_millis(3)),
+            phases: PhaseTimes::default(),
+        };
+        self.feed(Input::Checked { id, result });
+    }
+
+    pub(crate) fn in_flight(&self, realm: RealmIx) -> usize {
+        self.in_flight.iter().filter(|(_, owner, _)| *owner == realm).count()
+    }
+
+    /// Lets time pass until the realm is being measured anew.
+    pub(crate) fn until_measured(&mut self, realm: RealmIx) {
+        assert!(self.sup.poll_timeout().is_some(), "nothing would ever be measured");
+        while self.in_flight(realm) == 0 {
+            self.wait(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn answer(&mut self, realm: RealmIx, outcome: Outcome) {
+        let (mine, others) =
+            std::mem::take(&mut self.in_flight).into_iter().partition(|(_, owner, _)| *owner == realm);
+        self.in_flight = others;
+        let mine: Vec<(CheckId, RealmIx, ProbeIx)> = mine;
+        for (id, ..) in mine {
+            self.checked(id, outcome);
+        }
+    }
+
+    pub(crate) fn answer_all(&mut self, outcome: Outcome) {
+        for (id, ..) in std::mem::take(&mut self.in_flight) {
+            self.checked(id, outcome);
+        }
+    }
+
+    /// What happened since the last time.
+    pub(crate) fn take(&mut self) -> Vec<Effect> {
+        self.events.clear();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Realms a start was asked for since the last [`Drive::take`].
+    pub(crate) fn starts(&self) -> Vec<RealmIx> {
+        let starts = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Start { realm, .. } => Some(*realm),
+            _ => None,
+        });
+        starts.collect()
+    }
+
+    /// Signals since the last [`Drive::take`], CONT left out.
+    pub(crate) fn signals(&self) -> Vec<(RealmIx, Signal)> {
+        let signals = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Signal { realm, signal, .. } if *signal != Signal::CONT => Some((*realm, *signal)),
+            _ => None,
+        });
+        signals.collect()
+    }
+
+    pub(crate) fn status(&mut self, realm: RealmIx) -> Arc<RealmStatus> {
+        Arc::clone(&self.sup.snapshot(self.now).realms[realm.index()])
+    }
+
+    pub(crate) fn word(&mut self, realm: RealmIx) -> Status {
+        self.status(realm).status
+    }
+
+    pub(crate) fn phase(&mut self, realm: RealmIx) -> Phase {
+        self.status(realm).phase
+    }
+
+    pub(crate) fn message(&mut self, realm: RealmIx) -> String {
+        self.status(realm).why.message.clone()
+    }
+
+    pub(crate) fn run(&mut self, realm: RealmIx) -> RunId {
+        self.status(realm).process.run
+    }
+
+    /// The launcher has exec'd the realm's program.
+    pub(crate) fn started(&mut self, realm: RealmIx) {
+        let run = self.run(realm);
+        self.feed(Input::Started { realm, run, pid: 100 + realm.0 });
+    }
+
+    /// Everything that was asked to start has started.
+    pub(crate) fn launch_all(&mut self) {
+        for realm in self.starts() {
+            if self.phase(realm) == Phase::Starting {
+                self.started(realm);
+            }
+        }
+        self.take();
+    }
+
+    pub(crate) fn exit(&mut self, realm: RealmIx, exit: Exit) {
+        let run = self.run(realm);
+        self.feed(Input::Exited { realm, run, exit, empty: true });
+    }
+
+    pub(crate) fn command(&mut self, command: Command) -> Reply {
+        self.commands += 1;
+        let id = CommandId(self.commands);
+        let planned = self.sup.plan(self.now, &command);
+        self.feed(Input::Command { id, command });
+        let reply = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Reply { id: answered, reply } if *answered == id => Some(reply.clone()),
+            _ => None,
+        });
+        let reply = reply.expect("a command is answered at once");
+        match &reply {
+            Reply::Accepted { plan, .. } | Reply::Refused { plan } => {
+                assert_eq!(*plan, planned, "the dry run")
+            }
+            Reply::Refreshed { .. } => panic!("that was no refresh"),
+        }
+        reply
+    }
+
+    pub(crate) fn order(&mut self, action: Action, realm: RealmIx) -> Reply {
+        self.command(Command { force: true, ..Command::new(action, realm) })
+    }
+}

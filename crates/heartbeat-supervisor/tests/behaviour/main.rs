@@ -1,0 +1,9 @@
+//! What the supervisor does, as scripts in virtual time.
+
+mod drive;
+mod planning;
+mod probing;
+mod restarting;
+mod starting;
+mod stopping;
+mod transitions;

@@ -1,0 +1,79 @@
+//! Plans: what is shown is what is done, and what would break is refused.
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{EdgeKind, Exit, Gate, WhileDown};
+use heartbeat_supervisor::{Command, Plan, PlanError, PlanSettings, Refusal, Reply, StepAction};
+
+use crate::drive::{A, B, C, Depends, Drive, bare, external, oneshot};
+
+fn steps(reply: &Reply) -> Vec<(u32, u32, StepAction)> {
+    match reply {
+        Reply::Accepted { plan, .. } | Reply::Refused { plan } => {
+            plan.steps.iter().map(|step| (step.wave, step.realm.0, step.action)).collect()
+        }
+        Reply::Refreshed { .. } => Vec::new(),
+    }
+}
+
+#[test]
+fn a_stop_that_would_break_dependents_is_refused_with_the_plan() {
+    let mut d = Drive::up(vec![bare("a"), bare("b").needs(A), bare("c").needs(B)]);
+    let reply = d.command(Command::new(Action::Stop, A));
+    let Reply::Refused { plan } = reply else { panic!("{reply:?}") };
+    assert_eq!((plan.refusal, plan.breaks), (Some(Refusal::WouldBreak), vec![B, C]));
+    assert_eq!(d.signals(), [], "nothing changed");
+    let reply = d.command(Command { cascade: true, ..Command::new(Action::Stop, A) });
+    assert_eq!(steps(&reply), [(1, 2, StepAction::Stop), (2, 1, StepAction::Stop), (3, 0, StepAction::Stop)]);
+}
+
+#[test]
+fn force_leaves_dependents_alone() {
+    let mut d = Drive::up(vec![bare("a"), bare("b").needs(A)]);
+    let reply = d.command(Command { force: true, ..Command::new(Action::Stop, A) });
+    assert_eq!(steps(&reply), [(1, 0, StepAction::Stop)]);
+    d.exit(A, Exit::code(0));
+    assert_eq!(d.phase(B), heartbeat_status::Phase::Running);
+}
+
+#[test]
+fn what_only_had_to_be_done_does_not_break() {
+    let mut d =
+        Drive::up(vec![oneshot("a"), bare("b").edge(A, EdgeKind::Needs, Gate::Done, WhileDown::Stop)]);
+    d.exit(A, Exit::code(0));
+    for _ in 0..4 {
+        d.wait(std::time::Duration::from_secs(1));
+        d.launch_all();
+    }
+    assert_eq!(d.word(B), heartbeat_status::Status::Up);
+    let reply = d.command(Command::new(Action::Restart, A));
+    assert_eq!(steps(&reply), [(1, 0, StepAction::Start)]);
+    assert_eq!((d.word(B), d.signals()), (heartbeat_status::Status::Up, vec![]), "done once is done");
+}
+
+#[test]
+fn a_start_shows_what_it_pulls_in() {
+    let mut d = Drive::up(vec![bare("a"), bare("b").needs(A), external("c")]);
+    d.command(Command { cascade: true, ..Command::new(Action::Stop, A) });
+    d.exit(B, Exit::code(0));
+    d.exit(A, Exit::code(0));
+    let reply = d.command(Command::new(Action::Start, B));
+    assert_eq!(steps(&reply), [(1, 0, StepAction::Start), (2, 1, StepAction::Start)]);
+    let reply = d.command(Command::new(Action::Start, C));
+    assert!(matches!(reply, Reply::Refused { plan } if plan.refusal == Some(Refusal::External(C))));
+}
+
+#[test]
+fn a_plan_that_cannot_be_carried_out_is_refused() {
+    let build = |realms| Plan::new(PlanSettings::default(), realms).err();
+    let cycle = build(vec![bare("a").needs(B), bare("b").needs(A)]);
+    assert!(matches!(cycle, Some(PlanError::Graph(_))));
+    let done = bare("b").edge(A, EdgeKind::Needs, Gate::Done, WhileDown::Ride);
+    assert!(matches!(build(vec![bare("a"), done]), Some(PlanError::ImpossibleGate { .. })));
+    assert!(matches!(build(vec![bare("a"), bare("a")]), Some(PlanError::DuplicateName(_))));
+    let mut spec = bare("a");
+    spec.restart_with = vec![A];
+    assert!(matches!(build(vec![spec]), Some(PlanError::BadCompanion { .. })));
+    let mut spec = crate::drive::probed("a");
+    spec.probes[0].info.timeout = std::time::Duration::from_secs(6);
+    assert!(matches!(build(vec![spec]), Some(PlanError::BadTiming { .. })));
+}

@@ -1,0 +1,139 @@
+//! Slots, thresholds, refresh, staleness, suspend, lost measurements.
+
+use std::time::Duration;
+
+use heartbeat_status::{CommandId, Exit, Flag, Health, InconclusiveReason, Outcome, Reason, Status};
+use heartbeat_supervisor::{Effect, Input, Reply};
+
+use crate::drive::{A, Drive, FAIL, bare, external, probed, secs};
+
+const OURS: Outcome = Outcome::Inconclusive(InconclusiveReason::MonitorLag);
+
+fn refreshed(d: &Drive) -> Option<u32> {
+    d.effects.iter().find_map(|effect| match effect {
+        Effect::Reply { reply: Reply::Refreshed { missing }, .. } => Some(*missing),
+        _ => None,
+    })
+}
+
+#[test]
+fn thresholds_decide_and_are_shown() {
+    let mut d = Drive::up(vec![external("a")]);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        d.until_measured(A);
+        d.answer(A, FAIL);
+        seen.push((d.word(A), d.status(A).probes[0].progress.to_string()));
+    }
+    let expected = [(Status::Up, "1/3"), (Status::Up, "2/3"), (Status::Down, "3/3")];
+    assert_eq!(seen, expected.map(|(status, progress)| (status, progress.to_string())));
+    assert_eq!(d.message(A), "http: Refused (3/3)");
+}
+
+#[test]
+fn one_measurement_in_flight_and_skipped_slots_are_counted() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.until_measured(A);
+    d.wait(secs(6));
+    assert_eq!(d.in_flight(A), 1);
+    assert!(d.status(A).probes[0].skipped >= 1);
+}
+
+#[test]
+fn a_measurement_that_does_not_come_back_says_nothing() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.wait(secs(13));
+    let status = d.status(A);
+    assert_eq!(status.probes[0].last.as_ref().map(|last| last.outcome), Some(OURS));
+    assert_eq!((status.status, status.probes[0].fails), (Status::Up, 0));
+}
+
+#[test]
+fn a_refresh_counts_its_passes_and_not_its_failures() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.until_measured(A);
+    d.answer(A, Outcome::Pass);
+    d.wait(Duration::from_millis(1_500));
+    assert_eq!(d.in_flight(A), 0, "the next slot is 5 s after the last");
+    d.take();
+    d.feed(Input::Refresh { id: CommandId(900), realm: None });
+    d.feed(Input::Refresh { id: CommandId(901), realm: None });
+    assert_eq!(d.in_flight(A), 1, "concurrent refreshes share one round");
+    let fails = d.status(A).probes[0].fails;
+    d.answer(A, FAIL);
+    assert_eq!(refreshed(&d), Some(0));
+    let replies = d.effects.iter().filter(|effect| matches!(effect, Effect::Reply { .. })).count();
+    assert_eq!(replies, 2);
+    assert_eq!(d.status(A).probes[0].fails, fails, "the slot had not come");
+    assert_eq!(d.status(A).probes[0].last.as_ref().map(|last| last.outcome), Some(FAIL), "but it is shown");
+}
+
+#[test]
+fn a_refresh_is_bounded() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.answer_all(Outcome::Pass);
+    d.wait(Duration::from_millis(1_100));
+    d.take();
+    d.feed(Input::Refresh { id: CommandId(900), realm: Some(A) });
+    // Its own measurement is given up after timeout and grace, before the bound of the round.
+    d.wait(secs(11));
+    assert!(refreshed(&d).is_some());
+    let mut d = Drive::up(vec![bare("a")]);
+    d.feed(Input::Refresh { id: CommandId(900), realm: None });
+    assert_eq!(refreshed(&d), Some(0), "nothing to measure: at once");
+}
+
+#[test]
+fn evidence_gets_stale_and_green_means_recent() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.wait_answering(secs(20), |_| OURS);
+    assert_eq!(d.word(A), Status::Up);
+    d.wait_answering(secs(20), |_| OURS);
+    let status = d.status(A);
+    assert_eq!(
+        (status.status, status.health, status.why.reason),
+        (Status::Unknown, Health::Unknown, Reason::Stale)
+    );
+    assert!(status.flags.contains(&Flag::Stale));
+    d.wait_answering(secs(10), |_| Outcome::Pass);
+    assert_eq!(d.word(A), Status::Up);
+}
+
+#[test]
+fn suspend_demands_a_fresh_round() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.until_measured(A);
+    d.answer(A, FAIL);
+    assert_eq!(d.status(A).probes[0].fails, 1);
+    d.now = d.now + secs(3600);
+    d.feed(Input::Suspended { asleep: secs(3600) });
+    d.wait(Duration::from_millis(20));
+    let status = d.status(A);
+    assert_eq!((status.status, status.probes[0].fails, status.probes[0].stale), (Status::Up, 0, false));
+    assert_eq!(d.in_flight(A), 1, "measured at once");
+}
+
+#[test]
+fn intervals_adapt() {
+    let mut d = Drive::up(vec![external("a")]);
+    d.wait_answering(secs(30), |_| Outcome::Pass);
+    assert_eq!(d.status(A).probes[0].interval, Some(secs(5)), "steady");
+    d.until_measured(A);
+    d.answer(A, FAIL);
+    assert_eq!(d.status(A).probes[0].interval, Some(secs(1)), "a verdict is being formed");
+    d.wait_answering(secs(6), |_| FAIL);
+    assert_eq!(d.status(A).probes[0].interval, Some(secs(5)), "down");
+    d.wait_answering(secs(300), |_| FAIL);
+    assert_eq!(d.status(A).probes[0].interval, Some(secs(30)), "down for long");
+}
+
+#[test]
+fn a_late_answer_of_an_old_generation_is_dropped() {
+    let mut d = Drive::up(vec![probed("a")]);
+    let run = d.run(A);
+    d.exit(A, Exit::code(1));
+    let before = d.sup.snapshot(d.now).ignored;
+    d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: true });
+    assert_eq!(d.sup.snapshot(d.now).ignored, before + 1);
+    assert_eq!(d.status(A).restarts.total, 1);
+}

@@ -1,0 +1,178 @@
+//! Verified restarts, budget, backoff, cooldown, companions.
+
+use std::time::Duration;
+
+use heartbeat_restart::{RestartWhen, WhenSpent};
+use heartbeat_status::wire::Action;
+use heartbeat_status::{
+    Exit, NextAction, Outcome, Phase, RestartCause, RestartResult, RestartStep, Signal, Status,
+};
+use heartbeat_supervisor::{Input, Reply, StartError};
+
+use crate::drive::{A, B, Depends, Drive, FAIL, bare, policy, probed, secs};
+
+fn crash(d: &mut Drive) {
+    d.take();
+    d.exit(A, Exit::code(1));
+}
+
+#[test]
+fn the_first_crash_restarts_at_once_and_is_verified() {
+    let mut d = Drive::up(vec![probed("a")]);
+    crash(&mut d);
+    assert_eq!(d.starts(), [A]);
+    assert_eq!(
+        (d.word(A), d.message(A)),
+        (Status::Restarting, "exit code 1 after 20 s, attempt 1 of 6".to_string())
+    );
+    d.started(A);
+    d.wait_answering(secs(4), |_| Outcome::Pass);
+    assert_eq!(d.word(A), Status::Restarting, "healthy is not yet recovered");
+    assert_eq!(d.status(A).why.next.action, NextAction::Verify);
+    d.wait_answering(secs(4), |_| Outcome::Pass);
+    assert_eq!(d.word(A), Status::Up);
+    let record = d.status(A).restart.clone().expect("a restart");
+    let steps: Vec<RestartStep> = record.steps.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, RestartStep::ALL);
+    assert_eq!((record.cause, record.result), (RestartCause::Exited, Some(RestartResult::Verified)));
+}
+
+#[test]
+fn backoff_doubles_until_the_budget_is_spent_then_one_trial_each_cooldown() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| settings.burst = 4);
+    let mut d = Drive::up(vec![spec]);
+    let mut delays = Vec::new();
+    loop {
+        crash(&mut d);
+        let at = d.now;
+        if d.phase(A) == Phase::Cooldown {
+            break;
+        }
+        while d.starts().is_empty() {
+            d.wait(Duration::from_millis(10));
+        }
+        delays.push(d.now.since(at).as_millis());
+        d.started(A);
+    }
+    assert_eq!(delays, [0, 500, 1_000, 2_000]);
+    assert_eq!((d.word(A), d.status(A).why.next.action), (Status::Failed, NextAction::Start));
+    assert!(d.message(A).contains("exit code 1"), "{}", d.message(A));
+    for minutes in [5, 10, 20] {
+        d.wait(secs(minutes * 60) - Duration::from_millis(10));
+        assert_eq!(d.starts(), []);
+        d.wait(Duration::from_millis(20));
+        assert_eq!(d.starts(), [A], "one trial");
+        d.started(A);
+        crash(&mut d);
+        assert_eq!(d.phase(A), Phase::Cooldown);
+    }
+}
+
+#[test]
+fn when_spent_is_fail_a_person_is_needed() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| (settings.burst, settings.when_spent) = (1, WhenSpent::Fail));
+    let mut d = Drive::up(vec![spec]);
+    crash(&mut d);
+    d.started(A);
+    crash(&mut d);
+    assert_eq!((d.phase(A), d.status(A).why.next.action), (Phase::Failed, NextAction::None));
+    assert_eq!(d.message(A), "restart budget spent; last: exit code 1 after 0.0 s");
+    d.order(Action::Start, A);
+    d.wait(secs(1));
+    assert_eq!(d.starts(), [A], "a person begins anew");
+    assert_eq!(d.status(A).restarts.used, 0);
+}
+
+#[test]
+fn a_health_restart_needs_threshold_and_two_intervals() {
+    let mut d = Drive::up(vec![probed("a")]);
+    let since = d.now;
+    d.wait_answering(secs(30), |_| FAIL);
+    assert_eq!(d.signals()[0], (A, Signal::TERM));
+    let record = d.status(A).restart.clone().expect("a restart");
+    assert_eq!(record.cause, RestartCause::Unhealthy);
+    let detected = record.steps[0].1;
+    assert!(detected.since(since) >= secs(10), "not before two intervals: {:?}", detected.since(since));
+    assert_eq!(d.in_flight(A), 0, "results are on hold until the new generation exists");
+}
+
+#[test]
+fn policy_never_restarts_nothing() {
+    let mut spec = probed("a");
+    spec.restart = policy(|settings| settings.when = RestartWhen::Never);
+    let mut d = Drive::up(vec![spec]);
+    d.wait_answering(secs(60), |_| FAIL);
+    assert_eq!((d.word(A), d.signals()), (Status::Down, vec![]));
+    crash(&mut d);
+    assert_eq!(
+        (d.phase(A), d.message(A)),
+        (Phase::Failed, "exit code 1; its policy leaves it at that".to_string())
+    );
+}
+
+#[test]
+fn what_cannot_be_measured_restarts_nothing() {
+    let mut d = Drive::boot(vec![probed("a")]);
+    d.launch_all();
+    let ours = Outcome::Inconclusive(heartbeat_status::InconclusiveReason::MonitorLag);
+    d.wait_answering(secs(600), |_| ours);
+    assert_eq!((d.phase(A), d.signals()), (Phase::Starting, vec![]));
+}
+
+#[test]
+fn a_shortage_of_ours_backs_off_without_a_debit() {
+    for errno in [11, 12, 24, 26] {
+        let mut d = Drive::boot(vec![bare("a")]);
+        let run = d.run(A);
+        let error = StartError { at_exec: false, errno: Some(errno), message: "shortage".into() };
+        d.feed(Input::StartFailed { realm: A, run, error });
+        assert_eq!((d.phase(A), d.status(A).restarts.used), (Phase::Backoff, 0), "{errno}");
+    }
+}
+
+#[test]
+fn requests_coalesce_into_one_restart_without_a_debit() {
+    let mut d = Drive::up(vec![bare("a")]);
+    let Reply::Accepted { restarts: first, .. } = d.order(Action::Restart, A) else { panic!() };
+    let Reply::Accepted { restarts: second, .. } = d.order(Action::Restart, A) else { panic!() };
+    assert_eq!(first, second);
+    d.take();
+    d.exit(A, Exit::signal(Signal::TERM));
+    assert_eq!(d.starts(), [A]);
+    assert_eq!((d.status(A).restarts.used, d.status(A).restarts.total), (0, 1));
+}
+
+#[test]
+fn companions_restart_in_the_same_transaction_with_one_debit() {
+    let mut spec = bare("a");
+    spec.restart_with = vec![B];
+    let mut d = Drive::up(vec![spec, bare("b")]);
+    crash(&mut d);
+    assert_eq!((d.starts(), d.signals()), (vec![A], vec![(B, Signal::TERM)]));
+    d.exit(B, Exit::signal(Signal::TERM));
+    assert_eq!(d.starts(), [A, B]);
+    assert_eq!((d.status(A).restarts.used, d.status(B).restarts.used), (1, 0));
+    let record = d.status(B).restart.clone().expect("a restart");
+    assert_eq!(record.cause, RestartCause::DependencyRestarted);
+}
+
+#[test]
+fn a_restart_with_cascade_stops_and_starts_in_order() {
+    let mut d = Drive::up(vec![bare("a"), bare("b").needs(A)]);
+    let command = heartbeat_supervisor::Command {
+        cascade: true,
+        ..heartbeat_supervisor::Command::new(Action::Restart, A)
+    };
+    d.command(command);
+    assert_eq!(d.signals(), [(B, Signal::TERM)]);
+    d.take();
+    d.exit(B, Exit::code(0));
+    assert_eq!((d.signals(), d.starts()), (vec![(A, Signal::TERM)], vec![]));
+    d.exit(A, Exit::code(0));
+    assert_eq!(d.starts(), [A]);
+    d.started(A);
+    d.wait(secs(10));
+    assert_eq!(d.starts(), [A, B]);
+}

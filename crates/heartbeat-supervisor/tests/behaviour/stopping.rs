@@ -1,0 +1,175 @@
+//! TERM, KILL, stuck; order; a later stop wins in every phase; shutdown.
+
+use std::time::Duration;
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{EventKind, Exit, Outcome, Phase, Signal, Status};
+use heartbeat_supervisor::{Effect, Input, StartError};
+
+use crate::drive::{A, B, C, Depends, Drive, bare, external, oneshot, probed, secs};
+
+#[test]
+fn term_then_kill_then_stuck_and_no_second_copy() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.order(Action::Restart, A);
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+    d.take();
+    d.wait(secs(10));
+    assert_eq!(d.signals(), [(A, Signal::KILL)]);
+    d.wait(secs(5));
+    assert_eq!((d.phase(A), d.word(A)), (Phase::Stuck, Status::Failed));
+    d.wait(secs(3600));
+    assert_eq!(d.starts(), [], "no second copy");
+    d.exit(A, Exit::signal(Signal::KILL));
+    assert_eq!(d.starts(), [A], "once its tree is empty");
+}
+
+#[test]
+fn leftovers_are_swept_before_the_next_start() {
+    let mut d = Drive::up(vec![bare("a")]);
+    let run = d.run(A);
+    d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: false });
+    assert_eq!((d.phase(A), d.signals(), d.starts()), (Phase::Stopping, vec![(A, Signal::TERM)], vec![]));
+    d.feed(Input::Emptied { realm: A, run });
+    assert_eq!(d.starts(), [A]);
+    assert_eq!(d.status(A).restarts.used, 1);
+}
+
+/// Each script brings the realm into a phase; then it is stopped, and nothing may start it any more.
+#[test]
+fn a_later_stop_wins_in_every_phase() {
+    type Script = fn() -> Drive;
+    let scripts: [(Phase, Script); 6] = [
+        (Phase::Waiting, || Drive::boot(vec![bare("a").needs(B), external("b")])),
+        (Phase::Starting, || Drive::boot(vec![bare("a")])),
+        (Phase::Running, || Drive::up(vec![bare("a")])),
+        (Phase::Stopping, || {
+            let mut d = Drive::up(vec![bare("a")]);
+            d.order(Action::Restart, A);
+            d
+        }),
+        (Phase::Backoff, || {
+            let mut d = Drive::up(vec![bare("a")]);
+            for _ in 0..2 {
+                d.exit(A, Exit::code(1));
+                d.wait(Duration::from_millis(300));
+                if d.phase(A) == Phase::Starting {
+                    d.started(A);
+                }
+            }
+            d
+        }),
+        (Phase::Cooldown, || {
+            let mut d = Drive::boot(vec![bare("a")]);
+            let run = d.run(A);
+            let error = StartError { at_exec: true, errno: Some(13), message: "denied".into() };
+            d.feed(Input::StartFailed { realm: A, run, error });
+            d
+        }),
+    ];
+    for (phase, script) in scripts {
+        let mut d = script();
+        assert_eq!(d.phase(A), phase);
+        let had_process = d.phase(A).may_have_process();
+        d.order(Action::Stop, A);
+        d.take();
+        if had_process {
+            d.exit(A, Exit::signal(Signal::TERM));
+        }
+        assert_eq!((d.phase(A), d.word(A)), (Phase::Stopped, Status::Stopped), "{phase}");
+        d.wait_answering(secs(7200), |_| Outcome::Pass);
+        assert_eq!(d.starts(), [], "{phase}");
+        assert_eq!(d.message(A), "stopped by an operator", "{phase}");
+    }
+}
+
+#[test]
+fn done_and_stopped_is_stopped() {
+    let mut d = Drive::boot(vec![oneshot("a")]);
+    d.take();
+    d.started(A);
+    d.exit(A, Exit::code(0));
+    assert_eq!((d.word(A), d.message(A)), (Status::Done, "done, exit code 0".to_string()));
+    d.order(Action::Start, A);
+    assert_eq!(d.starts(), [], "it has done what it is for");
+    d.order(Action::Restart, A);
+    d.wait(secs(1));
+    assert_eq!(d.starts(), [A], "but it can be asked to do it again");
+    d.started(A);
+    d.exit(A, Exit::code(0));
+    d.order(Action::Stop, A);
+    assert_eq!(d.word(A), Status::Stopped);
+}
+
+#[test]
+fn a_start_during_a_stop_wins_over_the_stop() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.order(Action::Stop, A);
+    d.order(Action::Start, A);
+    d.take();
+    d.exit(A, Exit::signal(Signal::TERM));
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn shutdown_stops_dependents_first_each_fully_gone() {
+    let mut d = Drive::up(vec![bare("a"), bare("b").needs(A), bare("c").needs(B), external("d")]);
+    d.feed(Input::Shutdown { now: false });
+    assert_eq!(d.signals(), [(C, Signal::TERM)]);
+    d.take();
+    d.exit(C, Exit::code(0));
+    assert_eq!(d.signals(), [(B, Signal::TERM)]);
+    d.take();
+    d.exit(B, Exit::code(0));
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+    assert!(!d.effects.contains(&Effect::Halt));
+    d.exit(A, Exit::code(0));
+    assert_eq!(d.effects.last(), Some(&Effect::Halt));
+    assert!(d.events.iter().any(|event| event.kind == EventKind::ShutdownFinished { left: 0 }));
+    assert_eq!(d.message(A), "heartbeatd is stopping everything");
+}
+
+#[test]
+fn shutdown_is_bounded_and_a_second_one_kills_at_once() {
+    for at_once in [false, true] {
+        let mut slow = bare("b").needs(A);
+        slow.stop.timeout = secs(300);
+        let mut d = Drive::up(vec![bare("a"), slow]);
+        d.feed(Input::Shutdown { now: false });
+        d.take();
+        if at_once {
+            d.feed(Input::Shutdown { now: true });
+        } else {
+            d.wait(secs(60));
+        }
+        let kills: Vec<_> = d.signals().into_iter().filter(|(_, signal)| *signal == Signal::KILL).collect();
+        assert_eq!(kills, [(B, Signal::KILL), (A, Signal::KILL)], "order given up");
+        d.wait(secs(6));
+        assert!(d.effects.contains(&Effect::Halt), "what cannot be killed does not hold us");
+        assert!(d.events.iter().any(|event| event.kind == EventKind::ShutdownFinished { left: 2 }));
+    }
+}
+
+#[test]
+fn shutdown_reaches_realms_that_only_wait() {
+    let mut failing = bare("a");
+    failing.restart = crate::drive::policy(|settings| settings.burst = 1);
+    let mut d = Drive::boot(vec![failing, bare("b").needs(A), probed("c").needs(B)]);
+    let run = d.run(A);
+    let error = StartError { at_exec: true, errno: Some(2), message: "no such file".into() };
+    d.feed(Input::StartFailed { realm: A, run, error });
+    assert_eq!((d.phase(A), d.phase(B)), (Phase::Cooldown, Phase::Waiting));
+    d.feed(Input::Shutdown { now: false });
+    assert_eq!(d.effects.last(), Some(&Effect::Halt));
+}
+
+#[test]
+fn a_launch_is_called_off() {
+    let mut d = Drive::boot(vec![bare("a")]);
+    d.order(Action::Stop, A);
+    assert_eq!(d.signals(), [(A, Signal::KILL)], "there is nothing yet that could end gracefully");
+    let run = d.run(A);
+    let error = StartError { at_exec: false, errno: None, message: "called off".into() };
+    d.feed(Input::StartFailed { realm: A, run, error });
+    assert_eq!(d.phase(A), Phase::Stopped);
+}

@@ -1,0 +1,223 @@
+//! Renders every pair of phase and input to `docs/realm-transitions.md`, and fails when the file says otherwise.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use heartbeat_restart::WhenSpent;
+use heartbeat_status::wire::Action;
+use heartbeat_status::{CommandId, Exit, Outcome, Phase, Signal};
+use heartbeat_supervisor::{Command, Effect, Hook, Input, StartError};
+
+use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/realm-transitions.md");
+
+fn refused() -> StartError {
+    StartError { at_exec: true, errno: Some(2), message: "no such file".to_string() }
+}
+
+/// A supervisor whose first realm is in `phase`. Its second, if there is one, keeps it there.
+fn in_phase(phase: Phase) -> Drive {
+    let mut spec = probed("a");
+    spec.restart = policy(|settings| settings.burst = 2);
+    let mut d = match phase {
+        Phase::Waiting => Drive::boot(vec![spec.needs(crate::drive::B), external("b")]),
+        Phase::Starting => {
+            let mut d = Drive::boot(vec![spec]);
+            d.take();
+            d.started(A);
+            d.wait(Duration::from_millis(10));
+            d
+        }
+        Phase::Running => {
+            let mut d = Drive::up(vec![spec]);
+            d.until_measured(A);
+            d
+        }
+        Phase::Stopping => {
+            let mut d = Drive::up(vec![spec]);
+            d.order(Action::Restart, A);
+            d
+        }
+        Phase::Backoff => {
+            let mut d = Drive::up(vec![spec]);
+            d.exit(A, Exit::code(1));
+            d.wait(secs(1));
+            d.started(A);
+            d.exit(A, Exit::code(1));
+            d
+        }
+        Phase::Cooldown | Phase::Failed => {
+            if phase == Phase::Failed {
+                spec.restart = policy(|settings| settings.when_spent = WhenSpent::Fail);
+            }
+            let mut d = Drive::boot(vec![spec]);
+            let run = d.run(A);
+            d.feed(Input::StartFailed { realm: A, run, error: refused() });
+            d
+        }
+        Phase::Stopped => {
+            spec.manual = true;
+            Drive::boot(vec![spec])
+        }
+        Phase::Done => {
+            let mut d = Drive::boot(vec![oneshot("a")]);
+            d.take();
+            d.started(A);
+            d.exit(A, Exit::code(0));
+            d.wait(secs(1));
+            d
+        }
+        Phase::Stuck => {
+            let mut d = Drive::up(vec![bare("a")]);
+            d.order(Action::Restart, A);
+            d.wait(secs(15));
+            d
+        }
+        Phase::External => {
+            let mut d = Drive::boot(vec![external("a")]);
+            d.wait(Duration::from_millis(10));
+            d
+        }
+    };
+    assert_eq!(d.phase(A), phase);
+    d.take();
+    d
+}
+
+type Apply = fn(&mut Drive);
+
+/// Every input, with the outcomes that are told apart.
+const INPUTS: &[(&str, Apply)] = &[
+    ("Boot (again)", |d| d.feed(Input::Boot)),
+    ("Checked: pass", |d| d.answer(A, Outcome::Pass)),
+    ("Checked: fail", |d| d.answer(A, FAIL)),
+    ("Started", |d| d.started(A)),
+    ("StartFailed", |d| {
+        let run = d.run(A);
+        d.feed(Input::StartFailed { realm: A, run, error: refused() });
+    }),
+    ("Exited: success, tree empty", |d| d.exit(A, Exit::code(0))),
+    ("Exited: failure, tree empty", |d| d.exit(A, Exit::code(1))),
+    ("Exited: failure, leftovers", |d| {
+        let run = d.run(A);
+        d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: false });
+    }),
+    ("Emptied", |d| {
+        let run = d.run(A);
+        d.feed(Input::Emptied { realm: A, run });
+    }),
+    ("Halted", |d| {
+        let run = d.run(A);
+        d.feed(Input::Halted { realm: A, run, halted: true });
+    }),
+    ("HookDone: start.before", |d| {
+        let run = d.run(A);
+        d.feed(Input::HookDone { realm: A, run, hook: Hook::Before, failure: None });
+    }),
+    ("Command: start", |d| command(d, Action::Start)),
+    ("Command: stop", |d| command(d, Action::Stop)),
+    ("Command: restart", |d| command(d, Action::Restart)),
+    ("Refresh", |d| d.feed(Input::Refresh { id: CommandId(99), realm: None })),
+    ("Suspended", |d| d.feed(Input::Suspended { asleep: secs(60) })),
+    ("Shutdown", |d| d.feed(Input::Shutdown { now: false })),
+    ("Shutdown: now", |d| d.feed(Input::Shutdown { now: true })),
+    ("an answer of an older generation", |d| {
+        let run = heartbeat_status::RunId(u64::MAX);
+        d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: true });
+    }),
+    ("time passes, its probe fails", |d| {
+        let time = deadline(d);
+        d.wait_answering(time, |_| FAIL);
+    }),
+];
+
+fn command(d: &mut Drive, action: Action) {
+    d.feed(Input::Command { id: CommandId(99), command: Command::new(action, A) });
+}
+
+/// Long enough for the deadline of the phase, and no longer.
+fn deadline(d: &mut Drive) -> Duration {
+    match d.phase(A) {
+        Phase::Starting => secs(60),
+        Phase::Stopping => secs(10),
+        Phase::Backoff => secs(1),
+        Phase::Cooldown => secs(300),
+        _ => secs(3),
+    }
+}
+
+fn words(effects: &[Effect]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for effect in effects {
+        let word = match effect {
+            Effect::Check { .. } => "Check".to_string(),
+            Effect::CancelCheck { .. } => "CancelCheck".to_string(),
+            Effect::Start { .. } => "Start".to_string(),
+            Effect::Signal { signal, .. } if *signal == Signal::CONT => continue,
+            Effect::Signal { signal, .. } => format!("Signal {signal}"),
+            Effect::Hook { hook, .. } => format!("Hook {}", hook.as_str()),
+            Effect::CancelHook { hook, .. } => format!("CancelHook {}", hook.as_str()),
+            Effect::Reply { reply, .. } => match reply {
+                heartbeat_supervisor::Reply::Accepted { .. } => "Reply accepted".to_string(),
+                heartbeat_supervisor::Reply::Refused { .. } => "Reply refused".to_string(),
+                heartbeat_supervisor::Reply::Refreshed { .. } => "Reply refreshed".to_string(),
+            },
+            Effect::Halt => "Halt".to_string(),
+        };
+        if words.last() != Some(&word) {
+            words.push(word);
+        }
+    }
+    words.join(", ")
+}
+
+fn render() -> String {
+    let mut text = String::from(
+        "# Transitions of a realm\n\n\
+         Every phase met every input in a supervisor with one realm, and this is what came of it. Written by a test\n\
+         of `heartbeat-supervisor`, which fails when this page is not what the code does\n\
+         (`HEARTBEAT_BLESS=1 cargo test -p heartbeat-supervisor transitions` writes it anew).\n\n\
+         The realm has one probe, two restarts in its budget and the other defaults. In `starting` its program has been\n\
+         exec'd and a first measurement is under way; `stopping` is a restart somebody asked for; `waiting` needs an\n\
+         external realm of which nothing is known yet. *ignored*: counted and told as an event, and nothing changes.\n\
+         A dash: nothing to do. The last line of each table lets the deadline of the phase pass.\n",
+    );
+    for phase in Phase::ALL {
+        let _ = write!(text, "\n## {phase}\n\n| input | then | effects |\n|---|---|---|\n");
+        for (name, apply) in INPUTS {
+            let mut d = in_phase(*phase);
+            let ignored = d.sup.snapshot(d.now).ignored;
+            apply(&mut d);
+            let after = d.phase(A);
+            let ignored = d.sup.snapshot(d.now).ignored > ignored;
+            let then = if after == *phase { "(stays)".to_string() } else { format!("**{after}**") };
+            let mut effects = words(&d.effects);
+            if ignored {
+                effects =
+                    if effects.is_empty() { "*ignored*".into() } else { format!("{effects}, *ignored*") };
+            }
+            if effects.is_empty() {
+                effects.push('-');
+            }
+            let _ = writeln!(text, "| {name} | {then} | {effects} |");
+        }
+    }
+    text
+}
+
+#[test]
+fn the_page_is_what_the_code_does() {
+    let rendered = render();
+    let path = Path::new(FILE);
+    if std::env::var_os("HEARTBEAT_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("docs")).expect("docs can be made");
+        std::fs::write(path, &rendered).expect("the page can be written");
+    }
+    let written = std::fs::read_to_string(path).expect("docs/realm-transitions.md");
+    for (line, (written, rendered)) in written.lines().zip(rendered.lines()).enumerate() {
+        assert_eq!(written, rendered, "docs/realm-transitions.md, line {}", line + 1);
+    }
+    assert_eq!(written.len(), rendered.len(), "docs/realm-transitions.md has another length");
+}
