@@ -1,1 +1,25 @@
-//! placeholder
+//! The laws of the architecture, as functions over source text.
+//!
+//! # What it is
+//! Each law is a function that takes what it judges as an argument and returns what breaks it. `tests/laws.rs`
+//! applies them to the workspace, and to planted violations, so that a law that cannot fail is noticed.
+//!
+//! # What it is not
+//! A style guide: what rustfmt and clippy can say, they say.
+//!
+//! # How to use it
+//! ```
+//! use heartbeat_tests::{Manifest, import_violations};
+//!
+//! let manifest = Manifest { name: "heartbeat-graph".into(), dependencies: vec!["heartbeat-restart".into()] };
+//! assert_eq!(import_violations(&[manifest]), ["heartbeat-graph (layer 1) imports heartbeat-restart (layer 1)"]);
+//! ```
+
+mod manifest;
+mod source;
+
+pub use manifest::{Manifest, external_violations, import_violations, workspace_root};
+pub use source::{
+    File, clock_violations, escape_violations, name_violations, serde_violations, sources, tidy_violations,
+    unbounded_violations, unsafe_violations,
+};

@@ -2,7 +2,7 @@
 //! `cargo bench -p heartbeat-graph --bench plan`.
 //!
 //! The bare run gets its graph already built and does neither ties nor tiers, rows or duplicates; `build` starts from
-//! names and a list of edges. The graphs are random and the same in every run; names are in no order.
+//! names and a list of edges. The graphs are random and the same in every run.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has nobody to tell")]
 
 use divan::Bencher;
@@ -19,19 +19,37 @@ fn main() {
 struct Size {
     realms: u32,
     edges: usize,
+    shape: Shape,
+}
+
+/// Where the ends of an edge are.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// Anywhere: indices, names and edges are in no order. Memory is read at random.
+    Scattered,
+    /// Dependencies have lower indices than dependents, close by, and edges come by dependent: the most memory can
+    /// help anybody, and with that the hardest floor to stay near.
+    Tidy,
 }
 
 impl std::fmt::Display for Size {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} realms, {} edges", self.realms, self.edges)
+        let shape = match self.shape {
+            Shape::Scattered => "scattered",
+            Shape::Tidy => "tidy",
+        };
+        write!(f, "{} realms, {} edges, {shape}", self.realms, self.edges)
     }
 }
 
-const SIZES: [Size; 3] = [
-    Size { realms: 100, edges: 300 },
-    Size { realms: 10_000, edges: 100_000 },
-    Size { realms: 100_000, edges: 1_000_000 },
+const SIZES: [Size; 4] = [
+    Size { realms: 100, edges: 300, shape: Shape::Scattered },
+    Size { realms: 10_000, edges: 100_000, shape: Shape::Scattered },
+    Size { realms: 100_000, edges: 1_000_000, shape: Shape::Tidy },
+    Size { realms: 100_000, edges: 1_000_000, shape: Shape::Scattered },
 ];
+/// How far below a dependent its dependencies are in a tidy plan.
+const TIDY_REACH: u32 = 1_000;
 
 /// splitmix64: small, good enough, and the same numbers everywhere.
 struct Dice(u64);
@@ -43,7 +61,7 @@ impl Dice {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        ((mixed >> 32) * u64::from(end) >> 32) as u32
+        (((mixed >> 32) * u64::from(end)) >> 32) as u32
     }
 
     fn shuffle<T>(&mut self, items: &mut [T]) {
@@ -53,23 +71,30 @@ impl Dice {
     }
 }
 
-/// Names in no order, and random edges without duplicates and cycles in no order.
+/// Names and random edges without duplicates and cycles.
 fn plan(size: Size) -> (Vec<RealmName>, Vec<Edge>) {
     let mut dice = Dice(size.edges as u64);
     let mut names: Vec<RealmName> = (0..size.realms)
         .map(|at| RealmName::new(&format!("team-{}-service-{at}", at % 7)).unwrap())
         .collect();
-    dice.shuffle(&mut names);
-    let mut above: Vec<u32> = (0..size.realms).collect();
-    dice.shuffle(&mut above);
+    let mut realms: Vec<RealmIx> = (0..size.realms).map(RealmIx).collect();
+    let reach = match size.shape {
+        Shape::Scattered => size.realms,
+        Shape::Tidy => TIDY_REACH,
+    };
     let mut pairs = std::collections::BTreeSet::new();
     while pairs.len() < size.edges {
-        let (a, b) = (dice.below(size.realms), dice.below(size.realms));
-        if a != b {
-            pairs.insert((a.max(b), a.min(b)));
+        let from = dice.below(size.realms);
+        let below = dice.below(reach) + 1;
+        if below <= from {
+            pairs.insert((from, from - below));
         }
     }
-    let realm = |at: u32| RealmIx(above[at as usize]);
+    if matches!(size.shape, Shape::Scattered) {
+        dice.shuffle(&mut names);
+        dice.shuffle(&mut realms);
+    }
+    let realm = |at: u32| realms[at as usize];
     let mut edges: Vec<Edge> = pairs
         .into_iter()
         .map(|(from, to)| Edge {
@@ -78,7 +103,9 @@ fn plan(size: Size) -> (Vec<RealmName>, Vec<Edge>) {
             kind: EdgeKind::ALL[dice.below(3) as usize],
         })
         .collect();
-    dice.shuffle(&mut edges);
+    if matches!(size.shape, Shape::Scattered) {
+        dice.shuffle(&mut edges);
+    }
     (names, edges)
 }
 
@@ -95,7 +122,7 @@ fn bare(names: &[RealmName], edges: &[Edge]) -> DiGraph<(), EdgeKind> {
 }
 
 /// The floor: `toposort` alone, of a graph that exists.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_count = 20)]
 fn a_bare_toposort(bencher: Bencher<'_, '_>, size: Size) {
     let (names, edges) = plan(size);
     let graph = bare(&names, &edges);
@@ -103,21 +130,21 @@ fn a_bare_toposort(bencher: Bencher<'_, '_>, size: Size) {
 }
 
 /// `toposort` from the same list of edges that `build` starts from.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_count = 20)]
 fn b_toposort_from_a_list(bencher: Bencher<'_, '_>, size: Size) {
     let (names, edges) = plan(size);
     bencher.bench_local(|| petgraph::algo::toposort(&bare(&names, &edges), None).unwrap());
 }
 
 /// Everything: ranks, order, tiers, both directions in start order.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_count = 20)]
 fn c_build(bencher: Bencher<'_, '_>, size: Size) {
     let (names, edges) = plan(size);
     bencher.bench_local(|| DependencyGraph::build(&names, &edges).unwrap());
 }
 
 /// The way of an error: the same plan with one edge from the bottom to the top, which closes many cycles.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_count = 20)]
 fn d_one_cycle(bencher: Bencher<'_, '_>, size: Size) {
     let (names, mut edges) = plan(size);
     let graph = DependencyGraph::build(&names, &edges).unwrap();
@@ -128,7 +155,7 @@ fn d_one_cycle(bencher: Bencher<'_, '_>, size: Size) {
 }
 
 /// The worst of errors: half of the edges the other way round, so that nearly all realms reach each other.
-#[divan::bench(args = SIZES, sample_count = 10)]
+#[divan::bench(args = SIZES, sample_count = 5)]
 fn e_entangled(bencher: Bencher<'_, '_>, size: Size) {
     let (names, mut edges) = plan(size);
     for edge in edges.iter_mut().step_by(2) {

@@ -1,20 +1,19 @@
 //! Finds cycles worth reading: short ones, and together enough that every edge on a cycle is on one of them.
 //!
-//! A graph can have exponentially many cycles, so not every one is listed. Realms that reach each other (a
-//! strongly connected component) are searched together: for each edge between them the length of a shortest cycle
-//! through it is known from one breadth-first search a realm; then, from the shortest on, an edge that no listed
-//! cycle has yet gets its shortest cycle listed. So the shortest cycle of all comes first, and breaking what is listed
-//! leaves no edge unexplained. Two bounds keep hopeless input from taking hopeless time.
+//! A graph can have exponentially many cycles, so not every one is listed. Realms that reach each other (a strongly
+//! connected component) are searched together: for each edge between them the length of a shortest cycle through it
+//! is known from one breadth-first search a realm; then, from the shortest on, an edge that no listed cycle has yet
+//! gets its shortest cycle listed. So the shortest cycle of all comes first, and breaking what is listed leaves no
+//! edge unexplained. Two bounds keep hopeless input from taking hopeless time.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use petgraph::Direction;
 use petgraph::algo::kosaraju_scc;
-use petgraph::graph::{DiGraph, EdgeIndex, EdgeReference, NodeIndex};
-use petgraph::visit::EdgeRef;
+use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::diagnose::Link;
+use crate::rows::{Offsets, Rows};
 
 /// Most cycles listed for realms that reach each other; what remains is named in one error.
 const MAX_CYCLES_PER_COMPONENT: usize = 16;
@@ -39,113 +38,118 @@ pub(crate) enum Found {
 
 /// The cycles of `links` (ascending, without duplicates and self-edges) among `realms` realms.
 pub(crate) fn find(realms: usize, links: &[Link]) -> Vec<Found> {
-    let mut graph: DiGraph<(), Link> = DiGraph::with_capacity(realms, links.len());
-    for _ in 0..realms {
-        graph.add_node(());
-    }
-    // petgraph walks the edges of a node from the latest to the first: added backwards they come by name.
-    for link in links.iter().rev() {
-        graph.add_edge(node(link.from), node(link.to), *link);
-    }
-    let mut component = alloc::vec![0; realms];
-    let mut components: Vec<Vec<NodeIndex>> = kosaraju_scc(&graph);
-    components.retain(|members| members.len() > 1);
-    for members in &mut components {
-        members.sort_unstable();
-    }
-    components.sort_unstable();
-    for (id, members) in (1u32..).zip(&components) {
+    let components = components(realms, links);
+    let mut component = alloc::vec![0u32; realms];
+    for (id, members) in (1..).zip(&components) {
         for member in members {
-            component[member.index()] = id;
+            component[*member as usize] = id;
         }
     }
+    let of = |rank: u32| component[rank as usize];
+    let inside = links.iter().filter(|link| of(link.from) != 0 && of(link.from) == of(link.to));
+    let links: Vec<Link> = inside.copied().collect();
     let mut finder = Finder {
-        covered: alloc::vec![false; graph.edge_count()],
-        search: Bfs::new(realms),
-        graph: &graph,
-        component,
+        outgoing: Offsets::counting(realms, links.iter().map(|link| link.from)),
+        covered: alloc::vec![false; links.len()],
+        search: Search::new(realms, &links),
+        links,
         budget: MAX_LENGTH_SEARCH_EDGES,
     };
     components.iter().flat_map(|members| finder.explain(members)).collect()
 }
 
-fn node(rank: u32) -> NodeIndex {
-    NodeIndex::new(rank as usize)
+/// Realms that reach each other, at least two together; each component ascending, and the components too.
+fn components(realms: usize, links: &[Link]) -> Vec<Vec<u32>> {
+    let mut graph: DiGraph<(), ()> = DiGraph::with_capacity(realms, links.len());
+    for _ in 0..realms {
+        graph.add_node(());
+    }
+    for link in links {
+        graph.add_edge(NodeIndex::from(link.from), NodeIndex::from(link.to), ());
+    }
+    // Of petgraph's two algorithms this is the one that does not recurse.
+    let components = kosaraju_scc(&graph).into_iter().filter(|members| members.len() > 1);
+    let mut components: Vec<Vec<u32>> = components
+        .map(|members| {
+            let mut members: Vec<u32> =
+                members.into_iter().filter_map(|node| u32::try_from(node.index()).ok()).collect();
+            members.sort_unstable();
+            members
+        })
+        .collect();
+    components.sort_unstable();
+    components
 }
 
-/// What the search through all components shares.
-struct Finder<'a> {
-    graph: &'a DiGraph<(), Link>,
-    /// Component by rank, from 1; 0 for realms on no cycle.
-    component: Vec<u32>,
-    /// By edge: it is on a listed cycle.
+/// What the search through all components shares. Links are named by their position.
+struct Finder {
+    /// The links within components, ascending.
+    links: Vec<Link>,
+    /// Where the links from each rank are.
+    outgoing: Offsets,
+    /// By link: it is on a listed cycle.
     covered: Vec<bool>,
-    search: Bfs,
+    search: Search,
+    /// What is left of [`MAX_LENGTH_SEARCH_EDGES`].
     budget: usize,
 }
 
-impl Finder<'_> {
+impl Finder {
     /// The cycles of one component.
-    fn explain(&mut self, members: &[NodeIndex]) -> Vec<Found> {
-        let edges = self.by_length(members);
+    fn explain(&mut self, members: &[u32]) -> Vec<Found> {
         let mut cycles: Vec<Vec<Link>> = Vec::new();
         let mut left = Vec::new();
-        for edge in edges {
-            if self.covered[edge.index()] {
+        for at in self.by_length(members) {
+            if self.covered[at] {
                 continue;
             }
             if cycles.len() < MAX_CYCLES_PER_COMPONENT {
-                cycles.push(self.shortest_through(edge));
+                cycles.push(self.shortest_through(at));
             } else {
-                left.push(self.graph[edge]);
+                left.push(at);
             }
         }
-        cycles
-            .sort_by_cached_key(|path| (path.len(), path.iter().map(|link| link.from).collect::<Vec<u32>>()));
+        // A later cycle may have covered what an earlier edge left.
+        left.retain(|at| !self.covered[*at]);
+        cycles.sort_by_cached_key(|path| (path.len(), path.iter().map(|link| link.from).collect::<Vec<_>>()));
         let mut found: Vec<Found> = cycles.into_iter().map(Found::Cycle).collect();
-        if let (Some(first), false) = (members.first(), left.is_empty()) {
-            let through = u32::try_from(first.index()).unwrap_or(u32::MAX);
-            found.push(Found::More { through, realms: members.len(), links: left });
+        if let (Some(through), false) = (members.first().copied(), left.is_empty()) {
+            let links = left.into_iter().map(|at| self.links[at]).collect();
+            found.push(Found::More { through, realms: members.len(), links });
         }
         found
     }
 
-    /// The edges inside a component, by the length of a shortest cycle through each, then by name.
-    fn by_length(&mut self, members: &[NodeIndex]) -> Vec<EdgeIndex> {
-        let size: usize = members.iter().map(|from| self.inside(*from).count()).sum();
-        let mut edges: Vec<(u32, EdgeIndex)> = Vec::with_capacity(size);
+    /// The links of a component, by the length of a shortest cycle through each, then by name.
+    fn by_length(&mut self, members: &[u32]) -> Vec<usize> {
+        let size = members.iter().map(|from| self.outgoing.range(*from as usize).len()).sum();
+        let mut links: Vec<(u32, usize)> = Vec::with_capacity(size);
         for from in members {
             let affordable = self.budget >= size;
             if affordable {
                 self.budget -= size;
-                self.search.towards(self.graph, &self.component, *from, None);
+                self.search.towards(*from, None, &self.links);
             }
-            let length = |to: NodeIndex| if affordable { self.search.distance[to.index()] } else { u32::MAX };
-            edges.extend(self.inside(*from).map(|edge| (length(edge.target()), edge.id())));
+            let length = |at: usize| self.search.distance[self.links[at].to as usize];
+            let out = self.outgoing.range(*from as usize);
+            links.extend(out.map(|at| (if affordable { length(at) } else { u32::MAX }, at)));
         }
-        // Stable, and the members come by name.
-        edges.sort_by_key(|(length, _)| *length);
-        edges.into_iter().map(|(_, edge)| edge).collect()
+        links.sort_unstable();
+        links.into_iter().map(|(_, at)| at).collect()
     }
 
-    /// The edges from a realm to realms of its component.
-    fn inside(&self, from: NodeIndex) -> impl Iterator<Item = EdgeReference<'_, Link>> {
-        let of = |realm: NodeIndex| self.component[realm.index()];
-        self.graph.edges(from).filter(move |edge| of(edge.target()) == of(from))
-    }
-
-    /// A shortest cycle through an edge, from its lowest rank on. Marks its edges as covered.
-    fn shortest_through(&mut self, edge: EdgeIndex) -> Vec<Link> {
-        let first = self.graph[edge];
-        self.search.towards(self.graph, &self.component, node(first.from), Some(node(first.to)));
-        self.covered[edge.index()] = true;
+    /// A shortest cycle through a link, from its lowest rank on. Marks its links as covered.
+    fn shortest_through(&mut self, at: usize) -> Vec<Link> {
+        let first = self.links[at];
+        self.search.towards(first.from, Some(first.to), &self.links);
+        self.covered[at] = true;
         let mut path = alloc::vec![first];
-        let mut at = first.to;
-        while at != first.from {
-            let next = self.search.onwards[at as usize];
-            self.covered[next.index()] = true;
-            path.push(self.graph[next]);
-            at = self.graph[next].to;
+        let mut rank = first.to;
+        while rank != first.from {
+            let next = self.search.onwards[rank as usize] as usize;
+            self.covered[next] = true;
+            path.push(self.links[next]);
+            rank = self.links[next].to;
         }
         let lowest = path.iter().enumerate().min_by_key(|(_, link)| link.from).map_or(0, |(at, _)| at);
         path.rotate_left(lowest);
@@ -153,54 +157,60 @@ impl Finder<'_> {
     }
 }
 
-/// Breadth-first search against the edges, within a component. Its memory is reused from search to search.
-struct Bfs {
-    /// By rank: how many edges lead to the goal.
+/// Breadth-first search against the links, within a component. Its memory is reused from search to search.
+struct Search {
+    /// By rank: the links to it, ascending.
+    incoming: Rows<u32>,
+    /// By rank: how many links lead to the goal.
     distance: Vec<u32>,
-    /// By rank: the next edge on the way to the goal.
-    onwards: Vec<EdgeIndex>,
+    /// By rank: the next link on the way to the goal.
+    onwards: Vec<u32>,
     /// By rank: the search that wrote the other two.
     seen: Vec<u32>,
     /// The number of this search, from 1.
-    search: u32,
-    queue: VecDeque<NodeIndex>,
+    number: u32,
+    queue: VecDeque<u32>,
 }
 
-impl Bfs {
-    fn new(realms: usize) -> Self {
+impl Search {
+    fn new(realms: usize, links: &[Link]) -> Self {
+        let offsets = Offsets::counting(realms, links.iter().map(|link| link.to));
+        let mut cursors = offsets.cursors();
+        let mut flat = alloc::vec![0; links.len()];
+        for (at, link) in (0u32..).zip(links) {
+            let cursor = &mut cursors[link.to as usize];
+            flat[*cursor as usize] = at;
+            *cursor += 1;
+        }
         Self {
+            incoming: Rows { offsets, flat },
             distance: alloc::vec![0; realms],
-            onwards: alloc::vec![EdgeIndex::end(); realms],
+            onwards: alloc::vec![0; realms],
             seen: alloc::vec![0; realms],
-            search: 0,
+            number: 0,
             queue: VecDeque::new(),
         }
     }
 
     /// Finds the shortest ways to `goal`, from everywhere or until the way from `from` is found.
-    fn towards(
-        &mut self,
-        graph: &DiGraph<(), Link>,
-        component: &[u32],
-        goal: NodeIndex,
-        from: Option<NodeIndex>,
-    ) {
-        self.search += 1;
+    fn towards(&mut self, goal: u32, from: Option<u32>, links: &[Link]) {
+        self.number += 1;
         self.queue.clear();
         self.queue.push_back(goal);
-        self.seen[goal.index()] = self.search;
-        self.distance[goal.index()] = 0;
+        self.seen[goal as usize] = self.number;
+        self.distance[goal as usize] = 0;
         while let Some(at) = self.queue.pop_front() {
             if from == Some(at) {
                 return;
             }
-            for edge in graph.edges_directed(at, Direction::Incoming) {
-                let before = edge.source().index();
-                if component[before] == component[goal.index()] && self.seen[before] != self.search {
-                    self.seen[before] = self.search;
-                    self.distance[before] = self.distance[at.index()] + 1;
-                    self.onwards[before] = edge.id();
-                    self.queue.push_back(edge.source());
+            let further = self.distance[at as usize] + 1;
+            for link in self.incoming.row(at as usize) {
+                let before = links[*link as usize].from;
+                if self.seen[before as usize] != self.number {
+                    self.seen[before as usize] = self.number;
+                    self.distance[before as usize] = further;
+                    self.onwards[before as usize] = *link;
+                    self.queue.push_back(before);
                 }
             }
         }

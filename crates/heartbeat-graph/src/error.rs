@@ -31,7 +31,12 @@ pub struct CycleStep {
 #[non_exhaustive]
 pub enum GraphError {
     /// An edge from or to a realm that does not exist.
-    #[error("{} {} {}, but there are {realms} realms", Named(from.as_ref(), edge.from), edge.kind, Named(to.as_ref(), edge.to))]
+    #[error(
+        "{} lists {} under `{}`, but there are {realms} realms",
+        Named(from.as_ref(), edge.from),
+        Named(to.as_ref(), edge.to),
+        edge.kind
+    )]
     UnknownRealm {
         /// Where the edge is in the input.
         index: usize,
@@ -45,7 +50,7 @@ pub enum GraphError {
         realms: usize,
     },
     /// A realm that depends on itself.
-    #[error("{realm} {kind} itself")]
+    #[error("{realm} lists itself under `{kind}`")]
     SelfEdge {
         /// Where the edge is in the input.
         index: usize,

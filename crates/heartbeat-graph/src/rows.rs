@@ -2,6 +2,7 @@
 //! allocations a direction and walking it is walking memory.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use heartbeat_status::RealmIx;
 
@@ -22,6 +23,15 @@ impl Offsets {
         Self(offsets)
     }
 
+    /// From the row of each item, for `rows` rows.
+    pub(crate) fn counting(rows: usize, row_of_each: impl Iterator<Item = u32>) -> Self {
+        let mut lengths = alloc::vec![0; rows];
+        for row in row_of_each {
+            lengths[row as usize] += 1;
+        }
+        Self::of(lengths.into_iter())
+    }
+
     /// The begin of each row: the cursors with which a counting sort fills them.
     pub(crate) fn cursors(&self) -> Vec<u32> {
         let mut cursors = self.0.clone();
@@ -34,9 +44,9 @@ impl Offsets {
         self.0[at]
     }
 
-    /// The row at `at`, cut out of `flat`.
-    pub(crate) fn row<'a, T>(&self, flat: &'a [T], at: usize) -> &'a [T] {
-        &flat[self.0[at] as usize..self.0[at + 1] as usize]
+    /// Where the row at `at` is.
+    pub(crate) fn range(&self, at: usize) -> Range<usize> {
+        self.0[at] as usize..self.0[at + 1] as usize
     }
 }
 
@@ -48,8 +58,13 @@ pub(crate) struct Rows<T> {
 }
 
 impl<T> Rows<T> {
+    /// The row at `at`.
+    pub(crate) fn row(&self, at: usize) -> &[T] {
+        &self.flat[self.offsets.range(at)]
+    }
+
     /// The row of a realm.
     pub(crate) fn of(&self, ix: RealmIx) -> &[T] {
-        self.offsets.row(&self.flat, ix.index())
+        self.row(ix.index())
     }
 }

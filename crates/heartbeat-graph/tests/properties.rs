@@ -1,122 +1,223 @@
-//! What holds for every graph.
+//! What holds for every graph that can be ordered, and for every one that cannot.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 
-use heartbeat_graph::{DependencyGraph, Edge, GraphError};
+use heartbeat_graph::{CycleStep, DependencyGraph, Edge, GraphError, GraphErrors};
 use heartbeat_status::{EdgeKind, RealmIx, RealmName};
 use proptest::prelude::*;
 
+/// Names in another order than indices, so that ties by name are not ties by index.
 fn names(count: usize) -> Vec<RealmName> {
-    // Names in another order than indices, so that ties by name are not ties by index.
     (0..count).map(|at| RealmName::new(&format!("r{:03}", (at * 7_919) % 1_000)).unwrap()).collect()
 }
 
-fn edges(pairs: &[(usize, usize)], count: usize) -> Vec<Edge> {
-    let set: BTreeSet<(usize, usize)> =
-        pairs.iter().map(|(a, b)| (a % count, b % count)).filter(|(a, b)| a != b).collect();
-    let ix = |at: usize| RealmIx(u32::try_from(at).unwrap());
-    set.into_iter().map(|(from, to)| Edge { from: ix(from), to: ix(to), kind: EdgeKind::Needs }).collect()
+fn ix(at: usize) -> RealmIx {
+    RealmIx(u32::try_from(at).unwrap())
 }
 
-/// Length of a shortest cycle through any realm, by brute force.
-fn shortest_cycle(count: usize, edges: &[Edge]) -> Option<usize> {
-    (0..count)
-        .filter_map(|start| {
-            let mut reached = BTreeSet::from([start]);
-            let mut front = vec![start];
-            for length in 1..=count {
-                let next: Vec<usize> = edges
-                    .iter()
-                    .filter(|edge| front.contains(&edge.from.index()))
-                    .map(|edge| edge.to.index())
-                    .collect();
-                if next.contains(&start) {
-                    return Some(length);
-                }
-                front = next.into_iter().filter(|at| reached.insert(*at)).collect();
-            }
-            None
+/// Realms of a graph, and edges without self-edges and duplicates; `downwards`: none that could close a cycle.
+fn graphs(realms: usize, edges: usize, downwards: bool) -> impl Strategy<Value = (usize, Vec<Edge>)> {
+    (2..realms).prop_flat_map(move |count| {
+        let edge = (0..count, 0..count, 0..EdgeKind::ALL.len());
+        let edges = proptest::collection::vec(edge, 0..edges).prop_map(move |edges| {
+            let mut pairs = BTreeSet::new();
+            let kept = edges.into_iter().filter(|(from, to, _)| {
+                let fits = if downwards { from > to } else { from != to };
+                fits && pairs.insert((*from, *to))
+            });
+            kept.map(|(from, to, kind)| Edge { from: ix(from), to: ix(to), kind: EdgeKind::ALL[kind] })
+                .collect::<Vec<_>>()
+        });
+        (Just(count), edges).prop_flat_map(|(count, edges)| (Just(count), Just(edges).prop_shuffle()))
+    })
+}
+
+/// Graph, and another order of the same edges.
+fn permuted(downwards: bool) -> impl Strategy<Value = (usize, Vec<Edge>, Vec<Edge>)> {
+    graphs(20, 60, downwards).prop_flat_map(|(count, edges)| {
+        let other = Just(edges.clone()).prop_shuffle();
+        (Just(count), Just(edges), other)
+    })
+}
+
+/// By how many edges `to` is reached from `from`; found by brute force, 0 for itself.
+fn distance(edges: &[Edge], from: RealmIx, to: RealmIx) -> Option<usize> {
+    let mut reached = BTreeSet::from([from]);
+    for length in 0.. {
+        if reached.contains(&to) {
+            return Some(length);
+        }
+        let next = edges.iter().filter(|edge| reached.contains(&edge.from)).map(|edge| edge.to);
+        let grown: BTreeSet<RealmIx> = reached.iter().copied().chain(next).collect();
+        if grown.len() == reached.len() {
+            return None;
+        }
+        reached = grown;
+    }
+    None
+}
+
+/// Length of a shortest cycle through an edge.
+fn shortest_through(edges: &[Edge], edge: Edge) -> Option<usize> {
+    distance(edges, edge.to, edge.from).map(|length| length + 1)
+}
+
+/// The first in the order of names among what can start; one after the other, by brute force.
+fn reference_order(names: &[RealmName], edges: &[Edge]) -> Vec<RealmIx> {
+    let mut started: Vec<RealmIx> = Vec::new();
+    while started.len() < names.len() {
+        let ready = (0..names.len()).map(ix).filter(|realm| {
+            !started.contains(realm)
+                && edges.iter().all(|edge| edge.from != *realm || started.contains(&edge.to))
+        });
+        started.push(ready.min_by_key(|realm| &names[realm.index()]).unwrap());
+    }
+    started
+}
+
+fn cycles(errors: &GraphErrors) -> Vec<&Vec<CycleStep>> {
+    errors
+        .iter()
+        .filter_map(|error| match error {
+            GraphError::Cycle { path } => Some(path),
+            _ => None,
         })
-        .min()
+        .collect()
 }
 
 proptest! {
     #[test]
-    fn acyclic_graphs_are_ordered(pairs in proptest::collection::vec((0usize..40, 0usize..40), 0..120), count in 1usize..40) {
-        let acyclic: Vec<(usize, usize)> = pairs.iter().map(|(a, b)| (a % count, b % count)).filter(|(a, b)| a > b).collect();
-        let mut edges = edges(&acyclic, count);
+    fn the_start_order_respects_every_edge_and_breaks_ties_by_name((count, edges) in graphs(30, 80, true)) {
         let names = names(count);
         let graph = DependencyGraph::build(&names, &edges).unwrap();
         for edge in &edges {
             prop_assert!(graph.order(edge.to) < graph.order(edge.from));
-            prop_assert!(graph.tier(edge.to) < graph.tier(edge.from));
         }
-        let mut stop: Vec<RealmIx> = graph.stop_order().collect();
-        stop.reverse();
-        prop_assert_eq!(graph.start_order(), stop.as_slice());
-        for at in 0..count {
-            let ix = RealmIx(u32::try_from(at).unwrap());
-            let below = graph.dependencies(ix).iter().map(|edge| graph.tier(edge.to)).max().unwrap_or(0);
-            prop_assert_eq!(graph.tier(ix), below + 1);
-            for dependent in graph.transitive_dependents(ix) {
-                prop_assert!(graph.transitive_dependencies(dependent).contains(&ix));
-            }
-            let orders: Vec<u32> = graph.dependents(ix).iter().map(|edge| graph.order(edge.from)).collect();
-            prop_assert!(orders.is_sorted());
+        prop_assert_eq!(graph.start_order(), reference_order(&names, &edges));
+        for (at, realm) in graph.start_order().iter().enumerate() {
+            prop_assert_eq!(graph.order(*realm) as usize, at);
         }
-        // The order of the input is of no interest.
-        edges.reverse();
-        let again = DependencyGraph::build(&names, &edges).unwrap();
-        prop_assert_eq!(again.start_order(), graph.start_order());
     }
 
     #[test]
-    fn a_cycle_is_found_is_real_and_is_shortest(pairs in proptest::collection::vec((0usize..12, 0usize..12), 0..30), count in 2usize..12) {
-        let edges = edges(&pairs, count);
-        match (DependencyGraph::build(&names(count), &edges), shortest_cycle(count, &edges)) {
-            (Ok(_), None) => {}
-            (Err(errors), Some(length)) => {
-                let mut shortest = usize::MAX;
-                for error in &errors {
-                    let GraphError::Cycle { edges: path, names } = error else { panic!("{error}") };
-                    prop_assert_eq!(path.len(), names.len());
-                    for (at, edge) in path.iter().enumerate() {
-                        let next = path[(at + 1) % path.len()];
-                        prop_assert_eq!(edges[*edge].to, edges[next].from);
-                    }
-                    shortest = shortest.min(path.len());
-                }
-                prop_assert_eq!(shortest, length);
-            }
-            (built, cycle) => prop_assert!(false, "{:?} {:?}", built.map(|_| ()), cycle),
+    fn stopping_is_the_exact_reverse((count, edges) in graphs(30, 80, true)) {
+        let graph = DependencyGraph::build(&names(count), &edges).unwrap();
+        let stop: Vec<RealmIx> = graph.stop_order().collect();
+        let back: Vec<RealmIx> = graph.stop_order().rev().collect();
+        prop_assert!(stop.iter().rev().eq(graph.start_order()));
+        prop_assert_eq!(back.as_slice(), graph.start_order());
+    }
+
+    #[test]
+    fn a_tier_is_one_more_than_the_highest_below((count, edges) in graphs(30, 80, true)) {
+        let graph = DependencyGraph::build(&names(count), &edges).unwrap();
+        for realm in (0..count).map(ix) {
+            let below = edges.iter().filter(|edge| edge.from == realm).map(|edge| graph.tier(edge.to));
+            prop_assert_eq!(graph.tier(realm), below.max().unwrap_or(0) + 1);
         }
     }
-}
 
-#[test]
-fn a_chain_of_a_hundred_thousand_does_not_overflow() {
-    const REALMS: u32 = 100_000;
-    let names: Vec<RealmName> = (0..REALMS).map(|at| RealmName::new(&format!("r{at}")).unwrap()).collect();
-    let needs = |from, to| Edge { from: RealmIx(from), to: RealmIx(to), kind: EdgeKind::Needs };
-    let mut edges: Vec<Edge> = (1..REALMS).map(|at| needs(at, at - 1)).collect();
-    let graph = DependencyGraph::build(&names, &edges).unwrap();
-    assert_eq!(graph.tier(RealmIx(REALMS - 1)), REALMS);
-    assert_eq!(graph.impact(RealmIx(0)).len(), REALMS as usize - 1);
-    edges.push(needs(0, REALMS - 1));
-    assert!(DependencyGraph::build(&names, &edges).is_err());
-}
+    #[test]
+    fn neighbours_are_exactly_the_edges_in_start_order((count, edges) in graphs(30, 80, true)) {
+        let graph = DependencyGraph::build(&names(count), &edges).unwrap();
+        for realm in (0..count).map(ix) {
+            let mut out: Vec<Edge> = edges.iter().filter(|edge| edge.from == realm).copied().collect();
+            out.sort_by_key(|edge| graph.order(edge.to));
+            prop_assert_eq!(graph.dependencies(realm), out);
+            let mut into: Vec<Edge> = edges.iter().filter(|edge| edge.to == realm).copied().collect();
+            into.sort_by_key(|edge| graph.order(edge.from));
+            prop_assert_eq!(graph.dependents(realm), into);
+        }
+    }
 
-#[test]
-fn duplicates_and_edges_to_oneself_are_named() {
-    let names = names(3);
-    let edge = |from, to, kind| Edge { from: RealmIx(from), to: RealmIx(to), kind };
-    let edges = [edge(0, 1, EdgeKind::Needs), edge(2, 2, EdgeKind::Needs), edge(0, 1, EdgeKind::After)];
-    let errors = DependencyGraph::build(&names, &edges).unwrap_err();
-    assert!(errors.iter().any(|error| matches!(error, GraphError::SelfEdge { edge: 1, .. })), "{errors}");
-    assert!(
-        errors.iter().any(|error| matches!(error, GraphError::DuplicateEdge { first: 0, second: 2, .. })),
-        "{errors}"
-    );
-    let only_twice = [edges[0], edges[2]];
-    assert!(DependencyGraph::build(&names, &only_twice).is_err());
+    #[test]
+    fn reach_and_impact_are_what_brute_force_finds((count, edges) in graphs(20, 50, true)) {
+        let graph = DependencyGraph::build(&names(count), &edges).unwrap();
+        let needs: Vec<Edge> = edges.iter().filter(|edge| edge.kind == EdgeKind::Needs).copied().collect();
+        for realm in (0..count).map(ix) {
+            let others = || graph.start_order().iter().copied().filter(|other| *other != realm);
+            let above: Vec<RealmIx> = others().filter(|at| distance(&edges, *at, realm).is_some()).collect();
+            let below: Vec<RealmIx> = others().filter(|at| distance(&edges, realm, *at).is_some()).collect();
+            let hit: Vec<RealmIx> = others().filter(|at| distance(&needs, *at, realm).is_some()).collect();
+            prop_assert_eq!(graph.transitive_dependents(realm), above);
+            prop_assert_eq!(graph.transitive_dependencies(realm), below);
+            prop_assert_eq!(graph.impact(realm), hit);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_input_does_not_matter((count, edges, other) in permuted(true)) {
+        let (one, two) = (DependencyGraph::build(&names(count), &edges), DependencyGraph::build(&names(count), &other));
+        prop_assert_eq!(format!("{:?}", one.unwrap()), format!("{:?}", two.unwrap()));
+    }
+
+    #[test]
+    fn errors_name_the_same_whatever_the_order_of_the_input((count, edges, other) in permuted(false)) {
+        let words = |edges: &[Edge]| DependencyGraph::build(&names(count), edges).map(|_| ()).map_err(|errors| {
+            errors.iter().map(|error| (error.to_string(), match error {
+                GraphError::Cycle { path } => path.iter().map(|step| step.edge).collect(),
+                GraphError::MoreCycles { edges: left, .. } => {
+                    let mut left: Vec<Edge> = left.iter().map(|index| edges[*index]).collect();
+                    left.sort_by_key(|edge| (edge.from, edge.to));
+                    left
+                }
+                _ => Vec::new(),
+            })).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(words(&edges), words(&other));
+    }
+
+    #[test]
+    fn a_graph_is_refused_exactly_when_it_has_a_cycle((count, edges) in graphs(16, 40, false)) {
+        let cyclic = edges.iter().any(|edge| shortest_through(&edges, *edge).is_some());
+        prop_assert_eq!(DependencyGraph::build(&names(count), &edges).is_err(), cyclic);
+    }
+
+    #[test]
+    fn cycles_are_real_short_and_explain_every_edge((count, edges) in graphs(16, 40, false)) {
+        let names = names(count);
+        let Err(errors) = DependencyGraph::build(&names, &edges) else { return Ok(()) };
+        let mut explained = BTreeSet::new();
+        for path in cycles(&errors) {
+            prop_assert!(path.len() >= 2);
+            for (at, step) in path.iter().enumerate() {
+                prop_assert_eq!(step.edge, edges[step.index]);
+                prop_assert_eq!(step.edge.to, path[(at + 1) % path.len()].edge.from);
+                prop_assert_eq!(&step.from, &names[step.edge.from.index()]);
+                prop_assert_eq!(&step.to, &names[step.edge.to.index()]);
+                explained.insert(step.index);
+            }
+            let realms: BTreeSet<&RealmName> = path.iter().map(|step| &step.from).collect();
+            prop_assert_eq!(realms.len(), path.len(), "no realm comes twice");
+            prop_assert_eq!(realms.first(), Some(&&path[0].from), "the first by name begins");
+            let mut lengths = path.iter().map(|step| shortest_through(&edges, step.edge));
+            prop_assert!(lengths.any(|length| length == Some(path.len())), "shortest through one of its edges");
+        }
+        for error in &errors {
+            match error {
+                GraphError::Cycle { .. } => {}
+                GraphError::MoreCycles { edges, .. } => explained.extend(edges),
+                other => prop_assert!(false, "{}", other),
+            }
+        }
+        let on_cycles: BTreeSet<usize> =
+            (0..edges.len()).filter(|at| shortest_through(&edges, edges[*at]).is_some()).collect();
+        prop_assert_eq!(explained, on_cycles);
+    }
+
+    #[test]
+    fn the_first_cycle_of_realms_that_reach_each_other_is_their_shortest((count, edges) in graphs(16, 40, false)) {
+        let Err(errors) = DependencyGraph::build(&names(count), &edges) else { return Ok(()) };
+        let paths = cycles(&errors);
+        for edge in &edges {
+            let Some(_) = shortest_through(&edges, *edge) else { continue };
+            let together =
+                |other: RealmIx| distance(&edges, edge.from, other).is_some() && distance(&edges, other, edge.from).is_some();
+            let inside = edges.iter().filter(|edge| together(edge.from) && together(edge.to));
+            let shortest = inside.filter_map(|edge| shortest_through(&edges, *edge)).min();
+            let first = paths.iter().find(|path| together(path[0].edge.from));
+            prop_assert_eq!(first.map(|path| path.len()), shortest);
+        }
+    }
 }

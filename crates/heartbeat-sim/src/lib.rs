@@ -22,6 +22,7 @@
 //! A failing seed prints itself; `HEARTBEAT_SEED=7 cargo test -p heartbeat-sim one_seed` runs it again and prints
 //! every input, effect and event. `HEARTBEAT_SEEDS=1000000` makes the normal run longer.
 
+mod chaos;
 mod coverage;
 mod error;
 mod invariant;

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use heartbeat_restart::{RestartWhen, WhenSpent};
-use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Exit, Instant, Phase, RealmIx, RealmKind, RunId,
-    Signal, Snapshot, Status,
+    CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RunId,
+    Snapshot, Status,
 };
-use heartbeat_supervisor::{ActionPlan, Command, Effect, Hook, Input, Plan, Reply, StartError, Supervisor};
+use heartbeat_supervisor::{ActionPlan, Effect, Input, Plan, Reply, Supervisor};
 
 use crate::coverage::column;
 use crate::invariant::{OF_EFFECTS, OF_STEPS, View};
@@ -16,7 +15,7 @@ use crate::recording::{Recorded, Recording, Step};
 use crate::reference::Reference;
 use crate::report::{Options, Report, Violation};
 use crate::scenario;
-use crate::world::{Condition, Stage, World};
+use crate::world::{Stage, World};
 
 /// The clock does not begin at zero: a host has been up for a while.
 const START: Instant = Instant::from_millis(1_000_000);
@@ -29,22 +28,22 @@ const KNOWN_CHECKS: usize = 64;
 
 /// One simulated ecosystem.
 pub struct Sim {
-    supervisor: Supervisor,
-    plan: Plan,
-    world: World,
-    reference: Reference,
-    rng: fastrand::Rng,
-    now: Instant,
-    last: Snapshot,
-    started: Vec<RunId>,
-    known_checks: Vec<(CheckId, RealmIx)>,
-    next_command: u64,
-    report: Report,
-    record: bool,
-    trace: bool,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) plan: Plan,
+    pub(crate) world: World,
+    pub(crate) reference: Reference,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) now: Instant,
+    pub(crate) last: Snapshot,
+    pub(crate) started: Vec<RunId>,
+    pub(crate) known_checks: Vec<(CheckId, RealmIx)>,
+    pub(crate) next_command: u64,
+    pub(crate) report: Report,
+    pub(crate) record: bool,
+    pub(crate) trace: bool,
 }
 
-type Outcome = Result<(), Violation>;
+pub(crate) type Outcome = Result<(), Violation>;
 
 impl Sim {
     /// Runs a seed from boot through faults to rest.
@@ -176,8 +175,6 @@ impl Sim {
         None
     }
 
-    // --- what happens ---------------------------------------------------------------------------------------
-
     /// Time goes to the next thing that is due, in the world or in the core.
     fn advance(&mut self) -> Outcome {
         let world = self.world.next();
@@ -215,146 +212,11 @@ impl Sim {
         }
     }
 
-    fn any_realm(&mut self) -> RealmIx {
-        let at = self.rng.usize(0..self.plan.realms().len());
-        self.plan.infos()[at].ix
-    }
-
-    /// Something that nobody waited for.
-    fn disturb(&mut self) -> Outcome {
-        let realm = self.any_realm();
-        match self.rng.u32(0..100) {
-            0..=24 => {
-                let conditions = [
-                    Condition::Well,
-                    Condition::Well,
-                    Condition::Sick,
-                    Condition::Sick,
-                    Condition::Remark,
-                    Condition::Ours,
-                    Condition::Random,
-                ];
-                self.world.conditions[realm.index()] = conditions[self.rng.usize(0..conditions.len())];
-                Ok(())
-            }
-            25..=39 => {
-                self.world.crash(&mut self.rng, self.now, realm);
-                Ok(())
-            }
-            40..=44 => match self.world.process(realm).map(|process| (process.stage, process.run)) {
-                Some((Stage::Live, run)) => {
-                    let halted = self.rng.bool();
-                    self.feed(Some(Input::Halted { realm, run, halted }), Some(realm))
-                }
-                _ => Ok(()),
-            },
-            45..=62 => self.command(realm),
-            63..=67 => {
-                let id = self.next_id();
-                let realm = self.rng.bool().then_some(realm);
-                self.feed(Some(Input::Refresh { id, realm }), realm)
-            }
-            68..=69 => {
-                let asleep = Duration::from_millis(self.rng.u64(100..120_000));
-                self.now = self.now + asleep;
-                self.reference.unseen += asleep;
-                self.feed(Some(Input::Suspended { asleep }), None)
-            }
-            70..=77 => {
-                let late = Duration::from_millis(self.rng.u64(0..15_000));
-                self.now = self.now + late;
-                self.reference.unseen += late;
-                self.feed(None, None)
-            }
-            78..=96 => self.nonsense(realm),
-            97 => self.feed(Some(Input::Boot), None),
-            _ => {
-                if self.reference.booted && self.rng.u32(0..4) == 0 {
-                    let now = self.reference.shutdown.is_some() && self.rng.bool();
-                    let now = now || self.rng.u32(0..8) == 0;
-                    return self.feed(Some(Input::Shutdown { now }), None);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn next_id(&mut self) -> CommandId {
-        self.next_command += 1;
-        CommandId(self.next_command)
-    }
-
-    fn command(&mut self, realm: RealmIx) -> Outcome {
-        let actions = [Action::Start, Action::Start, Action::Stop, Action::Restart];
-        let mut command = Command::new(actions[self.rng.usize(0..actions.len())], realm);
-        if self.rng.u32(0..6) == 0 {
-            let other = self.any_realm();
-            command.realms.push(other);
-        }
-        match self.rng.u32(0..3) {
-            0 => command.cascade = true,
-            1 => command.force = true,
-            _ => {}
-        }
-        let id = self.next_id();
-        self.feed(Some(Input::Command { id, command }), Some(realm))
-    }
-
-    /// An answer to something long since over, or to nothing at all. Nothing may come of it.
-    fn nonsense(&mut self, realm: RealmIx) -> Outcome {
-        let status = &self.last.realms[realm.index()];
-        let (phase, mut run) = (status.phase, status.process.run);
-        let process = self.world.process(realm).map(|process| process.stage);
-        let kind = self.rng.u32(0..7);
-        let old = self.rng.u32(0..4) == 0 && run.0 > 0;
-        if old {
-            run = RunId(run.0 - 1);
-        }
-        let hook = [Hook::Before, Hook::After, Hook::Stop][self.rng.usize(0..3)];
-        // With a process there, only lies that contradict what has been told already.
-        let believable = !old
-            && match kind {
-                0 => process.is_some_and(|stage| stage == Stage::Launching) || phase == Phase::Stuck,
-                1 => process.is_some_and(|stage| stage == Stage::Launching) || phase == Phase::Stuck,
-                2 => process.is_some(),
-                3 => process == Some(Stage::Leftovers) || phase == Phase::Stuck,
-                4 => process.is_some(),
-                5 => self.world.has_command(realm, run, hook),
-                _ => false,
-            };
-        if believable {
-            return Ok(());
-        }
-        let input = match kind {
-            0 => Input::Started { realm, run, pid: 1 },
-            1 => {
-                let error =
-                    StartError { at_exec: false, errno: None, message: "never asked for".to_string() };
-                Input::StartFailed { realm, run, error }
-            }
-            2 => Input::Exited { realm, run, exit: Exit::signal(Signal::KILL), empty: self.rng.bool() },
-            3 => Input::Emptied { realm, run },
-            4 => Input::Halted { realm, run, halted: self.rng.bool() },
-            5 => Input::HookDone { realm, run, hook, failure: self.rng.bool().then(|| "no".to_string()) },
-            _ => return self.late_answer(realm),
-        };
-        self.feed(Some(input), Some(realm))
-    }
-
-    fn late_answer(&mut self, realm: RealmIx) -> Outcome {
-        let known = self.known_checks.iter().find(|(id, owner)| *owner == realm && !self.world.knows(*id));
-        let Some((id, _)) = known.copied() else { return Ok(()) };
-        let result = self.world.any_result(&mut self.rng, self.now, realm);
-        self.feed(Some(Input::Checked { id, result }), Some(realm))
-    }
-
-    // --- one step -------------------------------------------------------------------------------------------
-
     fn violation(&self, invariant: &'static str, detail: String) -> Violation {
         Violation { invariant, detail, step: self.report.steps, at: self.now }
     }
 
-    fn feed(&mut self, input: Option<Input>, realm: Option<RealmIx>) -> Outcome {
+    pub(crate) fn feed(&mut self, input: Option<Input>, realm: Option<RealmIx>) -> Outcome {
         self.report.steps += 1;
         if let Some(recording) = self.report.recording.as_mut().filter(|_| self.record) {
             recording

@@ -57,7 +57,7 @@ pub(crate) struct Probing {
     in_flight: Option<InFlight>,
     last_conclusive: Option<Instant>,
     measured_at: Option<Instant>,
-    /// Begin of the last failure that counted.
+    /// Begin of the last failure, counted or not.
     pub(crate) last_fail: Option<Instant>,
     /// First failure that counted of the current run of failures.
     pub(crate) first_fail: Option<Instant>,
@@ -369,9 +369,9 @@ impl Realm {
             probe.last_conclusive = Some(result.started_at);
             probe.stale = false;
             probe.blamed_elsewhere = !passed && (need_broken || probe.blamed_elsewhere);
+            probe.last_fail = if passed { None } else { Some(result.started_at) };
             if passed || counts {
                 let verdict = probe.tally.observe(passed, &spec.info.thresholds);
-                probe.last_fail = if passed { None } else { Some(result.started_at) };
                 probe.first_fail = if passed { None } else { probe.first_fail.or(Some(result.started_at)) };
                 probe.proven = !passed
                     && (verdict == Some(Verdict::Failing)

@@ -42,13 +42,18 @@ fn off_a_terminal_the_table_is_plain_and_names_why() {
     let text = String::from_utf8(table.stdout.clone()).unwrap();
     assert!(!text.contains('\x1b'), "{}", told(&table));
     for realm in ["db", "api", "worker"] {
-        assert!(text.lines().any(|line| line.contains(realm) && line.contains("up")), "{realm}: {}", told(&table));
+        assert!(
+            text.lines().any(|line| line.contains(realm) && line.contains("up")),
+            "{realm}: {}",
+            told(&table)
+        );
     }
     let json: Value = serde_json::from_slice(&eco.cli(&["status", "--json"]).stdout).unwrap();
     assert_eq!(json["schema"], "heartbeat.status/1");
     assert_eq!(json["ok"], true);
     let api = json["realms"].as_array().unwrap().iter().find(|realm| realm["name"] == "api").unwrap();
-    let facts: Vec<&str> = api["probes"].as_array().unwrap().iter().map(|probe| probe["name"].as_str().unwrap()).collect();
+    let facts: Vec<&str> =
+        api["probes"].as_array().unwrap().iter().map(|probe| probe["name"].as_str().unwrap()).collect();
     assert_eq!(facts, ["http", "port", "process"], "{api:#}");
     assert!(api["probes"][0]["latency_ms"].as_f64().unwrap() > 0.0);
 }
@@ -69,7 +74,11 @@ fn stop_start_and_restart_do_what_they_say() {
 
     let started = eco.cli(&["start", "api"]);
     assert_eq!(started.status.code(), Some(0), "{}", told(&started));
-    assert_eq!((eco.status_of("db"), eco.status_of("api")), ("up".to_owned(), "up".to_owned()), "what it needs, too");
+    assert_eq!(
+        (eco.status_of("db"), eco.status_of("api")),
+        ("up".to_owned(), "up".to_owned()),
+        "what it needs, too"
+    );
 
     let before = eco.pid_of("api");
     let restarted = eco.cli(&["restart", "api"]);
@@ -84,7 +93,11 @@ fn a_wrong_configuration_is_told_in_full() {
     let file = dir.path().join("heartbeat.toml");
     std::fs::write(&file, "[realm.a]\nrun = \"sleep 9\"\nneeds = [\"b\"]\nprot = 80\n[realm.b]\nrun = \"sleep 9\"\nneeds = [\"a\"]\n").unwrap();
     let path = file.to_str().unwrap();
-    for (name, args) in [("heartbeat-cli", vec!["check", path]), ("heartbeatd", vec!["check", "--config", path]), ("heartbeatd", vec!["--config", path])] {
+    for (name, args) in [
+        ("heartbeat-cli", vec!["check", path]),
+        ("heartbeatd", vec!["check", "--config", path]),
+        ("heartbeatd", vec!["--config", path]),
+    ] {
         let output = run(name, &args);
         let said = told(&output);
         assert_eq!(output.status.code(), Some(2), "{said}");

@@ -68,7 +68,8 @@ needs = ["api"]
 
     fn realm(&self, name: &str) -> Value {
         let output = self.cli(&["status", "--json"]);
-        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
+        let document: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
         document["realms"].as_array().unwrap().iter().find(|realm| realm["name"] == name).unwrap().clone()
     }
 
@@ -152,7 +153,7 @@ fn loopback_is_read_only() {
 
 #[test]
 fn a_program_that_does_not_exist_is_failed_with_its_name() {
-    let mut eco = Ecosystem::start("[realm.ghost]\nrun = \"/nonexistent/ghost --now\"\n");
+    let eco = Ecosystem::start("[realm.ghost]\nrun = \"/nonexistent/ghost --now\"\n");
     let wait = eco.cli(&["status", "--wait=60s"]);
     assert_eq!(wait.status.code(), Some(3), "{}", told(&wait));
     let ghost = eco.realm("ghost");

@@ -118,7 +118,7 @@ pub(crate) fn act_on_failures(realm: &mut Realm, cx: &mut Cx<'_>) {
         return;
     }
     // It usually asks what it needs, so both fail together: only fresh passes of its needs make it its own fault.
-    let failed_at = realm.probes[probe].last_fail.unwrap_or(when);
+    let failed_at = realm.probes.iter().filter_map(|probe| probe.last_fail).max().unwrap_or(when);
     if realm.around.upstream_pass <= failed_at {
         cx.out.asks.push_back(cx.ix);
         cx.arm(TimerKind::Act, cx.now + ASK_AGAIN);
