@@ -19,20 +19,21 @@ pub(crate) struct Arranged {
     pub(crate) dependents: Rows<Edge>,
 }
 
-/// What a realm still waits for, side by side because they are read together.
+/// What a realm still waits for, side by side because it is read together.
 #[derive(Clone, Copy)]
 struct Pending {
     /// Dependencies that are not in the order yet.
     left: u32,
     /// One more than the highest tier among those that are.
     tier: u32,
+    /// Where its row of dependencies ends; the next one to be written is `left` before it.
+    end: u32,
 }
 
 /// The order, or `None` when something is wrong with the edges: [`diagnose`](crate::diagnose) knows what.
 pub(crate) fn arrange(ranks: &Ranks, edges: &[Edge]) -> Option<Arranged> {
-    let realms = ranks.len();
-    let mut pending = alloc::vec![Pending { left: 0, tier: 1 }; realms];
-    let mut needed = alloc::vec![0u32; realms];
+    let mut pending = alloc::vec![Pending { left: 0, tier: 1, end: 0 }; ranks.len()];
+    let mut needed = alloc::vec![0u32; ranks.len()];
     for edge in edges {
         if edge.from == edge.to {
             return None;
@@ -40,17 +41,24 @@ pub(crate) fn arrange(ranks: &Ranks, edges: &[Edge]) -> Option<Arranged> {
         pending.get_mut(edge.from.index())?.left += 1;
         *needed.get_mut(edge.to.index())? += 1;
     }
-    let lengths = Offsets::of(pending.iter().map(|pending| pending.left));
-    let unsorted = by_dependency(Offsets::of(needed.iter().copied()), edges);
-    let start = order(ranks, &mut pending, &unsorted)?;
-    let mut position = alloc::vec![0; realms];
-    for (at, ix) in (0u32..).zip(&start) {
-        position[ix.index()] = at;
+    let offsets = Offsets::of(pending.iter().map(|pending| pending.left));
+    for (at, pending) in pending.iter_mut().enumerate() {
+        pending.end = offsets.begin(at) + pending.left;
     }
-    let dependencies = dependencies(lengths, &start, &unsorted)?;
+    let unsorted = by_dependency(Offsets::of(needed.into_iter()), edges);
+    let (start, flat) = order(ranks, &mut pending, &unsorted)?;
+    let dependencies = Rows { offsets, flat };
+    if dependencies.flat.windows(2).any(|pair| (pair[0].from, pair[0].to) == (pair[1].from, pair[1].to)) {
+        // Rows are sorted, so the edges of a pair that comes twice lie side by side.
+        return None;
+    }
     let dependents = dependents(unsorted.offsets, &start, &dependencies);
+    let mut order = alloc::vec![0; ranks.len()];
+    for (at, ix) in (0u32..).zip(&start) {
+        order[ix.index()] = at;
+    }
     let tier = pending.iter().map(|pending| pending.tier).collect();
-    Some(Arranged { start, order: position, tier, dependencies, dependents })
+    Some(Arranged { start, order, tier, dependencies, dependents })
 }
 
 /// The dependents of each realm, in the order of the input.
@@ -66,54 +74,37 @@ fn by_dependency(offsets: Offsets, edges: &[Edge]) -> Rows<(RealmIx, EdgeKind)> 
 }
 
 /// Kahn's algorithm; of everything that is ready the first by name goes next. `None` when a cycle is in the way.
+///
+/// Beside the order it gives the rows of dependencies, each in start order: realms are visited in start order, so
+/// appending them to the rows of their dependents sorts without comparing anything.
 fn order(
     ranks: &Ranks,
     pending: &mut [Pending],
     dependents: &Rows<(RealmIx, EdgeKind)>,
-) -> Option<Vec<RealmIx>> {
+) -> Option<(Vec<RealmIx>, Vec<Edge>)> {
     let free = (0..pending.len()).filter(|at| pending[*at].left == 0);
     let mut ready: BinaryHeap<Reverse<u32>> = free.map(|at| Reverse(ranks.rank(at))).collect();
     let mut start = Vec::with_capacity(pending.len());
+    let blank = Edge { from: RealmIx(0), to: RealmIx(0), kind: EdgeKind::After };
+    let mut dependencies = alloc::vec![blank; dependents.flat.len()];
     while let Some(Reverse(rank)) = ready.pop() {
-        let ix = ranks.realm(rank);
-        start.push(ix);
-        let above = pending[ix.index()].tier + 1;
-        for (dependent, _) in dependents.of(ix) {
-            let waiting = &mut pending[dependent.index()];
+        let to = ranks.realm(rank);
+        start.push(to);
+        let above = pending[to.index()].tier + 1;
+        for (from, kind) in dependents.of(to) {
+            let waiting = &mut pending[from.index()];
+            dependencies[(waiting.end - waiting.left) as usize] = Edge { from: *from, to, kind: *kind };
             waiting.tier = waiting.tier.max(above);
             waiting.left -= 1;
             if waiting.left == 0 {
-                ready.push(Reverse(ranks.rank(dependent.index())));
+                ready.push(Reverse(ranks.rank(from.index())));
             }
         }
     }
-    (start.len() == pending.len()).then_some(start)
+    (start.len() == pending.len()).then_some((start, dependencies))
 }
 
-/// The dependencies of each realm in start order: visiting the realms in start order fills every row in it, so
-/// nothing is compared. `None` when a pair of realms comes twice, because then its two edges lie side by side.
-fn dependencies(
-    offsets: Offsets,
-    start: &[RealmIx],
-    unsorted: &Rows<(RealmIx, EdgeKind)>,
-) -> Option<Rows<Edge>> {
-    let mut cursors = offsets.cursors();
-    let blank = Edge { from: RealmIx(0), to: RealmIx(0), kind: EdgeKind::After };
-    let mut flat = alloc::vec![blank; unsorted.flat.len()];
-    for to in start {
-        for (from, kind) in unsorted.of(*to) {
-            let cursor = cursors[from.index()] as usize;
-            if cursor > offsets.begin(from.index()) as usize && flat[cursor - 1].to == *to {
-                return None;
-            }
-            flat[cursor] = Edge { from: *from, to: *to, kind: *kind };
-            cursors[from.index()] += 1;
-        }
-    }
-    Some(Rows { offsets, flat })
-}
-
-/// The dependents of each realm in start order, in the same way.
+/// The dependents of each realm in start order, in the same way: visiting the realms in start order sorts.
 fn dependents(offsets: Offsets, start: &[RealmIx], dependencies: &Rows<Edge>) -> Rows<Edge> {
     let mut cursors = offsets.cursors();
     let mut flat = dependencies.flat.clone();

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::Output;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -82,10 +83,13 @@ needs = ["api"]
     }
 }
 
+/// Ports that no other ecosystem of this run is given, below those of outgoing connections.
 fn ports() -> [u16; 3] {
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-    [ports[0], ports[1], ports[2]]
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 700).unwrap() * 10;
+    let mut free = std::iter::repeat_with(|| 12_000 + (own + GIVEN.fetch_add(1, Ordering::Relaxed)) % 7_000)
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    std::array::from_fn(|_| free.next().unwrap())
 }
 
 fn pid(number: i64) -> Pid {
