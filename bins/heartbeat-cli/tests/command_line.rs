@@ -22,6 +22,7 @@ fn a_good_and_a_bad_configuration_are_told_apart() {
     assert_eq!(run(&["check", good.to_str().unwrap()]).status.code(), Some(0));
     let refused = run(&["check", bad.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&refused.stdout).into_owned() + &String::from_utf8_lossy(&refused.stderr);
+    let said =
+        String::from_utf8_lossy(&refused.stdout).into_owned() + &String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("bad.toml:2:1") && said.contains("did you mean `run`?"), "{said}");
 }

@@ -101,7 +101,7 @@ impl Diagnostic {
         self
     }
 
-    pub(crate) fn from_origin(mut self, origin: &str) -> Self {
+    pub(crate) fn said_by(mut self, origin: &str) -> Self {
         origin.clone_into(&mut self.file);
         self
     }

@@ -122,7 +122,7 @@ fn read_file(
         }
         Err(error) => {
             let message = format!("cannot read {name}: {error}");
-            problems.push(Diagnostic::new("HB004", message).from_origin(&name));
+            problems.push(Diagnostic::new("HB004", message).said_by(&name));
         }
     }
 }
@@ -234,7 +234,7 @@ fn variables(
     match std::fs::read_to_string(&path) {
         Ok(text) => match env_file(&text) {
             Ok(pairs) => variables.extend(pairs),
-            Err(why) => problems.push(Diagnostic::new("HB108", why).from_origin(&path.display().to_string())),
+            Err(why) => problems.push(Diagnostic::new("HB108", why).said_by(&path.display().to_string())),
         },
         // `.env` is read if it is there; a file that was named has to be.
         Err(_) if written.is_none() => {}
@@ -264,7 +264,7 @@ fn from_environment(
             Ok(path) => said.push((path, format!("the environment variable {name}"), scalar(value))),
             Err(why) => problems.push(
                 Diagnostic::new("HB109", format!("{name}: {why}"))
-                    .from_origin(&format!("the environment variable {name}"))
+                    .said_by(&format!("the environment variable {name}"))
                     .help("unset it, or write HEARTBEAT__SECTION__KEY, e.g. HEARTBEAT__HEARTBEAT__LISTEN or HEARTBEAT__REALM__API__PORT"),
             ),
         }

@@ -97,8 +97,7 @@ impl Reader<'_> {
     ) {
         let (place, origin) = self.document.locate(&entry.path, Some(entry.value), false);
         let mut diagnostic = Diagnostic::new(code, message);
-        diagnostic =
-            if place.is_some() { diagnostic.at(place, label) } else { diagnostic.from_origin(&origin) };
+        diagnostic = if place.is_some() { diagnostic.at(place, label) } else { diagnostic.said_by(&origin) };
         self.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
     }
 
@@ -125,7 +124,7 @@ impl Reader<'_> {
             let (place, origin) = self.document.locate(&at, Some(value), true);
             let here = |diagnostic: Diagnostic, label: &str| match &place {
                 Some(place) => diagnostic.at(Some(place.clone()), label),
-                None => diagnostic.from_origin(&origin),
+                None => diagnostic.said_by(&origin),
             };
             match keys::find(table, name) {
                 Some(key) if key.built => {}

@@ -10,6 +10,9 @@ use crate::Edge;
 use crate::ranks::Ranks;
 use crate::rows::{Offsets, Rows};
 
+/// What rows are filled with before they are written.
+const BLANK: Edge = Edge { from: RealmIx(0), to: RealmIx(0), kind: EdgeKind::After };
+
 /// What the order is made of; see [`DependencyGraph`](crate::DependencyGraph).
 pub(crate) struct Arranged {
     pub(crate) start: Vec<RealmIx>,
@@ -45,14 +48,10 @@ pub(crate) fn arrange(ranks: &Ranks, edges: &[Edge]) -> Option<Arranged> {
     for (at, pending) in pending.iter_mut().enumerate() {
         pending.end = offsets.begin(at) + pending.left;
     }
-    let unsorted = by_dependency(Offsets::of(needed.into_iter()), edges);
-    let (start, flat) = order(ranks, &mut pending, &unsorted)?;
+    let mut dependents = by_dependency(Offsets::of(needed.into_iter()), edges);
+    let (start, flat) = order(ranks, &mut pending, &dependents)?;
     let dependencies = Rows { offsets, flat };
-    if dependencies.flat.windows(2).any(|pair| (pair[0].from, pair[0].to) == (pair[1].from, pair[1].to)) {
-        // Rows are sorted, so the edges of a pair that comes twice lie side by side.
-        return None;
-    }
-    let dependents = dependents(unsorted.offsets, &start, &dependencies);
+    sort(&mut dependents, &start, &dependencies)?;
     let mut order = alloc::vec![0; ranks.len()];
     for (at, ix) in (0u32..).zip(&start) {
         order[ix.index()] = at;
@@ -62,12 +61,12 @@ pub(crate) fn arrange(ranks: &Ranks, edges: &[Edge]) -> Option<Arranged> {
 }
 
 /// The dependents of each realm, in the order of the input.
-fn by_dependency(offsets: Offsets, edges: &[Edge]) -> Rows<(RealmIx, EdgeKind)> {
+fn by_dependency(offsets: Offsets, edges: &[Edge]) -> Rows<Edge> {
     let mut cursors = offsets.cursors();
-    let mut flat = alloc::vec![(RealmIx(0), EdgeKind::After); edges.len()];
+    let mut flat = alloc::vec![BLANK; edges.len()];
     for edge in edges {
         let cursor = &mut cursors[edge.to.index()];
-        flat[*cursor as usize] = (edge.from, edge.kind);
+        flat[*cursor as usize] = *edge;
         *cursor += 1;
     }
     Rows { offsets, flat }
@@ -80,40 +79,43 @@ fn by_dependency(offsets: Offsets, edges: &[Edge]) -> Rows<(RealmIx, EdgeKind)> 
 fn order(
     ranks: &Ranks,
     pending: &mut [Pending],
-    dependents: &Rows<(RealmIx, EdgeKind)>,
+    dependents: &Rows<Edge>,
 ) -> Option<(Vec<RealmIx>, Vec<Edge>)> {
     let free = (0..pending.len()).filter(|at| pending[*at].left == 0);
     let mut ready: BinaryHeap<Reverse<u32>> = free.map(|at| Reverse(ranks.rank(at))).collect();
     let mut start = Vec::with_capacity(pending.len());
-    let blank = Edge { from: RealmIx(0), to: RealmIx(0), kind: EdgeKind::After };
-    let mut dependencies = alloc::vec![blank; dependents.flat.len()];
+    let mut dependencies = alloc::vec![BLANK; dependents.flat.len()];
     while let Some(Reverse(rank)) = ready.pop() {
         let to = ranks.realm(rank);
         start.push(to);
         let above = pending[to.index()].tier + 1;
-        for (from, kind) in dependents.of(to) {
-            let waiting = &mut pending[from.index()];
-            dependencies[(waiting.end - waiting.left) as usize] = Edge { from: *from, to, kind: *kind };
+        for edge in dependents.of(to) {
+            let waiting = &mut pending[edge.from.index()];
+            dependencies[(waiting.end - waiting.left) as usize] = *edge;
             waiting.tier = waiting.tier.max(above);
             waiting.left -= 1;
             if waiting.left == 0 {
-                ready.push(Reverse(ranks.rank(from.index())));
+                ready.push(Reverse(ranks.rank(edge.from.index())));
             }
         }
     }
     (start.len() == pending.len()).then_some((start, dependencies))
 }
 
-/// The dependents of each realm in start order, in the same way: visiting the realms in start order sorts.
-fn dependents(offsets: Offsets, start: &[RealmIx], dependencies: &Rows<Edge>) -> Rows<Edge> {
-    let mut cursors = offsets.cursors();
-    let mut flat = dependencies.flat.clone();
+/// Puts the dependents of each realm in start order, in the same way. The dependencies hold every edge, so the rows
+/// are written anew over themselves. `None` when a pair of realms comes twice: in a sorted row it lies side by side.
+fn sort(dependents: &mut Rows<Edge>, start: &[RealmIx], dependencies: &Rows<Edge>) -> Option<()> {
+    let mut cursors = dependents.offsets.cursors();
     for from in start {
+        let mut last = None;
         for edge in dependencies.of(*from) {
+            if last.replace(edge.to) == Some(edge.to) {
+                return None;
+            }
             let cursor = &mut cursors[edge.to.index()];
-            flat[*cursor as usize] = *edge;
+            dependents.flat[*cursor as usize] = *edge;
             *cursor += 1;
         }
     }
-    Rows { offsets, flat }
+    Some(())
 }

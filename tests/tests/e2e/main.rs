@@ -1,4 +1,5 @@
 //! The two real binaries against real processes and sockets.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod cli;
 mod demo;
