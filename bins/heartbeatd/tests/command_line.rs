@@ -1,4 +1,5 @@
 //! The command line of heartbeatd, as a person meets it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 #[expect(clippy::disallowed_methods, reason = "the test starts the binary as a person would")]
 fn run(args: &[&str]) -> std::process::Output {

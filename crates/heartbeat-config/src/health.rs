@@ -202,13 +202,25 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
                 reader.value_problem(
                     entry,
                     "HB110",
-                    "a `process` probe needs a realm with `run`",
+                    "a `process` probe needs a service with `run`; a oneshot is judged by its exit",
                     "this probe",
                     "",
                 );
                 return None;
             }
-            None
+            let entry = section.get("process")?;
+            if reader.boolean(&entry)? {
+                None
+            } else {
+                reader.value_problem(
+                    &entry,
+                    "HB110",
+                    "`process` takes true",
+                    "here",
+                    "every service with `run` has its process watched",
+                );
+                return None;
+            }
         }
     };
     let (kind, target) = probe
@@ -239,7 +251,7 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
     for key in table.keys() {
         let stranger = (kind != "http" && of_http.contains(&key.as_str()))
             || (kind != "tcp" && of_tcp.contains(&key.as_str()))
-            || (kind == "process" && key == "slow");
+            || (kind == "process" && (key == "slow" || key == "grace"));
         if stranger && let Some(entry) = section.get(key) {
             reader.value_problem(
                 &entry,

@@ -182,7 +182,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Restart, "success_codes", "list of numbers", "", "exit codes besides 0 that count as success"),
     key(Restart, "never_codes", "list of numbers", "", "exit codes after which it is never restarted"),
     later(Restart, "command"),
-    later(Restart, "with"),
+    key(Restart, "with", "list of names", "", "realms restarted in the same transaction, with one debit"),
     key(Log, "to", "file or none", "file", "where its output goes"),
     key(Log, "max_size", "size", "10MiB", "set aside before a start when larger"),
     key(Log, "keep", "number", "5", "files kept"),

@@ -487,6 +487,7 @@ fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadRealm>) -> O
             });
         }
     }
+    companions(reader, &mut realms, &names);
     if let Err(errors) = DependencyGraph::build(&names, &edges) {
         for error in &errors {
             graph_problem(reader, error, &places);
@@ -591,6 +592,36 @@ fn graph_problem(reader: &Reader<'_>, error: &GraphError, places: &[Vec<String>]
     });
 }
 
+/// Resolves `restart.with`: other services only.
+fn companions(reader: &Reader<'_>, realms: &mut [ReadRealm], names: &[RealmName]) {
+    let kinds: Vec<RealmKind> = realms.iter().map(|realm| realm.spec.kind).collect();
+    for (at, realm) in realms.iter_mut().enumerate() {
+        for (name, path) in std::mem::take(&mut realm.with) {
+            let found = names.iter().position(|known| known.as_str() == name);
+            let problem = match found {
+                Some(to) if to == at => "it is this very realm".to_owned(),
+                Some(to) if kinds[to] != RealmKind::Service => {
+                    format!("it is a {}, not a service", kinds[to])
+                }
+                Some(to) => {
+                    realm.spec.restart_with.push(RealmIx(u32::try_from(to).unwrap_or(u32::MAX)));
+                    continue;
+                }
+                None => "there is no such realm".to_owned(),
+            };
+            let diagnostic = Diagnostic::new(
+                "HB208",
+                format!("{} cannot be restarted with `{name}`: {problem}", realm.spec.name),
+            );
+            reader.push(
+                diagnostic
+                    .at(reader.place(&path), "here")
+                    .help("name other services that run on this machine"),
+            );
+        }
+    }
+}
+
 /// Two realms cannot listen on one port.
 fn ports(reader: &Reader<'_>, realms: &[ReadRealm]) {
     let mut taken: BTreeMap<(&str, u16), &ReadRealm> = BTreeMap::new();
@@ -598,7 +629,7 @@ fn ports(reader: &Reader<'_>, realms: &[ReadRealm]) {
         let Some(port) = realm.spec.port else { continue };
         let path =
             |realm: &ReadRealm| realm.path.iter().cloned().chain(["port".to_owned()]).collect::<Vec<_>>();
-        if let Some(first) = taken.get(&(realm.host.as_str(), port)) {
+        if let Some(first) = taken.get(&(same_host(&realm.host), port)) {
             let message = format!("{} and {} both have port {port}", first.spec.name, realm.spec.name);
             let diagnostic = Diagnostic::new("HB207", message)
                 .at(reader.place(&path(realm)), "again here")
@@ -606,7 +637,7 @@ fn ports(reader: &Reader<'_>, realms: &[ReadRealm]) {
                 .help("give one of them another port");
             reader.push(diagnostic);
         } else {
-            taken.insert((realm.host.as_str(), port), realm);
+            taken.insert((same_host(&realm.host), port), realm);
         }
     }
     if realms.is_empty() {
@@ -615,4 +646,9 @@ fn ports(reader: &Reader<'_>, realms: &[ReadRealm]) {
                 .help("for example [realm.api] with run = \"...\" and port = 8001"),
         );
     }
+}
+
+/// Names under which one address goes.
+fn same_host(host: &str) -> &str {
+    if host == "localhost" { "127.0.0.1" } else { host }
 }

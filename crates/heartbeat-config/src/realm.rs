@@ -45,6 +45,8 @@ pub(crate) struct ReadRealm {
     pub(crate) spec: RealmSpec,
     pub(crate) config: RealmConfig,
     pub(crate) needs: Vec<WrittenNeed>,
+    /// `restart.with`, and where each name stands.
+    pub(crate) with: Vec<(String, Vec<String>)>,
     pub(crate) enabled: bool,
     pub(crate) host: String,
 }
@@ -77,10 +79,13 @@ pub(crate) fn read(
     let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
     let argv = section.get("run").and_then(|entry| reader.command(&entry));
     let runs = section.get("run").is_some();
-    let port = section
-        .get("port")
-        .and_then(|entry| reader.number::<u16>(&entry, "a port from 1 to 65535"))
-        .filter(|port| *port != 0);
+    let port = section.get("port").and_then(|entry| {
+        let port = reader.number::<u16>(&entry, "a port from 1 to 65535")?;
+        if port == 0 {
+            reader.value_problem(&entry, "HB102", "`port` takes a port from 1 to 65535, not 0", "here", "");
+        }
+        Some(port).filter(|port| *port != 0)
+    });
     let host = text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
     let oneshot = flag("oneshot", false);
     let kind = match (runs, oneshot) {
@@ -130,6 +135,7 @@ pub(crate) fn read(
     ReadRealm {
         path: section.path().clone(),
         needs: needs(reader, section),
+        with: companions(reader, &section.table(reader, "restart")),
         spec,
         config,
         enabled: flag("enabled", true),
@@ -149,7 +155,7 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, port: Option<u16>) {
             "give it `run = \"...\"` to have it started, or `health = \"http://...\"` to have it watched",
         ));
     }
-    for key in ["oneshot", "manual", "env", "dir", "umask"] {
+    for key in ["oneshot", "manual", "env", "env_file", "dir", "umask", "start", "stop", "restart", "log"] {
         if let Some(entry) =
             section.get(key).filter(|entry| entry.path.first().is_some_and(|first| first == "realm"))
         {
@@ -164,7 +170,7 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, port: Option<u16>) {
     }
 }
 
-fn octal(text: &str) -> Result<u32, String> {
+pub(crate) fn octal(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8)
         .ok()
         .filter(|mode| *mode <= 0o777)
@@ -198,7 +204,15 @@ fn environment(
             Err(why) => reader.value_problem(&entry, "HB108", why, "this file", ""),
         }
     }
-    env.extend(reader.pairs(section, "env"));
+    let written = reader.pairs(section, "env");
+    for name in ["PORT", "HEARTBEAT_SOCKET", "HEARTBEAT_REALM", "HEARTBEAT_STATE"] {
+        let ours = name != "PORT" || port.is_some();
+        if let Some(entry) = section.get("env").filter(|_| ours && written.contains_key(name)) {
+            let help = format!("remove {name} from `env`; heartbeat says it to every realm itself");
+            reader.value_problem(&entry, "HB124", format!("`{name}` is set by heartbeat"), "here", &help);
+        }
+    }
+    env.extend(written);
     env.insert("HEARTBEAT_SOCKET".to_owned(), setting.socket.to_string_lossy().into_owned());
     if let Some(port) = port {
         env.insert("PORT".to_owned(), port.to_string());
@@ -354,4 +368,9 @@ fn need(reader: &Reader<'_>, item: &Entry<'_>, kind: EdgeKind, standard: WhileDo
         }
     }
     Some(WrittenNeed { kind, name, path: entry.path, until, while_down })
+}
+
+fn companions(reader: &Reader<'_>, restart: &Section<'_>) -> Vec<(String, Vec<String>)> {
+    let Some(entry) = restart.get("with") else { return Vec::new() };
+    reader.items(&entry).iter().filter_map(|item| Some((reader.text(item)?, item.path.clone()))).collect()
 }

@@ -1,0 +1,135 @@
+//! Diagnostics exactly as people see them, compared with committed samples.
+//!
+//! `HEARTBEAT_BLESS=1 cargo test -p heartbeat-config --test samples` writes them anew; read the difference as
+//! somebody would at three in the morning.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use heartbeat_config::{Format, Report, load_str};
+
+/// Name of the sample, what is wrong with it in one code, and the file.
+const CASES: &[(&str, &str, &str)] = &[
+    ("unknown_key", "HB101", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nprot = 8001\n"),
+    ("key_of_ones_own", "HB101", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nteam_channel = \"#shop\"\n"),
+    ("not_built_key", "HB103", "[realm.postgres]\nrun = \"postgres -D data/pg\"\nuser = \"postgres\"\n"),
+    (
+        "not_built_table",
+        "HB103",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nwebhook = \"http://127.0.0.1:3000/\"\n",
+    ),
+    ("bare_number", "HB105", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\n\n[realm.api.stop]\ntimeout = 10\n"),
+    ("wrong_type", "HB102", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nport = \"8001\"\n"),
+    ("port_out_of_range", "HB102", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nport = 80010\n"),
+    (
+        "bad_duration",
+        "HB105",
+        "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nstart = { timeout = \"2 minutes\" }\n",
+    ),
+    ("unclosed_quote", "HB107", "[realm.api]\nrun = \"gunicorn 'shop.wsgi --bind 127.0.0.1:8001\"\n"),
+    ("needs_a_shell", "HB107", "[realm.api]\nrun = \"gunicorn shop.wsgi && echo done\"\n"),
+    (
+        "unknown_realm",
+        "HB202",
+        "[realm.postgres]\nrun = \"postgres\"\n\n[realm.api]\nrun = \"api\"\nneeds = [\"postgers\"]\n",
+    ),
+    (
+        "disabled_realm",
+        "HB203",
+        "[realm.redis]\nrun = \"redis-server\"\nenabled = false\n\n[realm.api]\nrun = \"api\"\nneeds = [\"redis\"]\n",
+    ),
+    (
+        "cycle",
+        "HB201",
+        "[realm.api]\nrun = \"api\"\nneeds = [\"worker\"]\n\n[realm.worker]\nrun = \"worker\"\nneeds = [{ realm = \"queue\", until = \"started\" }]\n\n[realm.queue]\nrun = \"queue\"\nafter = [\"api\"]\n",
+    ),
+    (
+        "impossible_gate",
+        "HB204",
+        "[realm.postgres]\nrun = \"postgres\"\n\n[realm.api]\nrun = \"api\"\nneeds = [{ realm = \"postgres\", until = \"done\" }]\n",
+    ),
+    ("self_edge", "HB205", "[realm.api]\nrun = \"api\"\nneeds = [\"api\"]\n"),
+    (
+        "duplicate_edge",
+        "HB206",
+        "[realm.postgres]\nrun = \"postgres\"\n\n[realm.api]\nrun = \"api\"\nneeds = [\"postgres\"]\nafter = [\"postgres\"]\n",
+    ),
+    (
+        "port_twice",
+        "HB207",
+        "[realm.api]\nrun = \"api\"\nport = 8001\n\n[realm.admin]\nrun = \"admin\"\nport = 8001\n",
+    ),
+    (
+        "missing_variable",
+        "HB104",
+        "[realm.api]\nrun = \"api\"\nenv = { SESSION_KEY = \"${SESSION_KEY:?set it in .env}\" }\n",
+    ),
+    (
+        "timeout_above_interval",
+        "HB114",
+        "[realm.mail]\nhealth = { tcp = \"127.0.0.1:25\", interval = \"2s\", timeout = \"5s\" }\n",
+    ),
+    ("https", "HB111", "[realm.mail]\nhealth = \"https://mail.example.org/healthz\"\n"),
+    (
+        "https_in_a_table",
+        "HB111",
+        "[realm.mail]\nhealth = { http = \"https://mail.example.org/healthz\", interval = \"30s\" }\n",
+    ),
+    (
+        "probe_not_built",
+        "HB103",
+        "[realm.worker]\nrun = \"worker\"\nhealth = { exec = \"python -m worker.ping\" }\n",
+    ),
+    ("nothing_to_watch", "HB120", "[realm.mail]\ntitle = \"Mail\"\n"),
+    ("syntax", "HB001", "[realm.api]\nrun = \"gunicorn shop.wsgi\nport = 8001\n"),
+    ("not_loopback", "HB119", "[heartbeat]\nlisten = \"0.0.0.0:4327\"\n\n[realm.api]\nport = 8001\n"),
+    ("wrong_word", "HB106", "[realm.api]\nrun = \"api\"\nrestart = { policy = \"allways\" }\n"),
+    ("bad_name", "HB117", "[realm.Shop-API]\nrun = \"api\"\n"),
+];
+
+fn report(text: &str) -> Report {
+    load_str("heartbeat.toml", text, &BTreeMap::new()).expect_err("something is wrong with it")
+}
+
+#[test]
+fn every_diagnostic_looks_as_its_sample() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join("samples");
+    let bless = std::env::var_os("HEARTBEAT_BLESS").is_some();
+    let mut different = Vec::new();
+    for (name, code, text) in CASES {
+        let report = report(text);
+        let codes: Vec<&str> = report.iter().map(|diagnostic| diagnostic.code).collect();
+        assert_eq!(codes, [*code], "{name}: one thing is wrong, and one thing is said\n{report}");
+        let rendered = report.render(Format::Full, false) + "\n";
+        let file = dir.join(format!("{name}.txt"));
+        if bless {
+            std::fs::write(&file, &rendered).expect("samples can be written");
+        }
+        let sample = std::fs::read_to_string(&file).unwrap_or_default();
+        if sample != rendered {
+            different.push(format!("--- {name}: sample\n{sample}+++ {name}: now\n{rendered}"));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+#[test]
+fn every_sample_belongs_to_a_case() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join("samples");
+    for entry in std::fs::read_dir(dir).expect("there are samples") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        assert!(CASES.iter().any(|(case, ..)| *case == name), "{} is of no case", path.display());
+    }
+}
+
+#[test]
+fn every_diagnostic_has_a_place_and_a_way_out() {
+    for (name, _, text) in CASES {
+        for diagnostic in &report(text) {
+            assert_eq!(diagnostic.file, "heartbeat.toml", "{name}");
+            assert!(diagnostic.line > 0 && diagnostic.column > 0, "{name}: {diagnostic}");
+            assert!(diagnostic.help.as_ref().is_some_and(|help| !help.is_empty()), "{name}: {diagnostic}");
+        }
+    }
+}
