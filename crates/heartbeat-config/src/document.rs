@@ -58,8 +58,16 @@ impl Parsed {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         for error in errors {
             let place = error.span().map(|span| Place { source: Arc::clone(source), span });
+            let message = error.message();
+            let help = if message.contains("string") {
+                "a string begins and ends with a quote on the same line: key = \"text\""
+            } else if message.contains("duplicate") {
+                "keep one of them: a key stands once in its table"
+            } else {
+                "a line is [table], or key = value with \"text\", 5, true, [\"list\"] or { key = \"table\" }"
+            };
             problems
-                .push(Diagnostic::new("HB001", format!("not TOML: {}", error.message())).at(place, "here"));
+                .push(Diagnostic::new("HB001", format!("not TOML: {message}")).at(place, "here").help(help));
         }
         let mut places = BTreeMap::new();
         let values = dict(source, table.get_ref(), &mut Path::new(), &mut places);

@@ -8,6 +8,7 @@ use heartbeat_status::{FailWindow, ProbeInfo, ProbeIx, ProbeKind, Role, Threshol
 use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 
 use crate::keys::Table;
+use crate::probe;
 use crate::reader::{Entry, Reader, Section};
 use crate::units;
 
@@ -33,7 +34,18 @@ pub(crate) fn probes(
         (Some(health), _) => {
             for entry in reader.items(&health) {
                 match explicit(reader, &entry, runs) {
-                    Some(pair) if pair.0.source == ProbeSource::Process => process = Some(pair),
+                    Some(pair) if pair.0.source == ProbeSource::Process => {
+                        if process.replace(pair).is_some() {
+                            let help = "keep one: a realm has one process";
+                            reader.value_problem(
+                                &entry,
+                                "HB112",
+                                "a second `process` probe",
+                                "again here",
+                                help,
+                            );
+                        }
+                    }
                     Some(pair) => pairs.push(pair),
                     None => {}
                 }
@@ -43,7 +55,15 @@ pub(crate) fn probes(
         (None, None) => {}
     }
     if let Some(port) = port {
-        pairs.push(port_fact(&pairs, host, port));
+        let fact = port_fact(&pairs, host, port);
+        // An implied probe has said so already.
+        if let (ProbeSource::Measured, None, Some(_), Some(entry)) =
+            (fact.0.source, &fact.1, realm.get("health"), realm.get("host"))
+        {
+            let message = format!("`{host}` is not a host");
+            reader.value_problem(&entry, "HB111", message, "this host", "for example host = \"127.0.0.1\"");
+        }
+        pairs.push(fact);
     }
     if runs {
         pairs.push(process.unwrap_or_else(|| process_pair(basic("process", ProbeKind::Process, "pid"))));
@@ -83,7 +103,13 @@ fn implied(reader: &Reader<'_>, realm: &Section<'_>, host: &str, port: u16) -> O
         }
         Err(error) => {
             if let Some(entry) = realm.get("host") {
-                reader.value_problem(&entry, "HB111", error.to_string(), "this host", "");
+                reader.value_problem(
+                    &entry,
+                    "HB111",
+                    error.to_string(),
+                    "this host",
+                    "for example host = \"127.0.0.1\"",
+                );
             }
             None
         }
@@ -125,7 +151,7 @@ fn explicit(reader: &Reader<'_>, entry: &Entry<'_>, runs: bool) -> Option<Pair> 
     match entry.value {
         Value::String(..) => {
             let text = reader.text(entry)?;
-            let probe = from_text(reader, entry, &text)?;
+            let probe = probe::from_text(reader, entry, &text)?;
             Some((measured(basic(probe.kind().as_str(), probe.kind(), &probe.target()), None), Some(probe)))
         }
         Value::Dict(_, table) => table_entry(reader, entry, table, runs),
@@ -142,33 +168,6 @@ fn explicit(reader: &Reader<'_>, entry: &Entry<'_>, runs: bool) -> Option<Pair> 
     }
 }
 
-fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> Option<Probe> {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    let built = match scheme {
-        Some("http") => HttpProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
-        Some("tcp") => TcpProbe::new(&text[6..]).map(Probe::from).map_err(|error| error.to_string()),
-        Some(
-            other @ ("https" | "postgres" | "postgresql" | "redis" | "unix" | "grpc" | "tls" | "dns" | "ws"
-            | "wss"),
-        ) => Err(format!(
-            "{other}:// is not supported by this version of heartbeat; there are http:// and tcp://"
-        )),
-        Some(other) => Err(format!("`{other}` is not a kind of probe; there are http:// and tcp://")),
-        None => Err(format!("`{text}` is not a URL")),
-    };
-    built
-        .map_err(|why| {
-            reader.value_problem(
-                entry,
-                "HB111",
-                why,
-                "this probe",
-                "for example \"http://127.0.0.1:8001/api/health/\" or \"tcp://127.0.0.1:5432\"",
-            )
-        })
-        .ok()
-}
-
 fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool) -> Option<Pair> {
     reader.check_keys(Table::Health, &entry.path, table);
     let section = Section::new(entry.path.clone(), table);
@@ -183,20 +182,16 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
             } else {
                 format!("names {}", kinds.join(" and "))
             };
-            reader.value_problem(
-                entry,
-                "HB110",
-                format!("a probe {found}; it needs exactly one of http, tcp, process"),
-                "this probe",
-                "",
-            );
+            let message = format!("a probe {found}; it needs exactly one of http, tcp, process");
+            let help = "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables";
+            reader.value_problem(entry, "HB110", message, "this probe", help);
         }
         return None;
     };
     misplaced(reader, &section, table, kind);
     let probe = match *kind {
-        "http" => Some(http(reader, &section)?.into()),
-        "tcp" => Some(tcp(reader, &section)?.into()),
+        "http" => Some(probe::http(reader, &section)?.into()),
+        "tcp" => Some(probe::tcp(reader, &section)?.into()),
         _ => {
             if !runs {
                 reader.value_problem(
@@ -204,7 +199,7 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
                     "HB110",
                     "a `process` probe needs a service with `run`; a oneshot is judged by its exit",
                     "this probe",
-                    "",
+                    "remove it",
                 );
                 return None;
             }
@@ -270,19 +265,17 @@ fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &
     info.interval = interval.unwrap_or(INTERVAL);
     // A short interval alone asks for a timeout that fits.
     info.timeout = timeout.unwrap_or(TIMEOUT.min(info.interval));
+    let at = |key: &str| section.get(key).unwrap_or_else(|| entry.clone());
     if info.timeout.is_zero() || info.interval.is_zero() {
-        reader.value_problem(
-            entry,
-            "HB114",
-            "`interval` and `timeout` must be longer than zero",
-            "this probe",
-            "",
-        );
+        let key = if info.interval.is_zero() { "interval" } else { "timeout" };
+        let message = format!("`{key}` must be longer than zero");
+        let help = format!("for example {key} = \"2s\"");
+        reader.value_problem(&at(key), "HB114", message, "here", &help);
     } else if info.timeout > info.interval {
         let message =
             format!("`timeout` ({:?}) is longer than `interval` ({:?})", info.timeout, info.interval);
         let help = "one measurement is in flight at a time: lower the timeout or raise the interval";
-        reader.value_problem(entry, "HB114", message, "this probe", help);
+        reader.value_problem(&at("timeout"), "HB114", message, "longer than the interval", help);
     } else {
         return;
     }
@@ -311,114 +304,10 @@ fn thresholds(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>) -> 
     ) {
         Ok(thresholds) => thresholds,
         Err(error) => {
-            reader.value_problem(entry, "HB115", error.to_string(), "this probe", "");
+            let help = "for example fail_after = 3, pass_after = 2, fail_if = \"3 of 5\"";
+            reader.value_problem(entry, "HB115", error.to_string(), "this probe", help);
             default
         }
-    }
-}
-
-fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpProbe> {
-    let entry = section.get("http")?;
-    let url = reader.text(&entry)?;
-    let refuse = |entry: &Entry<'_>, why: String| reader.value_problem(entry, "HB111", why, "here", "");
-    let mut probe = match HttpProbe::new(&url) {
-        Ok(probe) => probe,
-        Err(error) => {
-            refuse(&entry, error.to_string());
-            return None;
-        }
-    };
-    let mut apply = |key: &str, change: &dyn Fn(HttpProbe, &str) -> Result<HttpProbe, String>| {
-        if let Some(entry) = section.get(key)
-            && let Some(text) = reader.text(&entry)
-        {
-            match change(probe.clone(), &text) {
-                Ok(changed) => probe = changed,
-                Err(why) => refuse(&entry, why),
-            }
-        }
-    };
-    apply("method", &|probe, text| probe.with_method(text).map_err(|error| error.to_string()));
-    apply("body", &|probe, text| Ok(probe.with_body(text.to_owned())));
-    apply("contains", &|probe, text| Ok(probe.with_contains(text)));
-    apply("matches", &|probe, text| probe.with_matches(text).map_err(|error| error.to_string()));
-    if let Some(entry) = section.get("status")
-        && let Some(set) = statuses(reader, &entry)
-    {
-        probe = probe.with_status(set);
-    }
-    for (name, value) in reader.pairs(section, "headers") {
-        match probe.clone().with_header(&name, &value) {
-            Ok(changed) => probe = changed,
-            Err(error) => refuse(&entry, error.to_string()),
-        }
-    }
-    if let Some(json) = section.get("json") {
-        match json.value {
-            Value::Dict(_, pointers) => {
-                for (pointer, expected) in pointers {
-                    match probe.clone().with_json(pointer, to_json(expected)) {
-                        Ok(changed) => probe = changed,
-                        Err(error) => refuse(&json, error.to_string()),
-                    }
-                }
-            }
-            _ => refuse(&json, "`json` takes a table of JSON pointers: { \"/status\" = \"ok\" }".to_owned()),
-        }
-    }
-    if let Some(slow) = reader.duration(section, "slow") {
-        probe = probe.with_slow(slow);
-    }
-    Some(probe)
-}
-
-fn statuses(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<StatusSet> {
-    let mut parts = Vec::new();
-    for item in reader.items(entry) {
-        match item.value {
-            Value::Num(..) => parts.push(reader.number::<u16>(&item, "an HTTP status")?.to_string()),
-            _ => parts.push(reader.text(&item)?),
-        }
-    }
-    let text = parts.join(",");
-    text.parse()
-        .map_err(|error: heartbeat_probe::HttpError| {
-            reader.value_problem(entry, "HB111", error.to_string(), "here", "")
-        })
-        .ok()
-}
-
-fn tcp(reader: &Reader<'_>, section: &Section<'_>) -> Option<TcpProbe> {
-    let entry = section.get("tcp")?;
-    let address = reader.text(&entry)?;
-    let mut probe = TcpProbe::new(&address)
-        .map_err(|error| reader.value_problem(&entry, "HB111", error.to_string(), "here", ""))
-        .ok()?;
-    let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
-    if let Some(send) = text("send") {
-        probe = probe.with_send(send);
-    }
-    if let Some(expect) = text("expect") {
-        probe = probe.with_expect(expect);
-    }
-    if let Some(slow) = reader.duration(section, "slow") {
-        probe = probe.with_slow(slow);
-    }
-    Some(probe)
-}
-
-fn to_json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::String(_, text) => text.clone().into(),
-        Value::Char(_, c) => c.to_string().into(),
-        Value::Bool(_, value) => (*value).into(),
-        Value::Num(_, number) => number
-            .to_i128()
-            .and_then(|number| i64::try_from(number).ok())
-            .map_or_else(|| number.to_f64().into(), Into::into),
-        Value::Empty(..) => serde_json::Value::Null,
-        Value::Dict(_, table) => table.iter().map(|(key, value)| (key.clone(), to_json(value))).collect(),
-        Value::Array(_, items) => items.iter().map(to_json).collect(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::units::Refusal;
+
 /// Replaces variables in `text`.
-pub(crate) fn interpolate(text: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
+pub(crate) fn interpolate(text: &str, variables: &BTreeMap<String, String>) -> Result<String, Refusal> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -15,9 +17,12 @@ pub(crate) fn interpolate(text: &str, variables: &BTreeMap<String, String>) -> R
             continue;
         }
         out.push_str(before);
-        let end = after
-            .find('}')
-            .ok_or("`${` is never closed with `}`; write `$${` for the characters themselves")?;
+        let end = after.find('}').ok_or_else(|| {
+            Refusal::new(
+                "`${` is never closed with `}`",
+                "close it, or write `$${` for the characters themselves",
+            )
+        })?;
         out.push_str(&variable(&after[2..end], variables)?);
         rest = &after[end + 1..];
     }
@@ -25,11 +30,12 @@ pub(crate) fn interpolate(text: &str, variables: &BTreeMap<String, String>) -> R
     Ok(out)
 }
 
-fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
+fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String, Refusal> {
     let end = inside.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inside.len());
     let (name, rest) = inside.split_at(end);
     if name.is_empty() {
-        return Err(format!("`${{{inside}}}` names no variable"));
+        let help = "write ${NAME}, or `$${` for the characters themselves";
+        return Err(Refusal::new(format!("`${{{inside}}}` names no variable"), help));
     }
     // As in a shell: with the colon an empty variable counts as missing.
     let value = variables.get(name).filter(|value| !value.is_empty());
@@ -37,14 +43,17 @@ fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String
         return Ok(value.map_or_else(|| default.to_owned(), Clone::clone));
     }
     if let Some(message) = rest.strip_prefix(":?") {
-        return value.cloned().ok_or_else(|| format!("{name} is not set: {message}"));
+        let help = format!("set {name} in the environment of heartbeatd, or write {name}=... into .env");
+        return value.cloned().ok_or_else(|| Refusal::new(format!("{name} is not set: {message}"), help));
     }
     if !rest.is_empty() {
-        return Err(format!(
-            "`${{{inside}}}` is not understood; there are ${{NAME}}, ${{NAME:-default}} and ${{NAME:?message}}"
-        ));
+        let help = "there are ${NAME}, ${NAME:-default} and ${NAME:?message}";
+        return Err(Refusal::new(format!("`${{{inside}}}` is not understood"), help));
     }
-    let missing = || format!("{name} is not set; set it, or give a default: ${{{name}:-default}}");
+    let missing = || {
+        let help = format!("set it, write {name}=... into .env, or give a default: ${{{name}:-default}}");
+        Refusal::new(format!("{name} is not set"), help)
+    };
     variables.get(name).cloned().ok_or_else(missing)
 }
 
@@ -79,7 +88,7 @@ mod tests {
         let done = |text: &str| interpolate(text, &variables);
         assert_eq!(done("x${A}y${B:-2}${E:-3}").unwrap(), "x1y23");
         assert_eq!(done("$${A} $5").unwrap(), "${A} $5");
-        assert!(done("${B:?set it in .env}").unwrap_err().contains("set it in .env"));
+        assert!(done("${B:?set it in .env}").unwrap_err().why.contains("set it in .env"));
         for bad in ["${B}", "${A", "${}", "${A!}"] {
             assert!(done(bad).is_err(), "{bad}");
         }

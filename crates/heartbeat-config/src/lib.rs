@@ -29,10 +29,14 @@
 mod config;
 mod diagnostic;
 mod document;
+mod environment;
 mod health;
+mod heartbeat;
 mod interpolate;
 mod keys;
 mod load;
+mod plan;
+mod probe;
 mod reader;
 mod realm;
 mod units;

@@ -102,15 +102,11 @@ impl Reader<'_> {
     }
 
     fn wrong(&self, entry: &Entry<'_>, wanted: &str) {
-        let key = entry.path.last().map_or("", String::as_str);
+        let name = name_of(&entry.path);
         let found = describe(entry.value);
-        self.value_problem(
-            entry,
-            "HB102",
-            format!("`{key}` takes {wanted}, not {found}"),
-            &format!("expected {wanted}"),
-            "",
-        );
+        let help = rewritten(&name, entry.value, wanted);
+        let message = format!("`{name}` takes {wanted}, not {found}");
+        self.value_problem(entry, "HB102", message, &format!("expected {wanted}"), &help);
     }
 
     /// Refuses every key that is not in the table of keys, and every one that is not built.
@@ -152,8 +148,8 @@ impl Reader<'_> {
         };
         match interpolate(text, self.variables) {
             Ok(text) => Some(text),
-            Err(why) => {
-                self.value_problem(entry, "HB104", why, "in this string", "");
+            Err(refusal) => {
+                self.value_problem(entry, "HB104", refusal.why, "in this string", &refusal.help);
                 None
             }
         }
@@ -201,13 +197,11 @@ impl Reader<'_> {
         match parse(&text) {
             Ok(value) => Some(value),
             Err(why) => {
-                self.value_problem(
-                    entry,
-                    "HB105",
-                    why,
-                    "not understood",
-                    &format!("for example \"{example}\""),
+                let help = units::meant(&text).filter(|meant| parse(meant).is_ok()).map_or_else(
+                    || format!("for example \"{example}\""),
+                    |meant| format!("write \"{meant}\""),
                 );
+                self.value_problem(entry, "HB105", why, "not understood", &help);
                 None
             }
         }
@@ -277,8 +271,9 @@ impl Reader<'_> {
         match entry.value {
             Value::Array(..) => {
                 let words = self.texts(entry);
-                if words.is_empty() {
-                    self.value_problem(entry, "HB107", "a command is empty", "no program", "");
+                if words.is_empty() && matches!(entry.value, Value::Array(_, items) if items.is_empty()) {
+                    let help = "name a program: [\"program\", \"argument\"]";
+                    self.value_problem(entry, "HB107", "the command is empty", "no program", help);
                 }
                 Some(words).filter(|words| !words.is_empty())
             }
@@ -286,10 +281,8 @@ impl Reader<'_> {
                 let text = self.text(entry)?;
                 match units::words(&text) {
                     Ok(words) => Some(words),
-                    Err(why) => {
-                        let help =
-                            "write it as a list to have nothing interpreted: [\"program\", \"argument\"]";
-                        self.value_problem(entry, "HB107", why, "in this command", help);
+                    Err(refusal) => {
+                        self.value_problem(entry, "HB107", refusal.why, "in this command", &refusal.help);
                         None
                     }
                 }
@@ -303,13 +296,47 @@ fn with_number(example: &str, number: &str) -> String {
     format!("{number}{unit}")
 }
 
-fn describe(value: &Value) -> &'static str {
+/// The key at the end of a path: what stands in a list is named after the list.
+fn name_of(path: &[String]) -> String {
+    let named = |word: &&String| word.parse::<usize>().is_err();
+    path.iter().rev().find(named).cloned().unwrap_or_default()
+}
+
+/// What to type instead, as far as it can be guessed from what was written.
+fn rewritten(name: &str, value: &Value, wanted: &str) -> String {
     match value {
-        Value::String(..) | Value::Char(..) => "a string",
-        Value::Bool(..) => "a boolean",
-        Value::Num(..) => "this number",
-        Value::Empty(..) => "nothing",
-        Value::Dict(..) => "a table",
-        Value::Array(..) => "a list",
+        Value::String(_, text) if wanted == "a string" => format!("write {name} = \"{text}\""),
+        Value::String(_, text) if text.parse::<i64>().is_ok() || text == "true" || text == "false" => {
+            format!("write it without quotes: {name} = {text}")
+        }
+        Value::Bool(_, value) if wanted == "a string" => format!("write it in quotes: {name} = \"{value}\""),
+        Value::Num(_, number) if wanted == "a string" => {
+            let shown = number
+                .to_i128()
+                .map_or_else(|| number.to_f64().unwrap_or(0.0).to_string(), |n| n.to_string());
+            format!("write it in quotes: {name} = \"{shown}\"")
+        }
+        _ => match wanted {
+            "a string" => format!("write {name} = \"...\""),
+            "true or false" => format!("write {name} = true or {name} = false"),
+            "a table" => format!("write {name} = {{ ... }}"),
+            _ => format!("write {wanted}, without quotes and without a fraction"),
+        },
+    }
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => format!("the string \"{text}\""),
+        Value::Char(..) => "a string".to_owned(),
+        Value::Bool(_, value) => value.to_string(),
+        Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
+            (Some(number), _) => number.to_string(),
+            (None, Some(number)) => format!("{number:?}"),
+            (None, None) => "this number".to_owned(),
+        },
+        Value::Empty(..) => "nothing".to_owned(),
+        Value::Dict(..) => "a table".to_owned(),
+        Value::Array(..) => "a list".to_owned(),
     }
 }

@@ -82,7 +82,13 @@ pub(crate) fn read(
     let port = section.get("port").and_then(|entry| {
         let port = reader.number::<u16>(&entry, "a port from 1 to 65535")?;
         if port == 0 {
-            reader.value_problem(&entry, "HB102", "`port` takes a port from 1 to 65535, not 0", "here", "");
+            reader.value_problem(
+                &entry,
+                "HB102",
+                "`port` takes a port from 1 to 65535, not 0",
+                "here",
+                "for example port = 8001",
+            );
         }
         Some(port).filter(|port| *port != 0)
     });
@@ -201,7 +207,10 @@ fn environment(
             .map_err(|error| format!("cannot read {}: {error}", path.display()));
         match read.and_then(|text| env_file(&text).map_err(|why| format!("{}: {why}", path.display()))) {
             Ok(pairs) => env.extend(pairs),
-            Err(why) => reader.value_problem(&entry, "HB108", why, "this file", ""),
+            Err(why) => {
+                let help = "a NAME=value a line; the path starts at the directory of this file";
+                reader.value_problem(&entry, "HB108", why, "this file", help);
+            }
         }
     }
     let written = reader.pairs(section, "env");
@@ -310,7 +319,9 @@ fn policy(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool) -> RestartP
         Err(error) => {
             let place = reader.key_place(section.path());
             reader.push(
-                crate::diagnostic::Diagnostic::new("HB116", error.to_string()).at(place, "in this table"),
+                crate::diagnostic::Diagnostic::new("HB116", error.to_string())
+                    .at(place, "in this table")
+                    .help("leave a key out to have its default: `backoff_max` is 60s, `cooldown_max` 1h"),
             );
             RestartPolicy::service_default()
         }

@@ -2,6 +2,42 @@
 
 use std::time::Duration;
 
+/// Characters of a command that a message shows.
+const SHOWN_OF_A_COMMAND: usize = 24;
+
+/// Why something is not understood, and what to type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) why: String,
+    pub(crate) help: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(why: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { why: why.into(), help: help.into() }
+    }
+}
+
+/// What somebody probably meant by a quantity that is not understood; not every answer makes sense.
+pub(crate) fn meant(text: &str) -> Option<String> {
+    let tight: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let digits = tight.find(|c: char| !c.is_ascii_digit()).unwrap_or(tight.len());
+    let (number, unit) = tight.split_at(digits);
+    let unit = match unit.to_ascii_lowercase().as_str() {
+        "ms" | "msec" | "millis" | "milliseconds" => "ms",
+        "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => "d",
+        "b" | "byte" | "bytes" => "B",
+        "k" | "kb" | "kib" => "KiB",
+        "mb" | "mib" => "MiB",
+        "g" | "gb" | "gib" => "GiB",
+        _ => return None,
+    };
+    (!number.is_empty()).then(|| format!("{number}{unit}"))
+}
+
 /// `250ms`, `2s`, `5m`, `1h30m`, `7d`: number and unit, as often as wanted, largest first.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units: [(&str, u64); 5] =
@@ -19,10 +55,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
         let unit = &rest[..letters];
         let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else {
-            return Err(if unit.is_empty() {
-                format!("`{text}` has no unit")
-            } else {
-                format!("`{unit}` is not a unit of time")
+            return Err(match (unit.is_empty(), rest.is_empty()) {
+                (true, true) => format!("`{text}` has no unit; there are ms, s, m, h and d"),
+                (true, false) => {
+                    format!("`{text}` is not a duration: a number, and ms, s, m, h or d right after it")
+                }
+                (false, _) => format!("`{unit}` is not a unit of time; there are ms, s, m, h and d"),
             });
         };
         if *scale >= last {
@@ -63,11 +101,17 @@ pub(crate) fn percentage(text: &str) -> Result<u8, String> {
 }
 
 /// Splits a command as a shell would, without a shell: blanks, quotes and backslashes, nothing else.
-pub(crate) fn words(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn words(text: &str) -> Result<Vec<String>, Refusal> {
+    let in_a_list = "close it, or write the command as a list: [\"program\", \"argument\"]";
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
+        let unclosed = |rest: &str| {
+            let near: String = rest.chars().take(SHOWN_OF_A_COMMAND).collect();
+            Refusal::new(format!("the quote {c} before `{near}` is never closed"), in_a_list)
+        };
+        let rest = chars.as_str();
         match c {
             c if c.is_whitespace() => words.extend(word.take()),
             '\'' | '"' => {
@@ -78,28 +122,35 @@ pub(crate) fn words(text: &str) -> Result<Vec<String>, String> {
                         Some('\\') if c == '"' => match chars.next() {
                             Some(escaped @ ('"' | '\\' | '$' | '`')) => word.push(escaped),
                             Some(other) => word.extend(['\\', other]),
-                            None => return Err(format!("the quote {c} is never closed")),
+                            None => return Err(unclosed(rest)),
                         },
                         Some(inner) => word.push(inner),
-                        None => return Err(format!("the quote {c} is never closed")),
+                        None => return Err(unclosed(rest)),
                     }
                 }
             }
             '\\' => match chars.next() {
                 Some(escaped) => word.get_or_insert_default().push(escaped),
-                None => return Err("a backslash stands at the end".to_owned()),
+                None => {
+                    return Err(Refusal::new("a backslash stands at the end of the command", "remove it"));
+                }
             },
             // What only a shell would understand is not guessed at.
             '|' | '&' | ';' | '<' | '>' | '`' => {
-                return Err(format!(
-                    "`{c}` needs a shell, and `run` has none; quote it, or put it into a script"
+                return Err(Refusal::new(
+                    format!("`{c}` needs a shell, and a command here has none"),
+                    format!("quote the `{c}`, or call a shell yourself: [\"sh\", \"-c\", {text:?}]"),
                 ));
             }
             c => word.get_or_insert_default().push(c),
         }
     }
     words.extend(word);
-    if words.is_empty() { Err("the command is empty".to_owned()) } else { Ok(words) }
+    if words.is_empty() {
+        Err(Refusal::new("the command is empty", "name a program: \"program argument\""))
+    } else {
+        Ok(words)
+    }
 }
 
 #[cfg(test)]

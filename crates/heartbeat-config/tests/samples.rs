@@ -84,6 +84,20 @@ const CASES: &[(&str, &str, &str)] = &[
     ("syntax", "HB001", "[realm.api]\nrun = \"gunicorn shop.wsgi\nport = 8001\n"),
     ("not_loopback", "HB119", "[heartbeat]\nlisten = \"0.0.0.0:4327\"\n\n[realm.api]\nport = 8001\n"),
     ("wrong_word", "HB106", "[realm.api]\nrun = \"api\"\nrestart = { policy = \"allways\" }\n"),
+    ("wrong_type_in_a_list", "HB102", "[realm.api]\nrun = [\"api\", \"--port\", 8001]\n"),
+    ("size_without_i", "HB105", "[realm.api]\nrun = \"api\"\nlog = { max_size = \"64MB\" }\n"),
+    ("duplicate_key", "HB001", "[realm.api]\nrun = \"api\"\nport = 8001\nport = 8002\n"),
+    (
+        "two_kinds",
+        "HB110",
+        "[realm.mail]\nhealth = { tcp = \"127.0.0.1:25\", http = \"http://127.0.0.1/\" }\n",
+    ),
+    ("bad_status", "HB111", "[realm.api]\nhealth = { http = \"http://127.0.0.1:8001/\", status = 700 }\n"),
+    (
+        "inverted_backoff",
+        "HB116",
+        "[realm.api]\nrun = \"api\"\n[realm.api.restart]\nbackoff = \"2m\"\nbackoff_max = \"60s\"\n",
+    ),
     ("bad_name", "HB117", "[realm.Shop-API]\nrun = \"api\"\n"),
 ];
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use heartbeat_api::{Api, Limits};
 use heartbeat_config::{Config, Heartbeat};
-use heartbeat_process::{Processes, Settings};
+use heartbeat_process::{Processes, Record, Settings};
 use heartbeat_status::{Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
 use tokio::runtime::Runtime;
@@ -52,6 +52,7 @@ impl Daemon {
         let Config { heartbeat, plan, realms, .. } = config;
         prepare_directories(&heartbeat)?;
         let lock = StateLock::take(&heartbeat.state_dir)?;
+        refuse_second_copies(&heartbeat.runtime_dir.join("realms"))?;
         let mark = state_mark(&heartbeat.state_dir)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
@@ -197,6 +198,21 @@ fn prepare_directories(heartbeat: &Heartbeat) -> Result<(), DaemonError> {
         make(parent.to_owned(), 0o711, "directory of the socket")?;
     }
     Ok(())
+}
+
+/// A record of a living process means that heartbeatd died and its realm did not.
+fn refuse_second_copies(records: &Path) -> Result<(), DaemonError> {
+    let read = |source| DaemonError::Prepare { what: "adoption records", path: records.to_owned(), source };
+    let mut realms = Vec::new();
+    for record in Record::all(records).map_err(read)? {
+        match record {
+            Ok(record) if record.is_alive() => realms.push((record.realm.to_string(), record.pid)),
+            // Gone since, or from before a reboot: the next start of that realm replaces it.
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "passed over"),
+        }
+    }
+    if realms.is_empty() { Ok(()) } else { Err(DaemonError::LeftBehind { realms }) }
 }
 
 /// The id of a state directory, made once: what marks the processes of one ecosystem.

@@ -109,8 +109,6 @@ impl Finder {
                 left.push(at);
             }
         }
-        // A later cycle may have covered what an earlier edge left.
-        left.retain(|at| !self.covered[*at]);
         cycles.sort_by_cached_key(|path| (path.len(), path.iter().map(|link| link.from).collect::<Vec<_>>()));
         let mut found: Vec<Found> = cycles.into_iter().map(Found::Cycle).collect();
         if let (Some(through), false) = (members.first().copied(), left.is_empty()) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_status::{RealmName, RunId};
 
-use crate::RecordError;
+use crate::{RecordError, tree};
 
 const MAGIC: &str = "heartbeat-adoption/1";
 /// Largest record in bytes; a longer file is none.
@@ -43,6 +43,33 @@ fn checksum(bytes: &[u8]) -> u64 {
 }
 
 impl Record {
+    /// Whether the process on record still runs: the same boot, the same pid namespace, and a living process of
+    /// that pid and start time. A reused pid is somebody else.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let here = Origin::read(String::new());
+        here.boot == self.boot
+            && here.pid_namespace == self.pid_namespace
+            && tree::stat(self.pid)
+                .is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// Every record in `dir`, by file name; temporary files of a write that was cut short are passed over.
+    ///
+    /// # Errors
+    /// When the directory cannot be read. What a single file says is in its own result.
+    pub fn all(dir: &Path) -> std::io::Result<Vec<Result<Self, RecordError>>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with('.') {
+                paths.push(entry.path());
+            }
+        }
+        paths.sort();
+        Ok(paths.iter().map(|path| Self::read(path)).collect())
+    }
+
     fn encode(&self) -> String {
         let body = format!(
             "realm={}\nrun={}\npid={}\nstart_time={}\nboot={}\npid_namespace={}\nmark={}\n",
@@ -158,6 +185,18 @@ mod tests {
         assert!(path.exists(), "the record of a later run stays");
         Record::remove(dir.path(), &record().realm, RunId(7));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn only_the_very_process_is_alive() {
+        let origin = Origin::read("a1b2".into());
+        let start_time = tree::stat(std::process::id()).unwrap().start_time;
+        let (boot, pid_namespace) = (origin.boot, origin.pid_namespace);
+        let own = Record { pid: std::process::id(), start_time, boot, pid_namespace, ..record() };
+        assert!(own.is_alive());
+        assert!(!Record { start_time: start_time + 1, ..own.clone() }.is_alive(), "a reused pid");
+        assert!(!Record { boot: "another".into(), ..own.clone() }.is_alive(), "before a reboot");
+        assert!(!Record { pid_namespace: "pid:[1]".into(), ..own }.is_alive(), "another namespace");
     }
 
     #[test]

@@ -165,3 +165,54 @@ fn a_program_that_does_not_exist_is_failed_with_its_name() {
     assert!(ghost["message"].as_str().unwrap().contains("/nonexistent/ghost"), "{ghost:#}");
     eco.daemon.signal(Signal::SIGTERM);
 }
+
+#[test]
+fn after_a_kill_of_heartbeatd_no_second_copy_is_started() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let pids = [eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker")];
+    eco.daemon.signal(Signal::SIGKILL);
+    let Ecosystem { daemon, dir, .. } = eco;
+    daemon.end();
+    for alive in pids {
+        assert!(kill(pid(alive), None).is_ok(), "realms outlive heartbeatd");
+    }
+    let config = dir.path().join("heartbeat.toml");
+    let second = run("heartbeatd", &["--config", config.to_str().unwrap()]);
+    let said = told(&second);
+    for alive in pids {
+        assert!(said.contains(&alive.to_string()), "{said}");
+        kill(pid(alive), Signal::SIGKILL).unwrap();
+    }
+    assert_eq!(second.status.code(), Some(1), "{said}");
+}
+
+#[test]
+fn hooks_run_around_the_life_of_a_realm() {
+    let extra = r#"
+[realm.careful]
+run = "sleep 86398"
+start.before = ["sh -c 'echo before >> $OUT'", "sh -c 'echo again >> $OUT'"]
+start.after = "sh -c 'echo after >> $OUT'"
+stop.command = "sh -c 'echo stop >> $OUT'"
+start.settle = "100ms"
+env = { OUT = "${HOOKS_OUT}" }
+
+[realm.broken]
+run = "sleep 86397"
+start.before = "sh -c 'exit 3'"
+restart = { burst = 1, when_spent = "fail" }
+"#;
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let eco = Ecosystem::start(&extra.replace("${HOOKS_OUT}", out.path().to_str().unwrap()));
+    let up = eco.cli(&["wait", "careful", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let stopped = eco.cli(&["stop", "careful"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", told(&stopped));
+    assert_eq!(std::fs::read_to_string(out.path()).unwrap(), "before\nagain\nafter\nstop\n");
+    let broken = eco.cli(&["status", "broken", "--wait=60s"]);
+    assert_eq!(broken.status.code(), Some(3), "{}", told(&broken));
+    let message = eco.realm("broken")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("start.before") && message.contains("exit code 3"), "{message}");
+    eco.daemon.signal(Signal::SIGTERM);
+}

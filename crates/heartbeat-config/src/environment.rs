@@ -1,0 +1,65 @@
+//! Keys said by the environment: `HEARTBEAT__SECTION__KEY`.
+
+use std::collections::BTreeMap;
+
+use figment::value::Value;
+
+use crate::diagnostic::Diagnostic;
+use crate::document::scalar;
+use crate::keys::{self, Table};
+
+/// Prefix of environment variables that set keys.
+const ENV_PREFIX: &str = "HEARTBEAT__";
+
+/// The key, who said it, and what.
+pub(crate) type Said = (Vec<String>, String, Value);
+
+/// `HEARTBEAT__SECTION__KEY`: `_` stands for `-` or `_`, matched against what exists.
+pub(crate) fn from_environment(
+    env: &BTreeMap<String, String>,
+    realms: &[String],
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Said> {
+    let mut said = Vec::new();
+    for (name, value) in env {
+        let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
+        let words: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
+        match env_path(&words, realms) {
+            Ok(path) => said.push((path, format!("the environment variable {name}"), scalar(value))),
+            Err(why) => problems.push(
+                Diagnostic::new("HB109", format!("{name}: {why}"))
+                    .said_by(&format!("the environment variable {name}"))
+                    .help("unset it, or write HEARTBEAT__SECTION__KEY, e.g. HEARTBEAT__HEARTBEAT__LISTEN or HEARTBEAT__REALM__API__PORT"),
+            ),
+        }
+    }
+    said
+}
+
+fn env_path(words: &[String], realms: &[String]) -> Result<Vec<String>, String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (mut path, table, rest) = match words.as_slice() {
+        ["heartbeat", rest @ ..] => (vec!["heartbeat".to_owned()], Table::Heartbeat, rest),
+        ["defaults", rest @ ..] => (vec!["defaults".to_owned()], Table::Realm, rest),
+        ["realm", name, rest @ ..] => {
+            let same = |known: &&String| known.replace('-', "_") == *name;
+            let realm = realms.iter().find(same).ok_or_else(|| format!("there is no realm `{name}`"))?;
+            (vec!["realm".to_owned(), realm.clone()], Table::Realm, rest)
+        }
+        [other, ..] => return Err(format!("there is no section `{other}`")),
+        [] => return Err("names no key".to_owned()),
+    };
+    let (table, key) = match rest {
+        [key] => (table, *key),
+        ["start", key] => (Table::Start, *key),
+        ["stop", key] => (Table::Stop, *key),
+        ["restart", key] => (Table::Restart, *key),
+        ["log", key] => (Table::Log, *key),
+        _ => return Err("does not name a key".to_owned()),
+    };
+    if keys::find(table, key).is_none() {
+        return Err(format!("there is no key `{key}` in {}", table.as_str()));
+    }
+    path.extend(rest.iter().map(|word| (*word).to_owned()));
+    Ok(path)
+}

@@ -1,0 +1,113 @@
+//! `[heartbeat]`: heartbeatd itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::Heartbeat;
+use crate::load::Sources;
+use crate::reader::{Reader, Section};
+
+/// Realms started between spawn and exec, a core.
+const START_PARALLEL_PER_CORE: u32 = 4;
+
+pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources, dir: &Path) -> Heartbeat {
+    let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
+    let path = |key: &str| text(key).map(|path| dir.join(path));
+    let time =
+        |key: &str, default: u64| reader.duration(section, key).unwrap_or(Duration::from_secs(default));
+    let env = |name: &str| sources.env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let socket = path("socket").unwrap_or_else(|| match env("XDG_RUNTIME_DIR").filter(|_| !is_root()) {
+        Some(runtime) => runtime.join("heartbeat").join("heartbeat.sock"),
+        None => "/run/heartbeat/heartbeat.sock".into(),
+    });
+    let state_dir = path("state_dir").unwrap_or_else(|| {
+        let home = || env("HOME").map(|home| home.join(".local").join("state"));
+        match env("XDG_STATE_HOME").or_else(home).filter(|_| !is_root()) {
+            Some(state) => state.join("heartbeat"),
+            None => "/var/lib/heartbeat".into(),
+        }
+    });
+    let runtime_dir =
+        path("runtime_dir").unwrap_or_else(|| socket.parent().unwrap_or(Path::new("/")).to_owned());
+    let count = |key: &str, default: usize| {
+        let read = section.get(key).and_then(|entry| {
+            let number: usize = reader.number(&entry, "a number")?;
+            if number == 0 {
+                reader.value_problem(
+                    &entry,
+                    "HB118",
+                    format!("`{key}` must be at least 1"),
+                    "here",
+                    "leave it out for its default",
+                );
+            }
+            Some(number.max(1))
+        });
+        read.unwrap_or(default)
+    };
+    let cores =
+        std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+    let start_parallel = count("start_parallel", (cores * START_PARALLEL_PER_CORE) as usize);
+    let formats = [("auto", "auto"), ("pretty", "pretty"), ("json", "json")];
+    let mode =
+        |text: &str| u32::from_str_radix(text, 8).map_err(|_| format!("`{text}` is not an octal mode"));
+    Heartbeat {
+        name: text("name").unwrap_or_else(host_name),
+        listen: listen(reader, section),
+        socket_mode: section
+            .get("socket_mode")
+            .and_then(|entry| reader.parsed(&entry, "0660", mode))
+            .unwrap_or(0o660),
+        log: text("log").unwrap_or_else(|| "info".to_owned()),
+        log_format: section
+            .get("log_format")
+            .and_then(|entry| reader.word(&entry, &formats))
+            .unwrap_or("auto")
+            .to_owned(),
+        boot_deadline: time("boot_deadline", 300),
+        shutdown_timeout: time("shutdown_timeout", 60),
+        start_parallel: u32::try_from(start_parallel).unwrap_or(u32::MAX),
+        max_probes_in_flight: count("max_probes_in_flight", 1_024),
+        max_connections: count("max_connections", 256),
+        socket,
+        state_dir,
+        runtime_dir,
+    }
+}
+
+fn listen(reader: &Reader<'_>, section: &Section<'_>) -> Option<SocketAddr> {
+    let standard = SocketAddr::from(([127, 0, 0, 1], 4_327));
+    let Some(entry) = section.get("listen") else { return Some(standard) };
+    let text = reader.text(&entry)?;
+    if text == "off" {
+        return None;
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => return Some(address),
+        Ok(address) => {
+            let message = format!("{address} is not a loopback address");
+            let help = "anything else needs TLS and a token, which this version does not support; use 127.0.0.1 and a reverse proxy";
+            reader.value_problem(&entry, "HB119", message, "not loopback", help);
+        }
+        Err(_) => reader.value_problem(
+            &entry,
+            "HB119",
+            format!("`{text}` is not an address"),
+            "here",
+            "for example \"127.0.0.1:4327\", or \"off\"",
+        ),
+    }
+    None
+}
+
+fn host_name() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if read.trim().is_empty() { "localhost".to_owned() } else { read.trim().to_owned() }
+}
+
+fn is_root() -> bool {
+    // The owner of our own /proc entry is our effective user.
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
+}

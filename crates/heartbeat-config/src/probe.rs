@@ -1,0 +1,171 @@
+//! One measured probe, from a URL or from its table.
+
+use figment::value::Value;
+use heartbeat_probe::{HttpProbe, Probe, StatusSet, TcpProbe};
+
+use crate::reader::{Entry, Reader, Section};
+
+/// What to write instead of a URL that is not supported.
+fn instead(text: &str) -> String {
+    let host = text
+        .strip_prefix("https://")
+        .and_then(|rest| rest.split(['/', '?', '#']).next())
+        .filter(|host| !host.is_empty() && !host.contains('@'));
+    match host {
+        Some(host) if host.contains(':') => format!("watch that it accepts connections: \"tcp://{host}\""),
+        Some(host) => format!("watch that it accepts connections: \"tcp://{host}:443\""),
+        None => "for example \"http://127.0.0.1:8001/api/health/\" or \"tcp://127.0.0.1:5432\"".to_owned(),
+    }
+}
+
+/// How a key of an HTTP probe is written.
+fn example(key: &str) -> &'static str {
+    match key {
+        "method" => "for example method = \"HEAD\"",
+        "matches" => "write a backslash in single quotes: matches = '\\d+'",
+        "status" => "for example status = 200, status = \"2xx\" or status = [200, 204]",
+        "headers" => "for example headers = { Accept = \"application/json\" }",
+        "json" => "for example json = { \"/status\" = \"ok\" }",
+        _ => "for example \"http://127.0.0.1:8001/api/health/\"",
+    }
+}
+
+/// A probe from one string.
+pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> Option<Probe> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let built = match scheme {
+        Some("http") => HttpProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
+        Some("tcp") => TcpProbe::new(&text[6..]).map(Probe::from).map_err(|error| error.to_string()),
+        Some(
+            other @ ("https" | "postgres" | "postgresql" | "redis" | "unix" | "grpc" | "tls" | "dns" | "ws"
+            | "wss"),
+        ) => Err(format!(
+            "{other}:// is not supported by this version of heartbeat; there are http:// and tcp://"
+        )),
+        Some(other) => Err(format!("`{other}` is not a kind of probe; there are http:// and tcp://")),
+        None => Err(format!("`{text}` is not a URL")),
+    };
+    built
+        .map_err(|why| {
+            reader.value_problem(entry, "HB111", why, "this probe", &instead(text));
+        })
+        .ok()
+}
+
+/// An HTTP probe from its table.
+pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpProbe> {
+    let entry = section.get("http")?;
+    let url = reader.text(&entry)?;
+    let refuse = |entry: &Entry<'_>, why: String| {
+        let help = example(entry.path.last().map_or("", String::as_str));
+        reader.value_problem(entry, "HB111", why, "here", help);
+    };
+    let mut probe = match HttpProbe::new(&url) {
+        Ok(probe) => probe,
+        Err(error) => {
+            reader.value_problem(&entry, "HB111", error.to_string(), "here", &instead(&url));
+            return None;
+        }
+    };
+    let mut apply = |key: &str, change: &dyn Fn(HttpProbe, &str) -> Result<HttpProbe, String>| {
+        if let Some(entry) = section.get(key)
+            && let Some(text) = reader.text(&entry)
+        {
+            match change(probe.clone(), &text) {
+                Ok(changed) => probe = changed,
+                Err(why) => refuse(&entry, why),
+            }
+        }
+    };
+    apply("method", &|probe, text| probe.with_method(text).map_err(|error| error.to_string()));
+    apply("body", &|probe, text| Ok(probe.with_body(text.to_owned())));
+    apply("contains", &|probe, text| Ok(probe.with_contains(text)));
+    apply("matches", &|probe, text| probe.with_matches(text).map_err(|error| error.to_string()));
+    if let Some(entry) = section.get("status")
+        && let Some(set) = statuses(reader, &entry)
+    {
+        probe = probe.with_status(set);
+    }
+    for (name, value) in reader.pairs(section, "headers") {
+        match probe.clone().with_header(&name, &value) {
+            Ok(changed) => probe = changed,
+            Err(error) => refuse(&entry, error.to_string()),
+        }
+    }
+    if let Some(json) = section.get("json") {
+        match json.value {
+            Value::Dict(_, pointers) => {
+                for (pointer, expected) in pointers {
+                    match probe.clone().with_json(pointer, to_json(expected)) {
+                        Ok(changed) => probe = changed,
+                        Err(error) => refuse(&json, error.to_string()),
+                    }
+                }
+            }
+            _ => refuse(&json, "`json` takes a table of JSON pointers: { \"/status\" = \"ok\" }".to_owned()),
+        }
+    }
+    if let Some(slow) = reader.duration(section, "slow") {
+        probe = probe.with_slow(slow);
+    }
+    Some(probe)
+}
+
+fn statuses(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<StatusSet> {
+    let mut parts = Vec::new();
+    for item in reader.items(entry) {
+        match item.value {
+            Value::Num(..) => parts.push(reader.number::<u16>(&item, "an HTTP status")?.to_string()),
+            _ => parts.push(reader.text(&item)?),
+        }
+    }
+    let text = parts.join(",");
+    text.parse()
+        .map_err(|error: heartbeat_probe::HttpError| {
+            reader.value_problem(entry, "HB111", error.to_string(), "here", example("status"))
+        })
+        .ok()
+}
+
+/// A TCP probe from its table.
+pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>) -> Option<TcpProbe> {
+    let entry = section.get("tcp")?;
+    let address = reader.text(&entry)?;
+    let mut probe = TcpProbe::new(&address)
+        .map_err(|error| {
+            reader.value_problem(
+                &entry,
+                "HB111",
+                error.to_string(),
+                "here",
+                "for example tcp = \"127.0.0.1:5432\"",
+            )
+        })
+        .ok()?;
+    let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
+    if let Some(send) = text("send") {
+        probe = probe.with_send(send);
+    }
+    if let Some(expect) = text("expect") {
+        probe = probe.with_expect(expect);
+    }
+    if let Some(slow) = reader.duration(section, "slow") {
+        probe = probe.with_slow(slow);
+    }
+    Some(probe)
+}
+
+fn to_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::String(_, text) => text.clone().into(),
+        Value::Char(_, c) => c.to_string().into(),
+        Value::Bool(_, value) => (*value).into(),
+        Value::Num(_, number) => number
+            .to_i128()
+            .and_then(|number| i64::try_from(number).ok())
+            .map_or_else(|| number.to_f64().into(), Into::into),
+        Value::Empty(..) => serde_json::Value::Null,
+        Value::Dict(_, table) => table.iter().map(|(key, value)| (key.clone(), to_json(value))).collect(),
+        Value::Array(_, items) => items.iter().map(to_json).collect(),
+    }
+}
