@@ -20,6 +20,6 @@ mod source;
 
 pub use manifest::{Manifest, external_violations, import_violations, workspace_root};
 pub use source::{
-    File, clock_violations, escape_violations, name_violations, serde_violations, sources, tidy_violations,
-    unbounded_violations, unsafe_violations,
+    File, ban_list_violations, clock_violations, escape_violations, name_violations, other_texts,
+    serde_violations, sources, tidy_violations, unbounded_violations, unit_violations, unsafe_violations,
 };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// What a crate depends on, development dependencies left out.
+/// What a crate depends on, in every kind of dependency and for every target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// Package name.
@@ -47,6 +47,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
         ],
     ),
     ("hyper", &["heartbeat-probe", "heartbeat-api", "heartbeat-client"]),
+    ("hyper-util", &["heartbeat-probe", "heartbeat-api", "heartbeat-client"]),
+    ("anyhow", &["heartbeatd", "heartbeat-cli"]),
     ("nix", &["heartbeat-process", "heartbeat-api", "heartbeat-daemon", "heartbeat-tests"]),
     ("libc", &["heartbeat-process"]),
     ("figment", &["heartbeat-config"]),
@@ -82,10 +84,28 @@ impl Manifest {
     }
 
     fn read(path: &Path) -> Option<Self> {
-        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+        Self::parse(&std::fs::read_to_string(path).ok()?)
+    }
+
+    /// From the text of a `Cargo.toml`; `None` when it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let table: toml::Table = text.parse().ok()?;
         let name = table.get("package")?.get("name")?.as_str()?.to_owned();
-        let dependencies = table.get("dependencies").and_then(|table| table.as_table());
-        let dependencies = dependencies.map(|table| table.keys().cloned().collect()).unwrap_or_default();
+        // A test of a product crate may look down as well, but neither up nor sideways.
+        let mut dependencies = Vec::new();
+        let targets = table.get("target").and_then(toml::Value::as_table);
+        for holder in std::iter::once(&table)
+            .chain(targets.into_iter().flat_map(toml::Table::values).filter_map(toml::Value::as_table))
+        {
+            for kind in ["dependencies", "build-dependencies", "dev-dependencies"] {
+                let listed = holder.get(kind).and_then(toml::Value::as_table).into_iter().flatten();
+                dependencies.extend(listed.map(|(key, value)| {
+                    let renamed = value.get("package").and_then(toml::Value::as_str);
+                    renamed.unwrap_or(key).to_owned()
+                }));
+            }
+        }
         Some(Self { name, dependencies })
     }
 }

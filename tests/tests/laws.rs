@@ -1,9 +1,9 @@
 //! The laws of the architecture, applied to the workspace, and each to a violation that was planted.
 
 use heartbeat_tests::{
-    File, Manifest, clock_violations, escape_violations, external_violations, import_violations,
-    name_violations, serde_violations, sources, tidy_violations, unbounded_violations, unsafe_violations,
-    workspace_root,
+    File, Manifest, ban_list_violations, clock_violations, escape_violations, external_violations,
+    import_violations, name_violations, other_texts, serde_violations, sources, tidy_violations,
+    unbounded_violations, unit_violations, unsafe_violations, workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -35,6 +35,29 @@ fn law_1_imports_go_down() {
         "a crate without a layer"
     );
     assert_eq!(import_violations(&manifest("heartbeat-daemon", "heartbeat-api")).len(), 0);
+}
+
+#[test]
+fn every_kind_of_dependency_counts() {
+    for table in ["dependencies", "dev-dependencies", "build-dependencies", "target.'cfg(unix)'.dependencies"]
+    {
+        let text = format!("[package]\nname = \"heartbeat-graph\"\n[{table}]\nheartbeat-probe = \"1\"\n");
+        assert_eq!(import_violations(&[Manifest::parse(&text).unwrap()]).len(), 1, "{table}");
+    }
+    let renamed = "[package]\nname = \"heartbeat-graph\"\n[dependencies]\nrt = { package = \"tokio\", version = \"1\" }\n";
+    assert_eq!(external_violations(&[Manifest::parse(renamed).unwrap()]).len(), 1);
+}
+
+#[test]
+fn what_follows_a_test_module_is_still_judged() {
+    let now = "let now = std::time::Instant::now();";
+    let judged = |text: &str| clock_violations(&planted("crates/x/src/a.rs", text)).len();
+    assert_eq!(judged(&format!("#[cfg(test)]\nmod sample;\nfn f() {{ {now} }}\n")), 1, "a declaration");
+    assert_eq!(judged(&format!("#[cfg(test)]\nmod t {{\n    {now}\n}}\nfn f() {{ {now} }}\n")), 1, "a block");
+    assert_eq!(judged(&format!("#[cfg(test)]\nmod t {{\n    {now}\n}}\n")), 0, "the block itself");
+    let main = File { path: "bins/x/src/main.rs".into(), text: "#[cfg(test)]\nmod tests;\n".into() };
+    let tests = File { path: "bins/x/src/tests.rs".into(), text: now.to_owned() };
+    assert_eq!(clock_violations(&[main, tests]).len(), 0, "a file of tests");
 }
 
 #[test]
@@ -75,6 +98,8 @@ fn law_5_serde_is_for_what_leaves_the_process() {
     kept(&serde_violations(&sources()));
     let text = "#[derive(Debug, Serialize)]";
     assert_eq!(serde_violations(&planted("crates/heartbeat-supervisor/src/plan.rs", text)).len(), 1);
+    let broken_lines = "#[derive(\n    Debug,\n    Serialize,\n)]\nstruct A;";
+    assert_eq!(serde_violations(&planted("crates/heartbeat-sim/src/world.rs", broken_lines)).len(), 1);
 }
 
 #[test]
@@ -97,6 +122,25 @@ fn law_7_every_queue_has_a_bound() {
 }
 
 #[test]
+fn law_7_every_bound_says_of_what() {
+    kept(&unit_violations(&sources()));
+    let judged = |text: &str| unit_violations(&planted("crates/heartbeat-api/src/limits.rs", text)).len();
+    for bad in
+        ["const MAX_BODY: usize = 9;", "pub(crate) const TIMEOUT: u64 = 5;", "    pub const LIMIT: u32 = 1;"]
+    {
+        assert_eq!(judged(bad), 1, "{bad}");
+    }
+    for good in [
+        "const MAX_BODY_BYTES: usize = 9;",
+        "const WAIT: Duration = X;",
+        "const POLL_WAIT_MS: u64 = 5;",
+        "const PORT: u16 = 1;",
+    ] {
+        assert_eq!(judged(good), 0, "{good}");
+    }
+}
+
+#[test]
 fn law_8_the_bans_hold() {
     kept(&escape_violations(&sources()));
     for text in
@@ -115,17 +159,18 @@ fn law_8_the_bans_hold() {
     ] {
         assert!(bans.contains(banned), "clippy.toml does not ban {banned}");
     }
-    for manifest in Manifest::all() {
-        for folder in ["crates", "bins", "examples"] {
-            let local = workspace_root().join(folder).join(&manifest.name).join("clippy.toml");
-            assert!(!local.exists(), "{} replaces the ban list", local.display());
-        }
-    }
+    let others = other_texts();
+    let paths: Vec<&str> = others.iter().map(|file| file.path.as_str()).collect();
+    assert!(paths.contains(&"clippy.toml"), "the whole workspace is read");
+    kept(&ban_list_violations(&paths));
+    assert_eq!(ban_list_violations(&["clippy.toml", "tests/clippy.toml", "bins/x/.clippy.toml"]).len(), 2);
 }
 
 #[test]
 fn nothing_is_left_lying_about() {
     kept(&tidy_violations(&sources()));
+    kept(&tidy_violations(&other_texts()));
+    assert_eq!(tidy_violations(&planted("docs/a.md", "see /work/x")).len(), 1);
     assert_eq!(tidy_violations(&planted("crates/x/src/a.rs", "// TODO later")).len(), 1);
     assert_eq!(tidy_violations(&planted("crates/x/src/lib.rs", "mod a;")).len(), 1);
     for package in Manifest::all() {

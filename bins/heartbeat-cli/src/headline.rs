@@ -8,7 +8,7 @@ use crate::style::{Hue, Style, UNKNOWN};
 /// Roots named with their reason; more are counted.
 const MAX_ROOTS: usize = 3;
 /// Dependents named behind a root; more are counted.
-const MAX_BLOCKED: usize = 4;
+const MAX_BLOCKED_REALMS: usize = 4;
 
 /// A realm's status, unknown words as unknown.
 pub(crate) fn status_of(realm: &RealmEntry) -> Status {
@@ -75,10 +75,11 @@ fn cause(realm: &RealmEntry, blocks: &[String], style: Style) -> String {
         text.push_str(&format!(" ({})", style.text(&realm.message)));
     }
     if !blocks.is_empty() {
-        let named: Vec<String> = blocks.iter().take(MAX_BLOCKED).map(|name| style.text(name)).collect();
+        let named: Vec<String> =
+            blocks.iter().take(MAX_BLOCKED_REALMS).map(|name| style.text(name)).collect();
         text.push_str(&format!(", blocks {}", named.join(", ")));
-        if blocks.len() > MAX_BLOCKED {
-            text.push_str(&format!(" and {} more", blocks.len() - MAX_BLOCKED));
+        if blocks.len() > MAX_BLOCKED_REALMS {
+            text.push_str(&format!(" and {} more", blocks.len() - MAX_BLOCKED_REALMS));
         }
     }
     text

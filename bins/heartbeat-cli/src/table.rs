@@ -16,15 +16,15 @@ use crate::style::{Hue, Style, width, wrap};
 /// Width at which everything fits.
 pub(crate) const WIDE: usize = u16::MAX as usize;
 /// Blanks between columns.
-const GAP: usize = 2;
+const SPACE_COLUMNS: usize = 2;
 /// Below this there is no use in a WHY column.
-const MIN_WHY: usize = 34;
+const MIN_WHY_COLUMNS: usize = 34;
 /// WHY is given this much before an optional column gets in.
 const COMFORTABLE_WHY: usize = 36;
 /// Longest a name may be where width matters.
-const MAX_REALM: usize = 24;
+const MAX_REALM_COLUMNS: usize = 24;
 /// Longest NEXT may be where width matters.
-const MAX_NEXT: usize = 27;
+const MAX_NEXT_COLUMNS: usize = 27;
 /// Screens below this have short columns.
 const NARROW: usize = 120;
 /// Optional columns, the most wanted first.
@@ -124,12 +124,12 @@ impl Plan {
         };
         let narrow = screen < NARROW;
         let wanted = |column: Column| match column {
-            Column::Realm if screen < WIDE => natural(column).min(MAX_REALM),
-            Column::Next if narrow => natural(column).min(MAX_NEXT),
+            Column::Realm if screen < WIDE => natural(column).min(MAX_REALM_COLUMNS),
+            Column::Next if narrow => natural(column).min(MAX_NEXT_COLUMNS),
             _ => natural(column),
         };
         let mut fixed = vec![Column::Status, Column::Realm, Column::Since, Column::Next];
-        let base = |fixed: &[Column]| fixed.iter().map(|column| wanted(*column) + GAP).sum::<usize>();
+        let base = |fixed: &[Column]| fixed.iter().map(|column| wanted(*column) + SPACE_COLUMNS).sum::<usize>();
         let wished = natural(Column::Why).min(if screen < WIDE { COMFORTABLE_WHY } else { WIDE });
         let next_below = screen < base(&fixed) + wished;
         let mut hidden = Vec::new();
@@ -139,7 +139,8 @@ impl Plan {
                 hidden.push(NEXT_HIDDEN);
             }
         }
-        let mut room = screen.checked_sub(base(&fixed)).filter(|room| *room >= MIN_WHY.min(wished))?;
+        let mut room =
+            screen.checked_sub(base(&fixed)).filter(|room| *room >= MIN_WHY_COLUMNS.min(wished))?;
         let mut chosen = Vec::new();
         // What would push NEXT off the screen has no place on it either.
         let most = if next_below { natural(Column::Why) } else { wished };
@@ -147,7 +148,7 @@ impl Plan {
             if all.iter().all(|row| row[column as usize].is_none()) {
                 continue;
             }
-            let cost = wanted(column) + GAP;
+            let cost = wanted(column) + SPACE_COLUMNS;
             if room >= most + cost {
                 room -= cost;
                 chosen.push(column);
@@ -193,13 +194,13 @@ impl Plan {
             table.add_row(row.iter().zip(&self.widths).map(fit).collect::<Vec<_>>());
         }
         for column in table.column_iter_mut() {
-            column.set_padding((0, u16::try_from(GAP).unwrap_or(0)));
+            column.set_padding((0, u16::try_from(SPACE_COLUMNS).unwrap_or(0)));
         }
         let mut lines = table.lines();
         push_line(out, &lines.next().unwrap_or_default());
         let before_why = |column: &&Column| **column != Column::Why;
         let indent: usize = self.columns.iter().take_while(before_why).count();
-        let indent: usize = self.widths[..indent].iter().map(|width| width + GAP).sum();
+        let indent: usize = self.widths[..indent].iter().map(|width| width + SPACE_COLUMNS).sum();
         for (line, realm) in lines.zip(realms) {
             push_line(out, &line);
             if self.next_below && status_of(realm).severity() > 0 {
@@ -241,13 +242,13 @@ fn stacked(
     let widest =
         |column: Column| realms.iter().map(|realm| width(&part(realm, column).text)).max().unwrap_or(0);
     let (status_width, since_width) = (widest(Column::Status), widest(Column::Since));
-    let room = screen.saturating_sub(status_width + since_width + 2 * GAP);
+    let room = screen.saturating_sub(status_width + since_width + 2 * SPACE_COLUMNS);
     let realm_width = widest(Column::Realm).min(room);
     let mut shortened = false;
     for realm in realms {
         let [status, name, since] =
             [Column::Status, Column::Realm, Column::Since].map(|column| part(realm, column));
-        let pad = |text: &str, to: usize| " ".repeat(to.saturating_sub(width(text)) + GAP);
+        let pad = |text: &str, to: usize| " ".repeat(to.saturating_sub(width(text)) + SPACE_COLUMNS);
         let name_text = style.cut(&name.text, realm_width);
         let mut line = style.paint(status.hue, &status.text) + &pad(&status.text, status_width);
         line += &(style.paint(name.hue, &name_text) + &pad(&name_text, realm_width));

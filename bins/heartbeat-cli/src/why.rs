@@ -18,7 +18,7 @@ use crate::status::exit_of;
 use crate::style::{Hue, Style, hue, width, wrap, wrap_with};
 
 /// Transitions and restarts shown, newest first.
-const MAX_PAST: usize = 5;
+const MAX_PAST_ENTRIES: usize = 5;
 /// Columns of the headings on the left.
 const LABEL: usize = 10;
 
@@ -250,9 +250,9 @@ fn past(page: &mut Page, document: &RealmDocument) {
         };
         format!("{} ({} ago) {change}{}", clock(entry.at), age(entry.at, now), style.text(&entry.message))
     };
-    page.lines("changes", document.transitions.iter().take(MAX_PAST).map(changed));
-    page.lines("failures", document.failures.iter().take(MAX_PAST).map(changed));
-    let restarts = document.recent.iter().take(MAX_PAST).map(|restart| {
+    page.lines("changes", document.transitions.iter().take(MAX_PAST_ENTRIES).map(changed));
+    page.lines("failures", document.failures.iter().take(MAX_PAST_ENTRIES).map(changed));
+    let restarts = document.recent.iter().take(MAX_PAST_ENTRIES).map(|restart| {
         let at = restart.steps.first().map_or_else(String::new, |step| format!("{}  ", clock(step.at)));
         let result = restart.result.as_ref().map_or_else(|| "under way".to_owned(), ToString::to_string);
         let text = format!("attempt {}, {}: {} - {result}", restart.attempt, restart.cause, restart.detail);

@@ -15,7 +15,7 @@ use crate::Ecosystem;
 use crate::limits::{DEFAULT_WAIT, MAX_WAIT, VERIFY_SLACK};
 
 /// Realms named when the time is up; the rest is counted.
-const MAX_MISSING_NAMED: usize = 10;
+const MAX_MISSING_NAMES: usize = 10;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +134,8 @@ fn judge(snapshot: &Snapshot, plan: &ActionPlan, restarts: &[(RealmIx, RestartId
     if missing.is_empty() {
         return Outcome::Reached;
     }
-    let more = missing.len().saturating_sub(MAX_MISSING_NAMED);
-    missing.truncate(MAX_MISSING_NAMED);
+    let more = missing.len().saturating_sub(MAX_MISSING_NAMES);
+    missing.truncate(MAX_MISSING_NAMES);
     if more > 0 {
         missing.push(format!("and {more} more"));
     }
