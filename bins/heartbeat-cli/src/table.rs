@@ -129,7 +129,8 @@ impl Plan {
             _ => natural(column),
         };
         let mut fixed = vec![Column::Status, Column::Realm, Column::Since, Column::Next];
-        let base = |fixed: &[Column]| fixed.iter().map(|column| wanted(*column) + SPACE_COLUMNS).sum::<usize>();
+        let base =
+            |fixed: &[Column]| fixed.iter().map(|column| wanted(*column) + SPACE_COLUMNS).sum::<usize>();
         let wished = natural(Column::Why).min(if screen < WIDE { COMFORTABLE_WHY } else { WIDE });
         let next_below = screen < base(&fixed) + wished;
         let mut hidden = Vec::new();

@@ -31,6 +31,9 @@ const WORKER_THREADS: usize = 2;
 /// What the API may still take to answer after everything has stopped.
 const API_GRACE: Duration = Duration::from_millis(1_500);
 
+/// Launchers that wait for work, a core: a crash then costs a message and one exec.
+const PARKED_LAUNCHERS_PER_CORE: usize = 2;
+
 /// A running heartbeatd.
 pub struct Daemon {
     inbox: Arc<Inbox>,
@@ -230,7 +233,13 @@ fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
 }
 
 fn open_processes(heartbeat: &Heartbeat, mark: String, inbox: &Arc<Inbox>) -> Result<Processes, DaemonError> {
-    let settings = Settings { records: heartbeat.runtime_dir.join("realms"), mark, ..Settings::default() };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = Settings {
+        pool: cores * PARKED_LAUNCHERS_PER_CORE,
+        records: heartbeat.runtime_dir.join("realms"),
+        mark,
+        ..Settings::default()
+    };
     let inbox = Arc::clone(inbox);
     Processes::open(settings, move |notice| inbox.notice(notice))
         .map_err(|source| DaemonError::Processes { source })

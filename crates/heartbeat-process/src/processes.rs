@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::notice::{CommandRunId, Key, LaunchError, Notice};
 use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places};
-use crate::spawn::{Launcher, SpawnQueue, marked, spawn};
+use crate::spawn::{Launcher, Parked, SpawnQueue, hand_over, marked};
 use crate::{LaunchSpec, LogTarget, ProcessError};
 
 /// How the adapter works.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub records: PathBuf,
     /// Id of the state directory, in every record and in the environment of every realm.
     pub mark: String,
+    /// Launchers that wait for work (0): a start then costs a message and one exec.
+    pub pool: usize,
     /// Longest set-up of a launch (5 s).
     pub launch_timeout: Duration,
 }
@@ -37,6 +39,7 @@ impl Default for Settings {
             launcher: "/proc/self/exe".into(),
             records: "/run/heartbeat/realms".into(),
             mark: String::new(),
+            pool: 0,
             launch_timeout: Duration::from_secs(5),
         }
     }
@@ -129,7 +132,7 @@ impl Processes {
             .map_err(|errno| make("order queue")(errno.into()))?;
         let orders = Arc::new(Orders { queue: Mutex::default(), wake });
         let spawns = SpawnQueue::new();
-        let (launcher, mark) = (settings.launcher.clone(), settings.mark.clone());
+        let (launcher, mark, pool) = (settings.launcher.clone(), settings.mark.clone(), settings.pool);
         let origin = Origin::read(settings.mark.clone());
         let reaper =
             Reaper::new(settings, origin, Arc::clone(&orders), Box::new(sink)).map_err(make("reaper"))?;
@@ -138,7 +141,7 @@ impl Processes {
         let threads = vec![
             named("hb-reaper").spawn(move || reaper.run()).map_err(make("reaper thread"))?,
             named("hb-spawn")
-                .spawn(move || spawn_all(&to_spawn, &launcher, &to_reaper))
+                .spawn(move || spawn_all(&to_spawn, &launcher, pool, &to_reaper))
                 .map_err(make("spawn thread"))?,
         ];
         Ok(Self { orders, spawns, mark, threads })
@@ -199,10 +202,21 @@ impl Drop for Processes {
     }
 }
 
-fn spawn_all(wanted: &SpawnQueue<Wanted>, launcher: &PathBuf, reaper: &Orders) {
-    while let Some(Wanted { owner, realm, spec, limit }) = wanted.next() {
+fn spawn_all(wanted: &SpawnQueue<Wanted>, launcher: &Path, pool: usize, reaper: &Orders) {
+    let mut parked = Parked::new(pool);
+    loop {
+        // What waits comes first; launchers are parked when nothing does.
+        let next = match wanted.try_next() {
+            Some(next) => next,
+            None if parked.refill(launcher) => continue,
+            None => match wanted.next() {
+                Some(next) => next,
+                None => return,
+            },
+        };
+        let Wanted { owner, realm, spec, limit } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        reaper.push(match spawn(launcher, &spec) {
+        reaper.push(match hand_over(launcher, &spec, &mut parked) {
             Ok(launcher) => Order::Spawned { owner, realm, program, places: places(&spec), limit, launcher },
             Err(error) => Order::SpawnFailed { owner, error },
         });

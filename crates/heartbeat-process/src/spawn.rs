@@ -6,12 +6,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{LaunchError, Step};
@@ -26,18 +26,9 @@ pub(crate) struct Launcher {
     pub(crate) socket: OwnedFd,
 }
 
-/// Spawns a launcher and hands it `spec`.
-pub(crate) fn spawn(program: &PathBuf, spec: &LaunchSpec) -> Result<Launcher, LaunchError> {
-    let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let failed =
-        |error: io::Error| LaunchError::new(Step::Spawn, error.raw_os_error(), &format!("for {name}"));
-    let bytes = spec.encode();
-    if bytes.len() > MAX_SPEC_BYTES {
-        return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
-    }
-    let memory = sealed(&bytes).map_err(failed)?;
-    let (ours, theirs) = channel::pair().map_err(|errno| failed(errno.into()))?;
-    channel::send_spec(ours.as_fd(), memory.as_fd()).map_err(|errno| failed(errno.into()))?;
+/// Spawns a launcher that waits for its specification.
+pub(crate) fn park(program: &Path) -> io::Result<Launcher> {
+    let (ours, theirs) = channel::pair()?;
     #[expect(clippy::disallowed_methods, reason = "this is the one spawner")]
     let mut command = std::process::Command::new(program);
     command
@@ -47,16 +38,87 @@ pub(crate) fn spawn(program: &PathBuf, spec: &LaunchSpec) -> Result<Launcher, La
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     // The child is reaped by pidfd; the handle of the standard library would only know its number.
-    let pid = command.spawn().map_err(failed)?.id();
-    // It cannot have been reaped by anybody else, so the number is still its own.
-    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pidfd = raw
-        .ok_or(rustix::io::Errno::SRCH)
-        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
-    match pidfd {
-        Ok(pidfd) => Ok(Launcher { pid, pidfd, socket: ours }),
-        // Dropping our end of the socket ends the launcher: it never gets its `go`.
-        Err(errno) => Err(failed(errno.into())),
+    let pid = command.spawn()?.id();
+    // It cannot have been reaped by anybody else, so the number is still its own. If no descriptor is left, dropping
+    // our end of the socket ends the launcher: it never gets its `go`.
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
+    Ok(Launcher { pid, pidfd, socket: ours })
+}
+
+/// Gives `spec` to a parked launcher, or to a fresh one when none is parked or the parked one is gone.
+pub(crate) fn hand_over(
+    program: &Path,
+    spec: &LaunchSpec,
+    parked: &mut Parked,
+) -> Result<Launcher, LaunchError> {
+    let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let failed =
+        |error: io::Error| LaunchError::new(Step::Spawn, error.raw_os_error(), &format!("for {name}"));
+    let bytes = spec.encode();
+    if bytes.len() > MAX_SPEC_BYTES {
+        return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
+    }
+    let memory = sealed(&bytes).map_err(failed)?;
+    while let Some(launcher) = parked.launchers.pop_front() {
+        match channel::send_spec(launcher.socket.as_fd(), memory.as_fd()) {
+            Ok(()) => return Ok(launcher),
+            // Killed by somebody while it waited.
+            Err(_) => launcher.dismiss(),
+        }
+    }
+    let launcher = park(program).map_err(failed)?;
+    match channel::send_spec(launcher.socket.as_fd(), memory.as_fd()) {
+        Ok(()) => Ok(launcher),
+        Err(errno) => {
+            launcher.dismiss();
+            Err(failed(errno.into()))
+        }
+    }
+}
+
+impl Launcher {
+    /// Sends it home, and collects it: without a specification it ends as soon as its socket does.
+    fn dismiss(self) {
+        drop(self.socket);
+        // Only a defect of ours would make this fail, and then a zombie is all that is left.
+        let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+}
+
+/// Launchers that wait for work: a start then costs a message and one exec.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    launchers: VecDeque<Launcher>,
+    wanted: usize,
+}
+
+impl Parked {
+    pub(crate) fn new(wanted: usize) -> Self {
+        Self { launchers: VecDeque::new(), wanted }
+    }
+
+    /// Parks one more, if one is wanted; false when there is nothing to do, or nothing that can be done now.
+    pub(crate) fn refill(&mut self, program: &Path) -> bool {
+        if self.launchers.len() >= self.wanted {
+            return false;
+        }
+        match park(program) {
+            Ok(launcher) => {
+                self.launchers.push_back(launcher);
+                true
+            }
+            // Tried again after the next start, which says what is wrong if it fails, too.
+            Err(_) => false,
+        }
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        for launcher in self.launchers.drain(..) {
+            launcher.dismiss();
+        }
     }
 }
 
@@ -93,6 +155,12 @@ impl<T> SpawnQueue<T> {
     pub(crate) fn close(&self) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
         self.wake.notify_all();
+    }
+
+    /// The next without waiting; `None` when there is none.
+    pub(crate) fn try_next(&self) -> Option<T> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.1 { None } else { waiting.0.pop_front() }
     }
 
     /// Waits for the next; `None` once closed.

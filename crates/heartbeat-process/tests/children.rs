@@ -24,10 +24,14 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_pool(0)
+    }
+
+    fn with_pool(pool: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (sender, notices) = sync_channel(MAX_NOTICES);
         let settings =
-            Settings { records: dir.path().into(), mark: "test-mark".into(), ..Settings::default() };
+            Settings { records: dir.path().into(), mark: "test-mark".into(), pool, ..Settings::default() };
         let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
         Self { processes, notices, dir }
     }
@@ -363,6 +367,34 @@ fn a_thousand_short_children_leave_nothing_behind() {
     assert!(left.is_empty(), "records: {left:?}");
 }
 
+fn parked_launchers_start_the_same_and_go_home_at_the_end() {
+    let bench = Bench::with_pool(2);
+    for run in 0..10 {
+        bench.launch(run, &bench.shell("exit 5"));
+        let pid = bench.started();
+        assert_eq!(exit_of(&bench.next()), (Exit::code(5), true), "{pid}");
+    }
+    // A parked launcher that somebody killed is not missed.
+    let mut tries = 0u32;
+    while processes_called(&["hb-launch"]).len() < 2 {
+        tries += 1;
+        assert!(tries < 10_000, "no launcher is parked");
+        rustix_yield();
+    }
+    for launcher in processes_called(&["hb-launch"]) {
+        kill_main(launcher.file_name().unwrap().to_str().unwrap().parse().unwrap());
+    }
+    while !processes_called(&["hb-launch"]).is_empty() {
+        rustix_yield();
+    }
+    bench.launch(11, &bench.shell("exit 6"));
+    bench.started();
+    assert_eq!(exit_of(&bench.next()), (Exit::code(6), true));
+    bench.processes.close();
+    assert_eq!(processes_called(&["hb-launch"]), Vec::<PathBuf>::new());
+    assert_eq!(zombies(), Vec::<u32>::new());
+}
+
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -419,6 +451,10 @@ fn main() -> ExitCode {
         ("a_launch_can_be_called_off", a_launch_can_be_called_off),
         ("commands_are_bounded_and_die_with_their_group", commands_are_bounded_and_die_with_their_group),
         ("a_full_log_is_set_aside_before_the_next_start", a_full_log_is_set_aside_before_the_next_start),
+        (
+            "parked_launchers_start_the_same_and_go_home_at_the_end",
+            parked_launchers_start_the_same_and_go_home_at_the_end,
+        ),
         ("a_thousand_short_children_leave_nothing_behind", a_thousand_short_children_leave_nothing_behind),
     ];
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
