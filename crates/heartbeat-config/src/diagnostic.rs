@@ -181,7 +181,11 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
-        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        let place = |diagnostic: &Diagnostic| (diagnostic.line, diagnostic.column, diagnostic.code);
+        // What is wrong in [defaults] is found once for every realm: equals stand together, and one is kept.
+        diagnostics.sort_by(|a, b| {
+            (&a.file, place(a), &a.message, &a.help).cmp(&(&b.file, place(b), &b.message, &b.help))
+        });
         diagnostics.dedup();
         Self { diagnostics }
     }

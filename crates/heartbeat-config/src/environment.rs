@@ -7,6 +7,7 @@ use figment::value::Value;
 use crate::diagnostic::Diagnostic;
 use crate::document::scalar;
 use crate::keys::{self, Table};
+use crate::load::EARLY_KEYS;
 
 /// Prefix of environment variables that set keys.
 const ENV_PREFIX: &str = "HEARTBEAT__";
@@ -59,6 +60,9 @@ fn env_path(words: &[String], realms: &[String]) -> Result<Vec<String>, String> 
     };
     if keys::find(table, key).is_none() {
         return Err(format!("there is no key `{key}` in {}", table.as_str()));
+    }
+    if table == Table::Heartbeat && EARLY_KEYS.contains(&key) {
+        return Err(format!("`{key}` is read from the file only"));
     }
     path.extend(rest.iter().map(|word| (*word).to_owned()));
     Ok(path)

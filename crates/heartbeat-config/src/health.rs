@@ -10,7 +10,6 @@ use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 use crate::keys::Table;
 use crate::probe;
 use crate::reader::{Entry, Reader, Section};
-use crate::units;
 
 /// What the ecosystem's own realms answer on.
 const HEALTH_PATH: &str = "/api/health/";
@@ -28,32 +27,11 @@ pub(crate) fn probes(
     port: Option<u16>,
     runs: bool,
 ) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    let mut process = None;
-    match (realm.get("health"), port) {
-        (Some(health), _) => {
-            for entry in reader.items(&health) {
-                match explicit(reader, &entry, runs) {
-                    Some(pair) if pair.0.source == ProbeSource::Process => {
-                        if process.replace(pair).is_some() {
-                            let help = "keep one: a realm has one process";
-                            reader.value_problem(
-                                &entry,
-                                "HB112",
-                                "a second `process` probe",
-                                "again here",
-                                help,
-                            );
-                        }
-                    }
-                    Some(pair) => pairs.push(pair),
-                    None => {}
-                }
-            }
-        }
-        (None, Some(port)) => pairs.extend(implied(reader, realm, host, port)),
-        (None, None) => {}
-    }
+    let (mut pairs, process) = match (realm.get("health"), port) {
+        (Some(health), _) => written(reader, &health, runs),
+        (None, Some(port)) => (implied(reader, realm, host, port).into_iter().collect(), None),
+        (None, None) => (Vec::new(), None),
+    };
     if let Some(port) = port {
         let fact = port_fact(&pairs, host, port);
         // An implied probe has said so already.
@@ -77,6 +55,22 @@ pub(crate) fn probes(
         }
     }
     pairs
+}
+
+/// What `health` says: measured probes, and the process probe if it is written out.
+fn written(reader: &Reader<'_>, health: &Entry<'_>, runs: bool) -> (Vec<Pair>, Option<Pair>) {
+    let mut process = None;
+    let mut pairs = Vec::new();
+    for entry in reader.items(health) {
+        let Some(pair) = explicit(reader, &entry, runs) else { continue };
+        if pair.0.source != ProbeSource::Process {
+            pairs.push(pair);
+        } else if process.replace(pair).is_some() {
+            let help = "keep one: a realm has one process";
+            reader.value_problem(&entry, "HB112", "a second `process` probe", "again here", help);
+        }
+    }
+    (pairs, process)
 }
 
 fn basic(name: &str, kind: ProbeKind, target: &str) -> ProbeInfo {
@@ -193,29 +187,8 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
         "http" => Some(probe::http(reader, &section)?.into()),
         "tcp" => Some(probe::tcp(reader, &section)?.into()),
         _ => {
-            if !runs {
-                reader.value_problem(
-                    entry,
-                    "HB110",
-                    "a `process` probe needs a service with `run`; a oneshot is judged by its exit",
-                    "this probe",
-                    "remove it",
-                );
-                return None;
-            }
-            let entry = section.get("process")?;
-            if reader.boolean(&entry)? {
-                None
-            } else {
-                reader.value_problem(
-                    &entry,
-                    "HB110",
-                    "`process` takes true",
-                    "here",
-                    "every service with `run` has its process watched",
-                );
-                return None;
-            }
+            process(reader, entry, &section, runs)?;
+            None
         }
     };
     let (kind, target) = probe
@@ -237,6 +210,22 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
         Some(probe) => (measured(info, grace), Some(probe)),
         None => process_pair(info),
     })
+}
+
+/// `process = true` in a realm that has one; `None` when it is refused.
+fn process(reader: &Reader<'_>, probe: &Entry<'_>, section: &Section<'_>, runs: bool) -> Option<()> {
+    if !runs {
+        let message = "a `process` probe needs a service with `run`; a oneshot is judged by its exit";
+        reader.value_problem(probe, "HB110", message, "this probe", "remove it");
+        return None;
+    }
+    let entry = section.get("process")?;
+    if !reader.boolean(&entry)? {
+        let help = "every service with `run` has its process watched";
+        reader.value_problem(&entry, "HB110", "`process` takes true", "here", help);
+        return None;
+    }
+    Some(())
 }
 
 /// Keys of another kind are refused, not ignored.
@@ -309,9 +298,4 @@ fn thresholds(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>) -> 
             default
         }
     }
-}
-
-/// A percentage for [`Reader::parsed`].
-pub(crate) fn percentage(text: &str) -> Result<u8, String> {
-    units::percentage(text)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Heartbeat;
-use crate::load::Sources;
+use crate::load::{EARLY_KEYS, Sources};
 use crate::reader::{Reader, Section};
 
 /// Realms started between spawn and exec, a core.
@@ -46,6 +46,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         });
         read.unwrap_or(default)
     };
+    early(reader, section);
     let cores =
         std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
     let start_parallel = count("start_parallel", (cores * START_PARALLEL_PER_CORE) as usize);
@@ -73,6 +74,32 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         socket,
         state_dir,
         runtime_dir,
+    }
+}
+
+/// What was used before everything was layered: only the plain texts of the first file could be.
+fn early(reader: &Reader<'_>, section: &Section<'_>) {
+    for key in EARLY_KEYS {
+        let Some(entry) = section.get(key) else { continue };
+        if reader.place(&entry.path).is_none() {
+            let help = "it is needed before flags are: write it into the file";
+            reader.value_problem(
+                &entry,
+                "HB109",
+                format!("`{key}` is read from the file only"),
+                "here",
+                help,
+            );
+        }
+        let items = if key == "include" { reader.items(&entry) } else { vec![entry] };
+        for item in items {
+            if item.value.as_str().is_some_and(|text| text.contains("${")) {
+                let message = format!("`{key}` is read before there are variables");
+                reader.value_problem(&item, "HB104", message, "in this string", "write the path as it is");
+            } else {
+                reader.text(&item);
+            }
+        }
     }
 }
 

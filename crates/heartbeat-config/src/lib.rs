@@ -39,6 +39,7 @@ mod plan;
 mod probe;
 mod reader;
 mod realm;
+mod restart;
 mod units;
 
 pub use config::{Config, Heartbeat, Loaded, RealmConfig};

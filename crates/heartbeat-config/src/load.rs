@@ -23,6 +23,9 @@ use crate::realm::{self, ReadRealm, Setting};
 /// Most files an `include` may bring in.
 const MAX_INCLUDED_FILES: usize = 1_000;
 
+/// Keys of `[heartbeat]` that are needed before files are layered, so that only the first file can say them.
+pub(crate) const EARLY_KEYS: [&str; 2] = ["include", "env_file"];
+
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
@@ -84,6 +87,16 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
             read_file(&included, &mut parsed, &mut files, &mut problems);
         }
     }
+    for included in parsed.iter().skip(1) {
+        for key in EARLY_KEYS.iter().filter(|key| included.peek("heartbeat", key).is_some()) {
+            let message = format!("`{key}` stands in a file that is itself included");
+            problems.push(
+                Diagnostic::new("HB007", message)
+                    .at(included.place(&["heartbeat", key]), "too late here")
+                    .help(format!("move it to {}", file.display())),
+            );
+        }
+    }
     let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
     assemble(parsed, files, dir, sources, problems)
 }
@@ -140,9 +153,18 @@ fn included(first: &Parsed, file: &Path, problems: &mut Vec<Diagnostic>) -> Vec<
             found.push(pattern);
             continue;
         };
-        let entries = pattern.parent().map(std::fs::read_dir);
-        // A directory that is not there has no files in it.
-        let Some(Ok(entries)) = entries else { continue };
+        let Some(parent) = pattern.parent() else { continue };
+        let entries = match std::fs::read_dir(parent) {
+            Ok(entries) => entries,
+            // A directory that is not there has no files in it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                let message = format!("cannot read the directory {}: {error}", parent.display());
+                let place = first.place(&["heartbeat", "include"]);
+                problems.push(Diagnostic::new("HB004", message).at(place, "included here"));
+                continue;
+            }
+        };
         let mut matching: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
@@ -270,9 +292,31 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
     let defaults_path = vec!["defaults".to_owned()];
     let defaults = table("defaults").unwrap_or(&nothing);
     realm::check(reader, &defaults_path, defaults);
-    let defaults = Section::new(defaults_path, defaults);
+    let written = table("realm").unwrap_or(&nothing);
+    let realms = realms(reader, written, &Section::new(defaults_path, defaults), &heartbeat, sources, &dir);
+    (heartbeat, realms)
+}
+
+fn realms(
+    reader: &Reader<'_>,
+    written: &Dict,
+    defaults: &Section<'_>,
+    heartbeat: &Heartbeat,
+    sources: &Sources,
+    dir: &Path,
+) -> Vec<ReadRealm> {
+    // Read once on their own, so that a mistake in [defaults] is found even where nobody has it.
+    if let Ok(name) = RealmName::new("defaults") {
+        let setting = Setting {
+            state_dir: &heartbeat.state_dir,
+            socket: &heartbeat.socket,
+            inherited: &sources.env,
+            dir: dir.to_owned(),
+        };
+        realm::read(reader, name, defaults, &setting);
+    }
     let mut realms = Vec::new();
-    for (name, value) in table("realm").unwrap_or(&nothing) {
+    for (name, value) in written {
         let path = vec!["realm".to_owned(), name.clone()];
         let place = reader.key_place(&path);
         let Value::Dict(_, values) = value else {
@@ -296,16 +340,16 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
         // Relative paths start at the file that declares the realm.
         let file = reader.document.file_of(&path).map(PathBuf::from);
         let dir =
-            file.as_deref().and_then(Path::parent).map_or_else(|| dir.clone(), |parent| dir.join(parent));
+            file.as_deref().and_then(Path::parent).map_or_else(|| dir.to_owned(), |parent| dir.join(parent));
         let setting = Setting {
             state_dir: &heartbeat.state_dir,
             socket: &heartbeat.socket,
             inherited: &sources.env,
             dir,
         };
-        realms.push(realm::read(reader, valid, &Section::new(path, values).over(&defaults), &setting));
+        realms.push(realm::read(reader, valid, &Section::new(path, values).over(defaults), &setting));
     }
-    (heartbeat, realms)
+    realms
 }
 
 /// A name like the one that was written, but possible.

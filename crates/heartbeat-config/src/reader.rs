@@ -104,8 +104,12 @@ impl Reader<'_> {
     fn wrong(&self, entry: &Entry<'_>, wanted: &str) {
         let name = name_of(&entry.path);
         let found = describe(entry.value);
-        let help = rewritten(&name, entry.value, wanted);
-        let message = format!("`{name}` takes {wanted}, not {found}");
+        // What stands in a list is written without the key.
+        let in_a_list = entry.path.last().is_some_and(|last| *last != name);
+        let help =
+            rewritten(&if in_a_list { String::new() } else { format!("{name} = ") }, entry.value, wanted);
+        let of = if in_a_list { "each item of " } else { "" };
+        let message = format!("{of}`{name}` takes {wanted}, not {found}");
         self.value_problem(entry, "HB102", message, &format!("expected {wanted}"), &help);
     }
 
@@ -126,7 +130,13 @@ impl Reader<'_> {
                 Some(key) if key.built => {}
                 Some(_) => {
                     let message = format!("`{name}` is not supported by this version of heartbeat");
-                    let help = "remove it; it is refused rather than ignored";
+                    let setting =
+                        ["redirects", "verify", "ca", "expires", "max_age"].contains(&name.as_str());
+                    let help = if table == Table::Health && !setting {
+                        "remove it; there are http, tcp and process"
+                    } else {
+                        "remove it; it is refused rather than ignored"
+                    };
                     self.push(here(Diagnostic::new("HB103", message), "not built yet").help(help));
                 }
                 None => {
@@ -303,23 +313,23 @@ fn name_of(path: &[String]) -> String {
 }
 
 /// What to type instead, as far as it can be guessed from what was written.
-fn rewritten(name: &str, value: &Value, wanted: &str) -> String {
+fn rewritten(key: &str, value: &Value, wanted: &str) -> String {
     match value {
-        Value::String(_, text) if wanted == "a string" => format!("write {name} = \"{text}\""),
+        Value::String(_, text) if wanted == "a string" => format!("write {key}\"{text}\""),
         Value::String(_, text) if text.parse::<i64>().is_ok() || text == "true" || text == "false" => {
-            format!("write it without quotes: {name} = {text}")
+            format!("write it without quotes: {key}{text}")
         }
-        Value::Bool(_, value) if wanted == "a string" => format!("write it in quotes: {name} = \"{value}\""),
+        Value::Bool(_, value) if wanted == "a string" => format!("write it in quotes: {key}\"{value}\""),
         Value::Num(_, number) if wanted == "a string" => {
             let shown = number
                 .to_i128()
                 .map_or_else(|| number.to_f64().unwrap_or(0.0).to_string(), |n| n.to_string());
-            format!("write it in quotes: {name} = \"{shown}\"")
+            format!("write it in quotes: {key}\"{shown}\"")
         }
         _ => match wanted {
-            "a string" => format!("write {name} = \"...\""),
-            "true or false" => format!("write {name} = true or {name} = false"),
-            "a table" => format!("write {name} = {{ ... }}"),
+            "a string" => format!("write {key}\"...\""),
+            "true or false" => format!("write {key}true or {key}false"),
+            "a table" => format!("write {key}{{ ... }}"),
             _ => format!("write {wanted}, without quotes and without a fraction"),
         },
     }

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use heartbeat_process::{LaunchSpec, LogTarget};
-use heartbeat_restart::{PolicySettings, RestartPolicy, RestartWhen, WhenSpent};
 use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
 use heartbeat_supervisor::{RealmSpec, StartSpec, StopSpec};
 
@@ -17,6 +15,7 @@ use crate::health;
 use crate::interpolate::env_file;
 use crate::keys::Table;
 use crate::reader::{Entry, Reader, Section};
+use crate::restart;
 use crate::units;
 
 /// What all realms share.
@@ -78,7 +77,9 @@ pub(crate) fn read(
     };
     let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
     let argv = section.get("run").and_then(|entry| reader.command(&entry));
-    let runs = section.get("run").is_some();
+    // What [defaults] say is read as if it were said of a service.
+    let runs =
+        section.get("run").is_some() || section.path().first().is_some_and(|first| first == "defaults");
     let port = section.get("port").and_then(|entry| {
         let port = reader.number::<u16>(&entry, "a port from 1 to 65535")?;
         if port == 0 {
@@ -100,12 +101,15 @@ pub(crate) fn read(
         (true, false) => RealmKind::Service,
     };
     if !runs {
-        external(reader, section, port);
+        external(reader, section);
     }
     let pairs = health::probes(reader, section, &host, port, runs && !oneshot);
     let (probes, measures): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     let env = environment(reader, section, setting, port);
-    let dir = text("dir").map_or_else(|| setting.dir.clone(), |dir| setting.dir.join(dir));
+    let dir = section
+        .get("dir")
+        .and_then(|entry| Some(beside(reader, &entry, setting, &reader.text(&entry)?)))
+        .unwrap_or_else(|| setting.dir.clone());
     let log = log(reader, section, setting, &name);
     let umask = section.get("umask").and_then(|entry| reader.parsed(&entry, "027", octal));
     let launch = |argv: Vec<String>| {
@@ -135,7 +139,7 @@ pub(crate) fn read(
         probes,
         start: start_spec(reader, &start, oneshot, &config),
         stop: stop_spec(reader, &stop, &config),
-        restart: policy(reader, &section.table(reader, "restart"), oneshot),
+        restart: restart::policy(reader, &section.table(reader, "restart"), oneshot),
         ..RealmSpec::service(name)
     };
     ReadRealm {
@@ -150,8 +154,8 @@ pub(crate) fn read(
 }
 
 /// A realm without a program: only watched, so everything that would act on it is refused.
-fn external(reader: &Reader<'_>, section: &Section<'_>, port: Option<u16>) {
-    if port.is_none() && section.get("health").is_none() {
+fn external(reader: &Reader<'_>, section: &Section<'_>) {
+    if section.get("port").is_none() && section.get("health").is_none() {
         let name = section.path().last().cloned().unwrap_or_default();
         let message = format!(
             "realm `{name}` has neither `run` nor `port` nor `health`: there is nothing to run and nothing to watch"
@@ -174,6 +178,12 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, port: Option<u16>) {
             );
         }
     }
+}
+
+/// A relative path starts at the file that says it.
+fn beside(reader: &Reader<'_>, entry: &Entry<'_>, setting: &Setting<'_>, path: &str) -> PathBuf {
+    let said_in = reader.document.file_of(&entry.path).map(FsPath::new).and_then(FsPath::parent);
+    said_in.map_or_else(|| setting.dir.join(path), |parent| setting.dir.join(parent).join(path))
 }
 
 pub(crate) fn octal(text: &str) -> Result<u32, String> {
@@ -202,7 +212,7 @@ fn environment(
     if let Some(entry) = section.get("env_file")
         && let Some(path) = reader.text(&entry)
     {
-        let path = setting.dir.join(path);
+        let path = beside(reader, &entry, setting, &path);
         let read = std::fs::read_to_string(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()));
         match read.and_then(|text| env_file(&text).map_err(|why| format!("{}: {why}", path.display()))) {
@@ -266,65 +276,6 @@ fn stop_spec(reader: &Reader<'_>, section: &Section<'_>, config: &RealmConfig) -
         signal: signal.unwrap_or(default.signal),
         timeout: reader.duration(section, "timeout").unwrap_or(default.timeout),
         command: config.stop_command.is_some(),
-    }
-}
-
-fn policy(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool) -> RestartPolicy {
-    let default = if oneshot { PolicySettings::oneshot() } else { PolicySettings::service() };
-    let time = |key: &str, default: Duration| reader.duration(section, key).unwrap_or(default);
-    let codes = |key: &str| -> Vec<i32> {
-        let Some(entry) = section.get(key) else { return Vec::new() };
-        reader
-            .items(&entry)
-            .iter()
-            .filter_map(|entry| reader.number::<u8>(entry, "an exit code from 0 to 255"))
-            .map(i32::from)
-            .collect()
-    };
-    let whens = [
-        ("always", RestartWhen::Always),
-        ("on-failure", RestartWhen::OnFailure),
-        ("never", RestartWhen::Never),
-    ];
-    let spents = [("cooldown", WhenSpent::Cooldown), ("fail", WhenSpent::Fail)];
-    // An upper bound that was left out follows what it bounds.
-    let (backoff, cooldown) = (time("backoff", default.backoff), time("cooldown", default.cooldown));
-    let settings = PolicySettings {
-        when: section.get("policy").and_then(|entry| reader.word(&entry, &whens)).unwrap_or(default.when),
-        success_codes: codes("success_codes"),
-        never_codes: codes("never_codes"),
-        backoff,
-        backoff_max: time("backoff_max", default.backoff_max.max(backoff)),
-        jitter_percent: section
-            .get("jitter")
-            .and_then(|entry| reader.parsed(&entry, "20%", health::percentage))
-            .unwrap_or(default.jitter_percent),
-        min_gap: time("min_gap", default.min_gap),
-        reset_after: time("reset_after", default.reset_after),
-        burst: section
-            .get("burst")
-            .and_then(|entry| reader.number(&entry, "a number of restarts"))
-            .unwrap_or(default.burst),
-        window: time("window", default.window),
-        when_spent: section
-            .get("when_spent")
-            .and_then(|entry| reader.word(&entry, &spents))
-            .unwrap_or(default.when_spent),
-        cooldown,
-        cooldown_max: time("cooldown_max", default.cooldown_max.max(cooldown)),
-        verify_for: time("verify_for", default.verify_for),
-    };
-    match RestartPolicy::new(settings) {
-        Ok(policy) => policy,
-        Err(error) => {
-            let place = reader.key_place(section.path());
-            reader.push(
-                crate::diagnostic::Diagnostic::new("HB116", error.to_string())
-                    .at(place, "in this table")
-                    .help("leave a key out to have its default: `backoff_max` is 60s, `cooldown_max` 1h"),
-            );
-            RestartPolicy::service_default()
-        }
     }
 }
 

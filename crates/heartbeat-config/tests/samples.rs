@@ -84,6 +84,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("syntax", "HB001", "[realm.api]\nrun = \"gunicorn shop.wsgi\nport = 8001\n"),
     ("not_loopback", "HB119", "[heartbeat]\nlisten = \"0.0.0.0:4327\"\n\n[realm.api]\nport = 8001\n"),
     ("wrong_word", "HB106", "[realm.api]\nrun = \"api\"\nrestart = { policy = \"allways\" }\n"),
+    ("environment_variable", "HB102", "[realm.from-env]\nport = 8001\n"),
     ("wrong_type_in_a_list", "HB102", "[realm.api]\nrun = [\"api\", \"--port\", 8001]\n"),
     ("size_without_i", "HB105", "[realm.api]\nrun = \"api\"\nlog = { max_size = \"64MB\" }\n"),
     ("duplicate_key", "HB001", "[realm.api]\nrun = \"api\"\nport = 8001\nport = 8002\n"),
@@ -101,8 +102,14 @@ const CASES: &[(&str, &str, &str)] = &[
     ("bad_name", "HB117", "[realm.Shop-API]\nrun = \"api\"\n"),
 ];
 
+/// The environment all cases are read in; it is of one realm that only one of them has.
+const ENV: (&str, &str) = ("HEARTBEAT__REALM__FROM_ENV__PORT", "eight");
+
 fn report(text: &str) -> Report {
-    load_str("heartbeat.toml", text, &BTreeMap::new()).expect_err("something is wrong with it")
+    let said = [ENV].into_iter().filter(|_| text.contains("from-env"));
+    let env: BTreeMap<String, String> =
+        said.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    load_str("heartbeat.toml", text, &env).expect_err("something is wrong with it")
 }
 
 #[test]
@@ -141,9 +148,46 @@ fn every_sample_belongs_to_a_case() {
 fn every_diagnostic_has_a_place_and_a_way_out() {
     for (name, _, text) in CASES {
         for diagnostic in &report(text) {
-            assert_eq!(diagnostic.file, "heartbeat.toml", "{name}");
-            assert!(diagnostic.line > 0 && diagnostic.column > 0, "{name}: {diagnostic}");
+            if *name == "environment_variable" {
+                assert_eq!(diagnostic.file, format!("the environment variable {}", ENV.0));
+            } else {
+                assert_eq!(diagnostic.file, "heartbeat.toml", "{name}");
+                assert!(diagnostic.line > 0 && diagnostic.column > 0, "{name}: {diagnostic}");
+            }
             assert!(diagnostic.help.as_ref().is_some_and(|help| !help.is_empty()), "{name}: {diagnostic}");
         }
     }
+}
+
+#[test]
+fn the_other_formats_say_the_same_on_one_line_each() {
+    let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\nuser = \"me\"\n");
+    assert_eq!(
+        report.render(Format::Short, false),
+        "heartbeat.toml:3:1: HB101: unknown key `prot` in a realm (help: did you mean `port`?)\n\
+         heartbeat.toml:4:1: HB103: `user` is not supported by this version of heartbeat \
+         (help: remove it; it is refused rather than ignored)"
+    );
+    assert_eq!(
+        report.render(Format::Github, false),
+        "::error file=heartbeat.toml,line=3,col=1,title=HB101::unknown key `prot` in a realm\n\
+         ::error file=heartbeat.toml,line=4,col=1,title=HB103::`user` is not supported by this version of heartbeat"
+    );
+    let json: serde_json::Value = serde_json::from_str(&report.render(Format::Json, false)).expect("JSON");
+    assert_eq!(json[0]["code"], "HB101");
+    assert_eq!(json[0]["line"], 3);
+    assert_eq!(json[0]["help"], "did you mean `port`?");
+    assert_eq!(json[1]["severity"], "error");
+    assert_ne!(
+        report.render(Format::Full, true),
+        report.render(Format::Full, false),
+        "colour only when asked for"
+    );
+}
+
+#[test]
+fn a_file_without_realms_is_loaded_with_a_warning() {
+    let loaded = load_str("heartbeat.toml", "", &BTreeMap::new()).expect("it is valid");
+    let codes: Vec<&str> = loaded.warnings.iter().map(|diagnostic| diagnostic.code).collect();
+    assert_eq!(codes, ["HB301"]);
 }

@@ -13,6 +13,7 @@ use heartbeat_config::{Config, Heartbeat};
 use heartbeat_process::{Processes, Record, Settings};
 use heartbeat_status::{Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -151,6 +152,7 @@ impl Daemon {
         let mut term = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut upgrade = signal(SignalKind::user_defined2()).map_err(failed)?;
         drop(entered);
         let inbox = Arc::clone(&self.inbox);
         runtime.spawn(async move {
@@ -161,6 +163,10 @@ impl Daemon {
                     _ = interrupt.recv() => {}
                     _ = hangup.recv() => {
                         tracing::warn!("SIGHUP: this version cannot reload; restart heartbeatd to apply a new configuration");
+                        continue;
+                    }
+                    _ = upgrade.recv() => {
+                        tracing::warn!("SIGUSR2: this version cannot upgrade in place; nothing was done");
                         continue;
                     }
                 }
@@ -234,8 +240,10 @@ fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
 
 fn open_processes(heartbeat: &Heartbeat, mark: String, inbox: &Arc<Inbox>) -> Result<Processes, DaemonError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let soft_descriptors = raise_descriptors();
     let settings = Settings {
         pool: cores * PARKED_LAUNCHERS_PER_CORE,
+        soft_descriptors,
         records: heartbeat.runtime_dir.join("realms"),
         mark,
         ..Settings::default()
@@ -243,6 +251,14 @@ fn open_processes(heartbeat: &Heartbeat, mark: String, inbox: &Arc<Inbox>) -> Re
     let inbox = Arc::clone(inbox);
     Processes::open(settings, move |notice| inbox.notice(notice))
         .map_err(|source| DaemonError::Processes { source })
+}
+
+/// Raises our own soft limit of descriptors to the hard one; returns what it was, for the realms. Without the
+/// privilege, or without a need, everything stays as it is.
+fn raise_descriptors() -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
+    Some(soft)
 }
 
 fn open_doors(

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
@@ -69,8 +70,8 @@ pub fn launcher_main() -> ExitCode {
 
 /// `Err(None)`: heartbeatd is gone.
 fn launch(socket: BorrowedFd<'_>, spec: File) -> Result<Infallible, Option<Failure>> {
-    let spec = read_spec(spec).map_err(Some)?;
-    set_up(&spec).map_err(Some)?;
+    let (spec, soft_descriptors) = read_spec(spec).map_err(Some)?;
+    set_up(&spec, soft_descriptors).map_err(Some)?;
     let (program, argv, env) = prepare_exec(&spec).map_err(Some)?;
     channel::say_ready(socket).map_err(|_| None)?;
     if !channel::receive_go(socket) {
@@ -93,7 +94,7 @@ fn launch(socket: BorrowedFd<'_>, spec: File) -> Result<Infallible, Option<Failu
     Err(Some(failed(Step::Exec)(errno)))
 }
 
-fn read_spec(file: File) -> Result<LaunchSpec, Failure> {
+fn read_spec(file: File) -> Result<(LaunchSpec, Option<u64>), Failure> {
     use std::io::Seek;
     let mut file = file;
     let mut bytes = Vec::new();
@@ -102,7 +103,7 @@ fn read_spec(file: File) -> Result<LaunchSpec, Failure> {
     LaunchSpec::decode(&bytes).ok_or(Failure { step: Step::Spec, errno: Errno::EINVAL as i32 })
 }
 
-fn set_up(spec: &LaunchSpec) -> Result<(), Failure> {
+fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>) -> Result<(), Failure> {
     setsid().map_err(failed(Step::Session))?;
     sys::default_dispositions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
@@ -110,6 +111,10 @@ fn set_up(spec: &LaunchSpec) -> Result<(), Failure> {
     // privilege that heartbeatd may not have; then it could not have lowered them.
     let _ = rustix::process::setpriority_process(None, 0);
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    if let Some(soft) = soft_descriptors {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed(Step::Descriptors))?;
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard).map_err(failed(Step::Descriptors))?;
+    }
     if let Some(mask) = spec.umask {
         umask(Mode::from_bits_truncate(mask));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::notice::{CommandRunId, Key, LaunchError, Notice};
 use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places};
-use crate::spawn::{Launcher, Parked, SpawnQueue, hand_over, marked};
+use crate::spawn::{Launcher, SpawnQueue, Spawner, marked};
 use crate::{LaunchSpec, LogTarget, ProcessError};
 
 /// How the adapter works.
@@ -29,6 +29,9 @@ pub struct Settings {
     pub mark: String,
     /// Launchers that wait for work (0): a start then costs a message and one exec.
     pub pool: usize,
+    /// Soft limit of open descriptors for what is started, in descriptors; `None` leaves ours. heartbeatd raises
+    /// its own, and many programs do not expect to be given more than they were.
+    pub soft_descriptors: Option<u64>,
     /// Longest set-up of a launch (5 s).
     pub launch_timeout: Duration,
 }
@@ -40,6 +43,7 @@ impl Default for Settings {
             records: "/run/heartbeat/realms".into(),
             mark: String::new(),
             pool: 0,
+            soft_descriptors: None,
             launch_timeout: Duration::from_secs(5),
         }
     }
@@ -132,7 +136,8 @@ impl Processes {
             .map_err(|errno| make("order queue")(errno.into()))?;
         let orders = Arc::new(Orders { queue: Mutex::default(), wake });
         let spawns = SpawnQueue::new();
-        let (launcher, mark, pool) = (settings.launcher.clone(), settings.mark.clone(), settings.pool);
+        let mark = settings.mark.clone();
+        let spawner = Spawner::new(settings.launcher.clone(), settings.pool, settings.soft_descriptors);
         let origin = Origin::read(settings.mark.clone());
         let reaper =
             Reaper::new(settings, origin, Arc::clone(&orders), Box::new(sink)).map_err(make("reaper"))?;
@@ -141,7 +146,7 @@ impl Processes {
         let threads = vec![
             named("hb-reaper").spawn(move || reaper.run()).map_err(make("reaper thread"))?,
             named("hb-spawn")
-                .spawn(move || spawn_all(&to_spawn, &launcher, pool, &to_reaper))
+                .spawn(move || spawn_all(&to_spawn, spawner, &to_reaper))
                 .map_err(make("spawn thread"))?,
         ];
         Ok(Self { orders, spawns, mark, threads })
@@ -202,13 +207,12 @@ impl Drop for Processes {
     }
 }
 
-fn spawn_all(wanted: &SpawnQueue<Wanted>, launcher: &Path, pool: usize, reaper: &Orders) {
-    let mut parked = Parked::new(pool);
+fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders) {
     loop {
         // What waits comes first; launchers are parked when nothing does.
         let next = match wanted.try_next() {
             Some(next) => next,
-            None if parked.refill(launcher) => continue,
+            None if spawner.refill() => continue,
             None => match wanted.next() {
                 Some(next) => next,
                 None => return,
@@ -216,7 +220,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, launcher: &Path, pool: usize, reaper: 
         };
         let Wanted { owner, realm, spec, limit } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        reaper.push(match hand_over(launcher, &spec, &mut parked) {
+        reaper.push(match spawner.hand_over(&spec) {
             Ok(launcher) => Order::Spawned { owner, realm, program, places: places(&spec), limit, launcher },
             Err(error) => Order::SpawnFailed { owner, error },
         });

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -27,7 +27,7 @@ pub(crate) struct Launcher {
 }
 
 /// Spawns a launcher that waits for its specification.
-pub(crate) fn park(program: &Path) -> io::Result<Launcher> {
+fn park(program: &Path) -> io::Result<Launcher> {
     let (ours, theirs) = channel::pair()?;
     #[expect(clippy::disallowed_methods, reason = "this is the one spawner")]
     let mut command = std::process::Command::new(program);
@@ -46,37 +46,6 @@ pub(crate) fn park(program: &Path) -> io::Result<Launcher> {
     Ok(Launcher { pid, pidfd, socket: ours })
 }
 
-/// Gives `spec` to a parked launcher, or to a fresh one when none is parked or the parked one is gone.
-pub(crate) fn hand_over(
-    program: &Path,
-    spec: &LaunchSpec,
-    parked: &mut Parked,
-) -> Result<Launcher, LaunchError> {
-    let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let failed =
-        |error: io::Error| LaunchError::new(Step::Spawn, error.raw_os_error(), &format!("for {name}"));
-    let bytes = spec.encode();
-    if bytes.len() > MAX_SPEC_BYTES {
-        return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
-    }
-    let memory = sealed(&bytes).map_err(failed)?;
-    while let Some(launcher) = parked.launchers.pop_front() {
-        match channel::send_spec(launcher.socket.as_fd(), memory.as_fd()) {
-            Ok(()) => return Ok(launcher),
-            // Killed by somebody while it waited.
-            Err(_) => launcher.dismiss(),
-        }
-    }
-    let launcher = park(program).map_err(failed)?;
-    match channel::send_spec(launcher.socket.as_fd(), memory.as_fd()) {
-        Ok(()) => Ok(launcher),
-        Err(errno) => {
-            launcher.dismiss();
-            Err(failed(errno.into()))
-        }
-    }
-}
-
 impl Launcher {
     /// Sends it home, and collects it: without a specification it ends as soon as its socket does.
     fn dismiss(self) {
@@ -86,26 +55,55 @@ impl Launcher {
     }
 }
 
-/// Launchers that wait for work: a start then costs a message and one exec.
+/// Hands specifications to launchers, and keeps some of them waiting: a start then costs a message and one exec.
 #[derive(Debug)]
-pub(crate) struct Parked {
-    launchers: VecDeque<Launcher>,
-    wanted: usize,
+pub(crate) struct Spawner {
+    program: PathBuf,
+    parked: VecDeque<Launcher>,
+    pool: usize,
+    soft_descriptors: Option<u64>,
 }
 
-impl Parked {
-    pub(crate) fn new(wanted: usize) -> Self {
-        Self { launchers: VecDeque::new(), wanted }
+impl Spawner {
+    pub(crate) fn new(program: PathBuf, pool: usize, soft_descriptors: Option<u64>) -> Self {
+        Self { program, parked: VecDeque::new(), pool, soft_descriptors }
+    }
+
+    /// Gives `spec` to a parked launcher, or to a fresh one when none is parked or the parked one is gone.
+    pub(crate) fn hand_over(&mut self, spec: &LaunchSpec) -> Result<Launcher, LaunchError> {
+        let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let failed =
+            |error: io::Error| LaunchError::new(Step::Spawn, error.raw_os_error(), &format!("for {name}"));
+        let bytes = spec.encode(self.soft_descriptors);
+        if bytes.len() > MAX_SPEC_BYTES {
+            return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
+        }
+        let memory = sealed(&bytes).map_err(failed)?;
+        while let Some(launcher) = self.parked.pop_front() {
+            match channel::send_spec(launcher.socket.as_fd(), memory.as_fd()) {
+                Ok(()) => return Ok(launcher),
+                // Killed by somebody while it waited.
+                Err(_) => launcher.dismiss(),
+            }
+        }
+        let launcher = park(&self.program).map_err(failed)?;
+        match channel::send_spec(launcher.socket.as_fd(), memory.as_fd()) {
+            Ok(()) => Ok(launcher),
+            Err(errno) => {
+                launcher.dismiss();
+                Err(failed(errno.into()))
+            }
+        }
     }
 
     /// Parks one more, if one is wanted; false when there is nothing to do, or nothing that can be done now.
-    pub(crate) fn refill(&mut self, program: &Path) -> bool {
-        if self.launchers.len() >= self.wanted {
+    pub(crate) fn refill(&mut self) -> bool {
+        if self.parked.len() >= self.pool {
             return false;
         }
-        match park(program) {
+        match park(&self.program) {
             Ok(launcher) => {
-                self.launchers.push_back(launcher);
+                self.parked.push_back(launcher);
                 true
             }
             // Tried again after the next start, which says what is wrong if it fails, too.
@@ -114,9 +112,9 @@ impl Parked {
     }
 }
 
-impl Drop for Parked {
+impl Drop for Spawner {
     fn drop(&mut self) {
-        for launcher in self.launchers.drain(..) {
+        for launcher in self.parked.drain(..) {
             launcher.dismiss();
         }
     }

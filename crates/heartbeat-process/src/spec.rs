@@ -54,8 +54,9 @@ impl fmt::Debug for LaunchSpec {
 
 impl LaunchSpec {
     /// As bytes for the launcher. Lengths go first, so that any byte may be in a value.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self, soft_descriptors: Option<u64>) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(&soft_descriptors.unwrap_or(u64::MAX).to_le_bytes());
         put_u32(&mut out, self.umask.unwrap_or(u32::MAX));
         put(&mut out, self.dir.as_os_str().as_bytes());
         match &self.log {
@@ -78,9 +79,11 @@ impl LaunchSpec {
         out
     }
 
-    /// Back from bytes; `None` for anything that [`LaunchSpec::encode`] did not make.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Back from bytes, with the soft limit of descriptors; `None` for anything that [`LaunchSpec::encode`] did
+    /// not make.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, Option<u64>)> {
         let mut reader = Reader { rest: bytes };
+        let soft_descriptors = Some(reader.u64()?).filter(|limit| *limit != u64::MAX);
         let umask = Some(reader.u32()?).filter(|mask| *mask != u32::MAX);
         let dir = PathBuf::from(reader.text()?);
         let path = reader.text()?;
@@ -92,7 +95,7 @@ impl LaunchSpec {
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env =
             (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
-        reader.rest.is_empty().then_some(Self { argv, env, dir, log, umask })
+        reader.rest.is_empty().then_some((Self { argv, env, dir, log, umask }, soft_descriptors))
     }
 }
 
@@ -147,8 +150,8 @@ mod tests {
     #[test]
     fn what_is_encoded_comes_back_and_every_truncation_is_refused() {
         for spec in [spec(), LaunchSpec { log: LogTarget::Null, umask: None, ..spec() }] {
-            let bytes = spec.encode();
-            assert_eq!(LaunchSpec::decode(&bytes), Some(spec));
+            let bytes = spec.encode(Some(1_024));
+            assert_eq!(LaunchSpec::decode(&bytes), Some((spec, Some(1_024))));
             for cut in 0..bytes.len() {
                 assert_eq!(LaunchSpec::decode(&bytes[..cut]), None, "{cut}");
             }

@@ -30,8 +30,13 @@ impl Bench {
     fn with_pool(pool: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (sender, notices) = sync_channel(MAX_NOTICES);
-        let settings =
-            Settings { records: dir.path().into(), mark: "test-mark".into(), pool, ..Settings::default() };
+        let settings = Settings {
+            records: dir.path().into(),
+            mark: "test-mark".into(),
+            pool,
+            soft_descriptors: Some(777),
+            ..Settings::default()
+        };
         let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
         Self { processes, notices, dir }
     }
@@ -167,7 +172,7 @@ fn libc_errno(name: &str) -> i32 {
 
 fn the_realm_gets_a_clean_world() {
     let bench = Bench::new();
-    let script = "ls -l /proc/self/fd; grep -E 'Sig(Blk|Ign)|^Sid' /proc/self/status; env; pwd; umask; \
+    let script = "ls -l /proc/self/fd; grep -E 'Sig(Blk|Ign)|^Sid' /proc/self/status; env; pwd; umask; ulimit -Sn; \
                   cat /proc/self/oom_score_adj; ps -o sid= -p $$ 2>/dev/null; echo the-end";
     let spec = LaunchSpec {
         env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("GREETING".into(), "hello".into())],
@@ -184,7 +189,7 @@ fn the_realm_gets_a_clean_world() {
     assert!(text.contains("HEARTBEAT_STATE=test-mark"), "{text}");
     let variables = text.lines().filter(|line| line.contains('=') && !line.contains("->")).count();
     assert!(variables <= 7, "nothing of ours is inherited (sh adds PWD, OLDPWD, _): {text}");
-    assert!(text.contains("0027"), "{text}");
+    assert!(text.contains("0027") && text.lines().any(|line| line == "777"), "{text}");
     // 0, 1, 2, and the directory that ls itself reads.
     assert_eq!(text.lines().filter(|line| line.contains(" -> ")).count(), 4, "{text}");
     assert!(text.contains("0 -> /dev/null"), "{text}");

@@ -1,0 +1,69 @@
+//! `restart`: when a realm is restarted, after how long, how often.
+
+use std::time::Duration;
+
+use heartbeat_restart::{PolicySettings, RestartPolicy, RestartWhen, WhenSpent};
+
+use crate::diagnostic::Diagnostic;
+use crate::reader::{Reader, Section};
+use crate::units;
+
+/// The policy of a realm; what is wrong with it is reported, and the default stands in.
+pub(crate) fn policy(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool) -> RestartPolicy {
+    let default = if oneshot { PolicySettings::oneshot() } else { PolicySettings::service() };
+    let time = |key: &str, default: Duration| reader.duration(section, key).unwrap_or(default);
+    let codes = |key: &str| -> Vec<i32> {
+        let Some(entry) = section.get(key) else { return Vec::new() };
+        reader
+            .items(&entry)
+            .iter()
+            .filter_map(|entry| reader.number::<u8>(entry, "an exit code from 0 to 255"))
+            .map(i32::from)
+            .collect()
+    };
+    let whens = [
+        ("always", RestartWhen::Always),
+        ("on-failure", RestartWhen::OnFailure),
+        ("never", RestartWhen::Never),
+    ];
+    let spents = [("cooldown", WhenSpent::Cooldown), ("fail", WhenSpent::Fail)];
+    // An upper bound that was left out follows what it bounds.
+    let (backoff, cooldown) = (time("backoff", default.backoff), time("cooldown", default.cooldown));
+    let settings = PolicySettings {
+        when: section.get("policy").and_then(|entry| reader.word(&entry, &whens)).unwrap_or(default.when),
+        success_codes: codes("success_codes"),
+        never_codes: codes("never_codes"),
+        backoff,
+        backoff_max: time("backoff_max", default.backoff_max.max(backoff)),
+        jitter_percent: section
+            .get("jitter")
+            .and_then(|entry| reader.parsed(&entry, "20%", units::percentage))
+            .unwrap_or(default.jitter_percent),
+        min_gap: time("min_gap", default.min_gap),
+        reset_after: time("reset_after", default.reset_after),
+        burst: section
+            .get("burst")
+            .and_then(|entry| reader.number(&entry, "a number of restarts"))
+            .unwrap_or(default.burst),
+        window: time("window", default.window),
+        when_spent: section
+            .get("when_spent")
+            .and_then(|entry| reader.word(&entry, &spents))
+            .unwrap_or(default.when_spent),
+        cooldown,
+        cooldown_max: time("cooldown_max", default.cooldown_max.max(cooldown)),
+        verify_for: time("verify_for", default.verify_for),
+    };
+    match RestartPolicy::new(settings) {
+        Ok(policy) => policy,
+        Err(error) => {
+            let place = reader.key_place(section.path());
+            reader.push(
+                Diagnostic::new("HB116", error.to_string())
+                    .at(place, "in this table")
+                    .help("leave a key out to have its default: `backoff_max` is 60s, `cooldown_max` 1h"),
+            );
+            RestartPolicy::service_default()
+        }
+    }
+}
