@@ -4,6 +4,8 @@
 //! SIGCHLD, from which only stops and continuations are taken. No exit status is ever taken but through the pidfd
 //! of the very process.
 
+mod life;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,20 +13,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::{Exit, Signal};
+use heartbeat_status::Signal;
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-use crate::channel::{self, Said};
-use crate::notice::{CommandResult, LaunchError, Notice, Step};
+use crate::notice::{LaunchError, Notice, Step};
 use crate::processes::{Order, Orders, Settings};
-use crate::record::{Origin, Record};
+use crate::record::Origin;
 use crate::run::{Owner, Places, Run, Stage};
 use crate::spawn::Launcher;
+use crate::sys;
 use crate::tree::Sweep;
-use crate::{sys, tree};
 
 /// Events taken from one wait.
 const MAX_EVENTS: usize = 256;
@@ -176,7 +177,7 @@ impl Reaper {
             let _ = sys::signal_process(run.pidfd.as_fd(), Signal::KILL);
         }
         if called_off {
-            call_off(&mut run);
+            life::call_off(&mut run);
         }
         self.by_owner.insert(run.owner, id);
         self.runs.insert(id, run);
@@ -203,7 +204,7 @@ impl Reaper {
         }
         let Some(run) = self.by_owner.get(&owner).and_then(|id| self.runs.get_mut(id)) else { return };
         match run.stage {
-            Stage::Launching if signal == Signal::KILL => call_off(run),
+            Stage::Launching if signal == Signal::KILL => life::call_off(run),
             // Nothing of the realm runs yet that could make sense of it.
             Stage::Launching => {}
             Stage::Started | Stage::Exited => run.signal(signal),
@@ -218,7 +219,7 @@ impl Reaper {
         if let Some(run) = self.by_owner.get(&owner).and_then(|id| self.runs.get_mut(id)) {
             run.silent = true;
             match run.stage {
-                Stage::Launching => call_off(run),
+                Stage::Launching => life::call_off(run),
                 Stage::Started | Stage::Exited => run.signal(Signal::KILL),
             }
         }
@@ -264,163 +265,6 @@ impl Reaper {
             _ => self.leftover_ended(id),
         }
     }
-
-    /// Hears what a launcher has to say.
-    fn listen(&mut self, id: u64) {
-        loop {
-            let Some(run) = self.runs.get_mut(&id) else { return };
-            let Some(socket) = &run.socket else { return };
-            match channel::hear(socket.as_fd()) {
-                Said::Nothing => return,
-                Said::Ready => go(run, &self.records, &self.origin),
-                Said::Exec => run.said_exec = true,
-                Said::Failed { step, errno } => {
-                    run.said_exec = false;
-                    let what = failed_object(run, step);
-                    run.failure.get_or_insert_with(|| LaunchError::new(step, Some(errno), &what));
-                }
-                Said::End => {
-                    run.socket = None;
-                    if run.said_exec && run.failure.is_none() {
-                        self.started(id);
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn started(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        run.stage = Stage::Started;
-        run.timer = None;
-        let (owner, limit) = (run.owner, run.limit);
-        match owner {
-            Owner::Realm(key) => {
-                (self.sink)(Notice::Started { key, pid: run.pid, start_time: run.start_time });
-            }
-            Owner::Command(_) => {
-                let timer = limit.and_then(|limit| self.timer(id, limit));
-                if let Some(run) = self.runs.get_mut(&id) {
-                    if timer.is_none() {
-                        // A command without a bound would be one that can hang for ever.
-                        run.timed_out = true;
-                        run.signal(Signal::KILL);
-                    }
-                    run.timer = timer;
-                }
-            }
-        }
-    }
-
-    /// The main process has ended.
-    fn ended(&mut self, id: u64, sweep: &mut Option<Sweep>) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let Some(exit) = run.reap() else { return };
-        // It cannot speak any more, and an exit is told once.
-        let _ = epoll::delete(&self.epoll, &run.pidfd);
-        run.socket = None;
-        run.timer = None;
-        if run.stage == Stage::Launching {
-            // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
-            run.kill_launch();
-            let error = run.failure.take().unwrap_or_else(|| {
-                let what = format!("of {}, which ended with {exit}", run.program);
-                LaunchError::new(Step::Launcher, None, &what)
-            });
-            let (owner, silent) = (run.owner, run.silent);
-            self.forget(id);
-            if !silent {
-                self.tell_failure(owner, error);
-            }
-            return;
-        }
-        match run.owner {
-            Owner::Command(_) => self.command_ended(id, exit),
-            Owner::Realm(key) => {
-                run.stage = Stage::Exited;
-                let empty = run.find_leftovers(sweep.get_or_insert_with(Sweep::take));
-                // Whoever is told that nothing is left finds nothing left, its record included.
-                if empty {
-                    self.forget(id)
-                } else {
-                    self.watch_leftovers(id)
-                }
-                (self.sink)(Notice::Exited { key, exit, empty });
-            }
-        }
-    }
-
-    fn command_ended(&mut self, id: u64, exit: Exit) {
-        let Some(run) = self.runs.get(&id) else { return };
-        // Whatever it left behind in its group goes with it.
-        run.signal(Signal::KILL);
-        let (owner, silent, timed_out) = (run.owner, run.silent, run.timed_out);
-        self.forget(id);
-        if let (Owner::Command(id), false) = (owner, silent) {
-            let result = if timed_out { CommandResult::TimedOut } else { CommandResult::Exited(exit) };
-            (self.sink)(Notice::CommandDone { id, result });
-        }
-    }
-
-    fn watch_leftovers(&mut self, id: u64) {
-        let Some(run) = self.runs.get(&id) else { return };
-        for leftover in &run.leftovers {
-            // One that cannot be watched is found by the next look.
-            let _ = epoll::add(&self.epoll, leftover, Self::token(id, LEFTOVER), EventFlags::IN);
-        }
-        let timer = self.timer(id, LOOK_AGAIN);
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.timer = timer;
-        }
-    }
-
-    fn leftover_ended(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        if run.find_leftovers(&Sweep::take()) {
-            let owner = run.owner;
-            self.forget(id);
-            if let Owner::Realm(key) = owner {
-                (self.sink)(Notice::Emptied { key });
-            }
-        } else {
-            self.watch_leftovers(id);
-        }
-    }
-
-    fn deadline(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        run.timer = None;
-        match run.stage {
-            Stage::Launching => {
-                let what = format!("the launch of {}", run.program);
-                run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, None, &what));
-                run.socket = None;
-                run.kill_launch();
-            }
-            Stage::Started => {
-                run.timed_out = true;
-                run.signal(Signal::KILL);
-            }
-            Stage::Exited => self.leftover_ended(id),
-        }
-    }
-
-    fn tell_failure(&self, owner: Owner, error: LaunchError) {
-        (self.sink)(match owner {
-            Owner::Realm(key) => Notice::StartFailed { key, error },
-            Owner::Command(id) => Notice::CommandDone { id, result: CommandResult::StartFailed(error) },
-        });
-    }
-
-    /// Nothing of it is left: its record goes, too.
-    fn forget(&mut self, id: u64) {
-        let Some(run) = self.runs.remove(&id) else { return };
-        self.by_owner.remove(&run.owner);
-        if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
-            Record::remove(&self.records, realm, key.run);
-        }
-    }
 }
 
 fn new_run(
@@ -447,50 +291,6 @@ fn new_run(
         silent: false,
         leftovers: Vec::new(),
         places,
-    }
-}
-
-/// The launcher is set up: put it on record, and let it go on. In this order: at every instruction either no
-/// process of the realm exists, or it is on record.
-fn go(run: &mut Run, records: &std::path::Path, origin: &Origin) {
-    run.start_time = tree::stat(run.pid).map_or(0, |stat| stat.start_time);
-    if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
-        let record = Record {
-            realm: realm.clone(),
-            run: key.run,
-            pid: run.pid,
-            start_time: run.start_time,
-            boot: origin.boot.clone(),
-            pid_namespace: origin.pid_namespace.clone(),
-            mark: origin.mark.clone(),
-        };
-        if let Err(error) = record.write(records) {
-            run.failure = Some(LaunchError::new(Step::Record, error.raw_os_error(), &format!("of {realm}")));
-        }
-    }
-    let told = match (&run.socket, &run.failure) {
-        (Some(socket), None) => channel::send_go(socket.as_fd()),
-        (_, _) => Err(Errno::ECANCELED),
-    };
-    if told.is_err() {
-        // Without `go` it ends by itself as soon as the socket is closed.
-        run.socket = None;
-    }
-}
-
-fn call_off(run: &mut Run) {
-    let what = format!("with {}", run.program);
-    run.failure.get_or_insert_with(|| LaunchError::new(Step::CalledOff, None, &what));
-    // Exec may have been faster: then its exit says so, and the signal has ended it all the same.
-    run.kill_launch();
-}
-
-fn failed_object(run: &Run, step: Step) -> String {
-    match step {
-        Step::Exec => run.program.clone(),
-        Step::Directory => format!("{} for {}", run.places.dir, run.program),
-        Step::Log => format!("{} for {}", run.places.log, run.program),
-        _ => format!("for {}", run.program),
     }
 }
 
