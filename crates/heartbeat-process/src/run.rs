@@ -121,11 +121,20 @@ impl Run {
     pub(crate) fn find_leftovers(&mut self, sweep: &Sweep) -> bool {
         let (leftovers, missed) = open_members(sweep, self.pid);
         self.leftovers = leftovers;
-        self.leftovers.is_empty() && !missed && self.group_is_empty()
+        if missed || !self.leftovers.is_empty() {
+            return false;
+        }
+        if self.group_is_empty() {
+            return true;
+        }
+        // Somebody forked while we looked, or only zombies are left that their new parent has not collected: those
+        // are dead, and a parent that never collects must not hold up the next start.
+        let (leftovers, missed) = open_members(&Sweep::take(), self.pid);
+        self.leftovers = leftovers;
+        !missed && self.leftovers.is_empty()
     }
 
-    /// As far as the kernel can say it at once; zombies of the group that nobody has collected count as somebody,
-    /// and are gone at a later look.
+    /// As far as the kernel can say it at once; zombies that nobody has collected count as somebody.
     fn group_is_empty(&self) -> bool {
         let esrch = Some(Errno::ESRCH as i32);
         match sys::signal_group(self.pidfd.as_fd(), None) {
