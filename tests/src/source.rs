@@ -267,8 +267,7 @@ pub fn ban_list_violations(paths: &[&str]) -> Vec<String> {
 /// What is unfinished, or speaks of the machine it was written on.
 #[must_use]
 pub fn tidy_violations(files: &[File]) -> Vec<String> {
-    let words =
-        ["TODO", "FIXME", "XXX:", "#[ignore", "todo!(", "unimplemented!(", "/root/", "/home/"];
+    let words = ["TODO", "FIXME", "XXX:", "#[ignore", "todo!(", "unimplemented!(", "/root/", "/home/"];
     let mut broken = Vec::new();
     for file in files.iter().filter(|file| !LAWS.contains(&file.path.as_str())) {
         for (at, line) in file.text.lines().enumerate() {

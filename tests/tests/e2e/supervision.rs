@@ -216,3 +216,18 @@ restart = { burst = 1, when_spent = "fail" }
     assert!(message.contains("start.before") && message.contains("exit code 3"), "{message}");
     eco.daemon.signal(Signal::SIGTERM);
 }
+
+#[test]
+fn a_realm_that_is_stopped_by_a_signal_is_seen_and_restarted() {
+    let mut eco = Ecosystem::start(
+        "[realm.sleepy]\nrun = \"sleep 86394\"\n[realm.sleepy.health]\nprocess = true\ninterval = \"1s\"\ntimeout = \"1s\"\n",
+    );
+    eco.wait_for_boot();
+    let before = eco.pid_of("sleepy");
+    kill(pid(before), Signal::SIGSTOP).unwrap();
+    eco.daemon
+        .read_until("its detection", |line| line.contains("sleepy") && line.contains("stopped by a signal"));
+    eco.daemon.read_until("its recovery", |line| line.contains("sleepy") && line.contains("recovered"));
+    assert_ne!(eco.pid_of("sleepy"), before);
+    assert!(kill(pid(before), None).is_err(), "the stopped process is gone");
+}

@@ -150,14 +150,23 @@ fn apply(realm: &mut Realm, cx: &mut Cx<'_>, decision: Decision, why: failed::Wh
             failed::enter(realm, cx, why);
         }
         Decision::Cooldown { until, .. } => {
+            never_attempted(realm, cx);
             realm.close_restart(cx, RestartResult::Failed);
             cx.event(EventKind::BudgetSpent { retry_at: Some(until) });
             cooldown::enter(realm, cx, until, why);
         }
         Decision::GiveUp => {
+            never_attempted(realm, cx);
             realm.close_restart(cx, RestartResult::Failed);
             cx.event(EventKind::BudgetSpent { retry_at: None });
             failed::enter(realm, cx, failed::Why::BudgetSpent);
         }
+    }
+}
+
+/// The budget refused the restart that was just opened: it counts as the last attempt that was made, not as one more.
+fn never_attempted(realm: &mut Realm, cx: &Cx<'_>) {
+    if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
+        record.attempt = record.attempt.min(cx.spec.restart.burst());
     }
 }
