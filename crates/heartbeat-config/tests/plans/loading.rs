@@ -4,44 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use heartbeat_config::{Config, Format, Loaded, RealmConfig, Report, Sources, find_file, load, load_str};
+use heartbeat_config::{Config, Format, Loaded, Report, Sources, find_file, load, load_str};
 use heartbeat_status::{EdgeKind, Gate, ProbeIx, ProbeKind, RealmKind, WhileDown};
-use heartbeat_supervisor::{ProbeSource, RealmSpec};
+use heartbeat_supervisor::ProbeSource;
 use tempfile::TempDir;
+
+use crate::reading::{facts, realm, refused, text, variables};
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn text(text: &str) -> Config {
-    load_str("heartbeat.toml", text, &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}")).config
-}
-
-fn refused(text: &str) -> Report {
-    load_str("heartbeat.toml", text, &BTreeMap::new()).expect_err("something is wrong with it")
-}
-
 fn codes(report: &Report) -> Vec<&'static str> {
     report.iter().map(|diagnostic| diagnostic.code).collect()
-}
-
-fn realm<'a>(config: &'a Config, name: &str) -> (&'a RealmSpec, &'a RealmConfig) {
-    let ix = config.plan.find(name).unwrap_or_else(|| panic!("there is a realm {name}"));
-    (config.plan.realm(ix), &config.realms[ix.index()])
-}
-
-/// Kind and name, target, and where the results come from.
-fn facts(spec: &RealmSpec) -> Vec<(ProbeKind, &str, &str, ProbeSource)> {
-    spec.probes
-        .iter()
-        .map(|probe| (probe.info.kind, probe.info.name.as_str(), probe.info.target.as_str(), probe.source))
-        .collect()
-}
-
-fn variables(realm: &RealmConfig) -> BTreeMap<String, String> {
-    let launch = realm.launch.as_ref().expect("it has a program");
-    let text = |value: &std::ffi::OsString| value.to_str().expect("text").to_owned();
-    launch.env.iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 /// A directory with files in it.

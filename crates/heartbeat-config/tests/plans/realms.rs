@@ -1,47 +1,22 @@
 //! What one realm becomes: probes, dependencies, commands, environment.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use heartbeat_config::{Config, RealmConfig, Report, load_str};
+use heartbeat_config::{Config, load_str};
 use heartbeat_process::LogTarget;
 use heartbeat_restart::RestartWhen;
 use heartbeat_status::{EdgeKind, Gate, ProbeIx, ProbeKind, RealmKind, Role};
-use heartbeat_supervisor::{ProbeSource, RealmSpec};
+use heartbeat_supervisor::ProbeSource;
+
+use crate::reading::{facts, realm, refused, text, variables};
 
 fn with_env(text: &str, env: &[(&str, &str)]) -> Config {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     load_str("heartbeat.toml", text, &env).unwrap_or_else(|report| panic!("{report}")).config
 }
 
-fn text(text: &str) -> Config {
-    with_env(text, &[])
-}
-
-fn refused(text: &str) -> Report {
-    load_str("heartbeat.toml", text, &BTreeMap::new()).expect_err("something is wrong with it")
-}
-
 fn codes(text: &str) -> Vec<&'static str> {
     refused(text).iter().map(|diagnostic| diagnostic.code).collect()
-}
-
-fn realm<'a>(config: &'a Config, name: &str) -> (&'a RealmSpec, &'a RealmConfig) {
-    let ix = config.plan.find(name).unwrap_or_else(|| panic!("there is a realm {name}"));
-    (config.plan.realm(ix), &config.realms[ix.index()])
-}
-
-fn facts(spec: &RealmSpec) -> Vec<(ProbeKind, &str, &str, ProbeSource)> {
-    spec.probes
-        .iter()
-        .map(|probe| (probe.info.kind, probe.info.name.as_str(), probe.info.target.as_str(), probe.source))
-        .collect()
-}
-
-fn variables(realm: &RealmConfig) -> BTreeMap<String, String> {
-    let launch = realm.launch.as_ref().expect("it has a program");
-    let text = |value: &std::ffi::OsString| value.to_str().expect("text").to_owned();
-    launch.env.iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 #[test]
