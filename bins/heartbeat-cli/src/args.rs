@@ -11,29 +11,8 @@ use crate::age::parse_duration;
 
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] = &[
-    "ack",
-    "boot",
-    "config",
-    "daemon",
-    "doctor",
-    "events",
-    "explain",
-    "history",
-    "import",
-    "incidents",
-    "init",
-    "logs",
-    "nagios",
-    "notify",
-    "pause",
-    "plan",
-    "probe",
-    "reload",
-    "reset",
-    "resume",
-    "schema",
-    "show",
-    "signal",
+    "ack", "boot", "config", "daemon", "doctor", "events", "explain", "history", "import", "init", "logs",
+    "nagios", "notify", "probe", "reload", "schema", "show", "signal",
 ];
 
 const EXIT_CODES: &str = "\
@@ -142,6 +121,52 @@ pub(crate) enum Command {
         #[arg(required = true)]
         realms: Vec<String>,
     },
+    /// Leave a realm alone: it runs on and is measured, nothing acts and nothing alerts
+    Pause {
+        /// Which realms
+        #[arg(required = true)]
+        realms: Vec<String>,
+        /// Why: whoever finds it paused has to know
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// For how long [default: until resumed]
+        #[arg(long = "for", value_name = "DUR", value_parser = parse_duration)]
+        lasts: Option<Duration>,
+    },
+    /// End a pause
+    Resume {
+        /// Which realms
+        #[arg(required = true)]
+        realms: Vec<String>,
+    },
+    /// Forget attempts, backoff and cooldown, and start what should run
+    Reset {
+        /// Which realms
+        #[arg(required = true)]
+        realms: Vec<String>,
+    },
+    /// What would happen, in which order, and who would notice; nothing is changed
+    Plan {
+        /// What
+        #[arg(value_enum)]
+        what: Foreseen,
+        /// To which realm
+        realm: String,
+        /// The running dependents that would break, too
+        #[arg(long)]
+        cascade: bool,
+    },
+    /// Incidents, the newest first; or the story of one
+    Incidents {
+        /// Which one, by its identifier or the end of it
+        id: Option<String>,
+        /// Only those that are not resolved
+        #[arg(long)]
+        open: bool,
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+        limit: usize,
+    },
     /// Who needs whom
     Graph {
         /// Form of the graph
@@ -218,6 +243,31 @@ pub(crate) enum Goal {
     Done,
     /// Up, done, stopped, paused or failed: nothing is under way
     Settled,
+}
+
+/// What `plan` looks ahead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Foreseen {
+    /// It is started
+    Start,
+    /// It is stopped
+    Stop,
+    /// It is restarted
+    Restart,
+    /// It fails: whom does that block?
+    Fail,
+}
+
+impl Foreseen {
+    /// The word of the API.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Fail => "fail",
+        }
+    }
 }
 
 /// Forms of the graph.

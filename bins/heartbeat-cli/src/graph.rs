@@ -132,7 +132,13 @@ mod tests {
     use heartbeat_status::{Gate, Status};
 
     fn edge(from: &str, to: &str, kind: EdgeKind) -> GraphEdge {
-        GraphEdge { from: from.into(), to: to.into(), kind: kind.into(), until: Gate::Up.into() }
+        GraphEdge {
+            from: from.into(),
+            to: to.into(),
+            kind: kind.into(),
+            until: Gate::Up.into(),
+            while_down: None,
+        }
     }
 
     fn document(edges: Vec<GraphEdge>, names: &[&str]) -> GraphDocument {

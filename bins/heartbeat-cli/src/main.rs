@@ -6,7 +6,7 @@
 //!
 //! * [`status`], [`table`], [`cells`], [`headline`]: the health table;
 //! * [`why`], [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
-//! * [`act`] (with [`steps`]): start, stop, restart;
+//! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan; [`incidents`];
 //! * configuration: [`check`];
 //! * [`console`], [`style`], [`age`]: what it all looks like.
 
@@ -20,6 +20,8 @@ mod console;
 mod exit;
 mod graph;
 mod headline;
+mod hold;
+mod incidents;
 #[cfg(test)]
 mod sample;
 mod status;
@@ -37,7 +39,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use heartbeat_client::{Client, Host};
-use heartbeat_status::wire::Action;
+use heartbeat_status::wire::{Action, ActionRequest};
 
 use crate::args::{Cli, Command, Format, NOT_BUILT};
 use crate::console::Console;
@@ -150,6 +152,23 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
             wait::run(&connect(console), realms, *goal, limit, console).await
         }
         Some(Command::Is { status, realms }) => ask::run(&connect(console), status, realms, console).await,
+        Some(Command::Pause { realms, reason, lasts }) => {
+            let request = hold::pause(reason, *lasts);
+            hold::run(&connect(console), Action::Pause, realms, &request, console).await
+        }
+        Some(Command::Resume { realms }) => {
+            hold::run(&connect(console), Action::Resume, realms, &ActionRequest::default(), console).await
+        }
+        Some(Command::Reset { realms }) => {
+            hold::run(&connect(console), Action::Reset, realms, &ActionRequest::default(), console).await
+        }
+        Some(Command::Plan { what, realm, cascade }) => {
+            hold::foresee(&connect(console), *what, realm, *cascade, console).await
+        }
+        Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
+        Some(Command::Incidents { id: None, open, limit }) => {
+            incidents::list(&connect(console), *open, *limit, console).await
+        }
         Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
         Some(Command::Check { files, format }) => check::run(files, *format, console),
         Some(Command::Completion { shell }) => {

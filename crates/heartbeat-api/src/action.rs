@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep};
+use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep, PlanRequest};
 use heartbeat_status::{EdgeKind, RealmIx, Snapshot, sanitise_line};
 use heartbeat_supervisor::{ActionPlan, Command, PlanStep, Refusal, Reply, StepAction};
 use http::StatusCode;
@@ -16,9 +16,12 @@ use crate::waiting::{self, Goal, Outcome};
 use crate::{Ecosystem, near};
 
 /// Fields a body may have, for "did you mean".
-const FIELDS: &[&str] = &["reason", "cascade", "force", "wait", "timeout_s", "dry_run"];
+const FIELDS: &[&str] = &["reason", "cascade", "force", "wait", "timeout_s", "dry_run", "for_s"];
 
-/// `POST /api/realms/{realm}/{start,stop,restart}/`.
+/// Longest pause with an end of its own: a year. One without an end lasts until it is resumed.
+const MAX_PAUSE: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// `POST /api/realms/{realm}/{start,stop,restart,pause,resume,reset}/`.
 pub(crate) async fn act(
     ecosystem: &dyn Ecosystem,
     name: &str,
@@ -28,6 +31,7 @@ pub(crate) async fn act(
 ) -> Result<Answer, Trouble> {
     let request = parse(body)?;
     let limit = request.timeout_s.map(wait_limit).transpose()?;
+    let lasts = pause_length(action, &request)?;
     let realm = find(&ecosystem.snapshot(), name)?;
     let command = Command {
         action,
@@ -35,7 +39,11 @@ pub(crate) async fn act(
         cascade: request.cascade,
         force: request.force,
         reason: request.reason.as_deref().map(sanitise_line).filter(|reason| !reason.is_empty()),
+        lasts,
     };
+    if action == Action::Pause && command.reason.is_none() {
+        return Err(Trouble::bad("a pause takes a `reason`: whoever finds the realm paused has to know why"));
+    }
     if request.dry_run {
         let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;
         return dry_run(&ecosystem.snapshot(), &plan.ok_or_else(Trouble::ending)?);
@@ -112,6 +120,18 @@ fn parse(body: &[u8]) -> Result<ActionRequest, Trouble> {
     Ok(request)
 }
 
+/// For how long a realm is paused; `None` until it is resumed.
+fn pause_length(action: Action, request: &ActionRequest) -> Result<Option<Duration>, Trouble> {
+    let Some(seconds) = request.for_s else { return Ok(None) };
+    if action != Action::Pause {
+        return Err(Trouble::bad("`for_s` means something for `pause` only"));
+    }
+    let length = Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= MAX_PAUSE);
+    let length = length.filter(|length| !length.is_zero());
+    let most = MAX_PAUSE.as_secs();
+    length.map(Some).ok_or_else(|| Trouble::bad(format!("`for_s` is above 0 and at most {most}")))
+}
+
 fn wait_limit(seconds: f64) -> Result<Duration, Trouble> {
     let limit = Duration::try_from_secs_f64(seconds).ok();
     limit
@@ -179,6 +199,31 @@ fn why_refused(snapshot: &Snapshot, plan: &ActionPlan, refusal: &Refusal) -> Str
     }
 }
 
+/// `POST /api/plan/`: what a command would do, or what a failure would mean.
+pub(crate) async fn foresee(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<Answer, Trouble> {
+    let request: PlanRequest = serde_json::from_slice(body).map_err(|error| {
+        let example = r#"{ "action": "fail", "realm": "db" }"#;
+        Trouble::bad(format!(
+            "the body is not a plan: {}. For example {example}",
+            sanitise_line(&error.to_string())
+        ))
+    })?;
+    let snapshot = ecosystem.snapshot();
+    let realm = find(&snapshot, &request.realm)?;
+    if request.action == "fail" {
+        return answer::action(StatusCode::OK, &crate::impact::document(&snapshot, realm));
+    }
+    let action = request.action.parse().map_err(|_| {
+        let words = ["fail", "start", "stop", "restart", "pause", "resume", "reset"];
+        let near = near::near(&request.action, words.into_iter());
+        let detail = format!("`action` is one of {}.{}", words.join(", "), near::question(&near));
+        Trouble::bad(detail).near(near)
+    })?;
+    let command = Command { cascade: request.cascade, ..Command::new(action, realm) };
+    let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;
+    dry_run(&snapshot, &plan.ok_or_else(Trouble::ending)?)
+}
+
 /// The plan as a document.
 fn document(snapshot: &Snapshot, plan: &ActionPlan, dry_run: bool) -> ActionDocument {
     ActionDocument {
@@ -197,6 +242,9 @@ fn step_entry(snapshot: &Snapshot, plan: &ActionPlan, step: &PlanStep) -> Action
     let action = match step.action {
         StepAction::Stop => Action::Stop,
         StepAction::Start => Action::Start,
+        StepAction::Pause => Action::Pause,
+        StepAction::Resume => Action::Resume,
+        StepAction::Reset => Action::Reset,
     };
     ActionStep {
         wave: step.wave,
@@ -222,6 +270,7 @@ fn held_until(snapshot: &Snapshot, plan: &ActionPlan, step: &PlanStep) -> Option
             let dependents = realm.info.needed_by.iter().filter(|ix| stopped(ix));
             dependents.map(|ix| format!("{} is stopped", name(snapshot, *ix))).collect()
         }
+        StepAction::Pause | StepAction::Resume | StepAction::Reset => Vec::new(),
     };
     (!gates.is_empty()).then(|| gates.join(", "))
 }

@@ -82,15 +82,16 @@ pub(crate) struct Bodies {
     pub(crate) graph: Slot,
     pub(crate) dot: Slot,
     pub(crate) mermaid: Slot,
-    /// By realm; as many as the plan has at most.
-    realms: Mutex<BTreeMap<RealmIx, Arc<Slot>>>,
+    /// By realm and door; as many as the plan has, twice.
+    realms: Mutex<BTreeMap<(RealmIx, bool), Arc<Slot>>>,
     built: AtomicU64,
 }
 
 impl Bodies {
-    /// The slot of a realm of the plan.
-    pub(crate) fn realm(&self, ix: RealmIx) -> Arc<Slot> {
-        Arc::clone(self.realms.lock().unwrap_or_else(PoisonError::into_inner).entry(ix).or_default())
+    /// The slot of a realm of the plan, for the socket (with its output) or for the other door.
+    pub(crate) fn realm(&self, ix: RealmIx, on_socket: bool) -> Arc<Slot> {
+        let mut realms = self.realms.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(realms.entry((ix, on_socket)).or_default())
     }
 
     /// Bodies built so far.

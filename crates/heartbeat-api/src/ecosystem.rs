@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use heartbeat_status::wire::{About, TransitionEntry};
+use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, TransitionEntry};
 use heartbeat_status::{Instant, RealmIx, RestartRecord, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
@@ -20,6 +20,10 @@ pub struct Past {
     pub failures: Vec<TransitionEntry>,
     /// Status changes.
     pub transitions: Vec<TransitionEntry>,
+    /// Last lines of its output, the oldest first. Served on the Unix socket only.
+    pub log_tail: Vec<String>,
+    /// Who holds its port, when that is not the realm itself.
+    pub holder: Option<HolderEntry>,
 }
 
 /// How heartbeatd itself is.
@@ -47,6 +51,8 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn about(&self) -> About;
     /// The recent past of a realm; empty for an index that is not of the plan.
     fn past(&self, realm: RealmIx) -> Past;
+    /// Incidents that are remembered, the newest first. Must not wait for the core.
+    fn incidents(&self) -> Vec<Arc<IncidentDocument>>;
     /// How heartbeatd itself is. Must not wait for the core, which may be what is ill.
     fn own_health(&self) -> OwnHealth;
     /// Moves with every published snapshot, after [`Ecosystem::snapshot`] returns it.

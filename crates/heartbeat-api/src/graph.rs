@@ -49,6 +49,7 @@ fn document(source: &Source<'_>) -> GraphDocument {
             to: need.name.to_string(),
             kind: need.kind.into(),
             until: need.until.into(),
+            while_down: (need.kind == EdgeKind::Needs).then(|| need.while_down.into()),
         })
     });
     GraphDocument {

@@ -44,6 +44,8 @@ mod error;
 mod graph;
 mod health;
 mod holder;
+mod impact;
+mod incidents;
 mod limits;
 mod near;
 mod page;

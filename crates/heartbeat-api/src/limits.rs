@@ -27,6 +27,9 @@ pub(crate) const VERIFY_SLACK: Duration = Duration::from_secs(15);
 /// Age at which a body is built anew although it still means the same.
 pub(crate) const BODY_AGE: Duration = Duration::from_millis(250);
 
+/// Longest long poll.
+pub(crate) const MAX_POLL: Duration = Duration::from_secs(60);
+
 /// What the doors allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

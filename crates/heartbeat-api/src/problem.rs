@@ -29,6 +29,7 @@ impl Trouble {
             detail: detail.into(),
             near: Vec::new(),
             plan: None,
+            problems: Vec::new(),
         };
         Self { status, problem: Box::new(problem), allow: None }
     }

@@ -25,6 +25,7 @@ use crate::access::{self, Caller, Role};
 use crate::answer::Answer;
 use crate::bodies::Bodies;
 use crate::bounded::Bounded;
+use crate::incidents;
 use crate::limits::{ACCEPT_PAUSE, GRACE, LAST_CALL, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADER_COUNT};
 use crate::problem::Trouble;
 use crate::query::Query;
@@ -270,8 +271,14 @@ impl Shared {
             Route::Status | Route::EcosystemHealth => {
                 status::ecosystem(ecosystem, bodies, &query, headers).await
             }
-            Route::Realm(name) => status::realm(ecosystem, bodies, name, &query, headers).await,
+            Route::Realm(name) => status::realm(ecosystem, bodies, name, &query, headers, caller).await,
             Route::Graph => graph::graph(ecosystem, bodies, &query, headers).await,
+            Route::Incidents => incidents::list(ecosystem, &query, caller),
+            Route::Incident(id) => incidents::one(ecosystem, id, caller),
+            Route::Plan => {
+                access::check_json(headers)?;
+                action::foresee(ecosystem, &self.read(body).await?).await
+            }
             Route::Act(name, action) => {
                 access::check_json(headers)?;
                 let body = self.read(body).await?;

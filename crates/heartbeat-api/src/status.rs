@@ -1,17 +1,20 @@
 //! The ecosystem and its realms.
 
+use std::time::Duration;
+
 use heartbeat_status::wire::{RealmDocument, StatusDocument};
 use heartbeat_status::{RealmIx, Snapshot, sanitise_line};
 use http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
-use crate::Ecosystem;
+use crate::access::Caller;
 use crate::answer::{self, Answer, JSON};
 use crate::bodies::{Bodies, Freshness};
-use crate::limits::REFRESH_LIMIT;
+use crate::limits::{MAX_POLL, REFRESH_LIMIT};
 use crate::near;
 use crate::problem::Trouble;
 use crate::query::Query;
+use crate::{Ecosystem, Past};
 
 /// `GET /api/status/` and `GET /api/realms/ecosystem-health/`.
 pub(crate) async fn ecosystem(
@@ -20,11 +23,7 @@ pub(crate) async fn ecosystem(
     query: &Query<'_>,
     headers: &HeaderMap,
 ) -> Result<Answer, Trouble> {
-    if let Some(name) = ["since", "wait"].into_iter().find(|name| query.get(name).is_some()) {
-        let detail =
-            format!("the long poll (`{name}` of /api/status/) is not built; poll with If-None-Match instead");
-        return Err(Trouble::new(StatusCode::NOT_IMPLEMENTED, "not-built", detail));
-    }
+    await_news(ecosystem, query).await?;
     let gate = query.switch("gate")?;
     let refresh = query.switch("refresh")?;
     let summary = match query.get("fields") {
@@ -55,16 +54,24 @@ pub(crate) async fn realm(
     name: &str,
     query: &Query<'_>,
     headers: &HeaderMap,
+    caller: Caller,
 ) -> Result<Answer, Trouble> {
     let refresh = query.switch("refresh")?;
     let ix = find(&ecosystem.snapshot(), name)?;
     let freshness = freshly(ecosystem, refresh, Some(ix)).await?;
-    let slot = bodies.realm(ix);
+    // What a realm printed stays behind the door that knows its callers.
+    let on_socket = matches!(caller, Caller::Unix { .. });
+    let slot = bodies.realm(ix, on_socket);
     let build = |source: &crate::bodies::Source<'_>| {
         let Some(realm) = source.snapshot.realm(ix) else { return Ok(Vec::new()) };
-        let past = ecosystem.past(ix);
-        let past = (past.recent, past.failures, past.transitions);
-        serde_json::to_vec(&RealmDocument::render(source.snapshot, realm, past, source.about, source.now))
+        let Past { recent, failures, transitions, log_tail, holder } = ecosystem.past(ix);
+        let past = (recent, failures, transitions);
+        let mut document = RealmDocument::render(source.snapshot, realm, past, source.about, source.now);
+        document.holder = holder;
+        if on_socket {
+            document.log_tail = log_tail;
+        }
+        serde_json::to_vec(&document)
     };
     let body = bodies.get(&slot, ecosystem, freshness, build).await?;
     Ok(answer::shared(StatusCode::OK, JSON, &body, headers))
@@ -80,6 +87,52 @@ pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<RealmIx, Trouble> 
         if near.is_empty() { " /api/status/ lists all realms.".to_owned() } else { near::question(&near) };
     let detail = format!("no realm is called `{}`.{way_out}", sanitise_line(name));
     Err(Trouble::new(StatusCode::NOT_FOUND, "no-such-realm", detail).near(near))
+}
+
+/// The long poll: holds the answer until the revision differs from the one the reader has, or its time is up. One of
+/// another life of heartbeatd differs at once.
+async fn await_news(ecosystem: &dyn Ecosystem, query: &Query<'_>) -> Result<(), Trouble> {
+    let Some(since) = query.get("since") else {
+        if query.get("wait").is_some() {
+            return Err(Trouble::bad(
+                "`wait` goes with `since`, the content of an ETag: ?since=k3v9-41&wait=30s",
+            ));
+        }
+        return Ok(());
+    };
+    let wait = match query.get("wait") {
+        None => Duration::ZERO,
+        Some(text) => poll_length(text)?,
+    };
+    let since = since.trim_matches('"');
+    let same = |snapshot: &Snapshot, instance: &str| {
+        since.strip_prefix(instance).and_then(|rest| rest.strip_prefix('-'))
+            == Some(snapshot.revision.to_string().as_str())
+    };
+    let instance = ecosystem.about().instance;
+    let mut changes = ecosystem.changes();
+    let news = async {
+        loop {
+            changes.borrow_and_update();
+            if !same(&ecosystem.snapshot(), &instance) || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    // Without news by then the reader is given what there is: the same revision, with fresh numbers.
+    let _ = timeout(wait, news).await;
+    Ok(())
+}
+
+/// Seconds with or without `s`, or milliseconds with `ms`.
+fn poll_length(text: &str) -> Result<Duration, Trouble> {
+    let millis = match text.strip_suffix("ms") {
+        Some(number) => number.parse::<u64>().ok(),
+        None => text.trim_end_matches('s').parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1_000)),
+    };
+    millis.map(Duration::from_millis).filter(|wait| *wait <= MAX_POLL).ok_or_else(|| {
+        Trouble::bad(format!("`wait` is a time up to {} s, for example 30s or 500ms", MAX_POLL.as_secs()))
+    })
 }
 
 /// Measures first when asked to. A round that does not end in time is answered with what is known.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use heartbeat_status::wire::{
-    Action, ActionDocument, ActionRequest, GraphDocument, HealthDocument, Problem, RealmDocument,
-    StatusDocument, Wait,
+    Action, ActionDocument, ActionRequest, GraphDocument, HealthDocument, IncidentDocument,
+    IncidentsDocument, PlanRequest, Problem, RealmDocument, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -121,6 +121,39 @@ impl Client {
         self.parse(ask(&self.host, question).await?)
     }
 
+    /// Incidents, the newest first: at most `limit`, and only unresolved ones with `open`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn incidents(&self, open: bool, limit: usize) -> Result<IncidentsDocument, ClientError> {
+        let open = if open { "&open=1" } else { "" };
+        self.read(&format!("/api/incidents/?limit={limit}{open}"), self.deadline).await
+    }
+
+    /// One incident.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] when it is not remembered.
+    pub async fn incident(&self, id: &str) -> Result<IncidentDocument, ClientError> {
+        self.read(&format!("/api/incidents/{}/", segment(id)), self.deadline).await
+    }
+
+    /// What a command would do, or what the failure of a realm (`fail`) would mean. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] with near names when there is no such realm.
+    pub async fn foresee(&self, request: &PlanRequest) -> Result<ActionDocument, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| protocol(&self.host, error.to_string()))?;
+        let question = Question {
+            method: Method::POST,
+            path: "/api/plan/",
+            accept: JSON,
+            body: Some(body),
+            deadline: self.deadline,
+        };
+        self.parse(ask(&self.host, question).await?)
+    }
+
     /// Who needs whom.
     ///
     /// # Errors
@@ -205,6 +238,7 @@ impl Client {
             StatusCode::CONFLICT => ClientError::Refused { detail, plan },
             StatusCode::GATEWAY_TIMEOUT => ClientError::Deadline { detail, plan },
             _ => ClientError::Problem(Box::new(Problem {
+                problems: Vec::new(),
                 detail,
                 near,
                 plan: plan.map(|plan| *plan),

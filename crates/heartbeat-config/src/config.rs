@@ -69,6 +69,8 @@ pub struct Heartbeat {
 pub struct RealmConfig {
     /// Its program; `None` for an external realm.
     pub launch: Option<Arc<LaunchSpec>>,
+    /// Where its own processes are to listen, if that is looked after.
+    pub listens: Option<SocketAddr>,
     /// Its probes, parallel to those of the plan; `None` for those that are not measured.
     pub probes: Vec<Option<Probe>>,
     /// `start.before`, one after the other.

@@ -165,8 +165,10 @@ fn explicit(reader: &Reader<'_>, entry: &Entry<'_>, runs: bool) -> Option<Pair> 
 fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool) -> Option<Pair> {
     reader.check_keys(Table::Health, &entry.path, table);
     let section = Section::new(entry.path.clone(), table);
-    let kinds: Vec<&str> =
-        ["http", "tcp", "process"].into_iter().filter(|kind| table.contains_key(*kind)).collect();
+    let kinds: Vec<&str> = ["http", "tcp", "redis", "postgres", "process"]
+        .into_iter()
+        .filter(|kind| table.contains_key(*kind))
+        .collect();
     let [kind] = kinds.as_slice() else {
         let later =
             table.keys().any(|key| crate::keys::find(Table::Health, key).is_some_and(|key| !key.built));
@@ -176,7 +178,8 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
             } else {
                 format!("names {}", kinds.join(" and "))
             };
-            let message = format!("a probe {found}; it needs exactly one of http, tcp, process");
+            let message =
+                format!("a probe {found}; it needs exactly one of http, tcp, redis, postgres, process");
             let help = "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables";
             reader.value_problem(entry, "HB110", message, "this probe", help);
         }
@@ -186,6 +189,7 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
     let probe = match *kind {
         "http" => Some(probe::http(reader, &section)?.into()),
         "tcp" => Some(probe::tcp(reader, &section)?.into()),
+        "redis" | "postgres" => Some(probe::server(reader, &section, kind)?),
         _ => {
             process(reader, entry, &section, runs)?;
             None

@@ -135,6 +135,9 @@ pub(crate) const KEYS: &[Key] = &[
     key(Realm, "env", "table of strings", "", "its environment"),
     key(Realm, "env_file", "path", "", "more environment, NAME=value a line"),
     key(Realm, "umask", "octal string", "", "file mode creation mask"),
+    key(Realm, "user", "user name", "heartbeatd's own", "whom its program, hooks and check commands run as"),
+    key(Realm, "groups", "list of group names", "those of `user`", "supplementary groups"),
+    key(Realm, "verify_owner", "boolean", "true", "its port must be held by its own processes"),
     key(Realm, "title", "string", "", "title for people"),
     key(Realm, "group", "string", "", "label for selectors"),
     key(Realm, "labels", "table of strings", "", "free labels"),
@@ -146,10 +149,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Realm, "restart", "table", "", "when it is restarted"),
     key(Realm, "log", "table", "", "where its output goes"),
     later(Realm, "shell"),
-    later(Realm, "user"),
-    later(Realm, "groups"),
     later(Realm, "pidfile"),
-    later(Realm, "verify_owner"),
     later(Realm, "docs"),
     later(Realm, "owner"),
     later(Realm, "slo"),
@@ -188,6 +188,14 @@ pub(crate) const KEYS: &[Key] = &[
     key(Log, "keep", "number", "5", "files kept"),
     key(Health, "http", "URL", "", "an HTTP request"),
     key(Health, "tcp", "host:port", "", "a TCP connection"),
+    key(Health, "redis", "redis:// URL", "", "PING of a Redis server"),
+    key(
+        Health,
+        "postgres",
+        "postgres:// URL",
+        "",
+        "a session with a PostgreSQL server, as pg_isready begins it",
+    ),
     key(Health, "process", "true", "", "the process itself, with settings of its own"),
     key(Health, "name", "string", "its kind", "unique within the realm"),
     key(Health, "interval", "duration", "5s", "from start to start"),
@@ -208,8 +216,6 @@ pub(crate) const KEYS: &[Key] = &[
     key(Health, "send", "string", "", "sent over the TCP connection"),
     key(Health, "expect", "string", "", "what the TCP answer contains"),
     later(Health, "unix"),
-    later(Health, "redis"),
-    later(Health, "postgres"),
     later(Health, "grpc"),
     later(Health, "tls"),
     later(Health, "dns"),
@@ -280,6 +286,6 @@ mod tests {
         assert_eq!(near(Realm, "prot"), Some("port"));
         assert_eq!(near(Restart, "backof_max"), Some("backoff_max"));
         assert_eq!(near(Realm, "zzzzzz"), None);
-        assert_eq!(near(Realm, "user"), None, "what is not built is not suggested");
+        assert_eq!(near(Realm, "pidfile"), None, "what is not built is not suggested");
     }
 }

@@ -1,9 +1,12 @@
 //! One measured probe, from a URL or from its table.
 
 use figment::value::Value;
-use heartbeat_probe::{HttpProbe, Probe, StatusSet, TcpProbe};
+use heartbeat_probe::{HttpProbe, PostgresProbe, Probe, RedisProbe, StatusSet, TcpProbe};
 
 use crate::reader::{Entry, Reader, Section};
+
+/// What can be asked by a URL.
+const SCHEMES: &str = "http://, tcp://, redis:// and postgres://";
 
 /// What to write instead of a URL that is not supported.
 fn instead(text: &str) -> String {
@@ -36,13 +39,14 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
     let built = match scheme {
         Some("http") => HttpProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
         Some("tcp") => TcpProbe::new(&text[6..]).map(Probe::from).map_err(|error| error.to_string()),
-        Some(
-            other @ ("https" | "postgres" | "postgresql" | "redis" | "unix" | "grpc" | "tls" | "dns" | "ws"
-            | "wss"),
-        ) => Err(format!(
-            "{other}:// is not supported by this version of heartbeat; there are http:// and tcp://"
-        )),
-        Some(other) => Err(format!("`{other}` is not a kind of probe; there are http:// and tcp://")),
+        Some("redis") => RedisProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
+        Some("postgres" | "postgresql") => {
+            PostgresProbe::new(text).map(Probe::from).map_err(|error| error.to_string())
+        }
+        Some(other @ ("https" | "unix" | "grpc" | "tls" | "dns" | "ws" | "wss")) => {
+            Err(format!("{other}:// is not supported by this version of heartbeat; there are {SCHEMES}"))
+        }
+        Some(other) => Err(format!("`{other}` is not a kind of probe; there are {SCHEMES}")),
         None => Err(format!("`{text}` is not a URL")),
     };
     built
@@ -125,6 +129,24 @@ fn statuses(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<StatusSet> {
             reader.value_problem(entry, "HB111", error.to_string(), "here", example("status"))
         })
         .ok()
+}
+
+/// A Redis or PostgreSQL probe from its table.
+pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> Option<Probe> {
+    let entry = section.get(kind)?;
+    let url = reader.text(&entry)?;
+    let slow = reader.duration(section, "slow");
+    let made = if kind == "redis" {
+        RedisProbe::new(&url).map(|probe| slow.map_or(probe.clone(), |slow| probe.with_slow(slow)).into())
+    } else {
+        PostgresProbe::new(&url).map(|probe| slow.map_or(probe.clone(), |slow| probe.with_slow(slow)).into())
+    };
+    let help = if kind == "redis" {
+        "for example redis = \"redis://127.0.0.1:6379\""
+    } else {
+        "for example postgres = \"postgres://127.0.0.1:5432\""
+    };
+    made.map_err(|error| reader.value_problem(&entry, "HB111", error.to_string(), "here", help)).ok()
 }
 
 /// A TCP probe from its table.

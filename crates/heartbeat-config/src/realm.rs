@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use figment::value::{Dict, Value};
-use heartbeat_process::{LaunchSpec, LogTarget};
+use heartbeat_process::{LaunchSpec, LogTarget, User, UserError};
 use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
 use heartbeat_supervisor::{RealmSpec, StartSpec, StopSpec};
 
@@ -105,16 +106,25 @@ pub(crate) fn read(
     }
     let pairs = health::probes(reader, section, &host, port, runs && !oneshot);
     let (probes, measures): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let env = environment(reader, section, setting, port);
+    let user = user(reader, section);
+    let env = environment(reader, section, setting, port, user.as_ref());
     let dir = section
         .get("dir")
         .and_then(|entry| Some(beside(reader, &entry, setting, &reader.text(&entry)?)))
         .unwrap_or_else(|| setting.dir.clone());
+    let verify_owner = flag("verify_owner", true);
     let log = log(reader, section, setting, &name);
     let umask = section.get("umask").and_then(|entry| reader.parsed(&entry, "027", octal));
     let launch = |argv: Vec<String>| {
         let argv = argv.into_iter().map(OsString::from).collect();
-        Arc::new(LaunchSpec { argv, env: env.clone(), dir: dir.clone(), log: log.clone(), umask })
+        Arc::new(LaunchSpec {
+            argv,
+            env: env.clone(),
+            dir: dir.clone(),
+            log: log.clone(),
+            umask,
+            user: user.clone(),
+        })
     };
     let (start, stop) = (section.table(reader, "start"), section.table(reader, "stop"));
     let commands = |section: &Section<'_>, key: &str| -> Vec<Arc<LaunchSpec>> {
@@ -127,6 +137,10 @@ pub(crate) fn read(
         start_after: commands(&start, "after"),
         stop_command: stop.get("command").and_then(|entry| reader.command(&entry)).map(launch),
         launch: argv.map(launch),
+        listens: port.filter(|_| runs && !oneshot && verify_owner).and_then(|port| {
+            let ip = if host == "localhost" { "127.0.0.1" } else { &host };
+            Some(SocketAddr::new(ip.parse().ok()?, port))
+        }),
     };
     let spec = RealmSpec {
         title: text("title"),
@@ -165,7 +179,21 @@ fn external(reader: &Reader<'_>, section: &Section<'_>) {
             "give it `run = \"...\"` to have it started, or `health = \"http://...\"` to have it watched",
         ));
     }
-    for key in ["oneshot", "manual", "env", "env_file", "dir", "umask", "start", "stop", "restart", "log"] {
+    for key in [
+        "oneshot",
+        "manual",
+        "env",
+        "env_file",
+        "dir",
+        "umask",
+        "user",
+        "groups",
+        "verify_owner",
+        "start",
+        "stop",
+        "restart",
+        "log",
+    ] {
         if let Some(entry) =
             section.get(key).filter(|entry| entry.path.first().is_some_and(|first| first == "realm"))
         {
@@ -193,11 +221,44 @@ pub(crate) fn octal(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("`{text}` is not an octal mode"))
 }
 
+/// Whom it runs as. That there is such a user is found out at load, not at three in the morning.
+fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
+    let groups = section.get("groups");
+    let Some(entry) = section.get("user") else {
+        if let Some(groups) = groups {
+            let help = "add user = \"...\", or remove `groups`";
+            reader.value_problem(&groups, "HB125", "`groups` goes with `user`", "here", help);
+        }
+        return None;
+    };
+    let help = "a user of this machine, by name or number; `getent passwd` lists them";
+    let refuse = |entry: &Entry<'_>, error: UserError, help: &str| {
+        reader.value_problem(entry, "HB125", error.to_string(), "here", help);
+    };
+    let found = match User::find(&reader.text(&entry)?) {
+        Ok(found) => found,
+        Err(error) => {
+            refuse(&entry, error, help);
+            return None;
+        }
+    };
+    let Some(groups) = groups else { return Some(found) };
+    let names: Vec<String> = reader.items(&groups).iter().filter_map(|item| reader.text(item)).collect();
+    match found.clone().with_groups(&names) {
+        Ok(user) => Some(user),
+        Err(error) => {
+            refuse(&groups, error, "groups of this machine; `getent group` lists them");
+            Some(found)
+        }
+    }
+}
+
 fn environment(
     reader: &Reader<'_>,
     section: &Section<'_>,
     setting: &Setting<'_>,
     port: Option<u16>,
+    user: Option<&User>,
 ) -> Vec<(OsString, OsString)> {
     let ours = |name: &str| {
         ["HEARTBEAT_", "NOTIFY_", "LISTEN_", "WATCHDOG_"].iter().any(|prefix| name.starts_with(prefix))
@@ -209,6 +270,11 @@ fn environment(
         .filter(|(name, _)| !ours(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
+    if let Some(user) = user {
+        env.insert("HOME".to_owned(), user.home.to_string_lossy().into_owned());
+        env.insert("USER".to_owned(), user.name.clone());
+        env.insert("LOGNAME".to_owned(), user.name.clone());
+    }
     if let Some(entry) = section.get("env_file")
         && let Some(path) = reader.text(&entry)
     {

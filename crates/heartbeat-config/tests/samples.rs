@@ -12,7 +12,13 @@ use heartbeat_config::{Format, Report, load_str};
 const CASES: &[(&str, &str, &str)] = &[
     ("unknown_key", "HB101", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nprot = 8001\n"),
     ("key_of_ones_own", "HB101", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nteam_channel = \"#shop\"\n"),
-    ("not_built_key", "HB103", "[realm.postgres]\nrun = \"postgres -D data/pg\"\nuser = \"postgres\"\n"),
+    ("no_such_user", "HB125", "[realm.api]\nrun = \"api\"\nuser = \"no-such-user\"\n"),
+    ("groups_without_user", "HB125", "[realm.api]\nrun = \"api\"\ngroups = [\"adm\"]\n"),
+    (
+        "not_built_key",
+        "HB103",
+        "[realm.postgres]\nrun = \"postgres -D data/pg\"\npidfile = \"data/pg.pid\"\n",
+    ),
     (
         "not_built_table",
         "HB103",
@@ -161,17 +167,17 @@ fn every_diagnostic_has_a_place_and_a_way_out() {
 
 #[test]
 fn the_other_formats_say_the_same_on_one_line_each() {
-    let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\nuser = \"me\"\n");
+    let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\npidfile = \"me\"\n");
     assert_eq!(
         report.render(Format::Short, false),
         "heartbeat.toml:3:1: HB101: unknown key `prot` in a realm (help: did you mean `port`?)\n\
-         heartbeat.toml:4:1: HB103: `user` is not supported by this version of heartbeat \
+         heartbeat.toml:4:1: HB103: `pidfile` is not supported by this version of heartbeat \
          (help: remove it; it is refused rather than ignored)"
     );
     assert_eq!(
         report.render(Format::Github, false),
         "::error file=heartbeat.toml,line=3,col=1,title=HB101::unknown key `prot` in a realm\n\
-         ::error file=heartbeat.toml,line=4,col=1,title=HB103::`user` is not supported by this version of heartbeat"
+         ::error file=heartbeat.toml,line=4,col=1,title=HB103::`pidfile` is not supported by this version of heartbeat"
     );
     let json: serde_json::Value = serde_json::from_str(&report.render(Format::Json, false)).expect("JSON");
     assert_eq!(json[0]["code"], "HB101");

@@ -18,11 +18,13 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::desk::Desk;
 use crate::driver::{Driver, DriverState, Tap};
 use crate::ecosystem::Surface;
 use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
 use crate::lock::StateLock;
+use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
 use crate::{DaemonError, clock};
@@ -67,21 +69,28 @@ impl Daemon {
         let inbox = Arc::new(Inbox::default());
         let names = plan.realms().iter().map(|realm| realm.name.clone()).collect();
         let realms = Arc::new(realms);
+        let owners = Arc::new(Owners::new(mark.clone()));
         let processes = open_processes(&heartbeat, mark, &inbox)?;
         let mut supervisor = Supervisor::new(plan, random());
         let first = supervisor.snapshot(clock::now());
         let published = Arc::new(Published::new(first, instance(), heartbeat.name.clone()));
         let (api_end, _) = watch::channel(false);
-        let surface = Surface::new(Arc::clone(&inbox), Arc::clone(&published));
+        let surface = Surface::new(Arc::clone(&inbox), Arc::clone(&published), Arc::clone(&realms));
         open_doors(&runtime, &heartbeat, surface, &api_end)?;
         let driver = Driver {
             supervisor,
-            prober: Prober::new(runtime.handle().clone(), Arc::clone(&inbox), heartbeat.max_probes_in_flight),
+            prober: Prober::new(
+                runtime.handle().clone(),
+                Arc::clone(&inbox),
+                heartbeat.max_probes_in_flight,
+                owners,
+            ),
             executor: Executor::new(processes, Arc::clone(&realms), names),
             inbox: Arc::clone(&inbox),
             realms,
             published: Arc::clone(&published),
             tap,
+            desk: Desk::open(Arc::clone(&published), Box::new(|_, _| {}))?,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
             state: DriverState::default(),
         };
@@ -297,6 +306,14 @@ fn random() -> u64 {
         Ok(()) => u64::from_ne_bytes(bytes),
         Err(_) => clock::now().as_nanos() ^ (u64::from(std::process::id()) << 32),
     }
+}
+
+/// For identifiers.
+pub(crate) fn random_bytes() -> [u8; 10] {
+    let mut bytes = [0; 10];
+    bytes[..8].copy_from_slice(&random().to_ne_bytes());
+    bytes[8..].copy_from_slice(&random().to_ne_bytes()[..2]);
+    bytes
 }
 
 /// A short name for this life of heartbeatd.

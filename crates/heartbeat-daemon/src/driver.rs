@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_config::RealmConfig;
-use heartbeat_status::{CommandId, DaemonPhase, Event, Instant};
-use heartbeat_supervisor::{Effect, Input, Reply, Supervisor};
+use heartbeat_status::{CommandId, DaemonPhase, Event, Instant, ProbeIx, ProbeKind, RealmIx};
+use heartbeat_supervisor::{Effect, Input, ProbeSource, Reply, Supervisor};
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::desk::Desk;
 use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
-use crate::lag::LagMeter;
+use crate::lag::{LAG_LIMIT, LagMeter};
 use crate::prober::Prober;
 use crate::published::Published;
 
@@ -34,6 +35,7 @@ pub(crate) struct Driver {
     pub(crate) realms: Arc<Vec<RealmConfig>>,
     pub(crate) published: Arc<Published>,
     pub(crate) tap: Tap,
+    pub(crate) desk: Desk,
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) state: DriverState,
 }
@@ -49,6 +51,7 @@ pub(crate) struct DriverState {
     unpublished: bool,
     asleep: Option<Duration>,
     halted: bool,
+    late: bool,
 }
 
 impl Driver {
@@ -65,6 +68,7 @@ impl Driver {
             if let Some(deadline) = deadline.filter(|deadline| *deadline <= now) {
                 // Later than it asked to be woken, or than it could begin.
                 self.state.lag.note(now.since(deadline.max(before)));
+                self.notice_lag(now);
             }
             self.notice_suspend(now);
             self.feed(now, &mut batch);
@@ -87,6 +91,9 @@ impl Driver {
             if let Some(input) = self.executor.input(now, notice) {
                 self.handle(now, input);
             }
+        }
+        for (realm, run, holder) in batch.holders.drain(..) {
+            self.handle(now, Input::PortHeld { realm, run, holder });
         }
         for (id, result) in batch.results.drain(..) {
             self.prober.done(id);
@@ -145,7 +152,10 @@ impl Driver {
         let mut told = false;
         while let Some(event) = self.supervisor.poll_event() {
             told = true;
-            self.published.note(&event);
+            if let Some((step, document, root)) = self.published.note(&event) {
+                let log = root.and_then(|root| self.executor.log_of(root));
+                self.desk.tell(step, document, log);
+            }
             (self.tap)(&event);
         }
         let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
@@ -168,9 +178,10 @@ impl Driver {
 
     fn carry_out(&mut self, now: Instant, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Check { id, realm, probe, run: _, timeout } => {
+            Effect::Check { id, realm, probe, run, timeout } => {
+                let owner = self.executor.question(realm, run).filter(|_| self.looks_at_port(realm, probe));
                 let probe = self.realms[realm.index()].probes.get(probe.index()).cloned().flatten();
-                self.prober.check(now, id, probe, timeout);
+                self.prober.check(now, id, probe, timeout, owner);
                 None
             }
             Effect::CancelCheck { id } => {
@@ -195,6 +206,24 @@ impl Driver {
                 self.state.halted = true;
                 None
             }
+        }
+    }
+
+    /// A probe that is the port fact of its realm, or that brings it along.
+    fn looks_at_port(&self, realm: RealmIx, probe: ProbeIx) -> bool {
+        let plan = self.supervisor.plan_in_force();
+        plan.realm(realm).probes.iter().enumerate().any(|(at, spec)| {
+            let own = at == probe.index() && spec.info.kind == ProbeKind::Port;
+            own || spec.source == ProbeSource::PortOf(probe)
+        })
+    }
+
+    /// Our own loop is late, or in time again.
+    fn notice_lag(&mut self, now: Instant) {
+        let late = self.state.lag.read().0 > LAG_LIMIT;
+        if late != self.state.late {
+            self.state.late = late;
+            self.handle(now, Input::Lag { late });
         }
     }
 

@@ -4,14 +4,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_api::{Ecosystem, OwnHealth, Past};
-use heartbeat_status::wire::About;
-use heartbeat_status::{DaemonPhase, Instant, RealmIx, Snapshot};
+use heartbeat_config::RealmConfig;
+use heartbeat_process::tail;
+use heartbeat_status::wire::{About, HolderEntry, IncidentDocument};
+use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
 
-use crate::clock;
+use crate::desk::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::inbox::{Inbox, Request};
 use crate::published::Published;
+use crate::{clock, executor};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -20,11 +23,21 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) struct Surface {
     inbox: Arc<Inbox>,
     published: Arc<Published>,
+    realms: Arc<Vec<RealmConfig>>,
 }
 
 impl Surface {
-    pub(crate) fn new(inbox: Arc<Inbox>, published: Arc<Published>) -> Self {
-        Self { inbox, published }
+    pub(crate) fn new(inbox: Arc<Inbox>, published: Arc<Published>, realms: Arc<Vec<RealmConfig>>) -> Self {
+        Self { inbox, published, realms }
+    }
+
+    /// Who holds the port of a realm that a stranger keeps from it.
+    fn holder(&self, realm: RealmIx) -> Option<HolderEntry> {
+        let snapshot = self.published.snapshot();
+        let wrong = snapshot.realm(realm)?.why.reason == Reason::WrongProcess;
+        let address = self.realms.get(realm.index())?.listens.filter(|_| wrong)?;
+        let holder = heartbeat_process::holder(address)?;
+        Some(HolderEntry { pid: holder.pid, command: holder.command, user: holder.user })
     }
 
     /// Asks the core; `None` when it takes no more requests or ends before it has answered.
@@ -53,7 +66,15 @@ impl Ecosystem for Surface {
 
     fn past(&self, realm: RealmIx) -> Past {
         let (recent, failures, transitions) = self.published.past(realm);
-        Past { recent, failures, transitions }
+        let log = executor::log_of(&self.realms, realm);
+        // Without a log there is nothing to show, and that is no failure.
+        let log_tail =
+            log.and_then(|log| tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).ok()).unwrap_or_default();
+        Past { recent, failures, transitions, log_tail, holder: self.holder(realm) }
+    }
+
+    fn incidents(&self) -> Vec<Arc<IncidentDocument>> {
+        self.published.newest_incidents()
     }
 
     fn own_health(&self) -> OwnHealth {

@@ -1,13 +1,18 @@
 //! Carries out what the core wants done with processes: starts, signals, and the commands around a realm's life.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_config::RealmConfig;
-use heartbeat_process::{CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, Notice, Processes};
+use heartbeat_process::{
+    CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes,
+};
 use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal};
 use heartbeat_supervisor::{Hook, Input, StartError};
+
+use crate::owner::{self, Question};
 
 /// A hook under way: its commands run one after the other, within one deadline.
 #[derive(Debug)]
@@ -26,16 +31,24 @@ pub(crate) struct Executor {
     names: Vec<RealmName>,
     hooks: BTreeMap<CommandRunId, HookRun>,
     next_command: u64,
+    /// The newest process of each realm.
+    pids: BTreeMap<RealmIx, (RunId, u32)>,
 }
 
 impl Executor {
     pub(crate) fn new(processes: Processes, realms: Arc<Vec<RealmConfig>>, names: Vec<RealmName>) -> Self {
-        Self { processes, realms, names, hooks: BTreeMap::new(), next_command: 0 }
+        Self { processes, realms, names, hooks: BTreeMap::new(), next_command: 0, pids: BTreeMap::new() }
     }
 
     /// Starts a realm's program. Returns the answer at once when there is nothing to start.
     pub(crate) fn start(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
+        let taken = self.realms[realm.index()].listens.and_then(owner::taken);
         match &self.realms[realm.index()].launch {
+            Some(_) if taken.is_some() => {
+                let (at_exec, errno) = (false, Some(nix::errno::Errno::EADDRINUSE as i32));
+                let error = StartError { at_exec, errno, message: taken.unwrap_or_default() };
+                Some(Input::StartFailed { realm, run, error })
+            }
             Some(spec) => {
                 self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec);
                 None
@@ -49,6 +62,19 @@ impl Executor {
                 })
             }
         }
+    }
+
+    /// What is to be found out about who listens on the port of a realm whose process is `pid`.
+    pub(crate) fn question(&self, realm: RealmIx, run: RunId) -> Option<Question> {
+        let address = self.realms[realm.index()].listens?;
+        let (known, pid) = self.pids.get(&realm).copied()?;
+        let name = self.names[realm.index()].clone();
+        (known == run).then_some(Question { realm, run, name, pid, address })
+    }
+
+    /// Where the output of a realm goes, if it goes to a file.
+    pub(crate) fn log_of(&self, realm: RealmIx) -> Option<PathBuf> {
+        log_of(&self.realms, realm)
     }
 
     pub(crate) fn signal(&mut self, realm: RealmIx, run: RunId, signal: Signal) {
@@ -103,7 +129,10 @@ impl Executor {
     /// What the process adapter noticed, in the core's words; `None` when it concerns only us.
     pub(crate) fn input(&mut self, now: Instant, notice: Notice) -> Option<Input> {
         match notice {
-            Notice::Started { key, pid, .. } => Some(Input::Started { realm: key.realm, run: key.run, pid }),
+            Notice::Started { key, pid, .. } => {
+                self.pids.insert(key.realm, (key.run, pid));
+                Some(Input::Started { realm: key.realm, run: key.run, pid })
+            }
             Notice::StartFailed { key, error } => {
                 Some(Input::StartFailed { realm: key.realm, run: key.run, error: start_error(error) })
             }
@@ -112,7 +141,7 @@ impl Executor {
             }
             Notice::Emptied { key } => Some(Input::Emptied { realm: key.realm, run: key.run }),
             Notice::Halted { key, halted } => Some(Input::Halted { realm: key.realm, run: key.run, halted }),
-            Notice::CommandDone { id, result } => {
+            Notice::CommandDone { id, result, .. } => {
                 let hook = self.hooks.remove(&id)?;
                 match failure(&result) {
                     None => self.next(now, hook),
@@ -127,6 +156,14 @@ impl Executor {
     /// Ends the adapter: its threads are joined, parked launchers go.
     pub(crate) fn close(self) {
         self.processes.close();
+    }
+}
+
+/// Where the output of a realm goes, if it goes to a file.
+pub(crate) fn log_of(realms: &[RealmConfig], realm: RealmIx) -> Option<PathBuf> {
+    match &realms.get(realm.index())?.launch.as_ref()?.log {
+        LogTarget::File { path, .. } => Some(path.clone()),
+        LogTarget::Null | LogTarget::Capture => None,
     }
 }
 

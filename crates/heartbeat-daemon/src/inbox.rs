@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_process::Notice;
-use heartbeat_status::{CheckId, CheckResult, RealmIx};
+use heartbeat_status::{CheckId, CheckResult, RealmIx, RunId};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::oneshot;
 
@@ -38,11 +38,16 @@ pub(crate) struct Batch {
     pub(crate) requests: VecDeque<Request>,
     pub(crate) notices: VecDeque<Notice>,
     pub(crate) results: VecDeque<(CheckId, CheckResult)>,
+    /// Who holds the port of a realm: nobody else, or a stranger in words. One a measurement at most.
+    pub(crate) holders: VecDeque<(RealmIx, RunId, Option<String>)>,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.notices.is_empty() && self.results.is_empty()
+        self.requests.is_empty()
+            && self.notices.is_empty()
+            && self.results.is_empty()
+            && self.holders.is_empty()
     }
 }
 
@@ -79,6 +84,11 @@ impl Inbox {
 
     pub(crate) fn result(&self, id: CheckId, result: CheckResult) {
         self.lanes().results.push_back((id, result));
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn holder(&self, realm: RealmIx, run: RunId, holder: Option<String>) {
+        self.lanes().holders.push_back((realm, run, holder));
         self.wake.notify_one();
     }
 

@@ -26,14 +26,17 @@
 mod clock;
 mod daemon;
 pub mod demo;
+mod desk;
 mod driver;
 mod ecosystem;
 mod error;
 mod executor;
 mod inbox;
+mod incidents;
 mod lag;
 mod lock;
 mod narrator;
+mod owner;
 mod past;
 mod prober;
 mod published;

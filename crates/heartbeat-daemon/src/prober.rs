@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::inbox::Inbox;
+use crate::owner::{Owners, Question};
 
 /// Measurements under way. Owned by the driver; the tasks know only the inbox.
 #[derive(Debug)]
@@ -19,25 +20,50 @@ pub(crate) struct Prober {
     inbox: Arc<Inbox>,
     slots: Arc<Semaphore>,
     under_way: BTreeMap<CheckId, AbortHandle>,
+    owners: Arc<Owners>,
 }
 
 impl Prober {
-    pub(crate) fn new(runtime: Handle, inbox: Arc<Inbox>, max_in_flight: usize) -> Self {
+    pub(crate) fn new(runtime: Handle, inbox: Arc<Inbox>, max_in_flight: usize, owners: Arc<Owners>) -> Self {
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { runtime, inbox, slots, under_way: BTreeMap::new() }
+        Self { runtime, inbox, slots, under_way: BTreeMap::new(), owners }
     }
 
-    /// Begins a measurement; its result comes through the inbox. The wait for a free slot is not part of it.
-    pub(crate) fn check(&mut self, now: Instant, id: CheckId, probe: Option<Probe>, timeout: Duration) {
+    /// Begins a measurement; its result comes through the inbox. The wait for a free slot is not part of it. Where
+    /// somebody answered on a port that should be the realm's own, it is also looked at who that was.
+    pub(crate) fn check(
+        &mut self,
+        now: Instant,
+        id: CheckId,
+        probe: Option<Probe>,
+        timeout: Duration,
+        owner: Option<Question>,
+    ) {
         let Some(probe) = probe else {
             self.inbox.result(id, no_adapter(now));
             return;
         };
         let (inbox, slots) = (Arc::clone(&self.inbox), Arc::clone(&self.slots));
+        let owners = Arc::clone(&self.owners);
         let task = self.runtime.spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
             let result = probe.measure_queued(now, timeout).await;
+            let answered = result.port_fact().passed() == Some(true);
             inbox.result(id, result);
+            // Reading /proc takes a while on a busy host: no result waits for it, and one look at a time is enough.
+            if let Some(question) = owner.filter(|_| answered)
+                && let Some(turn) = owners.turn()
+            {
+                let (realm, run) = (question.realm, question.run);
+                let told = tokio::task::spawn_blocking(move || {
+                    let told = owners.stranger(&question);
+                    drop(turn);
+                    told
+                });
+                if let Ok(Some(stranger)) = told.await {
+                    inbox.holder(realm, run, stranger);
+                }
+            }
         });
         self.under_way.insert(id, task.abort_handle());
     }

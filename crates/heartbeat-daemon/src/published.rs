@@ -1,13 +1,14 @@
 //! What everybody who only wants to look is given: the tap of the core. Readers never touch the core.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heartbeat_status::wire::About;
-use heartbeat_status::{Event, Health, Instant, RealmIx, Snapshot, WallAnchor};
+use heartbeat_status::wire::{About, IncidentDocument};
+use heartbeat_status::{Event, Health, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor};
 use tokio::sync::watch;
 
+use crate::incidents::Incidents;
 use crate::past::{Past, RecentPast};
 use crate::{clock, lag};
 
@@ -17,6 +18,7 @@ pub(crate) struct Published {
     snapshot: watch::Sender<Arc<Snapshot>>,
     count: watch::Sender<u64>,
     past: Mutex<Past>,
+    incidents: Mutex<Incidents>,
     anchor: Mutex<WallAnchor>,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
@@ -32,6 +34,7 @@ impl Published {
             snapshot: watch::Sender::new(Arc::new(first)),
             count: watch::Sender::new(0),
             past: Mutex::new(past),
+            incidents: Mutex::new(Incidents::new(name.clone())),
             anchor: Mutex::new(clock::anchor()),
             lag_p99_nanos: AtomicU64::new(0),
             lag_max_nanos: AtomicU64::new(0),
@@ -41,10 +44,25 @@ impl Published {
         }
     }
 
-    /// Remembers an event for the realm documents.
-    pub(crate) fn note(&self, event: &Event) {
+    /// Remembers an event for the realm documents and the incidents. Returns what receivers are to be told of.
+    pub(crate) fn note(&self, event: &Event) -> Option<(IncidentStep, IncidentDocument, Option<RealmIx>)> {
         let anchor = self.anchor();
         self.past.lock().unwrap_or_else(PoisonError::into_inner).note(event, anchor);
+        self.incidents().note(event, &self.snapshot(), anchor, crate::daemon::random_bytes)
+    }
+
+    fn incidents(&self) -> MutexGuard<'_, Incidents> {
+        self.incidents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Incidents that are remembered, the newest first.
+    pub(crate) fn newest_incidents(&self) -> Vec<Arc<IncidentDocument>> {
+        self.incidents().newest_first()
+    }
+
+    /// The last lines of output of an incident's root are known.
+    pub(crate) fn attach_output(&self, id: &str, output: Vec<String>) {
+        self.incidents().attach(id, output);
     }
 
     /// Replaces the snapshot and wakes everybody who waits for a change.
@@ -111,6 +129,7 @@ impl Published {
             lag: lag::entry(self.lag()),
             config_revision: 1,
             anchor: self.anchor(),
+            incident_ids: self.incidents().open_ids(),
         }
     }
 }

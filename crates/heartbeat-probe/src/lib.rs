@@ -2,7 +2,7 @@
 //!
 //! # What it is
 //! [`Probe`] is one measurement of one target: an HTTP request ([`HttpProbe`]), a TCP connection ([`TcpProbe`]),
-//! a process ([`ProcessProbe`]). Its [`CheckResult`](heartbeat_status::CheckResult) has four kinds of outcome:
+//! a process ([`ProcessProbe`]), Redis ([`RedisProbe`]) or PostgreSQL ([`PostgresProbe`]) in its own protocol. Its [`CheckResult`](heartbeat_status::CheckResult) has four kinds of outcome:
 //! pass, degraded, fail with a reason and the stage in which it happened, and *inconclusive*, which means that the
 //! fault was ours (no descriptors, our own lag) and nothing is known about the target. Stages are timed apart.
 //!
@@ -31,15 +31,21 @@ mod condition;
 mod error;
 mod http;
 mod measure;
+mod postgres;
 mod probe;
 mod process;
+mod redis;
+mod server;
 mod status_set;
 mod target;
 mod tcp;
 
 pub use crate::http::HttpProbe;
 pub use error::{HttpError, TcpError};
+pub use postgres::PostgresProbe;
 pub use probe::Probe;
 pub use process::ProcessProbe;
+pub use redis::RedisProbe;
+pub use server::ServerError;
 pub use status_set::StatusSet;
 pub use tcp::TcpProbe;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_status::{CheckResult, Instant, ProbeKind};
 
-use crate::{HttpProbe, ProcessProbe, TcpProbe};
+use crate::{HttpProbe, PostgresProbe, ProcessProbe, RedisProbe, TcpProbe};
 
 /// A probe of any kind.
 #[derive(Clone, Debug)]
@@ -16,6 +16,10 @@ pub enum Probe {
     Tcp(TcpProbe),
     /// A process.
     Process(ProcessProbe),
+    /// Redis PING.
+    Redis(RedisProbe),
+    /// The beginning of a session with PostgreSQL.
+    Postgres(PostgresProbe),
 }
 
 impl Probe {
@@ -26,6 +30,8 @@ impl Probe {
             Self::Http(_) => ProbeKind::Http,
             Self::Tcp(_) => ProbeKind::Tcp,
             Self::Process(_) => ProbeKind::Process,
+            Self::Redis(_) => ProbeKind::Redis,
+            Self::Postgres(_) => ProbeKind::Postgres,
         }
     }
 
@@ -36,6 +42,8 @@ impl Probe {
             Self::Http(probe) => probe.target(),
             Self::Tcp(probe) => probe.target(),
             Self::Process(probe) => probe.target(),
+            Self::Redis(probe) => probe.target(),
+            Self::Postgres(probe) => probe.target(),
         }
     }
 
@@ -56,6 +64,8 @@ impl Probe {
             Self::Http(probe) => probe.measure(queued_at, timeout).await,
             Self::Tcp(probe) => probe.measure(queued_at, timeout).await,
             Self::Process(probe) => probe.measure(queued_at, timeout).await,
+            Self::Redis(probe) => probe.measure(queued_at, timeout).await,
+            Self::Postgres(probe) => probe.measure(queued_at, timeout).await,
         }
     }
 }
@@ -69,6 +79,18 @@ impl From<HttpProbe> for Probe {
 impl From<TcpProbe> for Probe {
     fn from(probe: TcpProbe) -> Self {
         Self::Tcp(probe)
+    }
+}
+
+impl From<RedisProbe> for Probe {
+    fn from(probe: RedisProbe) -> Self {
+        Self::Redis(probe)
+    }
+}
+
+impl From<PostgresProbe> for Probe {
+    fn from(probe: PostgresProbe) -> Self {
+        Self::Postgres(probe)
     }
 }
 

@@ -35,26 +35,32 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((ours, theirs))
 }
 
-/// Sends the specification: a sealed memory file.
-pub(crate) fn send_spec(socket: BorrowedFd<'_>, spec: BorrowedFd<'_>) -> Result<(), Errno> {
-    let fds = [spec.as_raw_fd()];
+/// Sends the specification, a sealed memory file, and where captured output goes.
+pub(crate) fn send_spec(
+    socket: BorrowedFd<'_>,
+    spec: BorrowedFd<'_>,
+    capture: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let mut fds = vec![spec.as_raw_fd()];
+    fds.extend(capture.map(|capture| capture.as_raw_fd()));
     let control = [ControlMessage::ScmRights(&fds)];
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"S")], &control, MsgFlags::MSG_NOSIGNAL, None)
         .map(|_| ())
 }
 
-/// Waits for the specification. `None` when heartbeatd is gone.
-pub(crate) fn receive_spec(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+/// Waits for the specification, and for where captured output goes. `None` when heartbeatd is gone.
+pub(crate) fn receive_spec(socket: BorrowedFd<'_>) -> Option<(OwnedFd, Option<OwnedFd>)> {
     let mut byte = [0; 1];
     let mut parts = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!(RawFd);
+    let mut space = nix::cmsg_space!([RawFd; 2]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
     let received = message.cmsgs().ok()?.find_map(|control| match control {
-        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        ControlMessageOwned::ScmRights(fds) => Some(fds),
         _ => None,
     })?;
-    Some(crate::sys::own(received))
+    let mut received = received.into_iter().map(crate::sys::own);
+    Some((received.next()?, received.next()))
 }
 
 pub(crate) fn send_go(socket: BorrowedFd<'_>) -> Result<(), Errno> {

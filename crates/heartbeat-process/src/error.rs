@@ -46,3 +46,35 @@ pub enum RecordError {
         what: &'static str,
     },
 }
+
+/// Why a program cannot be started as somebody: there is no such user or group.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UserError {
+    /// The user is not known on this host.
+    #[error("there is no user {name}")]
+    NoUser {
+        /// As it was asked for.
+        name: String,
+    },
+    /// The group is not known on this host.
+    #[error("there is no group {name}")]
+    NoGroup {
+        /// As it was asked for.
+        name: String,
+    },
+    /// More groups than the kernel takes.
+    #[error("{count} groups are more than the kernel takes")]
+    TooManyGroups {
+        /// How many were named.
+        count: usize,
+    },
+    /// The user database cannot be read.
+    #[error("cannot look {name} up in the user database")]
+    Read {
+        /// Which user or group.
+        name: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}

@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
 
 use crate::notice::Step;
 use crate::spec::MAX_SPEC_BYTES;
-use crate::{LaunchSpec, LogTarget, channel, sys};
+use crate::{LaunchSpec, LogTarget, User, channel, sys};
 
 /// What a launcher is called, in its argv and for the kernel.
 pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
@@ -59,8 +59,10 @@ pub fn launcher_main() -> ExitCode {
     let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else { return ExitCode::from(NOT_LAUNCHED) };
     // Descriptor 0 stays open as it is until /dev/null takes its place.
     std::mem::forget(socket);
-    let Some(spec) = channel::receive_spec(kept.as_fd()) else { return ExitCode::from(NOT_LAUNCHED) };
-    match launch(kept.as_fd(), File::from(spec)) {
+    let Some((spec, capture)) = channel::receive_spec(kept.as_fd()) else {
+        return ExitCode::from(NOT_LAUNCHED);
+    };
+    match launch(kept.as_fd(), File::from(spec), capture.map(File::from)) {
         Ok(never) => match never {},
         Err(Some(failure)) => channel::say_failed(kept.as_fd(), failure.step, failure.errno),
         Err(None) => {}
@@ -69,9 +71,9 @@ pub fn launcher_main() -> ExitCode {
 }
 
 /// `Err(None)`: heartbeatd is gone.
-fn launch(socket: BorrowedFd<'_>, spec: File) -> Result<Infallible, Option<Failure>> {
+fn launch(socket: BorrowedFd<'_>, spec: File, capture: Option<File>) -> Result<Infallible, Option<Failure>> {
     let (spec, soft_descriptors) = read_spec(spec).map_err(Some)?;
-    set_up(&spec, soft_descriptors).map_err(Some)?;
+    set_up(&spec, soft_descriptors, capture).map_err(Some)?;
     let (program, argv, env) = prepare_exec(&spec).map_err(Some)?;
     channel::say_ready(socket).map_err(|_| None)?;
     if !channel::receive_go(socket) {
@@ -103,7 +105,7 @@ fn read_spec(file: File) -> Result<(LaunchSpec, Option<u64>), Failure> {
     LaunchSpec::decode(&bytes).ok_or(Failure { step: Step::Spec, errno: Errno::EINVAL as i32 })
 }
 
-fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>) -> Result<(), Failure> {
+fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>, capture: Option<File>) -> Result<(), Failure> {
     setsid().map_err(failed(Step::Session))?;
     sys::default_dispositions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
@@ -118,15 +120,20 @@ fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>) -> Result<(), Failur
     if let Some(mask) = spec.umask {
         umask(Mode::from_bits_truncate(mask));
     }
-    chdir(&spec.dir).map_err(failed(Step::Directory))?;
     let null =
         OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed_io(Step::Descriptors))?;
     let log = match &spec.log {
         LogTarget::Null => None,
+        LogTarget::Capture => Some(capture.ok_or(Failure { step: Step::Log, errno: Errno::EBADF as i32 })?),
         LogTarget::File { path, max_bytes, keep } => {
-            Some(open_log(path, *max_bytes, *keep).map_err(failed_io(Step::Log))?)
+            Some(open_log(path, *max_bytes, *keep, spec.user.as_ref()).map_err(failed_io(Step::Log))?)
         }
     };
+    // The log lies where only heartbeatd may write; everything after this is done with the rights of the user.
+    if let Some(user) = &spec.user {
+        user.assume().map_err(failed(Step::User))?;
+    }
+    chdir(&spec.dir).map_err(failed(Step::Directory))?;
     let output = log.as_ref().unwrap_or(&null);
     dup2_stdin(&null).map_err(failed(Step::Descriptors))?;
     dup2_stdout(output).map_err(failed(Step::Descriptors))?;
@@ -135,12 +142,24 @@ fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>) -> Result<(), Failur
     sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))
 }
 
-/// Opens the log for appending, after setting a full one aside.
-fn open_log(path: &Path, max_bytes: u64, keep: u32) -> io::Result<File> {
+/// Opens the log for appending, after setting a full one aside. It belongs to whom the program runs as.
+fn open_log(path: &Path, max_bytes: u64, keep: u32, user: Option<&User>) -> io::Result<File> {
     if std::fs::metadata(path).is_ok_and(|meta| meta.len() >= max_bytes) {
         set_aside(path, keep);
     }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let Some(user) = user else { return options.open(path) };
+    // Whoever may write to the directory must not make us give away the file behind a link.
+    let log = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let meta = log.metadata()?;
+    if (meta.uid(), meta.gid()) != (user.uid, user.gid) && meta.is_file() {
+        if meta.nlink() > 1 {
+            return Err(io::Error::from_raw_os_error(libc::EMLINK));
+        }
+        fchown(&log, Some(user.uid), Some(user.gid))?;
+    }
+    Ok(log)
 }
 
 /// `log` becomes `log.1`, `log.1` becomes `log.2`, and so on. A log that cannot be set aside is appended to.

@@ -1,12 +1,20 @@
-//! Start, signal and reap: inside heartbeatd the only spawner and reaper, for realms and hooks alike.
+//! Start, signal and reap: inside heartbeatd the only spawner and reaper, for realms, hooks and exec probes alike.
 //!
 //! # What it is
 //! [`Processes`] takes orders without waiting and reports [`Notice`]s from a thread of its own. A program is
 //! started through a *launcher*: a second role of our own binary ([`launcher_main`]) that sets everything up
-//! (session, signals, directory, log, descriptors), waits until its identity is on record ([`Record`]), and then
+//! (session, signals, log, user, directory, descriptors), waits until its identity is on record ([`Record`]), and then
 //! becomes the program. Nothing of ours runs between fork and exec. Exits are taken through the pidfd of the very
 //! process, never by a wait for anybody, and every signal goes out through a pidfd, never to a number that may
 //! have been reused.
+//!
+//! A realm or a command runs as ourselves or as a [`User`] of the host, for good: its log is opened before, its
+//! directory entered after the change. Output goes to a file, nowhere, or, for exec probes, into a fixed piece of
+//! memory of which the beginning comes back ([`LogTarget::Capture`]); such a command leaves no process behind,
+//! wherever it hides.
+//!
+//! Beside that it answers two questions about what runs: who holds a port ([`owner_of`], [`holder`]), and what a
+//! log said last ([`tail`]).
 //!
 //! # What it is not
 //! It decides nothing: when to start, signal or give up is the supervisor's business. It reads no clock; its
@@ -28,6 +36,7 @@
 //!     dir: "/".into(),
 //!     log: LogTarget::Null,
 //!     umask: None,
+//!     user: None,
 //! };
 //! processes.launch(Key { realm: RealmIx(0), run: RunId(1) }, &RealmName::new("sleeper").expect("a name"), &spec);
 //! # Ok::<(), heartbeat_process::ProcessError>(())
@@ -36,7 +45,9 @@
 mod channel;
 mod error;
 mod launcher;
+mod log;
 mod notice;
+mod ports;
 mod processes;
 mod reaper;
 mod record;
@@ -45,10 +56,14 @@ mod spawn;
 mod spec;
 mod sys;
 mod tree;
+mod user;
 
-pub use error::{ProcessError, RecordError};
+pub use error::{ProcessError, RecordError, UserError};
 pub use launcher::{is_launcher, launcher_main};
-pub use notice::{CommandResult, CommandRunId, Key, LaunchError, Notice, Step};
+pub use log::tail;
+pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
+pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, owner_of};
 pub use processes::{Processes, Settings};
 pub use record::Record;
-pub use spec::{LaunchSpec, LogTarget};
+pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
+pub use user::User;

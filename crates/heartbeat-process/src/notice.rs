@@ -11,9 +11,12 @@ pub struct Key {
     pub run: RunId,
 }
 
-/// One run of a command (a hook); chosen by the caller, never used twice.
+/// One run of a command (a hook or an exec probe); chosen by the caller, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandRunId(pub u64);
+
+/// Most of the output of a command that is handed on, in bytes: its beginning.
+pub const MAX_OUTPUT_BYTES: usize = 4_096;
 
 /// The step of a launch that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +37,8 @@ pub enum Step {
     Directory,
     /// The log file.
     Log,
+    /// The user and its groups.
+    User,
     /// Standard input, output and error.
     Descriptors,
     /// The launch took longer than its bound.
@@ -45,7 +50,7 @@ pub enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Spawn,
         Self::Launcher,
         Self::Record,
@@ -54,6 +59,7 @@ impl Step {
         Self::Signals,
         Self::Directory,
         Self::Log,
+        Self::User,
         Self::Descriptors,
         Self::Timeout,
         Self::CalledOff,
@@ -72,6 +78,7 @@ impl Step {
             Self::Signals => "reset signals",
             Self::Directory => "change to the working directory",
             Self::Log => "open the log file",
+            Self::User => "become user",
             Self::Descriptors => "set up standard input and output",
             Self::Timeout => "finish in time",
             Self::CalledOff => "go on: it was called off",
@@ -171,5 +178,8 @@ pub enum Notice {
         id: CommandRunId,
         /// How.
         result: CommandResult,
+        /// What it wrote to standard output and standard error, at most [`MAX_OUTPUT_BYTES`]; empty unless its
+        /// output went to [`LogTarget::Capture`](crate::LogTarget::Capture). Bytes as they were: sanitise them.
+        output: Vec<u8>,
     },
 }

@@ -14,7 +14,7 @@ use crate::notice::{CommandRunId, Key, LaunchError, Notice};
 use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places};
-use crate::spawn::{Launcher, SpawnQueue, Spawner, marked};
+use crate::spawn::{Launcher, SpawnQueue, Spawner, command_marked, marked};
 use crate::{LaunchSpec, LogTarget, ProcessError};
 
 /// How the adapter works.
@@ -165,12 +165,14 @@ impl Processes {
     }
 
     /// Runs a command in a session of its own: answered by `CommandDone`, within `timeout` after its start at the
-    /// latest, at which its whole process group is killed.
+    /// latest, at which its whole process group is killed. What it leaves in its group or session when it ends by
+    /// itself is killed, too. If its output is captured (an exec probe), nothing of it survives at all: it is given
+    /// a mark in its environment (`HEARTBEAT_COMMAND`) by which also a daemon in a session of its own is found.
     pub fn run_command(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
         self.want(Wanted {
             owner: Owner::Command(id),
             realm: None,
-            spec: spec.clone(),
+            spec: command_marked(spec, id, &self.mark),
             limit: Some(timeout),
         });
     }
@@ -229,8 +231,9 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
 
 fn places(spec: &LaunchSpec) -> Places {
     let log = match &spec.log {
-        LogTarget::Null => String::new(),
+        LogTarget::Null | LogTarget::Capture => String::new(),
         LogTarget::File { path, .. } => path.display().to_string(),
     };
-    Places { dir: spec.dir.display().to_string(), log }
+    let user = spec.user.as_ref().map(|user| user.name.clone());
+    Places { dir: spec.dir.display().to_string(), log, user }
 }

@@ -153,6 +153,7 @@ impl Reaper {
     fn end_commands(&self) {
         for run in self.runs.values().filter(|run| matches!(run.owner, Owner::Command(_))) {
             run.signal(Signal::KILL);
+            run.kill_marked(&self.origin.mark);
         }
     }
 
@@ -290,6 +291,7 @@ fn new_run(
         timed_out: false,
         silent: false,
         leftovers: Vec::new(),
+        capture: launcher.capture,
         places,
     }
 }

@@ -8,8 +8,12 @@ use nix::errno::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::notice::{CommandRunId, Key, LaunchError};
+use crate::spawn::{COMMAND_MARK, command_mark};
 use crate::tree::Sweep;
 use crate::{sys, tree};
+
+/// Looks for what a command has left behind, at most; somebody who forks faster than this is left to the host.
+const MAX_LOOKS: u32 = 8;
 
 /// Whose process it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +33,13 @@ pub(crate) enum Stage {
     Exited,
 }
 
-/// Where a program was to run and to write, for messages.
+/// Where a program was to run and to write, and as whom, for messages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     pub(crate) dir: String,
     pub(crate) log: String,
+    /// Whom it was to run as, when not as ourselves.
+    pub(crate) user: Option<String>,
 }
 
 #[derive(Debug)]
@@ -57,6 +63,8 @@ pub(crate) struct Run {
     pub(crate) silent: bool,
     /// Living processes of an exited run, each watched by its own pidfd.
     pub(crate) leftovers: Vec<OwnedFd>,
+    /// Where the output of a command is captured.
+    pub(crate) capture: Option<OwnedFd>,
     /// Working directory and log file, for messages.
     pub(crate) places: Places,
 }
@@ -86,6 +94,34 @@ impl Run {
         for member in members {
             // Gone between the look and the signal: that is what was wanted.
             let _ = sys::signal_process(member.as_fd(), signal);
+        }
+    }
+
+    /// Kills what a captured command has left anywhere, also in sessions of their own, by the mark in its
+    /// environment. Whoever is forked meanwhile is found by the next look.
+    pub(crate) fn kill_marked(&self, mark: &str) {
+        let (Owner::Command(id), true) = (self.owner, self.capture.is_some()) else { return };
+        let wanted = format!("{COMMAND_MARK}={}", command_mark(id, mark));
+        let mut killed = Vec::new();
+        for _ in 0..MAX_LOOKS {
+            let before = killed.len();
+            for (pid, stat) in Sweep::take().since(self.start_time) {
+                let known = killed.contains(&(pid, stat.start_time));
+                if known || !tree::environment_has(pid, &[wanted.as_bytes()]) {
+                    continue;
+                }
+                let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                let held = raw.and_then(|raw| rustix::process::pidfd_open(raw, PidfdFlags::empty()).ok());
+                // Held, it must still be the one that was looked at.
+                let same = tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time);
+                if let (Some(pidfd), true) = (held, same) {
+                    let _ = sys::signal_process(pidfd.as_fd(), Signal::KILL);
+                    killed.push((pid, stat.start_time));
+                }
+            }
+            if killed.len() == before {
+                return;
+            }
         }
     }
 

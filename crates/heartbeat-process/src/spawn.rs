@@ -14,9 +14,12 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::launcher::LAUNCHER_NAME;
-use crate::notice::{LaunchError, Step};
-use crate::spec::MAX_SPEC_BYTES;
-use crate::{LaunchSpec, channel};
+use crate::notice::{CommandRunId, LaunchError, MAX_OUTPUT_BYTES, Step};
+use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES};
+use crate::{LaunchSpec, LogTarget, channel};
+
+/// By which the processes of a command are found, in their environment.
+pub(crate) const COMMAND_MARK: &str = "HEARTBEAT_COMMAND";
 
 /// A launcher that has its specification and has not said `ready` yet.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Launcher {
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) socket: OwnedFd,
+    /// Where its output is captured.
+    pub(crate) capture: Option<OwnedFd>,
 }
 
 /// Spawns a launcher that waits for its specification.
@@ -43,7 +48,7 @@ fn park(program: &Path) -> io::Result<Launcher> {
     // our end of the socket ends the launcher: it never gets its `go`.
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
     let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
-    Ok(Launcher { pid, pidfd, socket: ours })
+    Ok(Launcher { pid, pidfd, socket: ours, capture: None })
 }
 
 impl Launcher {
@@ -79,16 +84,24 @@ impl Spawner {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
         }
         let memory = sealed(&bytes).map_err(failed)?;
+        let capture = match spec.log {
+            LogTarget::Capture => Some(capture_file().map_err(failed)?),
+            LogTarget::Null | LogTarget::File { .. } => None,
+        };
+        let send = |launcher: &Launcher| {
+            let capture = capture.as_ref().map(AsFd::as_fd);
+            channel::send_spec(launcher.socket.as_fd(), memory.as_fd(), capture)
+        };
         while let Some(launcher) = self.parked.pop_front() {
-            match channel::send_spec(launcher.socket.as_fd(), memory.as_fd()) {
-                Ok(()) => return Ok(launcher),
+            match send(&launcher) {
+                Ok(()) => return Ok(Launcher { capture, ..launcher }),
                 // Killed by somebody while it waited.
                 Err(_) => launcher.dismiss(),
             }
         }
         let launcher = park(&self.program).map_err(failed)?;
-        match channel::send_spec(launcher.socket.as_fd(), memory.as_fd()) {
-            Ok(()) => Ok(launcher),
+        match send(&launcher) {
+            Ok(()) => Ok(Launcher { capture, ..launcher }),
             Err(errno) => {
                 launcher.dismiss();
                 Err(failed(errno.into()))
@@ -130,6 +143,24 @@ fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
         SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
     )?;
     Ok(file.into())
+}
+
+/// A memory file of a fixed size for the output of a command.
+fn capture_file() -> io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create(c"hb-output", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    rustix::fs::ftruncate(&memory, MAX_CAPTURE_BYTES as u64)?;
+    rustix::fs::fcntl_add_seals(&memory, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW)?;
+    Ok(memory)
+}
+
+/// The beginning of what was captured. Room that was never written to is all NUL, and so cut off.
+pub(crate) fn captured(capture: Option<&OwnedFd>) -> Vec<u8> {
+    let mut output = vec![0; MAX_OUTPUT_BYTES];
+    let count = capture.and_then(|memory| rustix::io::pread(memory, &mut output, 0).ok()).unwrap_or(0);
+    output.truncate(count);
+    let written = output.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    output.truncate(written);
+    output
 }
 
 /// What is waiting to be spawned. Bounded by what its callers may have outstanding: one launch a realm, and one
@@ -178,4 +209,20 @@ pub(crate) fn marked(spec: &LaunchSpec, realm: &str, mark: &str) -> LaunchSpec {
         spec.env.push((OsString::from(name), OsString::from(value)));
     }
     spec
+}
+
+/// The environment of a command whose output is captured: its own, and the mark by which whatever it leaves behind is
+/// found. Other commands may start daemons.
+pub(crate) fn command_marked(spec: &LaunchSpec, id: CommandRunId, mark: &str) -> LaunchSpec {
+    let mut spec = spec.clone();
+    if spec.log == LogTarget::Capture {
+        spec.env.retain(|(known, _)| known != COMMAND_MARK);
+        spec.env.push((OsString::from(COMMAND_MARK), OsString::from(command_mark(id, mark))));
+    }
+    spec
+}
+
+/// The mark of one run of one command, of this very heartbeatd.
+pub(crate) fn command_mark(id: CommandRunId, mark: &str) -> String {
+    format!("{mark}/{}/{}", std::process::id(), id.0)
 }

@@ -5,8 +5,18 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use crate::User;
+
 /// Largest specification in bytes: what the kernel would take as argv and environment, and a little more.
 pub(crate) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
+
+/// Kinds of [`LogTarget`] in a specification.
+const LOG_NULL: u32 = 0;
+const LOG_FILE: u32 = 1;
+const LOG_CAPTURE: u32 = 2;
+
+/// Room for captured output in bytes; a command that writes more gets EPERM for what does not fit.
+pub const MAX_CAPTURE_BYTES: usize = 64 * 1024;
 
 /// Where the output of a process goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +32,13 @@ pub enum LogTarget {
         /// How many set-aside files are kept.
         keep: u32,
     },
+    /// Into [`MAX_CAPTURE_BYTES`] of memory, of which the beginning comes with
+    /// [`Notice::CommandDone`](crate::Notice::CommandDone). For commands: of a realm nobody reads it.
+    ///
+    /// It is a memory file sealed against growing, and not a pipe: the command never waits for a reader, and can take
+    /// no more of our memory than this. A write beyond the end is cut short, and the next one fails with EPERM. Files
+    /// opened anew through `/dev/stdout` start at its beginning again.
+    Capture,
 }
 
 /// A program to start. `Debug` shows no value of the environment: secrets live there.
@@ -37,6 +54,9 @@ pub struct LaunchSpec {
     pub log: LogTarget,
     /// File mode creation mask; `None` leaves ours.
     pub umask: Option<u32>,
+    /// Whom it runs as, who then also owns its log file; `None`: as ourselves. Its working directory is entered with
+    /// its rights.
+    pub user: Option<User>,
 }
 
 impl fmt::Debug for LaunchSpec {
@@ -48,6 +68,7 @@ impl fmt::Debug for LaunchSpec {
             .field("dir", &self.dir)
             .field("log", &self.log)
             .field("umask", &self.umask)
+            .field("user", &self.user)
             .finish()
     }
 }
@@ -60,13 +81,16 @@ impl LaunchSpec {
         put_u32(&mut out, self.umask.unwrap_or(u32::MAX));
         put(&mut out, self.dir.as_os_str().as_bytes());
         match &self.log {
-            LogTarget::Null => put(&mut out, b""),
+            LogTarget::Null => put_u32(&mut out, LOG_NULL),
+            LogTarget::Capture => put_u32(&mut out, LOG_CAPTURE),
             LogTarget::File { path, max_bytes, keep } => {
+                put_u32(&mut out, LOG_FILE);
                 put(&mut out, path.as_os_str().as_bytes());
                 out.extend_from_slice(&max_bytes.to_le_bytes());
                 put_u32(&mut out, *keep);
             }
         }
+        put_user(&mut out, self.user.as_ref());
         put_u32(&mut out, u32::try_from(self.argv.len()).unwrap_or(u32::MAX));
         for word in &self.argv {
             put(&mut out, word.as_bytes());
@@ -86,16 +110,33 @@ impl LaunchSpec {
         let soft_descriptors = Some(reader.u64()?).filter(|limit| *limit != u64::MAX);
         let umask = Some(reader.u32()?).filter(|mask| *mask != u32::MAX);
         let dir = PathBuf::from(reader.text()?);
-        let path = reader.text()?;
-        let log = if path.is_empty() {
-            LogTarget::Null
-        } else {
-            LogTarget::File { path: path.into(), max_bytes: reader.u64()?, keep: reader.u32()? }
+        let log = match reader.u32()? {
+            LOG_NULL => LogTarget::Null,
+            LOG_CAPTURE => LogTarget::Capture,
+            LOG_FILE => {
+                LogTarget::File { path: reader.text()?.into(), max_bytes: reader.u64()?, keep: reader.u32()? }
+            }
+            _ => return None,
         };
+        let user = reader.user()?;
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env =
             (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
-        reader.rest.is_empty().then_some((Self { argv, env, dir, log, umask }, soft_descriptors))
+        reader.rest.is_empty().then_some((Self { argv, env, dir, log, umask, user }, soft_descriptors))
+    }
+}
+
+fn put_user(out: &mut Vec<u8>, user: Option<&User>) {
+    put_u32(out, u32::from(user.is_some()));
+    if let Some(user) = user {
+        put(out, user.name.as_bytes());
+        put_u32(out, user.uid);
+        put_u32(out, user.gid);
+        put(out, user.home.as_os_str().as_bytes());
+        put_u32(out, u32::try_from(user.groups.len()).unwrap_or(u32::MAX));
+        for group in &user.groups {
+            put_u32(out, *group);
+        }
     }
 }
 
@@ -127,6 +168,21 @@ impl Reader<'_> {
         self.take(8)?.try_into().ok().map(u64::from_le_bytes)
     }
 
+    /// Nobody in particular, or somebody; `None` for neither.
+    fn user(&mut self) -> Option<Option<User>> {
+        match self.u32()? {
+            0 => Some(None),
+            1 => Some(Some(User {
+                name: self.text()?.into_string().ok()?,
+                uid: self.u32()?,
+                gid: self.u32()?,
+                home: self.text()?.into(),
+                groups: (0..self.u32()?).map(|_| self.u32()).collect::<Option<_>>()?,
+            })),
+            _ => None,
+        }
+    }
+
     fn text(&mut self) -> Option<OsString> {
         let count = usize::try_from(self.u32()?).ok()?;
         self.take(count).map(|bytes| OsString::from_vec(bytes.to_vec()))
@@ -144,12 +200,20 @@ mod tests {
             dir: "/".into(),
             log: LogTarget::File { path: "/x.log".into(), max_bytes: 10, keep: 2 },
             umask: Some(0o27),
+            user: Some(User {
+                name: "postgres".into(),
+                uid: 101,
+                gid: 104,
+                groups: vec![103, 104],
+                home: "/var/lib/postgresql".into(),
+            }),
         }
     }
 
     #[test]
     fn what_is_encoded_comes_back_and_every_truncation_is_refused() {
-        for spec in [spec(), LaunchSpec { log: LogTarget::Null, umask: None, ..spec() }] {
+        let bare = LaunchSpec { log: LogTarget::Null, umask: None, user: None, ..spec() };
+        for spec in [spec(), bare, LaunchSpec { log: LogTarget::Capture, ..spec() }] {
             let bytes = spec.encode(Some(1_024));
             assert_eq!(LaunchSpec::decode(&bytes), Some((spec, Some(1_024))));
             for cut in 0..bytes.len() {

@@ -1,11 +1,13 @@
 //! Who is left in a process group, where the kernel only says that somebody is.
 
 use std::fs;
+use std::io::Read;
 
 /// What `/proc/PID/stat` says that identifies a process and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) state: char,
+    pub(crate) parent: u32,
     pub(crate) group: u32,
     pub(crate) session: u32,
     pub(crate) start_time: u64,
@@ -21,11 +23,41 @@ fn parse(line: &str) -> Option<Stat> {
     let rest = &line[line.rfind(')')? + 1..];
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    let group = fields.nth(1)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
     // Field 22 of proc(5); state is field 3, session field 6.
     let start_time = fields.nth(15)?.parse().ok()?;
-    Some(Stat { state, group, session, start_time })
+    Some(Stat { state, parent, group, session, start_time })
+}
+
+/// Longest environment that is read, in bytes; what stands behind it is not seen.
+const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Whether all of these `NAME=value` entries stand in the environment a process was started with. False also when it
+/// must not be read, and when the process has overwritten it.
+pub(crate) fn environment_has(pid: u32, entries: &[&[u8]]) -> bool {
+    let environment = environment(pid).unwrap_or_default();
+    entries.iter().all(|entry| environment.split(|byte| *byte == 0).any(|has| has == *entry))
+}
+
+/// The entries of the environment of a process that begin so, in this order; those that are missing are left out.
+pub(crate) fn environment_entries(pid: u32, beginnings: &[&str]) -> Vec<String> {
+    let environment = environment(pid).unwrap_or_default();
+    let entry = |beginning: &&str| {
+        let mut entries = environment.split(|byte| *byte == 0);
+        let found = entries.find(|entry| entry.starts_with(beginning.as_bytes()))?;
+        std::str::from_utf8(found).ok().map(str::to_owned)
+    };
+    beginnings.iter().filter_map(entry).collect()
+}
+
+fn environment(pid: u32) -> std::io::Result<Vec<u8>> {
+    let mut environment = Vec::new();
+    fs::File::open(format!("/proc/{pid}/environ"))?
+        .take(MAX_ENVIRONMENT_BYTES)
+        .read_to_end(&mut environment)?;
+    Ok(environment)
 }
 
 /// Every living process at one moment: one pass over /proc for everybody who ended in the same wake-up.
@@ -40,6 +72,16 @@ impl Sweep {
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let stats = pids.filter_map(|pid| Some((pid, stat(pid)?)));
         Self { living: stats.filter(|(_, stat)| !matches!(stat.state, 'Z' | 'X')).collect() }
+    }
+
+    /// Living processes, by pid.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, Stat)> + '_ {
+        self.living.iter().copied()
+    }
+
+    /// Living processes that were not there before `start_time`.
+    pub(crate) fn since(&self, start_time: u64) -> impl Iterator<Item = (u32, Stat)> + '_ {
+        self.all().filter(move |(_, stat)| stat.start_time >= start_time)
     }
 
     /// Living processes of the session or group that `leader` made, itself not counted.
@@ -58,7 +100,10 @@ mod tests {
     #[test]
     fn names_cannot_confuse_the_parser() {
         let line = "42 (a) R 1 (x)) S 7 40 41 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
-        assert_eq!(parse(line), Some(Stat { state: 'S', group: 40, session: 41, start_time: 987_654 }));
+        assert_eq!(
+            parse(line),
+            Some(Stat { state: 'S', parent: 7, group: 40, session: 41, start_time: 987_654 })
+        );
         assert_eq!(parse("nothing"), None);
     }
 

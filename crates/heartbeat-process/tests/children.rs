@@ -1,6 +1,13 @@
 //! Real children of the real adapter. This program is its own launcher, so it has a `main` of its own.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program without the test harness")]
 
+#[path = "children/commands.rs"]
+mod commands;
+#[path = "children/ports.rs"]
+mod ports;
+#[path = "children/users.rs"]
+mod users;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,6 +55,7 @@ impl Bench {
             dir: "/".into(),
             log: LogTarget::File { path: self.log(), max_bytes: 1 << 20, keep: 2 },
             umask: None,
+            user: None,
         }
     }
 
@@ -300,7 +308,7 @@ fn commands_are_bounded_and_die_with_their_group() {
         bench.processes.run_command(CommandRunId(id), &bench.shell(script), Duration::from_millis(millis));
         bench.next()
     };
-    let done = |id, result| Notice::CommandDone { id: CommandRunId(id), result };
+    let done = |id, result| Notice::CommandDone { id: CommandRunId(id), result, output: Vec::new() };
     assert_eq!(run(1, "exit 0", 60_000), done(1, CommandResult::Exited(Exit::code(0))));
     assert_eq!(run(2, "exit 9", 60_000), done(2, CommandResult::Exited(Exit::code(9))));
     assert_eq!(run(3, "sleep 607 & sleep 608", 200), done(3, CommandResult::TimedOut));
@@ -435,6 +443,12 @@ fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
         return heartbeat_process::launcher_main();
     }
+    let mut words = std::env::args().skip(1);
+    match words.next().as_deref() {
+        Some("listen") => return ports::listen_for_ever(&words.next().unwrap()),
+        Some("judge") => return ports::judge(&words.next().unwrap(), &words.next().unwrap()),
+        _ => {}
+    }
     let tests: &[(&str, fn())] = &[
         ("exits_are_told_as_they_were", exits_are_told_as_they_were),
         (
@@ -460,6 +474,28 @@ fn main() -> ExitCode {
             "parked_launchers_start_the_same_and_go_home_at_the_end",
             parked_launchers_start_the_same_and_go_home_at_the_end,
         ),
+        ("output_of_commands_is_captured", commands::output_of_commands_is_captured),
+        (
+            "a_command_that_writes_too_much_neither_blocks_nor_grows",
+            commands::a_command_that_writes_too_much_neither_blocks_nor_grows,
+        ),
+        ("a_captured_command_leaves_nothing_behind", commands::a_captured_command_leaves_nothing_behind),
+        ("captures_leave_no_descriptors", commands::captures_leave_no_descriptors),
+        ("a_realm_runs_as_its_user", users::a_realm_runs_as_its_user),
+        (
+            "the_directory_and_the_program_are_reached_with_the_rights_of_the_user",
+            users::the_directory_and_the_program_are_reached_with_the_rights_of_the_user,
+        ),
+        (
+            "a_command_runs_as_its_user_and_oneself_needs_no_right",
+            users::a_command_runs_as_its_user_and_oneself_needs_no_right,
+        ),
+        ("a_port_of_the_tree_is_ours", ports::a_port_of_the_tree_is_ours),
+        ("a_daemon_is_known_by_its_mark", ports::a_daemon_is_known_by_its_mark),
+        ("a_stranger_is_named", ports::a_stranger_is_named),
+        ("whoever_may_not_look_does_not_guess", ports::whoever_may_not_look_does_not_guess),
+        ("one_socket_of_several_is_enough", ports::one_socket_of_several_is_enough),
+        ("wildcards_and_ipv6_are_understood", ports::wildcards_and_ipv6_are_understood),
         ("a_thousand_short_children_leave_nothing_behind", a_thousand_short_children_leave_nothing_behind),
     ];
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));

@@ -61,8 +61,17 @@ impl Sim {
                 self.reference.unseen += late;
                 self.feed(None, None)
             }
-            78..=96 => self.nonsense(realm),
-            97 => self.feed(Some(Input::Boot), None),
+            78..=82 => {
+                let run = self.last.realms[realm.index()].process.run;
+                let holder = self.rng.bool().then(|| "port 1 is held by pid 2".to_string());
+                self.feed(Some(Input::PortHeld { realm, run, holder }), Some(realm))
+            }
+            83..=96 => self.nonsense(realm),
+            97 if self.rng.bool() => self.feed(Some(Input::Boot), None),
+            97 => {
+                let late = self.rng.bool();
+                self.feed(Some(Input::Lag { late }), None)
+            }
             _ => {
                 if self.reference.booted && self.rng.u32(0..4) == 0 {
                     let now = self.reference.shutdown.is_some() && self.rng.bool();
@@ -74,13 +83,21 @@ impl Sim {
         }
     }
 
-    fn next_id(&mut self) -> CommandId {
+    pub(crate) fn next_id(&mut self) -> CommandId {
         self.next_command += 1;
         CommandId(self.next_command)
     }
 
     fn command(&mut self, realm: RealmIx) -> Outcome {
-        let actions = [Action::Start, Action::Start, Action::Stop, Action::Restart];
+        let actions = [
+            Action::Start,
+            Action::Start,
+            Action::Stop,
+            Action::Restart,
+            Action::Pause,
+            Action::Resume,
+            Action::Reset,
+        ];
         let mut command = Command::new(actions[self.rng.usize(0..actions.len())], realm);
         if self.rng.u32(0..6) == 0 {
             let other = self.any_realm();
@@ -90,6 +107,9 @@ impl Sim {
             0 => command.cascade = true,
             1 => command.force = true,
             _ => {}
+        }
+        if command.action == Action::Pause && self.rng.bool() {
+            command.lasts = Some(Duration::from_millis(self.rng.u64(1..60_000)));
         }
         let id = self.next_id();
         self.feed(Some(Input::Command { id, command }), Some(realm))

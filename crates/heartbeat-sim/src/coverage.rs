@@ -24,6 +24,11 @@ pub const INPUTS: &[&str] = &[
     "Shutdown",
     "ShutdownNow",
     "timeout",
+    "PortHeld",
+    "Lag",
+    "Pause",
+    "Resume",
+    "Reset",
 ];
 
 /// The column of an input; `None` is the passing of time.
@@ -42,12 +47,17 @@ pub fn column(input: Option<&Input>) -> usize {
             Action::Start => 8,
             Action::Stop => 9,
             Action::Restart => 10,
+            Action::Pause => 18,
+            Action::Resume => 19,
+            Action::Reset => 20,
         },
         Some(Input::Refresh { .. }) => 11,
         Some(Input::Suspended { .. }) => 12,
         Some(Input::Shutdown { now: false }) => 13,
         Some(Input::Shutdown { now: true }) => 14,
         None => 15,
+        Some(Input::PortHeld { .. }) => 16,
+        Some(Input::Lag { .. }) => 17,
     }
 }
 

@@ -2,8 +2,8 @@
 //! core's own variables.
 
 use heartbeat_status::{
-    Desired, EdgeKind, Event, EventKind, Gate, Instant, Phase, RealmIx, RealmStatus, RestartCause, Role,
-    Signal, Snapshot, Status,
+    Desired, EdgeKind, Event, EventKind, Gate, IncidentStep, Instant, Phase, RealmIx, RealmStatus,
+    RestartCause, Role, Signal, Snapshot, Status,
 };
 use heartbeat_supervisor::{Effect, Plan, ProbeSource};
 
@@ -49,6 +49,10 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("every_status_says_why", every_status_says_why),
     ("no_health_restart_while_a_need_is_broken", no_health_restart_while_a_need_is_broken),
     ("no_health_restart_before_upstream_was_asked", no_health_restart_before_upstream_was_asked),
+    ("nothing_acts_on_a_paused_realm", nothing_acts_on_a_paused_realm),
+    ("health_restarts_are_bounded", health_restarts_are_bounded),
+    ("incidents_open_once_and_end_once", incidents_open_once_and_end_once),
+    ("no_incident_is_rooted_in_a_blocked_realm", no_incident_is_rooted_in_a_blocked_realm),
     ("desired_is_what_was_wanted", desired_is_what_was_wanted),
     ("phases_agree_with_processes", phases_agree_with_processes),
     ("revision_is_monotone_and_told", revision_is_monotone_and_told),
@@ -236,6 +240,77 @@ fn no_health_restart_before_upstream_was_asked(view: &View<'_>) -> Verdict {
                 })?;
             }
         }
+    }
+    Ok(())
+}
+
+fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
+    for (before, after) in view.before.realms.iter().zip(&view.after.realms) {
+        let paused = before.status == Status::Paused && after.status == Status::Paused;
+        let concerns = |event: &&Event| event.realm.as_ref().is_some_and(|(ix, _)| *ix == after.info.ix);
+        let resumed = |event: &Event| matches!(event.kind, EventKind::Resumed { .. });
+        if !paused || view.events.iter().filter(concerns).any(resumed) {
+            continue;
+        }
+        let restarted = view.events.iter().filter(concerns).find(|event| {
+            matches!(event.kind, EventKind::RestartOpened { cause: RestartCause::Unhealthy, .. })
+        });
+        fail(restarted.is_some(), || format!("{} is paused and restarted: {restarted:?}", after.info.name))?;
+        let started = view
+            .effects
+            .iter()
+            .find(|effect| matches!(effect, Effect::Start { realm, .. } if *realm == after.info.ix));
+        let going_on = before.phase == Phase::Starting;
+        fail(started.is_some() && !going_on, || format!("{} is paused and started", after.info.name))?;
+    }
+    Ok(())
+}
+
+fn health_restarts_are_bounded(view: &View<'_>) -> Verdict {
+    let open = view.after.realms.iter().filter(|realm| {
+        realm
+            .restart
+            .as_ref()
+            .is_some_and(|record| record.result.is_none() && record.cause == RestartCause::Unhealthy)
+    });
+    let (open, most) = (open.count(), view.plan.settings().fuse.parallel as usize);
+    fail(open > most, || format!("{open} restarts for health are open, {most} allowed"))
+}
+
+fn incidents_open_once_and_end_once(view: &View<'_>) -> Verdict {
+    let mut open: Vec<_> = view.before.incidents.iter().map(|incident| incident.no).collect();
+    for event in view.events {
+        let EventKind::Incident { step, incident, resolution } = &event.kind else { continue };
+        let known = open.contains(&incident.no);
+        let opens = *step == IncidentStep::Opened;
+        fail(known == opens, || format!("incident {} is {step}, known before: {known}", incident.no))?;
+        fail(resolution.is_some() != (*step == IncidentStep::Resolved), || {
+            format!("incident {} is {step}: {resolution:?}", incident.no)
+        })?;
+        if opens {
+            open.push(incident.no);
+        } else if *step == IncidentStep::Resolved {
+            open.retain(|no| *no != incident.no);
+        }
+    }
+    let shown: Vec<_> = view.after.incidents.iter().map(|incident| incident.no).collect();
+    fail(open != shown, || format!("told of {open:?}, shown are {shown:?}"))?;
+    let roots: Vec<_> = view.after.incidents.iter().filter_map(|incident| incident.root).collect();
+    let twice = roots.iter().find(|root| roots.iter().filter(|other| other == root).count() > 1);
+    fail(twice.is_some(), || format!("two incidents are rooted in {twice:?}"))
+}
+
+/// Nobody is blamed for what another one does: a new incident never has a blocked root, and no blocked realm keeps an
+/// incident of its own beside that of what blocks it.
+fn no_incident_is_rooted_in_a_blocked_realm(view: &View<'_>) -> Verdict {
+    for incident in &view.after.incidents {
+        let Some(root) = incident.root.and_then(|ix| status(view.after, ix)) else { continue };
+        let blamed = root.status == Status::Blocked
+            && root.blocked_by.iter().any(|ix| {
+                let own_fault = status(view.after, *ix).is_some_and(|need| need.status != Status::Blocked);
+                own_fault && view.after.incident_of(*ix).is_some()
+            });
+        fail(blamed, || format!("{} is blocked and still has an incident of its own", root.info.name))?;
     }
     Ok(())
 }

@@ -74,17 +74,74 @@ pub enum RecordedHook {
 #[expect(missing_docs, reason = "field for field what heartbeat_supervisor::Input documents")]
 pub enum Recorded {
     Boot,
-    Checked { id: u64, outcome: RecordedOutcome, detail: String, started_ns: u64, latency_ns: Option<u64> },
-    Started { realm: u32, run: u64, pid: u32 },
-    StartFailed { realm: u32, run: u64, at_exec: bool, errno: Option<i32>, message: String },
-    Exited { realm: u32, run: u64, exit: RecordedExit, empty: bool },
-    Emptied { realm: u32, run: u64 },
-    Halted { realm: u32, run: u64, halted: bool },
-    HookDone { realm: u32, run: u64, hook: RecordedHook, failure: Option<String> },
-    Command { id: u64, action: Action, realms: Vec<u32>, cascade: bool, force: bool, reason: Option<String> },
-    Refresh { id: u64, realm: Option<u32> },
-    Suspended { asleep_ms: u64 },
-    Shutdown { now: bool },
+    Checked {
+        id: u64,
+        outcome: RecordedOutcome,
+        detail: String,
+        started_ns: u64,
+        latency_ns: Option<u64>,
+    },
+    Started {
+        realm: u32,
+        run: u64,
+        pid: u32,
+    },
+    StartFailed {
+        realm: u32,
+        run: u64,
+        at_exec: bool,
+        errno: Option<i32>,
+        message: String,
+    },
+    Exited {
+        realm: u32,
+        run: u64,
+        exit: RecordedExit,
+        empty: bool,
+    },
+    Emptied {
+        realm: u32,
+        run: u64,
+    },
+    Halted {
+        realm: u32,
+        run: u64,
+        halted: bool,
+    },
+    HookDone {
+        realm: u32,
+        run: u64,
+        hook: RecordedHook,
+        failure: Option<String>,
+    },
+    PortHeld {
+        realm: u32,
+        run: u64,
+        holder: Option<String>,
+    },
+    Lag {
+        late: bool,
+    },
+    Command {
+        id: u64,
+        action: Action,
+        realms: Vec<u32>,
+        cascade: bool,
+        force: bool,
+        reason: Option<String>,
+        #[serde(default)]
+        lasts_ms: Option<u64>,
+    },
+    Refresh {
+        id: u64,
+        realm: Option<u32>,
+    },
+    Suspended {
+        asleep_ms: u64,
+    },
+    Shutdown {
+        now: bool,
+    },
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -149,7 +206,12 @@ impl Recorded {
                 cascade: command.cascade,
                 force: command.force,
                 reason: command.reason.clone(),
+                lasts_ms: command.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
             },
+            Input::PortHeld { realm, run, holder } => {
+                Self::PortHeld { realm: realm.0, run: run.0, holder: holder.clone() }
+            }
+            Input::Lag { late } => Self::Lag { late: *late },
             Input::Refresh { id, realm } => Self::Refresh { id: id.0, realm: realm.map(|ix| ix.0) },
             Input::Suspended { asleep } => {
                 Self::Suspended { asleep_ms: u64::try_from(asleep.as_millis()).unwrap_or(u64::MAX) }
@@ -208,13 +270,24 @@ impl Recorded {
                 };
                 Input::HookDone { realm: RealmIx(realm), run: RunId(run), hook, failure }
             }
-            Self::Command { id, action, realms, cascade, force, reason } => {
+            Self::Command { id, action, realms, cascade, force, reason, lasts_ms } => {
                 let realms = realms.into_iter().map(RealmIx).collect();
                 Input::Command {
                     id: CommandId(id),
-                    command: Command { action, realms, cascade, force, reason },
+                    command: Command {
+                        action,
+                        realms,
+                        cascade,
+                        force,
+                        reason,
+                        lasts: lasts_ms.map(Duration::from_millis),
+                    },
                 }
             }
+            Self::PortHeld { realm, run, holder } => {
+                Input::PortHeld { realm: RealmIx(realm), run: RunId(run), holder }
+            }
+            Self::Lag { late } => Input::Lag { late },
             Self::Refresh { id, realm } => Input::Refresh { id: CommandId(id), realm: realm.map(RealmIx) },
             Self::Suspended { asleep_ms } => Input::Suspended { asleep: Duration::from_millis(asleep_ms) },
             Self::Shutdown { now } => Input::Shutdown { now },

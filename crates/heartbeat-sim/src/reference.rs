@@ -84,6 +84,8 @@ impl Reference {
                 }
                 StepAction::Stop => {}
                 StepAction::Start => self.desired[at] = Desired::Up,
+                StepAction::Pause | StepAction::Resume => continue,
+                StepAction::Reset => {}
             }
             // A person's start or restart begins with a fresh budget where it was spent.
             self.debits[at].clear();

@@ -61,8 +61,11 @@ pub(crate) fn plan(rng: &mut fastrand::Rng) -> Result<Plan, ScenarioError> {
             }
         }
     }
-    let settings =
-        PlanSettings { start_parallel: rng.u32(1..5), shutdown_timeout: millis(rng, 5_000..=60_000) };
+    let settings = PlanSettings {
+        start_parallel: rng.u32(1..5),
+        shutdown_timeout: millis(rng, 5_000..=60_000),
+        ..PlanSettings::default()
+    };
     Ok(Plan::new(settings, realms)?)
 }
 

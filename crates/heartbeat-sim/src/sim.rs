@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use heartbeat_restart::{RestartWhen, WhenSpent};
+use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RunId,
     Snapshot, Status,
 };
-use heartbeat_supervisor::{ActionPlan, Effect, Input, Plan, Reply, Supervisor};
+use heartbeat_supervisor::{ActionPlan, Command, Effect, Input, Plan, Reply, Supervisor};
 
 use crate::coverage::column;
 use crate::invariant::{OF_EFFECTS, OF_STEPS, View};
@@ -116,8 +117,13 @@ impl Sim {
     /// Faults stop: all that can run must be up within its bound.
     fn calm(&mut self) -> Outcome {
         self.world.calm(self.now);
+        self.feed(Some(Input::Lag { late: false }), None)?;
         for at in 0..self.plan.realms().len() {
             let realm = self.plan.infos()[at].ix;
+            let run = self.last.realms[at].process.run;
+            self.feed(Some(Input::PortHeld { realm, run, holder: None }), Some(realm))?;
+            let (id, command) = (self.next_id(), Command::new(Action::Resume, realm));
+            self.feed(Some(Input::Command { id, command }), Some(realm))?;
             let Some(process) = self.world.process(realm) else { continue };
             if process.stage == Stage::Live {
                 let run = process.run;
@@ -207,6 +213,7 @@ impl Sim {
             | Input::Exited { realm, .. }
             | Input::Emptied { realm, .. }
             | Input::Halted { realm, .. }
+            | Input::PortHeld { realm, .. }
             | Input::HookDone { realm, .. } => Some(*realm),
             _ => None,
         }

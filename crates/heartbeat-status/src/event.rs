@@ -1,9 +1,11 @@
 //! Facts in the past tense: what everybody who only wants to look is told.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use crate::{
-    Exit, Health, Instant, OutcomeReason, Phase, RealmIx, RealmName, Reason, RestartId, RunId, Signal, Status,
+    Exit, Health, Incident, IncidentStep, Instant, OutcomeReason, Phase, RealmIx, RealmName, Reason,
+    RestartId, RunId, Signal, Status,
 };
 
 closed_list! {
@@ -158,6 +160,56 @@ pub enum EventKind {
         action: &'static str,
         /// The reason given.
         reason: Option<String>,
+    },
+    /// An operator paused a realm: its process runs on and is measured, nothing acts and nothing alerts.
+    Paused {
+        /// Why, as the operator said.
+        reason: String,
+        /// Until when; `None` until resumed.
+        until: Option<Instant>,
+    },
+    /// A pause ended.
+    Resumed {
+        /// By itself, at its time; otherwise an operator ended it.
+        expired: bool,
+    },
+    /// A realm began to change too often to call, or has settled.
+    FlappingChanged {
+        /// It flaps now.
+        flapping: bool,
+        /// Weighted share of its last results that were changes, in percent.
+        percent: u32,
+    },
+    /// Too many realms turned unhealthy at once, or our own loop is late: restarts for health are held.
+    FuseTripped {
+        /// What was seen, for a person.
+        message: String,
+    },
+    /// Restarts for health are made again.
+    FuseReleased,
+    /// Somebody else listens on a realm's port, or nobody else any more.
+    PortHeld {
+        /// Who, for a person.
+        holder: Option<String>,
+    },
+    /// A restart for its health is held by the storm fuse, or no longer.
+    HeldByFuse {
+        /// It is held.
+        held: bool,
+    },
+    /// Something happened to an incident.
+    Incident {
+        /// What.
+        step: IncidentStep,
+        /// The incident as it stands now.
+        incident: Arc<Incident>,
+        /// How it ended, for a person; only when it is resolved.
+        resolution: Option<String>,
+    },
+    /// A configuration took effect.
+    Reloaded {
+        /// What changed, for a person.
+        summary: String,
     },
     /// An input made no sense in this state; nothing changed.
     Ignored {

@@ -114,6 +114,8 @@ pub struct NeedInfo {
     pub kind: EdgeKind,
     /// What the start waits for.
     pub until: Gate,
+    /// What a running dependent does while it is down.
+    pub while_down: WhileDown,
 }
 
 /// A probe as configured.

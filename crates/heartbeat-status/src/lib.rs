@@ -34,8 +34,10 @@ mod word;
 mod error;
 mod event;
 mod exit;
+mod fact;
 mod health;
 mod id;
+mod incident;
 mod info;
 mod outcome;
 mod snapshot;
@@ -48,8 +50,10 @@ pub mod wire;
 pub use error::{NameError, ParseWordError, ThresholdError};
 pub use event::{Event, EventKind, RestartCause, RestartResult};
 pub use exit::{Exit, ExitKind, Signal};
+pub use fact::What;
 pub use health::Health;
 pub use id::{CheckId, CommandId, ProbeIx, RealmIx, RealmName, RestartId, RunId};
+pub use incident::{Incident, IncidentNo, IncidentStep, Severity};
 pub use info::{EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeKind, RealmInfo, RealmKind, Role, WhileDown};
 pub use outcome::{
     CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, OutcomeReason, PhaseTimes,

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::{
-    Desired, Exit, Flag, Health, Instant, Outcome, Pause, Phase, PhaseTimes, Progress, RealmInfo, RealmIx,
-    RestartCause, RestartId, RestartResult, RunId, Status, Verdict, Why,
+    Desired, Exit, Flag, Health, Incident, Instant, Outcome, Pause, Phase, PhaseTimes, Progress, RealmInfo,
+    RealmIx, RestartCause, RestartId, RestartResult, RunId, Status, Verdict, Why,
 };
 
 closed_list! {
@@ -212,7 +212,10 @@ pub struct Snapshot {
     pub phase: DaemonPhase,
     /// Realms by [`RealmIx`].
     pub realms: Vec<Arc<RealmStatus>>,
-    /// The same realms as indices in start order.
+    /// Incidents that are not resolved, the oldest first.
+    pub incidents: Vec<Arc<Incident>>,
+    /// The realms there are as indices in start order. A realm that a new configuration does not have any more stays
+    /// in [`Snapshot::realms`], since indices never move, but not here.
     pub start_order: Arc<[RealmIx]>,
     /// Inputs that made no sense and late answers that were dropped, since the start.
     pub ignored: u64,
@@ -228,7 +231,13 @@ impl Snapshot {
     /// A realm by name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<RealmStatus>> {
-        self.realms.iter().find(|realm| realm.info.name.as_str() == name)
+        self.in_start_order().find(|realm| realm.info.name.as_str() == name)
+    }
+
+    /// The open incident that a realm is the root of.
+    #[must_use]
+    pub fn incident_of(&self, realm: RealmIx) -> Option<&Arc<Incident>> {
+        self.incidents.iter().find(|incident| incident.root == Some(realm))
     }
 
     /// Realms in start order.
@@ -239,13 +248,13 @@ impl Snapshot {
     /// The ecosystem is fine: every critical realm is up, degraded, done, or stopped or paused on purpose.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.realms.iter().filter(|realm| realm.info.critical).all(|realm| realm.status.is_ok())
+        self.in_start_order().filter(|realm| realm.info.critical).all(|realm| realm.status.is_ok())
     }
 
     /// The worst status of the critical realms; `up` when there are none.
     #[must_use]
     pub fn worst(&self) -> Status {
-        let critical = self.realms.iter().filter(|realm| realm.info.critical);
+        let critical = self.in_start_order().filter(|realm| realm.info.critical);
         critical
             .map(|realm| realm.status)
             .filter(|status| status.severity() >= 3)

@@ -169,6 +169,8 @@ closed_list! {
         Stopping = "Stopping",
         /// External and without probes.
         External = "External",
+        /// Too many realms turned unhealthy at once: the fault may be ours.
+        StormFuse = "StormFuse",
     }
 }
 

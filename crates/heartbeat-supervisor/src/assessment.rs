@@ -1,6 +1,6 @@
 //! What the probes of a realm say together.
 
-use heartbeat_status::{Health, Instant, Role, Verdict};
+use heartbeat_status::{Health, InconclusiveReason, Instant, Outcome, Role, Verdict};
 
 use crate::realm::Realm;
 use crate::state::State;
@@ -36,8 +36,18 @@ impl Realm {
         Health::Healthy
     }
 
+    /// A probe has had no evidence for too long, and that is our own fault, not that of a check command.
+    pub(crate) fn lacks_evidence(&self) -> bool {
+        let excused = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
+        self.probes
+            .iter()
+            .any(|probe| probe.stale && probe.last.as_ref().is_none_or(|last| last.outcome != excused))
+    }
+
     /// Every measured live probe has passed in this generation; `None` when there is no such probe.
     pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
+        // Whoever answers there, it is not this realm.
+        let stranger = self.stranger.is_some();
         let mut live = spec
             .probes
             .iter()
@@ -47,7 +57,7 @@ impl Realm {
         live.peek()?;
         Some(live.all(|(spec, probe)| {
             let enough = passes.min(spec.info.thresholds.pass_after());
-            probe.tally.verdict() == Some(Verdict::Passing) && probe.tally.passes() >= enough
+            !stranger && probe.tally.verdict() == Some(Verdict::Passing) && probe.tally.passes() >= enough
         }))
     }
 
@@ -64,14 +74,15 @@ impl Realm {
         live().any(|passed| passed.is_none()) && live().all(|passed| passed != Some(false))
     }
 
-    /// The live probe whose failure is to be acted on, and from when on it may be.
-    pub(crate) fn actionable(&self, spec: &RealmSpec) -> Option<(usize, Instant)> {
-        let candidates = spec
-            .probes
-            .iter()
-            .zip(&self.probes)
-            .enumerate()
-            .filter(|(_, (spec, probe))| spec.info.role == Role::Live && probe.proven && !probe.stale);
+    /// The probe of a wanted role whose failure is to be acted on, and from when on it may be.
+    pub(crate) fn actionable(
+        &self,
+        spec: &RealmSpec,
+        wanted: impl Fn(Role) -> bool,
+    ) -> Option<(usize, Instant)> {
+        let candidates = spec.probes.iter().zip(&self.probes).enumerate().filter(|(_, (spec, probe))| {
+            spec.info.role != Role::Info && wanted(spec.info.role) && probe.proven && !probe.stale
+        });
         candidates
             .filter_map(|(at, (spec, probe))| {
                 let first = probe.first_fail?;

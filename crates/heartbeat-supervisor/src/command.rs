@@ -19,13 +19,15 @@ pub struct Command {
     pub force: bool,
     /// Why, for the record.
     pub reason: Option<String>,
+    /// For how long; only a pause has an end of its own.
+    pub lasts: Option<Duration>,
 }
 
 impl Command {
     /// `action` on one realm, without cascade or force.
     #[must_use]
     pub fn new(action: Action, realm: RealmIx) -> Self {
-        Self { action, realms: alloc::vec![realm], cascade: false, force: false, reason: None }
+        Self { action, realms: alloc::vec![realm], cascade: false, force: false, reason: None, lasts: None }
     }
 }
 
@@ -36,6 +38,12 @@ pub enum StepAction {
     Stop,
     /// Start it (for a restart: after its stop).
     Start,
+    /// Pause it.
+    Pause,
+    /// End its pause.
+    Resume,
+    /// Forget its attempts, backoff and cooldown.
+    Reset,
 }
 
 /// One step of a plan.

@@ -56,6 +56,8 @@ pub(crate) struct Outbox {
     pub(crate) launches: BTreeSet<(u32, RealmIx)>,
     /// Realms that want their needs measured before they are restarted for their health.
     pub(crate) asks: VecDeque<RealmIx>,
+    /// Realms that are to be restarted for their health, if the storm fuse lets them.
+    pub(crate) health_restarts: VecDeque<RealmIx>,
     /// Measurements that will not come back any more; refresh rounds must not wait for them.
     pub(crate) settled_checks: VecDeque<CheckId>,
     pub(crate) ignored: u64,
@@ -72,6 +74,7 @@ impl Outbox {
             timers,
             launches: BTreeSet::new(),
             asks: VecDeque::new(),
+            health_restarts: VecDeque::new(),
             settled_checks: VecDeque::new(),
             ignored: 0,
             next_check: 0,

@@ -19,7 +19,12 @@ impl Supervisor {
             return;
         }
         self.mode = Mode::Booted;
-        // What is started at boot pulls in what it needs and wants, `manual` or not.
+        self.pull_in(now);
+    }
+
+    /// What is to run pulls in what it needs and wants, `manual` or not.
+    pub(crate) fn pull_in(&mut self, now: Instant) {
+        let mut pulled_in = Vec::new();
         for at in (0..self.start_order.len()).rev() {
             let ix = self.start_order[at];
             if self.realms[ix.index()].desired != Desired::Up {
@@ -28,17 +33,17 @@ impl Supervisor {
             for need in &self.plan.realm(ix).needs {
                 let needed = &mut self.realms[need.realm.index()];
                 // What an operator has stopped stays down.
-                if need.kind != EdgeKind::After && needed.resting == Resting::Manual {
+                let manual = needed.desired == Desired::Down && needed.resting == Resting::Manual;
+                if need.kind != EdgeKind::After && manual {
                     needed.desired = Desired::Up;
+                    pulled_in.push(need.realm);
                 }
             }
         }
         for at in 0..self.start_order.len() {
             let ix = self.start_order[at];
-            let pulled_in = matches!(self.realms[ix.index()].state, State::Stopped)
-                && self.realms[ix.index()].desired == Desired::Up;
             self.reconsider(now, ix);
-            if pulled_in {
+            if pulled_in.contains(&ix) {
                 self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
             }
         }
@@ -83,6 +88,7 @@ impl Supervisor {
                     realm.tracker.on_healthy_since(&cx.spec.restart, since, cx.now);
                 }
             }
+            TimerKind::Pause => realm.end_pause(cx, true),
             TimerKind::State | TimerKind::Second | TimerKind::Act => state::on_deadline(realm, cx, timer),
         });
     }
@@ -144,6 +150,14 @@ impl Supervisor {
                 self.reconsider(now, *ix);
                 self.step(now, *ix, |realm, cx| state::on_command(realm, cx, Intent::Kill));
             }
+        }
+    }
+
+    /// Our own loop is late, or in time again.
+    pub(crate) fn lag(&mut self, now: Instant, late: bool) {
+        let settings = self.plan.settings().fuse;
+        if let Some(message) = self.fuse.note_lag(&settings, now, late) {
+            self.tell_fuse(now, Some(message));
         }
     }
 

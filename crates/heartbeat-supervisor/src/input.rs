@@ -31,6 +31,8 @@ impl Hook {
 }
 
 /// Why a process could not be started.
+///
+/// EADDRINUSE before exec means that somebody else listens on the realm's port and the start was not tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     /// The last step, execve itself, failed; otherwise the set-up before it.
@@ -98,6 +100,15 @@ pub enum Input {
         /// Stopped, or running again.
         halted: bool,
     },
+    /// Somebody else listens on the realm's port (or nobody else any more): told when it changes.
+    PortHeld {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation that should hold it.
+        run: RunId,
+        /// Who holds it, for a person; `None` when it is the realm itself, or nobody.
+        holder: Option<String>,
+    },
     /// A command asked for by [`Effect::Hook`](crate::Effect::Hook) ended.
     HookDone {
         /// The realm.
@@ -122,6 +133,11 @@ pub enum Input {
         id: CommandId,
         /// One realm, or all.
         realm: Option<RealmIx>,
+    },
+    /// Our own loop is late, or in time again: told when it changes.
+    Lag {
+        /// It is late.
+        late: bool,
     },
     /// heartbeatd was not running for a while: the host slept, or heartbeatd was stopped by a signal.
     Suspended {

@@ -65,13 +65,18 @@ mod command;
 mod cx;
 mod dispatch;
 mod effect;
+mod flapping;
+mod fuse;
+mod incidents;
 mod input;
+mod judgement;
 mod plan;
 mod planning;
 mod probing;
 mod process_probe;
 mod realm;
 mod refresh;
+mod reload;
 mod snapshot;
 mod state;
 mod supervisor;
@@ -80,6 +85,7 @@ mod why;
 
 pub use command::{ActionPlan, Command, PlanStep, Refusal, Reply, StepAction};
 pub use effect::Effect;
+pub use fuse::FuseSettings;
 pub use input::{Hook, Input, StartError};
 pub use plan::{
     NeedSpec, Plan, PlanError, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, StartSpec, StopSpec,

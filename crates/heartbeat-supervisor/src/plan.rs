@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::FuseSettings;
 use heartbeat_graph::{DependencyGraph, Edge, GraphErrors};
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::{
@@ -128,6 +129,8 @@ pub struct RealmSpec {
     pub restart: RestartPolicy,
     /// Realms restarted in the same transaction, without a debit of their own.
     pub restart_with: Vec<RealmIx>,
+    /// The configuration does not have it any more: it is stopped, and keeps its index until it is.
+    pub retired: bool,
 }
 
 impl RealmSpec {
@@ -149,6 +152,7 @@ impl RealmSpec {
             stop: StopSpec::default(),
             restart: RestartPolicy::service_default(),
             restart_with: Vec::new(),
+            retired: false,
         }
     }
 }
@@ -160,11 +164,13 @@ pub struct PlanSettings {
     pub start_parallel: u32,
     /// From the order to stop everything until everything left is killed.
     pub shutdown_timeout: Duration,
+    /// Bounds of restarts for health over all realms.
+    pub fuse: FuseSettings,
 }
 
 impl Default for PlanSettings {
     fn default() -> Self {
-        Self { start_parallel: 8, shutdown_timeout: Duration::from_secs(60) }
+        Self { start_parallel: 8, shutdown_timeout: Duration::from_secs(60), fuse: FuseSettings::default() }
     }
 }
 
@@ -388,6 +394,7 @@ fn info(realms: &[RealmSpec], graph: &DependencyGraph, at: usize) -> RealmInfo {
                 name: realms[need.realm.index()].name.clone(),
                 kind: need.kind,
                 until: need.until,
+                while_down: need.while_down,
             })
             .collect(),
         needed_by: graph

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    Desired, EdgeKind, EventKind, Gate, Instant, RealmIx, RealmKind, RestartCause, RestartId,
+    Desired, EdgeKind, EventKind, Gate, Instant, Pause, RealmIx, RealmKind, RestartCause, RestartId,
 };
 
 use crate::cx::Mode;
@@ -52,6 +52,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
                 stops.insert(*ix);
             }
         }
+        Action::Pause | Action::Resume | Action::Reset => {}
         Action::Restart => {
             for ix in &together {
                 if may_have_process(supervisor, *ix) {
@@ -63,7 +64,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
         }
     }
     let mut breaks = Vec::new();
-    if command.action != Action::Start {
+    if command.action.stops() {
         let broken = would_break(supervisor, plan, &together);
         if command.cascade {
             for ix in &broken {
@@ -80,7 +81,22 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     let mut steps = stop_steps(supervisor, plan, &stops, command.action == Action::Stop);
     let first = steps.last().map_or(0, |step: &PlanStep| step.wave);
     steps.extend(start_steps(plan, &starts, first));
+    steps.extend(overlay_steps(supervisor, command.action, &targets));
     ActionPlan { action: command.action, realms: targets, steps, breaks, refusal }
+}
+
+/// What concerns the overlay and the counters, and no process: one wave, and nothing where nothing would change.
+fn overlay_steps(supervisor: &Supervisor, action: Action, targets: &[RealmIx]) -> Vec<PlanStep> {
+    let action = match action {
+        Action::Pause => StepAction::Pause,
+        Action::Resume => StepAction::Resume,
+        Action::Reset => StepAction::Reset,
+        Action::Start | Action::Stop | Action::Restart => return Vec::new(),
+    };
+    let changes =
+        |ix: &&RealmIx| action != StepAction::Resume || supervisor.realms[ix.index()].pause.is_some();
+    let step = |ix: &RealmIx| PlanStep { wave: 1, realm: *ix, action, limit: None };
+    targets.iter().filter(changes).map(step).collect()
 }
 
 /// The targets, and for a restart the running realms that are restarted with them.
@@ -164,10 +180,13 @@ fn refusal(
     if matches!(supervisor.mode, Mode::ShuttingDown | Mode::Killing) {
         return Some(Refusal::ShuttingDown);
     }
+    if matches!(command.action, Action::Pause | Action::Resume) {
+        return None;
+    }
     if let Some(external) = targets.iter().find(|ix| plan.realm(**ix).kind == RealmKind::External) {
         return Some(Refusal::External(*external));
     }
-    if command.action != Action::Stop
+    if matches!(command.action, Action::Start | Action::Restart)
         && let Some(stuck) =
             targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Stuck))
     {
@@ -210,6 +229,29 @@ fn start_steps(plan: &Plan, starts: &Set, first: u32) -> Vec<PlanStep> {
     steps
 }
 
+fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command, plan: &ActionPlan) {
+    for step in &plan.steps {
+        match step.action {
+            StepAction::Pause => {
+                let reason = command.reason.clone().unwrap_or_else(|| "paused by an operator".into());
+                let pause = Pause { reason, until: command.lasts.map(|lasts| now + lasts) };
+                supervisor.step(now, step.realm, |realm, cx| realm.begin_pause(cx, pause));
+            }
+            StepAction::Resume => {
+                supervisor.step(now, step.realm, |realm, cx| realm.end_pause(cx, false));
+            }
+            StepAction::Reset => supervisor.step(now, step.realm, |realm, cx| {
+                realm.tracker.reset();
+                let held = matches!(realm.state, State::Backoff(_) | State::Cooldown(_) | State::Failed(_));
+                if held && realm.desired == Desired::Up {
+                    state::on_command(realm, cx, Intent::Run);
+                }
+            }),
+            StepAction::Stop | StepAction::Start => {}
+        }
+    }
+}
+
 /// Carries out the steps of a plan that was not refused. Returns the restarts it opened.
 pub(crate) fn execute(
     supervisor: &mut Supervisor,
@@ -224,8 +266,22 @@ pub(crate) fn execute(
         let kind = EventKind::Commanded { action: command.action.as_str(), reason: command.reason.clone() };
         supervisor.step(now, *ix, |_, cx| cx.event(kind));
     }
+    execute_overlay(supervisor, now, command, plan);
     for ix in stops(StepAction::Start) {
         supervisor.realms[ix.index()].desired = Desired::Up;
+    }
+    if matches!(plan.action, Action::Start | Action::Stop | Action::Restart) {
+        // Whoever says what it should do has taken it out of its pause.
+        for ix in plan.realms.iter().copied().chain(stops(StepAction::Start)) {
+            let resting = plan.action == Action::Stop;
+            supervisor.step(now, ix, |realm, cx| {
+                realm.start_owed &= !resting;
+                if resting {
+                    realm.desired = Desired::Down;
+                }
+                realm.end_pause(cx, false);
+            });
+        }
     }
     let mut restarts = Vec::new();
     for ix in stops(StepAction::Stop) {

@@ -8,11 +8,12 @@ use alloc::string::ToString;
 use core::time::Duration;
 
 use heartbeat_status::{
-    CheckId, CheckResult, EventKind, InconclusiveReason, Instant, LastResult, Outcome, PhaseTimes, ProbeIx,
-    ProbeKind, Progress, RealmKind, Tally, Verdict,
+    CheckId, CheckResult, EventKind, FailReason, InconclusiveReason, Instant, LastResult, Outcome,
+    PhaseTimes, ProbeIx, ProbeKind, ProbePhase, Progress, RealmKind, Tally, Verdict,
 };
 
 use crate::cx::Cx;
+use crate::flapping::Flapping;
 use crate::realm::Realm;
 use crate::state::State;
 use crate::timers::TimerKind;
@@ -65,6 +66,7 @@ pub(crate) struct Probing {
     pub(crate) proven: bool,
     /// Its last failures were not counted, since a need was broken: shown until the next pass.
     blamed_elsewhere: bool,
+    pub(crate) flapping: Flapping,
     /// Measurements made while down, for the growing interval.
     down_rounds: u32,
 }
@@ -83,6 +85,7 @@ impl Probing {
             first_fail: None,
             proven: false,
             blamed_elsewhere: false,
+            flapping: Flapping::default(),
             down_rounds: 0,
         }
     }
@@ -91,8 +94,20 @@ impl Probing {
         !self.stale && (self.blamed_elsewhere || self.tally.verdict() == Some(Verdict::Failing))
     }
 
+    /// Its failures so far prove nothing; the verdict stands until there is new evidence.
+    pub(crate) fn forgive(&mut self) {
+        self.tally.forgive();
+        self.first_fail = None;
+        self.proven = false;
+    }
+
     pub(crate) fn has_verdict_or_is_stale(&self) -> bool {
         self.tally.verdict().is_some() || self.stale
+    }
+
+    /// Its last conclusive result began after `since`, or it is told and not measured.
+    pub(crate) fn conclusive_since(&self, since: Instant) -> bool {
+        self.measured_at.is_none() || self.last_conclusive.is_some_and(|last| last > since)
     }
 
     pub(crate) fn degraded(&self) -> bool {
@@ -126,10 +141,13 @@ impl Realm {
     pub(crate) fn new_generation(&mut self, cx: &mut Cx<'_>) {
         self.stop_probing(cx);
         for probe in &mut self.probes {
-            let (last, skipped) = (probe.last.take(), probe.skipped);
-            *probe = Probing { last, skipped, ..Probing::new() };
+            let (last, skipped, flapping) = (probe.last.take(), probe.skipped, probe.flapping);
+            *probe = Probing { last, skipped, flapping, ..Probing::new() };
         }
         self.halted = false;
+        self.stranger = None;
+        self.fault = None;
+        self.held_by_fuse = false;
         self.healthy_since = None;
         self.restart_owed = false;
         self.evidence = None;
@@ -140,11 +158,16 @@ impl Realm {
         self.probing = true;
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Measured {
-                let ix = probe_ix(at);
-                cx.arm(TimerKind::Slot(ix), cx.now);
-                cx.arm(TimerKind::Stale(ix), cx.now + stale_after(spec, spec.info.interval));
+                self.begin_measuring(cx, at);
             }
         }
+    }
+
+    /// Begins to measure one probe, at once.
+    pub(crate) fn begin_measuring(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let spec = &cx.spec.probes[at];
+        cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
+        cx.arm(TimerKind::Stale(probe_ix(at)), cx.now + stale_after(spec, spec.info.interval));
     }
 
     /// Measures nothing any more; answers under way are of no interest.
@@ -159,7 +182,7 @@ impl Realm {
         cx.disarm(TimerKind::Act);
     }
 
-    fn cancel(&mut self, cx: &mut Cx<'_>, at: usize) {
+    pub(crate) fn cancel(&mut self, cx: &mut Cx<'_>, at: usize) {
         if let Some(flight) = self.probes[at].in_flight.take() {
             cx.effect(Effect::CancelCheck { id: flight.id });
             cx.out.settled_checks.push_back(flight.id);
@@ -214,9 +237,7 @@ impl Realm {
                     progress: Progress { count: 0, goal: spec.info.thresholds.fail_after() }.to_string(),
                 });
             }
-            probe.tally.forgive();
-            probe.first_fail = None;
-            probe.proven = false;
+            probe.forgive();
             if spec.source == ProbeSource::Measured {
                 self.cancel(cx, at);
                 cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
@@ -358,8 +379,21 @@ impl Realm {
     }
 
     /// Counts one result, as far as it counts.
-    pub(crate) fn take_result(&mut self, cx: &mut Cx<'_>, at: usize, result: CheckResult, scheduled: bool) {
+    pub(crate) fn take_result(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: usize,
+        mut result: CheckResult,
+        scheduled: bool,
+    ) {
         let spec = &cx.spec.probes[at];
+        let stranger = self.stranger.as_ref().filter(|_| spec.info.kind == ProbeKind::Port);
+        if let Some(holder) = stranger {
+            let reason = FailReason::WrongProcess;
+            result.outcome = Outcome::Fail { reason, phase: Some(ProbePhase::Connect) };
+            result.detail.clone_from(holder);
+        }
+        let bypasses = stranger.is_some();
         let counts = scheduled && self.failures_count(cx, spec);
         let need_broken = self.around.need_broken;
         let probe = &mut self.probes[at];
@@ -370,11 +404,18 @@ impl Realm {
             probe.stale = false;
             probe.blamed_elsewhere = !passed && (need_broken || probe.blamed_elsewhere);
             probe.last_fail = if passed { None } else { Some(result.started_at) };
-            if passed || counts {
+            if (passed || counts) && spec.source == ProbeSource::Measured {
+                probe.flapping.note(passed);
+            }
+            if passed || counts || bypasses {
                 let verdict = probe.tally.observe(passed, &spec.info.thresholds);
+                if bypasses {
+                    probe.tally.decide(Verdict::Failing);
+                }
                 probe.first_fail = if passed { None } else { probe.first_fail.or(Some(result.started_at)) };
                 probe.proven = !passed
-                    && (verdict == Some(Verdict::Failing)
+                    && (bypasses
+                        || verdict == Some(Verdict::Failing)
                         || probe.proven
                         || probe.tally.fails() >= spec.info.thresholds.fail_after());
                 probe.down_rounds = if probe.proven { probe.down_rounds.saturating_add(1) } else { 0 };
@@ -444,8 +485,17 @@ impl Realm {
             cx.arm(TimerKind::Stale(ix), cx.now + bound);
         }
         for (dependent, spec) in cx.spec.probes.iter().enumerate() {
-            if spec.source == ProbeSource::PortOf(ix) {
+            let follows = spec.source == ProbeSource::PortOf(ix);
+            if follows && self.probes[dependent].stale != self.probes[at].stale {
                 self.probes[dependent].stale = self.probes[at].stale;
+                let goal = spec.info.thresholds.fail_after();
+                cx.event(EventKind::ProbeChanged {
+                    probe: spec.info.name.clone(),
+                    outcome: "inconclusive",
+                    reason: None,
+                    detail: "as old as what it is seen by".to_string(),
+                    progress: Progress { count: 0, goal }.to_string(),
+                });
             }
         }
     }

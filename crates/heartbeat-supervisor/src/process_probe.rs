@@ -2,7 +2,9 @@
 
 use alloc::string::{String, ToString};
 
-use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, PhaseTimes, Verdict};
+use heartbeat_status::{
+    CheckResult, EventKind, FailReason, Instant, Outcome, PhaseTimes, ProbeKind, RealmKind, Verdict,
+};
 
 use crate::ProbeSource;
 use crate::cx::Cx;
@@ -45,6 +47,32 @@ impl Realm {
             } else {
                 cx.disarm(TimerKind::Slot(probe_ix(at)));
                 self.process_passes(cx);
+            }
+        }
+    }
+
+    /// Somebody else listens on its port, or nobody else any more. No threshold: the evidence is the kernel's.
+    pub(crate) fn port_held(&mut self, cx: &mut Cx<'_>, holder: Option<String>) {
+        let has_port = cx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port);
+        let own = has_port && cx.spec.kind != RealmKind::External;
+        if self.stranger == holder || !self.probing || !own {
+            return;
+        }
+        self.stranger.clone_from(&holder);
+        cx.event(EventKind::PortHeld { holder: holder.clone() });
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.info.kind != ProbeKind::Port {
+                continue;
+            }
+            match &holder {
+                Some(_) => self.take_result(cx, at, passive(cx.now, Outcome::Pass, String::new()), true),
+                None => {
+                    // What was seen of the stranger says nothing about the realm.
+                    self.probes[at].forgive();
+                    // Measured at once: whoever waits for the port has waited long enough.
+                    let source = if let ProbeSource::PortOf(of) = spec.source { of } else { probe_ix(at) };
+                    cx.arm(TimerKind::Slot(source), cx.now);
+                }
             }
         }
     }

@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 
 use heartbeat_restart::RestartTracker;
 use heartbeat_status::{
-    Desired, EventKind, Health, Instant, LastExit, RealmKind, RestartCause, RestartId, RestartRecord,
+    Desired, EventKind, Health, Instant, LastExit, Pause, RealmKind, RestartCause, RestartId, RestartRecord,
     RestartResult, RestartStep, RunId, Status, StatusFacts,
 };
 
 use crate::cx::{Around, Cx, Mode};
 use crate::probing::Probing;
-use crate::state::State;
+use crate::state::{self, State};
+use crate::timers::TimerKind;
 use crate::{ProbeSpec, RealmSpec};
 
 /// Why a realm is desired down.
@@ -21,6 +22,8 @@ pub(crate) enum Resting {
     Manual,
     /// An operator said stop, and perhaps why.
     Operator(Option<String>),
+    /// The configuration in force does not have it any more.
+    Removed,
 }
 
 /// What neighbours may know of a realm.
@@ -70,6 +73,19 @@ pub(crate) struct Realm {
     /// Probes are being measured.
     pub(crate) probing: bool,
     pub(crate) halted: bool,
+    /// An operator's pause: nothing acts, nothing alerts.
+    pub(crate) pause: Option<Pause>,
+    /// Who holds its port, when that is not itself.
+    pub(crate) stranger: Option<String>,
+    /// It would run if it were not paused: started when it is resumed.
+    pub(crate) start_owed: bool,
+    /// The last launch was never attempted: the next one is the same generation.
+    pub(crate) keep_run: bool,
+    /// Failing probes past their threshold that are its own fault, in words.
+    pub(crate) fault: Option<String>,
+    /// A restart for its health is held by the storm fuse.
+    pub(crate) held_by_fuse: bool,
+    pub(crate) flapping: bool,
     pub(crate) health: Health,
     pub(crate) healthy_since: Option<Instant>,
     /// A need with `while_down = "restart"` broke under this generation.
@@ -126,13 +142,20 @@ impl Realm {
             probes: spec.probes.iter().map(|_| Probing::new()).collect(),
             probing: false,
             halted: false,
+            pause: None,
+            stranger: None,
+            start_owed: false,
+            keep_run: false,
+            fault: None,
+            held_by_fuse: false,
+            flapping: false,
             health: Health::Unknown,
             healthy_since: None,
             restart_owed: false,
             asked: false,
             evidence: None,
-            measured: spec.probes.iter().any(ProbeSpec::decides),
-            oneshot: spec.kind == RealmKind::Oneshot,
+            measured: false,
+            oneshot: false,
             done_once: false,
             status: Status::Starting,
             status_since: Instant::ZERO,
@@ -151,14 +174,49 @@ impl Realm {
             },
             dirty: true,
         };
+        realm.follow(spec);
         realm.status = realm.derive_status();
         realm.facts = realm.derive_facts();
         realm
     }
 
-    /// It should have a process now.
+    /// Notes what it is judged by.
+    pub(crate) fn follow(&mut self, spec: &RealmSpec) {
+        self.measured = spec.probes.iter().any(ProbeSpec::decides);
+        self.oneshot = spec.kind == RealmKind::Oneshot;
+        self.dirty = true;
+    }
+
+    /// It should have a process now. A paused realm keeps the one it has and is given no other.
     pub(crate) fn wants_to_run(&self) -> bool {
-        self.desired == Desired::Up && self.around.mode == Mode::Booted
+        self.desired == Desired::Up && self.around.mode == Mode::Booted && self.pause.is_none()
+    }
+
+    /// It would run, were it not paused.
+    pub(crate) fn held_by_pause(&self) -> bool {
+        self.pause.is_some() && self.desired == Desired::Up && self.around.mode == Mode::Booted
+    }
+
+    /// A pause begins.
+    pub(crate) fn begin_pause(&mut self, cx: &mut Cx<'_>, pause: Pause) {
+        match pause.until {
+            Some(until) => cx.arm(TimerKind::Pause, until),
+            None => cx.disarm(TimerKind::Pause),
+        }
+        cx.event(EventKind::Paused { reason: pause.reason.clone(), until: pause.until });
+        self.pause = Some(pause);
+        crate::judgement::acquit(self, cx);
+    }
+
+    /// The pause is over: everything is measured afresh, and only then judged.
+    pub(crate) fn end_pause(&mut self, cx: &mut Cx<'_>, expired: bool) {
+        if self.pause.take().is_none() {
+            return;
+        }
+        cx.disarm(TimerKind::Pause);
+        cx.event(EventKind::Resumed { expired });
+        self.probe_afresh(cx);
+        state::on_resumed(self, cx);
     }
 
     pub(crate) fn shutting_down(&self) -> bool {
@@ -184,7 +242,8 @@ impl Realm {
         // While everything is being stopped, what has been stopped is stopped on purpose.
         let desired = if self.shutting_down() { Desired::Down } else { self.desired };
         let facts = StatusFacts {
-            paused: false,
+            // While everything is being stopped nobody cares for pauses any more.
+            paused: self.pause.is_some() && !self.shutting_down(),
             phase: self.state.phase(),
             desired: if matches!(self.state, State::External) { Desired::Up } else { desired },
             health: self.health,
@@ -221,6 +280,17 @@ impl Realm {
             measured: self.measured,
             run: self.run,
         }
+    }
+
+    /// A restart for its health is open.
+    pub(crate) fn is_healing(&self) -> bool {
+        self.restart_open()
+            && self.restart.as_ref().is_some_and(|record| record.cause == RestartCause::Unhealthy)
+    }
+
+    /// Every deciding probe has a conclusive result that began after `since`.
+    pub(crate) fn measured_since(&self, since: Instant) -> bool {
+        self.probes.iter().all(|probe| probe.conclusive_since(since))
     }
 
     /// Opens a restart transaction, or joins the open one. The fault was seen now.

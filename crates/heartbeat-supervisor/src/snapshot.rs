@@ -39,12 +39,18 @@ pub(crate) fn realm_status(
     if realm.probes.iter().any(|probe| probe.stale) {
         flags.insert(Flag::Stale);
     }
+    if realm.flapping {
+        flags.insert(Flag::Flapping);
+    }
+    if realm.held_by_fuse {
+        flags.insert(Flag::Fuse);
+    }
     RealmStatus {
         info: Arc::clone(&plan.infos()[ix.index()]),
         desired: realm.desired,
         phase: realm.state.phase(),
         health: realm.health,
-        pause: None,
+        pause: realm.pause.clone(),
         status: realm.status,
         why: why::why(plan, &supervisor.realms, ix, &supervisor.out, now),
         flags,

@@ -8,10 +8,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use heartbeat_status::{
-    CheckId, DaemonPhase, EdgeKind, Event, EventKind, Instant, RealmIx, RealmStatus, RestartCause, Snapshot,
+    CheckId, DaemonPhase, EdgeKind, Event, EventKind, Instant, RealmIx, RealmStatus, RestartCause,
+    RestartResult, Snapshot, Status,
 };
 
 use crate::cx::{Cx, Mode, Outbox};
+use crate::fuse::{Fuse, TRIPPED_LAUNCH_GAP};
+use crate::incidents::Incidents;
+use crate::judgement;
 use crate::realm::Realm;
 use crate::refresh::Rounds;
 use crate::state::{self, Fact, Intent, State};
@@ -30,12 +34,19 @@ pub struct Supervisor {
     /// Realms to be restarted together with one whose own fault has just opened a restart.
     pub(crate) companions: VecDeque<RealmIx>,
     pub(crate) launching: u32,
+    /// Health restarts that are open.
+    healing: u32,
+    pub(crate) fuse: Fuse,
+    /// While the fuse is tripped, the next launch is not before this.
+    launch_gap_until: Instant,
+    pub(crate) incidents: Incidents,
+    incidents_published: u64,
     pub(crate) rounds: Rounds,
     pub(crate) shutdown_deadline: Option<Instant>,
     pub(crate) halted: bool,
     pub(crate) booted_told: bool,
     revision: u64,
-    published: Vec<Arc<RealmStatus>>,
+    pub(crate) published: Vec<Arc<RealmStatus>>,
     pub(crate) start_order: Arc<[RealmIx]>,
 }
 
@@ -54,6 +65,11 @@ impl Supervisor {
             queue: VecDeque::new(),
             companions: VecDeque::new(),
             launching: 0,
+            healing: 0,
+            fuse: Fuse::new(),
+            launch_gap_until: Instant::ZERO,
+            incidents: Incidents::default(),
+            incidents_published: 0,
             rounds: Rounds::default(),
             shutdown_deadline: None,
             halted: false,
@@ -100,6 +116,8 @@ impl Supervisor {
             }
             Input::Command { id, command } => self.command(now, id, &command),
             Input::Refresh { id, realm } => self.refresh(now, id, realm),
+            Input::PortHeld { realm, run, holder } => self.fact(now, realm, run, Fact::PortHeld { holder }),
+            Input::Lag { late } => self.lag(now, late),
             Input::Suspended { asleep: _ } => self.suspended(now),
             Input::Shutdown { now: at_once } => self.shutdown(now, at_once),
         }
@@ -115,6 +133,7 @@ impl Supervisor {
         for (id, missing) in self.rounds.take_overdue(now) {
             self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing } });
         }
+        self.watch_fuse(now);
         if self.shutdown_deadline.is_some_and(|deadline| now >= deadline) {
             self.shutdown_deadline = None;
             self.shutdown(now, true);
@@ -137,7 +156,15 @@ impl Supervisor {
     /// When [`Supervisor::handle_timeout`] is to be called next. Changes with every `handle` and `handle_timeout`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let others = [self.out.timers.next(), self.rounds.deadline(), self.shutdown_deadline];
+        let launch = Some(self.launch_gap_until)
+            .filter(|_| self.fuse.is_tripped() && !self.out.launches.is_empty() && self.has_free_slot());
+        let others = [
+            self.out.timers.next(),
+            self.rounds.deadline(),
+            self.shutdown_deadline,
+            self.fuse.deadline(),
+            launch,
+        ];
         others.into_iter().flatten().min()
     }
 
@@ -161,13 +188,16 @@ impl Supervisor {
             changed |= !built.means_the_same(&self.published[at]);
             self.published[at] = built;
         }
+        changed |= core::mem::replace(&mut self.incidents_published, self.incidents.changes)
+            != self.incidents.changes;
         self.revision += u64::from(changed);
         Snapshot {
             revision: self.revision,
             at: now,
             phase: self.daemon_phase(),
             realms: self.published.clone(),
-            start_order: Arc::clone(&self.start_order),
+            incidents: self.incidents.open.clone(),
+            start_order: self.visible_order(),
             ignored: self.out.ignored,
         }
     }
@@ -176,6 +206,16 @@ impl Supervisor {
     #[must_use]
     pub fn plan(&self, _now: Instant, command: &Command) -> ActionPlan {
         crate::planning::plan(self, &self.plan, command)
+    }
+
+    /// The start order without realms that are retired and gone.
+    fn visible_order(&self) -> Arc<[RealmIx]> {
+        let gone = |ix: &RealmIx| self.plan.realm(*ix).retired && self.realms[ix.index()].at_rest();
+        if self.start_order.iter().any(gone) {
+            self.start_order.iter().copied().filter(|ix| !gone(ix)).collect()
+        } else {
+            Arc::clone(&self.start_order)
+        }
     }
 
     fn daemon_phase(&self) -> DaemonPhase {
@@ -196,6 +236,8 @@ impl Supervisor {
         let realm = &mut self.realms[ix.index()];
         let held_slot = state::starting::holds_launch_slot(realm);
         let opened_before = realm.restarts_opened;
+        let healed_before = realm.is_healing();
+        let blamed_before = realm.fault.is_some();
         let mut cx =
             Cx { now, ix, order: self.plan.graph().order(ix), spec: self.plan.realm(ix), out: &mut self.out };
         let result = code(realm, &mut cx);
@@ -206,7 +248,16 @@ impl Supervisor {
             self.companions.extend(&self.plan.realm(ix).restart_with);
         }
         self.launching = self.launching + u32::from(holds_slot) - u32::from(held_slot);
+        let healing = self.realms[ix.index()].is_healing();
+        self.healing = self.healing + u32::from(healing) - u32::from(healed_before);
+        if healed_before && !healing {
+            self.health_restart_ended(now, ix);
+        }
         self.refresh_facts(now, ix);
+        if self.realms[ix.index()].fault.is_some() && !blamed_before {
+            self.note_down(now, ix);
+        }
+        self.incidents.touch(ix);
         result
     }
 
@@ -230,6 +281,7 @@ impl Supervisor {
                 EventKind::StatusChanged { from, to: status, reason: why.reason, message: why.message };
             self.out.event(now, Some((ix, spec)), kind);
         }
+        self.note_flapping(now, ix);
         let facts = self.realms[ix.index()].derive_facts();
         let before = core::mem::replace(&mut self.realms[ix.index()].facts, facts);
         if facts != before {
@@ -245,7 +297,7 @@ impl Supervisor {
     }
 
     /// Drains the queue of realms whose neighbours changed, gives out launch slots, and closes what is complete.
-    fn drain(&mut self, now: Instant) {
+    pub(crate) fn drain(&mut self, now: Instant) {
         loop {
             while let Some(ix) = self.queue.pop_front() {
                 self.queued[ix.index()] = false;
@@ -253,6 +305,8 @@ impl Supervisor {
             }
             if let Some(ix) = self.out.asks.pop_front() {
                 self.ask_upstream(now, ix);
+            } else if let Some(ix) = self.out.health_restarts.pop_front() {
+                self.grant_health_restart(now, ix);
             } else if let Some(ix) = self.companions.pop_front() {
                 self.restart_companion(now, ix);
             } else if !self.grant_launch(now) {
@@ -263,6 +317,8 @@ impl Supervisor {
             self.settle_check(id);
         }
         self.out.timers.settle();
+        self.review_incidents(now);
+        self.watch_fuse(now);
         self.tell_boot(now);
         self.halt_when_done(now);
     }
@@ -272,6 +328,8 @@ impl Supervisor {
         let around = self.around(ix);
         let was = core::mem::replace(&mut self.realms[ix.index()].around, around);
         self.realms[ix.index()].dirty = true;
+        // The same for itself, and yet a need may be broken for another reason.
+        self.incidents.touch(ix);
         if was != around {
             self.step(now, ix, |realm, cx| state::on_around(realm, cx, was));
         }
@@ -294,13 +352,76 @@ impl Supervisor {
         }
     }
 
+    fn has_free_slot(&self) -> bool {
+        self.launching < self.plan.settings().start_parallel.max(1)
+    }
+
     fn grant_launch(&mut self, now: Instant) -> bool {
-        if self.launching >= self.plan.settings().start_parallel.max(1) {
+        if !self.has_free_slot() {
+            return false;
+        }
+        if self.fuse.is_tripped() && now < self.launch_gap_until {
             return false;
         }
         let Some((_, ix)) = self.out.launches.pop_first() else { return false };
+        self.launch_gap_until = now + TRIPPED_LAUNCH_GAP;
         self.step(now, ix, state::starting::launch);
         true
+    }
+
+    /// A realm is to be restarted for its health: as far as the storm fuse lets it.
+    fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
+        let settings = self.plan.settings().fuse;
+        if self.fuse.grant(&settings, now, ix, self.healing) {
+            self.step(now, ix, judgement::restart);
+        } else if !self.realms[ix.index()].held_by_fuse {
+            self.step(now, ix, judgement::hold);
+        }
+    }
+
+    fn health_restart_ended(&mut self, now: Instant, ix: RealmIx) {
+        let settings = self.plan.settings().fuse;
+        let record = self.realms[ix.index()].restart.as_ref();
+        let verified = record.is_some_and(|record| record.result == Some(RestartResult::Verified));
+        if self.fuse.restart_ended(&settings, now, ix, verified) {
+            self.tell_fuse(now, None);
+        }
+    }
+
+    /// A realm has turned unhealthy by its probes, and nothing it needs is to blame.
+    fn note_down(&mut self, now: Instant, ix: RealmIx) {
+        let settings = self.plan.settings().fuse;
+        let supervised = self.realms.iter().filter(|realm| matches!(realm.state, State::Running(_))).count();
+        if !matches!(self.realms[ix.index()].state, State::Running(_)) {
+            return;
+        }
+        if let Some(message) = self.fuse.note_down(&settings, now, ix, supervised) {
+            self.tell_fuse(now, Some(message));
+        }
+    }
+
+    /// While it is tripped: has everything been measured afresh, or is everybody well again?
+    fn watch_fuse(&mut self, now: Instant) {
+        let Some(since) = self.fuse.tripped_since() else { return };
+        let running = || self.realms.iter().filter(|realm| matches!(realm.state, State::Running(_)));
+        if running().all(|realm| realm.status != Status::Down) && self.fuse.all_well() {
+            self.tell_fuse(now, None);
+            return;
+        }
+        let fresh = running().all(|realm| realm.measured_since(since));
+        let settings = self.plan.settings().fuse;
+        self.fuse.proceed(&settings, now, fresh);
+    }
+
+    fn note_flapping(&mut self, now: Instant, ix: RealmIx) {
+        let realm = &mut self.realms[ix.index()];
+        let flapping = realm.probes.iter().any(|probe| probe.flapping.flaps());
+        if flapping != realm.flapping {
+            realm.flapping = flapping;
+            let percent = realm.probes.iter().map(|probe| probe.flapping.percent()).max().unwrap_or(0);
+            let whose = Some((ix, self.plan.realm(ix)));
+            self.out.event(now, whose, EventKind::FlappingChanged { flapping, percent });
+        }
     }
 
     fn tell_boot(&mut self, now: Instant) {

@@ -22,6 +22,8 @@ pub(crate) enum TimerKind {
     Stable,
     /// The earliest moment a failing probe may be acted on.
     Act,
+    /// A pause ends.
+    Pause,
     /// The next slot of a probe.
     Slot(ProbeIx),
     /// A measurement whose answer is overdue.
@@ -30,7 +32,7 @@ pub(crate) enum TimerKind {
     Stale(ProbeIx),
 }
 
-const PER_REALM: u32 = 4;
+const PER_REALM: u32 = 5;
 const PER_PROBE: u32 = 3;
 
 #[derive(Clone, Debug)]
@@ -51,7 +53,9 @@ impl Timers {
         for (at, realm) in plan.realms().iter().enumerate() {
             let ix = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
             base.push(u32::try_from(owner.len()).unwrap_or(u32::MAX));
-            for kind in [TimerKind::State, TimerKind::Second, TimerKind::Stable, TimerKind::Act] {
+            for kind in
+                [TimerKind::State, TimerKind::Second, TimerKind::Stable, TimerKind::Act, TimerKind::Pause]
+            {
                 owner.push((ix, kind));
             }
             for probe in 0..realm.probes.len() {
@@ -65,12 +69,41 @@ impl Timers {
         Self { base, owner, due, heap: BinaryHeap::new() }
     }
 
+    /// The deadlines that still have a meaning under a new plan: those of realms that stay, and of the probes they
+    /// keep. `kept` says for each realm, and each of its probes, which one it was before.
+    pub(crate) fn carried(old: &Self, plan: &Plan, kept: &[Option<Vec<Option<usize>>>]) -> Self {
+        let mut timers = Self::new(plan);
+        for (at, probes) in kept.iter().enumerate() {
+            let Some(probes) = probes else { continue };
+            let realm = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
+            let mut carry = |from: TimerKind, to: TimerKind| {
+                if let Some(due) = old.deadline(realm, from) {
+                    timers.arm(realm, to, due);
+                }
+            };
+            for kind in
+                [TimerKind::State, TimerKind::Second, TimerKind::Stable, TimerKind::Act, TimerKind::Pause]
+            {
+                carry(kind, kind);
+            }
+            for (to, from) in probes.iter().enumerate() {
+                let Some(from) = from else { continue };
+                let (from, to) = (crate::probing::probe_ix(*from), crate::probing::probe_ix(to));
+                carry(TimerKind::Slot(from), TimerKind::Slot(to));
+                carry(TimerKind::Lost(from), TimerKind::Lost(to));
+                carry(TimerKind::Stale(from), TimerKind::Stale(to));
+            }
+        }
+        timers
+    }
+
     fn slot(&self, realm: RealmIx, kind: TimerKind) -> usize {
         let offset = match kind {
             TimerKind::State => 0,
             TimerKind::Second => 1,
             TimerKind::Stable => 2,
             TimerKind::Act => 3,
+            TimerKind::Pause => 4,
             TimerKind::Slot(probe) => PER_REALM + PER_PROBE * u32::from(probe.0),
             TimerKind::Lost(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 1,
             TimerKind::Stale(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 2,

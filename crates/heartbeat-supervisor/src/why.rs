@@ -49,6 +49,13 @@ pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now:
 
 fn answer(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
+    if let Some(pause) = realm.pause.as_ref().filter(|_| !realm.shutting_down()) {
+        let next = pause.until.map_or_else(
+            || Next::when(NextAction::Resume, "an operator resumes it".to_string()),
+            |at| Next::at(NextAction::Resume, at),
+        );
+        return (Reason::Paused, pause.reason.clone(), next);
+    }
     match &realm.state {
         State::Stuck => {
             let next = Next::when(NextAction::Start, "its last processes are gone".to_string());
@@ -79,11 +86,23 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::Done, format!("done{took}"), Next::none())
         }
         State::Waiting(_) => waiting(view),
+        State::Backoff(_) if realm.stranger.is_some() => stranger(view),
         State::Backoff(backoff) => (Reason::Backoff, ended(view), Next::at(NextAction::Start, backoff.until)),
         State::Stopping(_) => stopping(view),
         State::Starting(_) => starting(view),
         State::Running(_) | State::External => running(view),
     }
+}
+
+/// Somebody else is where it should be.
+fn stranger(view: &View<'_>) -> (Reason, String, Next) {
+    let realm = view.realm();
+    let free = match view.spec().port {
+        Some(port) => format!("port {port} is free"),
+        None => "its port is free".to_string(),
+    };
+    let action = if matches!(realm.state, State::Backoff(_)) { NextAction::Start } else { NextAction::Probe };
+    (Reason::WrongProcess, realm.stranger.clone().unwrap_or_default(), Next::when(action, free))
 }
 
 fn resting(realm: &Realm) -> bool {
@@ -103,6 +122,9 @@ fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
     match &realm.resting {
         Resting::Manual => {
             (Reason::Manual, "started only on request (manual = true)".to_string(), Next::none())
+        }
+        Resting::Removed => {
+            (Reason::StoppedByOperator, "removed from the configuration".to_string(), Next::none())
         }
         Resting::Operator(None) => {
             (Reason::StoppedByOperator, "stopped by an operator".to_string(), Next::none())
@@ -134,7 +156,7 @@ fn restart_reason(realm: &Realm) -> Reason {
     }
 }
 
-fn cause_reason(cause: RestartCause) -> Reason {
+pub(crate) fn cause_reason(cause: RestartCause) -> Reason {
     match cause {
         RestartCause::Exited => Reason::Exited,
         RestartCause::Unhealthy => Reason::ProbeFailed,
@@ -293,9 +315,16 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             );
             (restart_reason(realm), format!("{}; runs again, being verified", ended(view)), next)
         }
+        Status::Down if realm.stranger.is_some() => stranger(view),
+        Status::Down if realm.held_by_fuse => {
+            let next = Next::when(NextAction::Restart, "the storm fuse lets it".to_string());
+            (Reason::StormFuse, format!("{}; restarts for health are held", failing_words(view)), next)
+        }
         Status::Down => {
-            let next =
-                view.deadline(TimerKind::Act).map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
+            let next = view
+                .deadline(TimerKind::Act)
+                .filter(|_| crate::judgement::restart_is_due(realm, view.spec()))
+                .map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
             (Reason::ProbeFailed, failing_words(view), next)
         }
         Status::Degraded => {

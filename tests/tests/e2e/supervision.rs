@@ -1,5 +1,6 @@
 //! heartbeatd with a configuration: it restarts what fails, refuses a second copy of itself, and stops in order.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -74,6 +75,16 @@ needs = ["api"]
         document["realms"].as_array().unwrap().iter().find(|realm| realm["name"] == name).unwrap().clone()
     }
 
+    /// The body of a GET at the read-only address.
+    fn get(&self, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(&self.listen).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.listen);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+    }
+
     pub(crate) fn status_of(&self, name: &str) -> String {
         self.realm(name)["status"].as_str().unwrap().to_owned()
     }
@@ -84,7 +95,7 @@ needs = ["api"]
 }
 
 /// Ports that no other ecosystem of this run is given, below those of outgoing connections.
-fn ports() -> [u16; 3] {
+pub(crate) fn ports() -> [u16; 3] {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let own = u16::try_from(std::process::id() % 700).unwrap() * 10;
     let mut free = std::iter::repeat_with(|| 12_000 + (own + GIVEN.fetch_add(1, Ordering::Relaxed)) % 7_000)
@@ -230,4 +241,54 @@ fn a_realm_that_is_stopped_by_a_signal_is_seen_and_restarted() {
     eco.daemon.read_until("its recovery", |line| line.contains("sleepy") && line.contains("recovered"));
     assert_ne!(eco.pid_of("sleepy"), before);
     assert!(kill(pid(before), None).is_err(), "the stopped process is gone");
+}
+
+#[test]
+fn a_killed_realm_is_one_incident_with_its_story() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    kill(pid(eco.pid_of("db")), Signal::SIGKILL).unwrap();
+    eco.daemon.read_until("the recovery of db", |line| line.contains("db") && line.contains("recovered"));
+    let incidents = loop {
+        let body = eco.get("/api/incidents/");
+        let list: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        let incidents = list["incidents"].as_array().unwrap().clone();
+        if incidents.iter().all(|incident| incident["event"] == "resolved") {
+            break incidents;
+        }
+    };
+    assert_eq!(incidents.len(), 1, "dependents fold under the root: {incidents:#?}");
+    let incident = &incidents[0];
+    assert_eq!((&incident["root"], &incident["reason"]), (&"db".into(), &"Exited".into()));
+    let story: Vec<&str> =
+        incident["timeline"].as_array().unwrap().iter().map(|line| line["what"].as_str().unwrap()).collect();
+    let place = |what: &str| {
+        story.iter().rposition(|told| *told == what).unwrap_or_else(|| panic!("no {what} in {story:?}"))
+    };
+    assert!(place("Exited") < place("Started"), "{story:?}");
+    assert!(place("Started") < place("RestartVerified"), "{story:?}");
+    assert!(place("RestartVerified") < place("IncidentResolved"), "{story:?}");
+    let one = eco.get(&format!("/api/incidents/{}/", incident["id"].as_str().unwrap()));
+    assert!(one.contains("\"heartbeat.incident/1\""), "{one}");
+}
+
+#[test]
+fn a_stranger_on_its_port_is_named_and_the_realm_comes_when_it_is_gone() {
+    let [port, ..] = ports();
+    let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let program = binary("heartbeatd");
+    let program = program.to_str().unwrap();
+    let extra = format!(
+        "[realm.late]\nrun = [\"{program}\", \"demo-realm\", \"--listen=127.0.0.1:{port}\"]\nport = {port}\n"
+    );
+    let mut eco = Ecosystem::start(&extra);
+    let own = format!("pid {}", std::process::id());
+    eco.daemon.read_until("the stranger to be named", |line| line.contains("late") && line.contains(&own));
+    let realm = eco.realm("late");
+    assert_eq!((&realm["reason"], &realm["restarts"]["used"]), (&"WrongProcess".into(), &0.into()));
+    let why = eco.cli(&["why", "late"]);
+    assert!(String::from_utf8_lossy(&why.stdout).contains(&own), "{}", told(&why));
+    drop(stranger);
+    let up = eco.cli(&["wait", "late", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_api::Ecosystem as _;
 use heartbeat_status::wire::{Action, ActionDocument};
 use heartbeat_status::{Exit, Status};
 use heartbeat_supervisor::Input;
@@ -199,4 +200,40 @@ async fn a_later_command_or_the_end_is_told_to_who_waits() {
         under_way(&doors, &fake, "/api/realms/postgres/restart/", r#"{"wait":"up","timeout_s":15}"#).await;
     fake.input(Input::Shutdown { now: false });
     asked.await.unwrap().problem(503);
+}
+
+#[tokio::test]
+async fn a_pause_has_a_reason_and_an_end() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    doors.post("/api/realms/api/pause/", "{}").await.problem(400);
+    doors.post("/api/realms/api/pause/", r#"{"reason":"x","for_s":0}"#).await.problem(400);
+    doors.post("/api/realms/api/restart/", r#"{"for_s":5}"#).await.problem(400);
+    let answer = doors.post("/api/realms/api/pause/", r#"{"reason":"moving house","for_s":60}"#).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let shown = || fake.snapshot().find("api").unwrap().clone();
+    assert_eq!((shown().status, shown().why.message.as_str()), (Status::Paused, "moving house"));
+    fake.advance(Duration::from_secs(61));
+    assert_eq!(shown().status, Status::Up, "it ended by itself");
+    doors.post("/api/realms/api/pause/", r#"{"reason":"again"}"#).await;
+    doors.post("/api/realms/api/resume/", "{}").await;
+    assert!(shown().pause.is_none());
+}
+
+#[tokio::test]
+async fn a_failure_is_foreseen_with_everybody_it_would_block() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let body = r#"{"action":"fail","realm":"postgres"}"#;
+    let plan: ActionDocument = doors.post("/api/plan/", body).await.json();
+    assert!(plan.dry_run && plan.action.to_string() == "fail");
+    assert_eq!(plan.breaks, ["api"]);
+    assert_eq!(plan.steps.iter().map(|step| step.realm.as_str()).collect::<Vec<_>>(), ["postgres"]);
+    let plan: ActionDocument =
+        doors.post("/api/plan/", r#"{"action":"stop","realm":"postgres","cascade":true}"#).await.json();
+    assert_eq!(steps(&plan), [(1, "api", "stop"), (2, "postgres", "stop")]);
+    let problem = doors.post("/api/plan/", r#"{"action":"fial","realm":"postgres"}"#).await.problem(400);
+    assert_eq!(problem.near, ["fail"]);
+    doors.post("/api/plan/", "{").await.problem(400);
+    assert_eq!(fake.commands(), 0);
 }

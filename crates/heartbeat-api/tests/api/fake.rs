@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heartbeat_api::{BoxFuture, Ecosystem, OwnHealth, Past};
 use heartbeat_restart::RestartPolicy;
-use heartbeat_status::wire::{About, LagEntry, TransitionEntry};
+use heartbeat_status::wire::{About, IncidentDocument, LagEntry, TransitionEntry};
 use heartbeat_status::{
     CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, Instant, Outcome, PhaseTimes,
     ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind, RealmName, Role, RunId, Snapshot,
@@ -261,6 +261,7 @@ impl Ecosystem for Fake {
             lag: LagEntry { p99: 1.2, max: 9.8 },
             config_revision: 1,
             anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },
+            incident_ids: Vec::new(),
         }
     }
 
@@ -274,7 +275,11 @@ impl Ecosystem for Fake {
             reason: None,
             message: "exit code 1".to_owned(),
         };
-        Past { recent, failures: vec![failure], transitions: Vec::new() }
+        Past { recent, failures: vec![failure], ..Past::default() }
+    }
+
+    fn incidents(&self) -> Vec<Arc<IncidentDocument>> {
+        Vec::new()
     }
 
     fn own_health(&self) -> OwnHealth {

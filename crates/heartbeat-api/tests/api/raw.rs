@@ -95,6 +95,11 @@ impl Doors {
     }
 }
 
+pub(crate) async fn get(socket: &Path, path: &str) -> Answer {
+    let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    exchange(stream, &format!("GET {path} HTTP/1.1\r\nHost: heartbeat\r\nConnection: close\r\n\r\n")).await
+}
+
 pub(crate) async fn post(socket: &Path, path: &str, body: &str) -> Answer {
     let stream = UnixStream::connect(socket).await.unwrap();
     exchange(stream, &request("POST", path, &["Host: localhost", "Content-Type: application/json"], body))

@@ -12,6 +12,7 @@ use crate::channel::{self, Said};
 use crate::notice::{CommandResult, LaunchError, Notice, Step};
 use crate::record::{Origin, Record};
 use crate::run::{Owner, Run, Stage};
+use crate::spawn::captured;
 use crate::tree::{self, Sweep};
 
 impl Reaper {
@@ -74,6 +75,9 @@ impl Reaper {
         if run.stage == Stage::Launching {
             // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
             run.kill_launch();
+            if run.said_exec {
+                run.kill_marked(&self.origin.mark);
+            }
             let error = run.failure.take().unwrap_or_else(|| {
                 let what = format!("of {}, which ended with {exit}", run.program);
                 LaunchError::new(Step::Launcher, None, &what)
@@ -105,11 +109,13 @@ impl Reaper {
         let Some(run) = self.runs.get(&id) else { return };
         // Whatever it left behind in its group goes with it.
         run.signal(Signal::KILL);
+        run.kill_marked(&self.origin.mark);
+        let output = captured(run.capture.as_ref());
         let (owner, silent, timed_out) = (run.owner, run.silent, run.timed_out);
         self.forget(id);
         if let (Owner::Command(id), false) = (owner, silent) {
             let result = if timed_out { CommandResult::TimedOut } else { CommandResult::Exited(exit) };
-            (self.sink)(Notice::CommandDone { id, result });
+            (self.sink)(Notice::CommandDone { id, result, output });
         }
     }
 
@@ -159,7 +165,9 @@ impl Reaper {
     pub(super) fn tell_failure(&self, owner: Owner, error: LaunchError) {
         (self.sink)(match owner {
             Owner::Realm(key) => Notice::StartFailed { key, error },
-            Owner::Command(id) => Notice::CommandDone { id, result: CommandResult::StartFailed(error) },
+            Owner::Command(id) => {
+                Notice::CommandDone { id, result: CommandResult::StartFailed(error), output: Vec::new() }
+            }
         });
     }
 
@@ -210,9 +218,16 @@ pub(super) fn call_off(run: &mut Run) {
 
 fn failed_object(run: &Run, step: Step) -> String {
     match step {
-        Step::Exec => run.program.clone(),
-        Step::Directory => format!("{} for {}", run.places.dir, run.program),
+        Step::Exec => format!("{}{}", run.program, as_user(run)),
+        Step::Directory => format!("{} for {}{}", run.places.dir, run.program, as_user(run)),
+        Step::User => {
+            format!("{} for {}", run.places.user.as_deref().unwrap_or("of its own"), run.program)
+        }
         Step::Log => format!("{} for {}", run.places.log, run.program),
         _ => format!("for {}", run.program),
     }
+}
+
+fn as_user(run: &Run) -> String {
+    run.places.user.as_ref().map_or_else(String::new, |user| format!(" as user {user}"))
 }

@@ -17,6 +17,20 @@ closed_list! {
         Stop = "stop",
         /// Stop it and run it again.
         Restart = "restart",
+        /// Leave it alone: it runs on and is measured, nothing acts and nothing alerts.
+        Pause = "pause",
+        /// End its pause.
+        Resume = "resume",
+        /// Forget its attempts, its backoff and its cooldown, and start it if it should run.
+        Reset = "reset",
+    }
+}
+
+impl Action {
+    /// It may take processes down.
+    #[must_use]
+    pub const fn stops(self) -> bool {
+        matches!(self, Self::Stop | Self::Restart)
     }
 }
 
@@ -52,6 +66,68 @@ pub struct ActionRequest {
     pub timeout_s: Option<f64>,
     /// Answer with the plan and change nothing.
     pub dry_run: bool,
+    /// `pause` only: for how long, in seconds; until resumed when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_s: Option<f64>,
+}
+
+/// Body of `POST /api/plan/`: what would happen, without doing it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// `fail`, or any action.
+    pub action: String,
+    /// Of whom.
+    pub realm: String,
+    /// As in [`ActionRequest`].
+    #[serde(default)]
+    pub cascade: bool,
+}
+
+/// Body of `POST /api/reload/`; every field may be left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// Answer with what would change, and change nothing.
+    pub dry_run: bool,
+}
+
+/// `heartbeat.reload/1`: what a new configuration changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadDocument {
+    /// [`RELOAD_SCHEMA`](super::RELOAD_SCHEMA).
+    pub schema: String,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Counts up with every configuration that took effect; the one in force now.
+    pub config_revision: u64,
+    /// Realms that are new.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
+    /// Realms that are stopped and forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// Realms that are restarted, since what their process is made of changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarted: Vec<ReloadedRealm>,
+    /// Realms that change in place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<ReloadedRealm>,
+    /// Keys of `[heartbeat]`, `[notify]` that change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+    /// What is hardly meant, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A realm that a new configuration changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadedRealm {
+    /// Which.
+    pub realm: String,
+    /// The keys that changed.
+    pub because: Vec<String>,
 }
 
 /// `heartbeat.action/1`: what a command does, and what came of it.
@@ -113,6 +189,9 @@ pub struct Problem {
     /// The plan that was refused, or not finished in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<ActionDocument>,
+    /// What is wrong with a configuration that was refused, each with file, line and column.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// `heartbeat.graph/1`: who needs whom.
@@ -158,6 +237,9 @@ pub struct GraphEdge {
     pub kind: Open<crate::EdgeKind>,
     /// What the start waits for.
     pub until: Open<crate::Gate>,
+    /// What a running dependent does while the other one is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub while_down: Option<Open<crate::WhileDown>>,
 }
 
 /// `heartbeat.health/1`: heartbeatd's own health, as `GET /api/health/` answers it.

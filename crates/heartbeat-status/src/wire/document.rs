@@ -121,6 +121,23 @@ pub struct RealmDocument {
     /// Status changes, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transitions: Vec<TransitionEntry>,
+    /// Last lines of its output. Not on the read-only door.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+    /// Who holds its port, when that is not the realm itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<HolderEntry>,
+}
+
+/// A process that holds a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderEntry {
+    /// Its pid.
+    pub pid: u32,
+    /// Its command.
+    pub command: String,
+    /// Whose it is.
+    pub user: String,
 }
 
 /// Something that happened to a realm.

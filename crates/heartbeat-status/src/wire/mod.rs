@@ -9,16 +9,20 @@
 
 mod action;
 mod document;
+mod incident;
 mod open;
 mod realm;
 mod render;
 
 pub use action::{
     Action, ActionDocument, ActionRequest, ActionStep, GraphDocument, GraphEdge, GraphNode, HealthDocument,
-    Problem, Wait,
+    PlanRequest, Problem, ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
 };
 pub use document::{
-    DaemonEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
+    DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
+};
+pub use incident::{
+    DeltaDocument, EventEntry, IncidentDocument, IncidentLinks, IncidentsDocument, TimelineEntry,
 };
 pub use open::Open;
 pub use realm::{
@@ -34,6 +38,16 @@ pub const REALM_SCHEMA: &str = "heartbeat.realm/1";
 
 /// Schema name of a command's plan and result.
 pub const ACTION_SCHEMA: &str = "heartbeat.action/1";
+/// Schema name of one incident.
+pub const INCIDENT_SCHEMA: &str = "heartbeat.incident/1";
+/// Schema name of a list of incidents.
+pub const INCIDENTS_SCHEMA: &str = "heartbeat.incidents/1";
+/// Schema name of one fact of the event stream.
+pub const EVENT_SCHEMA: &str = "heartbeat.event/1";
+/// Schema name of a change of the event stream.
+pub const DELTA_SCHEMA: &str = "heartbeat.delta/1";
+/// Schema name of what a reload changes.
+pub const RELOAD_SCHEMA: &str = "heartbeat.reload/1";
 /// Schema name of the dependency graph.
 pub const GRAPH_SCHEMA: &str = "heartbeat.graph/1";
 

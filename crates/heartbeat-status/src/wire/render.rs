@@ -6,13 +6,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{
-    DaemonEntry, ExitEntry, LagEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry,
-    ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry,
-    RootEntry, STATUS_SCHEMA, StatusDocument, Summary, TransitionEntry, millis, seconds, whole_millis,
+    DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, NeedEntry, NextEntry, PauseEntry,
+    PhasesEntry, ProbeEntry, ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry,
+    RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, StatusDocument, Summary, TransitionEntry,
+    millis, seconds, whole_millis,
 };
 use crate::{
-    ExitKind, Health, Instant, LastExit, PhaseTimes, ProbeInfo, ProbeStatus, RealmIx, RealmKind, RealmStatus,
-    RestartRecord, Snapshot, Status, WallAnchor,
+    ExitKind, Health, IncidentNo, Instant, LastExit, PhaseTimes, ProbeInfo, ProbeStatus, RealmIx, RealmKind,
+    RealmStatus, RestartRecord, Snapshot, Status, WallAnchor,
 };
 
 /// What a document says about heartbeatd itself, beside the snapshot.
@@ -34,6 +35,21 @@ pub struct About {
     pub config_revision: u64,
     /// Turns monotonic times into wall times.
     pub anchor: WallAnchor,
+    /// What open incidents are called outside.
+    pub incident_ids: Vec<(IncidentNo, String)>,
+}
+
+impl About {
+    /// What an open incident is called outside.
+    #[must_use]
+    pub fn incident_id(&self, no: IncidentNo) -> Option<&str> {
+        self.incident_ids.iter().find(|(known, _)| *known == no).map(|(_, id)| id.as_str())
+    }
+
+    /// The identifier of the open incident that `realm` is the root of.
+    fn incident_of(&self, snapshot: &Snapshot, realm: RealmIx) -> Option<String> {
+        snapshot.incident_of(realm).and_then(|incident| self.incident_id(incident.no)).map(ToOwned::to_owned)
+    }
 }
 
 impl StatusDocument {
@@ -67,8 +83,31 @@ impl StatusDocument {
                 lag_ms: about.lag,
                 config_revision: about.config_revision,
             },
-            roots: roots(snapshot),
+            roots: roots(snapshot, about),
             realms: Vec::new(),
+        }
+    }
+}
+
+impl DeltaDocument {
+    /// The realms for which `changed` holds, whole, and what the ecosystem amounts to.
+    #[must_use]
+    pub fn render(
+        snapshot: &Snapshot,
+        about: &About,
+        now: Instant,
+        changed: impl Fn(&RealmStatus) -> bool,
+    ) -> Self {
+        let realms = snapshot.in_start_order().filter(|realm| changed(realm));
+        Self {
+            schema: DELTA_SCHEMA.to_owned(),
+            revision: snapshot.revision,
+            generated_at: about.anchor.wall(now),
+            ok: snapshot.is_ok(),
+            status: snapshot.worst().into(),
+            summary: summary(snapshot),
+            roots: roots(snapshot, about),
+            realms: realms.map(|realm| realm_entry(snapshot, realm, about, now)).collect(),
         }
     }
 }
@@ -93,13 +132,16 @@ impl RealmDocument {
             recent: restarts.iter().map(|record| restart_entry(record, about)).collect(),
             failures,
             transitions,
+            log_tail: Vec::new(),
+            holder: None,
         }
     }
 }
 
 fn summary(snapshot: &Snapshot) -> Summary {
-    let mut summary = Summary::default();
-    for realm in &snapshot.realms {
+    let open_incidents = u32::try_from(snapshot.incidents.len()).unwrap_or(u32::MAX);
+    let mut summary = Summary { open_incidents, ..Summary::default() };
+    for realm in snapshot.in_start_order() {
         summary.total += 1;
         let slot = match realm.status {
             Status::Up => &mut summary.up,
@@ -120,7 +162,7 @@ fn summary(snapshot: &Snapshot) -> Summary {
 }
 
 /// Realms in trouble by their own fault, each with everybody it blocks through any number of others.
-fn roots(snapshot: &Snapshot) -> Vec<RootEntry> {
+fn roots(snapshot: &Snapshot, about: &About) -> Vec<RootEntry> {
     let mut blocks: BTreeMap<RealmIx, Vec<String>> = BTreeMap::new();
     for realm in snapshot.in_start_order() {
         let own_fault = matches!(realm.status, Status::Down | Status::Failed | Status::Restarting);
@@ -136,7 +178,8 @@ fn roots(snapshot: &Snapshot) -> Vec<RootEntry> {
     }
     let in_order = snapshot.in_start_order().filter_map(|realm| {
         let blocks = blocks.remove(&realm.info.ix)?;
-        Some(RootEntry { realm: realm.info.name.to_string(), incident: None, blocks })
+        let incident = about.incident_of(snapshot, realm.info.ix);
+        Some(RootEntry { realm: realm.info.name.to_string(), incident, blocks })
     });
     in_order.collect()
 }
@@ -218,7 +261,7 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
             .collect(),
         needed_by: info.needed_by.iter().filter_map(name_of).collect(),
         blocked_by: realm.blocked_by.iter().filter_map(name_of).collect(),
-        incident: None,
+        incident: about.incident_of(snapshot, info.ix),
     }
 }
 

@@ -22,13 +22,17 @@ const ENOTDIR: i32 = 20;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const ETXTBSY: i32 = 26;
+const EADDRINUSE: i32 = 98;
+
+/// A port that a stranger holds is looked at again after this.
+const PORT_RECHECK: Duration = Duration::from_secs(1);
 
 /// The main process ended by itself, while starting or running.
 pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty: bool) {
     starting::cancel_hooks(realm, cx);
     let ran_for = realm.started_at.map(|started| cx.now.since(started));
     stopping::note_exit(realm, cx, exit, false);
-    if will_restart(cx, &exit) && !realm.around.need_broken {
+    if will_restart(cx, &exit) && !realm.around.need_broken && realm.pause.is_none() {
         if realm.restart_open() {
             // The attempt that was under way has failed; what follows is the next one.
             realm.close_restart(cx, RestartResult::Failed);
@@ -72,8 +76,30 @@ fn will_restart(cx: &Cx<'_>, exit: &Exit) -> bool {
     }
 }
 
+/// A stranger holds its port, so it was not even tried: no debit, no new generation, and again in a second.
+fn port_taken(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
+    if realm.stranger.as_ref() != Some(&error.message) {
+        cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
+    }
+    realm.stop_probing(cx);
+    realm.stranger = Some(error.message.clone());
+    realm.keep_run = true;
+    realm.open_restart(cx, RestartCause::Exited, error.message.clone());
+    if realm.wants_to_run() {
+        realm.not_before = cx.now + PORT_RECHECK;
+        let until = realm.not_before;
+        backoff::enter(realm, cx, until);
+    } else {
+        decide(realm, cx, RestartCause::Requested, None);
+    }
+}
+
 /// The program could not be exec'd.
 pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
+    if error.errno == Some(EADDRINUSE) && !error.at_exec {
+        port_taken(realm, cx, error);
+        return;
+    }
     cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
     if realm.restart_open() {
         realm.close_restart(cx, RestartResult::Failed);
@@ -97,7 +123,8 @@ pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartErro
 
 /// The tree is empty: what now?
 pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, exit: Option<Exit>) {
-    if !realm.wants_to_run() {
+    let paused = realm.held_by_pause();
+    if !realm.wants_to_run() && !paused {
         realm.close_restart(cx, RestartResult::Abandoned);
         stopped::enter(realm, cx);
         return;
@@ -109,6 +136,13 @@ pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, ex
         realm.restart_step(cx, RestartStep::Verified);
         realm.close_restart(cx, RestartResult::Verified);
         done::enter(realm, cx);
+        return;
+    }
+    if paused {
+        // Nothing acts on a paused realm, and nothing is held against it: it starts when it is resumed.
+        realm.close_restart(cx, RestartResult::Abandoned);
+        realm.start_owed = true;
+        stopped::enter(realm, cx);
         return;
     }
     if cause.is_debited() && realm.around.need_broken {

@@ -2,6 +2,7 @@
 
 use super::{Fact, Intent, no_process};
 use crate::cx::{Around, Cx, Mode};
+use crate::judgement::judge;
 use crate::realm::Realm;
 
 pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
@@ -16,6 +17,7 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
             if was.need_broken && !realm.around.need_broken {
                 realm.probe_afresh(cx);
             }
+            judge(realm, cx);
         }
     }
 }

@@ -29,6 +29,7 @@ use alloc::string::String;
 use heartbeat_status::{Exit, Phase, RestartCause};
 
 use crate::cx::{Around, Cx};
+use crate::judgement;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 use crate::{Hook, StartError};
@@ -79,7 +80,7 @@ impl State {
     }
 }
 
-/// What the process adapter reports about the current generation.
+/// What the adapters report about the process of the current generation.
 #[derive(Clone, Debug)]
 pub(crate) enum Fact {
     Started { pid: u32 },
@@ -88,6 +89,7 @@ pub(crate) enum Fact {
     Emptied,
     Halted { halted: bool },
     HookDone { hook: Hook, failure: Option<String> },
+    PortHeld { holder: Option<String> },
 }
 
 /// What somebody wants of the realm. `desired` has been set before.
@@ -104,6 +106,15 @@ pub(crate) enum Intent {
 }
 
 pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+    // Who holds its port says the same in every state.
+    let fact = match fact {
+        Fact::PortHeld { holder } => {
+            realm.port_held(cx, holder);
+            on_result(realm, cx);
+            return;
+        }
+        fact => fact,
+    };
     match realm.state.phase() {
         Phase::Waiting => waiting::on_exit(realm, cx, fact),
         Phase::Starting => starting::on_exit(realm, cx, fact),
@@ -123,6 +134,7 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
     match realm.state.phase() {
         Phase::Starting => starting::on_result(realm, cx),
         Phase::Running => running::on_result(realm, cx),
+        Phase::External => judgement::judge(realm, cx),
         // Nothing is measured in these, or nothing is decided on it.
         Phase::Waiting
         | Phase::Stopping
@@ -131,8 +143,7 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
         | Phase::Stopped
         | Phase::Failed
         | Phase::Done
-        | Phase::Stuck
-        | Phase::External => {}
+        | Phase::Stuck => {}
     }
 }
 
@@ -144,8 +155,9 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         Phase::Stopping => stopping::on_deadline(realm, cx),
         Phase::Backoff => backoff::on_deadline(realm, cx),
         Phase::Cooldown => cooldown::on_deadline(realm, cx),
+        Phase::External => judgement::judge(realm, cx),
         // No timer is armed in these; one that was armed before they were entered has been disarmed.
-        Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck | Phase::External => {}
+        Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck => {}
     }
 }
 
@@ -162,6 +174,27 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
         Phase::Done => done::on_command(realm, cx, intent),
         Phase::Stuck => stuck::on_command(realm, cx, intent),
         Phase::External => external::on_command(realm, cx, intent),
+    }
+}
+
+/// A pause is over: what it held goes on.
+pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
+    match realm.state.phase() {
+        Phase::Waiting => waiting::on_around(realm, cx),
+        Phase::Running => running::on_resumed(realm, cx),
+        Phase::Stopped if core::mem::take(&mut realm.start_owed) => {
+            stopped::on_command(realm, cx, Intent::Run)
+        }
+        // They go by their own clock, or rest.
+        Phase::Stopped
+        | Phase::Starting
+        | Phase::Stopping
+        | Phase::Backoff
+        | Phase::Cooldown
+        | Phase::Failed
+        | Phase::Done
+        | Phase::Stuck
+        | Phase::External => {}
     }
 }
 

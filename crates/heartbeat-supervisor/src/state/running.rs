@@ -1,22 +1,20 @@
 //! Running: ready once in this generation. While a restart is open, also its verification.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use core::time::Duration;
 
-use heartbeat_restart::RestartWhen;
 use heartbeat_status::{Health, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
 
 use super::{Fact, Intent, State, ending, stopping};
 use crate::cx::{Around, Cx};
+use crate::judgement::{acquit, judge};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
 /// How long a restart may take to be verified in a realm without `start.timeout`, beyond `verify_for`.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// While a need owes an answer it is asked again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A verification that could not be decided is looked at again after `start.timeout`, or at least this.
 const VERIFY_RECHECK: Duration = Duration::from_secs(1);
 
@@ -39,11 +37,11 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
         begin_verification(realm, cx);
     }
     realm.restart_owed |= realm.around.restart_with_need;
-    if realm.around.stop_with_need {
+    if realm.around.stop_with_need && realm.pause.is_none() {
         stopping::with_need(realm, cx);
     } else {
         // With an explicit `grace` failures may have been counted while it started.
-        act_on_failures(realm, cx);
+        judge(realm, cx);
     }
 }
 
@@ -90,65 +88,38 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::Exited { exit, empty } => ending::main_exited(realm, cx, exit, empty),
         Fact::Halted { halted } => {
             realm.on_halted(cx, halted);
-            act_on_failures(realm, cx);
+            judge(realm, cx);
         }
         Fact::Emptied => cx.ignore("the main process has not been reported to be gone"),
         Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is running already"),
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
+        // The same in every state: answered before.
+        Fact::PortHeld { .. } => {}
     }
 }
 
 pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
     verify(realm, cx);
-    act_on_failures(realm, cx);
-}
-
-/// A health restart: a live probe past its threshold, long enough, and by its own fault.
-pub(crate) fn act_on_failures(realm: &mut Realm, cx: &mut Cx<'_>) {
-    if realm.around.need_broken || cx.spec.restart.when() == RestartWhen::Never {
-        cx.disarm(TimerKind::Act);
-        return;
-    }
-    let Some((probe, when)) = realm.actionable(cx.spec) else {
-        cx.disarm(TimerKind::Act);
-        return;
-    };
-    if cx.now < when {
-        cx.arm(TimerKind::Act, when);
-        return;
-    }
-    // It usually asks what it needs, so both fail together: only fresh passes of its needs make it its own fault.
-    let failed_at = realm.probes.iter().filter_map(|probe| probe.last_fail).max().unwrap_or(when);
-    if realm.around.upstream_pass <= failed_at {
-        cx.out.asks.push_back(cx.ix);
-        cx.arm(TimerKind::Act, cx.now + ASK_AGAIN);
-        return;
-    }
-    let detail = failure_detail(realm, cx, probe);
-    stopping::restart(realm, cx, RestartCause::Unhealthy, detail);
-}
-
-fn failure_detail(realm: &Realm, cx: &Cx<'_>, probe: usize) -> String {
-    let spec = &cx.spec.probes[probe].info;
-    let last = realm.probes[probe].last.as_ref();
-    let reason = last.and_then(|last| last.outcome.reason()).map_or("failed", |reason| reason.as_str());
-    match last.map(|last| last.detail.as_str()).filter(|detail| !detail.is_empty()) {
-        Some(detail) => format!("probe {} failed: {reason}: {detail}", spec.name),
-        None => format!("probe {} failed: {reason}", spec.name),
-    }
+    judge(realm, cx);
 }
 
 pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
     match timer {
         TimerKind::Second => verify(realm, cx),
-        TimerKind::Act => act_on_failures(realm, cx),
+        TimerKind::Act => judge(realm, cx),
+        TimerKind::State if realm.pause.is_some() => {
+            let limit = cx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
+            cx.arm(TimerKind::State, cx.now + limit);
+        }
         TimerKind::State if cx.spec.kind == RealmKind::Oneshot => {
             let limit = cx.spec.start.timeout.unwrap_or_default();
             stopping::restart(realm, cx, RestartCause::StartTimedOut, format!("not done within {limit:?}"));
         }
         TimerKind::State => {
             verify(realm, cx);
-            if realm.restart_open() && !realm.around.need_broken && !realm.fault_is_ours(cx.spec) {
+            let excused =
+                realm.around.need_broken || realm.stranger.is_some() || realm.fault_is_ours(cx.spec);
+            if realm.restart_open() && !excused {
                 let detail = "the restart could not be verified in time".to_string();
                 stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
             } else if realm.restart_open() {
@@ -156,12 +127,20 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
                 cx.arm(TimerKind::State, cx.now + limit);
             }
         }
-        TimerKind::Stable | TimerKind::Slot(_) | TimerKind::Lost(_) | TimerKind::Stale(_) => {}
+        TimerKind::Stable
+        | TimerKind::Pause
+        | TimerKind::Slot(_)
+        | TimerKind::Lost(_)
+        | TimerKind::Stale(_) => {}
     }
 }
 
 pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
     if realm.shutting_down() {
+        return;
+    }
+    if realm.pause.is_some() {
+        realm.restart_owed |= realm.around.restart_with_need;
         return;
     }
     if realm.around.stop_with_need {
@@ -172,7 +151,7 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
         realm.restart_owed = true;
     }
     if realm.around.need_broken {
-        cx.disarm(TimerKind::Act);
+        acquit(realm, cx);
         return;
     }
     if realm.restart_owed {
@@ -184,7 +163,16 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
         realm.probe_afresh(cx);
         verify(realm, cx);
     } else if was.upstream_pass != realm.around.upstream_pass {
-        act_on_failures(realm, cx);
+        judge(realm, cx);
+    }
+}
+
+/// A pause is over: what the neighbours amount to now counts again.
+pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let was = realm.around;
+    on_around(realm, cx, was);
+    if matches!(realm.state, State::Running(_)) {
+        verify(realm, cx);
     }
 }
 

@@ -8,6 +8,7 @@ use heartbeat_status::{EventKind, Instant, RealmKind, RestartCause, RestartStep}
 
 use super::{Fact, Intent, State, ending, running, stopping, waiting};
 use crate::cx::{Around, Cx};
+use crate::judgement::judge;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 use crate::{Effect, Hook};
@@ -76,9 +77,15 @@ pub(crate) fn hook_timeout(limit: Option<Duration>) -> Duration {
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);
+    let again = core::mem::take(&mut realm.keep_run);
+    let stranger = realm.stranger.take().filter(|_| again);
     realm.new_generation(cx);
-    realm.run = realm.run.next();
-    let stage = if cx.spec.start.before { Stage::Before } else { Stage::Queued };
+    realm.stranger = stranger;
+    if !again {
+        realm.run = realm.run.next();
+    }
+    // A generation that could not even be tried has its preparations behind it.
+    let stage = if cx.spec.start.before && !again { Stage::Before } else { Stage::Queued };
     realm
         .set_state(cx, State::Starting(Starting { stage, left: cx.spec.start.timeout, ticking_since: None }));
     if stage == Stage::Before {
@@ -151,12 +158,15 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         (Fact::Started { .. } | Fact::StartFailed { .. } | Fact::Exited { .. } | Fact::Halted { .. }, _) => {
             cx.ignore("not in this stage of the start");
         }
+        // The same in every state: answered before.
+        (Fact::PortHeld { .. }, _) => {}
     }
 }
 
 fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
     realm.pid = Some(pid);
     realm.started_at = Some(cx.now);
+    realm.stranger = None;
     realm.restart_step(cx, RestartStep::Started);
     cx.event(EventKind::RunStarted { run: realm.run, pid });
     set_stage(realm, Stage::Execed);
@@ -211,7 +221,7 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
         return;
     }
     // Only with an explicit `grace` shorter than `start.timeout` do failures count before the first pass.
-    running::act_on_failures(realm, cx);
+    judge(realm, cx);
 }
 
 fn ready(realm: &mut Realm, cx: &mut Cx<'_>) {
@@ -236,7 +246,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
                 cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle.max(HALTED_RECHECK));
             }
         }
-        (TimerKind::Act, Stage::Execed | Stage::After) => running::act_on_failures(realm, cx),
+        (TimerKind::Act, Stage::Execed | Stage::After) => judge(realm, cx),
         (TimerKind::State, Stage::Before) => {
             hook_failed(realm, cx, Hook::Before, "its end was never reported")
         }
@@ -246,8 +256,8 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         }
         (TimerKind::State, Stage::Execed) => {
             let limit = cx.spec.start.timeout.unwrap_or_default();
-            if realm.fault_is_ours(cx.spec) {
-                // Nothing speaks against it: what could not be measured restarts nothing.
+            if realm.fault_is_ours(cx.spec) || realm.stranger.is_some() || realm.pause.is_some() {
+                // Nothing speaks against it: what could not be measured, or a stranger answered, restarts nothing.
                 cx.arm(TimerKind::State, cx.now + limit.max(OURS_RECHECK));
                 return;
             }
@@ -276,7 +286,9 @@ fn hook_failed(realm: &mut Realm, cx: &mut Cx<'_>, hook: Hook, failure: &str) {
 pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
     match stage(realm) {
         Stage::Queued if !realm.around.needs_hold || realm.shutting_down() => waiting::enter(realm, cx),
-        Stage::Before | Stage::Launching | Stage::Execed | Stage::After if realm.around.stop_with_need => {
+        Stage::Before | Stage::Launching | Stage::Execed | Stage::After
+            if realm.around.stop_with_need && realm.pause.is_none() =>
+        {
             stopping::with_need(realm, cx);
         }
         Stage::Before | Stage::Queued | Stage::Launching => {}

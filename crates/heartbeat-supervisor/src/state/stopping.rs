@@ -208,7 +208,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is being stopped"),
         Fact::HookDone { hook: Hook::Stop, .. } if now.stage == Stage::Command => send_term(realm, cx),
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
-        Fact::Halted { .. } => {}
+        Fact::Halted { .. } | Fact::PortHeld { .. } => {}
     }
 }
 
@@ -240,7 +240,7 @@ pub(crate) fn after_stop(
     cause: Option<RestartCause>,
     exit: Option<Exit>,
 ) {
-    if !realm.wants_to_run() {
+    if !realm.wants_to_run() && !realm.held_by_pause() {
         realm.close_restart(cx, RestartResult::Abandoned);
         stopped::enter(realm, cx);
         return;

@@ -43,6 +43,10 @@ fn proceed(realm: &mut Realm, cx: &mut Cx<'_>) {
         stopped::enter(realm, cx);
         return;
     }
+    if realm.pause.is_some() {
+        cx.disarm(TimerKind::State);
+        return;
+    }
     let State::Waiting(waiting) = &mut realm.state else { return };
     waiting.until_mended &= realm.around.need_broken;
     if realm.around.mode == Mode::Cold || !realm.around.needs_hold || waiting.until_mended {

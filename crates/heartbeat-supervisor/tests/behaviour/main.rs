@@ -1,6 +1,7 @@
 //! What the supervisor does, as scripts in virtual time.
 
 mod drive;
+mod incidents;
 mod planning;
 mod probing;
 mod restarting;

@@ -1,0 +1,153 @@
+//! `incidents`: the list, and the story of one.
+
+use heartbeat_client::Client;
+use heartbeat_status::wire::{IncidentDocument, IncidentsDocument};
+
+use crate::args::Format;
+use crate::console::Console;
+use crate::exit::{Exit, Outcome};
+use crate::style::Style;
+
+/// Characters of an identifier that tell incidents apart for a person: its random end.
+const SHORT_ID_CHARS: usize = 8;
+/// Incidents looked through for the end of an identifier.
+const MAX_SEARCHED_INCIDENTS: usize = 200;
+
+/// The list.
+pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mut Console) -> Outcome {
+    let document = client.incidents(open, limit).await?;
+    match console.form {
+        Format::Json => console.json(&document)?,
+        Format::Ndjson => document.incidents.iter().try_for_each(|incident| console.json(incident))?,
+        _ => lines(&document, open, console.style).iter().try_for_each(|line| console.line(line))?,
+    }
+    Ok(Exit::Holds)
+}
+
+fn lines(document: &IncidentsDocument, open: bool, style: Style) -> Vec<String> {
+    if document.incidents.is_empty() {
+        let what = if open { "no open incident" } else { "no incident since heartbeatd was started" };
+        return vec![what.to_owned()];
+    }
+    let mut lines = vec![format!("{:<8}  {:<24}  {:<10}  {:<12}  WHAT", "ID", "OPENED", "STATE", "ROOT")];
+    for incident in &document.incidents {
+        lines.push(format!(
+            "{:<8}  {:<24}  {:<10}  {:<12}  {}{}",
+            short(&incident.id),
+            incident.opened_at,
+            state(incident),
+            style.text(&incident.root),
+            style.text(&incident.message),
+            affected(incident, style),
+        ));
+    }
+    if document.next.is_some() {
+        lines.push("there are older ones: -n shows more".to_owned());
+    }
+    lines
+}
+
+fn affected(incident: &IncidentDocument, style: Style) -> String {
+    if incident.affected.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = incident.affected.iter().map(|name| style.text(name)).collect();
+    format!("; blocks {}", names.join(", "))
+}
+
+/// `open`, or how long it took.
+fn state(incident: &IncidentDocument) -> String {
+    match incident.duration_s {
+        Some(seconds) if seconds < 120.0 => format!("{seconds:.1} s"),
+        Some(seconds) => format!("{:.0} min", seconds / 60.0),
+        None => "open".to_owned(),
+    }
+}
+
+fn short(id: &str) -> String {
+    let mut end: Vec<char> = id.chars().rev().take(SHORT_ID_CHARS).collect();
+    end.reverse();
+    end.into_iter().collect()
+}
+
+/// The story of one.
+pub(crate) async fn one(client: &Client, id: &str, console: &mut Console) -> Outcome {
+    // What the list shows is the end of an identifier.
+    let listed = client.incidents(false, MAX_SEARCHED_INCIDENTS).await?;
+    let full = listed.incidents.iter().find(|incident| incident.id.ends_with(id));
+    let incident = client.incident(full.map_or(id, |incident| &incident.id)).await?;
+    if matches!(console.form, Format::Json | Format::Ndjson) {
+        console.json(&incident)?;
+    } else {
+        story(&incident, console.style).iter().try_for_each(|line| console.line(line))?;
+    }
+    Ok(Exit::Holds)
+}
+
+fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
+    let mut lines = vec![
+        format!("incident {}  {}", incident.id, state(incident)),
+        format!(
+            "{}: {} ({}){}",
+            style.text(&incident.root),
+            style.text(&incident.message),
+            incident.reason,
+            affected(incident, style)
+        ),
+    ];
+    for entry in &incident.timeline {
+        let what = entry.what.to_string();
+        lines.push(format!(
+            "  {}  {:<12}  {what:<16}  {}",
+            entry.at,
+            style.text(&entry.realm),
+            style.text(&entry.detail)
+        ));
+    }
+    if let Some(resolution) = &incident.resolution {
+        lines.push(format!("resolved: {}", style.text(resolution)));
+    }
+    if !incident.log_tail.is_empty() {
+        lines.push(format!("last output of {} when it was opened:", style.text(&incident.root)));
+        lines.extend(incident.log_tail.iter().map(|line| format!("  | {}", style.text(line))));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"{ "schema": "heartbeat.incident/1", "event": "resolved", "id": "0193a1b2-0000-7000-8000-00c0ffee1234",
+        "seq": 3, "ecosystem": "shop", "root": "db", "reason": "Exited", "message": "exit code 1 after 0.2 s",
+        "severity": "critical", "affected": ["api"], "opened_at": "2026-11-23T22:39:58.310Z",
+        "resolved_at": "2026-11-23T22:40:08.310Z", "duration_s": 10.0, "resolution": "healthy again",
+        "timeline": [ { "at": "2026-11-23T22:39:58.310Z", "realm": "db", "what": "Exited", "detail": "exit code 1" } ],
+        "log_tail": ["FATAL: \u001b[31mport in use"], "links": { "self": "/api/incidents/x/" } }"#;
+
+    fn sample() -> IncidentDocument {
+        serde_json::from_str(SAMPLE).unwrap()
+    }
+
+    #[test]
+    fn a_line_an_incident_and_none_says_so() {
+        let mut document = IncidentsDocument { schema: String::new(), incidents: vec![sample()], next: None };
+        let shown = lines(&document, false, Style::default());
+        assert_eq!(
+            shown[1],
+            "ffee1234  2026-11-23T22:39:58.310Z  10.0 s      db            exit code 1 after 0.2 s; blocks api"
+        );
+        document.incidents.clear();
+        assert_eq!(lines(&document, true, Style::default()), ["no open incident"]);
+    }
+
+    #[test]
+    fn the_story_has_its_steps_and_no_escape_of_others() {
+        let text = story(&sample(), Style::default()).join("\n");
+        assert!(
+            text.contains("Exited            exit code 1") && text.contains("resolved: healthy again"),
+            "{text}"
+        );
+        assert!(text.contains("port in use") && !text.contains('\u{1b}'), "{text}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What the failure of one realm would mean: who notices, and what would be done about it.
+
+use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionStep, Open};
+use heartbeat_status::{EdgeKind, Gate, RealmIx, RealmKind, Snapshot, Status, WhileDown};
+
+/// The blast radius of `failed`. Read off the graph; nothing is asked of the core.
+pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
+    let name = |ix: RealmIx| snapshot.realm(ix).map(|realm| realm.info.name.to_string()).unwrap_or_default();
+    let mut hit = vec![failed];
+    let mut breaks = Vec::new();
+    let mut steps = Vec::new();
+    let external = snapshot.realm(failed).is_some_and(|realm| realm.info.kind == RealmKind::External);
+    if !external {
+        steps.push(step(1, name(failed), Action::Restart, None));
+    }
+    // In start order, so that whoever is hit through others is seen after them.
+    for realm in snapshot.in_start_order() {
+        let binding = realm.info.needs.iter().filter(|need| {
+            need.kind == EdgeKind::Needs && need.until != Gate::Done && hit.contains(&need.realm)
+        });
+        let mut through = Vec::new();
+        let mut reaction = WhileDown::Ride;
+        for need in binding {
+            through.push(need.name.to_string());
+            reaction = reaction.max(need.while_down);
+        }
+        // What is done or rests by itself does not notice.
+        if through.is_empty() || matches!(realm.status, Status::Done | Status::Stopped) {
+            continue;
+        }
+        hit.push(realm.info.ix);
+        breaks.push(realm.info.name.to_string());
+        let until = Some(format!("{} is up", through.join(", ")));
+        match reaction {
+            WhileDown::Ride => {}
+            WhileDown::Stop => steps.push(step(1, realm.info.name.to_string(), Action::Stop, None)),
+            WhileDown::Restart => steps.push(step(2, realm.info.name.to_string(), Action::Restart, until)),
+        }
+    }
+    let message = match (breaks.len(), snapshot.realms.len()) {
+        (0, _) => format!("nobody needs {}", name(failed)),
+        (some, all) => format!("{some} of {all} realms would be blocked; they are not restarted for it"),
+    };
+    ActionDocument {
+        schema: ACTION_SCHEMA.to_owned(),
+        action: Open::Unknown("fail".to_owned()),
+        realms: vec![name(failed)],
+        dry_run: true,
+        steps,
+        breaks,
+        result: None,
+        message: Some(message),
+    }
+}
+
+fn step(wave: u32, realm: String, action: Action, until: Option<String>) -> ActionStep {
+    ActionStep { wave, realm, action: action.into(), limit_s: None, until }
+}

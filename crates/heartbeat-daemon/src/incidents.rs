@@ -1,0 +1,229 @@
+//! Incidents as they are told: with an identifier that is unique for good, a timeline, and the last lines of output.
+//!
+//! What is an incident, and what its root is, the core decides. Here it is only written down, bounded, in memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
+use heartbeat_status::{
+    Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor,
+};
+
+/// Incidents remembered, open ones included; the oldest resolved one goes first.
+const MAX_INCIDENTS: usize = 500;
+/// Things remembered of one incident: the first half stays, the second half is what happened last.
+const MAX_TIMELINE_ENTRIES: usize = 200;
+/// Facts remembered for incidents that are yet to be opened.
+const MAX_RECENT_FACTS: usize = 512;
+/// What happened to the root this long before an incident was opened is part of its timeline.
+const PRELUDE_SECONDS: u64 = 60;
+
+/// What this process calls itself where a realm would be named.
+const OURSELVES: &str = "heartbeatd";
+
+#[derive(Debug)]
+struct Entry {
+    no: IncidentNo,
+    incident: Arc<Incident>,
+    document: IncidentDocument,
+}
+
+impl Entry {
+    fn is_open(&self) -> bool {
+        self.document.resolved_at.is_none()
+    }
+}
+
+/// Everything written down.
+#[derive(Debug, Default)]
+pub(crate) struct Incidents {
+    /// The oldest first.
+    entries: VecDeque<Entry>,
+    recent: VecDeque<(Option<RealmIx>, Instant, TimelineEntry)>,
+    ecosystem: String,
+}
+
+impl Incidents {
+    pub(crate) fn new(ecosystem: String) -> Self {
+        Self { ecosystem, ..Self::default() }
+    }
+
+    /// Writes down what belongs to an incident. Returns what is to be told, and of whom the output is wanted.
+    pub(crate) fn note(
+        &mut self,
+        event: &Event,
+        snapshot: &Snapshot,
+        anchor: WallAnchor,
+        random: impl FnOnce() -> [u8; 10],
+    ) -> Option<(IncidentStep, IncidentDocument, Option<RealmIx>)> {
+        let fact = event.kind.fact()?;
+        let realm = event.realm.as_ref().map(|(ix, _)| *ix);
+        let name = event.realm.as_ref().map_or_else(|| OURSELVES.to_owned(), |(_, name)| name.to_string());
+        let line =
+            TimelineEntry { at: anchor.wall(event.at), realm: name, what: fact.0.into(), detail: fact.1 };
+        if let EventKind::Incident { step, incident, resolution } = &event.kind {
+            return self.step(event, snapshot, anchor, random, (*step, incident, resolution), line);
+        }
+        for entry in self.entries.iter_mut().filter(|entry| entry.is_open()) {
+            if realm.is_some_and(|ix| entry.incident.concerns(ix)) {
+                push_line(&mut entry.document.timeline, line.clone());
+            }
+        }
+        if self.recent.len() >= MAX_RECENT_FACTS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((realm, event.at, line));
+        None
+    }
+
+    fn step(
+        &mut self,
+        event: &Event,
+        snapshot: &Snapshot,
+        anchor: WallAnchor,
+        random: impl FnOnce() -> [u8; 10],
+        (step, incident, resolution): (IncidentStep, &Arc<Incident>, &Option<String>),
+        line: TimelineEntry,
+    ) -> Option<(IncidentStep, IncidentDocument, Option<RealmIx>)> {
+        if step == IncidentStep::Opened {
+            let entry = self.opened(incident, anchor, random());
+            self.make_room();
+            self.entries.push_back(entry);
+        }
+        let entry = self.entries.iter_mut().rev().find(|entry| entry.no == incident.no)?;
+        entry.incident = Arc::clone(incident);
+        let names = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
+        let document = &mut entry.document;
+        document.event = step.into();
+        document.seq += 1;
+        document.root = incident.root.as_ref().and_then(names).unwrap_or_else(|| OURSELVES.to_owned());
+        document.reason = incident.reason.into();
+        document.message.clone_from(&incident.message);
+        document.severity = incident.severity.into();
+        document.affected = incident.affected.iter().filter_map(names).collect();
+        if step == IncidentStep::Resolved {
+            document.resolved_at = Some(anchor.wall(event.at));
+            document.duration_s = Some(event.at.since(incident.opened_at).as_secs_f64());
+            document.resolution.clone_from(resolution);
+        }
+        push_line(&mut document.timeline, line);
+        let wants_output = incident.root.filter(|_| step == IncidentStep::Opened);
+        Some((step, document.clone(), wants_output))
+    }
+
+    fn opened(&self, incident: &Arc<Incident>, anchor: WallAnchor, random: [u8; 10]) -> Entry {
+        let opened_at = anchor.wall(incident.opened_at);
+        let millis = u64::try_from(opened_at.as_millis()).unwrap_or(0);
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string();
+        let recently = |at: Instant| incident.opened_at.since(at).as_secs() <= PRELUDE_SECONDS;
+        let before = self.recent.iter().filter(|(realm, at, _)| *realm == incident.root && recently(*at));
+        let document = IncidentDocument {
+            schema: INCIDENT_SCHEMA.to_owned(),
+            event: IncidentStep::Opened.into(),
+            links: IncidentLinks { this: format!("/api/incidents/{id}/") },
+            id,
+            seq: 0,
+            ecosystem: self.ecosystem.clone(),
+            root: String::new(),
+            reason: incident.reason.into(),
+            message: String::new(),
+            severity: incident.severity.into(),
+            affected: Vec::new(),
+            opened_at,
+            resolved_at: None,
+            duration_s: None,
+            resolution: None,
+            timeline: before.map(|(_, _, line)| line.clone()).collect(),
+            log_tail: Vec::new(),
+        };
+        Entry { no: incident.no, incident: Arc::clone(incident), document }
+    }
+
+    fn make_room(&mut self) {
+        if self.entries.len() < MAX_INCIDENTS {
+            return;
+        }
+        // Open ones are at most one a realm; without a resolved one the oldest has to go.
+        let gone = self.entries.iter().position(|entry| !entry.is_open()).unwrap_or(0);
+        self.entries.remove(gone);
+    }
+
+    /// The last lines of its root's output are known.
+    pub(crate) fn attach(&mut self, id: &str, output: Vec<String>) {
+        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.document.id == id) {
+            entry.document.log_tail = output;
+        }
+    }
+
+    /// Everything, the newest first.
+    pub(crate) fn newest_first(&self) -> Vec<Arc<IncidentDocument>> {
+        self.entries.iter().rev().map(|entry| Arc::new(entry.document.clone())).collect()
+    }
+
+    /// What open incidents are called outside.
+    pub(crate) fn open_ids(&self) -> Vec<(IncidentNo, String)> {
+        let open = self.entries.iter().filter(|entry| entry.is_open());
+        open.map(|entry| (entry.no, entry.document.id.clone())).collect()
+    }
+}
+
+fn push_line(timeline: &mut Vec<TimelineEntry>, line: TimelineEntry) {
+    if timeline.len() >= MAX_TIMELINE_ENTRIES {
+        timeline.remove(MAX_TIMELINE_ENTRIES / 2);
+    }
+    timeline.push(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat_status::{Reason, Severity, WallTime};
+
+    fn line(detail: &str) -> TimelineEntry {
+        TimelineEntry {
+            at: WallTime::from_millis(0),
+            realm: "db".to_owned(),
+            what: heartbeat_status::What::Exited.into(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_timeline_keeps_its_beginning_and_its_end() {
+        let mut timeline = Vec::new();
+        for n in 0..500 {
+            push_line(&mut timeline, line(&n.to_string()));
+        }
+        assert_eq!(timeline.len(), MAX_TIMELINE_ENTRIES);
+        assert_eq!((timeline[0].detail.as_str(), timeline.last().unwrap().detail.as_str()), ("0", "499"));
+    }
+
+    #[test]
+    fn open_incidents_outlive_resolved_ones() {
+        let mut book = Incidents::new("shop".to_owned());
+        let anchor = WallAnchor { instant: Instant::ZERO, wall: WallTime::from_millis(1_700_000_000_000) };
+        for no in 0..600 {
+            let incident = Arc::new(Incident {
+                no: IncidentNo(no),
+                root: None,
+                reason: Reason::Stale,
+                message: String::new(),
+                severity: Severity::Warning,
+                affected: Vec::new(),
+                opened_at: Instant::from_millis(1_000),
+                failed: false,
+            });
+            let mut entry = book.opened(&incident, anchor, [no as u8; 10]);
+            if no != 3 {
+                entry.document.resolved_at = Some(WallTime::from_millis(0));
+            }
+            book.make_room();
+            book.entries.push_back(entry);
+        }
+        assert_eq!(book.entries.len(), MAX_INCIDENTS);
+        assert_eq!(book.open_ids()[0].0, IncidentNo(3));
+        let id = &book.open_ids()[0].1;
+        assert_eq!((id.len(), &id[14..15]), (36, "7"), "{id}");
+    }
+}

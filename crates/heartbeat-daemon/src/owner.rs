@@ -1,0 +1,154 @@
+//! Who listens on a realm's port: itself, nobody, or a stranger.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use heartbeat_process::{Holder, Listeners, Ownership, Tree};
+use heartbeat_status::{Instant, RealmIx, RealmName, RunId};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt, socket, sockopt,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::clock;
+
+/// The table of listening sockets is read at most this often for all realms together.
+const LISTENERS_AGE: Duration = Duration::from_millis(500);
+
+/// Whose port is to be looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) realm: RealmIx,
+    pub(crate) run: RunId,
+    pub(crate) name: RealmName,
+    pub(crate) pid: u32,
+    pub(crate) address: SocketAddr,
+}
+
+/// What has been found out so far.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    mark: String,
+    table: Mutex<Option<(Instant, Arc<Listeners>)>>,
+    /// Sockets known to belong to a generation of a realm: one a realm.
+    known: Mutex<BTreeMap<RealmIx, (RunId, u64)>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Owners {
+    pub(crate) fn new(mark: String) -> Self {
+        Self { mark, table: Mutex::default(), known: Mutex::default(), turns: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Whether a stranger listens there, in words. `None`: it cannot be told. Reads /proc: not for the driver.
+    pub(crate) fn stranger(&self, question: &Question) -> Option<Option<String>> {
+        let listeners = self.listeners()?;
+        let here = listeners.on(question.address);
+        let before = self.known().get(&question.realm).copied();
+        if here.first().is_some_and(|first| before == Some((question.run, first.inode))) {
+            return Some(None);
+        }
+        let tree = Tree::marked(question.pid, question.name.as_str(), &self.mark);
+        match heartbeat_process::owner_of(&listeners, question.address, &tree) {
+            Ownership::Ours => {
+                if let Some(first) = here.first() {
+                    self.known().insert(question.realm, (question.run, first.inode));
+                }
+                Some(None)
+            }
+            Ownership::NotListening => Some(None),
+            Ownership::Stranger(holder) => Some(Some(words(question.address, &holder))),
+            Ownership::Unattributable(_) => None,
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<RealmIx, (RunId, u64)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to look; nobody waits for it, since the next measurement asks again.
+    pub(crate) fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns).try_acquire_owned().ok()
+    }
+
+    fn listeners(&self) -> Option<Arc<Listeners>> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::now();
+        if let Some((at, listeners)) = &*table
+            && now.since(*at) < LISTENERS_AGE
+        {
+            return Some(Arc::clone(listeners));
+        }
+        let listeners = Arc::new(Listeners::take().ok()?);
+        *table = Some((now, Arc::clone(&listeners)));
+        Some(listeners)
+    }
+}
+
+fn words(address: SocketAddr, holder: &Holder) -> String {
+    format!(
+        "port {} is held by pid {} ({}, user {}), which is not part of this realm",
+        address.port(),
+        holder.pid,
+        holder.command,
+        holder.user
+    )
+}
+
+/// Why a realm cannot be given its port: somebody listens there already. Binds and lets go again, so it never waits.
+pub(crate) fn taken(address: SocketAddr) -> Option<String> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    // Whatever else is wrong, the program will say so itself.
+    let probe = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).ok()?;
+    // As servers do: connections in TIME_WAIT hold nobody up.
+    setsockopt(&probe, sockopt::ReuseAddr, &true).ok()?;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&probe);
+    let result = match address {
+        SocketAddr::V4(address) => bind(descriptor, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bind(descriptor, &SockaddrIn6::from(address)),
+    };
+    if result != Err(Errno::EADDRINUSE) {
+        return None;
+    }
+    let found = heartbeat_process::holder(address);
+    Some(found.map_or_else(
+        || format!("port {} is held by a process that cannot be named from here", address.port()),
+        |holder| words(address, &holder),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_taken_and_its_holder_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let told = taken(address).unwrap();
+        assert!(told.contains(&format!("pid {}", std::process::id())), "{told}");
+        drop(listener);
+        assert_eq!(taken(address), None);
+    }
+
+    #[test]
+    fn a_listener_in_another_process_tree_is_a_stranger() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let question = |pid| Question {
+            realm: RealmIx(0),
+            run: RunId(1),
+            name: RealmName::new("web").unwrap(),
+            pid,
+            address: listener.local_addr().unwrap(),
+        };
+        let owners = Owners::new("no-such-mark".to_owned());
+        assert_eq!(owners.stranger(&question(std::process::id())), Some(None), "our own");
+        let told = Owners::new("no-such-mark".to_owned()).stranger(&question(1));
+        // Process 1 may be an ancestor of ours, or its descriptors may be hidden from us.
+        assert!(matches!(told, Some(None) | None) || told.flatten().is_some_and(|told| told.contains("pid")));
+    }
+}

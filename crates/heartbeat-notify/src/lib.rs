@@ -1,0 +1,68 @@
+//! Delivers heartbeatd's incidents to webhooks: in order, with retries, never in anybody's way.
+//!
+//! # What it is
+//! The last step of an incident on its way to people. It takes `heartbeat.incident/1` documents
+//! ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) as they are made and posts them to every
+//! [`Receiver`] that asked for such. Each receiver has a queue and a task of its own, so one that hangs, fails or
+//! floods delays nobody else, and [`Notifier::tell`] never waits.
+//!
+//! To a receiver it promises:
+//! - **Order.** One notification after the other; the next starts when the last has arrived or was given up.
+//! - **At least once, with a constant key.** `webhook-id` is the same at every attempt (`ID.SEQ`), as
+//!   [Standard Webhooks](https://www.standardwebhooks.com) have it; a repetition can be told by it.
+//!   `webhook-timestamp` is the time of the attempt.
+//! - **`resolved` if and only if `opened`.** Who was told of an outage is told of its end, and nobody is told of the
+//!   end of an outage that they never heard of, also when the queue overflows or deliveries are given up.
+//! - **Patience.** An attempt has [`ATTEMPT_TIMEOUT`]; 2xx is success, and everything else is tried again after 1 s,
+//!   doubling up to 5 min (± 20 %), not before the `Retry-After` of the answer (seconds, at most 1 h), for
+//!   [`GIVE_UP_AFTER`]. `410 Gone` disables the receiver. Redirects are not followed.
+//!
+//! A receiver that asked for certain realms joins an incident when the first of these becomes part of it; it is told
+//! of it as `opened` then, with the `seq` the incident has by that time.
+//!
+//! # What it is not
+//! It does not decide what an incident is, or how it goes on: the core does. It keeps its queues **in memory**, at
+//! most [`MAX_QUEUED_NOTIFICATIONS`] each: what is undelivered when heartbeatd ends is lost, with a report. The
+//! durable outbox comes with the store, signatures (`webhook-signature`) with it. TLS is not built: `https://` is an
+//! error, never plain text in disguise.
+//!
+//! # How to use it
+//! ```
+//! use std::time::Duration;
+//!
+//! use heartbeat_notify::{Notifier, NotifyError, Receiver, Report, Webhook};
+//!
+//! async fn example() -> Result<(), NotifyError> {
+//!     let ops = Receiver::new("ops", Webhook::new("http://127.0.0.1:3000/api/incidents/")?);
+//!     let runtime = tokio::runtime::Handle::current();
+//!     let unix_s = || 1_764_000_000; // the caller's wall clock
+//!     let notifier = Notifier::start(vec![ops], runtime, unix_s, |report| match report {
+//!         Report::GivenUp { receiver, error, .. } => println!("{receiver}: {error}"),
+//!         other => println!("{other:?}"),
+//!     });
+//!     // notifier.tell(document) with every document that is made
+//!     assert_eq!(notifier.backlog(), [("ops".to_owned(), 0)]);
+//!     notifier.close(Duration::from_secs(5)).await;
+//!     Ok(())
+//! }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+//! ```
+
+mod backoff;
+mod deliver;
+mod desk;
+mod error;
+mod notifier;
+mod queue;
+mod receiver;
+mod report;
+mod webhook;
+
+pub use deliver::ATTEMPT_TIMEOUT;
+pub use desk::GIVE_UP_AFTER;
+pub use error::{DeliveryError, NotifyError};
+pub use notifier::Notifier;
+pub use queue::MAX_QUEUED_NOTIFICATIONS;
+pub use receiver::{DEFAULT_STEPS, Receiver};
+pub use report::{Report, WhyDropped};
+pub use webhook::Webhook;

@@ -1,0 +1,415 @@
+//! The promise about `resolved`, by example and against random histories.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use IncidentStep::{Failed, Opened, Resolved, Updated};
+
+const ALL: [IncidentStep; 4] = [Opened, Updated, Failed, Resolved];
+
+fn queue(on: &[IncidentStep], capacity: usize) -> Queue<IncidentStep> {
+    Queue::with_capacity(on.iter().copied().collect(), capacity)
+}
+
+fn arrival(id: &str, seq: u64, step: IncidentStep) -> Arrival {
+    Arrival { id: id.into(), seq, step, concerned: true }
+}
+
+impl Queue<IncidentStep> {
+    fn put(&mut self, id: &str, seq: u64, step: IncidentStep) -> Vec<(String, u64, WhyDropped)> {
+        self.put_arrival(&arrival(id, seq, step))
+    }
+
+    fn put_arrival(&mut self, arrival: &Arrival) -> Vec<(String, u64, WhyDropped)> {
+        let lost = self.push(arrival, |told_as| told_as);
+        lost.into_iter().map(|lost| (lost.id.to_string(), lost.seq, lost.why)).collect()
+    }
+
+    /// Delivers everything.
+    fn drain(&mut self) -> Vec<(String, u64, IncidentStep)> {
+        let mut told = Vec::new();
+        while let Some(letter) = self.next() {
+            assert_eq!(letter.step, letter.body);
+            told.push((letter.id.to_string(), letter.seq, letter.step));
+            self.delivered();
+        }
+        told
+    }
+}
+
+fn told(list: &[(&str, u64, IncidentStep)]) -> Vec<(String, u64, IncidentStep)> {
+    list.iter().map(|(id, seq, step)| ((*id).to_owned(), *seq, *step)).collect()
+}
+
+fn lost(list: &[(&str, u64, WhyDropped)]) -> Vec<(String, u64, WhyDropped)> {
+    list.iter().map(|(id, seq, why)| ((*id).to_owned(), *seq, *why)).collect()
+}
+
+#[test]
+fn in_order_and_only_what_was_asked_for() {
+    let mut queue = queue(&[Opened, Failed, Resolved], 9);
+    for (seq, step) in [(1, Opened), (2, Updated), (3, Failed), (4, Resolved)] {
+        assert!(queue.put("a", seq, step).is_empty());
+    }
+    assert_eq!(queue.drain(), told(&[("a", 1, Opened), ("a", 3, Failed), ("a", 4, Resolved)]));
+    assert!(queue.cases.is_empty(), "an incident that is over is forgotten");
+}
+
+#[test]
+fn attempts_are_counted_and_the_one_under_way_stays_first() {
+    let mut queue = queue(&ALL, 9);
+    queue.put("a", 1, Opened);
+    queue.put("b", 1, Opened);
+    assert_eq!(queue.failed(), 0, "nothing is under way yet");
+    assert_eq!(queue.delivered(), 0);
+    assert_eq!(&*queue.next().unwrap().id, "a");
+    assert_eq!((queue.failed(), queue.failed()), (1, 2));
+    assert_eq!(&*queue.next().unwrap().id, "a");
+    assert_eq!(queue.delivered(), 3);
+    assert_eq!(&*queue.next().unwrap().id, "b");
+}
+
+#[test]
+fn without_opened_nothing_follows() {
+    let mut queue = queue(&ALL, 9);
+    assert_eq!(queue.put("a", 2, Updated), lost(&[("a", 2, WhyDropped::NotTold)]));
+    assert_eq!(queue.put("a", 3, Resolved), lost(&[("a", 3, WhyDropped::NotTold)]));
+    assert_eq!(queue.drain(), []);
+}
+
+#[test]
+fn giving_up_opened_takes_the_rest_with_it() {
+    let mut queue = queue(&ALL, 9);
+    queue.put("a", 1, Opened);
+    queue.put("b", 1, Opened);
+    queue.put("a", 2, Resolved);
+    queue.next();
+    let gone = queue.given_up();
+    assert_eq!(gone, [Lost { id: "a".into(), seq: 2, why: WhyDropped::NotTold }]);
+    assert_eq!(queue.put("a", 3, Failed), lost(&[("a", 3, WhyDropped::NotTold)]));
+    assert_eq!(queue.drain(), told(&[("b", 1, Opened)]));
+}
+
+#[test]
+fn giving_up_in_the_middle_keeps_the_end() {
+    let mut queue = queue(&ALL, 9);
+    queue.put("a", 1, Opened);
+    queue.drain();
+    queue.put("a", 2, Failed);
+    queue.put("a", 3, Resolved);
+    queue.next();
+    assert_eq!(queue.given_up(), []);
+    assert_eq!(queue.drain(), told(&[("a", 3, Resolved)]));
+}
+
+#[test]
+fn a_full_queue_drops_updates_then_incidents_then_calls_for_a_person() {
+    let mut queue = queue(&ALL, 4);
+    queue.put("a", 1, Opened);
+    queue.drain();
+    queue.put("a", 2, Updated);
+    queue.put("a", 3, Failed);
+    queue.put("b", 1, Opened);
+    queue.put("c", 1, Opened);
+    assert_eq!(queue.put("c", 2, Resolved), lost(&[("a", 2, WhyDropped::QueueFull)]));
+    // `c` is over and was told to nobody, so it goes before the older `b`, which is still open.
+    assert_eq!(
+        queue.put("a", 4, Updated),
+        lost(&[("a", 4, WhyDropped::QueueFull)]),
+        "an update makes no room for itself"
+    );
+    assert_eq!(
+        queue.put("a", 5, Resolved),
+        lost(&[("c", 1, WhyDropped::QueueFull), ("c", 2, WhyDropped::QueueFull)])
+    );
+    assert_eq!(queue.drain(), told(&[("a", 3, Failed), ("b", 1, Opened), ("a", 5, Resolved)]));
+}
+
+#[test]
+fn what_is_owed_or_under_way_is_never_dropped() {
+    let mut queue = queue(&ALL, 3);
+    queue.put("a", 1, Opened);
+    queue.drain();
+    queue.put("b", 1, Opened);
+    queue.next();
+    queue.put("b", 2, Failed);
+    queue.put("a", 2, Resolved);
+    assert_eq!(queue.put("b", 3, Resolved), lost(&[("b", 2, WhyDropped::QueueFull)]));
+    assert_eq!(queue.put("c", 1, Opened), lost(&[("c", 1, WhyDropped::TooManyIncidents)]));
+    assert_eq!(queue.drain(), told(&[("b", 1, Opened), ("a", 2, Resolved), ("b", 3, Resolved)]));
+}
+
+#[test]
+fn a_receiver_of_failures_hears_of_the_end_of_these_only() {
+    let mut queue = queue(&[Failed, Resolved], 9);
+    for (id, failed) in [("a", true), ("b", false)] {
+        queue.put(id, 1, Opened);
+        if failed {
+            queue.put(id, 2, Failed);
+        }
+        assert!(queue.put(id, 3, Resolved).is_empty(), "an end that nobody waits for is no loss");
+    }
+    assert_eq!(queue.drain(), told(&[("a", 2, Failed), ("a", 3, Resolved)]));
+}
+
+#[test]
+fn an_incident_opens_for_a_receiver_when_it_comes_to_concern_it() {
+    let mut queue = queue(&[Opened, Resolved], 9);
+    let at = |seq, step, concerned| Arrival { concerned, ..arrival("a", seq, step) };
+    assert!(queue.put_arrival(&at(1, Opened, false)).is_empty());
+    assert!(queue.put_arrival(&at(2, Updated, false)).is_empty());
+    assert!(queue.put_arrival(&at(3, Updated, true)).is_empty());
+    assert!(queue.put_arrival(&at(4, Updated, true)).is_empty());
+    assert!(queue.put_arrival(&at(5, Resolved, false)).is_empty());
+    assert_eq!(queue.drain(), told(&[("a", 3, Opened), ("a", 5, Resolved)]));
+    assert!(queue.put_arrival(&Arrival { concerned: false, ..arrival("b", 1, Opened) }).is_empty());
+    assert!(queue.put_arrival(&Arrival { concerned: false, ..arrival("b", 2, Resolved) }).is_empty());
+    assert!(queue.cases.is_empty() && queue.waiting.is_empty());
+}
+
+#[test]
+fn repeated_and_late_events_are_dropped() {
+    let mut queue = queue(&ALL, 9);
+    queue.put("a", 1, Opened);
+    assert_eq!(queue.put("a", 1, Opened), lost(&[("a", 1, WhyDropped::OutOfOrder)]));
+    queue.put("a", 3, Resolved);
+    assert_eq!(queue.put("a", 4, Failed), lost(&[("a", 4, WhyDropped::OutOfOrder)]));
+    assert_eq!(queue.drain(), told(&[("a", 1, Opened), ("a", 3, Resolved)]));
+}
+
+#[test]
+fn other_steps_asked_for_later_keep_what_was_promised() {
+    let mut queue = queue(&[Failed, Resolved], 9);
+    queue.put("a", 1, Opened);
+    queue.put("a", 2, Failed);
+    queue.set_on(ALL.into());
+    queue.put("a", 3, Resolved);
+    assert_eq!(queue.drain(), told(&[("a", 2, Failed), ("a", 3, Resolved)]));
+}
+
+/// One thing that happens to a queue.
+#[derive(Clone, Debug)]
+enum Op {
+    /// An event of the incident in this place; after its `resolved` another incident takes the place.
+    Event {
+        place: usize,
+        step: IncidentStep,
+        concerned: bool,
+    },
+    /// Anything, in any order.
+    Noise {
+        id: u64,
+        seq: u64,
+        step: IncidentStep,
+        concerned: bool,
+    },
+    Next,
+    Failed,
+    Delivered,
+    GivenUp,
+    On(BTreeSet<IncidentStep>),
+}
+
+fn step() -> impl Strategy<Value = IncidentStep> {
+    prop_oneof![Just(Opened), Just(Updated), Just(Failed), Just(Resolved)]
+}
+
+fn orderly() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0..5_usize, step(), prop::bool::weighted(0.7))
+            .prop_map(|(place, step, concerned)| Op::Event { place, step, concerned }),
+        3 => Just(Op::Next),
+        1 => Just(Op::Failed),
+        2 => Just(Op::Delivered),
+        1 => Just(Op::GivenUp),
+    ]
+}
+
+fn wild() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => orderly(),
+        4 => (0..12_u64, 0..6_u64, step(), any::<bool>())
+            .prop_map(|(id, seq, step, concerned)| Op::Noise { id, seq, step, concerned }),
+        1 => vec(step(), 0..4).prop_map(|on| Op::On(on.into_iter().collect())),
+    ]
+}
+
+fn some_on() -> impl Strategy<Value = BTreeSet<IncidentStep>> {
+    vec(step(), 1..5).prop_map(|on| on.into_iter().collect())
+}
+
+/// A queue, and what an observer saw of it.
+struct Observed {
+    queue: Queue<IncidentStep>,
+    /// Number of the incident and of its next event, by place.
+    places: [(u64, u64); 5],
+    incidents: u64,
+    delivered: Vec<(Arc<str>, u64, IncidentStep)>,
+    given_up: Vec<(Arc<str>, u64, IncidentStep)>,
+    /// `resolved` that came.
+    resolved: BTreeSet<Arc<str>>,
+    entered: usize,
+    left: usize,
+}
+
+impl Observed {
+    fn new(on: BTreeSet<IncidentStep>, capacity: usize) -> Self {
+        Self {
+            queue: Queue::with_capacity(on, capacity),
+            places: [0, 1, 2, 3, 4].map(|n| (n, 0)),
+            incidents: 5,
+            delivered: Vec::new(),
+            given_up: Vec::new(),
+            resolved: BTreeSet::new(),
+            entered: 0,
+            left: 0,
+        }
+    }
+
+    fn push(&mut self, arrival: &Arrival) {
+        let before = self.queue.waiting.len();
+        let mut entered = 0;
+        let lost = self.queue.push(arrival, |told_as| {
+            entered = 1;
+            told_as
+        });
+        // One that was refused is reported without ever having been in the queue.
+        let refused = usize::from(
+            entered == 0 && lost.iter().any(|lost| lost.id == arrival.id && lost.seq == arrival.seq),
+        );
+        self.entered += entered;
+        self.left += lost.len() - refused;
+        assert_eq!(self.queue.waiting.len(), before + entered + refused - lost.len());
+    }
+
+    fn event(&mut self, place: usize, step: IncidentStep, concerned: bool) {
+        let (incident, seq) = self.places[place];
+        let step = match (seq, step) {
+            (0, _) => Opened,
+            (_, Opened) => Updated,
+            (_, step) => step,
+        };
+        let id: Arc<str> = format!("i{incident}").into();
+        self.push(&Arrival { id: id.clone(), seq: seq + 1, step, concerned });
+        self.places[place].1 += 1;
+        if step == Resolved {
+            self.resolved.insert(id);
+            self.places[place] = (self.incidents, 0);
+            self.incidents += 1;
+        }
+    }
+
+    fn under_way(&self) -> Option<(Arc<str>, u64, IncidentStep)> {
+        let first = self.queue.waiting.front().filter(|_| self.queue.under_way);
+        first.map(|letter| (letter.id.clone(), letter.seq, letter.step))
+    }
+
+    fn apply(&mut self, op: Op) {
+        let under_way = self.under_way();
+        let under_way_before = under_way.clone();
+        let arrives = !matches!(op, Op::Next | Op::Delivered | Op::GivenUp);
+        match op {
+            Op::Event { place, step, concerned } => self.event(place, step, concerned),
+            Op::Noise { id, seq, step, concerned } => {
+                self.push(&Arrival { id: format!("i{id}").into(), seq, step, concerned });
+            }
+            Op::Next => assert_eq!(self.queue.next().is_some(), self.queue.len() > 0),
+            Op::Failed => assert_eq!(self.queue.failed() > 0, under_way.is_some()),
+            Op::Delivered => {
+                assert_eq!(self.queue.delivered() > 0, under_way.is_some());
+                self.left += usize::from(under_way.is_some());
+                self.delivered.extend(under_way);
+            }
+            Op::GivenUp => {
+                self.left += self.queue.given_up().len() + usize::from(under_way.is_some());
+                self.given_up.extend(under_way);
+            }
+            Op::On(on) => self.queue.set_on(on),
+        }
+        assert!(!arrives || self.under_way() == under_way_before, "what may have arrived is not dropped");
+        self.check();
+    }
+
+    fn check(&self) {
+        let queue = &self.queue;
+        assert!(queue.waiting.len() <= queue.capacity, "bounded");
+        assert!(queue.cases.len() < queue.capacity, "bounded");
+        assert_eq!(self.entered - self.left, queue.waiting.len(), "everything is accounted for");
+        for letter in &queue.waiting {
+            assert!(queue.cases.contains_key(&letter.id), "no letter without its incident");
+        }
+    }
+
+    fn finish(&mut self) {
+        self.apply(Op::Delivered);
+        while self.queue.next().is_some() {
+            self.apply(Op::Delivered);
+        }
+        for (id, case) in &self.queue.cases {
+            assert!(!case.over && case.knows != Knows::Untold, "{id} is forgotten when it is over");
+        }
+    }
+
+    /// What the receiver heard of an incident.
+    fn heard(&self, id: &str) -> Vec<IncidentStep> {
+        self.delivered.iter().filter(|(of, ..)| **of == *id).map(|(_, _, step)| *step).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn resolved_if_and_only_if_what_began_it(
+        on in some_on(),
+        capacity in 2..8_usize,
+        ops in vec(orderly(), 0..150),
+    ) {
+        let mut observed = Observed::new(on.clone(), capacity);
+        for op in ops {
+            observed.apply(op);
+        }
+        observed.finish();
+        let ids: BTreeSet<_> = observed.delivered.iter().map(|(id, ..)| id.clone()).collect();
+        for id in ids {
+            let heard = observed.heard(&id);
+            if on.contains(&Opened) {
+                prop_assert_eq!(heard[0], Opened, "{} {:?}", &id, &heard);
+                prop_assert!(!heard[1..].contains(&Opened));
+            }
+            prop_assert!(heard[0] != Resolved);
+            let resolved = heard.iter().position(|step| *step == Resolved);
+            prop_assert!(resolved.is_none_or(|at| at + 1 == heard.len()), "nothing after the end");
+            let given_up = observed.given_up.iter().any(|(of, _, step)| *of == id && *step == Resolved);
+            let owed = on.contains(&Resolved) && observed.resolved.contains(&id) && !given_up;
+            prop_assert_eq!(resolved.is_some(), owed, "{} {:?}", &id, &heard);
+        }
+    }
+
+    #[test]
+    fn order_is_kept(on in some_on(), capacity in 2..8_usize, ops in vec(orderly(), 0..150)) {
+        let mut observed = Observed::new(on, capacity);
+        for op in ops {
+            observed.apply(op);
+        }
+        observed.finish();
+        let mut last: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for (id, seq, _) in observed.delivered {
+            prop_assert!(last.insert(id, seq).is_none_or(|before| before < seq));
+        }
+    }
+
+    #[test]
+    fn nothing_that_may_come_breaks_the_bounds_or_the_books(
+        on in some_on(),
+        capacity in 0..8_usize,
+        ops in vec(wild(), 0..200),
+    ) {
+        let mut observed = Observed::new(on, capacity);
+        for op in ops {
+            observed.apply(op);
+        }
+        observed.finish();
+    }
+}

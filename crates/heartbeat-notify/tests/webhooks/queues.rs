@@ -1,0 +1,203 @@
+//! Several receivers, other settings, and the end.
+
+use std::time::Duration;
+
+use heartbeat_notify::{MAX_QUEUED_NOTIFICATIONS, Receiver};
+use heartbeat_status::IncidentStep::{self, Failed, Opened, Resolved, Updated};
+use heartbeat_status::wire::Open;
+
+use tokio::time::timeout;
+
+use crate::scene::{Act, Server, clock, document, event, receiver, start};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn stall() -> Act {
+    Act::Stall(String::new())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_hangs_delays_nobody_else() {
+    let slow = Server::start([stall(), stall()]).await;
+    let fast = Server::start([]).await;
+    let (notifier, reports) = start(vec![receiver("fast", &fast), receiver("slow", &slow)]);
+    let before = clock();
+    for seq in 1..=9 {
+        notifier.tell(event("a", seq, if seq == 1 { Opened } else { Updated }));
+    }
+    assert_eq!(notifier.backlog(), [("fast".to_owned(), 9), ("slow".to_owned(), 9)]);
+    reports.wait_for("fast a.9 delivered").await;
+    assert_eq!(clock(), before, "at once");
+    assert_eq!(notifier.backlog(), [("fast".to_owned(), 0), ("slow".to_owned(), 9)]);
+    reports.wait_for("slow a.9 delivered").await;
+    assert!(clock() - before >= Duration::from_secs(20));
+    let mut expected = vec!["a.1".to_owned(); 2];
+    expected.extend((1..=9).map(|seq| format!("a.{seq}")));
+    assert_eq!(slow.ids(), expected);
+}
+
+/// The one test on the real clock, which its bound makes fail rather than hang.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn telling_works_from_any_thread() {
+    let server = Server::start([]).await;
+    let (notifier, reports) = start(vec![receiver("ops", &server)]);
+    let told = std::thread::spawn(move || {
+        notifier.tell(event("a", 1, Opened));
+        notifier
+    });
+    let notifier = told.join().unwrap();
+    timeout(Duration::from_secs(30), reports.wait_for("ops a.1 delivered")).await.unwrap();
+    notifier.close(PATIENCE).await;
+    assert_eq!(server.ids(), ["a.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_bounded_and_owes_nobody_an_end() {
+    let server = Server::start([Act::status("200 OK"), stall()]).await;
+    let (notifier, reports) = start(vec![receiver("ops", &server)]);
+    notifier.tell(event("first", 1, Opened));
+    reports.wait_for("ops first.1 delivered").await;
+    for incident in 0..2 * MAX_QUEUED_NOTIFICATIONS {
+        let id = format!("i{incident}");
+        notifier.tell(event(&id, 1, Opened));
+        notifier.tell(event(&id, 2, Updated));
+    }
+    notifier.tell(event("first", 2, Resolved));
+    let backlog = notifier.backlog()[0].1;
+    assert!(backlog <= MAX_QUEUED_NOTIFICATIONS && backlog > MAX_QUEUED_NOTIFICATIONS / 2, "{backlog}");
+    reports.wait_for("ops first.2 delivered").await;
+    let dropped = reports.all().iter().filter(|line| line.contains("dropped")).count();
+    assert_eq!(dropped + backlog, 4 * MAX_QUEUED_NOTIFICATIONS + 1, "each is accounted for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn receivers_are_told_what_they_asked_for() {
+    let (calls, all) = (Server::start([]).await, Server::start([]).await);
+    let calls_only = Receiver { on: [Failed, Resolved].into(), ..receiver("calls", &calls) };
+    let (notifier, reports) = start(vec![receiver("all", &all), calls_only]);
+    for (seq, step) in (1..).zip([Opened, Updated, Failed, Resolved]) {
+        notifier.tell(event("a", seq, step));
+    }
+    notifier.tell(event("b", 1, Opened));
+    notifier.tell(event("b", 2, Resolved));
+    reports.wait_for("calls a.4 delivered").await;
+    reports.wait_for("all b.2 delivered").await;
+    assert_eq!(calls.ids(), ["a.3", "a.4"]);
+    assert_eq!(all.ids(), ["a.1", "a.2", "a.3", "a.4", "b.1", "b.2"]);
+    assert!(reports.all().iter().all(|line| line.contains("delivered")), "{:?}", reports.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_opens_for_a_realm_when_it_joins() {
+    let server = Server::start([]).await;
+    let web = Receiver { realms: vec!["web".to_owned()], ..Receiver::new("web", server.webhook()) };
+    let (notifier, reports) = start(vec![web]);
+    notifier.tell(event("a", 1, Opened));
+    for (seq, step) in [(2, Updated), (3, Updated), (4, Resolved)] {
+        let mut joined = document("a", seq, step);
+        joined.affected.push("web".to_owned());
+        notifier.tell(joined.into());
+    }
+    notifier.tell(event("b", 1, Opened));
+    notifier.tell(event("b", 2, Resolved));
+    reports.wait_for("web a.4 delivered").await;
+    assert_eq!(server.ids(), ["a.2", "a.4"]);
+    let heard = server.heard()[0].document();
+    assert_eq!((heard.event, heard.seq), (Open::Known(Opened), 2));
+    assert_eq!(reports.all().len(), 2, "{:?}", reports.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_of_the_future_is_nobodys() {
+    let server = Server::start([]).await;
+    let (notifier, reports) = start(vec![receiver("ops", &server)]);
+    let mut strange = document("a", 1, Opened);
+    strange.event = Open::Unknown("postponed".to_owned());
+    notifier.tell(strange.into());
+    notifier.tell(event("b", 1, Opened));
+    reports.wait_for("ops b.1 delivered").await;
+    assert_eq!(server.ids(), ["b.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_settings_keep_the_queue_and_what_was_told() {
+    let server = Server::start([Act::status("200 OK"), stall()]).await;
+    let ops = receiver("ops", &server);
+    let (notifier, reports) = start(vec![ops.clone()]);
+    notifier.tell(event("a", 1, Opened));
+    reports.wait_for("ops a.1 delivered").await;
+    notifier.tell(event("b", 1, Opened));
+    server.hears(2).await;
+    notifier.replace(vec![ops.clone()]);
+    notifier.replace(vec![Receiver { on: [Opened, Resolved].into(), ..ops }]);
+    assert_eq!(notifier.backlog(), [("ops".to_owned(), 1)]);
+    notifier.tell(event("a", 2, Failed));
+    notifier.tell(event("a", 3, Resolved));
+    reports.wait_for("ops a.3 delivered").await;
+    assert_eq!(server.ids(), ["a.1", "b.1", "b.1", "a.3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_webhook_is_another_receiver() {
+    let (before, after) = (Server::start([stall()]).await, Server::start([]).await);
+    let (notifier, reports) = start(vec![receiver("ops", &before), receiver("gone", &before)]);
+    notifier.tell(event("a", 1, Opened));
+    before.hears(2).await;
+    notifier.replace(vec![receiver("ops", &after)]);
+    notifier.tell(event("a", 2, Resolved));
+    notifier.tell(event("b", 1, Opened));
+    reports.wait_for("ops b.1 delivered").await;
+    assert_eq!(after.ids(), ["b.1"]);
+    let reports = reports.all();
+    assert!(reports.contains(&"ops a.1 dropped: ReceiverRemoved".to_owned()), "{reports:?}");
+    assert!(reports.contains(&"ops a.2 dropped: NotTold".to_owned()), "{reports:?}");
+    assert_eq!(notifier.backlog(), [("ops".to_owned(), 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_delivers_what_waits() {
+    let server = Server::start([Act::with("503 Service Unavailable", "Retry-After: 3600\r\n")]).await;
+    let (notifier, reports) = start(vec![receiver("ops", &server)]);
+    notifier.tell(event("a", 1, Opened));
+    notifier.tell(event("a", 2, Resolved));
+    reports.wait_for("ops a.1 retrying").await;
+    let before = clock();
+    notifier.close(PATIENCE).await;
+    assert!(clock() - before < PATIENCE, "the wait of an hour is cut short");
+    assert_eq!(server.ids(), ["a.1", "a.1", "a.2"]);
+    assert_eq!(reports.all()[1..], ["ops a.1 delivered after 2", "ops a.2 delivered after 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_does_not_wait_longer_than_its_patience() {
+    let dead = Server::start([stall(), stall()]).await;
+    let broken = Server::start(vec![Act::status("500 No"); 99]).await;
+    let fine = Server::start([]).await;
+    let receivers = vec![receiver("broken", &broken), receiver("dead", &dead), receiver("fine", &fine)];
+    let (notifier, reports) = start(receivers);
+    notifier.tell(event("a", 1, Opened));
+    notifier.tell(event("a", 2, Resolved));
+    let before = clock();
+    notifier.close(PATIENCE).await;
+    let took = clock() - before;
+    assert!(took >= PATIENCE && took < PATIENCE + Duration::from_millis(50), "{took:?}");
+    let (reports, attempts) = (reports.all(), broken.heard().len());
+    for name in ["broken", "dead"] {
+        for seq in [1, 2] {
+            assert!(reports.contains(&format!("{name} a.{seq} dropped: Closing")), "{reports:?}");
+        }
+    }
+    assert!(reports.contains(&"fine a.2 delivered after 1".to_owned()), "{reports:?}");
+    assert!((2..=5).contains(&attempts), "closing is no reason to hammer: {attempts}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_to_tell_is_fine() {
+    let (notifier, reports) = start(Vec::new());
+    for step in IncidentStep::ALL {
+        notifier.tell(event("a", 1, *step));
+    }
+    assert_eq!(notifier.backlog(), []);
+    notifier.close(PATIENCE).await;
+    assert!(reports.all().is_empty());
+}

@@ -1,0 +1,181 @@
+//! PostgreSQL: the beginning of a session, as `pg_isready` judges it.
+
+use std::time::Duration;
+
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::measure::{Progress, Seen, measure};
+use crate::target::{Broken, Target, io_broken};
+use crate::{ServerError, clock};
+
+/// Port of a URL that names none.
+const DEFAULT_PORT: u16 = 5432;
+/// Who asks, when the URL does not say.
+const DEFAULT_USER: &str = "postgres";
+/// Version 3.0 of the protocol.
+const PROTOCOL_VERSION: u32 = 196_608;
+/// Longest message that is read.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+/// Most messages before the server is ready: one a parameter, and a few.
+const MAX_MESSAGES: usize = 64;
+
+/// Begins a session with PostgreSQL and ends it politely. Passes when the server accepts connections: it is ready, or
+/// asks for a password, or refuses this user or database; as `pg_isready` judges it. A server that is starting up,
+/// shutting down or recovering says so and fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresProbe {
+    target: Target,
+    user: String,
+    database: String,
+    slow: Option<Duration>,
+}
+
+impl PostgresProbe {
+    /// A probe of `postgres://[user@]host[:port][/database]`: port 5432, user `postgres`, its database.
+    ///
+    /// # Errors
+    /// [`ServerError`] when it is no such URL, or carries a password: none is needed to see that the server serves.
+    pub fn new(url: &str) -> Result<Self, ServerError> {
+        let parts = ServerError::target(url, &["postgres", "postgresql"], DEFAULT_PORT)?;
+        let user = parts.user.unwrap_or_else(|| DEFAULT_USER.to_owned());
+        let database = parts.path.unwrap_or_else(|| user.clone());
+        Ok(Self { target: parts.target, user, database, slow: None })
+    }
+
+    /// A pass that takes longer is degraded.
+    #[must_use]
+    pub fn with_slow(self, slow: Duration) -> Self {
+        Self { slow: Some(slow), ..self }
+    }
+
+    /// What it looks at.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.target.authority()
+    }
+
+    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
+        measure(queued_at, timeout, self.slow, async |progress| self.talk(progress).await).await
+    }
+
+    /// The first message of a session.
+    fn startup(&self) -> Vec<u8> {
+        let mut body = PROTOCOL_VERSION.to_be_bytes().to_vec();
+        let pairs =
+            [("user", self.user.as_str()), ("database", &self.database), ("application_name", "heartbeat")];
+        for (name, value) in pairs {
+            body.extend_from_slice(name.as_bytes());
+            body.push(0);
+            body.extend_from_slice(value.as_bytes());
+            body.push(0);
+        }
+        body.push(0);
+        let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
+        [length.to_be_bytes().as_slice(), &body].concat()
+    }
+
+    async fn talk(&self, progress: &mut Progress) -> Seen {
+        let mut stream = self.target.connect(&mut progress.phase, &mut progress.times).await?;
+        let connected = clock::now();
+        progress.phase = ProbePhase::FirstByte;
+        let broken = |error: std::io::Error| io_broken(&error, ProbePhase::FirstByte);
+        stream.write_all(&self.startup()).await.map_err(broken)?;
+        for _ in 0..MAX_MESSAGES {
+            let (kind, body) = message(&mut stream).await?;
+            progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
+            match kind {
+                // Authentication: 0 is "you are in", everything else a question we do not answer.
+                b'R' if body.get(..4) != Some(&[0; 4][..]) => {
+                    return Ok((Outcome::Pass, "accepts connections".to_owned()));
+                }
+                b'Z' => {
+                    // It hangs up on us either way; a goodbye keeps its log quiet.
+                    let _ = stream.write_all(b"X\0\0\0\x04").await;
+                    return Ok((Outcome::Pass, "ready".to_owned()));
+                }
+                b'E' => return refused(&body),
+                // Parameters, the key for cancelling, notices.
+                b'R' | b'S' | b'K' | b'N' | b'v' => {}
+                other => return Err(not_postgres(&[other])),
+            }
+        }
+        Err(not_postgres(b"messages without end"))
+    }
+}
+
+fn not_postgres(seen: &[u8]) -> Broken {
+    let seen = String::from_utf8_lossy(&seen[..seen.len().min(40)]).into_owned();
+    Broken::fail(
+        FailReason::Protocol,
+        ProbePhase::FirstByte,
+        format!("not an answer of PostgreSQL: {seen:?}"),
+    )
+}
+
+/// One message: its kind and its content.
+async fn message(stream: &mut TcpStream) -> Result<(u8, Vec<u8>), Broken> {
+    let broken = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => not_postgres(b"the end of the connection"),
+        _ => io_broken(&error, ProbePhase::FirstByte),
+    };
+    let mut head = [0; 5];
+    stream.read_exact(&mut head).await.map_err(broken)?;
+    let [kind, length @ ..] = head;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    let known = b"RSKNZEv".contains(&kind) && (4..=MAX_MESSAGE_BYTES).contains(&length);
+    if !known {
+        return Err(not_postgres(&head));
+    }
+    let mut body = vec![0; length - 4];
+    stream.read_exact(&mut body).await.map_err(broken)?;
+    Ok((kind, body))
+}
+
+/// An ErrorResponse: is it that the server does not serve, or does it refuse only us?
+fn refused(body: &[u8]) -> Seen {
+    let field = |wanted: u8| {
+        let mut fields = body.split(|byte| *byte == 0);
+        let found = fields.find(|field| field.first() == Some(&wanted))?;
+        Some(String::from_utf8_lossy(&found[1..]).into_owned())
+    };
+    let text = field(b'M').unwrap_or_else(|| "an error without a message".to_owned());
+    match field(b'C').as_deref() {
+        // cannot_connect_now: starting up, shutting down, in recovery.
+        Some("57P03") => Err(Broken::fail(FailReason::ReportedDown, ProbePhase::FirstByte, text)),
+        // too_many_connections: it serves, and nobody new gets in.
+        Some("53300") => Ok((Outcome::Degraded(DegradedReason::ReportedDegraded), text)),
+        _ => Ok((Outcome::Pass, format!("accepts connections ({text})"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_judged_as_pg_isready_does() {
+        let body = |code: &str| format!("SFATAL\0C{code}\0Mthe words\0\0").into_bytes();
+        let outcome = |code: &str| match refused(&body(code)) {
+            Ok((outcome, _)) => outcome,
+            Err(broken) => broken.outcome,
+        };
+        let down = FailReason::ReportedDown;
+        assert_eq!(outcome("57P03"), Outcome::Fail { reason: down, phase: Some(ProbePhase::FirstByte) });
+        assert_eq!(outcome("53300"), Outcome::Degraded(DegradedReason::ReportedDegraded));
+        assert_eq!(outcome("3D000"), Outcome::Pass);
+    }
+
+    #[test]
+    fn urls_name_user_and_database() {
+        let probe = PostgresProbe::new("postgres://shop@127.0.0.1/orders").unwrap();
+        assert_eq!((probe.user.as_str(), probe.database.as_str()), ("shop", "orders"));
+        assert_eq!(probe.target(), "127.0.0.1:5432");
+        let probe = PostgresProbe::new("postgresql://db:6000").unwrap();
+        assert_eq!((probe.user.as_str(), probe.database.as_str()), ("postgres", "postgres"));
+        let error = PostgresProbe::new("postgres://shop:hunter2@db").unwrap_err().to_string();
+        assert!(error.contains("password") && !error.contains("hunter2"), "{error}");
+        assert!(PostgresProbe::new("mysql://db").is_err() && PostgresProbe::new("postgres://").is_err());
+    }
+}

@@ -1,0 +1,110 @@
+//! Redis: PING, as a client would say it.
+
+use std::time::Duration;
+
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::measure::{Progress, Seen, measure};
+use crate::target::{Broken, Target, io_broken};
+use crate::{ServerError, clock};
+
+/// Port of a URL that names none.
+const DEFAULT_PORT: u16 = 6379;
+/// PING in the protocol's own form; servers that rename commands still know it.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+/// Most bytes of an answer that are looked at.
+const MAX_ANSWER_BYTES: usize = 512;
+
+/// Connects to Redis and sends PING. Passes when the server answers as one that serves: `PONG`, or that it wants a
+/// password first. One that is loading its data does not serve yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisProbe {
+    target: Target,
+    slow: Option<Duration>,
+}
+
+impl RedisProbe {
+    /// A probe of `redis://host:port` (port 6379 when none is named).
+    ///
+    /// # Errors
+    /// [`ServerError`] when it is no such URL, or carries a password: none is needed to see that the server serves.
+    pub fn new(url: &str) -> Result<Self, ServerError> {
+        let target = ServerError::target(url, &["redis"], DEFAULT_PORT)?.target;
+        Ok(Self { target, slow: None })
+    }
+
+    /// A pass that takes longer is degraded.
+    #[must_use]
+    pub fn with_slow(self, slow: Duration) -> Self {
+        Self { slow: Some(slow), ..self }
+    }
+
+    /// What it looks at.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.target.authority()
+    }
+
+    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
+        measure(queued_at, timeout, self.slow, async |progress| self.talk(progress).await).await
+    }
+
+    async fn talk(&self, progress: &mut Progress) -> Seen {
+        let mut stream = self.target.connect(&mut progress.phase, &mut progress.times).await?;
+        let connected = clock::now();
+        progress.phase = ProbePhase::FirstByte;
+        let broken = |error: std::io::Error| io_broken(&error, ProbePhase::FirstByte);
+        stream.write_all(PING).await.map_err(broken)?;
+        let mut answer = Vec::new();
+        let mut chunk = [0; 256];
+        loop {
+            let read = stream.read(&mut chunk).await.map_err(broken)?;
+            progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
+            answer.extend_from_slice(&chunk[..read.min(MAX_ANSWER_BYTES - answer.len())]);
+            if let Some(end) = answer.windows(2).position(|pair| pair == b"\r\n") {
+                return judge(&answer[..end]);
+            }
+            if read == 0 || answer.len() >= MAX_ANSWER_BYTES {
+                return Err(not_redis(&answer));
+            }
+        }
+    }
+}
+
+fn not_redis(answer: &[u8]) -> Broken {
+    let seen = String::from_utf8_lossy(&answer[..answer.len().min(40)]).into_owned();
+    Broken::fail(FailReason::Protocol, ProbePhase::FirstByte, format!("not an answer of Redis: {seen:?}"))
+}
+
+fn judge(line: &[u8]) -> Seen {
+    let text = String::from_utf8_lossy(line).into_owned();
+    if text == "+PONG" {
+        return Ok((Outcome::Pass, "PONG".to_owned()));
+    }
+    let Some(error) = text.strip_prefix('-') else { return Err(not_redis(line)) };
+    match error.split(' ').next().unwrap_or_default() {
+        "NOAUTH" => Ok((Outcome::Pass, "answers, and wants a password".to_owned())),
+        "LOADING" => Err(Broken::fail(FailReason::ReportedDown, ProbePhase::FirstByte, error)),
+        _ => Ok((Outcome::Degraded(DegradedReason::ReportedDegraded), error.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let outcome = |line: &str| match judge(line.as_bytes()) {
+            Ok((outcome, _)) => outcome,
+            Err(broken) => broken.outcome,
+        };
+        let fail = |reason| Outcome::Fail { reason, phase: Some(ProbePhase::FirstByte) };
+        assert_eq!(outcome("+PONG"), Outcome::Pass);
+        assert_eq!(outcome("-NOAUTH Authentication required."), Outcome::Pass);
+        assert_eq!(outcome("-LOADING Redis is loading"), fail(FailReason::ReportedDown));
+        assert_eq!(outcome("-MASTERDOWN x"), Outcome::Degraded(DegradedReason::ReportedDegraded));
+        assert_eq!(outcome("HTTP/1.1 400 Bad Request"), fail(FailReason::Protocol));
+    }
+}

@@ -1,0 +1,107 @@
+//! The end of a log file, for people who want to know what a program said last.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use heartbeat_status::sanitise_line;
+
+/// The last lines of a log, oldest first, of which at most `max_bytes` bytes of the file are read. Each is made safe to
+/// show ([`sanitise_line`]): no control characters, replacement characters for what is no UTF-8, cut at its bound.
+/// Blank lines are left out. The first line read is left out when its beginning lies before what is read, unless it is
+/// the only one: then its end is better than nothing, and marked with `…`.
+///
+/// # Errors
+/// The file is not there or cannot be read, or is no ordinary file.
+pub fn tail(path: &Path, max_lines: usize, max_bytes: u64) -> io::Result<Vec<String>> {
+    // Opening a FIFO must not wait for somebody who writes.
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let from = meta.len().saturating_sub(max_bytes);
+    let bytes = read_from(&mut file, from, max_bytes)?;
+    let cut = from > 0;
+    // One byte before what was asked for tells whether a line begins there.
+    let text = if cut { bytes.get(1..).unwrap_or_default() } else { &bytes };
+    let partial = cut && bytes.first() != Some(&b'\n');
+    let (head, rest) = match text.iter().position(|byte| *byte == b'\n') {
+        Some(end) if partial => (&text[..end], &text[end + 1..]),
+        None if partial => (text, &[][..]),
+        _ => (&[][..], text),
+    };
+    let mut lines: Vec<String> = rest
+        .rsplit(|byte| *byte == b'\n')
+        .map(|line| sanitise_line(&String::from_utf8_lossy(line)))
+        .filter(|line| !line.is_empty())
+        .take(max_lines)
+        .collect();
+    lines.reverse();
+    let head = sanitise_line(&String::from_utf8_lossy(head));
+    if lines.is_empty() && !head.is_empty() && max_lines > 0 {
+        lines.push(sanitise_line(&format!("…{head}")));
+    }
+    Ok(lines)
+}
+
+/// From `from` on, with one byte before it if there is one, and no further than `max_bytes`, however fast it grows.
+fn read_from(file: &mut File, from: u64, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let before = from.min(1);
+    file.seek(SeekFrom::Start(from - before))?;
+    let mut bytes = Vec::new();
+    file.take(max_bytes.saturating_add(before)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail_of(content: &[u8], max_lines: usize, max_bytes: u64) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.log");
+        std::fs::write(&path, content).unwrap();
+        tail(&path, max_lines, max_bytes).unwrap()
+    }
+
+    #[test]
+    fn the_last_lines_come_in_order() {
+        let text = b"one\ntwo\n\nthree\n";
+        assert_eq!(tail_of(text, 2, 1_000), ["two", "three"]);
+        assert_eq!(tail_of(text, 9, 1_000), ["one", "two", "three"]);
+        assert_eq!(tail_of(b"one\ntwo", 9, 1_000), ["one", "two"], "no newline at the end");
+        assert!(tail_of(text, 0, 1_000).is_empty() && tail_of(text, 9, 0).is_empty());
+        assert!(tail_of(b"", 9, 1_000).is_empty() && tail_of(b"\n\n", 9, 1_000).is_empty());
+    }
+
+    #[test]
+    fn only_the_end_is_read_and_no_half_line_is_shown() {
+        let text = b"first\nsecond\nthird\n";
+        assert_eq!(tail_of(text, 9, 8), ["third"]);
+        assert_eq!(tail_of(text, 9, 6), ["third"], "a line that begins exactly there is whole");
+        assert_eq!(tail_of(text, 9, 5), ["…hird"], "better than nothing");
+        assert_eq!(tail_of(text, 9, 13), ["second", "third"]);
+    }
+
+    #[test]
+    fn long_lines_and_binary_are_made_safe() {
+        let long = [b"y".repeat(10_000), b"\nend\n".to_vec()].concat();
+        let lines = tail_of(&long, 9, 20_000);
+        assert_eq!((lines.len(), lines[1].as_str()), (2, "end"));
+        assert!(lines[0].chars().count() <= 301, "{}", lines[0]);
+        assert_eq!(tail_of(&b"y".repeat(10_000), 9, 50), [format!("…{}", "y".repeat(50))]);
+        assert_eq!(tail_of(b"\x1b[31mred\0\xff\xfe\r\n", 9, 100), ["?[31mred?\u{fffd}\u{fffd}"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = tail(&dir.path().join("none.log"), 1, 10).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(tail(&fifo, 1, 10).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,140 @@
+//! Who holds a port: the listening sockets of this network namespace, and the processes that have them open.
+
+mod holder;
+mod listeners;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+pub use holder::{Holder, holder};
+pub use listeners::{Listener, Listeners};
+
+use crate::tree::{self, Sweep};
+use holder::{Held, holds};
+
+/// Whose socket answers on an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// The process tree has it open, alone or with others.
+    Ours,
+    /// Somebody else has it open.
+    Stranger(Holder),
+    /// Something listens, and nobody can say who: why not.
+    Unattributable(&'static str),
+    /// Nothing listens.
+    NotListening,
+}
+
+/// The processes that belong to a main process, at one moment.
+#[derive(Debug)]
+pub struct Tree {
+    main: u32,
+    mark: Vec<String>,
+    pids: Vec<u32>,
+    /// Younger than the main process, and none of `pids`.
+    others: Vec<u32>,
+    strays: OnceLock<Vec<u32>>,
+}
+
+/// By which a realm's processes are known, in their environment.
+const MARKS: [&str; 2] = ["HEARTBEAT_REALM=", "HEARTBEAT_STATE="];
+
+impl Tree {
+    /// The tree of `main`: itself, whoever shares its session or group, and all descendants of those. A process that
+    /// has left all of that is known by the mark that heartbeatd puts into the environment of every realm, which is
+    /// read from `main` itself; when `main` has overwritten its environment, give the mark: [`Tree::marked`].
+    #[must_use]
+    pub fn of(main: u32) -> Self {
+        Self::at(main, tree::environment_entries(main, &MARKS))
+    }
+
+    /// As [`Tree::of`], with the realm's name and the id of the state directory that started it
+    /// ([`Settings::mark`](crate::Settings::mark)).
+    #[must_use]
+    pub fn marked(main: u32, realm: &str, state: &str) -> Self {
+        Self::at(main, vec![format!("{}{realm}", MARKS[0]), format!("{}{state}", MARKS[1])])
+    }
+
+    fn at(main: u32, mark: Vec<String>) -> Self {
+        let sweep = Sweep::take();
+        let of_main = tree::stat(main);
+        let mut inside: BTreeSet<u32> = sweep.members(main).chain([main]).collect();
+        // Parents may have a higher number than their children, once the numbers have come round: until nobody joins.
+        loop {
+            let before = inside.len();
+            for (pid, stat) in sweep.all() {
+                if inside.contains(&stat.parent) {
+                    inside.insert(pid);
+                }
+            }
+            if inside.len() == before {
+                break;
+            }
+        }
+        let since = of_main.map_or(u64::MAX, |stat| stat.start_time);
+        let others = sweep.since(since).map(|(pid, _)| pid).filter(|pid| !inside.contains(pid)).collect();
+        // The main process most often holds the port itself.
+        let rest = inside.into_iter().filter(|pid| *pid != main);
+        Self { main, mark, pids: [main].into_iter().chain(rest).collect(), others, strays: OnceLock::new() }
+    }
+
+    /// The main process first, then its session, group and descendants; those that only the mark tells are not here.
+    #[must_use]
+    pub fn pids(&self) -> &[u32] {
+        &self.pids
+    }
+
+    /// The main process.
+    #[must_use]
+    pub fn main(&self) -> u32 {
+        self.main
+    }
+
+    /// Processes that have left session, group and parents, and carry the mark.
+    #[must_use]
+    pub fn strays(&self) -> &[u32] {
+        self.strays.get_or_init(|| {
+            // Half a mark is the mark of many.
+            if self.mark.len() != MARKS.len() {
+                return Vec::new();
+            }
+            let mark: Vec<&[u8]> = self.mark.iter().map(String::as_bytes).collect();
+            self.others.iter().copied().filter(|pid| tree::environment_has(*pid, &mark)).collect()
+        })
+    }
+}
+
+/// Whether what listens on `address` belongs to the process tree. What counts is the socket that a connection to
+/// `address` would reach; of several (`SO_REUSEPORT`) one of the tree is enough.
+///
+/// The descriptors of the tree are looked into first; all processes of the host only for a stranger.
+#[must_use]
+pub fn owner_of(listeners: &Listeners, address: SocketAddr, tree: &Tree) -> Ownership {
+    let inodes = listeners.reached_by(address);
+    if inodes.is_empty() {
+        return Ownership::NotListening;
+    }
+    let mut unseen = false;
+    let held = |pid: &u32, unseen: &mut bool| match holds(*pid, &inodes) {
+        Held::Yes => true,
+        Held::No => false,
+        Held::Unseen => {
+            *unseen = true;
+            false
+        }
+    };
+    if tree.pids().iter().any(|pid| held(pid, &mut unseen))
+        || tree.strays().iter().any(|pid| held(pid, &mut unseen))
+    {
+        return Ownership::Ours;
+    }
+    if unseen {
+        return Ownership::Unattributable("the descriptors of its processes must not be read");
+    }
+    match holder::find(&inodes) {
+        (Some(holder), _) => Ownership::Stranger(holder),
+        (None, true) => Ownership::Unattributable("the descriptors of some processes must not be read"),
+        (None, false) => Ownership::Unattributable("no process that can be seen from here holds it"),
+    }
+}

@@ -1,0 +1,165 @@
+//! Events in one word and one line: what timelines, event streams and logs show.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use crate::{EventKind, IncidentStep, RestartResult, Signal};
+
+closed_list! {
+    /// What happened, in one word.
+    pub enum What ("event kind") {
+        /// The status word changed.
+        StatusChanged = "StatusChanged",
+        /// A probe began to fail, or fails for another reason.
+        ProbeFailed = "ProbeFailed",
+        /// A probe passes (again).
+        ProbePassed = "ProbePassed",
+        /// A probe could not be measured.
+        ProbeInconclusive = "ProbeInconclusive",
+        /// A process was started.
+        Started = "Started",
+        /// A process could not be started.
+        StartFailed = "StartFailed",
+        /// A process ended.
+        Exited = "Exited",
+        /// A signal was sent to a realm's process tree.
+        Signalled = "Signalled",
+        /// A restart began.
+        RestartOpened = "RestartOpened",
+        /// A restart was verified: the realm has recovered.
+        RestartVerified = "RestartVerified",
+        /// A restart failed; another attempt may follow.
+        RestartFailed = "RestartFailed",
+        /// A later order replaced a restart.
+        RestartAbandoned = "RestartAbandoned",
+        /// The restart budget is spent: a person is needed.
+        BudgetSpent = "BudgetSpent",
+        /// An operator's command took effect.
+        Commanded = "Commanded",
+        /// An operator paused a realm.
+        Paused = "Paused",
+        /// A pause ended.
+        Resumed = "Resumed",
+        /// A stranger listens on a realm's port.
+        PortTaken = "PortTaken",
+        /// No stranger listens there any more.
+        PortFreed = "PortFreed",
+        /// A realm changes too often to call.
+        FlappingStarted = "FlappingStarted",
+        /// It has settled.
+        FlappingEnded = "FlappingEnded",
+        /// Too many realms turned unhealthy at once: health restarts are held.
+        FuseTripped = "FuseTripped",
+        /// Health restarts are no longer held.
+        FuseReleased = "FuseReleased",
+        /// An incident was opened.
+        IncidentOpened = "IncidentOpened",
+        /// An incident has another root, or affects more realms.
+        IncidentUpdated = "IncidentUpdated",
+        /// An incident needs a person.
+        IncidentFailed = "IncidentFailed",
+        /// An incident is over.
+        IncidentResolved = "IncidentResolved",
+        /// A configuration took effect.
+        Reloaded = "Reloaded",
+        /// Everything that starts by itself has been told to.
+        Booted = "Booted",
+        /// The stop of everything began.
+        ShutdownStarted = "ShutdownStarted",
+        /// Nothing is left running.
+        ShutdownFinished = "ShutdownFinished",
+    }
+}
+
+impl EventKind {
+    /// The event as a word and a line for a person; `None` for what only explains the next event: phases, health,
+    /// the CONT after every stop signal, ignored inputs.
+    #[must_use]
+    pub fn fact(&self) -> Option<(What, String)> {
+        Some(match self {
+            Self::StatusChanged { from, to, message, .. } => {
+                (What::StatusChanged, format!("{from} -> {to}: {message}"))
+            }
+            Self::ProbeChanged { probe, outcome, reason, detail, progress } => {
+                let what = match *outcome {
+                    "pass" | "degraded" => What::ProbePassed,
+                    "fail" => What::ProbeFailed,
+                    _ => What::ProbeInconclusive,
+                };
+                let reason = reason.map_or(String::new(), |reason| format!(": {}", reason.as_str()));
+                let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+                (what, format!("{probe} {outcome}{reason}{detail} ({progress})"))
+            }
+            Self::RunStarted { run, pid } => (What::Started, format!("pid {pid}, generation {run}")),
+            Self::StartFailed { error, .. } => (What::StartFailed, error.clone()),
+            Self::RunExited { exit, expected, .. } => {
+                let asked = if *expected { ", as asked" } else { "" };
+                (What::Exited, format!("{exit}{asked}"))
+            }
+            Self::Signalled { signal, .. } if *signal != Signal::CONT => {
+                (What::Signalled, format!("SIG{signal} to its whole process tree"))
+            }
+            Self::RestartOpened { cause, attempt, .. } => {
+                (What::RestartOpened, format!("{cause}, attempt {attempt}"))
+            }
+            Self::RestartClosed { result, took_ms, .. } => {
+                let what = match result {
+                    RestartResult::Verified => What::RestartVerified,
+                    RestartResult::Failed => What::RestartFailed,
+                    RestartResult::Abandoned => What::RestartAbandoned,
+                };
+                (what, format!("{}.{} s after it was detected", took_ms / 1_000, took_ms % 1_000 / 100))
+            }
+            Self::BudgetSpent { retry_at } => {
+                let next = if retry_at.is_some() {
+                    "one trial after the cooldown"
+                } else {
+                    "nothing more by itself"
+                };
+                (What::BudgetSpent, format!("a person is needed; {next}"))
+            }
+            Self::Commanded { action, reason } => {
+                let reason = reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+                (What::Commanded, format!("{action}{reason}"))
+            }
+            Self::Paused { reason, .. } => (What::Paused, reason.clone()),
+            Self::Resumed { expired: true } => (What::Resumed, "the pause is over".to_string()),
+            Self::Resumed { expired: false } => (What::Resumed, "by an operator".to_string()),
+            Self::FlappingChanged { flapping: true, percent } => {
+                (What::FlappingStarted, format!("{percent} % of its last results were changes"))
+            }
+            Self::FlappingChanged { flapping: false, percent } => {
+                (What::FlappingEnded, format!("{percent} % of its last results were changes"))
+            }
+            Self::PortHeld { holder: Some(holder) } => (What::PortTaken, holder.clone()),
+            Self::PortHeld { holder: None } => {
+                (What::PortFreed, "no stranger listens on its port any more".to_string())
+            }
+            Self::FuseTripped { message } => (What::FuseTripped, message.clone()),
+            Self::FuseReleased => (What::FuseReleased, "restarts for health are made again".to_string()),
+            Self::Incident { step, incident, resolution } => {
+                let what = match step {
+                    IncidentStep::Opened => What::IncidentOpened,
+                    IncidentStep::Updated => What::IncidentUpdated,
+                    IncidentStep::Failed => What::IncidentFailed,
+                    IncidentStep::Resolved => What::IncidentResolved,
+                };
+                (what, resolution.clone().unwrap_or_else(|| incident.message.clone()))
+            }
+            Self::Reloaded { summary } => (What::Reloaded, summary.clone()),
+            Self::Booted => (What::Booted, "everything that starts by itself has been started".to_string()),
+            Self::ShutdownStarted => (What::ShutdownStarted, "everything, dependents first".to_string()),
+            Self::ShutdownFinished { left: 0 } => {
+                (What::ShutdownFinished, "nothing is left running".to_string())
+            }
+            Self::ShutdownFinished { left } => {
+                (What::ShutdownFinished, format!("{left} realms could not be ended by SIGKILL"))
+            }
+            Self::PhaseChanged { .. }
+            | Self::HealthChanged { .. }
+            | Self::HeldByFuse { .. }
+            | Self::Signalled { .. }
+            | Self::Ignored { .. } => return None,
+        })
+    }
+}

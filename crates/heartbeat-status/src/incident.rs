@@ -1,0 +1,70 @@
+//! An outage as people are told of it: one root cause, one incident, one notification.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::{Instant, RealmIx, Reason};
+
+/// An incident within one life of the core, counted from 1. At the rim it has an identifier that is unique for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IncidentNo(pub u64);
+
+impl fmt::Display for IncidentNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+closed_list! {
+    /// What has just happened to an incident; what receivers of notifications are told.
+    pub enum IncidentStep ("incident event") {
+        /// The outage is confirmed.
+        Opened = "opened",
+        /// Its root, or who is affected, has changed.
+        Updated = "updated",
+        /// The restart budget is spent: a person is needed.
+        Failed = "failed",
+        /// It is over. Told if and only if `opened` was.
+        Resolved = "resolved",
+    }
+}
+
+closed_list! {
+    /// How much an incident matters.
+    pub enum Severity ("severity") {
+        /// Its root, or somebody it blocks, counts for the ecosystem.
+        Critical = "critical",
+        /// Nobody concerned counts for the ecosystem.
+        Warning = "warning",
+    }
+}
+
+/// One outage: its root, and everybody who suffers from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// Which.
+    pub no: IncidentNo,
+    /// The realm at its root; `None` when it is about heartbeatd itself.
+    pub root: Option<RealmIx>,
+    /// Why it was opened: the code.
+    pub reason: Reason,
+    /// Why, for a person, with the figures of this case.
+    pub message: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Realms blocked by its root at any time since it opened, in the order in which they were.
+    pub affected: Vec<RealmIx>,
+    /// When the outage was seen.
+    pub opened_at: Instant,
+    /// The budget was spent at some time since: a person is needed.
+    pub failed: bool,
+}
+
+impl Incident {
+    /// The realm is its root or suffers from it.
+    #[must_use]
+    pub fn concerns(&self, realm: RealmIx) -> bool {
+        self.root == Some(realm) || self.affected.contains(&realm)
+    }
+}

@@ -1,0 +1,128 @@
+//! Incidents and events in documents and notifications.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Open, RealmEntry, RootEntry, Summary};
+use crate::{IncidentStep, Reason, Severity, Status, WallTime, What};
+
+/// `heartbeat.incident/1`: one incident, as the API lists it and as receivers are told of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentDocument {
+    /// [`INCIDENT_SCHEMA`](super::INCIDENT_SCHEMA).
+    pub schema: String,
+    /// What happened to it last.
+    pub event: Open<IncidentStep>,
+    /// Unique for good (UUIDv7).
+    pub id: String,
+    /// Counts the events of this incident, from 1.
+    pub seq: u64,
+    /// Name of the ecosystem.
+    pub ecosystem: String,
+    /// The realm at its root, or `heartbeatd`.
+    pub root: String,
+    /// Why it was opened: the code.
+    pub reason: Open<Reason>,
+    /// Why, for a person.
+    pub message: String,
+    /// How much it matters.
+    pub severity: Open<Severity>,
+    /// Realms blocked by its root at any time since it opened.
+    pub affected: Vec<String>,
+    /// When the outage was seen.
+    pub opened_at: WallTime,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<WallTime>,
+    /// From opened to resolved, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_s: Option<f64>,
+    /// How it ended, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<String>,
+    /// What happened since, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+    /// Last lines of the root's output when it was opened. Not on the read-only door.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+    /// Where to look.
+    pub links: IncidentLinks,
+}
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentLinks {
+    /// This incident in the API.
+    #[serde(rename = "self")]
+    pub this: String,
+}
+
+/// One thing that happened in an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When.
+    pub at: WallTime,
+    /// To whom, or `heartbeatd`.
+    pub realm: String,
+    /// What, in one word.
+    pub what: Open<What>,
+    /// What, for a person.
+    pub detail: String,
+}
+
+/// `heartbeat.incidents/1`: incidents, the newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentsDocument {
+    /// [`INCIDENTS_SCHEMA`](super::INCIDENTS_SCHEMA).
+    pub schema: String,
+    /// The newest first.
+    pub incidents: Vec<IncidentDocument>,
+    /// What to pass as `?after=` for the older ones; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// `heartbeat.event/1`: one fact of the event stream (its `event: fact`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventEntry {
+    /// [`EVENT_SCHEMA`](super::EVENT_SCHEMA).
+    pub schema: String,
+    /// Counts up with every event of this life of heartbeatd; gaps are facts that only explain others.
+    pub seq: u64,
+    /// When.
+    pub at: WallTime,
+    /// To whom; absent for the ecosystem and heartbeatd itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm: Option<String>,
+    /// What, in one word.
+    pub what: Open<What>,
+    /// What, for a person.
+    pub detail: String,
+    /// The incident it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+}
+
+/// `heartbeat.delta/1`: what means something different since the last one (`event: delta` of the stream).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeltaDocument {
+    /// [`DELTA_SCHEMA`](super::DELTA_SCHEMA).
+    pub schema: String,
+    /// The revision reached with it.
+    pub revision: u64,
+    /// When this body was made.
+    pub generated_at: WallTime,
+    /// As in the status document.
+    pub ok: bool,
+    /// As in the status document.
+    pub status: Open<Status>,
+    /// As in the status document.
+    pub summary: Summary,
+    /// As in the status document.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<RootEntry>,
+    /// The realms that changed, whole, in start order.
+    pub realms: Vec<RealmEntry>,
+}

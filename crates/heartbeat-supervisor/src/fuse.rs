@@ -1,0 +1,271 @@
+//! The storm fuse: when many realms turn unhealthy at once, the fault is more likely ours (or everybody's) than
+//! theirs, and restarting them all makes it worse.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use core::time::Duration;
+
+use heartbeat_status::{Instant, RealmIx};
+
+/// Bounds of health restarts over all realms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FuseSettings {
+    /// It trips when more than this share of the supervised realms, in percent, ...
+    pub unhealthy_percent: u32,
+    /// ... and at least this many, ...
+    pub min_realms: u32,
+    /// ... turn unhealthy by their probes within this time.
+    pub window: Duration,
+    /// How long health restarts are then held, at most.
+    pub hold: Duration,
+    /// Most health restarts ...
+    pub restarts: u32,
+    /// ... within this time, ...
+    pub per: Duration,
+    /// ... and most of them at a time.
+    pub parallel: u32,
+}
+
+impl Default for FuseSettings {
+    fn default() -> Self {
+        Self {
+            unhealthy_percent: 40,
+            min_realms: 3,
+            window: Duration::from_secs(15),
+            hold: Duration::from_secs(60),
+            restarts: 12,
+            per: Duration::from_secs(300),
+            parallel: 2,
+        }
+    }
+}
+
+/// Launches while it is tripped: at most 10 a second.
+pub(crate) const TRIPPED_LAUNCH_GAP: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Restarts go through.
+    Closed,
+    /// Restarts are held: until then, or until everything has been measured afresh.
+    Tripped { since: Instant, until: Instant },
+    /// One restart may be tried; `running` once it is.
+    Trial { since: Instant, running: Option<RealmIx> },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Fuse {
+    state: State,
+    /// Who turned unhealthy by probe, and when; bounded by the number of realms.
+    turned: VecDeque<(Instant, RealmIx)>,
+    /// When health restarts were let through; bounded by `restarts`.
+    granted: VecDeque<Instant>,
+    /// Our own loop is late.
+    lagging: bool,
+}
+
+impl Fuse {
+    pub(crate) fn new() -> Self {
+        Self { state: State::Closed, turned: VecDeque::new(), granted: VecDeque::new(), lagging: false }
+    }
+
+    pub(crate) fn is_tripped(&self) -> bool {
+        self.state != State::Closed
+    }
+
+    /// Since when it is not closed.
+    pub(crate) fn tripped_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Closed => None,
+            State::Tripped { since, .. } | State::Trial { since, .. } => Some(since),
+        }
+    }
+
+    /// When it acts by itself.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Tripped { until, .. } => Some(until),
+            State::Closed | State::Trial { .. } => None,
+        }
+    }
+
+    /// A realm has turned unhealthy by its probes. Returns what was seen when this trips the fuse.
+    pub(crate) fn note_down(
+        &mut self,
+        settings: &FuseSettings,
+        now: Instant,
+        realm: RealmIx,
+        supervised: usize,
+    ) -> Option<String> {
+        self.turned.retain(|(at, known)| now.since(*at) <= settings.window && *known != realm);
+        self.turned.push_back((now, realm));
+        let many = self.turned.len() >= settings.min_realms as usize
+            && self.turned.len() * 100 > supervised * settings.unhealthy_percent as usize;
+        if self.is_tripped() || !many {
+            return None;
+        }
+        self.trip(settings, now);
+        Some(alloc::format!(
+            "{} of {supervised} realms turned unhealthy within {} s: restarts for health are held",
+            self.turned.len(),
+            settings.window.as_secs(),
+        ))
+    }
+
+    /// Our own loop is late (or in time again). Returns what was seen when this trips the fuse.
+    pub(crate) fn note_lag(&mut self, settings: &FuseSettings, now: Instant, late: bool) -> Option<String> {
+        self.lagging = late;
+        if !late || self.is_tripped() {
+            return None;
+        }
+        self.trip(settings, now);
+        Some("heartbeatd itself is late: restarts for health are held".into())
+    }
+
+    fn trip(&mut self, settings: &FuseSettings, now: Instant) {
+        self.state = State::Tripped { since: now, until: now + settings.hold };
+    }
+
+    /// Time has passed, or everything has been measured afresh since it tripped.
+    pub(crate) fn proceed(&mut self, settings: &FuseSettings, now: Instant, fresh_round: bool) {
+        let State::Tripped { since, until } = self.state else { return };
+        if self.lagging {
+            if now >= until {
+                self.state = State::Tripped { since, until: now + settings.hold };
+            }
+        } else if now >= until || fresh_round {
+            self.state = State::Trial { since, running: None };
+        }
+    }
+
+    /// Nobody is unhealthy any more. True when this releases it.
+    pub(crate) fn all_well(&mut self) -> bool {
+        if !self.is_tripped() || self.lagging {
+            return false;
+        }
+        self.release();
+        true
+    }
+
+    fn release(&mut self) {
+        self.state = State::Closed;
+        self.turned.clear();
+    }
+
+    /// Whether a health restart of `realm` may begin now, beside `under_way` others.
+    pub(crate) fn grant(
+        &mut self,
+        settings: &FuseSettings,
+        now: Instant,
+        realm: RealmIx,
+        under_way: u32,
+    ) -> bool {
+        while self.granted.front().is_some_and(|at| now.since(*at) >= settings.per) {
+            self.granted.pop_front();
+        }
+        let spent = self.granted.len() >= settings.restarts as usize;
+        let free = match self.state {
+            State::Closed => under_way < settings.parallel,
+            State::Tripped { .. } => false,
+            State::Trial { running, .. } => running.is_none() && under_way == 0,
+        };
+        if spent || !free || self.lagging {
+            return false;
+        }
+        self.granted.push_back(now);
+        if let State::Trial { running, .. } = &mut self.state {
+            *running = Some(realm);
+        }
+        true
+    }
+
+    /// The restart of `realm` has ended. True when it was the trial, and it releases the fuse.
+    pub(crate) fn restart_ended(
+        &mut self,
+        settings: &FuseSettings,
+        now: Instant,
+        realm: RealmIx,
+        verified: bool,
+    ) -> bool {
+        let State::Trial { since, running: Some(trial) } = self.state else { return false };
+        if trial != realm {
+            return false;
+        }
+        if verified {
+            self.release();
+        } else {
+            self.state = State::Tripped { since, until: now + settings.hold };
+        }
+        verified
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: FuseSettings = FuseSettings {
+        unhealthy_percent: 40,
+        min_realms: 3,
+        window: Duration::from_secs(15),
+        hold: Duration::from_secs(60),
+        restarts: 12,
+        per: Duration::from_secs(300),
+        parallel: 2,
+    };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1_000)
+    }
+
+    #[test]
+    fn it_trips_on_a_storm_and_not_on_a_drizzle() {
+        let mut fuse = Fuse::new();
+        assert!(fuse.note_down(&S, at(0), RealmIx(0), 5).is_none());
+        assert!(fuse.note_down(&S, at(1), RealmIx(1), 5).is_none());
+        assert!(fuse.note_down(&S, at(1), RealmIx(1), 5).is_none(), "the same realm counts once");
+        assert!(fuse.note_down(&S, at(20), RealmIx(2), 5).is_none(), "the first two are out of the window");
+        assert!(fuse.note_down(&S, at(21), RealmIx(3), 5).is_none());
+        assert!(fuse.note_down(&S, at(22), RealmIx(4), 5).is_some());
+        assert!(!fuse.grant(&S, at(23), RealmIx(4), 0));
+    }
+
+    #[test]
+    fn after_the_hold_one_trial_then_two_at_a_time() {
+        let mut fuse = Fuse::new();
+        for n in 0..3 {
+            fuse.note_down(&S, at(0), RealmIx(n), 5);
+        }
+        fuse.proceed(&S, at(59), false);
+        assert!(!fuse.grant(&S, at(59), RealmIx(0), 0));
+        fuse.proceed(&S, at(60), false);
+        assert!(fuse.grant(&S, at(60), RealmIx(0), 0));
+        assert!(!fuse.grant(&S, at(60), RealmIx(1), 1), "one trial");
+        assert!(!fuse.restart_ended(&S, at(61), RealmIx(0), false), "a trial that failed holds again");
+        fuse.proceed(&S, at(62), true);
+        assert!(fuse.grant(&S, at(62), RealmIx(0), 0));
+        assert!(fuse.restart_ended(&S, at(70), RealmIx(0), true));
+        assert!(fuse.grant(&S, at(71), RealmIx(1), 1));
+        assert!(!fuse.grant(&S, at(71), RealmIx(2), 2), "two at a time");
+    }
+
+    #[test]
+    fn twelve_in_five_minutes_and_no_more() {
+        let mut fuse = Fuse::new();
+        for n in 0..12 {
+            assert!(fuse.grant(&S, at(n * 10), RealmIx(0), 0), "{n}");
+        }
+        assert!(!fuse.grant(&S, at(299), RealmIx(0), 0));
+        assert!(fuse.grant(&S, at(300), RealmIx(0), 0), "the first has left the window");
+    }
+
+    #[test]
+    fn our_own_lag_holds_as_long_as_it_lasts() {
+        let mut fuse = Fuse::new();
+        assert!(fuse.note_lag(&S, at(0), true).is_some());
+        fuse.proceed(&S, at(120), true);
+        assert!(!fuse.grant(&S, at(120), RealmIx(0), 0) && !fuse.all_well());
+        assert!(fuse.note_lag(&S, at(121), false).is_none());
+        assert!(fuse.all_well());
+    }
+}

@@ -1,0 +1,189 @@
+//! A new plan takes the place of the one in force, and nothing untouched moves.
+//!
+//! Indices never move: a realm keeps its own as long as it lives, so whatever is in flight (a launch, a measurement,
+//! a signal) still finds its realm. A realm that the new plan does not have any more stays in it as *retired*, with
+//! the needs it had, until it is stopped; then its index is free for another.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use heartbeat_status::{Desired, EventKind, Instant, RealmIx, RestartCause};
+
+use crate::cx::{Cx, Mode};
+use crate::probing::{Probing, probe_ix};
+use crate::realm::{Realm, Resting};
+use crate::state::{self, Intent, State};
+use crate::timers::{TimerKind, Timers};
+use crate::{Plan, ProbeSource, RealmSpec, Supervisor};
+
+/// Where each probe of a realm stands was it to be kept: the place it had before.
+type Kept = Vec<Option<usize>>;
+
+/// A probe is the same when it is called the same and measures the same.
+fn kept(old: &RealmSpec, new: &RealmSpec) -> Kept {
+    let same = |probe: &crate::ProbeSpec| {
+        old.probes.iter().position(|known| {
+            known.info.name == probe.info.name
+                && known.info.kind == probe.info.kind
+                && known.info.target == probe.info.target
+                && (known.source == ProbeSource::Measured) == (probe.source == ProbeSource::Measured)
+        })
+    };
+    new.probes.iter().map(same).collect()
+}
+
+impl Supervisor {
+    /// Indices that a new plan may give to new realms: they belonged to realms that are retired and gone.
+    #[must_use]
+    pub fn vacant(&self) -> Vec<RealmIx> {
+        let gone = self
+            .plan
+            .infos()
+            .iter()
+            .zip(&self.realms)
+            .filter(|(info, realm)| self.plan.realm(info.ix).retired && realm.at_rest());
+        gone.map(|(info, _)| info.ix).collect()
+    }
+
+    /// Puts `plan` in force. Afterwards poll as after [`Supervisor::handle`].
+    ///
+    /// In `plan` every realm in force stands at the index it has, retired where it is to go; only
+    /// [`Supervisor::vacant`] indices and new ones belong to new realms; and no realm that stays changes its kind.
+    /// `restart` are those whose process is made of something else now. `summary` is for people.
+    pub fn reload(&mut self, now: Instant, plan: Plan, restart: &[RealmIx], summary: String) {
+        let old = core::mem::replace(&mut self.plan, Arc::new(plan));
+        let plan = Arc::clone(&self.plan);
+        let mut mapped: Vec<Option<Kept>> = Vec::with_capacity(plan.realms().len());
+        for (at, spec) in plan.realms().iter().enumerate() {
+            let before = old.realms().get(at).filter(|before| before.name == spec.name);
+            mapped.push(before.map(|before| kept(before, spec)));
+        }
+        self.drop_measurements(now, &old, &mapped);
+        self.out.timers = Timers::carried(&self.out.timers, &plan, &mapped);
+        self.place(&plan, &mapped);
+        self.start_order = plan.graph().start_order().into();
+        self.published.clear();
+        self.out.event(now, None, EventKind::Reloaded { summary });
+        for at in 0..self.realms.len() {
+            let ix = plan.infos()[at].ix;
+            self.step(now, ix, Realm::take_up_probing);
+        }
+        for at in 0..self.start_order.len() {
+            self.reconsider(now, self.start_order[at]);
+        }
+        if self.mode == Mode::Booted {
+            self.pull_in(now);
+            self.retire(now, &old);
+            for ix in restart {
+                self.step(now, *ix, renew);
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Calls off what is being measured for probes that are no more.
+    fn drop_measurements(&mut self, now: Instant, old: &Plan, mapped: &[Option<Kept>]) {
+        for (at, spec) in old.realms().iter().enumerate() {
+            let keeps: &[Option<usize>] = mapped.get(at).and_then(Option::as_deref).unwrap_or(&[]);
+            let Some(ix) = old.infos().get(at).map(|info| info.ix) else { continue };
+            let mut cx = Cx { now, ix, order: old.graph().order(ix), spec, out: &mut self.out };
+            for probe in (0..spec.probes.len()).filter(|probe| !keeps.contains(&Some(*probe))) {
+                self.realms[at].cancel(&mut cx, probe);
+            }
+        }
+    }
+
+    /// Every realm at its index, with the probes it has now.
+    fn place(&mut self, plan: &Plan, mapped: &[Option<Kept>]) {
+        for (at, (spec, kept)) in plan.realms().iter().zip(mapped).enumerate() {
+            match (self.realms.get_mut(at), kept) {
+                (Some(realm), Some(kept)) => realm.take_spec(spec, kept),
+                (Some(realm), None) => {
+                    // Generations and restarts count on, so that a late answer for the one before finds nobody.
+                    let (run, opened) = (realm.run, realm.restarts_opened);
+                    *realm = Realm::new(spec);
+                    (realm.run, realm.restarts_opened) = (run, opened);
+                }
+                (None, _) => self.realms.push(Realm::new(spec)),
+            }
+        }
+        self.queued.resize(self.realms.len(), false);
+    }
+
+    /// Stops what the new plan does not have any more, dependents first.
+    fn retire(&mut self, now: Instant, old: &Plan) {
+        let plan = Arc::clone(&self.plan);
+        for ix in plan.graph().stop_order() {
+            let newly =
+                plan.realm(ix).retired && old.realms().get(ix.index()).is_some_and(|old| !old.retired);
+            if !newly {
+                continue;
+            }
+            let realm = &mut self.realms[ix.index()];
+            realm.desired = Desired::Down;
+            realm.resting = Resting::Removed;
+            self.reconsider(now, ix);
+            self.step(now, ix, |realm, cx| {
+                realm.end_pause(cx, false);
+                if matches!(realm.state, State::External) {
+                    realm.stop_probing(cx);
+                } else {
+                    state::on_command(realm, cx, Intent::Rest);
+                }
+            });
+        }
+    }
+}
+
+/// What it is made of has changed.
+fn renew(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if !realm.wants_to_run() {
+        return;
+    }
+    match realm.state {
+        State::Starting(_) | State::Running(_) | State::Done => {
+            state::on_command(realm, cx, Intent::Again(RestartCause::Reloaded));
+        }
+        // What was given up was another program.
+        State::Backoff(_) | State::Cooldown(_) | State::Failed(_) => {
+            realm.tracker.reset();
+            state::on_command(realm, cx, Intent::Run);
+        }
+        State::Waiting(_) | State::Stopping(_) | State::Stopped | State::Stuck | State::External => {}
+    }
+}
+
+impl Realm {
+    /// Nothing of it runs, and nothing is measured.
+    pub(crate) fn at_rest(&self) -> bool {
+        matches!(self.state, State::Stopped | State::Done | State::Failed(_) | State::External)
+            && !self.probing
+    }
+
+    /// Keeps what is known about the probes that stay.
+    fn take_spec(&mut self, spec: &RealmSpec, kept: &Kept) {
+        let mut old: Vec<Option<Probing>> = core::mem::take(&mut self.probes).into_iter().map(Some).collect();
+        let find = |before: &Option<usize>| before.and_then(|at| old.get_mut(at)?.take());
+        self.probes = kept.iter().map(find).map(|probe| probe.unwrap_or_else(Probing::new)).collect();
+        self.follow(spec);
+    }
+
+    /// Begins to measure the probes that are new, while the realm is measured.
+    fn take_up_probing(&mut self, cx: &mut Cx<'_>) {
+        if !self.probing {
+            return;
+        }
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            let ix = probe_ix(at);
+            let idle = cx.out.timers.deadline(cx.ix, TimerKind::Slot(ix)).is_none();
+            match spec.source {
+                ProbeSource::Measured if idle => self.begin_measuring(cx, at),
+                ProbeSource::Process if self.probes[at].last.is_none() && self.pid.is_some() => {
+                    self.process_passes(cx);
+                }
+                ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One root cause, one incident; pauses, strangers, the storm fuse, and flapping.
+
+use std::time::Duration;
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{
+    CommandId, EventKind, Exit, Flag, IncidentStep, Outcome, Phase, ProbeInfo, ProbeIx, ProbeKind, Reason,
+    Role, Status, Thresholds,
+};
+use heartbeat_supervisor::{Command, Effect, Input, ProbeSource, ProbeSpec, RealmSpec, StartError};
+
+use crate::drive::{A, B, C, Depends, Drive, FAIL, external, probed, secs};
+
+/// What was told of incidents, as `opened a`.
+fn told(d: &mut Drive) -> Vec<String> {
+    let names = ["a", "b", "c", "d", "e"];
+    let events = std::mem::take(&mut d.events);
+    let steps = events.into_iter().filter_map(|event| match event.kind {
+        EventKind::Incident { step, incident, .. } => {
+            let root = incident.root.map_or("heartbeatd", |ix| names[ix.index()]);
+            Some(format!("{step} {root}"))
+        }
+        _ => None,
+    });
+    steps.collect()
+}
+
+fn order(d: &mut Drive, action: Action, lasts: Option<Duration>) {
+    let command = Command { reason: Some("test".to_string()), lasts, ..Command::new(action, A) };
+    d.feed(Input::Command { id: CommandId(7), command });
+}
+
+/// With a port of its own: the fact comes along with the first probe.
+fn with_port(name: &str) -> RealmSpec {
+    let mut spec = probed(name);
+    let info = ProbeInfo {
+        name: "port".to_string(),
+        kind: ProbeKind::Port,
+        role: Role::Live,
+        target: "127.0.0.1:1".to_string(),
+        thresholds: Thresholds::default(),
+        interval: secs(5),
+        timeout: secs(2),
+    };
+    spec.port = Some(8001);
+    spec.probes.push(ProbeSpec { info, source: ProbeSource::PortOf(ProbeIx(0)), grace: None });
+    spec
+}
+
+#[test]
+fn a_crash_is_an_incident_even_when_the_restart_succeeds_at_once() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.exit(A, Exit::code(1));
+    assert_eq!(told(&mut d), ["opened a"]);
+    let snapshot = d.sup.snapshot(d.now);
+    let incident = &snapshot.incidents[0];
+    assert_eq!((incident.reason, incident.root), (Reason::Exited, Some(A)));
+    assert!(incident.message.starts_with("exit code 1 after"), "{}", incident.message);
+    d.wait(secs(1));
+    d.launch_all();
+    d.wait_answering(secs(10), |_| Outcome::Pass);
+    assert_eq!(told(&mut d), ["resolved a"], "verified, and only then");
+    assert!(d.sup.snapshot(d.now).incidents.is_empty());
+}
+
+#[test]
+fn dependents_fold_under_the_root() {
+    let mut d = Drive::up(vec![probed("a"), probed("b").needs(A), probed("c").needs(B)]);
+    d.exit(A, Exit::code(1));
+    d.wait_answering(secs(40), |realm| if realm == A { Outcome::Pass } else { FAIL });
+    let opened: Vec<String> = told(&mut d).into_iter().filter(|step| step.starts_with("opened")).collect();
+    assert_eq!(opened, ["opened a"], "b and c fail because of a, and that is one incident");
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!(incidents[0].affected, [B, C]);
+}
+
+#[test]
+fn an_incident_on_the_wrong_root_is_handed_down_and_keeps_its_number() {
+    let mut d = Drive::up(vec![probed("a"), probed("b").needs(A)]);
+    // The need still passes whenever it is asked, so the dependent is blamed.
+    d.wait_answering(secs(9), |realm| if realm == A { Outcome::Pass } else { FAIL });
+    assert_eq!(told(&mut d), ["opened b"]);
+    let no = d.sup.snapshot(d.now).incidents[0].no;
+    d.exit(A, Exit::code(1));
+    assert_eq!(told(&mut d), ["updated a"]);
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!((incidents.len(), incidents[0].no, incidents[0].affected.as_slice()), (1, no, &[B][..]));
+}
+
+#[test]
+fn a_hung_need_is_the_root_whichever_probe_was_first() {
+    for lag in 0..8 {
+        let mut d = Drive::up(vec![probed("a"), probed("b").needs(A)]);
+        let from = d.now + Duration::from_millis(700 * lag);
+        let restarts = |d: &mut Drive| d.sup.snapshot(d.now).realms[B.index()].restarts.total;
+        let before = restarts(&mut d);
+        for _ in 0..60 {
+            let now = d.now;
+            d.wait_answering(Duration::from_millis(500), |realm| {
+                if realm == B || now >= from { FAIL } else { Outcome::Pass }
+            });
+        }
+        let steps = told(&mut d);
+        assert!(steps.iter().any(|step| step.ends_with(" a")), "{lag}: {steps:?}");
+        let incidents = d.sup.snapshot(d.now).incidents;
+        assert_eq!(incidents.iter().filter_map(|i| i.root).collect::<Vec<_>>(), [A], "{lag}: {steps:?}");
+        assert_eq!(restarts(&mut d), before, "{lag}: never restarted for somebody else's fault");
+    }
+}
+
+#[test]
+fn an_external_realm_that_fails_is_an_incident_and_never_restarted() {
+    let mut d = Drive::boot(vec![external("a")]);
+    d.wait_answering(secs(20), |_| Outcome::Pass);
+    d.take();
+    d.wait_answering(secs(60), |_| FAIL);
+    assert_eq!(told(&mut d), ["opened a"]);
+    d.wait_answering(secs(90), |_| Outcome::Pass);
+    assert_eq!(told(&mut d), ["resolved a"]);
+}
+
+#[test]
+fn nothing_acts_on_a_paused_realm_and_it_starts_when_it_is_resumed() {
+    let mut d = Drive::up(vec![probed("a")]);
+    order(&mut d, Action::Pause, Some(secs(60)));
+    assert_eq!((d.status(A).status, d.status(A).why.reason), (Status::Paused, Reason::Paused));
+    d.wait_answering(secs(30), |_| FAIL);
+    assert!(told(&mut d).is_empty() && d.phase(A) == Phase::Running, "it fails, and nothing happens");
+    d.exit(A, Exit::code(1));
+    d.wait(secs(5));
+    assert_eq!((d.phase(A), told(&mut d).len()), (Phase::Stopped, 0));
+    assert_eq!(d.status(A).status, Status::Paused);
+    d.wait(secs(30));
+    assert_eq!(d.phase(A), Phase::Starting, "the pause has ended by itself");
+    assert_eq!(d.status(A).restarts.used, 0, "and nothing is held against it");
+}
+
+#[test]
+fn a_stop_ends_a_pause_and_wins() {
+    let mut d = Drive::up(vec![probed("a")]);
+    order(&mut d, Action::Pause, None);
+    order(&mut d, Action::Stop, None);
+    d.exit(A, Exit::code(0));
+    d.wait(secs(90));
+    assert_eq!((d.phase(A), d.status(A).status), (Phase::Stopped, Status::Stopped));
+    assert!(d.status(A).pause.is_none());
+}
+
+#[test]
+fn a_reset_ends_backoff_and_forgets_attempts() {
+    let mut d = Drive::up(vec![probed("a")]);
+    for _ in 0..3 {
+        d.exit(A, Exit::code(1));
+        d.wait(secs(5));
+        d.launch_all();
+    }
+    d.exit(A, Exit::code(1));
+    assert_eq!(d.phase(A), Phase::Backoff);
+    order(&mut d, Action::Reset, None);
+    d.wait(Duration::from_millis(300));
+    assert_eq!((d.phase(A), d.status(A).restarts.used), (Phase::Starting, 0));
+}
+
+#[test]
+fn a_stranger_on_the_port_is_named_and_never_answered_with_a_restart() {
+    let mut d = Drive::up(vec![with_port("a")]);
+    let run = d.run(A);
+    let holder = "port 8001 is held by pid 99 (nc, user bob)".to_string();
+    d.feed(Input::PortHeld { realm: A, run, holder: Some(holder.clone()) });
+    let status = d.status(A);
+    assert_eq!((status.status, status.why.reason), (Status::Down, Reason::WrongProcess));
+    assert_eq!(status.why.message, holder);
+    assert_eq!(told(&mut d), ["opened a"]);
+    // The stranger even answers as the realm should.
+    d.wait_answering(secs(120), |_| Outcome::Pass);
+    assert_eq!((d.status(A).status, d.status(A).restarts.total), (Status::Down, 0));
+    d.feed(Input::PortHeld { realm: A, run, holder: None });
+    d.wait_answering(secs(20), |_| Outcome::Pass);
+    assert_eq!(d.status(A).status, Status::Up);
+    assert_eq!(told(&mut d), ["resolved a"]);
+}
+
+#[test]
+fn a_start_on_a_taken_port_is_retried_without_debit_as_the_same_generation() {
+    let mut d = Drive::boot(vec![with_port("a")]);
+    let run = d.run(A);
+    for _ in 0..50 {
+        let error = StartError { at_exec: false, errno: Some(98), message: "held by pid 99".to_string() };
+        let run = d.run(A);
+        d.feed(Input::StartFailed { realm: A, run, error });
+        assert_eq!((d.phase(A), d.status(A).why.reason), (Phase::Backoff, Reason::WrongProcess));
+        d.wait(secs(1));
+        assert_eq!(d.phase(A), Phase::Starting, "looked at again every second");
+    }
+    assert_eq!((d.run(A), d.status(A).restarts.used), (run, 0));
+    assert_eq!(told(&mut d), ["opened a"]);
+    d.started(A);
+    d.wait_answering(secs(20), |_| Outcome::Pass);
+    assert_eq!(told(&mut d), ["resolved a"]);
+}
+
+#[test]
+fn a_storm_holds_restarts_for_health_and_is_one_incident_about_ourselves() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut d = Drive::up(names.into_iter().map(probed).collect());
+    d.wait_answering(secs(8), |_| FAIL);
+    let steps = told(&mut d);
+    assert!(steps.contains(&"opened heartbeatd".to_string()), "{steps:?}");
+    let restarted = |d: &mut Drive| -> u64 {
+        d.sup.snapshot(d.now).realms.iter().map(|realm| realm.restarts.total).sum()
+    };
+    d.wait_answering(secs(3), |_| FAIL);
+    assert!(restarted(&mut d) <= 1, "one trial at most");
+    d.wait_answering(secs(60), |_| Outcome::Pass);
+    let steps = told(&mut d);
+    assert!(steps.contains(&"resolved heartbeatd".to_string()), "{steps:?}");
+    assert!(d.sup.snapshot(d.now).realms.iter().all(|realm| !realm.flags.contains(&Flag::Fuse)));
+}
+
+#[test]
+fn our_own_lag_restarts_nobody() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.feed(Input::Lag { late: true });
+    d.wait_answering(secs(120), |_| FAIL);
+    assert_eq!(d.status(A).restarts.total, 0);
+    assert!(d.status(A).flags.contains(&Flag::Fuse));
+    d.feed(Input::Lag { late: false });
+    d.wait_answering(secs(120), |_| FAIL);
+    assert!(d.effects.iter().any(|effect| matches!(effect, Effect::Signal { .. })));
+}
+
+#[test]
+fn a_realm_that_changes_too_often_is_flagged_with_one_notice_at_each_end() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.take();
+    let mut pass = false;
+    for _ in 0..30 {
+        pass = !pass;
+        d.until_measured(A);
+        d.answer(A, if pass { Outcome::Pass } else { FAIL });
+    }
+    assert!(d.status(A).flags.contains(&Flag::Flapping));
+    d.wait_answering(secs(200), |_| Outcome::Pass);
+    assert!(!d.status(A).flags.contains(&Flag::Flapping));
+    let events = std::mem::take(&mut d.events);
+    let notices = events.iter().filter(|event| matches!(event.kind, EventKind::FlappingChanged { .. }));
+    assert_eq!(notices.count(), 2);
+}
+
+#[test]
+fn what_was_opened_is_resolved_when_an_operator_stops_it() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.exit(A, Exit::code(1));
+    order(&mut d, Action::Stop, None);
+    let events = std::mem::take(&mut d.events);
+    let last = events.iter().rev().find_map(|event| match &event.kind {
+        EventKind::Incident { step, resolution, .. } => Some((*step, resolution.clone())),
+        _ => None,
+    });
+    assert_eq!(last, Some((IncidentStep::Resolved, Some("stopped by an operator".to_string()))));
+}
