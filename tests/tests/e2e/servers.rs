@@ -19,6 +19,7 @@ fn postgres() -> Option<(PathBuf, User)> {
 }
 
 /// A test of a real server that the machine lacks is skipped, with the reason; where everything is installed, it fails.
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn lacking(what: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what}: .ci/run installs it");
     eprintln!("skipped: {what}");

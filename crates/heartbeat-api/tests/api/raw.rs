@@ -96,7 +96,7 @@ impl Doors {
 }
 
 pub(crate) async fn get(socket: &Path, path: &str) -> Answer {
-    let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let stream = UnixStream::connect(socket).await.unwrap();
     exchange(stream, &format!("GET {path} HTTP/1.1\r\nHost: heartbeat\r\nConnection: close\r\n\r\n")).await
 }
 
