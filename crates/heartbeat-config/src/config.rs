@@ -1,5 +1,6 @@
 //! What comes out: validated, complete, and ready to be run.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use heartbeat_probe::Probe;
 use heartbeat_process::LaunchSpec;
-use heartbeat_supervisor::Plan;
+use heartbeat_status::{IncidentStep, RealmName};
+use heartbeat_supervisor::{FuseSettings, Plan};
 
 use crate::Report;
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub plan: Plan,
     /// What the adapters need of each realm, by `RealmIx`.
     pub realms: Vec<RealmConfig>,
+    /// `[notify.NAME]`: who is told of incidents, by name.
+    pub webhooks: Vec<WebhookConfig>,
     /// The files it was read from, the first first.
     pub files: Vec<PathBuf>,
 }
@@ -62,6 +66,45 @@ pub struct Heartbeat {
     pub max_probes_in_flight: usize,
     /// Connections of the TCP door.
     pub max_connections: usize,
+    /// Bounds of health restarts over all realms.
+    pub fuse: FuseSettings,
+}
+
+/// One `[notify.NAME]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// Its name.
+    pub name: String,
+    /// An `http://` URL. Its path may be a secret, so it is not in the `Debug` form.
+    pub url: String,
+    /// The steps of incidents it is told of; `None` for the usual ones.
+    pub on: Option<Vec<IncidentStep>>,
+    /// The realms it is told of; empty for all.
+    pub realms: Vec<RealmName>,
+}
+
+impl fmt::Debug for WebhookConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookConfig")
+            .field("name", &self.name)
+            .field("on", &self.on)
+            .field("realms", &self.realms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What measures a probe.
+#[derive(Clone, Debug)]
+pub enum Measure {
+    /// The probe itself.
+    Probe(Arc<Probe>),
+    /// A command, once somebody is there to run it.
+    Command {
+        /// Program, arguments, environment, directory, user; its output is captured.
+        spec: Arc<LaunchSpec>,
+        /// A pass that takes longer is degraded.
+        slow: Option<Duration>,
+    },
 }
 
 /// What the adapters need of one realm.
@@ -72,7 +115,7 @@ pub struct RealmConfig {
     /// Where its own processes are to listen, if that is looked after.
     pub listens: Option<SocketAddr>,
     /// Its probes, parallel to those of the plan; `None` for those that are not measured.
-    pub probes: Vec<Option<Probe>>,
+    pub probes: Vec<Option<Measure>>,
     /// `start.before`, one after the other.
     pub start_before: Vec<Arc<LaunchSpec>>,
     /// `start.after`, one after the other.

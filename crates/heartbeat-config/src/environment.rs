@@ -52,6 +52,7 @@ fn env_path(words: &[String], realms: &[String]) -> Result<Vec<String>, String> 
     };
     let (table, key) = match rest {
         [key] => (table, *key),
+        ["fuse", key] if table == Table::Heartbeat => (Table::Fuse, *key),
         ["start", key] => (Table::Start, *key),
         ["stop", key] => (Table::Stop, *key),
         ["restart", key] => (Table::Restart, *key),

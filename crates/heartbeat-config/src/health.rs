@@ -1,34 +1,47 @@
 //! The probes of a realm: what is implied by `port` and `run`, and what `health` says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
-use heartbeat_probe::{HttpProbe, Probe, StatusSet, TcpProbe};
-use heartbeat_status::{FailWindow, ProbeInfo, ProbeIx, ProbeKind, Role, Thresholds};
+use heartbeat_probe::{HttpProbe, StatusSet, TcpProbe};
+use heartbeat_process::LaunchSpec;
+use heartbeat_status::{FailWindow, ProbeInfo, ProbeIx, ProbeKind, Role, Thresholds, sanitise_line};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 
+use crate::config::Measure;
 use crate::keys::Table;
 use crate::probe;
 use crate::reader::{Entry, Reader, Section};
 
 /// What the ecosystem's own realms answer on.
 const HEALTH_PATH: &str = "/api/health/";
+/// What a probe may be.
+const KINDS: [&str; 6] = ["http", "tcp", "redis", "postgres", "exec", "process"];
 const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A probe for the core, and what measures it.
-pub(crate) type Pair = (ProbeSpec, Option<Probe>);
+pub(crate) type Pair = (ProbeSpec, Option<Measure>);
+
+/// An exec probe starts processes: it is never asked more often.
+const EXEC_MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The realm whose probes are read.
+pub(crate) struct Of<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: Option<u16>,
+    /// It has a process that is watched.
+    pub(crate) runs: bool,
+    /// Makes a check command of an argv: with the realm's directory, environment and user.
+    pub(crate) command: &'a dyn Fn(Vec<String>) -> Arc<LaunchSpec>,
+}
 
 /// All probes of a realm, in the order in which they are shown.
-pub(crate) fn probes(
-    reader: &Reader<'_>,
-    realm: &Section<'_>,
-    host: &str,
-    port: Option<u16>,
-    runs: bool,
-) -> Vec<Pair> {
+pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> Vec<Pair> {
+    let (host, port) = (of.host, of.port);
     let (mut pairs, process) = match (realm.get("health"), port) {
-        (Some(health), _) => written(reader, &health, runs),
+        (Some(health), _) => written(reader, &health, of),
         (None, Some(port)) => (implied(reader, realm, host, port).into_iter().collect(), None),
         (None, None) => (Vec::new(), None),
     };
@@ -43,7 +56,7 @@ pub(crate) fn probes(
         }
         pairs.push(fact);
     }
-    if runs {
+    if of.runs {
         pairs.push(process.unwrap_or_else(|| process_pair(basic("process", ProbeKind::Process, "pid"))));
     }
     for (at, (spec, _)) in pairs.iter().enumerate() {
@@ -58,11 +71,11 @@ pub(crate) fn probes(
 }
 
 /// What `health` says: measured probes, and the process probe if it is written out.
-fn written(reader: &Reader<'_>, health: &Entry<'_>, runs: bool) -> (Vec<Pair>, Option<Pair>) {
+fn written(reader: &Reader<'_>, health: &Entry<'_>, of: &Of<'_>) -> (Vec<Pair>, Option<Pair>) {
     let mut process = None;
     let mut pairs = Vec::new();
     for entry in reader.items(health) {
-        let Some(pair) = explicit(reader, &entry, runs) else { continue };
+        let Some(pair) = explicit(reader, &entry, of) else { continue };
         if pair.0.source != ProbeSource::Process {
             pairs.push(pair);
         } else if process.replace(pair).is_some() {
@@ -93,7 +106,7 @@ fn implied(reader: &Reader<'_>, realm: &Section<'_>, host: &str, port: u16) -> O
     match probe {
         Ok(probe) => {
             let info = basic("http", ProbeKind::Http, &probe.target());
-            Some((measured(info, None), Some(probe.into())))
+            Some((measured(info, None), Some(Measure::Probe(Arc::new(probe.into())))))
         }
         Err(error) => {
             if let Some(entry) = realm.get("host") {
@@ -121,12 +134,13 @@ fn process_pair(info: ProbeInfo) -> Pair {
 /// The port fact: from a probe that connects there anyway, else a connection of its own.
 fn port_fact(pairs: &[Pair], host: &str, port: u16) -> Pair {
     let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let connects = |probe: &Option<Probe>| {
-        probe.as_ref().is_some_and(|probe| {
+    let connects = |measure: &Option<Measure>| match measure {
+        Some(Measure::Probe(probe)) => {
             let seen = probe.target();
             let seen = seen.strip_prefix("http://").unwrap_or(&seen);
             seen.split('/').next() == Some(target.as_str())
-        })
+        }
+        Some(Measure::Command { .. }) | None => false,
     };
     let mut info = basic("port", ProbeKind::Port, &target);
     match pairs.iter().position(|(_, probe)| connects(probe)) {
@@ -136,19 +150,25 @@ fn port_fact(pairs: &[Pair], host: &str, port: u16) -> Pair {
             let source = ProbeSource::PortOf(ProbeIx(u16::try_from(at).unwrap_or(u16::MAX)));
             (ProbeSpec { info, source, grace: pairs[at].0.grace }, None)
         }
-        None => (measured(info, None), TcpProbe::new(&target).ok().map(Probe::from)),
+        None => (
+            measured(info, None),
+            TcpProbe::new(&target).ok().map(|probe| Measure::Probe(Arc::new(probe.into()))),
+        ),
     }
 }
 
 /// One entry of `health`.
-fn explicit(reader: &Reader<'_>, entry: &Entry<'_>, runs: bool) -> Option<Pair> {
+fn explicit(reader: &Reader<'_>, entry: &Entry<'_>, of: &Of<'_>) -> Option<Pair> {
     match entry.value {
         Value::String(..) => {
             let text = reader.text(entry)?;
             let probe = probe::from_text(reader, entry, &text)?;
-            Some((measured(basic(probe.kind().as_str(), probe.kind(), &probe.target()), None), Some(probe)))
+            Some((
+                measured(basic(probe.kind().as_str(), probe.kind(), &probe.target()), None),
+                Some(Measure::Probe(Arc::new(probe))),
+            ))
         }
-        Value::Dict(_, table) => table_entry(reader, entry, table, runs),
+        Value::Dict(_, table) => table_entry(reader, entry, table, of),
         _ => {
             reader.value_problem(
                 entry,
@@ -162,13 +182,10 @@ fn explicit(reader: &Reader<'_>, entry: &Entry<'_>, runs: bool) -> Option<Pair> 
     }
 }
 
-fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool) -> Option<Pair> {
+fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>) -> Option<Pair> {
     reader.check_keys(Table::Health, &entry.path, table);
     let section = Section::new(entry.path.clone(), table);
-    let kinds: Vec<&str> = ["http", "tcp", "redis", "postgres", "process"]
-        .into_iter()
-        .filter(|kind| table.contains_key(*kind))
-        .collect();
+    let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| table.contains_key(*kind)).collect();
     let [kind] = kinds.as_slice() else {
         let later =
             table.keys().any(|key| crate::keys::find(Table::Health, key).is_some_and(|key| !key.built));
@@ -178,26 +195,32 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
             } else {
                 format!("names {}", kinds.join(" and "))
             };
-            let message =
-                format!("a probe {found}; it needs exactly one of http, tcp, redis, postgres, process");
+            let message = format!("a probe {found}; it needs exactly one of {}", KINDS.join(", "));
             let help = "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables";
             reader.value_problem(entry, "HB110", message, "this probe", help);
         }
         return None;
     };
     misplaced(reader, &section, table, kind);
-    let probe = match *kind {
-        "http" => Some(probe::http(reader, &section)?.into()),
-        "tcp" => Some(probe::tcp(reader, &section)?.into()),
-        "redis" | "postgres" => Some(probe::server(reader, &section, kind)?),
+    let measure = match *kind {
+        "http" => Some(Measure::Probe(Arc::new(probe::http(reader, &section)?.into()))),
+        "tcp" => Some(Measure::Probe(Arc::new(probe::tcp(reader, &section)?.into()))),
+        "redis" | "postgres" => Some(Measure::Probe(Arc::new(probe::server(reader, &section, kind)?))),
+        "exec" => {
+            let argv = reader.command(&section.get("exec")?)?;
+            let slow = reader.duration(&section, "slow");
+            Some(Measure::Command { spec: (of.command)(argv), slow })
+        }
         _ => {
-            process(reader, entry, &section, runs)?;
+            process(reader, entry, &section, of.runs)?;
             None
         }
     };
-    let (kind, target) = probe
-        .as_ref()
-        .map_or((ProbeKind::Process, "pid".to_owned()), |probe: &Probe| (probe.kind(), probe.target()));
+    let (kind, target) = match &measure {
+        Some(Measure::Probe(probe)) => (probe.kind(), probe.target()),
+        Some(Measure::Command { spec, .. }) => (ProbeKind::Exec, command_line(spec)),
+        None => (ProbeKind::Process, "pid".to_owned()),
+    };
     let mut info = basic(kind.as_str(), kind, &target);
     if let Some(name) = section.get("name").and_then(|entry| reader.text(&entry)) {
         info.name = name;
@@ -210,8 +233,8 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, runs: bool)
             .unwrap_or(Role::Live);
     }
     let grace = reader.duration(&section, "grace");
-    Some(match probe {
-        Some(probe) => (measured(info, grace), Some(probe)),
+    Some(match measure {
+        Some(measure) => (measured(info, grace), Some(measure)),
         None => process_pair(info),
     })
 }
@@ -252,6 +275,12 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
     }
 }
 
+/// A command as people read it.
+fn command_line(spec: &LaunchSpec) -> String {
+    let words: Vec<_> = spec.argv.iter().map(|word| word.to_string_lossy()).collect();
+    sanitise_line(&words.join(" "))
+}
+
 fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &mut ProbeInfo) {
     let interval = reader.duration(section, "interval");
     let timeout = reader.duration(section, "timeout");
@@ -264,6 +293,15 @@ fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &
         let message = format!("`{key}` must be longer than zero");
         let help = format!("for example {key} = \"2s\"");
         reader.value_problem(&at(key), "HB114", message, "here", &help);
+    } else if info.kind == ProbeKind::Exec && info.interval < EXEC_MIN_INTERVAL {
+        let message = "an exec probe runs at most once a second";
+        reader.value_problem(
+            &at("interval"),
+            "HB114",
+            message,
+            "too often",
+            "write interval = \"1s\" or more",
+        );
     } else if info.timeout > info.interval {
         let message =
             format!("`timeout` ({:?}) is longer than `interval` ({:?})", info.timeout, info.interval);

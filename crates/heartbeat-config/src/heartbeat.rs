@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use heartbeat_supervisor::FuseSettings;
+
 use crate::config::Heartbeat;
 use crate::load::{EARLY_KEYS, Sources};
 use crate::reader::{Reader, Section};
@@ -71,9 +73,35 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         start_parallel: u32::try_from(start_parallel).unwrap_or(u32::MAX),
         max_probes_in_flight: count("max_probes_in_flight", 1_024),
         max_connections: count("max_connections", 256),
+        fuse: fuse(reader, &section.table(reader, "fuse")),
         socket,
         state_dir,
         runtime_dir,
+    }
+}
+
+fn fuse(reader: &Reader<'_>, section: &Section<'_>) -> FuseSettings {
+    let default = FuseSettings::default();
+    let number = |key: &str, default: u32, most: u32| {
+        let Some(entry) = section.get(key) else { return default };
+        let Some(number) = reader.number::<u32>(&entry, "a number") else { return default };
+        if number == 0 || number > most {
+            let range = if most == u32::MAX { "at least 1".to_owned() } else { format!("from 1 to {most}") };
+            let message = format!("`{key}` must be {range}");
+            reader.value_problem(&entry, "HB118", message, "here", "leave it out for its default");
+            return default;
+        }
+        number
+    };
+    let time = |key: &str, default: Duration| reader.duration(section, key).unwrap_or(default);
+    FuseSettings {
+        unhealthy_percent: number("unhealthy_percent", default.unhealthy_percent, 100),
+        min_realms: number("min_realms", default.min_realms, u32::MAX),
+        window: time("window", default.window),
+        hold: time("hold", default.hold),
+        restarts: number("restarts", default.restarts, u32::MAX),
+        per: time("per", default.per),
+        parallel: number("parallel", default.parallel, u32::MAX),
     }
 }
 

@@ -7,6 +7,10 @@ pub enum Table {
     Root,
     /// `[heartbeat]`
     Heartbeat,
+    /// `[heartbeat.fuse]`
+    Fuse,
+    /// `[notify.NAME]`
+    Notify,
     /// `[realm.NAME]` and `[defaults]`
     Realm,
     /// `[realm.NAME.start]`
@@ -30,6 +34,8 @@ impl Table {
         match self {
             Self::Root => "the file",
             Self::Heartbeat => "[heartbeat]",
+            Self::Fuse => "fuse",
+            Self::Notify => "a receiver",
             Self::Realm => "a realm",
             Self::Start => "start",
             Self::Stop => "stop",
@@ -72,14 +78,14 @@ const fn later(table: Table, name: &'static str) -> Key {
     Key { table, name, takes: "", default: "", doc: "not supported by this version", built: false }
 }
 
-use Table::{Health, Heartbeat, Log, Need, Realm, Restart, Root, Start, Stop};
+use Table::{Fuse, Health, Heartbeat, Log, Need, Notify, Realm, Restart, Root, Start, Stop};
 
 /// Every key of the contract.
 pub(crate) const KEYS: &[Key] = &[
     key(Root, "heartbeat", "table", "", "heartbeatd itself"),
     key(Root, "defaults", "table", "", "any key of a realm, for all realms"),
     key(Root, "realm", "tables by name", "", "the realms"),
-    later(Root, "notify"),
+    key(Root, "notify", "tables by name", "", "who is told of incidents"),
     later(Root, "maintenance"),
     key(Heartbeat, "name", "string", "the host name", "name of the ecosystem"),
     key(Heartbeat, "listen", "address or \"off\"", "127.0.0.1:4327", "loopback address of the read-only API"),
@@ -109,7 +115,39 @@ pub(crate) const KEYS: &[Key] = &[
     later(Heartbeat, "history"),
     later(Heartbeat, "history_max"),
     later(Heartbeat, "ping"),
-    later(Heartbeat, "fuse"),
+    key(Heartbeat, "fuse", "table", "", "the storm fuse: bounds of health restarts over all realms"),
+    key(
+        Fuse,
+        "unhealthy_percent",
+        "number",
+        "40",
+        "more than this share of the running realms, in percent, ...",
+    ),
+    key(Fuse, "min_realms", "number", "3", "... and at least this many ..."),
+    key(Fuse, "window", "duration", "15s", "... turn unhealthy within this time: then it trips"),
+    key(Fuse, "hold", "duration", "60s", "how long health restarts are held then, at most"),
+    key(Fuse, "restarts", "number", "12", "health restarts of all realms ..."),
+    key(Fuse, "per", "duration", "5m", "... within this time"),
+    key(Fuse, "parallel", "number", "2", "health restarts at a time"),
+    key(Notify, "webhook", "http:// URL", "", "where heartbeat.incident/1 documents are posted"),
+    key(
+        Notify,
+        "on",
+        "list of opened, updated, failed, resolved",
+        "opened, failed, resolved",
+        "what it is told of",
+    ),
+    key(Notify, "realms", "list of names", "", "only incidents of these realms"),
+    later(Notify, "alertmanager"),
+    later(Notify, "slack"),
+    later(Notify, "ntfy"),
+    later(Notify, "exec"),
+    later(Notify, "smtp"),
+    later(Notify, "delay"),
+    later(Notify, "repeat"),
+    later(Notify, "secret_file"),
+    later(Notify, "token_file"),
+    later(Notify, "template"),
     key(
         Realm,
         "run",
@@ -196,6 +234,13 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "a session with a PostgreSQL server, as pg_isready begins it",
     ),
+    key(
+        Health,
+        "exec",
+        "string or list",
+        "",
+        "a command with the exit codes of Nagios: 0 passes, 1 is degraded, 2 is down; at most one a second",
+    ),
     key(Health, "process", "true", "", "the process itself, with settings of its own"),
     key(Health, "name", "string", "its kind", "unique within the realm"),
     key(Health, "interval", "duration", "5s", "from start to start"),
@@ -219,7 +264,6 @@ pub(crate) const KEYS: &[Key] = &[
     later(Health, "grpc"),
     later(Health, "tls"),
     later(Health, "dns"),
-    later(Health, "exec"),
     later(Health, "file"),
     later(Health, "push"),
     later(Health, "notify"),

@@ -35,6 +35,7 @@ mod heartbeat;
 mod interpolate;
 mod keys;
 mod load;
+mod notify;
 mod plan;
 mod probe;
 mod reader;
@@ -42,7 +43,7 @@ mod realm;
 mod restart;
 mod units;
 
-pub use config::{Config, Heartbeat, Loaded, RealmConfig};
+pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig};
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use keys::{Key, Table, key_table};
 pub use load::{Sources, find_file, load, load_str};

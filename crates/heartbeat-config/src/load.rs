@@ -9,13 +9,14 @@ use figment::value::{Dict, Value};
 use heartbeat_status::RealmName;
 
 use crate::Report;
-use crate::config::{Config, Heartbeat, Loaded};
+use crate::config::{Config, Heartbeat, Loaded, WebhookConfig};
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
 use crate::environment::from_environment;
 use crate::heartbeat;
 use crate::interpolate::env_file;
 use crate::keys::Table;
+use crate::notify;
 use crate::plan::plan;
 use crate::reader::{Reader, Section};
 use crate::realm::{self, ReadRealm, Setting};
@@ -206,15 +207,25 @@ fn assemble(
     let problems = RefCell::new(problems);
     let reader = Reader { document: &document, variables: &variables, problems: &problems };
     let (heartbeat, realms) = read_all(&reader, sources, dir);
+    let webhooks = receivers(&reader, &realms);
     let plan = plan(&reader, &heartbeat, realms);
     let problems = problems.into_inner();
     let (errors, warnings): (Vec<_>, Vec<_>) =
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
     match plan {
         Some((plan, realms)) if errors.is_empty() => {
-            Ok(Loaded { config: Config { heartbeat, plan, realms, files }, warnings: Report::new(warnings) })
+            let config = Config { heartbeat, plan, realms, webhooks, files };
+            Ok(Loaded { config, warnings: Report::new(warnings) })
         }
         _ => Err(Report::new(errors)),
+    }
+}
+
+fn receivers(reader: &Reader<'_>, realms: &[ReadRealm]) -> Vec<WebhookConfig> {
+    let names: Vec<&RealmName> = realms.iter().map(|realm| &realm.spec.name).collect();
+    match reader.document.root.get("notify") {
+        Some(Value::Dict(_, written)) => notify::read(reader, written, &names),
+        _ => Vec::new(),
     }
 }
 
@@ -274,7 +285,7 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
         _ => None,
     };
     for (name, value) in root.iter().filter(|(_, value)| !matches!(value, Value::Dict(..))) {
-        if ["heartbeat", "defaults", "realm"].contains(&name.as_str()) {
+        if ["heartbeat", "defaults", "realm", "notify"].contains(&name.as_str()) {
             let entry = crate::reader::Entry { path: vec![name.clone()], value };
             reader.value_problem(
                 &entry,
@@ -288,6 +299,10 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
     let heartbeat_path = vec!["heartbeat".to_owned()];
     let heartbeat = table("heartbeat").unwrap_or(&nothing);
     reader.check_keys(Table::Heartbeat, &heartbeat_path, heartbeat);
+    if let Some(Value::Dict(_, fuse)) = heartbeat.get("fuse") {
+        let path = heartbeat_path.iter().cloned().chain(["fuse".to_owned()]).collect();
+        reader.check_keys(Table::Fuse, &path, fuse);
+    }
     let heartbeat = heartbeat::read(reader, &Section::new(heartbeat_path, heartbeat), sources, &dir);
     let defaults_path = vec!["defaults".to_owned()];
     let defaults = table("defaults").unwrap_or(&nothing);

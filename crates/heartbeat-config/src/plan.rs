@@ -57,7 +57,7 @@ pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadR
     let settings = PlanSettings {
         start_parallel: heartbeat.start_parallel,
         shutdown_timeout: heartbeat.shutdown_timeout,
-        ..PlanSettings::default()
+        fuse: heartbeat.fuse,
     };
     let (specs, configs) = realms.into_iter().map(|realm| (realm.spec, realm.config)).unzip();
     match Plan::new(settings, specs) {

@@ -133,7 +133,7 @@ impl Reader<'_> {
                     let setting =
                         ["redirects", "verify", "ca", "expires", "max_age"].contains(&name.as_str());
                     let help = if table == Table::Health && !setting {
-                        "remove it; there are http, tcp and process"
+                        "remove it; there are http, tcp, redis, postgres, exec and process"
                     } else {
                         "remove it; it is refused rather than ignored"
                     };

@@ -11,7 +11,7 @@ use heartbeat_process::{LaunchSpec, LogTarget, User, UserError};
 use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
 use heartbeat_supervisor::{RealmSpec, StartSpec, StopSpec};
 
-use crate::config::RealmConfig;
+use crate::config::{Measure, RealmConfig};
 use crate::health;
 use crate::interpolate::env_file;
 use crate::keys::Table;
@@ -101,11 +101,6 @@ pub(crate) fn read(
         (true, true) => RealmKind::Oneshot,
         (true, false) => RealmKind::Service,
     };
-    if !runs {
-        external(reader, section);
-    }
-    let pairs = health::probes(reader, section, &host, port, runs && !oneshot);
-    let (probes, measures): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     let user = user(reader, section);
     let env = environment(reader, section, setting, port, user.as_ref());
     let dir = section
@@ -126,6 +121,12 @@ pub(crate) fn read(
             user: user.clone(),
         })
     };
+    let check = |argv: Vec<String>| {
+        let spec = launch(argv);
+        Arc::new(LaunchSpec { log: LogTarget::Capture, ..LaunchSpec::clone(&spec) })
+    };
+    let of = health::Of { host: &host, port, runs: runs && !oneshot, command: &check };
+    let (probes, measures): (Vec<_>, Vec<_>) = health::probes(reader, section, &of).into_iter().unzip();
     let (start, stop) = (section.table(reader, "start"), section.table(reader, "stop"));
     let commands = |section: &Section<'_>, key: &str| -> Vec<Arc<LaunchSpec>> {
         let Some(entry) = section.get(key) else { return Vec::new() };
@@ -142,6 +143,10 @@ pub(crate) fn read(
             Some(SocketAddr::new(ip.parse().ok()?, port))
         }),
     };
+    if !runs {
+        let checks = config.probes.iter().any(|measure| matches!(measure, Some(Measure::Command { .. })));
+        external(reader, section, checks);
+    }
     let spec = RealmSpec {
         title: text("title"),
         group: text("group"),
@@ -168,7 +173,7 @@ pub(crate) fn read(
 }
 
 /// A realm without a program: only watched, so everything that would act on it is refused.
-fn external(reader: &Reader<'_>, section: &Section<'_>) {
+fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool) {
     if section.get("port").is_none() && section.get("health").is_none() {
         let name = section.path().last().cloned().unwrap_or_default();
         let message = format!(
@@ -179,21 +184,11 @@ fn external(reader: &Reader<'_>, section: &Section<'_>) {
             "give it `run = \"...\"` to have it started, or `health = \"http://...\"` to have it watched",
         ));
     }
-    for key in [
-        "oneshot",
-        "manual",
-        "env",
-        "env_file",
-        "dir",
-        "umask",
-        "user",
-        "groups",
-        "verify_owner",
-        "start",
-        "stop",
-        "restart",
-        "log",
-    ] {
+    // Check commands have a directory, an environment and a user.
+    let of_commands = ["env", "env_file", "dir", "umask", "user", "groups"];
+    let of_commands = of_commands.into_iter().filter(|_| !has_checks);
+    let of_processes = ["oneshot", "manual", "verify_owner", "start", "stop", "restart", "log"];
+    for key in of_commands.chain(of_processes) {
         if let Some(entry) =
             section.get(key).filter(|entry| entry.path.first().is_some_and(|first| first == "realm"))
         {

@@ -15,7 +15,7 @@ fn refused(text: &str) -> Report {
 fn file(key: &Key, value: &str) -> String {
     let name = key.name;
     let probe = match name {
-        "http" | "tcp" | "process" => String::new(),
+        "http" | "tcp" | "redis" | "postgres" | "exec" | "process" => String::new(),
         "send" | "expect" => "tcp = \"127.0.0.1:1\", ".to_owned(),
         _ => "http = \"http://127.0.0.1:1/\", ".to_owned(),
     };
@@ -23,6 +23,11 @@ fn file(key: &Key, value: &str) -> String {
     match key.table {
         Table::Root => format!("{name} = {value}\n"),
         Table::Heartbeat => format!("[heartbeat]\n{name} = {value}\n"),
+        Table::Fuse => format!("[heartbeat.fuse]\n{name} = {value}\n"),
+        Table::Notify => {
+            let url = if name == "webhook" { "" } else { "webhook = \"http://127.0.0.1:1/\"\n" };
+            format!("[realm.a]\nrun = \"x\"\n[notify.a]\n{url}{name} = {value}\n")
+        }
         Table::Realm => format!("[realm.a]\n{run}{name} = {value}\n"),
         Table::Start | Table::Stop | Table::Restart | Table::Log => {
             format!("[realm.a]\nrun = \"x\"\n[realm.a.{}]\n{name} = {value}\n", key.table.as_str())
@@ -66,6 +71,8 @@ fn no_key_is_taken_that_is_not_in_the_table() {
     for table in [
         Table::Root,
         Table::Heartbeat,
+        Table::Fuse,
+        Table::Notify,
         Table::Realm,
         Table::Start,
         Table::Stop,

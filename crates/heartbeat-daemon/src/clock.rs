@@ -33,6 +33,12 @@ fn wall() -> WallTime {
     WallTime::from_millis(seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000))
 }
 
+/// The wall clock in seconds since 1970.
+#[must_use]
+pub(crate) fn unix_s() -> u64 {
+    u64::try_from(wall().as_millis() / 1_000).unwrap_or(0)
+}
+
 /// Both clocks read together.
 #[must_use]
 pub(crate) fn anchor() -> WallAnchor {

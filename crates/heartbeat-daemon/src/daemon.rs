@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use heartbeat_api::{Api, Limits};
 use heartbeat_config::{Config, Heartbeat};
+use heartbeat_notify::Notifier;
 use heartbeat_process::{Processes, Record, Settings};
 use heartbeat_status::{Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
@@ -18,6 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::commands::Commands;
 use crate::desk::Desk;
 use crate::driver::{Driver, DriverState, Tap};
 use crate::ecosystem::Surface;
@@ -27,7 +29,7 @@ use crate::lock::StateLock;
 use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
-use crate::{DaemonError, clock};
+use crate::{DaemonError, clock, receivers};
 
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
@@ -43,6 +45,7 @@ pub struct Daemon {
     published: Arc<Published>,
     driver: Option<JoinHandle<()>>,
     runtime: Option<Runtime>,
+    notifier: Arc<Notifier>,
     api_end: watch::Sender<bool>,
     socket: PathBuf,
     _lock: StateLock,
@@ -55,7 +58,9 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`] names what could not be prepared; nothing has been started then.
     pub fn start(config: Config, tap: Tap) -> Result<Self, DaemonError> {
-        let Config { heartbeat, plan, realms, .. } = config;
+        let Config { heartbeat, plan, realms, webhooks, .. } = config;
+        let receivers = receivers::receivers(&webhooks)
+            .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
         prepare_directories(&heartbeat)?;
         let lock = StateLock::take(&heartbeat.state_dir)?;
         refuse_second_copies(&heartbeat.runtime_dir.join("realms"))?;
@@ -70,7 +75,19 @@ impl Daemon {
         let names = plan.realms().iter().map(|realm| realm.name.clone()).collect();
         let realms = Arc::new(realms);
         let owners = Arc::new(Owners::new(mark.clone()));
-        let processes = open_processes(&heartbeat, mark, &inbox)?;
+        let commands = Arc::new(Commands::default());
+        let processes = open_processes(&heartbeat, mark, &inbox, &commands)?;
+        commands.open(processes.commander());
+        let mut prober = Prober::new(
+            runtime.handle().clone(),
+            Arc::clone(&inbox),
+            heartbeat.max_probes_in_flight,
+            owners,
+            commands,
+        );
+        prober.equip(&plan, &realms);
+        let notifier = Arc::new(receivers::start(receivers, runtime.handle().clone()));
+        let teller = Arc::clone(&notifier);
         let mut supervisor = Supervisor::new(plan, random());
         let first = supervisor.snapshot(clock::now());
         let published = Arc::new(Published::new(first, instance(), heartbeat.name.clone()));
@@ -79,18 +96,12 @@ impl Daemon {
         open_doors(&runtime, &heartbeat, surface, &api_end)?;
         let driver = Driver {
             supervisor,
-            prober: Prober::new(
-                runtime.handle().clone(),
-                Arc::clone(&inbox),
-                heartbeat.max_probes_in_flight,
-                owners,
-            ),
-            executor: Executor::new(processes, Arc::clone(&realms), names),
+            prober,
+            executor: Executor::new(processes, realms, names),
             inbox: Arc::clone(&inbox),
-            realms,
             published: Arc::clone(&published),
             tap,
-            desk: Desk::open(Arc::clone(&published), Box::new(|_, _| {}))?,
+            desk: Desk::open(Arc::clone(&published), Box::new(move |document| teller.tell(document)))?,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
             state: DriverState::default(),
         };
@@ -104,6 +115,7 @@ impl Daemon {
             published,
             driver: Some(driver),
             runtime: Some(runtime),
+            notifier,
             api_end,
             socket,
             _lock: lock,
@@ -192,6 +204,10 @@ impl Daemon {
     /// [`DaemonError::Driver`] when the driver did not come to its end.
     pub fn wait(mut self) -> Result<(), DaemonError> {
         let ended = self.driver.take().is_none_or(|driver| driver.join().is_ok());
+        // The driver is gone, and with it everybody else who tells.
+        if let (Some(runtime), Some(notifier)) = (&self.runtime, Arc::into_inner(self.notifier)) {
+            runtime.block_on(notifier.close(receivers::PATIENCE));
+        }
         // Nobody may be listening any more.
         let _ = self.api_end.send(true);
         if let Some(runtime) = self.runtime.take() {
@@ -247,7 +263,12 @@ fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
     }
 }
 
-fn open_processes(heartbeat: &Heartbeat, mark: String, inbox: &Arc<Inbox>) -> Result<Processes, DaemonError> {
+fn open_processes(
+    heartbeat: &Heartbeat,
+    mark: String,
+    inbox: &Arc<Inbox>,
+    commands: &Arc<Commands>,
+) -> Result<Processes, DaemonError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let soft_descriptors = raise_descriptors();
     let settings = Settings {
@@ -257,9 +278,13 @@ fn open_processes(heartbeat: &Heartbeat, mark: String, inbox: &Arc<Inbox>) -> Re
         mark,
         ..Settings::default()
     };
-    let inbox = Arc::clone(inbox);
-    Processes::open(settings, move |notice| inbox.notice(notice))
-        .map_err(|source| DaemonError::Processes { source })
+    let (inbox, commands) = (Arc::clone(inbox), Arc::clone(commands));
+    let sink = move |notice| {
+        if let Some(notice) = commands.take(notice) {
+            inbox.notice(notice);
+        }
+    };
+    Processes::open(settings, sink).map_err(|source| DaemonError::Processes { source })
 }
 
 /// Raises our own soft limit of descriptors to the hard one; returns what it was, for the realms. Without the

@@ -22,7 +22,7 @@ pub(crate) const LOG_TAIL_BYTES: u64 = 64 * 1_024;
 type Told = (IncidentStep, IncidentDocument, Option<PathBuf>);
 
 /// Is given every step of every incident, in order; may wait.
-pub(crate) type Teller = Box<dyn FnMut(IncidentStep, &IncidentDocument) + Send>;
+pub(crate) type Teller = Box<dyn FnMut(Arc<IncidentDocument>) + Send>;
 
 /// The thread and the way to it.
 #[derive(Debug)]
@@ -69,6 +69,6 @@ fn tell_all(queue: &Receiver<Told>, published: &Published, mut teller: Teller) {
             published.attach_output(&document.id, lines);
         }
         tracing::info!(incident = document.id, event = %step, root = document.root, message = document.message, "incident");
-        teller(step, &document);
+        teller(Arc::new(document));
     }
 }

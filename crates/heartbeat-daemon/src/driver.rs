@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_config::RealmConfig;
 use heartbeat_status::{CommandId, DaemonPhase, Event, Instant, ProbeIx, ProbeKind, RealmIx};
 use heartbeat_supervisor::{Effect, Input, ProbeSource, Reply, Supervisor};
 use tokio::sync::oneshot;
@@ -32,7 +31,6 @@ pub(crate) struct Driver {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) prober: Prober,
     pub(crate) executor: Executor,
-    pub(crate) realms: Arc<Vec<RealmConfig>>,
     pub(crate) published: Arc<Published>,
     pub(crate) tap: Tap,
     pub(crate) desk: Desk,
@@ -180,8 +178,7 @@ impl Driver {
         match effect {
             Effect::Check { id, realm, probe, run, timeout } => {
                 let owner = self.executor.question(realm, run).filter(|_| self.looks_at_port(realm, probe));
-                let probe = self.realms[realm.index()].probes.get(probe.index()).cloned().flatten();
-                self.prober.check(now, id, probe, timeout, owner);
+                self.prober.check(now, id, (realm, probe), timeout, owner);
                 None
             }
             Effect::CancelCheck { id } => {

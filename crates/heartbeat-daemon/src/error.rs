@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use heartbeat_api::BindError;
+use heartbeat_notify::NotifyError;
 use heartbeat_process::ProcessError;
 
 /// Why heartbeatd cannot start, or ended.
@@ -54,6 +55,14 @@ pub enum DaemonError {
         address: SocketAddr,
         /// Why not, with its holder where that can be known.
         source: BindError,
+    },
+    /// A receiver of notifications cannot be told anything.
+    #[error("the receiver {name} cannot be told")]
+    Receiver {
+        /// Its name in the configuration.
+        name: String,
+        /// Why not.
+        source: NotifyError,
     },
     /// The process adapter cannot run.
     #[error("cannot start processes")]

@@ -24,6 +24,7 @@
 //! ```
 
 mod clock;
+mod commands;
 mod daemon;
 pub mod demo;
 mod desk;
@@ -40,6 +41,7 @@ mod owner;
 mod past;
 mod prober;
 mod published;
+mod receivers;
 
 pub use daemon::Daemon;
 pub use driver::Tap;

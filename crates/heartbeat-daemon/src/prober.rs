@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_config::RealmConfig;
 use heartbeat_probe::Probe;
-use heartbeat_status::{CheckId, CheckResult, InconclusiveReason, Instant, Outcome, PhaseTimes};
+use heartbeat_status::{
+    CheckId, CheckResult, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, RealmIx,
+};
+use heartbeat_supervisor::Plan;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
+use crate::commands::Commands;
 use crate::inbox::Inbox;
 use crate::owner::{Owners, Question};
 
@@ -21,12 +26,28 @@ pub(crate) struct Prober {
     slots: Arc<Semaphore>,
     under_way: BTreeMap<CheckId, AbortHandle>,
     owners: Arc<Owners>,
+    commands: Arc<Commands>,
+    /// By realm and probe; `None` for those that are not measured.
+    probes: Vec<Vec<Option<Arc<Probe>>>>,
 }
 
 impl Prober {
-    pub(crate) fn new(runtime: Handle, inbox: Arc<Inbox>, max_in_flight: usize, owners: Arc<Owners>) -> Self {
+    pub(crate) fn new(
+        runtime: Handle,
+        inbox: Arc<Inbox>,
+        max_in_flight: usize,
+        owners: Arc<Owners>,
+        commands: Arc<Commands>,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { runtime, inbox, slots, under_way: BTreeMap::new(), owners }
+        Self { runtime, inbox, slots, under_way: BTreeMap::new(), owners, commands, probes: Vec::new() }
+    }
+
+    /// From now on these are measured; what is under way goes on.
+    pub(crate) fn equip(&mut self, plan: &Plan, realms: &[RealmConfig]) {
+        let infos = plan.infos().iter();
+        self.probes =
+            infos.zip(realms).map(|(info, realm)| self.commands.equip(&info.probes, realm)).collect();
     }
 
     /// Begins a measurement; its result comes through the inbox. The wait for a free slot is not part of it. Where
@@ -35,11 +56,12 @@ impl Prober {
         &mut self,
         now: Instant,
         id: CheckId,
-        probe: Option<Probe>,
+        (realm, probe): (RealmIx, ProbeIx),
         timeout: Duration,
         owner: Option<Question>,
     ) {
-        let Some(probe) = probe else {
+        let probes = self.probes.get(realm.index());
+        let Some(probe) = probes.and_then(|probes| probes.get(probe.index())?.clone()) else {
             self.inbox.result(id, no_adapter(now));
             return;
         };

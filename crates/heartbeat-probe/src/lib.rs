@@ -2,8 +2,9 @@
 //!
 //! # What it is
 //! [`Probe`] is one measurement of one target: an HTTP request ([`HttpProbe`]), a TCP connection ([`TcpProbe`]),
-//! a process ([`ProcessProbe`]), Redis ([`RedisProbe`]) or PostgreSQL ([`PostgresProbe`]) in its own protocol. Its [`CheckResult`](heartbeat_status::CheckResult) has four kinds of outcome:
-//! pass, degraded, fail with a reason and the stage in which it happened, and *inconclusive*, which means that the
+//! a process ([`ProcessProbe`]), Redis ([`RedisProbe`]) or PostgreSQL ([`PostgresProbe`]) in its own protocol, or a
+//! command ([`ExecProbe`], run by whoever embeds it). Its [`CheckResult`](heartbeat_status::CheckResult) has four
+//! kinds of outcome: pass, degraded, fail with a reason and the stage in which it happened, and *inconclusive*, which means that the
 //! fault was ours (no descriptors, our own lag) and nothing is known about the target. Stages are timed apart.
 //!
 //! # What it is not
@@ -29,6 +30,7 @@
 pub mod clock;
 mod condition;
 mod error;
+mod exec;
 mod http;
 mod measure;
 mod postgres;
@@ -42,6 +44,7 @@ mod tcp;
 
 pub use crate::http::HttpProbe;
 pub use error::{HttpError, TcpError};
+pub use exec::{ExecError, ExecFuture, ExecOutput, ExecProbe, Spawn};
 pub use postgres::PostgresProbe;
 pub use probe::Probe;
 pub use process::ProcessProbe;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_status::{CheckResult, Instant, ProbeKind};
 
-use crate::{HttpProbe, PostgresProbe, ProcessProbe, RedisProbe, TcpProbe};
+use crate::{ExecProbe, HttpProbe, PostgresProbe, ProcessProbe, RedisProbe, TcpProbe};
 
 /// A probe of any kind.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub enum Probe {
     Redis(RedisProbe),
     /// The beginning of a session with PostgreSQL.
     Postgres(PostgresProbe),
+    /// A command.
+    Exec(ExecProbe),
 }
 
 impl Probe {
@@ -32,6 +34,7 @@ impl Probe {
             Self::Process(_) => ProbeKind::Process,
             Self::Redis(_) => ProbeKind::Redis,
             Self::Postgres(_) => ProbeKind::Postgres,
+            Self::Exec(_) => ProbeKind::Exec,
         }
     }
 
@@ -44,6 +47,7 @@ impl Probe {
             Self::Process(probe) => probe.target(),
             Self::Redis(probe) => probe.target(),
             Self::Postgres(probe) => probe.target(),
+            Self::Exec(probe) => probe.target(),
         }
     }
 
@@ -66,6 +70,7 @@ impl Probe {
             Self::Process(probe) => probe.measure(queued_at, timeout).await,
             Self::Redis(probe) => probe.measure(queued_at, timeout).await,
             Self::Postgres(probe) => probe.measure(queued_at, timeout).await,
+            Self::Exec(probe) => probe.measure(queued_at, timeout).await,
         }
     }
 }
@@ -91,6 +96,12 @@ impl From<RedisProbe> for Probe {
 impl From<PostgresProbe> for Probe {
     fn from(probe: PostgresProbe) -> Self {
         Self::Postgres(probe)
+    }
+}
+
+impl From<ExecProbe> for Probe {
+    fn from(probe: ExecProbe) -> Self {
+        Self::Exec(probe)
     }
 }
 

@@ -63,7 +63,7 @@ pub use launcher::{is_launcher, launcher_main};
 pub use log::tail;
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
 pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, owner_of};
-pub use processes::{Processes, Settings};
+pub use processes::{Commander, Processes, Settings};
 pub use record::Record;
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use user::User;

@@ -106,11 +106,50 @@ struct Wanted {
     limit: Option<Duration>,
 }
 
-/// The only spawner and reaper. No call waits.
-pub struct Processes {
+/// Runs commands, from any thread; a clone is the same. No call waits. Once its [`Processes`] is closed nothing is run
+/// and nothing is answered any more.
+#[derive(Clone)]
+pub struct Commander {
     orders: Arc<Orders>,
     spawns: Arc<SpawnQueue<Wanted>>,
-    mark: String,
+    mark: Arc<str>,
+}
+
+impl std::fmt::Debug for Commander {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commander").finish_non_exhaustive()
+    }
+}
+
+impl Commander {
+    /// Runs a command in a session of its own: answered by `CommandDone`, within `timeout` after its start at the
+    /// latest, at which its whole process group is killed. What it leaves in its group or session when it ends by
+    /// itself is killed, too. If its output is captured (an exec probe), nothing of it survives at all: it is given
+    /// a mark in its environment (`HEARTBEAT_COMMAND`) by which also a daemon in a session of its own is found.
+    pub fn run_command(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
+        self.want(Wanted {
+            owner: Owner::Command(id),
+            realm: None,
+            spec: command_marked(spec, id, &self.mark),
+            limit: Some(timeout),
+        });
+    }
+
+    /// Kills a running command with its whole group; no answer follows.
+    pub fn cancel_command(&self, id: CommandRunId) {
+        self.orders.push(Order::Cancel { owner: Owner::Command(id) });
+    }
+
+    fn want(&self, wanted: Wanted) {
+        // The reaper knows of it before the spawn, so that a signal that overtakes the spawn is not lost.
+        self.orders.push(Order::Expect(wanted.owner));
+        self.spawns.push(wanted);
+    }
+}
+
+/// The only spawner and reaper. No call waits.
+pub struct Processes {
+    commander: Commander,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -149,43 +188,40 @@ impl Processes {
                 .spawn(move || spawn_all(&to_spawn, spawner, &to_reaper))
                 .map_err(make("spawn thread"))?,
         ];
-        Ok(Self { orders, spawns, mark, threads })
+        Ok(Self { commander: Commander { orders, spawns, mark: mark.into() }, threads })
     }
 
     /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`.
     pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec) {
-        let spec = marked(spec, name.as_str(), &self.mark);
-        self.want(Wanted { owner: Owner::Realm(key), realm: Some(name.clone()), spec, limit: None });
+        let spec = marked(spec, name.as_str(), &self.commander.mark);
+        self.commander.want(Wanted {
+            owner: Owner::Realm(key),
+            realm: Some(name.clone()),
+            spec,
+            limit: None,
+        });
     }
 
     /// Signals the whole process tree of a run. KILL to a run that is still being launched calls it off. A run
     /// that is over is nobody: nothing happens.
     pub fn signal(&self, key: Key, signal: Signal) {
-        self.orders.push(Order::Signal { owner: Owner::Realm(key), signal });
+        self.commander.orders.push(Order::Signal { owner: Owner::Realm(key), signal });
     }
 
-    /// Runs a command in a session of its own: answered by `CommandDone`, within `timeout` after its start at the
-    /// latest, at which its whole process group is killed. What it leaves in its group or session when it ends by
-    /// itself is killed, too. If its output is captured (an exec probe), nothing of it survives at all: it is given
-    /// a mark in its environment (`HEARTBEAT_COMMAND`) by which also a daemon in a session of its own is found.
+    /// Runs commands, also from other threads.
+    #[must_use]
+    pub fn commander(&self) -> Commander {
+        self.commander.clone()
+    }
+
+    /// As [`Commander::run_command`].
     pub fn run_command(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
-        self.want(Wanted {
-            owner: Owner::Command(id),
-            realm: None,
-            spec: command_marked(spec, id, &self.mark),
-            limit: Some(timeout),
-        });
+        self.commander.run_command(id, spec, timeout);
     }
 
-    /// Kills a running command with its whole group; no answer follows.
+    /// As [`Commander::cancel_command`].
     pub fn cancel_command(&self, id: CommandRunId) {
-        self.orders.push(Order::Cancel { owner: Owner::Command(id) });
-    }
-
-    fn want(&self, wanted: Wanted) {
-        // The reaper knows of it before the spawn, so that a signal that overtakes the spawn is not lost.
-        self.orders.push(Order::Expect(wanted.owner));
-        self.spawns.push(wanted);
+        self.commander.cancel_command(id);
     }
 
     /// Ends the adapter and joins its threads. What still runs runs on.
@@ -194,8 +230,8 @@ impl Processes {
     }
 
     fn end(&mut self) {
-        self.spawns.close();
-        self.orders.push(Order::Close);
+        self.commander.spawns.close();
+        self.commander.orders.push(Order::Close);
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing left to give back.
             let _ = thread.join();

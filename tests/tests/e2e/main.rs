@@ -6,3 +6,4 @@ mod demo;
 mod program;
 mod servers;
 mod supervision;
+mod telling;

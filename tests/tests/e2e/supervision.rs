@@ -14,7 +14,7 @@ use crate::program::{Running, binary, processes_with, run, told};
 /// A heartbeatd with three realms: `db`, `api` that needs it, `worker` without a port that needs both.
 pub(crate) struct Ecosystem {
     pub(crate) daemon: Running,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     listen: String,
 }
 
@@ -68,7 +68,7 @@ needs = ["api"]
         run("heartbeat-cli", &all)
     }
 
-    fn realm(&self, name: &str) -> Value {
+    pub(crate) fn realm(&self, name: &str) -> Value {
         let output = self.cli(&["status", "--json"]);
         let document: Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
@@ -103,7 +103,7 @@ pub(crate) fn ports() -> [u16; 3] {
     std::array::from_fn(|_| free.next().unwrap())
 }
 
-fn pid(number: i64) -> Pid {
+pub(crate) fn pid(number: i64) -> Pid {
     Pid::from_raw(i32::try_from(number).unwrap())
 }
 

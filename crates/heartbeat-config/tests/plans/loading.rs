@@ -169,7 +169,7 @@ needs = ["b", "c"]
 critical = "yes"
 [realm.d]
 [notify.ops]
-webhook = "http://127.0.0.1/"
+slack = "http://127.0.0.1/"
 "#,
     );
     let mut found = codes(&report);

@@ -1,0 +1,122 @@
+//! Who is told of an outage, and commands that say how a realm is.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::program::{PATIENCE, told};
+use crate::supervision::{Ecosystem, pid};
+
+/// What was posted: its `webhook-id`, and the document.
+type Posted = (String, Value);
+
+/// A receiver that answers 500 the first time, then 204, and hands on what it was told.
+fn receiver() -> (String, Receiver<Posted>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook?key=s3cret", listener.local_addr().unwrap());
+    let (sender, posted) = sync_channel(256);
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().enumerate() {
+            let Ok(stream) = stream else { return };
+            let status = if at == 0 { "500 Not Yet" } else { "204 No Content" };
+            if sender.send(take(stream, status)).is_err() {
+                return;
+            }
+        }
+    });
+    (url, posted)
+}
+
+fn take(stream: TcpStream, status: &str) -> Posted {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut id) = (0, String::new());
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let Some((name, value)) = line.trim().split_once(": ") else {
+            if line.trim().is_empty() {
+                break;
+            }
+            continue;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().unwrap(),
+            "webhook-id" => value.clone_into(&mut id),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    write!(reader.get_mut(), "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").unwrap();
+    (id, serde_json::from_slice(&body).unwrap())
+}
+
+#[test]
+fn a_webhook_is_told_of_an_outage_and_of_its_end() {
+    let (url, posted) = receiver();
+    let mut eco = Ecosystem::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n"));
+    eco.wait_for_boot();
+    kill(pid(eco.pid_of("db")), Signal::SIGKILL).unwrap();
+    let next = || posted.recv_timeout(PATIENCE).expect("something to be told");
+    let (refused, opened) = (next(), next());
+    assert_eq!(refused, opened, "what was refused is told again, under the same id");
+    let (id, document) = opened;
+    assert_eq!(document["event"], "opened", "{document:#}");
+    assert_eq!((&document["root"], &document["ecosystem"]), (&"db".into(), &"shop".into()));
+    assert_eq!(id, format!("{}.{}", document["id"].as_str().unwrap(), document["seq"]));
+    let (_, end) = next();
+    assert_eq!((&end["event"], &end["id"]), (&"resolved".into(), &document["id"]), "{end:#}");
+    assert!(end["duration_s"].as_f64().unwrap() > 0.0, "{end:#}");
+    eco.daemon.signal(Signal::SIGTERM);
+    let (code, errors) = eco.daemon.end();
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(!errors.contains("s3cret"), "the path of a webhook is a secret: {errors}");
+    assert!(posted.try_recv().is_err(), "a stop on purpose is no outage");
+}
+
+#[test]
+fn a_check_command_decides_and_never_outlives_its_check() {
+    let state = tempfile::tempdir().unwrap();
+    let verdict = state.path().join("verdict");
+    std::fs::write(&verdict, "exit 0").unwrap();
+    let script = format!("echo checked by $WHO; . {}", verdict.display());
+    let extra = format!(
+        r#"
+[realm.checked]
+run = "sleep 86391"
+env = {{ WHO = "heart-beat" }}
+health = {{ exec = ["sh", "-c", "{script}"], interval = "1s", timeout = "1s", fail_after = 1, name = "ping" }}
+restart = {{ verify_for = "1s" }}
+"#
+    );
+    let mut eco = Ecosystem::start(&extra);
+    eco.wait_for_boot();
+    let before = eco.pid_of("checked");
+    let probe = |eco: &Ecosystem| eco.realm("checked")["probes"][0].clone();
+    assert_eq!(probe(&eco)["kind"], "exec");
+    assert_eq!(probe(&eco)["detail"], "checked by heart-beat", "{:#}", probe(&eco));
+    // Degraded is a pass with a remark.
+    std::fs::write(&verdict, "exit 1").unwrap();
+    let line =
+        eco.daemon.read_until("the remark", |line| line.contains("checked") && line.contains("degraded"));
+    assert!(!line.contains("restart"), "{line}");
+    assert_eq!(eco.pid_of("checked"), before);
+    // One that hangs is ended with everything it has started, also what hides in a session of its own.
+    std::fs::write(&verdict, "setsid sleep 86390 & sleep 86389").unwrap();
+    eco.daemon.read_until("its restart", |line| line.contains("checked") && line.contains("restart"));
+    std::fs::write(&verdict, "exit 0").unwrap();
+    eco.daemon.read_until("its recovery", |line| line.contains("checked") && line.contains("recovered"));
+    assert_ne!(eco.pid_of("checked"), before);
+    let up = eco.cli(&["wait", "checked", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    for left in ["sleep 86390", "sleep 86389"] {
+        let words: Vec<&str> = left.split(' ').collect();
+        let line = words.join("\0");
+        assert!(crate::program::processes_with(&line).is_empty(), "`{left}` is left behind");
+    }
+    eco.daemon.signal(Signal::SIGTERM);
+    assert_eq!(eco.daemon.end().0, Some(0));
+}
