@@ -12,7 +12,7 @@ use crate::age::parse_duration;
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] = &[
     "ack", "boot", "config", "daemon", "doctor", "events", "explain", "history", "import", "init", "logs",
-    "nagios", "notify", "probe", "reload", "schema", "show", "signal",
+    "nagios", "notify", "probe", "schema", "show", "signal",
 ];
 
 const EXIT_CODES: &str = "\
@@ -150,11 +150,18 @@ pub(crate) enum Command {
         /// What
         #[arg(value_enum)]
         what: Foreseen,
-        /// To which realm
-        realm: String,
+        /// To which realm; none for `reload`
+        #[arg(required_if_eq_any([("what", "start"), ("what", "stop"), ("what", "restart"), ("what", "fail")]))]
+        realm: Option<String>,
         /// The running dependents that would break, too
         #[arg(long)]
         cascade: bool,
+    },
+    /// Have heartbeatd read its configuration again: all of it takes effect, or nothing
+    Reload {
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Incidents, the newest first; or the story of one
     Incidents {
@@ -256,6 +263,8 @@ pub(crate) enum Foreseen {
     Restart,
     /// It fails: whom does that block?
     Fail,
+    /// The configuration is read again
+    Reload,
 }
 
 impl Foreseen {
@@ -266,6 +275,7 @@ impl Foreseen {
             Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Fail => "fail",
+            Self::Reload => "reload",
         }
     }
 }

@@ -82,6 +82,13 @@ impl From<ClientError> for Failure {
             ClientError::Forbidden { .. } => Self::new(Exit::Forbidden, message),
             ClientError::Refused { .. } => Self::new(Exit::Refused, message),
             ClientError::Deadline { .. } => Self::new(Exit::Deadline, message),
+            // A configuration that is refused, with everything that is wrong with it.
+            ClientError::Problem(problem) if problem.status == 422 => {
+                let told = problem.problems.iter().map(|line| format!("\n  {line}"));
+                let several = problem.problems.len() > 1;
+                let detail = problem.detail.clone() + &told.filter(|_| several).collect::<String>();
+                Self::new(Exit::Usage, detail)
+            }
             // Problem, Protocol, and what a later client adds: the operation failed.
             _ => Self::new(Exit::No, message),
         }

@@ -7,7 +7,7 @@
 //! * [`status`], [`table`], [`cells`], [`headline`]: the health table;
 //! * [`why`], [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
 //! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan; [`incidents`];
-//! * configuration: [`check`];
+//! * configuration: [`check`], [`reload`];
 //! * [`console`], [`style`], [`age`]: what it all looks like.
 
 mod act;
@@ -22,6 +22,7 @@ mod graph;
 mod headline;
 mod hold;
 mod incidents;
+mod reload;
 #[cfg(test)]
 mod sample;
 mod status;
@@ -41,7 +42,7 @@ use clap::{CommandFactory, Parser};
 use heartbeat_client::{Client, Host};
 use heartbeat_status::wire::{Action, ActionRequest};
 
-use crate::args::{Cli, Command, Format, NOT_BUILT};
+use crate::args::{Cli, Command, Foreseen, Format, NOT_BUILT};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -162,9 +163,17 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Reset { realms }) => {
             hold::run(&connect(console), Action::Reset, realms, &ActionRequest::default(), console).await
         }
+        Some(Command::Plan { what: Foreseen::Reload, realm: Some(_), .. }) => {
+            Err(Failure::new(Exit::Usage, "`plan reload` takes no realm"))
+        }
+        Some(Command::Plan { what: Foreseen::Reload, .. }) => {
+            reload::run(&connect(console), true, console).await
+        }
         Some(Command::Plan { what, realm, cascade }) => {
+            let realm = realm.as_deref().unwrap_or_default();
             hold::foresee(&connect(console), *what, realm, *cascade, console).await
         }
+        Some(Command::Reload { dry_run }) => reload::run(&connect(console), *dry_run, console).await,
         Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
         Some(Command::Incidents { id: None, open, limit }) => {
             incidents::list(&connect(console), *open, *limit, console).await

@@ -55,7 +55,8 @@ fn coloured(stream: &impl IsTerminal) -> bool {
 }
 
 fn run(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    let loaded = match load(&Sources::from_process(file)) {
+    let sources = Sources::from_process(file);
+    let loaded = match load(&sources) {
         Ok(loaded) => loaded,
         Err(report) => {
             say(&report.render(Format::Full, coloured(&std::io::stderr())));
@@ -68,7 +69,7 @@ fn run(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     logging::init(&loaded.config.heartbeat.log, &loaded.config.heartbeat.log_format);
     let narration = Narration { every_step: false, colour: coloured(&std::io::stdout()) };
     let (narrator, tap) = Narrator::start(narration, std::io::stdout())?;
-    let daemon = Daemon::start(loaded.config, tap)?;
+    let daemon = Daemon::start(loaded.config, Some(sources), tap)?;
     daemon.stop_on_signals()?;
     let ended = daemon.wait();
     drop(narrator);

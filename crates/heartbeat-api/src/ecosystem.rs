@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, TransitionEntry};
+use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, ReloadDocument, TransitionEntry};
 use heartbeat_status::{Instant, RealmIx, RestartRecord, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
@@ -63,4 +63,7 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn command(&self, command: Command) -> BoxFuture<Option<Reply>>;
     /// Measures one realm, or all, now: [`Reply::Refreshed`]. Bounded by the core (10 s).
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>>;
+    /// Reads the configuration again and puts it in force, or says what it would change (`dry_run`); otherwise what is
+    /// wrong with it, one line each, and nothing was changed.
+    fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, Vec<String>>>>;
 }

@@ -51,6 +51,7 @@ mod near;
 mod page;
 mod problem;
 mod query;
+mod reload;
 mod route;
 mod server;
 mod status;

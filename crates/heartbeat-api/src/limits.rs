@@ -18,6 +18,8 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const REFRESH_LIMIT: Duration = Duration::from_secs(12);
 /// A command that the core has not even taken by then is answered as unavailable.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// A configuration that has not been read by then is answered as late; it may still take effect.
+pub(crate) const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait for the outcome of a command.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Wait for the outcome of a command whose plan has no bounds of its own.

@@ -64,6 +64,11 @@ impl Trouble {
         self
     }
 
+    pub(crate) fn problems(mut self, problems: Vec<String>) -> Self {
+        self.problem.problems = problems;
+        self
+    }
+
     pub(crate) fn allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
         self

@@ -169,7 +169,7 @@ impl Route {
             Self::History => later(read("/api/history/{realm}/")),
             Self::Logs => later(Rule { on_tcp: false, ..read("/api/logs/{realm}/") }),
             Self::Beat => later(operate("/api/beat/{realm}/")),
-            Self::Reload => later(operate("/api/reload/")),
+            Self::Reload => operate("/api/reload/"),
             Self::Config => later(Rule { on_tcp: false, ..read("/api/config/") }),
             Self::Plan => operate("/api/plan/"),
             Self::Metrics => later(read("/metrics")),

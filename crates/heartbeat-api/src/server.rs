@@ -30,7 +30,7 @@ use crate::limits::{ACCEPT_PAUSE, GRACE, LAST_CALL, MAX_BODY_BYTES, MAX_HEAD_BYT
 use crate::problem::Trouble;
 use crate::query::Query;
 use crate::route::{self, Route, Rule};
-use crate::{Ecosystem, Limits, action, graph, health, near, page, status};
+use crate::{Ecosystem, Limits, action, graph, health, near, page, reload, status};
 
 /// What happened at the doors since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -278,6 +278,10 @@ impl Shared {
             Route::Plan => {
                 access::check_json(headers)?;
                 action::foresee(ecosystem, &self.read(body).await?).await
+            }
+            Route::Reload => {
+                access::check_json(headers)?;
+                reload::reload(ecosystem, &self.read(body).await?).await
             }
             Route::Act(name, action) => {
                 access::check_json(headers)?;

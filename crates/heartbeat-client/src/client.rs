@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::{
     Action, ActionDocument, ActionRequest, GraphDocument, HealthDocument, IncidentDocument,
-    IncidentsDocument, PlanRequest, Problem, RealmDocument, StatusDocument, Wait,
+    IncidentsDocument, PlanRequest, Problem, RealmDocument, ReloadDocument, ReloadRequest, StatusDocument,
+    Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -17,6 +18,8 @@ use crate::{ClientError, Host};
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 /// What a refresh may take on top: heartbeatd bounds a round of fresh probes by 10 s.
 const REFRESH_ALLOWANCE: Duration = Duration::from_secs(10);
+/// What reading a configuration may take on top.
+const RELOAD_ALLOWANCE: Duration = Duration::from_secs(30);
 /// How long heartbeatd waits for the end of an action when the request does not say.
 const ACTION_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait that is passed on, so that the arithmetic of deadlines stays exact.
@@ -154,6 +157,24 @@ impl Client {
         self.parse(ask(&self.host, question).await?)
     }
 
+    /// Has heartbeatd read its configuration again; with `dry_run` it only says what would change.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with status 422 and everything that is wrong with the configuration; then nothing
+    /// was changed.
+    pub async fn reload(&self, dry_run: bool) -> Result<ReloadDocument, ClientError> {
+        let request = ReloadRequest { dry_run };
+        let body = serde_json::to_vec(&request).map_err(|error| protocol(&self.host, error.to_string()))?;
+        let question = Question {
+            method: Method::POST,
+            path: "/api/reload/",
+            accept: JSON,
+            body: Some(body),
+            deadline: self.deadline + RELOAD_ALLOWANCE,
+        };
+        self.parse(ask(&self.host, question).await?)
+    }
+
     /// Who needs whom.
     ///
     /// # Errors
@@ -230,7 +251,7 @@ impl Client {
         let Some(problem) = parsed else {
             return protocol(&self.host, format!("status {} without a problem document", answer.status));
         };
-        let Problem { detail, near, plan, .. } = problem;
+        let Problem { detail, near, plan, problems, .. } = problem;
         let plan = plan.map(Box::new);
         match answer.status {
             StatusCode::NOT_FOUND => ClientError::NotFound { detail, near },
@@ -238,7 +259,7 @@ impl Client {
             StatusCode::CONFLICT => ClientError::Refused { detail, plan },
             StatusCode::GATEWAY_TIMEOUT => ClientError::Deadline { detail, plan },
             _ => ClientError::Problem(Box::new(Problem {
-                problems: Vec::new(),
+                problems,
                 detail,
                 near,
                 plan: plan.map(|plan| *plan),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use heartbeat_api::{Api, Limits};
-use heartbeat_config::{Config, Heartbeat};
+use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::Notifier;
 use heartbeat_process::{Processes, Record, Settings};
 use heartbeat_status::{Snapshot, WallAnchor};
@@ -29,6 +29,7 @@ use crate::lock::StateLock;
 use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
+use crate::reload::Reloader;
 use crate::{DaemonError, clock, receivers};
 
 /// Threads of the runtime that serves the API and measures.
@@ -43,6 +44,7 @@ const PARKED_LAUNCHERS_PER_CORE: usize = 2;
 pub struct Daemon {
     inbox: Arc<Inbox>,
     published: Arc<Published>,
+    reloader: Arc<Reloader>,
     driver: Option<JoinHandle<()>>,
     runtime: Option<Runtime>,
     notifier: Arc<Notifier>,
@@ -52,12 +54,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Prepares the directories, takes the lock, opens the doors, and only then starts the first realm. `tap` is
-    /// told every event, on the driver's thread: it must not block.
+    /// Prepares the directories, takes the lock, opens the doors, and only then starts the first realm. `sources` is
+    /// where the configuration came from, to be read again when it is asked for. `tap` is told every event, on the
+    /// driver's thread: it must not block.
     ///
     /// # Errors
     /// [`DaemonError`] names what could not be prepared; nothing has been started then.
-    pub fn start(config: Config, tap: Tap) -> Result<Self, DaemonError> {
+    pub fn start(config: Config, sources: Option<Sources>, tap: Tap) -> Result<Self, DaemonError> {
         let Config { heartbeat, plan, realms, webhooks, .. } = config;
         let receivers = receivers::receivers(&webhooks)
             .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
@@ -90,10 +93,13 @@ impl Daemon {
         let teller = Arc::clone(&notifier);
         let mut supervisor = Supervisor::new(plan, random());
         let first = supervisor.snapshot(clock::now());
-        let published = Arc::new(Published::new(first, instance(), heartbeat.name.clone()));
+        let published =
+            Arc::new(Published::new(first, Arc::clone(&realms), instance(), heartbeat.name.clone()));
         let (api_end, _) = watch::channel(false);
-        let surface = Surface::new(Arc::clone(&inbox), Arc::clone(&published), Arc::clone(&realms));
+        let reloader = Arc::new(Reloader::new(sources, Arc::clone(&inbox)));
+        let surface = Surface::new(Arc::clone(&inbox), Arc::clone(&published), Arc::clone(&reloader));
         open_doors(&runtime, &heartbeat, surface, &api_end)?;
+        let socket = heartbeat.socket.clone();
         let driver = Driver {
             supervisor,
             prober,
@@ -103,16 +109,19 @@ impl Daemon {
             tap,
             desk: Desk::open(Arc::clone(&published), Box::new(move |document| teller.tell(document)))?,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
+            notifier: Arc::clone(&notifier),
+            heartbeat,
+            webhooks,
             state: DriverState::default(),
         };
         let driver = std::thread::Builder::new()
             .name("hb-driver".to_owned())
             .spawn(move || driver.run())
             .map_err(|source| DaemonError::Runtime { what: "driver thread", source })?;
-        let socket = heartbeat.socket;
         Ok(Self {
             inbox,
             published,
+            reloader,
             driver: Some(driver),
             runtime: Some(runtime),
             notifier,
@@ -162,7 +171,7 @@ impl Daemon {
         self.inbox.request(Request::Shutdown { now });
     }
 
-    /// Lets TERM and INT stop everything in order, and the second of them at once.
+    /// Lets TERM and INT stop everything in order, and the second of them at once; HUP reloads.
     ///
     /// # Errors
     /// [`DaemonError::Runtime`] when the handlers cannot be installed.
@@ -175,7 +184,7 @@ impl Daemon {
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         let mut upgrade = signal(SignalKind::user_defined2()).map_err(failed)?;
         drop(entered);
-        let inbox = Arc::clone(&self.inbox);
+        let (inbox, reloader) = (Arc::clone(&self.inbox), Arc::clone(&self.reloader));
         runtime.spawn(async move {
             let mut now = false;
             loop {
@@ -183,7 +192,7 @@ impl Daemon {
                     _ = term.recv() => {}
                     _ = interrupt.recv() => {}
                     _ = hangup.recv() => {
-                        tracing::warn!("SIGHUP: this version cannot reload; restart heartbeatd to apply a new configuration");
+                        reloader.reload_and_log().await;
                         continue;
                     }
                     _ = upgrade.recv() => {

@@ -6,17 +6,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_config::{Config, Heartbeat, InForce, Merged, WebhookConfig, merge};
+use heartbeat_notify::Notifier;
 use heartbeat_status::{CommandId, DaemonPhase, Event, Instant, ProbeIx, ProbeKind, RealmIx};
-use heartbeat_supervisor::{Effect, Input, ProbeSource, Reply, Supervisor};
+use heartbeat_supervisor::{Effect, Input, ProbeSource, RealmSpec, Reply, Supervisor};
 use tokio::sync::oneshot;
 
-use crate::clock;
 use crate::desk::Desk;
 use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
 use crate::lag::{LAG_LIMIT, LagMeter};
 use crate::prober::Prober;
 use crate::published::Published;
+use crate::{clock, receivers, reload};
 
 /// Fresh numbers alone are published at most this often; a change of meaning at once.
 const PUBLISH_GAP: Duration = Duration::from_millis(100);
@@ -34,6 +36,9 @@ pub(crate) struct Driver {
     pub(crate) published: Arc<Published>,
     pub(crate) tap: Tap,
     pub(crate) desk: Desk,
+    pub(crate) notifier: Arc<Notifier>,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) webhooks: Vec<WebhookConfig>,
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) state: DriverState,
 }
@@ -43,6 +48,7 @@ pub(crate) struct Driver {
 pub(crate) struct DriverState {
     replies: BTreeMap<CommandId, oneshot::Sender<Reply>>,
     ready_replies: Vec<(CommandId, Reply)>,
+    ready_reloads: Vec<(oneshot::Sender<reload::Answer>, reload::Answer)>,
     next_command: u64,
     lag: LagMeter,
     published_at: Instant,
@@ -118,8 +124,48 @@ impl Driver {
                 // The asker may have gone: then nobody needs the answer.
                 let _ = reply.send(self.supervisor.plan(now, &command));
             }
+            Request::Reload { config, dry_run, reply } => {
+                let answer = self.reload(now, *config, dry_run);
+                self.state.ready_reloads.push((reply, answer));
+            }
             Request::Shutdown { now: at_once } => self.handle(now, Input::Shutdown { now: at_once }),
         }
+    }
+
+    /// Puts another configuration in force: all of it, or nothing.
+    fn reload(&mut self, now: Instant, config: Config, dry_run: bool) -> reload::Answer {
+        if self.published.snapshot().phase == DaemonPhase::Stopping {
+            return Err(vec!["heartbeatd is stopping everything".to_owned()]);
+        }
+        let old = Arc::clone(self.supervisor.plan_in_force());
+        let in_force = InForce {
+            heartbeat: &self.heartbeat,
+            plan: &old,
+            realms: self.executor.realms(),
+            webhooks: &self.webhooks,
+            vacant: &self.supervisor.vacant(),
+        };
+        let Merged { config, restart, changes } = merge(in_force, config)?;
+        let receivers = receivers::receivers(&config.webhooks)
+            .map_err(|(name, error)| vec![format!("the receiver {name} cannot be told: {error}")])?;
+        if dry_run || changes.is_empty() {
+            return Ok((changes, self.published.config_revision()));
+        }
+        let Config { heartbeat, plan, realms, webhooks, .. } = config;
+        let realms = Arc::new(realms);
+        let same = |(old, new): (&RealmSpec, &RealmSpec)| old.name == new.name;
+        let handed_on = old.realms().iter().zip(plan.realms()).zip(plan.infos());
+        let handed_on: Vec<RealmIx> =
+            handed_on.filter(|(pair, _)| !same(*pair)).map(|(_, info)| info.ix).collect();
+        self.prober.equip(&plan, &realms);
+        let names = plan.realms().iter().map(|realm| realm.name.clone()).collect();
+        self.executor.replace(Arc::clone(&realms), names);
+        self.published.reconfigure(realms, &handed_on);
+        self.notifier.replace(receivers);
+        (self.heartbeat, self.webhooks) = (heartbeat, webhooks);
+        self.supervisor.reload(now, plan, &restart, changes.to_string());
+        self.state.unpublished = true;
+        Ok((changes, self.published.config_revision()))
     }
 
     fn expect_reply(&mut self, reply: oneshot::Sender<Reply>) -> CommandId {
@@ -157,6 +203,7 @@ impl Driver {
             (self.tap)(&event);
         }
         let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
+        let reloads = std::mem::take(&mut self.state.ready_reloads);
         if told || due || !self.state.ready_replies.is_empty() {
             self.state.published_at = now;
             self.state.unpublished = false;
@@ -167,6 +214,10 @@ impl Driver {
             if let Some(waiting) = self.state.replies.remove(&id) {
                 let _ = waiting.send(reply);
             }
+        }
+        for (reply, answer) in reloads {
+            // Who has gone does not want to know.
+            let _ = reply.send(answer);
         }
         if self.boot_deadline.is_some_and(|deadline| now >= deadline) {
             self.boot_deadline = None;

@@ -4,9 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_api::{Ecosystem, OwnHealth, Past};
-use heartbeat_config::RealmConfig;
 use heartbeat_process::tail;
-use heartbeat_status::wire::{About, HolderEntry, IncidentDocument};
+use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, ReloadDocument};
 use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
@@ -14,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::desk::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::inbox::{Inbox, Request};
 use crate::published::Published;
+use crate::reload::Reloader;
 use crate::{clock, executor};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -23,19 +23,19 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) struct Surface {
     inbox: Arc<Inbox>,
     published: Arc<Published>,
-    realms: Arc<Vec<RealmConfig>>,
+    reloader: Arc<Reloader>,
 }
 
 impl Surface {
-    pub(crate) fn new(inbox: Arc<Inbox>, published: Arc<Published>, realms: Arc<Vec<RealmConfig>>) -> Self {
-        Self { inbox, published, realms }
+    pub(crate) fn new(inbox: Arc<Inbox>, published: Arc<Published>, reloader: Arc<Reloader>) -> Self {
+        Self { inbox, published, reloader }
     }
 
     /// Who holds the port of a realm that a stranger keeps from it.
     fn holder(&self, realm: RealmIx) -> Option<HolderEntry> {
         let snapshot = self.published.snapshot();
         let wrong = snapshot.realm(realm)?.why.reason == Reason::WrongProcess;
-        let address = self.realms.get(realm.index())?.listens.filter(|_| wrong)?;
+        let address = self.published.realms().get(realm.index())?.listens.filter(|_| wrong)?;
         let holder = heartbeat_process::holder(address)?;
         Some(HolderEntry { pid: holder.pid, command: holder.command, user: holder.user })
     }
@@ -66,7 +66,7 @@ impl Ecosystem for Surface {
 
     fn past(&self, realm: RealmIx) -> Past {
         let (recent, failures, transitions) = self.published.past(realm);
-        let log = executor::log_of(&self.realms, realm);
+        let log = executor::log_of(&self.published.realms(), realm);
         // Without a log there is nothing to show, and that is no failure.
         let log_tail =
             log.and_then(|log| tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).ok()).unwrap_or_default();
@@ -97,5 +97,10 @@ impl Ecosystem for Surface {
 
     fn refresh(&self, realm: Option<RealmIx>) -> Boxed<Option<Reply>> {
         self.ask(|reply| Request::Refresh(realm, reply))
+    }
+
+    fn reload(&self, dry_run: bool) -> Boxed<Option<Result<ReloadDocument, Vec<String>>>> {
+        let reloader = Arc::clone(&self.reloader);
+        Box::pin(async move { reloader.reload(dry_run).await })
     }
 }

@@ -77,6 +77,16 @@ impl Executor {
         log_of(&self.realms, realm)
     }
 
+    /// What the adapters have of each realm.
+    pub(crate) fn realms(&self) -> &[RealmConfig] {
+        &self.realms
+    }
+
+    /// From now on realms are these. What runs is not touched.
+    pub(crate) fn replace(&mut self, realms: Arc<Vec<RealmConfig>>, names: Vec<RealmName>) {
+        (self.realms, self.names) = (realms, names);
+    }
+
     pub(crate) fn signal(&mut self, realm: RealmIx, run: RunId, signal: Signal) {
         self.processes.signal(Key { realm, run }, signal);
     }

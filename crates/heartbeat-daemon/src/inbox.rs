@@ -8,10 +8,13 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use heartbeat_config::Config;
 use heartbeat_process::Notice;
 use heartbeat_status::{CheckId, CheckResult, RealmIx, RunId};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::oneshot;
+
+use crate::reload;
 
 /// Most requests waiting for the driver; one more is answered with a refusal.
 const MAX_REQUESTS_QUEUED: usize = 1_024;
@@ -25,6 +28,15 @@ pub(crate) enum Request {
     Plan(Command, oneshot::Sender<ActionPlan>),
     /// Measure now.
     Refresh(Option<RealmIx>, oneshot::Sender<Reply>),
+    /// Put another configuration in force, or say what it would change.
+    Reload {
+        /// Validated.
+        config: Box<Config>,
+        /// Change nothing.
+        dry_run: bool,
+        /// What it changes.
+        reply: oneshot::Sender<reload::Answer>,
+    },
     /// Stop everything; at once the second time.
     Shutdown {
         /// Kill at once and give up the order.

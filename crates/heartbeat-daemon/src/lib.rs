@@ -16,8 +16,9 @@
 //! use heartbeat_config::{Sources, load};
 //! use heartbeat_daemon::Daemon;
 //!
-//! let loaded = load(&Sources::from_process(None)).expect("a configuration");
-//! let daemon = Daemon::start(loaded.config, Box::new(|_event| {}))?;
+//! let sources = Sources::from_process(None);
+//! let loaded = load(&sources).expect("a configuration");
+//! let daemon = Daemon::start(loaded.config, Some(sources), Box::new(|_event| {}))?;
 //! daemon.stop_on_signals()?;
 //! daemon.wait()?;
 //! # Ok::<(), heartbeat_daemon::DaemonError>(())
@@ -42,6 +43,7 @@ mod past;
 mod prober;
 mod published;
 mod receivers;
+mod reload;
 
 pub use daemon::Daemon;
 pub use driver::Tap;

@@ -134,6 +134,7 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
         EventKind::Booted => {
             ("running".to_owned(), GREEN, "everything that starts by itself has been started".to_owned())
         }
+        EventKind::Reloaded { summary } => ("reloaded".to_owned(), GREEN, summary.clone()),
         EventKind::ShutdownStarted => {
             ("stopping".to_owned(), YELLOW, "everything, dependents first".to_owned())
         }

@@ -34,6 +34,16 @@ impl Past {
         Self { realms: vec![RealmPast::default(); realms] }
     }
 
+    /// Makes room for `realms` realms, and forgets what was at the places that belong to another realm now.
+    pub(crate) fn hand_on(&mut self, realms: usize, to_others: &[RealmIx]) {
+        self.realms.resize(realms, RealmPast::default());
+        for ix in to_others {
+            if let Some(past) = self.realms.get_mut(ix.index()) {
+                *past = RealmPast::default();
+            }
+        }
+    }
+
     /// Remembers what is worth it of `event`.
     pub(crate) fn note(&mut self, event: &Event, anchor: WallAnchor) {
         let Some(past) = event.realm.as_ref().and_then(|(ix, _)| self.realms.get_mut(ix.index())) else {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use heartbeat_config::RealmConfig;
 use heartbeat_status::wire::{About, IncidentDocument};
 use heartbeat_status::{Event, Health, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor};
 use tokio::sync::watch;
@@ -20,6 +21,8 @@ pub(crate) struct Published {
     past: Mutex<Past>,
     incidents: Mutex<Incidents>,
     anchor: Mutex<WallAnchor>,
+    realms: Mutex<Arc<Vec<RealmConfig>>>,
+    config_revision: AtomicU64,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
     instance: String,
@@ -28,7 +31,12 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(crate) fn new(first: Snapshot, instance: String, name: String) -> Self {
+    pub(crate) fn new(
+        first: Snapshot,
+        realms: Arc<Vec<RealmConfig>>,
+        instance: String,
+        name: String,
+    ) -> Self {
         let past = Past::new(first.realms.len());
         Self {
             snapshot: watch::Sender::new(Arc::new(first)),
@@ -36,12 +44,32 @@ impl Published {
             past: Mutex::new(past),
             incidents: Mutex::new(Incidents::new(name.clone())),
             anchor: Mutex::new(clock::anchor()),
+            realms: Mutex::new(realms),
+            config_revision: AtomicU64::new(1),
             lag_p99_nanos: AtomicU64::new(0),
             lag_max_nanos: AtomicU64::new(0),
             instance,
             name,
             started_at: clock::now(),
         }
+    }
+
+    /// What the adapters have of each realm.
+    pub(crate) fn realms(&self) -> Arc<Vec<RealmConfig>> {
+        Arc::clone(&self.realms.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Which configuration is in force, counted from 1.
+    pub(crate) fn config_revision(&self) -> u64 {
+        self.config_revision.load(Ordering::Relaxed)
+    }
+
+    /// Another configuration is in force; `to_others` are places that belong to another realm now.
+    pub(crate) fn reconfigure(&self, realms: Arc<Vec<RealmConfig>>, to_others: &[RealmIx]) {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.hand_on(realms.len(), to_others);
+        *self.realms.lock().unwrap_or_else(PoisonError::into_inner) = realms;
+        self.config_revision.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Remembers an event for the realm documents and the incidents. Returns what receivers are to be told of.
@@ -127,7 +155,7 @@ impl Published {
             started_at: self.started_at,
             health: if self.troubles().is_empty() { Health::Healthy } else { Health::Unhealthy },
             lag: lag::entry(self.lag()),
-            config_revision: 1,
+            config_revision: self.config_revision(),
             anchor: self.anchor(),
             incident_ids: self.incidents().open_ids(),
         }

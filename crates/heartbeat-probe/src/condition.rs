@@ -15,6 +15,20 @@ pub(crate) enum Condition {
     Json { pointer: String, expected: Value },
 }
 
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Contains(text), Self::Contains(other)) => text == other,
+            (Self::Matches(pattern), Self::Matches(other)) => pattern.as_str() == other.as_str(),
+            (
+                Self::Json { pointer, expected },
+                Self::Json { pointer: other_pointer, expected: other_expected },
+            ) => pointer == other_pointer && expected == other_expected,
+            (Self::Contains(_) | Self::Matches(_) | Self::Json { .. }, _) => false,
+        }
+    }
+}
+
 impl Condition {
     pub(crate) fn matches(pattern: &str) -> Result<Self, HttpError> {
         let refused =

@@ -66,6 +66,13 @@ pub struct ExecProbe {
     slow: Option<Duration>,
 }
 
+impl PartialEq for ExecProbe {
+    /// The same command by the same spawner.
+    fn eq(&self, other: &Self) -> bool {
+        self.target == other.target && self.slow == other.slow && Arc::ptr_eq(&self.command, &other.command)
+    }
+}
+
 impl ExecProbe {
     /// A probe that runs `command`; `target` is what people read.
     pub fn new(target: impl Into<String>, command: Arc<dyn Spawn>) -> Self {

@@ -34,7 +34,7 @@ const AGENT: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
 /// let probe = HttpProbe::new("http://127.0.0.1:8001/api/health/").unwrap().with_status(StatusSet::only(200).unwrap());
 /// assert_eq!(probe.target(), "http://127.0.0.1:8001/api/health/");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
     target: Target,
     path: String,

@@ -6,8 +6,8 @@ use heartbeat_status::{CheckResult, Instant, ProbeKind};
 
 use crate::{ExecProbe, HttpProbe, PostgresProbe, ProcessProbe, RedisProbe, TcpProbe};
 
-/// A probe of any kind.
-#[derive(Clone, Debug)]
+/// A probe of any kind. Equal probes measure the same in the same way.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Probe {
     /// An HTTP request.

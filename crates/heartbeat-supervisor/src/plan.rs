@@ -400,7 +400,7 @@ fn info(realms: &[RealmSpec], graph: &DependencyGraph, at: usize) -> RealmInfo {
         needed_by: graph
             .dependents(ix)
             .iter()
-            .filter(|edge| edge.kind == EdgeKind::Needs)
+            .filter(|edge| edge.kind == EdgeKind::Needs && !realms[edge.from.index()].retired)
             .map(|edge| edge.from)
             .collect(),
         probes: realm.probes.iter().map(|probe| probe.info.clone()).collect(),

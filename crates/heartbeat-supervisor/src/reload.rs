@@ -57,10 +57,15 @@ impl Supervisor {
         let mut mapped: Vec<Option<Kept>> = Vec::with_capacity(plan.realms().len());
         for (at, spec) in plan.realms().iter().enumerate() {
             let before = old.realms().get(at).filter(|before| before.name == spec.name);
-            mapped.push(before.map(|before| kept(before, spec)));
+            // One that is gone and wanted again begins anew.
+            let anew = |before: &&RealmSpec| before.retired && !spec.retired && self.realms[at].at_rest();
+            mapped.push(before.filter(|before| !anew(before)).map(|before| kept(before, spec)));
         }
         self.drop_measurements(now, &old, &mapped);
         self.out.timers = Timers::carried(&self.out.timers, &plan, &mapped);
+        // They wait in start order, which may be another one now.
+        let waiting = core::mem::take(&mut self.out.launches);
+        self.out.launches = waiting.into_iter().map(|(_, ix)| (plan.graph().order(ix), ix)).collect();
         self.place(&plan, &mapped);
         self.start_order = plan.graph().start_order().into();
         self.published.clear();
@@ -73,6 +78,7 @@ impl Supervisor {
             self.reconsider(now, self.start_order[at]);
         }
         if self.mode == Mode::Booted {
+            self.take_back(now, &old, &mapped);
             self.pull_in(now);
             self.retire(now, &old);
             for ix in restart {
@@ -109,6 +115,25 @@ impl Supervisor {
             }
         }
         self.queued.resize(self.realms.len(), false);
+    }
+
+    /// What was to go and is wanted after all, before it was gone, runs on or runs again.
+    fn take_back(&mut self, now: Instant, old: &Plan, mapped: &[Option<Kept>]) {
+        for at in 0..self.start_order.len() {
+            let ix = self.start_order[at];
+            let was_retired = old.realms().get(ix.index()).is_some_and(|old| old.retired);
+            let known = mapped[ix.index()].is_some();
+            if !was_retired || !known || self.plan.realm(ix).retired {
+                continue;
+            }
+            let manual = self.plan.realm(ix).manual;
+            let realm = &mut self.realms[ix.index()];
+            realm.resting = Resting::Manual;
+            if !manual {
+                realm.desired = Desired::Up;
+                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
+            }
+        }
     }
 
     /// Stops what the new plan does not have any more, dependents first.

@@ -4,6 +4,7 @@
 mod cli;
 mod demo;
 mod program;
+mod reloading;
 mod servers;
 mod supervision;
 mod telling;

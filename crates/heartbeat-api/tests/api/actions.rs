@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_api::Ecosystem as _;
-use heartbeat_status::wire::{Action, ActionDocument};
+use heartbeat_status::wire::{Action, ActionDocument, ReloadDocument};
 use heartbeat_status::{Exit, Status};
 use heartbeat_supervisor::Input;
 
@@ -236,4 +236,23 @@ async fn a_failure_is_foreseen_with_everybody_it_would_block() {
     assert_eq!(problem.near, ["fail"]);
     doors.post("/api/plan/", "{").await.problem(400);
     assert_eq!(fake.commands(), 0);
+}
+
+#[tokio::test]
+async fn a_reload_says_what_it_changes_or_everything_that_is_wrong() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let document: ReloadDocument = doors.post("/api/reload/", r#"{"dry_run":true}"#).await.json();
+    assert!(document.dry_run && document.added == ["mail"], "{document:?}");
+    let document: ReloadDocument = doors.post("/api/reload", "").await.json();
+    assert!(!document.dry_run);
+    let problem = doors.post("/api/reload/", r#"{"dryrun":true}"#).await.problem(400);
+    assert!(problem.detail.contains("dry_run"), "{}", problem.detail);
+    fake.misconfigure(&[
+        "heartbeat.toml:3:1: HB101: unknown key `prot` in a realm",
+        "heartbeat.toml:5:1: HB202: no",
+    ]);
+    let problem = doors.post("/api/reload/", "{}").await.problem(422);
+    assert_eq!(problem.problems.len(), 2);
+    assert!(problem.detail.contains("nothing was changed"), "{}", problem.detail);
 }

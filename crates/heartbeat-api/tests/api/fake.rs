@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use heartbeat_api::{BoxFuture, Ecosystem, OwnHealth, Past};
 use heartbeat_restart::RestartPolicy;
-use heartbeat_status::wire::{About, IncidentDocument, LagEntry, TransitionEntry};
+use heartbeat_status::wire::{
+    About, IncidentDocument, LagEntry, RELOAD_SCHEMA, ReloadDocument, ReloadedRealm, TransitionEntry,
+};
 use heartbeat_status::{
     CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, Instant, Outcome, PhaseTimes,
     ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind, RealmName, Role, RunId, Snapshot,
@@ -47,6 +49,8 @@ pub(crate) struct Fake {
     core: Mutex<Core>,
     changes: watch::Sender<u64>,
     health: Mutex<OwnHealth>,
+    /// What is wrong with the configuration that a reload finds.
+    wrong: Mutex<Vec<String>>,
     ending: AtomicBool,
     commands: AtomicU64,
     refreshes: AtomicU64,
@@ -73,6 +77,7 @@ impl Fake {
             core: Mutex::new(core),
             changes: watch::Sender::new(0),
             health: Mutex::new(OwnHealth { ok: true, ready: true, notes: Vec::new() }),
+            wrong: Mutex::default(),
             ending: AtomicBool::new(false),
             commands: AtomicU64::new(0),
             refreshes: AtomicU64::new(0),
@@ -102,6 +107,11 @@ impl Fake {
 
     pub(crate) fn input(&self, input: Input) {
         self.with(|core| core.supervisor.handle(core.now, input));
+    }
+
+    /// The configuration on disk is broken from now on.
+    pub(crate) fn misconfigure(&self, problems: &[&str]) {
+        *self.wrong.lock().unwrap() = problems.iter().map(ToString::to_string).collect();
     }
 
     /// Lets virtual time pass.
@@ -305,6 +315,24 @@ impl Ecosystem for Fake {
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>> {
         self.refreshes.fetch_add(1, Ordering::SeqCst);
         self.ask(|id| Input::Refresh { id, realm })
+    }
+
+    fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, Vec<String>>>> {
+        let wrong = self.wrong.lock().unwrap().clone();
+        let document = ReloadDocument {
+            schema: RELOAD_SCHEMA.to_owned(),
+            dry_run,
+            config_revision: 2,
+            added: vec!["mail".to_owned()],
+            removed: Vec::new(),
+            restarted: vec![ReloadedRealm { realm: "api".to_owned(), because: vec!["run".to_owned()] }],
+            changed: Vec::new(),
+            settings: vec!["notify.ops".to_owned()],
+            warnings: Vec::new(),
+        };
+        let answer = if wrong.is_empty() { Ok(document) } else { Err(wrong) };
+        let ending = self.ending.load(Ordering::SeqCst);
+        Box::pin(async move { (!ending).then_some(answer) })
     }
 }
 

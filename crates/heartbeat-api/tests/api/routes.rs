@@ -32,7 +32,6 @@ const LATER: &[(&str, &str, bool)] = &[
     ("DELETE", "/api/realms/api/", false),
     ("POST", "/api/beat/api/", false),
     ("POST", "/api/beat/api/start/", false),
-    ("POST", "/api/reload/", false),
     ("GET", "/api/config/", false),
     ("GET", "/metrics", true),
     ("GET", "/api/openapi.json", true),

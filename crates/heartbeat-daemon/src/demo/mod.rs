@@ -131,7 +131,7 @@ impl Demo {
             Some(name) => Some(self.victim(name)?),
             None => None,
         };
-        let daemon = Daemon::start(self.loaded.config, tap)?;
+        let daemon = Daemon::start(self.loaded.config, None, tap)?;
         if let Some(address) = victim {
             let mut changes = daemon.changes();
             let (fault, published) = (script.fault, daemon.published());

@@ -123,6 +123,13 @@ impl Drive {
         self.poll();
     }
 
+    /// Puts another plan in force.
+    pub(crate) fn reload(&mut self, realms: Vec<RealmSpec>, restart: &[RealmIx]) {
+        let plan = Plan::new(PlanSettings::default(), realms).expect("a good plan");
+        self.sup.reload(self.now, plan, restart, "a test".to_string());
+        self.poll();
+    }
+
     fn poll(&mut self) {
         while let Some(effect) = self.sup.poll_effect() {
             match &effect {
@@ -183,7 +190,9 @@ impl Drive {
     /// Lets time pass until the realm is being measured anew.
     pub(crate) fn until_measured(&mut self, realm: RealmIx) {
         assert!(self.sup.poll_timeout().is_some(), "nothing would ever be measured");
+        let until = self.now + secs(600);
         while self.in_flight(realm) == 0 {
+            assert!(self.now < until, "it is not measured any more");
             self.wait(Duration::from_millis(10));
         }
     }

@@ -4,6 +4,7 @@ mod drive;
 mod incidents;
 mod planning;
 mod probing;
+mod reloading;
 mod restarting;
 mod starting;
 mod stopping;

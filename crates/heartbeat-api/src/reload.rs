@@ -1,0 +1,41 @@
+//! `POST /api/reload/`.
+
+use heartbeat_status::wire::ReloadRequest;
+use http::StatusCode;
+use serde_json::to_vec;
+use tokio::time::timeout;
+
+use crate::Ecosystem;
+use crate::answer::{Answer, JSON, fresh};
+use crate::limits::RELOAD_LIMIT;
+use crate::problem::Trouble;
+
+/// Reads the configuration again: 200 with what it changes, 422 with everything that is wrong with it.
+pub(crate) async fn reload(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<Answer, Trouble> {
+    let request: ReloadRequest = if body.iter().all(u8::is_ascii_whitespace) {
+        ReloadRequest::default()
+    } else {
+        let example = "{} or { \"dry_run\": true }";
+        serde_json::from_slice(body).map_err(|error| {
+            Trouble::bad(format!("the body is not a reload request: {error}; write {example}"))
+        })?
+    };
+    let reloaded = timeout(RELOAD_LIMIT, ecosystem.reload(request.dry_run)).await;
+    let reloaded = reloaded.map_err(|_| {
+        let detail = format!("the configuration was not read within {} s; it may still take effect, /api/status/ has its config_revision", RELOAD_LIMIT.as_secs());
+        Trouble::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail)
+    })?;
+    match reloaded.ok_or_else(Trouble::ending)? {
+        Ok(document) => {
+            let body = to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+            Ok(fresh(StatusCode::OK, JSON, body))
+        }
+        Err(problems) => {
+            let detail = match problems.as_slice() {
+                [one] => format!("nothing was changed: {one}"),
+                several => format!("nothing was changed: {} things are wrong", several.len()),
+            };
+            Err(Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration", detail).problems(problems))
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A new configuration on its way from its files to the core.
+
+use std::sync::Arc;
+
+use heartbeat_config::{Changed, Changes, Sources, load};
+use heartbeat_status::RealmName;
+use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
+use tokio::sync::oneshot;
+
+use crate::inbox::{Inbox, Request};
+
+/// What a new configuration changes, and the number of the one in force then; or what is wrong with it.
+pub(crate) type Answer = Result<(Changes, u64), Vec<String>>;
+
+/// Reads configurations anew.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    sources: Option<Sources>,
+    inbox: Arc<Inbox>,
+}
+
+impl Reloader {
+    /// `sources` is where the configuration came from; `None` for one that was made.
+    pub(crate) fn new(sources: Option<Sources>, inbox: Arc<Inbox>) -> Self {
+        Self { sources, inbox }
+    }
+
+    /// Reads everything, and then applies all of it or nothing. `None` when heartbeatd is ending.
+    pub(crate) async fn reload(&self, dry_run: bool) -> Option<Result<ReloadDocument, Vec<String>>> {
+        let Some(sources) = self.sources.clone() else {
+            let why = "this configuration was made by heartbeatd itself; there is no file to read again";
+            return Some(Err(vec![why.to_owned()]));
+        };
+        // Files may be slow: not on a thread that answers others.
+        let loaded = match tokio::task::spawn_blocking(move || load(&sources)).await.ok()? {
+            Ok(loaded) => loaded,
+            Err(report) => return Some(Err(report.iter().map(ToString::to_string).collect())),
+        };
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.request(Request::Reload { config: Box::new(loaded.config), dry_run, reply }) {
+            return None;
+        }
+        Some(answer.await.ok()?.map(|(changes, revision)| document(changes, revision, dry_run, warnings)))
+    }
+
+    /// The same for a signal, which nobody waits for: the log tells.
+    pub(crate) async fn reload_and_log(&self) {
+        match self.reload(false).await {
+            Some(Ok(_)) => {}
+            Some(Err(problems)) => {
+                for problem in problems {
+                    tracing::error!("SIGHUP: nothing was changed: {problem}");
+                }
+            }
+            None => tracing::warn!("SIGHUP: heartbeatd is ending; nothing was changed"),
+        }
+    }
+}
+
+fn document(changes: Changes, config_revision: u64, dry_run: bool, warnings: Vec<String>) -> ReloadDocument {
+    let names = |names: Vec<RealmName>| names.iter().map(ToString::to_string).collect();
+    let because = |realms: Vec<Changed>| {
+        let entry = |(realm, keys): Changed| ReloadedRealm {
+            realm: realm.to_string(),
+            because: keys.into_iter().map(ToOwned::to_owned).collect(),
+        };
+        realms.into_iter().map(entry).collect()
+    };
+    ReloadDocument {
+        schema: RELOAD_SCHEMA.to_owned(),
+        dry_run,
+        config_revision,
+        added: names(changes.added),
+        removed: names(changes.removed),
+        restarted: because(changes.restarted),
+        changed: because(changes.changed),
+        settings: changes.settings,
+        warnings,
+    }
+}

@@ -1,0 +1,203 @@
+//! A new plan takes the place of the one in force: what is untouched does not move.
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, RestartCause, Signal, Status};
+use heartbeat_supervisor::RealmSpec;
+
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
+
+fn retired(mut spec: RealmSpec) -> RealmSpec {
+    spec.retired = true;
+    spec
+}
+
+#[test]
+fn what_is_untouched_does_not_move() {
+    let realms = || vec![probed("a"), probed("b").needs(A), oneshot("c")];
+    let mut d = Drive::up(realms());
+    d.exit(C, Exit::code(0));
+    d.until_measured(A);
+    d.answer(A, FAIL);
+    d.take();
+    let before: Vec<_> = [A, B, C].iter().map(|ix| d.status(*ix)).collect();
+    let in_flight = (d.in_flight(A), d.in_flight(B));
+    let next = d.sup.poll_timeout();
+    d.reload(realms(), &[]);
+    assert_eq!((d.starts(), d.signals()), (vec![], vec![]));
+    assert_eq!((d.in_flight(A), d.in_flight(B)), in_flight, "what is being measured goes on");
+    assert_eq!(d.sup.poll_timeout(), next, "every timer keeps its time");
+    for (ix, before) in [A, B, C].into_iter().zip(before) {
+        let now = d.status(ix);
+        assert!(now.means_the_same(&before), "{before:#?}\n{now:#?}");
+        assert_eq!((now.process.run, now.process.pid), (before.process.run, before.process.pid));
+        let counters = |status: &heartbeat_status::RealmStatus| -> Vec<(u32, u32)> {
+            status.probes.iter().map(|probe| (probe.passes, probe.fails)).collect()
+        };
+        assert_eq!(counters(&now), counters(&before), "counters stay");
+    }
+    assert!(d.events.iter().any(|event| matches!(event.kind, EventKind::Reloaded { .. })));
+}
+
+#[test]
+fn a_new_realm_is_started_when_its_needs_hold() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.reload(vec![probed("a"), probed("b").needs(C), bare("c").needs(A)], &[]);
+    assert_eq!(d.starts(), [C], "a is up, b waits for c");
+    d.launch_all();
+    d.wait(secs(2));
+    assert_eq!(d.starts(), [B]);
+    d.launch_all();
+    d.wait_answering(secs(5), |_| Outcome::Pass);
+    assert_eq!([A, B, C].map(|ix| d.word(ix)), [Status::Up; 3]);
+}
+
+#[test]
+fn a_realm_that_is_gone_from_the_plan_is_stopped_dependents_first_and_its_place_is_free() {
+    let realms = || vec![bare("a"), bare("b").needs(A), bare("c").needs(B)];
+    let mut d = Drive::up(realms());
+    let [a, b, c] = realms().try_into().expect("three");
+    d.reload(vec![a.clone(), retired(b.clone()), retired(c.clone())], &[]);
+    assert_eq!(d.signals(), [(C, Signal::TERM)], "the dependent first");
+    assert_eq!(d.sup.vacant(), []);
+    d.exit(C, Exit::signal(Signal::TERM));
+    assert_eq!(d.signals(), [(C, Signal::TERM), (B, Signal::TERM)]);
+    d.exit(B, Exit::signal(Signal::TERM));
+    assert_eq!(d.word(A), Status::Up);
+    assert_eq!(d.sup.vacant(), [B, C]);
+    let shown: Vec<RealmIx> = d.sup.snapshot(d.now).start_order.to_vec();
+    assert_eq!(shown, [A], "what is gone is not shown");
+    // Another realm takes the place; a late answer about the one before finds nobody.
+    let before = d.run(B);
+    d.take();
+    d.reload(vec![a, probed("d").needs(A), retired(c)], &[]);
+    assert_eq!(d.starts(), [B]);
+    assert!(d.run(B) > before, "generations count on");
+    let late =
+        heartbeat_supervisor::Input::Exited { realm: B, run: before, exit: Exit::code(1), empty: true };
+    d.feed(late);
+    assert_eq!(d.phase(B), Phase::Starting);
+}
+
+#[test]
+fn a_realm_that_comes_back_runs_again_whether_it_was_gone_already_or_not() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.reload(vec![retired(bare("a"))], &[]);
+    assert_eq!(d.phase(A), Phase::Stopping);
+    d.reload(vec![bare("a")], &[]);
+    d.take();
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.wait(secs(1));
+    assert_eq!(d.starts(), [A], "wanted again before it was gone");
+    d.launch_all();
+    d.wait(secs(2));
+    assert_eq!(d.word(A), Status::Up);
+    d.reload(vec![retired(bare("a"))], &[]);
+    d.exit(A, Exit::signal(Signal::TERM));
+    assert_eq!(d.sup.vacant(), [A]);
+    d.take();
+    d.reload(vec![bare("a")], &[]);
+    assert_eq!(d.starts(), [A], "wanted again after it was gone");
+}
+
+#[test]
+fn a_realm_that_is_made_of_something_else_is_restarted_and_its_dependents_ride() {
+    let realms = || vec![bare("a"), bare("b").needs(A), oneshot("c")];
+    let mut d = Drive::up(realms());
+    d.exit(C, Exit::code(0));
+    assert_eq!(d.phase(C), Phase::Done);
+    d.take();
+    d.reload(realms(), &[A, C]);
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+    assert_eq!(d.starts(), [C], "done holds until the process part changes");
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.wait(secs(1));
+    assert!(d.starts().contains(&A), "{:?}", d.effects);
+    d.launch_all();
+    d.wait(secs(10));
+    assert_eq!((d.word(A), d.word(B)), (Status::Up, Status::Up));
+    let record = d.status(A).restart.clone().expect("a restart");
+    assert_eq!(record.cause, RestartCause::Reloaded);
+    assert_eq!(d.status(A).restarts.used, 0, "no debit");
+}
+
+#[test]
+fn what_was_given_up_is_tried_again_when_it_is_made_of_something_else() {
+    let mut spec = bare("a");
+    spec.restart = crate::drive::policy(|settings| settings.burst = 1);
+    let mut d = Drive::up(vec![spec.clone()]);
+    for _ in 0..2 {
+        d.exit(A, Exit::code(1));
+        d.launch_all();
+    }
+    assert_eq!(d.word(A), Status::Failed);
+    d.reload(vec![spec.clone()], &[]);
+    assert_eq!((d.word(A), d.starts()), (Status::Failed, vec![]), "not for nothing");
+    d.reload(vec![spec], &[A]);
+    d.wait(secs(1));
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn an_operators_stop_outlives_a_reload() {
+    let mut d = Drive::up(vec![bare("a"), bare("b")]);
+    d.order(Action::Stop, A);
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.take();
+    d.reload(vec![bare("a"), bare("b").needs(A)], &[A]);
+    d.wait(secs(10));
+    assert_eq!((d.word(A), d.starts()), (Status::Stopped, vec![]));
+    assert_eq!(d.word(B), Status::Up, "it runs on, with a flag");
+}
+
+#[test]
+fn probes_come_and_go_without_a_restart() {
+    let mut d = Drive::up(vec![bare("a"), external("b")]);
+    assert_eq!(d.in_flight(A), 0);
+    d.take();
+    d.reload(vec![probed("a"), external("b")], &[]);
+    d.until_measured(A);
+    d.answer_all(Outcome::Pass);
+    assert_eq!((d.starts(), d.signals(), d.word(A)), (vec![], vec![], Status::Up));
+    // It fails, and then nobody asks any more.
+    d.wait_answering(secs(6), |ix| if ix == A { FAIL } else { Outcome::Pass });
+    d.until_measured(A);
+    d.reload(vec![bare("a"), external("b")], &[]);
+    d.wait_answering(secs(60), |_| Outcome::Pass);
+    assert_eq!((d.in_flight(A), d.word(A)), (0, Status::Up));
+    assert_eq!((d.starts(), d.signals()), (vec![], vec![]));
+}
+
+#[test]
+fn an_external_realm_that_is_removed_is_not_measured_any_more() {
+    let mut d = Drive::up(vec![external("a"), external("b")]);
+    d.until_measured(A);
+    d.reload(vec![retired(external("a")), external("b")], &[]);
+    assert_eq!(d.in_flight(A), 0);
+    d.wait_answering(secs(60), |ix| {
+        assert_eq!(ix, B);
+        Outcome::Pass
+    });
+    assert_eq!(d.sup.vacant(), [A]);
+    d.reload(vec![external("a"), external("b")], &[]);
+    d.wait_answering(secs(60), |_| Outcome::Pass);
+    assert_eq!(d.word(A), Status::Up);
+}
+
+#[test]
+fn an_incident_ends_with_the_realm_that_it_is_about() {
+    let mut d = Drive::up(vec![bare("a"), bare("b")]);
+    d.exit(A, Exit::code(1));
+    assert_eq!(d.sup.snapshot(d.now).incidents.len(), 1);
+    d.reload(vec![retired(bare("a")), bare("b")], &[]);
+    d.wait(secs(20));
+    for (ix, signal) in d.signals() {
+        d.exit(ix, Exit::signal(signal));
+    }
+    d.launch_all();
+    d.wait(secs(20));
+    let ended = d.events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Incident { resolution: Some(why), .. } if why.contains("removed"))
+    });
+    assert!(ended || d.sup.snapshot(d.now).incidents.is_empty(), "{:#?}", d.events);
+    assert_eq!(d.sup.vacant(), [A]);
+}

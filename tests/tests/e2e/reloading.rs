@@ -1,0 +1,75 @@
+//! A changed configuration takes effect without touching what it does not speak of, or not at all.
+
+use nix::sys::signal::Signal;
+
+use crate::program::told;
+use crate::supervision::Ecosystem;
+
+impl Ecosystem {
+    fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let file = self.dir.path().join("heartbeat.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(text)).unwrap();
+    }
+}
+
+#[test]
+fn a_reload_applies_a_diff_and_nothing_untouched_moves() {
+    let mut eco = Ecosystem::start(
+        "[realm.extra]\nrun = \"sleep 86388\"\n[realm.spare]\nrun = \"sleep 86387\"\nneeds = [\"extra\"]\n",
+    );
+    eco.wait_for_boot();
+    let (db, api, worker, extra) =
+        (eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker"), eco.pid_of("extra"));
+    eco.rewrite(|text| {
+        let text = text.replace("sleep 86388", "sleep 86386").replace("sleep 86387", "true #");
+        let (before, _) = text.split_once("[realm.spare]").unwrap();
+        format!("{before}[realm.fresh]\nrun = \"sleep 86385\"\nneeds = [\"api\"]\n")
+            .replace("[realm.worker]", "[realm.worker]\ntitle = \"Worker\"")
+    });
+    let plan = eco.cli(&["plan", "reload"]);
+    let expected = "would change, nothing was done:\n  added      fresh\n  removed    spare\n  restarted  extra (run)\n  in place   worker (title)\n";
+    assert_eq!((plan.status.code(), String::from_utf8_lossy(&plan.stdout).as_ref()), (Some(0), expected));
+    assert_eq!(eco.pid_of("extra"), extra, "a dry run changes nothing");
+    let done = eco.cli(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}", told(&done));
+    assert!(
+        String::from_utf8_lossy(&done.stdout).starts_with("configuration 2 is in force:"),
+        "{}",
+        told(&done)
+    );
+    let up = eco.cli(&["wait", "fresh", "extra", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    assert_eq!((eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker")), (db, api, worker));
+    assert_ne!(eco.pid_of("extra"), extra, "made of something else");
+    assert_eq!(eco.realm("worker")["title"], "Worker");
+    let why = loop {
+        let why = eco.cli(&["why", "spare"]);
+        if why.status.code() != Some(0) {
+            break why;
+        }
+    };
+    assert_eq!(why.status.code(), Some(4), "what is gone is not known any more: {}", told(&why));
+    let again = eco.cli(&["reload"]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout), "nothing changed: configuration 2 stays in force\n");
+    // What is wrong is told with its place, and nothing is changed.
+    eco.rewrite(|text| {
+        text.replace("sleep 86385", "sleep 86384").replace("[realm.db]", "[realm.db]\nprot = 1")
+    });
+    let refused = eco.cli(&["reload"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("HB101"), "{}", told(&refused));
+    assert_eq!(eco.status_of("fresh"), "up");
+    eco.rewrite(|text| text.replace("prot = 1", "").replace("name = \"shop\"", "name = \"other\""));
+    let refused = eco.cli(&["reload"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("`name`"), "{}", told(&refused));
+    // The same by signal.
+    eco.rewrite(|text| text.replace("name = \"other\"", "name = \"shop\""));
+    eco.daemon.signal(Signal::SIGHUP);
+    eco.daemon.read_until("the reload", |line| line.contains("restarted: fresh (run)"));
+    let up = eco.cli(&["wait", "fresh", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    assert_eq!((eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker")), (db, api, worker));
+    eco.daemon.signal(Signal::SIGTERM);
+    assert_eq!(eco.daemon.end().0, Some(0));
+}
