@@ -11,8 +11,8 @@ use crate::age::parse_duration;
 
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] = &[
-    "ack", "boot", "config", "daemon", "doctor", "events", "explain", "history", "import", "init", "logs",
-    "nagios", "notify", "probe", "schema", "show", "signal",
+    "ack", "boot", "config", "daemon", "doctor", "explain", "history", "import", "init", "logs", "nagios",
+    "notify", "probe", "schema", "show", "signal",
 ];
 
 const EXIT_CODES: &str = "\
@@ -173,6 +173,17 @@ pub(crate) enum Command {
         /// How many
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
         limit: usize,
+    },
+    /// What has happened; with -f, what happens
+    Events {
+        /// Only of these realms
+        realms: Vec<String>,
+        /// Go on until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the past
+        #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=2000))]
+        lines: u16,
     },
     /// Who needs whom
     Graph {

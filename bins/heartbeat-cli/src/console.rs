@@ -96,6 +96,12 @@ impl Console {
         self.line(&text)
     }
 
+    /// A document on stdout, as one line of JSON.
+    pub(crate) fn json_line(&mut self, document: &impl serde::Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(document)?;
+        self.line(&text)
+    }
+
     /// Nobody reads stdout any more.
     pub(crate) const fn is_closed(&self) -> bool {
         self.closed

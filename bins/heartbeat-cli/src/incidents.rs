@@ -18,7 +18,19 @@ pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mu
     let document = client.incidents(open, limit).await?;
     match console.form {
         Format::Json => console.json(&document)?,
-        Format::Ndjson => document.incidents.iter().try_for_each(|incident| console.json(incident))?,
+        Format::Ndjson => document.incidents.iter().try_for_each(|incident| console.json_line(incident))?,
+        Format::Plain => {
+            document.incidents.iter().try_for_each(|incident| {
+                let (root, message) =
+                    (console.style.text(&incident.root), console.style.text(&incident.message));
+                console.line(&format!(
+                    "{}\t{}\t{}\t{root}\t{message}",
+                    incident.id,
+                    incident.opened_at,
+                    state(incident)
+                ))
+            })?;
+        }
         _ => lines(&document, open, console.style).iter().try_for_each(|line| console.line(line))?,
     }
     Ok(Exit::Holds)

@@ -6,7 +6,7 @@
 //!
 //! * [`status`], [`table`], [`cells`], [`headline`]: the health table;
 //! * [`why`], [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
-//! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan; [`incidents`];
+//! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan; [`incidents`], [`events`];
 //! * configuration: [`check`], [`reload`];
 //! * [`console`], [`style`], [`age`]: what it all looks like.
 
@@ -17,6 +17,7 @@ mod ask;
 mod cells;
 mod check;
 mod console;
+mod events;
 mod exit;
 mod graph;
 mod headline;
@@ -177,6 +178,10 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
         Some(Command::Incidents { id: None, open, limit }) => {
             incidents::list(&connect(console), *open, *limit, console).await
+        }
+        Some(Command::Events { realms, follow, lines }) => {
+            let asked = events::Asked { realms, past: usize::from(*lines), follow: *follow };
+            events::run(&connect(console), &asked, console).await
         }
         Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
         Some(Command::Check { files, format }) => check::run(files, *format, console),

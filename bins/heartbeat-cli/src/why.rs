@@ -19,6 +19,8 @@ use crate::style::{Hue, Style, hue, width, wrap, wrap_with};
 
 /// Transitions and restarts shown, newest first.
 const MAX_PAST_ENTRIES: usize = 5;
+/// Last lines of its output shown while it is not as it should be.
+const MAX_OUTPUT_LINES: usize = 10;
 /// Columns of the headings on the left.
 const LABEL: usize = 10;
 
@@ -116,8 +118,18 @@ pub(crate) fn explain(
             &format!("{} of {} used in {window}, {} in all", restarts.used, restarts.burst, restarts.total),
         );
     }
+    if let Some(holder) = &document.holder {
+        let command = style.text(&holder.command);
+        let user = style.text(&holder.user);
+        page.line("port", &format!("held by pid {}, {command}, of user {user}", holder.pid));
+    }
     past(&mut page, document);
-    page.lines("you can", advice(realm, chain.as_deref().and_then(<[_]>::last).copied(), style));
+    if !status.is_ok() {
+        let skipped = document.log_tail.len().saturating_sub(MAX_OUTPUT_LINES);
+        let last = document.log_tail.iter().skip(skipped);
+        page.lines("output", last.map(|line| style.text(line)));
+    }
+    page.lines("you can", advice(document, chain.as_deref().and_then(<[_]>::last).copied(), style));
     page.out
 }
 
@@ -262,7 +274,15 @@ fn past(page: &mut Page, document: &RealmDocument) {
 }
 
 /// What a person can type now.
-fn advice(realm: &RealmEntry, root: Option<&RealmEntry>, style: Style) -> Vec<String> {
+fn advice(document: &RealmDocument, root: Option<&RealmEntry>, style: Style) -> Vec<String> {
+    let realm = &document.realm;
+    if let Some(holder) = &document.holder {
+        return vec![format!(
+            "kill {} # if it should not be there; {} starts by itself then",
+            holder.pid,
+            style.text(&realm.name)
+        )];
+    }
     let name = style.text(&realm.name);
     let say = |command: &str, name: &str, does: &str| format!("heartbeat-cli {command} {name} # {does}");
     match status_of(realm) {
@@ -286,15 +306,28 @@ fn advice(realm: &RealmEntry, root: Option<&RealmEntry>, style: Style) -> Vec<St
 mod tests {
     use super::*;
     use crate::sample;
+    use heartbeat_status::wire::HolderEntry;
 
     #[test]
     fn an_explanation_is_the_committed_one() {
-        let text = [80, 200].map(|columns| {
-            let text = explain(&sample::realm(), &sample::outage(), columns, Style::default());
-            assert!(text.lines().all(|line| width(line) <= columns), "{text}");
-            format!("== {columns} columns\n{text}\n")
+        let mut held = sample::realm();
+        held.holder =
+            Some(HolderEntry { pid: 4711, command: "python -m http.server 8001".into(), user: "eve".into() });
+        held.log_tail = (1..=12).map(|line| format!("line {line} \u{1b}[31mof its output")).collect();
+        let pages = [("", sample::realm()), (", and a stranger on its port", held)].map(|(what, realm)| {
+            [80, 200].map(|columns| {
+                let text = explain(&realm, &sample::outage(), columns, Style::default());
+                assert!(text.lines().all(|line| width(line) <= columns), "{text}");
+                format!("== {columns} columns{what}\n{text}\n")
+            })
         });
-        let text = text.concat();
+        let text = pages.as_flattened().concat();
+        assert!(!text.contains('\u{1b}') && text.contains("line 12") && !text.contains("line 2 "));
+        if std::env::var_os("HEARTBEAT_BLESS").is_some() {
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/why.txt");
+            std::fs::write(file, &text).unwrap();
+            return;
+        }
         let committed = include_str!("../samples/why.txt");
         assert!(text == committed, "samples/why.txt should read:\n{text}");
     }

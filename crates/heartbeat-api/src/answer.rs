@@ -3,16 +3,22 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use serde_json::to_vec;
 
 use heartbeat_status::wire::ActionDocument;
 
 use crate::bodies::Body;
+use crate::events::Pieces;
 use crate::problem::Trouble;
 
-/// A whole answer; its body is shared, never copied.
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// An answer: whole, with a body that is shared and never copied, or a stream.
+pub(crate) type Answer = Response<Either<Full<Bytes>, Pieces>>;
+
+/// A whole answer.
+pub(crate) fn whole(body: impl Into<Bytes>) -> Answer {
+    Response::new(Either::Left(Full::new(body.into())))
+}
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -24,7 +30,7 @@ pub(crate) fn set_type(answer: &mut Answer, media_type: HeaderValue) {
 
 /// An answer nobody may keep.
 pub(crate) fn fresh(status: StatusCode, media_type: HeaderValue, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = whole(body);
     *answer.status_mut() = status;
     set_type(&mut answer, media_type);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -46,11 +52,11 @@ pub(crate) fn shared(
 ) -> Answer {
     let known = status == StatusCode::OK && has_tag(headers, body.tag());
     let mut answer = if known {
-        let mut answer = Response::new(Full::new(Bytes::new()));
+        let mut answer = whole(Bytes::new());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
     } else {
-        let mut answer = Response::new(Full::new(body.bytes()));
+        let mut answer = whole(body.bytes());
         *answer.status_mut() = status;
         set_type(&mut answer, media_type);
         answer

@@ -3,7 +3,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, ReloadDocument, TransitionEntry};
+use heartbeat_status::wire::{
+    About, EventEntry, HolderEntry, IncidentDocument, ReloadDocument, TransitionEntry,
+};
 use heartbeat_status::{Instant, RealmIx, RestartRecord, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
@@ -37,6 +39,15 @@ pub struct OwnHealth {
     pub notes: Vec<String>,
 }
 
+/// One thing that happened, for those who follow.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// The revision in force before it and everything that happened together with it.
+    pub revision: u64,
+    /// What happened.
+    pub entry: Arc<EventEntry>,
+}
+
 /// The daemon as its readers and operators see it.
 ///
 /// A future resolves to `None` when the daemon is ending and will not answer any more. Whatever a reply speaks of
@@ -53,6 +64,9 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn past(&self, realm: RealmIx) -> Past;
     /// Incidents that are remembered, the newest first. Must not wait for the core.
     fn incidents(&self) -> Vec<Arc<IncidentDocument>>;
+    /// Facts that are remembered, in order, after the one with the number `after`. Must not wait for the core. What
+    /// came with a snapshot is remembered before [`Ecosystem::snapshot`] returns that.
+    fn facts(&self, after: u64) -> Vec<Fact>;
     /// How heartbeatd itself is. Must not wait for the core, which may be what is ill.
     fn own_health(&self) -> OwnHealth;
     /// Moves with every published snapshot, after [`Ecosystem::snapshot`] returns it.

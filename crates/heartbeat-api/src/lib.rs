@@ -41,6 +41,8 @@ mod bounded;
 mod door;
 mod ecosystem;
 mod error;
+mod events;
+mod feed;
 mod graph;
 mod health;
 mod holder;
@@ -58,7 +60,7 @@ mod status;
 mod waiting;
 
 pub use door::{bind_tcp, bind_unix};
-pub use ecosystem::{BoxFuture, Ecosystem, OwnHealth, Past};
+pub use ecosystem::{BoxFuture, Ecosystem, Fact, OwnHealth, Past};
 pub use error::BindError;
 pub use limits::Limits;
 pub use server::{Api, Counts};

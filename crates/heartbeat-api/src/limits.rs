@@ -29,6 +29,13 @@ pub(crate) const VERIFY_SLACK: Duration = Duration::from_secs(15);
 /// Age at which a body is built anew although it still means the same.
 pub(crate) const BODY_AGE: Duration = Duration::from_millis(250);
 
+/// A stream of events says at least this often that somebody is there.
+pub(crate) const COMMENT_EVERY: Duration = Duration::from_secs(5);
+/// Frames kept for followers that are behind; one that is further behind is brought up to date instead.
+pub(crate) const MAX_FRAMES_SHARED: usize = 64;
+/// Most facts of the past that one can ask for.
+pub(crate) const MAX_PAST_FACTS: usize = 2_000;
+
 /// Longest long poll.
 pub(crate) const MAX_POLL: Duration = Duration::from_secs(60);
 

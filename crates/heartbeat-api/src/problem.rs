@@ -1,10 +1,8 @@
 //! What went wrong, as `application/problem+json` with a way out in every detail.
 
-use bytes::Bytes;
 use heartbeat_status::wire::{ActionDocument, Problem};
+use http::StatusCode;
 use http::header::{ALLOW, CACHE_CONTROL, HeaderValue};
-use http::{Response, StatusCode};
-use http_body_util::Full;
 
 use crate::answer::{self, Answer};
 
@@ -77,7 +75,7 @@ impl Trouble {
     pub(crate) fn into_answer(self) -> Answer {
         // A problem has no map and no number that is not finite, so it can always be written.
         let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
-        let mut answer = Response::new(Full::new(Bytes::from(body)));
+        let mut answer = answer::whole(body);
         *answer.status_mut() = self.status;
         answer::set_type(&mut answer, PROBLEM_JSON);
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

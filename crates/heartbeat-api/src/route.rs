@@ -162,7 +162,7 @@ impl Route {
             Self::Act(_, Action::Resume) => operate("/api/realms/{realm}/resume/"),
             Self::Act(_, Action::Reset) => operate("/api/realms/{realm}/reset/"),
             Self::Register => later(Rule { verbs: Verbs::PutDelete, ..operate("/api/realms/{realm}/") }),
-            Self::Events => later(read("/api/events/")),
+            Self::Events => Rule { query: &["facts", "past", "follow"], ..read("/api/events/") },
             Self::Incidents => Rule { query: &["open", "limit", "after"], ..read("/api/incidents/") },
             Self::Incident(_) => read("/api/incidents/{id}/"),
             Self::Acknowledge => later(operate("/api/incidents/{id}/ack/")),

@@ -25,12 +25,13 @@ use crate::access::{self, Caller, Role};
 use crate::answer::Answer;
 use crate::bodies::Bodies;
 use crate::bounded::Bounded;
+use crate::feed::Feed;
 use crate::incidents;
 use crate::limits::{ACCEPT_PAUSE, GRACE, LAST_CALL, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADER_COUNT};
 use crate::problem::Trouble;
 use crate::query::Query;
 use crate::route::{self, Route, Rule};
-use crate::{Ecosystem, Limits, action, graph, health, near, page, reload, status};
+use crate::{Ecosystem, Limits, action, events, graph, health, near, page, reload, status};
 
 /// What happened at the doors since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,7 @@ struct Shared {
     ecosystem: Arc<dyn Ecosystem>,
     limits: Limits,
     bodies: Bodies,
+    feed: Arc<Feed>,
     connections: AtomicU64,
     excess: AtomicU64,
     requests: AtomicU64,
@@ -77,6 +79,7 @@ impl Api {
             ecosystem,
             limits,
             bodies: Bodies::default(),
+            feed: Arc::default(),
             connections: AtomicU64::new(0),
             excess: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -213,7 +216,7 @@ where
         let (shared, shutdown) = (Arc::clone(&shared), shutdown_of_requests.clone());
         async move {
             let answer = tokio::select! {
-                answer = shared.answer(caller, request) => answer,
+                answer = shared.answer(caller, request, shutdown.clone()) => answer,
                 () = last_call(shutdown) => Trouble::ending().into_answer(),
             };
             Ok::<_, Infallible>(answer)
@@ -240,15 +243,20 @@ where
 }
 
 impl Shared {
-    async fn answer(&self, caller: Caller, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, caller: Caller, request: Request<Incoming>, end: watch::Receiver<bool>) -> Answer {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        match self.respond(caller, request).await {
+        match self.respond(caller, request, end).await {
             Ok(answer) => answer,
             Err(trouble) => trouble.into_answer(),
         }
     }
 
-    async fn respond(&self, caller: Caller, request: Request<Incoming>) -> Result<Answer, Trouble> {
+    async fn respond(
+        &self,
+        caller: Caller,
+        request: Request<Incoming>,
+        end: watch::Receiver<bool>,
+    ) -> Result<Answer, Trouble> {
         let (parts, body) = request.into_parts();
         caller.check_host(&parts)?;
         let path = parts.uri.path();
@@ -273,6 +281,7 @@ impl Shared {
             }
             Route::Realm(name) => status::realm(ecosystem, bodies, name, &query, headers, caller).await,
             Route::Graph => graph::graph(ecosystem, bodies, &query, headers).await,
+            Route::Events => events::follow(&self.ecosystem, &self.feed, &query, headers, &parts.method, end),
             Route::Incidents => incidents::list(ecosystem, &query, caller),
             Route::Incident(id) => incidents::one(ecosystem, id, caller),
             Route::Plan => {

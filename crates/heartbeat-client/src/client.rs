@@ -11,7 +11,8 @@ use heartbeat_status::wire::{
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::transport::{Answer, Question, ask, protocol};
+use crate::events::Events;
+use crate::transport::{Answer, Question, ask, open, protocol, whole};
 use crate::{ClientError, Host};
 
 /// Default deadline of a question that only reads what heartbeatd already knows.
@@ -118,6 +119,7 @@ impl Client {
             method: Method::POST,
             path: &path,
             accept: JSON,
+            last_event_id: None,
             body: Some(body),
             deadline: self.action_deadline(request),
         };
@@ -151,6 +153,7 @@ impl Client {
             method: Method::POST,
             path: "/api/plan/",
             accept: JSON,
+            last_event_id: None,
             body: Some(body),
             deadline: self.deadline,
         };
@@ -169,10 +172,41 @@ impl Client {
             method: Method::POST,
             path: "/api/reload/",
             accept: JSON,
+            last_event_id: None,
             body: Some(body),
             deadline: self.deadline + RELOAD_ALLOWANCE,
         };
         self.parse(ask(&self.host, question).await?)
+    }
+
+    /// What has happened, the last `past` facts first; with `follow` it goes on as it happens. With `since`, the
+    /// identifier of the last event that was read ([`Events::last_id`]), it goes on after that instead.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn events(
+        &self,
+        past: usize,
+        follow: bool,
+        since: Option<&str>,
+    ) -> Result<Events, ClientError> {
+        let path = match since {
+            Some(_) => format!("/api/events/?facts=only&follow={}", u8::from(follow)),
+            None => format!("/api/events/?facts=only&past={past}&follow={}", u8::from(follow)),
+        };
+        let question = Question {
+            method: Method::GET,
+            path: &path,
+            accept: "text/event-stream, application/problem+json",
+            last_event_id: since,
+            body: None,
+            deadline: self.deadline,
+        };
+        let opened = open(&self.host, question).await?;
+        if !opened.response.status().is_success() {
+            return Err(self.failure(&whole(&self.host, opened).await?));
+        }
+        Ok(Events::new(self.host.clone(), opened))
     }
 
     /// Who needs whom.
@@ -189,8 +223,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn graph_text(&self, format: GraphFormat) -> Result<String, ClientError> {
         let path = format!("/api/graph/?format={}", format.as_str());
-        let question =
-            Question { method: Method::GET, path: &path, accept: "*/*", body: None, deadline: self.deadline };
+        let question = Question {
+            method: Method::GET,
+            path: &path,
+            accept: "*/*",
+            last_event_id: None,
+            body: None,
+            deadline: self.deadline,
+        };
         let answer = ask(&self.host, question).await?;
         if !answer.status.is_success() {
             return Err(self.failure(&answer));
@@ -208,6 +248,7 @@ impl Client {
             method: Method::GET,
             path: "/api/health/",
             accept: JSON,
+            last_event_id: None,
             body: None,
             deadline: self.deadline,
         };
@@ -233,7 +274,8 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str, deadline: Duration) -> Result<T, ClientError> {
-        let question = Question { method: Method::GET, path, accept: JSON, body: None, deadline };
+        let question =
+            Question { method: Method::GET, path, accept: JSON, last_event_id: None, body: None, deadline };
         self.parse(ask(&self.host, question).await?)
     }
 

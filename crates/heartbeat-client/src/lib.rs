@@ -31,10 +31,12 @@
 
 mod client;
 mod error;
+mod events;
 mod host;
 mod transport;
 
 pub use client::{Client, GraphFormat};
 pub use error::ClientError;
+pub use events::Events;
 pub use host::{DEFAULT_PORT, Host, SOCKET_VARIABLE, SYSTEM_SOCKET};
 pub use transport::MAX_BODY_BYTES;

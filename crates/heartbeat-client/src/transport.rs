@@ -5,9 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +25,8 @@ pub(crate) struct Question<'a> {
     pub(crate) method: Method,
     pub(crate) path: &'a str,
     pub(crate) accept: &'static str,
+    /// From which event on, of a stream.
+    pub(crate) last_event_id: Option<&'a str>,
     /// A JSON body.
     pub(crate) body: Option<Vec<u8>>,
     /// From connect to the last byte.
@@ -48,6 +50,19 @@ pub(crate) async fn ask(host: &Host, question: Question<'_>) -> Result<Answer, C
 }
 
 async fn connect_and_exchange(host: &Host, question: Question<'_>) -> Result<Answer, ClientError> {
+    whole(host, connect(host, question).await?).await
+}
+
+/// The head of an answer, within the question's deadline; its body comes as it comes.
+pub(crate) async fn open(host: &Host, question: Question<'_>) -> Result<Opened, ClientError> {
+    let after = question.deadline;
+    match timeout(after, connect(host, question)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(ClientError::TimedOut { host: host.clone(), after }),
+    }
+}
+
+async fn connect(host: &Host, question: Question<'_>) -> Result<Opened, ClientError> {
     match host {
         Host::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(|error| cannot_connect(host, error))?;
@@ -80,7 +95,7 @@ fn cannot_connect(host: &Host, error: io::Error) -> ClientError {
     unreachable(host, why, error)
 }
 
-fn unreachable(
+pub(crate) fn unreachable(
     host: &Host,
     why: String,
     source: impl std::error::Error + Send + Sync + 'static,
@@ -88,8 +103,14 @@ fn unreachable(
     ClientError::Unreachable { host: host.clone(), why, source: Box::new(source) }
 }
 
+/// An answer whose head is there.
+pub(crate) struct Opened {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) connection: Connection,
+}
+
 /// Ends the connection's task with its question, however that ends.
-struct Connection(JoinHandle<()>);
+pub(crate) struct Connection(JoinHandle<()>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -101,7 +122,7 @@ fn exchange<S>(
     host: &Host,
     stream: S,
     question: Question<'_>,
-) -> impl Future<Output = Result<Answer, ClientError>>
+) -> impl Future<Output = Result<Opened, ClientError>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -110,33 +131,39 @@ where
         let request =
             request.map_err(|error| protocol(host, format!("the request cannot be made: {error}")))?;
         let broken = |error: hyper::Error| unreachable(host, format!("the connection broke: {error}"), error);
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let _connection = Connection(tokio::spawn(async move {
+        let (mut sender, driving) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let connection = Connection(tokio::spawn(async move {
             // What breaks here also breaks the request, which says so.
-            drop(connection.await);
+            drop(driving.await);
         }));
         let response = match sender.send_request(request).await {
             Ok(response) => response,
             Err(error) if error.is_parse() => return Err(protocol(host, format!("no HTTP: {error}"))),
             Err(error) => return Err(broken(error)),
         };
-        let status = response.status();
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let problem = kind.is_some_and(|kind| kind.starts_with("application/problem+json"));
-        let too_long = || protocol(host, format!("an answer of more than {MAX_BODY_BYTES} bytes"));
-        if response.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
-            return Err(too_long());
-        }
-        let body = match Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => return Err(too_long()),
-            Err(error) => {
-                let why = format!("the answer broke off: {error}");
-                return Err(ClientError::Unreachable { host: host.clone(), why, source: error });
-            }
-        };
-        Ok(Answer { status, problem, body })
+        Ok(Opened { response, connection })
     }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn whole(host: &Host, opened: Opened) -> Result<Answer, ClientError> {
+    let Opened { response, connection: _connection } = opened;
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let problem = kind.is_some_and(|kind| kind.starts_with("application/problem+json"));
+    let too_long = || protocol(host, format!("an answer of more than {MAX_BODY_BYTES} bytes"));
+    if response.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Err(too_long());
+    }
+    let body = match Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_long()),
+        Err(error) => {
+            let why = format!("the answer broke off: {error}");
+            return Err(ClientError::Unreachable { host: host.clone(), why, source: error });
+        }
+    };
+    Ok(Answer { status, problem, body })
 }
 
 pub(crate) fn protocol(host: &Host, why: String) -> ClientError {
@@ -153,6 +180,9 @@ fn request(host: &Host, question: &Question<'_>) -> Result<Request<Full<Bytes>>,
         .header(header::CONNECTION, "close");
     if question.body.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    if let Some(id) = question.last_event_id {
+        request = request.header("last-event-id", id);
     }
     request.body(Full::new(Bytes::from(question.body.clone().unwrap_or_default())))
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use heartbeat_api::{Ecosystem, OwnHealth, Past};
+use heartbeat_api::{Ecosystem, Fact, OwnHealth, Past};
 use heartbeat_process::tail;
 use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, ReloadDocument};
 use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
@@ -75,6 +75,10 @@ impl Ecosystem for Surface {
 
     fn incidents(&self) -> Vec<Arc<IncidentDocument>> {
         self.published.newest_incidents()
+    }
+
+    fn facts(&self, after: u64) -> Vec<Fact> {
+        self.published.facts(after)
     }
 
     fn own_health(&self) -> OwnHealth {

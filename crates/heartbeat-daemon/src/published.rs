@@ -1,17 +1,22 @@
 //! What everybody who only wants to look is given: the tap of the core. Readers never touch the core.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use heartbeat_api::Fact;
 use heartbeat_config::RealmConfig;
-use heartbeat_status::wire::{About, IncidentDocument};
+use heartbeat_status::wire::{About, EVENT_SCHEMA, EventEntry, IncidentDocument};
 use heartbeat_status::{Event, Health, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor};
 use tokio::sync::watch;
 
 use crate::incidents::Incidents;
 use crate::past::{Past, RecentPast};
 use crate::{clock, lag};
+
+/// Facts remembered for those who follow.
+const MAX_FACTS: usize = 2_000;
 
 /// The newest snapshot and what goes with it.
 #[derive(Debug)]
@@ -20,6 +25,7 @@ pub(crate) struct Published {
     count: watch::Sender<u64>,
     past: Mutex<Past>,
     incidents: Mutex<Incidents>,
+    facts: Mutex<VecDeque<Fact>>,
     anchor: Mutex<WallAnchor>,
     realms: Mutex<Arc<Vec<RealmConfig>>>,
     config_revision: AtomicU64,
@@ -43,6 +49,7 @@ impl Published {
             count: watch::Sender::new(0),
             past: Mutex::new(past),
             incidents: Mutex::new(Incidents::new(name.clone())),
+            facts: Mutex::default(),
             anchor: Mutex::new(clock::anchor()),
             realms: Mutex::new(realms),
             config_revision: AtomicU64::new(1),
@@ -76,7 +83,36 @@ impl Published {
     pub(crate) fn note(&self, event: &Event) -> Option<(IncidentStep, IncidentDocument, Option<RealmIx>)> {
         let anchor = self.anchor();
         self.past.lock().unwrap_or_else(PoisonError::into_inner).note(event, anchor);
-        self.incidents().note(event, &self.snapshot(), anchor, crate::daemon::random_bytes)
+        let snapshot = self.snapshot();
+        let told = self.incidents().note(event, &snapshot, anchor, crate::daemon::random_bytes);
+        let incident = told.as_ref().map(|(_, document, _)| document.id.clone());
+        self.remember(event, snapshot.revision, anchor, incident);
+        told
+    }
+
+    fn remember(&self, event: &Event, revision: u64, anchor: WallAnchor, incident: Option<String>) {
+        let Some((what, detail)) = event.kind.fact() else { return };
+        let entry = EventEntry {
+            schema: EVENT_SCHEMA.to_owned(),
+            seq: event.seq,
+            at: anchor.wall(event.at),
+            realm: event.realm.as_ref().map(|(_, name)| name.to_string()),
+            what: what.into(),
+            detail,
+            incident,
+        };
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if facts.len() >= MAX_FACTS {
+            facts.pop_front();
+        }
+        facts.push_back(Fact { revision, entry: Arc::new(entry) });
+    }
+
+    /// Facts that are remembered after the one with the number `after`.
+    pub(crate) fn facts(&self, after: u64) -> Vec<Fact> {
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = facts.partition_point(|fact| fact.entry.seq <= after);
+        facts.range(from..).cloned().collect()
     }
 
     fn incidents(&self) -> MutexGuard<'_, Incidents> {

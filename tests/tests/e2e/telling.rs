@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::program::{PATIENCE, told};
+use crate::program::{PATIENCE, Running, told};
 use crate::supervision::{Ecosystem, pid};
 
 /// What was posted: its `webhook-id`, and the document.
@@ -119,4 +119,40 @@ restart = {{ verify_for = "1s" }}
     }
     eco.daemon.signal(Signal::SIGTERM);
     assert_eq!(eco.daemon.end().0, Some(0));
+}
+
+#[test]
+fn events_are_shown_as_they_happen_and_followed_again_after_a_break() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let host = format!("unix:{}/run/heartbeat.sock", eco.dir.path().display());
+    let mut follower = Running::start("heartbeat-cli", &["-H", &host, "events", "-f", "-n", "200", "db"]);
+    follower.read_until("the past", |line| line.contains("\tStarted\t"));
+    let before = eco.pid_of("db");
+    kill(pid(before), Signal::SIGKILL).unwrap();
+    let exited = follower.read_until("the exit", |line| line.contains("\tExited\t"));
+    assert!(exited.contains("\tdb\t") && exited.contains("SIGKILL"), "{exited}");
+    follower.read_until("the recovery", |line| line.contains("\tRestartVerified\t"));
+    eco.daemon.read_until("the recovery of db", |line| line.contains("db") && line.contains("recovered"));
+    let past = eco.cli(&["events", "-n", "200", "--json"]);
+    assert_eq!(past.status.code(), Some(0), "{}", told(&past));
+    let facts: Vec<Value> = String::from_utf8_lossy(&past.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let place = |what: &str| facts.iter().position(|fact| fact["what"] == what && fact["realm"] == "db");
+    assert!(place("Exited").unwrap() < place("RestartVerified").unwrap(), "{facts:#?}");
+    let opened = facts.iter().find(|fact| fact["what"] == "IncidentOpened").unwrap();
+    assert!(opened["incident"].as_str().is_some_and(|id| id.len() == 36), "{opened}");
+    // heartbeatd goes and comes back: it is another life, and is followed just the same.
+    let Ecosystem { daemon, dir, .. } = eco;
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.end().0, Some(0));
+    let config = dir.path().join("heartbeat.toml");
+    let again = Running::start("heartbeatd", &["--config", config.to_str().unwrap()]);
+    follower.read_until("the second life", |line| line.contains("\tdb\tStarted\t"));
+    follower.signal(Signal::SIGINT);
+    assert_eq!(follower.end().0, Some(130));
+    again.signal(Signal::SIGTERM);
+    assert_eq!(again.end().0, Some(0));
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_api::{BoxFuture, Ecosystem, OwnHealth, Past};
+use heartbeat_api::{BoxFuture, Ecosystem, Fact, OwnHealth, Past};
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, IncidentDocument, LagEntry, RELOAD_SCHEMA, ReloadDocument, ReloadedRealm, TransitionEntry,
+    About, EVENT_SCHEMA, EventEntry, IncidentDocument, LagEntry, RELOAD_SCHEMA, ReloadDocument,
+    ReloadedRealm, TransitionEntry,
 };
 use heartbeat_status::{
     CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, Instant, Outcome, PhaseTimes,
@@ -42,6 +43,7 @@ struct Core {
     /// Realms that do not end when told to.
     deaf: BTreeSet<RealmIx>,
     runs: BTreeMap<RealmIx, RunId>,
+    facts: Vec<Fact>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -71,6 +73,7 @@ impl Fake {
             held: BTreeSet::new(),
             deaf: BTreeSet::new(),
             runs: BTreeMap::new(),
+            facts: Vec::new(),
             snapshot,
         };
         Arc::new(Self {
@@ -191,10 +194,26 @@ impl Core {
         self.now = end;
     }
 
+    fn remember(&mut self, event: &heartbeat_status::Event) {
+        let Some((what, detail)) = event.kind.fact() else { return };
+        let entry = EventEntry {
+            schema: EVENT_SCHEMA.to_owned(),
+            seq: event.seq,
+            at: WallTime::from_millis(0),
+            realm: event.realm.as_ref().map(|(_, name)| name.to_string()),
+            what: what.into(),
+            detail,
+            incident: None,
+        };
+        self.facts.push(Fact { revision: self.snapshot.revision, entry: Arc::new(entry) });
+    }
+
     /// Answers every effect at once, as the script says.
     fn pump(&mut self) {
         loop {
-            while self.supervisor.poll_event().is_some() {}
+            while let Some(event) = self.supervisor.poll_event() {
+                self.remember(&event);
+            }
             let Some(effect) = self.supervisor.poll_effect() else { return };
             match effect {
                 Effect::Start { realm, run } => {
@@ -290,6 +309,10 @@ impl Ecosystem for Fake {
 
     fn incidents(&self) -> Vec<Arc<IncidentDocument>> {
         Vec::new()
+    }
+
+    fn facts(&self, after: u64) -> Vec<Fact> {
+        self.core.lock().unwrap().facts.iter().filter(|fact| fact.entry.seq > after).cloned().collect()
     }
 
     fn own_health(&self) -> OwnHealth {

@@ -3,6 +3,7 @@
 
 mod actions;
 mod doors;
+mod events;
 mod fake;
 mod limits;
 mod raw;

@@ -24,7 +24,6 @@ const BUILT: &[&str] = &[
 
 /// Routes that are not: method, path, served on TCP.
 const LATER: &[(&str, &str, bool)] = &[
-    ("GET", "/api/events/", true),
     ("POST", "/api/incidents/0193/ack/", false),
     ("GET", "/api/history/api/", true),
     ("GET", "/api/logs/api/", false),

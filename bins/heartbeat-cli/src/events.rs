@@ -1,0 +1,158 @@
+//! `events`: what has happened, and with `-f` what happens.
+
+use std::time::Duration;
+
+use heartbeat_client::{Client, ClientError, Events};
+use heartbeat_status::What;
+use heartbeat_status::wire::EventEntry;
+use tokio::time::sleep;
+
+use crate::age::clock;
+use crate::args::Format;
+use crate::console::Console;
+use crate::exit::{Exit, Outcome};
+use crate::style::{Hue, Style};
+
+/// Between two attempts to follow again.
+const RETRY: Duration = Duration::from_secs(1);
+/// heartbeatd that is away for longer than this many attempts is not waited for.
+const MAX_RETRIES: u32 = 30;
+
+/// What is asked for.
+pub(crate) struct Asked<'a> {
+    /// Only these realms; empty for all and heartbeatd itself.
+    pub(crate) realms: &'a [String],
+    /// How many facts of the past.
+    pub(crate) past: usize,
+    /// Goes on until it is interrupted.
+    pub(crate) follow: bool,
+}
+
+/// Shows facts. A broken stream is followed again where it broke, without a gap and without repetition.
+pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
+    let mut last: Option<(String, u64)> = None;
+    let mut events = client.events(asked.past, asked.follow, None).await?;
+    let mut retries = 0;
+    loop {
+        match show(&mut events, asked, &mut last, console).await {
+            Ok(()) if console.is_closed() || !asked.follow => return Ok(Exit::Holds),
+            Ok(()) => console.note("heartbeatd has ended the stream; following again"),
+            Err(Trouble::Stream(error)) if asked.follow => console.note(&format!("{error}; following again")),
+            Err(Trouble::Stream(error)) => return Err(error.into()),
+            Err(Trouble::Output(failure)) => return Err(failure),
+        }
+        events = loop {
+            sleep(RETRY).await;
+            let since = last.as_ref().map(|(id, _)| id.as_str());
+            match client.events(0, true, since).await {
+                Ok(events) => break events,
+                Err(_) if retries < MAX_RETRIES => retries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        retries = 0;
+    }
+}
+
+enum Trouble {
+    Stream(ClientError),
+    Output(crate::exit::Failure),
+}
+
+async fn show(
+    events: &mut Events,
+    asked: &Asked<'_>,
+    last: &mut Option<(String, u64)>,
+    console: &mut Console,
+) -> Result<(), Trouble> {
+    while let Some(fact) = events.next().await.map_err(Trouble::Stream)? {
+        let id = events.last_id().unwrap_or_default().to_owned();
+        // After a break, what came before it may come again. Numbers start anew with every heartbeatd.
+        let same = |known: &str| {
+            known.rsplit_once('.').map(|(instance, _)| instance)
+                == id.rsplit_once('.').map(|(instance, _)| instance)
+        };
+        let repeated = last.as_ref().is_some_and(|(known, seq)| same(known) && fact.seq <= *seq);
+        *last = Some((id, fact.seq));
+        if !repeated && wanted(&fact, asked.realms) {
+            print(&fact, console).map_err(Trouble::Output)?;
+        }
+        if console.is_closed() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn wanted(fact: &EventEntry, realms: &[String]) -> bool {
+    realms.is_empty() || fact.realm.as_ref().is_some_and(|realm| realms.contains(realm))
+}
+
+fn print(fact: &EventEntry, console: &mut Console) -> Result<(), crate::exit::Failure> {
+    match console.form {
+        Format::Json | Format::Ndjson => console.json_line(fact),
+        Format::Plain => {
+            let style = console.style;
+            let realm = style.text(fact.realm.as_deref().unwrap_or("heartbeatd"));
+            console.line(&format!("{}\t{realm}\t{}\t{}", fact.at, fact.what, style.text(&fact.detail)))
+        }
+        _ => console.line(&line(fact, console.style)),
+    }
+}
+
+fn line(fact: &EventEntry, style: Style) -> String {
+    let realm = style.text(fact.realm.as_deref().unwrap_or("heartbeatd"));
+    let what = style.text(&fact.what.to_string());
+    let what = style.paint(hue(fact.what.known()), &format!("{what:<16}"));
+    format!("{}  {realm:<14}  {what}  {}", clock(fact.at), style.text(&fact.detail))
+}
+
+fn hue(what: Option<What>) -> Hue {
+    match what {
+        Some(
+            What::ProbeFailed
+            | What::StartFailed
+            | What::Exited
+            | What::RestartFailed
+            | What::BudgetSpent
+            | What::PortTaken
+            | What::FuseTripped
+            | What::IncidentOpened
+            | What::IncidentFailed,
+        ) => Hue::Bad,
+        Some(What::RestartVerified | What::ProbePassed | What::IncidentResolved | What::Booted) => Hue::Ok,
+        Some(What::RestartOpened | What::FlappingStarted | What::ProbeInconclusive) => Hue::Attention,
+        _ => Hue::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(realm: Option<&str>, detail: &str) -> EventEntry {
+        let realm = realm.map_or("null".to_owned(), |realm| format!("\"{realm}\""));
+        let text = format!(
+            r#"{{ "schema": "heartbeat.event/1", "seq": 7, "at": "2026-11-23T22:39:58.310Z", "realm": {realm},
+                "what": "Exited", "detail": "{detail}" }}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_fact_is_a_line_without_the_escapes_of_others() {
+        let told = line(&fact(Some("db"), "exit \\u001b[31mcode 1"), Style::default());
+        assert!(told.starts_with("22:39:58Z  db              Exited            exit "), "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
+        assert!(line(&fact(None, "x"), Style::default()).contains("heartbeatd"));
+    }
+
+    #[test]
+    fn realms_that_are_named_are_the_only_ones() {
+        let of = |names: &[&str], fact: &EventEntry| {
+            wanted(fact, &names.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert!(of(&[], &fact(None, "x")) && of(&["db"], &fact(Some("db"), "x")));
+        assert!(!of(&["db"], &fact(Some("api"), "x")) && !of(&["db"], &fact(None, "x")));
+    }
+}

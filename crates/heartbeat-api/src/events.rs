@@ -1,0 +1,206 @@
+//! `GET /api/events/`: server-sent events. Each follower has a task that waits for the shared frames; one that does
+//! not take them in time is brought up to date with what it has missed, and one that takes nothing is dropped.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use http_body_util::Either;
+use hyper::body::{Body, Frame as BodyFrame};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::timeout;
+
+use crate::Ecosystem;
+use crate::answer::{self, Answer};
+use crate::feed::{self, Feed, Frame, Kind};
+use crate::limits::{COMMENT_EVERY, MAX_PAST_FACTS};
+use crate::problem::Trouble;
+use crate::query::Query;
+
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// A body that ends when its sender does.
+#[derive(Debug)]
+pub(crate) struct Pieces(mpsc::Receiver<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(BodyFrame::data(piece))))
+    }
+}
+
+/// What a follower asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wish {
+    /// Snapshots and deltas.
+    states: bool,
+    /// Facts.
+    facts: bool,
+    /// How many facts of the past come first.
+    past: usize,
+    /// Goes on until somebody ends it.
+    follow: bool,
+}
+
+impl Wish {
+    fn of(query: &Query<'_>) -> Result<Self, Trouble> {
+        let (states, facts) = match query.get("facts") {
+            None | Some("0" | "false") => (true, false),
+            Some("1" | "true" | "") => (true, true),
+            Some("only") => (false, true),
+            Some(_) => return Err(Trouble::bad("`facts` is 1, 0, or only (without snapshots and deltas)")),
+        };
+        let past =
+            match query.get("past") {
+                None => 0,
+                Some(text) => text.parse().ok().filter(|past| *past <= MAX_PAST_FACTS).ok_or_else(|| {
+                    Trouble::bad(format!("`past` is a number of facts up to {MAX_PAST_FACTS}"))
+                })?,
+            };
+        if past > 0 && !facts {
+            return Err(Trouble::bad("`past` goes with facts=1 or facts=only"));
+        }
+        let follow = query.get("follow").is_none() || query.switch("follow")?;
+        Ok(Self { states, facts, past, follow })
+    }
+}
+
+/// Where a follower stands.
+struct Follower {
+    ecosystem: Arc<dyn Ecosystem>,
+    feed: Arc<Feed>,
+    wish: Wish,
+    frames: broadcast::Receiver<Frame>,
+    out: mpsc::Sender<Bytes>,
+    revision: u64,
+    seq: u64,
+}
+
+/// Begins to answer; the rest comes as it happens.
+pub(crate) fn follow(
+    ecosystem: &Arc<dyn Ecosystem>,
+    feed: &Arc<Feed>,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+    method: &Method,
+    end: watch::Receiver<bool>,
+) -> Result<Answer, Trouble> {
+    let wish = Wish::of(query)?;
+    let since = headers.get(LAST_EVENT_ID).map(|id| since(&**ecosystem, id));
+    let (out, pieces) = mpsc::channel(1);
+    let mut answer = Answer::new(Either::Right(Pieces(pieces)));
+    answer::set_type(&mut answer, EVENT_STREAM);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Otherwise a proxy in between keeps what is to be seen now.
+    answer.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    if *method != Method::HEAD {
+        let follower = Follower {
+            ecosystem: Arc::clone(ecosystem),
+            feed: Arc::clone(feed),
+            wish,
+            frames: feed.follow(ecosystem),
+            out,
+            revision: 0,
+            seq: 0,
+        };
+        tokio::spawn(follower.run(since.flatten(), since.is_some(), end));
+    }
+    Ok(answer)
+}
+
+/// The revision of `INSTANCE.REVISION`; `None` when it is of another life of heartbeatd, or no identifier of ours.
+fn since(ecosystem: &dyn Ecosystem, id: &HeaderValue) -> Option<u64> {
+    let (instance, revision) = id.to_str().ok()?.rsplit_once('.')?;
+    (instance == ecosystem.about().instance).then(|| revision.parse().ok())?
+}
+
+impl Follower {
+    async fn run(mut self, since: Option<u64>, resumes: bool, mut end: watch::Receiver<bool>) {
+        let working = async {
+            self.begin(since, resumes).await?;
+            while self.wish.follow {
+                self.next().await?;
+            }
+            Some(())
+        };
+        tokio::select! {
+            // Whoever follows hears of the end by the end of the stream.
+            _ = end.wait_for(|end| *end) => {}
+            _ = working => {}
+        }
+    }
+
+    /// `None`: nobody reads any more.
+    async fn send(&self, bytes: Bytes) -> Option<()> {
+        self.out.send(bytes).await.ok()
+    }
+
+    async fn send_frame(&mut self, frame: Frame) -> Option<()> {
+        match frame.kind {
+            Kind::Fact if self.wish.facts && frame.seq > self.seq => self.seq = frame.seq,
+            Kind::Snapshot | Kind::Delta if self.wish.states && frame.revision > self.revision => {}
+            // Not wished for, or had already.
+            _ => return Some(()),
+        }
+        self.revision = self.revision.max(frame.revision);
+        self.send(frame.bytes).await
+    }
+
+    /// What was missed, or how everything is.
+    async fn begin(&mut self, since: Option<u64>, resumes: bool) -> Option<()> {
+        // Facts first: those that follow are then newer than the state, never older.
+        let mut facts = if self.wish.facts { feed::facts(&*self.ecosystem, 0, 0) } else { Vec::new() };
+        self.seq = facts.last().map_or(0, |fact| fact.seq);
+        match since {
+            Some(since) => facts.retain(|fact| fact.revision >= since),
+            // Another life of heartbeatd, all of which is new to the reader.
+            None if resumes => {}
+            None => drop(facts.drain(..facts.len().saturating_sub(self.wish.past))),
+        }
+        for fact in facts {
+            self.send(fact.bytes).await?;
+        }
+        self.catch_up(since).await
+    }
+
+    async fn catch_up(&mut self, since: Option<u64>) -> Option<()> {
+        if !self.wish.states {
+            return Some(());
+        }
+        if let Some(frame) = self.feed.catch_up(&*self.ecosystem, since) {
+            self.revision = frame.revision;
+            self.send(frame.bytes).await?;
+        }
+        Some(())
+    }
+
+    async fn next(&mut self) -> Option<()> {
+        match timeout(COMMENT_EVERY, self.frames.recv()).await {
+            Ok(Ok(frame)) => self.send_frame(frame).await,
+            Ok(Err(RecvError::Lagged(_))) => {
+                let (revision, seq) = (self.revision, self.seq);
+                if self.wish.facts {
+                    for fact in feed::facts(&*self.ecosystem, seq, 0) {
+                        self.send_frame(fact).await?;
+                    }
+                }
+                self.catch_up(Some(revision)).await
+            }
+            Ok(Err(RecvError::Closed)) => None,
+            // Proxies and readers see that somebody is there.
+            Err(_) => self.send(Bytes::from_static(b": alive\n\n")).await,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What has changed, made once and shared by everybody who follows `/api/events/`.
+//!
+//! One task looks at what is published while somebody follows, and turns it into frames: a fact for everything that
+//! happened, a delta for every change of meaning, a whole snapshot when the set of realms is another. The identifier
+//! of a frame is `INSTANCE.REVISION`: whoever has it has seen everything up to that revision. A fact has that of the
+//! revision it happened under, so that one that was read without the change that followed is told again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use heartbeat_status::wire::{DeltaDocument, StatusDocument};
+use heartbeat_status::{RealmStatus, Snapshot};
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use crate::Ecosystem;
+use crate::limits::MAX_FRAMES_SHARED;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Snapshot,
+    Delta,
+    Fact,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Delta => "delta",
+            Self::Fact => "fact",
+        }
+    }
+}
+
+/// One event of the stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: Kind,
+    pub(crate) revision: u64,
+    /// Number of the fact; 0 for the others.
+    pub(crate) seq: u64,
+    pub(crate) bytes: Bytes,
+}
+
+impl Frame {
+    /// A document as an event. JSON without spaces has no line break in it.
+    fn of(kind: Kind, instance: &str, revision: u64, seq: u64, document: &impl Serialize) -> Option<Self> {
+        let mut text = format!("event: {}\nid: {instance}.{revision}\ndata: ", kind.as_str()).into_bytes();
+        serde_json::to_writer(&mut text, document).ok()?;
+        text.extend_from_slice(b"\n\n");
+        Some(Self { kind, revision, seq, bytes: text.into() })
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: bool,
+    last: Option<Arc<Snapshot>>,
+    /// The revision at which each realm last changed, as far as it was watched.
+    changed_at: Vec<u64>,
+    /// The revision at which there were last other realms, or from which on it was watched.
+    whole_at: u64,
+    fact_seq: u64,
+}
+
+/// The frames and their making.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    frames: broadcast::Sender<Frame>,
+    state: Mutex<State>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { frames: broadcast::Sender::new(MAX_FRAMES_SHARED), state: Mutex::default() }
+    }
+}
+
+impl Feed {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows from now on.
+    pub(crate) fn follow(self: &Arc<Self>, ecosystem: &Arc<dyn Ecosystem>) -> broadcast::Receiver<Frame> {
+        let mut state = self.state();
+        let receiver = self.frames.subscribe();
+        if !std::mem::replace(&mut state.running, true) {
+            state.begin(&**ecosystem);
+            tokio::spawn(Arc::clone(self).make(Arc::clone(ecosystem)));
+        }
+        receiver
+    }
+
+    /// Makes frames until nobody follows any more.
+    async fn make(self: Arc<Self>, ecosystem: Arc<dyn Ecosystem>) {
+        let mut changes = ecosystem.changes();
+        loop {
+            changes.borrow_and_update();
+            {
+                let mut state = self.state();
+                if self.frames.receiver_count() == 0 {
+                    state.running = false;
+                    return;
+                }
+                for frame in state.advance(&*ecosystem) {
+                    // The last one may have gone meanwhile.
+                    let _ = self.frames.send(frame);
+                }
+            }
+            if changes.changed().await.is_err() {
+                self.state().running = false;
+                return;
+            }
+        }
+    }
+
+    /// What a reader of the state at `since` has missed: a delta, or everything where that cannot be told.
+    pub(crate) fn catch_up(&self, ecosystem: &dyn Ecosystem, since: Option<u64>) -> Option<Frame> {
+        // The snapshot that goes with these numbers, not a newer one.
+        let (snapshot, changed_at, whole_at) = {
+            let mut state = self.state();
+            for frame in state.advance(ecosystem) {
+                let _ = self.frames.send(frame);
+            }
+            (state.last.clone()?, state.changed_at.clone(), state.whole_at)
+        };
+        let (about, now) = (ecosystem.about(), ecosystem.now());
+        let instance = about.instance.as_str();
+        match since.filter(|since| *since >= whole_at && *since <= snapshot.revision) {
+            Some(since) => {
+                let missed = |realm: &RealmStatus| {
+                    changed_at.get(realm.info.ix.index()).is_none_or(|changed| *changed > since)
+                };
+                let delta = DeltaDocument::render(&snapshot, &about, now, missed);
+                Frame::of(Kind::Delta, instance, snapshot.revision, 0, &delta)
+            }
+            None => {
+                let document = StatusDocument::render(&snapshot, &about, now);
+                Frame::of(Kind::Snapshot, instance, snapshot.revision, 0, &document)
+            }
+        }
+    }
+}
+
+/// Facts that are remembered: those after the fact `after`, that happened under revision `since` or later.
+pub(crate) fn facts(ecosystem: &dyn Ecosystem, after: u64, since: u64) -> Vec<Frame> {
+    let instance = ecosystem.about().instance;
+    let facts = ecosystem.facts(after).into_iter().filter(|fact| fact.revision >= since);
+    facts
+        .filter_map(|fact| Frame::of(Kind::Fact, &instance, fact.revision, fact.entry.seq, &*fact.entry))
+        .collect()
+}
+
+impl State {
+    fn begin(&mut self, ecosystem: &dyn Ecosystem) {
+        self.fact_seq = ecosystem.facts(0).last().map_or(0, |fact| fact.entry.seq);
+        let snapshot = ecosystem.snapshot();
+        self.changed_at = vec![snapshot.revision; snapshot.realms.len()];
+        self.whole_at = snapshot.revision;
+        self.last = Some(snapshot);
+    }
+
+    /// Frames of what has happened since the last look, in the order of their identifiers.
+    fn advance(&mut self, ecosystem: &dyn Ecosystem) -> Vec<Frame> {
+        let facts = facts(ecosystem, self.fact_seq, 0);
+        self.fact_seq = facts.last().map_or(self.fact_seq, |fact| fact.seq);
+        let snapshot = ecosystem.snapshot();
+        let (mut frames, later): (Vec<Frame>, Vec<Frame>) =
+            facts.into_iter().partition(|fact| fact.revision < snapshot.revision);
+        frames.extend(self.change(ecosystem, &snapshot));
+        frames.extend(later);
+        frames
+    }
+
+    fn change(&mut self, ecosystem: &dyn Ecosystem, snapshot: &Arc<Snapshot>) -> Option<Frame> {
+        let last = self.last.replace(Arc::clone(snapshot))?;
+        if last.revision == snapshot.revision {
+            return None;
+        }
+        let revision = snapshot.revision;
+        let (about, now) = (ecosystem.about(), ecosystem.now());
+        let described = |realms: &[Arc<RealmStatus>]| {
+            realms.iter().map(|realm| Arc::as_ptr(&realm.info)).collect::<Vec<_>>()
+        };
+        if last.start_order != snapshot.start_order || described(&last.realms) != described(&snapshot.realms)
+        {
+            self.changed_at = vec![revision; snapshot.realms.len()];
+            self.whole_at = revision;
+            let document = StatusDocument::render(snapshot, &about, now);
+            return Frame::of(Kind::Snapshot, &about.instance, revision, 0, &document);
+        }
+        let pairs = self.changed_at.iter_mut().zip(last.realms.iter().zip(&snapshot.realms));
+        for (changed_at, (before, after)) in pairs {
+            if !Arc::ptr_eq(before, after) && !after.means_the_same(before) {
+                *changed_at = revision;
+            }
+        }
+        let changed = |realm: &RealmStatus| self.changed_at.get(realm.info.ix.index()) == Some(&revision);
+        let delta = DeltaDocument::render(snapshot, &about, now, changed);
+        Frame::of(Kind::Delta, &about.instance, revision, 0, &delta)
+    }
+}

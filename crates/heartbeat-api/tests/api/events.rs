@@ -1,0 +1,226 @@
+//! `/api/events/`: a snapshot first, then what changes, and nothing lost over a broken connection.
+
+use std::time::Duration;
+
+use heartbeat_status::wire::{DeltaDocument, EventEntry, StatusDocument};
+use heartbeat_status::{Exit, Status};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::fake::{API, Fake, POSTGRES};
+use crate::raw::Doors;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A follower. HTTP/1.0, so that the body comes as it is.
+struct Follower(BufReader<UnixStream>);
+
+#[derive(Debug)]
+struct Event {
+    kind: String,
+    id: String,
+    data: String,
+}
+
+impl Event {
+    fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {}", self.data))
+    }
+
+    fn revision(&self) -> u64 {
+        self.id.strip_prefix("k3v9.").unwrap().parse().unwrap()
+    }
+}
+
+impl Follower {
+    async fn open(doors: &Doors, query: &str, last: Option<&str>) -> Self {
+        let mut stream = UnixStream::connect(&doors.socket).await.unwrap();
+        let last = last.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
+        let request = format!("GET /api/events/{query} HTTP/1.0\r\nHost: localhost\r\n{last}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut follower = Self(BufReader::new(stream));
+        assert!(follower.line().await.unwrap().contains("200"));
+        let mut head = String::new();
+        while let Some(line) = follower.line().await.filter(|line| !line.is_empty()) {
+            head += &format!("{line}\n");
+        }
+        assert!(head.contains("content-type: text/event-stream"), "{head}");
+        follower
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("something in time").unwrap();
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// The next event, comments passed over; `None` at the end.
+    async fn next(&mut self) -> Option<Event> {
+        let mut event = Event { kind: String::new(), id: String::new(), data: String::new() };
+        loop {
+            let line = self.line().await?;
+            match line.split_once(": ") {
+                Some(("event", kind)) => kind.clone_into(&mut event.kind),
+                Some(("id", id)) => id.clone_into(&mut event.id),
+                Some(("data", data)) => data.clone_into(&mut event.data),
+                _ if line.is_empty() && !event.kind.is_empty() => return Some(event),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn changed(delta: &DeltaDocument) -> Vec<&str> {
+    delta.realms.iter().map(|realm| realm.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_snapshot_first_and_then_what_changes() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let mut follower = Follower::open(&doors, "", None).await;
+    let first = follower.next().await.unwrap();
+    assert_eq!(first.kind, "snapshot");
+    let document: StatusDocument = first.json();
+    assert_eq!((document.revision, document.realms.len()), (first.revision(), 4));
+    fake.exited(POSTGRES, Exit::code(1));
+    let delta = follower.next().await.unwrap();
+    assert_eq!(delta.kind, "delta");
+    let document: DeltaDocument = delta.json();
+    assert_eq!(document.revision, delta.revision());
+    assert!(delta.revision() > first.revision());
+    assert!(
+        changed(&document).contains(&"postgres") && !changed(&document).contains(&"mail"),
+        "{document:#?}"
+    );
+    assert_eq!(document.summary.restarting, 1);
+    // The same for two readers, byte for byte.
+    let mut other = Follower::open(&doors, "", None).await;
+    assert_eq!(other.next().await.unwrap().kind, "snapshot");
+    fake.advance(Duration::from_secs(20));
+    let (one, two) = (follower.next().await.unwrap(), other.next().await.unwrap());
+    assert_eq!((one.id, one.data), (two.id, two.data));
+}
+
+#[tokio::test]
+async fn a_broken_connection_loses_nothing() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let mut keeper = Follower::open(&doors, "", None).await;
+    keeper.next().await.unwrap();
+    let mut follower = Follower::open(&doors, "", None).await;
+    let last = follower.next().await.unwrap().id;
+    drop(follower);
+    fake.exited(POSTGRES, Exit::code(1));
+    keeper.next().await.unwrap();
+    fake.exited(API, Exit::code(3));
+    keeper.next().await.unwrap();
+    let mut again = Follower::open(&doors, "", Some(&last)).await;
+    let missed = again.next().await.unwrap();
+    assert_eq!(missed.kind, "delta", "{missed:?}");
+    let document: DeltaDocument = missed.json();
+    assert!(changed(&document).contains(&"postgres") && changed(&document).contains(&"api"), "{document:#?}");
+    assert!(!changed(&document).contains(&"mail"), "{document:#?}");
+    let of = |name: &str| document.realms.iter().find(|realm| realm.name == name).unwrap().status.known();
+    assert_eq!(of("postgres"), Some(Status::Restarting));
+    // Nothing missed is a delta without realms; another life, a stranger's identifier: everything.
+    let mut level = Follower::open(&doors, "", Some(&missed.id)).await;
+    let nothing: DeltaDocument = level.next().await.unwrap().json();
+    assert!(nothing.realms.is_empty(), "{nothing:#?}");
+    for foreign in ["other.3", "nonsense", "k3v9.99999999", "k3v9.x"] {
+        let mut follower = Follower::open(&doors, "", Some(foreign)).await;
+        assert_eq!(follower.next().await.unwrap().kind, "snapshot", "{foreign}");
+    }
+}
+
+#[tokio::test]
+async fn facts_tell_the_story_and_come_again_with_the_change_they_belong_to() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let mut past = Follower::open(&doors, "?facts=only&past=3&follow=0", None).await;
+    let mut seqs = Vec::new();
+    while let Some(event) = past.next().await {
+        assert_eq!(event.kind, "fact");
+        seqs.push(event.json::<EventEntry>().seq);
+    }
+    assert_eq!(seqs.len(), 3);
+    assert!(seqs.is_sorted(), "{seqs:?}");
+    let mut follower = Follower::open(&doors, "?facts=1", None).await;
+    let first = follower.next().await.unwrap();
+    assert_eq!(first.kind, "snapshot", "no past was asked for");
+    fake.exited(POSTGRES, Exit::code(1));
+    let mut told = Vec::new();
+    let delta = loop {
+        let event = follower.next().await.unwrap();
+        if event.kind == "delta" {
+            break event;
+        }
+        assert_eq!(event.id, first.id, "under the state before it");
+        told.push(event.json::<EventEntry>());
+    };
+    let words: Vec<&str> =
+        told.iter().filter_map(|fact| fact.what.known()).map(|what| what.as_str()).collect();
+    assert!(words.contains(&"Exited") && words.contains(&"IncidentOpened"), "{words:?}");
+    // Broken off before the change came: told again.
+    let mut again = Follower::open(&doors, "?facts=1", Some(&first.id)).await;
+    for expected in &told {
+        let event = again.next().await.unwrap();
+        assert_eq!(event.json::<EventEntry>(), *expected);
+    }
+    assert_eq!(again.next().await.unwrap().id, delta.id);
+}
+
+#[tokio::test]
+async fn a_stream_lives_and_ends_with_heartbeatd() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let mut follower = Follower::open(&doors, "", None).await;
+    follower.next().await.unwrap();
+    loop {
+        if follower.line().await.unwrap() == ": alive" {
+            break;
+        }
+    }
+    doors.end();
+    while follower.line().await.is_some() {}
+    doors.ended().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_is_refused() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    for query in
+        ["?facts=maybe", "?past=3", "?facts=1&past=9999", "?facts=1&past=x", "?follow=maybe", "?fact=1"]
+    {
+        doors.get(&format!("/api/events/{query}")).await.problem(400);
+    }
+    let head = doors.unix("HEAD", "/api/events/", &[], "").await;
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+}
+
+#[tokio::test]
+async fn a_hundred_followers_that_do_not_read_hold_nobody_up() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let mut stuck = Vec::new();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(doors.address).await.unwrap();
+        let request = format!("GET /api/events/?facts=1 HTTP/1.1\r\nHost: {}\r\n\r\n", doors.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stuck.push(stream);
+    }
+    let mut follower = Follower::open(&doors, "?facts=1", None).await;
+    let mut last = follower.next().await.unwrap().revision();
+    for round in 0..200 {
+        fake.exited(POSTGRES, Exit::code(1));
+        fake.advance(Duration::from_secs(400));
+        if round % 50 == 0 {
+            let target = doors.get("/api/status/").await.json::<StatusDocument>().revision;
+            while last < target {
+                last = last.max(follower.next().await.unwrap().revision());
+            }
+        }
+    }
+}
