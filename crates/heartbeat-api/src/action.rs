@@ -166,6 +166,7 @@ fn refused(snapshot: &Snapshot, plan: &ActionPlan) -> Trouble {
         Refusal::WouldBreak => (StatusCode::CONFLICT, "would-break"),
         Refusal::External(_) => (StatusCode::CONFLICT, "external"),
         Refusal::Stuck(_) => (StatusCode::CONFLICT, "stuck"),
+        Refusal::Removed(_) => (StatusCode::CONFLICT, "removed"),
         Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
     };
     Trouble::new(status, code, why_refused(snapshot, plan, refusal)).plan(document(snapshot, plan, false))
@@ -193,6 +194,10 @@ fn why_refused(snapshot: &Snapshot, plan: &ActionPlan, refusal: &Refusal) -> Str
                 name(snapshot, *ix)
             )
         }
+        Refusal::Removed(ix) => format!(
+            "the configuration does not have {} any more and it is being stopped; add it again and reload",
+            name(snapshot, *ix)
+        ),
         Refusal::ShuttingDown => {
             "heartbeatd is stopping everything and takes no commands; start it again first".to_owned()
         }

@@ -72,8 +72,12 @@ impl Sim {
                 let late = self.rng.bool();
                 self.feed(Some(Input::Lag { late }), None)
             }
+            98 => {
+                let possible = self.reference.booted && self.reference.shutdown.is_none();
+                if possible { self.reload() } else { Ok(()) }
+            }
             _ => {
-                if self.reference.booted && self.rng.u32(0..4) == 0 {
+                if self.reference.booted && self.rng.u32(0..2) == 0 {
                     let now = self.reference.shutdown.is_some() && self.rng.bool();
                     let now = now || self.rng.u32(0..8) == 0;
                     return self.feed(Some(Input::Shutdown { now }), None);

@@ -29,7 +29,11 @@ pub const INPUTS: &[&str] = &[
     "Pause",
     "Resume",
     "Reset",
+    "Reload",
 ];
+
+/// The column of a reload, which is no input of the core but a call.
+pub(crate) const RELOAD: usize = 21;
 
 /// The column of an input; `None` is the passing of time.
 #[must_use]

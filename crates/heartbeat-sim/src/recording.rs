@@ -74,6 +74,10 @@ pub enum RecordedHook {
 #[expect(missing_docs, reason = "field for field what heartbeat_supervisor::Input documents")]
 pub enum Recorded {
     Boot,
+    /// A plan takes the place of the one in force: what it is, its seed decides.
+    Reload {
+        seed: u64,
+    },
     Checked {
         id: u64,
         outcome: RecordedOutcome,
@@ -220,10 +224,11 @@ impl Recorded {
         }
     }
 
-    /// The input again, as it was at `now`.
+    /// The input again, as it was at `now`; `None` for a reload, which is a call of its own.
     #[must_use]
-    pub fn input(&self, now: Instant) -> Input {
-        match self.clone() {
+    pub fn input(&self, now: Instant) -> Option<Input> {
+        Some(match self.clone() {
+            Self::Reload { .. } => return None,
             Self::Boot => Input::Boot,
             Self::Checked { id, outcome, detail, started_ns, latency_ns } => {
                 let outcome = match outcome {
@@ -291,6 +296,6 @@ impl Recorded {
             Self::Refresh { id, realm } => Input::Refresh { id: CommandId(id), realm: realm.map(RealmIx) },
             Self::Suspended { asleep_ms } => Input::Suspended { asleep: Duration::from_millis(asleep_ms) },
             Self::Shutdown { now } => Input::Shutdown { now },
-        }
+        })
     }
 }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{CommandId, Desired, EdgeKind, Instant, RealmIx, Snapshot};
-use heartbeat_supervisor::{ActionPlan, Plan, StepAction};
+use heartbeat_status::{CommandId, Desired, EdgeKind, Instant, Phase, RealmIx, Snapshot};
+use heartbeat_supervisor::{ActionPlan, Plan, ProbeSpec, RealmSpec, StepAction};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
@@ -62,6 +62,10 @@ impl Reference {
             return;
         }
         self.booted = true;
+        self.pull_in(plan);
+    }
+
+    fn pull_in(&mut self, plan: &Plan) {
         for ix in plan.graph().stop_order() {
             if self.desired[ix.index()] == Desired::Up {
                 for need in plan.realm(ix).needs.iter().filter(|need| need.kind != EdgeKind::After) {
@@ -69,6 +73,46 @@ impl Reference {
                         self.desired[need.realm.index()] = Desired::Up;
                     }
                 }
+            }
+        }
+    }
+
+    /// `new` takes the place of `old`; `vacant` realms are gone, `restart` are made of something else.
+    pub(crate) fn reload(
+        &mut self,
+        old: &Plan,
+        new: &Plan,
+        (vacant, restart): (&[RealmIx], &[RealmIx]),
+        snapshot: &Snapshot,
+    ) {
+        for (at, (before, after)) in old.realms().iter().zip(new.realms()).enumerate() {
+            self.passes[at] = after
+                .probes
+                .iter()
+                .map(|probe| self.passes[at].get(kept(before, probe)?).copied().flatten())
+                .collect();
+            match (before.retired, after.retired) {
+                (false, true) => (self.desired[at], self.manual[at]) = (Desired::Down, false),
+                (true, false) => {
+                    self.manual[at] = after.manual;
+                    self.desired[at] = if after.manual { Desired::Down } else { Desired::Up };
+                    if vacant.iter().any(|ix| ix.index() == at) {
+                        // It begins anew.
+                        (self.done[at], self.last_start[at]) = (false, None);
+                        (self.fault[at], self.requested[at]) = (false, false);
+                        self.debits[at].clear();
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.pull_in(new);
+        for ix in restart.iter().filter(|ix| self.desired[ix.index()] == Desired::Up) {
+            match snapshot.realms[ix.index()].phase {
+                Phase::Starting | Phase::Running | Phase::Done => self.requested[ix.index()] = true,
+                // What was given up was another program.
+                Phase::Backoff | Phase::Cooldown | Phase::Failed => self.debits[ix.index()].clear(),
+                _ => {}
             }
         }
     }
@@ -112,4 +156,12 @@ impl Reference {
         debits.push_back(now);
         debits.len()
     }
+}
+
+/// Where a probe stood before: it is the same when it is called the same and measures the same.
+pub(crate) fn kept(before: &RealmSpec, probe: &ProbeSpec) -> Option<usize> {
+    before.probes.iter().position(|known| {
+        let same = (&known.info.name, known.info.kind) == (&probe.info.name, probe.info.kind);
+        same && known.info.target == probe.info.target
+    })
 }

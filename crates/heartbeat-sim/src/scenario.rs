@@ -69,6 +69,59 @@ pub(crate) fn plan(rng: &mut fastrand::Rng) -> Result<Plan, ScenarioError> {
     Ok(Plan::new(settings, realms)?)
 }
 
+/// A plan that takes the place of another one.
+pub(crate) struct Varied {
+    pub(crate) plan: Plan,
+    /// Realms whose process is made of something else.
+    pub(crate) restart: Vec<RealmIx>,
+}
+
+/// What somebody has written while `plan` was in force: probes that come, go and change, realms that go and come back.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn vary(seed: u64, plan: &Plan) -> Result<Varied, ScenarioError> {
+    let rng = &mut fastrand::Rng::with_seed(seed);
+    let mut realms = plan.realms().to_vec();
+    let mut restart = Vec::new();
+    for at in 0..realms.len() {
+        let kind = realms[at].kind;
+        if one_in(rng, 4) {
+            realms[at].probes = probes(rng, kind)?;
+        }
+        if one_in(rng, 6) {
+            turn(&mut realms, at);
+        }
+        if kind == RealmKind::External {
+            continue;
+        }
+        if one_in(rng, 6) {
+            realms[at].stop.timeout = millis(rng, 500..=10_000);
+            realms[at].start.settle = millis(rng, 0..=2_000);
+        }
+        if one_in(rng, 5) && !realms[at].retired {
+            restart.push(index(at));
+        }
+    }
+    Ok(Varied { plan: Plan::new(*plan.settings(), realms)?, restart })
+}
+
+/// Removes a realm that nobody depends on, or brings it back if everybody it depends on is there.
+fn turn(realms: &mut [RealmSpec], at: usize) {
+    let ix = index(at);
+    let depends = |spec: &RealmSpec| {
+        spec.needs.iter().map(|need| need.realm).chain(spec.restart_with.iter().copied()).collect::<Vec<_>>()
+    };
+    let possible = if realms[at].retired {
+        depends(&realms[at]).iter().all(|ix| !realms[ix.index()].retired)
+    } else {
+        realms.iter().all(|other| other.retired || !depends(other).contains(&ix))
+    };
+    if possible {
+        realms[at].retired = !realms[at].retired;
+    }
+}
+
 fn index(at: usize) -> RealmIx {
     RealmIx(u32::try_from(at).unwrap_or(u32::MAX))
 }

@@ -10,7 +10,7 @@ use heartbeat_status::{
 };
 use heartbeat_supervisor::{ActionPlan, Command, Effect, Input, Plan, Reply, Supervisor};
 
-use crate::coverage::column;
+use crate::coverage;
 use crate::invariant::{OF_EFFECTS, OF_STEPS, View};
 use crate::recording::{Recorded, Recording, Step};
 use crate::reference::Reference;
@@ -224,23 +224,57 @@ impl Sim {
     }
 
     pub(crate) fn feed(&mut self, input: Option<Input>, realm: Option<RealmIx>) -> Outcome {
+        self.turn(input, realm, None)
+    }
+
+    /// Another plan takes the place of the one in force, while everything goes on.
+    pub(crate) fn reload(&mut self) -> Outcome {
+        let seed = self.rng.u64(..);
+        let vacant = self.supervisor.vacant();
+        let varied = scenario::vary(seed, &self.plan)
+            .map_err(|error| self.violation("plans_can_be_varied", error.to_string()))?;
+        self.reference.reload(&self.plan, &varied.plan, (&vacant, &varied.restart), &self.last);
+        self.world.reload(&self.plan, &varied.plan);
+        self.plan = varied.plan.clone();
+        self.turn(None, None, Some((seed, varied)))
+    }
+
+    fn turn(
+        &mut self,
+        input: Option<Input>,
+        realm: Option<RealmIx>,
+        reload: Option<(u64, scenario::Varied)>,
+    ) -> Outcome {
         self.report.steps += 1;
         if let Some(recording) = self.report.recording.as_mut().filter(|_| self.record) {
-            recording
-                .steps
-                .push(Step { at_ns: self.now.as_nanos(), input: input.as_ref().map(Recorded::of) });
+            let input = match &reload {
+                Some((seed, _)) => Some(Recorded::Reload { seed: *seed }),
+                None => input.as_ref().map(Recorded::of),
+            };
+            recording.steps.push(Step { at_ns: self.now.as_nanos(), input });
         }
-        self.cover(input.as_ref(), realm);
+        let column = if reload.is_some() { coverage::RELOAD } else { coverage::column(input.as_ref()) };
+        self.cover(column, realm);
         let expected = self.expect(input.as_ref());
         let trace = self.trace;
         if trace {
             self.report.trace.push(format!("{:?} {input:?}", self.now));
         }
-        let timed = input.is_none();
+        let timed = input.is_none() && reload.is_none();
+        if trace && let Some((seed, varied)) = &reload {
+            let retired = varied.plan.infos().iter().filter(|info| varied.plan.realm(info.ix).retired);
+            let retired: Vec<_> = retired.map(|info| info.ix).collect();
+            self.report
+                .trace
+                .push(format!("    reload {seed}: retired {retired:?}, restart {:?}", varied.restart));
+        }
         let free = matches!(&input, Some(Input::StartFailed { error, .. }) if matches!(error.errno, Some(11 | 12 | 24)));
-        match input {
-            Some(input) => self.supervisor.handle(self.now, input),
-            None => self.supervisor.handle_timeout(self.now),
+        match (input, reload) {
+            (Some(input), _) => self.supervisor.handle(self.now, input),
+            (None, Some((_, varied))) => {
+                self.supervisor.reload(self.now, varied.plan, &varied.restart, "varied".to_string());
+            }
+            (None, None) => self.supervisor.handle_timeout(self.now),
         }
         let effects: Vec<Effect> = std::iter::from_fn(|| self.supervisor.poll_effect()).collect();
         let events: Vec<Event> = std::iter::from_fn(|| self.supervisor.poll_event()).collect();
@@ -285,8 +319,7 @@ impl Sim {
         }
     }
 
-    fn cover(&mut self, input: Option<&Input>, realm: Option<RealmIx>) {
-        let column = column(input);
+    fn cover(&mut self, column: usize, realm: Option<RealmIx>) {
         match realm {
             Some(realm) => self.report.coverage.hit(self.last.realms[realm.index()].phase, column),
             None => {
@@ -435,7 +468,15 @@ impl Sim {
         for step in &recording.steps {
             let now = Instant::from_nanos(step.at_ns);
             match &step.input {
-                Some(input) => supervisor.handle(now, input.input(now)),
+                Some(Recorded::Reload { seed }) => {
+                    let varied = scenario::vary(*seed, supervisor.plan_in_force())?;
+                    supervisor.reload(now, varied.plan, &varied.restart, "varied".to_string());
+                }
+                Some(input) => {
+                    if let Some(input) = input.input(now) {
+                        supervisor.handle(now, input);
+                    }
+                }
                 None => supervisor.handle_timeout(now),
             }
             while let Some(effect) = supervisor.poll_effect() {

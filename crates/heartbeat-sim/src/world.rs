@@ -7,7 +7,9 @@ use heartbeat_status::{
     CheckId, CheckResult, DegradedReason, Exit, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes,
     ProbeIx, ProbePhase, RealmIx, RunId, Signal,
 };
-use heartbeat_supervisor::{Effect, Hook, Input, StartError};
+use heartbeat_supervisor::{Effect, Hook, Input, Plan, StartError};
+
+use crate::reference::kept;
 
 /// How the realm's program behaves at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,19 @@ impl World {
             oneshot,
             faults: true,
             next_pid: 100,
+        }
+    }
+
+    /// Another plan is in force: what is being measured may stand at another place now, and is called off where it
+    /// is gone.
+    pub(crate) fn reload(&mut self, old: &Plan, new: &Plan) {
+        for measurement in &mut self.measurements {
+            let (before, after) = (old.realm(measurement.realm), new.realm(measurement.realm));
+            let was = measurement.probe.index();
+            let now = after.probes.iter().position(|probe| kept(before, probe) == Some(was));
+            // The call-off finds it by its number.
+            measurement.probe =
+                now.map_or(ProbeIx(u16::MAX), |at| ProbeIx(u16::try_from(at).unwrap_or(u16::MAX)));
         }
     }
 

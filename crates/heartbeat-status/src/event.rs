@@ -192,6 +192,11 @@ pub enum EventKind {
         /// Who, for a person.
         holder: Option<String>,
     },
+    /// A realm that is down will be restarted for its health, or will not any more, while its status stays the same.
+    HealthRestartDue {
+        /// It will, unless it passes before.
+        due: bool,
+    },
     /// A restart for its health is held by the storm fuse, or no longer.
     HeldByFuse {
         /// It is held.

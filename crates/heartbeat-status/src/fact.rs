@@ -158,6 +158,7 @@ impl EventKind {
             Self::PhaseChanged { .. }
             | Self::HealthChanged { .. }
             | Self::HeldByFuse { .. }
+            | Self::HealthRestartDue { .. }
             | Self::Signalled { .. }
             | Self::Ignored { .. } => return None,
         })

@@ -180,6 +180,11 @@ fn refusal(
     if matches!(supervisor.mode, Mode::ShuttingDown | Mode::Killing) {
         return Some(Refusal::ShuttingDown);
     }
+    if command.action != Action::Stop
+        && let Some(removed) = targets.iter().find(|ix| plan.realm(**ix).retired)
+    {
+        return Some(Refusal::Removed(*removed));
+    }
     if matches!(command.action, Action::Pause | Action::Resume) {
         return None;
     }

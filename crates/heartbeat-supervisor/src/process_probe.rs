@@ -77,6 +77,15 @@ impl Realm {
         }
     }
 
+    /// Its port may not be looked after any more: then nobody would tell when the stranger is gone.
+    pub(crate) fn forget_stranger(&mut self, cx: &mut Cx<'_>) {
+        if !cx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port)
+            && self.stranger.take().is_some()
+        {
+            cx.event(EventKind::PortHeld { holder: None });
+        }
+    }
+
     pub(crate) fn on_halted_slot(&mut self, cx: &mut Cx<'_>, at: usize) {
         if !self.halted || !self.probing {
             return;

@@ -83,6 +83,8 @@ pub(crate) struct Realm {
     pub(crate) keep_run: bool,
     /// Failing probes past their threshold that are its own fault, in words.
     pub(crate) fault: Option<String>,
+    /// It is down, and the next thing that happens is a restart for its health.
+    pub(crate) restart_due: bool,
     /// A restart for its health is held by the storm fuse.
     pub(crate) held_by_fuse: bool,
     pub(crate) flapping: bool,
@@ -147,6 +149,7 @@ impl Realm {
             start_owed: false,
             keep_run: false,
             fault: None,
+            restart_due: false,
             held_by_fuse: false,
             flapping: false,
             health: Health::Unknown,

@@ -72,7 +72,11 @@ impl Supervisor {
         self.out.event(now, None, EventKind::Reloaded { summary });
         for at in 0..self.realms.len() {
             let ix = plan.infos()[at].ix;
-            self.step(now, ix, Realm::take_up_probing);
+            self.step(now, ix, |realm, cx| {
+                realm.forget_stranger(cx);
+                realm.take_up_probing(cx);
+                state::on_reload(realm, cx);
+            });
         }
         for at in 0..self.start_order.len() {
             self.reconsider(now, self.start_order[at]);

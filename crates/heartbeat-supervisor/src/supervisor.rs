@@ -19,7 +19,7 @@ use crate::judgement;
 use crate::realm::Realm;
 use crate::refresh::Rounds;
 use crate::state::{self, Fact, Intent, State};
-use crate::timers::Timers;
+use crate::timers::{TimerKind, Timers};
 use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, snapshot, why};
 
 /// The state machine. See the crate's essay for how it is driven.
@@ -273,6 +273,13 @@ impl Supervisor {
         let mut cx = Cx { now, ix, order: self.plan.graph().order(ix), spec, out: &mut self.out };
         state::running::note_health(realm, &mut cx, health);
         let status = realm.derive_status();
+        let due = status == Status::Down
+            && self.out.timers.deadline(ix, TimerKind::Act).is_some()
+            && judgement::restart_is_due(realm, spec);
+        if core::mem::replace(&mut realm.restart_due, due) != due && status == realm.status {
+            self.out.event(now, Some((ix, spec)), EventKind::HealthRestartDue { due });
+        }
+        let realm = &mut self.realms[ix.index()];
         if status != realm.status {
             let from = core::mem::replace(&mut realm.status, status);
             realm.status_since = now;

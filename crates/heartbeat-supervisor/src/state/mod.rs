@@ -8,6 +8,7 @@
 //! | `on_deadline` | a timer of the state is due |
 //! | `on_command` | somebody wants something ([`Intent`]) |
 //! | `on_around` | what the neighbours amount to has changed |
+//! | `on_reload` | its probes, times and thresholds may be others |
 //!
 //! Every state answers every input: there is no wildcard arm in the dispatch.
 
@@ -174,6 +175,24 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
         Phase::Done => done::on_command(realm, cx, intent),
         Phase::Stuck => stuck::on_command(realm, cx, intent),
         Phase::External => external::on_command(realm, cx, intent),
+    }
+}
+
+/// Another plan is in force: what it is judged by may be something else.
+pub(crate) fn on_reload(realm: &mut Realm, cx: &mut Cx<'_>) {
+    match realm.state.phase() {
+        Phase::Starting => starting::on_reload(realm, cx),
+        Phase::Running => running::on_result(realm, cx),
+        Phase::External => judgement::judge(realm, cx),
+        // Nothing is measured in these, or nothing is decided on it.
+        Phase::Waiting
+        | Phase::Stopping
+        | Phase::Backoff
+        | Phase::Cooldown
+        | Phase::Stopped
+        | Phase::Failed
+        | Phase::Done
+        | Phase::Stuck => {}
     }
 }
 

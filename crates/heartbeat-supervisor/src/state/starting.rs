@@ -224,6 +224,23 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
     judge(realm, cx);
 }
 
+/// What it is judged by may be something else: its probes, or the time that has to go by without any.
+pub(crate) fn on_reload(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if stage(realm) != Stage::Execed {
+        return;
+    }
+    match realm.live_probes_pass(cx.spec, 1) {
+        None => {
+            let settled = realm.started_at.unwrap_or(cx.now) + cx.spec.start.settle;
+            cx.arm(TimerKind::Second, settled.max(cx.now));
+        }
+        Some(_) => {
+            cx.disarm(TimerKind::Second);
+            on_result(realm, cx);
+        }
+    }
+}
+
 fn ready(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);

@@ -201,3 +201,34 @@ fn an_incident_ends_with_the_realm_that_it_is_about() {
     assert!(ended || d.sup.snapshot(d.now).incidents.is_empty(), "{:#?}", d.events);
     assert_eq!(d.sup.vacant(), [A]);
 }
+
+#[test]
+fn a_realm_that_starts_is_ready_by_what_it_is_judged_by_now() {
+    let mut d = Drive::boot(vec![probed("a")]);
+    d.launch_all();
+    d.answer_all(FAIL);
+    assert_eq!(d.phase(A), Phase::Starting, "it waits for its probe");
+    d.reload(vec![bare("a")], &[]);
+    d.wait(secs(2));
+    assert_eq!(d.phase(A), Phase::Running, "without one it has settled");
+    let mut d = Drive::boot(vec![bare("a")]);
+    d.launch_all();
+    d.reload(vec![probed("a")], &[]);
+    d.wait(secs(2));
+    assert_eq!(d.phase(A), Phase::Starting, "now there is a probe to wait for");
+    d.answer_all(Outcome::Pass);
+    assert_eq!(d.phase(A), Phase::Running);
+}
+
+#[test]
+fn a_command_for_what_is_going_is_refused() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.reload(vec![retired(bare("a"))], &[]);
+    for action in [Action::Start, Action::Restart, Action::Reset, Action::Pause] {
+        let plan = match d.order(action, A) {
+            heartbeat_supervisor::Reply::Refused { plan } => plan,
+            other => panic!("{action}: {other:?}"),
+        };
+        assert_eq!(plan.refusal, Some(heartbeat_supervisor::Refusal::Removed(A)), "{action}");
+    }
+}
