@@ -286,7 +286,8 @@ fn advice(document: &RealmDocument, root: Option<&RealmEntry>, style: Style) -> 
     let name = style.text(&realm.name);
     let say = |command: &str, name: &str, does: &str| format!("heartbeat-cli {command} {name} # {does}");
     match status_of(realm) {
-        Status::Blocked => {
+        // Also one that still passes beside a broken need.
+        Status::Blocked | Status::Up | Status::Degraded => {
             let root = root.map_or_else(String::new, |root| style.text(&root.name));
             if root.is_empty() { Vec::new() } else { vec![say("why", &root, "the root cause")] }
         }
@@ -298,7 +299,7 @@ fn advice(document: &RealmDocument, root: Option<&RealmEntry>, style: Style) -> 
         Status::Stopped => vec![say("start", &name, "run it again")],
         Status::Unknown => vec![say("why --refresh", &name, "ask for fresh probes")],
         Status::Starting => vec![say("wait", &name, "come back when it is up")],
-        Status::Up | Status::Degraded | Status::Done | Status::Paused => Vec::new(),
+        Status::Done | Status::Paused => Vec::new(),
     }
 }
 

@@ -71,15 +71,17 @@ impl Supervisor {
         self.published.clear();
         self.out.event(now, None, EventKind::Reloaded { summary });
         for at in 0..self.realms.len() {
-            let ix = plan.infos()[at].ix;
-            self.step(now, ix, |realm, cx| {
+            self.step(now, plan.infos()[at].ix, |realm, cx| {
                 realm.forget_stranger(cx);
                 realm.take_up_probing(cx);
-                state::on_reload(realm, cx);
             });
         }
+        // Everybody knows what the neighbours amount to before anybody acts on it.
         for at in 0..self.start_order.len() {
             self.reconsider(now, self.start_order[at]);
+        }
+        for at in 0..self.start_order.len() {
+            self.step(now, self.start_order[at], state::on_reload);
         }
         if self.mode == Mode::Booted {
             self.take_back(now, &old, &mapped);
@@ -195,6 +197,10 @@ impl Realm {
         let mut old: Vec<Option<Probing>> = core::mem::take(&mut self.probes).into_iter().map(Some).collect();
         let find = |before: &Option<usize>| before.and_then(|at| old.get_mut(at)?.take());
         self.probes = kept.iter().map(find).map(|probe| probe.unwrap_or_else(Probing::new)).collect();
+        // What its probes said was said without the new ones.
+        if kept.iter().zip(&spec.probes).any(|(before, probe)| before.is_none() && probe.decides()) {
+            self.evidence = None;
+        }
         self.follow(spec);
     }
 

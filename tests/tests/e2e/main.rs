@@ -6,5 +6,6 @@ mod demo;
 mod program;
 mod reloading;
 mod servers;
+mod shop;
 mod supervision;
 mod telling;

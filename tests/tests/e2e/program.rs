@@ -55,8 +55,14 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(name: &str, args: &[&str]) -> Self {
-        let mut child =
-            command(name).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_with(name, args, &[])
+    }
+
+    /// With more in its environment.
+    pub(crate) fn start_with(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = command(name);
+        command.args(args).envs(env.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = sync_channel(MAX_LINES_QUEUED);
         let out = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -115,6 +121,23 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Pids of processes that have to do with a directory: by their command line, their working directory, or the
+/// environment they were started with.
+pub(crate) fn processes_around(dir: &str) -> Vec<i32> {
+    let mut found = processes_with(dir);
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let cwd = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        let env = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if cwd.starts_with(dir) || String::from_utf8_lossy(&env).contains(dir) {
+            found.push(pid);
+        }
+    }
+    found
 }
 
 /// Pids of processes in whose command line `word` stands.

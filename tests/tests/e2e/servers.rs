@@ -11,7 +11,7 @@ use crate::program::{Running, run, told};
 use crate::supervision::ports;
 
 /// The newest PostgreSQL that is installed, and the user it runs as.
-fn postgres() -> Option<(PathBuf, User)> {
+pub(crate) fn postgres() -> Option<(PathBuf, User)> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let newest =
         versions.map(|entry| entry.path().join("bin")).filter(|bin| bin.join("postgres").exists()).max();
@@ -20,7 +20,7 @@ fn postgres() -> Option<(PathBuf, User)> {
 
 /// A test of a real server that the machine lacks is skipped, with the reason; where everything is installed, it fails.
 #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-fn lacking(what: &str) {
+pub(crate) fn lacking(what: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what}: .ci/run installs it");
     eprintln!("skipped: {what}");
 }
@@ -41,7 +41,7 @@ fn redis_and_postgres_are_run_watched_and_brought_back() {
     let data = dir.path().join("pg");
     std::fs::create_dir(&data).unwrap();
     chown(&data, Some(owner.uid), Some(owner.gid)).unwrap();
-    let [redis, sql, _] = ports();
+    let [redis, sql] = ports();
     let (bin, data) = (bin.display(), data.display());
     let text = format!(
         r#"

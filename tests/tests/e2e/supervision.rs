@@ -95,7 +95,7 @@ needs = ["api"]
 }
 
 /// Ports that no other ecosystem of this run is given, below those of outgoing connections.
-pub(crate) fn ports() -> [u16; 3] {
+pub(crate) fn ports<const COUNT: usize>() -> [u16; COUNT] {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let own = u16::try_from(std::process::id() % 700).unwrap() * 10;
     let mut free = std::iter::repeat_with(|| 12_000 + (own + GIVEN.fetch_add(1, Ordering::Relaxed)) % 7_000)
@@ -274,7 +274,7 @@ fn a_killed_realm_is_one_incident_with_its_story() {
 
 #[test]
 fn a_stranger_on_its_port_is_named_and_the_realm_comes_when_it_is_gone() {
-    let [port, ..] = ports();
+    let [port] = ports();
     let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let program = binary("heartbeatd");
     let program = program.to_str().unwrap();

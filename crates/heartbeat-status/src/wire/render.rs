@@ -246,7 +246,7 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
             .probes
             .iter()
             .zip(&realm.probes)
-            .map(|(info, probe)| probe_entry(info, probe, about))
+            .map(|(info, probe)| probe_entry(info, probe, realm.process.pid, about))
             .collect(),
         needs: info
             .needs
@@ -301,13 +301,17 @@ fn restart_entry(record: &RestartRecord, about: &About) -> RestartEntry {
     }
 }
 
-fn probe_entry(info: &ProbeInfo, probe: &ProbeStatus, about: &About) -> ProbeEntry {
+fn probe_entry(info: &ProbeInfo, probe: &ProbeStatus, pid: Option<u32>, about: &About) -> ProbeEntry {
     let last = probe.last.as_ref();
     ProbeEntry {
         name: info.name.clone(),
         kind: info.kind.into(),
         role: info.role.into(),
-        target: info.target.clone(),
+        // Which process that is, only the moment knows.
+        target: match pid.filter(|_| info.kind == crate::ProbeKind::Process) {
+            Some(pid) => alloc::format!("pid {pid}"),
+            None => info.target.clone(),
+        },
         outcome: last.map(|last| last.outcome.as_str().to_owned()),
         reason: last.and_then(|last| last.outcome.reason()).map(|reason| reason.as_str().to_owned()),
         phase: last.and_then(|last| match last.outcome {

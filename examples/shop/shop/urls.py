@@ -1,0 +1,9 @@
+from django.urls import path
+
+from shop import views
+
+urlpatterns = [
+    path("api/health/", views.health),
+    path("order/", views.order),
+    path("", views.index),
+]

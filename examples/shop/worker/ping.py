@@ -1,0 +1,20 @@
+"""Is the worker at work? Exit codes as Nagios has them: 0 it is, 2 it is not, 3 nobody can tell."""
+
+import os
+import sys
+import time
+
+import redis
+
+try:
+    queue = redis.Redis(port=int(os.environ.get("REDIS_PORT", "6380")), socket_timeout=1)
+    beat = queue.get("worker:beat")
+except redis.RedisError as error:
+    print("cannot ask the queue:", error)
+    sys.exit(3)
+if beat is None:
+    print("no sign of life")
+    sys.exit(2)
+age = time.time() - float(beat)
+print(f"last beat {age:.1f} s ago")
+sys.exit(0 if age < 5 else 2)
