@@ -72,7 +72,9 @@ fn status(snapshot: &Snapshot, realm: RealmIx) -> Option<&RealmStatus> {
 
 fn came_up(event: &Event, realm: RealmIx) -> bool {
     let concerns = event.realm.as_ref().is_some_and(|(ix, _)| *ix == realm);
-    concerns && matches!(event.kind, EventKind::StatusChanged { to: Status::Up | Status::Degraded, .. })
+    // A pause covers the status, not the phase.
+    let up = matches!(event.kind, EventKind::StatusChanged { to: Status::Up | Status::Degraded, .. });
+    concerns && (up || matches!(event.kind, EventKind::PhaseChanged { to: Phase::Running, .. }))
 }
 
 fn gate_holds(view: &View<'_>, realm: RealmIx, gate: Gate) -> bool {

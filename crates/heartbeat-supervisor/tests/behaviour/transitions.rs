@@ -98,6 +98,11 @@ const INPUTS: &[(&str, Apply)] = &[
         let run = d.run(A);
         d.feed(Input::StartFailed { realm: A, run, error: refused() });
     }),
+    ("StartFailed: its port is taken", |d| {
+        let run = d.run(A);
+        let error = StartError { at_exec: false, errno: Some(98), message: "port 1 is taken".to_string() };
+        d.feed(Input::StartFailed { realm: A, run, error });
+    }),
     ("Exited: success, tree empty", |d| d.exit(A, Exit::code(0))),
     ("Exited: failure, tree empty", |d| d.exit(A, Exit::code(1))),
     ("Exited: failure, leftovers", |d| {
@@ -119,6 +124,27 @@ const INPUTS: &[(&str, Apply)] = &[
     ("Command: start", |d| command(d, Action::Start)),
     ("Command: stop", |d| command(d, Action::Stop)),
     ("Command: restart", |d| command(d, Action::Restart)),
+    ("Command: pause", |d| command(d, Action::Pause)),
+    ("Command: resume", |d| command(d, Action::Resume)),
+    ("Command: reset", |d| command(d, Action::Reset)),
+    ("Reload: the same", |d| {
+        let same = d.sup.plan_in_force().realms().to_vec();
+        d.reload(same, &[]);
+    }),
+    ("Reload: made of something else", |d| {
+        let same = d.sup.plan_in_force().realms().to_vec();
+        d.reload(same, &[A]);
+    }),
+    ("Reload: removed", |d| {
+        let mut realms = d.sup.plan_in_force().realms().to_vec();
+        realms[0].retired = true;
+        d.reload(realms, &[]);
+    }),
+    ("PortHeld: by a stranger", |d| {
+        let run = d.run(A);
+        d.feed(Input::PortHeld { realm: A, run, holder: Some("pid 1".to_string()) });
+    }),
+    ("Lag", |d| d.feed(Input::Lag { late: true })),
     ("Refresh", |d| d.feed(Input::Refresh { id: CommandId(99), realm: None })),
     ("Suspended", |d| d.feed(Input::Suspended { asleep: secs(60) })),
     ("Shutdown", |d| d.feed(Input::Shutdown { now: false })),

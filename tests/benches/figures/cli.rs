@@ -1,0 +1,54 @@
+//! `heartbeat-cli status` as a whole process, and heartbeatd to its first answer.
+
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use heartbeat_probe::clock;
+
+use crate::bed::{Bed, Times, command, head, pause};
+
+const REALMS: usize = 100;
+const ROUNDS: usize = 100;
+
+pub(crate) fn measure() {
+    let bed = Bed::new();
+    let (child, stamps) = (bed.path("child"), bed.path("stamps"));
+    let realm = |at: usize| format!("[realm.r{at}]\nrun = [\"{child}\", \"{stamps}\", \"{at}\"]\n");
+    let realms: String = (0..REALMS).map(realm).collect();
+    let _daemon = bed.daemon(None, &realms);
+    bed.wait_up();
+    let (mut ours, mut bare) = (Times::default(), Times::default());
+    for _ in 0..ROUNDS {
+        let before = clock::now();
+        assert!(bed.cli().arg("status").status().unwrap().success());
+        ours.push(clock::now().since(before));
+        let before = clock::now();
+        assert!(command("/bin/true").status().unwrap().success());
+        bare.push(clock::now().since(before));
+    }
+    head("`heartbeat-cli status` with 100 realms, the whole process", "/bin/true");
+    println!("{}", bare.row("/bin/true", &bare));
+    println!("{}", ours.row("heartbeat-cli status", &bare));
+}
+
+pub(crate) fn measure_boot() {
+    let (mut ours, mut bare) = (Times::default(), Times::default());
+    for _ in 0..20 {
+        let bed = Bed::new();
+        let socket = bed.path("run/heartbeat.sock");
+        let before = clock::now();
+        let daemon = bed.daemon(None, "[realm.one]\nrun = \"sleep 86380\"\nmanual = true\n");
+        while UnixStream::connect(&socket).is_err() {
+            pause(Duration::from_micros(200));
+        }
+        assert!(bed.cli().args(["status", "-q"]).status().is_ok());
+        ours.push(clock::now().since(before));
+        drop(daemon);
+        let before = clock::now();
+        assert!(command("/bin/true").status().unwrap().success());
+        bare.push(clock::now().since(before));
+    }
+    head("Start of heartbeatd to its first answered status, `heartbeat-cli` included", "/bin/true");
+    println!("{}", bare.row("/bin/true", &bare));
+    println!("{}", ours.row("heartbeatd and heartbeat-cli status", &bare));
+}
