@@ -13,15 +13,20 @@ pub(crate) struct Stat {
     pub(crate) start_time: u64,
 }
 
-/// Reads the stat line of a process; `None` when there is none.
+/// A stat line is shorter: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
+const MAX_STAT_BYTES: usize = 2_048;
+
+/// Reads the stat line of a process; `None` when there is none. The kernel writes it whole into one read.
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
-    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    let mut line = [0; MAX_STAT_BYTES];
+    let read = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
+    parse(&line[..read])
 }
 
-fn parse(line: &str) -> Option<Stat> {
-    // The name stands in parentheses and may contain anything, also parentheses and spaces.
-    let rest = &line[line.rfind(')')? + 1..];
-    let mut fields = rest.split_ascii_whitespace();
+fn parse(line: &[u8]) -> Option<Stat> {
+    // The name stands in parentheses and may be anything, also parentheses, spaces, and no text at all.
+    let name_ends = line.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = std::str::from_utf8(&line[name_ends + 1..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
@@ -99,12 +104,12 @@ mod tests {
 
     #[test]
     fn names_cannot_confuse_the_parser() {
-        let line = "42 (a) R 1 (x)) S 7 40 41 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
+        let line = b"42 (a) R 1 (\xff)) S 7 40 41 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
         assert_eq!(
             parse(line),
             Some(Stat { state: 'S', parent: 7, group: 40, session: 41, start_time: 987_654 })
         );
-        assert_eq!(parse("nothing"), None);
+        assert_eq!(parse(b"nothing"), None);
     }
 
     #[test]
