@@ -17,6 +17,9 @@ use crate::run::{Owner, Places};
 use crate::spawn::{Launcher, SpawnQueue, Spawner, command_marked, marked};
 use crate::{LaunchSpec, LogTarget, ProcessError};
 
+/// Launchers are parked once nothing was to be started for this long.
+const REFILL_AFTER: Duration = Duration::from_millis(20);
+
 /// How the adapter works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -247,8 +250,10 @@ impl Drop for Processes {
 
 fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders) {
     loop {
-        // What waits comes first; launchers are parked when nothing does.
-        let next = match wanted.try_next() {
+        // What waits comes first; launchers are parked when nothing does, and nothing did for a moment: making one
+        // would take the processor from the start that is under way.
+        let soon = || spawner.is_short().then(|| wanted.next_within(REFILL_AFTER)).flatten();
+        let next = match wanted.try_next().or_else(soon) {
             Some(next) => next,
             None if spawner.refill() => continue,
             None => match wanted.next() {

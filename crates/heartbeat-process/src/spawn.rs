@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
@@ -109,9 +110,14 @@ impl Spawner {
         }
     }
 
+    /// Fewer launchers wait than should.
+    pub(crate) fn is_short(&self) -> bool {
+        self.parked.len() < self.pool
+    }
+
     /// Parks one more, if one is wanted; false when there is nothing to do, or nothing that can be done now.
     pub(crate) fn refill(&mut self) -> bool {
-        if self.parked.len() >= self.pool {
+        if !self.is_short() {
             return false;
         }
         match park(&self.program) {
@@ -189,6 +195,15 @@ impl<T> SpawnQueue<T> {
     /// The next without waiting; `None` when there is none.
     pub(crate) fn try_next(&self) -> Option<T> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.1 { None } else { waiting.0.pop_front() }
+    }
+
+    /// Waits for the next, but not for long; `None` when there was none.
+    pub(crate) fn next_within(&self, patience: Duration) -> Option<T> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |state: &mut (VecDeque<T>, bool)| state.0.is_empty() && !state.1;
+        let woken = self.wake.wait_timeout_while(waiting, patience, idle);
+        let mut waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
         if waiting.1 { None } else { waiting.0.pop_front() }
     }
 
