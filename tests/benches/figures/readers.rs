@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::bed::{self, Bed, Times, await_stamps, pause};
-use crate::status::{free_port, lag_p99};
+use crate::status::{free_port, lag_p99, watched};
 
 const REALMS: usize = 100;
 /// Readers of each kind.
@@ -43,7 +43,7 @@ pub(crate) fn measure() {
         )
     };
     let realms: String = (0..REALMS).map(realm).collect();
-    let limit = format!("max_connections = {}\n\n{realms}", 2 * READERS + 64);
+    let limit = format!("max_connections = {}\n\n{realms}{}", 2 * READERS + 128, watched(port));
     let _daemon = bed.daemon(Some(port), &limit);
     bed.wait_up();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

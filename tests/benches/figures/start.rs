@@ -78,10 +78,7 @@ pub(crate) fn measure() {
     head("Start of 1,000 realms: from the start of heartbeatd to the last exec", "the loop in C");
     println!("{}", bare.row("loop in C: vfork, exec", &bare));
     println!("{}", flat.row("heartbeatd, 1,000 independent realms", &bare));
-    println!(
-        "{}",
-        layered.row("heartbeatd, 10 layers of 100, 3 needs each, until started; none out of order", &bare)
-    );
+    println!("{}", layered.row("heartbeatd, 10 layers of 100, 3 needs each, until started", &bare));
     let edges = (REALMS - width) * NEEDS * ROUNDS;
     println!("\nOf {edges} edges, {late} have a stamp of the dependent before that of what it needs.");
 }

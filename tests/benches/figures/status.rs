@@ -14,6 +14,16 @@ const REALMS: usize = 1_000;
 const CLIENTS: usize = 16;
 const LOAD: Duration = Duration::from_secs(5);
 
+/// Somebody to be measured often, so that the loop has deadlines to be late for: the door itself.
+pub(crate) fn watched(port: u16) -> String {
+    let realm = |at: usize| {
+        format!(
+            "[realm.door{at}]\nhealth = {{ tcp = \"127.0.0.1:{port}\", interval = \"250ms\", timeout = \"250ms\" }}\n"
+        )
+    };
+    (0..20).map(realm).collect()
+}
+
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -90,7 +100,7 @@ pub(crate) fn measure() {
         format!("[realm.r{at}]\nrun = [\"{child}\", \"{stamps}\", \"{at}\"]\nlog = {{ to = \"none\" }}\n")
     };
     let realms: String = (0..REALMS).map(realm).collect();
-    let _daemon = bed.daemon(Some(port), &realms);
+    let _daemon = bed.daemon(Some(port), &(realms + &watched(port)));
     bed.wait_up();
     let body = ask(&mut connect(port), port).unwrap();
     std::fs::write(bed.path("body.json"), &body).unwrap();
@@ -98,6 +108,7 @@ pub(crate) fn measure() {
     let this = std::env::current_exe().unwrap();
     let fixed = command(this).args(["static", &other.to_string(), &bed.path("body.json")]).spawn().unwrap();
     let _fixed = bed::Running(fixed);
+    pause(Duration::from_secs(5));
     let calm = lag_p99(port);
     let mut rates = Vec::new();
     for _ in 0..3 {

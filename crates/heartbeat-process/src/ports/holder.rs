@@ -1,5 +1,6 @@
 //! The process that has a socket open.
 
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -22,6 +23,20 @@ pub struct Holder {
     pub uid: u32,
     /// Its start time as the kernel counts it, in clock ticks since boot: with the pid, its identity.
     pub started_at: u64,
+}
+
+impl Holder {
+    /// What is known of a process by its pid; `None` when it is gone.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        describe(pid)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.command, self.pid)
+    }
 }
 
 /// Whether a process has a socket open.
