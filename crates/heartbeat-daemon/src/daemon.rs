@@ -192,7 +192,9 @@ impl Daemon {
                     _ = term.recv() => {}
                     _ = interrupt.recv() => {}
                     _ = hangup.recv() => {
-                        reloader.reload_and_log().await;
+                        // The order to stop is heard meanwhile, however slow the files are.
+                        let reloader = Arc::clone(&reloader);
+                        tokio::spawn(async move { reloader.reload_and_log().await });
                         continue;
                     }
                     _ = upgrade.recv() => {

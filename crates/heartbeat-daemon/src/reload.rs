@@ -5,7 +5,7 @@ use std::sync::Arc;
 use heartbeat_config::{Changed, Changes, Sources, load};
 use heartbeat_status::RealmName;
 use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::inbox::{Inbox, Request};
 
@@ -17,12 +17,14 @@ pub(crate) type Answer = Result<(Changes, u64), Vec<String>>;
 pub(crate) struct Reloader {
     sources: Option<Sources>,
     inbox: Arc<Inbox>,
+    /// One after the other: what was read first must not take effect last.
+    turn: Mutex<()>,
 }
 
 impl Reloader {
     /// `sources` is where the configuration came from; `None` for one that was made.
     pub(crate) fn new(sources: Option<Sources>, inbox: Arc<Inbox>) -> Self {
-        Self { sources, inbox }
+        Self { sources, inbox, turn: Mutex::default() }
     }
 
     /// Reads everything, and then applies all of it or nothing. `None` when heartbeatd is ending.
@@ -31,6 +33,7 @@ impl Reloader {
             let why = "this configuration was made by heartbeatd itself; there is no file to read again";
             return Some(Err(vec![why.to_owned()]));
         };
+        let _turn = self.turn.lock().await;
         // Files may be slow: not on a thread that answers others.
         let loaded = match tokio::task::spawn_blocking(move || load(&sources)).await.ok()? {
             Ok(loaded) => loaded,

@@ -182,17 +182,8 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
 pub(crate) fn on_reload(realm: &mut Realm, cx: &mut Cx<'_>) {
     match realm.state.phase() {
         Phase::Starting => starting::on_reload(realm, cx),
-        Phase::Running => running::on_result(realm, cx),
-        Phase::External => judgement::judge(realm, cx),
-        // Nothing is measured in these, or nothing is decided on it.
-        Phase::Waiting
-        | Phase::Stopping
-        | Phase::Backoff
-        | Phase::Cooldown
-        | Phase::Stopped
-        | Phase::Failed
-        | Phase::Done
-        | Phase::Stuck => {}
+        // Wherever results count, they are looked at again.
+        _ => on_result(realm, cx),
     }
 }
 
