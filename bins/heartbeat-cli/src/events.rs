@@ -66,15 +66,12 @@ async fn show(
     console: &mut Console,
 ) -> Result<(), Trouble> {
     while let Some(fact) = events.next().await.map_err(Trouble::Stream)? {
-        let id = events.last_id().unwrap_or_default().to_owned();
-        // After a break, what came before it may come again. Numbers start anew with every heartbeatd.
-        let same = |known: &str| {
-            known.rsplit_once('.').map(|(instance, _)| instance)
-                == id.rsplit_once('.').map(|(instance, _)| instance)
-        };
-        let repeated = last.as_ref().is_some_and(|(known, seq)| same(known) && fact.seq <= *seq);
-        *last = Some((id, fact.seq));
-        if !repeated && wanted(&fact, asked.realms) {
+        let id = events.last_id().unwrap_or_default();
+        if is_repeated(last.as_ref(), id, fact.seq) {
+            continue;
+        }
+        *last = Some((id.to_owned(), fact.seq));
+        if wanted(&fact, asked.realms) {
             print(&fact, console).map_err(Trouble::Output)?;
         }
         if console.is_closed() {
@@ -82,6 +79,12 @@ async fn show(
         }
     }
     Ok(())
+}
+
+/// After a break, what came before it may come again. Numbers start anew with every heartbeatd.
+fn is_repeated(last: Option<&(String, u64)>, id: &str, seq: u64) -> bool {
+    let instance = |id: &str| id.rsplit_once('.').map(|(instance, _)| instance.to_owned());
+    last.is_some_and(|(known, known_seq)| instance(known) == instance(id) && seq <= *known_seq)
 }
 
 fn wanted(fact: &EventEntry, realms: &[String]) -> bool {
@@ -145,6 +148,14 @@ mod tests {
         assert!(told.starts_with("22:39:58Z  db              Exited            exit "), "{told}");
         assert!(!told.contains('\u{1b}'), "{told}");
         assert!(line(&fact(None, "x"), Style::default()).contains("heartbeatd"));
+    }
+
+    #[test]
+    fn what_was_shown_is_not_shown_again_unless_it_is_another_life() {
+        let last = ("k3v9.4".to_owned(), 7);
+        assert!(is_repeated(Some(&last), "k3v9.4", 5) && is_repeated(Some(&last), "k3v9.3", 7));
+        assert!(!is_repeated(Some(&last), "k3v9.4", 8) && !is_repeated(Some(&last), "other.1", 1));
+        assert!(!is_repeated(None, "k3v9.4", 1));
     }
 
     #[test]

@@ -150,18 +150,18 @@ impl Follower {
     async fn send_frame(&mut self, frame: Frame) -> Option<()> {
         match frame.kind {
             Kind::Fact if self.wish.facts && frame.seq > self.seq => self.seq = frame.seq,
-            Kind::Snapshot | Kind::Delta if self.wish.states && frame.revision > self.revision => {}
+            Kind::Snapshot | Kind::Delta if self.wish.states && frame.revision > self.revision => {
+                self.revision = frame.revision;
+            }
             // Not wished for, or had already.
             _ => return Some(()),
         }
-        self.revision = self.revision.max(frame.revision);
-        self.send(frame.bytes).await
+        self.send(frame.bytes()).await
     }
 
     /// What was missed, or how everything is.
     async fn begin(&mut self, since: Option<u64>, resumes: bool) -> Option<()> {
-        // Facts first: those that follow are then newer than the state, never older.
-        let mut facts = if self.wish.facts { feed::facts(&*self.ecosystem, 0, 0) } else { Vec::new() };
+        let mut facts = if self.wish.facts { feed::facts(&*self.ecosystem, 0) } else { Vec::new() };
         self.seq = facts.last().map_or(0, |fact| fact.seq);
         match since {
             Some(since) => facts.retain(|fact| fact.revision >= since),
@@ -169,34 +169,32 @@ impl Follower {
             None if resumes => {}
             None => drop(facts.drain(..facts.len().saturating_sub(self.wish.past))),
         }
-        for fact in facts {
-            self.send(fact.bytes).await?;
-        }
-        self.catch_up(since).await
+        self.catch_up(facts, since).await
     }
 
-    async fn catch_up(&mut self, since: Option<u64>) -> Option<()> {
+    /// Sends these facts, and then the state that goes with them. Where both are wished for, the state alone has an
+    /// identifier: it comes last, and who has it has had all of it.
+    async fn catch_up(&mut self, facts: Vec<Frame>, since: Option<u64>) -> Option<()> {
+        for fact in facts {
+            let bytes = if self.wish.states { fact.bytes_without_id() } else { fact.bytes() };
+            self.send(bytes).await?;
+        }
         if !self.wish.states {
             return Some(());
         }
-        if let Some(frame) = self.feed.catch_up(&*self.ecosystem, since) {
-            self.revision = frame.revision;
-            self.send(frame.bytes).await?;
-        }
-        Some(())
+        let frame = self.feed.catch_up(&*self.ecosystem, since)?;
+        self.revision = frame.revision;
+        self.send(frame.bytes()).await
     }
 
     async fn next(&mut self) -> Option<()> {
         match timeout(COMMENT_EVERY, self.frames.recv()).await {
             Ok(Ok(frame)) => self.send_frame(frame).await,
             Ok(Err(RecvError::Lagged(_))) => {
-                let (revision, seq) = (self.revision, self.seq);
-                if self.wish.facts {
-                    for fact in feed::facts(&*self.ecosystem, seq, 0) {
-                        self.send_frame(fact).await?;
-                    }
-                }
-                self.catch_up(Some(revision)).await
+                let facts =
+                    if self.wish.facts { feed::facts(&*self.ecosystem, self.seq) } else { Vec::new() };
+                self.seq = facts.last().map_or(self.seq, |fact| fact.seq);
+                self.catch_up(facts, Some(self.revision)).await
             }
             Ok(Err(RecvError::Closed)) => None,
             // Proxies and readers see that somebody is there.

@@ -3,8 +3,10 @@
 //! One task looks at what is published while somebody follows, and turns it into frames: a fact for everything that
 //! happened, a delta for every change of meaning, a whole snapshot when the set of realms is another. The identifier
 //! of a frame is `INSTANCE.REVISION`: whoever has it has seen everything up to that revision. A fact has that of the
-//! revision it happened under, so that one that was read without the change that followed is told again.
+//! revision it happened under, so that one that was read without the change that followed is told again. What brings
+//! somebody up to date has no identifier until all of it was sent: whoever loses the connection in between gets it again.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -41,16 +43,32 @@ pub(crate) struct Frame {
     pub(crate) revision: u64,
     /// Number of the fact; 0 for the others.
     pub(crate) seq: u64,
-    pub(crate) bytes: Bytes,
+    bytes: Bytes,
+    /// Where the identifier stands in the bytes, with its line end.
+    id: Range<usize>,
 }
 
 impl Frame {
+    /// As it is sent.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// The same without its identifier: a reader who has it does not count as having everything before it.
+    pub(crate) fn bytes_without_id(&self) -> Bytes {
+        [&self.bytes[..self.id.start], &self.bytes[self.id.end..]].concat().into()
+    }
+
     /// A document as an event. JSON without spaces has no line break in it.
     fn of(kind: Kind, instance: &str, revision: u64, seq: u64, document: &impl Serialize) -> Option<Self> {
-        let mut text = format!("event: {}\nid: {instance}.{revision}\ndata: ", kind.as_str()).into_bytes();
+        let mut text = format!("event: {}\n", kind.as_str()).into_bytes();
+        let from = text.len();
+        text.extend_from_slice(format!("id: {instance}.{revision}\n").as_bytes());
+        let id = from..text.len();
+        text.extend_from_slice(b"data: ");
         serde_json::to_writer(&mut text, document).ok()?;
         text.extend_from_slice(b"\n\n");
-        Some(Self { kind, revision, seq, bytes: text.into() })
+        Some(Self { kind, revision, seq, bytes: text.into(), id })
     }
 }
 
@@ -145,13 +163,12 @@ impl Feed {
     }
 }
 
-/// Facts that are remembered: those after the fact `after`, that happened under revision `since` or later.
-pub(crate) fn facts(ecosystem: &dyn Ecosystem, after: u64, since: u64) -> Vec<Frame> {
+/// Facts that are remembered after the one with the number `after`.
+pub(crate) fn facts(ecosystem: &dyn Ecosystem, after: u64) -> Vec<Frame> {
     let instance = ecosystem.about().instance;
-    let facts = ecosystem.facts(after).into_iter().filter(|fact| fact.revision >= since);
-    facts
-        .filter_map(|fact| Frame::of(Kind::Fact, &instance, fact.revision, fact.entry.seq, &*fact.entry))
-        .collect()
+    let frame =
+        |fact: crate::Fact| Frame::of(Kind::Fact, &instance, fact.revision, fact.entry.seq, &*fact.entry);
+    ecosystem.facts(after).into_iter().filter_map(frame).collect()
 }
 
 impl State {
@@ -165,7 +182,7 @@ impl State {
 
     /// Frames of what has happened since the last look, in the order of their identifiers.
     fn advance(&mut self, ecosystem: &dyn Ecosystem) -> Vec<Frame> {
-        let facts = facts(ecosystem, self.fact_seq, 0);
+        let facts = facts(ecosystem, self.fact_seq);
         self.fact_seq = facts.last().map_or(self.fact_seq, |fact| fact.seq);
         let snapshot = ecosystem.snapshot();
         let (mut frames, later): (Vec<Frame>, Vec<Frame>) =
@@ -182,11 +199,11 @@ impl State {
         }
         let revision = snapshot.revision;
         let (about, now) = (ecosystem.about(), ecosystem.now());
-        let described = |realms: &[Arc<RealmStatus>]| {
-            realms.iter().map(|realm| Arc::as_ptr(&realm.info)).collect::<Vec<_>>()
+        let infos = |snapshot: &Snapshot| {
+            let infos = snapshot.realms.iter().map(|realm| Arc::as_ptr(&realm.info));
+            infos.collect::<Vec<_>>()
         };
-        if last.start_order != snapshot.start_order || described(&last.realms) != described(&snapshot.realms)
-        {
+        if last.start_order != snapshot.start_order || infos(&last) != infos(snapshot) {
             self.changed_at = vec![revision; snapshot.realms.len()];
             self.whole_at = revision;
             let document = StatusDocument::render(snapshot, &about, now);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use heartbeat_process::LogTarget;
 use heartbeat_status::{EdgeKind, RealmIx, RealmName};
 use heartbeat_supervisor::{NeedSpec, Plan, RealmSpec};
 
@@ -173,12 +174,15 @@ fn settings(in_force: &InForce<'_>, new: &Config) -> Vec<String> {
     receivers.sort_by(|a, b| a.name.cmp(&b.name));
     receivers.dedup_by(|a, b| a.name == b.name);
     for WebhookConfig { name, .. } in receivers {
-        let find = |list: &'_ [WebhookConfig]| list.iter().find(|known| known.name == *name).cloned();
-        if find(in_force.webhooks) != find(&new.webhooks) {
+        if called(in_force.webhooks, name) != called(&new.webhooks, name) {
             changed.push(format!("notify.{name}"));
         }
     }
     changed
+}
+
+fn called<'a>(receivers: &'a [WebhookConfig], name: &str) -> Option<&'a WebhookConfig> {
+    receivers.iter().find(|receiver| receiver.name == name)
 }
 
 /// The index of each realm of the new plan: its own if it is in force, else a vacant one, else a new one.
@@ -251,7 +255,9 @@ fn differences(
         made_of |= differ("dir", old.dir != new.dir);
         made_of |= differ("umask", old.umask != new.umask);
         made_of |= differ("user", old.user != new.user);
-        made_of |= differ("log", old.log != new.log);
+        // How long a log grows, and how many are kept, is looked at before the next start.
+        differ("log", old.log != new.log);
+        made_of |= !same_place(&old.log, &new.log);
     }
     let edges = |spec: &RealmSpec, kind: EdgeKind| -> Vec<NeedSpec> {
         let mut edges: Vec<NeedSpec> = spec.needs.iter().filter(|need| need.kind == kind).copied().collect();
@@ -275,6 +281,13 @@ fn differences(
     differ("stop", old.stop != new.stop || before.stop_command != after.stop_command);
     differ("restart", old.restart != new.restart || old.restart_with != new.restart_with);
     (made_of, keys)
+}
+
+fn same_place(old: &LogTarget, new: &LogTarget) -> bool {
+    match (old, new) {
+        (LogTarget::File { path: old, .. }, LogTarget::File { path: new, .. }) => old == new,
+        _ => old == new,
+    }
 }
 
 fn same_measures(old: &[Option<Measure>], new: &[Option<Measure>]) -> bool {

@@ -134,7 +134,7 @@ impl Driver {
 
     /// Puts another configuration in force: all of it, or nothing.
     fn reload(&mut self, now: Instant, config: Config, dry_run: bool) -> reload::Answer {
-        if self.published.snapshot().phase == DaemonPhase::Stopping {
+        if self.supervisor.daemon_phase() == DaemonPhase::Stopping {
             return Err(vec!["heartbeatd is stopping everything".to_owned()]);
         }
         let old = Arc::clone(self.supervisor.plan_in_force());
@@ -162,6 +162,9 @@ impl Driver {
         self.executor.replace(Arc::clone(&realms), names);
         self.published.reconfigure(realms, &handed_on);
         self.notifier.replace(receivers);
+        // Still booting: it counts from the start of heartbeatd, as before.
+        let started_at = self.published.started_at();
+        self.boot_deadline = self.boot_deadline.map(|_| started_at + heartbeat.boot_deadline);
         (self.heartbeat, self.webhooks) = (heartbeat, webhooks);
         self.supervisor.reload(now, plan, &restart, changes.to_string());
         self.state.unpublished = true;

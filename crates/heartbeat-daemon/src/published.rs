@@ -66,6 +66,11 @@ impl Published {
         Arc::clone(&self.realms.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// When heartbeatd was started.
+    pub(crate) const fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
     /// Which configuration is in force, counted from 1.
     pub(crate) fn config_revision(&self) -> u64 {
         self.config_revision.load(Ordering::Relaxed)

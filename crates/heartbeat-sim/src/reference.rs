@@ -103,6 +103,8 @@ impl Reference {
                         self.debits[at].clear();
                     }
                 }
+                // Not started by itself before, and nobody has stopped it.
+                (false, false) if !after.manual && self.manual[at] => self.desired[at] = Desired::Up,
                 _ => {}
             }
         }

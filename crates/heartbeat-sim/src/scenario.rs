@@ -99,6 +99,9 @@ pub(crate) fn vary(seed: u64, plan: &Plan) -> Result<Varied, ScenarioError> {
             realms[at].stop.timeout = millis(rng, 500..=10_000);
             realms[at].start.settle = millis(rng, 0..=2_000);
         }
+        if one_in(rng, 6) {
+            realms[at].manual = !realms[at].manual;
+        }
         if one_in(rng, 5) && !realms[at].retired {
             restart.push(index(at));
         }

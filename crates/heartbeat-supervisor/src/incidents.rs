@@ -44,6 +44,17 @@ impl Incidents {
         }
     }
 
+    /// Its place belongs to another realm now, which is not concerned.
+    pub(crate) fn forget(&mut self, ix: RealmIx) {
+        self.stale.remove(&ix);
+        for incident in &mut self.open {
+            if incident.affected.contains(&ix) {
+                Arc::make_mut(incident).affected.retain(|affected| *affected != ix);
+                self.changes += 1;
+            }
+        }
+    }
+
     fn rooted_in(&self, root: Option<RealmIx>, reason: Option<Reason>) -> Option<usize> {
         self.open.iter().position(|incident| {
             incident.root == root && reason.is_none_or(|reason| incident.reason == reason)

@@ -50,8 +50,13 @@ impl Supervisor {
     ///
     /// In `plan` every realm in force stands at the index it has, retired where it is to go; only
     /// [`Supervisor::vacant`] indices and new ones belong to new realms; and no realm that stays changes its kind.
-    /// `restart` are those whose process is made of something else now. `summary` is for people.
+    /// `restart` are those whose process is made of something else now. `summary` is for people. While everything is
+    /// being stopped nothing new is taken: that is ignored, and told as such.
     pub fn reload(&mut self, now: Instant, plan: Plan, restart: &[RealmIx], summary: String) {
+        if matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
+            self.ignore(now, "a new plan while everything is being stopped");
+            return;
+        }
         let old = core::mem::replace(&mut self.plan, Arc::new(plan));
         let plan = Arc::clone(&self.plan);
         let mut mapped: Vec<Option<Kept>> = Vec::with_capacity(plan.realms().len());
@@ -112,6 +117,7 @@ impl Supervisor {
             match (self.realms.get_mut(at), kept) {
                 (Some(realm), Some(kept)) => realm.take_spec(spec, kept),
                 (Some(realm), None) => {
+                    self.incidents.forget(plan.infos()[at].ix);
                     // Generations and restarts count on, so that a late answer for the one before finds nobody.
                     let (run, opened) = (realm.run, realm.restarts_opened);
                     *realm = Realm::new(spec);
@@ -123,19 +129,21 @@ impl Supervisor {
         self.queued.resize(self.realms.len(), false);
     }
 
-    /// What was to go and is wanted after all, before it was gone, runs on or runs again.
+    /// What was to go, or was not to start by itself, and is wanted after all runs on or runs again. What an operator
+    /// has stopped stays down.
     fn take_back(&mut self, now: Instant, old: &Plan, mapped: &[Option<Kept>]) {
         for at in 0..self.start_order.len() {
             let ix = self.start_order[at];
-            let was_retired = old.realms().get(ix.index()).is_some_and(|old| old.retired);
-            let known = mapped[ix.index()].is_some();
-            if !was_retired || !known || self.plan.realm(ix).retired {
+            let spec = self.plan.realm(ix);
+            let Some(before) = old.realms().get(ix.index()).filter(|_| mapped[ix.index()].is_some()) else {
                 continue;
-            }
-            let manual = self.plan.realm(ix).manual;
+            };
             let realm = &mut self.realms[ix.index()];
-            realm.resting = Resting::Manual;
-            if !manual {
+            if before.retired && !spec.retired {
+                realm.resting = Resting::Manual;
+            }
+            let resting = realm.desired == Desired::Down && realm.resting == Resting::Manual;
+            if resting && !spec.manual && !spec.retired {
                 realm.desired = Desired::Up;
                 self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
             }

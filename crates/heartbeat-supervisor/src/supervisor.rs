@@ -218,7 +218,9 @@ impl Supervisor {
         }
     }
 
-    fn daemon_phase(&self) -> DaemonPhase {
+    /// What heartbeatd as a whole is doing.
+    #[must_use]
+    pub fn daemon_phase(&self) -> DaemonPhase {
         match self.mode {
             Mode::ShuttingDown | Mode::Killing => DaemonPhase::Stopping,
             Mode::Booted if self.booted_told => DaemonPhase::Running,

@@ -1,18 +1,14 @@
 //! From a fault that only a probe can see to the exec of the successor: a site that answers 500, and one that hangs.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use heartbeat_probe::clock;
 
-use crate::bed::{Bed, Times, await_stamps, head, pause};
+use crate::bed::{Bed, Times, await_stamps, free_port, head, pause};
 
 const ROUNDS: u64 = 12;
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 fn break_it(port: u16, fault: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

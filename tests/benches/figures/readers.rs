@@ -10,8 +10,8 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::bed::{self, Bed, Times, await_stamps, pause};
-use crate::status::{free_port, lag_p99, watched};
+use crate::bed::{self, Bed, Times, await_stamps, free_port, pause};
+use crate::status::{lag_p99, watched};
 
 const REALMS: usize = 100;
 /// Readers of each kind.

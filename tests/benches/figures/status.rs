@@ -1,14 +1,14 @@
 //! `/api/status/` with a thousand realms, beside a server that does nothing but answer the same bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use heartbeat_probe::clock;
 
-use crate::bed::{self, Bed, command, pause};
+use crate::bed::{self, Bed, command, free_port, pause};
 
 const REALMS: usize = 1_000;
 const CLIENTS: usize = 16;
@@ -22,10 +22,6 @@ pub(crate) fn watched(port: u16) -> String {
         )
     };
     (0..20).map(realm).collect()
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One answer over a connection that stays open; its body.

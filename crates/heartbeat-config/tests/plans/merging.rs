@@ -88,7 +88,8 @@ fn what_a_process_is_made_of_restarts_it_and_everything_else_changes_in_place() 
         ("umask = \"027\"", "restarted: a (umask)"),
         ("dir = \"/\"", "restarted: a (dir)"),
         ("log.to = \"none\"", "restarted: a (log)"),
-        ("log.keep = 3", "restarted: a (log)"),
+        ("log.keep = 3", "changed in place: a (log)"),
+        ("log.max_size = \"1MiB\"", "changed in place: a (log)"),
     ] {
         assert_eq!(changes(&realm(""), &realm(more)), told);
     }

@@ -180,10 +180,11 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
 
 /// Another plan is in force: what it is judged by may be something else.
 pub(crate) fn on_reload(realm: &mut Realm, cx: &mut Cx<'_>) {
-    match realm.state.phase() {
-        Phase::Starting => starting::on_reload(realm, cx),
+    if matches!(realm.state, State::Starting(_)) {
+        starting::on_reload(realm, cx);
+    } else {
         // Wherever results count, they are looked at again.
-        _ => on_result(realm, cx),
+        on_result(realm, cx);
     }
 }
 

@@ -232,3 +232,49 @@ fn a_command_for_what_is_going_is_refused() {
         assert_eq!(plan.refusal, Some(heartbeat_supervisor::Refusal::Removed(A)), "{action}");
     }
 }
+
+#[test]
+fn a_realm_that_is_not_manual_any_more_is_started_unless_an_operator_stopped_it() {
+    let manual = |name: &str| {
+        let mut spec = bare(name);
+        spec.manual = true;
+        spec
+    };
+    let mut d = Drive::up(vec![manual("a"), bare("b")]);
+    d.order(Action::Stop, B);
+    d.exit(B, Exit::signal(Signal::TERM));
+    d.take();
+    d.reload(vec![bare("a"), bare("b")], &[]);
+    assert_eq!(d.starts(), [A]);
+    d.launch_all();
+    d.wait(secs(2));
+    d.reload(vec![manual("a"), bare("b")], &[]);
+    assert_eq!((d.word(A), d.word(B)), (Status::Up, Status::Stopped), "what runs runs on");
+}
+
+#[test]
+fn nothing_new_is_taken_while_everything_is_being_stopped() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.feed(heartbeat_supervisor::Input::Shutdown { now: false });
+    assert_eq!(d.sup.daemon_phase(), heartbeat_status::DaemonPhase::Stopping);
+    d.reload(vec![bare("a"), bare("b")], &[A]);
+    assert_eq!(d.sup.plan_in_force().realms().len(), 1);
+    d.take();
+    d.exit(A, Exit::signal(Signal::TERM));
+    assert!(d.effects.contains(&heartbeat_supervisor::Effect::Halt), "{:?}", d.effects);
+}
+
+#[test]
+fn an_incident_does_not_concern_whoever_takes_the_place_of_one_that_it_did() {
+    let mut d = Drive::up(vec![probed("a"), probed("b").needs(A)]);
+    d.exit(A, Exit::code(1));
+    d.until_measured(B);
+    d.wait_answering(secs(20), |_| FAIL);
+    let affected = |d: &mut Drive| d.sup.snapshot(d.now).incidents[0].affected.clone();
+    assert_eq!(affected(&mut d), [B]);
+    d.reload(vec![probed("a"), retired(probed("b").needs(A))], &[]);
+    d.exit(B, Exit::signal(Signal::TERM));
+    assert_eq!(d.sup.vacant(), [B]);
+    d.reload(vec![probed("a"), bare("c")], &[]);
+    assert_eq!(affected(&mut d), []);
+}
