@@ -166,6 +166,7 @@ fn refused(snapshot: &Snapshot, plan: &ActionPlan) -> Trouble {
         Refusal::WouldBreak => (StatusCode::CONFLICT, "would-break"),
         Refusal::External(_) => (StatusCode::CONFLICT, "external"),
         Refusal::Stuck(_) => (StatusCode::CONFLICT, "stuck"),
+        Refusal::Unverified(_) => (StatusCode::CONFLICT, "unverified"),
         Refusal::Removed(_) => (StatusCode::CONFLICT, "removed"),
         Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
     };
@@ -191,6 +192,13 @@ fn why_refused(snapshot: &Snapshot, plan: &ActionPlan, refusal: &Refusal) -> Str
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             format!(
                 "what is left of the last run of {}{pid} could not be killed, and there is never a second copy. Look at the process (state D: disk or network file system); once it is gone the realm can be started",
+                name(snapshot, *ix)
+            )
+        }
+        Refusal::Unverified(ix) => {
+            let why = snapshot.realm(*ix).map(|realm| realm.why.message.as_str()).unwrap_or_default();
+            format!(
+                "{why}; there is never a second copy of {}. Look at the process; end it if it is a leftover, or `reset` the realm if it is nothing of it",
                 name(snapshot, *ix)
             )
         }

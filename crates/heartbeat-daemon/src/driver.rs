@@ -249,6 +249,7 @@ impl Driver {
                 self.executor.cancel_hook(realm, run, hook);
                 None
             }
+            Effect::Persist { .. } => None,
             Effect::Reply { id, reply } => {
                 self.state.ready_replies.push((id, reply));
                 None

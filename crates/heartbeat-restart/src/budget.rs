@@ -1,6 +1,7 @@
 //! How often: at most `burst` debits within `window`.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::Instant;
@@ -12,6 +13,17 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    /// One that goes on where another one was.
+    pub(crate) fn restored(mut debits: Vec<Instant>) -> Self {
+        debits.sort_unstable();
+        Self { debits: debits.into() }
+    }
+
+    /// What was debited, oldest first.
+    pub(crate) fn debits(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.debits.iter().copied()
+    }
+
     /// Debits inside the window that ends at `now`.
     pub(crate) fn used(&self, now: Instant, window: Duration) -> u32 {
         let inside = self.debits.iter().filter(|debit| now.since(**debit) < window).count();
@@ -45,7 +57,7 @@ mod tests {
             let length = Duration::from_millis(window);
             let mut budget = Budget::default();
             let mut now = Instant::ZERO;
-            let mut taken: alloc::vec::Vec<Instant> = alloc::vec::Vec::new();
+            let mut taken: Vec<Instant> = Vec::new();
             for gap in gaps {
                 now = now + Duration::from_millis(gap);
                 if budget.take(now, burst, length) {

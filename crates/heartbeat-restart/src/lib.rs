@@ -35,4 +35,4 @@ mod tracker;
 
 pub use error::PolicyError;
 pub use policy::{PolicySettings, RestartPolicy, RestartWhen, WhenSpent};
-pub use tracker::{Decision, RestartTracker};
+pub use tracker::{Decision, RestartTracker, Spent};

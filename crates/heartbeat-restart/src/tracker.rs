@@ -1,5 +1,6 @@
 //! The memory of one realm's restarts, and the decision.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::{Exit, Instant, RestartCause};
@@ -44,7 +45,32 @@ pub struct RestartTracker {
     cooldowns: u32,
 }
 
+/// What a [`RestartTracker`] is made of, for whoever keeps it over a restart of whoever decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// When the budget was debited, oldest first.
+    pub debits: Vec<Instant>,
+    /// Attempts since the last reset.
+    pub attempts: u32,
+    /// Cooldowns in a row since the last reset.
+    pub cooldowns: u32,
+}
+
 impl RestartTracker {
+    /// A tracker that goes on where another one was.
+    #[must_use]
+    pub fn restored(spent: Spent) -> Self {
+        let Spent { debits, attempts, cooldowns } = spent;
+        Self { budget: Budget::restored(debits), attempts, cooldowns }
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn remembered(&self) -> Spent {
+        let debits = self.budget.debits().collect();
+        Spent { debits, attempts: self.attempts, cooldowns: self.cooldowns }
+    }
+
     /// A realm that has not been restarted yet.
     #[must_use]
     pub fn new() -> Self {
@@ -156,7 +182,7 @@ mod tests {
     fn the_first_crash_restarts_at_once_and_then_it_backs_off() {
         let policy = RestartPolicy::service_default();
         let mut tracker = RestartTracker::new();
-        let delays: alloc::vec::Vec<u128> =
+        let delays: Vec<u128> =
             (0..6).map(|n| delay_ms(crash(&mut tracker, &policy, n * 100), n * 100)).collect();
         // The dice is in the middle, so no jitter but for the rounding.
         assert_eq!(delays, [0, 499, 999, 1_999, 3_999, 7_999]);
@@ -171,7 +197,7 @@ mod tests {
         let mut tracker = RestartTracker::new();
         crash(&mut tracker, &policy, 0);
         let mut at = 1u64;
-        let mut waits = alloc::vec::Vec::new();
+        let mut waits = Vec::new();
         for _ in 0..6 {
             let Decision::Cooldown { until, .. } = crash(&mut tracker, &policy, at) else { panic!() };
             waits.push(until.since(Instant::from_millis(at)).as_secs());
@@ -246,7 +272,7 @@ mod tests {
             let policy = RestartPolicy::new(PolicySettings { burst, ..PolicySettings::service() }).unwrap();
             let mut tracker = RestartTracker::new();
             let mut now = Instant::ZERO;
-            let mut starts: alloc::vec::Vec<Instant> = alloc::vec::Vec::new();
+            let mut starts: Vec<Instant> = Vec::new();
             for (gap, what) in history {
                 now = now + Duration::from_millis(gap);
                 if what < 2 {

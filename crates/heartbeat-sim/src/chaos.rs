@@ -72,6 +72,7 @@ impl Sim {
                 let late = self.rng.bool();
                 self.feed(Some(Input::Lag { late }), None)
             }
+            98 if self.rng.bool() => self.die(),
             98 => {
                 let possible = self.reference.booted && self.reference.shutdown.is_none();
                 if possible { self.reload() } else { Ok(()) }
@@ -136,7 +137,7 @@ impl Sim {
                 0 => process.is_some_and(|stage| stage == Stage::Launching) || phase == Phase::Stuck,
                 1 => process.is_some_and(|stage| stage == Stage::Launching) || phase == Phase::Stuck,
                 2 => process.is_some(),
-                3 => process == Some(Stage::Leftovers) || phase == Phase::Stuck,
+                3 => matches!(process, Some(Stage::Leftovers | Stage::Unproven)) || phase == Phase::Stuck,
                 4 => process.is_some(),
                 5 => self.world.has_command(realm, run, hook),
                 _ => false,

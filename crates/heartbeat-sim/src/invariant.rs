@@ -133,7 +133,9 @@ fn a_later_stop_wins(view: &View<'_>, effect: &Effect) -> Verdict {
 fn no_signal_to_a_run_that_is_not_there(view: &View<'_>, effect: &Effect) -> Verdict {
     let Effect::Signal { realm, run, signal } = effect else { return Ok(()) };
     let there = view.world.process(*realm).is_some_and(|process| process.run == *run);
-    fail(!there, || format!("{signal} to run {run} of {realm:?}, which is gone"))
+    fail(!there, || format!("{signal} to run {run} of {realm:?}, which is gone"))?;
+    let unproven = view.world.process(*realm).is_some_and(|process| process.stage == Stage::Unproven);
+    fail(unproven, || format!("{signal} to {realm:?}, which has not been proven to be it"))
 }
 
 fn start_parallel_is_a_bound(view: &View<'_>, effect: &Effect) -> Verdict {
@@ -153,7 +155,10 @@ fn stop_order_at_shutdown(view: &View<'_>, effect: &Effect) -> Verdict {
         return Ok(());
     }
     for edge in view.plan.graph().dependents(*realm) {
-        let stuck = |snapshot| status(snapshot, edge.from).is_some_and(|status| status.phase == Phase::Stuck);
+        let stuck = |snapshot| {
+            status(snapshot, edge.from)
+                .is_some_and(|status| matches!(status.phase, Phase::Stuck | Phase::Unverified))
+        };
         let left = view.world.process(edge.from).is_some() && !stuck(view.after) && !stuck(view.before);
         fail(left, || format!("{signal} to {realm:?} while its dependent {:?} is not gone", edge.from))?;
     }
@@ -180,7 +185,7 @@ fn commands_belong_to_a_current_run(view: &View<'_>, effect: &Effect) -> Verdict
 fn halt_only_when_nothing_runs(view: &View<'_>, effect: &Effect) -> Verdict {
     let Effect::Halt = effect else { return Ok(()) };
     for (at, process) in view.world.processes.iter().enumerate() {
-        let stuck = view.after.realms[at].phase == Phase::Stuck;
+        let stuck = matches!(view.after.realms[at].phase, Phase::Stuck | Phase::Unverified);
         fail(process.is_some() && !stuck, || format!("halted while realm {at} runs: {process:?}"))?;
     }
     Ok(())

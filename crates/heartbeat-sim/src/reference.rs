@@ -119,6 +119,15 @@ impl Reference {
         }
     }
 
+    /// heartbeatd was killed: a shutdown that it had begun is forgotten, and so is whoever waits for an answer.
+    pub(crate) fn died(&mut self) {
+        self.shutdown = None;
+        self.killing = false;
+        self.halted = false;
+        self.open.clear();
+        self.unseen = Duration::ZERO;
+    }
+
     /// A command was accepted: the steps say what is wanted from now on.
     pub(crate) fn accepted(&mut self, plan: &ActionPlan) {
         for step in &plan.steps {

@@ -89,6 +89,7 @@ impl Report {
             Effect::CancelHook { realm, run, hook } => [6, u64::from(realm.0), run.0, *hook as u64],
             Effect::Reply { id, .. } => [7, id.0, 0, 0],
             Effect::Halt => [8, 0, 0, 0],
+            Effect::Persist { realm, .. } => [9, u64::from(realm.0), 0, 0],
         };
         const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
         for part in parts {

@@ -8,7 +8,9 @@ use heartbeat_status::{
     CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RunId,
     Snapshot, Status,
 };
-use heartbeat_supervisor::{ActionPlan, Command, Effect, Input, Plan, Reply, Supervisor};
+use heartbeat_supervisor::{
+    ActionPlan, Command, Effect, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored, Supervisor,
+};
 
 use crate::coverage;
 use crate::invariant::{OF_EFFECTS, OF_STEPS, View};
@@ -41,6 +43,12 @@ pub struct Sim {
     pub(crate) next_command: u64,
     pub(crate) report: Report,
     pub(crate) record: bool,
+    /// What is on record of each realm.
+    pub(crate) records: Vec<Option<(RealmRecord, Intent)>>,
+    /// heartbeatd is killed after this many effects of the next step.
+    dying: Option<usize>,
+    /// heartbeatd is not there.
+    dead: bool,
     pub(crate) trace: bool,
 }
 
@@ -71,6 +79,9 @@ impl Sim {
             next_command: 0,
             report: Report::new(seed),
             record: options.record,
+            records: Vec::new(),
+            dying: None,
+            dead: false,
             trace: options.trace,
         };
         if options.record {
@@ -239,6 +250,43 @@ impl Sim {
         self.turn(None, None, Some((seed, varied)))
     }
 
+    /// heartbeatd is killed somewhere in its next step, and another one comes back after a while.
+    pub(crate) fn die(&mut self) -> Outcome {
+        // A recording holds inputs, not what was found by the next one.
+        if self.record || !self.reference.booted || self.reference.halted {
+            return Ok(());
+        }
+        self.dying = Some(self.rng.usize(0..6));
+        self.advance()?;
+        self.dying = None;
+        self.dead = false;
+        self.reference.died();
+        let health_restarts = self.supervisor.health_restarts();
+        let incidents = self.last.incidents.iter().map(|incident| (**incident).clone()).collect();
+        if self.rng.bool() {
+            let at = self.rng.usize(0..self.plan.realms().len());
+            let realm = self.plan.infos()[at].ix;
+            self.world.crash(&mut self.rng, self.now, realm);
+        }
+        self.now = self.now + Duration::from_millis(self.rng.u64(0..20_000));
+        let found = self.world.survive(&mut self.rng, self.now);
+        let realms = self.plan.infos().iter().zip(found).map(|(info, found)| {
+            let kept = self.records.get(info.ix.index()).cloned().flatten();
+            let (record, intent) = kept.map_or((None, None), |(record, intent)| (Some(record), Some(intent)));
+            Restored { realm: info.name.clone(), record, found, intent, changed: false }
+        });
+        let memory = Memory { realms: realms.collect(), incidents, health_restarts };
+        self.supervisor = Supervisor::new(self.plan.clone(), self.rng.u64(..));
+        self.supervisor.restore(self.now, memory);
+        while self.supervisor.poll_event().is_some() {}
+        self.known_checks.clear();
+        self.last = self.supervisor.snapshot(self.now);
+        for (done, realm) in self.reference.done.iter_mut().zip(&self.last.realms) {
+            *done |= realm.phase == Phase::Done;
+        }
+        self.feed(Some(Input::Boot), None)
+    }
+
     fn turn(
         &mut self,
         input: Option<Input>,
@@ -276,7 +324,11 @@ impl Sim {
             }
             (None, None) => self.supervisor.handle_timeout(self.now),
         }
-        let effects: Vec<Effect> = std::iter::from_fn(|| self.supervisor.poll_effect()).collect();
+        let mut effects: Vec<Effect> = std::iter::from_fn(|| self.supervisor.poll_effect()).collect();
+        if let Some(alive) = self.dying {
+            effects.truncate(alive);
+            self.dead = true;
+        }
         let events: Vec<Event> = std::iter::from_fn(|| self.supervisor.poll_event()).collect();
         let after = self.supervisor.snapshot(self.now);
         if trace {
@@ -288,6 +340,10 @@ impl Sim {
         self.reference.see(&after);
         self.learn(&after, &events, free)?;
         self.carry_out(&after, &effects, &events, expected.as_ref(), timed)?;
+        if self.dead {
+            // Whatever it had decided beside that, nobody has heard of it.
+            return Ok(());
+        }
         let view = self.view(&after, &effects, &events, timed);
         for (name, invariant) in OF_STEPS {
             if let Err(detail) = invariant(&view) {
@@ -338,6 +394,9 @@ impl Sim {
                 self.reference.open.push((*id, self.now));
                 let plan = self.supervisor.plan(self.now, command);
                 if plan.refusal.is_none() {
+                    if plan.action == Action::Reset {
+                        plan.realms.iter().for_each(|realm| self.world.forget_unproven(*realm));
+                    }
                     self.reference.accepted(&plan);
                 }
                 return Some((*id, plan));
@@ -376,6 +435,10 @@ impl Sim {
             let debited = restart.is_some_and(|record| record.result.is_none() && record.cause.is_debited());
             let requested = ended && std::mem::take(&mut self.reference.requested[at]);
             let fault = ended && std::mem::take(&mut self.reference.fault[at]);
+            // What was decided while it was being killed may not have been remembered.
+            if self.dead {
+                continue;
+            }
             if again && launched && debited && fault && !free && !requested {
                 let inside = self.reference.debit(&self.plan, *realm, self.now);
                 let burst = self.plan.realm(*realm).restart.burst() as usize;
@@ -412,6 +475,10 @@ impl Sim {
                     self.started[realm.index()] = *run;
                     self.reference.fault[realm.index()] = false;
                     self.reference.last_start[realm.index()] = Some(self.now);
+                }
+                Effect::Persist { realm, record, intent } => {
+                    self.records.resize(self.plan.realms().len(), None);
+                    self.records[realm.index()] = Some(((**record).clone(), intent.clone()));
                 }
                 Effect::Check { id, realm, .. } => {
                     if self.known_checks.len() == KNOWN_CHECKS {

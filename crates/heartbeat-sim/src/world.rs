@@ -7,7 +7,7 @@ use heartbeat_status::{
     CheckId, CheckResult, DegradedReason, Exit, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes,
     ProbeIx, ProbePhase, RealmIx, RunId, Signal,
 };
-use heartbeat_supervisor::{Effect, Hook, Input, Plan, StartError};
+use heartbeat_supervisor::{Effect, Found, Hook, Input, Plan, StartError};
 
 use crate::reference::kept;
 
@@ -27,6 +27,8 @@ pub(crate) enum Stage {
     Launching,
     Live,
     Leftovers,
+    /// It lives, and nobody can prove that it is the realm's.
+    Unproven,
 }
 
 #[derive(Clone, Debug)]
@@ -190,7 +192,7 @@ impl World {
             Effect::CancelHook { realm, run, hook } => {
                 self.commands.retain(|c| !(c.realm == *realm && c.run == *run && c.hook == *hook));
             }
-            Effect::Reply { .. } | Effect::Halt => {}
+            Effect::Persist { .. } | Effect::Reply { .. } | Effect::Halt => {}
         }
     }
 
@@ -259,7 +261,7 @@ impl World {
                 }
                 process.leaves_leftovers &= !kill;
             }
-            Stage::Live => {}
+            Stage::Live | Stage::Unproven => {}
             Stage::Leftovers => {
                 if process.emptied.is_none_or(|emptied| at < emptied) && (kill || !process.ignores_term) {
                     process.emptied = Some(at);
@@ -283,6 +285,82 @@ impl World {
         }
     }
 
+    /// heartbeatd was killed at `now` and is back at `back`: what nobody waits for any more is gone, and this is what is
+    /// found of each realm.
+    pub(crate) fn survive(&mut self, rng: &mut fastrand::Rng, back: Instant) -> Vec<Found> {
+        self.measurements.clear();
+        self.commands.clear();
+        let found = (0..self.processes.len()).map(|at| self.found(rng, back, at));
+        found.collect()
+    }
+
+    fn found(&mut self, rng: &mut fastrand::Rng, back: Instant, at: usize) -> Found {
+        let oneshot = self.oneshot[at];
+        let Some(process) = self.processes[at].as_mut() else { return Found::Nothing };
+        match process.stage {
+            // Without heartbeatd a launcher goes no further than it has been told to.
+            Stage::Launching if rng.bool() => {
+                self.processes[at] = None;
+                return Found::Nothing;
+            }
+            Stage::Launching => match process.launch.clone() {
+                Some((when, Launch::Runs(pid))) if when <= back => {
+                    process.launch = None;
+                    process.stage = Stage::Live;
+                    process.pid = Some(pid);
+                    if oneshot {
+                        let ends = when + Duration::from_millis(rng.u64(0..3_000));
+                        process.ends.get_or_insert((ends, Exit::code(0)));
+                    }
+                }
+                Some((_, Launch::Runs(pid))) => return Found::Alive { pid, launching: true },
+                _ => {
+                    self.processes[at] = None;
+                    return Found::Nothing;
+                }
+            },
+            Stage::Live | Stage::Leftovers | Stage::Unproven => {}
+        }
+        let faults = self.faults;
+        let Some(process) = self.processes[at].as_mut() else { return Found::Nothing };
+        if process.stage == Stage::Live {
+            match process.ends {
+                Some((ends, exit)) if ends <= back => {
+                    process.ends = None;
+                    process.stage = Stage::Leftovers;
+                    process.pid = None;
+                    let exit = if rng.bool() { exit } else { Exit::unknown() };
+                    if !process.leaves_leftovers {
+                        self.processes[at] = None;
+                        return Found::Ended { exit, empty: true };
+                    }
+                    return Found::Ended { exit, empty: false };
+                }
+                _ if faults && rng.u32(0..12) == 0 => {
+                    process.stage = Stage::Unproven;
+                    process.emptied = rng.bool().then(|| back + Duration::from_millis(rng.u64(0..60_000)));
+                }
+                _ => return Found::Alive { pid: process.pid.unwrap_or_default(), launching: false },
+            }
+        }
+        if process.emptied.is_some_and(|emptied| emptied <= back) {
+            self.processes[at] = None;
+            return Found::Nothing;
+        }
+        if process.stage == Stage::Unproven {
+            return Found::Unverifiable { what: "something runs there".to_string() };
+        }
+        Found::Ended { exit: Exit::unknown(), empty: false }
+    }
+
+    /// A person has ended what could not be proven to be the realm's, or says that it is nothing of it.
+    pub(crate) fn forget_unproven(&mut self, realm: RealmIx) {
+        let process = &mut self.processes[realm.index()];
+        if process.as_ref().is_some_and(|process| process.stage == Stage::Unproven) {
+            *process = None;
+        }
+    }
+
     /// Faults stop: everything that is left behaves.
     pub(crate) fn calm(&mut self, now: Instant) {
         self.faults = false;
@@ -299,7 +377,7 @@ impl World {
             if process.signalled && process.stage == Stage::Live && process.ends.is_none() {
                 process.ends = Some((now + Duration::from_millis(50), Exit::code(0)));
             }
-            if process.stage == Stage::Leftovers {
+            if matches!(process.stage, Stage::Leftovers | Stage::Unproven) {
                 process.emptied = Some(now + Duration::from_millis(50));
             }
         }
@@ -311,7 +389,7 @@ impl World {
             let due = match process.stage {
                 Stage::Launching => process.launch.as_ref().map(|(at, _)| *at),
                 Stage::Live => process.ends.as_ref().map(|(at, _)| *at),
-                Stage::Leftovers => process.emptied,
+                Stage::Leftovers | Stage::Unproven => process.emptied,
             }?;
             Some((due, Due::Process(at)))
         });
@@ -391,7 +469,7 @@ impl World {
                 }
                 Some(Input::Exited { realm, run, exit, empty })
             }
-            Stage::Leftovers => {
+            Stage::Leftovers | Stage::Unproven => {
                 self.processes[at] = None;
                 Some(Input::Emptied { realm, run })
             }

@@ -108,6 +108,13 @@ pub enum EventKind {
         /// Its pid.
         pid: u32,
     },
+    /// A process that an earlier heartbeatd had started was taken over: the same pid, the same generation.
+    Adopted {
+        /// Its generation.
+        run: RunId,
+        /// Its pid.
+        pid: u32,
+    },
     /// A process could not be started.
     StartFailed {
         /// The generation that never came to be.

@@ -18,6 +18,8 @@ closed_list! {
         ProbeInconclusive = "ProbeInconclusive",
         /// A process was started.
         Started = "Started",
+        /// A process of an earlier heartbeatd was taken over.
+        Adopted = "Adopted",
         /// A process could not be started.
         StartFailed = "StartFailed",
         /// A process ended.
@@ -90,6 +92,7 @@ impl EventKind {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 (what, format!("{probe} {outcome}{reason}{detail} ({progress})"))
             }
+            Self::Adopted { run, pid } => (What::Adopted, format!("pid {pid}, generation {run}")),
             Self::RunStarted { run, pid } => (What::Started, format!("pid {pid}, generation {run}")),
             Self::StartFailed { error, .. } => (What::StartFailed, error.clone()),
             Self::RunExited { exit, expected, .. } => {

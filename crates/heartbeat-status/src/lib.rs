@@ -64,6 +64,6 @@ pub use snapshot::{
     RestartRecord, RestartStep, Snapshot,
 };
 pub use status::{Desired, Flag, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why};
-pub use tally::{FailWindow, Progress, Tally, Thresholds, Verdict};
+pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
 pub use text::{sanitise, sanitise_line};
 pub use time::{Instant, WallAnchor, WallTime};

@@ -37,6 +37,8 @@ closed_list! {
         Done = "done",
         /// SIGKILL did not empty its process tree.
         Stuck = "stuck",
+        /// Something runs that may be it and cannot be proven to be: no signal, and no second copy.
+        Unverified = "unverified",
         /// Watched, never started.
         External = "external",
     }
@@ -46,7 +48,7 @@ impl Phase {
     /// A process of this realm may exist in this phase.
     #[must_use]
     pub const fn may_have_process(self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Stopping | Self::Stuck)
+        matches!(self, Self::Starting | Self::Running | Self::Stopping | Self::Stuck | Self::Unverified)
     }
 }
 
@@ -304,6 +306,9 @@ impl StatusFacts {
         if matches!(self.phase, Phase::Stuck | Phase::Failed | Phase::Cooldown) {
             return Status::Failed;
         }
+        if matches!(self.phase, Phase::Unverified) {
+            return Status::Unknown;
+        }
         if matches!(self.desired, Desired::Down) {
             return Status::Stopped;
         }
@@ -351,6 +356,7 @@ mod tests {
             (UP, Status::Up),
             (StatusFacts { paused: true, phase: Phase::Stuck, ..UP }, Status::Paused),
             (StatusFacts { phase: Phase::Stuck, desired: Desired::Down, ..UP }, Status::Failed),
+            (StatusFacts { phase: Phase::Unverified, desired: Desired::Down, ..UP }, Status::Unknown),
             (StatusFacts { phase: Phase::Cooldown, ..UP }, Status::Failed),
             (StatusFacts { phase: Phase::Stopping, desired: Desired::Down, ..UP }, Status::Stopped),
             (StatusFacts { phase: Phase::Done, ..UP }, Status::Done),

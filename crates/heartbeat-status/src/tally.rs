@@ -126,7 +126,38 @@ pub struct Tally {
     verdict: Option<Verdict>,
 }
 
+/// What a [`Tally`] is made of, for whoever keeps it over a restart of whoever counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TallyParts {
+    /// Consecutive passes.
+    pub passes: u32,
+    /// Consecutive failures.
+    pub fails: u32,
+    /// One bit a result, the newest lowest: it failed.
+    pub recent: u64,
+    /// How many of these bits are results.
+    pub recent_len: u32,
+    /// There was a pass in this generation.
+    pub passed_once: bool,
+    /// The verdict so far.
+    pub verdict: Option<Verdict>,
+}
+
 impl Tally {
+    /// A tally that goes on where another one was.
+    #[must_use]
+    pub const fn from_parts(parts: TallyParts) -> Self {
+        let TallyParts { passes, fails, recent, recent_len, passed_once, verdict } = parts;
+        Self { passes, fails, recent, recent_len, passed_once, verdict }
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub const fn parts(&self) -> TallyParts {
+        let Self { passes, fails, recent, recent_len, passed_once, verdict } = *self;
+        TallyParts { passes, fails, recent, recent_len, passed_once, verdict }
+    }
+
     /// A tally without results and without a verdict.
     #[must_use]
     pub fn new() -> Self {

@@ -13,7 +13,9 @@ impl Realm {
     /// What the probes say together.
     pub(crate) fn assess(&self, spec: &RealmSpec) -> Health {
         match self.state {
-            State::Waiting(_) | State::Stopped | State::Done => return Health::Unknown,
+            State::Waiting(_) | State::Stopped | State::Done | State::Unverified(_) => {
+                return Health::Unknown;
+            }
             State::Backoff(_) | State::Cooldown(_) | State::Failed(_) | State::Stuck => {
                 return Health::Unhealthy;
             }

@@ -68,6 +68,8 @@ pub enum Refusal {
     External(RealmIx),
     /// What is left of its last run could not be killed: no second copy.
     Stuck(RealmIx),
+    /// Something runs that may be it and cannot be proven to be: no second copy.
+    Unverified(RealmIx),
     /// The configuration in force does not have it any more: it is being stopped.
     Removed(RealmIx),
     /// heartbeatd is stopping everything.

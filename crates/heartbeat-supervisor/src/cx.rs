@@ -60,6 +60,8 @@ pub(crate) struct Outbox {
     pub(crate) health_restarts: VecDeque<RealmIx>,
     /// Measurements that will not come back any more; refresh rounds must not wait for them.
     pub(crate) settled_checks: VecDeque<CheckId>,
+    /// Something of these has to be remembered anew.
+    pub(crate) remember: BTreeSet<RealmIx>,
     pub(crate) ignored: u64,
     next_check: u64,
     next_event: u64,
@@ -76,6 +78,7 @@ impl Outbox {
             asks: VecDeque::new(),
             health_restarts: VecDeque::new(),
             settled_checks: VecDeque::new(),
+            remember: BTreeSet::new(),
             ignored: 0,
             next_check: 0,
             next_event: 0,
@@ -97,6 +100,9 @@ impl Outbox {
     pub(crate) fn event(&mut self, at: Instant, spec: Option<(RealmIx, &RealmSpec)>, kind: EventKind) {
         self.next_event += 1;
         let realm = spec.map(|(ix, spec)| (ix, spec.name.clone()));
+        if let Some((ix, _)) = &realm {
+            self.remember.insert(*ix);
+        }
         self.events.push_back(Event { seq: self.next_event, at, realm, kind });
     }
 

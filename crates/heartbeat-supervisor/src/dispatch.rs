@@ -19,6 +19,7 @@ impl Supervisor {
             return;
         }
         self.mode = Mode::Booted;
+        self.resume(now);
         self.pull_in(now);
     }
 
@@ -36,6 +37,7 @@ impl Supervisor {
                 let manual = needed.desired == Desired::Down && needed.resting == Resting::Manual;
                 if need.kind != EdgeKind::After && manual {
                     needed.desired = Desired::Up;
+                    self.out.remember.insert(need.realm);
                     pulled_in.push(need.realm);
                 }
             }
@@ -86,6 +88,7 @@ impl Supervisor {
             TimerKind::Stable => {
                 if let Some(since) = realm.healthy_since {
                     realm.tracker.on_healthy_since(&cx.spec.restart, since, cx.now);
+                    cx.out.remember.insert(cx.ix);
                 }
             }
             TimerKind::Pause => realm.end_pause(cx, true),

@@ -1,10 +1,11 @@
 //! What the core wants done. Adapters carry it out and answer with an [`Input`](crate::Input).
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use heartbeat_status::{CheckId, CommandId, ProbeIx, RealmIx, RunId, Signal};
 
-use crate::{Hook, Reply};
+use crate::{Hook, Intent, RealmRecord, Reply};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +65,16 @@ pub enum Effect {
         run: RunId,
         /// Which command.
         hook: Hook,
+    },
+    /// Remember this of a realm, in place of what was remembered before. It stands before the effects that follow
+    /// from it, and nothing is answered.
+    Persist {
+        /// The realm.
+        realm: RealmIx,
+        /// What is to be remembered.
+        record: Box<RealmRecord>,
+        /// The last word of an operator: kept over reboots, too.
+        intent: Intent,
     },
     /// Answer a command or a refresh.
     Reply {

@@ -22,6 +22,16 @@ pub(crate) struct Flapping {
 }
 
 impl Flapping {
+    /// The changes of its last results, and whether it flaps: what has to be remembered of it.
+    pub(crate) fn parts(&self) -> (u32, bool) {
+        (self.changes, self.flapping)
+    }
+
+    /// One that goes on where another one was; `last` is whether the last result passed.
+    pub(crate) fn from_parts(changes: u32, last: Option<bool>, flapping: bool) -> Self {
+        Self { changes: changes & ((1 << WINDOW_RESULTS) - 1), last, flapping }
+    }
+
     /// Notes a conclusive result.
     pub(crate) fn note(&mut self, passed: bool) {
         let changed = self.last.replace(passed).is_some_and(|last| last != passed);

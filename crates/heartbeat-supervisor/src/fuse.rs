@@ -69,6 +69,16 @@ impl Fuse {
         Self { state: State::Closed, turned: VecDeque::new(), granted: VecDeque::new(), lagging: false }
     }
 
+    /// When health restarts were let through: the budget of the host.
+    pub(crate) fn granted(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.granted.iter().copied()
+    }
+
+    /// Goes on where another one was, closed: whether it is to trip is seen anew.
+    pub(crate) fn restore(&mut self, granted: alloc::vec::Vec<Instant>) {
+        self.granted = granted.into();
+    }
+
     pub(crate) fn is_tripped(&self) -> bool {
         self.state != State::Closed
     }

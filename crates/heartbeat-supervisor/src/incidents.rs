@@ -55,6 +55,18 @@ impl Incidents {
         }
     }
 
+    /// Those that were open when heartbeatd died are open.
+    pub(crate) fn restore(&mut self, open: Vec<Incident>) {
+        self.last = open.iter().map(|incident| incident.no.0).max().unwrap_or(0);
+        for incident in open {
+            for ix in incident.root.into_iter().chain(incident.affected.iter().copied()) {
+                self.touch(ix);
+            }
+            self.open.push(Arc::new(incident));
+        }
+        self.changes += 1;
+    }
+
     fn rooted_in(&self, root: Option<RealmIx>, reason: Option<Reason>) -> Option<usize> {
         self.open.iter().position(|incident| {
             incident.root == root && reason.is_none_or(|reason| incident.reason == reason)
@@ -67,6 +79,9 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<(Reason,
     let realm = &supervisor.realms[ix.index()];
     if realm.pause.is_some() || realm.desired == Desired::Down || realm.shutting_down() {
         return None;
+    }
+    if let State::Unverified(what) = &realm.state {
+        return Some((Reason::Unverifiable, what.clone()));
     }
     match realm.status {
         Status::Blocked | Status::Stopped | Status::Paused | Status::Done => None,

@@ -32,7 +32,8 @@ impl Hook {
 
 /// Why a process could not be started.
 ///
-/// EADDRINUSE before exec means that somebody else listens on the realm's port and the start was not tried.
+/// EADDRINUSE before exec means that somebody else listens on the realm's port and the start was not tried; ECANCELED
+/// before exec, that its launcher ended with the heartbeatd that had made it, and nothing was tried either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     /// The last step, execve itself, failed; otherwise the set-up before it.

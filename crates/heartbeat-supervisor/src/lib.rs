@@ -39,7 +39,9 @@
 //!
 //! let mut now = Instant::from_millis(1_000);
 //! supervisor.handle(now, Input::Boot);
-//! let Some(Effect::Start { realm, run }) = supervisor.poll_effect() else { panic!("it has no needs") };
+//! let effects: Vec<Effect> = std::iter::from_fn(|| supervisor.poll_effect()).collect();
+//! // What has to be remembered comes first, then what is to be done.
+//! let [Effect::Persist { .. }, Effect::Start { realm, run }] = effects[..] else { panic!("{effects:?}") };
 //!
 //! // An adapter has exec'd the program and says so.
 //! supervisor.handle(now, Input::Started { realm, run, pid: 4711 });
@@ -75,8 +77,10 @@ mod planning;
 mod probing;
 mod process_probe;
 mod realm;
+mod record;
 mod refresh;
 mod reload;
+mod restoring;
 mod snapshot;
 mod state;
 mod supervisor;
@@ -90,4 +94,5 @@ pub use input::{Hook, Input, StartError};
 pub use plan::{
     NeedSpec, Plan, PlanError, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, StartSpec, StopSpec,
 };
+pub use record::{Found, Intent, Memory, RealmRecord, Restored};
 pub use supervisor::Supervisor;

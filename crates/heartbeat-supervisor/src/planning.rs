@@ -197,6 +197,12 @@ fn refusal(
     {
         return Some(Refusal::Stuck(*stuck));
     }
+    if matches!(command.action, Action::Start | Action::Restart)
+        && let Some(unverified) =
+            targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Unverified(_)))
+    {
+        return Some(Refusal::Unverified(*unverified));
+    }
     if !breaks.is_empty() && !command.force {
         return Some(Refusal::WouldBreak);
     }
@@ -247,6 +253,7 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
             }
             StepAction::Reset => supervisor.step(now, step.realm, |realm, cx| {
                 realm.tracker.reset();
+                state::unverified::forget(realm, cx);
                 let held = matches!(realm.state, State::Backoff(_) | State::Cooldown(_) | State::Failed(_));
                 if held && realm.desired == Desired::Up {
                     state::on_command(realm, cx, Intent::Run);
@@ -271,9 +278,16 @@ pub(crate) fn execute(
         let kind = EventKind::Commanded { action: command.action.as_str(), reason: command.reason.clone() };
         supervisor.step(now, *ix, |_, cx| cx.event(kind));
     }
+    // What is wanted of them has to be remembered, whether anything comes of it now or not.
+    supervisor
+        .out
+        .remember
+        .extend(plan.steps.iter().map(|step| step.realm).chain(plan.realms.iter().copied()));
     execute_overlay(supervisor, now, command, plan);
     for ix in stops(StepAction::Start) {
-        supervisor.realms[ix.index()].desired = Desired::Up;
+        let realm = &mut supervisor.realms[ix.index()];
+        realm.desired = Desired::Up;
+        realm.asked_for |= plan.realms.contains(&ix);
     }
     if matches!(plan.action, Action::Start | Action::Stop | Action::Restart) {
         // Whoever says what it should do has taken it out of its pause.
@@ -294,6 +308,7 @@ pub(crate) fn execute(
         if !again {
             supervisor.realms[ix.index()].desired = Desired::Down;
             supervisor.realms[ix.index()].resting = Resting::Operator(command.reason.clone());
+            supervisor.realms[ix.index()].asked_for = false;
         }
         // Dependents come first in the plan: by now they count as being stopped.
         supervisor.reconsider(now, ix);

@@ -56,7 +56,7 @@ pub(crate) struct Probing {
     pub(crate) skipped: u64,
     pub(crate) stale: bool,
     in_flight: Option<InFlight>,
-    last_conclusive: Option<Instant>,
+    pub(crate) last_conclusive: Option<Instant>,
     measured_at: Option<Instant>,
     /// Begin of the last failure, counted or not.
     pub(crate) last_fail: Option<Instant>,
@@ -145,6 +145,7 @@ impl Realm {
             *probe = Probing { last, skipped, flapping, ..Probing::new() };
         }
         self.halted = false;
+        self.adopted = false;
         self.stranger = None;
         self.fault = None;
         self.held_by_fuse = false;
@@ -160,6 +161,31 @@ impl Realm {
             if spec.source == ProbeSource::Measured {
                 self.begin_measuring(cx, at);
             }
+        }
+    }
+
+    /// Goes on measuring after heartbeatd was gone, in the slots its probes had. The verdicts stand for one bound of
+    /// staleness from now: no new evidence, no change.
+    pub(crate) fn resume_probing(&mut self, cx: &mut Cx<'_>) {
+        self.probing = true;
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source != ProbeSource::Measured {
+                continue;
+            }
+            if self.probes[at].tally.verdict().is_some() {
+                self.schedule(cx, at);
+            } else {
+                cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
+            }
+            cx.arm(TimerKind::Stale(probe_ix(at)), cx.now + stale_after(spec, spec.info.interval));
+            if let Some(last) = self.probes[at].last_conclusive.as_mut() {
+                *last = (*last).max(cx.now);
+            }
+        }
+        if self.probes.iter().zip(&cx.spec.probes).any(|(probe, spec)| {
+            spec.source == ProbeSource::Process && probe.last.is_none() && self.pid.is_some()
+        }) {
+            self.process_passes(cx);
         }
     }
 
@@ -419,6 +445,9 @@ impl Realm {
                         || probe.proven
                         || probe.tally.fails() >= spec.info.thresholds.fail_after());
                 probe.down_rounds = if probe.proven { probe.down_rounds.saturating_add(1) } else { 0 };
+                if !passed {
+                    cx.out.remember.insert(cx.ix);
+                }
             }
         }
         let fresh = (result.outcome.as_str(), result.outcome.reason());

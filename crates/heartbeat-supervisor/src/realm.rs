@@ -104,6 +104,12 @@ pub(crate) struct Realm {
     pub(crate) status: Status,
     pub(crate) status_since: Instant,
     pub(crate) facts: Facts,
+    /// An operator has asked for it, and not for its stop since.
+    pub(crate) asked_for: bool,
+    /// Its process was taken over from an earlier heartbeatd.
+    pub(crate) adopted: bool,
+    /// What was found of it, and whether it is made of something else now, until it is resumed.
+    pub(crate) found: Option<(crate::Found, bool)>,
     /// Changed since the last snapshot.
     pub(crate) dirty: bool,
 }
@@ -175,6 +181,9 @@ impl Realm {
                 measured: false,
                 run: RunId::default(),
             },
+            asked_for: false,
+            adopted: false,
+            found: None,
             dirty: true,
         };
         realm.follow(spec);

@@ -67,6 +67,7 @@ impl Supervisor {
             mapped.push(before.filter(|before| !anew(before)).map(|before| kept(before, spec)));
         }
         self.drop_measurements(now, &old, &mapped);
+        self.out.remember.extend(plan.infos().iter().map(|info| info.ix));
         self.out.timers = Timers::carried(&self.out.timers, &plan, &mapped);
         // They wait in start order, which may be another one now.
         let waiting = core::mem::take(&mut self.out.launches);
@@ -176,7 +177,7 @@ impl Supervisor {
 }
 
 /// What it is made of has changed.
-fn renew(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn renew(realm: &mut Realm, cx: &mut Cx<'_>) {
     if !realm.wants_to_run() {
         return;
     }
@@ -189,7 +190,12 @@ fn renew(realm: &mut Realm, cx: &mut Cx<'_>) {
             realm.tracker.reset();
             state::on_command(realm, cx, Intent::Run);
         }
-        State::Waiting(_) | State::Stopping(_) | State::Stopped | State::Stuck | State::External => {}
+        State::Waiting(_)
+        | State::Stopping(_)
+        | State::Stopped
+        | State::Stuck
+        | State::Unverified(_)
+        | State::External => {}
     }
 }
 

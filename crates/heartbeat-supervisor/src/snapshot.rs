@@ -39,6 +39,9 @@ pub(crate) fn realm_status(
     if realm.probes.iter().any(|probe| probe.stale) {
         flags.insert(Flag::Stale);
     }
+    if realm.adopted && realm.pid.is_some() {
+        flags.insert(Flag::Adopted);
+    }
     if realm.flapping {
         flags.insert(Flag::Flapping);
     }
@@ -58,7 +61,7 @@ pub(crate) fn realm_status(
             run: realm.run,
             pid: realm.pid,
             started_at: realm.started_at,
-            adopted: false,
+            adopted: realm.adopted && realm.pid.is_some(),
             last_exit: realm.last_exit,
         },
         restarts: RestartCounts {

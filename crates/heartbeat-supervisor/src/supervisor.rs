@@ -3,6 +3,7 @@
 //! Propagate, then execute: a realm whose facts changed puts its neighbours in a queue, and the queue is drained
 //! before anything leaves. No recursion over the graph.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -35,7 +36,7 @@ pub struct Supervisor {
     pub(crate) companions: VecDeque<RealmIx>,
     pub(crate) launching: u32,
     /// Health restarts that are open.
-    healing: u32,
+    pub(crate) healing: u32,
     pub(crate) fuse: Fuse,
     /// While the fuse is tripped, the next launch is not before this.
     launch_gap_until: Instant,
@@ -88,6 +89,7 @@ impl Supervisor {
         supervisor.queue.clear();
         supervisor.queued.fill(false);
         supervisor.out.events.clear();
+        supervisor.out.remember.clear();
         supervisor
     }
 
@@ -144,6 +146,13 @@ impl Supervisor {
     /// The next thing to do. Poll after every `handle` and `handle_timeout` until `None`.
     #[must_use]
     pub fn poll_effect(&mut self) -> Option<Effect> {
+        // Remembered first: whoever dies between two effects has done nothing that is not on record.
+        while let Some(ix) = self.out.remember.pop_first() {
+            let Some(realm) = self.realms.get(ix.index()) else { continue };
+            let spec = self.plan.realm(ix);
+            let record = Box::new(realm.record(spec, self.out.timers.deadline(ix, TimerKind::State)));
+            return Some(Effect::Persist { realm: ix, record, intent: realm.intent(spec) });
+        }
         self.out.effects.pop_front()
     }
 
@@ -264,7 +273,7 @@ impl Supervisor {
     }
 
     /// Derives health, status and facts anew; tells the neighbours when they changed.
-    fn refresh_facts(&mut self, now: Instant, ix: RealmIx) {
+    pub(crate) fn refresh_facts(&mut self, now: Instant, ix: RealmIx) {
         let spec = self.plan.realm(ix);
         let realm = &mut self.realms[ix.index()];
         let health = realm.assess(spec);
@@ -451,7 +460,7 @@ impl Supervisor {
         for realm in &self.realms {
             match realm.state {
                 State::Stopped | State::Done | State::Failed(_) | State::External => {}
-                State::Stuck => left += 1,
+                State::Stuck | State::Unverified(_) => left += 1,
                 _ => return,
             }
         }

@@ -61,6 +61,10 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             let next = Next::when(NextAction::Start, "its last processes are gone".to_string());
             (Reason::Stuck, "SIGKILL did not end all of its processes".to_string(), next)
         }
+        State::Unverified(what) => {
+            let gone = "it is gone, or `reset` says that it is nothing of this realm".to_string();
+            (Reason::Unverifiable, what.clone(), Next::when(NextAction::Start, gone))
+        }
         State::Failed(failed) => {
             let (reason, message) = failed_words(&failed.why, view);
             (reason, message, Next::none())

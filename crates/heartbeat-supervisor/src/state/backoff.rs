@@ -18,6 +18,13 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
     cx.arm(TimerKind::State, until);
 }
 
+/// heartbeatd is back: it waits for the time it had.
+pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if let State::Backoff(backoff) = &realm.state {
+        cx.arm(TimerKind::State, backoff.until.max(cx.now));
+    }
+}
+
 pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
     no_process(cx);
 }

@@ -23,6 +23,7 @@ const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const ETXTBSY: i32 = 26;
 const EADDRINUSE: i32 = 98;
+const ECANCELED: i32 = 125;
 
 /// A port that a stranger holds is looked at again after this.
 const PORT_RECHECK: Duration = Duration::from_secs(1);
@@ -94,10 +95,25 @@ fn port_taken(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
     }
 }
 
+/// Its launcher ended with the heartbeatd that had made it: no fault of anybody, no debit, the same generation.
+fn never_tried(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.stop_probing(cx);
+    realm.keep_run = true;
+    if realm.wants_to_run() {
+        waiting::enter(realm, cx);
+    } else {
+        decide(realm, cx, RestartCause::Requested, None);
+    }
+}
+
 /// The program could not be exec'd.
 pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
     if error.errno == Some(EADDRINUSE) && !error.at_exec {
         port_taken(realm, cx, error);
+        return;
+    }
+    if error.errno == Some(ECANCELED) && !error.at_exec {
+        never_tried(realm, cx);
         return;
     }
     cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });

@@ -9,6 +9,7 @@
 //! | `on_command` | somebody wants something ([`Intent`]) |
 //! | `on_around` | what the neighbours amount to has changed |
 //! | `on_reload` | its probes, times and thresholds may be others |
+//! | `resume` | heartbeatd is back after its own death |
 //!
 //! Every state answers every input: there is no wildcard arm in the dispatch.
 
@@ -23,21 +24,23 @@ pub(crate) mod starting;
 pub(crate) mod stopped;
 pub(crate) mod stopping;
 pub(crate) mod stuck;
+pub(crate) mod unverified;
 pub(crate) mod waiting;
 
 use alloc::string::String;
 
-use heartbeat_status::{Exit, Phase, RestartCause};
+use heartbeat_status::{Exit, Phase, RealmKind, RestartCause};
 
 use crate::cx::{Around, Cx};
 use crate::judgement;
 use crate::realm::Realm;
+use crate::record::Found;
 use crate::timers::TimerKind;
 use crate::{Hook, StartError};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use cooldown::Cooldown;
-pub(crate) use failed::Failed;
+pub(crate) use failed::{Failed, Why as FailedWhy};
 pub(crate) use running::Running;
 pub(crate) use starting::Starting;
 pub(crate) use stopping::Stopping;
@@ -56,6 +59,8 @@ pub(crate) enum State {
     Failed(Failed),
     Done,
     Stuck,
+    /// With what was found.
+    Unverified(String),
     External,
 }
 
@@ -76,6 +81,7 @@ impl State {
             Self::Failed(_) => Phase::Failed,
             Self::Done => Phase::Done,
             Self::Stuck => Phase::Stuck,
+            Self::Unverified(_) => Phase::Unverified,
             Self::External => Phase::External,
         }
     }
@@ -127,6 +133,7 @@ pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Phase::Failed => failed::on_exit(realm, cx, fact),
         Phase::Done => done::on_exit(realm, cx, fact),
         Phase::Stuck => stuck::on_exit(realm, cx, fact),
+        Phase::Unverified => unverified::on_exit(realm, cx, fact),
         Phase::External => external::on_exit(realm, cx, fact),
     }
 }
@@ -144,7 +151,8 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
         | Phase::Stopped
         | Phase::Failed
         | Phase::Done
-        | Phase::Stuck => {}
+        | Phase::Stuck
+        | Phase::Unverified => {}
     }
 }
 
@@ -158,7 +166,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         Phase::Cooldown => cooldown::on_deadline(realm, cx),
         Phase::External => judgement::judge(realm, cx),
         // No timer is armed in these; one that was armed before they were entered has been disarmed.
-        Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck => {}
+        Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck | Phase::Unverified => {}
     }
 }
 
@@ -174,6 +182,7 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
         Phase::Failed => failed::on_command(realm, cx, intent),
         Phase::Done => done::on_command(realm, cx, intent),
         Phase::Stuck => stuck::on_command(realm, cx, intent),
+        Phase::Unverified => unverified::on_command(realm, cx, intent),
         Phase::External => external::on_command(realm, cx, intent),
     }
 }
@@ -205,7 +214,33 @@ pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
         | Phase::Failed
         | Phase::Done
         | Phase::Stuck
+        | Phase::Unverified
         | Phase::External => {}
+    }
+}
+
+/// heartbeatd is back, and this is what was found of the realm's process.
+pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+    if let Found::Unverifiable { what } = found {
+        unverified::enter(realm, cx, what);
+        return;
+    }
+    realm.adopted = matches!(found, Found::Alive { .. });
+    match (realm.state.phase(), found) {
+        (Phase::Starting, found) => starting::resume(realm, cx, found),
+        (Phase::Running, found) => running::resume(realm, cx, found),
+        (Phase::Stopping, found) => stopping::resume(realm, cx, found),
+        (Phase::Stuck, found) => stuck::resume(realm, cx, found),
+        // It is proven to be the realm's, whatever is remembered: the memory was lost.
+        (_, Found::Alive { pid, .. }) => starting::adopt(realm, cx, pid),
+        (_, Found::Ended { exit, empty: false }) => ending::main_exited(realm, cx, exit, false),
+        (Phase::Unverified, _) => stuck::freed(realm, cx),
+        (Phase::Backoff, _) => backoff::resume(realm, cx),
+        (Phase::Cooldown, _) => cooldown::resume(realm, cx),
+        (Phase::External, _) => realm.resume_probing(cx),
+        (Phase::Done, _) if cx.spec.kind != RealmKind::Oneshot => waiting::enter(realm, cx),
+        (Phase::Waiting, _) => waiting::on_around(realm, cx),
+        (Phase::Stopped | Phase::Failed | Phase::Done, _) => {}
     }
 }
 
@@ -217,7 +252,13 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
         Phase::Stopping => stopping::on_around(realm, cx),
         Phase::External => external::on_around(realm, cx, was),
         // These rest or wait for their own clock, whatever the neighbours do.
-        Phase::Backoff | Phase::Cooldown | Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck => {}
+        Phase::Backoff
+        | Phase::Cooldown
+        | Phase::Stopped
+        | Phase::Failed
+        | Phase::Done
+        | Phase::Stuck
+        | Phase::Unverified => {}
     }
 }
 

@@ -4,12 +4,13 @@ use alloc::format;
 use alloc::string::ToString;
 use core::time::Duration;
 
-use heartbeat_status::{Health, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
+use heartbeat_status::{Exit, Health, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
 
 use super::{Fact, Intent, State, ending, stopping};
 use crate::cx::{Around, Cx};
 use crate::judgement::{acquit, judge};
 use crate::realm::Realm;
+use crate::record::Found;
 use crate::timers::TimerKind;
 
 /// How long a restart may take to be verified in a realm without `start.timeout`, beyond `verify_for`.
@@ -42,6 +43,32 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     } else {
         // With an explicit `grace` failures may have been counted while it started.
         judge(realm, cx);
+    }
+}
+
+/// heartbeatd is back: it goes on being measured, in the slots it had.
+pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+    match found {
+        Found::Alive { pid, .. } => {
+            realm.pid = Some(pid);
+            realm.resume_probing(cx);
+            if cx.spec.kind == RealmKind::Oneshot {
+                if let Some(limit) = cx.spec.start.timeout {
+                    let until = realm.started_at.unwrap_or(cx.now) + limit;
+                    cx.arm(TimerKind::State, until.max(cx.now + VERIFY_RECHECK));
+                }
+            } else if realm.restart_open() {
+                begin_verification(realm, cx);
+            }
+            if let Some(since) = realm.healthy_since {
+                cx.arm(TimerKind::Stable, (since + cx.spec.restart.reset_after()).max(cx.now));
+            }
+        }
+        Found::Ended { exit, empty } => on_exit(realm, cx, Fact::Exited { exit, empty }),
+        // Its end was not seen, and nothing of it is left: it has ended.
+        Found::Nothing | Found::Unverifiable { .. } => {
+            on_exit(realm, cx, Fact::Exited { exit: Exit::unknown(), empty: true });
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Fact, Intent, State, ending, running, stopping, waiting};
 use crate::cx::{Around, Cx};
 use crate::judgement::judge;
 use crate::realm::Realm;
+use crate::record::{Found, StoredState};
 use crate::timers::TimerKind;
 use crate::{Effect, Hook};
 
@@ -48,6 +49,31 @@ pub(crate) struct Starting {
 }
 
 impl Starting {
+    /// As it is remembered before it was exec'd.
+    pub(crate) fn preparing(launching: bool, before: bool) -> Self {
+        let stage = match (launching, before) {
+            (true, _) => Stage::Launching,
+            (false, true) => Stage::Before,
+            (false, false) => Stage::Queued,
+        };
+        Self { stage, left: None, ticking_since: None }
+    }
+
+    /// As it is remembered once it was exec'd.
+    pub(crate) fn started() -> Self {
+        Self { stage: Stage::Execed, left: None, ticking_since: None }
+    }
+
+    /// What has to be remembered of it: time that has gone by is not.
+    pub(crate) fn stored(&self) -> StoredState {
+        match self.stage {
+            Stage::Before => StoredState::Preparing { launching: false, before: true },
+            Stage::Queued => StoredState::Preparing { launching: false, before: false },
+            Stage::Launching => StoredState::Preparing { launching: true, before: false },
+            Stage::Execed | Stage::After => StoredState::Started,
+        }
+    }
+
     pub(crate) fn execed(&self) -> bool {
         matches!(self.stage, Stage::Execed | Stage::After)
     }
@@ -103,6 +129,7 @@ pub(crate) fn launch(realm: &mut Realm, cx: &mut Cx<'_>) -> bool {
         return false;
     }
     set_stage(realm, Stage::Launching);
+    cx.out.remember.insert(cx.ix);
     realm.gap_until = cx.now + cx.spec.restart.min_gap();
     realm.not_before = realm.gap_until;
     cx.effect(Effect::Start { realm: cx.ix, run: realm.run });
@@ -129,6 +156,41 @@ pub(crate) fn cancel_hooks(realm: &Realm, cx: &mut Cx<'_>) {
         Stage::Queued | Stage::Launching | Stage::Execed => return,
     };
     cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
+}
+
+/// heartbeatd is back. What was only being prepared begins anew, in the same generation where nothing of it was
+/// tried; what runs goes on, with all of `start.timeout`, since nobody knows how much of it was measured.
+pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+    let launching = stage(realm) == Stage::Launching;
+    match found {
+        Found::Alive { launching: true, .. } if launching => {
+            realm.pid = None;
+            cx.arm(TimerKind::State, cx.now + LAUNCH_TIMEOUT);
+        }
+        Found::Alive { pid, .. } => adopt(realm, cx, pid),
+        Found::Ended { exit, empty: false } => {
+            set_stage(realm, Stage::Execed);
+            on_exit(realm, cx, Fact::Exited { exit, empty: false });
+        }
+        Found::Ended { exit, empty: true } if !launching => {
+            on_exit(realm, cx, Fact::Exited { exit, empty: true })
+        }
+        // Nothing proves that it was ever exec'd: no debit.
+        Found::Ended { .. } | Found::Nothing | Found::Unverifiable { .. } => {
+            realm.keep_run = stage(realm) != Stage::Before;
+            (realm.pid, realm.started_at) = (None, None);
+            waiting::enter(realm, cx);
+        }
+    }
+}
+
+/// A process that lives is the realm's, whatever is remembered of it: it is measured from now on.
+pub(crate) fn adopt(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
+    let known = realm.started_at.filter(|_| realm.pid == Some(pid));
+    let left = cx.spec.start.timeout;
+    realm.set_state(cx, State::Starting(Starting { stage: Stage::Launching, left, ticking_since: None }));
+    started(realm, cx, pid);
+    realm.started_at = known.or(realm.started_at);
 }
 
 pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {

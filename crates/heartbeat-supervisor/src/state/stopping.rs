@@ -4,12 +4,15 @@
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use heartbeat_status::{EventKind, Exit, LastExit, RestartCause, RestartResult, RestartStep, Signal};
+use heartbeat_status::{
+    EventKind, Exit, Instant, LastExit, RestartCause, RestartResult, RestartStep, Signal,
+};
 
 use super::starting::{HOOK_GRACE, Stage as StartStage};
 use super::{Fact, Intent, State, ending, starting, stopped, stuck, waiting};
 use crate::cx::{Cx, Mode};
 use crate::realm::Realm;
+use crate::record::{Found, StoredState};
 use crate::timers::TimerKind;
 use crate::{Effect, Hook};
 
@@ -28,6 +31,8 @@ pub(crate) enum Stage {
     Command,
     /// `stop.signal` was sent.
     Term,
+    /// `stop.signal` was sent by an earlier heartbeatd, or was about to be: sent again before KILL is.
+    Told,
     /// KILL was sent.
     Kill,
 }
@@ -41,9 +46,38 @@ pub(crate) struct Stopping {
     exit: Option<Exit>,
     /// The launcher has not answered yet: there may be no process at all.
     launching: bool,
+    /// The deadline of its stage, as it is remembered.
+    until: Option<Instant>,
 }
 
 impl Stopping {
+    pub(crate) fn restored(
+        cause: Option<RestartCause>,
+        exit: Option<Exit>,
+        (killing, launching, told): (bool, bool, bool),
+        deadline: Instant,
+    ) -> Self {
+        let stage = match (launching, killing, told) {
+            (true, ..) => Stage::CallOff,
+            (false, true, _) => Stage::Kill,
+            (false, false, true) => Stage::Told,
+            (false, false, false) => Stage::AwaitDependents,
+        };
+        Self { stage, cause, exit, launching, until: Some(deadline) }
+    }
+
+    /// What has to be remembered of it; `deadline` is that of its stage.
+    pub(crate) fn stored(&self, deadline: Instant) -> StoredState {
+        StoredState::Stopping {
+            cause: self.cause,
+            exit: self.exit.map(Into::into),
+            killing: self.stage == Stage::Kill,
+            launching: self.launching,
+            told: matches!(self.stage, Stage::Term | Stage::Told),
+            deadline_ns: deadline.as_nanos(),
+        }
+    }
+
     pub(crate) fn stage(&self) -> Stage {
         self.stage
     }
@@ -105,11 +139,71 @@ fn enter(realm: &mut Realm, cx: &mut Cx<'_>, cause: Option<RestartCause>, exit: 
     // With an exit known, only leftovers are there; the adapter says when they are gone.
     let process = launching || realm.pid.is_some() || exit.is_some();
     let stage = Stage::AwaitDependents;
-    realm.set_state(cx, State::Stopping(Stopping { stage, cause, exit, launching }));
+    realm.set_state(cx, State::Stopping(Stopping { stage, cause, exit, launching, until: None }));
     if !process {
         gone(realm, cx);
     } else if !(ordered && realm.around.dependents_stopping && realm.around.mode != Mode::Killing) {
         begin(realm, cx);
+    }
+}
+
+/// heartbeatd is back: it goes on being ended.
+pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+    let Some(now) = stopping(realm).cloned() else { return };
+    match found {
+        Found::Nothing | Found::Unverifiable { .. } => {
+            if now.exit.is_none() && !now.launching {
+                note_exit(realm, cx, Exit::unknown(), true);
+            }
+            gone(realm, cx);
+            return;
+        }
+        Found::Ended { empty: true, .. } if now.exit.is_some() || now.launching => {
+            gone(realm, cx);
+            return;
+        }
+        Found::Ended { exit, empty } => {
+            if now.exit.is_none() {
+                note_exit(realm, cx, exit, true);
+            }
+            if let State::Stopping(stopping) = &mut realm.state {
+                (stopping.exit, stopping.launching) = (stopping.exit.or(Some(exit)), false);
+                if stopping.stage == Stage::CallOff {
+                    stopping.stage = Stage::Kill;
+                }
+            }
+            if empty {
+                gone(realm, cx);
+                return;
+            }
+        }
+        Found::Alive { pid, launching } => {
+            realm.pid = Some(pid).filter(|_| !(launching && now.launching));
+            if let State::Stopping(stopping) = &mut realm.state {
+                stopping.launching &= launching;
+                if now.stage == Stage::CallOff && !launching {
+                    // It was exec'd after all.
+                    stopping.stage = Stage::Kill;
+                }
+            }
+        }
+    }
+    match stopping(realm).map(Stopping::stage) {
+        Some(Stage::AwaitDependents) if !realm.around.dependents_stopping => begin(realm, cx),
+        Some(Stage::CallOff) => {
+            cx.signal(realm.run, Signal::KILL);
+            cx.arm(TimerKind::State, cx.now + CALL_OFF_WAIT);
+        }
+        Some(Stage::Kill) => {
+            cx.signal(realm.run, Signal::KILL);
+            cx.arm(TimerKind::State, cx.now + KILL_WAIT);
+        }
+        // It may have been told already, and being told twice means something to some programs: first the time it had.
+        Some(Stage::Told | Stage::Term | Stage::Command) => {
+            set_stage(realm, Stage::Told);
+            cx.arm(TimerKind::State, now.until.unwrap_or(cx.now).max(cx.now));
+        }
+        Some(Stage::AwaitDependents) | None => {}
     }
 }
 
@@ -257,6 +351,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
             cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Stop });
             send_term(realm, cx);
         }
+        Some(Stage::Told) => send_term(realm, cx),
         Some(Stage::Term) => send_kill(realm, cx),
         Some(Stage::Kill | Stage::CallOff) => stuck::enter(realm, cx),
         Some(Stage::AwaitDependents) | None => {}

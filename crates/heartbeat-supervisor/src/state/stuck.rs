@@ -5,6 +5,7 @@ use heartbeat_status::{EventKind, RestartResult, Signal};
 use super::{Fact, Intent, State, stopping};
 use crate::cx::Cx;
 use crate::realm::Realm;
+use crate::record::Found;
 use crate::timers::TimerKind;
 
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
@@ -39,7 +40,19 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
     }
 }
 
-fn freed(realm: &mut Realm, cx: &mut Cx<'_>) {
+/// heartbeatd is back, and what was left may be gone.
+pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+    match found {
+        Found::Nothing | Found::Ended { empty: true, .. } => freed(realm, cx),
+        Found::Ended { exit, empty: false } if realm.pid.is_some() => {
+            stopping::note_exit(realm, cx, exit, true)
+        }
+        Found::Alive { pid, launching: false } => realm.pid = Some(pid),
+        Found::Ended { .. } | Found::Alive { .. } | Found::Unverifiable { .. } => {}
+    }
+}
+
+pub(crate) fn freed(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.pid = None;
     realm.started_at = None;
     stopping::after_stop(realm, cx, None, None);

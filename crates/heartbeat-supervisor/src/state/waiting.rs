@@ -22,6 +22,17 @@ pub(crate) struct Waiting {
     until_mended: bool,
 }
 
+impl Waiting {
+    /// Waiting until no need is broken any more.
+    pub(crate) fn mended() -> Self {
+        Self { order_until: None, until_mended: true }
+    }
+
+    pub(crate) fn until_mended(&self) -> bool {
+        self.until_mended
+    }
+}
+
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.set_state(cx, State::waiting());
     cx.disarm(TimerKind::State);
@@ -31,7 +42,7 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
 
 /// Waits until no need is broken any more, and then for the gates.
 pub(crate) fn enter_until_mended(realm: &mut Realm, cx: &mut Cx<'_>) {
-    realm.set_state(cx, State::Waiting(Waiting { order_until: None, until_mended: true }));
+    realm.set_state(cx, State::Waiting(Waiting::mended()));
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);
     proceed(realm, cx);

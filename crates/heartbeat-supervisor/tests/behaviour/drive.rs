@@ -1,5 +1,6 @@
 //! A small driver with a hand on the clock: it feeds, polls everything, and remembers what is in flight.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use heartbeat_status::{
     Signal, Status, Thresholds, WhileDown,
 };
 use heartbeat_supervisor::{
-    Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, Reply,
-    Supervisor,
+    Command, Effect, Found, Input, Intent, Memory, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec,
+    RealmRecord, RealmSpec, Reply, Restored, Supervisor,
 };
 
 pub(crate) const A: RealmIx = RealmIx(0);
@@ -87,6 +88,8 @@ pub(crate) struct Drive {
     /// Since the last [`Drive::take`].
     pub(crate) effects: Vec<Effect>,
     pub(crate) events: Vec<Event>,
+    /// What is on record of each realm.
+    pub(crate) records: BTreeMap<RealmIx, (RealmRecord, Intent)>,
     in_flight: Vec<(CheckId, RealmIx, ProbeIx)>,
     commands: u64,
 }
@@ -97,7 +100,15 @@ impl Drive {
         let plan = Plan::new(PlanSettings::default(), realms).expect("a good plan");
         let sup = Supervisor::new(plan, 1);
         let now = Instant::from_millis(1_000_000);
-        Self { sup, now, effects: Vec::new(), events: Vec::new(), in_flight: Vec::new(), commands: 0 }
+        Self {
+            sup,
+            now,
+            effects: Vec::new(),
+            events: Vec::new(),
+            records: BTreeMap::new(),
+            in_flight: Vec::new(),
+            commands: 0,
+        }
     }
 
     pub(crate) fn boot(realms: Vec<RealmSpec>) -> Self {
@@ -118,6 +129,27 @@ impl Drive {
         drive
     }
 
+    /// heartbeatd is killed, and another one goes on: with what is on record, and with what `found` says of each realm.
+    pub(crate) fn killed(&mut self, found: impl Fn(RealmIx) -> Found) {
+        let incidents = self.sup.snapshot(self.now).incidents;
+        let health_restarts = self.sup.health_restarts();
+        let plan = (**self.sup.plan_in_force()).clone();
+        let realms = plan.infos().iter().map(|info| Restored {
+            realm: info.name.clone(),
+            record: self.records.get(&info.ix).map(|(record, _)| record.clone()),
+            found: found(info.ix),
+            intent: self.records.get(&info.ix).map(|(_, intent)| intent.clone()),
+            changed: false,
+        });
+        let incidents = incidents.iter().map(|incident| (**incident).clone()).collect();
+        let memory = Memory { realms: realms.collect(), incidents, health_restarts };
+        self.sup = Supervisor::new(plan, 2);
+        self.in_flight.clear();
+        self.take();
+        self.sup.restore(self.now, memory);
+        self.feed(Input::Boot);
+    }
+
     pub(crate) fn feed(&mut self, input: Input) {
         self.sup.handle(self.now, input);
         self.poll();
@@ -134,6 +166,10 @@ impl Drive {
         while let Some(effect) = self.sup.poll_effect() {
             match &effect {
                 Effect::Check { id, realm, probe, .. } => self.in_flight.push((*id, *realm, *probe)),
+                Effect::Persist { realm, record, intent } => {
+                    self.records.insert(*realm, ((**record).clone(), intent.clone()));
+                    continue;
+                }
                 Effect::CancelCheck { id } => self.in_flight.retain(|(known, ..)| known != id),
                 _ => {}
             }

@@ -6,6 +6,7 @@ mod planning;
 mod probing;
 mod reloading;
 mod restarting;
+mod restoring;
 mod starting;
 mod stopping;
 mod transitions;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use heartbeat_restart::WhenSpent;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{CommandId, Exit, Outcome, Phase, Signal};
-use heartbeat_supervisor::{Command, Effect, Hook, Input, StartError};
+use heartbeat_supervisor::{Command, Effect, Found, Hook, Input, StartError};
 
 use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
 
@@ -73,6 +73,11 @@ fn in_phase(phase: Phase) -> Drive {
             let mut d = Drive::up(vec![bare("a")]);
             d.order(Action::Restart, A);
             d.wait(secs(15));
+            d
+        }
+        Phase::Unverified => {
+            let mut d = Drive::up(vec![spec]);
+            d.killed(|_| Found::Unverifiable { what: "pid 7 may be it".to_string() });
             d
         }
         Phase::External => {
@@ -190,6 +195,7 @@ fn words(effects: &[Effect]) -> String {
                 heartbeat_supervisor::Reply::Refused { .. } => "Reply refused".to_string(),
                 heartbeat_supervisor::Reply::Refreshed { .. } => "Reply refreshed".to_string(),
             },
+            Effect::Persist { .. } => continue,
             Effect::Halt => "Halt".to_string(),
         };
         if words.last() != Some(&word) {

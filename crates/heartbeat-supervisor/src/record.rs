@@ -1,0 +1,610 @@
+//! What is remembered of a realm over the death of heartbeatd, and what was found of it afterwards.
+//!
+//! A record is emitted ([`Effect::Persist`](crate::Effect::Persist)) whenever something of it changed its meaning, before
+//! the effects that follow from it: a restart is debited on record before the successor is started. Its times are
+//! those of the monotonic clock, so it means something within one boot only, and whoever keeps it keeps the boot beside
+//! it. The stored names and shapes only grow: what is missing has its default.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use heartbeat_restart::{RestartTracker, Spent};
+use heartbeat_status::{
+    DegradedReason, Desired, Exit, ExitKind, FailReason, Incident, InconclusiveReason, Instant, LastExit,
+    LastResult, Outcome, Pause, PhaseTimes, ProbePhase, RealmKind, RealmName, RestartCause, RestartId,
+    RestartRecord, RestartResult, RestartStep, RunId, Signal, Tally, TallyParts, Verdict,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::flapping::Flapping;
+use crate::probing::Probing;
+use crate::realm::{Realm, Resting};
+use crate::state::{Backoff, Cooldown, Failed, FailedWhy, State};
+use crate::{ProbeSpec, RealmSpec};
+
+/// What became of a realm's process while heartbeatd was not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing of it is there.
+    #[default]
+    Nothing,
+    /// Its main process lives.
+    Alive {
+        /// Its pid.
+        pid: u32,
+        /// It is still the launcher: `Started` or `StartFailed` follows.
+        launching: bool,
+    },
+    /// Its main process has ended.
+    Ended {
+        /// How, as far as that could be found out.
+        exit: Exit,
+        /// Nothing of its process tree is left; otherwise `Emptied` follows.
+        empty: bool,
+    },
+    /// Something runs that may be it and cannot be proven to be. `Emptied` follows when it is gone.
+    Unverifiable {
+        /// What was found, for a person.
+        what: String,
+    },
+}
+
+/// What an operator has last said about a realm: remembered over restarts and reboots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intent {
+    /// Start or stop, where he has said either.
+    pub desired: Option<Desired>,
+    /// Why, if he has said so.
+    pub reason: Option<String>,
+    /// The pause that lasts.
+    pub pause: Option<Pause>,
+}
+
+/// A realm that comes back.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Which.
+    pub realm: RealmName,
+    /// What is remembered of it; `None` when only its process is known, or only what an operator said.
+    pub record: Option<RealmRecord>,
+    /// What was found of its process.
+    pub found: Found,
+    /// The last word of an operator. It outranks the record, which may be older.
+    pub intent: Option<Intent>,
+    /// Its process is made of something else now than when it was started.
+    pub changed: bool,
+}
+
+/// Everything that comes back.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Realms.
+    pub realms: Vec<Restored>,
+    /// Incidents that were open.
+    pub incidents: Vec<Incident>,
+    /// When health restarts were let through, oldest first: the budget of the host.
+    pub health_restarts: Vec<Instant>,
+}
+
+/// Everything the core has to know about a realm to go on with it. Opaque: it is made by the core and read by the core.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RealmRecord {
+    run: u64,
+    kind: String,
+    state: StoredState,
+    desired: Option<Desired>,
+    #[serde(skip_serializing_if = "StoredRest::is_manual")]
+    resting: StoredRest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<StoredPause>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_exit: Option<(StoredExit, u64)>,
+    gap_until_ns: u64,
+    not_before_ns: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    debits_ns: Vec<u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    attempts: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    cooldowns: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart: Option<StoredRestart>,
+    restarts_opened: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthy_since_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stranger: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    start_owed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    keep_run: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    restart_owed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    done_once: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    asked_for: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    probes: Vec<StoredProbe>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// Where it is in its life.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StoredState {
+    #[default]
+    Waiting,
+    /// Waiting until no need is broken any more.
+    Mended,
+    /// Before it was exec'd; `launching` once a launch slot was given.
+    Preparing {
+        launching: bool,
+        before: bool,
+    },
+    Started,
+    Running {
+        ready_ns: u64,
+    },
+    Stopping {
+        cause: Option<RestartCause>,
+        exit: Option<StoredExit>,
+        killing: bool,
+        launching: bool,
+        told: bool,
+        deadline_ns: u64,
+    },
+    Backoff {
+        until_ns: u64,
+    },
+    Cooldown {
+        until_ns: u64,
+        why: StoredWhy,
+    },
+    Stopped,
+    Failed {
+        why: StoredWhy,
+    },
+    Done,
+    Stuck,
+    Unverified {
+        what: String,
+    },
+    External,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StoredRest {
+    #[default]
+    Manual,
+    Operator(Option<String>),
+    Removed,
+}
+
+impl StoredRest {
+    fn is_manual(&self) -> bool {
+        *self == Self::Manual
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredPause {
+    reason: String,
+    until_ns: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StoredWhy {
+    BudgetSpent,
+    StartFailed(String),
+    Exited(StoredExit),
+    Gone(RestartCause),
+}
+
+/// How a process ended: a code, a signal (`true`: core dumped), or unknown; and whether memory had run out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct StoredExit {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<(i32, bool)>,
+    #[serde(skip_serializing_if = "is_false")]
+    oom: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredRestart {
+    id: u64,
+    cause: RestartCause,
+    detail: String,
+    attempt: u32,
+    steps: Vec<(RestartStep, u64)>,
+    result: Option<RestartResult>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct StoredProbe {
+    name: String,
+    /// What it measures: another one is another probe.
+    target: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passing: Option<bool>,
+    passes: u32,
+    fails: u32,
+    recent: u64,
+    recent_len: u32,
+    passed_once: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<StoredResult>,
+    #[serde(skip_serializing_if = "is_false")]
+    stale: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conclusive_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_fail_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_fail_ns: Option<u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    flaps: u32,
+    #[serde(skip_serializing_if = "is_false")]
+    flapping: bool,
+    skipped: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct StoredResult {
+    outcome: StoredOutcome,
+    detail: String,
+    at_ns: u64,
+    latency_ns: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredOutcome {
+    Pass,
+    Degraded(DegradedReason),
+    Fail(FailReason, Option<ProbePhase>),
+    Inconclusive(InconclusiveReason),
+}
+
+impl From<Exit> for StoredExit {
+    fn from(exit: Exit) -> Self {
+        let (code, signal) = match exit.kind {
+            ExitKind::Code(code) => (Some(code), None),
+            ExitKind::Signal { signal, core } => (None, Some((signal.number(), core))),
+            ExitKind::Unknown => (None, None),
+        };
+        Self { code, signal, oom: exit.oom }
+    }
+}
+
+impl StoredExit {
+    pub(crate) fn exit(self) -> Exit {
+        let signal = self.signal.and_then(|(number, core)| Some((Signal::new(number)?, core)));
+        let kind = match (self.code, signal) {
+            (Some(code), _) => ExitKind::Code(code),
+            (None, Some((signal, core))) => ExitKind::Signal { signal, core },
+            (None, None) => ExitKind::Unknown,
+        };
+        Exit { kind, oom: self.oom }
+    }
+}
+
+impl From<&FailedWhy> for StoredWhy {
+    fn from(why: &FailedWhy) -> Self {
+        match why {
+            FailedWhy::BudgetSpent => Self::BudgetSpent,
+            FailedWhy::StartFailed(error) => Self::StartFailed(error.clone()),
+            FailedWhy::Exited(exit) => Self::Exited((*exit).into()),
+            FailedWhy::Gone(cause) => Self::Gone(*cause),
+        }
+    }
+}
+
+impl StoredWhy {
+    fn why(self) -> FailedWhy {
+        match self {
+            Self::BudgetSpent => FailedWhy::BudgetSpent,
+            Self::StartFailed(error) => FailedWhy::StartFailed(error),
+            Self::Exited(exit) => FailedWhy::Exited(exit.exit()),
+            Self::Gone(cause) => FailedWhy::Gone(cause),
+        }
+    }
+}
+
+fn ns(at: Instant) -> u64 {
+    at.as_nanos()
+}
+
+fn stored_outcome(outcome: Outcome) -> StoredOutcome {
+    match outcome {
+        Outcome::Pass => StoredOutcome::Pass,
+        Outcome::Degraded(reason) => StoredOutcome::Degraded(reason),
+        Outcome::Fail { reason, phase } => StoredOutcome::Fail(reason, phase),
+        Outcome::Inconclusive(reason) => StoredOutcome::Inconclusive(reason),
+    }
+}
+
+fn outcome(stored: StoredOutcome) -> Outcome {
+    match stored {
+        StoredOutcome::Pass => Outcome::Pass,
+        StoredOutcome::Degraded(reason) => Outcome::Degraded(reason),
+        StoredOutcome::Fail(reason, phase) => Outcome::Fail { reason, phase },
+        StoredOutcome::Inconclusive(reason) => Outcome::Inconclusive(reason),
+    }
+}
+
+fn stored_probe(spec: &ProbeSpec, probe: &Probing) -> StoredProbe {
+    let parts = probe.tally.parts();
+    let (flaps, flapping) = probe.flapping.parts();
+    StoredProbe {
+        name: spec.info.name.clone(),
+        target: what_it_measures(spec),
+        passing: parts.verdict.map(|verdict| verdict == Verdict::Passing),
+        passes: parts.passes,
+        fails: parts.fails,
+        recent: parts.recent,
+        recent_len: parts.recent_len,
+        passed_once: parts.passed_once,
+        last: probe.last.as_ref().map(|last| StoredResult {
+            outcome: stored_outcome(last.outcome),
+            detail: last.detail.clone(),
+            at_ns: ns(last.at),
+            latency_ns: last.latency.map(|latency| u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX)),
+        }),
+        stale: probe.stale,
+        conclusive_ns: probe.last_conclusive.map(ns),
+        first_fail_ns: probe.first_fail.map(ns),
+        last_fail_ns: probe.last_fail.map(ns),
+        flaps,
+        flapping,
+        skipped: probe.skipped,
+    }
+}
+
+fn what_it_measures(spec: &ProbeSpec) -> String {
+    alloc::format!("{} {}", spec.info.kind, spec.info.target)
+}
+
+/// A probe that goes on where it was. Its failures count on, but no verdict is acted on without a fresh one.
+fn probe(stored: StoredProbe) -> Probing {
+    let verdict = stored.passing.map(|passing| if passing { Verdict::Passing } else { Verdict::Failing });
+    let tally = Tally::from_parts(TallyParts {
+        passes: stored.passes,
+        fails: stored.fails,
+        recent: stored.recent,
+        recent_len: stored.recent_len,
+        passed_once: stored.passed_once,
+        verdict,
+    });
+    let last = stored.last.map(|last| LastResult {
+        outcome: outcome(last.outcome),
+        detail: last.detail,
+        at: Instant::from_nanos(last.at_ns),
+        latency: last.latency_ns.map(Duration::from_nanos),
+        phases: PhaseTimes::default(),
+    });
+    let passed = last.as_ref().and_then(|last| last.outcome.passed());
+    let mut probe = Probing::new();
+    probe.tally = tally;
+    probe.last = last;
+    probe.skipped = stored.skipped;
+    probe.stale = stored.stale;
+    probe.last_conclusive = stored.conclusive_ns.map(Instant::from_nanos);
+    probe.first_fail = stored.first_fail_ns.map(Instant::from_nanos);
+    probe.last_fail = stored.last_fail_ns.map(Instant::from_nanos);
+    probe.flapping = Flapping::from_parts(stored.flaps, passed, stored.flapping);
+    probe
+}
+
+impl Realm {
+    /// Everything that has to be remembered of it; `deadline` is that of its state.
+    pub(crate) fn record(&self, spec: &RealmSpec, deadline: Option<Instant>) -> RealmRecord {
+        let Spent { debits, attempts, cooldowns } = self.tracker.remembered();
+        RealmRecord {
+            run: self.run.0,
+            kind: spec.kind.to_string(),
+            state: self.state.stored(deadline),
+            desired: Some(self.desired),
+            resting: match &self.resting {
+                Resting::Manual => StoredRest::Manual,
+                Resting::Operator(reason) => StoredRest::Operator(reason.clone()),
+                Resting::Removed => StoredRest::Removed,
+            },
+            pause: self
+                .pause
+                .as_ref()
+                .map(|pause| StoredPause { reason: pause.reason.clone(), until_ns: pause.until.map(ns) }),
+            pid: self.pid,
+            started_ns: self.started_at.map(ns),
+            last_exit: self.last_exit.map(|last| (last.exit.into(), ns(last.at))),
+            gap_until_ns: ns(self.gap_until),
+            not_before_ns: ns(self.not_before),
+            debits_ns: debits.into_iter().map(ns).collect(),
+            attempts,
+            cooldowns,
+            restart: self.restart.as_ref().map(|record| StoredRestart {
+                id: record.id.0,
+                cause: record.cause,
+                detail: record.detail.clone(),
+                attempt: record.attempt,
+                steps: record.steps.iter().map(|(step, at)| (*step, ns(*at))).collect(),
+                result: record.result,
+            }),
+            restarts_opened: self.restarts_opened,
+            healthy_since_ns: self.healthy_since.map(ns),
+            stranger: self.stranger.clone(),
+            start_owed: self.start_owed,
+            keep_run: self.keep_run,
+            restart_owed: self.restart_owed,
+            done_once: self.done_once,
+            asked_for: self.asked_for,
+            probes: spec
+                .probes
+                .iter()
+                .zip(&self.probes)
+                .map(|(spec, probe)| stored_probe(spec, probe))
+                .collect(),
+        }
+    }
+
+    /// Takes up what is remembered of it. Nothing is measured and nothing acts before it is resumed.
+    pub(crate) fn take_up(&mut self, spec: &RealmSpec, record: RealmRecord) {
+        self.run = RunId(record.run);
+        self.restarts_opened = record.restarts_opened;
+        if record.kind != spec.kind.as_str() {
+            // What it was then is not what it is now.
+            return;
+        }
+        self.desired = record.desired.unwrap_or(self.desired);
+        self.resting = match record.resting {
+            StoredRest::Manual => Resting::Manual,
+            StoredRest::Operator(reason) => Resting::Operator(reason),
+            StoredRest::Removed => Resting::Removed,
+        };
+        let lifted = match self.resting {
+            Resting::Manual => !spec.manual,
+            Resting::Removed => !spec.retired,
+            Resting::Operator(_) => false,
+        };
+        if lifted {
+            self.desired = Desired::Up;
+        }
+        self.asked_for = record.asked_for;
+        self.pause = record
+            .pause
+            .map(|pause| Pause { reason: pause.reason, until: pause.until_ns.map(Instant::from_nanos) });
+        self.pid = record.pid;
+        self.started_at = record.started_ns.map(Instant::from_nanos);
+        self.last_exit =
+            record.last_exit.map(|(exit, at)| LastExit { exit: exit.exit(), at: Instant::from_nanos(at) });
+        self.gap_until = Instant::from_nanos(record.gap_until_ns);
+        self.not_before = Instant::from_nanos(record.not_before_ns);
+        self.tracker = RestartTracker::restored(Spent {
+            debits: record.debits_ns.into_iter().map(Instant::from_nanos).collect(),
+            attempts: record.attempts,
+            cooldowns: record.cooldowns,
+        });
+        self.restart = record.restart.map(|stored| RestartRecord {
+            id: RestartId(stored.id),
+            cause: stored.cause,
+            detail: stored.detail,
+            attempt: stored.attempt,
+            steps: stored.steps.into_iter().map(|(step, at)| (step, Instant::from_nanos(at))).collect(),
+            result: stored.result,
+        });
+        self.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);
+        self.stranger = record.stranger;
+        self.start_owed = record.start_owed;
+        self.keep_run = record.keep_run;
+        self.restart_owed = record.restart_owed;
+        self.done_once = record.done_once && spec.kind == RealmKind::Oneshot;
+        let mut stored = record.probes;
+        for (place, spec) in self.probes.iter_mut().zip(&spec.probes) {
+            let target = what_it_measures(spec);
+            let same = |stored: &StoredProbe| stored.name == spec.info.name && stored.target == target;
+            if let Some(at) = stored.iter().position(same) {
+                *place = probe(stored.swap_remove(at));
+            }
+        }
+        self.state = State::restored(record.state);
+    }
+
+    /// What an operator has last said about it outranks what is remembered.
+    pub(crate) fn take_intent(&mut self, intent: Intent) {
+        match intent.desired {
+            Some(Desired::Down) => {
+                self.desired = Desired::Down;
+                self.resting = Resting::Operator(intent.reason);
+            }
+            Some(Desired::Up) => (self.desired, self.asked_for) = (Desired::Up, true),
+            None => {}
+        }
+        self.pause = intent.pause;
+    }
+
+    /// The last word of an operator.
+    pub(crate) fn intent(&self, spec: &RealmSpec) -> Intent {
+        let (desired, reason) = match (&self.resting, self.desired) {
+            (Resting::Operator(reason), Desired::Down) => (Some(Desired::Down), reason.clone()),
+            // What starts by itself needs no word.
+            (_, Desired::Up) if spec.manual && self.asked_for => (Some(Desired::Up), None),
+            (_, _) => (None, None),
+        };
+        Intent { desired, reason, pause: self.pause.clone() }
+    }
+}
+
+impl State {
+    fn stored(&self, deadline: Option<Instant>) -> StoredState {
+        match self {
+            Self::Waiting(waiting) if waiting.until_mended() => StoredState::Mended,
+            Self::Waiting(_) => StoredState::Waiting,
+            Self::Starting(starting) => starting.stored(),
+            Self::Running(running) => StoredState::Running { ready_ns: ns(running.ready_at) },
+            Self::Stopping(stopping) => stopping.stored(deadline.unwrap_or(Instant::ZERO)),
+            Self::Backoff(backoff) => StoredState::Backoff { until_ns: ns(backoff.until) },
+            Self::Cooldown(cooldown) => {
+                StoredState::Cooldown { until_ns: ns(cooldown.until), why: (&cooldown.why).into() }
+            }
+            Self::Stopped => StoredState::Stopped,
+            Self::Failed(failed) => StoredState::Failed { why: (&failed.why).into() },
+            Self::Done => StoredState::Done,
+            Self::Stuck => StoredState::Stuck,
+            Self::Unverified(what) => StoredState::Unverified { what: what.clone() },
+            Self::External => StoredState::External,
+        }
+    }
+
+    fn restored(stored: StoredState) -> Self {
+        use crate::state::{Running, Starting, Stopping, Waiting};
+        match stored {
+            StoredState::Waiting => Self::waiting(),
+            StoredState::Mended => Self::Waiting(Waiting::mended()),
+            StoredState::Preparing { launching, before } => {
+                Self::Starting(Starting::preparing(launching, before))
+            }
+            StoredState::Started => Self::Starting(Starting::started()),
+            StoredState::Running { ready_ns } => {
+                Self::Running(Running { ready_at: Instant::from_nanos(ready_ns) })
+            }
+            StoredState::Stopping { cause, exit, killing, launching, told, deadline_ns } => {
+                let exit = exit.map(StoredExit::exit);
+                let deadline = Instant::from_nanos(deadline_ns);
+                Self::Stopping(Stopping::restored(cause, exit, (killing, launching, told), deadline))
+            }
+            StoredState::Backoff { until_ns } => {
+                Self::Backoff(Backoff { until: Instant::from_nanos(until_ns) })
+            }
+            StoredState::Cooldown { until_ns, why } => {
+                Self::Cooldown(Cooldown { until: Instant::from_nanos(until_ns), why: why.why() })
+            }
+            StoredState::Stopped => Self::Stopped,
+            StoredState::Failed { why } => Self::Failed(Failed { why: why.why() }),
+            StoredState::Done => Self::Done,
+            StoredState::Stuck => Self::Stuck,
+            StoredState::Unverified { what } => Self::Unverified(what),
+            StoredState::External => Self::External,
+        }
+    }
+}

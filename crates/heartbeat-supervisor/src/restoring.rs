@@ -1,0 +1,112 @@
+//! heartbeatd is back after its own death: what was remembered goes on.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use heartbeat_status::{Desired, EventKind, Instant, RealmIx};
+
+use crate::cx::Mode;
+use crate::reload::renew;
+use crate::state::{self, Intent, State};
+use crate::{Found, Memory, Restored, Supervisor};
+
+impl Supervisor {
+    /// Takes up what an earlier heartbeatd of this boot remembered, and what was found of its processes. Once, before
+    /// [`Input::Boot`](crate::Input::Boot): then what lives goes on, and what has ended meanwhile is noticed. Realms
+    /// that the plan does not have are passed over.
+    pub fn restore(&mut self, now: Instant, memory: Memory) {
+        if self.mode != Mode::Cold {
+            self.ignore(now, "restored after boot");
+            return;
+        }
+        let plan = Arc::clone(&self.plan);
+        for restored in memory.realms {
+            let Restored { realm: name, record, found, intent, changed } = restored;
+            let Some(at) = plan.realms().iter().position(|spec| spec.name == name) else { continue };
+            let spec = &plan.realms()[at];
+            let realm = &mut self.realms[at];
+            if record.is_some() || found != Found::Nothing {
+                realm.found = Some((found, changed));
+            }
+            if let Some(record) = record {
+                realm.take_up(spec, record);
+            }
+            if let Some(intent) = intent {
+                realm.take_intent(intent);
+            }
+            if realm.desired == Desired::Up && matches!(realm.state, State::Stopped) && realm.found.is_none()
+            {
+                realm.state = State::waiting();
+            } else if realm.desired == Desired::Down && matches!(realm.state, State::Waiting(_)) {
+                realm.state = State::Stopped;
+            }
+            realm.follow(spec);
+        }
+        self.incidents.restore(memory.incidents);
+        self.fuse.restore(memory.health_restarts);
+        for at in 0..self.start_order.len() {
+            let ix = self.start_order[at];
+            self.realms[ix.index()].around = self.around(ix);
+            self.refresh_facts(now, ix);
+            let realm = &mut self.realms[ix.index()];
+            realm.status = realm.derive_status();
+        }
+        let count = |found: usize| u32::try_from(found).unwrap_or(u32::MAX);
+        self.launching =
+            count(self.realms.iter().filter(|realm| state::starting::holds_launch_slot(realm)).count());
+        self.healing = count(self.realms.iter().filter(|realm| realm.is_healing()).count());
+        self.queue.clear();
+        self.queued.fill(false);
+        self.out.events.clear();
+        self.out.remember.clear();
+    }
+
+    /// When health restarts were let through, oldest first: the budget of the host, to be remembered beside incidents.
+    #[must_use]
+    pub fn health_restarts(&self) -> Vec<Instant> {
+        self.fuse.granted().collect()
+    }
+
+    /// Everything that was remembered goes on, in start order: what has ended is known before anything acts on it.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        for at in 0..self.start_order.len() {
+            let ix = self.start_order[at];
+            if let Some(until) = self.realms[ix.index()].pause.as_ref().and_then(|pause| pause.until) {
+                self.step(now, ix, |_, cx| cx.arm(crate::timers::TimerKind::Pause, until.max(cx.now)));
+            }
+            let Some((found, changed)) = self.realms[ix.index()].found.take() else { continue };
+            self.realms[ix.index()].around = self.around(ix);
+            let adopted = matches!(found, Found::Alive { .. });
+            self.step(now, ix, |realm, cx| {
+                state::resume(realm, cx, found);
+                if adopted && let Some(pid) = realm.pid {
+                    cx.event(EventKind::Adopted { run: realm.run, pid });
+                }
+            });
+            self.reconcile(now, ix, changed);
+        }
+    }
+
+    /// What is wanted may have changed after the record was written.
+    fn reconcile(&mut self, now: Instant, ix: RealmIx, changed: bool) {
+        let realm = &self.realms[ix.index()];
+        let runs = matches!(
+            realm.state,
+            State::Waiting(_)
+                | State::Starting(_)
+                | State::Running(_)
+                | State::Backoff(_)
+                | State::Cooldown(_)
+        );
+        match realm.desired {
+            Desired::Down if runs => {
+                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Rest))
+            }
+            Desired::Up if matches!(realm.state, State::Stopped) => {
+                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
+            }
+            Desired::Up if changed => self.step(now, ix, renew),
+            Desired::Up | Desired::Down => {}
+        }
+    }
+}

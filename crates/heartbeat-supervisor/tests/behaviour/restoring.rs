@@ -1,0 +1,274 @@
+//! heartbeatd is killed, and another one goes on with what is on record and what it finds.
+
+use std::time::Duration;
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{
+    Desired, EventKind, Exit, ExitKind, Flag, IncidentStep, Outcome, Phase, RealmIx, Reason, RestartCause,
+    RunId, Signal, Status,
+};
+use heartbeat_supervisor::{Command, Effect, Found, Input, Reply};
+
+use crate::drive::{A, B, Depends, Drive, FAIL, bare, oneshot, policy, probed, secs};
+
+fn alive(realm: RealmIx) -> Found {
+    Found::Alive { pid: 100 + realm.0, launching: false }
+}
+
+fn ended(_: RealmIx) -> Found {
+    Found::Ended { exit: Exit::code(1), empty: true }
+}
+
+#[test]
+fn what_lives_goes_on_with_its_pid_uptime_and_verdict() {
+    let mut d = Drive::up(vec![probed("a"), bare("b")]);
+    let before = [d.status(A), d.status(B)];
+    d.now = d.now + secs(2);
+    d.killed(alive);
+    assert_eq!(d.starts(), [], "nothing is started beside it");
+    for (ix, before) in [(A, &before[0]), (B, &before[1])] {
+        let after = d.status(ix);
+        assert_eq!((after.status, after.phase, after.health), (before.status, before.phase, before.health));
+        assert_eq!(after.process.pid, before.process.pid);
+        assert_eq!(after.process.run, before.process.run);
+        assert_eq!(after.process.started_at, before.process.started_at);
+        assert!(after.process.adopted && after.flags.contains(&Flag::Adopted));
+    }
+    assert_eq!(d.status(A).probes[0].verdict, before[0].probes[0].verdict);
+    assert!(d.events.iter().any(|event| matches!(event.kind, EventKind::Adopted { pid: 100, .. })));
+}
+
+#[test]
+fn what_died_meanwhile_is_noticed_at_once_and_restarted_once() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.wait_answering(secs(120), |_| Outcome::Pass);
+    d.killed(ended);
+    assert_eq!(d.starts(), [A]);
+    assert_eq!(d.status(A).restarts.used, 1);
+    assert_eq!(d.status(A).process.run, RunId(2));
+    assert_eq!(d.status(A).restart.as_ref().map(|restart| restart.cause), Some(RestartCause::Exited));
+    d.launch_all();
+    d.wait_answering(secs(20), |_| Outcome::Pass);
+    assert_eq!(d.word(A), Status::Up);
+    assert_eq!(d.starts(), []);
+}
+
+#[test]
+fn leftovers_are_swept_before_the_successor_is_started() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.killed(|_| Found::Ended { exit: Exit::unknown(), empty: false });
+    assert_eq!(d.starts(), []);
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+    let run = d.run(A);
+    d.feed(Input::Emptied { realm: A, run });
+    assert_eq!(d.starts(), [A]);
+    assert!(matches!(d.status(A).process.last_exit.map(|last| last.exit.kind), Some(ExitKind::Unknown)));
+}
+
+#[test]
+fn the_budget_survives_every_death() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| settings.burst = 3);
+    let mut d = Drive::up(vec![spec]);
+    for debit in 1..=3 {
+        d.killed(ended);
+        assert_eq!(d.status(A).restarts.used, debit);
+        d.wait(secs(3));
+        d.started(A);
+        d.take();
+    }
+    d.killed(ended);
+    assert_eq!(d.phase(A), Phase::Cooldown);
+    let until = d.status(A).why.next.at;
+    d.wait(secs(60));
+    d.killed(|_| Found::Nothing);
+    assert_eq!(
+        (d.phase(A), d.status(A).why.next.at),
+        (Phase::Cooldown, until),
+        "it waits for the time it had"
+    );
+}
+
+#[test]
+fn failures_count_on_and_nothing_is_acted_on_without_a_fresh_one() {
+    let mut d = Drive::up(vec![probed("a")]);
+    for _ in 0..2 {
+        d.until_measured(A);
+        d.answer(A, FAIL);
+    }
+    assert_eq!(d.status(A).probes[0].fails, 2);
+    d.killed(alive);
+    assert_eq!((d.word(A), d.status(A).probes[0].fails), (Status::Up, 2));
+    d.until_measured(A);
+    d.answer(A, FAIL);
+    assert_eq!(d.word(A), Status::Down);
+    d.killed(alive);
+    assert_eq!(d.word(A), Status::Down, "the verdict stands");
+    d.wait(Duration::from_millis(100));
+    assert_eq!(d.signals(), [], "but nothing is ended on old evidence");
+    d.wait_answering(secs(20), |_| FAIL);
+    assert_eq!(d.signals().first(), Some(&(A, Signal::TERM)));
+}
+
+#[test]
+fn a_restored_verdict_becomes_stale_when_nothing_confirms_it() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.now = d.now + secs(600);
+    d.killed(alive);
+    assert_eq!(d.word(A), Status::Up, "however long nobody looked");
+    d.wait(secs(60));
+    assert_eq!(d.word(A), Status::Unknown);
+}
+
+#[test]
+fn a_launch_that_was_cut_short_is_the_same_generation_and_no_debit() {
+    let mut d = Drive::boot(vec![bare("a")]);
+    assert_eq!(d.starts(), [A]);
+    d.killed(|_| Found::Nothing);
+    d.wait(secs(1));
+    assert_eq!(d.starts(), [A]);
+    assert_eq!((d.run(A), d.status(A).restarts.used), (RunId(1), 0));
+}
+
+#[test]
+fn a_launcher_that_is_met_is_waited_for() {
+    let mut d = Drive::boot(vec![bare("a")]);
+    d.killed(|_| Found::Alive { pid: 7, launching: true });
+    assert_eq!((d.starts(), d.phase(A)), (vec![], Phase::Starting));
+    let run = d.run(A);
+    let error = heartbeat_supervisor::StartError {
+        at_exec: false,
+        errno: Some(125),
+        message: "its heartbeatd died before it could be started".to_string(),
+    };
+    d.feed(Input::StartFailed { realm: A, run, error });
+    d.wait(secs(1));
+    assert_eq!(d.starts(), [A]);
+    assert_eq!((d.run(A), d.status(A).restarts.used), (RunId(1), 0), "no crash, no debit");
+}
+
+#[test]
+fn a_stop_goes_on_and_is_not_said_twice_before_its_time() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.order(Action::Stop, A);
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+    d.wait(secs(4));
+    d.killed(alive);
+    assert_eq!((d.phase(A), d.signals()), (Phase::Stopping, vec![]));
+    d.wait(secs(7));
+    assert_eq!(d.signals(), [(A, Signal::TERM)], "perhaps it never heard of it");
+    d.wait(secs(10));
+    assert_eq!(d.signals().last(), Some(&(A, Signal::KILL)));
+    d.exit(A, Exit::signal(Signal::KILL));
+    assert_eq!(d.word(A), Status::Stopped);
+}
+
+#[test]
+fn an_operators_word_outranks_an_older_record() {
+    let mut d = Drive::up(vec![bare("a"), bare("b")]);
+    d.order(Action::Stop, A);
+    d.exit(A, Exit::code(0));
+    d.killed(|ix| if ix == A { Found::Nothing } else { alive(ix) });
+    d.wait(secs(5));
+    assert_eq!((d.word(A), d.starts()), (Status::Stopped, vec![]), "stopped, and stays so");
+    // The record says it was stopped; the last word is that it is to run.
+    d.records.get_mut(&A).expect("on record").1.desired = Some(Desired::Up);
+    d.killed(|ix| if ix == A { Found::Nothing } else { alive(ix) });
+    assert_eq!(d.starts(), [A]);
+    d.launch_all();
+    d.records.get_mut(&B).expect("on record").1.desired = Some(Desired::Down);
+    d.killed(alive);
+    assert_eq!(d.signals(), [(B, Signal::TERM)]);
+}
+
+#[test]
+fn a_pause_and_its_end_survive() {
+    let mut d = Drive::up(vec![bare("a")]);
+    let mut pause = Command::new(Action::Pause, A);
+    pause.lasts = Some(secs(30));
+    d.command(pause);
+    d.killed(ended);
+    assert_eq!((d.word(A), d.starts()), (Status::Paused, vec![]), "nothing acts on it");
+    d.wait(secs(31));
+    assert_eq!(d.starts(), [A], "and when its time is over it is started");
+}
+
+#[test]
+fn a_oneshot_that_is_done_stays_done() {
+    let mut d = Drive::boot(vec![oneshot("a"), bare("b")]);
+    d.launch_all();
+    d.exit(A, Exit::code(0));
+    d.killed(|ix| if ix == A { Found::Nothing } else { alive(ix) });
+    d.wait(secs(5));
+    assert_eq!((d.word(A), d.starts()), (Status::Done, vec![]));
+    let mut d = Drive::boot(vec![oneshot("a")]);
+    d.launch_all();
+    d.killed(|_| Found::Ended { exit: Exit::unknown(), empty: true });
+    assert_ne!(d.word(A), Status::Done, "an unknown exit status is not success");
+}
+
+#[test]
+fn what_cannot_be_proven_gets_no_signal_and_no_second_copy() {
+    let mut d = Drive::up(vec![probed("a"), probed("b").needs(A)]);
+    let what = "pid 77 has its mark and is not on record".to_string();
+    d.killed(|ix| if ix == A { Found::Unverifiable { what: what.clone() } } else { alive(ix) });
+    assert_eq!(
+        (d.word(A), d.phase(A), d.status(A).why.reason),
+        (Status::Unknown, Phase::Unverified, Reason::Unverifiable)
+    );
+    assert!(d.events.iter().any(|event| matches!(&event.kind,
+        EventKind::Incident { step: IncidentStep::Opened, incident, .. } if incident.root == Some(A))));
+    let refused = d.order(Action::Restart, A);
+    assert!(matches!(refused, Reply::Refused { .. }), "{refused:?}");
+    d.order(Action::Stop, A);
+    d.wait_answering(secs(60), |_| Outcome::Pass);
+    assert_eq!((d.starts(), d.signals()), (vec![], vec![]));
+    let reset = d.order(Action::Reset, A);
+    assert!(matches!(reset, Reply::Accepted { .. }), "{reset:?}");
+    assert_eq!(d.phase(A), Phase::Stopped, "a person has looked");
+}
+
+#[test]
+fn what_was_not_proven_is_started_once_it_is_gone() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.killed(|_| Found::Unverifiable { what: "pid 77".to_string() });
+    d.wait(secs(60));
+    assert_eq!(d.starts(), []);
+    let run = d.run(A);
+    d.feed(Input::Emptied { realm: A, run });
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn an_open_incident_keeps_its_number_and_is_resolved_once() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.exit(A, Exit::code(1));
+    let no = d.sup.snapshot(d.now).incidents[0].no;
+    d.started(A);
+    d.take();
+    d.killed(alive);
+    assert_eq!(d.sup.snapshot(d.now).incidents[0].no, no);
+    d.wait(secs(120));
+    assert_eq!(d.word(A), Status::Up);
+    let steps: Vec<IncidentStep> = d
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Incident { step, .. } => Some(*step),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps, [IncidentStep::Resolved]);
+}
+
+#[test]
+fn a_restart_is_debited_on_record_before_its_successor_is_started() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.take();
+    let run = d.run(A);
+    d.sup.handle(d.now, Input::Exited { realm: A, run, exit: Exit::code(1), empty: true });
+    let effects: Vec<Effect> = std::iter::from_fn(|| d.sup.poll_effect()).collect();
+    let [Effect::Persist { record, .. }, Effect::Start { .. }] = &effects[..] else { panic!("{effects:?}") };
+    let text = format!("{record:?}");
+    assert!(text.contains("debits_ns: [1"), "{text}");
+}
