@@ -48,4 +48,4 @@ pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig}
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use keys::{Key, Table, key_table};
 pub use load::{Sources, find_file, load, load_str};
-pub use reload::{Changed, Changes, InForce, Merged, merge};
+pub use reload::{Changed, Changes, InForce, Merged, merge, with_retired};

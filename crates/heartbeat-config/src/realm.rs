@@ -132,12 +132,14 @@ pub(crate) fn read(
         let Some(entry) = section.get(key) else { return Vec::new() };
         reader.items(&entry).iter().filter_map(|entry| reader.command(entry)).map(launch).collect()
     };
+    let launch_spec = argv.map(launch);
     let config = RealmConfig {
+        made_of: launch_spec.as_ref().map_or(0, |spec| made_of(spec, setting.inherited)),
         probes: measures,
         start_before: commands(&start, "before"),
         start_after: commands(&start, "after"),
         stop_command: stop.get("command").and_then(|entry| reader.command(&entry)).map(launch),
-        launch: argv.map(launch),
+        launch: launch_spec,
         listens: port.filter(|_| runs && !oneshot && verify_owner).and_then(|port| {
             let ip = if host == "localhost" { "127.0.0.1" } else { &host };
             Some(SocketAddr::new(ip.parse().ok()?, port))
@@ -246,6 +248,39 @@ fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
             Some(found)
         }
     }
+}
+
+/// FNV-1a over what the configuration makes of a process. Not for security: for telling the same from something else.
+fn made_of(spec: &LaunchSpec, inherited: &BTreeMap<String, String>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |bytes: &[u8]| {
+        // A byte that no text has stands between them.
+        for byte in bytes.iter().chain(&[0xff]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    };
+    for word in &spec.argv {
+        add(word.as_encoded_bytes());
+    }
+    add(spec.dir.as_os_str().as_encoded_bytes());
+    add(&spec.umask.unwrap_or(u32::MAX).to_le_bytes());
+    if let Some(user) = &spec.user {
+        add(user.name.as_bytes());
+        add(&user.uid.to_le_bytes());
+        add(&user.gid.to_le_bytes());
+    }
+    if let LogTarget::File { path, .. } = &spec.log {
+        add(path.as_os_str().as_encoded_bytes());
+    }
+    for (name, value) in &spec.env {
+        let same =
+            name.to_str().and_then(|name| inherited.get(name)).is_some_and(|known| value == known.as_str());
+        if !same {
+            add(name.as_encoded_bytes());
+            add(value.as_encoded_bytes());
+        }
+    }
+    hash
 }
 
 fn environment(

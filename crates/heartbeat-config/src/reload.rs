@@ -138,6 +138,26 @@ pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<String>> 
     Ok(Merged { config, restart, changes })
 }
 
+/// Adds realms that the configuration does not have any more and that may still run: retired, so that they are ended.
+///
+/// # Errors
+/// The configuration as it was, when they do not fit in, which is a defect.
+pub fn with_retired(config: Config, names: Vec<RealmName>) -> Result<Config, Box<Config>> {
+    if names.is_empty() {
+        return Ok(config);
+    }
+    let mut specs = config.plan.realms().to_vec();
+    let mut realms = config.realms.clone();
+    for name in names {
+        specs.push(RealmSpec { retired: true, ..RealmSpec::service(name) });
+        realms.push(RealmConfig::default());
+    }
+    match Plan::new(*config.plan.settings(), specs) {
+        Ok(plan) => Ok(Config { plan, realms, ..config }),
+        Err(_) => Err(Box::new(config)),
+    }
+}
+
 /// What sockets, directories and threads were made of once.
 fn fixed(old: &Heartbeat, new: &Heartbeat) -> Vec<String> {
     let same = [

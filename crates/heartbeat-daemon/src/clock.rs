@@ -33,6 +33,14 @@ fn wall() -> WallTime {
     WallTime::from_millis(seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000))
 }
 
+/// The moment of a wall time, as far as the anchor knows it; long past is the beginning of time.
+#[must_use]
+pub(crate) fn instant_of(at: WallTime, anchor: WallAnchor) -> Instant {
+    let ahead = at.as_millis().saturating_sub(anchor.wall.as_millis());
+    let by = std::time::Duration::from_millis(ahead.unsigned_abs());
+    if ahead >= 0 { anchor.instant + by } else { anchor.instant - by }
+}
+
 /// The wall clock in seconds since 1970.
 #[must_use]
 pub(crate) fn unix_s() -> u64 {

@@ -1,18 +1,20 @@
 //! Composition: from a configuration to a running heartbeatd, and to its end.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use heartbeat_api::{Api, Limits};
 use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::Notifier;
-use heartbeat_process::{Processes, Record, Settings};
-use heartbeat_status::{Snapshot, WallAnchor};
+use heartbeat_process::{Notice, Processes, Settings};
+use heartbeat_status::wire::IncidentDocument;
+use heartbeat_status::{IncidentStep, Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -25,12 +27,15 @@ use crate::driver::{Driver, DriverState, Tap};
 use crate::ecosystem::Surface;
 use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
+use crate::intent::IntentFile;
 use crate::lock::StateLock;
 use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
+use crate::recovery::Recovery;
 use crate::reload::Reloader;
-use crate::{DaemonError, clock, receivers};
+use crate::stored::StoredIntent;
+use crate::{DaemonError, clock, receivers, recovery};
 
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
@@ -50,7 +55,7 @@ pub struct Daemon {
     notifier: Arc<Notifier>,
     api_end: watch::Sender<bool>,
     socket: PathBuf,
-    _lock: StateLock,
+    _locks: (StateLock, StateLock),
 }
 
 impl Daemon {
@@ -61,13 +66,15 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`] names what could not be prepared; nothing has been started then.
     pub fn start(config: Config, sources: Option<Sources>, tap: Tap) -> Result<Self, DaemonError> {
-        let Config { heartbeat, plan, realms, webhooks, .. } = config;
-        let receivers = receivers::receivers(&webhooks)
+        let receivers = receivers::receivers(&config.webhooks)
             .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
-        prepare_directories(&heartbeat)?;
-        let lock = StateLock::take(&heartbeat.state_dir)?;
-        refuse_second_copies(&heartbeat.runtime_dir.join("realms"))?;
-        let mark = state_mark(&heartbeat.state_dir)?;
+        let records = records_dir(&config.heartbeat);
+        prepare_directories(&config.heartbeat, &records)?;
+        let lock = StateLock::take(&config.heartbeat.state_dir, "lock")?;
+        let records_lock = StateLock::take(&records, "daemon.lock")?;
+        let mark = state_mark(&config.heartbeat.state_dir)?;
+        let recovery = Recovery::look(&records, &config.heartbeat.state_dir, &mark, &BTreeMap::new())?;
+        let Config { heartbeat, plan, realms, webhooks, .. } = recovery.retire(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
             .thread_name("hb-io")
@@ -79,7 +86,8 @@ impl Daemon {
         let realms = Arc::new(realms);
         let owners = Arc::new(Owners::new(mark.clone()));
         let commands = Arc::new(Commands::default());
-        let processes = open_processes(&heartbeat, mark, &inbox, &commands)?;
+        let teller: Arc<OnceLock<Arc<Published>>> = Arc::default();
+        let processes = open_processes(&records, mark, &inbox, &commands, &teller)?;
         commands.open(processes.commander());
         let mut prober = Prober::new(
             runtime.handle().clone(),
@@ -90,24 +98,54 @@ impl Daemon {
         );
         prober.equip(&plan, &realms);
         let notifier = Arc::new(receivers::start(receivers, runtime.handle().clone()));
-        let teller = Arc::clone(&notifier);
+        let herald = Arc::clone(&notifier);
         let mut supervisor = Supervisor::new(plan, random());
+        let anchor = clock::anchor();
+        let plan = Arc::clone(supervisor.plan_in_force());
+        supervisor.restore(anchor.instant, recovery.memory(&plan, |ix| realms[ix.index()].made_of, anchor));
         let first = supervisor.snapshot(clock::now());
         let published =
             Arc::new(Published::new(first, Arc::clone(&realms), instance(), heartbeat.name.clone()));
+        // Told once, and before anybody could tell of anything.
+        let _ = teller.set(Arc::clone(&published));
+        published.restore_incidents(recovery.incidents(&plan));
+        if !recovery.troubles.is_empty() {
+            published.set_trouble("recovery", Some(recovery.troubles.join("; ")));
+        }
+        for kept in recovery.incidents(&plan) {
+            notifier.tell(told_again(kept.document));
+        }
+        let intent = open_intent(&heartbeat, recovery.intent(), &inbox)?;
         let (api_end, _) = watch::channel(false);
         let reloader = Arc::new(Reloader::new(sources, Arc::clone(&inbox)));
         let surface = Surface::new(Arc::clone(&inbox), Arc::clone(&published), Arc::clone(&reloader));
         open_doors(&runtime, &heartbeat, surface, &api_end)?;
         let socket = heartbeat.socket.clone();
+        let alive = recovery.alive();
+        recovery.adopt(&plan, &processes);
+        let mut executor = Executor::new(processes, realms, names);
+        for realm in &published.snapshot().realms {
+            if let Some(pid) = realm.process.pid {
+                executor.adopted(realm.info.ix, realm.process.run, pid);
+            }
+        }
+        if alive > 0 {
+            tracing::info!(realms = alive, "taken over from an earlier heartbeatd");
+        }
         let driver = Driver {
             supervisor,
             prober,
-            executor: Executor::new(processes, realms, names),
+            executor,
             inbox: Arc::clone(&inbox),
             published: Arc::clone(&published),
             tap,
-            desk: Desk::open(Arc::clone(&published), Box::new(move |document| teller.tell(document)))?,
+            intent,
+            boot: recovery::boot(),
+            desk: Desk::open(
+                Arc::clone(&published),
+                recovery::ecosystem_path(&records),
+                Box::new(move |document| herald.tell(document)),
+            )?,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
             notifier: Arc::clone(&notifier),
             heartbeat,
@@ -127,7 +165,7 @@ impl Daemon {
             notifier,
             api_end,
             socket,
-            _lock: lock,
+            _locks: (lock, records_lock),
         })
     }
 
@@ -230,7 +268,7 @@ impl Daemon {
     }
 }
 
-fn prepare_directories(heartbeat: &Heartbeat) -> Result<(), DaemonError> {
+fn prepare_directories(heartbeat: &Heartbeat, records: &Path) -> Result<(), DaemonError> {
     let make = |path: PathBuf, mode: u32, what: &'static str| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(&path);
         made.map_err(|source| DaemonError::Prepare { what, path, source })
@@ -238,26 +276,56 @@ fn prepare_directories(heartbeat: &Heartbeat) -> Result<(), DaemonError> {
     make(heartbeat.state_dir.clone(), 0o700, "state directory")?;
     make(heartbeat.state_dir.join("log"), 0o700, "log directory")?;
     make(heartbeat.runtime_dir.clone(), 0o711, "runtime directory")?;
-    make(heartbeat.runtime_dir.join("realms"), 0o700, "directory of adoption records")?;
+    make(records.to_owned(), 0o700, "directory of adoption records")?;
+    refuse_foreign(records)?;
     if let Some(parent) = heartbeat.socket.parent() {
         make(parent.to_owned(), 0o711, "directory of the socket")?;
     }
     Ok(())
 }
 
-/// A record of a living process means that heartbeatd died and its realm did not.
-fn refuse_second_copies(records: &Path) -> Result<(), DaemonError> {
-    let read = |source| DaemonError::Prepare { what: "adoption records", path: records.to_owned(), source };
-    let mut realms = Vec::new();
-    for record in Record::all(records).map_err(read)? {
-        match record {
-            Ok(record) if record.is_alive() => realms.push((record.realm.to_string(), record.pid)),
-            // Gone since, or from before a reboot: the next start of that realm replaces it.
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "passed over"),
-        }
+/// Where adoption records lie: in the runtime directory, if that outlives us. systemd removes one that it has made when
+/// the service ends, unless the unit says otherwise, which the one of `packaging/` does, in this variable, too.
+fn records_dir(heartbeat: &Heartbeat) -> PathBuf {
+    let removed = std::env::var("RUNTIME_DIRECTORY").is_ok_and(|dirs| {
+        dirs.split(':').any(|dir| !dir.is_empty() && heartbeat.runtime_dir.starts_with(dir))
+    });
+    let preserved = std::env::var_os("HEARTBEAT_RUNTIME_PRESERVED").is_some_and(|said| said == "yes");
+    if removed && !preserved { heartbeat.state_dir.join("run") } else { heartbeat.runtime_dir.join("realms") }
+}
+
+/// A directory that somebody else can write to says nothing that can be believed.
+fn refuse_foreign(path: &Path) -> Result<(), DaemonError> {
+    let what = "directory of adoption records";
+    let prepare = |source| DaemonError::Prepare { what, path: path.to_owned(), source };
+    let meta = std::fs::symlink_metadata(path).map_err(prepare)?;
+    let own = nix::unistd::geteuid().as_raw();
+    if !meta.is_dir() || meta.uid() != own || meta.mode() & 0o022 != 0 {
+        let why = format!(
+            "it must be a directory of uid {own} that nobody else can write to (it belongs to uid {}, mode {:o})",
+            meta.uid(),
+            meta.mode() & 0o7777
+        );
+        return Err(prepare(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why)));
     }
-    if realms.is_empty() { Ok(()) } else { Err(DaemonError::LeftBehind { realms }) }
+    Ok(())
+}
+
+/// An incident that may or may not have been told when an earlier heartbeatd died: told again under the same key.
+fn told_again(mut document: IncidentDocument) -> Arc<IncidentDocument> {
+    (document.event, document.seq) = (IncidentStep::Opened.into(), 1);
+    Arc::new(document)
+}
+
+fn open_intent(
+    heartbeat: &Heartbeat,
+    stored: StoredIntent,
+    inbox: &Arc<Inbox>,
+) -> Result<IntentFile, DaemonError> {
+    let inbox = Arc::clone(inbox);
+    IntentFile::open(&heartbeat.state_dir, stored, move |version, trouble| {
+        inbox.request(Request::IntentWritten { version, trouble });
+    })
 }
 
 /// The id of a state directory, made once: what marks the processes of one ecosystem.
@@ -275,22 +343,29 @@ fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
 }
 
 fn open_processes(
-    heartbeat: &Heartbeat,
+    records: &Path,
     mark: String,
     inbox: &Arc<Inbox>,
     commands: &Arc<Commands>,
+    teller: &Arc<OnceLock<Arc<Published>>>,
 ) -> Result<Processes, DaemonError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let soft_descriptors = raise_descriptors();
     let settings = Settings {
         pool: cores * PARKED_LAUNCHERS_PER_CORE,
         soft_descriptors,
-        records: heartbeat.runtime_dir.join("realms"),
+        records: records.to_owned(),
         mark,
         ..Settings::default()
     };
-    let (inbox, commands) = (Arc::clone(inbox), Arc::clone(commands));
+    let (inbox, commands, teller) = (Arc::clone(inbox), Arc::clone(commands), Arc::clone(teller));
     let sink = move |notice| {
+        if let Notice::RecordsFail { trouble } = notice {
+            if let Some(published) = teller.get() {
+                published.set_trouble("adoption records", trouble);
+            }
+            return;
+        }
         if let Some(notice) = commands.take(notice) {
             inbox.notice(notice);
         }

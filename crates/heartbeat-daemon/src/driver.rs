@@ -2,22 +2,26 @@
 //!
 //! It holds no rules and never blocks: what takes time sits on threads and tasks behind the inbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_config::{Config, Heartbeat, InForce, Merged, WebhookConfig, merge};
 use heartbeat_notify::Notifier;
-use heartbeat_status::{CommandId, DaemonPhase, Event, Instant, ProbeIx, ProbeKind, RealmIx};
-use heartbeat_supervisor::{Effect, Input, ProbeSource, RealmSpec, Reply, Supervisor};
+use heartbeat_status::{
+    CommandId, DaemonPhase, Event, EventKind, Instant, ProbeIx, ProbeKind, RealmIx, RestartCause,
+};
+use heartbeat_supervisor::{Effect, Input, Intent, ProbeSource, RealmRecord, RealmSpec, Reply, Supervisor};
 use tokio::sync::oneshot;
 
 use crate::desk::Desk;
 use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
+use crate::intent::IntentFile;
 use crate::lag::{LAG_LIMIT, LagMeter};
 use crate::prober::Prober;
 use crate::published::Published;
+use crate::stored::StoredEcosystem;
 use crate::{clock, receivers, reload};
 
 /// Fresh numbers alone are published at most this often; a change of meaning at once.
@@ -40,6 +44,9 @@ pub(crate) struct Driver {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) webhooks: Vec<WebhookConfig>,
     pub(crate) boot_deadline: Option<Instant>,
+    pub(crate) intent: IntentFile,
+    /// The boot that monotonic times belong to.
+    pub(crate) boot: String,
     pub(crate) state: DriverState,
 }
 
@@ -48,6 +55,11 @@ pub(crate) struct Driver {
 pub(crate) struct DriverState {
     replies: BTreeMap<CommandId, oneshot::Sender<Reply>>,
     ready_replies: Vec<(CommandId, Reply)>,
+    /// Answers that wait until what was asked is on disk, in the order of their versions.
+    held_replies: VecDeque<(u64, CommandId, Reply)>,
+    /// The newest version of the intent that something was said in.
+    intent_said: u64,
+    intent_written: u64,
     ready_reloads: Vec<(oneshot::Sender<reload::Answer>, reload::Answer)>,
     next_command: u64,
     lag: LagMeter,
@@ -79,6 +91,9 @@ impl Driver {
             self.supervisor.handle_timeout(now);
             self.settle(now);
         }
+        // Everything was stopped on purpose: the next heartbeatd begins anew, but for what operators have said.
+        self.executor.forget_all();
+        self.desk.remember(StoredEcosystem::default());
         self.executor.close();
     }
 
@@ -127,6 +142,10 @@ impl Driver {
             Request::Reload { config, dry_run, reply } => {
                 let answer = self.reload(now, *config, dry_run);
                 self.state.ready_reloads.push((reply, answer));
+            }
+            Request::IntentWritten { version, trouble } => {
+                self.state.intent_written = version;
+                self.published.set_trouble("operators' intent", trouble);
             }
             Request::Shutdown { now: at_once } => self.handle(now, Input::Shutdown { now: at_once }),
         }
@@ -196,10 +215,23 @@ impl Driver {
                 self.handle(now, input);
             }
         }
+        while let Some((_, id, reply)) =
+            self.state.held_replies.pop_front_if(|(version, ..)| *version <= self.state.intent_written)
+        {
+            self.state.ready_replies.push((id, reply));
+        }
         let mut told = false;
         while let Some(event) = self.supervisor.poll_event() {
             told = true;
-            if let Some((step, document, root)) = self.published.note(&event) {
+            let unhealthy = RestartCause::Unhealthy;
+            let granted =
+                matches!(&event.kind, EventKind::RestartOpened { cause, .. } if *cause == unhealthy);
+            let incident = self.published.note(&event);
+            if granted || incident.is_some() {
+                let health_restarts = self.supervisor.health_restarts();
+                self.desk.remember(self.published.ecosystem(&self.boot, &health_restarts));
+            }
+            if let Some((step, document, root)) = incident {
                 let log = root.and_then(|root| self.executor.log_of(root));
                 self.desk.tell(step, document, log);
             }
@@ -228,6 +260,15 @@ impl Driver {
         }
     }
 
+    /// On record before whatever follows from it is done.
+    fn remember(&mut self, realm: RealmIx, record: Option<&RealmRecord>, intent: Intent) {
+        self.executor.remember(realm, record);
+        let anchor = self.published.about_times();
+        if let Some(version) = self.intent.say(self.executor.name(realm), intent, anchor) {
+            self.state.intent_said = version;
+        }
+    }
+
     fn carry_out(&mut self, now: Instant, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Check { id, realm, probe, run, timeout } => {
@@ -249,9 +290,19 @@ impl Driver {
                 self.executor.cancel_hook(realm, run, hook);
                 None
             }
-            Effect::Persist { .. } => None,
+            Effect::Persist { realm, record, intent } => {
+                self.remember(realm, record.as_deref(), intent);
+                None
+            }
             Effect::Reply { id, reply } => {
-                self.state.ready_replies.push((id, reply));
+                // An operator is answered when what he said is on disk: it outlives us from then on.
+                if self.state.intent_said > self.state.intent_written
+                    && matches!(reply, Reply::Accepted { .. })
+                {
+                    self.state.held_replies.push_back((self.state.intent_said, id, reply));
+                } else {
+                    self.state.ready_replies.push((id, reply));
+                }
                 None
             }
             Effect::Halt => {

@@ -29,17 +29,6 @@ pub enum DaemonError {
         /// Its pid, where the lock file says so.
         holder: Option<u32>,
     },
-    /// Realms of a heartbeatd that died still run. They cannot be taken back by this version, and no second copy
-    /// is started beside them.
-    #[error(
-        "realms of a heartbeatd that died still run: {}; end them first: kill {}",
-        left_words(realms),
-        left_pids(realms)
-    )]
-    LeftBehind {
-        /// Name and pid of each.
-        realms: Vec<(String, u32)>,
-    },
     /// The Unix socket cannot be served.
     #[error("cannot listen on the socket {path}", path = path.display())]
     Socket {
@@ -85,12 +74,4 @@ pub enum DaemonError {
 
 fn holder_words(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |pid| format!(" (pid {pid})"))
-}
-
-fn left_words(realms: &[(String, u32)]) -> String {
-    realms.iter().map(|(name, pid)| format!("{name} (pid {pid})")).collect::<Vec<_>>().join(", ")
-}
-
-fn left_pids(realms: &[(String, u32)]) -> String {
-    realms.iter().map(|(_, pid)| pid.to_string()).collect::<Vec<_>>().join(" ")
 }

@@ -10,7 +10,7 @@ use heartbeat_process::{
     CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes,
 };
 use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal};
-use heartbeat_supervisor::{Hook, Input, StartError};
+use heartbeat_supervisor::{Hook, Input, RealmRecord, StartError};
 
 use crate::owner::{self, Question};
 
@@ -50,7 +50,8 @@ impl Executor {
                 Some(Input::StartFailed { realm, run, error })
             }
             Some(spec) => {
-                self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec);
+                let made_of = self.realms[realm.index()].made_of;
+                self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec, made_of);
                 None
             }
             None => {
@@ -85,6 +86,30 @@ impl Executor {
     /// From now on realms are these. What runs is not touched.
     pub(crate) fn replace(&mut self, realms: Arc<Vec<RealmConfig>>, names: Vec<RealmName>) {
         (self.realms, self.names) = (realms, names);
+    }
+
+    /// The name of a realm.
+    pub(crate) fn name(&self, realm: RealmIx) -> &RealmName {
+        &self.names[realm.index()]
+    }
+
+    /// A process that was taken over.
+    pub(crate) fn adopted(&mut self, realm: RealmIx, run: RunId, pid: u32) {
+        self.pids.insert(realm, (run, pid));
+    }
+
+    /// Puts on record what is to be remembered of a realm.
+    pub(crate) fn remember(&self, realm: RealmIx, record: Option<&RealmRecord>) {
+        // Plain data: it always has a text.
+        let memory = record.and_then(|record| serde_json::to_string(record).ok());
+        self.processes.remember(&self.names[realm.index()], memory);
+    }
+
+    /// Nothing has to be remembered of any realm.
+    pub(crate) fn forget_all(&self) {
+        for name in &self.names {
+            self.processes.remember(name, None);
+        }
     }
 
     pub(crate) fn signal(&mut self, realm: RealmIx, run: RunId, signal: Signal) {
@@ -151,6 +176,8 @@ impl Executor {
             }
             Notice::Emptied { key } => Some(Input::Emptied { realm: key.realm, run: key.run }),
             Notice::Halted { key, halted } => Some(Input::Halted { realm: key.realm, run: key.run, halted }),
+            // Taken by whoever forwards notices.
+            Notice::RecordsFail { .. } => None,
             Notice::CommandDone { id, result, .. } => {
                 let hook = self.hooks.remove(&id)?;
                 match failure(&result) {

@@ -37,6 +37,13 @@ pub(crate) enum Request {
         /// What it changes.
         reply: oneshot::Sender<reload::Answer>,
     },
+    /// The intent file has everything up to this version, or cannot have it.
+    IntentWritten {
+        /// Which.
+        version: u64,
+        /// Why it is not on disk.
+        trouble: Option<String>,
+    },
     /// Stop everything; at once the second time.
     Shutdown {
         /// Kill at once and give up the order.
@@ -79,8 +86,9 @@ impl Inbox {
     /// False when too many requests wait already: it was not taken.
     pub(crate) fn request(&self, request: Request) -> bool {
         let mut lanes = self.lanes();
-        // The order to end is always taken.
-        if lanes.requests.len() >= MAX_REQUESTS_QUEUED && !matches!(request, Request::Shutdown { .. }) {
+        // The order to end is always taken, and what we have to tell ourselves.
+        let ours = matches!(request, Request::Shutdown { .. } | Request::IntentWritten { .. });
+        if lanes.requests.len() >= MAX_REQUESTS_QUEUED && !ours {
             return false;
         }
         lanes.requests.push_back(request);

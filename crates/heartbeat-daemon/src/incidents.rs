@@ -22,6 +22,13 @@ const PRELUDE_SECONDS: u64 = 60;
 /// What this process calls itself where a realm would be named.
 const OURSELVES: &str = "heartbeatd";
 
+/// An open incident and what was told of it, as it is kept over the death of heartbeatd.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) incident: Incident,
+    pub(crate) document: IncidentDocument,
+}
+
 #[derive(Debug)]
 struct Entry {
     no: IncidentNo,
@@ -47,6 +54,20 @@ pub(crate) struct Incidents {
 impl Incidents {
     pub(crate) fn new(ecosystem: String) -> Self {
         Self { ecosystem, ..Self::default() }
+    }
+
+    /// Those that were open when an earlier heartbeatd died are open.
+    pub(crate) fn restore(&mut self, kept: Vec<Kept>) {
+        for Kept { incident, document } in kept {
+            self.entries.push_back(Entry { no: incident.no, incident: Arc::new(incident), document });
+        }
+    }
+
+    /// Those that are open.
+    pub(crate) fn open(&self) -> Vec<Kept> {
+        let open = self.entries.iter().filter(|entry| entry.is_open());
+        open.map(|entry| Kept { incident: (*entry.incident).clone(), document: entry.document.clone() })
+            .collect()
     }
 
     /// Writes down what belongs to an incident. Returns what is to be told, and of whom the output is wanted.

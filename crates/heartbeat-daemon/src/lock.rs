@@ -20,12 +20,12 @@ pub(crate) struct StateLock {
 }
 
 impl StateLock {
-    /// Takes the lock of `state_dir`.
+    /// Takes the lock of a directory, which is the file `name` in it.
     ///
     /// # Errors
     /// [`DaemonError::Held`] names the holder; [`DaemonError::Prepare`] when the file cannot be used at all.
-    pub(crate) fn take(state_dir: &Path) -> Result<Self, DaemonError> {
-        let path = state_dir.join("lock");
+    pub(crate) fn take(state_dir: &Path, name: &str) -> Result<Self, DaemonError> {
+        let path = state_dir.join(name);
         let prepare = |source| DaemonError::Prepare { what: "lock file", path: path.clone(), source };
         let mut options = OpenOptions::new();
         let file = options
@@ -61,12 +61,12 @@ mod tests {
     #[test]
     fn the_second_is_refused_and_told_who_is_first() {
         let dir = tempfile::tempdir().unwrap();
-        let first = StateLock::take(dir.path()).unwrap();
-        match StateLock::take(dir.path()) {
+        let first = StateLock::take(dir.path(), "lock").unwrap();
+        match StateLock::take(dir.path(), "lock") {
             Err(DaemonError::Held { holder, .. }) => assert_eq!(holder, Some(std::process::id())),
             other => panic!("{other:?}"),
         }
         drop(first);
-        StateLock::take(dir.path()).unwrap();
+        StateLock::take(dir.path(), "lock").unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! What everybody who only wants to look is given: the tap of the core. Readers never touch the core.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,8 +11,9 @@ use heartbeat_status::wire::{About, EVENT_SCHEMA, EventEntry, IncidentDocument};
 use heartbeat_status::{Event, Health, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor};
 use tokio::sync::watch;
 
-use crate::incidents::Incidents;
+use crate::incidents::{Incidents, Kept};
 use crate::past::{Past, RecentPast};
+use crate::stored::{StoredEcosystem, StoredIncident};
 use crate::{clock, lag};
 
 /// Facts remembered for those who follow.
@@ -34,6 +35,8 @@ pub(crate) struct Published {
     instance: String,
     name: String,
     started_at: Instant,
+    /// What is wrong with heartbeatd itself and is told by whoever notices, by what it is about.
+    troubles: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Published {
@@ -58,6 +61,7 @@ impl Published {
             instance,
             name,
             started_at: clock::now(),
+            troubles: Mutex::default(),
         }
     }
 
@@ -161,6 +165,11 @@ impl Published {
         self.past.lock().unwrap_or_else(PoisonError::into_inner).of(realm)
     }
 
+    /// What turns monotonic times into those of the wall.
+    pub(crate) fn about_times(&self) -> WallAnchor {
+        self.anchor()
+    }
+
     fn anchor(&self) -> WallAnchor {
         *self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,9 +179,54 @@ impl Published {
         (read(&self.lag_p99_nanos), read(&self.lag_max_nanos))
     }
 
+    /// Something of heartbeatd itself is wrong, or right again.
+    pub(crate) fn set_trouble(&self, about: &'static str, trouble: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) => {
+                if troubles.insert(about, trouble.clone()).is_none() {
+                    tracing::error!("{trouble}");
+                }
+            }
+            None => {
+                if troubles.remove(about).is_some() {
+                    tracing::info!("{about}: works again");
+                }
+            }
+        }
+    }
+
+    /// Incidents that were open when an earlier heartbeatd died.
+    pub(crate) fn restore_incidents(&self, kept: Vec<Kept>) {
+        self.incidents().restore(kept);
+    }
+
+    /// What belongs to no single realm and has to be remembered.
+    pub(crate) fn ecosystem(&self, boot: &str, health_restarts: &[Instant]) -> StoredEcosystem {
+        let snapshot = self.snapshot();
+        let name = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
+        let stored = |Kept { incident, document }: Kept| StoredIncident {
+            no: incident.no.0,
+            root: incident.root.as_ref().and_then(name),
+            reason: incident.reason,
+            message: incident.message,
+            severity: incident.severity,
+            affected: incident.affected.iter().filter_map(name).collect(),
+            opened_ns: incident.opened_at.as_nanos(),
+            failed: incident.failed,
+            document,
+        };
+        StoredEcosystem {
+            boot: boot.to_owned(),
+            incidents: self.incidents().open().into_iter().map(stored).collect(),
+            health_restarts_ns: health_restarts.iter().map(|at| at.as_nanos()).collect(),
+        }
+    }
+
     /// What is wrong with heartbeatd itself; empty when nothing is.
     pub(crate) fn troubles(&self) -> Vec<String> {
-        let mut troubles = Vec::new();
+        let mut troubles: Vec<String> =
+            self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let (p99, _) = self.lag();
         if p99 > lag::LAG_LIMIT {
             troubles.push(format!("the loop of heartbeatd is late: p99 {} ms", p99.as_millis()));

@@ -16,6 +16,9 @@
 //! Beside that it answers two questions about what runs: who holds a port ([`owner_of`], [`holder`]), and what a
 //! log said last ([`tail`]).
 //!
+//! When heartbeatd has died, [`survey`] says what is left of it: from the records and one look at /proc it tells what lives
+//! and is proven, what has ended, and what cannot be told. [`Processes::adopt`] takes it over.
+//!
 //! # What it is not
 //! It decides nothing: when to start, signal or give up is the supervisor's business. It reads no clock; its
 //! deadlines are the kernel's timers.
@@ -38,10 +41,11 @@
 //!     umask: None,
 //!     user: None,
 //! };
-//! processes.launch(Key { realm: RealmIx(0), run: RunId(1) }, &RealmName::new("sleeper").expect("a name"), &spec);
+//! processes.launch(Key { realm: RealmIx(0), run: RunId(1) }, &RealmName::new("sleeper").expect("a name"), &spec, 0);
 //! # Ok::<(), heartbeat_process::ProcessError>(())
 //! ```
 
+mod books;
 mod channel;
 mod error;
 mod launcher;
@@ -54,6 +58,7 @@ mod record;
 mod run;
 mod spawn;
 mod spec;
+mod survey;
 mod sys;
 mod tree;
 mod user;
@@ -64,6 +69,7 @@ pub use log::tail;
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
 pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, owner_of};
 pub use processes::{Commander, Processes, Settings};
-pub use record::Record;
+pub use record::{Record, Recorded};
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
+pub use survey::{Condition, Survey, Survivor, survey};
 pub use user::User;

@@ -172,6 +172,12 @@ pub enum Notice {
         /// Stopped, or running again.
         halted: bool,
     },
+    /// Records cannot be written (and why), or can be again (`None`): told when it changes. Processes are started all
+    /// the same.
+    RecordsFail {
+        /// For a person.
+        trouble: Option<String>,
+    },
     /// A command ended.
     CommandDone {
         /// Which.

@@ -15,7 +15,7 @@ use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places};
 use crate::spawn::{Launcher, SpawnQueue, Spawner, command_marked, marked};
-use crate::{LaunchSpec, LogTarget, ProcessError};
+use crate::{LaunchSpec, LogTarget, ProcessError, Survivor};
 
 /// Launchers are parked once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
@@ -35,6 +35,9 @@ pub struct Settings {
     /// Soft limit of open descriptors for what is started, in descriptors; `None` leaves ours. heartbeatd raises
     /// its own, and many programs do not expect to be given more than they were.
     pub soft_descriptors: Option<u64>,
+    /// Collect processes that are nobody else's: descendants that lost their parents come to us, and as process 1 so does
+    /// everybody (false). Only for a program that has no other children: it takes every exit status.
+    pub collects_orphans: bool,
     /// Longest set-up of a launch (5 s).
     pub launch_timeout: Duration,
 }
@@ -47,6 +50,7 @@ impl Default for Settings {
             mark: String::new(),
             pool: 0,
             soft_descriptors: None,
+            collects_orphans: false,
             launch_timeout: Duration::from_secs(5),
         }
     }
@@ -59,6 +63,7 @@ pub(crate) enum Order {
     Spawned {
         owner: Owner,
         realm: Option<RealmName>,
+        made_of: u64,
         program: String,
         places: Places,
         limit: Option<Duration>,
@@ -67,6 +72,14 @@ pub(crate) enum Order {
     SpawnFailed {
         owner: Owner,
         error: LaunchError,
+    },
+    Adopt {
+        key: Key,
+        survivor: Box<Survivor>,
+    },
+    Remember {
+        realm: RealmName,
+        memory: Option<String>,
     },
     Signal {
         owner: Owner,
@@ -107,6 +120,7 @@ struct Wanted {
     realm: Option<RealmName>,
     spec: LaunchSpec,
     limit: Option<Duration>,
+    made_of: u64,
 }
 
 /// Runs commands, from any thread; a clone is the same. No call waits. Once its [`Processes`] is closed nothing is run
@@ -135,6 +149,7 @@ impl Commander {
             realm: None,
             spec: command_marked(spec, id, &self.mark),
             limit: Some(timeout),
+            made_of: 0,
         });
     }
 
@@ -194,15 +209,30 @@ impl Processes {
         Ok(Self { commander: Commander { orders, spawns, mark: mark.into() }, threads })
     }
 
-    /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`.
-    pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec) {
+    /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`. `made_of` goes on record, so
+    /// that a later heartbeatd can tell whether it would start the same.
+    pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec, made_of: u64) {
         let spec = marked(spec, name.as_str(), &self.commander.mark);
         self.commander.want(Wanted {
             owner: Owner::Realm(key),
             realm: Some(name.clone()),
             spec,
             limit: None,
+            made_of,
         });
+    }
+
+    /// Takes over what a [`survey`](crate::survey()) has found of a realm: what lives is watched as if it had been started
+    /// here, and `Emptied` tells when what was left of it is gone. Of a launcher that has not become its program yet,
+    /// `Started` or `StartFailed` is told.
+    pub fn adopt(&self, key: Key, survivor: Survivor) {
+        self.commander.orders.push(Order::Adopt { key, survivor: Box::new(survivor) });
+    }
+
+    /// Puts on record what heartbeatd has to remember of a realm, in place of what was there: one line. It is on record
+    /// before anything that is ordered after this. `None`: nothing any more.
+    pub fn remember(&self, realm: &RealmName, memory: Option<String>) {
+        self.commander.orders.push(Order::Remember { realm: realm.clone(), memory });
     }
 
     /// Signals the whole process tree of a run. KILL to a run that is still being launched calls it off. A run
@@ -261,10 +291,12 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                 None => return,
             },
         };
-        let Wanted { owner, realm, spec, limit } = next;
+        let Wanted { owner, realm, spec, limit, made_of } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         reaper.push(match spawner.hand_over(&spec) {
-            Ok(launcher) => Order::Spawned { owner, realm, program, places: places(&spec), limit, launcher },
+            Ok(launcher) => {
+                Order::Spawned { owner, realm, made_of, program, places: places(&spec), limit, launcher }
+            }
             Err(error) => Order::SpawnFailed { owner, error },
         });
     }

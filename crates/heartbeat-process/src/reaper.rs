@@ -4,12 +4,12 @@
 //! SIGCHLD, from which only stops and continuations are taken. No exit status is ever taken but through the pidfd
 //! of the very process.
 
+mod adopting;
 mod life;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
+use crate::books::Books;
 use crate::notice::{LaunchError, Notice, Step};
 use crate::processes::{Order, Orders, Settings};
 use crate::record::Origin;
@@ -39,9 +40,16 @@ const MAIN: u64 = 1;
 const TIMER: u64 = 2;
 const LEFTOVER: u64 = 3;
 const WHAT_BITS: u32 = 2;
+/// Now and then: says on record that we live, looks after adopted processes and orphans.
+const TICK_EVERY: Duration = Duration::from_secs(5);
+/// An adopted launcher is looked at again after this, and has to have become its program within [`MAX_LOOKS`] looks.
+const LOOK_AT_LAUNCHER: Duration = Duration::from_millis(20);
+const MAX_LOOKS: u32 = 250;
+
 /// Tokens of the reaper itself; runs are numbered from 1.
 const ORDERS: u64 = 0;
 const CHILDREN: u64 = 1;
+const TICK: u64 = 2;
 
 /// What has become of a launch while it was being spawned.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,8 +69,11 @@ pub(crate) struct Reaper {
     /// Asked for and not spawned yet.
     expected: BTreeMap<Owner, Expected>,
     next_run: u64,
-    records: PathBuf,
-    origin: Origin,
+    books: Books,
+    tick: Option<OwnedFd>,
+    collects_orphans: bool,
+    /// A launcher of nobody that was dead at the last look.
+    suspect: Option<i32>,
     launch_timeout: Duration,
     sink: Sink,
 }
@@ -78,6 +89,11 @@ impl Reaper {
         let children = sys::child_events()?;
         epoll::add(&epoll, orders.wake(), EventData::new_u64(ORDERS), EventFlags::IN)?;
         epoll::add(&epoll, children, EventData::new_u64(CHILDREN), EventFlags::IN)?;
+        let tick = timer(TICK_EVERY, true)?;
+        epoll::add(&epoll, &tick, EventData::new_u64(TICK), EventFlags::IN)?;
+        if settings.collects_orphans {
+            nix::sys::prctl::set_child_subreaper(true)?;
+        }
         Ok(Self {
             epoll,
             orders,
@@ -86,8 +102,10 @@ impl Reaper {
             by_owner: BTreeMap::new(),
             expected: BTreeMap::new(),
             next_run: 0,
-            records: settings.records,
-            origin,
+            books: Books::new(settings.records, origin),
+            tick: Some(tick),
+            collects_orphans: settings.collects_orphans,
+            suspect: None,
             launch_timeout: settings.launch_timeout,
             sink,
         })
@@ -109,8 +127,15 @@ impl Reaper {
                 match event.data.u64() {
                     ORDERS => open = self.take_orders(),
                     CHILDREN => self.children_changed(),
+                    TICK => self.look_around(),
                     token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut sweep),
                 }
+            }
+            if events.iter().any(|event| event.data.u64() == CHILDREN) {
+                self.collect_orphans(false);
+            }
+            if let Some(trouble) = self.books.news() {
+                (self.sink)(Notice::RecordsFail { trouble });
             }
         }
     }
@@ -127,10 +152,11 @@ impl Reaper {
                 Order::Expect(owner) => {
                     self.expected.insert(owner, Expected::default());
                 }
-                Order::Spawned { owner, realm, program, places, limit, launcher } => {
+                Order::Spawned { owner, realm, made_of, program, places, limit, launcher } => {
                     let expected = self.expected.remove(&owner).unwrap_or_default();
                     let mut run = new_run(owner, realm, (program, places), limit, launcher);
                     run.silent = expected.silent;
+                    run.made_of = made_of;
                     self.watch(run, expected.called_off);
                 }
                 Order::SpawnFailed { owner, error } => {
@@ -138,6 +164,8 @@ impl Reaper {
                         self.tell_failure(owner, error);
                     }
                 }
+                Order::Adopt { key, survivor } => self.adopt(key, *survivor),
+                Order::Remember { realm, memory } => self.books.remember(&realm, memory),
                 Order::Signal { owner, signal } => self.signal(owner, signal),
                 Order::Cancel { owner } => self.cancel(owner),
                 Order::Close => {
@@ -153,7 +181,7 @@ impl Reaper {
     fn end_commands(&self) {
         for run in self.runs.values().filter(|run| matches!(run.owner, Owner::Command(_))) {
             run.signal(Signal::KILL);
-            run.kill_marked(&self.origin.mark);
+            run.kill_marked(&self.books.origin.mark);
         }
     }
 
@@ -168,14 +196,18 @@ impl Reaper {
             run.kill_launch();
         }
         let watched = run.socket.as_ref().map(|socket| {
-            epoll::add(&self.epoll, socket, Self::token(id, SOCKET), EventFlags::IN)
-                .and_then(|()| epoll::add(&self.epoll, &run.pidfd, Self::token(id, MAIN), EventFlags::IN))
+            epoll::add(&self.epoll, socket, Self::token(id, SOCKET), EventFlags::IN).and_then(|()| match &run
+                .pidfd
+            {
+                Some(pidfd) => epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN),
+                None => Ok(()),
+            })
         });
         if let Some(Err(errno)) = watched {
             run.failure = Some(LaunchError::new(Step::Spawn, Some(errno.raw_os_error()), &run.program));
             // Without its socket it never gets its `go`.
             run.socket = None;
-            let _ = sys::signal_process(run.pidfd.as_fd(), Signal::KILL);
+            run.kill_launch();
         }
         if called_off {
             life::call_off(&mut run);
@@ -185,15 +217,7 @@ impl Reaper {
     }
 
     fn timer(&self, run: u64, after: Duration) -> Option<OwnedFd> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).ok()?;
-        let value = Timespec {
-            tv_sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-            // Zero would disarm it.
-            tv_nsec: i64::from(after.subsec_nanos()).max(i64::from(after.as_secs() == 0)),
-        };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-        rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once).ok()?;
+        let timer = timer(after, false).ok()?;
         epoll::add(&self.epoll, &timer, Self::token(run, TIMER), EventFlags::IN).ok()?;
         Some(timer)
     }
@@ -281,7 +305,12 @@ fn new_run(
         program,
         stage: Stage::Launching,
         pid: launcher.pid,
-        pidfd: launcher.pidfd,
+        pidfd: Some(launcher.pidfd),
+        adopted: false,
+        halted: false,
+        unproven: false,
+        looks: 0,
+        made_of: 0,
         start_time: 0,
         socket: Some(launcher.socket),
         said_exec: false,
@@ -294,6 +323,21 @@ fn new_run(
         capture: launcher.capture,
         places,
     }
+}
+
+/// A kernel timer: once after that time, or every time.
+fn timer(after: Duration, again: bool) -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    let value = Timespec {
+        tv_sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+        // Zero would disarm it.
+        tv_nsec: i64::from(after.subsec_nanos()).max(i64::from(after.as_secs() == 0)),
+    };
+    let interval = if again { value } else { Timespec { tv_sec: 0, tv_nsec: 0 } };
+    let setting = Itimerspec { it_interval: interval, it_value: value };
+    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
+    Ok(timer)
 }
 
 fn drain(events: impl AsFd) {

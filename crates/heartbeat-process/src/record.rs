@@ -1,7 +1,9 @@
-//! Adoption records: which process is which realm's, on disk before the process exists for real.
+//! Adoption records: which process is which realm's, on disk before the process exists for real; and beside it what
+//! heartbeatd itself remembers of the realm.
 //!
 //! A record is a small framed text: a line with magic, length and checksum, then `key=value` lines. It is replaced
-//! by rename, so a reader sees the old one or the new one; whatever was cut or changed is noticed.
+//! by rename, so a reader sees the old one or the new one; whatever was cut or changed is noticed. It is not synced: it
+//! has to survive our death, and not that of the host, which no process survives either.
 
 use std::fs;
 use std::io::Write;
@@ -12,27 +14,40 @@ use heartbeat_status::{RealmName, RunId};
 
 use crate::{RecordError, tree};
 
-const MAGIC: &str = "heartbeat-adoption/1";
+const MAGIC: &str = "heartbeat-adoption/2";
 /// Largest record in bytes; a longer file is none.
-const MAX_RECORD_BYTES: u64 = 4_096;
+const MAX_RECORD_BYTES: u64 = 1024 * 1024;
 
-/// The identity of a running realm process. Only boot, pid and start time together name a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The realm.
-    pub realm: RealmName,
-    /// Its generation.
+/// A process on record. Only boot, pid namespace, pid and start time together name a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The generation it is.
     pub run: RunId,
     /// Its pid.
     pub pid: u32,
     /// Start time of that pid in clock ticks since boot.
     pub start_time: u64,
+}
+
+/// What is on record of a realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The realm.
+    pub realm: RealmName,
     /// The boot it belongs to (`/proc/sys/kernel/random/boot_id`).
     pub boot: String,
-    /// The pid namespace the pid means something in.
+    /// The pid namespace its pid means something in.
     pub pid_namespace: String,
-    /// Id of the state directory of the heartbeatd that started it.
+    /// Its heartbeatd was process 1 of that namespace: whoever was in it ended with it.
+    pub init: bool,
+    /// Id of the state directory of the heartbeatd that wrote it.
     pub mark: String,
+    /// Its process, while there is one, or something of it.
+    pub process: Option<Recorded>,
+    /// What its process was made of when it was last started: whatever the caller calls so.
+    pub made_of: Option<u64>,
+    /// What heartbeatd remembers of it: one line, opaque.
+    pub memory: Option<String>,
 }
 
 /// FNV-1a: every single change of a byte changes it, which is what a record needs to be told damaged.
@@ -48,33 +63,48 @@ impl Record {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let here = Origin::read(String::new());
+        let Some(process) = self.process else { return false };
         here.boot == self.boot
             && here.pid_namespace == self.pid_namespace
-            && tree::stat(self.pid)
-                .is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X'))
+            && tree::stat(process.pid)
+                .is_some_and(|stat| stat.start_time == process.start_time && !matches!(stat.state, 'Z' | 'X'))
     }
 
-    /// Every record in `dir`, by file name; temporary files of a write that was cut short are passed over.
+    /// Every record in `dir`, by file name, with its path; temporary files of a write that was cut short are passed over.
     ///
     /// # Errors
     /// When the directory cannot be read. What a single file says is in its own result.
-    pub fn all(dir: &Path) -> std::io::Result<Vec<Result<Self, RecordError>>> {
+    pub fn all(dir: &Path) -> std::io::Result<Vec<(PathBuf, Result<Self, RecordError>)>> {
         let mut paths = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            if !entry.file_name().to_string_lossy().starts_with('.') {
+            if !entry.file_name().to_string_lossy().contains('.') {
                 paths.push(entry.path());
             }
         }
         paths.sort();
-        Ok(paths.iter().map(|path| Self::read(path)).collect())
+        let read = |path: PathBuf| {
+            let record = Self::read(&path);
+            (path, record)
+        };
+        Ok(paths.into_iter().map(read).collect())
     }
 
     fn encode(&self) -> String {
-        let body = format!(
-            "realm={}\nrun={}\npid={}\nstart_time={}\nboot={}\npid_namespace={}\nmark={}\n",
-            self.realm, self.run, self.pid, self.start_time, self.boot, self.pid_namespace, self.mark
+        use std::fmt::Write as _;
+        let mut body = format!(
+            "realm={}\nboot={}\npid_namespace={}\ninit={}\nmark={}\n",
+            self.realm, self.boot, self.pid_namespace, self.init, self.mark
         );
+        if let Some(Recorded { run, pid, start_time }) = self.process {
+            let _ = write!(body, "run={run}\npid={pid}\nstart_time={start_time}\n");
+        }
+        if let Some(made_of) = self.made_of {
+            let _ = writeln!(body, "made_of={made_of}");
+        }
+        if let Some(memory) = &self.memory {
+            let _ = writeln!(body, "memory={}", memory.replace('\n', " "));
+        }
         format!("{MAGIC} {} {:016x}\n{body}", body.len(), checksum(body.as_bytes()))
     }
 
@@ -84,19 +114,25 @@ impl Record {
         if head != expected {
             return Err("head, length or checksum do not fit");
         }
-        let field = |key: &str| {
-            body.lines()
-                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-                .ok_or("a field is missing")
+        let optional = |key: &str| body.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let field = |key: &str| optional(key).ok_or("a field is missing");
+        let process = match optional("pid") {
+            None => None,
+            Some(pid) => Some(Recorded {
+                run: RunId(field("run")?.parse().map_err(|_| "not a generation")?),
+                pid: pid.parse().map_err(|_| "not a pid")?,
+                start_time: field("start_time")?.parse().map_err(|_| "not a start time")?,
+            }),
         };
         Ok(Self {
             realm: RealmName::new(field("realm")?).map_err(|_| "not a realm name")?,
-            run: RunId(field("run")?.parse().map_err(|_| "not a generation")?),
-            pid: field("pid")?.parse().map_err(|_| "not a pid")?,
-            start_time: field("start_time")?.parse().map_err(|_| "not a start time")?,
             boot: field("boot")?.to_owned(),
             pid_namespace: field("pid_namespace")?.to_owned(),
+            init: field("init")? == "true",
             mark: field("mark")?.to_owned(),
+            process,
+            made_of: optional("made_of").map(str::parse).transpose().map_err(|_| "not a number")?,
+            memory: optional("memory").map(str::to_owned),
         })
     }
 
@@ -132,15 +168,6 @@ impl Record {
         drop(file);
         fs::rename(&fresh, &path)
     }
-
-    /// Removes the record of a realm, if it is still that of `run`.
-    pub(crate) fn remove(dir: &Path, realm: &RealmName, run: RunId) {
-        let path = Self::path(dir, realm);
-        if Self::read(&path).is_ok_and(|record| record.run == run) {
-            // What cannot be removed names a process that is gone, which its reader finds out.
-            let _ = fs::remove_file(path);
-        }
-    }
 }
 
 /// What all records of this life of heartbeatd share.
@@ -148,6 +175,7 @@ impl Record {
 pub(crate) struct Origin {
     pub(crate) boot: String,
     pub(crate) pid_namespace: String,
+    pub(crate) init: bool,
     pub(crate) mark: String,
 }
 
@@ -155,7 +183,22 @@ impl Origin {
     pub(crate) fn read(mark: String) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let namespace = fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned());
-        Self { boot: boot.trim().to_owned(), pid_namespace: namespace.unwrap_or_default(), mark }
+        let init = std::process::id() == 1;
+        Self { boot: boot.trim().to_owned(), pid_namespace: namespace.unwrap_or_default(), init, mark }
+    }
+
+    /// An empty record of `realm`.
+    pub(crate) fn record(&self, realm: &RealmName) -> Record {
+        Record {
+            realm: realm.clone(),
+            boot: self.boot.clone(),
+            pid_namespace: self.pid_namespace.clone(),
+            init: self.init,
+            mark: self.mark.clone(),
+            process: None,
+            made_of: None,
+            memory: None,
+        }
     }
 }
 
@@ -166,35 +209,39 @@ mod tests {
     fn record() -> Record {
         Record {
             realm: RealmName::new("db").unwrap(),
-            run: RunId(7),
-            pid: 4_120,
-            start_time: 99_001,
             boot: "6d1c".into(),
             pid_namespace: "pid:[4026531836]".into(),
+            init: false,
             mark: "a1b2".into(),
+            process: Some(Recorded { run: RunId(7), pid: 4_120, start_time: 99_001 }),
+            made_of: Some(12_345),
+            memory: Some(r#"{"run":7,"detail":"a=b"}"#.into()),
         }
     }
 
     #[test]
-    fn a_record_comes_back_and_goes_with_its_own_run_only() {
+    fn a_record_comes_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        record().write(dir.path()).unwrap();
-        let path = Record::path(dir.path(), &record().realm);
-        assert_eq!(Record::read(&path).unwrap(), record());
-        Record::remove(dir.path(), &record().realm, RunId(6));
-        assert!(path.exists(), "the record of a later run stays");
-        Record::remove(dir.path(), &record().realm, RunId(7));
-        assert!(!path.exists());
+        let bare = Record { process: None, made_of: None, memory: None, init: true, ..record() };
+        for record in [record(), bare] {
+            record.write(dir.path()).unwrap();
+            assert_eq!(Record::read(&Record::path(dir.path(), &record.realm)).unwrap(), record);
+        }
+        fs::write(dir.path().join(".db.new"), "cut sho").unwrap();
+        fs::write(dir.path().join("alive.now"), "1").unwrap();
+        assert_eq!(Record::all(dir.path()).unwrap().len(), 1, "what is no record is passed over");
     }
 
     #[test]
     fn only_the_very_process_is_alive() {
         let origin = Origin::read("a1b2".into());
         let start_time = tree::stat(std::process::id()).unwrap().start_time;
+        let process = Recorded { run: RunId(1), pid: std::process::id(), start_time };
         let (boot, pid_namespace) = (origin.boot, origin.pid_namespace);
-        let own = Record { pid: std::process::id(), start_time, boot, pid_namespace, ..record() };
+        let own = Record { process: Some(process), boot, pid_namespace, ..record() };
         assert!(own.is_alive());
-        assert!(!Record { start_time: start_time + 1, ..own.clone() }.is_alive(), "a reused pid");
+        let reused = Recorded { start_time: start_time + 1, ..process };
+        assert!(!Record { process: Some(reused), ..own.clone() }.is_alive(), "a reused pid");
         assert!(!Record { boot: "another".into(), ..own.clone() }.is_alive(), "before a reboot");
         assert!(!Record { pid_namespace: "pid:[1]".into(), ..own }.is_alive(), "another namespace");
     }

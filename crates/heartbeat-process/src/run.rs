@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use heartbeat_status::{Exit, ExitKind, RealmName, Signal};
 use nix::errno::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::time::Timespec;
 
 use crate::notice::{CommandRunId, Key, LaunchError};
 use crate::spawn::{COMMAND_MARK, command_mark};
 use crate::tree::Sweep;
-use crate::{sys, tree};
+use crate::{survey, sys, tree};
 
 /// Looks for what a command has left behind, at most; somebody who forks faster than this is left to the host.
 const MAX_LOOKS: u32 = 8;
@@ -50,7 +52,18 @@ pub(crate) struct Run {
     pub(crate) program: String,
     pub(crate) stage: Stage,
     pub(crate) pid: u32,
-    pub(crate) pidfd: OwnedFd,
+    /// `None`: it had ended before anybody could hold it.
+    pub(crate) pidfd: Option<OwnedFd>,
+    /// It is nobody's child here, or was taken over by a heartbeatd that goes on under the same pid.
+    pub(crate) adopted: bool,
+    /// It was last seen stopped by a signal; only of adopted ones, since the kernel tells of children.
+    pub(crate) halted: bool,
+    /// Nothing proves whose it is: it is watched, and never signalled.
+    pub(crate) unproven: bool,
+    /// Looks that are left until an adopted launcher has to have become its program.
+    pub(crate) looks: u32,
+    /// What it is made of.
+    pub(crate) made_of: u64,
     pub(crate) start_time: u64,
     pub(crate) socket: Option<OwnedFd>,
     pub(crate) said_exec: bool,
@@ -73,11 +86,21 @@ impl Run {
     /// Signals the whole tree, as far as it can be found: the group through the leader's pidfd, and with KILL also
     /// whoever of its session has made a group of his own.
     pub(crate) fn signal(&self, signal: Signal) {
-        match sys::signal_group(self.pidfd.as_fd(), Some(signal)) {
+        if self.unproven {
+            return;
+        }
+        let Some(pidfd) = &self.pidfd else {
+            for leftover in &self.leftovers {
+                // Gone meanwhile: that is what was wanted.
+                let _ = sys::signal_process(leftover.as_fd(), signal);
+            }
+            return;
+        };
+        match sys::signal_group(pidfd.as_fd(), Some(signal)) {
             // Older than Linux 6.9: everybody by his own pidfd.
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
                 // Reaped already: then only the others are left.
-                let _ = sys::signal_process(self.pidfd.as_fd(), signal);
+                let _ = sys::signal_process(pidfd.as_fd(), signal);
                 self.signal_members(signal);
             }
             // ESRCH: nobody is left, which the exit or the leftovers tell.
@@ -127,34 +150,32 @@ impl Run {
 
     /// Ends a launch, whatever has become of it: the launcher before it leads a group, and whoever it has become.
     pub(crate) fn kill_launch(&self) {
+        let Some(pidfd) = &self.pidfd else { return };
         // Gone already: then its end says so.
-        let _ = sys::signal_process(self.pidfd.as_fd(), Signal::KILL);
-        let _ = sys::signal_group(self.pidfd.as_fd(), Some(Signal::KILL));
+        let _ = sys::signal_process(pidfd.as_fd(), Signal::KILL);
+        let _ = sys::signal_group(pidfd.as_fd(), Some(Signal::KILL));
     }
 
     /// Reaps the main process; `None` while it lives.
     pub(crate) fn reap(&self) -> Option<Exit> {
+        let pidfd = self.pidfd.as_ref()?;
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
-            Ok(Some(status)) => {
-                let kind = if let Some(code) = status.exit_status() {
-                    ExitKind::Code(code)
-                } else if let Some(signal) = status.terminating_signal().and_then(Signal::new) {
-                    ExitKind::Signal { signal, core: status.dumped() }
-                } else {
-                    ExitKind::Unknown
-                };
-                Some(Exit { kind, oom: false })
-            }
+        match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
+            Ok(Some(status)) => Some(exit_of_status(&status)),
             Ok(None) => None,
-            // Somebody else reaped it: the honest answer is that we do not know.
-            Err(_) => Some(Exit::unknown()),
+            // Somebody else's child: the kernel may still know how it ended.
+            Err(_) => Some(survey::exit_of(pidfd, self.pid, self.start_time)),
         }
     }
 
     /// Looks for processes that the reaped main process left behind, and holds them by their pidfds. True when
     /// there are none: nobody in its group as the kernel sees it, and nobody in its session.
     pub(crate) fn find_leftovers(&mut self, sweep: &Sweep) -> bool {
+        if self.pidfd.is_none() {
+            // Found by an earlier look that knew more than session and group: only they can be left.
+            self.leftovers.retain(|left| !has_ended(left));
+            return self.leftovers.is_empty();
+        }
         let (leftovers, missed) = open_members(sweep, self.pid);
         self.leftovers = leftovers;
         if missed || !self.leftovers.is_empty() {
@@ -170,10 +191,25 @@ impl Run {
         !missed && self.leftovers.is_empty()
     }
 
+    /// Of a realm whose main process ended while nobody looked: whoever carries its mark and was forked meanwhile. True
+    /// when there is somebody.
+    pub(crate) fn find_marked(&mut self, sweep: &Sweep, mark: &str) -> bool {
+        let (None, false, Some(realm)) = (&self.pidfd, self.unproven, &self.realm) else { return false };
+        let wanted = [format!("HEARTBEAT_STATE={mark}"), format!("HEARTBEAT_REALM={realm}")];
+        let wanted = [wanted[0].as_bytes(), wanted[1].as_bytes()];
+        for (pid, stat) in
+            sweep.since(self.start_time).filter(|(pid, _)| tree::environment_has(*pid, &wanted))
+        {
+            self.leftovers.extend(survey::hold(pid, &stat));
+        }
+        !self.leftovers.is_empty()
+    }
+
     /// As far as the kernel can say it at once; zombies that nobody has collected count as somebody.
     fn group_is_empty(&self) -> bool {
         let esrch = Some(Errno::ESRCH as i32);
-        match sys::signal_group(self.pidfd.as_fd(), None) {
+        let Some(pidfd) = &self.pidfd else { return true };
+        match sys::signal_group(pidfd.as_fd(), None) {
             Ok(()) => false,
             // Older than Linux 6.9 (EINVAL): the sweep has to do.
             Err(error) => error.raw_os_error() == esrch || error.raw_os_error() == Some(Errno::EINVAL as i32),
@@ -201,4 +237,22 @@ fn open_members(sweep: &Sweep, leader: u32) -> (Vec<OwnedFd>, bool) {
         }
     }
     (held, missed)
+}
+
+/// How a process ended, in our words.
+pub(crate) fn exit_of_status(status: &WaitIdStatus) -> Exit {
+    let kind = if let Some(code) = status.exit_status() {
+        ExitKind::Code(code)
+    } else if let Some(signal) = status.terminating_signal().and_then(Signal::new) {
+        ExitKind::Signal { signal, core: status.dumped() }
+    } else {
+        ExitKind::Unknown
+    };
+    Exit { kind, oom: false }
+}
+
+/// The process behind `pidfd` is gone, or a zombie.
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut wanted = [PollFd::new(pidfd, PollFlags::IN)];
+    rustix::event::poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }

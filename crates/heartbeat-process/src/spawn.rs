@@ -22,6 +22,9 @@ use crate::{LaunchSpec, LogTarget, channel};
 /// By which the processes of a command are found, in their environment.
 pub(crate) const COMMAND_MARK: &str = "HEARTBEAT_COMMAND";
 
+/// How the mark of a hook ends: whoever it leaves behind on purpose is its own.
+pub(crate) const HOOK_SUFFIX: &str = "/hook";
+
 /// A launcher that has its specification and has not said `ready` yet.
 #[derive(Debug)]
 pub(crate) struct Launcher {
@@ -226,14 +229,14 @@ pub(crate) fn marked(spec: &LaunchSpec, realm: &str, mark: &str) -> LaunchSpec {
     spec
 }
 
-/// The environment of a command whose output is captured: its own, and the mark by which whatever it leaves behind is
-/// found. Other commands may start daemons.
+/// The environment of a command: its own, and the mark by which it is found again: what an exec probe leaves behind,
+/// wherever that is, and a hook that has survived its heartbeatd.
 pub(crate) fn command_marked(spec: &LaunchSpec, id: CommandRunId, mark: &str) -> LaunchSpec {
     let mut spec = spec.clone();
-    if spec.log == LogTarget::Capture {
-        spec.env.retain(|(known, _)| known != COMMAND_MARK);
-        spec.env.push((OsString::from(COMMAND_MARK), OsString::from(command_mark(id, mark))));
-    }
+    let suffix = if spec.log == LogTarget::Capture { "" } else { HOOK_SUFFIX };
+    spec.env.retain(|(known, _)| known != COMMAND_MARK);
+    let value = format!("{}{suffix}", command_mark(id, mark));
+    spec.env.push((OsString::from(COMMAND_MARK), OsString::from(value)));
     spec
 }
 

@@ -51,6 +51,32 @@ pub(crate) fn signal_process(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Resul
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// `PIDFD_GET_INFO` of `<linux/pidfd.h>` for the first published size of `struct pidfd_info`, 64 bytes.
+const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+/// `PIDFD_INFO_EXIT`.
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// The first published form of `struct pidfd_info`.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    /// pid, tgid, ppid, and eight user and group ids.
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// How the process behind `pidfd` ended, as wait(2) says it, whoever has reaped it. `None` while it is not reaped, and on
+/// kernels older than 6.15.
+pub(crate) fn exit_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    #[expect(unsafe_code, reason = "no wrapper knows this request")]
+    // SAFETY: the descriptor is open, the structure has the size that the request encodes, and the kernel writes no more.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
+    (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
 /// Gives every signal its default disposition. Handlers do not survive execve anyway; ignored signals do, and the
 /// Rust runtime ignores SIGPIPE.
 pub(crate) fn default_dispositions() {

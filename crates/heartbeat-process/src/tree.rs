@@ -11,6 +11,8 @@ pub(crate) struct Stat {
     pub(crate) group: u32,
     pub(crate) session: u32,
     pub(crate) start_time: u64,
+    /// How it ended, as wait(2) says it: of a zombie, where it may be read.
+    pub(crate) wait_status: Option<i32>,
 }
 
 /// A stat line is shorter: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
@@ -33,7 +35,24 @@ fn parse(line: &[u8]) -> Option<Stat> {
     let session = fields.next()?.parse().ok()?;
     // Field 22 of proc(5); state is field 3, session field 6.
     let start_time = fields.nth(15)?.parse().ok()?;
-    Some(Stat { state, parent, group, session, start_time })
+    // Field 52.
+    let wait_status = fields.nth(29).and_then(|code| code.parse().ok()).filter(|_| state == 'Z');
+    Some(Stat { state, parent, group, session, start_time, wait_status })
+}
+
+/// Now, in the clock ticks that start times are told in.
+pub(crate) fn ticks_now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let hertz = rustix::param::clock_ticks_per_second();
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(hertz) + nanos.saturating_mul(hertz) / 1_000_000_000
+}
+
+/// What a process is called by the kernel.
+pub(crate) fn command_name(pid: u32) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end().to_owned())
 }
 
 /// Longest environment that is read, in bytes; what stands behind it is not seen.
@@ -107,7 +126,14 @@ mod tests {
         let line = b"42 (a) R 1 (\xff)) S 7 40 41 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
         assert_eq!(
             parse(line),
-            Some(Stat { state: 'S', parent: 7, group: 40, session: 41, start_time: 987_654 })
+            Some(Stat {
+                state: 'S',
+                parent: 7,
+                group: 40,
+                session: 41,
+                start_time: 987_654,
+                wait_status: None
+            })
         );
         assert_eq!(parse(b"nothing"), None);
     }

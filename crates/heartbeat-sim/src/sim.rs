@@ -273,7 +273,7 @@ impl Sim {
         let realms = self.plan.infos().iter().zip(found).map(|(info, found)| {
             let kept = self.records.get(info.ix.index()).cloned().flatten();
             let (record, intent) = kept.map_or((None, None), |(record, intent)| (Some(record), Some(intent)));
-            Restored { realm: info.name.clone(), record, found, intent, changed: false }
+            Restored { realm: info.name.clone(), record, run: None, found, intent, changed: false }
         });
         let memory = Memory { realms: realms.collect(), incidents, health_restarts };
         self.supervisor = Supervisor::new(self.plan.clone(), self.rng.u64(..));
@@ -478,7 +478,8 @@ impl Sim {
                 }
                 Effect::Persist { realm, record, intent } => {
                     self.records.resize(self.plan.realms().len(), None);
-                    self.records[realm.index()] = Some(((**record).clone(), intent.clone()));
+                    self.records[realm.index()] =
+                        record.as_ref().map(|record| ((**record).clone(), intent.clone()));
                 }
                 Effect::Check { id, realm, .. } => {
                     if self.known_checks.len() == KNOWN_CHECKS {

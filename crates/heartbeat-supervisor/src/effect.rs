@@ -71,8 +71,8 @@ pub enum Effect {
     Persist {
         /// The realm.
         realm: RealmIx,
-        /// What is to be remembered.
-        record: Box<RealmRecord>,
+        /// What is to be remembered; `None`: nothing any more.
+        record: Option<Box<RealmRecord>>,
         /// The last word of an operator: kept over reboots, too.
         intent: Intent,
     },

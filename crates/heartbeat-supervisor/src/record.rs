@@ -68,6 +68,8 @@ pub struct Restored {
     pub realm: RealmName,
     /// What is remembered of it; `None` when only its process is known, or only what an operator said.
     pub record: Option<RealmRecord>,
+    /// The generation of its process, as it is on record.
+    pub run: Option<RunId>,
     /// What was found of its process.
     pub found: Found,
     /// The last word of an operator. It outranks the record, which may be older.
@@ -132,6 +134,14 @@ pub struct RealmRecord {
     asked_for: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     probes: Vec<StoredProbe>,
+}
+
+impl RealmRecord {
+    /// The generation it is about.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        RunId(self.run)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

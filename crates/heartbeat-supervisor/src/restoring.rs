@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use heartbeat_status::{Desired, EventKind, Instant, RealmIx};
 
 use crate::cx::Mode;
+use crate::realm::Resting;
 use crate::reload::renew;
 use crate::state::{self, Intent, State};
 use crate::{Found, Memory, Restored, Supervisor};
@@ -21,18 +22,22 @@ impl Supervisor {
         }
         let plan = Arc::clone(&self.plan);
         for restored in memory.realms {
-            let Restored { realm: name, record, found, intent, changed } = restored;
-            let Some(at) = plan.realms().iter().position(|spec| spec.name == name) else { continue };
-            let spec = &plan.realms()[at];
-            let realm = &mut self.realms[at];
+            let Restored { realm: name, record, run, found, intent, changed } = restored;
+            let Some(ix) = plan.find(name.as_str()) else { continue };
+            let spec = plan.realm(ix);
+            let realm = &mut self.realms[ix.index()];
             if record.is_some() || found != Found::Nothing {
                 realm.found = Some((found, changed));
             }
             if let Some(record) = record {
                 realm.take_up(spec, record);
             }
+            realm.run = run.unwrap_or(realm.run);
             if let Some(intent) = intent {
                 realm.take_intent(intent);
+            }
+            if spec.retired {
+                (realm.desired, realm.resting) = (Desired::Down, Resting::Removed);
             }
             if realm.desired == Desired::Up && matches!(realm.state, State::Stopped) && realm.found.is_none()
             {

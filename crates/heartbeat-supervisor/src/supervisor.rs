@@ -150,7 +150,10 @@ impl Supervisor {
         while let Some(ix) = self.out.remember.pop_first() {
             let Some(realm) = self.realms.get(ix.index()) else { continue };
             let spec = self.plan.realm(ix);
-            let record = Box::new(realm.record(spec, self.out.timers.deadline(ix, TimerKind::State)));
+            let deadline = self.out.timers.deadline(ix, TimerKind::State);
+            // Nothing of a realm that is gone for good has to be remembered.
+            let gone = spec.retired && realm.at_rest();
+            let record = (!gone).then(|| Box::new(realm.record(spec, deadline)));
             return Some(Effect::Persist { realm: ix, record, intent: realm.intent(spec) });
         }
         self.out.effects.pop_front()

@@ -61,7 +61,7 @@ fn with_adapter(bed: &Bed, pool: usize) -> Times {
         umask: None,
         user: None,
     };
-    let launch = move |run| processes.launch(Key { realm: RealmIx(0), run: RunId(run) }, &name, &spec);
+    let launch = move |run| processes.launch(Key { realm: RealmIx(0), run: RunId(run) }, &name, &spec, 0);
     launch(1);
     std::thread::spawn(move || {
         let mut run = 1;

@@ -8,4 +8,5 @@ mod reloading;
 mod servers;
 mod shop;
 mod supervision;
+mod surviving;
 mod telling;

@@ -102,6 +102,11 @@ impl Running {
         }
     }
 
+    /// Waits until it is gone, by a signal it was sent.
+    pub(crate) fn wait(&mut self) {
+        self.child.wait().unwrap();
+    }
+
     /// Waits for its end and returns its exit code and standard error.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {

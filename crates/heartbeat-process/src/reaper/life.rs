@@ -1,16 +1,16 @@
 //! What becomes of a run: from its launcher's first word to the last process it leaves behind.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use heartbeat_status::{Exit, Signal};
 use nix::errno::Errno;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{LEFTOVER, LOOK_AGAIN, Reaper};
+use crate::books::Books;
 use crate::channel::{self, Said};
 use crate::notice::{CommandResult, LaunchError, Notice, Step};
-use crate::record::{Origin, Record};
+use crate::record::Recorded;
 use crate::run::{Owner, Run, Stage};
 use crate::spawn::captured;
 use crate::tree::{self, Sweep};
@@ -23,7 +23,7 @@ impl Reaper {
             let Some(socket) = &run.socket else { return };
             match channel::hear(socket.as_fd()) {
                 Said::Nothing => return,
-                Said::Ready => go(run, &self.records, &self.origin),
+                Said::Ready => go(run, &mut self.books),
                 Said::Exec => run.said_exec = true,
                 Said::Failed { step, errno } => {
                     run.said_exec = false;
@@ -69,14 +69,16 @@ impl Reaper {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let Some(exit) = run.reap() else { return };
         // It cannot speak any more, and an exit is told once.
-        let _ = epoll::delete(&self.epoll, &run.pidfd);
+        if let Some(pidfd) = &run.pidfd {
+            let _ = epoll::delete(&self.epoll, pidfd);
+        }
         run.socket = None;
         run.timer = None;
         if run.stage == Stage::Launching {
             // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
             run.kill_launch();
             if run.said_exec {
-                run.kill_marked(&self.origin.mark);
+                run.kill_marked(&self.books.origin.mark);
             }
             let error = run.failure.take().unwrap_or_else(|| {
                 let what = format!("of {}, which ended with {exit}", run.program);
@@ -109,7 +111,7 @@ impl Reaper {
         let Some(run) = self.runs.get(&id) else { return };
         // Whatever it left behind in its group goes with it.
         run.signal(Signal::KILL);
-        run.kill_marked(&self.origin.mark);
+        run.kill_marked(&self.books.origin.mark);
         let output = captured(run.capture.as_ref());
         let (owner, silent, timed_out) = (run.owner, run.silent, run.timed_out);
         self.forget(id);
@@ -133,7 +135,8 @@ impl Reaper {
 
     pub(super) fn leftover_ended(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        if run.find_leftovers(&Sweep::take()) {
+        let sweep = Sweep::take();
+        if run.find_leftovers(&sweep) && !run.find_marked(&sweep, &self.books.origin.mark) {
             let owner = run.owner;
             self.forget(id);
             if let Owner::Realm(key) = owner {
@@ -148,6 +151,7 @@ impl Reaper {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.timer = None;
         match run.stage {
+            Stage::Launching if run.looks > 0 => self.look_at_launcher(id),
             Stage::Launching => {
                 let what = format!("the launch of {}", run.program);
                 run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, None, &what));
@@ -176,28 +180,19 @@ impl Reaper {
         let Some(run) = self.runs.remove(&id) else { return };
         self.by_owner.remove(&run.owner);
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
-            Record::remove(&self.records, realm, key.run);
+            self.books.end(realm, key.run);
         }
     }
 }
 
 /// The launcher is set up: put it on record, and let it go on. In this order: at every instruction either no
 /// process of the realm exists, or it is on record.
-fn go(run: &mut Run, records: &Path, origin: &Origin) {
+fn go(run: &mut Run, books: &mut Books) {
     run.start_time = tree::stat(run.pid).map_or(0, |stat| stat.start_time);
     if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
-        let record = Record {
-            realm: realm.clone(),
-            run: key.run,
-            pid: run.pid,
-            start_time: run.start_time,
-            boot: origin.boot.clone(),
-            pid_namespace: origin.pid_namespace.clone(),
-            mark: origin.mark.clone(),
-        };
-        if let Err(error) = record.write(records) {
-            run.failure = Some(LaunchError::new(Step::Record, error.raw_os_error(), &format!("of {realm}")));
-        }
+        // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
+        // by its mark, and starts no second copy.
+        books.begin(realm, Recorded { run: key.run, pid: run.pid, start_time: run.start_time }, run.made_of);
     }
     let told = match (&run.socket, &run.failure) {
         (Some(socket), None) => channel::send_go(socket.as_fd()),

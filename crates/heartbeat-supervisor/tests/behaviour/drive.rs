@@ -137,6 +137,7 @@ impl Drive {
         let realms = plan.infos().iter().map(|info| Restored {
             realm: info.name.clone(),
             record: self.records.get(&info.ix).map(|(record, _)| record.clone()),
+            run: None,
             found: found(info.ix),
             intent: self.records.get(&info.ix).map(|(_, intent)| intent.clone()),
             changed: false,
@@ -167,7 +168,14 @@ impl Drive {
             match &effect {
                 Effect::Check { id, realm, probe, .. } => self.in_flight.push((*id, *realm, *probe)),
                 Effect::Persist { realm, record, intent } => {
-                    self.records.insert(*realm, ((**record).clone(), intent.clone()));
+                    match record {
+                        Some(record) => {
+                            self.records.insert(*realm, ((**record).clone(), intent.clone()));
+                        }
+                        None => {
+                            self.records.remove(realm);
+                        }
+                    }
                     continue;
                 }
                 Effect::CancelCheck { id } => self.in_flight.retain(|(known, ..)| known != id),

@@ -268,7 +268,9 @@ fn a_restart_is_debited_on_record_before_its_successor_is_started() {
     let run = d.run(A);
     d.sup.handle(d.now, Input::Exited { realm: A, run, exit: Exit::code(1), empty: true });
     let effects: Vec<Effect> = std::iter::from_fn(|| d.sup.poll_effect()).collect();
-    let [Effect::Persist { record, .. }, Effect::Start { .. }] = &effects[..] else { panic!("{effects:?}") };
+    let [Effect::Persist { record: Some(record), .. }, Effect::Start { .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
     let text = format!("{record:?}");
     assert!(text.contains("debits_ns: [1"), "{text}");
 }

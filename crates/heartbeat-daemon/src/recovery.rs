@@ -1,0 +1,188 @@
+//! What an earlier heartbeatd has left: read, and put into the core's words.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use heartbeat_config::{Config, with_retired};
+use heartbeat_process::{Condition, Key, Processes, Survey, Survivor, survey};
+use heartbeat_status::{Incident, IncidentNo, Instant, RealmIx, RealmName, RunId, WallAnchor};
+use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
+
+use crate::incidents::Kept;
+use crate::stored::{ECOSYSTEM_MAGIC, StoredEcosystem, StoredIntent};
+use crate::{DaemonError, files, intent};
+
+/// Everything that was found, before anything acts on it.
+pub(crate) struct Recovery {
+    survey: Survey,
+    intent: StoredIntent,
+    ecosystem: StoredEcosystem,
+    /// What is damaged or cannot be read, for people.
+    pub(crate) troubles: Vec<String>,
+}
+
+/// Where open incidents are kept: beside the adoption records, under a name that no realm has.
+pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
+    records.join("ecosystem.now")
+}
+
+/// The boot that monotonic times belong to.
+pub(crate) fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+impl Recovery {
+    /// Looks at the records, the intent, and once at /proc. `kept` are pidfds that somebody has kept meanwhile.
+    pub(crate) fn look(
+        records: &Path,
+        state_dir: &Path,
+        mark: &str,
+        kept: &BTreeMap<RealmName, OwnedFd>,
+    ) -> Result<Self, DaemonError> {
+        let prepare =
+            |source| DaemonError::Prepare { what: "adoption records", path: records.to_owned(), source };
+        let survey = survey(records, mark, kept).map_err(prepare)?;
+        let mut troubles: Vec<String> = survey
+            .damaged
+            .iter()
+            .map(|error| {
+                format!("{error}; its process is looked for by its mark, and nothing is started beside it")
+            })
+            .collect();
+        let intent = intent::load(state_dir).unwrap_or_else(|error| {
+            troubles.push(format!("{error}; what operators had stopped or paused is not known any more"));
+            StoredIntent::default()
+        });
+        let ecosystem = match files::read(&ecosystem_path(records), ECOSYSTEM_MAGIC) {
+            Ok(body) => {
+                body.and_then(|body| serde_json::from_str::<StoredEcosystem>(&body).ok()).unwrap_or_default()
+            }
+            Err(error) => {
+                troubles.push(error.to_string());
+                StoredEcosystem::default()
+            }
+        };
+        let ecosystem = if ecosystem.boot == boot() { ecosystem } else { StoredEcosystem::default() };
+        Ok(Self { survey, intent, ecosystem, troubles })
+    }
+
+    /// Realms that run and that the configuration does not have any more are in it as retired ones: they are ended.
+    pub(crate) fn retire(&self, config: Config) -> Config {
+        let unknown = self.survey.realms.iter().filter(|survivor| {
+            survivor.condition != Condition::Nothing && config.plan.find(survivor.realm.as_str()).is_none()
+        });
+        let names: Vec<RealmName> = unknown.map(|survivor| survivor.realm.clone()).collect();
+        for name in &names {
+            tracing::warn!(realm = %name, "runs and is not in the configuration any more: it is ended");
+        }
+        with_retired(config, names).unwrap_or_else(|config| *config)
+    }
+
+    /// How many processes come back.
+    pub(crate) fn alive(&self) -> usize {
+        let alive = |survivor: &&Survivor| matches!(survivor.condition, Condition::Alive { .. });
+        self.survey.realms.iter().filter(alive).count()
+    }
+
+    /// The intent as it is on disk.
+    pub(crate) fn intent(&self) -> StoredIntent {
+        self.intent.clone()
+    }
+
+    /// What the core has to know. `made_of` is what each realm's process would be made of now.
+    pub(crate) fn memory(&self, plan: &Plan, made_of: impl Fn(RealmIx) -> u64, anchor: WallAnchor) -> Memory {
+        let mut realms: BTreeMap<&str, Restored> = BTreeMap::new();
+        for survivor in &self.survey.realms {
+            let Some(ix) = plan.find(survivor.realm.as_str()) else { continue };
+            let known = survivor.made_of.filter(|_| !plan.realm(ix).retired);
+            let restored = Restored {
+                realm: survivor.realm.clone(),
+                record: remembered(survivor),
+                run: run_on_record(&survivor.condition),
+                found: found(&survivor.condition),
+                intent: None,
+                changed: known.is_some_and(|known| known != made_of(ix)),
+            };
+            realms.insert(survivor.realm.as_str(), restored);
+        }
+        for (name, wish) in &self.intent.realms {
+            let Some(ix) = plan.find(name) else { continue };
+            let restored = realms.entry(name).or_insert_with(|| Restored {
+                realm: plan.realm(ix).name.clone(),
+                record: None,
+                run: None,
+                found: Found::Nothing,
+                intent: None,
+                changed: false,
+            });
+            restored.intent = Some(intent::intent(wish, anchor));
+        }
+        let restarts = self.ecosystem.health_restarts_ns.iter().copied();
+        Memory {
+            realms: realms.into_values().collect(),
+            incidents: self.incidents(plan).into_iter().map(|kept| kept.incident).collect(),
+            health_restarts: restarts.map(Instant::from_nanos).collect(),
+        }
+    }
+
+    /// Incidents that were open, with what was told of them. One whose root is not there any more is none.
+    pub(crate) fn incidents(&self, plan: &Plan) -> Vec<Kept> {
+        let kept = self.ecosystem.incidents.iter().filter_map(|stored| {
+            let root = match &stored.root {
+                Some(name) => Some(plan.find(name)?),
+                None => None,
+            };
+            let incident = Incident {
+                no: IncidentNo(stored.no),
+                root,
+                reason: stored.reason,
+                message: stored.message.clone(),
+                severity: stored.severity,
+                affected: stored.affected.iter().filter_map(|name| plan.find(name)).collect(),
+                opened_at: Instant::from_nanos(stored.opened_ns),
+                failed: stored.failed,
+            };
+            Some(Kept { incident, document: stored.document.clone() })
+        });
+        kept.collect()
+    }
+
+    /// Hands what lives, and what is left of what has ended, to the process adapter.
+    pub(crate) fn adopt(self, plan: &Plan, processes: &Processes) {
+        for survivor in self.survey.realms {
+            let Some(realm) = plan.find(survivor.realm.as_str()) else { continue };
+            // Without one on record the core goes on in the generation it remembers.
+            let run = run_on_record(&survivor.condition)
+                .or_else(|| remembered(&survivor).map(|record| record.run()))
+                .unwrap_or_default();
+            processes.adopt(Key { realm, run }, survivor);
+        }
+    }
+}
+
+fn remembered(survivor: &Survivor) -> Option<RealmRecord> {
+    match serde_json::from_str(survivor.memory.as_ref()?) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::warn!(realm = %survivor.realm, %error, "what was remembered of it cannot be read");
+            None
+        }
+    }
+}
+
+fn run_on_record(condition: &Condition) -> Option<RunId> {
+    match condition {
+        Condition::Alive { run, .. } | Condition::Ended { run, .. } => Some(*run),
+        Condition::Nothing | Condition::Unverifiable { .. } => None,
+    }
+}
+
+fn found(condition: &Condition) -> Found {
+    match condition {
+        Condition::Nothing => Found::Nothing,
+        Condition::Alive { pid, launching, .. } => Found::Alive { pid: *pid, launching: *launching },
+        Condition::Ended { exit, empty, .. } => Found::Ended { exit: *exit, empty: *empty },
+        Condition::Unverifiable { what } => Found::Unverifiable { what: what.clone() },
+    }
+}

@@ -1,0 +1,65 @@
+//! What heartbeatd writes for itself: operators' intent, over reboots; open incidents, within a boot.
+
+use std::collections::BTreeMap;
+
+use heartbeat_status::wire::IncidentDocument;
+use heartbeat_status::{Desired, Reason, Severity, WallTime};
+use serde::{Deserialize, Serialize};
+
+/// First words of the intent file.
+pub(crate) const INTENT_MAGIC: &str = "heartbeat-intent/1";
+/// First words of the file of open incidents.
+pub(crate) const ECOSYSTEM_MAGIC: &str = "heartbeat-ecosystem/1";
+
+/// What operators have last said, by realm. Realms that are not in the configuration are kept: they may come back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredIntent {
+    #[serde(default)]
+    pub(crate) realms: BTreeMap<String, StoredWish>,
+}
+
+/// The last word about one realm.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredWish {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) desired: Option<Desired>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pause: Option<StoredPause>,
+}
+
+/// A pause that lasts, by the wall clock: the monotonic one does not survive a reboot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredPause {
+    pub(crate) reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<WallTime>,
+}
+
+/// What belongs to no single realm.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct StoredEcosystem {
+    /// Times mean something within this boot only.
+    pub(crate) boot: String,
+    #[serde(default)]
+    pub(crate) incidents: Vec<StoredIncident>,
+    #[serde(default)]
+    pub(crate) health_restarts_ns: Vec<u64>,
+}
+
+/// An open incident.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredIncident {
+    pub(crate) no: u64,
+    /// `None`: heartbeatd itself, or everything.
+    pub(crate) root: Option<String>,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    pub(crate) severity: Severity,
+    pub(crate) affected: Vec<String>,
+    pub(crate) opened_ns: u64,
+    pub(crate) failed: bool,
+    /// As it was last told.
+    pub(crate) document: IncidentDocument,
+}

@@ -1,0 +1,182 @@
+//! The adoption records of this life, and the one who writes them: the reaper's thread.
+//!
+//! A directory that cannot be written to stops nothing: what should be on record is kept here and tried again, and that
+//! it is not on record is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use heartbeat_status::{RealmName, RunId};
+
+use crate::record::{Origin, Record, Recorded};
+
+/// Beside the records: when heartbeatd was last seen alive, in clock ticks since boot. Whoever had started by then and
+/// is in the session of a recorded process belongs to it: its number could not have been used again.
+pub(crate) const ALIVE_FILE: &str = "alive.now";
+
+pub(crate) struct Books {
+    dir: PathBuf,
+    pub(crate) origin: Origin,
+    records: BTreeMap<RealmName, Record>,
+    unwritten: BTreeSet<RealmName>,
+    alive: Option<File>,
+    /// What was told last about writing.
+    told: Option<String>,
+    news: Option<Option<String>>,
+}
+
+impl Books {
+    pub(crate) fn new(dir: PathBuf, origin: Origin) -> Self {
+        let mut books = Self {
+            dir,
+            origin,
+            records: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
+            alive: None,
+            told: None,
+            news: None,
+        };
+        books.touch();
+        books
+    }
+
+    fn open(&mut self, realm: &RealmName) -> &mut Record {
+        self.records.entry(realm.clone()).or_insert_with(|| self.origin.record(realm))
+    }
+
+    /// What an earlier heartbeatd had on record is on record.
+    pub(crate) fn carry_over(&mut self, realm: &RealmName, record: Record) {
+        self.records.insert(realm.clone(), Record { mark: self.origin.mark.clone(), ..record });
+    }
+
+    /// A process of the realm is about to exist.
+    pub(crate) fn begin(&mut self, realm: &RealmName, process: Recorded, made_of: u64) {
+        let record = self.open(realm);
+        (record.process, record.made_of) = (Some(process), Some(made_of));
+        self.write(realm);
+    }
+
+    /// Nothing of that generation is left.
+    pub(crate) fn end(&mut self, realm: &RealmName, run: RunId) {
+        let Some(record) = self.records.get_mut(realm) else { return };
+        if record.process.is_some_and(|process| process.run == run) {
+            record.process = None;
+            self.write(realm);
+        }
+    }
+
+    /// heartbeatd has something to remember of the realm; `None`: nothing any more.
+    pub(crate) fn remember(&mut self, realm: &RealmName, memory: Option<String>) {
+        self.open(realm).memory = memory;
+        self.write(realm);
+    }
+
+    fn write(&mut self, realm: &RealmName) {
+        let Some(record) = self.records.get(realm) else { return };
+        let written = if record.process.is_none() && record.memory.is_none() {
+            match std::fs::remove_file(Record::path(&self.dir, realm)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => {
+                    self.records.remove(realm);
+                    Ok(())
+                }
+            }
+        } else {
+            record.write(&self.dir)
+        };
+        match written {
+            Ok(()) => {
+                self.unwritten.remove(realm);
+            }
+            Err(error) => {
+                self.unwritten.insert(realm.clone());
+                self.tell(Some(format!(
+                    "cannot write the record of {realm} in {}: {error}",
+                    self.dir.display()
+                )));
+            }
+        }
+    }
+
+    /// Now and then: says that we live, and tries again what could not be written.
+    pub(crate) fn touch(&mut self) {
+        if !self.dir.is_dir() {
+            // Somebody has removed it. Everything that belongs there is known here.
+            self.alive = None;
+            let _ = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+            self.unwritten.extend(self.records.keys().cloned());
+        }
+        if self.alive.is_none() {
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(false).mode(0o600);
+            self.alive = options.open(self.dir.join(ALIVE_FILE)).ok();
+        }
+        let ticks = format!("{:020}\n", crate::tree::ticks_now());
+        // Without it some leftovers cannot be told from strangers, and are left alone.
+        let _ = self.alive.as_ref().map(|file| file.write_all_at(ticks.as_bytes(), 0));
+        for realm in std::mem::take(&mut self.unwritten) {
+            self.write(&realm);
+        }
+        if self.unwritten.is_empty() {
+            self.tell(None);
+        }
+    }
+
+    fn tell(&mut self, trouble: Option<String>) {
+        if self.told.is_some() != trouble.is_some() {
+            self.news = Some(trouble.clone());
+        }
+        self.told = trouble;
+    }
+
+    /// Records cannot be written (and why), or can be again: when that has changed.
+    pub(crate) fn news(&mut self) -> Option<Option<String>> {
+        self.news.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> RealmName {
+        RealmName::new("db").unwrap()
+    }
+
+    #[test]
+    fn a_record_has_the_process_and_the_memory_until_neither_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut books = Books::new(dir.path().into(), Origin::read("m".into()));
+        let path = Record::path(dir.path(), &name());
+        books.remember(&name(), Some("{}".into()));
+        books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, 5);
+        let record = Record::read(&path).unwrap();
+        assert_eq!(
+            (record.process.unwrap().pid, record.made_of, record.memory.as_deref()),
+            (9, Some(5), Some("{}"))
+        );
+        books.end(&name(), RunId(2));
+        assert!(Record::read(&path).unwrap().process.is_some(), "of another generation");
+        books.end(&name(), RunId(3));
+        assert_eq!(Record::read(&path).unwrap().process, None);
+        books.remember(&name(), None);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_that_vanishes_is_made_again_with_everything_in_it() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("realms");
+        std::fs::create_dir(&dir).unwrap();
+        let mut books = Books::new(dir.clone(), Origin::read("m".into()));
+        books.remember(&name(), Some("1".into()));
+        std::fs::remove_dir_all(&dir).unwrap();
+        books.remember(&name(), Some("2".into()));
+        assert!(books.news().unwrap().unwrap().contains("db"));
+        books.touch();
+        assert_eq!(books.news(), Some(None), "it can be written again");
+        assert_eq!(Record::read(&Record::path(&dir, &name())).unwrap().memory.as_deref(), Some("2"));
+    }
+}

@@ -1,0 +1,151 @@
+//! Taking over what an earlier heartbeatd had started, and looking after what is nobody's child here.
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
+use rustix::event::epoll::{self, EventFlags};
+
+use super::{LOOK_AT_LAUNCHER, MAIN, MAX_LOOKS, Reaper, drain};
+use crate::launcher::LAUNCHER_NAME;
+use crate::notice::{Key, LaunchError, Notice, Step};
+use crate::run::{Owner, Places, Run, Stage};
+use crate::survey::{Condition, Survivor};
+use crate::tree;
+
+impl Reaper {
+    /// Takes over a realm as it was found.
+    pub(super) fn adopt(&mut self, key: Key, survivor: Survivor) {
+        let Survivor { realm, condition, record, mut held, .. } = survivor;
+        let process = record.as_ref().and_then(|record| record.process);
+        if let Some(record) = record {
+            self.books.carry_over(&realm, record);
+        }
+        let (pid, start_time) = process.map_or((0, 0), |process| (process.pid, process.start_time));
+        let mut run = Run {
+            owner: Owner::Realm(key),
+            realm: Some(realm.clone()),
+            program: realm.to_string(),
+            stage: Stage::Exited,
+            pid,
+            pidfd: None,
+            adopted: true,
+            halted: false,
+            unproven: matches!(condition, Condition::Unverifiable { .. }),
+            looks: 0,
+            made_of: 0,
+            start_time,
+            socket: None,
+            said_exec: false,
+            failure: None,
+            timer: None,
+            limit: None,
+            timed_out: false,
+            silent: false,
+            leftovers: Vec::new(),
+            capture: None,
+            places: Places::default(),
+        };
+        self.next_run += 1;
+        let id = self.next_run;
+        match condition {
+            Condition::Nothing => return,
+            Condition::Alive { launching, .. } => {
+                run.stage = if launching { Stage::Launching } else { Stage::Started };
+                run.pidfd = held.pop();
+                if launching {
+                    let what = format!("for {realm}: its heartbeatd died before it could be started");
+                    run.failure = Some(LaunchError::new(Step::Launcher, Some(libc::ECANCELED), &what));
+                    run.looks = MAX_LOOKS;
+                    run.timer = self.timer(id, LOOK_AT_LAUNCHER);
+                }
+                if let Some(pidfd) = &run.pidfd {
+                    // Without a descriptor for it, the regular look finds its end.
+                    let _ = epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN);
+                }
+            }
+            Condition::Ended { empty: true, run: generation, .. } => {
+                self.books.end(&realm, generation);
+                return;
+            }
+            Condition::Ended { .. } | Condition::Unverifiable { .. } => run.leftovers = held,
+        }
+        let leftovers = run.stage == Stage::Exited && !run.leftovers.is_empty();
+        self.by_owner.insert(run.owner, id);
+        self.runs.insert(id, run);
+        if leftovers {
+            self.watch_leftovers(id);
+        }
+    }
+
+    /// An adopted launcher: has it become its program?
+    pub(super) fn look_at_launcher(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.looks -= 1;
+        if tree::command_name(run.pid).is_some_and(|name| name != LAUNCHER_NAME) {
+            run.looks = 0;
+            run.failure = None;
+            self.started(id);
+            return;
+        }
+        if run.looks == 0 {
+            // Its socket has ended with its heartbeatd, and it has not: nothing that can still be trusted.
+            run.kill_launch();
+            return;
+        }
+        let timer = self.timer(id, LOOK_AT_LAUNCHER);
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.timer = timer;
+        }
+    }
+
+    /// Now and then.
+    pub(super) fn look_around(&mut self) {
+        if let Some(tick) = &self.tick {
+            drain(tick);
+        }
+        self.books.touch();
+        self.collect_orphans(true);
+        let mut told = Vec::new();
+        for run in self.runs.values_mut().filter(|run| run.adopted && run.stage == Stage::Started) {
+            // The kernel tells of stops only to parents.
+            let halted = tree::stat(run.pid)
+                .is_some_and(|stat| stat.start_time == run.start_time && stat.state == 'T');
+            if halted != run.halted
+                && let Owner::Realm(key) = run.owner
+            {
+                run.halted = halted;
+                told.push(Notice::Halted { key, halted });
+            }
+        }
+        told.into_iter().for_each(|notice| (self.sink)(notice));
+    }
+
+    /// Takes the exit status of children that are nobody's: orphans that came to us. Ours are taken through their own
+    /// pidfds, and a launcher that is being made is not known here yet: only one that was dead before is nobody's.
+    pub(super) fn collect_orphans(&mut self, patient: bool) {
+        if !self.collects_orphans {
+            return;
+        }
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        loop {
+            let pid = match nix::sys::wait::waitid(Id::All, flags) {
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
+                _ => return,
+            };
+            let known = self.runs.values().any(|run| i64::from(run.pid) == i64::from(pid.as_raw()));
+            if known {
+                // Its own pidfd tells of it, too.
+                return;
+            }
+            let launcher = u32::try_from(pid.as_raw()).ok().and_then(tree::command_name).as_deref()
+                == Some(LAUNCHER_NAME);
+            if launcher && self.suspect != Some(pid.as_raw()) {
+                if patient {
+                    self.suspect = Some(pid.as_raw());
+                }
+                return;
+            }
+            self.suspect = None;
+            // The very one that was seen: it stays a zombie until it is taken.
+            let _ = nix::sys::wait::waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+        }
+    }
+}

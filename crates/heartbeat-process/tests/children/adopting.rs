@@ -1,0 +1,303 @@
+//! A heartbeatd is killed, and another one takes over what it had started.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+
+use heartbeat_process::{Condition, Notice, Processes, Settings, Survey, survey};
+use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal};
+use nix::unistd::Pid;
+
+use super::{Bench, Key, MAX_NOTICES, PATIENCE, key, kill_main, name, processes_called, rustix_yield};
+
+/// The first argument of this program when it is to be the heartbeatd that gets killed.
+pub(crate) const VICTIM: &str = "--victim";
+
+/// The one that gets killed: starts a script as run 1, says its pid, and waits for its end.
+pub(crate) fn victim(dir: &Path, script: &str) -> ! {
+    let (sender, notices) = sync_channel(MAX_NOTICES);
+    let settings = Settings { records: dir.into(), mark: "test-mark".into(), ..Settings::default() };
+    let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
+    processes.remember(&name(), Some(r#"{"of":"run 1"}"#.into()));
+    processes.launch(key(1), &name(), &super::shell(dir, script), 77);
+    loop {
+        if let Notice::Started { pid, .. } = notices.recv().unwrap() {
+            println!("pid {pid}");
+        }
+    }
+}
+
+struct Victim {
+    child: Child,
+    pid: u32,
+}
+
+impl Victim {
+    fn start(dir: &Path, script: &str) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a test plays the one that gets killed")]
+        let mut child = Command::new("/proc/self/exe")
+            .arg(VICTIM)
+            .arg(dir)
+            .arg(script)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let pid = line.trim().strip_prefix("pid ").unwrap().parse().unwrap();
+        Self { child, pid }
+    }
+
+    fn kill(mut self) -> u32 {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.pid
+    }
+}
+
+fn look(bench: &Bench) -> Survey {
+    survey(bench.dir.path(), "test-mark", &BTreeMap::new()).unwrap()
+}
+
+/// Takes over whatever there is of the one realm.
+fn adopt(bench: &Bench) -> Condition {
+    let mut found = look(bench);
+    assert_eq!(found.realms.len(), 1, "{found:?}");
+    let survivor = found.realms.remove(0);
+    let condition = survivor.condition.clone();
+    let run = match condition {
+        Condition::Alive { run, .. } | Condition::Ended { run, .. } => run,
+        Condition::Nothing | Condition::Unverifiable { .. } => RunId(1),
+    };
+    bench.processes.adopt(Key { realm: RealmIx(0), run }, survivor);
+    condition
+}
+
+fn gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
+fn until(condition: impl Fn() -> bool) {
+    for _ in 0..30_000 {
+        if condition() {
+            return;
+        }
+        rustix_yield();
+    }
+    panic!("it never came to be");
+}
+
+pub(crate) fn a_realm_outlives_its_heartbeatd_and_is_taken_over() {
+    let bench = Bench::new();
+    let pid = Victim::start(bench.dir.path(), "exec sleep 620").kill();
+    let found = look(&bench);
+    assert_eq!(found.realms[0].memory.as_deref(), Some(r#"{"of":"run 1"}"#));
+    assert_eq!(found.realms[0].made_of, Some(77));
+    assert_eq!(adopt(&bench), Condition::Alive { run: RunId(1), pid, launching: false });
+    bench.processes.signal(key(1), Signal::TERM);
+    match bench.next() {
+        Notice::Exited { exit, empty: true, .. } => assert!(
+            // Older kernels do not say how somebody else's child has ended.
+            exit == Exit::signal(Signal::TERM) || exit == Exit::unknown(),
+            "{exit:?}"
+        ),
+        other => panic!("{other:?}"),
+    }
+    let left = look(&bench);
+    assert!(matches!(left.realms[0].condition, Condition::Nothing), "the memory stays: {left:?}");
+}
+
+pub(crate) fn the_exit_code_of_somebody_elses_child_is_told() {
+    let bench = Bench::new();
+    let fifo = bench.dir.path().join("go.fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!("read line < {}; exit 42", fifo.display());
+    Victim::start(bench.dir.path(), &script).kill();
+    adopt(&bench);
+    std::fs::write(&fifo, "go\n").unwrap();
+    match bench.next() {
+        Notice::Exited { exit, .. } if exit.kind == ExitKind::Unknown => {
+            println!(
+                "the kernel does not say how a child of somebody else has ended (before 6.15): passed over"
+            );
+        }
+        Notice::Exited { exit, .. } => assert_eq!(exit, Exit::code(42)),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn what_ended_meanwhile_is_known_to_have_ended() {
+    let bench = Bench::new();
+    let victim = Victim::start(bench.dir.path(), "exec sleep 621");
+    let pid = victim.kill();
+    kill_main(pid);
+    until(|| gone(pid));
+    match adopt(&bench) {
+        Condition::Ended { run: RunId(1), empty: true, .. } => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn leftovers_of_a_main_process_that_died_meanwhile_are_held_and_killed() {
+    let bench = Bench::new();
+    let pid =
+        Victim::start(bench.dir.path(), "sleep 622 & setsid sleep 623 & echo up; exec sleep 624").kill();
+    bench.wait_for_output("up");
+    until(|| !processes_called(&["sleep", "623"]).is_empty());
+    kill_main(pid);
+    until(|| gone(pid));
+    match adopt(&bench) {
+        Condition::Ended { empty: false, .. } => {}
+        other => panic!("{other:?}"),
+    }
+    bench.processes.signal(key(1), Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
+    assert!(processes_called(&["sleep", "622"]).is_empty() && processes_called(&["sleep", "623"]).is_empty());
+}
+
+pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark() {
+    let bench = Bench::new();
+    let pid = Victim::start(bench.dir.path(), "exec sleep 625").kill();
+    let path = heartbeat_process::Record::path(bench.dir.path(), &name());
+    std::fs::write(&path, "not a record").unwrap();
+    let found = look(&bench);
+    assert_eq!(found.damaged.len(), 1);
+    assert!(path.with_extension("damaged").exists() && !path.exists());
+    match adopt(&bench) {
+        Condition::Unverifiable { what } => assert!(what.contains(&pid.to_string()), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    bench.processes.signal(key(1), Signal::KILL);
+    bench.processes.launch(key(9), &name(), &bench.shell("exit 0"), 0);
+    assert!(matches!(bench.next(), Notice::Started { .. }), "the adapter is at work");
+    assert!(matches!(bench.next(), Notice::Exited { .. }));
+    assert!(!gone(pid), "what is not proven gets no signal");
+    kill_main(pid);
+    assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
+}
+
+pub(crate) fn a_reused_pid_is_nobody() {
+    let bench = Bench::new();
+    let pid = Victim::start(bench.dir.path(), "exec sleep 626").kill();
+    let path = heartbeat_process::Record::path(bench.dir.path(), &name());
+    let record = heartbeat_process::Record::read(&path).unwrap();
+    assert!(record.is_alive());
+    kill_main(pid);
+    until(|| gone(pid));
+    // Somebody else has the number now: the same record, another start time.
+    #[expect(clippy::disallowed_methods, reason = "a stranger")]
+    let mut stranger =
+        Command::new("sleep").arg("627").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text = text.replace(&format!("pid={pid}\n"), &format!("pid={}\n", stranger.id()));
+    // The kernel counts in steps of 10 ms, and both may have started in the same one.
+    let start = record.process.unwrap().start_time;
+    text = text.replace(&format!("start_time={start}\n"), &format!("start_time={}\n", start - 1));
+    let body = text.split_once('\n').unwrap().1.to_owned();
+    let sum = body.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    std::fs::write(&path, format!("heartbeat-adoption/2 {} {sum:016x}\n{body}", body.len())).unwrap();
+    assert!(matches!(adopt(&bench), Condition::Ended { empty: true, .. }));
+    bench.processes.signal(key(1), Signal::KILL);
+    bench.processes.launch(key(9), &name(), &bench.shell("exit 0"), 0);
+    bench.started();
+    assert!(stranger.try_wait().unwrap().is_none(), "no signal reaches a stranger");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+pub(crate) fn a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash() {
+    let bench = Bench::new();
+    let victim = Victim::start(bench.dir.path(), "exec sleep 628");
+    let pid = victim.pid;
+    // As if it had been killed before `go`: a record about a launcher that waits for a word.
+    victim.kill();
+    kill_main(pid);
+    until(|| gone(pid));
+    let (ours, theirs) = nix::sys::socket::socketpair(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::SeqPacket,
+        None,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+    )
+    .unwrap();
+    use std::os::unix::process::CommandExt;
+    #[expect(clippy::disallowed_methods, reason = "a launcher of somebody who is about to die")]
+    let mut launcher = Command::new("/proc/self/exe")
+        .arg0("hb-launch")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until(|| {
+        std::fs::read_to_string(format!("/proc/{}/comm", launcher.id()))
+            .is_ok_and(|comm| comm.trim() == "hb-launch")
+    });
+    let path = heartbeat_process::Record::path(bench.dir.path(), &name());
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", launcher.id())).unwrap();
+    let start = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().to_owned();
+    let body: String = std::fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .skip(1)
+        .map(|line| match line.split_once('=').unwrap().0 {
+            "pid" => format!("pid={}\n", launcher.id()),
+            "start_time" => format!("start_time={start}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let sum = body.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    std::fs::write(&path, format!("heartbeat-adoption/2 {} {sum:016x}\n{body}", body.len())).unwrap();
+    assert!(matches!(adopt(&bench), Condition::Alive { launching: true, .. }));
+    drop(ours);
+    match bench.next() {
+        Notice::StartFailed { error, .. } => {
+            assert_eq!((error.errno, error.at_exec), (Some(125), false), "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Reaped by the adapter: it is a child of this program.
+    let _ = launcher.wait();
+}
+
+pub(crate) fn what_stops_is_told_of_adopted_processes_too() {
+    let bench = Bench::new();
+    let pid = Victim::start(bench.dir.path(), "exec sleep 629").kill();
+    adopt(&bench);
+    let raw = Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(raw, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    assert_eq!(bench.notices.recv_timeout(PATIENCE).unwrap(), Notice::Halted { key: key(1), halted: true });
+    bench.processes.signal(key(1), Signal::KILL);
+    assert!(matches!(bench.next(), Notice::Exited { .. } | Notice::Halted { .. }));
+}
+
+pub(crate) fn records_that_cannot_be_written_stop_nothing() {
+    let bench = Bench::new();
+    let records = bench.dir.path().join("realms");
+    std::fs::create_dir(&records).unwrap();
+    let (sender, notices) = sync_channel(MAX_NOTICES);
+    let settings = Settings { records: records.clone(), mark: "test-mark".into(), ..Settings::default() };
+    let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
+    std::fs::remove_dir_all(&records).unwrap();
+    std::fs::write(&records, "in the way").unwrap();
+    processes.launch(key(1), &name(), &bench.shell("exec sleep 630"), 0);
+    let mut told = [notices.recv_timeout(PATIENCE).unwrap(), notices.recv_timeout(PATIENCE).unwrap()];
+    told.sort_by_key(|notice| matches!(notice, Notice::Started { .. }));
+    assert!(matches!(&told[0], Notice::RecordsFail { trouble: Some(why) } if why.contains("db")), "{told:?}");
+    assert!(matches!(told[1], Notice::Started { .. }), "{told:?}");
+    std::fs::remove_file(&records).unwrap();
+    assert_eq!(notices.recv_timeout(PATIENCE).unwrap(), Notice::RecordsFail { trouble: None });
+    let record =
+        heartbeat_process::Record::read(&heartbeat_process::Record::path(&records, &name())).unwrap();
+    assert!(record.is_alive(), "it is on record after all");
+    processes.signal(key(1), Signal::KILL);
+    assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::Exited { .. }));
+}

@@ -1,0 +1,310 @@
+//! Supervision outlives its supervisor: heartbeatd is killed, and another one takes everything back.
+
+use std::collections::BTreeMap;
+
+use heartbeat_status::WallTime;
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::program::{processes_with, run, told};
+use crate::supervision::{Ecosystem, pid};
+
+fn pids(eco: &Ecosystem, names: &[&str]) -> Vec<i64> {
+    names.iter().map(|name| eco.pid_of(name)).collect()
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..60_000 {
+        if condition() {
+            return;
+        }
+        let _ = nix::poll::poll(&mut [], 2u16);
+    }
+    panic!("waited for {what}");
+}
+
+/// A time of a document, in milliseconds since 1970.
+fn millis(at: &Value) -> i64 {
+    at.as_str().unwrap().parse::<WallTime>().unwrap().as_millis()
+}
+
+const REALMS: [&str; 3] = ["db", "api", "worker"];
+
+#[test]
+fn after_a_kill_the_next_heartbeatd_takes_everything_back() {
+    let mut eco = Ecosystem::start("[realm.stopped]\nrun = \"sleep 86380\"\n");
+    eco.wait_for_boot();
+    let stop = eco.cli(&["stop", "stopped"]);
+    assert_eq!(stop.status.code(), Some(0), "{}", told(&stop));
+    let before = pids(&eco, &REALMS);
+    let started = eco.realm("db")["process"]["started_at"].clone();
+    eco.kill_daemon();
+    for alive in &before {
+        assert!(kill(pid(*alive), None).is_ok(), "realms outlive heartbeatd");
+    }
+    eco.start_again();
+    eco.wait_for_boot();
+    assert_eq!(pids(&eco, &REALMS), before, "the same processes");
+    let db = eco.realm("db");
+    assert_eq!(db["process"]["adopted"], true, "{db:#}");
+    assert!(db["flags"].as_array().unwrap().contains(&"adopted".into()), "{db:#}");
+    assert_eq!((&db["restarts"]["total"], &db["status"]), (&0.into(), &"up".into()), "{db:#}");
+    assert!(
+        millis(&db["process"]["started_at"]).abs_diff(millis(&started)) <= 5,
+        "the uptime is that of the process"
+    );
+    assert_eq!(eco.status_of("stopped"), "stopped", "what an operator has stopped stays stopped");
+    assert!(processes_with("sleep\086380").is_empty());
+    // They are supervised like any other: an end is seen, whoever was the parent.
+    kill(pid(before[2]), Signal::SIGKILL).unwrap();
+    eco.daemon
+        .read_until("the recovery of worker", |line| line.contains("worker") && line.contains("recovered"));
+    let worker = eco.realm("worker");
+    let last = &worker["process"]["last_exit"];
+    assert!(
+        last["signal"] == "KILL" || last.get("signal").is_none(),
+        "the cause, where the kernel still says it: {worker:#}"
+    );
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+    for gone in before {
+        until("adopted realms to be stopped", || kill(pid(gone), None).is_err());
+    }
+}
+
+#[test]
+fn what_died_while_nobody_looked_is_restarted_once() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let before = pids(&eco, &REALMS);
+    eco.kill_daemon();
+    kill(pid(before[0]), Signal::SIGKILL).unwrap();
+    until("db to be gone", || kill(pid(before[0]), None).is_err());
+    eco.start_again();
+    eco.daemon.read_until("the recovery of db", |line| line.contains("db") && line.contains("recovered"));
+    eco.wait_for_boot();
+    let after = pids(&eco, &REALMS);
+    assert_ne!(after[0], before[0]);
+    assert_eq!(after[1..], before[1..], "nobody else is touched");
+    let db = eco.realm("db");
+    assert_eq!((&db["restarts"]["used"], &db["restart"]["cause"]), (&1.into(), &"exited".into()), "{db:#}");
+    let incidents: Value = serde_json::from_str(&eco.get("/api/incidents/")).unwrap();
+    assert_eq!(incidents["incidents"].as_array().unwrap().len(), 1, "{incidents:#}");
+}
+
+#[test]
+fn an_open_incident_keeps_its_id_and_the_budget_its_debits() {
+    let extra = "[realm.broken]\nrun = \"false\"\nrestart = { burst = 2, cooldown = \"1h\" }\n";
+    let mut eco = Ecosystem::start(extra);
+    eco.daemon.read_until("the cooldown", |line| line.contains("broken") && line.contains("failed"));
+    until("an incident that failed", || {
+        let list: Value = serde_json::from_str(&eco.get("/api/incidents/")).unwrap();
+        list["incidents"].as_array().unwrap().iter().any(|incident| incident["event"] == "failed")
+    });
+    let of = |eco: &Ecosystem| -> Value { serde_json::from_str(&eco.get("/api/incidents/")).unwrap() };
+    let before = of(&eco)["incidents"][0]["id"].clone();
+    let next = eco.realm("broken")["next"]["at"].clone();
+    for _ in 0..3 {
+        eco.kill_daemon();
+        eco.start_again();
+        let up = eco.cli(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
+        assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+        let broken = eco.realm("broken");
+        assert_eq!(
+            (&broken["phase"], &broken["restarts"]["used"]),
+            (&"cooldown".into(), &2.into()),
+            "{broken:#}"
+        );
+        assert!(
+            millis(&broken["next"]["at"]).abs_diff(millis(&next)) < 50,
+            "the cooldown goes on: {broken:#}"
+        );
+        let list = of(&eco);
+        assert_eq!(list["incidents"].as_array().unwrap().len(), 1, "{list:#}");
+        assert_eq!(list["incidents"][0]["id"], before);
+    }
+}
+
+#[test]
+fn a_realm_that_is_not_configured_any_more_is_ended() {
+    let mut eco = Ecosystem::start("[realm.old]\nrun = \"sleep 86381\"\n");
+    eco.wait_for_boot();
+    let old = eco.pid_of("old");
+    eco.kill_daemon();
+    let file = eco.dir.path().join("heartbeat.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.split("[realm.old]").next().unwrap()).unwrap();
+    eco.start_again();
+    until("it to be ended", || kill(pid(old), None).is_err());
+    eco.wait_for_boot();
+}
+
+#[test]
+fn a_realm_that_is_made_of_something_else_is_restarted() {
+    let mut eco =
+        Ecosystem::start("[realm.changed]\nrun = \"sleep 86382\"\n[realm.same]\nrun = \"sleep 86383\"\n");
+    eco.wait_for_boot();
+    let before = pids(&eco, &["changed", "same"]);
+    eco.kill_daemon();
+    let file = eco.dir.path().join("heartbeat.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("sleep 86382", "sleep 86384")).unwrap();
+    eco.start_again();
+    until("the new one", || processes_with("sleep\086384").len() == 1);
+    eco.wait_for_boot();
+    assert!(kill(pid(before[0]), None).is_err());
+    assert_eq!(eco.pid_of("same"), before[1]);
+}
+
+#[test]
+fn two_daemons_never_share_a_directory() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let file = eco.dir.path().join("heartbeat.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // Another state directory, and the same records.
+    let other = eco.dir.path().join("other.toml");
+    std::fs::write(
+        &other,
+        text.replace("/state\"", "/state2\"").replace("listen = \"127", "listen = \"off\" # 127"),
+    )
+    .unwrap();
+    let second = run("heartbeatd", &["--config", other.to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(7), "{}", told(&second));
+    assert!(told(&second).contains(&eco.daemon.pid().to_string()), "{}", told(&second));
+}
+
+#[test]
+fn a_runtime_directory_that_vanishes_harms_nobody() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let before = pids(&eco, &REALMS);
+    std::fs::remove_dir_all(eco.dir.path().join("run/realms")).unwrap();
+    kill(pid(before[2]), Signal::SIGKILL).unwrap();
+    eco.daemon
+        .read_until("the recovery of worker", |line| line.contains("worker") && line.contains("recovered"));
+    let record = eco.dir.path().join("run/realms/worker");
+    until("its record", || record.exists());
+    let before = pids(&eco, &REALMS);
+    eco.kill_daemon();
+    eco.start_again();
+    eco.wait_for_boot();
+    assert_eq!(pids(&eco, &REALMS), before);
+}
+
+#[test]
+fn records_that_are_gone_for_good_mean_no_second_copy() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let before = pids(&eco, &REALMS);
+    eco.kill_daemon();
+    std::fs::remove_dir_all(eco.dir.path().join("run/realms")).unwrap();
+    eco.start_again();
+    until("the alert", || {
+        let output = eco.cli(&["status", "--json"]);
+        serde_json::from_slice::<Value>(&output.stdout).is_ok_and(|document| {
+            document["realms"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|realm| realm["reason"] == "Unverifiable")
+                .count()
+                == 3
+        })
+    });
+    let db = eco.realm("db");
+    assert_eq!(db["status"], "unknown", "{db:#}");
+    assert!(db["message"].as_str().unwrap().contains(&before[0].to_string()), "{db:#}");
+    for alive in &before {
+        assert!(kill(pid(*alive), None).is_ok(), "no signal");
+        kill(pid(*alive), Signal::SIGKILL).unwrap();
+    }
+    eco.wait_for_boot();
+    assert!(
+        before.iter().zip(pids(&eco, &REALMS)).all(|(old, new)| *old != new),
+        "started once they are gone"
+    );
+}
+
+/// Kills heartbeatd at random moments of a busy ecosystem: 20 times, or `HEARTBEAT_KILLS` times.
+#[test]
+fn random_kills_of_a_busy_ecosystem_lose_and_duplicate_nothing() {
+    let kills: u32 = std::env::var("HEARTBEAT_KILLS").ok().map_or(20, |text| text.parse().expect("a number"));
+    let mut extra = String::new();
+    for quiet in 0..6 {
+        extra.push_str(&format!("[realm.quiet{quiet}]\nrun = \"sleep 8637{quiet}\"\nneeds = [\"db\"]\n"));
+    }
+    for busy in 0..4 {
+        extra.push_str(&format!(
+            "[realm.busy{busy}]\nrun = [\"sh\", \"-c\", \"exec sleep 0.{}\"]\nrestart = {{ burst = 100000, window = \"1h\", backoff = \"20ms\", backoff_max = \"60ms\", min_gap = \"10ms\" }}\n",
+            busy + 1
+        ));
+    }
+    extra.push_str("[realm.forked]\nrun = [\"sh\", \"-c\", \"sleep 86376 & exec sleep 86377\"]\n");
+    let mut eco = Ecosystem::start(&extra);
+    let quiet: Vec<String> = (0..6)
+        .map(|at| format!("quiet{at}"))
+        .chain(["db", "api", "worker", "forked"].map(str::to_owned))
+        .collect();
+    let wait = |eco: &Ecosystem| {
+        let mut args = vec!["wait"];
+        args.extend(quiet.iter().map(String::as_str));
+        args.extend(["--for", "up", "--timeout", "80s"]);
+        let up = eco.cli(&args);
+        assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    };
+    wait(&eco);
+    let of = |eco: &Ecosystem| -> BTreeMap<String, i64> {
+        quiet.iter().map(|name| (name.clone(), eco.pid_of(name))).collect()
+    };
+    let before = of(&eco);
+    let mut dice = fastrand::Rng::with_seed(u64::from(std::process::id()));
+    println!("seed {}", std::process::id());
+    for round in 0..kills {
+        // Somewhere between the first instruction of a heartbeatd and a few rounds of everything.
+        let millis = dice.u16(0..400);
+        let _ = nix::poll::poll(&mut [], millis);
+        eco.kill_daemon();
+        if dice.u32(0..4) == 0 {
+            // Again, at any moment of taking back.
+            eco.start_again();
+            let _ = nix::poll::poll(&mut [], dice.u16(0..40));
+            eco.kill_daemon();
+        }
+        for (name, known) in &before {
+            assert!(kill(pid(*known), None).is_ok(), "round {round}: {name} was harmed");
+        }
+        eco.start_again();
+        if round % 4 == 0 {
+            wait(&eco);
+            assert_eq!(of(&eco), before, "round {round}");
+        }
+    }
+    wait(&eco);
+    assert_eq!(of(&eco), before);
+    for name in &quiet {
+        let realm = eco.realm(name);
+        assert_eq!(realm["restarts"]["total"], 0, "{realm:#}");
+    }
+    let dir = eco.dir.path().to_str().unwrap();
+    for (word, copies) in [("sleep\086370", 1), ("sleep\086375", 1), ("sleep\086376", 1), ("sleep\086377", 1)]
+    {
+        assert_eq!(processes_with(word).len(), copies, "{word:?}");
+    }
+    for busy in 0..4 {
+        let mine = format!("sleep\00.{}", busy + 1);
+        let own = processes_with(&mine).into_iter().filter(|pid| {
+            let env = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            String::from_utf8_lossy(&env).contains(dir)
+        });
+        assert!(own.count() <= 1, "two copies of busy{busy}");
+    }
+    let busy = eco.realm("busy0");
+    assert!(busy["restarts"]["total"].as_u64().unwrap() > u64::from(kills), "it went on meanwhile: {busy:#}");
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+    for gone in before.values() {
+        assert!(kill(pid(*gone), None).is_err());
+    }
+    assert!(processes_with("sleep\086376").is_empty(), "what it had forked is gone, too");
+}
