@@ -11,8 +11,8 @@ use crate::age::parse_duration;
 
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] = &[
-    "ack", "boot", "config", "daemon", "doctor", "explain", "history", "import", "init", "logs", "nagios",
-    "notify", "probe", "schema", "show", "signal",
+    "ack", "boot", "config", "doctor", "explain", "history", "import", "init", "logs", "nagios", "notify",
+    "probe", "schema", "show", "signal",
 ];
 
 const EXIT_CODES: &str = "\
@@ -162,6 +162,11 @@ pub(crate) enum Command {
         /// Only say what would change
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Have heartbeatd itself go, and every realm stay
+    Daemon {
+        /// `leave`: it ends; `upgrade`: the program at its path takes its place under the same pid
+        what: Departing,
     },
     /// Incidents, the newest first; or the story of one
     Incidents {
@@ -364,4 +369,13 @@ mod tests {
         assert_eq!(parse(&["--json", "-o", "table"]).unwrap_err().exit_code(), 2);
         assert!(parse(&["-H", "https://x"]).unwrap_err().to_string().contains("TLS"));
     }
+}
+
+/// How heartbeatd goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Departing {
+    /// It ends; whoever starts it again takes every realm back.
+    Leave,
+    /// The program at its path takes its place.
+    Upgrade,
 }

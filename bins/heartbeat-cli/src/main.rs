@@ -8,6 +8,7 @@
 //! * [`why`], [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
 //! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan; [`incidents`], [`events`];
 //! * configuration: [`check`], [`reload`];
+//! * heartbeatd itself: [`daemon`];
 //! * [`console`], [`style`], [`age`]: what it all looks like.
 
 mod act;
@@ -17,6 +18,7 @@ mod ask;
 mod cells;
 mod check;
 mod console;
+mod daemon;
 mod events;
 mod exit;
 mod graph;
@@ -175,6 +177,7 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
             hold::foresee(&connect(console), *what, realm, *cascade, console).await
         }
         Some(Command::Reload { dry_run }) => reload::run(&connect(console), *dry_run, console).await,
+        Some(Command::Daemon { what }) => daemon::run(&connect(console), *what, limit, console).await,
         Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
         Some(Command::Incidents { id: None, open, limit }) => {
             incidents::list(&connect(console), *open, *limit, console).await

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Run,
     /// Check the configuration and exit
     Check,
+    /// Say whether this program can go on with what an earlier one has written, and change nothing
+    CheckState,
     /// Run a small ecosystem from this binary, break one realm, and show what happens
     Demo(DemoArgs),
     /// One realm of the demo

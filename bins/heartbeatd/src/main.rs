@@ -11,7 +11,8 @@ use anyhow::Context;
 use clap::Parser;
 use heartbeat_config::{Format, Sources, load};
 use heartbeat_daemon::demo::{Demo, Script};
-use heartbeat_daemon::{Daemon, DaemonError, Narration, Narrator};
+use heartbeat_daemon::{Daemon, DaemonError, Ended, Narration, Narrator, Program, Start};
+use heartbeat_process::Handover;
 
 use args::{Args, Command, DemoArgs, RealmArgs};
 
@@ -26,12 +27,15 @@ fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
         return heartbeat_process::launcher_main();
     }
+    // Before any descriptor is opened or closed.
+    let handover = Handover::receive();
     let args = Args::parse();
     let done = match args.command {
         Some(Command::Check) => return check(args.config),
+        Some(Command::CheckState) => check_state(args.config),
         Some(Command::Demo(demo)) => run_demo(&demo),
         Some(Command::DemoRealm(realm)) => return serve_realm(realm),
-        Some(Command::Run) | None => run(args.config),
+        Some(Command::Run) | None => run(args.config, handover.unwrap_or_default()),
     };
     match done {
         Ok(code) => code,
@@ -54,7 +58,7 @@ fn coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn run(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+fn run(file: Option<PathBuf>, handover: Handover) -> anyhow::Result<ExitCode> {
     let sources = Sources::from_process(file);
     let loaded = match load(&sources) {
         Ok(loaded) => loaded,
@@ -67,13 +71,45 @@ fn run(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
         say(&loaded.warnings.render(Format::Full, coloured(&std::io::stderr())));
     }
     logging::init(&loaded.config.heartbeat.log, &loaded.config.heartbeat.log_format);
-    let narration = Narration { every_step: false, colour: coloured(&std::io::stdout()) };
-    let (narrator, tap) = Narrator::start(narration, std::io::stdout())?;
-    let daemon = Daemon::start(loaded.config, Some(sources), tap)?;
-    daemon.stop_on_signals()?;
-    let ended = daemon.wait();
-    drop(narrator);
-    ended?;
+    let program = Program::current().context("cannot find the path of this program")?;
+    let (mut config, mut handover) = (loaded.config, handover);
+    loop {
+        let narration = Narration { every_step: false, colour: coloured(&std::io::stdout()) };
+        let (narrator, tap) = Narrator::start(narration, std::io::stdout())?;
+        let daemon = Daemon::start(Start {
+            config,
+            sources: Some(sources.clone()),
+            tap,
+            handover,
+            program: Some(program.clone()),
+        })?;
+        daemon.stop_on_signals()?;
+        let ended = daemon.wait();
+        drop(narrator);
+        let Ended::Upgrade(to_follow) = ended? else { return Ok(ExitCode::SUCCESS) };
+        let failed = to_follow.become_program(&program.path, &program.args);
+        // Still here: this one goes on with everything, as the one that was to follow would have.
+        tracing::error!(program = %program.path.display(), error = ?failed.err(), "cannot be run: this heartbeatd goes on");
+        handover = to_follow;
+        config = match load(&sources) {
+            Ok(loaded) => loaded.config,
+            Err(report) => {
+                anyhow::bail!("the configuration cannot be read any more; every realm runs on:\n{report}")
+            }
+        };
+    }
+}
+
+fn check_state(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let loaded = match load(&Sources::from_process(file)) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            say(&report.render(Format::Short, false));
+            return Ok(ExitCode::from(CONFIGURATION));
+        }
+    };
+    let records = heartbeat_daemon::check_state(&loaded.config)?;
+    say(&format!("heartbeatd {} can go on: {records} records", env!("CARGO_PKG_VERSION")));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -77,6 +77,10 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn command(&self, command: Command) -> BoxFuture<Option<Reply>>;
     /// Measures one realm, or all, now: [`Reply::Refreshed`]. Bounded by the core (10 s).
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>>;
+    /// Ends heartbeatd and leaves every realm running. The answer goes out before it does.
+    fn leave(&self) -> BoxFuture<()>;
+    /// Hands over to another heartbeatd under the same pid; otherwise why not, and nothing was changed.
+    fn upgrade(&self) -> BoxFuture<Result<(), String>>;
     /// Reads the configuration again and puts it in force, or says what it would change (`dry_run`); otherwise what is
     /// wrong with it, one line each, and nothing was changed.
     fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, Vec<String>>>>;

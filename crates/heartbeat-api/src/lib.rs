@@ -38,6 +38,7 @@ mod action;
 mod answer;
 mod bodies;
 mod bounded;
+mod departure;
 mod door;
 mod ecosystem;
 mod error;

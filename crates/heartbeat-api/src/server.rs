@@ -31,7 +31,7 @@ use crate::limits::{ACCEPT_PAUSE, GRACE, LAST_CALL, MAX_BODY_BYTES, MAX_HEAD_BYT
 use crate::problem::Trouble;
 use crate::query::Query;
 use crate::route::{self, Route, Rule};
-use crate::{Ecosystem, Limits, action, events, graph, health, near, page, reload, status};
+use crate::{Ecosystem, Limits, action, departure, events, graph, health, near, page, reload, status};
 
 /// What happened at the doors since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -291,6 +291,16 @@ impl Shared {
             Route::Reload => {
                 access::check_json(headers)?;
                 reload::reload(ecosystem, &self.read(body).await?).await
+            }
+            Route::Leave => {
+                access::check_json(headers)?;
+                self.read(body).await?;
+                departure::leave(ecosystem).await
+            }
+            Route::Upgrade => {
+                access::check_json(headers)?;
+                self.read(body).await?;
+                departure::upgrade(ecosystem).await
             }
             Route::Act(name, action) => {
                 access::check_json(headers)?;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use heartbeat_status::wire::{
-    Action, ActionDocument, ActionRequest, GraphDocument, HealthDocument, IncidentDocument,
-    IncidentsDocument, PlanRequest, Problem, RealmDocument, ReloadDocument, ReloadRequest, StatusDocument,
-    Wait,
+    Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
+    IncidentDocument, IncidentsDocument, PlanRequest, Problem, RealmDocument, ReloadDocument, ReloadRequest,
+    StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -174,6 +174,22 @@ impl Client {
             accept: JSON,
             last_event_id: None,
             body: Some(body),
+            deadline: self.deadline + RELOAD_ALLOWANCE,
+        };
+        self.parse(ask(&self.host, question).await?)
+    }
+
+    /// Has heartbeatd end, or hand over to another one under the same pid; every realm runs on. The answer comes first.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with status 409 when the other one cannot go on; then nothing was changed.
+    pub async fn depart(&self, upgrade: bool) -> Result<DepartureDocument, ClientError> {
+        let question = Question {
+            method: Method::POST,
+            path: if upgrade { "/api/daemon/upgrade/" } else { "/api/daemon/leave/" },
+            accept: JSON,
+            last_event_id: None,
+            body: Some(b"{}".to_vec()),
             deadline: self.deadline + RELOAD_ALLOWANCE,
         };
         self.parse(ask(&self.host, question).await?)

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 /// Numbers of check commands begin here; those of hooks are below.
 const FIRST_CHECK: u64 = 1 << 63;
 
-type Ended = (CommandResult, Vec<u8>);
+pub(crate) type Ended = (CommandResult, Vec<u8>);
 
 /// Check commands under way: at most one a probe.
 #[derive(Debug, Default)]
@@ -60,6 +60,12 @@ impl Commands {
         self.waiting().insert(id, tell);
         commander.run_command(id, spec, timeout);
         Some((Run { commands: self, id }, ended))
+    }
+
+    /// Runs a command to its end, and says what it wrote.
+    pub(crate) async fn run(self: &Arc<Self>, spec: &LaunchSpec, timeout: Duration) -> Option<Ended> {
+        let (_run, ended) = Arc::clone(self).begin(spec, timeout)?;
+        ended.await.ok()
     }
 
     /// The probes of realms, ready to measure.

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io::Read;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -12,7 +15,7 @@ use std::time::Duration;
 use heartbeat_api::{Api, Limits};
 use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::Notifier;
-use heartbeat_process::{Notice, Processes, Settings};
+use heartbeat_process::{Handover, Notice, Processes, Settings};
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
@@ -23,7 +26,7 @@ use tokio::sync::watch;
 
 use crate::commands::Commands;
 use crate::desk::Desk;
-use crate::driver::{Driver, DriverState, Tap};
+use crate::driver::{Departure, Driver, DriverState, Tap};
 use crate::ecosystem::Surface;
 use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
@@ -35,6 +38,7 @@ use crate::published::Published;
 use crate::recovery::Recovery;
 use crate::reload::Reloader;
 use crate::stored::StoredIntent;
+use crate::upgrade::{Program, Upgrader};
 use crate::{DaemonError, clock, receivers, recovery};
 
 /// Threads of the runtime that serves the API and measures.
@@ -42,36 +46,81 @@ const WORKER_THREADS: usize = 2;
 /// What the API may still take to answer after everything has stopped.
 const API_GRACE: Duration = Duration::from_millis(1_500);
 
+/// What systemd-style managers of containers send to have everything halted: SIGRTMIN+3.
+const HALT_ABOVE_RTMIN: i32 = 3;
+
 /// Launchers that wait for work, a core: a crash then costs a message and one exec.
 const PARKED_LAUNCHERS_PER_CORE: usize = 2;
+
+/// What a heartbeatd is started with.
+pub struct Start {
+    /// Validated.
+    pub config: Config,
+    /// Where the configuration came from, to be read again when it is asked for.
+    pub sources: Option<Sources>,
+    /// Is told every event, on the driver's thread: it must not block.
+    pub tap: Tap,
+    /// What the program before under this pid has handed over.
+    pub handover: Handover,
+    /// What is run when heartbeatd is upgraded; `None`: it cannot be.
+    pub program: Option<Program>,
+}
+
+impl Start {
+    /// With a configuration that came from nowhere, and nothing before it.
+    #[must_use]
+    pub fn new(config: Config, tap: Tap) -> Self {
+        Self { config, sources: None, tap, handover: Handover::default(), program: None }
+    }
+}
+
+/// How a heartbeatd has ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Everything is stopped.
+    Stopped,
+    /// It was told to leave: every realm runs on.
+    Left,
+    /// Every realm runs on, and this is for the program that follows under the same pid.
+    Upgrade(Handover),
+}
+
+/// What is shared with whoever follows under the same pid.
+struct Doors {
+    socket: OwnedFd,
+    tcp: Option<OwnedFd>,
+}
 
 /// A running heartbeatd.
 pub struct Daemon {
     inbox: Arc<Inbox>,
     published: Arc<Published>,
     reloader: Arc<Reloader>,
-    driver: Option<JoinHandle<()>>,
+    driver: Option<JoinHandle<Departure>>,
+    upgrader: Arc<Upgrader>,
+    doors: Doors,
+    soft_descriptors: Option<u64>,
     runtime: Option<Runtime>,
     notifier: Arc<Notifier>,
     api_end: watch::Sender<bool>,
     socket: PathBuf,
-    _locks: (StateLock, StateLock),
+    locks: (StateLock, StateLock),
 }
 
 impl Daemon {
-    /// Prepares the directories, takes the lock, opens the doors, and only then starts the first realm. `sources` is
-    /// where the configuration came from, to be read again when it is asked for. `tap` is told every event, on the
-    /// driver's thread: it must not block.
+    /// Prepares the directories, takes the locks, takes back what an earlier heartbeatd has left running, opens the doors,
+    /// and only then starts the first realm.
     ///
     /// # Errors
     /// [`DaemonError`] names what could not be prepared; nothing has been started then.
-    pub fn start(config: Config, sources: Option<Sources>, tap: Tap) -> Result<Self, DaemonError> {
+    pub fn start(start: Start) -> Result<Self, DaemonError> {
+        let Start { config, sources, tap, mut handover, program } = start;
         let receivers = receivers::receivers(&config.webhooks)
             .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
         let records = records_dir(&config.heartbeat);
         prepare_directories(&config.heartbeat, &records)?;
-        let lock = StateLock::take(&config.heartbeat.state_dir, "lock")?;
-        let records_lock = StateLock::take(&records, "daemon.lock")?;
+        let lock = take_lock(&mut handover, "lock", &config.heartbeat.state_dir)?;
+        let records_lock = take_lock(&mut handover, "daemon.lock", &records)?;
         let mark = state_mark(&config.heartbeat.state_dir)?;
         let recovery = Recovery::look(&records, &config.heartbeat.state_dir, &mark, &BTreeMap::new())?;
         let Config { heartbeat, plan, realms, webhooks, .. } = recovery.retire(config);
@@ -87,8 +136,10 @@ impl Daemon {
         let owners = Arc::new(Owners::new(mark.clone()));
         let commands = Arc::new(Commands::default());
         let teller: Arc<OnceLock<Arc<Published>>> = Arc::default();
-        let processes = open_processes(&records, mark, &inbox, &commands, &teller)?;
+        let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(raise_descriptors);
+        let processes = open_processes(&records, mark, soft_descriptors, (&inbox, &commands, &teller))?;
         commands.open(processes.commander());
+        let upgrader = Arc::new(Upgrader::new(program, Arc::clone(&commands), Arc::clone(&inbox)));
         let mut prober = Prober::new(
             runtime.handle().clone(),
             Arc::clone(&inbox),
@@ -118,8 +169,13 @@ impl Daemon {
         let intent = open_intent(&heartbeat, recovery.intent(), &inbox)?;
         let (api_end, _) = watch::channel(false);
         let reloader = Arc::new(Reloader::new(sources, Arc::clone(&inbox)));
-        let surface = Surface::new(Arc::clone(&inbox), Arc::clone(&published), Arc::clone(&reloader));
-        open_doors(&runtime, &heartbeat, surface, &api_end)?;
+        let surface = Surface::new(
+            Arc::clone(&inbox),
+            Arc::clone(&published),
+            Arc::clone(&reloader),
+            Arc::clone(&upgrader),
+        );
+        let doors = open_doors(&runtime, &heartbeat, surface, &api_end, &mut handover)?;
         let socket = heartbeat.socket.clone();
         let alive = recovery.alive();
         recovery.adopt(&plan, &processes);
@@ -161,11 +217,14 @@ impl Daemon {
             published,
             reloader,
             driver: Some(driver),
+            upgrader,
+            doors,
+            soft_descriptors,
             runtime: Some(runtime),
             notifier,
             api_end,
             socket,
-            _locks: (lock, records_lock),
+            locks: (lock, records_lock),
         })
     }
 
@@ -209,7 +268,8 @@ impl Daemon {
         self.inbox.request(Request::Shutdown { now });
     }
 
-    /// Lets TERM and INT stop everything in order, and the second of them at once; HUP reloads.
+    /// Lets TERM and INT stop everything in order, and the second of them at once; HUP reloads, QUIT leaves every realm
+    /// running, USR2 upgrades in place. The signals by which containers and hosts are told to end do what TERM does.
     ///
     /// # Errors
     /// [`DaemonError::Runtime`] when the handlers cannot be installed.
@@ -220,9 +280,14 @@ impl Daemon {
         let mut term = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut quit = signal(SignalKind::quit()).map_err(failed)?;
         let mut upgrade = signal(SignalKind::user_defined2()).map_err(failed)?;
+        let mut power = signal(SignalKind::from_raw(nix::libc::SIGPWR)).map_err(failed)?;
+        let mut halt =
+            signal(SignalKind::from_raw(nix::libc::SIGRTMIN() + HALT_ABOVE_RTMIN)).map_err(failed)?;
         drop(entered);
         let (inbox, reloader) = (Arc::clone(&self.inbox), Arc::clone(&self.reloader));
+        let upgrader = Arc::clone(&self.upgrader);
         runtime.spawn(async move {
             let mut now = false;
             loop {
@@ -235,8 +300,19 @@ impl Daemon {
                         tokio::spawn(async move { reloader.reload_and_log().await });
                         continue;
                     }
+                    _ = power.recv() => {}
+                    _ = halt.recv() => {}
+                    _ = quit.recv() => {
+                        upgrader.leave();
+                        continue;
+                    }
                     _ = upgrade.recv() => {
-                        tracing::warn!("SIGUSR2: this version cannot upgrade in place; nothing was done");
+                        let upgrader = Arc::clone(&upgrader);
+                        tokio::spawn(async move {
+                            if let Err(why) = upgrader.upgrade().await {
+                                tracing::error!("SIGUSR2: nothing was changed: {why}");
+                            }
+                        });
                         continue;
                     }
                 }
@@ -247,12 +323,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits until everything is stopped, and closes the doors.
+    /// Waits until everything is stopped, or is to be left, and closes the doors.
     ///
     /// # Errors
     /// [`DaemonError::Driver`] when the driver did not come to its end.
-    pub fn wait(mut self) -> Result<(), DaemonError> {
-        let ended = self.driver.take().is_none_or(|driver| driver.join().is_ok());
+    pub fn wait(mut self) -> Result<Ended, DaemonError> {
+        let departure = self.driver.take().and_then(|driver| driver.join().ok());
         // The driver is gone, and with it everybody else who tells.
         if let (Some(runtime), Some(notifier)) = (&self.runtime, Arc::into_inner(self.notifier)) {
             runtime.block_on(notifier.close(receivers::PATIENCE));
@@ -262,9 +338,35 @@ impl Daemon {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(API_GRACE);
         }
-        // A leftover socket only makes the next start look twice.
-        let _ = std::fs::remove_file(&self.socket);
-        if ended { Ok(()) } else { Err(DaemonError::Driver) }
+        if departure != Some(Departure::Upgrade) {
+            // A leftover socket only makes the next start look twice.
+            let _ = std::fs::remove_file(&self.socket);
+        }
+        match departure {
+            Some(Departure::Stopped) => Ok(Ended::Stopped),
+            Some(Departure::Left) => Ok(Ended::Left),
+            Some(Departure::Upgrade) => {
+                let share = |source| DaemonError::Runtime { what: "handover", source };
+                let mut handover = Handover::default();
+                let own = &mut handover.descriptors;
+                own.insert("socket".to_owned(), self.doors.socket);
+                own.extend(self.doors.tcp.map(|tcp| ("tcp".to_owned(), tcp)));
+                own.insert("lock".to_owned(), self.locks.0.share().map_err(share)?);
+                own.insert("daemon.lock".to_owned(), self.locks.1.share().map_err(share)?);
+                let soft = self.soft_descriptors.map(|soft| ("soft_descriptors".to_owned(), soft));
+                handover.numbers.extend(soft);
+                Ok(Ended::Upgrade(handover))
+            }
+            None => Err(DaemonError::Driver),
+        }
+    }
+}
+
+/// The lock of a directory: the one that was handed over, or a new one.
+fn take_lock(handover: &mut Handover, name: &str, dir: &Path) -> Result<StateLock, DaemonError> {
+    match handover.descriptors.remove(name) {
+        Some(descriptor) => StateLock::inherit(descriptor, dir),
+        None => StateLock::take(dir, name),
     }
 }
 
@@ -286,7 +388,7 @@ fn prepare_directories(heartbeat: &Heartbeat, records: &Path) -> Result<(), Daem
 
 /// Where adoption records lie: in the runtime directory, if that outlives us. systemd removes one that it has made when
 /// the service ends, unless the unit says otherwise, which the one of `packaging/` does, in this variable, too.
-fn records_dir(heartbeat: &Heartbeat) -> PathBuf {
+pub(crate) fn records_dir(heartbeat: &Heartbeat) -> PathBuf {
     let removed = std::env::var("RUNTIME_DIRECTORY").is_ok_and(|dirs| {
         dirs.split(':').any(|dir| !dir.is_empty() && heartbeat.runtime_dir.starts_with(dir))
     });
@@ -345,15 +447,15 @@ fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
 fn open_processes(
     records: &Path,
     mark: String,
-    inbox: &Arc<Inbox>,
-    commands: &Arc<Commands>,
-    teller: &Arc<OnceLock<Arc<Published>>>,
+    soft_descriptors: Option<u64>,
+    (inbox, commands, teller): (&Arc<Inbox>, &Arc<Commands>, &Arc<OnceLock<Arc<Published>>>),
 ) -> Result<Processes, DaemonError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let soft_descriptors = raise_descriptors();
     let settings = Settings {
         pool: cores * PARKED_LAUNCHERS_PER_CORE,
         soft_descriptors,
+        // heartbeatd has no children but those of the adapter.
+        collects_orphans: true,
         records: records.to_owned(),
         mark,
         ..Settings::default()
@@ -386,28 +488,45 @@ fn open_doors(
     heartbeat: &Heartbeat,
     surface: Surface,
     end: &watch::Sender<bool>,
-) -> Result<(), DaemonError> {
+    handover: &mut Handover,
+) -> Result<Doors, DaemonError> {
     let api = Api::new(
         Arc::new(surface),
         Limits { max_connections: heartbeat.max_connections, ..Limits::default() },
     );
     let _entered = runtime.enter();
     let path = heartbeat.socket.clone();
-    let socket = heartbeat_api::bind_unix(&path, heartbeat.socket_mode)
-        .map_err(|source| DaemonError::Socket { path: path.clone(), source })?;
-    let door = tokio::net::UnixListener::from_std(socket)
-        .map_err(|source| DaemonError::Runtime { what: "socket", source })?;
+    let handed_over = handover.descriptors.remove("socket").map(UnixListener::from);
+    // A listener for another place is of no use here.
+    let same = |listener: &UnixListener| {
+        listener.local_addr().is_ok_and(|at| at.as_pathname() == Some(&path)) && path.exists()
+    };
+    let socket = match handed_over.filter(same) {
+        Some(socket) => socket,
+        None => heartbeat_api::bind_unix(&path, heartbeat.socket_mode)
+            .map_err(|source| DaemonError::Socket { path: path.clone(), source })?,
+    };
+    let share = |source| DaemonError::Runtime { what: "listeners", source };
+    let shared = socket.as_fd().try_clone_to_owned().map_err(share)?;
+    let door = tokio::net::UnixListener::from_std(socket).map_err(share)?;
+    let mut tcp = None;
     if let Some(address) = heartbeat.listen {
-        let listener =
-            heartbeat_api::bind_tcp(address).map_err(|source| DaemonError::Listen { address, source })?;
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .map_err(|source| DaemonError::Runtime { what: "listener", source })?;
+        let handed_over = handover.descriptors.remove("tcp").map(TcpListener::from);
+        let same = |listener: &TcpListener| listener.local_addr().is_ok_and(|at| at == address);
+        let listener = match handed_over.filter(same) {
+            Some(listener) => listener,
+            None => {
+                heartbeat_api::bind_tcp(address).map_err(|source| DaemonError::Listen { address, source })?
+            }
+        };
+        tcp = Some(listener.as_fd().try_clone_to_owned().map_err(share)?);
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(share)?;
         let (api, end) = (api.clone(), end.subscribe());
         runtime.spawn(async move { api.serve_tcp(listener, end).await });
     }
     let end = end.subscribe();
     runtime.spawn(async move { api.serve_unix(door, end).await });
-    Ok(())
+    Ok(Doors { socket: shared, tcp })
 }
 
 /// Seeds and names: read once, so the kernel's source is asked directly. Without it the clock has to do.

@@ -29,6 +29,17 @@ const PUBLISH_GAP: Duration = Duration::from_millis(100);
 /// The host slept when the clock that counts suspends has run ahead by more than this.
 const SUSPEND_MIN: Duration = Duration::from_millis(500);
 
+/// How the loop has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// Everything is stopped.
+    Stopped,
+    /// Every realm runs on.
+    Left,
+    /// Every realm runs on, and another heartbeatd follows under the same pid.
+    Upgrade,
+}
+
 /// Is told every event, on the driver's thread: it must not block.
 pub type Tap = Box<dyn FnMut(&Event) + Send>;
 
@@ -66,17 +77,20 @@ pub(crate) struct DriverState {
     published_at: Instant,
     unpublished: bool,
     asleep: Option<Duration>,
-    halted: bool,
+    departure: Option<Departure>,
     late: bool,
 }
 
 impl Driver {
-    /// Runs until everything is stopped.
-    pub(crate) fn run(mut self) {
+    /// Runs until everything is stopped, or is to be left.
+    pub(crate) fn run(mut self) -> Departure {
         let mut batch = Batch::default();
         self.handle(clock::now(), Input::Boot);
         self.settle(clock::now());
-        while !self.state.halted {
+        let departure = loop {
+            if let Some(departure) = self.state.departure {
+                break departure;
+            }
             let deadline = self.next_deadline();
             let before = clock::now();
             self.inbox.take(&mut batch, deadline.map(|at| at.since(before)));
@@ -90,11 +104,14 @@ impl Driver {
             self.feed(now, &mut batch);
             self.supervisor.handle_timeout(now);
             self.settle(now);
+        };
+        if departure == Departure::Stopped {
+            // On purpose: the next heartbeatd begins anew, but for what operators have said.
+            self.executor.forget_all();
+            self.desk.remember(StoredEcosystem::default());
         }
-        // Everything was stopped on purpose: the next heartbeatd begins anew, but for what operators have said.
-        self.executor.forget_all();
-        self.desk.remember(StoredEcosystem::default());
         self.executor.close();
+        departure
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -146,6 +163,13 @@ impl Driver {
             Request::IntentWritten { version, trouble } => {
                 self.state.intent_written = version;
                 self.published.set_trouble("operators' intent", trouble);
+            }
+            Request::Leave { upgrade } => {
+                // Whoever has begun to stop everything is not to be left with half of it.
+                if self.supervisor.daemon_phase() != DaemonPhase::Stopping {
+                    let departure = if upgrade { Departure::Upgrade } else { Departure::Left };
+                    self.state.departure = Some(departure);
+                }
             }
             Request::Shutdown { now: at_once } => self.handle(now, Input::Shutdown { now: at_once }),
         }
@@ -306,7 +330,7 @@ impl Driver {
                 None
             }
             Effect::Halt => {
-                self.state.halted = true;
+                self.state.departure = Some(Departure::Stopped);
                 None
             }
         }

@@ -14,6 +14,7 @@ use crate::desk::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::inbox::{Inbox, Request};
 use crate::published::Published;
 use crate::reload::Reloader;
+use crate::upgrade::Upgrader;
 use crate::{clock, executor};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -24,11 +25,17 @@ pub(crate) struct Surface {
     inbox: Arc<Inbox>,
     published: Arc<Published>,
     reloader: Arc<Reloader>,
+    upgrader: Arc<Upgrader>,
 }
 
 impl Surface {
-    pub(crate) fn new(inbox: Arc<Inbox>, published: Arc<Published>, reloader: Arc<Reloader>) -> Self {
-        Self { inbox, published, reloader }
+    pub(crate) fn new(
+        inbox: Arc<Inbox>,
+        published: Arc<Published>,
+        reloader: Arc<Reloader>,
+        upgrader: Arc<Upgrader>,
+    ) -> Self {
+        Self { inbox, published, reloader, upgrader }
     }
 
     /// Who holds the port of a realm that a stranger keeps from it.
@@ -101,6 +108,16 @@ impl Ecosystem for Surface {
 
     fn refresh(&self, realm: Option<RealmIx>) -> Boxed<Option<Reply>> {
         self.ask(|reply| Request::Refresh(realm, reply))
+    }
+
+    fn leave(&self) -> Boxed<()> {
+        let upgrader = Arc::clone(&self.upgrader);
+        Box::pin(async move { upgrader.leave() })
+    }
+
+    fn upgrade(&self) -> Boxed<Result<(), String>> {
+        let upgrader = Arc::clone(&self.upgrader);
+        Box::pin(async move { upgrader.upgrade().await })
     }
 
     fn reload(&self, dry_run: bool) -> Boxed<Option<Result<ReloadDocument, Vec<String>>>> {

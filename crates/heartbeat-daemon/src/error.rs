@@ -29,6 +29,14 @@ pub enum DaemonError {
         /// Its pid, where the lock file says so.
         holder: Option<u32>,
     },
+    /// What an earlier heartbeatd has written cannot be read.
+    #[error("cannot read the state {path}: {why}", path = path.display())]
+    State {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The Unix socket cannot be served.
     #[error("cannot listen on the socket {path}", path = path.display())]
     Socket {

@@ -77,6 +77,15 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
     }
 }
 
+/// What was written under `magic`, or what is wrong with it; nothing is set aside.
+pub(crate) fn look(path: &Path, magic: &str) -> Result<Option<String>, String> {
+    match std::fs::read(path) {
+        Ok(bytes) => body(&bytes, magic).map(|body| Some(body.to_owned())).map_err(ToOwned::to_owned),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Sets a file aside that is not what was written.
 pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> FileError {
     // What cannot be set aside is found damaged again.

@@ -44,6 +44,11 @@ pub(crate) enum Request {
         /// Why it is not on disk.
         trouble: Option<String>,
     },
+    /// End, and leave every realm running.
+    Leave {
+        /// For another heartbeatd under the same pid.
+        upgrade: bool,
+    },
     /// Stop everything; at once the second time.
     Shutdown {
         /// Kill at once and give up the order.
@@ -87,7 +92,10 @@ impl Inbox {
     pub(crate) fn request(&self, request: Request) -> bool {
         let mut lanes = self.lanes();
         // The order to end is always taken, and what we have to tell ourselves.
-        let ours = matches!(request, Request::Shutdown { .. } | Request::IntentWritten { .. });
+        let ours = matches!(
+            request,
+            Request::Shutdown { .. } | Request::Leave { .. } | Request::IntentWritten { .. }
+        );
         if lanes.requests.len() >= MAX_REQUESTS_QUEUED && !ours {
             return false;
         }

@@ -15,7 +15,7 @@ use crate::files::{self, FileError};
 use crate::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
 use crate::{DaemonError, clock};
 
-fn path(state_dir: &Path) -> PathBuf {
+pub(crate) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("intent")
 }
 

@@ -14,11 +14,12 @@
 //! # How to use it
 //! ```no_run
 //! use heartbeat_config::{Sources, load};
-//! use heartbeat_daemon::Daemon;
+//! use heartbeat_daemon::{Daemon, Start};
 //!
 //! let sources = Sources::from_process(None);
 //! let loaded = load(&sources).expect("a configuration");
-//! let daemon = Daemon::start(loaded.config, Some(sources), Box::new(|_event| {}))?;
+//! let start = Start { sources: Some(sources), ..Start::new(loaded.config, Box::new(|_event| {})) };
+//! let daemon = Daemon::start(start)?;
 //! daemon.stop_on_signals()?;
 //! daemon.wait()?;
 //! # Ok::<(), heartbeat_daemon::DaemonError>(())
@@ -48,8 +49,11 @@ mod receivers;
 mod recovery;
 mod reload;
 mod stored;
+mod upgrade;
 
-pub use daemon::Daemon;
+pub use daemon::{Daemon, Ended, Start};
 pub use driver::Tap;
 pub use error::DaemonError;
 pub use narrator::{Narration, Narrator};
+pub use recovery::check_state;
+pub use upgrade::Program;

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -16,10 +17,27 @@ const MAX_HOLDER_BYTES: u64 = 64;
 /// Held for as long as it lives. Realms do not inherit it: every descriptor of ours is close-on-exec.
 #[derive(Debug)]
 pub(crate) struct StateLock {
-    _file: Flock<File>,
+    file: Flock<File>,
 }
 
 impl StateLock {
+    /// Goes on with a lock that the program before under this pid had taken.
+    pub(crate) fn inherit(descriptor: OwnedFd, dir: &Path) -> Result<Self, DaemonError> {
+        match Flock::lock(File::from(descriptor), FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Self { file }),
+            Err((_, errno)) => Err(DaemonError::Prepare {
+                what: "lock that was handed over",
+                path: dir.to_owned(),
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// The same lock for whoever follows under this pid.
+    pub(crate) fn share(&self) -> std::io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
+    }
+
     /// Takes the lock of a directory, which is the file `name` in it.
     ///
     /// # Errors
@@ -41,7 +59,7 @@ impl StateLock {
                 file.set_len(0).map_err(prepare)?;
                 file.rewind().map_err(prepare)?;
                 writeln!(file, "{}", std::process::id()).map_err(prepare)?;
-                Ok(Self { _file: file })
+                Ok(Self { file })
             }
             Err((mut file, Errno::EWOULDBLOCK)) => {
                 let mut text = String::new();

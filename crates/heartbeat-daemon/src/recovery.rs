@@ -5,12 +5,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Config, with_retired};
-use heartbeat_process::{Condition, Key, Processes, Survey, Survivor, survey};
+use heartbeat_process::{Condition, Key, Processes, Record, Survey, Survivor, survey};
 use heartbeat_status::{Incident, IncidentNo, Instant, RealmIx, RealmName, RunId, WallAnchor};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
 
 use crate::incidents::Kept;
-use crate::stored::{ECOSYSTEM_MAGIC, StoredEcosystem, StoredIntent};
+use crate::stored::{ECOSYSTEM_MAGIC, INTENT_MAGIC, StoredEcosystem, StoredIntent};
 use crate::{DaemonError, files, intent};
 
 /// Everything that was found, before anything acts on it.
@@ -30,6 +30,43 @@ pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
 /// The boot that monotonic times belong to.
 pub(crate) fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Whether this program can read what is on record: for an upgrade, before anything is handed over. Changes nothing.
+///
+/// # Errors
+/// What it cannot read.
+pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
+    let records = crate::daemon::records_dir(&config.heartbeat);
+    let unreadable = |path: &Path, why: String| DaemonError::State { path: path.to_owned(), why };
+    let mut count = 0;
+    let all = match Record::all(&records) {
+        Ok(all) => all,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(unreadable(&records, error.to_string())),
+    };
+    for (path, record) in all {
+        let record = record.map_err(|error| unreadable(&path, error.to_string()))?;
+        if let Some(memory) = &record.memory {
+            serde_json::from_str::<RealmRecord>(memory)
+                .map_err(|error| unreadable(&path, error.to_string()))?;
+        }
+        count += 1;
+    }
+    let intent = intent::path(&config.heartbeat.state_dir);
+    for (path, magic, parses) in [
+        (intent, INTENT_MAGIC, parses::<StoredIntent> as fn(&str) -> Result<(), serde_json::Error>),
+        (ecosystem_path(&records), ECOSYSTEM_MAGIC, parses::<StoredEcosystem>),
+    ] {
+        if let Some(body) = files::look(&path, magic).map_err(|why| unreadable(&path, why))? {
+            parses(&body).map_err(|error| unreadable(&path, error.to_string()))?;
+        }
+    }
+    Ok(count)
+}
+
+fn parses<T: serde::de::DeserializeOwned>(body: &str) -> Result<(), serde_json::Error> {
+    serde_json::from_str::<T>(body).map(|_| ())
 }
 
 impl Recovery {

@@ -48,6 +48,7 @@
 mod books;
 mod channel;
 mod error;
+mod handover;
 mod launcher;
 mod log;
 mod notice;
@@ -64,6 +65,7 @@ mod tree;
 mod user;
 
 pub use error::{ProcessError, RecordError, UserError};
+pub use handover::Handover;
 pub use launcher::{is_launcher, launcher_main};
 pub use log::tail;
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};

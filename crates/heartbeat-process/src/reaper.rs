@@ -264,12 +264,14 @@ impl Reaper {
         }
     }
 
-    fn halted(&self, pid: i32, halted: bool) {
+    fn halted(&mut self, pid: i32, halted: bool) {
         let found = self
             .runs
-            .values()
+            .values_mut()
             .find(|run| i64::from(run.pid) == i64::from(pid) && run.stage == Stage::Started);
-        if let Some(Owner::Realm(key)) = found.map(|run| run.owner) {
+        let Some(run) = found else { return };
+        run.halted = halted;
+        if let Owner::Realm(key) = run.owner {
             (self.sink)(Notice::Halted { key, halted });
         }
     }

@@ -166,6 +166,18 @@ pub(crate) fn child_events() -> io::Result<BorrowedFd<'static>> {
     if result == 0 { Ok(events.as_fd()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Takes over an open descriptor that the program before has left under the same pid; `None` when it is none, or one of
+/// the three standard ones.
+pub(crate) fn take_handed_over(number: std::os::fd::RawFd) -> Option<OwnedFd> {
+    #[expect(unsafe_code, reason = "a descriptor that was inherited has no owner in Rust yet")]
+    // SAFETY: fcntl(2) of a bare number looks and changes nothing. One that is open beyond the standard ones at this
+    // moment, when nothing of ours has been opened yet, was left by the program before, and is named once.
+    unsafe {
+        let open = number >= crate::handover::FIRST_HANDED_OVER && libc::fcntl(number, libc::F_GETFD) >= 0;
+        open.then(|| OwnedFd::from_raw_fd(number))
+    }
+}
+
 /// Takes over a descriptor that the kernel has just handed to this process in a message.
 pub(crate) fn own(received: std::os::fd::RawFd) -> OwnedFd {
     #[expect(unsafe_code, reason = "the control message carries a bare number")]

@@ -23,15 +23,15 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests start the binaries as a person would")]
-fn command(name: &str) -> std::process::Command {
-    let mut command = std::process::Command::new(binary(name));
+fn command(program: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
     command.stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("HEARTBEAT_SOCKET");
     command
 }
 
 /// Runs a binary to its end.
 pub(crate) fn run(name: &str, args: &[&str]) -> Output {
-    command(name).args(args).output().unwrap()
+    command(&binary(name)).args(args).output().unwrap()
 }
 
 /// What a finished program printed and how it ended, for messages.
@@ -60,7 +60,12 @@ impl Running {
 
     /// With more in its environment.
     pub(crate) fn start_with(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = command(name);
+        Self::start_program(&binary(name), args, env)
+    }
+
+    /// A program that lies somewhere else.
+    pub(crate) fn start_program(program: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = command(program);
         command.args(args).envs(env.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = sync_channel(MAX_LINES_QUEUED);
@@ -103,8 +108,8 @@ impl Running {
     }
 
     /// Waits until it is gone, by a signal it was sent.
-    pub(crate) fn wait(&mut self) {
-        self.child.wait().unwrap();
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// Waits for its end and returns its exit code and standard error.

@@ -15,7 +15,7 @@ use crate::program::{Running, binary, processes_with, run, told};
 pub(crate) struct Ecosystem {
     pub(crate) daemon: Running,
     pub(crate) dir: tempfile::TempDir,
-    listen: String,
+    pub(crate) listen: String,
 }
 
 impl Ecosystem {
@@ -60,6 +60,12 @@ needs = ["api"]
     pub(crate) fn start_again(&mut self) {
         let file = self.dir.path().join("heartbeat.toml");
         self.daemon = Running::start("heartbeatd", &["--config", file.to_str().unwrap()]);
+    }
+
+    /// The same, from a program that lies somewhere else.
+    pub(crate) fn start_again_from(&mut self, program: &std::path::Path) {
+        let file = self.dir.path().join("heartbeat.toml");
+        self.daemon = Running::start_program(program, &["--config", file.to_str().unwrap()], &[]);
     }
 
     /// Kills heartbeatd, and waits until it is gone.

@@ -314,3 +314,125 @@ fn random_kills_of_a_busy_ecosystem_lose_and_duplicate_nothing() {
     }
     assert!(processes_with("sleep\086376").is_empty(), "what it had forked is gone, too");
 }
+
+/// Everything a client of the realm `db` is answered while it asks without a pause, until it is told to end.
+fn client(
+    address: String,
+    end: std::sync::Arc<std::sync::atomic::AtomicBool>,
+) -> std::thread::JoinHandle<(u32, u32)> {
+    use std::io::{Read, Write};
+    std::thread::spawn(move || {
+        let (mut good, mut bad) = (0, 0);
+        while !end.load(std::sync::atomic::Ordering::Relaxed) {
+            let asked = std::net::TcpStream::connect(&address).and_then(|mut stream| {
+                stream.write_all(
+                    b"GET /api/health/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                )?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).map(|_| answer)
+            });
+            match asked {
+                Ok(answer) if answer.starts_with("HTTP/1.1 200") => good += 1,
+                Ok(_) | Err(_) => bad += 1,
+            }
+        }
+        (good, bad)
+    })
+}
+
+#[test]
+fn leaving_leaves_every_realm_running() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let before = pids(&eco, &REALMS);
+    let left = eco.cli(&["daemon", "leave"]);
+    assert_eq!(left.status.code(), Some(0), "{}", told(&left));
+    let code = eco.daemon.wait();
+    assert_eq!(code, Some(0));
+    assert!(before.iter().all(|pid| !gone(*pid)));
+    eco.start_again();
+    eco.wait_for_boot();
+    assert_eq!(pids(&eco, &REALMS), before);
+    eco.daemon.signal(Signal::SIGQUIT);
+    assert_eq!(eco.daemon.wait(), Some(0), "QUIT says the same");
+    assert!(before.iter().all(|pid| !gone(*pid)));
+    eco.start_again();
+    eco.wait_for_boot();
+    assert_eq!(pids(&eco, &REALMS), before);
+}
+
+#[test]
+fn an_upgrade_under_load_fails_no_request_of_a_client() {
+    let mut eco = Ecosystem::start(
+        "[realm.crashing]\nrun = [\"sh\", \"-c\", \"exec sleep 0.2\"]\nrestart = { burst = 1000, window = \"1m\", backoff = \"20ms\", backoff_max = \"60ms\", min_gap = \"10ms\" }\n",
+    );
+    let up = eco.cli(&["wait", "db", "api", "worker", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let before = pids(&eco, &REALMS);
+    let daemon = eco.daemon.pid();
+    let end = std::sync::Arc::default();
+    let port = eco.realm("db")["port"].as_u64().unwrap();
+    let clients: Vec<_> =
+        (0..4).map(|_| client(format!("127.0.0.1:{port}"), std::sync::Arc::clone(&end))).collect();
+    for _ in 0..3 {
+        let upgraded = eco.cli(&["daemon", "upgrade"]);
+        assert_eq!(upgraded.status.code(), Some(0), "{}", told(&upgraded));
+        assert_eq!(pids(&eco, &REALMS), before, "no realm is restarted");
+        assert_eq!(eco.daemon.pid(), daemon, "the same process");
+        assert!(!eco.get("/api/status/").is_empty(), "the address is served on");
+    }
+    end.store(true, std::sync::atomic::Ordering::Relaxed);
+    for client in clients {
+        let (good, bad) = client.join().unwrap();
+        assert!(good > 0 && bad == 0, "{good} answered, {bad} not");
+    }
+    let crashing = eco.realm("crashing");
+    assert_eq!(crashing["status"] == "failed", false, "{crashing:#}");
+    let zombies = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        stat.contains(&format!(") Z {daemon} "))
+    });
+    let count = zombies.count();
+    assert!(count <= 2, "{count} children were never collected");
+    // The realms are its children still: how one ends is known exactly.
+    kill(pid(before[2]), Signal::SIGKILL).unwrap();
+    eco.daemon
+        .read_until("the recovery of worker", |line| line.contains("worker") && line.contains("recovered"));
+    assert_eq!(eco.realm("worker")["process"]["last_exit"]["signal"], "KILL");
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+}
+
+#[test]
+fn an_upgrade_that_fails_leaves_the_old_one_at_work() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let before = pids(&eco, &REALMS);
+    eco.kill_daemon();
+    let own = eco.dir.path().join("own-heartbeatd");
+    std::fs::copy(crate::program::binary("heartbeatd"), &own).unwrap();
+    eco.start_again_from(&own);
+    eco.wait_for_boot();
+    let replace = |script: &str| {
+        let fresh = own.with_extension("new");
+        std::fs::write(&fresh, script).unwrap();
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&fresh, &own).unwrap();
+    };
+    replace("#!/bin/sh\necho \"cannot read records of the future\"; exit 3\n");
+    let refused = eco.cli(&["daemon", "upgrade"]);
+    assert_eq!(refused.status.code(), Some(7), "{}", told(&refused));
+    assert!(told(&refused).contains("records of the future"), "{}", told(&refused));
+    assert_eq!(pids(&eco, &REALMS), before);
+    // One that says it can, and cannot be run.
+    replace("#!/bin/sh\nrm \"$0\"; exit 0\n");
+    eco.daemon.signal(Signal::SIGUSR2);
+    until("the program to be gone", || !own.exists());
+    until("the old one to answer again", || eco.cli(&["status", "db"]).status.code() == Some(0));
+    assert_eq!(pids(&eco, &REALMS), before);
+    kill(pid(before[2]), Signal::SIGKILL).unwrap();
+    until("it to be at work", || eco.pid_of("worker") != before[2] && eco.status_of("worker") == "up");
+    eco.daemon.signal(Signal::SIGTERM);
+    until("everything to be stopped", || before.iter().all(|pid| gone(*pid)));
+}

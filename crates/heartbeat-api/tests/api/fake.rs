@@ -323,6 +323,16 @@ impl Ecosystem for Fake {
         self.changes.subscribe()
     }
 
+    fn leave(&self) -> BoxFuture<()> {
+        self.ending.store(true, Ordering::SeqCst);
+        Box::pin(async {})
+    }
+
+    fn upgrade(&self) -> BoxFuture<Result<(), String>> {
+        let ending = self.ending.load(Ordering::SeqCst);
+        Box::pin(async move { if ending { Err("heartbeatd is ending".to_owned()) } else { Ok(()) } })
+    }
+
     fn plan(&self, command: Command) -> BoxFuture<Option<ActionPlan>> {
         let core = self.core.lock().unwrap();
         let plan = (!self.ending.load(Ordering::SeqCst)).then(|| core.supervisor.plan(core.now, &command));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use heartbeat_config::{Loaded, Report, load_str};
 use heartbeat_status::Status;
 
-use crate::{Daemon, DaemonError, Tap};
+use crate::{Daemon, DaemonError, Start, Tap};
 
 pub use realm::Fault;
 
@@ -131,7 +131,7 @@ impl Demo {
             Some(name) => Some(self.victim(name)?),
             None => None,
         };
-        let daemon = Daemon::start(self.loaded.config, None, tap)?;
+        let daemon = Daemon::start(Start::new(self.loaded.config, tap))?;
         if let Some(address) = victim {
             let mut changes = daemon.changes();
             let (fault, published) = (script.fault, daemon.published());

@@ -255,3 +255,14 @@ pub struct HealthDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
+
+/// heartbeatd goes, and every realm stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepartureDocument {
+    /// [`DEPARTURE_SCHEMA`](super::DEPARTURE_SCHEMA).
+    pub schema: String,
+    /// `leave` or `upgrade`.
+    pub action: String,
+    /// Which life of heartbeatd ends.
+    pub instance: String,
+}

@@ -1,0 +1,91 @@
+//! Becoming another program under the same pid: descriptors are handed over, children stay ours, nothing is forked.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::io::FdFlags;
+
+use crate::sys;
+
+/// The variable in which the next program finds what is handed over: `name=number` words, the pid they are meant for
+/// first. Every program of ours removes it from what its children inherit.
+const VARIABLE: &str = "HEARTBEAT_HANDOVER";
+
+/// What goes from one program to the next under the same pid.
+#[derive(Debug, Default)]
+pub struct Handover {
+    /// Open descriptors, by what they are.
+    pub descriptors: BTreeMap<String, OwnedFd>,
+    /// Numbers, by what they are.
+    pub numbers: BTreeMap<String, u64>,
+}
+
+impl Handover {
+    /// Takes what the program before has handed over, if this one follows it under the same pid. Once, and before any
+    /// descriptor is opened or closed.
+    #[must_use]
+    pub fn receive() -> Option<Self> {
+        let text = std::env::var(VARIABLE).ok()?;
+        let mut words = text.split(' ');
+        // Inherited through a fork it means nothing.
+        if words.next()?.parse() != Ok(std::process::id()) {
+            return None;
+        }
+        let mut handover = Self::default();
+        for word in words {
+            let Some((name, value)) = word.split_once('=') else { continue };
+            if let Some(number) = name.strip_prefix('#') {
+                handover.numbers.insert(number.to_owned(), value.parse().ok()?);
+            } else if let Some(descriptor) = value.parse().ok().and_then(sys::take_handed_over) {
+                // It goes no further by itself.
+                rustix::io::fcntl_setfd(&descriptor, FdFlags::CLOEXEC).ok()?;
+                handover.descriptors.insert(name.to_owned(), descriptor);
+            }
+        }
+        Some(handover)
+    }
+
+    fn text(&self) -> String {
+        let mut text = std::process::id().to_string();
+        for (name, descriptor) in &self.descriptors {
+            text.push_str(&format!(" {name}={}", descriptor.as_fd().as_raw_fd()));
+        }
+        for (name, number) in &self.numbers {
+            text.push_str(&format!(" #{name}={number}"));
+        }
+        text
+    }
+
+    /// Becomes `program` under the same pid. Returns only when that failed: then nothing has changed.
+    ///
+    /// # Errors
+    /// What execve(2) says, or EINVAL for an argument with a NUL.
+    pub fn become_program(&self, program: &Path, args: &[OsString]) -> io::Result<Infallible> {
+        let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::from);
+        let path = text(program.as_os_str())?;
+        let argv: Vec<CString> = args.iter().map(|arg| text(arg)).collect::<Result<_, _>>()?;
+        let mut env = Vec::new();
+        for (name, value) in std::env::vars_os().filter(|(name, _)| name != VARIABLE) {
+            env.push(text(&[name.as_os_str(), value.as_os_str()].join(OsStr::new("=")))?);
+        }
+        env.push(text(&OsString::from_vec(format!("{VARIABLE}={}", self.text()).into_bytes()))?);
+        let set = |flags| {
+            for descriptor in self.descriptors.values() {
+                rustix::io::fcntl_setfd(descriptor, flags)?;
+            }
+            Ok::<(), io::Error>(())
+        };
+        set(FdFlags::empty())?;
+        let failed = nix::unistd::execve(&path, &argv, &env);
+        set(FdFlags::CLOEXEC)?;
+        Err(failed.err().map_or_else(|| io::ErrorKind::Other.into(), io::Error::from))
+    }
+}
+
+/// For the one caller in `sys`.
+pub(crate) const FIRST_HANDED_OVER: RawFd = 3;
