@@ -4,6 +4,7 @@ mod args;
 mod logging;
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,13 +30,14 @@ fn main() -> ExitCode {
     }
     // Before any descriptor is opened or closed.
     let handover = Handover::receive();
+    let kept = if handover.is_some() { Vec::new() } else { Handover::receive_from_manager() };
     let args = Args::parse();
     let done = match args.command {
         Some(Command::Check) => return check(args.config),
         Some(Command::CheckState) => check_state(args.config),
         Some(Command::Demo(demo)) => run_demo(&demo),
         Some(Command::DemoRealm(realm)) => return serve_realm(realm),
-        Some(Command::Run) | None => run(args.config, handover.unwrap_or_default()),
+        Some(Command::Run) | None => run(args.config, handover.unwrap_or_default(), kept),
     };
     match done {
         Ok(code) => code,
@@ -58,7 +60,11 @@ fn coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn run(file: Option<PathBuf>, handover: Handover) -> anyhow::Result<ExitCode> {
+fn run(
+    file: Option<PathBuf>,
+    handover: Handover,
+    mut kept: Vec<(String, OwnedFd)>,
+) -> anyhow::Result<ExitCode> {
     let sources = Sources::from_process(file);
     let loaded = match load(&sources) {
         Ok(loaded) => loaded,
@@ -81,6 +87,7 @@ fn run(file: Option<PathBuf>, handover: Handover) -> anyhow::Result<ExitCode> {
             sources: Some(sources.clone()),
             tap,
             handover,
+            kept: std::mem::take(&mut kept),
             program: Some(program.clone()),
         })?;
         daemon.stop_on_signals()?;

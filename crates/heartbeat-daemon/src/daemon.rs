@@ -17,7 +17,7 @@ use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::Notifier;
 use heartbeat_process::{Handover, Notice, Processes, Settings};
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{IncidentStep, Snapshot, WallAnchor};
+use heartbeat_status::{IncidentStep, RealmName, Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -32,6 +32,7 @@ use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
 use crate::intent::IntentFile;
 use crate::lock::StateLock;
+use crate::manager::Manager;
 use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
@@ -62,6 +63,8 @@ pub struct Start {
     pub tap: Tap,
     /// What the program before under this pid has handed over.
     pub handover: Handover,
+    /// What a service manager has kept for us, by name.
+    pub kept: Vec<(String, OwnedFd)>,
     /// What is run when heartbeatd is upgraded; `None`: it cannot be.
     pub program: Option<Program>,
 }
@@ -70,7 +73,7 @@ impl Start {
     /// With a configuration that came from nowhere, and nothing before it.
     #[must_use]
     pub fn new(config: Config, tap: Tap) -> Self {
-        Self { config, sources: None, tap, handover: Handover::default(), program: None }
+        Self { config, sources: None, tap, handover: Handover::default(), kept: Vec::new(), program: None }
     }
 }
 
@@ -114,7 +117,9 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`] names what could not be prepared; nothing has been started then.
     pub fn start(start: Start) -> Result<Self, DaemonError> {
-        let Start { config, sources, tap, mut handover, program } = start;
+        let Start { config, sources, tap, mut handover, kept, program } = start;
+        let kept: BTreeMap<RealmName, OwnedFd> =
+            kept.into_iter().filter_map(|(name, held)| Some((Manager::kept(&name)?, held))).collect();
         let receivers = receivers::receivers(&config.webhooks)
             .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
         let records = records_dir(&config.heartbeat);
@@ -122,7 +127,7 @@ impl Daemon {
         let lock = take_lock(&mut handover, "lock", &config.heartbeat.state_dir)?;
         let records_lock = take_lock(&mut handover, "daemon.lock", &records)?;
         let mark = state_mark(&config.heartbeat.state_dir)?;
-        let recovery = Recovery::look(&records, &config.heartbeat.state_dir, &mark, &BTreeMap::new())?;
+        let recovery = Recovery::look(&records, &config.heartbeat.state_dir, &mark, &kept)?;
         let Config { heartbeat, plan, realms, webhooks, .. } = recovery.retire(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
@@ -177,6 +182,10 @@ impl Daemon {
         );
         let doors = open_doors(&runtime, &heartbeat, surface, &api_end, &mut handover)?;
         let socket = heartbeat.socket.clone();
+        let manager = Manager::find();
+        for realm in kept.keys().filter(|realm| !recovery.is_alive(realm)) {
+            manager.forget(realm);
+        }
         let alive = recovery.alive();
         recovery.adopt(&plan, &processes);
         let mut executor = Executor::new(processes, realms, names);
@@ -196,6 +205,7 @@ impl Daemon {
             published: Arc::clone(&published),
             tap,
             intent,
+            manager,
             boot: recovery::boot(),
             desk: Desk::open(
                 Arc::clone(&published),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use heartbeat_config::{Config, Heartbeat, InForce, Merged, WebhookConfig, merge};
 use heartbeat_notify::Notifier;
+use heartbeat_process::Notice;
 use heartbeat_status::{
     CommandId, DaemonPhase, Event, EventKind, Instant, ProbeIx, ProbeKind, RealmIx, RestartCause,
 };
@@ -19,6 +20,7 @@ use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
 use crate::intent::IntentFile;
 use crate::lag::{LAG_LIMIT, LagMeter};
+use crate::manager::Manager;
 use crate::prober::Prober;
 use crate::published::Published;
 use crate::stored::StoredEcosystem;
@@ -28,6 +30,9 @@ use crate::{clock, receivers, reload};
 const PUBLISH_GAP: Duration = Duration::from_millis(100);
 /// The host slept when the clock that counts suspends has run ahead by more than this.
 const SUSPEND_MIN: Duration = Duration::from_millis(500);
+
+/// What stopping may take beyond `shutdown_timeout`: KILL, its wait, and the API.
+const STOPPING_ALLOWANCE: Duration = Duration::from_secs(30);
 
 /// How the loop has come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,7 @@ pub(crate) struct Driver {
     pub(crate) webhooks: Vec<WebhookConfig>,
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) intent: IntentFile,
+    pub(crate) manager: Manager,
     /// The boot that monotonic times belong to.
     pub(crate) boot: String,
     pub(crate) state: DriverState,
@@ -85,6 +91,8 @@ impl Driver {
     /// Runs until everything is stopped, or is to be left.
     pub(crate) fn run(mut self) -> Departure {
         let mut batch = Batch::default();
+        // The doors are open, and what has survived is known: first to start.
+        self.manager.ready();
         self.handle(clock::now(), Input::Boot);
         self.settle(clock::now());
         let departure = loop {
@@ -101,6 +109,7 @@ impl Driver {
                 self.notice_lag(now);
             }
             self.notice_suspend(now);
+            self.manager.beat(now);
             self.feed(now, &mut batch);
             self.supervisor.handle_timeout(now);
             self.settle(now);
@@ -116,7 +125,8 @@ impl Driver {
 
     fn next_deadline(&self) -> Option<Instant> {
         let publish = self.state.unpublished.then(|| self.state.published_at + PUBLISH_GAP);
-        [self.supervisor.poll_timeout(), publish, self.boot_deadline].into_iter().flatten().min()
+        let others = [publish, self.boot_deadline, self.manager.deadline()];
+        others.into_iter().chain([self.supervisor.poll_timeout()]).flatten().min()
     }
 
     fn feed(&mut self, now: Instant, batch: &mut Batch) {
@@ -124,6 +134,7 @@ impl Driver {
             self.request(now, request);
         }
         for notice in batch.notices.drain(..) {
+            self.keep_identity(&notice);
             if let Some(input) = self.executor.input(now, notice) {
                 self.handle(now, input);
             }
@@ -134,6 +145,17 @@ impl Driver {
         for (id, result) in batch.results.drain(..) {
             self.prober.done(id);
             self.handle(now, Input::Checked { id, result });
+        }
+    }
+
+    /// The service manager keeps the identity of what runs, for whoever comes after us.
+    fn keep_identity(&self, notice: &Notice) {
+        match notice {
+            Notice::Started { key, pid, start_time } => {
+                self.manager.keep(self.executor.name(key.realm), *pid, *start_time);
+            }
+            Notice::Exited { key, .. } => self.manager.forget(self.executor.name(key.realm)),
+            _ => {}
         }
     }
 
@@ -157,7 +179,9 @@ impl Driver {
                 let _ = reply.send(self.supervisor.plan(now, &command));
             }
             Request::Reload { config, dry_run, reply } => {
+                self.manager.reloading(now);
                 let answer = self.reload(now, *config, dry_run);
+                self.manager.ready();
                 self.state.ready_reloads.push((reply, answer));
             }
             Request::IntentWritten { version, trouble } => {
@@ -171,7 +195,10 @@ impl Driver {
                     self.state.departure = Some(departure);
                 }
             }
-            Request::Shutdown { now: at_once } => self.handle(now, Input::Shutdown { now: at_once }),
+            Request::Shutdown { now: at_once } => {
+                self.manager.stopping(self.heartbeat.shutdown_timeout + STOPPING_ALLOWANCE);
+                self.handle(now, Input::Shutdown { now: at_once });
+            }
         }
     }
 
@@ -267,6 +294,7 @@ impl Driver {
             self.state.published_at = now;
             self.state.unpublished = false;
             let snapshot = self.supervisor.snapshot(now);
+            self.manager.status(&snapshot);
             self.published.publish(snapshot, self.state.lag.read());
         }
         for (id, reply) in self.state.ready_replies.drain(..) {

@@ -40,6 +40,7 @@ mod incidents;
 mod intent;
 mod lag;
 mod lock;
+mod manager;
 mod narrator;
 mod owner;
 mod past;

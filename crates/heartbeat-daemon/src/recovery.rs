@@ -122,6 +122,12 @@ impl Recovery {
         self.survey.realms.iter().filter(alive).count()
     }
 
+    /// Whether the main process of a realm lives.
+    pub(crate) fn is_alive(&self, realm: &RealmName) -> bool {
+        let of = self.survey.realms.iter().find(|survivor| survivor.realm == *realm);
+        of.is_some_and(|survivor| matches!(survivor.condition, Condition::Alive { .. }))
+    }
+
     /// The intent as it is on disk.
     pub(crate) fn intent(&self) -> StoredIntent {
         self.intent.clone()

@@ -50,6 +50,26 @@ impl Handover {
         Some(handover)
     }
 
+    /// Takes what a service manager has kept for us and hands to a program that it has just started, by name
+    /// (`LISTEN_FDS` of sd_listen_fds(3)). Once, and not after [`Handover::receive`] has found something.
+    #[must_use]
+    pub fn receive_from_manager() -> Vec<(String, OwnedFd)> {
+        let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+        if number("LISTEN_PID") != Some(std::process::id()) {
+            return Vec::new();
+        }
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
+        let count = RawFd::try_from(number("LISTEN_FDS").unwrap_or(0)).unwrap_or(0);
+        let numbers = FIRST_HANDED_OVER..FIRST_HANDED_OVER.saturating_add(count);
+        let taken = numbers.zip(names).filter_map(|(number, name)| {
+            let descriptor = sys::take_handed_over(number)?;
+            rustix::io::fcntl_setfd(&descriptor, FdFlags::CLOEXEC).ok()?;
+            Some((name, descriptor))
+        });
+        taken.collect()
+    }
+
     fn text(&self) -> String {
         let mut text = std::process::id().to_string();
         for (name, descriptor) in &self.descriptors {

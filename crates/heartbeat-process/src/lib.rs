@@ -74,4 +74,5 @@ pub use processes::{Commander, Processes, Settings};
 pub use record::{Record, Recorded};
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use survey::{Condition, Survey, Survivor, survey};
+pub use tree::is_process;
 pub use user::User;

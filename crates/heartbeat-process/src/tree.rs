@@ -25,6 +25,12 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse(&line[..read])
 }
 
+/// Whether that very process is there: of that pid, and of that start time in clock ticks since boot.
+#[must_use]
+pub fn is_process(pid: u32, start_time: u64) -> bool {
+    stat(pid).is_some_and(|stat| stat.start_time == start_time)
+}
+
 fn parse(line: &[u8]) -> Option<Stat> {
     // The name stands in parentheses and may be anything, also parentheses, spaces, and no text at all.
     let name_ends = line.iter().rposition(|byte| *byte == b')')?;

@@ -9,4 +9,5 @@ mod servers;
 mod shop;
 mod supervision;
 mod surviving;
+mod systemd;
 mod telling;

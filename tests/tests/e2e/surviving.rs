@@ -13,7 +13,7 @@ fn pids(eco: &Ecosystem, names: &[&str]) -> Vec<i64> {
     names.iter().map(|name| eco.pid_of(name)).collect()
 }
 
-fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..60_000 {
         if condition() {
             return;
