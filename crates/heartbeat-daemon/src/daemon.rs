@@ -31,6 +31,7 @@ use crate::ecosystem::Surface;
 use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
 use crate::intent::IntentFile;
+use crate::lag::Pulse;
 use crate::lock::StateLock;
 use crate::manager::Manager;
 use crate::owner::Owners;
@@ -142,7 +143,7 @@ impl Daemon {
         let commands = Arc::new(Commands::default());
         let teller: Arc<OnceLock<Arc<Published>>> = Arc::default();
         let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(raise_descriptors);
-        let processes = open_processes(&records, mark, soft_descriptors, (&inbox, &commands, &teller))?;
+        let processes = open_processes(&records, mark, soft_descriptors, &inbox, &commands, &teller)?;
         commands.open(processes.commander());
         let upgrader = Arc::new(Upgrader::new(program, Arc::clone(&commands), Arc::clone(&inbox)));
         let mut prober = Prober::new(
@@ -186,6 +187,11 @@ impl Daemon {
         for realm in kept.keys().filter(|realm| !recovery.is_alive(realm)) {
             manager.forget(realm);
         }
+        if std::process::id() == 1 {
+            tracing::warn!(
+                "as process 1: when heartbeatd ends, the kernel ends every realm with it, and nothing is taken back"
+            );
+        }
         let alive = recovery.alive();
         recovery.adopt(&plan, &processes);
         let mut executor = Executor::new(processes, realms, names);
@@ -206,6 +212,7 @@ impl Daemon {
             tap,
             intent,
             manager,
+            pulse: Pulse::start()?,
             boot: recovery::boot(),
             desk: Desk::open(
                 Arc::clone(&published),
@@ -458,7 +465,9 @@ fn open_processes(
     records: &Path,
     mark: String,
     soft_descriptors: Option<u64>,
-    (inbox, commands, teller): (&Arc<Inbox>, &Arc<Commands>, &Arc<OnceLock<Arc<Published>>>),
+    inbox: &Arc<Inbox>,
+    commands: &Arc<Commands>,
+    teller: &Arc<OnceLock<Arc<Published>>>,
 ) -> Result<Processes, DaemonError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {

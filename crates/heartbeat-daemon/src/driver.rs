@@ -19,7 +19,7 @@ use crate::desk::Desk;
 use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
 use crate::intent::IntentFile;
-use crate::lag::{LAG_LIMIT, LagMeter};
+use crate::lag::{LagMeter, Pulse};
 use crate::manager::Manager;
 use crate::prober::Prober;
 use crate::published::Published;
@@ -62,6 +62,7 @@ pub(crate) struct Driver {
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) intent: IntentFile,
     pub(crate) manager: Manager,
+    pub(crate) pulse: Pulse,
     /// The boot that monotonic times belong to.
     pub(crate) boot: String,
     pub(crate) state: DriverState,
@@ -103,12 +104,12 @@ impl Driver {
             let before = clock::now();
             self.inbox.take(&mut batch, deadline.map(|at| at.since(before)));
             let now = clock::now();
-            if let Some(deadline) = deadline.filter(|deadline| *deadline <= now) {
+            let blind = self.notice_suspend(now);
+            if let Some(deadline) = deadline.filter(|deadline| *deadline <= now && !blind) {
                 // Later than it asked to be woken, or than it could begin.
                 self.state.lag.note(now.since(deadline.max(before)));
                 self.notice_lag(now);
             }
-            self.notice_suspend(now);
             self.manager.beat(now);
             self.feed(now, &mut batch);
             self.supervisor.handle_timeout(now);
@@ -248,14 +249,21 @@ impl Driver {
         id
     }
 
-    /// The host was suspended while we waited: nothing measured before that says anything.
-    fn notice_suspend(&mut self, now: Instant) {
-        let asleep = clock::boot_time().since(now);
-        let known = *self.state.asleep.get_or_insert(asleep);
-        if asleep > known + SUSPEND_MIN {
-            self.state.asleep = Some(asleep);
-            self.handle(now, Input::Suspended { asleep: asleep - known });
-        }
+    /// The host was suspended while we waited, or nothing of heartbeatd ran: nothing measured before that says anything.
+    /// True when that was so.
+    fn notice_suspend(&mut self, now: Instant) -> bool {
+        let stopped = self.pulse.blind(now);
+        let boot_time = clock::boot_time().since(now);
+        let known = *self.state.asleep.get_or_insert(boot_time);
+        let slept = (boot_time > known + SUSPEND_MIN).then(|| {
+            self.state.asleep = Some(boot_time);
+            boot_time - known
+        });
+        let Some(asleep) = stopped.into_iter().chain(slept).max() else { return false };
+        let ms = u64::try_from(asleep.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(ms, "heartbeatd did not run: everything is measured afresh before it is judged");
+        self.handle(now, Input::Suspended { asleep });
+        true
     }
 
     /// Carries out what was decided, tells what happened, publishes, and only then answers: whoever is told
@@ -375,9 +383,13 @@ impl Driver {
 
     /// Our own loop is late, or in time again.
     fn notice_lag(&mut self, now: Instant) {
-        let late = self.state.lag.read().0 > LAG_LIMIT;
+        let late = self.state.lag.is_late();
         if late != self.state.late {
             self.state.late = late;
+            let trouble = late.then(|| {
+                format!("the loop of heartbeatd is late: p99 {} ms", self.state.lag.read().0.as_millis())
+            });
+            self.published.set_trouble("the loop", trouble);
             self.handle(now, Input::Lag { late });
         }
     }

@@ -227,10 +227,6 @@ impl Published {
     pub(crate) fn troubles(&self) -> Vec<String> {
         let mut troubles: Vec<String> =
             self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let (p99, _) = self.lag();
-        if p99 > lag::LAG_LIMIT {
-            troubles.push(format!("the loop of heartbeatd is late: p99 {} ms", p99.as_millis()));
-        }
         for realm in &self.snapshot().realms {
             for (info, _) in realm.info.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.stale) {
                 troubles.push(format!(

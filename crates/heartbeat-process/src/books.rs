@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use heartbeat_status::{RealmName, RunId};
 
 use crate::record::{Origin, Record, Recorded};
+use crate::spares::Spares;
 
 /// Beside the records: when heartbeatd was last seen alive, in clock ticks since boot. Whoever had started by then and
 /// is in the session of a recorded process belongs to it: its number could not have been used again.
@@ -19,6 +20,7 @@ pub(crate) const ALIVE_FILE: &str = "alive.now";
 pub(crate) struct Books {
     dir: PathBuf,
     pub(crate) origin: Origin,
+    spares: Spares,
     records: BTreeMap<RealmName, Record>,
     unwritten: BTreeSet<RealmName>,
     alive: Option<File>,
@@ -28,10 +30,11 @@ pub(crate) struct Books {
 }
 
 impl Books {
-    pub(crate) fn new(dir: PathBuf, origin: Origin) -> Self {
+    pub(crate) fn new(dir: PathBuf, origin: Origin, spares: Spares) -> Self {
         let mut books = Self {
             dir,
             origin,
+            spares,
             records: BTreeMap::new(),
             unwritten: BTreeSet::new(),
             alive: None,
@@ -84,7 +87,7 @@ impl Books {
                 }
             }
         } else {
-            record.write(&self.dir)
+            self.spares.with(|| record.write(&self.dir))
         };
         match written {
             Ok(()) => {
@@ -148,7 +151,7 @@ mod tests {
     #[test]
     fn a_record_has_the_process_and_the_memory_until_neither_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        let mut books = Books::new(dir.path().into(), Origin::read("m".into()));
+        let mut books = Books::new(dir.path().into(), Origin::read("m".into()), Spares::new());
         let path = Record::path(dir.path(), &name());
         books.remember(&name(), Some("{}".into()));
         books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, 5);
@@ -170,7 +173,7 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("realms");
         std::fs::create_dir(&dir).unwrap();
-        let mut books = Books::new(dir.clone(), Origin::read("m".into()));
+        let mut books = Books::new(dir.clone(), Origin::read("m".into()), Spares::new());
         books.remember(&name(), Some("1".into()));
         std::fs::remove_dir_all(&dir).unwrap();
         books.remember(&name(), Some("2".into()));

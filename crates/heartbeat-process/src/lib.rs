@@ -57,6 +57,7 @@ mod processes;
 mod reaper;
 mod record;
 mod run;
+mod spares;
 mod spawn;
 mod spec;
 mod survey;

@@ -24,6 +24,7 @@ use crate::notice::{LaunchError, Notice, Step};
 use crate::processes::{Order, Orders, Settings};
 use crate::record::Origin;
 use crate::run::{Owner, Places, Run, Stage};
+use crate::spares::Spares;
 use crate::spawn::Launcher;
 use crate::sys;
 use crate::tree::Sweep;
@@ -70,6 +71,7 @@ pub(crate) struct Reaper {
     expected: BTreeMap<Owner, Expected>,
     next_run: u64,
     books: Books,
+    spares: Spares,
     tick: Option<OwnedFd>,
     collects_orphans: bool,
     /// A launcher of nobody that was dead at the last look.
@@ -83,6 +85,7 @@ impl Reaper {
         settings: Settings,
         origin: Origin,
         orders: Arc<Orders>,
+        spares: Spares,
         sink: Sink,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -102,7 +105,8 @@ impl Reaper {
             by_owner: BTreeMap::new(),
             expected: BTreeMap::new(),
             next_run: 0,
-            books: Books::new(settings.records, origin),
+            books: Books::new(settings.records, origin, spares.clone()),
+            spares,
             tick: Some(tick),
             collects_orphans: settings.collects_orphans,
             suspect: None,
@@ -217,7 +221,7 @@ impl Reaper {
     }
 
     fn timer(&self, run: u64, after: Duration) -> Option<OwnedFd> {
-        let timer = timer(after, false).ok()?;
+        let timer = self.spares.with(|| timer(after, false)).ok()?;
         epoll::add(&self.epoll, &timer, Self::token(run, TIMER), EventFlags::IN).ok()?;
         Some(timer)
     }

@@ -117,6 +117,7 @@ impl Supervisor {
             self.step(now, ix, |realm, cx| {
                 realm.probing_was_suspended(cx);
                 state::starting::was_suspended(realm, cx);
+                state::running::was_suspended(realm, cx);
             });
         }
     }

@@ -7,6 +7,7 @@ mod program;
 mod reloading;
 mod servers;
 mod shop;
+mod starving;
 mod supervision;
 mod surviving;
 mod systemd;

@@ -20,6 +20,11 @@ pub(crate) struct Ecosystem {
 
 impl Ecosystem {
     pub(crate) fn start(extra: &str) -> Self {
+        Self::start_under("exec \"$@\"", extra)
+    }
+
+    /// Started by a line of shell, whose arguments are the command.
+    pub(crate) fn start_under(line: &str, extra: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [tcp, db, api] = ports();
         let listen = format!("127.0.0.1:{tcp}");
@@ -52,7 +57,8 @@ needs = ["api"]
         );
         let file = dir.path().join("heartbeat.toml");
         std::fs::write(&file, text).unwrap();
-        let daemon = Running::start("heartbeatd", &["--config", file.to_str().unwrap()]);
+        let words = ["-c", line, "sh", program, "--config", file.to_str().unwrap()];
+        let daemon = Running::start_program(std::path::Path::new("/bin/sh"), &words, &[]);
         Self { daemon, dir, listen }
     }
 

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::program::binary;
+use crate::servers::lacking;
 use crate::surviving::until;
 
 /// Makes the view and becomes systemd. The second word is the directory that everything lies in.
@@ -55,16 +56,10 @@ fn unit() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/heartbeat.service")
 }
 
-/// Why there can be no systemd here. Under `CI=true` one that is not installed is a failure.
+/// Why there can be no systemd here.
 fn missing() -> Option<&'static str> {
-    let installed =
-        Path::new("/lib/systemd/systemd").exists() && Path::new("/usr/bin/systemd-analyze").exists();
-    assert!(
-        installed || std::env::var("CI").as_deref() != Ok("true"),
-        "systemd is not installed: `.ci/run` does that"
-    );
-    if !installed {
-        return Some("systemd is not installed (apt-get install systemd)");
+    if !Path::new("/lib/systemd/systemd").exists() || !Path::new("/usr/bin/systemd-analyze").exists() {
+        return Some("systemd is not installed");
     }
     (!nix::unistd::geteuid().is_root()).then_some("namespaces of its own take root")
 }
@@ -156,7 +151,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let console = std::fs::read_to_string(self._dir.path().join("console")).unwrap_or_default();
-            println!("--- console\n{console}");
+            std::io::Write::write_all(&mut std::io::stderr(), console.as_bytes()).unwrap();
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -166,8 +161,7 @@ impl Drop for Host {
 #[test]
 fn the_unit_is_one_and_is_as_closed_as_supervision_allows() {
     if let Some(why) = missing().filter(|_| !Path::new("/usr/bin/systemd-analyze").exists()) {
-        println!("skipped: {why}");
-        return;
+        return lacking(why);
     }
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("heartbeat.service");
@@ -189,8 +183,7 @@ fn the_unit_is_one_and_is_as_closed_as_supervision_allows() {
 #[test]
 fn under_a_real_systemd_it_is_ready_watched_restarted_and_stopped() {
     if let Some(why) = missing() {
-        println!("skipped: {why}");
-        return;
+        return lacking(why);
     }
     let host = Host::boot();
     until("the service to be ready", || host.says("ActiveState") == "active");

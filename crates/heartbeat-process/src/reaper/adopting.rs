@@ -102,6 +102,7 @@ impl Reaper {
             drain(tick);
         }
         self.books.touch();
+        self.spares.refill();
         self.collect_orphans(true);
         let mut told = Vec::new();
         for run in self.runs.values_mut().filter(|run| run.adopted && run.stage == Stage::Started) {

@@ -79,6 +79,14 @@ fn begin_verification(realm: &mut Realm, cx: &mut Cx<'_>) {
     verify(realm, cx);
 }
 
+/// heartbeatd was not running for a while: nothing was measured meanwhile, so the time to prove itself begins anew.
+pub(crate) fn was_suspended(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if matches!(realm.state, State::Running(_)) && realm.restart_open() && cx.spec.kind != RealmKind::Oneshot
+    {
+        begin_verification(realm, cx);
+    }
+}
+
 /// Closes the open restart as verified once it has proved itself.
 fn verify(realm: &mut Realm, cx: &mut Cx<'_>) {
     let State::Running(running) = &realm.state else { return };

@@ -1,0 +1,151 @@
+//! heartbeatd is stopped, starved of descriptors, or alone in a container: nobody else pays for that.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::program::{Running, told};
+use crate::servers::lacking;
+use crate::supervision::{Ecosystem, pid, ports};
+use crate::surviving::{gone, until};
+
+fn transitions_to_down(eco: &Ecosystem) -> Vec<Value> {
+    let list: Value = serde_json::from_str(&eco.get("/api/incidents/")).unwrap();
+    list["incidents"].as_array().unwrap().clone()
+}
+
+/// Stops of 0.1 to 6 seconds, or up to `HEARTBEAT_PAUSE_S` seconds.
+#[test]
+fn a_stop_of_heartbeatd_itself_is_nobodys_outage() {
+    let longest: u64 =
+        std::env::var("HEARTBEAT_PAUSE_S").ok().map_or(6, |text| text.parse().expect("seconds"));
+    let [port] = ports();
+    let program = crate::program::binary("heartbeatd");
+    // The strictest there is: one failure is enough.
+    let extra = format!(
+        "[realm.strict]\nrun = [{program:?}, \"demo-realm\", \"--listen=127.0.0.1:{port}\"]\nhealth = {{ http = \"http://127.0.0.1:{port}/api/health/\", interval = \"1s\", timeout = \"300ms\", fail_after = 1 }}\n"
+    );
+    let mut eco = Ecosystem::start(&extra);
+    eco.wait_for_boot();
+    let before: Vec<i64> = ["strict", "db", "api", "worker"].iter().map(|name| eco.pid_of(name)).collect();
+    for millis in [100, 700, 1_500, 3_000, longest * 1_000] {
+        eco.daemon.signal(Signal::SIGSTOP);
+        let _ = nix::poll::poll(
+            &mut [],
+            nix::poll::PollTimeout::try_from(i32::try_from(millis).unwrap()).unwrap(),
+        );
+        eco.daemon.signal(Signal::SIGCONT);
+        // A full round of everything, and one more.
+        let measured = eco.realm("strict")["probes"][0]["at"].clone();
+        until("fresh evidence", || eco.realm("strict")["probes"][0]["at"] != measured);
+        let measured = eco.realm("strict")["probes"][0]["at"].clone();
+        until("more of it", || eco.realm("strict")["probes"][0]["at"] != measured);
+        assert_eq!(eco.status_of("strict"), "up", "after {millis} ms");
+    }
+    let after: Vec<i64> = ["strict", "db", "api", "worker"].iter().map(|name| eco.pid_of(name)).collect();
+    assert_eq!(before, after);
+    assert!(transitions_to_down(&eco).is_empty(), "{:#?}", transitions_to_down(&eco));
+    let down = eco.daemon.seen.iter().find(|line| line.contains(" down"));
+    assert_eq!(down, None);
+}
+
+#[test]
+fn without_descriptors_realms_are_still_restarted() {
+    // As many as it takes to be up, and few more.
+    let mut eco = Ecosystem::start_under("ulimit -n 160; exec \"$@\"", "");
+    eco.wait_for_boot();
+    let worker = eco.pid_of("worker");
+    let mut idle: Vec<TcpStream> = Vec::new();
+    let own = eco.daemon.pid();
+    let open = || std::fs::read_dir(format!("/proc/{own}/fd")).unwrap().count();
+    for _ in 0..300 {
+        let Ok(mut stream) = TcpStream::connect(&eco.listen) else { break };
+        let _ = stream.write_all(b"GET /api/status/ HTTP/1.1\r\n");
+        idle.push(stream);
+    }
+    until("every descriptor to be in use", || open() >= 150);
+    kill(pid(worker), Signal::SIGKILL).unwrap();
+    eco.daemon.read_until("its recovery", |line| line.contains("worker") && line.contains("recovered"));
+    drop(idle);
+    until("it to answer again", || eco.cli(&["status", "worker"]).status.code() == Some(0));
+    assert_ne!(eco.pid_of("worker"), worker);
+}
+
+#[test]
+fn realms_are_given_the_limit_of_descriptors_that_heartbeatd_was_given() {
+    let mut eco = Ecosystem::start_under("ulimit -Sn 300; exec \"$@\"", "");
+    eco.wait_for_boot();
+    let soft = |pid: i64| {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned();
+        line.split_whitespace().nth(3).unwrap().to_owned()
+    };
+    assert_eq!(soft(eco.pid_of("db")), "300");
+    assert_ne!(soft(i64::from(eco.daemon.pid().as_raw())), "300", "its own is raised");
+    let upgraded = eco.cli(&["daemon", "upgrade"]);
+    assert_eq!(upgraded.status.code(), Some(0), "{}", told(&upgraded));
+    let restarted = eco.cli(&["restart", "worker"]);
+    assert_eq!(restarted.status.code(), Some(0), "{}", told(&restarted));
+    assert_eq!(soft(eco.pid_of("worker")), "300", "after an upgrade, too");
+}
+
+/// As process 1 of a pid namespace of its own.
+#[test]
+fn as_process_1_strangers_are_collected_and_the_next_container_begins_anew() {
+    if !nix::unistd::geteuid().is_root() {
+        return lacking("a pid namespace of its own takes root");
+    }
+    let container = "exec unshare --pid --mount-proc --fork --kill-child \"$@\"";
+    // A program that leaves orphans behind, one after the other.
+    let extra = "[realm.forker]\nrun = [\"sh\", \"-c\", \"while :; do (sh -c 'sleep 0.01 & exit 0' &); sleep 0.05; done\"]\n";
+    let mut eco = Ecosystem::start_under(container, extra);
+    eco.wait_for_boot();
+    let init = |eco: &Ecosystem| {
+        let own = eco.daemon.pid();
+        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
+        children.split_whitespace().next().unwrap().parse::<i64>().unwrap()
+    };
+    let zombies = |init: i64| {
+        let children =
+            std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap_or_default();
+        children.split_whitespace().filter(|child| gone(child.parse().unwrap())).count()
+    };
+    let first = init(&eco);
+    let mut worst = 0;
+    for _ in 0..200 {
+        let _ = nix::poll::poll(&mut [], 10u16);
+        worst = worst.max(zombies(first));
+    }
+    assert!(worst < 20, "{worst} zombies at a time");
+    until("none to be left", || zombies(first) <= 1);
+    assert_eq!(
+        eco.realm("db")["process"]["pid"].as_i64().map(|pid| pid < 1_000),
+        Some(true),
+        "numbers of its own"
+    );
+    // The container is killed: the kernel ends everything in it, and what is on record means nothing any more.
+    kill(pid(first), Signal::SIGKILL).unwrap();
+    let code = eco.daemon.wait();
+    assert_ne!(code, Some(0));
+    let file = eco.dir.path().join("heartbeat.toml");
+    eco.daemon = Running::start_program(
+        std::path::Path::new("/bin/sh"),
+        &[
+            "-c",
+            container,
+            "sh",
+            crate::program::binary("heartbeatd").to_str().unwrap(),
+            "--config",
+            file.to_str().unwrap(),
+        ],
+        &[],
+    );
+    eco.wait_for_boot();
+    assert_eq!(eco.realm("db")["process"]["adopted"], false);
+    // Told to end as containers are.
+    let second = init(&eco);
+    kill(pid(second), Signal::SIGTERM).unwrap();
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+}
