@@ -33,13 +33,13 @@ use crate::inbox::{Inbox, Request};
 use crate::intent::IntentFile;
 use crate::lag::Pulse;
 use crate::lock::StateLock;
-use crate::manager::Manager;
 use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
 use crate::recovery::Recovery;
 use crate::reload::Reloader;
 use crate::stored::StoredIntent;
+use crate::systemd::Manager;
 use crate::upgrade::{Program, Upgrader};
 use crate::{DaemonError, clock, receivers, recovery};
 

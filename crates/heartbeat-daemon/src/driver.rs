@@ -20,10 +20,10 @@ use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
 use crate::intent::IntentFile;
 use crate::lag::{LagMeter, Pulse};
-use crate::manager::Manager;
 use crate::prober::Prober;
 use crate::published::Published;
 use crate::stored::StoredEcosystem;
+use crate::systemd::Manager;
 use crate::{clock, receivers, reload};
 
 /// Fresh numbers alone are published at most this often; a change of meaning at once.

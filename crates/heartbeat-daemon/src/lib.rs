@@ -40,7 +40,7 @@ mod incidents;
 mod intent;
 mod lag;
 mod lock;
-mod manager;
+
 mod narrator;
 mod owner;
 mod past;
@@ -50,6 +50,7 @@ mod receivers;
 mod recovery;
 mod reload;
 mod stored;
+mod systemd;
 mod upgrade;
 
 pub use daemon::{Daemon, Ended, Start};

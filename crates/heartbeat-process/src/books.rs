@@ -116,7 +116,7 @@ impl Books {
             let options = options.write(true).create(true).truncate(false).mode(0o600);
             self.alive = options.open(self.dir.join(ALIVE_FILE)).ok();
         }
-        let ticks = format!("{:020}\n", crate::tree::ticks_now());
+        let ticks = format!("{:020}\n", crate::tree::ticks_up());
         // Without it some leftovers cannot be told from strangers, and are left alone.
         let _ = self.alive.as_ref().map(|file| file.write_all_at(ticks.as_bytes(), 0));
         for realm in std::mem::take(&mut self.unwritten) {

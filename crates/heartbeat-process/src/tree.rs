@@ -46,13 +46,12 @@ fn parse(line: &[u8]) -> Option<Stat> {
     Some(Stat { state, parent, group, session, start_time, wait_status })
 }
 
-/// Now, in the clock ticks that start times are told in.
-pub(crate) fn ticks_now() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let hertz = rustix::param::clock_ticks_per_second();
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
-    seconds.saturating_mul(hertz) + nanos.saturating_mul(hertz) / 1_000_000_000
+/// How long the kernel is up, in the clock ticks that start times are told in; 0 when it does not say.
+pub(crate) fn ticks_up() -> u64 {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds: f64 = text.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0.0);
+    // Of 100 ticks a second two decimals are left, and nobody's start is in the future.
+    (seconds * rustix::param::clock_ticks_per_second() as f64) as u64
 }
 
 /// What a process is called by the kernel.

@@ -206,6 +206,7 @@ pub(crate) fn a_reused_pid_is_nobody() {
     bench.processes.signal(key(1), Signal::KILL);
     bench.processes.launch(key(9), &name(), &bench.shell("exit 0"), 0);
     bench.started();
+    super::exit_of(&bench.next());
     assert!(stranger.try_wait().unwrap().is_none(), "no signal reaches a stranger");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
