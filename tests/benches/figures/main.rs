@@ -2,13 +2,14 @@
 //!
 //! Each figure is a ratio against something simple that does the same work in the same run: a loop in C, a server that
 //! does nothing else, `/bin/true`. Names: crash, health, start, memory, status, readers, cli,
-//! boot; all of them by default.
+//! boot, adoption; all of them by default.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on panics")]
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
 
 use std::process::ExitCode;
 
+mod adoption;
 mod bed;
 mod cli;
 mod crash;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let figures: [(&str, fn()); 8] = [
+    let figures: [(&str, fn()); 9] = [
         ("crash", crash::measure),
         ("health", health::measure),
         ("start", start::measure),
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         ("readers", readers::measure),
         ("cli", cli::measure),
         ("boot", cli::measure_boot),
+        ("adoption", adoption::measure),
     ];
     bed::build();
     for (name, measure) in figures {
