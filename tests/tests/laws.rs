@@ -23,6 +23,24 @@ fn read(path: &str) -> String {
 }
 
 #[test]
+fn every_test_that_the_scenarios_name_is_there() {
+    let sources = sources();
+    let page = read("docs/scenarios.md");
+    let named: Vec<&str> =
+        page.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() >= 2).collect();
+    assert!(named.len() > 60, "{}", named.len());
+    let missing: Vec<&&str> = named
+        .iter()
+        // A function, or an invariant of the simulator by its name.
+        .filter(|name| {
+            let is = [format!("fn {name}("), format!("\"{name}\"")];
+            !sources.iter().any(|file| is.iter().any(|word| file.text.contains(word)))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn law_1_imports_go_down() {
     let all = Manifest::all();
     assert!(all.len() >= 15, "the whole workspace is read: {}", all.len());

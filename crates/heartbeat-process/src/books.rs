@@ -22,6 +22,9 @@ pub(crate) struct Books {
     pub(crate) origin: Origin,
     spares: Spares,
     records: BTreeMap<RealmName, Record>,
+    /// Changed since it was written.
+    dirty: BTreeSet<RealmName>,
+    /// Could not be written.
     unwritten: BTreeSet<RealmName>,
     alive: Option<File>,
     /// What was told last about writing.
@@ -36,6 +39,7 @@ impl Books {
             origin,
             spares,
             records: BTreeMap::new(),
+            dirty: BTreeSet::new(),
             unwritten: BTreeSet::new(),
             alive: None,
             told: None,
@@ -66,17 +70,26 @@ impl Books {
         let Some(record) = self.records.get_mut(realm) else { return };
         if record.process.is_some_and(|process| process.run == run) {
             record.process = None;
-            self.write(realm);
+            self.dirty.insert(realm.clone());
         }
     }
 
     /// heartbeatd has something to remember of the realm; `None`: nothing any more.
     pub(crate) fn remember(&mut self, realm: &RealmName, memory: Option<String>) {
         self.open(realm).memory = memory;
-        self.write(realm);
+        self.dirty.insert(realm.clone());
+    }
+
+    /// Writes what has changed. What is said about a realm several times in one wake-up is written once, and after
+    /// whoever waits for a word has it.
+    pub(crate) fn flush(&mut self) {
+        while let Some(realm) = self.dirty.pop_first() {
+            self.write(&realm);
+        }
     }
 
     fn write(&mut self, realm: &RealmName) {
+        self.dirty.remove(realm);
         let Some(record) = self.records.get(realm) else { return };
         let written = if record.process.is_none() && record.memory.is_none() {
             match std::fs::remove_file(Record::path(&self.dir, realm)) {
@@ -154,6 +167,7 @@ mod tests {
         let mut books = Books::new(dir.path().into(), Origin::read("m".into()), Spares::new());
         let path = Record::path(dir.path(), &name());
         books.remember(&name(), Some("{}".into()));
+        books.flush();
         books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, 5);
         let record = Record::read(&path).unwrap();
         assert_eq!(
@@ -163,8 +177,10 @@ mod tests {
         books.end(&name(), RunId(2));
         assert!(Record::read(&path).unwrap().process.is_some(), "of another generation");
         books.end(&name(), RunId(3));
+        books.flush();
         assert_eq!(Record::read(&path).unwrap().process, None);
         books.remember(&name(), None);
+        books.flush();
         assert!(!path.exists());
     }
 
@@ -175,8 +191,10 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         let mut books = Books::new(dir.clone(), Origin::read("m".into()), Spares::new());
         books.remember(&name(), Some("1".into()));
+        books.flush();
         std::fs::remove_dir_all(&dir).unwrap();
         books.remember(&name(), Some("2".into()));
+        books.flush();
         assert!(books.news().unwrap().unwrap().contains("db"));
         books.touch();
         assert_eq!(books.news(), Some(None), "it can be written again");

@@ -138,6 +138,7 @@ impl Reaper {
             if events.iter().any(|event| event.data.u64() == CHILDREN) {
                 self.collect_orphans(false);
             }
+            self.books.flush();
             if let Some(trouble) = self.books.news() {
                 (self.sink)(Notice::RecordsFail { trouble });
             }

@@ -96,7 +96,6 @@ impl Reaper {
             Owner::Realm(key) => {
                 run.stage = Stage::Exited;
                 let empty = run.find_leftovers(sweep.get_or_insert_with(Sweep::take));
-                // Whoever is told that nothing is left finds nothing left, its record included.
                 if empty {
                     self.forget(id)
                 } else {

@@ -180,6 +180,33 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
     assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
 }
 
+/// Changes lines of the record of the one realm, so that it is whole again.
+fn rewrite(bench: &Bench, line: impl Fn(&str) -> String) {
+    let path = heartbeat_process::Record::path(bench.dir.path(), &name());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let body: String = text.lines().skip(1).map(|text| format!("{}\n", line(text))).collect();
+    let sum = body.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    std::fs::write(&path, format!("heartbeat-adoption/2 {} {sum:016x}\n{body}", body.len())).unwrap();
+}
+
+pub(crate) fn a_record_of_another_boot_means_nothing() {
+    let bench = Bench::new();
+    let pid = Victim::start(bench.dir.path(), "exec sleep 631").kill();
+    rewrite(
+        &bench,
+        |line| if line.starts_with("boot=") { "boot=another".to_owned() } else { line.to_owned() },
+    );
+    // Whoever has that number now was found by its mark alone.
+    let found = look(&bench);
+    assert!(matches!(found.realms[0].condition, Condition::Unverifiable { .. }), "{found:?}");
+    assert_eq!(found.realms[0].memory, None, "nothing is remembered from another boot");
+    kill_main(pid);
+    until(|| gone(pid));
+    assert!(look(&bench).realms.is_empty());
+}
+
 pub(crate) fn a_reused_pid_is_nobody() {
     let bench = Bench::new();
     let pid = Victim::start(bench.dir.path(), "exec sleep 626").kill();
@@ -192,16 +219,14 @@ pub(crate) fn a_reused_pid_is_nobody() {
     #[expect(clippy::disallowed_methods, reason = "a stranger")]
     let mut stranger =
         Command::new("sleep").arg("627").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut text = std::fs::read_to_string(&path).unwrap();
-    text = text.replace(&format!("pid={pid}\n"), &format!("pid={}\n", stranger.id()));
     // The kernel counts in steps of 10 ms, and both may have started in the same one.
-    let start = record.process.unwrap().start_time;
-    text = text.replace(&format!("start_time={start}\n"), &format!("start_time={}\n", start - 1));
-    let body = text.split_once('\n').unwrap().1.to_owned();
-    let sum = body.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    let start = record.process.unwrap().start_time - 1;
+    let number = stranger.id();
+    rewrite(&bench, |line| match line.split_once('=').unwrap().0 {
+        "pid" => format!("pid={number}"),
+        "start_time" => format!("start_time={start}"),
+        _ => line.to_owned(),
     });
-    std::fs::write(&path, format!("heartbeat-adoption/2 {} {sum:016x}\n{body}", body.len())).unwrap();
     assert!(matches!(adopt(&bench), Condition::Ended { empty: true, .. }));
     bench.processes.signal(key(1), Signal::KILL);
     bench.processes.launch(key(9), &name(), &bench.shell("exit 0"), 0);
@@ -240,23 +265,14 @@ pub(crate) fn a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash()
         std::fs::read_to_string(format!("/proc/{}/comm", launcher.id()))
             .is_ok_and(|comm| comm.trim() == "hb-launch")
     });
-    let path = heartbeat_process::Record::path(bench.dir.path(), &name());
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", launcher.id())).unwrap();
     let start = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().to_owned();
-    let body: String = std::fs::read_to_string(&path)
-        .unwrap()
-        .lines()
-        .skip(1)
-        .map(|line| match line.split_once('=').unwrap().0 {
-            "pid" => format!("pid={}\n", launcher.id()),
-            "start_time" => format!("start_time={start}\n"),
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    let sum = body.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    let number = launcher.id();
+    rewrite(&bench, |line| match line.split_once('=').unwrap().0 {
+        "pid" => format!("pid={number}"),
+        "start_time" => format!("start_time={start}"),
+        _ => line.to_owned(),
     });
-    std::fs::write(&path, format!("heartbeat-adoption/2 {} {sum:016x}\n{body}", body.len())).unwrap();
     assert!(matches!(adopt(&bench), Condition::Alive { launching: true, .. }));
     drop(ours);
     match bench.next() {

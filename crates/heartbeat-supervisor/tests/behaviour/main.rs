@@ -7,6 +7,7 @@ mod probing;
 mod reloading;
 mod restarting;
 mod restoring;
+mod scenarios;
 mod starting;
 mod stopping;
 mod transitions;
