@@ -1,9 +1,11 @@
 //! Adoption records: which process is which realm's, on disk before the process exists for real; and beside it what
 //! heartbeatd itself remembers of the realm.
 //!
-//! A record is a small framed text: a line with magic, length and checksum, then `key=value` lines. It is replaced
-//! by rename, so a reader sees the old one or the new one; whatever was cut or changed is noticed. It is not synced: it
-//! has to survive our death, and not that of the host, which no process survives either.
+//! A record is a small framed text: a line with magic, length and checksum, then `key=value` lines. The new one is whole
+//! before the old one goes, and takes its name then; whoever looks in between finds the new one beside it. So a reader sees
+//! the old one or the new one, and whatever was cut or changed is noticed. (Renamed over the old one, ext4 would begin to
+//! write it to the disk at once: 0.7 ms instead of 0.05.) It is not synced: it has to survive our death, and not that of
+//! the host, which no process survives either.
 
 use std::fs;
 use std::io::Write;
@@ -75,19 +77,29 @@ impl Record {
     /// # Errors
     /// When the directory cannot be read. What a single file says is in its own result.
     pub fn all(dir: &Path) -> std::io::Result<Vec<(PathBuf, Result<Self, RecordError>)>> {
-        let mut paths = Vec::new();
+        let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            if !entry.file_name().to_string_lossy().contains('.') {
-                paths.push(entry.path());
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let fresh = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
+            let name = fresh.unwrap_or(&name);
+            if !name.contains('.') {
+                names.push(name.to_owned());
             }
         }
-        paths.sort();
-        let read = |path: PathBuf| {
-            let record = Self::read(&path);
-            (path, record)
+        names.sort();
+        names.dedup();
+        let read = |name: String| {
+            let (path, fresh) = (dir.join(&name), dir.join(format!(".{name}.new")));
+            match Self::read(&path) {
+                Err(RecordError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    // Whoever was about to give it its name did not come to that; or had only begun to write it.
+                    let record = Self::read(&fresh);
+                    record.is_ok().then_some((fresh, record))
+                }
+                record => Some((path, record)),
+            }
         };
-        Ok(paths.into_iter().map(read).collect())
+        Ok(names.into_iter().filter_map(read).collect())
     }
 
     fn encode(&self) -> String {
@@ -166,6 +178,10 @@ impl Record {
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(self.encode().as_bytes())?;
         drop(file);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         fs::rename(&fresh, &path)
     }
 }
@@ -228,6 +244,15 @@ mod tests {
             assert_eq!(Record::read(&Record::path(dir.path(), &record.realm)).unwrap(), record);
         }
         fs::write(dir.path().join(".db.new"), "cut sho").unwrap();
+        assert_eq!(
+            Record::all(dir.path()).unwrap()[0].1.as_ref().unwrap().made_of,
+            None,
+            "the old one is there"
+        );
+        // The old one has gone, and the new one has not been given its name.
+        record().write(dir.path()).unwrap();
+        fs::rename(dir.path().join("db"), dir.path().join(".db.new")).unwrap();
+        assert_eq!(*Record::all(dir.path()).unwrap()[0].1.as_ref().unwrap(), record());
         fs::write(dir.path().join("alive.now"), "1").unwrap();
         assert_eq!(Record::all(dir.path()).unwrap().len(), 1, "what is no record is passed over");
     }

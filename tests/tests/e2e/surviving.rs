@@ -436,3 +436,76 @@ fn an_upgrade_that_fails_leaves_the_old_one_at_work() {
     eco.daemon.signal(Signal::SIGTERM);
     until("everything to be stopped", || before.iter().all(|pid| gone(*pid)));
 }
+
+#[test]
+fn a_command_before_a_start_is_ended_and_made_anew() {
+    let mut eco = Ecosystem::start(
+        "[realm.prepared]\nrun = \"sleep 86351\"\nstart = { before = [\"sleep 86350\"], timeout = \"5m\" }\n",
+    );
+    until("the command", || processes_with("sleep\086350").len() == 1);
+    let before = processes_with("sleep\086350");
+    eco.kill_daemon();
+    assert_eq!(processes_with("sleep\086350"), before, "it outlives heartbeatd");
+    eco.start_again();
+    until("another one", || {
+        let now = processes_with("sleep\086350");
+        now.len() == 1 && now != before
+    });
+    kill(pid(i64::from(processes_with("sleep\086350")[0])), Signal::SIGKILL).unwrap();
+    assert!(processes_with("sleep\086351").is_empty(), "nothing is started on a command that failed");
+}
+
+#[test]
+fn records_of_somebody_else_are_not_believed() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let before = pids(&eco, &REALMS);
+    eco.kill_daemon();
+    let records = eco.dir.path().join("run/realms");
+    std::fs::set_permissions(&records, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let config = eco.dir.path().join("heartbeat.toml");
+    let refused = run("heartbeatd", &["--config", config.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(told(&refused).contains("nobody else can write to"), "{}", told(&refused));
+    std::fs::set_permissions(&records, std::fs::Permissions::from_mode(0o700)).unwrap();
+    eco.start_again();
+    eco.wait_for_boot();
+    assert_eq!(pids(&eco, &REALMS), before);
+}
+
+#[test]
+fn a_full_runtime_directory_stops_nothing_and_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::servers::lacking("a file system of its own takes root");
+    }
+    let mount =
+        "run=$(dirname \"$3\")/run; mkdir -p $run; mount -t tmpfs -o size=256k tmpfs $run; exec \"$@\"";
+    let line = format!("exec unshare --mount sh -c '{mount}' sh \"$@\"");
+    let mut eco = Ecosystem::start_under(&line, "");
+    // Its file system is seen through its own eyes only.
+    let inside = format!("/proc/{}/root{}", eco.daemon.pid(), eco.dir.path().display());
+    let cli = |args: &[&str]| {
+        let host = format!("unix:{inside}/run/heartbeat.sock");
+        let mut all = vec!["-H", &host];
+        all.extend_from_slice(args);
+        run("heartbeat-cli", &all)
+    };
+    let up = cli(&["status", "--wait=60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let fill = format!("{inside}/run/fill");
+    let mut file = std::fs::File::create(&fill).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 512]).is_ok() {}
+    let worker = eco.get("/api/status/worker/");
+    let worker: Value = serde_json::from_str(&worker).unwrap();
+    let before = worker["realm"]["process"]["pid"].as_i64().unwrap();
+    kill(pid(before), Signal::SIGKILL).unwrap();
+    eco.daemon
+        .read_until("the recovery of worker", |line| line.contains("worker") && line.contains("recovered"));
+    until("the trouble to be told", || eco.get("/api/health/").contains("cannot write the record"));
+    drop(file);
+    std::fs::remove_file(&fill).unwrap();
+    until("it to be over", || !eco.get("/api/health/").contains("cannot write the record"));
+    let record = std::fs::read_to_string(format!("{inside}/run/realms/worker")).unwrap();
+    assert!(record.contains("pid="), "it is on record after all: {record}");
+}

@@ -274,3 +274,21 @@ fn a_restart_is_debited_on_record_before_its_successor_is_started() {
     let text = format!("{record:?}");
     assert!(text.contains("debits_ns: [1"), "{text}");
 }
+
+#[test]
+fn a_realm_that_flaps_flaps_on() {
+    let mut d = Drive::up(vec![probed("a")]);
+    for at in 0..16 {
+        d.until_measured(A);
+        d.answer(A, if at % 2 == 0 { FAIL } else { Outcome::Pass });
+    }
+    assert!(d.status(A).flags.contains(&Flag::Flapping));
+    d.killed(alive);
+    assert!(
+        !d.events.iter().any(|event| matches!(event.kind, EventKind::FlappingChanged { .. })),
+        "no second notice"
+    );
+    assert!(d.status(A).flags.contains(&Flag::Flapping));
+    d.wait_answering(secs(300), |_| Outcome::Pass);
+    assert!(!d.status(A).flags.contains(&Flag::Flapping));
+}
