@@ -102,13 +102,15 @@ impl Executor {
     pub(crate) fn remember(&self, realm: RealmIx, record: Option<&RealmRecord>) {
         // Plain data: it always has a text.
         let memory = record.and_then(|record| serde_json::to_string(record).ok());
-        self.processes.remember(&self.names[realm.index()], memory);
+        // What waits for nothing of its process is written at once; the rest before the next start, or soon.
+        let at_once = record.is_none_or(RealmRecord::is_settled);
+        self.processes.remember(&self.names[realm.index()], memory, at_once);
     }
 
     /// Nothing has to be remembered of any realm.
     pub(crate) fn forget_all(&self) {
         for name in &self.names {
-            self.processes.remember(name, None);
+            self.processes.remember(name, None, true);
         }
     }
 

@@ -22,8 +22,11 @@ pub(crate) struct Books {
     pub(crate) origin: Origin,
     spares: Spares,
     records: BTreeMap<RealmName, Record>,
+    /// Files of this life with room for two: the next write goes into them.
+    paged: BTreeSet<RealmName>,
     /// Changed since it was written.
     dirty: BTreeSet<RealmName>,
+    urgent: bool,
     /// Could not be written.
     unwritten: BTreeSet<RealmName>,
     alive: Option<File>,
@@ -39,7 +42,9 @@ impl Books {
             origin,
             spares,
             records: BTreeMap::new(),
+            paged: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            urgent: false,
             unwritten: BTreeSet::new(),
             alive: None,
             told: None,
@@ -75,14 +80,25 @@ impl Books {
     }
 
     /// heartbeatd has something to remember of the realm; `None`: nothing any more.
-    pub(crate) fn remember(&mut self, realm: &RealmName, memory: Option<String>) {
+    pub(crate) fn remember(&mut self, realm: &RealmName, memory: Option<String>, soon: bool) {
         self.open(realm).memory = memory;
         self.dirty.insert(realm.clone());
+        self.urgent |= !soon;
     }
 
-    /// Writes what has changed. What is said about a realm several times in one wake-up is written once, and after
-    /// whoever waits for a word has it.
+    /// Something has changed since it was written.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Something of that must not wait.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Writes what has changed: once, however often it was said.
     pub(crate) fn flush(&mut self) {
+        self.urgent = false;
         while let Some(realm) = self.dirty.pop_first() {
             self.write(&realm);
         }
@@ -90,8 +106,9 @@ impl Books {
 
     fn write(&mut self, realm: &RealmName) {
         self.dirty.remove(realm);
-        let Some(record) = self.records.get(realm) else { return };
+        let Some(record) = self.records.get_mut(realm) else { return };
         let written = if record.process.is_none() && record.memory.is_none() {
+            self.paged.remove(realm);
             match std::fs::remove_file(Record::path(&self.dir, realm)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
                 Ok(()) | Err(_) => {
@@ -100,7 +117,16 @@ impl Books {
                 }
             }
         } else {
-            self.spares.with(|| record.write(&self.dir))
+            record.edition += 1;
+            let record = &*record;
+            let fresh = !self.paged.contains(realm);
+            let written = self.spares.with(|| record.write(&self.dir, fresh));
+            if written.is_ok() && record.is_short() {
+                self.paged.insert(realm.clone());
+            } else {
+                self.paged.remove(realm);
+            }
+            written
         };
         match written {
             Ok(()) => {
@@ -166,7 +192,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut books = Books::new(dir.path().into(), Origin::read("m".into()), Spares::new());
         let path = Record::path(dir.path(), &name());
-        books.remember(&name(), Some("{}".into()));
+        books.remember(&name(), Some("{}".into()), true);
         books.flush();
         books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, 5);
         let record = Record::read(&path).unwrap();
@@ -179,7 +205,7 @@ mod tests {
         books.end(&name(), RunId(3));
         books.flush();
         assert_eq!(Record::read(&path).unwrap().process, None);
-        books.remember(&name(), None);
+        books.remember(&name(), None, true);
         books.flush();
         assert!(!path.exists());
     }
@@ -190,10 +216,10 @@ mod tests {
         let dir = outer.path().join("realms");
         std::fs::create_dir(&dir).unwrap();
         let mut books = Books::new(dir.clone(), Origin::read("m".into()), Spares::new());
-        books.remember(&name(), Some("1".into()));
+        books.remember(&name(), Some("1".into()), true);
         books.flush();
         std::fs::remove_dir_all(&dir).unwrap();
-        books.remember(&name(), Some("2".into()));
+        books.remember(&name(), Some("2".into()), true);
         books.flush();
         assert!(books.news().unwrap().unwrap().contains("db"));
         books.touch();

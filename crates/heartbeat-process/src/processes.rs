@@ -81,6 +81,7 @@ pub(crate) enum Order {
     Remember {
         realm: RealmName,
         memory: Option<String>,
+        soon: bool,
     },
     Signal {
         owner: Owner,
@@ -102,9 +103,14 @@ pub(crate) struct Orders {
 
 impl Orders {
     pub(crate) fn push(&self, order: Order) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(order);
-        // A counter that is full wakes just the same.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = queue.is_empty();
+        queue.push_back(order);
+        drop(queue);
+        // Whoever was first has woken the reaper, and it has not taken any of them yet.
+        if first {
+            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        }
     }
 
     pub(crate) fn take(&self) -> VecDeque<Order> {
@@ -233,9 +239,9 @@ impl Processes {
     }
 
     /// Puts on record what heartbeatd has to remember of a realm, in place of what was there: one line. It is on record
-    /// before anything that is ordered after this. `None`: nothing any more.
-    pub fn remember(&self, realm: &RealmName, memory: Option<String>) {
-        self.commander.orders.push(Order::Remember { realm: realm.clone(), memory });
+    /// before any start that is ordered after this, and otherwise within 10 ms, or at once. `None`: nothing any more.
+    pub fn remember(&self, realm: &RealmName, memory: Option<String>, at_once: bool) {
+        self.commander.orders.push(Order::Remember { realm: realm.clone(), memory, soon: !at_once });
     }
 
     /// Signals the whole process tree of a run. KILL to a run that is still being launched calls it off. A run

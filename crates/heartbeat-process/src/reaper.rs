@@ -51,6 +51,9 @@ const MAX_LOOKS: u32 = 250;
 const ORDERS: u64 = 0;
 const CHILDREN: u64 = 1;
 const TICK: u64 = 2;
+const FLUSH: u64 = 3;
+/// What is not urgent is written together after this.
+const FLUSH_AFTER: Duration = Duration::from_millis(10);
 
 /// What has become of a launch while it was being spawned.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,6 +76,9 @@ pub(crate) struct Reaper {
     books: Books,
     spares: Spares,
     tick: Option<OwnedFd>,
+    /// Until what is not urgent is written.
+    flush: OwnedFd,
+    flush_armed: bool,
     collects_orphans: bool,
     /// A launcher of nobody that was dead at the last look.
     suspect: Option<i32>,
@@ -92,6 +98,8 @@ impl Reaper {
         let children = sys::child_events()?;
         epoll::add(&epoll, orders.wake(), EventData::new_u64(ORDERS), EventFlags::IN)?;
         epoll::add(&epoll, children, EventData::new_u64(CHILDREN), EventFlags::IN)?;
+        let flush = new_timer()?;
+        epoll::add(&epoll, &flush, EventData::new_u64(FLUSH), EventFlags::IN)?;
         let tick = timer(TICK_EVERY, true)?;
         epoll::add(&epoll, &tick, EventData::new_u64(TICK), EventFlags::IN)?;
         if settings.collects_orphans {
@@ -108,6 +116,8 @@ impl Reaper {
             books: Books::new(settings.records, origin, spares.clone()),
             spares,
             tick: Some(tick),
+            flush,
+            flush_armed: false,
             collects_orphans: settings.collects_orphans,
             suspect: None,
             launch_timeout: settings.launch_timeout,
@@ -127,20 +137,38 @@ impl Reaper {
             }
             // One look at /proc for everybody who ended before it.
             let mut sweep = None;
+            let mut flush = false;
             for event in &events {
                 match event.data.u64() {
                     ORDERS => open = self.take_orders(),
                     CHILDREN => self.children_changed(),
                     TICK => self.look_around(),
+                    FLUSH => {
+                        drain(&self.flush);
+                        flush = true;
+                    }
                     token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut sweep),
                 }
             }
             if events.iter().any(|event| event.data.u64() == CHILDREN) {
                 self.collect_orphans(false);
             }
-            self.books.flush();
+            self.write_books(flush);
             if let Some(trouble) = self.books.news() {
                 (self.sink)(Notice::RecordsFail { trouble });
+            }
+        }
+    }
+
+    /// Writes what is urgent, and the rest when its time has come.
+    fn write_books(&mut self, time_has_come: bool) {
+        if self.books.is_urgent() || time_has_come {
+            self.books.flush();
+            self.flush_armed = false;
+        } else if self.books.is_dirty() && !self.flush_armed {
+            self.flush_armed = set_timer(&self.flush, FLUSH_AFTER, false).is_ok();
+            if !self.flush_armed {
+                self.books.flush();
             }
         }
     }
@@ -170,10 +198,11 @@ impl Reaper {
                     }
                 }
                 Order::Adopt { key, survivor } => self.adopt(key, *survivor),
-                Order::Remember { realm, memory } => self.books.remember(&realm, memory),
+                Order::Remember { realm, memory, soon } => self.books.remember(&realm, memory, soon),
                 Order::Signal { owner, signal } => self.signal(owner, signal),
                 Order::Cancel { owner } => self.cancel(owner),
                 Order::Close => {
+                    self.books.flush();
                     self.end_commands();
                     return false;
                 }
@@ -334,8 +363,18 @@ fn new_run(
 
 /// A kernel timer: once after that time, or every time.
 fn timer(after: Duration, again: bool) -> io::Result<OwnedFd> {
+    let timer = new_timer()?;
+    set_timer(&timer, after, again)?;
+    Ok(timer)
+}
+
+/// One that is not armed.
+fn new_timer() -> io::Result<OwnedFd> {
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    Ok(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)
+}
+
+fn set_timer(timer: &OwnedFd, after: Duration, again: bool) -> io::Result<()> {
     let value = Timespec {
         tv_sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
         // Zero would disarm it.
@@ -343,8 +382,8 @@ fn timer(after: Duration, again: bool) -> io::Result<OwnedFd> {
     };
     let interval = if again { value } else { Timespec { tv_sec: 0, tv_nsec: 0 } };
     let setting = Itimerspec { it_interval: interval, it_value: value };
-    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
-    Ok(timer)
+    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &setting)?;
+    Ok(())
 }
 
 fn drain(events: impl AsFd) {

@@ -85,15 +85,7 @@ pub fn survey(records: &Path, mark: &str, kept: &BTreeMap<RealmName, OwnedFd>) -
     let mut known = Vec::new();
     for (path, record) in Record::all(records)? {
         match record {
-            Ok(record) => {
-                let named = Record::path(records, &record.realm);
-                if path != named {
-                    // Its writer did not come to that; the next one is written beside it. Where that fails, so does the
-                    // next write, and is told.
-                    let _ = std::fs::rename(&path, named);
-                }
-                known.push(record);
-            }
+            Ok(record) => known.push(record),
             Err(error) => {
                 set_aside(&path);
                 survey.damaged.push(error);

@@ -137,6 +137,27 @@ pub struct RealmRecord {
 }
 
 impl RealmRecord {
+    /// It has come to rest, or waits for a time: nobody could find that out by looking at its process.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match self.state {
+            StoredState::Waiting
+            | StoredState::Mended
+            | StoredState::Preparing { .. }
+            | StoredState::Started
+            | StoredState::Running { .. }
+            | StoredState::External => false,
+            StoredState::Stopping { .. }
+            | StoredState::Backoff { .. }
+            | StoredState::Cooldown { .. }
+            | StoredState::Stopped
+            | StoredState::Failed { .. }
+            | StoredState::Done
+            | StoredState::Stuck
+            | StoredState::Unverified { .. } => true,
+        }
+    }
+
     /// The generation it is about.
     #[must_use]
     pub fn run(&self) -> RunId {
