@@ -6,7 +6,7 @@ use heartbeat_client::Client;
 use heartbeat_status::wire::{
     ExitEntry, ProbeEntry, RealmDocument, RealmEntry, StatusDocument, TransitionEntry,
 };
-use heartbeat_status::{Status, WallTime};
+use heartbeat_status::{Phase, Status, WallTime};
 
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
 use crate::args::Format;
@@ -297,6 +297,11 @@ fn advice(document: &RealmDocument, root: Option<&RealmEntry>, style: Style) -> 
             say("stop", &name, "stop trying; what needs it stays blocked"),
         ],
         Status::Stopped => vec![say("start", &name, "run it again")],
+        Status::Unknown if realm.phase.to_string() == Phase::Unverified.as_str() => vec![
+            "kill PID # the process that was found, if it should not be there; it is started by itself then"
+                .to_owned(),
+            say("reset", &name, "it is nothing of this realm: go on without it"),
+        ],
         Status::Unknown => vec![say("why --refresh", &name, "ask for fresh probes")],
         Status::Starting => vec![say("wait", &name, "come back when it is up")],
         Status::Done | Status::Paused => Vec::new(),
