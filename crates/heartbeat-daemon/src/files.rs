@@ -54,6 +54,14 @@ pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::
         file.sync_all()?;
     }
     drop(file);
+    if !durable {
+        // Renamed over the old one, ext4 would begin to write it to the disk at once. Whoever reads in between finds the
+        // new one beside.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
     std::fs::rename(&fresh, path)?;
     if let (true, Some(dir)) = (durable, path.parent()) {
         File::open(dir)?.sync_all()?;
@@ -66,7 +74,11 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
     let failed = |source| FileError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Whole, it is the one that was about to take the name; otherwise it was never finished.
+            let beside = std::fs::read(beside(path, ".new")).unwrap_or_default();
+            return Ok(body(&beside, magic).ok().map(str::to_owned));
+        }
         Err(error) => return Err(failed(error)),
     };
     let mut bytes = Vec::new();
@@ -111,6 +123,11 @@ mod tests {
         assert!(read(&path, "test/1").unwrap().is_none());
         write(&path, "test/1", "{\"a\":1}", true).unwrap();
         assert_eq!(read(&path, "test/1").unwrap().as_deref(), Some("{\"a\":1}"));
+        std::fs::rename(&path, dir.path().join("intent.new")).unwrap();
+        assert!(read(&path, "test/1").unwrap().is_some(), "about to take the name");
+        std::fs::write(dir.path().join("intent.new"), "test/1 2 00").unwrap();
+        assert!(read(&path, "test/1").unwrap().is_none(), "never finished");
+        write(&path, "test/1", "{\"a\":1}", false).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
