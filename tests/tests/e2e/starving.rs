@@ -149,3 +149,57 @@ fn as_process_1_strangers_are_collected_and_the_next_container_begins_anew() {
     kill(pid(second), Signal::SIGTERM).unwrap();
     eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
 }
+
+/// A control group with a limit of processes, where this machine lets us have one.
+struct Crowded(std::path::PathBuf);
+
+impl Crowded {
+    fn make() -> Option<Self> {
+        let parent = std::path::Path::new("/sys/fs/cgroup/pids");
+        let dir = parent.join(format!("heartbeat-test-{}", std::process::id()));
+        (parent.join("cgroup.procs").exists() && std::fs::create_dir(&dir).is_ok()).then_some(Self(dir))
+    }
+
+    fn limit(&self, most: &str) {
+        std::fs::write(self.0.join("pids.max"), most).unwrap();
+    }
+}
+
+impl Drop for Crowded {
+    fn drop(&mut self) {
+        let gone = || std::fs::remove_dir(&self.0).is_ok();
+        (0..1_000).any(|_| gone() || nix::poll::poll(&mut [], 2u16).is_err());
+    }
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+fn without_processes_starts_wait_without_a_debit() {
+    let Some(crowded) = Crowded::make() else {
+        eprintln!("skipped: there is no control group of its own with a limit of processes here");
+        return;
+    };
+    let line = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", crowded.0.display());
+    let mut eco = Ecosystem::start_under(&line, "");
+    eco.wait_for_boot();
+    let worker = eco.pid_of("worker");
+    crowded.limit("1");
+    // Launchers that wait would take its place without a fork.
+    for member in std::fs::read_to_string(crowded.0.join("cgroup.procs")).unwrap().lines() {
+        let name = std::fs::read_to_string(format!("/proc/{member}/comm")).unwrap_or_default();
+        if name.trim() == "hb-launch" {
+            let _ = kill(pid(member.parse().unwrap()), Signal::SIGKILL);
+        }
+    }
+    kill(pid(worker), Signal::SIGKILL).unwrap();
+    eco.daemon.read_until("the shortage", |line| line.contains("worker") && line.contains("Try again"));
+    assert_eq!(eco.status_of("db"), "up", "everybody else is watched on");
+    crowded.limit("max");
+    let up = eco.cli(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let restarts = eco.realm("worker")["restarts"].clone();
+    assert_eq!(restarts["used"], 1, "the crash, and no start that could not be made: {restarts:#}");
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+    eco.daemon.wait();
+}
