@@ -173,7 +173,6 @@ impl Drop for Crowded {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn without_processes_starts_wait_without_a_debit() {
     let Some(crowded) = Crowded::make() else {
         eprintln!("skipped: there is no control group of its own with a limit of processes here");
