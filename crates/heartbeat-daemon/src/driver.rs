@@ -180,9 +180,13 @@ impl Driver {
                 let _ = reply.send(self.supervisor.plan(now, &command));
             }
             Request::Reload { config, dry_run, reply } => {
-                self.manager.reloading(now);
+                if !dry_run {
+                    self.manager.reloading(now);
+                }
                 let answer = self.reload(now, *config, dry_run);
-                self.manager.ready();
+                if !dry_run {
+                    self.manager.ready();
+                }
                 self.state.ready_reloads.push((reply, answer));
             }
             Request::IntentWritten { version, trouble } => {

@@ -12,6 +12,7 @@ use heartbeat_status::{
 
 use crate::around::{gate_holds, is_broken};
 use crate::cx::Outbox;
+use crate::probing::Probing;
 use crate::realm::{Realm, Resting};
 use crate::state::State;
 use crate::state::failed::Why as FailedWhy;
@@ -394,6 +395,14 @@ fn degraded_words(view: &View<'_>) -> String {
 
 fn healthy_words(view: &View<'_>) -> String {
     let realm = view.realm();
+    let fails = |probe: &Probing| {
+        probe.last.as_ref().is_some_and(|last| last.outcome.passed() == Some(false))
+            && probe.tally.fails() > 0
+    };
+    if realm.probes.iter().any(fails) {
+        // Its verdict stands until the threshold: what was seen last is told as what it is.
+        return format!("passing until its threshold; {}", failing_words(view));
+    }
     let measured = view.spec().probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
         let last = probe.last.as_ref()?;
         let latency = last.latency?;
