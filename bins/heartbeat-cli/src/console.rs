@@ -131,6 +131,9 @@ impl Console {
         let style = Style { color: self.style.color && self.err_terminal, ..self.style };
         let word = style.paint(Hue::Bad, "error:");
         let _ = writeln!(self.err, "{word} {}", style.text(&failure.message));
+        for line in &failure.lines {
+            let _ = writeln!(self.err, "  {}", style.text(line));
+        }
         if let Some(help) = &failure.help {
             let _ = writeln!(self.err, " {} {}", style.paint(Hue::Strong, "help:"), style.text(help));
         }

@@ -52,13 +52,15 @@ impl Exit {
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) message: String,
+    /// Everything that is wrong, where that is more than one thing: a line each.
+    pub(crate) lines: Vec<String>,
     /// What to do about it.
     pub(crate) help: Option<String>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: None }
+        Self { exit, message: message.into(), lines: Vec::new(), help: None }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -84,10 +86,9 @@ impl From<ClientError> for Failure {
             ClientError::Deadline { .. } => Self::new(Exit::Deadline, message),
             // A configuration that is refused, with everything that is wrong with it.
             ClientError::Problem(problem) if problem.status == 422 => {
-                let told = problem.problems.iter().map(|line| format!("\n  {line}"));
                 let several = problem.problems.len() > 1;
-                let detail = problem.detail.clone() + &told.filter(|_| several).collect::<String>();
-                Self::new(Exit::Usage, detail)
+                let lines = if several { problem.problems } else { Vec::new() };
+                Self { lines, ..Self::new(Exit::Usage, problem.detail) }
             }
             // Problem, Protocol, and what a later client adds: the operation failed.
             _ => Self::new(Exit::No, message),

@@ -13,7 +13,7 @@ use heartbeat_restart::{RestartTracker, Spent};
 use heartbeat_status::{
     DegradedReason, Desired, Exit, ExitKind, FailReason, Incident, InconclusiveReason, Instant, LastExit,
     LastResult, Outcome, Pause, PhaseTimes, ProbePhase, RealmKind, RealmName, RestartCause, RestartId,
-    RestartRecord, RestartResult, RestartStep, RunId, Signal, Tally, TallyParts, Verdict,
+    RestartRecord, RestartResult, RestartStep, RunId, Signal, Status, Tally, TallyParts, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +97,8 @@ pub struct RealmRecord {
     kind: String,
     state: StoredState,
     desired: Option<Desired>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<(Status, u64)>,
     #[serde(skip_serializing_if = "StoredRest::is_manual")]
     resting: StoredRest,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -457,6 +459,7 @@ impl Realm {
             kind: spec.kind.to_string(),
             state: self.state.stored(deadline),
             desired: Some(self.desired),
+            status: Some((self.status, ns(self.status_since))),
             resting: match &self.resting {
                 Resting::Manual => StoredRest::Manual,
                 Resting::Operator(reason) => StoredRest::Operator(reason.clone()),
@@ -522,6 +525,9 @@ impl Realm {
             self.desired = Desired::Up;
         }
         self.asked_for = record.asked_for;
+        if let Some((status, since)) = record.status {
+            (self.status, self.status_since) = (status, Instant::from_nanos(since));
+        }
         self.pause = record
             .pause
             .map(|pause| Pause { reason: pause.reason, until: pause.until_ns.map(Instant::from_nanos) });

@@ -29,6 +29,7 @@ fn what_lives_goes_on_with_its_pid_uptime_and_verdict() {
     for (ix, before) in [(A, &before[0]), (B, &before[1])] {
         let after = d.status(ix);
         assert_eq!((after.status, after.phase, after.health), (before.status, before.phase, before.health));
+        assert_eq!(after.why.since, before.why.since, "since when is not since when heartbeatd is back");
         assert_eq!(after.process.pid, before.process.pid);
         assert_eq!(after.process.run, before.process.run);
         assert_eq!(after.process.started_at, before.process.started_at);
