@@ -206,6 +206,19 @@ mod tests {
     }
 
     #[test]
+    fn everything_that_is_wrong_has_a_line_and_nothing_makes_more() {
+        let (mut console, _, err) = Console::captured(Format::Plain);
+        let lines = vec!["one: bad\nforged: line".to_owned(), "two: \u{1b}[31mworse".to_owned()];
+        console.error(&Failure { lines, ..Failure::new(crate::exit::Exit::Usage, "2 things are wrong") });
+        let text = err.text();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(
+            text.contains("\n  one: bad") && text.contains("\n  two: ") && !text.contains('\u{1b}'),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_closed_pipe_is_no_failure() {
         let (mut console, _, _) = Console::captured(Format::Plain);
         console.out = Box::new(Broken);
