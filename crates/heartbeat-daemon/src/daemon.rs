@@ -213,7 +213,7 @@ impl Daemon {
             intent,
             manager,
             pulse: Pulse::start()?,
-            boot: recovery::boot(),
+            boot: heartbeat_process::boot_id(),
             desk: Desk::open(
                 Arc::clone(&published),
                 recovery::ecosystem_path(&records),

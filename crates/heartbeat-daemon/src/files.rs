@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use heartbeat_process::{frame, unframe};
+
 /// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -29,13 +31,6 @@ pub(crate) enum FileError {
     },
 }
 
-/// FNV-1a: every single change of a byte changes it.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut other = path.as_os_str().to_owned();
     other.push(ending);
@@ -47,9 +42,7 @@ pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::
     let fresh = beside(path, ".new");
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    let head = format!("{magic} {} {:016x}\n", body.len(), checksum(body.as_bytes()));
-    file.write_all(head.as_bytes())?;
-    file.write_all(body.as_bytes())?;
+    file.write_all(frame(magic, body).as_bytes())?;
     if durable {
         file.sync_all()?;
     }
@@ -77,13 +70,13 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Whole, it is the one that was about to take the name; otherwise it was never finished.
             let beside = std::fs::read(beside(path, ".new")).unwrap_or_default();
-            return Ok(body(&beside, magic).ok().map(str::to_owned));
+            return Ok(unframe(magic, &beside).ok().map(str::to_owned));
         }
         Err(error) => return Err(failed(error)),
     };
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    match body(&bytes, magic) {
+    match unframe(magic, &bytes) {
         Ok(body) => Ok(Some(body.to_owned())),
         Err(what) => Err(damaged(path, what)),
     }
@@ -92,7 +85,7 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
 /// What was written under `magic`, or what is wrong with it; nothing is set aside.
 pub(crate) fn look(path: &Path, magic: &str) -> Result<Option<String>, String> {
     match std::fs::read(path) {
-        Ok(bytes) => body(&bytes, magic).map(|body| Some(body.to_owned())).map_err(ToOwned::to_owned),
+        Ok(bytes) => unframe(magic, &bytes).map(|body| Some(body.to_owned())).map_err(ToOwned::to_owned),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.to_string()),
     }
@@ -103,13 +96,6 @@ pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> FileError {
     // What cannot be set aside is found damaged again.
     let _ = std::fs::rename(path, beside(path, ".damaged"));
     FileError::Damaged { path: path.to_owned(), what: what.into() }
-}
-
-fn body<'a>(bytes: &'a [u8], magic: &str) -> Result<&'a str, &'static str> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "not text")?;
-    let (head, body) = text.split_once('\n').ok_or("no head")?;
-    let expected = format!("{magic} {} {:016x}", body.len(), checksum(body.as_bytes()));
-    if head == expected { Ok(body) } else { Err("head, length or checksum do not fit") }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Config, with_retired};
-use heartbeat_process::{Condition, Key, Processes, Record, Survey, Survivor, survey};
+use heartbeat_process::{Condition, Key, Processes, Record, Survey, Survivor, boot_id, survey};
 use heartbeat_status::{Incident, IncidentNo, Instant, RealmIx, RealmName, RunId, WallAnchor};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
 
@@ -25,11 +25,6 @@ pub(crate) struct Recovery {
 /// Where open incidents are kept: beside the adoption records, under a name that no realm has.
 pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
     records.join("ecosystem.now")
-}
-
-/// The boot that monotonic times belong to.
-pub(crate) fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Whether this program can read what is on record: for an upgrade, before anything is handed over. Changes nothing.
@@ -100,7 +95,7 @@ impl Recovery {
                 StoredEcosystem::default()
             }
         };
-        let ecosystem = if ecosystem.boot == boot() { ecosystem } else { StoredEcosystem::default() };
+        let ecosystem = if ecosystem.boot == boot_id() { ecosystem } else { StoredEcosystem::default() };
         Ok(Self { survey, intent, ecosystem, troubles })
     }
 

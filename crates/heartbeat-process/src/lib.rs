@@ -48,6 +48,7 @@
 mod books;
 mod channel;
 mod error;
+mod frame;
 mod handover;
 mod launcher;
 mod log;
@@ -66,13 +67,14 @@ mod tree;
 mod user;
 
 pub use error::{ProcessError, RecordError, UserError};
+pub use frame::{frame, unframe};
 pub use handover::Handover;
 pub use launcher::{is_launcher, launcher_main};
 pub use log::tail;
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
 pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, owner_of};
 pub use processes::{Commander, Processes, Settings};
-pub use record::{Record, Recorded};
+pub use record::{Record, Recorded, boot_id};
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use survey::{Condition, Survey, Survivor, survey};
 pub use tree::is_process;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_status::{RealmName, RunId};
 
-use crate::{RecordError, tree};
+use crate::{RecordError, frame, tree, unframe};
 
 const MAGIC: &str = "heartbeat-adoption/3";
 /// Room of one record, in bytes.
@@ -57,13 +57,6 @@ pub struct Record {
     pub memory: Option<String>,
     /// Grows with every write: the newest of two is the one that holds.
     pub(crate) edition: u64,
-}
-
-/// FNV-1a: every single change of a byte changes it, which is what a record needs to be told damaged.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 impl Record {
@@ -114,15 +107,11 @@ impl Record {
         if let Some(memory) = &self.memory {
             let _ = writeln!(body, "memory={}", memory.replace('\n', " "));
         }
-        format!("{MAGIC} {} {:016x}\n{body}", body.len(), checksum(body.as_bytes()))
+        frame(MAGIC, &body)
     }
 
-    fn decode(text: &str) -> Result<Self, &'static str> {
-        let (head, body) = text.split_once('\n').ok_or("no head")?;
-        let expected = format!("{MAGIC} {} {:016x}", body.len(), checksum(body.as_bytes()));
-        if head != expected {
-            return Err("head, length or checksum do not fit");
-        }
+    fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let body = unframe(MAGIC, bytes)?;
         let optional = |key: &str| body.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let field = |key: &str| optional(key).ok_or("a field is missing");
         let process = match optional("pid") {
@@ -167,18 +156,17 @@ impl Record {
 
     /// The newest record of a whole file.
     fn newest(bytes: &[u8]) -> Result<Self, &'static str> {
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| "not text");
         if bytes.len() < PAGE_BYTES {
             return Err("too short");
         }
         if bytes.len() != PAGES_BYTES {
-            return Self::decode(text(bytes)?);
+            return Self::decode(bytes);
         }
         let mut newest: Option<Self> = None;
         for page in bytes.chunks(PAGE_BYTES) {
             let Some(last) = page.iter().rposition(|byte| *byte != 0) else { continue };
             // One that is damaged may have been the newest.
-            let record = Self::decode(text(&page[..=last])?)?;
+            let record = Self::decode(&page[..=last])?;
             if newest.as_ref().is_none_or(|newest| newest.edition < record.edition) {
                 newest = Some(record);
             }
@@ -219,6 +207,13 @@ impl Record {
     }
 }
 
+/// What names this boot of the host: monotonic times and start times mean something within it. Empty when the kernel does
+/// not say.
+#[must_use]
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
 /// What all records of this life of heartbeatd share.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
@@ -230,10 +225,9 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn read(mark: String) -> Self {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let namespace = fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned());
         let init = std::process::id() == 1;
-        Self { boot: boot.trim().to_owned(), pid_namespace: namespace.unwrap_or_default(), init, mark }
+        Self { boot: boot_id(), pid_namespace: namespace.unwrap_or_default(), init, mark }
     }
 
     /// An empty record of `realm`.

@@ -72,6 +72,7 @@ mod fuse;
 mod incidents;
 mod input;
 mod judgement;
+mod memory;
 mod plan;
 mod planning;
 mod probing;
@@ -91,8 +92,9 @@ pub use command::{ActionPlan, Command, PlanStep, Refusal, Reply, StepAction};
 pub use effect::Effect;
 pub use fuse::FuseSettings;
 pub use input::{Hook, Input, StartError};
+pub use memory::{Found, Intent, Memory, Restored};
 pub use plan::{
     NeedSpec, Plan, PlanError, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, StartSpec, StopSpec,
 };
-pub use record::{Found, Intent, Memory, RealmRecord, Restored};
+pub use record::RealmRecord;
 pub use supervisor::Supervisor;

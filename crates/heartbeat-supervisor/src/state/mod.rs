@@ -33,8 +33,8 @@ use heartbeat_status::{Exit, Phase, RealmKind, RestartCause};
 
 use crate::cx::{Around, Cx};
 use crate::judgement;
+use crate::memory::Found;
 use crate::realm::Realm;
-use crate::record::Found;
 use crate::timers::TimerKind;
 use crate::{Hook, StartError};
 

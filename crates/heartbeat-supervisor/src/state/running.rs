@@ -9,8 +9,8 @@ use heartbeat_status::{Exit, Health, Instant, RealmKind, RestartCause, RestartRe
 use super::{Fact, Intent, State, ending, stopping};
 use crate::cx::{Around, Cx};
 use crate::judgement::{acquit, judge};
+use crate::memory::Found;
 use crate::realm::Realm;
-use crate::record::Found;
 use crate::timers::TimerKind;
 
 /// How long a restart may take to be verified in a realm without `start.timeout`, beyond `verify_for`.

@@ -9,8 +9,9 @@ use heartbeat_status::{EventKind, Instant, RealmKind, RestartCause, RestartStep}
 use super::{Fact, Intent, State, ending, running, stopping, waiting};
 use crate::cx::{Around, Cx};
 use crate::judgement::judge;
+use crate::memory::Found;
 use crate::realm::Realm;
-use crate::record::{Found, StoredState};
+use crate::record::StoredState;
 use crate::timers::TimerKind;
 use crate::{Effect, Hook};
 

@@ -11,8 +11,9 @@ use heartbeat_status::{
 use super::starting::{HOOK_GRACE, Stage as StartStage};
 use super::{Fact, Intent, State, ending, starting, stopped, stuck, waiting};
 use crate::cx::{Cx, Mode};
+use crate::memory::Found;
 use crate::realm::Realm;
-use crate::record::{Found, StoredState};
+use crate::record::StoredState;
 use crate::timers::TimerKind;
 use crate::{Effect, Hook};
 

@@ -4,8 +4,8 @@ use heartbeat_status::{EventKind, RestartResult, Signal};
 
 use super::{Fact, Intent, State, stopping};
 use crate::cx::Cx;
+use crate::memory::Found;
 use crate::realm::Realm;
-use crate::record::Found;
 use crate::timers::TimerKind;
 
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
