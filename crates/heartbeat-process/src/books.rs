@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use heartbeat_status::{RealmName, RunId};
 
 use crate::record::{Origin, Record, Recorded};
-use crate::spares::Spares;
+use crate::spares;
 
 /// Beside the records: when heartbeatd was last seen alive, in clock ticks since boot. Whoever had started by then and
 /// is in the session of a recorded process belongs to it: its number could not have been used again.
@@ -20,7 +20,6 @@ pub(crate) const ALIVE_FILE: &str = "alive.now";
 pub(crate) struct Books {
     dir: PathBuf,
     pub(crate) origin: Origin,
-    spares: Spares,
     records: BTreeMap<RealmName, Record>,
     /// Files of this life with room for two: the next write goes into them.
     paged: BTreeSet<RealmName>,
@@ -36,11 +35,10 @@ pub(crate) struct Books {
 }
 
 impl Books {
-    pub(crate) fn new(dir: PathBuf, origin: Origin, spares: Spares) -> Self {
+    pub(crate) fn new(dir: PathBuf, origin: Origin) -> Self {
         let mut books = Self {
             dir,
             origin,
-            spares,
             records: BTreeMap::new(),
             paged: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -120,7 +118,7 @@ impl Books {
             record.edition += 1;
             let record = &*record;
             let fresh = !self.paged.contains(realm);
-            let written = self.spares.with(|| record.write(&self.dir, fresh));
+            let written = spares::with(|| record.write(&self.dir, fresh));
             if written.is_ok() && record.is_short() {
                 self.paged.insert(realm.clone());
             } else {
@@ -190,7 +188,7 @@ mod tests {
     #[test]
     fn a_record_has_the_process_and_the_memory_until_neither_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        let mut books = Books::new(dir.path().into(), Origin::read("m".into()), Spares::new());
+        let mut books = Books::new(dir.path().into(), Origin::read("m".into()));
         let path = Record::path(dir.path(), &name());
         books.remember(&name(), Some("{}".into()), true);
         books.flush();
@@ -215,7 +213,7 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("realms");
         std::fs::create_dir(&dir).unwrap();
-        let mut books = Books::new(dir.clone(), Origin::read("m".into()), Spares::new());
+        let mut books = Books::new(dir.clone(), Origin::read("m".into()));
         books.remember(&name(), Some("1".into()), true);
         books.flush();
         std::fs::remove_dir_all(&dir).unwrap();

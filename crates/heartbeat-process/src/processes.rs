@@ -14,9 +14,8 @@ use crate::notice::{CommandRunId, Key, LaunchError, Notice};
 use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places};
-use crate::spares::Spares;
 use crate::spawn::{Launcher, SpawnQueue, Spawner, command_marked, marked};
-use crate::{LaunchSpec, LogTarget, ProcessError, Survivor};
+use crate::{LaunchSpec, LogTarget, ProcessError, Survivor, spares};
 
 /// Launchers are parked once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
@@ -201,12 +200,11 @@ impl Processes {
         let orders = Arc::new(Orders { queue: Mutex::default(), wake });
         let spawns = SpawnQueue::new();
         let mark = settings.mark.clone();
-        let spares = Spares::new();
-        let spawner =
-            Spawner::new(settings.launcher.clone(), settings.pool, settings.soft_descriptors, spares.clone());
+        spares::refill();
+        let spawner = Spawner::new(settings.launcher.clone(), settings.pool, settings.soft_descriptors);
         let origin = Origin::read(settings.mark.clone());
-        let reaper = Reaper::new(settings, origin, Arc::clone(&orders), spares, Box::new(sink))
-            .map_err(make("reaper"))?;
+        let reaper =
+            Reaper::new(settings, origin, Arc::clone(&orders), Box::new(sink)).map_err(make("reaper"))?;
         let (to_reaper, to_spawn) = (Arc::clone(&orders), Arc::clone(&spawns));
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let threads = vec![

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_status::Signal;
-use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -24,10 +23,9 @@ use crate::notice::{LaunchError, Notice, Step};
 use crate::processes::{Order, Orders, Settings};
 use crate::record::Origin;
 use crate::run::{Owner, Places, Run, Stage};
-use crate::spares::Spares;
 use crate::spawn::Launcher;
-use crate::sys;
 use crate::tree::Sweep;
+use crate::{spares, sys};
 
 /// Events taken from one wait.
 const MAX_EVENTS: usize = 256;
@@ -74,7 +72,6 @@ pub(crate) struct Reaper {
     expected: BTreeMap<Owner, Expected>,
     next_run: u64,
     books: Books,
-    spares: Spares,
     tick: Option<OwnedFd>,
     /// Until what is not urgent is written.
     flush: OwnedFd,
@@ -91,7 +88,6 @@ impl Reaper {
         settings: Settings,
         origin: Origin,
         orders: Arc<Orders>,
-        spares: Spares,
         sink: Sink,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -113,8 +109,7 @@ impl Reaper {
             by_owner: BTreeMap::new(),
             expected: BTreeMap::new(),
             next_run: 0,
-            books: Books::new(settings.records, origin, spares.clone()),
-            spares,
+            books: Books::new(settings.records, origin),
             tick: Some(tick),
             flush,
             flush_armed: false,
@@ -223,21 +218,13 @@ impl Reaper {
         self.next_run += 1;
         let id = self.next_run;
         run.timer = self.timer(id, self.launch_timeout);
-        if run.timer.is_none() {
-            // Without a bound nothing is launched.
-            run.failure = Some(LaunchError::new(Step::Spawn, Some(Errno::EMFILE as i32), &run.program));
-            run.socket = None;
-            run.kill_launch();
-        }
-        let watched = run.socket.as_ref().map(|socket| {
-            epoll::add(&self.epoll, socket, Self::token(id, SOCKET), EventFlags::IN).and_then(|()| match &run
-                .pidfd
-            {
-                Some(pidfd) => epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN),
-                None => Ok(()),
-            })
-        });
-        if let Some(Err(errno)) = watched {
+        let watch = |fd: &OwnedFd, what| epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN);
+        // Its end comes first: whatever else fails, it is told. One that cannot be watched is found by the next look.
+        let ends = run.pidfd.as_ref().map_or(Ok(()), |pidfd| watch(pidfd, MAIN));
+        let speaks = run.socket.as_ref().map_or(Ok(()), |socket| watch(socket, SOCKET));
+        // Without a bound nothing is launched.
+        let bound = run.timer.as_ref().map(|_| ()).ok_or(rustix::io::Errno::MFILE);
+        if let Err(errno) = ends.and(speaks).and(bound) {
             run.failure = Some(LaunchError::new(Step::Spawn, Some(errno.raw_os_error()), &run.program));
             // Without its socket it never gets its `go`.
             run.socket = None;
@@ -251,7 +238,7 @@ impl Reaper {
     }
 
     fn timer(&self, run: u64, after: Duration) -> Option<OwnedFd> {
-        let timer = self.spares.with(|| timer(after, false)).ok()?;
+        let timer = spares::with(|| timer(after, false)).ok()?;
         epoll::add(&self.epoll, &timer, Self::token(run, TIMER), EventFlags::IN).ok()?;
         Some(timer)
     }

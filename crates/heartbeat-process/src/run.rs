@@ -178,7 +178,7 @@ impl Run {
         }
         let (leftovers, missed) = open_members(sweep, self.pid);
         self.leftovers = leftovers;
-        if missed || !self.leftovers.is_empty() {
+        if missed || !sweep.is_complete() || !self.leftovers.is_empty() {
             return false;
         }
         if self.group_is_empty() {
@@ -186,9 +186,10 @@ impl Run {
         }
         // Somebody forked while we looked, or only zombies are left that their new parent has not collected: those
         // are dead, and a parent that never collects must not hold up the next start.
-        let (leftovers, missed) = open_members(&Sweep::take(), self.pid);
+        let sweep = Sweep::take();
+        let (leftovers, missed) = open_members(&sweep, self.pid);
         self.leftovers = leftovers;
-        !missed && self.leftovers.is_empty()
+        !missed && sweep.is_complete() && self.leftovers.is_empty()
     }
 
     /// Of a realm whose main process ended while nobody looked: whoever carries its mark and was forked meanwhile. True

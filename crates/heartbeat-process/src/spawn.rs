@@ -16,9 +16,8 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{CommandRunId, LaunchError, MAX_OUTPUT_BYTES, Step};
-use crate::spares::Spares;
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES};
-use crate::{LaunchSpec, LogTarget, channel};
+use crate::{LaunchSpec, LogTarget, channel, spares};
 
 /// By which the processes of a command are found, in their environment.
 pub(crate) const COMMAND_MARK: &str = "HEARTBEAT_COMMAND";
@@ -72,12 +71,11 @@ pub(crate) struct Spawner {
     parked: VecDeque<Launcher>,
     pool: usize,
     soft_descriptors: Option<u64>,
-    spares: Spares,
 }
 
 impl Spawner {
-    pub(crate) fn new(program: PathBuf, pool: usize, soft_descriptors: Option<u64>, spares: Spares) -> Self {
-        Self { program, parked: VecDeque::new(), pool, soft_descriptors, spares }
+    pub(crate) fn new(program: PathBuf, pool: usize, soft_descriptors: Option<u64>) -> Self {
+        Self { program, parked: VecDeque::new(), pool, soft_descriptors }
     }
 
     /// Gives `spec` to a parked launcher, or to a fresh one when none is parked or the parked one is gone.
@@ -89,9 +87,9 @@ impl Spawner {
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
         }
-        let memory = self.spares.with(|| sealed(&bytes)).map_err(failed)?;
+        let memory = spares::with(|| sealed(&bytes)).map_err(failed)?;
         let capture = match spec.log {
-            LogTarget::Capture => Some(self.spares.with(capture_file).map_err(failed)?),
+            LogTarget::Capture => Some(spares::with(capture_file).map_err(failed)?),
             LogTarget::Null | LogTarget::File { .. } => None,
         };
         let send = |launcher: &Launcher| {
@@ -105,7 +103,7 @@ impl Spawner {
                 Err(_) => launcher.dismiss(),
             }
         }
-        let launcher = self.spares.with(|| park(&self.program)).map_err(failed)?;
+        let launcher = spares::with(|| park(&self.program)).map_err(failed)?;
         match send(&launcher) {
             Ok(()) => Ok(Launcher { capture, ..launcher }),
             Err(errno) => {
@@ -122,7 +120,7 @@ impl Spawner {
 
     /// Parks one more, if one is wanted; false when there is nothing to do, or nothing that can be done now.
     pub(crate) fn refill(&mut self) -> bool {
-        self.spares.refill();
+        spares::refill();
         if !self.is_short() {
             return false;
         }

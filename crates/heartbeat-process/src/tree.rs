@@ -1,7 +1,9 @@
 //! Who is left in a process group, where the kernel only says that somebody is.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
+
+use crate::spares::{self, is_exhaustion};
 
 /// What `/proc/PID/stat` says that identifies a process and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +20,24 @@ pub(crate) struct Stat {
 /// A stat line is shorter: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
 const MAX_STAT_BYTES: usize = 2_048;
 
-/// Reads the stat line of a process; `None` when there is none. The kernel writes it whole into one read.
+/// Reads the stat line of a process; `None` when there is none, or none can be read. The kernel writes it whole into one
+/// read.
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
+    read_stat(pid).ok().flatten()
+}
+
+/// As [`stat`].
+///
+/// # Errors
+/// No descriptor is left to look with.
+pub(crate) fn read_stat(pid: u32) -> io::Result<Option<Stat>> {
     let mut line = [0; MAX_STAT_BYTES];
-    let read = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
-    parse(&line[..read])
+    match fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut line)) {
+        Ok(read) => Ok(parse(&line[..read])),
+        Err(error) if is_exhaustion(&error) => Err(error),
+        // It is gone.
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether that very process is there: of that pid, and of that start time in clock ticks since boot.
@@ -81,7 +96,7 @@ pub(crate) fn environment_entries(pid: u32, beginnings: &[&str]) -> Vec<String> 
     beginnings.iter().filter_map(entry).collect()
 }
 
-fn environment(pid: u32) -> std::io::Result<Vec<u8>> {
+fn environment(pid: u32) -> io::Result<Vec<u8>> {
     let mut environment = Vec::new();
     fs::File::open(format!("/proc/{pid}/environ"))?
         .take(MAX_ENVIRONMENT_BYTES)
@@ -93,14 +108,30 @@ fn environment(pid: u32) -> std::io::Result<Vec<u8>> {
 #[derive(Debug)]
 pub(crate) struct Sweep {
     living: Vec<(u32, Stat)>,
+    complete: bool,
 }
 
 impl Sweep {
     pub(crate) fn take() -> Self {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let stats = pids.filter_map(|pid| Some((pid, stat(pid)?)));
-        Self { living: stats.filter(|(_, stat)| !matches!(stat.state, 'Z' | 'X')).collect() }
+        let pids = || -> io::Result<Vec<u32>> {
+            let entries = fs::read_dir("/proc")?.flatten();
+            Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+        };
+        let Ok(pids) = spares::with(pids) else { return Self { living: Vec::new(), complete: false } };
+        let mut sweep = Self { living: Vec::with_capacity(pids.len()), complete: true };
+        for pid in pids {
+            match spares::with(|| read_stat(pid)) {
+                Ok(Some(stat)) if !matches!(stat.state, 'Z' | 'X') => sweep.living.push((pid, stat)),
+                Ok(_) => {}
+                Err(_) => sweep.complete = false,
+            }
+        }
+        sweep
+    }
+
+    /// Nobody was missed for want of descriptors.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Living processes, by pid.

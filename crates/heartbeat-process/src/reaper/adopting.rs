@@ -8,7 +8,7 @@ use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::run::{Owner, Places, Run, Stage};
 use crate::survey::{Condition, Survivor};
-use crate::tree;
+use crate::{spares, tree};
 
 impl Reaper {
     /// Takes over a realm as it was found.
@@ -102,8 +102,15 @@ impl Reaper {
             drain(tick);
         }
         self.books.touch();
-        self.spares.refill();
+        spares::refill();
         self.collect_orphans(true);
+        // Launches that have failed: the end of one that could not be watched is told by nobody else.
+        let given_up = |run: &Run| run.stage == Stage::Launching && run.failure.is_some();
+        let given_up: Vec<u64> =
+            self.runs.iter().filter(|(_, run)| given_up(run)).map(|(id, _)| *id).collect();
+        for id in given_up {
+            self.ended(id, &mut None);
+        }
         let mut told = Vec::new();
         for run in self.runs.values_mut().filter(|run| run.adopted && run.stage == Stage::Started) {
             // The kernel tells of stops only to parents.

@@ -12,6 +12,7 @@ use crate::channel::{self, Said};
 use crate::notice::{CommandResult, LaunchError, Notice, Step};
 use crate::record::Recorded;
 use crate::run::{Owner, Run, Stage};
+use crate::spares;
 use crate::spawn::captured;
 use crate::tree::{self, Sweep};
 
@@ -187,7 +188,15 @@ impl Reaper {
 /// The launcher is set up: put it on record, and let it go on. In this order: at every instruction either no
 /// process of the realm exists, or it is on record.
 fn go(run: &mut Run, books: &mut Books) {
-    run.start_time = tree::stat(run.pid).map_or(0, |stat| stat.start_time);
+    match spares::with(|| tree::read_stat(run.pid)) {
+        Ok(stat) => run.start_time = stat.map_or(0, |stat| stat.start_time),
+        Err(error) => {
+            // Without its identity on record nobody would know it again.
+            let error =
+                LaunchError::new(Step::Record, error.raw_os_error(), &failed_object(run, Step::Record));
+            run.failure.get_or_insert(error);
+        }
+    }
     if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
         // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
         // by its mark, and starts no second copy.
