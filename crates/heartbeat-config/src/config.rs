@@ -66,6 +66,8 @@ pub struct Heartbeat {
     pub max_probes_in_flight: usize,
     /// Connections of the TCP door.
     pub max_connections: usize,
+    /// Realms get control groups of their own, where heartbeatd may make some.
+    pub cgroups: bool,
     /// Bounds of health restarts over all realms.
     pub fuse: FuseSettings,
 }

@@ -68,6 +68,10 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
             .and_then(|entry| reader.word(&entry, &formats))
             .unwrap_or("auto")
             .to_owned(),
+        cgroups: section
+            .get("cgroups")
+            .and_then(|entry| reader.word(&entry, &[("auto", true), ("off", false)]))
+            .unwrap_or(true),
         boot_deadline: time("boot_deadline", 300),
         shutdown_timeout: time("shutdown_timeout", 60),
         start_parallel: u32::try_from(start_parallel).unwrap_or(u32::MAX),

@@ -119,6 +119,7 @@ pub(crate) fn read(
             log: log.clone(),
             umask,
             user: user.clone(),
+            pidfile: None,
         })
     };
     let check = |argv: Vec<String>| {
@@ -132,7 +133,9 @@ pub(crate) fn read(
         let Some(entry) = section.get(key) else { return Vec::new() };
         reader.items(&entry).iter().filter_map(|entry| reader.command(entry)).map(launch).collect()
     };
-    let launch_spec = argv.map(launch);
+    let pidfile =
+        section.get("pidfile").and_then(|entry| Some(beside(reader, &entry, setting, &reader.text(&entry)?)));
+    let launch_spec = argv.map(|argv| Arc::new(LaunchSpec { pidfile, ..LaunchSpec::clone(&launch(argv)) }));
     let config = RealmConfig {
         made_of: launch_spec.as_ref().map_or(0, |spec| made_of(spec, setting.inherited)),
         probes: measures,
@@ -189,7 +192,7 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool) {
     // Check commands have a directory, an environment and a user.
     let of_commands = ["env", "env_file", "dir", "umask", "user", "groups"];
     let of_commands = of_commands.into_iter().filter(|_| !has_checks);
-    let of_processes = ["oneshot", "manual", "verify_owner", "start", "stop", "restart", "log"];
+    let of_processes = ["pidfile", "oneshot", "manual", "verify_owner", "start", "stop", "restart", "log"];
     for key in of_commands.chain(of_processes) {
         if let Some(entry) =
             section.get(key).filter(|entry| entry.path.first().is_some_and(|first| first == "realm"))
@@ -268,6 +271,9 @@ fn made_of(spec: &LaunchSpec, inherited: &BTreeMap<String, String>) -> u64 {
         add(user.name.as_bytes());
         add(&user.uid.to_le_bytes());
         add(&user.gid.to_le_bytes());
+    }
+    if let Some(pidfile) = &spec.pidfile {
+        add(pidfile.as_os_str().as_encoded_bytes());
     }
     if let LogTarget::File { path, .. } = &spec.log {
         add(path.as_os_str().as_encoded_bytes());

@@ -170,6 +170,7 @@ fn fixed(old: &Heartbeat, new: &Heartbeat) -> Vec<String> {
         ("log", old.log == new.log),
         ("log_format", old.log_format == new.log_format),
         ("max_probes_in_flight", old.max_probes_in_flight == new.max_probes_in_flight),
+        ("cgroups", old.cgroups == new.cgroups),
         ("max_connections", old.max_connections == new.max_connections),
     ];
     let changed = same.into_iter().filter(|(_, same)| !same);

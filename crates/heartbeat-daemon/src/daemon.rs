@@ -128,7 +128,9 @@ impl Daemon {
         let lock = take_lock(&mut handover, "lock", &config.heartbeat.state_dir)?;
         let records_lock = take_lock(&mut handover, "daemon.lock", &records)?;
         let mark = state_mark(&config.heartbeat.state_dir)?;
-        let recovery = Recovery::look(&records, &config.heartbeat.state_dir, &mark, &kept)?;
+        let groups = control_groups(&config.heartbeat, &mark);
+        let recovery =
+            Recovery::look(&records, &config.heartbeat.state_dir, &mark, groups.as_deref(), &kept)?;
         let Config { heartbeat, plan, realms, webhooks, .. } = recovery.retire(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
@@ -143,7 +145,8 @@ impl Daemon {
         let commands = Arc::new(Commands::default());
         let teller: Arc<OnceLock<Arc<Published>>> = Arc::default();
         let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(raise_descriptors);
-        let processes = open_processes(&records, mark, soft_descriptors, &inbox, &commands, &teller)?;
+        let processes =
+            open_processes(&records, (mark, groups), soft_descriptors, &inbox, &commands, &teller)?;
         commands.open(processes.commander());
         let upgrader = Arc::new(Upgrader::new(program, Arc::clone(&commands), Arc::clone(&inbox)));
         let mut prober = Prober::new(
@@ -461,9 +464,24 @@ fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
     }
 }
 
+/// Where realms get control groups of their own. Without any, their trees are found by other means, and what has left them
+/// all is missed: worth a word, and no more.
+fn control_groups(heartbeat: &Heartbeat, mark: &str) -> Option<PathBuf> {
+    if !heartbeat.cgroups {
+        return None;
+    }
+    match heartbeat_process::own_groups(mark) {
+        Ok(groups) => Some(groups),
+        Err(why) => {
+            tracing::info!("realms have no control groups of their own: {why}");
+            None
+        }
+    }
+}
+
 fn open_processes(
     records: &Path,
-    mark: String,
+    (mark, groups): (String, Option<PathBuf>),
     soft_descriptors: Option<u64>,
     inbox: &Arc<Inbox>,
     commands: &Arc<Commands>,
@@ -477,6 +495,7 @@ fn open_processes(
         collects_orphans: true,
         records: records.to_owned(),
         mark,
+        groups,
         ..Settings::default()
     };
     let (inbox, commands, teller) = (Arc::clone(inbox), Arc::clone(commands), Arc::clone(teller));

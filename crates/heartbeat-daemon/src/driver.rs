@@ -152,7 +152,7 @@ impl Driver {
     /// The service manager keeps the identity of what runs, for whoever comes after us.
     fn keep_identity(&self, notice: &Notice) {
         match notice {
-            Notice::Started { key, pid, start_time } => {
+            Notice::Started { key, pid, start_time } | Notice::MainChanged { key, pid, start_time } => {
                 self.manager.keep(self.executor.name(key.realm), *pid, *start_time);
             }
             Notice::Exited { key, .. } => self.manager.forget(self.executor.name(key.realm)),

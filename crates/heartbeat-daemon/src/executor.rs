@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use heartbeat_config::RealmConfig;
 use heartbeat_process::{
-    CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes,
+    CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes, Step,
 };
 use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal};
 use heartbeat_supervisor::{Hook, Input, RealmRecord, StartError};
@@ -177,6 +177,10 @@ impl Executor {
                 Some(Input::Exited { realm: key.realm, run: key.run, exit, empty })
             }
             Notice::Emptied { key } => Some(Input::Emptied { realm: key.realm, run: key.run }),
+            Notice::MainChanged { key, pid, .. } => {
+                self.pids.insert(key.realm, (key.run, pid));
+                Some(Input::MainChanged { realm: key.realm, run: key.run, pid })
+            }
             Notice::Halted { key, halted } => Some(Input::Halted { realm: key.realm, run: key.run, halted }),
             // Taken by whoever forwards notices.
             Notice::RecordsFail { .. } => None,
@@ -207,7 +211,9 @@ pub(crate) fn log_of(realms: &[RealmConfig], realm: RealmIx) -> Option<PathBuf> 
 }
 
 fn start_error(error: LaunchError) -> StartError {
-    StartError { at_exec: error.at_exec, errno: error.errno, message: error.message }
+    // A control group that somebody has taken away from under us is made anew: nothing of the realm was tried.
+    let errno = if error.step == Step::Group { Some(nix::errno::Errno::EAGAIN as i32) } else { error.errno };
+    StartError { at_exec: error.at_exec, errno, message: error.message }
 }
 
 fn failure(result: &CommandResult) -> Option<String> {

@@ -164,6 +164,9 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
         EventKind::RunStarted { pid, run } => {
             ("started".to_owned(), DIM, format!("pid {pid}, generation {run}"))
         }
+        EventKind::MainChanged { pid, .. } => {
+            ("started".to_owned(), DIM, format!("pid {pid} is its main process now"))
+        }
         EventKind::RunExited { exit, expected, .. } => {
             let (colour, note) = if *expected { (DIM, ", as asked") } else { (RED, ", unasked") };
             ("ended".to_owned(), colour, format!("{exit}{note}"))

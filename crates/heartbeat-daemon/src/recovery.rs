@@ -70,11 +70,12 @@ impl Recovery {
         records: &Path,
         state_dir: &Path,
         mark: &str,
+        groups: Option<&Path>,
         kept: &BTreeMap<RealmName, OwnedFd>,
     ) -> Result<Self, DaemonError> {
         let prepare =
             |source| DaemonError::Prepare { what: "adoption records", path: records.to_owned(), source };
-        let survey = survey(records, mark, kept).map_err(prepare)?;
+        let survey = survey(records, mark, groups, kept).map_err(prepare)?;
         let mut troubles: Vec<String> = survey
             .damaged
             .iter()

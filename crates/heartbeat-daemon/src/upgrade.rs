@@ -76,6 +76,7 @@ impl Upgrader {
             log: LogTarget::Capture,
             umask: None,
             user: None,
+            pidfile: None,
         };
         let name = program.path.display();
         let Some((result, output)) = self.commands.run(&spec, CHECK_LIMIT).await else {

@@ -62,9 +62,21 @@ impl Books {
     }
 
     /// A process of the realm is about to exist.
-    pub(crate) fn begin(&mut self, realm: &RealmName, process: Recorded, made_of: u64) {
+    pub(crate) fn begin(
+        &mut self,
+        realm: &RealmName,
+        process: Recorded,
+        group: Option<PathBuf>,
+        made_of: u64,
+    ) {
         let record = self.open(realm);
-        (record.process, record.made_of) = (Some(process), Some(made_of));
+        (record.process, record.group, record.made_of) = (Some(process), group, Some(made_of));
+        self.write(realm);
+    }
+
+    /// Another process of that generation is the main one.
+    pub(crate) fn follow(&mut self, realm: &RealmName, process: Recorded) {
+        self.open(realm).process = Some(process);
         self.write(realm);
     }
 
@@ -72,7 +84,7 @@ impl Books {
     pub(crate) fn end(&mut self, realm: &RealmName, run: RunId) {
         let Some(record) = self.records.get_mut(realm) else { return };
         if record.process.is_some_and(|process| process.run == run) {
-            record.process = None;
+            (record.process, record.group) = (None, None);
             self.dirty.insert(realm.clone());
         }
     }
@@ -192,7 +204,7 @@ mod tests {
         let path = Record::path(dir.path(), &name());
         books.remember(&name(), Some("{}".into()), true);
         books.flush();
-        books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, 5);
+        books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, None, 5);
         let record = Record::read(&path).unwrap();
         assert_eq!(
             (record.process.unwrap().pid, record.made_of, record.memory.as_deref()),

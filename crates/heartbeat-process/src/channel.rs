@@ -12,17 +12,17 @@ use nix::sys::socket::{
 use crate::notice::Step;
 
 /// Longest message in bytes.
-const MAX_MESSAGE_BYTES: usize = 8;
+const MAX_MESSAGE_BYTES: usize = 16;
 
 /// What a launcher says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// Set up, and waiting for `go`.
-    Ready,
+    /// Set up, and waiting for `go`: the process of that number, which a launcher with a control group has made.
+    Ready { pid: u32 },
     /// About to execve.
     Exec,
-    /// A step failed.
-    Failed { step: Step, errno: i32 },
+    /// A step failed, in the process of that number.
+    Failed { step: Step, errno: i32, pid: u32 },
     /// End of file: exec'd (the socket is close-on-exec), or gone.
     End,
     /// Nothing yet.
@@ -80,7 +80,10 @@ pub(crate) fn receive_go(socket: BorrowedFd<'_>) -> bool {
 }
 
 pub(crate) fn say_ready(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    send(socket.as_raw_fd(), b"R", MsgFlags::MSG_NOSIGNAL).map(|_| ())
+    let mut message = [0; 5];
+    message[0] = b'R';
+    message[1..].copy_from_slice(&std::process::id().to_le_bytes());
+    send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL).map(|_| ())
 }
 
 pub(crate) fn say_exec(socket: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -88,12 +91,17 @@ pub(crate) fn say_exec(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 pub(crate) fn say_failed(socket: BorrowedFd<'_>, step: Step, errno: i32) {
-    let mut message = [0; 6];
+    let mut message = [0; 10];
     message[0] = b'E';
     message[1] = step.code();
-    message[2..].copy_from_slice(&errno.to_le_bytes());
+    message[2..6].copy_from_slice(&errno.to_le_bytes());
+    message[6..].copy_from_slice(&std::process::id().to_le_bytes());
     // Nobody listens any more: then nobody needs to know.
     let _ = send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
+}
+
+fn word(message: &[u8; MAX_MESSAGE_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
 }
 
 /// Hears the next word of a launcher, without waiting.
@@ -101,12 +109,13 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> Said {
     let mut message = [0; MAX_MESSAGE_BYTES];
     match recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
         Ok(0) => Said::End,
-        Ok(1) if message[0] == b'R' => Said::Ready,
+        Ok(5) if message[0] == b'R' => Said::Ready { pid: word(&message, 1) },
         Ok(1) if message[0] == b'X' => Said::Exec,
-        Ok(6) if message[0] == b'E' => {
-            let errno = i32::from_le_bytes([message[2], message[3], message[4], message[5]]);
-            Said::Failed { step: Step::from_code(message[1]).unwrap_or(Step::Launcher), errno }
-        }
+        Ok(10) if message[0] == b'E' => Said::Failed {
+            step: Step::from_code(message[1]).unwrap_or(Step::Launcher),
+            errno: word(&message, 2).cast_signed(),
+            pid: word(&message, 6),
+        },
         Err(Errno::EAGAIN | Errno::EINTR) => Said::Nothing,
         // Anything else is no launcher of ours.
         Ok(_) | Err(_) => Said::End,

@@ -4,7 +4,6 @@
 //! exec. The order: read the specification, set everything up, say `ready`, wait for `go`, say `exec`, execve. If
 //! heartbeatd dies before `go`, the socket ends and so does the launcher: no program runs that is not on record.
 
-use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -21,7 +20,8 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
 
 use crate::notice::Step;
-use crate::spec::MAX_SPEC_BYTES;
+use crate::spec::{MAX_SPEC_BYTES, Setting};
+use crate::sys::Fork;
 use crate::{LaunchSpec, LogTarget, User, channel, sys};
 
 /// What a launcher is called, in its argv and for the kernel.
@@ -63,17 +63,25 @@ pub fn launcher_main() -> ExitCode {
         return ExitCode::from(NOT_LAUNCHED);
     };
     match launch(kept.as_fd(), File::from(spec), capture.map(File::from)) {
-        Ok(never) => match never {},
+        Ok(Parted) => return ExitCode::SUCCESS,
         Err(Some(failure)) => channel::say_failed(kept.as_fd(), failure.step, failure.errno),
         Err(None) => {}
     }
     ExitCode::from(NOT_LAUNCHED)
 }
 
+/// A copy of this launcher goes on in the control group of the realm.
+struct Parted;
+
 /// `Err(None)`: heartbeatd is gone.
-fn launch(socket: BorrowedFd<'_>, spec: File, capture: Option<File>) -> Result<Infallible, Option<Failure>> {
-    let (spec, soft_descriptors) = read_spec(spec).map_err(Some)?;
-    set_up(&spec, soft_descriptors, capture).map_err(Some)?;
+fn launch(socket: BorrowedFd<'_>, spec: File, capture: Option<File>) -> Result<Parted, Option<Failure>> {
+    let (spec, setting) = read_spec(spec).map_err(Some)?;
+    if let Some(group) = &setting.group
+        && enter(group).map_err(|error| Some(failed_io(Step::Group)(error)))? == Fork::Parent
+    {
+        return Ok(Parted);
+    }
+    set_up(&spec, setting.soft_descriptors, capture).map_err(Some)?;
     let (program, argv, env) = prepare_exec(&spec).map_err(Some)?;
     channel::say_ready(socket).map_err(|_| None)?;
     if !channel::receive_go(socket) {
@@ -96,7 +104,20 @@ fn launch(socket: BorrowedFd<'_>, spec: File, capture: Option<File>) -> Result<I
     Err(Some(failed(Step::Exec)(errno)))
 }
 
-fn read_spec(file: File) -> Result<(LaunchSpec, Option<u64>), Failure> {
+/// Goes on in that control group: as a process that is born in it, or by entering it where the kernel cannot do that.
+fn enter(group: &Path) -> io::Result<Fork> {
+    let dir = File::open(group)?;
+    match sys::fork_into(dir.as_fd()) {
+        Err(error)
+            if matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EINVAL | Errno::ENOSYS)) =>
+        {
+            std::fs::write(group.join("cgroup.procs"), "0").map(|()| Fork::Child)
+        }
+        forked => forked,
+    }
+}
+
+fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
     use std::io::Seek;
     let mut file = file;
     let mut bytes = Vec::new();

@@ -40,6 +40,7 @@
 //!     log: LogTarget::Null,
 //!     umask: None,
 //!     user: None,
+//!     pidfile: None,
 //! };
 //! processes.launch(Key { realm: RealmIx(0), run: RunId(1) }, &RealmName::new("sleeper").expect("a name"), &spec, 0);
 //! # Ok::<(), heartbeat_process::ProcessError>(())
@@ -49,9 +50,11 @@ mod books;
 mod channel;
 mod error;
 mod frame;
+mod group;
 mod handover;
 mod launcher;
 mod log;
+mod members;
 mod notice;
 mod ports;
 mod processes;
@@ -68,6 +71,7 @@ mod user;
 
 pub use error::{ProcessError, RecordError, UserError};
 pub use frame::{frame, unframe};
+pub use group::own_groups;
 pub use handover::Handover;
 pub use launcher::{is_launcher, launcher_main};
 pub use log::tail;

@@ -29,6 +29,8 @@ pub enum Step {
     Record,
     /// The launcher could not read its specification.
     Spec,
+    /// The control group of its own.
+    Group,
     /// A session of its own.
     Session,
     /// Signal mask and dispositions.
@@ -50,11 +52,12 @@ pub enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Spawn,
         Self::Launcher,
         Self::Record,
         Self::Spec,
+        Self::Group,
         Self::Session,
         Self::Signals,
         Self::Directory,
@@ -74,6 +77,7 @@ impl Step {
             Self::Launcher => "wait for the launcher",
             Self::Record => "write the adoption record",
             Self::Spec => "read the specification",
+            Self::Group => "enter the control group",
             Self::Session => "make a session of its own",
             Self::Signals => "reset signals",
             Self::Directory => "change to the working directory",
@@ -164,6 +168,16 @@ pub enum Notice {
     Emptied {
         /// Which run.
         key: Key,
+    },
+    /// Another process of the tree is the main process now: a daemon whose pid file names it, or one that was
+    /// named ([`Processes::follow`](crate::Processes::follow)).
+    MainChanged {
+        /// Which run.
+        key: Key,
+        /// Its pid.
+        pid: u32,
+        /// Its start time as the kernel counts it, in clock ticks since boot.
+        start_time: u64,
     },
     /// The main process was stopped by a signal, or went on.
     Halted {

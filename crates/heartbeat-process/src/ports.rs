@@ -99,8 +99,7 @@ impl Tree {
             if self.mark.len() != MARKS.len() {
                 return Vec::new();
             }
-            let mark: Vec<&[u8]> = self.mark.iter().map(String::as_bytes).collect();
-            self.others.iter().copied().filter(|pid| tree::environment_has(*pid, &mark)).collect()
+            self.others.iter().copied().filter(|pid| tree::environment_has(*pid, &self.mark)).collect()
         })
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use heartbeat_status::{RealmName, Signal};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::group::Leaf;
 use crate::notice::{CommandRunId, Key, LaunchError, Notice};
 use crate::reaper::Reaper;
 use crate::record::Origin;
@@ -35,6 +36,9 @@ pub struct Settings {
     /// Soft limit of open descriptors for what is started, in descriptors; `None` leaves ours. heartbeatd raises
     /// its own, and many programs do not expect to be given more than they were.
     pub soft_descriptors: Option<u64>,
+    /// Directory of control groups (cgroup v2) in which every run of a realm gets a leaf, as [`own_groups`](crate::own_groups)
+    /// finds it; `None`: trees are found by session, group, descent and mark.
+    pub groups: Option<PathBuf>,
     /// Collect processes that are nobody else's: descendants that lost their parents come to us, and as process 1 so does
     /// everybody (false). Only for a program that has no other children: it takes every exit status.
     pub collects_orphans: bool,
@@ -50,6 +54,7 @@ impl Default for Settings {
             mark: String::new(),
             pool: 0,
             soft_descriptors: None,
+            groups: None,
             collects_orphans: false,
             launch_timeout: Duration::from_secs(5),
         }
@@ -66,8 +71,10 @@ pub(crate) enum Order {
         made_of: u64,
         program: String,
         places: Places,
+        pidfile: Option<PathBuf>,
         limit: Option<Duration>,
         launcher: Launcher,
+        leaf: Option<Leaf>,
     },
     SpawnFailed {
         owner: Owner,
@@ -85,6 +92,10 @@ pub(crate) enum Order {
     Signal {
         owner: Owner,
         signal: Signal,
+    },
+    Follow {
+        owner: Owner,
+        pid: u32,
     },
     Cancel {
         owner: Owner,
@@ -201,7 +212,7 @@ impl Processes {
         let spawns = SpawnQueue::new();
         let mark = settings.mark.clone();
         spares::refill();
-        let spawner = Spawner::new(settings.launcher.clone(), settings.pool, settings.soft_descriptors);
+        let spawner = Spawner::new(&settings);
         let origin = Origin::read(settings.mark.clone());
         let reaper =
             Reaper::new(settings, origin, Arc::clone(&orders), Box::new(sink)).map_err(make("reaper"))?;
@@ -219,7 +230,7 @@ impl Processes {
     /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`. `made_of` goes on record, so
     /// that a later heartbeatd can tell whether it would start the same.
     pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec, made_of: u64) {
-        let spec = marked(spec, name.as_str(), &self.commander.mark);
+        let spec = marked(spec, name, &self.commander.mark);
         self.commander.want(Wanted {
             owner: Owner::Realm(key),
             realm: Some(name.clone()),
@@ -246,6 +257,12 @@ impl Processes {
     /// that is over is nobody: nothing happens.
     pub fn signal(&self, key: Key, signal: Signal) {
         self.commander.orders.push(Order::Signal { owner: Owner::Realm(key), signal });
+    }
+
+    /// Makes a process of the tree of a run its main process: from now on its end is the end of the run. One that is not
+    /// of the tree is not believed, and nothing happens; otherwise `MainChanged` tells.
+    pub fn follow(&self, key: Key, pid: u32) {
+        self.commander.orders.push(Order::Follow { owner: Owner::Realm(key), pid });
     }
 
     /// Runs commands, also from other threads.
@@ -300,11 +317,20 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
         };
         let Wanted { owner, realm, spec, limit, made_of } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        reaper.push(match spawner.hand_over(&spec) {
+        let leaf = match (&realm, owner) {
+            (Some(realm), Owner::Realm(key)) => spawner.leaf(realm, key.run),
+            _ => None,
+        };
+        reaper.push(match spawner.hand_over(&spec, leaf.as_ref()) {
             Ok(launcher) => {
-                Order::Spawned { owner, realm, made_of, program, places: places(&spec), limit, launcher }
+                let (places, pidfile) = (places(&spec), spec.pidfile);
+                Order::Spawned { owner, realm, made_of, program, places, pidfile, limit, launcher, leaf }
             }
-            Err(error) => Order::SpawnFailed { owner, error },
+            Err(error) => {
+                // Nobody is in it.
+                let _ = leaf.map(|leaf| leaf.remove());
+                Order::SpawnFailed { owner, error }
+            }
         });
     }
 }

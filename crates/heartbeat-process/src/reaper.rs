@@ -5,25 +5,30 @@
 //! of the very process.
 
 mod adopting;
+mod daemons;
 mod life;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::Signal;
+use heartbeat_status::{RealmName, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::process::{WaitId, WaitIdOptions};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use crate::books::Books;
+use crate::group::Leaf;
 use crate::notice::{LaunchError, Notice, Step};
 use crate::processes::{Order, Orders, Settings};
 use crate::record::Origin;
-use crate::run::{Owner, Places, Run, Stage};
-use crate::spawn::Launcher;
+use crate::run::{Owner, Run, Stage};
+use crate::spawn::{COMMAND_MARK, command_mark, realm_marks};
 use crate::tree::Sweep;
 use crate::{spares, sys};
 
@@ -38,7 +43,8 @@ const SOCKET: u64 = 0;
 const MAIN: u64 = 1;
 const TIMER: u64 = 2;
 const LEFTOVER: u64 = 3;
-const WHAT_BITS: u32 = 2;
+const GROUP: u64 = 4;
+const WHAT_BITS: u32 = 3;
 /// Now and then: says on record that we live, looks after adopted processes and orphans.
 const TICK_EVERY: Duration = Duration::from_secs(5);
 /// An adopted launcher is looked at again after this, and has to have become its program within [`MAX_LOOKS`] looks.
@@ -79,6 +85,15 @@ pub(crate) struct Reaper {
     collects_orphans: bool,
     /// A launcher of nobody that was dead at the last look.
     suspect: Option<i32>,
+    /// Launchers whose copy goes on in a control group: they end at once, and are collected.
+    parting: Vec<OwnedFd>,
+    /// Children of ours that were the main process of a run, and are not any more.
+    former: Vec<OwnedFd>,
+    /// Control groups whose runs have ended, to be removed when everybody has been told.
+    vacated: Vec<Leaf>,
+    /// Those that could not be removed yet.
+    lingering: Vec<Leaf>,
+    groups: Option<PathBuf>,
     launch_timeout: Duration,
     sink: Sink,
 }
@@ -101,6 +116,7 @@ impl Reaper {
         if settings.collects_orphans {
             nix::sys::prctl::set_child_subreaper(true)?;
         }
+        let earlier = settings.groups.as_deref().map(Leaf::all).unwrap_or_default();
         Ok(Self {
             epoll,
             orders,
@@ -115,6 +131,11 @@ impl Reaper {
             flush_armed: false,
             collects_orphans: settings.collects_orphans,
             suspect: None,
+            parting: Vec::new(),
+            former: Vec::new(),
+            vacated: Vec::new(),
+            lingering: earlier.into_iter().map(|(_, leaf)| leaf).collect(),
+            groups: settings.groups,
             launch_timeout: settings.launch_timeout,
             sink,
         })
@@ -149,6 +170,7 @@ impl Reaper {
                 self.collect_orphans(false);
             }
             self.write_books(flush);
+            self.remove_leaves(false);
             if let Some(trouble) = self.books.news() {
                 (self.sink)(Notice::RecordsFail { trouble });
             }
@@ -180,11 +202,23 @@ impl Reaper {
                 Order::Expect(owner) => {
                     self.expected.insert(owner, Expected::default());
                 }
-                Order::Spawned { owner, realm, made_of, program, places, limit, launcher } => {
+                Order::Spawned { owner, realm, made_of, program, places, pidfile, limit, launcher, leaf } => {
                     let expected = self.expected.remove(&owner).unwrap_or_default();
-                    let mut run = new_run(owner, realm, (program, places), limit, launcher);
-                    run.silent = expected.silent;
-                    run.made_of = made_of;
+                    let marks = self.marks(owner, realm.as_ref(), launcher.capture.is_some());
+                    let run = Run {
+                        pid: launcher.pid,
+                        pidfd: Some(launcher.pidfd),
+                        socket: Some(launcher.socket),
+                        capture: launcher.capture,
+                        silent: expected.silent,
+                        leaf,
+                        marks,
+                        made_of,
+                        places,
+                        pidfile,
+                        limit,
+                        ..Run::new(owner, realm, program)
+                    };
                     self.watch(run, expected.called_off);
                 }
                 Order::SpawnFailed { owner, error } => {
@@ -195,10 +229,12 @@ impl Reaper {
                 Order::Adopt { key, survivor } => self.adopt(key, *survivor),
                 Order::Remember { realm, memory, soon } => self.books.remember(&realm, memory, soon),
                 Order::Signal { owner, signal } => self.signal(owner, signal),
+                Order::Follow { owner, pid } => self.follow(owner, pid),
                 Order::Cancel { owner } => self.cancel(owner),
                 Order::Close => {
                     self.books.flush();
                     self.end_commands();
+                    self.close();
                     return false;
                 }
             }
@@ -208,9 +244,32 @@ impl Reaper {
 
     /// Realms run on when the adapter ends; commands belong to it.
     fn end_commands(&self) {
-        for run in self.runs.values().filter(|run| matches!(run.owner, Owner::Command(_))) {
-            run.signal(Signal::KILL);
-            run.kill_marked(&self.books.origin.mark);
+        for (id, _) in self.runs.iter().filter(|(_, run)| matches!(run.owner, Owner::Command(_))) {
+            self.signal_tree(*id, Signal::KILL);
+        }
+    }
+
+    /// Leaves nothing behind but what runs.
+    fn close(&mut self) {
+        for launcher in self.parting.drain(..) {
+            // It has nothing left to do but to end.
+            let _ = rustix::process::waitid(WaitId::PidFd(launcher.as_fd()), WaitIdOptions::EXITED);
+        }
+        self.remove_leaves(true);
+        if let Some(groups) = &self.groups {
+            // As long as a realm lives there is one in it.
+            let _ = std::fs::remove_dir(groups);
+        }
+    }
+
+    /// What stands in the environment of all processes of a run. Of a hook nothing does: whom it leaves behind on purpose is
+    /// its own.
+    fn marks(&self, owner: Owner, realm: Option<&RealmName>, captured: bool) -> Vec<String> {
+        let mark = &self.books.origin.mark;
+        match (owner, realm) {
+            (Owner::Realm(_), Some(realm)) => realm_marks(realm, mark),
+            (Owner::Command(id), _) if captured => vec![format!("{COMMAND_MARK}={}", command_mark(id, mark))],
+            _ => Vec::new(),
         }
     }
 
@@ -219,8 +278,10 @@ impl Reaper {
         let id = self.next_run;
         run.timer = self.timer(id, self.launch_timeout);
         let watch = |fd: &OwnedFd, what| epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN);
-        // Its end comes first: whatever else fails, it is told. One that cannot be watched is found by the next look.
-        let ends = run.pidfd.as_ref().map_or(Ok(()), |pidfd| watch(pidfd, MAIN));
+        // Its end comes first: whatever else fails, it is told. One that cannot be watched is found by the next look. (The
+        // end of a launcher with a control group says nothing: a copy of it goes on, until its socket says otherwise.)
+        run.watched = run.leaf.is_none();
+        let ends = run.pidfd.as_ref().filter(|_| run.watched).map_or(Ok(()), |pidfd| watch(pidfd, MAIN));
         let speaks = run.socket.as_ref().map_or(Ok(()), |socket| watch(socket, SOCKET));
         // Without a bound nothing is launched.
         let bound = run.timer.as_ref().map(|_| ()).ok_or(rustix::io::Errno::MFILE);
@@ -228,13 +289,16 @@ impl Reaper {
             run.failure = Some(LaunchError::new(Step::Spawn, Some(errno.raw_os_error()), &run.program));
             // Without its socket it never gets its `go`.
             run.socket = None;
-            run.kill_launch();
         }
-        if called_off {
-            life::call_off(&mut run);
-        }
+        let ends = called_off || run.failure.is_some();
         self.by_owner.insert(run.owner, id);
         self.runs.insert(id, run);
+        if called_off {
+            self.call_off(id);
+        } else if ends {
+            self.kill_launch(id);
+            self.watch_end(id);
+        }
     }
 
     fn timer(&self, run: u64, after: Duration) -> Option<OwnedFd> {
@@ -248,12 +312,13 @@ impl Reaper {
             expected.called_off |= signal == Signal::KILL;
             return;
         }
-        let Some(run) = self.by_owner.get(&owner).and_then(|id| self.runs.get_mut(id)) else { return };
+        let Some(id) = self.by_owner.get(&owner).copied() else { return };
+        let Some(run) = self.runs.get_mut(&id) else { return };
         match run.stage {
-            Stage::Launching if signal == Signal::KILL => life::call_off(run),
+            Stage::Launching if signal == Signal::KILL => self.call_off(id),
             // Nothing of the realm runs yet that could make sense of it.
             Stage::Launching => {}
-            Stage::Started | Stage::Exited => run.signal(signal),
+            Stage::Started | Stage::Forked(_) | Stage::Exited => self.signal_tree(id, signal),
         }
     }
 
@@ -262,18 +327,20 @@ impl Reaper {
             *expected = Expected { called_off: true, silent: true };
             return;
         }
-        if let Some(run) = self.by_owner.get(&owner).and_then(|id| self.runs.get_mut(id)) {
-            run.silent = true;
-            match run.stage {
-                Stage::Launching => life::call_off(run),
-                Stage::Started | Stage::Exited => run.signal(Signal::KILL),
-            }
+        let Some(id) = self.by_owner.get(&owner).copied() else { return };
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.silent = true;
+        match run.stage {
+            Stage::Launching => self.call_off(id),
+            Stage::Started | Stage::Forked(_) | Stage::Exited => self.signal_tree(id, Signal::KILL),
         }
     }
 
     /// Takes stops and continuations, and no exit: those belong to the pidfds.
     fn children_changed(&mut self) {
         drain(self.children);
+        self.parting.retain(|launcher| !collect(launcher));
+        self.former.retain(|child| !collect(child));
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG;
         loop {
             match nix::sys::wait::waitid(Id::All, flags) {
@@ -310,42 +377,16 @@ impl Reaper {
                 self.ended(id, sweep);
             }
             TIMER => self.deadline(id),
+            GROUP => self.leaf_changed(id),
             _ => self.leftover_ended(id),
         }
     }
 }
 
-fn new_run(
-    owner: Owner,
-    realm: Option<heartbeat_status::RealmName>,
-    (program, places): (String, Places),
-    limit: Option<Duration>,
-    launcher: Launcher,
-) -> Run {
-    Run {
-        owner,
-        realm,
-        program,
-        stage: Stage::Launching,
-        pid: launcher.pid,
-        pidfd: Some(launcher.pidfd),
-        adopted: false,
-        halted: false,
-        unproven: false,
-        looks: 0,
-        made_of: 0,
-        start_time: 0,
-        socket: Some(launcher.socket),
-        said_exec: false,
-        failure: None,
-        timer: None,
-        limit,
-        timed_out: false,
-        silent: false,
-        leftovers: Vec::new(),
-        capture: launcher.capture,
-        places,
-    }
+/// Takes the end of a launcher, if it has come.
+fn collect(launcher: &OwnedFd) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    !matches!(rustix::process::waitid(WaitId::PidFd(launcher.as_fd()), options), Ok(None))
 }
 
 /// A kernel timer: once after that time, or every time.

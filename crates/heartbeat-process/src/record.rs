@@ -51,6 +51,8 @@ pub struct Record {
     pub mark: String,
     /// Its process, while there is one, or something of it.
     pub process: Option<Recorded>,
+    /// The control group it lives in.
+    pub group: Option<PathBuf>,
     /// What its process was made of when it was last started: whatever the caller calls so.
     pub made_of: Option<u64>,
     /// What heartbeatd remembers of it: one line, opaque.
@@ -101,6 +103,9 @@ impl Record {
         if let Some(Recorded { run, pid, start_time }) = self.process {
             let _ = write!(body, "run={run}\npid={pid}\nstart_time={start_time}\n");
         }
+        if let Some(group) = &self.group {
+            let _ = writeln!(body, "group={}", group.display());
+        }
         if let Some(made_of) = self.made_of {
             let _ = writeln!(body, "made_of={made_of}");
         }
@@ -129,6 +134,7 @@ impl Record {
             init: field("init")? == "true",
             mark: field("mark")?.to_owned(),
             process,
+            group: optional("group").map(PathBuf::from),
             made_of: optional("made_of").map(str::parse).transpose().map_err(|_| "not a number")?,
             memory: optional("memory").map(str::to_owned),
             edition: field("edition")?.parse().map_err(|_| "not an edition")?,
@@ -239,6 +245,7 @@ impl Origin {
             init: self.init,
             mark: self.mark.clone(),
             process: None,
+            group: None,
             made_of: None,
             memory: None,
             edition: 0,
@@ -258,6 +265,7 @@ mod tests {
             init: false,
             mark: "a1b2".into(),
             process: Some(Recorded { run: RunId(7), pid: 4_120, start_time: 99_001 }),
+            group: Some("/sys/fs/cgroup/heartbeat-a1b2/db.7".into()),
             made_of: Some(12_345),
             memory: Some(r#"{"run":7,"detail":"a=b"}"#.into()),
             edition: 4,
@@ -269,7 +277,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = Record::path(dir.path(), &record().realm);
         let read = || Record::read(&path).unwrap();
-        let bare = Record { process: None, made_of: None, memory: None, init: true, ..record() };
+        let bare = Record { process: None, group: None, made_of: None, memory: None, init: true, ..record() };
         let long = Record { memory: Some("x".repeat(10_000)), edition: 6, ..record() };
         record().write(dir.path(), true).unwrap();
         assert_eq!(read(), record());

@@ -11,12 +11,15 @@ use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use heartbeat_status::{RealmName, RunId};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
+use crate::group::Leaf;
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{CommandRunId, LaunchError, MAX_OUTPUT_BYTES, Step};
-use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES};
+use crate::processes::Settings;
+use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
 use crate::{LaunchSpec, LogTarget, channel, spares};
 
 /// By which the processes of a command are found, in their environment.
@@ -71,19 +74,33 @@ pub(crate) struct Spawner {
     parked: VecDeque<Launcher>,
     pool: usize,
     soft_descriptors: Option<u64>,
+    groups: Option<PathBuf>,
 }
 
 impl Spawner {
-    pub(crate) fn new(program: PathBuf, pool: usize, soft_descriptors: Option<u64>) -> Self {
-        Self { program, parked: VecDeque::new(), pool, soft_descriptors }
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let Settings { launcher, pool, soft_descriptors, groups, .. } = settings.clone();
+        Self { program: launcher, parked: VecDeque::new(), pool, soft_descriptors, groups }
+    }
+
+    /// A control group for a run; `None` where there are none, and where none can be made: then it is looked after
+    /// without.
+    pub(crate) fn leaf(&self, realm: &RealmName, run: RunId) -> Option<Leaf> {
+        let base = self.groups.as_ref()?;
+        spares::with(|| Leaf::make(base, realm, run)).ok()
     }
 
     /// Gives `spec` to a parked launcher, or to a fresh one when none is parked or the parked one is gone.
-    pub(crate) fn hand_over(&mut self, spec: &LaunchSpec) -> Result<Launcher, LaunchError> {
+    pub(crate) fn hand_over(
+        &mut self,
+        spec: &LaunchSpec,
+        leaf: Option<&Leaf>,
+    ) -> Result<Launcher, LaunchError> {
         let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let failed =
             |error: io::Error| LaunchError::new(Step::Spawn, error.raw_os_error(), &format!("for {name}"));
-        let bytes = spec.encode(self.soft_descriptors);
+        let group = leaf.map(|leaf| leaf.dir().to_owned());
+        let bytes = spec.encode(&Setting { soft_descriptors: self.soft_descriptors, group });
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
         }
@@ -220,10 +237,16 @@ impl<T> SpawnQueue<T> {
     }
 }
 
+/// What stands in the environment of all processes of a realm.
+pub(crate) fn realm_marks(realm: &RealmName, mark: &str) -> Vec<String> {
+    vec![format!("HEARTBEAT_REALM={realm}"), format!("HEARTBEAT_STATE={mark}")]
+}
+
 /// The environment of a realm: its own, and the mark by which its processes are found again.
-pub(crate) fn marked(spec: &LaunchSpec, realm: &str, mark: &str) -> LaunchSpec {
+pub(crate) fn marked(spec: &LaunchSpec, realm: &RealmName, mark: &str) -> LaunchSpec {
     let mut spec = spec.clone();
-    for (name, value) in [("HEARTBEAT_REALM", realm), ("HEARTBEAT_STATE", mark)] {
+    for entry in realm_marks(realm, mark) {
+        let Some((name, value)) = entry.split_once('=') else { continue };
         spec.env.retain(|(known, _)| known != name);
         spec.env.push((OsString::from(name), OsString::from(value)));
     }

@@ -57,6 +57,9 @@ pub struct LaunchSpec {
     /// Whom it runs as, who then also owns its log file; `None`: as ourselves. Its working directory is entered with
     /// its rights.
     pub user: Option<User>,
+    /// The program makes a daemon of itself (it ends, and leaves a child behind) and writes the number of that to this
+    /// file: it becomes the main process, if it is one of the tree. `None`: it stays in the foreground.
+    pub pidfile: Option<PathBuf>,
 }
 
 impl fmt::Debug for LaunchSpec {
@@ -69,15 +72,27 @@ impl fmt::Debug for LaunchSpec {
             .field("log", &self.log)
             .field("umask", &self.umask)
             .field("user", &self.user)
+            .field("pidfile", &self.pidfile)
             .finish()
     }
 }
 
+/// What the launcher is told beside the specification: it is ours, and not the program's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// Soft limit of open descriptors.
+    pub(crate) soft_descriptors: Option<u64>,
+    /// Directory of the control group it is to live in.
+    pub(crate) group: Option<PathBuf>,
+}
+
 impl LaunchSpec {
     /// As bytes for the launcher. Lengths go first, so that any byte may be in a value.
-    pub(crate) fn encode(&self, soft_descriptors: Option<u64>) -> Vec<u8> {
+    pub(crate) fn encode(&self, setting: &Setting) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
-        out.extend_from_slice(&soft_descriptors.unwrap_or(u64::MAX).to_le_bytes());
+        out.extend_from_slice(&setting.soft_descriptors.unwrap_or(u64::MAX).to_le_bytes());
+        let group = setting.group.as_ref().map_or(&b""[..], |group| group.as_os_str().as_bytes());
+        put(&mut out, group);
         put_u32(&mut out, self.umask.unwrap_or(u32::MAX));
         put(&mut out, self.dir.as_os_str().as_bytes());
         match &self.log {
@@ -103,11 +118,11 @@ impl LaunchSpec {
         out
     }
 
-    /// Back from bytes, with the soft limit of descriptors; `None` for anything that [`LaunchSpec::encode`] did
-    /// not make.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, Option<u64>)> {
+    /// Back from bytes; `None` for anything that [`LaunchSpec::encode`] did not make.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, Setting)> {
         let mut reader = Reader { rest: bytes };
         let soft_descriptors = Some(reader.u64()?).filter(|limit| *limit != u64::MAX);
+        let group = Some(PathBuf::from(reader.text()?)).filter(|group| !group.as_os_str().is_empty());
         let umask = Some(reader.u32()?).filter(|mask| *mask != u32::MAX);
         let dir = PathBuf::from(reader.text()?);
         let log = match reader.u32()? {
@@ -122,7 +137,9 @@ impl LaunchSpec {
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env =
             (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
-        reader.rest.is_empty().then_some((Self { argv, env, dir, log, umask, user }, soft_descriptors))
+        let setting = Setting { soft_descriptors, group };
+        // Where its pid file lies is no business of the launcher.
+        reader.rest.is_empty().then_some((Self { argv, env, dir, log, umask, user, pidfile: None }, setting))
     }
 }
 
@@ -207,6 +224,7 @@ mod tests {
                 groups: vec![103, 104],
                 home: "/var/lib/postgresql".into(),
             }),
+            pidfile: None,
         }
     }
 
@@ -214,8 +232,10 @@ mod tests {
     fn what_is_encoded_comes_back_and_every_truncation_is_refused() {
         let bare = LaunchSpec { log: LogTarget::Null, umask: None, user: None, ..spec() };
         for spec in [spec(), bare, LaunchSpec { log: LogTarget::Capture, ..spec() }] {
-            let bytes = spec.encode(Some(1_024));
-            assert_eq!(LaunchSpec::decode(&bytes), Some((spec, Some(1_024))));
+            let setting =
+                Setting { soft_descriptors: Some(1_024), group: Some("/sys/fs/cgroup/hb/db.1".into()) };
+            let bytes = spec.encode(&setting);
+            assert_eq!(LaunchSpec::decode(&bytes), Some((spec, setting)));
             for cut in 0..bytes.len() {
                 assert_eq!(LaunchSpec::decode(&bytes[..cut]), None, "{cut}");
             }

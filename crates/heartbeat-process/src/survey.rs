@@ -11,11 +11,12 @@ use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::books::ALIVE_FILE;
+use crate::group::Leaf;
 use crate::launcher::LAUNCHER_NAME;
 use crate::record::{Origin, Record};
 use crate::spawn::{COMMAND_MARK, HOOK_SUFFIX};
 use crate::tree::{self, Stat, Sweep};
-use crate::{RecordError, sys};
+use crate::{RecordError, members, sys};
 
 /// What became of a realm's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +76,19 @@ pub struct Survey {
 /// Looks for what is left. `mark` is the id of the state directory; whoever asks holds its lock, so no other heartbeatd
 /// is at work. `kept` are pidfds of main processes that somebody has kept meanwhile: they still know how theirs ended.
 ///
+/// `groups` is where control groups of realms lie, if anywhere: somebody in one of them is a realm's, whatever he has made
+/// of his environment.
+///
 /// Commands of the earlier heartbeatd (hooks and exec probes) are ended: nobody waits for them.
 ///
 /// # Errors
 /// When the directory of records cannot be read.
-pub fn survey(records: &Path, mark: &str, kept: &BTreeMap<RealmName, OwnedFd>) -> std::io::Result<Survey> {
+pub fn survey(
+    records: &Path,
+    mark: &str,
+    groups: Option<&Path>,
+    kept: &BTreeMap<RealmName, OwnedFd>,
+) -> std::io::Result<Survey> {
     let origin = Origin::read(mark.to_owned());
     let mut survey = Survey::default();
     let mut known = Vec::new();
@@ -93,7 +102,8 @@ pub fn survey(records: &Path, mark: &str, kept: &BTreeMap<RealmName, OwnedFd>) -
         }
     }
     let sweep = Sweep::take();
-    let marked = Marked::find(&sweep, mark);
+    let mut marked = Marked::find(&sweep, mark);
+    marked.add_members(&sweep, groups);
     marked.end_commands();
     let witnessed = witnessed(records);
     for record in known {
@@ -150,6 +160,20 @@ impl Marked {
         found
     }
 
+    /// Whoever lives in the control group of a realm.
+    fn add_members(&mut self, sweep: &Sweep, groups: Option<&Path>) {
+        for (realm, leaf) in groups.map(Leaf::all).unwrap_or_default() {
+            for pid in leaf.members().unwrap_or_default() {
+                let Some((_, stat)) = sweep.all().find(|(known, _)| *known == pid) else { continue };
+                // Zombies are nobody, and no entry.
+                let known = self.realms.entry(realm.clone()).or_default();
+                if known.iter().all(|(known, _)| *known != pid) {
+                    known.push((pid, stat));
+                }
+            }
+        }
+    }
+
     fn of(&self, realm: &RealmName) -> &[(u32, Stat)] {
         self.realms.get(realm).map_or(&[], Vec::as_slice)
     }
@@ -170,10 +194,8 @@ impl Marked {
 }
 
 /// The process of that pid and start time, held; `None` when it is gone.
-pub(crate) fn hold(pid: u32, stat: &Stat) -> Option<OwnedFd> {
-    let pidfd = open(pid)?;
-    // Held, it must still be the one that was looked at.
-    tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time).then_some(pidfd)
+fn hold(pid: u32, stat: &Stat) -> Option<OwnedFd> {
+    members::hold(pid, stat).ok().flatten()
 }
 
 fn open(pid: u32) -> Option<OwnedFd> {
@@ -239,7 +261,9 @@ impl Context<'_> {
         let Some(process) = record.process else { return survivor(record, Condition::Nothing, Vec::new()) };
         let held: Vec<OwnedFd> =
             self.leftovers(&record).into_iter().filter_map(|(pid, stat)| hold(pid, &stat)).collect();
-        let condition = Condition::Ended { run: process.run, exit, empty: held.is_empty() };
+        let leaf = record.group.clone().and_then(Leaf::at);
+        let deserted = leaf.is_none_or(|leaf| leaf.is_empty().unwrap_or(false));
+        let condition = Condition::Ended { run: process.run, exit, empty: deserted && held.is_empty() };
         survivor(record, condition, held)
     }
 

@@ -80,9 +80,9 @@ const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Whether all of these `NAME=value` entries stand in the environment a process was started with. False also when it
 /// must not be read, and when the process has overwritten it.
-pub(crate) fn environment_has(pid: u32, entries: &[&[u8]]) -> bool {
+pub(crate) fn environment_has(pid: u32, entries: &[String]) -> bool {
     let environment = environment(pid).unwrap_or_default();
-    entries.iter().all(|entry| environment.split(|byte| *byte == 0).any(|has| has == *entry))
+    entries.iter().all(|entry| environment.split(|byte| *byte == 0).any(|has| has == entry.as_bytes()))
 }
 
 /// The entries of the environment of a process that begin so, in this order; those that are missing are left out.

@@ -7,12 +7,15 @@ mod adopting;
 mod commands;
 #[path = "children/ports.rs"]
 mod ports;
+#[path = "children/trees.rs"]
+mod trees;
 #[path = "children/users.rs"]
 mod users;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
@@ -40,6 +43,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let (sender, notices) = sync_channel(MAX_NOTICES);
         let settings = Settings {
+            groups: groups(),
             records: dir.path().into(),
             mark: "test-mark".into(),
             pool,
@@ -98,7 +102,15 @@ fn shell(dir: &Path, script: &str) -> LaunchSpec {
         log: LogTarget::File { path: dir.join("out.log"), max_bytes: 1 << 20, keep: 2 },
         umask: None,
         user: None,
+        pidfile: None,
     }
+}
+
+/// Every test runs twice: without control groups, and with, where this machine lets us have some.
+static GROUPS: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+fn groups() -> Option<PathBuf> {
+    GROUPS.lock().unwrap().clone()
 }
 
 /// Gives the processor away for a moment: a poll of a condition, not a wait for a time.
@@ -468,9 +480,10 @@ fn main() -> ExitCode {
         return heartbeat_process::launcher_main();
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [role, dir, script] = &words[..]
+    if let [role, dir, script, groups @ ..] = &words[..]
         && role == adopting::VICTIM
     {
+        *GROUPS.lock().unwrap() = groups.first().map(PathBuf::from);
         adopting::victim(Path::new(dir), script);
     }
     let mut words = std::env::args().skip(1);
@@ -562,21 +575,53 @@ fn main() -> ExitCode {
             adopting::records_that_cannot_be_written_stop_nothing,
         ),
         ("a_thousand_short_children_leave_nothing_behind", a_thousand_short_children_leave_nothing_behind),
+        (
+            "whoever_makes_a_session_of_its_own_is_signalled_too",
+            trees::whoever_makes_a_session_of_its_own_is_signalled_too,
+        ),
+        (
+            "a_daemon_that_is_nobodys_child_is_told_and_can_be_killed",
+            trees::a_daemon_that_is_nobodys_child_is_told_and_can_be_killed,
+        ),
+        (
+            "whoever_hides_from_its_mark_is_found_by_descent_or_group",
+            trees::whoever_hides_from_its_mark_is_found_by_descent_or_group,
+        ),
+        ("a_storm_of_forks_is_ended", trees::a_storm_of_forks_is_ended),
+        ("a_daemon_is_followed_by_its_pid_file", trees::a_daemon_is_followed_by_its_pid_file),
+        ("a_pid_file_is_believed_within_the_tree_alone", trees::a_pid_file_is_believed_within_the_tree_alone),
+        ("another_main_process_can_be_named", trees::another_main_process_can_be_named),
+        ("five_hundred_killed_at_once_lose_no_cause", trees::five_hundred_killed_at_once_lose_no_cause),
+        ("a_daemon_that_was_followed_is_taken_over", trees::a_daemon_that_was_followed_is_taken_over),
+        ("groups_are_removed_when_nobody_is_in_them", trees::groups_are_removed_when_nobody_is_in_them),
     ];
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let chosen: Vec<_> =
         tests.iter().filter(|(name, _)| filter.as_ref().is_none_or(|word| name.contains(word))).collect();
-    println!("\nrunning {} tests", chosen.len());
+    let groups = heartbeat_process::own_groups(&format!("test-{}", std::process::id()));
+    if let Err(why) = &groups {
+        println!("skipped: every test in a control group: {why}");
+    }
+    let rounds: Vec<Option<PathBuf>> =
+        [None].into_iter().chain(groups.as_ref().ok().cloned().map(Some)).collect();
+    println!("\nrunning {} tests", chosen.len() * rounds.len());
     let mut failed = 0;
-    for (name, test) in &chosen {
-        let ok = std::panic::catch_unwind(test).is_ok();
-        failed += usize::from(!ok);
-        println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
+    for round in &rounds {
+        *GROUPS.lock().unwrap() = round.clone();
+        let how = if round.is_some() { " in a control group" } else { "" };
+        for (name, test) in &chosen {
+            let ok = std::panic::catch_unwind(test).is_ok();
+            failed += usize::from(!ok);
+            println!("test {name}{how} ... {}", if ok { "ok" } else { "FAILED" });
+        }
+    }
+    if let Ok(groups) = groups {
+        let _ = std::fs::remove_dir(groups);
     }
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {word}. {} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n",
-        chosen.len() - failed
+        chosen.len() * rounds.len() - failed
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

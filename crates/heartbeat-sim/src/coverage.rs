@@ -30,6 +30,7 @@ pub const INPUTS: &[&str] = &[
     "Resume",
     "Reset",
     "Reload",
+    "MainChanged",
 ];
 
 /// The column of a reload, which is no input of the core but a call.
@@ -62,6 +63,7 @@ pub fn column(input: Option<&Input>) -> usize {
         None => 15,
         Some(Input::PortHeld { .. }) => 16,
         Some(Input::Lag { .. }) => 17,
+        Some(Input::MainChanged { .. }) => 22,
     }
 }
 

@@ -118,6 +118,11 @@ pub enum Recorded {
         hook: RecordedHook,
         failure: Option<String>,
     },
+    MainChanged {
+        realm: u32,
+        run: u64,
+        pid: u32,
+    },
     PortHeld {
         realm: u32,
         run: u64,
@@ -212,6 +217,9 @@ impl Recorded {
                 reason: command.reason.clone(),
                 lasts_ms: command.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
             },
+            Input::MainChanged { realm, run, pid } => {
+                Self::MainChanged { realm: realm.0, run: run.0, pid: *pid }
+            }
             Input::PortHeld { realm, run, holder } => {
                 Self::PortHeld { realm: realm.0, run: run.0, holder: holder.clone() }
             }
@@ -288,6 +296,9 @@ impl Recorded {
                         lasts: lasts_ms.map(Duration::from_millis),
                     },
                 }
+            }
+            Self::MainChanged { realm, run, pid } => {
+                Input::MainChanged { realm: RealmIx(realm), run: RunId(run), pid }
             }
             Self::PortHeld { realm, run, holder } => {
                 Input::PortHeld { realm: RealmIx(realm), run: RunId(run), holder }

@@ -224,6 +224,7 @@ impl Sim {
             | Input::Exited { realm, .. }
             | Input::Emptied { realm, .. }
             | Input::Halted { realm, .. }
+            | Input::MainChanged { realm, .. }
             | Input::PortHeld { realm, .. }
             | Input::HookDone { realm, .. } => Some(*realm),
             _ => None,

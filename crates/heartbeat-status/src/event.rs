@@ -108,6 +108,13 @@ pub enum EventKind {
         /// Its pid.
         pid: u32,
     },
+    /// Another process of its tree is the main process of a generation now: a daemon that its program has left behind.
+    MainChanged {
+        /// Its generation.
+        run: RunId,
+        /// Its pid.
+        pid: u32,
+    },
     /// A process that an earlier heartbeatd had started was taken over: the same pid, the same generation.
     Adopted {
         /// Its generation.

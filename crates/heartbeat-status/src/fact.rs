@@ -94,6 +94,9 @@ impl EventKind {
             }
             Self::Adopted { run, pid } => (What::Adopted, format!("pid {pid}, generation {run}")),
             Self::RunStarted { run, pid } => (What::Started, format!("pid {pid}, generation {run}")),
+            Self::MainChanged { run, pid } => {
+                (What::Started, format!("pid {pid} is the main process of generation {run} now"))
+            }
             Self::StartFailed { error, .. } => (What::StartFailed, error.clone()),
             Self::RunExited { exit, expected, .. } => {
                 let asked = if *expected { ", as asked" } else { "" };

@@ -92,6 +92,15 @@ pub enum Input {
         /// The generation.
         run: RunId,
     },
+    /// Another process of its tree is the main process now: a daemon that the program has left behind.
+    MainChanged {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation.
+        run: RunId,
+        /// Its pid.
+        pid: u32,
+    },
     /// The main process was stopped by a signal or a debugger (`halted`), or went on.
     Halted {
         /// The realm.

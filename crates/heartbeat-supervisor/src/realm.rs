@@ -199,6 +199,17 @@ impl Realm {
         self.dirty = true;
     }
 
+    /// Another process of its tree is the main one. The generation is the same, and so is its uptime.
+    pub(crate) fn main_changed(&mut self, cx: &mut Cx<'_>, pid: u32) {
+        if self.pid.is_none() {
+            cx.ignore("there is no process in this state");
+            return;
+        }
+        self.pid = Some(pid);
+        self.halted = false;
+        cx.event(EventKind::MainChanged { run: self.run, pid });
+    }
+
     /// It should have a process now. A paused realm keeps the one it has and is given no other.
     pub(crate) fn wants_to_run(&self) -> bool {
         self.desired == Desired::Up && self.around.mode == Mode::Booted && self.pause.is_none()

@@ -118,6 +118,7 @@ impl Supervisor {
             }
             Input::Command { id, command } => self.command(now, id, &command),
             Input::Refresh { id, realm } => self.refresh(now, id, realm),
+            Input::MainChanged { realm, run, pid } => self.fact(now, realm, run, Fact::MainChanged { pid }),
             Input::PortHeld { realm, run, holder } => self.fact(now, realm, run, Fact::PortHeld { holder }),
             Input::Lag { late } => self.lag(now, late),
             Input::Suspended { asleep: _ } => self.suspended(now),

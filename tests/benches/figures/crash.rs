@@ -54,6 +54,7 @@ fn with_adapter(bed: &Bed, pool: usize) -> Times {
     let processes = Arc::new(processes.unwrap());
     let name = RealmName::new("one").unwrap();
     let spec = LaunchSpec {
+        pidfile: None,
         argv: vec![bed.path("child").into(), stamps.clone().into(), "one".into()],
         env: Vec::new(),
         dir: "/".into(),

@@ -115,6 +115,7 @@ fn what_sockets_and_directories_are_made_of_is_refused_whole() {
         "name = \"other\"",
         "log = \"debug\"",
         "max_connections = 3",
+        "cgroups = \"off\"",
     ] {
         let key = keys.split(' ').next().expect("a key");
         let problems = merged(&old, &[], &text(keys)).expect_err(keys);

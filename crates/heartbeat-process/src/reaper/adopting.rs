@@ -4,9 +4,10 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{LOOK_AT_LAUNCHER, MAIN, MAX_LOOKS, Reaper, drain};
+use crate::group::Leaf;
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{Key, LaunchError, Notice, Step};
-use crate::run::{Owner, Places, Run, Stage};
+use crate::run::{Owner, Run, Stage};
 use crate::survey::{Condition, Survivor};
 use crate::{spares, tree};
 
@@ -15,33 +16,24 @@ impl Reaper {
     pub(super) fn adopt(&mut self, key: Key, survivor: Survivor) {
         let Survivor { realm, condition, record, mut held, .. } = survivor;
         let process = record.as_ref().and_then(|record| record.process);
+        let unproven = matches!(condition, Condition::Unverifiable { .. });
+        // What cannot be proven to be the realm's is not signalled, and its group neither.
+        let group = record.as_ref().and_then(|record| record.group.clone()).filter(|_| !unproven);
+        let leaf = group.and_then(Leaf::at);
         if let Some(record) = record {
             self.books.carry_over(&realm, record);
         }
         let (pid, start_time) = process.map_or((0, 0), |process| (process.pid, process.start_time));
         let mut run = Run {
-            owner: Owner::Realm(key),
-            realm: Some(realm.clone()),
-            program: realm.to_string(),
             stage: Stage::Exited,
             pid,
-            pidfd: None,
             adopted: true,
-            halted: false,
-            unproven: matches!(condition, Condition::Unverifiable { .. }),
-            looks: 0,
-            made_of: 0,
+            unproven,
             start_time,
-            socket: None,
-            said_exec: false,
-            failure: None,
-            timer: None,
-            limit: None,
-            timed_out: false,
-            silent: false,
-            leftovers: Vec::new(),
-            capture: None,
-            places: Places::default(),
+            since: start_time,
+            leaf,
+            marks: self.marks(Owner::Realm(key), Some(&realm), false),
+            ..Run::new(Owner::Realm(key), Some(realm.clone()), realm.to_string())
         };
         self.next_run += 1;
         let id = self.next_run;
@@ -58,7 +50,8 @@ impl Reaper {
                 }
                 if let Some(pidfd) = &run.pidfd {
                     // Without a descriptor for it, the regular look finds its end.
-                    let _ = epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN);
+                    run.watched =
+                        epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN).is_ok();
                 }
             }
             Condition::Ended { empty: true, run: generation, .. } => {
@@ -67,7 +60,7 @@ impl Reaper {
             }
             Condition::Ended { .. } | Condition::Unverifiable { .. } => run.leftovers = held,
         }
-        let leftovers = run.stage == Stage::Exited && !run.leftovers.is_empty();
+        let leftovers = run.stage == Stage::Exited && (run.leaf.is_some() || !run.leftovers.is_empty());
         self.by_owner.insert(run.owner, id);
         self.runs.insert(id, run);
         if leftovers {
@@ -87,7 +80,7 @@ impl Reaper {
         }
         if run.looks == 0 {
             // Its socket has ended with its heartbeatd, and it has not: nothing that can still be trusted.
-            run.kill_launch();
+            self.kill_launch(id);
             return;
         }
         let timer = self.timer(id, LOOK_AT_LAUNCHER);
@@ -104,6 +97,7 @@ impl Reaper {
         self.books.touch();
         spares::refill();
         self.collect_orphans(true);
+        self.remove_leaves(true);
         // Launches that have failed: the end of one that could not be watched is told by nobody else.
         let given_up = |run: &Run| run.stage == Stage::Launching && run.failure.is_some();
         let given_up: Vec<u64> =
@@ -124,6 +118,21 @@ impl Reaper {
             }
         }
         told.into_iter().for_each(|notice| (self.sink)(notice));
+    }
+
+    /// Control groups that nobody lives in any more: of earlier lives, and those that could not be removed when their runs
+    /// ended.
+    pub(super) fn remove_leaves(&mut self, lingering_too: bool) {
+        let vacated = std::mem::take(&mut self.vacated);
+        self.lingering.extend(vacated.into_iter().filter(|leaf| leaf.remove().is_err()));
+        if !lingering_too || self.lingering.is_empty() {
+            return;
+        }
+        let used = |leaf: &Leaf| self.runs.values().any(|run| run.leaf.as_ref() == Some(leaf));
+        let mut lingering = std::mem::take(&mut self.lingering);
+        // What is used is removed when its run has ended; an empty one may be about to be used by a launch.
+        lingering.retain(|leaf| !used(leaf) && leaf.remove().is_err());
+        self.lingering = lingering;
     }
 
     /// Takes the exit status of children that are nobody's: orphans that came to us. Ours are taken through their own

@@ -1,20 +1,20 @@
 //! What becomes of a run: from its launcher's first word to the last process it leaves behind.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use heartbeat_status::{Exit, Signal};
 use nix::errno::Errno;
 use rustix::event::epoll::{self, EventFlags};
 
-use super::{LEFTOVER, LOOK_AGAIN, Reaper};
-use crate::books::Books;
+use super::{MAIN, Reaper};
 use crate::channel::{self, Said};
-use crate::notice::{CommandResult, LaunchError, Notice, Step};
+use crate::members::hold;
+use crate::notice::{CommandResult, Key, LaunchError, Notice, Step};
 use crate::record::Recorded;
 use crate::run::{Owner, Run, Stage};
-use crate::spares;
 use crate::spawn::captured;
-use crate::tree::{self, Sweep};
+use crate::tree::{self, Stat, Sweep};
+use crate::{spares, sys};
 
 impl Reaper {
     /// Hears what a launcher has to say.
@@ -24,9 +24,13 @@ impl Reaper {
             let Some(socket) = &run.socket else { return };
             match channel::hear(socket.as_fd()) {
                 Said::Nothing => return,
-                Said::Ready => go(run, &mut self.books),
+                Said::Ready { pid } => self.go(id, pid),
                 Said::Exec => run.said_exec = true,
-                Said::Failed { step, errno } => {
+                Said::Failed { step, errno, pid } => {
+                    if pid != run.pid {
+                        // It ends before it could be put on record.
+                        self.parting.extend(take_over(pid, tree::stat(pid)).ok().flatten());
+                    }
                     run.said_exec = false;
                     let what = failed_object(run, step);
                     run.failure.get_or_insert_with(|| LaunchError::new(step, Some(errno), &what));
@@ -35,6 +39,8 @@ impl Reaper {
                     run.socket = None;
                     if run.said_exec && run.failure.is_none() {
                         self.started(id);
+                    } else {
+                        self.watch_end(id);
                     }
                     return;
                 }
@@ -57,9 +63,11 @@ impl Reaper {
                     if timer.is_none() {
                         // A command without a bound would be one that can hang for ever.
                         run.timed_out = true;
-                        run.signal(Signal::KILL);
                     }
                     run.timer = timer;
+                    if run.timed_out {
+                        self.signal_tree(id, Signal::KILL);
+                    }
                 }
             }
         }
@@ -68,6 +76,11 @@ impl Reaper {
     /// The main process has ended.
     pub(super) fn ended(&mut self, id: u64, sweep: &mut Option<Sweep>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
+        if run.stage == Stage::Launching && run.said_exec && run.failure.is_none() && run.socket.is_some() {
+            // The launcher that has made it holds its socket, too, and is about to end: only then is it told whether it was
+            // exec'd. Until then this event comes again.
+            return;
+        }
         let Some(exit) = run.reap() else { return };
         // It cannot speak any more, and an exit is told once.
         if let Some(pidfd) = &run.pidfd {
@@ -77,15 +90,16 @@ impl Reaper {
         run.timer = None;
         if run.stage == Stage::Launching {
             // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
-            run.kill_launch();
-            if run.said_exec {
-                run.kill_marked(&self.books.origin.mark);
-            }
+            self.kill_launch(id);
+            let Some(run) = self.runs.get_mut(&id) else { return };
             let error = run.failure.take().unwrap_or_else(|| {
                 let what = format!("of {}, which ended with {exit}", run.program);
                 LaunchError::new(Step::Launcher, None, &what)
             });
-            let (owner, silent) = (run.owner, run.silent);
+            let (owner, silent, captured) = (run.owner, run.silent, run.said_exec && run.capture.is_some());
+            if captured {
+                self.kill_command(id);
+            }
             self.forget(id);
             if !silent {
                 self.tell_failure(owner, error);
@@ -94,56 +108,37 @@ impl Reaper {
         }
         match run.owner {
             Owner::Command(_) => self.command_ended(id, exit),
-            Owner::Realm(key) => {
-                run.stage = Stage::Exited;
-                let empty = run.find_leftovers(sweep.get_or_insert_with(Sweep::take));
-                if empty {
-                    self.forget(id)
-                } else {
-                    self.watch_leftovers(id)
-                }
-                (self.sink)(Notice::Exited { key, exit, empty });
+            Owner::Realm(_) if run.pidfile.is_some() && run.stage == Stage::Started && exit.is_zero() => {
+                self.forked(id, exit);
             }
+            Owner::Realm(key) => self.main_ended(id, key, exit, sweep),
+        }
+    }
+
+    /// The main process has ended, and no other one takes its place.
+    pub(super) fn main_ended(&mut self, id: u64, key: Key, exit: Exit, sweep: &mut Option<Sweep>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.stage = Stage::Exited;
+        let empty = self.nobody_is_left(id, sweep);
+        if empty {
+            self.forget(id);
+        }
+        (self.sink)(Notice::Exited { key, exit, empty });
+        if !empty {
+            self.watch_leftovers(id);
         }
     }
 
     pub(super) fn command_ended(&mut self, id: u64, exit: Exit) {
-        let Some(run) = self.runs.get(&id) else { return };
         // Whatever it left behind in its group goes with it.
-        run.signal(Signal::KILL);
-        run.kill_marked(&self.books.origin.mark);
+        self.kill_command(id);
+        let Some(run) = self.runs.get(&id) else { return };
         let output = captured(run.capture.as_ref());
         let (owner, silent, timed_out) = (run.owner, run.silent, run.timed_out);
         self.forget(id);
         if let (Owner::Command(id), false) = (owner, silent) {
             let result = if timed_out { CommandResult::TimedOut } else { CommandResult::Exited(exit) };
             (self.sink)(Notice::CommandDone { id, result, output });
-        }
-    }
-
-    pub(super) fn watch_leftovers(&mut self, id: u64) {
-        let Some(run) = self.runs.get(&id) else { return };
-        for leftover in &run.leftovers {
-            // One that cannot be watched is found by the next look.
-            let _ = epoll::add(&self.epoll, leftover, Self::token(id, LEFTOVER), EventFlags::IN);
-        }
-        let timer = self.timer(id, LOOK_AGAIN);
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.timer = timer;
-        }
-    }
-
-    pub(super) fn leftover_ended(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let sweep = Sweep::take();
-        if run.find_leftovers(&sweep) && !run.find_marked(&sweep, &self.books.origin.mark) {
-            let owner = run.owner;
-            self.forget(id);
-            if let Owner::Realm(key) = owner {
-                (self.sink)(Notice::Emptied { key });
-            }
-        } else {
-            self.watch_leftovers(id);
         }
     }
 
@@ -156,12 +151,14 @@ impl Reaper {
                 let what = format!("the launch of {}", run.program);
                 run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, None, &what));
                 run.socket = None;
-                run.kill_launch();
+                self.kill_launch(id);
+                self.watch_end(id);
             }
             Stage::Started => {
                 run.timed_out = true;
-                run.signal(Signal::KILL);
+                self.signal_tree(id, Signal::KILL);
             }
+            Stage::Forked(_) => self.look_for_daemon(id),
             Stage::Exited => self.leftover_ended(id),
         }
     }
@@ -179,44 +176,99 @@ impl Reaper {
     pub(super) fn forget(&mut self, id: u64) {
         let Some(run) = self.runs.remove(&id) else { return };
         self.by_owner.remove(&run.owner);
+        self.vacated.extend(run.leaf);
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
             self.books.end(realm, key.run);
         }
     }
-}
 
-/// The launcher is set up: put it on record, and let it go on. In this order: at every instruction either no
-/// process of the realm exists, or it is on record.
-fn go(run: &mut Run, books: &mut Books) {
-    match spares::with(|| tree::read_stat(run.pid)) {
-        Ok(stat) => run.start_time = stat.map_or(0, |stat| stat.start_time),
-        Err(error) => {
-            // Without its identity on record nobody would know it again.
-            let error =
-                LaunchError::new(Step::Record, error.raw_os_error(), &failed_object(run, Step::Record));
-            run.failure.get_or_insert(error);
+    /// The launcher is set up: put it on record, and let it go on. In this order: at every instruction either no
+    /// process of the realm exists, or it is on record.
+    fn go(&mut self, id: u64, pid: u32) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let known = spares::with(|| tree::read_stat(pid)).and_then(|stat| {
+            run.start_time = stat.map_or(0, |stat| stat.start_time);
+            run.since = run.start_time;
+            if pid == run.pid { Ok(None) } else { take_over(pid, stat) }
+        });
+        match known {
+            Ok(None) => {}
+            Ok(Some(pidfd)) => {
+                // The launcher has made a copy of itself in the control group, and ends.
+                run.pid = pid;
+                self.parting.extend(run.pidfd.replace(pidfd));
+                self.parting.retain(|launcher| !super::collect(launcher));
+                self.watch_end(id);
+            }
+            Err(error) => {
+                // Without its identity on record nobody would know it again.
+                let error =
+                    LaunchError::new(Step::Record, error.raw_os_error(), &failed_object(run, Step::Record));
+                run.failure.get_or_insert(error);
+            }
+        }
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if let (Some(realm), Owner::Realm(key), None) = (&run.realm, run.owner, &run.failure) {
+            // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
+            // by its mark, and starts no second copy.
+            let process = Recorded { run: key.run, pid: run.pid, start_time: run.start_time };
+            let group = run.leaf.as_ref().map(|leaf| leaf.dir().to_owned());
+            self.books.begin(realm, process, group, run.made_of);
+        }
+        let told = match (&run.socket, &run.failure) {
+            (Some(socket), None) => channel::send_go(socket.as_fd()),
+            (_, _) => Err(Errno::ECANCELED),
+        };
+        if told.is_err() {
+            // Without `go` it ends by itself as soon as the socket is closed.
+            run.socket = None;
+            self.kill_launch(id);
+            self.watch_end(id);
         }
     }
-    if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
-        // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
-        // by its mark, and starts no second copy.
-        books.begin(realm, Recorded { run: key.run, pid: run.pid, start_time: run.start_time }, run.made_of);
+
+    /// From now on the end of the process is told.
+    pub(super) fn watch_end(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| !run.watched) else { return };
+        if let Some(pidfd) = &run.pidfd {
+            // One that cannot be watched is found by the next look.
+            run.watched = epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN).is_ok();
+        }
     }
-    let told = match (&run.socket, &run.failure) {
-        (Some(socket), None) => channel::send_go(socket.as_fd()),
-        (_, _) => Err(Errno::ECANCELED),
-    };
-    if told.is_err() {
-        // Without `go` it ends by itself as soon as the socket is closed.
-        run.socket = None;
+
+    /// Ends a launch, whatever has become of it: the launcher before it leads a group, its copy in the control group, and
+    /// whoever it has become.
+    pub(super) fn kill_launch(&mut self, id: u64) {
+        let Some(run) = self.runs.get(&id) else { return };
+        if let Some(pidfd) = &run.pidfd {
+            // Gone already: then its end says so.
+            let _ = sys::signal_process(pidfd.as_fd(), Signal::KILL);
+            let _ = sys::signal_group(pidfd.as_fd(), Some(Signal::KILL));
+        }
+        let Some(leaf) = &run.leaf else { return };
+        for pid in leaf.members().unwrap_or_default() {
+            // A copy that nobody has heard of is a child of ours all the same, and has to be collected.
+            let copy = tree::stat(pid).filter(|stat| pid != run.pid && stat.parent == std::process::id());
+            self.parting.extend(copy.and_then(|stat| hold(pid, &stat).ok().flatten()));
+        }
+        // Where that cannot be done, the end of its socket ends it.
+        let _ = leaf.kill();
+    }
+
+    pub(super) fn call_off(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let what = format!("with {}", run.program);
+        run.failure.get_or_insert_with(|| LaunchError::new(Step::CalledOff, None, &what));
+        // Exec may have been faster: then its exit says so, and the signal has ended it all the same.
+        self.kill_launch(id);
     }
 }
 
-pub(super) fn call_off(run: &mut Run) {
-    let what = format!("with {}", run.program);
-    run.failure.get_or_insert_with(|| LaunchError::new(Step::CalledOff, None, &what));
-    // Exec may have been faster: then its exit says so, and the signal has ended it all the same.
-    run.kill_launch();
+/// Holds the copy that a launcher has made of itself: it must be a child of ours.
+fn take_over(pid: u32, stat: Option<Stat>) -> std::io::Result<Option<OwnedFd>> {
+    let ours = stat.filter(|stat| stat.parent == std::process::id());
+    let gone = || std::io::Error::from_raw_os_error(Errno::ESRCH as i32);
+    hold(pid, &ours.ok_or_else(gone)?)?.ok_or_else(gone).map(Some)
 }
 
 fn failed_object(run: &Run, step: Step) -> String {

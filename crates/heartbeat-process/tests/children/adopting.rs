@@ -18,7 +18,12 @@ pub(crate) const VICTIM: &str = "--victim";
 /// The one that gets killed: starts a script as run 1, says its pid, and waits for its end.
 pub(crate) fn victim(dir: &Path, script: &str) -> ! {
     let (sender, notices) = sync_channel(MAX_NOTICES);
-    let settings = Settings { records: dir.into(), mark: "test-mark".into(), ..Settings::default() };
+    let settings = Settings {
+        groups: super::groups(),
+        records: dir.into(),
+        mark: "test-mark".into(),
+        ..Settings::default()
+    };
     let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
     processes.remember(&name(), Some(r#"{"of":"run 1"}"#.into()), false);
     processes.launch(key(1), &name(), &super::shell(dir, script), 77);
@@ -29,18 +34,19 @@ pub(crate) fn victim(dir: &Path, script: &str) -> ! {
     }
 }
 
-struct Victim {
+pub(crate) struct Victim {
     child: Child,
     pid: u32,
 }
 
 impl Victim {
-    fn start(dir: &Path, script: &str) -> Self {
+    pub(crate) fn start(dir: &Path, script: &str) -> Self {
         #[expect(clippy::disallowed_methods, reason = "a test plays the one that gets killed")]
         let mut child = Command::new("/proc/self/exe")
             .arg(VICTIM)
             .arg(dir)
             .arg(script)
+            .args(super::groups())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -51,7 +57,7 @@ impl Victim {
         Self { child, pid }
     }
 
-    fn kill(mut self) -> u32 {
+    pub(crate) fn kill(mut self) -> u32 {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.pid
@@ -59,11 +65,11 @@ impl Victim {
 }
 
 fn look(bench: &Bench) -> Survey {
-    survey(bench.dir.path(), "test-mark", &BTreeMap::new()).unwrap()
+    survey(bench.dir.path(), "test-mark", super::groups().as_deref(), &BTreeMap::new()).unwrap()
 }
 
 /// Takes over whatever there is of the one realm.
-fn adopt(bench: &Bench) -> Condition {
+pub(crate) fn adopt(bench: &Bench) -> Condition {
     let mut found = look(bench);
     assert_eq!(found.realms.len(), 1, "{found:?}");
     let survivor = found.realms.remove(0);
@@ -76,12 +82,12 @@ fn adopt(bench: &Bench) -> Condition {
     condition
 }
 
-fn gone(pid: u32) -> bool {
+pub(crate) fn gone(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.is_empty() || stat.contains(") Z ")
 }
 
-fn until(condition: impl Fn() -> bool) {
+pub(crate) fn until(condition: impl Fn() -> bool) {
     for _ in 0..30_000 {
         if condition() {
             return;

@@ -97,6 +97,7 @@ pub(crate) enum Fact {
     Halted { halted: bool },
     HookDone { hook: Hook, failure: Option<String> },
     PortHeld { holder: Option<String> },
+    MainChanged { pid: u32 },
 }
 
 /// What somebody wants of the realm. `desired` has been set before.
@@ -113,8 +114,12 @@ pub(crate) enum Intent {
 }
 
 pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
-    // Who holds its port says the same in every state.
+    // Who holds its port, and which is its main process, says the same in every state.
     let fact = match fact {
+        Fact::MainChanged { pid } => {
+            realm.main_changed(cx, pid);
+            return;
+        }
         Fact::PortHeld { holder } => {
             realm.port_held(cx, holder);
             on_result(realm, cx);

@@ -129,7 +129,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is running already"),
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
         // The same in every state: answered before.
-        Fact::PortHeld { .. } => {}
+        Fact::PortHeld { .. } | Fact::MainChanged { .. } => {}
     }
 }
 

@@ -222,7 +222,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             cx.ignore("not in this stage of the start");
         }
         // The same in every state: answered before.
-        (Fact::PortHeld { .. }, _) => {}
+        (Fact::PortHeld { .. } | Fact::MainChanged { .. }, _) => {}
     }
 }
 

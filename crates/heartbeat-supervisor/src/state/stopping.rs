@@ -303,7 +303,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is being stopped"),
         Fact::HookDone { hook: Hook::Stop, .. } if now.stage == Stage::Command => send_term(realm, cx),
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
-        Fact::Halted { .. } | Fact::PortHeld { .. } => {}
+        Fact::Halted { .. } | Fact::PortHeld { .. } | Fact::MainChanged { .. } => {}
     }
 }
 

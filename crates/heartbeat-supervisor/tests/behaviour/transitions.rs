@@ -145,6 +145,10 @@ const INPUTS: &[(&str, Apply)] = &[
         realms[0].retired = true;
         d.reload(realms, &[]);
     }),
+    ("MainChanged", |d| {
+        let run = d.run(A);
+        d.feed(Input::MainChanged { realm: A, run, pid: 4_711 });
+    }),
     ("PortHeld: by a stranger", |d| {
         let run = d.run(A);
         d.feed(Input::PortHeld { realm: A, run, holder: Some("pid 1".to_string()) });

@@ -1,0 +1,140 @@
+//! Who belongs to a run, where no control group says it: its session, its group, whoever descends from those, and who
+//! carries its mark. Each is held by a pidfd and looked at again, so that no stranger with a reused number is among them.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+
+use heartbeat_status::Signal;
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::tree::{self, Stat, Sweep};
+use crate::{spares, sys};
+
+/// Looks for somebody who was forked meanwhile, at most: whoever was found does not run any more, so it ends soon.
+const MAX_LOOKS: u32 = 64;
+
+/// By what the processes of a run are known.
+#[derive(Debug)]
+pub(crate) struct Traits<'a> {
+    /// The leader of its session and group; `None` when that number may be somebody else's.
+    pub(crate) leader: Option<u32>,
+    /// Nobody of it is older, in clock ticks since boot.
+    pub(crate) since: u64,
+    /// What stands in the environment of all of it; empty for nothing.
+    pub(crate) marks: &'a [String],
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+    start_time: u64,
+}
+
+impl Member {
+    fn is(&self, pid: u32, stat: &Stat) -> bool {
+        (self.pid, self.start_time) == (pid, stat.start_time)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        // Gone meanwhile: that is what was wanted.
+        let _ = sys::signal_process(self.pidfd.as_fd(), signal);
+    }
+}
+
+/// What a look has found.
+#[derive(Debug)]
+pub(crate) struct Members {
+    pub(crate) held: Vec<Member>,
+    /// Nobody was missed for want of descriptors.
+    pub(crate) complete: bool,
+}
+
+impl Traits<'_> {
+    /// Everybody but the leader. `mains` are the main processes of other runs: they are known not to belong here, and so
+    /// are their children.
+    pub(crate) fn find(&self, sweep: &Sweep, mains: &BTreeSet<u32>) -> Members {
+        // A process of that number today is the leader itself, or, once it was collected, somebody else.
+        let mut inside: BTreeSet<u32> = self.leader.into_iter().collect();
+        let member = |stat: &Stat| self.leader.is_some_and(|of| stat.group == of || stat.session == of);
+        let mine = |pid: u32, stat: &Stat| {
+            stat.start_time >= self.since
+                && !mains.contains(&pid)
+                && (member(stat) || (!mains.contains(&stat.parent) && self.carries_mark(pid)))
+        };
+        inside.extend(sweep.all().filter(|(pid, stat)| mine(*pid, stat)).map(|(pid, _)| pid));
+        // Parents may have a higher number than their children, once the numbers have come round: until nobody joins.
+        loop {
+            let before = inside.len();
+            let joins = |(pid, stat): &(u32, Stat)| inside.contains(&stat.parent) && !mains.contains(pid);
+            let joining: Vec<u32> = sweep.all().filter(joins).map(|(pid, _)| pid).collect();
+            inside.extend(joining);
+            if inside.len() == before {
+                break;
+            }
+        }
+        let mut found = Members { held: Vec::new(), complete: sweep.is_complete() };
+        for (pid, stat) in sweep.all() {
+            if Some(pid) != self.leader && inside.contains(&pid) {
+                found.hold(pid, &stat);
+            }
+        }
+        found
+    }
+
+    fn carries_mark(&self, pid: u32) -> bool {
+        !self.marks.is_empty() && tree::environment_has(pid, self.marks)
+    }
+
+    /// Ends everybody: whoever is found is stopped first, so that it forks nobody while the others are looked for, and
+    /// killed when nobody else turns up. `strike` ends the leader, once those are known that only it leads to.
+    pub(crate) fn kill(&self, mains: &BTreeSet<u32>, strike: impl FnOnce()) {
+        let mut strike = Some(strike);
+        let mut stopped: Vec<Member> = Vec::new();
+        for _ in 0..MAX_LOOKS {
+            let found = self.find(&Sweep::take(), mains);
+            let known = |new: &Member| {
+                stopped.iter().any(|old| (old.pid, old.start_time) == (new.pid, new.start_time))
+            };
+            let new: Vec<Member> = found.held.into_iter().filter(|new| !known(new)).collect();
+            let last = new.is_empty() && strike.is_none();
+            new.iter().for_each(|member| member.signal(Signal::STOP));
+            stopped.extend(new);
+            strike.take().into_iter().for_each(|strike| strike());
+            if last {
+                break;
+            }
+        }
+        stopped.iter().for_each(|member| member.signal(Signal::KILL));
+    }
+}
+
+impl Members {
+    fn hold(&mut self, pid: u32, stat: &Stat) {
+        match hold(pid, stat) {
+            Ok(Some(pidfd)) => self.held.push(Member { pid, pidfd, start_time: stat.start_time }),
+            Ok(None) => {}
+            Err(_) => self.complete = false,
+        }
+    }
+
+    /// That very process is one of them.
+    pub(crate) fn has(&self, pid: u32, stat: &Stat) -> bool {
+        self.held.iter().any(|member| member.is(pid, stat))
+    }
+}
+
+/// The process of that pid and start time, held; `None` when it is gone.
+pub(crate) fn hold(pid: u32, stat: &Stat) -> std::io::Result<Option<OwnedFd>> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    let open = || match rustix::process::pidfd_open(raw, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    };
+    let Some(pidfd) = spares::with(open)? else { return Ok(None) };
+    // Held, it must still be the one that was looked at.
+    let now = spares::with(|| tree::read_stat(pid))?;
+    Ok(now.is_some_and(|now| now.start_time == stat.start_time).then_some(pidfd))
+}

@@ -1,0 +1,123 @@
+//! Main processes that are not the one that was started: daemons with a pid file, and whoever a realm names.
+//!
+//! Neither a file nor a word is believed about a process outside the tree of the very run: it would be signalled next.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use heartbeat_status::Exit;
+use rustix::event::epoll;
+
+use super::Reaper;
+use crate::members::hold;
+use crate::notice::Notice;
+use crate::record::Recorded;
+use crate::run::{Owner, Stage};
+use crate::tree;
+
+/// A pid file is looked for this often once its program has ended, and this many times: 5 s.
+const LOOK_FOR_DAEMON: Duration = Duration::from_millis(20);
+const MAX_LOOKS: u32 = 250;
+/// A number, and a newline; whatever else stands there is none.
+const MAX_PIDFILE_BYTES: u64 = 64;
+
+impl Reaper {
+    /// The program has ended well, and left a daemon behind.
+    pub(super) fn forked(&mut self, id: u64, exit: Exit) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.stage = Stage::Forked(exit);
+        run.looks = MAX_LOOKS;
+        self.look_for_daemon(id);
+    }
+
+    pub(super) fn look_for_daemon(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let (Stage::Forked(exit), Owner::Realm(key)) = (run.stage, run.owner) else { return };
+        run.looks = run.looks.saturating_sub(1);
+        let left = run.looks;
+        // It may be written after the program has ended, and an old one may lie there until then.
+        let named = run.pidfile.as_deref().and_then(|path| read_pid(path).ok());
+        if named.is_some_and(|pid| self.become_main(id, pid)) {
+            return;
+        }
+        let timer = if left > 0 { self.timer(id, LOOK_FOR_DAEMON) } else { None };
+        if timer.is_none() {
+            self.main_ended(id, key, exit, &mut None);
+        } else if let Some(run) = self.runs.get_mut(&id) {
+            run.timer = timer;
+        }
+    }
+
+    /// Somebody says which process is the main one.
+    pub(super) fn follow(&mut self, owner: Owner, pid: u32) {
+        let Some(id) = self.by_owner.get(&owner).copied() else { return };
+        let Some(run) = self.runs.get(&id) else { return };
+        if run.stage == Stage::Started && run.pid != pid {
+            self.become_main(id, pid);
+        }
+    }
+
+    /// False when that process is none of the run.
+    fn become_main(&mut self, id: u64, pid: u32) -> bool {
+        if !self.belongs(id, pid) {
+            return false;
+        }
+        let Some(stat) = tree::stat(pid) else { return false };
+        let Ok(Some(pidfd)) = hold(pid, &stat) else { return false };
+        let Some(run) = self.runs.get_mut(&id) else { return false };
+        if let Some(old) = run.pidfd.replace(pidfd) {
+            let _ = epoll::delete(&self.epoll, &old);
+            if run.stage == Stage::Started {
+                // It runs on, or ends as anybody of the tree.
+                self.former.push(old);
+            }
+        }
+        (run.pid, run.start_time, run.stage) = (pid, stat.start_time, Stage::Started);
+        // Its parent is somebody else, perhaps: then nobody tells of its stops.
+        (run.adopted, run.watched, run.looks, run.timer) = (true, false, 0, None);
+        let process = Recorded { run: Default::default(), pid, start_time: stat.start_time };
+        if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
+            self.books.follow(realm, Recorded { run: key.run, ..process });
+            (self.sink)(Notice::MainChanged { key, pid, start_time: stat.start_time });
+        }
+        self.watch_end(id);
+        true
+    }
+}
+
+/// What a pid file says.
+fn read_pid(path: &Path) -> io::Result<u32> {
+    let mut text = String::new();
+    let mut options = OpenOptions::new();
+    // A FIFO there must not make us wait.
+    let file: File = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    file.take(MAX_PIDFILE_BYTES).read_to_string(&mut text)?;
+    text.lines()
+        .next()
+        .and_then(|line| line.trim().parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_file_says_a_number_or_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pid");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read_pid(&path).ok()
+        };
+        assert_eq!(
+            (read("42\n"), read(" 7 \nmore of PostgreSQL\n"), read("42")),
+            (Some(42), Some(7), Some(42))
+        );
+        assert_eq!((read(""), read("-1"), read("4 2"), read("99999999999")), (None, None, None, None));
+        assert!(read_pid(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,194 @@
+//! Everybody who belongs to a run: how they are signalled, and how it is known that nobody is left.
+//!
+//! With a control group of its own the kernel knows; otherwise [`crate::members`] looks.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+
+use heartbeat_status::Signal;
+use rustix::event::epoll::{self, EventFlags};
+
+use super::{GROUP, LEFTOVER, LOOK_AGAIN, Reaper};
+use crate::group::Leaf;
+use crate::members::{Members, Traits, hold};
+use crate::notice::Notice;
+use crate::run::{Owner, Run, Stage, has_ended};
+use crate::sys;
+use crate::tree::{self, Sweep};
+
+impl Reaper {
+    /// The main processes of all other runs.
+    fn other_mains(&self, id: u64) -> BTreeSet<u32> {
+        self.runs
+            .iter()
+            .filter(|(other, run)| **other != id && run.pid != 0)
+            .map(|(_, run)| run.pid)
+            .collect()
+    }
+
+    /// Signals everybody of a run.
+    pub(super) fn signal_tree(&self, id: u64, signal: Signal) {
+        let Some(run) = self.runs.get(&id).filter(|run| !run.unproven) else { return };
+        match &run.leaf {
+            Some(leaf) if signal == Signal::KILL => {
+                if leaf.kill().is_err() {
+                    signal_leaf(run, leaf, Signal::STOP, true);
+                    signal_leaf(run, leaf, signal, true);
+                }
+                // Whoever has left the control group and stayed in the group.
+                run.signal_group(signal);
+            }
+            Some(leaf) => {
+                let all = !run.signal_group(signal) || run.pidfd.is_none();
+                signal_leaf(run, leaf, signal, all);
+            }
+            None => self.signal_found(id, run, signal),
+        }
+        for leftover in &run.leftovers {
+            // Gone meanwhile: that is what was wanted.
+            let _ = sys::signal_process(std::os::fd::AsFd::as_fd(leftover), signal);
+        }
+    }
+
+    fn signal_found(&self, id: u64, run: &Run, signal: Signal) {
+        let mains = self.other_mains(id);
+        if signal == Signal::KILL {
+            traits(run, None).kill(&mains, || {
+                run.signal_group(signal);
+            });
+            return;
+        }
+        let grouped = run.signal_group(signal);
+        let found = traits(run, None).find(&Sweep::take(), &mains);
+        for member in found.held {
+            let told = grouped && tree::stat(member.pid).is_some_and(|stat| stat.group == run.pid);
+            if !told {
+                member.signal(signal);
+            }
+        }
+    }
+
+    /// Kills what a command has left anywhere.
+    pub(super) fn kill_command(&self, id: u64) {
+        let Some(run) = self.runs.get(&id) else { return };
+        self.signal_found(id, run, Signal::KILL);
+    }
+
+    /// Whether that process is one of the run, beside its main process.
+    pub(super) fn belongs(&self, id: u64, pid: u32) -> bool {
+        let Some(run) = self.runs.get(&id).filter(|run| !run.unproven) else { return false };
+        let Some(stat) = tree::stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')) else {
+            return false;
+        };
+        match &run.leaf {
+            Some(leaf) => leaf.has(pid),
+            None => {
+                let sweep = Sweep::take();
+                traits(run, Some(&sweep)).find(&sweep, &self.other_mains(id)).has(pid, &stat)
+            }
+        }
+    }
+
+    /// Whether nobody of an ended run is left. Whoever is, is held.
+    pub(super) fn nobody_is_left(&mut self, id: u64, sweep: &mut Option<Sweep>) -> bool {
+        let Some(run) = self.runs.get_mut(&id) else { return true };
+        if run.unproven || run.leaf.is_some() {
+            run.leftovers.retain(|left| !has_ended(left));
+            // One that cannot be looked at is looked at again.
+            let empty = run.leaf.as_ref().is_none_or(|leaf| leaf.is_empty().unwrap_or(false));
+            return empty && run.leftovers.is_empty();
+        }
+        let mains = self.other_mains(id);
+        let Some(run) = self.runs.get_mut(&id) else { return true };
+        let look = |run: &mut Run, sweep: &Sweep| {
+            let Members { held, complete } = traits(run, Some(sweep)).find(sweep, &mains);
+            // An earlier look may have known more than this one.
+            run.leftovers.retain(|left| run.pidfd.is_none() && !has_ended(left));
+            run.leftovers.extend(held.into_iter().map(|member| member.pidfd));
+            complete && run.leftovers.is_empty()
+        };
+        if !look(run, sweep.get_or_insert_with(Sweep::take)) {
+            return false;
+        }
+        // Somebody forked while we looked, or only zombies are left that their new parent has not collected: those
+        // are dead, and a parent that never collects must not hold up the next start.
+        run.group_is_empty() || look(run, &Sweep::take())
+    }
+
+    pub(super) fn watch_leftovers(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        for leftover in &run.leftovers {
+            // One that cannot be watched is found by the next look.
+            let _ = epoll::add(&self.epoll, leftover, Self::token(id, LEFTOVER), EventFlags::IN);
+        }
+        if run.events.is_none()
+            && let Some(events) = run.leaf.as_ref().and_then(|leaf| leaf.events().ok())
+            && epoll::add(&self.epoll, &events, Self::token(id, GROUP), EventFlags::PRI).is_ok()
+        {
+            run.events = Some(events);
+            // It may have become empty before it was watched.
+            self.leaf_changed(id);
+            if !self.runs.contains_key(&id) {
+                return;
+            }
+        }
+        let timer = self.timer(id, LOOK_AGAIN);
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.timer = timer;
+        }
+    }
+
+    /// Somebody has left the control group of an ended run, or come into it.
+    pub(super) fn leaf_changed(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if let Some(events) = &run.events {
+            // What has been read is not told again.
+            let _ = rustix::io::pread(events, &mut [0; 256], 0);
+        }
+        if run.stage == Stage::Exited && self.nobody_is_left(id, &mut None) {
+            self.emptied(id);
+        }
+    }
+
+    pub(super) fn leftover_ended(&mut self, id: u64) {
+        if self.nobody_is_left(id, &mut None) {
+            self.emptied(id);
+        } else {
+            self.watch_leftovers(id);
+        }
+    }
+
+    fn emptied(&mut self, id: u64) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let owner = run.owner;
+        self.forget(id);
+        if let Owner::Realm(key) = owner {
+            (self.sink)(Notice::Emptied { key });
+        }
+    }
+}
+
+/// By what its processes are known. A process of its number today is somebody else, once it has been collected.
+fn traits<'a>(run: &'a Run, sweep: Option<&Sweep>) -> Traits<'a> {
+    let collected = run.stage == Stage::Exited || run.pidfd.is_none();
+    let reused = || match sweep {
+        Some(sweep) => sweep.all().any(|(pid, _)| pid == run.pid),
+        None => tree::stat(run.pid).is_some(),
+    };
+    let leader = (run.pid != 0 && run.pidfd.is_some() && !(collected && reused())).then_some(run.pid);
+    Traits { leader, since: run.since, marks: &run.marks }
+}
+
+/// Signals the processes of a control group one by one; only those beside the group of the main process, or all.
+fn signal_leaf(run: &Run, leaf: &Leaf, signal: Signal, all: bool) {
+    for pid in leaf.members().unwrap_or_default() {
+        let Some(stat) = tree::stat(pid) else { continue };
+        if !all && (stat.group == run.pid || pid == run.pid) {
+            continue;
+        }
+        let held: Option<OwnedFd> = hold(pid, &stat).ok().flatten();
+        if let Some(pidfd) = held.filter(|_| leaf.has(pid)) {
+            let _ = sys::signal_process(std::os::fd::AsFd::as_fd(&pidfd), signal);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Processes that leave session, group, parents and environment, and are ended all the same.
+
+use std::path::Path;
+
+use heartbeat_process::{Condition, Key, LaunchSpec, LogTarget, Notice};
+use heartbeat_status::{Exit, RealmIx, RealmName, RunId, Signal};
+
+use super::adopting::{Victim, adopt, gone, until};
+use super::{Bench, exit_of, groups, kill_main, processes_called, zombies};
+
+/// Reads notices until nothing of the run is left; how its main process ended.
+fn ended(bench: &Bench, key: Key) -> Exit {
+    let (exit, empty) = exit_of(&bench.next());
+    if !empty {
+        assert_eq!(bench.next(), Notice::Emptied { key });
+    }
+    exit
+}
+
+fn nobody_called(argv: &[&str]) -> bool {
+    processes_called(argv).is_empty()
+}
+
+pub(crate) fn whoever_makes_a_session_of_its_own_is_signalled_too() {
+    let bench = Bench::new();
+    let script =
+        "setsid sh -c 'trap \"echo told; exit 0\" TERM; echo up; while :; do sleep 0.01; done' & wait";
+    let key = bench.launch(1, &bench.shell(script));
+    bench.started();
+    bench.wait_for_output("up");
+    bench.processes.signal(key, Signal::TERM);
+    assert_eq!(ended(&bench, key), Exit::signal(Signal::TERM));
+    bench.wait_for_output("told");
+}
+
+/// Leaves a daemon behind: in a session of its own, and its parent is gone.
+fn daemon(of: &str) -> String {
+    format!("(setsid sh -c '{of} & exit 0' &) ; ")
+}
+
+pub(crate) fn a_daemon_that_is_nobodys_child_is_told_and_can_be_killed() {
+    let bench = Bench::new();
+    let script = format!("{} sleep 0.2; echo up; exit 3", daemon("sleep 630"));
+    let key = bench.launch(1, &bench.shell(&script));
+    bench.started();
+    assert_eq!(exit_of(&bench.next()), (Exit::code(3), false));
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert!(nobody_called(&["sleep", "630"]));
+}
+
+pub(crate) fn whoever_hides_from_its_mark_is_found_by_descent_or_group() {
+    let bench = Bench::new();
+    let script = "env -i setsid sh -c 'env -i setsid sleep 631 & wait' & sleep 0.2; echo up; wait";
+    let key = bench.launch(1, &bench.shell(script));
+    bench.started();
+    bench.wait_for_output("up");
+    until(|| !nobody_called(&["sleep", "631"]));
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(ended(&bench, key), Exit::signal(Signal::KILL));
+    until(|| nobody_called(&["sleep", "631"]));
+    if groups().is_none() {
+        return;
+    }
+    // Nothing is left by which anybody could know it, but where it lives.
+    let script = format!("env -i sh -c \"{}\"; sleep 0.2; exit 4", daemon("env -i sleep 632"));
+    let key = bench.launch(2, &bench.shell(&script));
+    bench.started();
+    assert_eq!(exit_of(&bench.next()), (Exit::code(4), false));
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert!(nobody_called(&["sleep", "632"]));
+}
+
+pub(crate) fn a_storm_of_forks_is_ended() {
+    let bench = Bench::new();
+    // Three that never stop forking, in sessions of their own, and children that outlive their parents.
+    let storm = "while :; do (sleep 633 & exit 0); done";
+    let script = format!("for i in 1 2 3; do setsid timeout 20 sh -c '{storm}' & done; echo up; wait");
+    let spec = LaunchSpec { log: LogTarget::Null, ..bench.shell(&script) };
+    let key = bench.launch(1, &spec);
+    bench.started();
+    until(|| processes_called(&["sleep", "633"]).len() > 50);
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(ended(&bench, key), Exit::signal(Signal::KILL));
+    until(|| nobody_called(&["sleep", "633"]));
+}
+
+fn daemon_spec(bench: &Bench, pidfile: &Path, of: &str) -> LaunchSpec {
+    let script = format!("setsid sh -c '{of}' & echo $! > {}; exit 0", pidfile.display());
+    LaunchSpec { pidfile: Some(pidfile.to_owned()), ..bench.shell(&script) }
+}
+
+/// The daemon that a run has become.
+fn main_changed(bench: &Bench) -> u32 {
+    match bench.next() {
+        Notice::MainChanged { pid, .. } => pid,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn a_daemon_is_followed_by_its_pid_file() {
+    let bench = Bench::new();
+    let pidfile = bench.dir.path().join("daemon.pid");
+    // An old one lies there, and names a stranger.
+    std::fs::write(&pidfile, format!("{}\n", std::process::id())).unwrap();
+    let key = bench.launch(
+        1,
+        &daemon_spec(&bench, &pidfile, "trap \"exit 7\" TERM; echo up; while :; do sleep 0.01; done"),
+    );
+    let first = bench.started();
+    let pid = main_changed(&bench);
+    assert_ne!(pid, first);
+    bench.wait_for_output("up");
+    assert_eq!(std::fs::read_to_string(&pidfile).unwrap().trim(), pid.to_string());
+    bench.processes.signal(key, Signal::TERM);
+    let exit = ended(&bench, key);
+    // Nobody's child here, unless orphans come to us; older kernels do not say how such a one has ended.
+    assert!(exit == Exit::code(7) || exit == Exit::unknown(), "{exit:?}");
+    // One that ends badly has left no daemon behind.
+    let script = format!("echo 1 > {}; exit 9", pidfile.display());
+    let spec = LaunchSpec { pidfile: Some(pidfile), ..bench.shell(&script) };
+    bench.launch(2, &spec);
+    bench.started();
+    assert_eq!(exit_of(&bench.next()), (Exit::code(9), true));
+}
+
+pub(crate) fn a_pid_file_is_believed_within_the_tree_alone() {
+    let bench = Bench::new();
+    let pidfile = bench.dir.path().join("daemon.pid");
+    let own = std::process::id();
+    let script = format!("(setsid sleep 634 &); echo {own} > {}; exit 0", pidfile.display());
+    let key = bench.launch(1, &LaunchSpec { pidfile: Some(pidfile), ..bench.shell(&script) });
+    bench.started();
+    assert_eq!(exit_of(&bench.next()), (Exit::code(0), false), "and what it left is no main process");
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key });
+    assert!(nobody_called(&["sleep", "634"]));
+}
+
+pub(crate) fn another_main_process_can_be_named() {
+    let bench = Bench::new();
+    let key = bench.launch(1, &bench.shell("sleep 635 & echo child $! up; wait; sleep 636"));
+    let first = bench.started();
+    let text = bench.wait_for_output("up");
+    let child: u32 = text.split_whitespace().nth(1).unwrap().parse().unwrap();
+    bench.processes.follow(key, std::process::id());
+    bench.processes.follow(key, child);
+    assert_eq!(main_changed(&bench), child, "and not the stranger");
+    kill_main(child);
+    let (_, empty) = exit_of(&bench.next());
+    assert!(!empty, "the first one lives");
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key });
+    until(|| gone(first));
+}
+
+pub(crate) fn five_hundred_killed_at_once_lose_no_cause() {
+    const REALMS: u32 = 500;
+    let bench = Bench::new();
+    let spec = LaunchSpec { log: LogTarget::Null, ..bench.shell("exec sleep 637") };
+    for at in 0..REALMS {
+        let realm = RealmName::new(&format!("r{at}")).unwrap();
+        bench.processes.launch(Key { realm: RealmIx(at), run: RunId(1) }, &realm, &spec, 0);
+    }
+    let pids: Vec<u32> = (0..REALMS).map(|_| bench.started()).collect();
+    pids.iter().for_each(|pid| kill_main(*pid));
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..REALMS {
+        match bench.next() {
+            Notice::Exited { key, exit, empty } => {
+                assert_eq!((exit, empty), (Exit::signal(Signal::KILL), true));
+                assert!(seen.insert(key));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    until(|| zombies().is_empty());
+}
+
+pub(crate) fn a_daemon_that_was_followed_is_taken_over() {
+    let bench = Bench::new();
+    let victim = Victim::start(bench.dir.path(), "setsid sleep 638 & echo $!; setsid sleep 639 & wait");
+    until(|| !nobody_called(&["sleep", "639"]));
+    victim.kill();
+    // Its main process dies; the others live on in sessions of their own.
+    let Condition::Alive { pid, .. } = adopt(&bench) else { panic!("it lives") };
+    kill_main(pid);
+    let (_, empty) = exit_of(&bench.next());
+    assert!(!empty, "two are left");
+    bench.processes.signal(super::key(1), Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key: super::key(1) });
+    assert!(nobody_called(&["sleep", "638"]) && nobody_called(&["sleep", "639"]));
+}
+
+pub(crate) fn groups_are_removed_when_nobody_is_in_them() {
+    let Some(base) = groups() else { return };
+    let leaves = || std::fs::read_dir(&base).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
+    let bench = Bench::new();
+    // A realm may divide its own group.
+    let script = "own=$(sed -n 's/^0:://p' /proc/self/cgroup); root=$(sed -n 's/.* \\(\\S*\\) - cgroup2.*/\\1/p' /proc/self/mountinfo | awk '{print $1}' | head -1); \
+        echo own $own; exec sleep 640";
+    let key = bench.launch(1, &bench.shell(script));
+    bench.started();
+    let text = bench.wait_for_output("own");
+    assert!(text.contains("db.1"), "{text}");
+    let inner = base.join("db.1").join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    assert_eq!(leaves(), 1);
+    bench.processes.signal(key, Signal::TERM);
+    assert_eq!(ended(&bench, key), Exit::signal(Signal::TERM));
+    until(|| leaves() == 0);
+}
