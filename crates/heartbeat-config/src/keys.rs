@@ -343,6 +343,6 @@ mod tests {
         assert_eq!(near(Realm, "prot"), Some("port"));
         assert_eq!(near(Restart, "backof_max"), Some("backoff_max"));
         assert_eq!(near(Realm, "zzzzzz"), None);
-        assert_eq!(near(Realm, "pidfile"), None, "what is not built is not suggested");
+        assert_eq!(near(Notify, "alertmanager"), None, "what is not built is not suggested");
     }
 }

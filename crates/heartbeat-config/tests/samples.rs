@@ -14,11 +14,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("key_of_ones_own", "HB101", "[realm.api]\nrun = \"gunicorn shop.wsgi\"\nteam_channel = \"#shop\"\n"),
     ("no_such_user", "HB125", "[realm.api]\nrun = \"api\"\nuser = \"no-such-user\"\n"),
     ("groups_without_user", "HB125", "[realm.api]\nrun = \"api\"\ngroups = [\"adm\"]\n"),
-    (
-        "not_built_key",
-        "HB103",
-        "[realm.postgres]\nrun = \"postgres -D data/pg\"\npidfile = \"data/pg.pid\"\n",
-    ),
+    ("not_built_key", "HB103", "[realm.postgres]\nrun = \"postgres -D data/pg\"\nslo = \"99.9%\"\n"),
     ("not_built_table", "HB103", "[realm.api]\nport = 8001\n\n[maintenance.night]\nrealms = [\"api\"]\n"),
     (
         "receiver_not_built",
@@ -186,17 +182,17 @@ fn every_diagnostic_has_a_place_and_a_way_out() {
 
 #[test]
 fn the_other_formats_say_the_same_on_one_line_each() {
-    let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\npidfile = \"me\"\n");
+    let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\nslo = \"me\"\n");
     assert_eq!(
         report.render(Format::Short, false),
         "heartbeat.toml:3:1: HB101: unknown key `prot` in a realm (help: did you mean `port`?)\n\
-         heartbeat.toml:4:1: HB103: `pidfile` is not supported by this version of heartbeat \
+         heartbeat.toml:4:1: HB103: `slo` is not supported by this version of heartbeat \
          (help: remove it; it is refused rather than ignored)"
     );
     assert_eq!(
         report.render(Format::Github, false),
         "::error file=heartbeat.toml,line=3,col=1,title=HB101::unknown key `prot` in a realm\n\
-         ::error file=heartbeat.toml,line=4,col=1,title=HB103::`pidfile` is not supported by this version of heartbeat"
+         ::error file=heartbeat.toml,line=4,col=1,title=HB103::`slo` is not supported by this version of heartbeat"
     );
     let json: serde_json::Value = serde_json::from_str(&report.render(Format::Json, false)).expect("JSON");
     assert_eq!(json[0]["code"], "HB101");

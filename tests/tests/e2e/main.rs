@@ -12,3 +12,4 @@ mod supervision;
 mod surviving;
 mod systemd;
 mod telling;
+mod trees;

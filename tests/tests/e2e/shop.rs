@@ -16,9 +16,9 @@ use crate::supervision::{pid, ports};
 /// Everything in it that runs all the time.
 const REALMS: [&str; 6] = ["postgres", "redis", "api", "backoffice", "worker", "front"];
 
-struct Shop {
-    daemon: Running,
-    dir: tempfile::TempDir,
+pub(crate) struct Shop {
+    pub(crate) daemon: Running,
+    pub(crate) dir: tempfile::TempDir,
     api: u16,
 }
 
@@ -30,6 +30,11 @@ impl Shop {
     /// The example as it is, on ports and in a directory of its own, measured more often; `None` where the machine lacks
     /// something.
     fn open(extra: &str) -> Option<Self> {
+        Self::open_with("auto", |_| extra.to_owned())
+    }
+
+    /// With realms that are made of its directory, and with control groups or without.
+    pub(crate) fn open_with(cgroups: &str, extra: impl Fn(&str) -> String) -> Option<Self> {
         let Some((bin, owner)) = postgres() else {
             lacking("PostgreSQL is not installed");
             return None;
@@ -60,7 +65,11 @@ impl Shop {
         chown(&data, Some(owner.uid), Some(owner.gid)).unwrap();
         let [sql, redis, api, backoffice, front] = ports();
         let file = dir.path().join("heartbeat.toml");
-        std::fs::write(&file, configuration(root, [sql, redis, api, backoffice, front], extra)).unwrap();
+        std::fs::write(
+            &file,
+            configuration(root, [sql, redis, api, backoffice, front], cgroups) + &extra(root),
+        )
+        .unwrap();
         let (venv, bin) = (venv.to_string_lossy(), bin.to_string_lossy());
         let env = [
             ("SHOP_DATA", root),
@@ -76,7 +85,7 @@ impl Shop {
         self.dir.path().to_str().unwrap()
     }
 
-    fn cli(&self, args: &[&str]) -> Output {
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
         let host = format!("unix:{}/run/heartbeat.sock", self.root());
         run("heartbeat-cli", &[&["-H", host.as_str()], args].concat())
     }
@@ -86,7 +95,7 @@ impl Shop {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)))
     }
 
-    fn realm(&self, name: &str) -> Value {
+    pub(crate) fn realm(&self, name: &str) -> Value {
         let document = self.json(&["status", "--json"]);
         document["realms"].as_array().unwrap().iter().find(|realm| realm["name"] == name).unwrap().clone()
     }
@@ -99,11 +108,11 @@ impl Shop {
         realms.filter_map(of).filter(|(name, _)| REALMS.contains(&name.as_str())).collect()
     }
 
-    fn pid_of(&self, name: &str) -> i64 {
-        self.realm(name)["process"]["pid"].as_i64().unwrap()
+    pub(crate) fn pid_of(&self, name: &str) -> i64 {
+        self.realm(name)["process"]["pid"].as_i64().unwrap_or_default()
     }
 
-    fn wait_for_all(&self) {
+    pub(crate) fn wait_for_all(&self) {
         let args = [&["wait"], &REALMS[..], &["migrate", "--for", "up", "--timeout", "80s"]].concat();
         let up = self.cli(&args);
         assert_eq!(up.status.code(), Some(0), "{}", told(&up));
@@ -133,7 +142,7 @@ impl Shop {
         });
     }
 
-    fn close(self) {
+    pub(crate) fn close(self) {
         let Self { daemon, dir, .. } = self;
         daemon.signal(Signal::SIGTERM);
         let (code, errors) = daemon.end();
@@ -143,7 +152,7 @@ impl Shop {
 }
 
 /// The example's own file; what is replaced has to be there, so that the two cannot drift apart.
-fn configuration(root: &str, [sql, redis, api, backoffice, front]: [u16; 5], extra: &str) -> String {
+fn configuration(root: &str, [sql, redis, api, backoffice, front]: [u16; 5], cgroups: &str) -> String {
     let example = workspace().join("examples").join("shop");
     let mut text = std::fs::read_to_string(example.join("heartbeat.toml")).unwrap();
     let mut replace = |from: &str, to: &str| {
@@ -154,7 +163,7 @@ fn configuration(root: &str, [sql, redis, api, backoffice, front]: [u16; 5], ext
     replace(
         "[heartbeat]\n",
         &format!(
-            "[heartbeat]\nlisten = \"off\"\nsocket = \"{root}/run/heartbeat.sock\"\nstate_dir = \"{root}/state\"\nruntime_dir = \"{root}/run\"\n"
+            "[heartbeat]\ncgroups = \"{cgroups}\"\nlisten = \"off\"\nsocket = \"{root}/run/heartbeat.sock\"\nstate_dir = \"{root}/state\"\nruntime_dir = \"{root}/run\"\n"
         ),
     );
     replace("dir = \".\"", &format!("dir = \"{}\"\nrestart = {{ verify_for = \"1s\" }}", example.display()));
@@ -182,7 +191,7 @@ fn configuration(root: &str, [sql, redis, api, backoffice, front]: [u16; 5], ext
     for (from, to) in [("5440", sql), ("6380", redis), ("8001", api), ("8002", backoffice), ("8080", front)] {
         replace(from, &to.to_string());
     }
-    text + extra
+    text
 }
 
 #[test]

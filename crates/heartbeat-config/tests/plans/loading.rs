@@ -156,7 +156,7 @@ run = "x"
 [realm.a]
 run = "x 'y"
 prot = 1
-pidfile = "me"
+slo = "me"
 needs = ["b", "nobody"]
 start = { timeout = "soon" }
 [realm.b]

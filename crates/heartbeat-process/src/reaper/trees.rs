@@ -14,7 +14,7 @@ use crate::members::{Members, Traits, hold};
 use crate::notice::Notice;
 use crate::run::{Owner, Run, Stage, has_ended};
 use crate::sys;
-use crate::tree::{self, Sweep};
+use crate::tree::{self, Stat, Sweep};
 
 impl Reaper {
     /// The main processes of all other runs.
@@ -83,10 +83,23 @@ impl Reaper {
         match &run.leaf {
             Some(leaf) => leaf.has(pid),
             None => {
-                let sweep = Sweep::take();
-                traits(run, Some(&sweep)).find(&sweep, &self.other_mains(id)).has(pid, &stat)
+                let (sweep, mains) = (Sweep::take(), self.other_mains(id));
+                traits(run, Some(&sweep)).find(&sweep, &mains).has(pid, &stat)
+                    || self.is_orphan_of_nobody_else(run, (pid, &stat), &mains)
             }
         }
+    }
+
+    /// A descendant of something we have started, that has lost its parents, came to us, and has nothing of another realm:
+    /// nginx, as a daemon, leaves its session and overwrites its environment. Only one that is named is taken for that.
+    fn is_orphan_of_nobody_else(&self, run: &Run, (pid, stat): (u32, &Stat), mains: &BTreeSet<u32>) -> bool {
+        self.collects_orphans
+            && stat.parent == std::process::id()
+            && stat.start_time >= run.since
+            && ![pid, stat.session, stat.group].iter().any(|number| mains.contains(number))
+            && tree::environment_entries(pid, &["HEARTBEAT_REALM="])
+                .first()
+                .is_none_or(|entry| run.marks.contains(entry))
     }
 
     /// Whether nobody of an ended run is left. Whoever is, is held.
