@@ -19,7 +19,7 @@ use crate::spares;
 /// The leaf of a delegated group in which heartbeatd itself sits.
 const SUPERVISOR: &str = "supervisor";
 /// Groups that a realm has made in its own are looked into this deep.
-const MAX_DEPTH: u32 = 8;
+const MAX_LEVELS: u32 = 8;
 /// Looks at a file of a group; a longer one is not ours.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -102,7 +102,7 @@ impl Leaf {
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // Of an earlier life, and forgotten. EBUSY: somebody is in it.
-                remove(&dir, MAX_DEPTH)?;
+                remove(&dir, MAX_LEVELS)?;
                 fs::create_dir(&dir)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -172,7 +172,7 @@ impl Leaf {
     /// Processes in it and in the groups that were made in it.
     pub(crate) fn members(&self) -> io::Result<Vec<u32>> {
         let mut found = Vec::new();
-        collect(&self.dir, MAX_DEPTH, &mut found)?;
+        collect(&self.dir, MAX_LEVELS, &mut found)?;
         Ok(found)
     }
 
@@ -192,7 +192,7 @@ impl Leaf {
 
     /// Removes it, if nobody is in it.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        remove(&self.dir, MAX_DEPTH)
+        remove(&self.dir, MAX_LEVELS)
     }
 }
 
