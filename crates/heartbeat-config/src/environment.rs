@@ -56,6 +56,7 @@ fn env_path(words: &[String], realms: &[String]) -> Result<Vec<String>, String> 
         ["start", key] => (Table::Start, *key),
         ["stop", key] => (Table::Stop, *key),
         ["restart", key] => (Table::Restart, *key),
+        ["limits", key] => (Table::Limits, *key),
         ["log", key] => (Table::Log, *key),
         _ => return Err("does not name a key".to_owned()),
     };

@@ -71,6 +71,9 @@ pub(crate) fn env_file(text: &str) -> Result<Vec<(String, String)>, String> {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(format!("line {}: `{name}` is not the name of a variable", at + 1));
         }
+        if value.contains('\0') {
+            return Err(format!("line {}: the value of {name} has a NUL byte, which no program can be given", at + 1));
+        }
         let quoted = |quote: char| value.strip_prefix(quote).and_then(|value| value.strip_suffix(quote));
         let value = quoted('"').or_else(|| quoted('\'')).unwrap_or(value);
         found.push((name.to_owned(), value.to_owned()));
@@ -100,6 +103,6 @@ mod tests {
         let names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["A", "B", "C", "D"]);
         assert_eq!(pairs[1].1, "x y");
-        assert!(env_file("A").is_err() && env_file("a-b=1").is_err());
+        assert!(env_file("A").is_err() && env_file("a-b=1").is_err() && env_file("A=x\0y").is_err());
     }
 }

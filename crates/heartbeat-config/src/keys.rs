@@ -19,6 +19,8 @@ pub enum Table {
     Stop,
     /// `[realm.NAME.restart]`
     Restart,
+    /// `[realm.NAME.limits]`
+    Limits,
     /// `[realm.NAME.log]`
     Log,
     /// An entry of `health`
@@ -40,6 +42,7 @@ impl Table {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Restart => "restart",
+            Self::Limits => "limits",
             Self::Log => "log",
             Self::Health => "health",
             Self::Need => "a dependency",
@@ -78,7 +81,7 @@ const fn later(table: Table, name: &'static str) -> Key {
     Key { table, name, takes: "", default: "", doc: "not supported by this version", built: false }
 }
 
-use Table::{Fuse, Health, Heartbeat, Log, Need, Notify, Realm, Restart, Root, Start, Stop};
+use Table::{Fuse, Health, Heartbeat, Limits, Log, Need, Notify, Realm, Restart, Root, Start, Stop};
 
 /// Every key of the contract.
 pub(crate) const KEYS: &[Key] = &[
@@ -200,11 +203,18 @@ pub(crate) const KEYS: &[Key] = &[
     key(Realm, "stop", "table", "", "how it is stopped"),
     key(Realm, "restart", "table", "", "when it is restarted"),
     key(Realm, "log", "table", "", "where its output goes"),
-    later(Realm, "shell"),
-    later(Realm, "docs"),
-    later(Realm, "owner"),
+    key(Realm, "limits", "table", "", "what it may have"),
+    key(
+        Realm,
+        "no_new_privileges",
+        "boolean",
+        "true with `user`, otherwise false",
+        "it gains no right by set-user-id programs or file capabilities",
+    ),
+    key(Realm, "shell", "boolean", "false", "`run` is a line for /bin/sh"),
+    key(Realm, "docs", "string", "", "where to read about it, for people"),
+    key(Realm, "owner", "string", "", "who is responsible for it, for people"),
     later(Realm, "slo"),
-    later(Realm, "limits"),
     key(Start, "timeout", "duration", "60s; none for oneshots", "until its live probes pass"),
     key(Start, "settle", "duration", "1s", "without live probes, ready after this"),
     key(Start, "before", "string or list of strings", "", "commands before the start, one after the other"),
@@ -234,6 +244,23 @@ pub(crate) const KEYS: &[Key] = &[
     key(Restart, "never_codes", "list of numbers", "", "exit codes after which it is never restarted"),
     later(Restart, "command"),
     key(Restart, "with", "list of names", "", "realms restarted in the same transaction, with one debit"),
+    key(Limits, "memory", "size", "", "memory of its tree; beyond it, it is killed and restarted"),
+    key(Limits, "cpu", "percentage", "", "processor time of its tree, 100% for one processor"),
+    key(Limits, "tasks", "number", "", "processes and threads of its tree"),
+    key(Limits, "nofile", "number", "heartbeatd's own", "open descriptors of each process"),
+    key(Limits, "nproc", "number", "heartbeatd's own", "processes and threads of its user"),
+    key(Limits, "core", "size", "heartbeatd's own", "core files, 0B for none"),
+    key(Limits, "memlock", "size", "heartbeatd's own", "locked memory of each process"),
+    key(Limits, "fsize", "size", "heartbeatd's own", "files that it writes"),
+    key(Limits, "nice", "number from -20 to 19", "0", "priority: -20 is first, 19 last"),
+    key(
+        Limits,
+        "oom_score",
+        "number from -1000 to 1000",
+        "0",
+        "for want of memory: -1000 is never killed, 1000 first",
+    ),
+    later(Limits, "memory_action"),
     key(Log, "to", "file or none", "file", "where its output goes"),
     key(Log, "max_size", "size", "10MiB", "set aside before a start when larger"),
     key(Log, "keep", "number", "5", "files kept"),

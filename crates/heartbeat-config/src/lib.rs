@@ -34,6 +34,7 @@ mod health;
 mod heartbeat;
 mod interpolate;
 mod keys;
+mod limits;
 mod load;
 mod notify;
 mod plan;

@@ -278,26 +278,28 @@ impl Reader<'_> {
 
     /// A command: a string that is split, or a list that is taken as it is.
     pub(crate) fn command(&self, entry: &Entry<'_>) -> Option<Vec<String>> {
-        match entry.value {
+        let words = match entry.value {
             Value::Array(..) => {
                 let words = self.texts(entry);
                 if words.is_empty() && matches!(entry.value, Value::Array(_, items) if items.is_empty()) {
                     let help = "name a program: [\"program\", \"argument\"]";
                     self.value_problem(entry, "HB107", "the command is empty", "no program", help);
                 }
-                Some(words).filter(|words| !words.is_empty())
+                words
             }
-            _ => {
-                let text = self.text(entry)?;
-                match units::words(&text) {
-                    Ok(words) => Some(words),
-                    Err(refusal) => {
-                        self.value_problem(entry, "HB107", refusal.why, "in this command", &refusal.help);
-                        None
-                    }
+            _ => match units::words(&self.text(entry)?) {
+                Ok(words) => words,
+                Err(refusal) => {
+                    self.value_problem(entry, "HB107", refusal.why, "in this command", &refusal.help);
+                    return None;
                 }
-            }
+            },
+        };
+        if words.iter().any(|word| word.contains('\0')) {
+            let why = "the command has a NUL byte, which no program can be given";
+            self.value_problem(entry, "HB107", why, "in this command", "remove it");
         }
+        Some(words).filter(|words| !words.is_empty())
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use figment::value::{Dict, Value};
-use heartbeat_process::{LaunchSpec, LogTarget, User, UserError};
+use heartbeat_process::{LaunchSpec, Limits, LogTarget, User, UserError};
 use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
 use heartbeat_supervisor::{RealmSpec, StartSpec, StopSpec};
 
@@ -15,6 +15,7 @@ use crate::config::{Measure, RealmConfig};
 use crate::health;
 use crate::interpolate::env_file;
 use crate::keys::Table;
+use crate::limits;
 use crate::reader::{Entry, Reader, Section};
 use crate::restart;
 use crate::units;
@@ -57,9 +58,13 @@ const WHILE_DOWN: &[(&str, WhileDown)] =
 /// Refuses unknown keys of a realm's table and of the tables within.
 pub(crate) fn check(reader: &Reader<'_>, path: &[String], values: &Dict) {
     reader.check_keys(Table::Realm, &path.to_vec(), values);
-    for (name, table) in
-        [("start", Table::Start), ("stop", Table::Stop), ("restart", Table::Restart), ("log", Table::Log)]
-    {
+    for (name, table) in [
+        ("start", Table::Start),
+        ("stop", Table::Stop),
+        ("restart", Table::Restart),
+        ("limits", Table::Limits),
+        ("log", Table::Log),
+    ] {
         if let Some(Value::Dict(_, inner)) = values.get(name) {
             let path = path.iter().cloned().chain([name.to_owned()]).collect();
             reader.check_keys(table, &path, inner);
@@ -77,7 +82,7 @@ pub(crate) fn read(
         section.get(key).and_then(|entry| reader.boolean(&entry)).unwrap_or(default)
     };
     let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
-    let argv = section.get("run").and_then(|entry| reader.command(&entry));
+    let argv = program(reader, section, flag("shell", false));
     // What [defaults] say is read as if it were said of a service.
     let runs =
         section.get("run").is_some() || section.path().first().is_some_and(|first| first == "defaults");
@@ -109,6 +114,8 @@ pub(crate) fn read(
         .unwrap_or_else(|| setting.dir.clone());
     let verify_owner = flag("verify_owner", true);
     let log = log(reader, section, setting, &name);
+    let limits = limits::read(reader, &section.table(reader, "limits"));
+    let no_new_privileges = flag("no_new_privileges", user.is_some());
     let umask = section.get("umask").and_then(|entry| reader.parsed(&entry, "027", octal));
     let launch = |argv: Vec<String>| {
         let argv = argv.into_iter().map(OsString::from).collect();
@@ -120,6 +127,8 @@ pub(crate) fn read(
             umask,
             user: user.clone(),
             pidfile: None,
+            limits: limits.clone(),
+            no_new_privileges,
         })
     };
     let check = |argv: Vec<String>| {
@@ -154,6 +163,8 @@ pub(crate) fn read(
     }
     let spec = RealmSpec {
         title: text("title"),
+        docs: text("docs"),
+        owner: text("owner"),
         group: text("group"),
         labels: reader.pairs(section, "labels"),
         critical: flag("critical", true),
@@ -177,6 +188,26 @@ pub(crate) fn read(
     }
 }
 
+/// What `run` says: words, or with `shell` one line for a shell.
+fn program(reader: &Reader<'_>, section: &Section<'_>, shell: bool) -> Option<Vec<String>> {
+    let entry = section.get("run")?;
+    if !shell {
+        return reader.command(&entry);
+    }
+    if matches!(entry.value, Value::Array(..)) {
+        let help = "write run = \"a line for the shell\", or leave `shell` out";
+        let message = "`run` is a list, which no shell reads, and `shell` is true";
+        reader.value_problem(&entry, "HB107", message, "a list", help);
+        return None;
+    }
+    let line = reader.text(&entry)?;
+    if line.trim().is_empty() {
+        reader.value_problem(&entry, "HB107", "the command is empty", "no program", "name a program");
+        return None;
+    }
+    Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line])
+}
+
 /// A realm without a program: only watched, so everything that would act on it is refused.
 fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool) {
     if section.get("port").is_none() && section.get("health").is_none() {
@@ -190,9 +221,18 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool) {
         ));
     }
     // Check commands have a directory, an environment and a user.
-    let of_commands = ["env", "env_file", "dir", "umask", "user", "groups"];
+    let of_commands = ["env", "env_file", "dir", "umask", "user", "groups", "limits", "no_new_privileges"];
     let of_commands = of_commands.into_iter().filter(|_| !has_checks);
-    let of_processes = ["pidfile", "oneshot", "manual", "verify_owner", "start", "stop", "restart", "log"];
+    let limits = section.table(reader, "limits");
+    for key in ["memory", "cpu", "tasks"] {
+        if let Some(entry) =
+            limits.get(key).filter(|entry| has_checks && entry.path.first().is_some_and(|first| first == "realm"))
+        {
+            let message = format!("`limits.{key}` bounds the tree of a program, and this realm has no `run`");
+            reader.value_problem(&entry, "HB121", message, "here", "remove it, or add `run`");
+        }
+    }
+    let of_processes = ["pidfile", "oneshot", "manual", "shell", "verify_owner", "start", "stop", "restart", "log"];
     for key in of_commands.chain(of_processes) {
         if let Some(entry) =
             section.get(key).filter(|entry| entry.path.first().is_some_and(|first| first == "realm"))
@@ -275,6 +315,13 @@ fn made_of(spec: &LaunchSpec, inherited: &BTreeMap<String, String>) -> u64 {
     if let Some(pidfile) = &spec.pidfile {
         add(pidfile.as_os_str().as_encoded_bytes());
     }
+    // What is as it is without being said leaves the number as it was before there were such keys.
+    if spec.limits != Limits::default() {
+        add(format!("{:?}", spec.limits).as_bytes());
+    }
+    if spec.no_new_privileges != spec.user.is_some() {
+        add(&[u8::from(spec.no_new_privileges)]);
+    }
     if let LogTarget::File { path, .. } = &spec.log {
         add(path.as_os_str().as_encoded_bytes());
     }
@@ -326,7 +373,10 @@ fn environment(
         }
     }
     let written = reader.pairs(section, "env");
-    for name in ["PORT", "HEARTBEAT_SOCKET", "HEARTBEAT_REALM", "HEARTBEAT_STATE"] {
+    if let Some(entry) = section.get("env") {
+        impossible_variables(reader, &entry, &written);
+    }
+    for name in ["PORT", "HEARTBEAT_SOCKET", "HEARTBEAT_REALM", "HEARTBEAT_STATE", "HEARTBEAT_COMMAND"] {
         let ours = name != "PORT" || port.is_some();
         if let Some(entry) = section.get("env").filter(|_| ours && written.contains_key(name)) {
             let help = format!("remove {name} from `env`; heartbeat says it to every realm itself");
@@ -339,6 +389,23 @@ fn environment(
         env.insert("PORT".to_owned(), port.to_string());
     }
     env.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// What execve cannot hand on.
+fn impossible_variables(reader: &Reader<'_>, entry: &Entry<'_>, written: &BTreeMap<String, String>) {
+    for (name, value) in written {
+        let why = if name.is_empty() {
+            "a variable has no name"
+        } else if name.contains(['=', '\0']) {
+            "the name of a variable has no `=` and no NUL byte"
+        } else if value.contains('\0') {
+            "the value of a variable has no NUL byte"
+        } else {
+            continue;
+        };
+        let message = format!("`{}` cannot be in an environment: {why}", name.escape_default());
+        reader.value_problem(entry, "HB124", message, "here", "for example env = { LEVEL = \"info\" }");
+    }
 }
 
 fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &Setting<'_>, name: &RealmName) -> LogTarget {

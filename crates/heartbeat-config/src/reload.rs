@@ -7,6 +7,7 @@ use heartbeat_status::{EdgeKind, RealmIx, RealmName};
 use heartbeat_supervisor::{NeedSpec, Plan, RealmSpec};
 
 use crate::config::{Config, Heartbeat, Measure, RealmConfig, WebhookConfig};
+use crate::limits;
 
 /// What is in force.
 #[derive(Clone, Copy, Debug)]
@@ -276,6 +277,10 @@ fn differences(
         made_of |= differ("dir", old.dir != new.dir);
         made_of |= differ("umask", old.umask != new.umask);
         made_of |= differ("user", old.user != new.user);
+        for key in limits::differing(&old.limits, &new.limits) {
+            made_of |= differ(key, true);
+        }
+        made_of |= differ("no_new_privileges", old.no_new_privileges != new.no_new_privileges);
         // How long a log grows, and how many are kept, is looked at before the next start.
         differ("log", old.log != new.log);
         made_of |= !same_place(&old.log, &new.log);
@@ -290,6 +295,8 @@ fn differences(
     }
     differ("port", old.port != new.port);
     differ("title", old.title != new.title);
+    differ("docs", old.docs != new.docs);
+    differ("owner", old.owner != new.owner);
     differ("group", old.group != new.group);
     differ("labels", old.labels != new.labels);
     differ("critical", old.critical != new.critical);

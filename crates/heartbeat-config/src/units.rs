@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Most processor time of a realm in percent of one processor: 10 000 of them.
+const MAX_PROCESSOR_PERCENT: u32 = 1_000_000;
+
 /// Characters of a command that a message shows.
 const SHOWN_OF_A_COMMAND: usize = 24;
 
@@ -100,6 +103,16 @@ pub(crate) fn percentage(text: &str) -> Result<u8, String> {
         .ok_or_else(|| format!("`{text}` is not a percentage"))
 }
 
+/// `150%` of one processor: more than one of them is more than 100%.
+pub(crate) fn processors(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').ok_or_else(|| format!("`{text}` has no `%`"))?;
+    number
+        .parse::<u32>()
+        .ok()
+        .filter(|percent| (1..=MAX_PROCESSOR_PERCENT).contains(percent))
+        .ok_or_else(|| format!("`{text}` is not a share of processors: from 1% to {MAX_PROCESSOR_PERCENT}%"))
+}
+
 /// Splits a command as a shell would, without a shell: blanks, quotes and backslashes, nothing else.
 pub(crate) fn words(text: &str) -> Result<Vec<String>, Refusal> {
     let in_a_list = "close it, or write the command as a list: [\"program\", \"argument\"]";
@@ -172,6 +185,8 @@ mod tests {
     fn sizes_and_percentages() {
         assert_eq!(size("64MiB"), Ok(64 << 20));
         assert_eq!(percentage("20%"), Ok(20));
+        assert_eq!(processors("150%"), Ok(150));
+        assert!(processors("0%").is_err() && processors("2").is_err() && processors("1000001%").is_err());
         assert!(
             size("64MB").is_err()
                 && size("64").is_err()

@@ -29,7 +29,7 @@ fn file(key: &Key, value: &str) -> String {
             format!("[realm.a]\nrun = \"x\"\n[notify.a]\n{url}{name} = {value}\n")
         }
         Table::Realm => format!("[realm.a]\n{run}{name} = {value}\n"),
-        Table::Start | Table::Stop | Table::Restart | Table::Log => {
+        Table::Start | Table::Stop | Table::Restart | Table::Limits | Table::Log => {
             format!("[realm.a]\nrun = \"x\"\n[realm.a.{}]\n{name} = {value}\n", key.table.as_str())
         }
         Table::Health => format!("[realm.a]\nrun = \"x\"\nhealth = {{ {probe}{name} = {value} }}\n"),
@@ -77,6 +77,7 @@ fn no_key_is_taken_that_is_not_in_the_table() {
         Table::Start,
         Table::Stop,
         Table::Restart,
+        Table::Limits,
         Table::Log,
         Table::Health,
         Table::Need,

@@ -74,9 +74,7 @@ impl Upgrader {
             env: std::env::vars_os().collect(),
             dir: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             log: LogTarget::Capture,
-            umask: None,
-            user: None,
-            pidfile: None,
+            ..LaunchSpec::default()
         };
         let name = program.path.display();
         let Some((result, output)) = self.commands.run(&spec, CHECK_LIMIT).await else {

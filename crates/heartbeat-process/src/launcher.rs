@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
@@ -130,14 +129,8 @@ fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>, capture: Option<File
     setsid().map_err(failed(Step::Session))?;
     sys::default_dispositions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
-    // Always set, so that a realm does not depend on how heartbeatd itself was started. Raising either needs a
-    // privilege that heartbeatd may not have; then it could not have lowered them.
-    let _ = rustix::process::setpriority_process(None, 0);
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    if let Some(soft) = soft_descriptors {
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed(Step::Descriptors))?;
-        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard).map_err(failed(Step::Descriptors))?;
-    }
+    // Before it becomes somebody who may not.
+    spec.limits.assume(soft_descriptors).map_err(failed(Step::Limits))?;
     if let Some(mask) = spec.umask {
         umask(Mode::from_bits_truncate(mask));
     }
@@ -153,6 +146,9 @@ fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>, capture: Option<File
     // The log lies where only heartbeatd may write; everything after this is done with the rights of the user.
     if let Some(user) = &spec.user {
         user.assume().map_err(failed(Step::User))?;
+    }
+    if spec.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Privileges))?;
     }
     chdir(&spec.dir).map_err(failed(Step::Directory))?;
     let output = log.as_ref().unwrap_or(&null);

@@ -38,9 +38,7 @@
 //!     env: vec![("PATH".into(), "/usr/bin:/bin".into())],
 //!     dir: "/".into(),
 //!     log: LogTarget::Null,
-//!     umask: None,
-//!     user: None,
-//!     pidfile: None,
+//!     ..LaunchSpec::default()
 //! };
 //! processes.launch(Key { realm: RealmIx(0), run: RunId(1) }, &RealmName::new("sleeper").expect("a name"), &spec, 0);
 //! # Ok::<(), heartbeat_process::ProcessError>(())
@@ -53,6 +51,7 @@ mod frame;
 mod group;
 mod handover;
 mod launcher;
+mod limits;
 mod log;
 mod members;
 mod notice;
@@ -74,6 +73,7 @@ pub use frame::{frame, unframe};
 pub use group::own_groups;
 pub use handover::Handover;
 pub use launcher::{is_launcher, launcher_main};
+pub use limits::Limits;
 pub use log::tail;
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
 pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, owner_of};

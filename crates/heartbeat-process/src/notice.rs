@@ -43,6 +43,10 @@ pub enum Step {
     User,
     /// Standard input, output and error.
     Descriptors,
+    /// What it may have: descriptors, processes, priority.
+    Limits,
+    /// No new privileges.
+    Privileges,
     /// The launch took longer than its bound.
     Timeout,
     /// It was called off.
@@ -52,7 +56,7 @@ pub enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Spawn,
         Self::Launcher,
         Self::Record,
@@ -64,6 +68,8 @@ impl Step {
         Self::Log,
         Self::User,
         Self::Descriptors,
+        Self::Limits,
+        Self::Privileges,
         Self::Timeout,
         Self::CalledOff,
         Self::Exec,
@@ -84,6 +90,8 @@ impl Step {
             Self::Log => "open the log file",
             Self::User => "become user",
             Self::Descriptors => "set up standard input and output",
+            Self::Limits => "set the limits",
+            Self::Privileges => "give up new privileges",
             Self::Timeout => "finish in time",
             Self::CalledOff => "go on: it was called off",
             Self::Exec => "execute",

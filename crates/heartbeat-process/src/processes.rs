@@ -341,5 +341,5 @@ fn places(spec: &LaunchSpec) -> Places {
         LogTarget::File { path, .. } => path.display().to_string(),
     };
     let user = spec.user.as_ref().map(|user| user.name.clone());
-    Places { dir: spec.dir.display().to_string(), log, user }
+    Places { dir: spec.dir.display().to_string(), log, user, limits: spec.limits.clone() }
 }

@@ -12,7 +12,7 @@ use rustix::time::Timespec;
 
 use crate::group::Leaf;
 use crate::notice::{CommandRunId, Key, LaunchError};
-use crate::{survey, sys};
+use crate::{Limits, survey, sys};
 
 /// Whose process it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,8 @@ pub(crate) struct Places {
     pub(crate) log: String,
     /// Whom it was to run as, when not as ourselves.
     pub(crate) user: Option<String>,
+    /// What it was to be given.
+    pub(crate) limits: Limits,
 }
 
 #[derive(Debug)]

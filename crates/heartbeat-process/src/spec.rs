@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use crate::User;
+use crate::{Limits, User};
 
 /// Largest specification in bytes: what the kernel would take as argv and environment, and a little more.
 pub(crate) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
@@ -19,9 +19,10 @@ const LOG_CAPTURE: u32 = 2;
 pub const MAX_CAPTURE_BYTES: usize = 64 * 1024;
 
 /// Where the output of a process goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LogTarget {
     /// Nowhere.
+    #[default]
     Null,
     /// Appended to a file by the kernel itself, never through a pipe of ours.
     File {
@@ -42,7 +43,7 @@ pub enum LogTarget {
 }
 
 /// A program to start. `Debug` shows no value of the environment: secrets live there.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct LaunchSpec {
     /// Program and arguments; a program without `/` is searched in the `PATH` of `env`.
     pub argv: Vec<OsString>,
@@ -60,6 +61,11 @@ pub struct LaunchSpec {
     /// The program makes a daemon of itself (it ends, and leaves a child behind) and writes the number of that to this
     /// file: it becomes the main process, if it is one of the tree. `None`: it stays in the foreground.
     pub pidfile: Option<PathBuf>,
+    /// What it and its tree may have.
+    pub limits: Limits,
+    /// Neither it nor anything it starts ever has more rights than it has now: set-user-id bits and file capabilities
+    /// mean nothing to it (`PR_SET_NO_NEW_PRIVS`, systemd's `NoNewPrivileges=`).
+    pub no_new_privileges: bool,
 }
 
 impl fmt::Debug for LaunchSpec {
@@ -73,6 +79,8 @@ impl fmt::Debug for LaunchSpec {
             .field("umask", &self.umask)
             .field("user", &self.user)
             .field("pidfile", &self.pidfile)
+            .field("limits", &self.limits)
+            .field("no_new_privileges", &self.no_new_privileges)
             .finish()
     }
 }
@@ -106,6 +114,8 @@ impl LaunchSpec {
             }
         }
         put_user(&mut out, self.user.as_ref());
+        put_limits(&mut out, &self.limits);
+        put_u32(&mut out, u32::from(self.no_new_privileges));
         put_u32(&mut out, u32::try_from(self.argv.len()).unwrap_or(u32::MAX));
         for word in &self.argv {
             put(&mut out, word.as_bytes());
@@ -134,12 +144,15 @@ impl LaunchSpec {
             _ => return None,
         };
         let user = reader.user()?;
+        let limits = reader.limits()?;
+        let no_new_privileges = reader.u32()? != 0;
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env =
             (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
         let setting = Setting { soft_descriptors, group };
         // Where its pid file lies is no business of the launcher.
-        reader.rest.is_empty().then_some((Self { argv, env, dir, log, umask, user, pidfile: None }, setting))
+        let spec = Self { argv, env, dir, log, umask, user, pidfile: None, limits, no_new_privileges };
+        reader.rest.is_empty().then_some((spec, setting))
     }
 }
 
@@ -155,6 +168,17 @@ fn put_user(out: &mut Vec<u8>, user: Option<&User>) {
             put_u32(out, *group);
         }
     }
+}
+
+/// What every process has; what bounds the tree is no business of the launcher.
+fn put_limits(out: &mut Vec<u8>, limits: &Limits) {
+    let Limits { nofile, nproc, core_bytes, memlock_bytes, fsize_bytes, nice, oom_score, .. } = limits;
+    for limit in [nofile, nproc, core_bytes, memlock_bytes, fsize_bytes] {
+        put_u32(out, u32::from(limit.is_some()));
+        out.extend_from_slice(&limit.unwrap_or_default().to_le_bytes());
+    }
+    out.extend_from_slice(&nice.to_le_bytes());
+    out.extend_from_slice(&oom_score.to_le_bytes());
 }
 
 fn put_u32(out: &mut Vec<u8>, value: u32) {
@@ -200,6 +224,24 @@ impl Reader<'_> {
         }
     }
 
+    fn limit(&mut self) -> Option<Option<u64>> {
+        let (is_set, limit) = (self.u32()?, self.u64()?);
+        Some((is_set != 0).then_some(limit))
+    }
+
+    fn limits(&mut self) -> Option<Limits> {
+        Some(Limits {
+            nofile: self.limit()?,
+            nproc: self.limit()?,
+            core_bytes: self.limit()?,
+            memlock_bytes: self.limit()?,
+            fsize_bytes: self.limit()?,
+            nice: self.take(1)?.try_into().ok().map(i8::from_le_bytes)?,
+            oom_score: self.take(2)?.try_into().ok().map(i16::from_le_bytes)?,
+            ..Limits::default()
+        })
+    }
+
     fn text(&mut self) -> Option<OsString> {
         let count = usize::try_from(self.u32()?).ok()?;
         self.take(count).map(|bytes| OsString::from_vec(bytes.to_vec()))
@@ -225,12 +267,21 @@ mod tests {
                 home: "/var/lib/postgresql".into(),
             }),
             pidfile: None,
+            limits: Limits {
+                nofile: Some(65_536),
+                core_bytes: Some(0),
+                fsize_bytes: Some(u64::MAX),
+                nice: -5,
+                oom_score: 500,
+                ..Limits::default()
+            },
+            no_new_privileges: true,
         }
     }
 
     #[test]
     fn what_is_encoded_comes_back_and_every_truncation_is_refused() {
-        let bare = LaunchSpec { log: LogTarget::Null, umask: None, user: None, ..spec() };
+        let bare = LaunchSpec { argv: spec().argv, ..LaunchSpec::default() };
         for spec in [spec(), bare, LaunchSpec { log: LogTarget::Capture, ..spec() }] {
             let setting =
                 Setting { soft_descriptors: Some(1_024), group: Some("/sys/fs/cgroup/hb/db.1".into()) };

@@ -5,6 +5,8 @@
 mod adopting;
 #[path = "children/commands.rs"]
 mod commands;
+#[path = "children/limits.rs"]
+mod limits;
 #[path = "children/ports.rs"]
 mod ports;
 #[path = "children/trees.rs"]
@@ -100,9 +102,7 @@ fn shell(dir: &Path, script: &str) -> LaunchSpec {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         dir: "/".into(),
         log: LogTarget::File { path: dir.join("out.log"), max_bytes: 1 << 20, keep: 2 },
-        umask: None,
-        user: None,
-        pidfile: None,
+        ..LaunchSpec::default()
     }
 }
 
@@ -534,6 +534,16 @@ fn main() -> ExitCode {
         (
             "a_command_runs_as_its_user_and_oneself_needs_no_right",
             users::a_command_runs_as_its_user_and_oneself_needs_no_right,
+        ),
+        ("limits_are_those_of_the_specification", limits::limits_are_those_of_the_specification),
+        (
+            "without_limits_a_program_has_the_same_however_we_were_started",
+            limits::without_limits_a_program_has_the_same_however_we_were_started,
+        ),
+        ("a_limit_beyond_ours_fails_the_start", limits::a_limit_beyond_ours_fails_the_start),
+        (
+            "without_new_privileges_set_user_id_means_nothing",
+            limits::without_new_privileges_set_user_id_means_nothing,
         ),
         ("a_port_of_the_tree_is_ours", ports::a_port_of_the_tree_is_ours),
         ("a_daemon_is_known_by_its_mark", ports::a_daemon_is_known_by_its_mark),

@@ -146,6 +146,10 @@ pub struct RealmInfo {
     pub name: RealmName,
     /// Title for people; absent when the name says it all.
     pub title: Option<String>,
+    /// Where to read about it.
+    pub docs: Option<String>,
+    /// Who is responsible for it.
+    pub owner: Option<String>,
     /// Service, oneshot or external.
     pub kind: RealmKind,
     /// Label for selectors.

@@ -105,6 +105,10 @@ pub struct RealmSpec {
     pub name: RealmName,
     /// Title for people.
     pub title: Option<String>,
+    /// Where to read about it.
+    pub docs: Option<String>,
+    /// Who is responsible for it.
+    pub owner: Option<String>,
     /// Label for selectors.
     pub group: Option<String>,
     /// Free labels.
@@ -140,6 +144,8 @@ impl RealmSpec {
         Self {
             name,
             title: None,
+            docs: None,
+            owner: None,
             group: None,
             labels: BTreeMap::new(),
             critical: true,
@@ -379,6 +385,8 @@ fn info(realms: &[RealmSpec], graph: &DependencyGraph, at: usize) -> RealmInfo {
         ix,
         name: realm.name.clone(),
         title: realm.title.clone(),
+        docs: realm.docs.clone(),
+        owner: realm.owner.clone(),
         kind: realm.kind,
         group: realm.group.clone(),
         labels: realm.labels.clone(),

@@ -59,8 +59,7 @@ fn with_adapter(bed: &Bed, pool: usize) -> Times {
         env: Vec::new(),
         dir: "/".into(),
         log: LogTarget::Null,
-        umask: None,
-        user: None,
+        ..LaunchSpec::default()
     };
     let launch = move |run| processes.launch(Key { realm: RealmIx(0), run: RunId(run) }, &name, &spec, 0);
     launch(1);

@@ -2,18 +2,12 @@
 
 use std::time::Duration;
 
-use heartbeat_config::{Config, load_str};
 use heartbeat_process::LogTarget;
 use heartbeat_restart::RestartWhen;
 use heartbeat_status::{EdgeKind, Gate, ProbeIx, ProbeKind, RealmKind, Role};
 use heartbeat_supervisor::ProbeSource;
 
-use crate::reading::{facts, realm, refused, text, variables};
-
-fn with_env(text: &str, env: &[(&str, &str)]) -> Config {
-    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    load_str("heartbeat.toml", text, &env).unwrap_or_else(|report| panic!("{report}")).config
-}
+use crate::reading::{facts, realm, refused, text};
 
 fn codes(text: &str) -> Vec<&'static str> {
     refused(text).iter().map(|diagnostic| diagnostic.code).collect()
@@ -185,29 +179,6 @@ fn what_means_nothing_for_a_realm_without_a_program_is_refused() {
     {
         assert_eq!(codes(&format!("[realm.a]\nport = 8001\n{key}\n")), ["HB121"], "{key}");
     }
-}
-
-#[test]
-fn the_environment_is_cleaned_and_completed() {
-    let inherited = [
-        ("PATH", "/bin"),
-        ("HEARTBEAT__HEARTBEAT__NAME", "shop"),
-        ("HEARTBEAT_SOCKET", "/of/another"),
-        ("NOTIFY_SOCKET", "/run/systemd/notify"),
-        ("LISTEN_FDS", "3"),
-        ("WATCHDOG_USEC", "1000"),
-        ("JOURNAL_STREAM", "8:1"),
-        ("INVOCATION_ID", "abc"),
-        ("PORT", "1"),
-    ];
-    let text = "[heartbeat]\nsocket = \"/run/hb/s.sock\"\n[realm.api]\nrun = \"x\"\nport = 8001\nenv = { A = \"1\", PATH = \"/opt\" }\n\
-                [realm.job]\nrun = \"x\"\n";
-    let config = with_env(text, &inherited);
-    assert_eq!(config.heartbeat.name, "shop");
-    let expected = [("A", "1"), ("HEARTBEAT_SOCKET", "/run/hb/s.sock"), ("PATH", "/opt"), ("PORT", "8001")];
-    let env = variables(realm(&config, "api").1);
-    assert_eq!(env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), expected);
-    assert_eq!(variables(realm(&config, "job").1)["PORT"], "1", "without a port it is nobody's business");
 }
 
 #[test]

@@ -279,6 +279,10 @@ fn failed_object(run: &Run, step: Step) -> String {
             format!("{} for {}", run.places.user.as_deref().unwrap_or("of its own"), run.program)
         }
         Step::Log => format!("{} for {}", run.places.log, run.program),
+        Step::Limits => match run.places.limits.beyond_ours() {
+            beyond if beyond.is_empty() => format!("of {}", run.program),
+            beyond => format!("of {} ({beyond})", run.program),
+        },
         _ => format!("for {}", run.program),
     }
 }

@@ -20,6 +20,12 @@ pub struct RealmEntry {
     /// Title for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    /// Where to read about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
+    /// Who is responsible for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Service, oneshot or external.
     pub kind: Open<RealmKind>,
     /// Longest dependency path below it, from 1.

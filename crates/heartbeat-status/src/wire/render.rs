@@ -210,6 +210,8 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
     RealmEntry {
         name: info.name.to_string(),
         title: info.title.clone(),
+        docs: info.docs.clone(),
+        owner: info.owner.clone(),
         kind: info.kind.into(),
         tier: info.tier,
         order: info.order,

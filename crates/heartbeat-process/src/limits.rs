@@ -1,0 +1,197 @@
+//! What bounds a process, and what bounds the whole tree it makes.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// The period that cpu time is given out in, in microseconds: the kernel's own default.
+const CPU_PERIOD_MICROS: u64 = 100_000;
+
+/// Bounds of a program; `None` leaves what heartbeatd has.
+///
+/// The first three are of the tree and need a cgroup v2 leaf with the controller of that name (systemd's `MemoryMax=`,
+/// `CPUQuota=`, `TasksMax=`). The others are of every single process (setrlimit(2), systemd's `Limit...=`), soft and hard
+/// alike, and are inherited by what it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory of the tree in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processor time of the tree in percent of one processor.
+    pub cpu_percent: Option<u32>,
+    /// Processes and threads of the tree.
+    pub tasks: Option<u64>,
+    /// Open descriptors of a process.
+    pub nofile: Option<u64>,
+    /// Processes and threads of the user it runs as.
+    pub nproc: Option<u64>,
+    /// A core file in bytes; 0 for none.
+    pub core_bytes: Option<u64>,
+    /// Locked memory of a process in bytes.
+    pub memlock_bytes: Option<u64>,
+    /// A file that is written in bytes; beyond it the writer gets XFSZ.
+    pub fsize_bytes: Option<u64>,
+    /// From -20 (first) to 19 (last); always set, so that it does not depend on how heartbeatd was started.
+    pub nice: i8,
+    /// From -1000 (never) to 1000 (first to be killed for want of memory); always set.
+    pub oom_score: i16,
+}
+
+impl Limits {
+    fn of_each_process(&self) -> [(&'static str, Resource, Option<u64>); 5] {
+        [
+            ("nofile", Resource::RLIMIT_NOFILE, self.nofile),
+            ("nproc", Resource::RLIMIT_NPROC, self.nproc),
+            ("core", Resource::RLIMIT_CORE, self.core_bytes),
+            ("memlock", Resource::RLIMIT_MEMLOCK, self.memlock_bytes),
+            ("fsize", Resource::RLIMIT_FSIZE, self.fsize_bytes),
+        ]
+    }
+
+    /// Sets what every process has, in this one. `soft_descriptors` is what is given to those that have no limit of
+    /// their own.
+    ///
+    /// # Errors
+    /// EPERM, EACCES: it is more than we may give.
+    pub(crate) fn assume(&self, soft_descriptors: Option<u64>) -> Result<(), Errno> {
+        let niceness = rustix::process::setpriority_process(None, i32::from(self.nice));
+        let score = std::fs::write("/proc/self/oom_score_adj", self.oom_score.to_string());
+        // Back to nothing in particular needs a privilege that heartbeatd may not have; then it could not have set them
+        // either. What somebody has asked for is another matter.
+        if self.nice != 0 {
+            niceness.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
+        }
+        if self.oom_score != 0 {
+            score.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+        }
+        if let (Some(soft), None) = (soft_descriptors, self.nofile) {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?;
+        }
+        for (_, resource, wanted) in self.of_each_process() {
+            if let Some(wanted) = wanted {
+                setrlimit(resource, wanted, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What of it we may not be able to give, in words: both numbers. Empty when that is none.
+    pub(crate) fn beyond_ours(&self) -> String {
+        let mut told = String::new();
+        for (name, resource, wanted) in self.of_each_process() {
+            let hard = getrlimit(resource).map_or(u64::MAX, |(_, hard)| hard);
+            if let Some(wanted) = wanted.filter(|wanted| *wanted > hard) {
+                let _ = write!(told, ", {name} {wanted} where heartbeatd itself may have {hard}");
+            }
+        }
+        for (name, value) in [("nice", i64::from(self.nice)), ("oom_score", i64::from(self.oom_score))] {
+            if value < 0 {
+                let _ = write!(told, ", {name} {value}, which takes a privilege");
+            }
+        }
+        told.trim_start_matches(", ").to_owned()
+    }
+
+    /// Something of it bounds the tree.
+    #[must_use]
+    pub fn bound_the_tree(&self) -> bool {
+        self.memory_bytes.is_some() || self.cpu_percent.is_some() || self.tasks.is_some()
+    }
+
+    /// Bounds the tree in a leaf of cgroup v2. What has no controller there comes back by its key: nothing bounds it.
+    ///
+    /// A tree that is out of memory is killed whole (`memory.oom.group`): what is left of half of it is seldom of use,
+    /// and its main process may not even notice.
+    ///
+    /// # Errors
+    /// The kernel refuses a value.
+    pub(crate) fn bound(&self, leaf: &Path) -> io::Result<Vec<&'static str>> {
+        let quota = |percent: u32| format!("{} {CPU_PERIOD_MICROS}", u64::from(percent) * (CPU_PERIOD_MICROS / 100));
+        let wanted = [
+            ("memory", "memory.max", self.memory_bytes.map(|bytes| bytes.to_string())),
+            ("memory", "memory.oom.group", self.memory_bytes.map(|_| "1".to_owned())),
+            ("cpu", "cpu.max", self.cpu_percent.map(quota)),
+            ("tasks", "pids.max", self.tasks.map(|tasks| tasks.to_string())),
+        ];
+        let mut unbounded = Vec::new();
+        for (key, file, value) in wanted {
+            let Some(value) = value else { continue };
+            // Never made by us: where the file is missing, so is the controller.
+            let written = std::fs::OpenOptions::new()
+                .write(true)
+                .open(leaf.join(file))
+                .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()));
+            match written {
+                Ok(()) => {}
+                // Older than Linux 4.19 it has no `memory.oom.group`: the bound itself holds.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && file == "memory.oom.group" => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => unbounded.push(key),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unbounded)
+    }
+}
+
+/// Processes of a leaf that were killed for want of memory; `None` where no controller counts them.
+pub(crate) fn oom_kills(leaf: &Path) -> Option<u64> {
+    let events = std::fs::read_to_string(leaf.join("memory.events")).ok()?;
+    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+    count.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { memory_bytes: Some(64 << 20), cpu_percent: Some(150), tasks: Some(20), ..Limits::default() }
+    }
+
+    #[test]
+    fn a_leaf_is_bounded_by_the_controllers_it_has() {
+        let leaf = tempfile::tempdir().unwrap();
+        assert_eq!(limits().bound(leaf.path()).unwrap(), ["memory", "cpu", "tasks"], "no controller at all");
+        assert_eq!(std::fs::read_dir(leaf.path()).unwrap().count(), 0, "and none is made up");
+        let file = |name: &str| leaf.path().join(name);
+        for name in ["memory.max", "memory.oom.group", "pids.max"] {
+            std::fs::write(file(name), "").unwrap();
+        }
+        assert_eq!(limits().bound(leaf.path()).unwrap(), ["cpu"]);
+        std::fs::write(file("cpu.max"), "").unwrap();
+        assert_eq!(limits().bound(leaf.path()).unwrap(), [""; 0]);
+        let says = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+        assert_eq!(
+            [says("memory.max"), says("memory.oom.group"), says("cpu.max"), says("pids.max")],
+            ["67108864", "1", "150000 100000", "20"]
+        );
+        assert_eq!(Limits::default().bound(leaf.path()).unwrap(), [""; 0], "nothing wanted, nothing missing");
+    }
+
+    #[test]
+    fn a_bound_that_the_kernel_refuses_is_an_error() {
+        let leaf = tempfile::tempdir().unwrap();
+        std::fs::create_dir(leaf.path().join("pids.max")).unwrap();
+        assert!(limits().bound(leaf.path()).is_err());
+    }
+
+    #[test]
+    fn kills_are_counted_where_somebody_counts_them() {
+        let leaf = tempfile::tempdir().unwrap();
+        assert_eq!(oom_kills(leaf.path()), None);
+        std::fs::write(leaf.path().join("memory.events"), "low 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 1\n").unwrap();
+        assert_eq!(oom_kills(leaf.path()), Some(3));
+    }
+
+    #[test]
+    fn what_is_beyond_us_is_told_with_both_numbers() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let told = Limits { nofile: Some(hard + 1), nice: -5, ..Limits::default() }.beyond_ours();
+        assert!(told.contains(&format!("nofile {} where heartbeatd itself may have {hard}", hard + 1)), "{told}");
+        assert!(told.contains("nice -5"), "{told}");
+        assert_eq!(Limits { nofile: Some(1), nice: 5, ..Limits::default() }.beyond_ours(), "");
+    }
+}

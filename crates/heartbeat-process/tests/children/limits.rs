@@ -1,0 +1,102 @@
+//! What a program may have.
+
+use super::*;
+use heartbeat_process::{Limits, User};
+
+fn said(bench: &Bench, spec: &LaunchSpec) -> String {
+    let spec = LaunchSpec { log: LogTarget::Capture, ..spec.clone() };
+    bench.processes.run_command(CommandRunId(1), &spec, PATIENCE);
+    match bench.next() {
+        Notice::CommandDone { result: CommandResult::Exited(exit), output, .. } => {
+            let text = String::from_utf8(output).unwrap();
+            assert_eq!(exit, Exit::code(0), "{text}");
+            text
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+const SHOW: &str = "cat /proc/self/limits /proc/self/oom_score_adj; echo nice $(nice); grep NoNewPrivs /proc/self/status; \
+                    echo the-end";
+
+/// The soft and the hard limit that `/proc/self/limits` shows.
+fn shown(text: &str, name: &str) -> (String, String) {
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    let mut words = line[name.len()..].split_whitespace().map(str::to_owned);
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+pub(super) fn limits_are_those_of_the_specification() {
+    let bench = Bench::new();
+    let limits = Limits {
+        nofile: Some(321),
+        nproc: Some(4_321),
+        core_bytes: Some(0),
+        memlock_bytes: Some(4_096),
+        fsize_bytes: Some(1 << 30),
+        nice: 7,
+        oom_score: 333,
+        ..Limits::default()
+    };
+    let spec = LaunchSpec { limits, no_new_privileges: true, ..bench.shell(SHOW) };
+    bench.launch(1, &spec);
+    bench.started();
+    exit_of(&bench.next());
+    // A hook or a check has the same.
+    for text in [bench.wait_for_output("the-end"), said(&bench, &spec)] {
+        let both = |number: &str| (number.to_owned(), number.to_owned());
+        assert_eq!(shown(&text, "Max open files"), both("321"));
+        assert_eq!(shown(&text, "Max processes"), both("4321"));
+        assert_eq!(shown(&text, "Max core file size"), both("0"));
+        assert_eq!(shown(&text, "Max locked memory"), both("4096"));
+        assert_eq!(shown(&text, "Max file size"), both("1073741824"));
+        assert!(text.lines().any(|line| line == "333") && text.contains("nice 7\n"), "{text}");
+        assert!(text.contains("NoNewPrivs:\t1"), "{text}");
+    }
+}
+
+pub(super) fn without_limits_a_program_has_the_same_however_we_were_started() {
+    let bench = Bench::new();
+    let text = said(&bench, &bench.shell(SHOW));
+    assert_eq!(shown(&text, "Max open files").0, "777", "the soft limit of the settings");
+    assert!(text.lines().any(|line| line == "0") && text.contains("nice 0\n"), "{text}");
+    assert!(text.contains("NoNewPrivs:\t0"), "{text}");
+}
+
+/// Whoever cannot give what is asked for says so with both numbers, and nothing is started with less.
+pub(super) fn a_limit_beyond_ours_fails_the_start() {
+    let bench = Bench::new();
+    // No privilege is above the limit of the kernel itself.
+    let most: u64 = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap().trim().parse().unwrap();
+    let limits = Limits { nofile: Some(most + 1), ..Limits::default() };
+    bench.launch(1, &LaunchSpec { limits, ..bench.shell("exit 0") });
+    match bench.next() {
+        Notice::StartFailed { error, .. } => {
+            assert_eq!((error.step, error.at_exec), (Step::Limits, false), "{error:?}");
+            let told = format!("nofile {} where heartbeatd itself may have ", most + 1);
+            assert!(error.message.contains(&told), "{}", error.message);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `su` and its like gain nothing: the set-user-id bit means nothing any more.
+pub(super) fn without_new_privileges_set_user_id_means_nothing() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("  skipped: only root can make such a program");
+        return;
+    }
+    let bench = Bench::new();
+    let user = User::find("nobody").unwrap();
+    std::fs::set_permissions(bench.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = bench.dir.path().join("id");
+    std::fs::copy("/usr/bin/id", &program).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+    let script = format!("{} -u", program.display());
+    for no_new_privileges in [true, false] {
+        let spec = LaunchSpec { user: Some(user.clone()), no_new_privileges, ..bench.shell(&script) };
+        // A file system may be mounted without such programs: then both say the same.
+        let uid: u32 = said(&bench, &spec).trim().parse().unwrap();
+        assert!(uid == user.uid || (!no_new_privileges && uid == 0), "{no_new_privileges}: {uid}");
+    }
+}
