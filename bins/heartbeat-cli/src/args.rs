@@ -12,7 +12,7 @@ use crate::age::parse_duration;
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] = &[
     "ack", "boot", "config", "doctor", "explain", "history", "import", "init", "logs", "nagios", "notify",
-    "probe", "schema", "show", "signal",
+    "probe", "schema", "show",
 ];
 
 const EXIT_CODES: &str = "\
@@ -144,6 +144,17 @@ pub(crate) enum Command {
         /// Which realms
         #[arg(required = true)]
         realms: Vec<String>,
+    },
+    /// Send a signal to the main process of realms
+    Signal {
+        /// Which, e.g. HUP or USR1
+        signal: String,
+        /// To which realms
+        #[arg(required = true)]
+        realms: Vec<String>,
+        /// To every process of them
+        #[arg(long)]
+        tree: bool,
     },
     /// What would happen, in which order, and who would notice; nothing is changed
     Plan {

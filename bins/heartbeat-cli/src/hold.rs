@@ -1,4 +1,4 @@
-//! `pause`, `resume`, `reset`, and `plan`.
+//! `pause`, `resume`, `reset`, `signal`, and `plan`.
 
 use std::time::Duration;
 
@@ -35,6 +35,10 @@ pub(crate) async fn run(
             (Action::Resume, true) => format!("{name} was not paused"),
             (Action::Pause, _) => format!("{name} is paused: `heartbeat-cli resume {name}` ends it"),
             (Action::Resume, false) => format!("{name} is resumed, and measured afresh"),
+            (Action::Signal, _) => {
+                let whom = if request.tree { "every process of " } else { "" };
+                format!("sent {} to {whom}{name}", request.signal.as_deref().unwrap_or_default())
+            }
             (_, _) => format!("{action} {name}: accepted"),
         };
         console.line(&what)?;

@@ -166,6 +166,11 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Reset { realms }) => {
             hold::run(&connect(console), Action::Reset, realms, &ActionRequest::default(), console).await
         }
+        Some(Command::Signal { signal, realms, tree }) => {
+            let signal = Some(signal.clone());
+            let request = ActionRequest { signal, tree: *tree, ..ActionRequest::default() };
+            hold::run(&connect(console), Action::Signal, realms, &request, console).await
+        }
         Some(Command::Plan { what: Foreseen::Reload, realm: Some(_), .. }) => {
             Err(Failure::new(Exit::Usage, "`plan reload` takes no realm"))
         }

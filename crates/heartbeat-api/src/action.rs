@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep, PlanRequest};
 use heartbeat_status::{EdgeKind, RealmIx, Snapshot, sanitise_line};
-use heartbeat_supervisor::{ActionPlan, Command, PlanStep, Refusal, Reply, StepAction};
+use heartbeat_supervisor::{ActionPlan, Command, PlanStep, Refusal, Reply, Signalling, StepAction};
 use http::StatusCode;
 use tokio::time::timeout;
 
@@ -16,12 +16,12 @@ use crate::waiting::{self, Goal, Outcome};
 use crate::{Ecosystem, near};
 
 /// Fields a body may have, for "did you mean".
-const FIELDS: &[&str] = &["reason", "cascade", "force", "wait", "timeout_s", "dry_run", "for_s"];
+const FIELDS: &[&str] = &["reason", "cascade", "force", "wait", "timeout_s", "dry_run", "for_s", "signal", "tree"];
 
 /// Longest pause with an end of its own: a year. One without an end lasts until it is resumed.
 const MAX_PAUSE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// `POST /api/realms/{realm}/{start,stop,restart,pause,resume,reset}/`.
+/// `POST /api/realms/{realm}/{start,stop,restart,pause,resume,reset,signal}/`.
 pub(crate) async fn act(
     ecosystem: &dyn Ecosystem,
     name: &str,
@@ -32,6 +32,7 @@ pub(crate) async fn act(
     let request = parse(body)?;
     let limit = request.timeout_s.map(wait_limit).transpose()?;
     let lasts = pause_length(action, &request)?;
+    let signal = signalling(action, &request)?;
     let realm = find(&ecosystem.snapshot(), name)?;
     let command = Command {
         action,
@@ -40,6 +41,7 @@ pub(crate) async fn act(
         force: request.force,
         reason: request.reason.as_deref().map(sanitise_line).filter(|reason| !reason.is_empty()),
         lasts,
+        signal,
     };
     if action == Action::Pause && command.reason.is_none() {
         return Err(Trouble::bad("a pause takes a `reason`: whoever finds the realm paused has to know why"));
@@ -132,6 +134,23 @@ fn pause_length(action: Action, request: &ActionRequest) -> Result<Option<Durati
     length.map(Some).ok_or_else(|| Trouble::bad(format!("`for_s` is above 0 and at most {most}")))
 }
 
+/// What is sent to a realm.
+fn signalling(action: Action, request: &ActionRequest) -> Result<Option<Signalling>, Trouble> {
+    match (action, &request.signal) {
+        (Action::Signal, Some(name)) => {
+            let signal = name.parse().map_err(|_| {
+                Trouble::bad(format!("`{}` is not a signal; for example HUP, USR1, TERM", sanitise_line(name)))
+            })?;
+            Ok(Some(Signalling { signal, tree: request.tree }))
+        }
+        (Action::Signal, None) => {
+            Err(Trouble::bad(r#"a signal takes a `signal`: which one, for example { "signal": "HUP" }"#))
+        }
+        (_, None) if !request.tree => Ok(None),
+        (_, _) => Err(Trouble::bad("`signal` and `tree` mean something for `signal` only")),
+    }
+}
+
 fn wait_limit(seconds: f64) -> Result<Duration, Trouble> {
     let limit = Duration::try_from_secs_f64(seconds).ok();
     limit
@@ -168,6 +187,7 @@ fn refused(snapshot: &Snapshot, plan: &ActionPlan) -> Trouble {
         Refusal::Stuck(_) => (StatusCode::CONFLICT, "stuck"),
         Refusal::Unverified(_) => (StatusCode::CONFLICT, "unverified"),
         Refusal::Removed(_) => (StatusCode::CONFLICT, "removed"),
+        Refusal::NotRunning(_) => (StatusCode::CONFLICT, "not-running"),
         Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
     };
     Trouble::new(status, code, why_refused(snapshot, plan, refusal)).plan(document(snapshot, plan, false))
@@ -206,6 +226,11 @@ fn why_refused(snapshot: &Snapshot, plan: &ActionPlan, refusal: &Refusal) -> Str
             "the configuration does not have {} any more and it is being stopped; add it again and reload",
             name(snapshot, *ix)
         ),
+        Refusal::NotRunning(ix) => format!(
+            "{} has no process of its own that could be sent a signal{}",
+            name(snapshot, *ix),
+            snapshot.realm(*ix).map(|realm| format!(": it is {}", realm.status)).unwrap_or_default(),
+        ),
         Refusal::ShuttingDown => {
             "heartbeatd is stopping everything and takes no commands; start it again first".to_owned()
         }
@@ -226,7 +251,8 @@ pub(crate) async fn foresee(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<An
     if request.action == "fail" {
         return answer::action(StatusCode::OK, &crate::impact::document(&snapshot, realm));
     }
-    let action = request.action.parse().map_err(|_| {
+    // What a signal does is up to the program.
+    let action = request.action.parse().ok().filter(|action| *action != Action::Signal).ok_or_else(|| {
         let words = ["fail", "start", "stop", "restart", "pause", "resume", "reset"];
         let near = near::near(&request.action, words.into_iter());
         let detail = format!("`action` is one of {}.{}", words.join(", "), near::question(&near));
@@ -255,9 +281,11 @@ fn step_entry(snapshot: &Snapshot, plan: &ActionPlan, step: &PlanStep) -> Action
     let action = match step.action {
         StepAction::Stop => Action::Stop,
         StepAction::Start => Action::Start,
+        StepAction::Restart => Action::Restart,
         StepAction::Pause => Action::Pause,
         StepAction::Resume => Action::Resume,
         StepAction::Reset => Action::Reset,
+        StepAction::Signal => Action::Signal,
     };
     ActionStep {
         wave: step.wave,
@@ -283,7 +311,11 @@ fn held_until(snapshot: &Snapshot, plan: &ActionPlan, step: &PlanStep) -> Option
             let dependents = realm.info.needed_by.iter().filter(|ix| stopped(ix));
             dependents.map(|ix| format!("{} is stopped", name(snapshot, *ix))).collect()
         }
-        StepAction::Pause | StepAction::Resume | StepAction::Reset => Vec::new(),
+        StepAction::Restart
+        | StepAction::Pause
+        | StepAction::Resume
+        | StepAction::Reset
+        | StepAction::Signal => Vec::new(),
     };
     (!gates.is_empty()).then(|| gates.join(", "))
 }

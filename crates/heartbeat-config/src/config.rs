@@ -127,4 +127,6 @@ pub struct RealmConfig {
     pub start_after: Vec<Arc<LaunchSpec>>,
     /// `stop.command`.
     pub stop_command: Option<Arc<LaunchSpec>>,
+    /// `restart.command`.
+    pub restart_command: Option<Arc<LaunchSpec>>,
 }

@@ -138,6 +138,7 @@ pub(crate) fn read(
     let of = health::Of { host: &host, port, runs: runs && !oneshot, command: &check };
     let (probes, measures): (Vec<_>, Vec<_>) = health::probes(reader, section, &of).into_iter().unzip();
     let (start, stop) = (section.table(reader, "start"), section.table(reader, "stop"));
+    let restart = section.table(reader, "restart");
     let commands = |section: &Section<'_>, key: &str| -> Vec<Arc<LaunchSpec>> {
         let Some(entry) = section.get(key) else { return Vec::new() };
         reader.items(&entry).iter().filter_map(|entry| reader.command(entry)).map(launch).collect()
@@ -150,6 +151,7 @@ pub(crate) fn read(
         probes: measures,
         start_before: commands(&start, "before"),
         start_after: commands(&start, "after"),
+        restart_command: restart.get("command").and_then(|entry| reader.command(&entry)).map(launch),
         stop_command: stop.get("command").and_then(|entry| reader.command(&entry)).map(launch),
         launch: launch_spec,
         listens: port.filter(|_| runs && !oneshot && verify_owner).and_then(|port| {
@@ -159,7 +161,11 @@ pub(crate) fn read(
     };
     if !runs {
         let checks = config.probes.iter().any(|measure| matches!(measure, Some(Measure::Command { .. })));
-        external(reader, section, checks);
+        external(reader, section, checks, config.restart_command.is_some());
+    }
+    if let Some(entry) = restart.get("command").filter(|entry| oneshot && is_of_its_own(entry)) {
+        let help = "remove it; another run of a oneshot is a start";
+        reader.value_problem(&entry, "HB121", "`command` means nothing for a oneshot", "here", help);
     }
     let spec = RealmSpec {
         title: text("title"),
@@ -174,13 +180,14 @@ pub(crate) fn read(
         probes,
         start: start_spec(reader, &start, oneshot, &config),
         stop: stop_spec(reader, &stop, &config),
-        restart: restart::policy(reader, &section.table(reader, "restart"), oneshot),
+        restart: restart::policy(reader, &restart, oneshot),
+        restart_command: config.restart_command.is_some(),
         ..RealmSpec::service(name)
     };
     ReadRealm {
         path: section.path().clone(),
         needs: needs(reader, section),
-        with: companions(reader, &section.table(reader, "restart")),
+        with: companions(reader, &restart),
         spec,
         config,
         enabled: flag("enabled", true),
@@ -208,8 +215,9 @@ fn program(reader: &Reader<'_>, section: &Section<'_>, shell: bool) -> Option<Ve
     Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line])
 }
 
-/// A realm without a program: only watched, so everything that would act on it is refused.
-fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool) {
+/// A realm without a program: only watched, so everything that would act on it is refused, but for a restart command of
+/// its own and what bounds that.
+fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_command: bool) {
     if section.get("port").is_none() && section.get("health").is_none() {
         let name = section.path().last().cloned().unwrap_or_default();
         let message = format!(
@@ -222,21 +230,28 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool) {
     }
     // Check commands have a directory, an environment and a user.
     let of_commands = ["env", "env_file", "dir", "umask", "user", "groups", "limits", "no_new_privileges"];
-    let of_commands = of_commands.into_iter().filter(|_| !has_checks);
-    let limits = section.table(reader, "limits");
-    for key in ["memory", "cpu", "tasks"] {
-        if let Some(entry) =
-            limits.get(key).filter(|entry| has_checks && entry.path.first().is_some_and(|first| first == "realm"))
-        {
-            let message = format!("`limits.{key}` bounds the tree of a program, and this realm has no `run`");
+    let of_commands = of_commands.into_iter().filter(|_| !has_checks && !has_command);
+    let of_trees: &[(&str, &[&str])] = match (has_command, has_checks) {
+        (true, _) => &[
+            ("limits", &["memory", "cpu", "tasks"]),
+            ("start", &["settle", "before", "after"]),
+            ("restart", &["min_gap", "success_codes", "never_codes"]),
+        ],
+        (false, true) => &[("limits", &["memory", "cpu", "tasks"])],
+        (false, false) => &[],
+    };
+    for (table, keys) in of_trees {
+        let section = section.table(reader, table);
+        for entry in keys.iter().filter_map(|key| section.get(key)).filter(is_of_its_own) {
+            let key = entry.path.last().cloned().unwrap_or_default();
+            let message = format!("`{table}.{key}` means nothing for a realm without `run`");
             reader.value_problem(&entry, "HB121", message, "here", "remove it, or add `run`");
         }
     }
-    let of_processes = ["pidfile", "oneshot", "manual", "shell", "verify_owner", "start", "stop", "restart", "log"];
-    for key in of_commands.chain(of_processes) {
-        if let Some(entry) =
-            section.get(key).filter(|entry| entry.path.first().is_some_and(|first| first == "realm"))
-        {
+    let of_processes = ["pidfile", "oneshot", "manual", "shell", "verify_owner", "stop"];
+    let of_hooks = ["start", "restart", "log"].into_iter().filter(|_| !has_command);
+    for key in of_commands.chain(of_processes).chain(of_hooks) {
+        if let Some(entry) = section.get(key).filter(is_of_its_own) {
             reader.value_problem(
                 &entry,
                 "HB121",
@@ -246,6 +261,11 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool) {
             );
         }
     }
+}
+
+/// It was said of this very realm, and not of all of them.
+fn is_of_its_own(entry: &Entry<'_>) -> bool {
+    entry.path.first().is_some_and(|first| first == "realm")
 }
 
 /// A relative path starts at the file that says it.

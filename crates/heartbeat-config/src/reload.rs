@@ -308,6 +308,7 @@ fn differences(
     differ("start", before.start_after != after.start_after);
     differ("stop", old.stop != new.stop || before.stop_command != after.stop_command);
     differ("restart", old.restart != new.restart || old.restart_with != new.restart_with);
+    differ("restart", before.restart_command != after.restart_command);
     (made_of, keys)
 }
 

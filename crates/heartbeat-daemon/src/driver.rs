@@ -349,6 +349,10 @@ impl Driver {
                 self.executor.signal(realm, run, signal);
                 None
             }
+            Effect::SignalMain { realm, run, signal } => {
+                self.executor.signal_main(realm, run, signal);
+                None
+            }
             Effect::Hook { realm, run, hook, timeout } => self.executor.hook(now, realm, run, hook, timeout),
             Effect::CancelHook { realm, run, hook } => {
                 self.executor.cancel_hook(realm, run, hook);

@@ -118,6 +118,10 @@ impl Executor {
         self.processes.signal(Key { realm, run }, signal);
     }
 
+    pub(crate) fn signal_main(&mut self, realm: RealmIx, run: RunId, signal: Signal) {
+        self.processes.signal_main(Key { realm, run }, signal);
+    }
+
     /// Runs a hook's commands. Returns the answer at once when there are none.
     pub(crate) fn hook(
         &mut self,
@@ -132,6 +136,7 @@ impl Executor {
             Hook::Before => config.start_before.iter().cloned().collect(),
             Hook::After => config.start_after.iter().cloned().collect(),
             Hook::Stop => config.stop_command.iter().cloned().collect(),
+            Hook::Restart => config.restart_command.iter().cloned().collect(),
         };
         self.next(now, HookRun { realm, run, hook, rest: commands, deadline: now + timeout })
     }

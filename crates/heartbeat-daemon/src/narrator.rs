@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn steps_are_told_only_when_asked_for() {
-        let kind = EventKind::Signalled { run: heartbeat_status::RunId(1), signal: Signal::TERM };
+        let kind = EventKind::Signalled { run: heartbeat_status::RunId(1), signal: Signal::TERM, tree: true };
         assert_eq!(line(&event(kind.clone()), Narration { every_step: false, colour: false }), None);
         assert!(
             line(&event(kind), Narration { every_step: true, colour: true }).unwrap().contains("SIGTERM")

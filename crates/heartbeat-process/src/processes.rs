@@ -97,6 +97,10 @@ pub(crate) enum Order {
         owner: Owner,
         pid: u32,
     },
+    SignalMain {
+        key: Key,
+        signal: Signal,
+    },
     Cancel {
         owner: Owner,
     },
@@ -263,6 +267,11 @@ impl Processes {
     /// of the tree is not believed, and nothing happens; otherwise `MainChanged` tells.
     pub fn follow(&self, key: Key, pid: u32) {
         self.commander.orders.push(Order::Follow { owner: Owner::Realm(key), pid });
+    }
+
+    /// Signals the main process of a run alone. Before it is exec'd, and once it has ended, nothing happens.
+    pub fn signal_main(&self, key: Key, signal: Signal) {
+        self.commander.orders.push(Order::SignalMain { key, signal });
     }
 
     /// Runs commands, also from other threads.

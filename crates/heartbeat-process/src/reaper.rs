@@ -24,7 +24,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use crate::books::Books;
 use crate::group::Leaf;
-use crate::notice::{LaunchError, Notice, Step};
+use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::processes::{Order, Orders, Settings};
 use crate::record::Origin;
 use crate::run::{Owner, Run, Stage};
@@ -230,6 +230,7 @@ impl Reaper {
                 Order::Remember { realm, memory, soon } => self.books.remember(&realm, memory, soon),
                 Order::Signal { owner, signal } => self.signal(owner, signal),
                 Order::Follow { owner, pid } => self.follow(owner, pid),
+                Order::SignalMain { key, signal } => self.signal_main(key, signal),
                 Order::Cancel { owner } => self.cancel(owner),
                 Order::Close => {
                     self.books.flush();
@@ -319,6 +320,16 @@ impl Reaper {
             // Nothing of the realm runs yet that could make sense of it.
             Stage::Launching => {}
             Stage::Started | Stage::Forked(_) | Stage::Exited => self.signal_tree(id, signal),
+        }
+    }
+
+    fn signal_main(&self, key: Key, signal: Signal) {
+        let run = self.by_owner.get(&Owner::Realm(key)).and_then(|id| self.runs.get(id));
+        if let Some(run) = run.filter(|run| run.stage == Stage::Started && !run.unproven)
+            && let Some(pidfd) = &run.pidfd
+        {
+            // Gone meanwhile: then its end says so.
+            let _ = sys::signal_process(pidfd.as_fd(), signal);
         }
     }
 

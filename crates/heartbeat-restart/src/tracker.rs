@@ -97,6 +97,12 @@ impl RestartTracker {
         *self = Self::default();
     }
 
+    /// A debited restart at `now` would be within the budget.
+    #[must_use]
+    pub fn may_restart(&self, policy: &RestartPolicy, now: Instant) -> bool {
+        self.cooldowns == 0 && self.used(policy, now) < policy.burst()
+    }
+
     /// Decides what follows a run that ended at `now` for `cause`; `exit` only when it ended by itself. `dice` is
     /// uniform over all `u32` and moves the delay within its jitter.
     pub fn decide(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{CommandId, Exit, Phase, RealmIx, RunId, Signal};
-use heartbeat_supervisor::{Command, Hook, Input, StartError};
+use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 
 use crate::sim::{Outcome, Sim};
 use crate::world::{Condition, Stage};
@@ -102,6 +102,7 @@ impl Sim {
             Action::Pause,
             Action::Resume,
             Action::Reset,
+            Action::Signal,
         ];
         let mut command = Command::new(actions[self.rng.usize(0..actions.len())], realm);
         if self.rng.u32(0..6) == 0 {
@@ -115,6 +116,10 @@ impl Sim {
         }
         if command.action == Action::Pause && self.rng.bool() {
             command.lasts = Some(Duration::from_millis(self.rng.u64(1..60_000)));
+        }
+        if command.action == Action::Signal {
+            let signal = [Signal::USR1, Signal::KILL][self.rng.usize(0..2)];
+            command.signal = Some(Signalling { signal, tree: self.rng.bool() });
         }
         let id = self.next_id();
         self.feed(Some(Input::Command { id, command }), Some(realm))
@@ -130,7 +135,7 @@ impl Sim {
         if old {
             run = RunId(run.0 - 1);
         }
-        let hook = [Hook::Before, Hook::After, Hook::Stop][self.rng.usize(0..3)];
+        let hook = [Hook::Before, Hook::After, Hook::Stop, Hook::Restart][self.rng.usize(0..4)];
         // With a process there, only lies that contradict what has been told already.
         let believable = !old
             && match kind {

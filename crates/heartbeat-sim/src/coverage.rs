@@ -31,6 +31,7 @@ pub const INPUTS: &[&str] = &[
     "Reset",
     "Reload",
     "MainChanged",
+    "Signal",
 ];
 
 /// The column of a reload, which is no input of the core but a call.
@@ -55,6 +56,7 @@ pub fn column(input: Option<&Input>) -> usize {
             Action::Pause => 18,
             Action::Resume => 19,
             Action::Reset => 20,
+            Action::Signal => 23,
         },
         Some(Input::Refresh { .. }) => 11,
         Some(Input::Suspended { .. }) => 12,

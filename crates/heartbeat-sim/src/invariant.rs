@@ -131,7 +131,9 @@ fn a_later_stop_wins(view: &View<'_>, effect: &Effect) -> Verdict {
 }
 
 fn no_signal_to_a_run_that_is_not_there(view: &View<'_>, effect: &Effect) -> Verdict {
-    let Effect::Signal { realm, run, signal } = effect else { return Ok(()) };
+    let (Effect::Signal { realm, run, signal } | Effect::SignalMain { realm, run, signal }) = effect else {
+        return Ok(());
+    };
     let there = view.world.process(*realm).is_some_and(|process| process.run == *run);
     fail(!there, || format!("{signal} to run {run} of {realm:?}, which is gone"))?;
     let unproven = view.world.process(*realm).is_some_and(|process| process.stage == Stage::Unproven);

@@ -8,7 +8,7 @@ use heartbeat_status::{
     CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Instant,
     Outcome, PhaseTimes, ProbePhase, RealmIx, RunId, Signal,
 };
-use heartbeat_supervisor::{Command, Hook, Input, StartError};
+use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 use serde::{Deserialize, Serialize};
 
 /// A whole run: the seed of its plan, and its inputs in order.
@@ -66,6 +66,8 @@ pub enum RecordedHook {
     After,
     /// `stop.command`.
     Stop,
+    /// `restart.command`.
+    Restart,
 }
 
 /// An input as it is written down. Realms and generations by number; names are the plan's.
@@ -140,6 +142,9 @@ pub enum Recorded {
         reason: Option<String>,
         #[serde(default)]
         lasts_ms: Option<u64>,
+        /// Its number, and whether the whole tree is sent it.
+        #[serde(default)]
+        signal: Option<(i32, bool)>,
     },
     Refresh {
         id: u64,
@@ -162,6 +167,7 @@ fn hook(hook: Hook) -> RecordedHook {
         Hook::Before => RecordedHook::Before,
         Hook::After => RecordedHook::After,
         Hook::Stop => RecordedHook::Stop,
+        Hook::Restart => RecordedHook::Restart,
     }
 }
 
@@ -216,6 +222,7 @@ impl Recorded {
                 force: command.force,
                 reason: command.reason.clone(),
                 lasts_ms: command.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
+                signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
             },
             Input::MainChanged { realm, run, pid } => {
                 Self::MainChanged { realm: realm.0, run: run.0, pid: *pid }
@@ -280,10 +287,11 @@ impl Recorded {
                     RecordedHook::Before => Hook::Before,
                     RecordedHook::After => Hook::After,
                     RecordedHook::Stop => Hook::Stop,
+                    RecordedHook::Restart => Hook::Restart,
                 };
                 Input::HookDone { realm: RealmIx(realm), run: RunId(run), hook, failure }
             }
-            Self::Command { id, action, realms, cascade, force, reason, lasts_ms } => {
+            Self::Command { id, action, realms, cascade, force, reason, lasts_ms, signal } => {
                 let realms = realms.into_iter().map(RealmIx).collect();
                 Input::Command {
                     id: CommandId(id),
@@ -294,6 +302,9 @@ impl Recorded {
                         force,
                         reason,
                         lasts: lasts_ms.map(Duration::from_millis),
+                        signal: signal.and_then(|(number, tree)| {
+                            Some(Signalling { signal: Signal::new(number)?, tree })
+                        }),
                     },
                 }
             }

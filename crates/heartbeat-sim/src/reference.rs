@@ -137,9 +137,9 @@ impl Reference {
                     self.desired[at] = Desired::Down;
                     self.manual[at] = false;
                 }
-                StepAction::Stop => {}
+                StepAction::Stop | StepAction::Restart => {}
                 StepAction::Start => self.desired[at] = Desired::Up,
-                StepAction::Pause | StepAction::Resume => continue,
+                StepAction::Pause | StepAction::Resume | StepAction::Signal => continue,
                 StepAction::Reset => {}
             }
             // A person's start or restart begins with a fresh budget where it was spent.

@@ -85,6 +85,9 @@ impl Report {
             Effect::Signal { realm, run, signal } => {
                 [4, u64::from(realm.0), run.0, u64::from(signal.number().unsigned_abs())]
             }
+            Effect::SignalMain { realm, run, signal } => {
+                [10, u64::from(realm.0), run.0, u64::from(signal.number().unsigned_abs())]
+            }
             Effect::Hook { realm, run, hook, .. } => [5, u64::from(realm.0), run.0, *hook as u64],
             Effect::CancelHook { realm, run, hook } => [6, u64::from(realm.0), run.0, *hook as u64],
             Effect::Reply { id, .. } => [7, id.0, 0, 0],

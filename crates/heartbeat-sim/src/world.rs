@@ -180,6 +180,13 @@ impl World {
             }
             Effect::Start { realm, run } => self.launch(rng, now, *realm, *run),
             Effect::Signal { realm, signal, .. } => self.signal(rng, now, *realm, *signal),
+            Effect::SignalMain { realm, signal, .. } => {
+                if let Some(process) = self.processes[realm.index()].as_mut()
+                    && (process.stage, *signal) == (Stage::Live, Signal::KILL)
+                {
+                    process.ends = Some((now + process.kill_takes, Exit::signal(*signal)));
+                }
+            }
             Effect::Hook { realm, run, hook, timeout } => {
                 let ends =
                     (!self.chance(rng, 5)).then(|| now + timeout.mul_f64(f64::from(rng.u32(1..60)) / 100.0));
@@ -230,7 +237,7 @@ impl World {
     fn signal(&mut self, rng: &mut fastrand::Rng, now: Instant, realm: RealmIx, signal: Signal) {
         let faults = self.faults;
         let Some(process) = self.processes[realm.index()].as_mut() else { return };
-        if signal == Signal::CONT {
+        if matches!(signal, Signal::CONT | Signal::USR1) {
             return;
         }
         process.signalled = true;

@@ -138,12 +138,14 @@ pub enum EventKind {
         /// We asked for it.
         expected: bool,
     },
-    /// A signal was sent to a realm's tree.
+    /// A signal was sent to a realm.
     Signalled {
         /// To which generation.
         run: RunId,
         /// Which signal.
         signal: Signal,
+        /// To its whole process tree, and not to its main process alone.
+        tree: bool,
     },
     /// A restart transaction opened.
     RestartOpened {
@@ -167,6 +169,13 @@ pub enum EventKind {
     BudgetSpent {
         /// When one more trial is made; `None` when there will be none.
         retry_at: Option<Instant>,
+    },
+    /// A realm's own restart command has begun, or has ended.
+    RestartCommand {
+        /// It has ended.
+        ended: bool,
+        /// What went wrong, for a person.
+        failure: Option<String>,
     },
     /// An operator's command took effect.
     Commanded {

@@ -24,10 +24,12 @@ closed_list! {
         StartFailed = "StartFailed",
         /// A process ended.
         Exited = "Exited",
-        /// A signal was sent to a realm's process tree.
+        /// A signal was sent to a realm.
         Signalled = "Signalled",
         /// A restart began.
         RestartOpened = "RestartOpened",
+        /// A realm's own restart command has begun, or has ended.
+        RestartCommand = "RestartCommand",
         /// A restart was verified: the realm has recovered.
         RestartVerified = "RestartVerified",
         /// A restart failed; another attempt may follow.
@@ -102,8 +104,18 @@ impl EventKind {
                 let asked = if *expected { ", as asked" } else { "" };
                 (What::Exited, format!("{exit}{asked}"))
             }
-            Self::Signalled { signal, .. } if *signal != Signal::CONT => {
-                (What::Signalled, format!("SIG{signal} to its whole process tree"))
+            Self::Signalled { signal, tree, .. } if *signal != Signal::CONT => {
+                let whom = if *tree { "whole process tree" } else { "main process" };
+                (What::Signalled, format!("SIG{signal} to its {whom}"))
+            }
+            Self::RestartCommand { ended: false, .. } => {
+                (What::RestartCommand, "its own restart command runs".to_string())
+            }
+            Self::RestartCommand { failure: None, .. } => {
+                (What::RestartCommand, "its own restart command succeeded".to_string())
+            }
+            Self::RestartCommand { failure: Some(failure), .. } => {
+                (What::RestartCommand, format!("its own restart command failed: {failure}"))
             }
             Self::RestartOpened { cause, attempt, .. } => {
                 (What::RestartOpened, format!("{cause}, attempt {attempt}"))

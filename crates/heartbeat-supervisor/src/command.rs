@@ -4,7 +4,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{RealmIx, RestartId, wire::Action};
+use heartbeat_status::{RealmIx, RestartId, Signal, wire::Action};
+
+/// A signal that an operator sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signalling {
+    /// Which.
+    pub signal: Signal,
+    /// To every process of the realm, and not to its main process alone.
+    pub tree: bool,
+}
 
 /// A command about one or more realms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +30,23 @@ pub struct Command {
     pub reason: Option<String>,
     /// For how long; only a pause has an end of its own.
     pub lasts: Option<Duration>,
+    /// What is sent; only of [`Action::Signal`].
+    pub signal: Option<Signalling>,
 }
 
 impl Command {
     /// `action` on one realm, without cascade or force.
     #[must_use]
     pub fn new(action: Action, realm: RealmIx) -> Self {
-        Self { action, realms: alloc::vec![realm], cascade: false, force: false, reason: None, lasts: None }
+        Self {
+            action,
+            realms: alloc::vec![realm],
+            cascade: false,
+            force: false,
+            reason: None,
+            lasts: None,
+            signal: None,
+        }
     }
 }
 
@@ -38,12 +57,16 @@ pub enum StepAction {
     Stop,
     /// Start it (for a restart: after its stop).
     Start,
+    /// Restart it by its own command.
+    Restart,
     /// Pause it.
     Pause,
     /// End its pause.
     Resume,
     /// Forget its attempts, backoff and cooldown.
     Reset,
+    /// Send it a signal.
+    Signal,
 }
 
 /// One step of a plan.
@@ -72,6 +95,8 @@ pub enum Refusal {
     Unverified(RealmIx),
     /// The configuration in force does not have it any more: it is being stopped.
     Removed(RealmIx),
+    /// It has no process that could be sent a signal.
+    NotRunning(RealmIx),
     /// heartbeatd is stopping everything.
     ShuttingDown,
 }

@@ -142,7 +142,12 @@ impl Cx<'_> {
 
     pub(crate) fn signal(&mut self, run: heartbeat_status::RunId, signal: Signal) {
         self.effect(Effect::Signal { realm: self.ix, run, signal });
-        self.event(EventKind::Signalled { run, signal });
+        self.event(EventKind::Signalled { run, signal, tree: true });
+    }
+
+    pub(crate) fn signal_main(&mut self, run: heartbeat_status::RunId, signal: Signal) {
+        self.effect(Effect::SignalMain { realm: self.ix, run, signal });
+        self.event(EventKind::Signalled { run, signal, tree: false });
     }
 
     pub(crate) fn arm(&mut self, kind: TimerKind, at: Instant) {

@@ -7,7 +7,7 @@ use heartbeat_status::{
 };
 
 use crate::cx::{Mode, Outbox};
-use crate::realm::{Realm, Resting};
+use crate::realm::Resting;
 use crate::state::{self, Fact, Intent, State};
 use crate::timers::TimerKind;
 use crate::{Command, Effect, Reply, Supervisor};
@@ -118,6 +118,7 @@ impl Supervisor {
                 realm.probing_was_suspended(cx);
                 state::starting::was_suspended(realm, cx);
                 state::running::was_suspended(realm, cx);
+                state::remedy::was_suspended(realm, cx);
             });
         }
     }
@@ -143,7 +144,7 @@ impl Supervisor {
                 self.reconsider(now, *ix);
                 self.step(now, *ix, |realm, cx| state::on_command(realm, cx, Intent::Rest));
                 if matches!(self.realms[ix.index()].state, State::External) {
-                    self.step(now, *ix, Realm::stop_probing);
+                    self.step(now, *ix, state::external::let_go);
                 }
             }
         }

@@ -45,6 +45,15 @@ pub enum Effect {
         /// The signal.
         signal: Signal,
     },
+    /// Send a signal to the main process of a generation alone.
+    SignalMain {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation.
+        run: RunId,
+        /// The signal.
+        signal: Signal,
+    },
     /// Run one of the realm's own commands; answered by [`Input::HookDone`](crate::Input::HookDone) within
     /// `timeout`, after which the adapter kills it and says so.
     Hook {

@@ -16,6 +16,8 @@ pub enum Hook {
     After,
     /// `stop.command`.
     Stop,
+    /// `restart.command`.
+    Restart,
 }
 
 impl Hook {
@@ -26,6 +28,7 @@ impl Hook {
             Self::Before => "start.before",
             Self::After => "start.after",
             Self::Stop => "stop.command",
+            Self::Restart => "restart.command",
         }
     }
 }

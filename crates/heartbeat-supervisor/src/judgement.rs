@@ -9,12 +9,12 @@ use alloc::string::String;
 use core::time::Duration;
 
 use heartbeat_restart::RestartWhen;
-use heartbeat_status::{EventKind, RealmKind, RestartCause, Role};
+use heartbeat_status::{EventKind, RestartCause, Role};
 
 use crate::RealmSpec;
 use crate::cx::Cx;
 use crate::realm::Realm;
-use crate::state::{State, stopping};
+use crate::state::{Remedy, State, remedy, stopping};
 use crate::timers::TimerKind;
 
 /// While a need owes an answer it is asked again after this.
@@ -24,9 +24,13 @@ const FUSE_RECHECK: Duration = Duration::from_secs(1);
 
 /// Failing for its health may end in a restart of this realm.
 fn restarts(realm: &Realm, spec: &RealmSpec) -> bool {
-    matches!(realm.state, State::Starting(_) | State::Running(_))
-        && spec.kind != RealmKind::External
-        && spec.restart.when() != RestartWhen::Never
+    let acted_on = match realm.state {
+        State::Starting(_) | State::Running(_) => true,
+        State::External => spec.restart_command && realm.remedy.is_none_or(|remedy| remedy == Remedy::Trial),
+        _ => false,
+    };
+    let held = realm.remedy.is_some_and(Remedy::is_under_way);
+    acted_on && !held && spec.restart.when() != RestartWhen::Never
 }
 
 /// A restart for its health is what the Act timer is about.
@@ -92,8 +96,11 @@ pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
         return;
     }
     let Some((probe, when)) = realm.actionable(cx.spec, |role| role == Role::Live) else { return };
-    if cx.now >= when && matches!(realm.state, State::Starting(_) | State::Running(_)) {
+    if cx.now >= when && restarts(realm, cx.spec) {
         let detail = failure_detail(realm, cx, probe);
+        if remedy::applies(realm, cx.spec) && remedy::heal(realm, cx, detail.clone()) {
+            return;
+        }
         stopping::restart(realm, cx, RestartCause::Unhealthy, detail);
     }
 }

@@ -88,7 +88,7 @@ mod supervisor;
 mod timers;
 mod why;
 
-pub use command::{ActionPlan, Command, PlanStep, Refusal, Reply, StepAction};
+pub use command::{ActionPlan, Command, PlanStep, Refusal, Reply, Signalling, StepAction};
 pub use effect::Effect;
 pub use fuse::FuseSettings;
 pub use input::{Hook, Input, StartError};

@@ -131,6 +131,8 @@ pub struct RealmSpec {
     pub stop: StopSpec,
     /// When it is restarted, after how long, how often.
     pub restart: RestartPolicy,
+    /// It has a restart command of its own, used instead of a stop and a start; the only way to act on an external realm.
+    pub restart_command: bool,
     /// Realms restarted in the same transaction, without a debit of their own.
     pub restart_with: Vec<RealmIx>,
     /// The configuration does not have it any more: it is stopped, and keeps its index until it is.
@@ -157,6 +159,7 @@ impl RealmSpec {
             start: StartSpec::default(),
             stop: StopSpec::default(),
             restart: RestartPolicy::service_default(),
+            restart_command: false,
             restart_with: Vec::new(),
             retired: false,
         }

@@ -41,6 +41,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     let together = with_companions(supervisor, plan, command, &targets);
     let mut stops = Set::new(plan.realms().len());
     let mut starts = Set::new(plan.realms().len());
+    let mut commanded = Set::new(plan.realms().len());
     match command.action {
         Action::Start => {
             for ix in &targets {
@@ -52,9 +53,14 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
                 stops.insert(*ix);
             }
         }
-        Action::Pause | Action::Resume | Action::Reset => {}
+        Action::Pause | Action::Resume | Action::Reset | Action::Signal => {}
         Action::Restart => {
             for ix in &together {
+                if state::remedy::applies(&supervisor.realms[ix.index()], plan.realm(*ix)) {
+                    commanded.insert(*ix);
+                    add_with_needs(supervisor, plan, *ix, &mut starts, false);
+                    continue;
+                }
                 if may_have_process(supervisor, *ix) {
                     stops.insert(*ix);
                 }
@@ -79,7 +85,10 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     }
     let refusal = refusal(supervisor, plan, command, &targets, &breaks);
     let mut steps = stop_steps(supervisor, plan, &stops, command.action == Action::Stop);
-    let first = steps.last().map_or(0, |step: &PlanStep| step.wave);
+    let last_wave = |steps: &[PlanStep]| steps.last().map_or(0, |step| step.wave);
+    let first = last_wave(&steps);
+    steps.extend(restart_steps(plan, &commanded, first + 1));
+    let first = last_wave(&steps);
     steps.extend(start_steps(plan, &starts, first));
     steps.extend(overlay_steps(supervisor, command.action, &targets));
     ActionPlan { action: command.action, realms: targets, steps, breaks, refusal }
@@ -91,6 +100,7 @@ fn overlay_steps(supervisor: &Supervisor, action: Action, targets: &[RealmIx]) -
         Action::Pause => StepAction::Pause,
         Action::Resume => StepAction::Resume,
         Action::Reset => StepAction::Reset,
+        Action::Signal => StepAction::Signal,
         Action::Start | Action::Stop | Action::Restart => return Vec::new(),
     };
     let changes =
@@ -188,7 +198,17 @@ fn refusal(
     if matches!(command.action, Action::Pause | Action::Resume) {
         return None;
     }
-    if let Some(external) = targets.iter().find(|ix| plan.realm(**ix).kind == RealmKind::External) {
+    if command.action == Action::Signal {
+        // Whatever it does: without a process nobody would be told.
+        let gone = targets.iter().find(|ix| supervisor.realms[ix.index()].pid.is_none());
+        return gone.copied().map(Refusal::NotRunning);
+    }
+    // It can be restarted by its own command, and told to begin counting anew; never started or stopped.
+    let commanded = |ix: &RealmIx| {
+        plan.realm(*ix).restart_command && matches!(command.action, Action::Restart | Action::Reset)
+    };
+    let external = |ix: &&RealmIx| plan.realm(**ix).kind == RealmKind::External && !commanded(ix);
+    if let Some(external) = targets.iter().find(external) {
         return Some(Refusal::External(*external));
     }
     if matches!(command.action, Action::Start | Action::Restart)
@@ -240,6 +260,16 @@ fn start_steps(plan: &Plan, starts: &Set, first: u32) -> Vec<PlanStep> {
     steps
 }
 
+/// Restarts by a command of the realm's own: once what needs it is stopped, and side by side.
+fn restart_steps(plan: &Plan, commanded: &Set, wave: u32) -> Vec<PlanStep> {
+    let realms = plan.graph().start_order().iter().copied().filter(|ix| commanded.has(*ix));
+    let step = |ix| {
+        let limit = Some(state::starting::hook_timeout(plan.realm(ix).start.timeout));
+        PlanStep { wave, realm: ix, action: StepAction::Restart, limit }
+    };
+    realms.map(step).collect()
+}
+
 fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command, plan: &ActionPlan) {
     for step in &plan.steps {
         match step.action {
@@ -254,12 +284,25 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
             StepAction::Reset => supervisor.step(now, step.realm, |realm, cx| {
                 realm.tracker.reset();
                 state::unverified::forget(realm, cx);
+                if matches!(realm.state, State::External) {
+                    state::remedy::forget_spent(realm, cx);
+                }
                 let held = matches!(realm.state, State::Backoff(_) | State::Cooldown(_) | State::Failed(_));
                 if held && realm.desired == Desired::Up {
                     state::on_command(realm, cx, Intent::Run);
                 }
             }),
-            StepAction::Stop | StepAction::Start => {}
+            StepAction::Signal => {
+                let Some(wanted) = command.signal else { continue };
+                supervisor.step(now, step.realm, |realm, cx| {
+                    if wanted.tree {
+                        cx.signal(realm.run, wanted.signal);
+                    } else {
+                        cx.signal_main(realm.run, wanted.signal);
+                    }
+                });
+            }
+            StepAction::Stop | StepAction::Start | StepAction::Restart => {}
         }
     }
 }
@@ -314,6 +357,13 @@ pub(crate) fn execute(
         supervisor.reconsider(now, ix);
         let intent = if again { Intent::Again(RestartCause::Requested) } else { Intent::Rest };
         supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
+    }
+    for ix in stops(StepAction::Restart) {
+        supervisor.reconsider(now, ix);
+        let intent = Intent::Again(RestartCause::Requested);
+        supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
+        let opened = supervisor.realms[ix.index()].restart.as_ref().filter(|record| record.result.is_none());
+        restarts.extend(opened.map(|record| (ix, record.id)));
     }
     for ix in stops(StepAction::Start) {
         supervisor.reconsider(now, ix);

@@ -272,6 +272,30 @@ impl Realm {
         cx.disarm(TimerKind::Act);
     }
 
+    /// Its own restart command has been run: what was measured says nothing any more.
+    pub(crate) fn measure_anew(&mut self, cx: &mut Cx<'_>) {
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::Process {
+                continue;
+            }
+            self.cancel(cx, at);
+            let probe = &mut self.probes[at];
+            let (last, skipped, flapping) = (probe.last.take(), probe.skipped, probe.flapping);
+            let outcome = last.as_ref().map_or("inconclusive", |last| last.outcome.as_str());
+            *probe = Probing { last, skipped, flapping, ..Probing::new() };
+            cx.event(EventKind::ProbeChanged {
+                probe: spec.info.name.clone(),
+                outcome,
+                reason: None,
+                detail: "counted afresh".to_string(),
+                progress: Progress { count: 0, goal: spec.info.thresholds.pass_after() }.to_string(),
+            });
+            if spec.source == ProbeSource::Measured {
+                self.begin_measuring(cx, at);
+            }
+        }
+    }
+
     fn interval(&self, realm: &RealmSpec, at: usize) -> Duration {
         let spec = &realm.probes[at];
         let probe = &self.probes[at];
@@ -472,6 +496,11 @@ impl Realm {
     /// A failure counts: not within grace, and not while somebody else is to blame.
     fn failures_count(&self, cx: &Cx<'_>, spec: &ProbeSpec) -> bool {
         if self.around.need_broken {
+            return false;
+        }
+        let measured = cx.spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.source != ProbeSource::Process);
+        let passed_once = || measured.clone().any(|(_, probe)| probe.tally.verdict() == Some(Verdict::Passing));
+        if self.judged_from.is_some_and(|from| cx.now < from) && !passed_once() {
             return false;
         }
         match self.state {

@@ -11,7 +11,7 @@ use heartbeat_status::{
 
 use crate::cx::{Around, Cx, Mode};
 use crate::probing::Probing;
-use crate::state::{self, State};
+use crate::state::{self, Remedy, State};
 use crate::timers::TimerKind;
 use crate::{ProbeSpec, RealmSpec};
 
@@ -110,6 +110,10 @@ pub(crate) struct Realm {
     pub(crate) adopted: bool,
     /// What was found of it, and whether it is made of something else now, until it is resumed.
     pub(crate) found: Option<(crate::Found, bool)>,
+    /// How far a restart by its own command is.
+    pub(crate) remedy: Option<Remedy>,
+    /// After its own restart command: failures count from its first pass on, or from then.
+    pub(crate) judged_from: Option<Instant>,
     /// Changed since the last snapshot.
     pub(crate) dirty: bool,
 }
@@ -184,6 +188,8 @@ impl Realm {
             asked_for: false,
             adopted: false,
             found: None,
+            remedy: None,
+            judged_from: None,
             dirty: true,
         };
         realm.follow(spec);

@@ -167,7 +167,7 @@ impl Supervisor {
             self.step(now, ix, |realm, cx| {
                 realm.end_pause(cx, false);
                 if matches!(realm.state, State::External) {
-                    realm.stop_probing(cx);
+                    state::external::let_go(realm, cx);
                 } else {
                     state::on_command(realm, cx, Intent::Rest);
                 }

@@ -14,7 +14,7 @@ use crate::around::{gate_holds, is_broken};
 use crate::cx::Outbox;
 use crate::probing::Probing;
 use crate::realm::{Realm, Resting};
-use crate::state::State;
+use crate::state::{Remedy, State};
 use crate::state::failed::Why as FailedWhy;
 use crate::timers::TimerKind;
 use crate::{Plan, RealmSpec};
@@ -312,6 +312,21 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             let next = Next::when(NextAction::Probe, format!("{} is up", names.join(", ")));
             (Reason::NeedBroken, format!("needs {words}"), next)
         }
+        Status::Restarting if realm.remedy.is_some_and(Remedy::is_under_way) => {
+            let at = view.deadline(TimerKind::State);
+            match realm.remedy {
+                Some(Remedy::Commanded) => {
+                    let ends = "its restart command ends".to_string();
+                    let next = at.map_or_else(|| Next::when(NextAction::Verify, ends), |at| Next::at(NextAction::Verify, at));
+                    (restart_reason(realm), format!("{}; restart.command runs", ended(view)), next)
+                }
+                _ => {
+                    let stopped = "its dependents are stopped".to_string();
+                    let next = at.map_or_else(|| Next::when(NextAction::Restart, stopped), |at| Next::at(NextAction::Restart, at));
+                    (Reason::Backoff, ended(view), next)
+                }
+            }
+        }
         Status::Restarting => {
             let at = view.deadline(TimerKind::Second).or_else(|| view.deadline(TimerKind::State));
             let next = at.map_or_else(
@@ -324,6 +339,13 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         Status::Down if realm.held_by_fuse => {
             let next = Next::when(NextAction::Restart, "the storm fuse lets it".to_string());
             (Reason::StormFuse, format!("{}; restarts for health are held", failing_words(view)), next)
+        }
+        Status::Down if matches!(realm.remedy, Some(Remedy::Cooldown(_) | Remedy::Spent)) => {
+            let spent = format!("{}; restart budget spent", failing_words(view));
+            match realm.remedy {
+                Some(Remedy::Cooldown(until)) => (Reason::Cooldown, spent, Next::at(NextAction::Restart, until)),
+                _ => (Reason::BudgetSpent, spent, probe_next()),
+            }
         }
         Status::Down => {
             let next = view

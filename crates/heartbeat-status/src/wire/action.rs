@@ -23,6 +23,8 @@ closed_list! {
         Resume = "resume",
         /// Forget its attempts, its backoff and its cooldown, and start it if it should run.
         Reset = "reset",
+        /// Send a signal to its process, and leave everything else as it is.
+        Signal = "signal",
     }
 }
 
@@ -69,6 +71,16 @@ pub struct ActionRequest {
     /// `pause` only: for how long, in seconds; until resumed when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_s: Option<f64>,
+    /// `signal` only: which one, by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// `signal` only: to every process of the realm, and not to its main process alone.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tree: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Body of `POST /api/plan/`: what would happen, without doing it.
@@ -161,7 +173,7 @@ pub struct ActionStep {
     pub wave: u32,
     /// Whom it concerns.
     pub realm: String,
-    /// `start` or `stop`.
+    /// What happens to it.
     pub action: Open<Action>,
     /// Longest it may take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use core::time::Duration;
 use heartbeat_restart::{Decision, RestartWhen};
 use heartbeat_status::{EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep};
 
-use super::{backoff, cooldown, done, failed, starting, stopped, stopping, waiting};
+use super::{backoff, cooldown, done, failed, remedy, starting, stopped, stopping, waiting};
 use crate::StartError;
 use crate::cx::Cx;
 use crate::realm::Realm;
@@ -31,6 +31,7 @@ const PORT_RECHECK: Duration = Duration::from_secs(1);
 /// The main process ended by itself, while starting or running.
 pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty: bool) {
     starting::cancel_hooks(realm, cx);
+    remedy::drop(realm, cx);
     let ran_for = realm.started_at.map(|started| cx.now.since(started));
     stopping::note_exit(realm, cx, exit, false);
     if will_restart(cx, &exit) && !realm.around.need_broken && realm.pause.is_none() {
@@ -215,7 +216,7 @@ fn apply(realm: &mut Realm, cx: &mut Cx<'_>, decision: Decision, why: failed::Wh
 }
 
 /// The budget refused the restart that was just opened: it counts as the last attempt that was made, not as one more.
-fn never_attempted(realm: &mut Realm, cx: &Cx<'_>) {
+pub(crate) fn never_attempted(realm: &mut Realm, cx: &Cx<'_>) {
     if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
         record.attempt = record.attempt.min(cx.spec.restart.burst());
     }

@@ -1,22 +1,41 @@
-//! External: watched, never started, never signalled.
+//! External: watched, never started, never signalled; restarted only by a command of its own.
 
-use super::{Fact, Intent, no_process};
+use heartbeat_status::RestartCause;
+
+use super::{Fact, Intent, no_process, remedy};
+use crate::Hook;
 use crate::cx::{Around, Cx, Mode};
 use crate::judgement::judge;
 use crate::realm::Realm;
+use crate::timers::TimerKind;
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
-    no_process(cx);
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+    match fact {
+        Fact::HookDone { hook: Hook::Restart, failure } => remedy::on_done(realm, cx, failure),
+        _ => no_process(cx),
+    }
+}
+
+pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
+    remedy::on_result(realm, cx);
+    judge(realm, cx);
+}
+
+pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+    if !remedy::on_deadline(realm, cx, timer) {
+        judge(realm, cx);
+    }
 }
 
 pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
     match (was.mode, realm.around.mode) {
         (Mode::Cold, Mode::Booted) => realm.start_probing(cx),
-        (Mode::Booted, Mode::ShuttingDown | Mode::Killing) => realm.stop_probing(cx),
+        (Mode::Booted, Mode::ShuttingDown | Mode::Killing) => let_go(realm, cx),
         (_, _) => {
             if was.need_broken && !realm.around.need_broken {
                 realm.probe_afresh(cx);
             }
+            remedy::on_around(realm, cx);
             judge(realm, cx);
         }
     }
@@ -24,9 +43,16 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
 
 pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
     match intent {
-        Intent::Rest | Intent::Kill if realm.shutting_down() => realm.stop_probing(cx),
+        Intent::Rest | Intent::Kill if realm.shutting_down() => let_go(realm, cx),
+        Intent::Again(RestartCause::Requested) if cx.spec.restart_command => remedy::requested(realm, cx),
         Intent::Run | Intent::Rest | Intent::Again(_) | Intent::Kill => {
             cx.ignore("an external realm is watched, never started or stopped");
         }
     }
+}
+
+/// It is not watched any more.
+pub(crate) fn let_go(realm: &mut Realm, cx: &mut Cx<'_>) {
+    remedy::call_off(realm, cx);
+    realm.stop_probing(cx);
 }

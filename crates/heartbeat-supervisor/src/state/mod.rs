@@ -19,6 +19,7 @@ pub(crate) mod done;
 pub(crate) mod ending;
 pub(crate) mod external;
 pub(crate) mod failed;
+pub(crate) mod remedy;
 pub(crate) mod running;
 pub(crate) mod starting;
 pub(crate) mod stopped;
@@ -32,7 +33,6 @@ use alloc::string::String;
 use heartbeat_status::{Exit, Phase, RealmKind, RestartCause};
 
 use crate::cx::{Around, Cx};
-use crate::judgement;
 use crate::memory::Found;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -41,6 +41,7 @@ use crate::{Hook, StartError};
 pub(crate) use backoff::Backoff;
 pub(crate) use cooldown::Cooldown;
 pub(crate) use failed::{Failed, Why as FailedWhy};
+pub(crate) use remedy::Remedy;
 pub(crate) use running::Running;
 pub(crate) use starting::Starting;
 pub(crate) use stopping::Stopping;
@@ -147,7 +148,7 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
     match realm.state.phase() {
         Phase::Starting => starting::on_result(realm, cx),
         Phase::Running => running::on_result(realm, cx),
-        Phase::External => judgement::judge(realm, cx),
+        Phase::External => external::on_result(realm, cx),
         // Nothing is measured in these, or nothing is decided on it.
         Phase::Waiting
         | Phase::Stopping
@@ -169,7 +170,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         Phase::Stopping => stopping::on_deadline(realm, cx),
         Phase::Backoff => backoff::on_deadline(realm, cx),
         Phase::Cooldown => cooldown::on_deadline(realm, cx),
-        Phase::External => judgement::judge(realm, cx),
+        Phase::External => external::on_deadline(realm, cx, timer),
         // No timer is armed in these; one that was armed before they were entered has been disarmed.
         Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck | Phase::Unverified => {}
     }
@@ -194,6 +195,9 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
 
 /// Another plan is in force: what it is judged by may be something else.
 pub(crate) fn on_reload(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if realm.remedy.is_some() && !cx.spec.restart_command {
+        remedy::call_off(realm, cx);
+    }
     if matches!(realm.state, State::Starting(_)) {
         starting::on_reload(realm, cx);
     } else {
@@ -242,7 +246,10 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
         (Phase::Unverified, _) => stuck::freed(realm, cx),
         (Phase::Backoff, _) => backoff::resume(realm, cx),
         (Phase::Cooldown, _) => cooldown::resume(realm, cx),
-        (Phase::External, _) => realm.resume_probing(cx),
+        (Phase::External, _) => {
+            realm.resume_probing(cx);
+            remedy::resume(realm, cx);
+        }
         (Phase::Done, _) if cx.spec.kind != RealmKind::Oneshot => waiting::enter(realm, cx),
         (Phase::Waiting, _) => waiting::on_around(realm, cx),
         (Phase::Stopped | Phase::Failed | Phase::Done, _) => {}

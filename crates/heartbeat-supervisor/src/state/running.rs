@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use heartbeat_status::{Exit, Health, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
 
-use super::{Fact, Intent, State, ending, stopping};
+use super::{Fact, Intent, State, ending, remedy, stopping};
+use crate::Hook;
 use crate::cx::{Around, Cx};
 use crate::judgement::{acquit, judge};
 use crate::memory::Found;
@@ -81,16 +82,25 @@ fn begin_verification(realm: &mut Realm, cx: &mut Cx<'_>) {
 
 /// heartbeatd was not running for a while: nothing was measured meanwhile, so the time to prove itself begins anew.
 pub(crate) fn was_suspended(realm: &mut Realm, cx: &mut Cx<'_>) {
-    if matches!(realm.state, State::Running(_)) && realm.restart_open() && cx.spec.kind != RealmKind::Oneshot
-    {
+    let commanded = realm.remedy.is_some();
+    let runs = matches!(realm.state, State::Running(_)) && cx.spec.kind != RealmKind::Oneshot;
+    if runs && realm.restart_open() && !commanded {
         begin_verification(realm, cx);
     }
+}
+
+/// Its own restart command has done what it could: from now on it proves itself.
+pub(crate) fn answer_anew(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if let State::Running(running) = &mut realm.state {
+        running.ready_at = cx.now;
+    }
+    begin_verification(realm, cx);
 }
 
 /// Closes the open restart as verified once it has proved itself.
 fn verify(realm: &mut Realm, cx: &mut Cx<'_>) {
     let State::Running(running) = &realm.state else { return };
-    if !realm.restart_open() || cx.spec.kind == RealmKind::Oneshot {
+    if !realm.restart_open() || cx.spec.kind == RealmKind::Oneshot || realm.remedy.is_some() {
         return;
     }
     let long_enough = cx.now.since(running.ready_at) >= cx.spec.restart.verify_for();
@@ -104,7 +114,8 @@ fn verify(realm: &mut Realm, cx: &mut Cx<'_>) {
 
 /// Keeps account of continuous health: it, not uptime, resets the restart budget.
 pub(crate) fn note_health(realm: &mut Realm, cx: &mut Cx<'_>, health: Health) {
-    let healthy = health.is_pass() && matches!(realm.state, State::Running(_));
+    let watched = matches!(realm.state, State::External) && cx.spec.restart_command;
+    let healthy = health.is_pass() && (watched || matches!(realm.state, State::Running(_)));
     match (realm.healthy_since, healthy) {
         (None, true) => {
             realm.healthy_since = Some(cx.now);
@@ -127,6 +138,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         }
         Fact::Emptied => cx.ignore("the main process has not been reported to be gone"),
         Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is running already"),
+        Fact::HookDone { hook: Hook::Restart, failure } => remedy::on_done(realm, cx, failure),
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
         // The same in every state: answered before.
         Fact::PortHeld { .. } | Fact::MainChanged { .. } => {}
@@ -139,6 +151,9 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
 }
 
 pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+    if remedy::on_deadline(realm, cx, timer) {
+        return;
+    }
     match timer {
         TimerKind::Second => verify(realm, cx),
         TimerKind::Act => judge(realm, cx),
@@ -185,6 +200,7 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
     if realm.around.restart_with_need {
         realm.restart_owed = true;
     }
+    remedy::on_around(realm, cx);
     if realm.around.need_broken {
         acquit(realm, cx);
         return;
@@ -214,6 +230,7 @@ pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
 pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
     match intent {
         Intent::Run => {}
+        Intent::Again(RestartCause::Requested) if remedy::applies(realm, cx.spec) => remedy::requested(realm, cx),
         Intent::Again(cause) => stopping::again(realm, cx, cause),
         Intent::Rest => stopping::rest(realm, cx),
         Intent::Kill => stopping::kill(realm, cx),

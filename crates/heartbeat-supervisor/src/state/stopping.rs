@@ -9,7 +9,7 @@ use heartbeat_status::{
 };
 
 use super::starting::{HOOK_GRACE, Stage as StartStage};
-use super::{Fact, Intent, State, ending, starting, stopped, stuck, waiting};
+use super::{Fact, Intent, State, ending, remedy, starting, stopped, stuck, waiting};
 use crate::cx::{Cx, Mode};
 use crate::memory::Found;
 use crate::realm::Realm;
@@ -136,6 +136,7 @@ fn enter(realm: &mut Realm, cx: &mut Cx<'_>, cause: Option<RestartCause>, exit: 
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);
     starting::cancel_hooks(realm, cx);
+    remedy::drop(realm, cx);
     let launching = start_stage == Some(StartStage::Launching);
     // With an exit known, only leftovers are there; the adapter says when they are gone.
     let process = launching || realm.pid.is_some() || exit.is_some();

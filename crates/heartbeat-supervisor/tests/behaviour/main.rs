@@ -5,6 +5,7 @@ mod incidents;
 mod planning;
 mod probing;
 mod reloading;
+mod remedies;
 mod restarting;
 mod restoring;
 mod scenarios;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use heartbeat_restart::WhenSpent;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{CommandId, Exit, Outcome, Phase, Signal};
-use heartbeat_supervisor::{Command, Effect, Found, Hook, Input, StartError};
+use heartbeat_supervisor::{Command, Effect, Found, Hook, Input, Signalling, StartError};
 
 use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
 
@@ -132,6 +132,10 @@ const INPUTS: &[(&str, Apply)] = &[
     ("Command: pause", |d| command(d, Action::Pause)),
     ("Command: resume", |d| command(d, Action::Resume)),
     ("Command: reset", |d| command(d, Action::Reset)),
+    ("Command: signal", |d| {
+        let signal = Some(Signalling { signal: Signal::HUP, tree: false });
+        d.feed(Input::Command { id: CommandId(99), command: Command { signal, ..Command::new(Action::Signal, A) } });
+    }),
     ("Reload: the same", |d| {
         let same = d.sup.plan_in_force().realms().to_vec();
         d.reload(same, &[]);
@@ -192,6 +196,7 @@ fn words(effects: &[Effect]) -> String {
             Effect::Start { .. } => "Start".to_string(),
             Effect::Signal { signal, .. } if *signal == Signal::CONT => continue,
             Effect::Signal { signal, .. } => format!("Signal {signal}"),
+            Effect::SignalMain { signal, .. } => format!("SignalMain {signal}"),
             Effect::Hook { hook, .. } => format!("Hook {}", hook.as_str()),
             Effect::CancelHook { hook, .. } => format!("CancelHook {}", hook.as_str()),
             Effect::Reply { reply, .. } => match reply {
