@@ -182,6 +182,7 @@ pub(crate) fn read(
         stop: stop_spec(reader, &stop, &config),
         restart: restart::policy(reader, &restart, oneshot),
         restart_command: config.restart_command.is_some(),
+        memory_limit: config.launch.as_ref().and_then(|launch| launch.limits.memory_bytes),
         ..RealmSpec::service(name)
     };
     ReadRealm {

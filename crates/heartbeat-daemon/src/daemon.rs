@@ -196,7 +196,7 @@ impl Daemon {
             );
         }
         let alive = recovery.alive();
-        recovery.adopt(&plan, &processes);
+        recovery.adopt(&plan, &realms, &processes);
         let mut executor = Executor::new(processes, realms, names);
         for realm in &published.snapshot().realms {
             if let Some(pid) = realm.process.pid {

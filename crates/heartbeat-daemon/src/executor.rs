@@ -187,6 +187,13 @@ impl Executor {
                 Some(Input::MainChanged { realm: key.realm, run: key.run, pid })
             }
             Notice::Halted { key, halted } => Some(Input::Halted { realm: key.realm, run: key.run, halted }),
+            Notice::Unbounded { key, limits } => {
+                let limits = limits.iter().map(|limit| (*limit).to_owned()).collect();
+                Some(Input::Unbounded { realm: key.realm, run: key.run, limits })
+            }
+            Notice::MemoryUsed { key, bytes } => {
+                Some(Input::MemoryUsed { realm: key.realm, run: key.run, bytes })
+            }
             // Taken by whoever forwards notices.
             Notice::RecordsFail { .. } => None,
             Notice::CommandDone { id, result, .. } => {

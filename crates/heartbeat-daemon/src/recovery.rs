@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use heartbeat_config::{Config, with_retired};
+use heartbeat_config::{Config, RealmConfig, with_retired};
 use heartbeat_process::{Condition, Key, Processes, Record, Survey, Survivor, boot_id, survey};
 use heartbeat_status::{Incident, IncidentNo, Instant, RealmIx, RealmName, RunId, WallAnchor};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
@@ -188,14 +188,16 @@ impl Recovery {
     }
 
     /// Hands what lives, and what is left of what has ended, to the process adapter.
-    pub(crate) fn adopt(self, plan: &Plan, processes: &Processes) {
+    pub(crate) fn adopt(self, plan: &Plan, realms: &[RealmConfig], processes: &Processes) {
         for survivor in self.survey.realms {
             let Some(realm) = plan.find(survivor.realm.as_str()) else { continue };
             // Without one on record the core goes on in the generation it remembers.
             let run = run_on_record(&survivor.condition)
                 .or_else(|| remembered(&survivor).map(|record| record.run()))
                 .unwrap_or_default();
-            processes.adopt(Key { realm, run }, survivor);
+            let launch = realms.get(realm.index()).and_then(|config| config.launch.as_ref());
+            let limits = launch.map(|launch| launch.limits.clone()).unwrap_or_default();
+            processes.adopt(Key { realm, run }, survivor, limits);
         }
     }
 }

@@ -66,6 +66,7 @@ mod spec;
 mod survey;
 mod sys;
 mod tree;
+mod usage;
 mod user;
 
 pub use error::{ProcessError, RecordError, UserError};

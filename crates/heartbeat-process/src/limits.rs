@@ -96,44 +96,73 @@ impl Limits {
     }
 
     /// Something of it bounds the tree.
-    #[must_use]
-    pub fn bound_the_tree(&self) -> bool {
+    pub(crate) fn bound_the_tree(&self) -> bool {
         self.memory_bytes.is_some() || self.cpu_percent.is_some() || self.tasks.is_some()
     }
 
-    /// Bounds the tree in a leaf of cgroup v2. What has no controller there comes back by its key: nothing bounds it.
+    /// What bounds the tree: key, controller and file, and what is written there.
+    fn of_the_tree(&self) -> [(&'static str, &'static str, &'static str, Option<String>); 4] {
+        let quota = |percent: u32| {
+            format!("{} {CPU_PERIOD_MICROS}", u64::from(percent) * (CPU_PERIOD_MICROS / 100))
+        };
+        let memory = self.memory_bytes.map(|bytes| bytes.to_string());
+        [
+            ("memory", "memory", "memory.max", memory.clone()),
+            ("memory", "memory", OOM_GROUP, memory.map(|_| "1".to_owned())),
+            ("cpu", "cpu", "cpu.max", self.cpu_percent.map(quota)),
+            ("tasks", "pids", "pids.max", self.tasks.map(|tasks| tasks.to_string())),
+        ]
+    }
+
+    /// What of the tree is bounded by nobody in a leaf of cgroup v2, by its key; without a leaf all that is wanted.
+    pub(crate) fn unbounded(&self, leaf: Option<&Path>) -> Vec<&'static str> {
+        let wanted = self.of_the_tree().into_iter().filter(|(_, _, file, value)| value.is_some() && *file != OOM_GROUP);
+        let missing = wanted.filter(|(_, _, file, _)| leaf.is_none_or(|leaf| !leaf.join(file).exists()));
+        missing.map(|(key, ..)| key).collect()
+    }
+
+    /// Bounds the tree in a leaf of cgroup v2, with what controllers there are: those that are there and not enabled yet
+    /// are enabled above it.
     ///
     /// A tree that is out of memory is killed whole (`memory.oom.group`): what is left of half of it is seldom of use,
     /// and its main process may not even notice.
     ///
     /// # Errors
     /// The kernel refuses a value.
-    pub(crate) fn bound(&self, leaf: &Path) -> io::Result<Vec<&'static str>> {
-        let quota = |percent: u32| format!("{} {CPU_PERIOD_MICROS}", u64::from(percent) * (CPU_PERIOD_MICROS / 100));
-        let wanted = [
-            ("memory", "memory.max", self.memory_bytes.map(|bytes| bytes.to_string())),
-            ("memory", "memory.oom.group", self.memory_bytes.map(|_| "1".to_owned())),
-            ("cpu", "cpu.max", self.cpu_percent.map(quota)),
-            ("tasks", "pids.max", self.tasks.map(|tasks| tasks.to_string())),
-        ];
-        let mut unbounded = Vec::new();
-        for (key, file, value) in wanted {
+    pub(crate) fn bound(&self, leaf: &Path) -> io::Result<()> {
+        for (_, controller, file, value) in self.of_the_tree() {
             let Some(value) = value else { continue };
-            // Never made by us: where the file is missing, so is the controller.
-            let written = std::fs::OpenOptions::new()
-                .write(true)
-                .open(leaf.join(file))
-                .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()));
-            match written {
-                Ok(()) => {}
-                // Older than Linux 4.19 it has no `memory.oom.group`: the bound itself holds.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && file == "memory.oom.group" => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => unbounded.push(key),
-                Err(error) => return Err(error),
+            let file = leaf.join(file);
+            if !file.exists() {
+                enable(leaf, controller);
+            }
+            match write(&file, &value) {
+                // No such controller: [`Limits::unbounded`] says so. (Older than Linux 4.19 it has no `memory.oom.group`.)
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                written => written?,
             }
         }
-        Ok(unbounded)
+        Ok(())
     }
+}
+
+/// A tree that is out of memory is killed whole.
+const OOM_GROUP: &str = "memory.oom.group";
+/// Groups above a leaf that are ours: that of the state directory, and the one it lies in.
+const OUR_LEVELS: usize = 2;
+
+/// Enables a controller in the groups above a leaf. Where that cannot be done its files do not turn up.
+fn enable(leaf: &Path, controller: &str) {
+    let above: Vec<&Path> = leaf.ancestors().skip(1).take(OUR_LEVELS).collect();
+    for dir in above.iter().rev() {
+        let _ = write(&dir.join("cgroup.subtree_control"), &format!("+{controller}"));
+    }
+}
+
+/// Writes to a file that is there; none is made.
+fn write(file: &Path, value: &str) -> io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).open(file)?;
+    io::Write::write_all(&mut file, value.as_bytes())
 }
 
 /// Processes of a leaf that were killed for want of memory; `None` where no controller counts them.
@@ -153,22 +182,42 @@ mod tests {
 
     #[test]
     fn a_leaf_is_bounded_by_the_controllers_it_has() {
-        let leaf = tempfile::tempdir().unwrap();
-        assert_eq!(limits().bound(leaf.path()).unwrap(), ["memory", "cpu", "tasks"], "no controller at all");
-        assert_eq!(std::fs::read_dir(leaf.path()).unwrap().count(), 0, "and none is made up");
-        let file = |name: &str| leaf.path().join(name);
-        for name in ["memory.max", "memory.oom.group", "pids.max"] {
+        let root = tempfile::tempdir().unwrap();
+        let leaf = root.path().join("heartbeat-1/db.1");
+        std::fs::create_dir_all(&leaf).unwrap();
+        let bounded = |limits: &Limits| {
+            limits.bound(&leaf).unwrap();
+            limits.unbounded(Some(&leaf))
+        };
+        assert_eq!(bounded(&limits()), ["memory", "cpu", "tasks"], "no controller at all");
+        assert_eq!(limits().unbounded(None), ["memory", "cpu", "tasks"], "no leaf at all");
+        assert_eq!(std::fs::read_dir(&leaf).unwrap().count(), 0, "and none is made up");
+        let file = |name: &str| leaf.join(name);
+        for name in ["memory.max", OOM_GROUP, "pids.max"] {
             std::fs::write(file(name), "").unwrap();
         }
-        assert_eq!(limits().bound(leaf.path()).unwrap(), ["cpu"]);
+        assert_eq!(bounded(&limits()), ["cpu"]);
         std::fs::write(file("cpu.max"), "").unwrap();
-        assert_eq!(limits().bound(leaf.path()).unwrap(), [""; 0]);
+        assert_eq!(bounded(&limits()), [""; 0]);
         let says = |name: &str| std::fs::read_to_string(file(name)).unwrap();
         assert_eq!(
-            [says("memory.max"), says("memory.oom.group"), says("cpu.max"), says("pids.max")],
+            [says("memory.max"), says(OOM_GROUP), says("cpu.max"), says("pids.max")],
             ["67108864", "1", "150000 100000", "20"]
         );
-        assert_eq!(Limits::default().bound(leaf.path()).unwrap(), [""; 0], "nothing wanted, nothing missing");
+        assert_eq!(Limits::default().unbounded(None), [""; 0], "nothing wanted, nothing missing");
+    }
+
+    #[test]
+    fn controllers_are_enabled_above_a_leaf_and_no_further() {
+        let root = tempfile::tempdir().unwrap();
+        let leaf = root.path().join("of-others/ours/heartbeat-1/db.1");
+        std::fs::create_dir_all(&leaf).unwrap();
+        let control = |at: &str| root.path().join(at).join("cgroup.subtree_control");
+        let levels = ["of-others", "of-others/ours", "of-others/ours/heartbeat-1"];
+        levels.iter().for_each(|at| std::fs::write(control(at), "").unwrap());
+        Limits { tasks: Some(1), ..Limits::default() }.bound(&leaf).unwrap();
+        let said = levels.map(|at| std::fs::read_to_string(control(at)).unwrap());
+        assert_eq!(said, ["", "+pids", "+pids"]);
     }
 
     #[test]

@@ -194,6 +194,21 @@ pub enum Notice {
         /// Stopped, or running again.
         halted: bool,
     },
+    /// A run with limits of its tree has started, and these of its [`Limits`](crate::Limits) are kept by nobody: there is no
+    /// control group for it, or none with that controller. Of `memory` it is then told now and then how much is used.
+    Unbounded {
+        /// Which run.
+        key: Key,
+        /// `memory`, `cpu` or `tasks`; empty when all are kept.
+        limits: Vec<&'static str>,
+    },
+    /// How much memory the tree of a run uses: every 5 s for those with a limit of memory that no kernel keeps.
+    MemoryUsed {
+        /// Which run.
+        key: Key,
+        /// In bytes.
+        bytes: u64,
+    },
     /// Records cannot be written (and why), or can be again (`None`): told when it changes. Processes are started all
     /// the same.
     RecordsFail {

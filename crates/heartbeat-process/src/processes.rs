@@ -16,7 +16,7 @@ use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places};
 use crate::spawn::{Launcher, SpawnQueue, Spawner, command_marked, marked};
-use crate::{LaunchSpec, LogTarget, ProcessError, Survivor, spares};
+use crate::{LaunchSpec, Limits, LogTarget, ProcessError, Survivor, spares};
 
 /// Launchers are parked once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
@@ -75,6 +75,7 @@ pub(crate) enum Order {
         limit: Option<Duration>,
         launcher: Launcher,
         leaf: Option<Leaf>,
+        unbounded: Vec<&'static str>,
     },
     SpawnFailed {
         owner: Owner,
@@ -83,6 +84,7 @@ pub(crate) enum Order {
     Adopt {
         key: Key,
         survivor: Box<Survivor>,
+        limits: Limits,
     },
     Remember {
         realm: RealmName,
@@ -247,8 +249,10 @@ impl Processes {
     /// Takes over what a [`survey`](crate::survey()) has found of a realm: what lives is watched as if it had been started
     /// here, and `Emptied` tells when what was left of it is gone. Of a launcher that has not become its program yet,
     /// `Started` or `StartFailed` is told.
-    pub fn adopt(&self, key: Key, survivor: Survivor) {
-        self.commander.orders.push(Order::Adopt { key, survivor: Box::new(survivor) });
+    ///
+    /// `limits` are those it was started with: what of them nobody keeps is told as after a start.
+    pub fn adopt(&self, key: Key, survivor: Survivor, limits: Limits) {
+        self.commander.orders.push(Order::Adopt { key, survivor: Box::new(survivor), limits });
     }
 
     /// Puts on record what heartbeatd has to remember of a realm, in place of what was there: one line. It is on record
@@ -332,8 +336,24 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
         };
         reaper.push(match spawner.hand_over(&spec, leaf.as_ref()) {
             Ok(launcher) => {
+                let unbounded = match owner {
+                    Owner::Realm(_) => spec.limits.unbounded(leaf.as_ref().map(Leaf::dir)),
+                    // It has no tree that outlives it.
+                    Owner::Command(_) => Vec::new(),
+                };
                 let (places, pidfile) = (places(&spec), spec.pidfile);
-                Order::Spawned { owner, realm, made_of, program, places, pidfile, limit, launcher, leaf }
+                Order::Spawned {
+                    owner,
+                    realm,
+                    made_of,
+                    program,
+                    places,
+                    pidfile,
+                    limit,
+                    launcher,
+                    leaf,
+                    unbounded,
+                }
             }
             Err(error) => {
                 // Nobody is in it.

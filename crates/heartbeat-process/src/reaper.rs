@@ -5,6 +5,7 @@
 //! of the very process.
 
 mod adopting;
+mod bounds;
 mod daemons;
 mod life;
 mod trees;
@@ -202,7 +203,7 @@ impl Reaper {
                 Order::Expect(owner) => {
                     self.expected.insert(owner, Expected::default());
                 }
-                Order::Spawned { owner, realm, made_of, program, places, pidfile, limit, launcher, leaf } => {
+                Order::Spawned { owner, realm, made_of, program, places, pidfile, limit, launcher, leaf, unbounded } => {
                     let expected = self.expected.remove(&owner).unwrap_or_default();
                     let marks = self.marks(owner, realm.as_ref(), launcher.capture.is_some());
                     let run = Run {
@@ -217,6 +218,7 @@ impl Reaper {
                         places,
                         pidfile,
                         limit,
+                        unbounded,
                         ..Run::new(owner, realm, program)
                     };
                     self.watch(run, expected.called_off);
@@ -226,7 +228,7 @@ impl Reaper {
                         self.tell_failure(owner, error);
                     }
                 }
-                Order::Adopt { key, survivor } => self.adopt(key, *survivor),
+                Order::Adopt { key, survivor, limits } => self.adopt(key, *survivor, limits),
                 Order::Remember { realm, memory, soon } => self.books.remember(&realm, memory, soon),
                 Order::Signal { owner, signal } => self.signal(owner, signal),
                 Order::Follow { owner, pid } => self.follow(owner, pid),

@@ -93,6 +93,8 @@ pub(crate) struct Run {
     pub(crate) capture: Option<OwnedFd>,
     /// Working directory and log file, for messages.
     pub(crate) places: Places,
+    /// Bounds of its tree that nobody keeps, by their keys.
+    pub(crate) unbounded: Vec<&'static str>,
 }
 
 impl Run {
@@ -127,6 +129,7 @@ impl Run {
             leftovers: Vec::new(),
             capture: None,
             places: Places::default(),
+            unbounded: Vec::new(),
         }
     }
 

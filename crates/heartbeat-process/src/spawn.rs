@@ -99,6 +99,12 @@ impl Spawner {
         let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let failed =
             |error: io::Error| LaunchError::new(Step::Spawn, error.raw_os_error(), &format!("for {name}"));
+        if let Some(leaf) = leaf {
+            let refused = |error: io::Error| {
+                LaunchError::new(Step::Limits, error.raw_os_error(), &format!("of the tree of {name}"))
+            };
+            spec.limits.bound(leaf.dir()).map_err(refused)?;
+        }
         let group = leaf.map(|leaf| leaf.dir().to_owned());
         let bytes = spec.encode(&Setting { soft_descriptors: self.soft_descriptors, group });
         if bytes.len() > MAX_SPEC_BYTES {

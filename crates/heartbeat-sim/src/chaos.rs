@@ -6,6 +6,7 @@ use heartbeat_status::wire::Action;
 use heartbeat_status::{CommandId, Exit, Phase, RealmIx, RunId, Signal};
 use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 
+use crate::scenario::MEMORY_LIMIT_BYTES;
 use crate::sim::{Outcome, Sim};
 use crate::world::{Condition, Stage};
 
@@ -66,7 +67,17 @@ impl Sim {
                 let holder = self.rng.bool().then(|| "port 1 is held by pid 2".to_string());
                 self.feed(Some(Input::PortHeld { realm, run, holder }), Some(realm))
             }
-            83..=96 => self.nonsense(realm),
+            83..=84 => {
+                let run = self.last.realms[realm.index()].process.run;
+                let bytes = if self.rng.u32(0..4) == 0 { 1 } else { MEMORY_LIMIT_BYTES + 1 };
+                self.feed(Some(Input::MemoryUsed { realm, run, bytes }), Some(realm))
+            }
+            85 => {
+                let run = self.last.realms[realm.index()].process.run;
+                let limits = if self.rng.bool() { vec!["memory".to_string()] } else { Vec::new() };
+                self.feed(Some(Input::Unbounded { realm, run, limits }), Some(realm))
+            }
+            86..=96 => self.nonsense(realm),
             97 if self.rng.bool() => self.feed(Some(Input::Boot), None),
             97 => {
                 let late = self.rng.bool();

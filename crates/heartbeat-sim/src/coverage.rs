@@ -32,6 +32,8 @@ pub const INPUTS: &[&str] = &[
     "Reload",
     "MainChanged",
     "Signal",
+    "Unbounded",
+    "MemoryUsed",
 ];
 
 /// The column of a reload, which is no input of the core but a call.
@@ -66,6 +68,8 @@ pub fn column(input: Option<&Input>) -> usize {
         Some(Input::PortHeld { .. }) => 16,
         Some(Input::Lag { .. }) => 17,
         Some(Input::MainChanged { .. }) => 22,
+        Some(Input::Unbounded { .. }) => 24,
+        Some(Input::MemoryUsed { .. }) => 25,
     }
 }
 

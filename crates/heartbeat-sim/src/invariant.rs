@@ -2,10 +2,10 @@
 //! core's own variables.
 
 use heartbeat_status::{
-    Desired, EdgeKind, Event, EventKind, Gate, IncidentStep, Instant, Phase, RealmIx, RealmStatus,
+    Desired, EdgeKind, Event, EventKind, Gate, IncidentStep, Instant, Phase, RealmIx, RealmKind, RealmStatus,
     RestartCause, Role, Signal, Snapshot, Status,
 };
-use heartbeat_supervisor::{Effect, Plan, ProbeSource};
+use heartbeat_supervisor::{Effect, Hook, Plan, ProbeSource};
 
 use crate::reference::Reference;
 use crate::world::{Stage, World};
@@ -41,6 +41,7 @@ pub(crate) const OF_EFFECTS: &[(&str, OfEffect)] = &[
     ("stop_order_at_shutdown", stop_order_at_shutdown),
     ("one_measurement_in_flight", one_measurement_in_flight),
     ("commands_belong_to_a_current_run", commands_belong_to_a_current_run),
+    ("a_restart_command_is_the_only_one", a_restart_command_is_the_only_one),
     ("halt_only_when_nothing_runs", halt_only_when_nothing_runs),
 ];
 
@@ -182,6 +183,31 @@ fn commands_belong_to_a_current_run(view: &View<'_>, effect: &Effect) -> Verdict
         }
         _ => Ok(()),
     }
+}
+
+/// It is run where there is one, of what lives and is wanted, while a restart is open, and never twice at a time.
+fn a_restart_command_is_the_only_one(view: &View<'_>, effect: &Effect) -> Verdict {
+    let Effect::Hook { realm, run, hook: Hook::Restart, .. } = effect else { return Ok(()) };
+    let spec = view.plan.realm(*realm);
+    fail(!spec.restart_command, || format!("{realm:?} has no restart command"))?;
+    fail(view.world.has_command(*realm, *run, Hook::Restart), || format!("{realm:?} runs its command already"))?;
+    fail(view.reference.shutdown.is_some(), || format!("{realm:?} is restarted during shutdown"))?;
+    let open = |snapshot| {
+        let restart = status(snapshot, *realm).and_then(|status| status.restart.as_ref());
+        restart.is_some_and(|record| record.result.is_none())
+    };
+    // It may have been opened and called off within the step.
+    let opened = view.events.iter().any(|event| {
+        let whose = event.realm.as_ref().is_some_and(|(ix, _)| ix == realm);
+        whose && matches!(event.kind, EventKind::RestartOpened { .. })
+    });
+    fail(!open(view.before) && !open(view.after) && !opened, || format!("{realm:?}: no restart is open"))?;
+    if spec.kind == RealmKind::External {
+        return Ok(());
+    }
+    let lives = view.world.process(*realm).is_some_and(|process| process.stage == Stage::Live);
+    fail(!lives, || format!("{realm:?} does not run, and its restart command is run"))?;
+    fail(view.reference.desired[realm.index()] == Desired::Down, || format!("{realm:?} is to be stopped"))
 }
 
 fn halt_only_when_nothing_runs(view: &View<'_>, effect: &Effect) -> Verdict {

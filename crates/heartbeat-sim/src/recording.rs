@@ -120,6 +120,16 @@ pub enum Recorded {
         hook: RecordedHook,
         failure: Option<String>,
     },
+    Unbounded {
+        realm: u32,
+        run: u64,
+        limits: Vec<String>,
+    },
+    MemoryUsed {
+        realm: u32,
+        run: u64,
+        bytes: u64,
+    },
     MainChanged {
         realm: u32,
         run: u64,
@@ -224,6 +234,12 @@ impl Recorded {
                 lasts_ms: command.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
                 signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
             },
+            Input::Unbounded { realm, run, limits } => {
+                Self::Unbounded { realm: realm.0, run: run.0, limits: limits.clone() }
+            }
+            Input::MemoryUsed { realm, run, bytes } => {
+                Self::MemoryUsed { realm: realm.0, run: run.0, bytes: *bytes }
+            }
             Input::MainChanged { realm, run, pid } => {
                 Self::MainChanged { realm: realm.0, run: run.0, pid: *pid }
             }
@@ -307,6 +323,12 @@ impl Recorded {
                         }),
                     },
                 }
+            }
+            Self::Unbounded { realm, run, limits } => {
+                Input::Unbounded { realm: RealmIx(realm), run: RunId(run), limits }
+            }
+            Self::MemoryUsed { realm, run, bytes } => {
+                Input::MemoryUsed { realm: RealmIx(realm), run: RunId(run), bytes }
             }
             Self::MainChanged { realm, run, pid } => {
                 Input::MainChanged { realm: RealmIx(realm), run: RunId(run), pid }

@@ -26,6 +26,8 @@ pub(crate) struct Reference {
     pub(crate) unseen: Duration,
     /// A restart for a fault of its own was opened since its last start.
     pub(crate) fault: Vec<bool>,
+    /// Its budget has been spent since it was last restarted by its own command.
+    pub(crate) spent: Vec<bool>,
     /// A person asked for the restart under way: it is not a debit, whatever it joined.
     pub(crate) requested: Vec<bool>,
     pub(crate) halted: bool,
@@ -50,6 +52,7 @@ impl Reference {
             killing: false,
             unseen: Duration::ZERO,
             fault: vec![false; count],
+            spent: vec![false; count],
             requested: vec![false; count],
             halted: false,
             open: Vec::new(),

@@ -158,8 +158,15 @@ fn realm(rng: &mut fastrand::Rng, at: usize, kind: RealmKind) -> Result<RealmSpe
     spec.manual = kind != RealmKind::External && one_in(rng, 8);
     spec.probes = probes(rng, kind)?;
     if kind == RealmKind::External {
+        if one_in(rng, 2) {
+            spec.restart_command = true;
+            spec.start.timeout = Some(millis(rng, 3_000..=60_000));
+            spec.restart = policy(rng, kind)?;
+        }
         return Ok(spec);
     }
+    spec.restart_command = kind == RealmKind::Service && one_in(rng, 4);
+    spec.memory_limit = one_in(rng, 3).then_some(MEMORY_LIMIT_BYTES);
     spec.start.timeout = match kind {
         RealmKind::Oneshot if rng.bool() => None,
         _ => Some(millis(rng, 3_000..=60_000)),
@@ -173,6 +180,9 @@ fn realm(rng: &mut fastrand::Rng, at: usize, kind: RealmKind) -> Result<RealmSpe
     spec.restart = policy(rng, kind)?;
     Ok(spec)
 }
+
+/// What realms with a limit of memory may have, in bytes.
+pub(crate) const MEMORY_LIMIT_BYTES: u64 = 1 << 20;
 
 fn name(text: &str) -> Result<RealmName, NameError> {
     RealmName::new(text)

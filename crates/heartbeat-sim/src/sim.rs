@@ -5,8 +5,8 @@ use std::time::Duration;
 use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RunId,
-    Snapshot, Status,
+    CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RealmName,
+    RestartCause, RunId, Snapshot, Status,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored, Supervisor,
@@ -225,6 +225,8 @@ impl Sim {
             | Input::Emptied { realm, .. }
             | Input::Halted { realm, .. }
             | Input::MainChanged { realm, .. }
+            | Input::Unbounded { realm, .. }
+            | Input::MemoryUsed { realm, .. }
             | Input::PortHeld { realm, .. }
             | Input::HookDone { realm, .. } => Some(*realm),
             _ => None,
@@ -420,8 +422,23 @@ impl Sim {
         for event in events {
             let Some((realm, name)) = &event.realm else { continue };
             let at = realm.index();
+            if let EventKind::BudgetSpent { .. } = &event.kind {
+                self.reference.spent[at] = after.realms[at].phase == Phase::External;
+            }
             if let EventKind::RestartOpened { cause, .. } = &event.kind {
                 self.reference.fault[at] |= cause.is_debited();
+                // By its own command: debited when it is decided, since nothing ends. (The trial after a cooldown is none.)
+                let commanded = events.iter().any(|other| {
+                    let whose = other.realm.as_ref().is_some_and(|(other, _)| other == realm);
+                    whose && matches!(other.kind, EventKind::PhaseChanged { .. })
+                });
+                let in_place = !commanded && matches!(after.realms[at].phase, Phase::Running | Phase::External);
+                if *cause == RestartCause::Unhealthy && in_place && !self.dead {
+                    self.reference.fault[at] = false;
+                    if !std::mem::take(&mut self.reference.spent[at]) {
+                        self.debit(*realm, name)?;
+                    }
+                }
             }
             let EventKind::PhaseChanged { from, to } = &event.kind else { continue };
 
@@ -441,14 +458,18 @@ impl Sim {
                 continue;
             }
             if again && launched && debited && fault && !free && !requested {
-                let inside = self.reference.debit(&self.plan, *realm, self.now);
-                let burst = self.plan.realm(*realm).restart.burst() as usize;
-                if inside > burst {
-                    let detail =
-                        format!("{name} has taken {inside} debits inside its window, {burst} allowed");
-                    return Err(self.violation("the_budget_is_never_exceeded", detail));
-                }
+                self.debit(*realm, name)?;
             }
+        }
+        Ok(())
+    }
+
+    fn debit(&mut self, realm: RealmIx, name: &RealmName) -> Outcome {
+        let inside = self.reference.debit(&self.plan, realm, self.now);
+        let burst = self.plan.realm(realm).restart.burst() as usize;
+        if inside > burst {
+            let detail = format!("{name} has taken {inside} debits inside its window, {burst} allowed");
+            return Err(self.violation("the_budget_is_never_exceeded", detail));
         }
         Ok(())
     }

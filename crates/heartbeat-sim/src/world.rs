@@ -191,6 +191,10 @@ impl World {
                 let ends =
                     (!self.chance(rng, 5)).then(|| now + timeout.mul_f64(f64::from(rng.u32(1..60)) / 100.0));
                 let fails = self.chance(rng, 10);
+                if *hook == Hook::Restart && !fails && rng.bool() {
+                    // It does what it is for.
+                    self.conditions[realm.index()] = Condition::Well;
+                }
                 if let Some(process) = self.processes[realm.index()].as_mut() {
                     process.signalled |= *hook == Hook::Stop;
                 }

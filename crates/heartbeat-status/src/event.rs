@@ -9,12 +9,14 @@ use crate::{
 };
 
 closed_list! {
-    /// Why a realm was restarted. Only the first three count against the restart budget.
+    /// Why a realm was restarted. Only the first four count against the restart budget.
     pub enum RestartCause ("restart cause") {
         /// The process ended by itself.
         Exited = "exited",
         /// A live probe is past its threshold.
         Unhealthy = "unhealthy",
+        /// It used more memory than it may, or was killed for want of memory.
+        OutOfMemory = "out_of_memory",
         /// Not ready within `start.timeout`.
         StartTimedOut = "start_timed_out",
         /// A need was restarted and `while_down = "restart"`.
@@ -30,7 +32,7 @@ impl RestartCause {
     /// Counts against the budget.
     #[must_use]
     pub const fn is_debited(self) -> bool {
-        matches!(self, Self::Exited | Self::Unhealthy | Self::StartTimedOut)
+        matches!(self, Self::Exited | Self::Unhealthy | Self::OutOfMemory | Self::StartTimedOut)
     }
 }
 
@@ -169,6 +171,11 @@ pub enum EventKind {
     BudgetSpent {
         /// When one more trial is made; `None` when there will be none.
         retry_at: Option<Instant>,
+    },
+    /// These limits of a realm are kept by nobody: the host has no controller for them.
+    Unbounded {
+        /// By their keys; empty when there are none any more.
+        limits: String,
     },
     /// A realm's own restart command has begun, or has ended.
     RestartCommand {

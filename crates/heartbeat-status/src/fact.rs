@@ -30,6 +30,8 @@ closed_list! {
         RestartOpened = "RestartOpened",
         /// A realm's own restart command has begun, or has ended.
         RestartCommand = "RestartCommand",
+        /// Limits of a realm are kept by nobody.
+        Unbounded = "Unbounded",
         /// A restart was verified: the realm has recovered.
         RestartVerified = "RestartVerified",
         /// A restart failed; another attempt may follow.
@@ -107,6 +109,13 @@ impl EventKind {
             Self::Signalled { signal, tree, .. } if *signal != Signal::CONT => {
                 let whom = if *tree { "whole process tree" } else { "main process" };
                 (What::Signalled, format!("SIG{signal} to its {whom}"))
+            }
+            Self::Unbounded { limits } if limits.is_empty() => {
+                (What::Unbounded, "all of its limits are kept now".to_string())
+            }
+            Self::Unbounded { limits } => {
+                let watched = if limits.contains("memory") { "; memory is looked at every 5 s" } else { "" };
+                (What::Unbounded, format!("no controller for {limits} on this host: nobody bounds that{watched}"))
             }
             Self::RestartCommand { ended: false, .. } => {
                 (What::RestartCommand, "its own restart command runs".to_string())

@@ -133,6 +133,8 @@ closed_list! {
         NeedBroken = "NeedBroken",
         /// The process ended.
         Exited = "Exited",
+        /// It used more memory than it may, or was killed for want of memory.
+        OutOfMemory = "OutOfMemory",
         /// The process could not be started.
         StartFailed = "StartFailed",
         /// Not ready within `start.timeout`.
@@ -211,6 +213,8 @@ closed_list! {
         Muted = "muted",
         /// Held by the storm fuse.
         Fuse = "fuse",
+        /// Limits of it are kept by nobody: the host has no controller for them.
+        Unbounded = "unbounded",
     }
 }
 

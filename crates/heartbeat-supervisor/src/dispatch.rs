@@ -6,8 +6,8 @@ use heartbeat_status::{
     CheckId, CheckResult, CommandId, Desired, EdgeKind, EventKind, Instant, RealmIx, RunId,
 };
 
-use crate::cx::{Mode, Outbox};
-use crate::realm::Resting;
+use crate::cx::{Cx, Mode, Outbox};
+use crate::realm::{Realm, Resting};
 use crate::state::{self, Fact, Intent, State};
 use crate::timers::TimerKind;
 use crate::{Command, Effect, Reply, Supervisor};
@@ -66,11 +66,22 @@ impl Supervisor {
     }
 
     pub(crate) fn fact(&mut self, now: Instant, ix: RealmIx, run: RunId, fact: Fact) {
+        self.of_generation(now, ix, run, |realm, cx| state::on_fact(realm, cx, fact));
+    }
+
+    /// Runs code of a realm about the generation it has now.
+    pub(crate) fn of_generation(
+        &mut self,
+        now: Instant,
+        ix: RealmIx,
+        run: RunId,
+        code: impl FnOnce(&mut Realm, &mut Cx<'_>),
+    ) {
         if self.realms.get(ix.index()).is_none_or(|realm| realm.run != run) {
             self.ignore(now, "an answer about a generation that is not current");
             return;
         }
-        self.step(now, ix, |realm, cx| state::on_fact(realm, cx, fact));
+        self.step(now, ix, code);
     }
 
     pub(crate) fn timer(&mut self, now: Instant, ix: RealmIx, timer: TimerKind) {

@@ -1,6 +1,7 @@
 //! What the world tells the core. Facts, never wishes, but for [`Command`] and [`Input::Shutdown`].
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::{CheckId, CheckResult, CommandId, Exit, RealmIx, RunId};
@@ -112,6 +113,24 @@ pub enum Input {
         run: RunId,
         /// Stopped, or running again.
         halted: bool,
+    },
+    /// The generation has started, and these limits of it are kept by nobody: the host has no controller for them.
+    Unbounded {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation.
+        run: RunId,
+        /// By their keys: `memory`, `cpu`, `tasks`; empty when all are kept.
+        limits: Vec<String>,
+    },
+    /// How much memory the tree of a generation uses, where no kernel bounds it: now and then.
+    MemoryUsed {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation.
+        run: RunId,
+        /// In bytes.
+        bytes: u64,
     },
     /// Somebody else listens on the realm's port (or nobody else any more): told when it changes.
     PortHeld {

@@ -26,7 +26,11 @@ const FUSE_RECHECK: Duration = Duration::from_secs(1);
 fn restarts(realm: &Realm, spec: &RealmSpec) -> bool {
     let acted_on = match realm.state {
         State::Starting(_) | State::Running(_) => true,
-        State::External => spec.restart_command && realm.remedy.is_none_or(|remedy| remedy == Remedy::Trial),
+        State::External => {
+            // Once it is not watched any more, nothing is done to it.
+            let free = realm.remedy.is_none_or(|remedy| remedy == Remedy::Trial);
+            spec.restart_command && realm.probing && free
+        }
         _ => false,
     };
     let held = realm.remedy.is_some_and(Remedy::is_under_way);

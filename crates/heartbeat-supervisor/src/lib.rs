@@ -73,6 +73,7 @@ mod incidents;
 mod input;
 mod judgement;
 mod memory;
+mod memory_limit;
 mod plan;
 mod planning;
 mod probing;

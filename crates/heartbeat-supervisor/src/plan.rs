@@ -133,6 +133,8 @@ pub struct RealmSpec {
     pub restart: RestartPolicy,
     /// It has a restart command of its own, used instead of a stop and a start; the only way to act on an external realm.
     pub restart_command: bool,
+    /// Most memory of its tree in bytes.
+    pub memory_limit: Option<u64>,
     /// Realms restarted in the same transaction, without a debit of their own.
     pub restart_with: Vec<RealmIx>,
     /// The configuration does not have it any more: it is stopped, and keeps its index until it is.
@@ -160,6 +162,7 @@ impl RealmSpec {
             stop: StopSpec::default(),
             restart: RestartPolicy::service_default(),
             restart_command: false,
+            memory_limit: None,
             restart_with: Vec::new(),
             retired: false,
         }

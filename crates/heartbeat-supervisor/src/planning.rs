@@ -360,8 +360,7 @@ pub(crate) fn execute(
     }
     for ix in stops(StepAction::Restart) {
         supervisor.reconsider(now, ix);
-        let intent = Intent::Again(RestartCause::Requested);
-        supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
+        supervisor.step(now, ix, state::remedy::requested);
         let opened = supervisor.realms[ix.index()].restart.as_ref().filter(|record| record.result.is_none());
         restarts.extend(opened.map(|record| (ix, record.id)));
     }

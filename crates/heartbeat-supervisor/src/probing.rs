@@ -145,6 +145,7 @@ impl Realm {
             *probe = Probing { last, skipped, flapping, ..Probing::new() };
         }
         self.halted = false;
+        self.samples_over = 0;
         self.adopted = false;
         self.stranger = None;
         self.fault = None;

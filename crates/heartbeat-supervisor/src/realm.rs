@@ -110,6 +110,10 @@ pub(crate) struct Realm {
     pub(crate) adopted: bool,
     /// What was found of it, and whether it is made of something else now, until it is resumed.
     pub(crate) found: Option<(crate::Found, bool)>,
+    /// Limits of its generation that nobody keeps.
+    pub(crate) unbounded: Vec<String>,
+    /// Samples in a row that were over its limit of memory.
+    pub(crate) samples_over: u32,
     /// How far a restart by its own command is.
     pub(crate) remedy: Option<Remedy>,
     /// After its own restart command: failures count from its first pass on, or from then.
@@ -188,6 +192,8 @@ impl Realm {
             asked_for: false,
             adopted: false,
             found: None,
+            unbounded: Vec::new(),
+            samples_over: 0,
             remedy: None,
             judged_from: None,
             dirty: true,

@@ -178,6 +178,8 @@ impl Supervisor {
 
 /// What it is made of has changed.
 pub(crate) fn renew(realm: &mut Realm, cx: &mut Cx<'_>) {
+    // It is told again of the new one.
+    realm.unbounded.clear();
     if !realm.wants_to_run() {
         return;
     }

@@ -45,6 +45,9 @@ pub(crate) fn realm_status(
     if realm.flapping {
         flags.insert(Flag::Flapping);
     }
+    if !realm.unbounded.is_empty() && realm.pid.is_some() {
+        flags.insert(Flag::Unbounded);
+    }
     if realm.held_by_fuse {
         flags.insert(Flag::Fuse);
     }

@@ -21,7 +21,7 @@ use crate::realm::Realm;
 use crate::refresh::Rounds;
 use crate::state::{self, Fact, Intent, State};
 use crate::timers::{TimerKind, Timers};
-use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, snapshot, why};
+use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, memory_limit, snapshot, why};
 
 /// The state machine. See the crate's essay for how it is driven.
 #[derive(Debug)]
@@ -115,6 +115,12 @@ impl Supervisor {
             Input::Halted { realm, run, halted } => self.fact(now, realm, run, Fact::Halted { halted }),
             Input::HookDone { realm, run, hook, failure } => {
                 self.fact(now, realm, run, Fact::HookDone { hook, failure });
+            }
+            Input::Unbounded { realm, run, limits } => {
+                self.of_generation(now, realm, run, |realm, cx| memory_limit::unbounded(realm, cx, limits));
+            }
+            Input::MemoryUsed { realm, run, bytes } => {
+                self.of_generation(now, realm, run, |realm, cx| memory_limit::used(realm, cx, bytes));
             }
             Input::Command { id, command } => self.command(now, id, &command),
             Input::Refresh { id, realm } => self.refresh(now, id, realm),

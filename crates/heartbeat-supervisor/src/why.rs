@@ -164,6 +164,7 @@ fn restart_reason(realm: &Realm) -> Reason {
 pub(crate) fn cause_reason(cause: RestartCause) -> Reason {
     match cause {
         RestartCause::Exited => Reason::Exited,
+        RestartCause::OutOfMemory => Reason::OutOfMemory,
         RestartCause::Unhealthy => Reason::ProbeFailed,
         RestartCause::StartTimedOut => Reason::StartTimedOut,
         RestartCause::DependencyRestarted | RestartCause::Requested | RestartCause::Reloaded => {

@@ -7,13 +7,13 @@ use super::{LOOK_AT_LAUNCHER, MAIN, MAX_LOOKS, Reaper, drain};
 use crate::group::Leaf;
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{Key, LaunchError, Notice, Step};
-use crate::run::{Owner, Run, Stage};
+use crate::run::{Owner, Places, Run, Stage};
 use crate::survey::{Condition, Survivor};
-use crate::{spares, tree};
+use crate::{Limits, spares, tree};
 
 impl Reaper {
     /// Takes over a realm as it was found.
-    pub(super) fn adopt(&mut self, key: Key, survivor: Survivor) {
+    pub(super) fn adopt(&mut self, key: Key, survivor: Survivor, limits: Limits) {
         let Survivor { realm, condition, record, mut held, .. } = survivor;
         let process = record.as_ref().and_then(|record| record.process);
         let unproven = matches!(condition, Condition::Unverifiable { .. });
@@ -31,6 +31,8 @@ impl Reaper {
             unproven,
             start_time,
             since: start_time,
+            unbounded: limits.unbounded(leaf.as_ref().map(Leaf::dir)),
+            places: Places { limits, ..Places::default() },
             leaf,
             marks: self.marks(Owner::Realm(key), Some(&realm), false),
             ..Run::new(Owner::Realm(key), Some(realm.clone()), realm.to_string())
@@ -59,6 +61,9 @@ impl Reaper {
                 return;
             }
             Condition::Ended { .. } | Condition::Unverifiable { .. } => run.leftovers = held,
+        }
+        if run.stage == Stage::Started {
+            self.tell_unbounded(key, &run);
         }
         let leftovers = run.stage == Stage::Exited && (run.leaf.is_some() || !run.leftovers.is_empty());
         self.by_owner.insert(run.owner, id);
@@ -95,6 +100,7 @@ impl Reaper {
             drain(tick);
         }
         self.books.touch();
+        self.sample_memory();
         spares::refill();
         self.collect_orphans(true);
         self.remove_leaves(true);

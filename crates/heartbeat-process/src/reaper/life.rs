@@ -55,7 +55,11 @@ impl Reaper {
         let (owner, limit) = (run.owner, run.limit);
         match owner {
             Owner::Realm(key) => {
-                (self.sink)(Notice::Started { key, pid: run.pid, start_time: run.start_time });
+                let (pid, start_time) = (run.pid, run.start_time);
+                (self.sink)(Notice::Started { key, pid, start_time });
+                if let Some(run) = self.runs.get(&id) {
+                    self.tell_unbounded(key, run);
+                }
             }
             Owner::Command(_) => {
                 let timer = limit.and_then(|limit| self.timer(id, limit));
@@ -119,6 +123,7 @@ impl Reaper {
     pub(super) fn main_ended(&mut self, id: u64, key: Key, exit: Exit, sweep: &mut Option<Sweep>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.stage = Stage::Exited;
+        let exit = super::bounds::with_oom(run, exit);
         let empty = self.nobody_is_left(id, sweep);
         if empty {
             self.forget(id);

@@ -68,6 +68,18 @@ impl Reaper {
         }
     }
 
+    /// The processes of a run, by their numbers. Without a control group they are looked for in `sweep`.
+    pub(super) fn pids_of<'a>(&self, id: u64, sweep: impl FnOnce() -> &'a mut Sweep) -> Vec<u32> {
+        let Some(run) = self.runs.get(&id) else { return Vec::new() };
+        match &run.leaf {
+            Some(leaf) => leaf.members().unwrap_or_default(),
+            None => {
+                let found = traits(run, None).find(sweep(), &self.other_mains(id));
+                found.held.iter().map(|member| member.pid).chain([run.pid]).collect()
+            }
+        }
+    }
+
     /// Kills what a command has left anywhere.
     pub(super) fn kill_command(&self, id: u64) {
         let Some(run) = self.runs.get(&id) else { return };

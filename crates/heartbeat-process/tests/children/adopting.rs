@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 
-use heartbeat_process::{Condition, Notice, Processes, Settings, Survey, survey};
+use heartbeat_process::{Condition, Limits, Notice, Processes, Settings, Survey, survey};
 use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal};
 use nix::unistd::Pid;
 
@@ -78,7 +78,7 @@ pub(crate) fn adopt(bench: &Bench) -> Condition {
         Condition::Alive { run, .. } | Condition::Ended { run, .. } => run,
         Condition::Nothing | Condition::Unverifiable { .. } => RunId(1),
     };
-    bench.processes.adopt(Key { realm: RealmIx(0), run }, survivor);
+    bench.processes.adopt(Key { realm: RealmIx(0), run }, survivor, Limits::default());
     condition
 }
 

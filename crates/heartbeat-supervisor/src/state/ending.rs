@@ -10,6 +10,7 @@ use heartbeat_status::{EventKind, Exit, RealmKind, RestartCause, RestartResult, 
 use super::{backoff, cooldown, done, failed, remedy, starting, stopped, stopping, waiting};
 use crate::StartError;
 use crate::cx::Cx;
+use crate::memory_limit::size;
 use crate::realm::Realm;
 
 // Error numbers of Linux, the same on every architecture Rust runs there.
@@ -39,11 +40,16 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
             // The attempt that was under way has failed; what follows is the next one.
             realm.close_restart(cx, RestartResult::Failed);
         }
-        let detail = match ran_for {
-            Some(ran_for) => format!("{exit} after {}", span(ran_for)),
+        let how = match cx.spec.memory_limit.filter(|_| exit.oom) {
+            Some(limit) => format!("killed for want of memory (limit {})", size(limit)),
             None => exit.to_string(),
         };
-        realm.open_restart(cx, RestartCause::Exited, detail);
+        let detail = match ran_for {
+            Some(ran_for) => format!("{how} after {}", span(ran_for)),
+            None => how,
+        };
+        let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
+        realm.open_restart(cx, cause, detail);
     }
     if empty {
         realm.stop_probing(cx);
@@ -216,7 +222,7 @@ fn apply(realm: &mut Realm, cx: &mut Cx<'_>, decision: Decision, why: failed::Wh
 }
 
 /// The budget refused the restart that was just opened: it counts as the last attempt that was made, not as one more.
-pub(crate) fn never_attempted(realm: &mut Realm, cx: &Cx<'_>) {
+fn never_attempted(realm: &mut Realm, cx: &Cx<'_>) {
     if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
         record.attempt = record.attempt.min(cx.spec.restart.burst());
     }

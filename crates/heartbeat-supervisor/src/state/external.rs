@@ -1,7 +1,5 @@
 //! External: watched, never started, never signalled; restarted only by a command of its own.
 
-use heartbeat_status::RestartCause;
-
 use super::{Fact, Intent, no_process, remedy};
 use crate::Hook;
 use crate::cx::{Around, Cx, Mode};
@@ -44,7 +42,6 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
 pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
     match intent {
         Intent::Rest | Intent::Kill if realm.shutting_down() => let_go(realm, cx),
-        Intent::Again(RestartCause::Requested) if cx.spec.restart_command => remedy::requested(realm, cx),
         Intent::Run | Intent::Rest | Intent::Again(_) | Intent::Kill => {
             cx.ignore("an external realm is watched, never started or stopped");
         }

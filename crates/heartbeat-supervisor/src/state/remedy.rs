@@ -13,7 +13,7 @@ use heartbeat_restart::Decision;
 use heartbeat_status::{EventKind, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
 
 use super::starting::{HOOK_GRACE, hook_timeout};
-use super::{State, running, stopping};
+use super::{Intent, State, running, stopping};
 use crate::cx::Cx;
 use crate::judgement::judge;
 use crate::realm::Realm;
@@ -52,8 +52,12 @@ pub(crate) fn applies(realm: &Realm, spec: &RealmSpec) -> bool {
     spec.restart_command && (matches!(realm.state, State::External) || (running && fresh))
 }
 
-/// Somebody asked for it.
+/// Somebody asked for it. What is in no state for that any more is restarted like any other.
 pub(crate) fn requested(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if !applies(realm, cx.spec) {
+        super::on_command(realm, cx, Intent::Again(RestartCause::Requested));
+        return;
+    }
     if realm.remedy.is_some_and(Remedy::is_under_way) {
         // The later request joins the earlier one.
         return;
@@ -75,14 +79,15 @@ pub(crate) fn heal(realm: &mut Realm, cx: &mut Cx<'_>, detail: String) -> bool {
         return false;
     }
     realm.close_restart(cx, RestartResult::Failed);
-    realm.open_restart(cx, RestartCause::Unhealthy, detail);
     if realm.remedy == Some(Remedy::Trial) {
+        realm.open_restart(cx, RestartCause::Unhealthy, detail);
         due(realm, cx, cx.now);
         return true;
     }
     let dice = cx.dice();
     match realm.tracker.decide(&cx.spec.restart, cx.now, RestartCause::Unhealthy, None, dice) {
         Decision::StartAt { at, attempt } => {
+            realm.open_restart(cx, RestartCause::Unhealthy, detail);
             if let Some(record) = realm.restart.as_mut() {
                 record.attempt = attempt.max(1);
             }
@@ -91,14 +96,12 @@ pub(crate) fn heal(realm: &mut Realm, cx: &mut Cx<'_>, detail: String) -> bool {
         Decision::Cooldown { until, .. } => spent(realm, cx, Some(until)),
         Decision::GiveUp => spent(realm, cx, None),
         // Its policy leaves it at that.
-        Decision::LeaveStopped { .. } => realm.close_restart(cx, RestartResult::Abandoned),
+        Decision::LeaveStopped { .. } => {}
     }
     true
 }
 
 fn spent(realm: &mut Realm, cx: &mut Cx<'_>, retry_at: Option<Instant>) {
-    super::ending::never_attempted(realm, cx);
-    realm.close_restart(cx, RestartResult::Failed);
     cx.event(EventKind::BudgetSpent { retry_at });
     cx.disarm(TimerKind::Act);
     cx.disarm(TimerKind::Second);
@@ -173,12 +176,13 @@ fn succeeded(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
 }
 
-/// The attempt has failed. A service is stopped and started now; an external realm is judged by what is measured.
+/// The attempt has failed. A service is stopped and started now, unless it is paused; an external realm is judged by what
+/// is measured.
 fn failed(realm: &mut Realm, cx: &mut Cx<'_>, detail: &str) {
     realm.remedy = None;
     cx.disarm(TimerKind::Second);
     cx.disarm(TimerKind::State);
-    if matches!(realm.state, State::External) {
+    if matches!(realm.state, State::External) || realm.pause.is_some() {
         realm.close_restart(cx, RestartResult::Failed);
         judge(realm, cx);
         return;

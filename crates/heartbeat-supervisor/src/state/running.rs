@@ -230,7 +230,6 @@ pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
 pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
     match intent {
         Intent::Run => {}
-        Intent::Again(RestartCause::Requested) if remedy::applies(realm, cx.spec) => remedy::requested(realm, cx),
         Intent::Again(cause) => stopping::again(realm, cx, cause),
         Intent::Rest => stopping::rest(realm, cx),
         Intent::Kill => stopping::kill(realm, cx),

@@ -328,6 +328,25 @@ fn a_cascade_stops_dependents_before_the_command_runs() {
 }
 
 #[test]
+fn what_a_plan_stops_is_stopped_whatever_command_it_has() {
+    let dependent = RealmSpec { restart_command: true, ..bare("b") }.needs(A);
+    let mut d = Drive::up(vec![probed("a"), dependent]);
+    d.command(Command { cascade: true, ..Command::new(Action::Restart, A) });
+    assert_eq!((d.commands(B), d.signals().len()), (0, 1), "it is stopped before what it needs");
+}
+
+#[test]
+fn a_command_that_fails_under_a_pause_leads_to_nothing() {
+    let mut d = Drive::up(vec![service()]);
+    d.until_commanded(A);
+    d.order(Action::Pause, A);
+    d.take();
+    d.done(A, Some("exit code 1"));
+    d.wait_answering(secs(300), |_| FAIL);
+    assert!(d.signals().is_empty() && d.commands(A) == 0);
+}
+
+#[test]
 fn a_killed_heartbeatd_verifies_what_it_was_at() {
     for (spec, found) in [(service(), Found::Alive { pid: 100, launching: false }), (watched(), Found::Nothing)] {
         let mut d = Drive::up(vec![spec]);

@@ -1,0 +1,40 @@
+//! The bounds of trees: which of them nobody keeps, what is used of them, and who was killed for want of memory.
+
+use heartbeat_status::{Exit, ExitKind, Signal};
+
+use super::Reaper;
+use crate::limits::oom_kills;
+use crate::notice::{Key, Notice};
+use crate::run::{Owner, Run, Stage};
+use crate::tree::Sweep;
+use crate::usage::memory_of;
+
+impl Reaper {
+    /// Tells what nobody bounds, once a run has started.
+    pub(super) fn tell_unbounded(&self, key: Key, run: &Run) {
+        if run.places.limits.bound_the_tree() {
+            (self.sink)(Notice::Unbounded { key, limits: run.unbounded.clone() });
+        }
+    }
+
+    /// Says how much memory those trees use whose bound no kernel keeps.
+    pub(super) fn sample_memory(&self) {
+        let mut sweep = None;
+        for (id, run) in &self.runs {
+            let (Owner::Realm(key), Some(limit)) = (run.owner, run.places.limits.memory_bytes) else { continue };
+            let runs = matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.unproven;
+            if runs && run.unbounded.contains(&"memory") {
+                let pids = self.pids_of(*id, || sweep.get_or_insert_with(Sweep::take));
+                (self.sink)(Notice::MemoryUsed { key, bytes: memory_of(&pids, limit) });
+            }
+        }
+    }
+}
+
+/// How the main process ended, with what the kernel counted of its tree: a leaf is made for one run, so whoever was
+/// killed for want of memory in it was one of this run. Without a controller nothing is guessed.
+pub(super) fn with_oom(run: &Run, exit: Exit) -> Exit {
+    let killed = matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. });
+    let counted = || run.leaf.as_ref().and_then(|leaf| oom_kills(leaf.dir())).unwrap_or(0);
+    Exit { oom: killed && counted() > 0, ..exit }
+}
