@@ -16,7 +16,8 @@ use crate::waiting::{self, Goal, Outcome};
 use crate::{Ecosystem, near};
 
 /// Fields a body may have, for "did you mean".
-const FIELDS: &[&str] = &["reason", "cascade", "force", "wait", "timeout_s", "dry_run", "for_s", "signal", "tree"];
+const FIELDS: &[&str] =
+    &["reason", "cascade", "force", "wait", "timeout_s", "dry_run", "for_s", "signal", "tree"];
 
 /// Longest pause with an end of its own: a year. One without an end lasts until it is resumed.
 const MAX_PAUSE: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -139,7 +140,10 @@ fn signalling(action: Action, request: &ActionRequest) -> Result<Option<Signalli
     match (action, &request.signal) {
         (Action::Signal, Some(name)) => {
             let signal = name.parse().map_err(|_| {
-                Trouble::bad(format!("`{}` is not a signal; for example HUP, USR1, TERM", sanitise_line(name)))
+                Trouble::bad(format!(
+                    "`{}` is not a signal; for example HUP, USR1, TERM",
+                    sanitise_line(name)
+                ))
             })?;
             Ok(Some(Signalling { signal, tree: request.tree }))
         }

@@ -32,7 +32,9 @@ impl Goal {
     /// `None` when nothing is waited for.
     pub(crate) fn of(action: Action, wait: Wait) -> Option<Self> {
         match (action, wait) {
-            (_, Wait::Accepted) | (Action::Pause | Action::Resume | Action::Reset | Action::Signal, _) => None,
+            (_, Wait::Accepted) | (Action::Pause | Action::Resume | Action::Reset | Action::Signal, _) => {
+                None
+            }
             (Action::Stop, Wait::Up | Wait::Verified) => Some(Self::Stopped),
             (Action::Start | Action::Restart, Wait::Up) => Some(Self::Up),
             (Action::Start | Action::Restart, Wait::Verified) => Some(Self::Verified),

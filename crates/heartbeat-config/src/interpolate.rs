@@ -72,7 +72,10 @@ pub(crate) fn env_file(text: &str) -> Result<Vec<(String, String)>, String> {
             return Err(format!("line {}: `{name}` is not the name of a variable", at + 1));
         }
         if value.contains('\0') {
-            return Err(format!("line {}: the value of {name} has a NUL byte, which no program can be given", at + 1));
+            return Err(format!(
+                "line {}: the value of {name} has a NUL byte, which no program can be given",
+                at + 1
+            ));
         }
         let quoted = |quote: char| value.strip_prefix(quote).and_then(|value| value.strip_suffix(quote));
         let value = quoted('"').or_else(|| quoted('\'')).unwrap_or(value);

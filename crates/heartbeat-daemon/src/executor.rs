@@ -9,10 +9,13 @@ use heartbeat_config::RealmConfig;
 use heartbeat_process::{
     CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes, Step,
 };
-use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal};
+use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal, sanitise_line};
 use heartbeat_supervisor::{Hook, Input, RealmRecord, StartError};
 
 use crate::owner::{self, Question};
+
+/// Most of a command that a message shows, in characters.
+const MAX_SHOWN_CHARS: usize = 60;
 
 /// A hook under way: its commands run one after the other, within one deadline.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ struct HookRun {
     run: RunId,
     hook: Hook,
     rest: VecDeque<Arc<LaunchSpec>>,
+    /// The one that runs, for messages.
+    running: String,
     deadline: Instant,
 }
 
@@ -138,7 +143,10 @@ impl Executor {
             Hook::Stop => config.stop_command.iter().cloned().collect(),
             Hook::Restart => config.restart_command.iter().cloned().collect(),
         };
-        self.next(now, HookRun { realm, run, hook, rest: commands, deadline: now + timeout })
+        self.next(
+            now,
+            HookRun { realm, run, hook, rest: commands, running: String::new(), deadline: now + timeout },
+        )
     }
 
     fn next(&mut self, now: Instant, mut hook: HookRun) -> Option<Input> {
@@ -153,6 +161,7 @@ impl Executor {
         self.next_command += 1;
         let id = CommandRunId(self.next_command);
         let left = hook.deadline.since(now);
+        hook.running = shown(&spec);
         self.processes.run_command(id, &spec, left);
         self.hooks.insert(id, hook);
         None
@@ -200,7 +209,8 @@ impl Executor {
                 let hook = self.hooks.remove(&id)?;
                 match failure(&result) {
                     None => self.next(now, hook),
-                    failure => {
+                    Some(how) => {
+                        let failure = Some(format!("`{}`: {how}", hook.running));
                         Some(Input::HookDone { realm: hook.realm, run: hook.run, hook: hook.hook, failure })
                     }
                 }
@@ -220,6 +230,16 @@ pub(crate) fn log_of(realms: &[RealmConfig], realm: RealmIx) -> Option<PathBuf> 
         LogTarget::File { path, .. } => Some(path.clone()),
         LogTarget::Null | LogTarget::Capture => None,
     }
+}
+
+/// A command for a person.
+fn shown(spec: &LaunchSpec) -> String {
+    let words: Vec<_> = spec.argv.iter().map(|word| word.to_string_lossy()).collect();
+    let line = sanitise_line(&words.join(" "));
+    if line.chars().count() <= MAX_SHOWN_CHARS {
+        return line;
+    }
+    line.chars().take(MAX_SHOWN_CHARS).chain(['…']).collect()
 }
 
 fn start_error(error: LaunchError) -> StartError {

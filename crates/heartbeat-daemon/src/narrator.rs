@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use heartbeat_status::{Event, EventKind, Instant, RestartResult, Signal, Status, sanitise_line};
+use heartbeat_status::{Event, EventKind, Instant, RestartResult, Status, sanitise_line};
 
 use crate::driver::Tap;
 use crate::{DaemonError, clock};
@@ -131,6 +131,10 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
             ("spent".to_owned(), "1;31", format!("restart budget spent: a person is needed; {next}"))
         }
         EventKind::StartFailed { error, .. } => ("start".to_owned(), RED, error.clone()),
+        EventKind::HookFailed { .. } | EventKind::RestartCommand { ended: true, failure: Some(_) } => {
+            ("command".to_owned(), RED, kind.fact()?.1)
+        }
+        EventKind::Unbounded { .. } => ("limits".to_owned(), YELLOW, kind.fact()?.1),
         EventKind::Booted => {
             ("running".to_owned(), GREEN, "everything that starts by itself has been started".to_owned())
         }
@@ -171,9 +175,8 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
             let (colour, note) = if *expected { (DIM, ", as asked") } else { (RED, ", unasked") };
             ("ended".to_owned(), colour, format!("{exit}{note}"))
         }
-        EventKind::Signalled { signal, .. } if *signal != Signal::CONT => {
-            ("signal".to_owned(), DIM, format!("SIG{signal} to its whole process tree"))
-        }
+        EventKind::Signalled { .. } => ("signal".to_owned(), DIM, kind.fact()?.1),
+        EventKind::RestartCommand { .. } => ("command".to_owned(), DIM, kind.fact()?.1),
         EventKind::RestartOpened { cause, attempt, .. } => {
             ("restart".to_owned(), YELLOW, format!("begins: {cause}, attempt {attempt}"))
         }
@@ -189,7 +192,7 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::{RealmIx, RealmName, Reason};
+    use heartbeat_status::{RealmIx, RealmName, Reason, Signal};
 
     fn event(kind: EventKind) -> Event {
         let realm = Some((RealmIx(0), RealmName::new("db").unwrap()));

@@ -102,9 +102,8 @@ impl Limits {
 
     /// What bounds the tree: key, controller and file, and what is written there.
     fn of_the_tree(&self) -> [(&'static str, &'static str, &'static str, Option<String>); 4] {
-        let quota = |percent: u32| {
-            format!("{} {CPU_PERIOD_MICROS}", u64::from(percent) * (CPU_PERIOD_MICROS / 100))
-        };
+        let quota =
+            |percent: u32| format!("{} {CPU_PERIOD_MICROS}", u64::from(percent) * (CPU_PERIOD_MICROS / 100));
         let memory = self.memory_bytes.map(|bytes| bytes.to_string());
         [
             ("memory", "memory", "memory.max", memory.clone()),
@@ -116,7 +115,10 @@ impl Limits {
 
     /// What of the tree is bounded by nobody in a leaf of cgroup v2, by its key; without a leaf all that is wanted.
     pub(crate) fn unbounded(&self, leaf: Option<&Path>) -> Vec<&'static str> {
-        let wanted = self.of_the_tree().into_iter().filter(|(_, _, file, value)| value.is_some() && *file != OOM_GROUP);
+        let wanted = self
+            .of_the_tree()
+            .into_iter()
+            .filter(|(_, _, file, value)| value.is_some() && *file != OOM_GROUP);
         let missing = wanted.filter(|(_, _, file, _)| leaf.is_none_or(|leaf| !leaf.join(file).exists()));
         missing.map(|(key, ..)| key).collect()
     }
@@ -231,7 +233,11 @@ mod tests {
     fn kills_are_counted_where_somebody_counts_them() {
         let leaf = tempfile::tempdir().unwrap();
         assert_eq!(oom_kills(leaf.path()), None);
-        std::fs::write(leaf.path().join("memory.events"), "low 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 1\n").unwrap();
+        std::fs::write(
+            leaf.path().join("memory.events"),
+            "low 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 1\n",
+        )
+        .unwrap();
         assert_eq!(oom_kills(leaf.path()), Some(3));
     }
 
@@ -239,7 +245,10 @@ mod tests {
     fn what_is_beyond_us_is_told_with_both_numbers() {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         let told = Limits { nofile: Some(hard + 1), nice: -5, ..Limits::default() }.beyond_ours();
-        assert!(told.contains(&format!("nofile {} where heartbeatd itself may have {hard}", hard + 1)), "{told}");
+        assert!(
+            told.contains(&format!("nofile {} where heartbeatd itself may have {hard}", hard + 1)),
+            "{told}"
+        );
         assert!(told.contains("nice -5"), "{told}");
         assert_eq!(Limits { nofile: Some(1), nice: 5, ..Limits::default() }.beyond_ours(), "");
     }

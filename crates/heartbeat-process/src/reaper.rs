@@ -203,7 +203,18 @@ impl Reaper {
                 Order::Expect(owner) => {
                     self.expected.insert(owner, Expected::default());
                 }
-                Order::Spawned { owner, realm, made_of, program, places, pidfile, limit, launcher, leaf, unbounded } => {
+                Order::Spawned {
+                    owner,
+                    realm,
+                    made_of,
+                    program,
+                    places,
+                    pidfile,
+                    limit,
+                    launcher,
+                    leaf,
+                    unbounded,
+                } => {
                     let expected = self.expected.remove(&owner).unwrap_or_default();
                     let marks = self.marks(owner, realm.as_ref(), launcher.capture.is_some());
                     let run = Run {

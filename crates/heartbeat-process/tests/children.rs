@@ -541,6 +541,12 @@ fn main() -> ExitCode {
             limits::without_limits_a_program_has_the_same_however_we_were_started,
         ),
         ("a_limit_beyond_ours_fails_the_start", limits::a_limit_beyond_ours_fails_the_start),
+        ("limits_of_the_tree_are_kept_or_told", limits::limits_of_the_tree_are_kept_or_told),
+        (
+            "a_signal_to_the_main_process_reaches_nobody_else",
+            limits::a_signal_to_the_main_process_reaches_nobody_else,
+        ),
+        ("a_hook_is_ended_whole_at_its_deadline", limits::a_hook_is_ended_whole_at_its_deadline),
         (
             "without_new_privileges_set_user_id_means_nothing",
             limits::without_new_privileges_set_user_id_means_nothing,

@@ -77,7 +77,13 @@ impl Sim {
                 let limits = if self.rng.bool() { vec!["memory".to_string()] } else { Vec::new() };
                 self.feed(Some(Input::Unbounded { realm, run, limits }), Some(realm))
             }
-            86..=96 => self.nonsense(realm),
+            86 => {
+                // Only of a process that is not there: which of those that are is the main one, the world knows.
+                let run = self.last.realms[realm.index()].process.run;
+                let run = if self.world.process(realm).is_none() { run } else { run.next() };
+                self.feed(Some(Input::MainChanged { realm, run, pid: 1 }), Some(realm))
+            }
+            87..=96 => self.nonsense(realm),
             97 if self.rng.bool() => self.feed(Some(Input::Boot), None),
             97 => {
                 let late = self.rng.bool();

@@ -190,7 +190,9 @@ fn a_restart_command_is_the_only_one(view: &View<'_>, effect: &Effect) -> Verdic
     let Effect::Hook { realm, run, hook: Hook::Restart, .. } = effect else { return Ok(()) };
     let spec = view.plan.realm(*realm);
     fail(!spec.restart_command, || format!("{realm:?} has no restart command"))?;
-    fail(view.world.has_command(*realm, *run, Hook::Restart), || format!("{realm:?} runs its command already"))?;
+    fail(view.world.has_command(*realm, *run, Hook::Restart), || {
+        format!("{realm:?} runs its command already")
+    })?;
     fail(view.reference.shutdown.is_some(), || format!("{realm:?} is restarted during shutdown"))?;
     let open = |snapshot| {
         let restart = status(snapshot, *realm).and_then(|status| status.restart.as_ref());

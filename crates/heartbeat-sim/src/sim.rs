@@ -432,7 +432,8 @@ impl Sim {
                     let whose = other.realm.as_ref().is_some_and(|(other, _)| other == realm);
                     whose && matches!(other.kind, EventKind::PhaseChanged { .. })
                 });
-                let in_place = !commanded && matches!(after.realms[at].phase, Phase::Running | Phase::External);
+                let in_place =
+                    !commanded && matches!(after.realms[at].phase, Phase::Running | Phase::External);
                 if *cause == RestartCause::Unhealthy && in_place && !self.dead {
                     self.reference.fault[at] = false;
                     if !std::mem::take(&mut self.reference.spent[at]) {

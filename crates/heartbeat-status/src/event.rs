@@ -177,6 +177,13 @@ pub enum EventKind {
         /// By their keys; empty when there are none any more.
         limits: String,
     },
+    /// A command around the life of a realm failed, and what it stands before goes on without it.
+    HookFailed {
+        /// Its configuration key.
+        hook: &'static str,
+        /// Which command, and how, for a person.
+        failure: String,
+    },
     /// A realm's own restart command has begun, or has ended.
     RestartCommand {
         /// It has ended.

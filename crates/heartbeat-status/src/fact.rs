@@ -30,6 +30,8 @@ closed_list! {
         RestartOpened = "RestartOpened",
         /// A realm's own restart command has begun, or has ended.
         RestartCommand = "RestartCommand",
+        /// A command around the life of a realm failed, and it goes on without it.
+        HookFailed = "HookFailed",
         /// Limits of a realm are kept by nobody.
         Unbounded = "Unbounded",
         /// A restart was verified: the realm has recovered.
@@ -110,12 +112,16 @@ impl EventKind {
                 let whom = if *tree { "whole process tree" } else { "main process" };
                 (What::Signalled, format!("SIG{signal} to its {whom}"))
             }
+            Self::HookFailed { hook, failure } => (What::HookFailed, format!("{hook} failed: {failure}")),
             Self::Unbounded { limits } if limits.is_empty() => {
                 (What::Unbounded, "all of its limits are kept now".to_string())
             }
             Self::Unbounded { limits } => {
                 let watched = if limits.contains("memory") { "; memory is looked at every 5 s" } else { "" };
-                (What::Unbounded, format!("no controller for {limits} on this host: nobody bounds that{watched}"))
+                (
+                    What::Unbounded,
+                    format!("no controller for {limits} on this host: nobody bounds that{watched}"),
+                )
             }
             Self::RestartCommand { ended: false, .. } => {
                 (What::RestartCommand, "its own restart command runs".to_string())

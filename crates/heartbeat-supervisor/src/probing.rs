@@ -499,8 +499,10 @@ impl Realm {
         if self.around.need_broken {
             return false;
         }
-        let measured = cx.spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.source != ProbeSource::Process);
-        let passed_once = || measured.clone().any(|(_, probe)| probe.tally.verdict() == Some(Verdict::Passing));
+        let measured =
+            cx.spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.source != ProbeSource::Process);
+        let passed_once =
+            || measured.clone().any(|(_, probe)| probe.tally.verdict() == Some(Verdict::Passing));
         if self.judged_from.is_some_and(|from| cx.now < from) && !passed_once() {
             return false;
         }

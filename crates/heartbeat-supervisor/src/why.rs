@@ -14,8 +14,8 @@ use crate::around::{gate_holds, is_broken};
 use crate::cx::Outbox;
 use crate::probing::Probing;
 use crate::realm::{Realm, Resting};
-use crate::state::{Remedy, State};
 use crate::state::failed::Why as FailedWhy;
+use crate::state::{Remedy, State};
 use crate::timers::TimerKind;
 use crate::{Plan, RealmSpec};
 
@@ -318,12 +318,18 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             match realm.remedy {
                 Some(Remedy::Commanded) => {
                     let ends = "its restart command ends".to_string();
-                    let next = at.map_or_else(|| Next::when(NextAction::Verify, ends), |at| Next::at(NextAction::Verify, at));
+                    let next = at.map_or_else(
+                        || Next::when(NextAction::Verify, ends),
+                        |at| Next::at(NextAction::Verify, at),
+                    );
                     (restart_reason(realm), format!("{}; restart.command runs", ended(view)), next)
                 }
                 _ => {
                     let stopped = "its dependents are stopped".to_string();
-                    let next = at.map_or_else(|| Next::when(NextAction::Restart, stopped), |at| Next::at(NextAction::Restart, at));
+                    let next = at.map_or_else(
+                        || Next::when(NextAction::Restart, stopped),
+                        |at| Next::at(NextAction::Restart, at),
+                    );
                     (Reason::Backoff, ended(view), next)
                 }
             }
@@ -344,7 +350,9 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         Status::Down if matches!(realm.remedy, Some(Remedy::Cooldown(_) | Remedy::Spent)) => {
             let spent = format!("{}; restart budget spent", failing_words(view));
             match realm.remedy {
-                Some(Remedy::Cooldown(until)) => (Reason::Cooldown, spent, Next::at(NextAction::Restart, until)),
+                Some(Remedy::Cooldown(until)) => {
+                    (Reason::Cooldown, spent, Next::at(NextAction::Restart, until))
+                }
                 _ => (Reason::BudgetSpent, spent, probe_next()),
             }
         }

@@ -3,6 +3,7 @@
 
 mod cli;
 mod demo;
+mod limits;
 mod program;
 mod reloading;
 mod servers;

@@ -13,8 +13,8 @@ use crate::raw::{Answer, Doors, post, until};
 
 fn steps(document: &ActionDocument) -> Vec<(u32, &str, &str)> {
     let action = |step: &heartbeat_status::wire::ActionStep| match step.action.known() {
-        Some(Action::Stop) => "stop",
-        _ => "start",
+        Some(action) => action.as_str(),
+        None => "unknown",
     };
     document.steps.iter().map(|step| (step.wave, step.realm.as_str(), action(step))).collect()
 }
@@ -87,6 +87,32 @@ async fn a_stuck_realm_gets_no_second_copy() {
     fake.end();
     doors.post("/api/realms/api/start/", "{}").await.problem(503);
     doors.post("/api/realms/api/start/", r#"{"dry_run":true}"#).await.problem(503);
+}
+
+#[tokio::test]
+async fn a_signal_is_sent_to_what_runs_and_to_nobody_else() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let answer = doors.post("/api/realms/api/signal/", r#"{"signal":"SIGHUP","reason":"new names"}"#).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    assert_eq!(steps(&answer.json()), [(1, "api", "signal")]);
+    let whole =
+        doors.post("/api/realms/api/signal/", r#"{"signal":"USR1","tree":true,"dry_run":true}"#).await;
+    assert_eq!(whole.status, 200, "{}", whole.body);
+    let problem = doors.post("/api/realms/mail/signal/", r#"{"signal":"HUP"}"#).await.problem(409);
+    assert_eq!(problem.kind, "heartbeat:not-running", "{}", problem.detail);
+    for (path, bad) in [
+        ("signal", "{}"),
+        ("signal", r#"{"signal":"HOP"}"#),
+        ("signal", r#"{"signal":"0"}"#),
+        ("signal", r#"{"tree":true}"#),
+        ("restart", r#"{"signal":"HUP"}"#),
+        ("stop", r#"{"tree":true}"#),
+    ] {
+        doors.post(&format!("/api/realms/api/{path}/"), bad).await.problem(400);
+    }
+    let plan = doors.post("/api/plan/", r#"{"action":"signal","realm":"api"}"#).await;
+    plan.problem(400);
 }
 
 #[tokio::test]

@@ -54,7 +54,10 @@ fn limits_that_nobody_can_mean_are_refused() {
     let external = |keys: &str| refused(&format!("[realm.a]\nhealth = {{ exec = \"x\" }}\n{keys}\n"));
     let report = external("limits = { tasks = 5, nofile = 100 }");
     assert_eq!(report.iter().map(|found| found.code).collect::<Vec<_>>(), ["HB121"], "{report}");
-    assert!(report.to_string().contains("limits.tasks"), "a check command has descriptors, and no tree: {report}");
+    assert!(
+        report.to_string().contains("limits.tasks"),
+        "a check command has descriptors, and no tree: {report}"
+    );
 }
 
 #[test]

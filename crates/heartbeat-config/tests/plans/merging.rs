@@ -85,6 +85,7 @@ fn what_a_process_is_made_of_restarts_it_and_everything_else_changes_in_place() 
         ("stop.timeout = \"3s\"", "changed in place: a (stop)"),
         ("stop.command = \"x\"", "changed in place: a (stop)"),
         ("restart.burst = 3", "changed in place: a (restart)"),
+        ("restart.command = \"x\"", "changed in place: a (restart)"),
         ("umask = \"027\"", "restarted: a (umask)"),
         ("dir = \"/\"", "restarted: a (dir)"),
         ("limits.memory = \"64MiB\"", "restarted: a (limits.memory)"),

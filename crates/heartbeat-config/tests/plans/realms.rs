@@ -207,6 +207,36 @@ fn commands_around_a_start_and_a_stop_are_read_like_run() {
 }
 
 #[test]
+fn a_restart_command_is_of_services_and_of_external_realms() {
+    let config = text(
+        "[realm.web]\nrun = \"nginx\"\nrestart.command = \"nginx -s reload\"\n\
+         [realm.far]\nhealth = \"tcp://127.0.0.1:1\"\nenv = { A = \"1\" }\nlog.to = \"none\"\nstart.timeout = \"9s\"\n\
+         restart = { command = [\"ssh\", \"far\", \"restart\"], burst = 2, when_spent = \"fail\" }\n",
+    );
+    let (web, adapters) = realm(&config, "web");
+    assert!(web.restart_command);
+    assert_eq!(adapters.restart_command.as_ref().unwrap().argv, ["nginx", "-s", "reload"]);
+    let (far, adapters) = realm(&config, "far");
+    assert_eq!((far.kind, far.restart_command, far.restart.burst()), (RealmKind::External, true, 2));
+    let command = adapters.restart_command.as_ref().unwrap();
+    assert_eq!(command.argv, ["ssh", "far", "restart"]);
+    assert!(command.env.iter().any(|(name, value)| name == "A" && value == "1"));
+    assert_eq!(far.start.timeout, Some(Duration::from_secs(9)));
+    let external = "[realm.a]\nport = 8001\nrestart.command = \"x\"\n";
+    for key in
+        ["start.settle = \"1s\"", "start.before = \"x\"", "stop.timeout = \"1s\"", "restart.min_gap = \"1s\""]
+    {
+        assert_eq!(codes(&format!("{external}{key}\n")), ["HB121"], "{key}");
+    }
+    assert_eq!(
+        codes("[realm.a]\nport = 8001\nrestart.burst = 3\n"),
+        ["HB121"],
+        "without a command nothing acts"
+    );
+    assert_eq!(codes("[realm.a]\nrun = \"x\"\noneshot = true\nrestart.command = \"x\"\n"), ["HB121"]);
+}
+
+#[test]
 fn a_realm_that_is_not_enabled_is_as_if_it_were_not_written() {
     let config =
         text("[realm.a]\nrun = \"x\"\nport = 8001\n[realm.b]\nrun = \"x\"\nport = 8001\nenabled = false\n");

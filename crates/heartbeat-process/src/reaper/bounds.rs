@@ -21,7 +21,9 @@ impl Reaper {
     pub(super) fn sample_memory(&self) {
         let mut sweep = None;
         for (id, run) in &self.runs {
-            let (Owner::Realm(key), Some(limit)) = (run.owner, run.places.limits.memory_bytes) else { continue };
+            let (Owner::Realm(key), Some(limit)) = (run.owner, run.places.limits.memory_bytes) else {
+                continue;
+            };
             let runs = matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.unproven;
             if runs && run.unbounded.contains(&"memory") {
                 let pids = self.pids_of(*id, || sweep.get_or_insert_with(Sweep::take));

@@ -100,3 +100,93 @@ pub(super) fn without_new_privileges_set_user_id_means_nothing() {
         assert!(uid == user.uid || (!no_new_privileges && uid == 0), "{no_new_privileges}: {uid}");
     }
 }
+
+/// Here, that depends on the host: what no controller keeps is told at the start, and of memory how much is used.
+pub(super) fn limits_of_the_tree_are_kept_or_told() {
+    let bench = Bench::new();
+    let wanted = Limits {
+        memory_bytes: Some(512 << 20),
+        cpu_percent: Some(300),
+        tasks: Some(900),
+        ..Limits::default()
+    };
+    let script =
+        "exec python3 -c 'import signal; x = b\"y\" * 40000000; print(\"full\", flush=True); signal.pause()'";
+    let key = bench.launch(1, &LaunchSpec { limits: wanted, ..bench.shell(script) });
+    let pid = bench.started();
+    let told = match bench.next() {
+        Notice::Unbounded { key: whose, limits } if whose == key => limits,
+        other => panic!("{other:?}"),
+    };
+    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    for (limit, file, value) in [
+        ("memory", "memory.max", "536870912"),
+        ("cpu", "cpu.max", "300000 100000"),
+        ("tasks", "pids.max", "900"),
+    ] {
+        let leaf = super::groups().map(|base| base.join(format!("{}.{}", name(), key.run)).join(file));
+        let kept = leaf.and_then(|path| std::fs::read_to_string(path).ok());
+        assert_eq!(kept.is_none(), told.contains(&limit), "{limit}: {told:?}, {cgroup}");
+        assert!(kept.is_none_or(|kept| kept.trim() == value), "{limit}");
+    }
+    if told.contains(&"memory") {
+        bench.wait_for_output("full");
+        let used = loop {
+            match bench.next() {
+                Notice::MemoryUsed { key: whose, bytes } if whose == key && bytes > 40_000_000 => {
+                    break bytes;
+                }
+                // It may have been looked at before it was full.
+                Notice::MemoryUsed { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(used < 200_000_000, "{used}");
+    }
+    bench.processes.signal(key, Signal::KILL);
+    loop {
+        if let Notice::Exited { exit, .. } = bench.next() {
+            assert!(!exit.oom, "we have killed it");
+            return;
+        }
+    }
+}
+
+pub(super) fn a_signal_to_the_main_process_reaches_nobody_else() {
+    let bench = Bench::new();
+    let child = "trap 'echo the child was told' USR1; echo child; while :; do sleep 0.05; done";
+    let script = format!(
+        "(trap '' USR1; exec sh -c \"{child}\") & trap 'echo main was told' USR1; echo main; while :; do sleep 0.05; done"
+    );
+    let key = bench.launch(1, &bench.shell(&script));
+    bench.started();
+    bench.wait_for_output("main");
+    bench.wait_for_output("child");
+    bench.processes.signal_main(key, Signal::USR1);
+    bench.wait_for_output("main was told");
+    bench.processes.signal(key, Signal::KILL);
+    let (exit, _) = exit_of(&bench.next());
+    assert_eq!(exit, Exit::signal(Signal::KILL));
+    let text = bench.wait_for_output("main was told");
+    assert!(!text.contains("the child was told"), "{text}");
+    // It is over: nobody is told.
+    bench.processes.signal_main(key, Signal::KILL);
+}
+
+/// With those that it has started, in its group, in groups of their own, and in sessions of their own.
+pub(super) fn a_hook_is_ended_whole_at_its_deadline() {
+    let bench = Bench::new();
+    let script = "sleep 661 & setsid sleep 662 & set -m; sleep 663 & echo up; wait";
+    bench.processes.run_command(CommandRunId(1), &bench.shell(script), Duration::from_secs(2));
+    bench.wait_for_output("up");
+    match bench.next() {
+        Notice::CommandDone { result, .. } => assert_eq!(result, CommandResult::TimedOut),
+        other => panic!("{other:?}"),
+    }
+    let mut tries = 0u32;
+    while ["661", "662", "663"].iter().any(|word| !processes_called(&["sleep", word]).is_empty()) {
+        tries += 1;
+        assert!(tries < 10_000, "a hook left processes behind");
+        rustix_yield();
+    }
+}

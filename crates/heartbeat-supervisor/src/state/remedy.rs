@@ -217,7 +217,8 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
             realm.remedy = None;
             cx.disarm(TimerKind::State);
         }
-        Some(Remedy::Due(_) | Remedy::Commanded | Remedy::Cooldown(_) | Remedy::Trial | Remedy::Spent) | None => {}
+        Some(Remedy::Due(_) | Remedy::Commanded | Remedy::Cooldown(_) | Remedy::Trial | Remedy::Spent)
+        | None => {}
     }
 }
 

@@ -302,7 +302,12 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             }
         }
         Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is being stopped"),
-        Fact::HookDone { hook: Hook::Stop, .. } if now.stage == Stage::Command => send_term(realm, cx),
+        Fact::HookDone { hook: Hook::Stop, failure } if now.stage == Stage::Command => {
+            if let Some(failure) = failure {
+                cx.event(EventKind::HookFailed { hook: Hook::Stop.as_str(), failure });
+            }
+            send_term(realm, cx);
+        }
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
         Fact::Halted { .. } | Fact::PortHeld { .. } | Fact::MainChanged { .. } => {}
     }
@@ -351,6 +356,8 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
     match stopping(realm).map(Stopping::stage) {
         Some(Stage::Command) => {
             cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Stop });
+            let failure = "its end was never reported".to_string();
+            cx.event(EventKind::HookFailed { hook: Hook::Stop.as_str(), failure });
             send_term(realm, cx);
         }
         Some(Stage::Told) => send_term(realm, cx),

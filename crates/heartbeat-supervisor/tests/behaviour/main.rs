@@ -2,6 +2,7 @@
 
 mod drive;
 mod incidents;
+mod limits;
 mod planning;
 mod probing;
 mod reloading;

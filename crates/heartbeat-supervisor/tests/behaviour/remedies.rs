@@ -19,9 +19,7 @@ fn watched() -> RealmSpec {
 
 impl Drive {
     fn commands(&self, realm: RealmIx) -> usize {
-        let run = |effect: &&Effect| {
-            matches!(effect, Effect::Hook { realm: whose, hook: Hook::Restart, .. } if *whose == realm)
-        };
+        let run = |effect: &&Effect| matches!(effect, Effect::Hook { realm: whose, hook: Hook::Restart, .. } if *whose == realm);
         self.effects.iter().filter(run).count()
     }
 
@@ -128,7 +126,10 @@ fn a_request_runs_the_command_and_costs_nothing() {
     assert_eq!(d.commands(A), 1);
     d.done(A, None);
     d.wait_answering(secs(30), |_| Outcome::Pass);
-    assert_eq!((d.word(A), d.status(A).restarts.used, d.closed().as_slice()), (Status::Up, 0, &[RestartResult::Verified][..]));
+    assert_eq!(
+        (d.word(A), d.status(A).restarts.used, d.closed().as_slice()),
+        (Status::Up, 0, &[RestartResult::Verified][..])
+    );
 }
 
 #[test]
@@ -138,7 +139,9 @@ fn a_later_stop_wins_and_the_command_is_killed() {
         d.order(Action::Restart, A);
         d.take();
         d.order(Action::Stop, A);
-        assert!(d.effects.iter().any(|effect| matches!(effect, Effect::CancelHook { hook: Hook::Restart, .. })));
+        assert!(
+            d.effects.iter().any(|effect| matches!(effect, Effect::CancelHook { hook: Hook::Restart, .. }))
+        );
         assert!(!d.signals().is_empty());
         d.done(A, None);
         d.exit(A, Exit::code(0));
@@ -249,7 +252,9 @@ fn an_external_realm_is_never_started_or_stopped() {
     ] {
         let reply = d.order(action, realm);
         match reply {
-            Reply::Refused { plan } => assert_eq!((refused, plan.refusal), (true, Some(Refusal::External(realm)))),
+            Reply::Refused { plan } => {
+                assert_eq!((refused, plan.refusal), (true, Some(Refusal::External(realm))))
+            }
             Reply::Accepted { .. } => assert!(!refused, "{action} {realm:?}"),
             other => panic!("{other:?}"),
         }
@@ -348,7 +353,9 @@ fn a_command_that_fails_under_a_pause_leads_to_nothing() {
 
 #[test]
 fn a_killed_heartbeatd_verifies_what_it_was_at() {
-    for (spec, found) in [(service(), Found::Alive { pid: 100, launching: false }), (watched(), Found::Nothing)] {
+    for (spec, found) in
+        [(service(), Found::Alive { pid: 100, launching: false }), (watched(), Found::Nothing)]
+    {
         let mut d = Drive::up(vec![spec]);
         d.until_commanded(A);
         d.killed(|_| found.clone());
@@ -367,7 +374,9 @@ fn a_shutdown_waits_for_no_command() {
         d.order(Action::Restart, A);
         d.take();
         d.feed(Input::Shutdown { now: false });
-        assert!(d.effects.iter().any(|effect| matches!(effect, Effect::CancelHook { hook: Hook::Restart, .. })));
+        assert!(
+            d.effects.iter().any(|effect| matches!(effect, Effect::CancelHook { hook: Hook::Restart, .. }))
+        );
         if !external {
             d.exit(A, Exit::code(0));
         }

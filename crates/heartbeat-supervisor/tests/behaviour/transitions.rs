@@ -134,7 +134,10 @@ const INPUTS: &[(&str, Apply)] = &[
     ("Command: reset", |d| command(d, Action::Reset)),
     ("Command: signal", |d| {
         let signal = Some(Signalling { signal: Signal::HUP, tree: false });
-        d.feed(Input::Command { id: CommandId(99), command: Command { signal, ..Command::new(Action::Signal, A) } });
+        d.feed(Input::Command {
+            id: CommandId(99),
+            command: Command { signal, ..Command::new(Action::Signal, A) },
+        });
     }),
     ("Reload: the same", |d| {
         let same = d.sup.plan_in_force().realms().to_vec();
