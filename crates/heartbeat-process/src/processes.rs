@@ -70,7 +70,7 @@ pub(crate) enum Order {
         realm: Option<RealmName>,
         made_of: u64,
         program: String,
-        places: Places,
+        places: Box<Places>,
         pidfile: Option<PathBuf>,
         limit: Option<Duration>,
         launcher: Launcher,
@@ -341,7 +341,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                     // It has no tree that outlives it.
                     Owner::Command(_) => Vec::new(),
                 };
-                let (places, pidfile) = (places(&spec), spec.pidfile);
+                let (places, pidfile) = (Box::new(places(&spec)), spec.pidfile);
                 Order::Spawned {
                     owner,
                     realm,

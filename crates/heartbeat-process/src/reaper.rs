@@ -226,7 +226,7 @@ impl Reaper {
                         leaf,
                         marks,
                         made_of,
-                        places,
+                        places: *places,
                         pidfile,
                         limit,
                         unbounded,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_api::Ecosystem as _;
-use heartbeat_status::wire::{Action, ActionDocument, ReloadDocument};
+use heartbeat_status::wire::{ActionDocument, ReloadDocument};
 use heartbeat_status::{Exit, Status};
 use heartbeat_supervisor::Input;
 
