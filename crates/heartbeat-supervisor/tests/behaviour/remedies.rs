@@ -380,6 +380,6 @@ fn a_shutdown_waits_for_no_command() {
         if !external {
             d.exit(A, Exit::code(0));
         }
-        assert!(d.effects.iter().any(|effect| *effect == Effect::Halt));
+        assert!(d.effects.contains(&Effect::Halt));
     }
 }
