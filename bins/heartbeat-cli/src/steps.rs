@@ -54,6 +54,8 @@ pub(crate) fn plan_limit_s(plan: &ActionDocument) -> Option<f64> {
 struct Step {
     realm: String,
     start: bool,
+    /// Restarts that the realm had before, when it is restarted by its own command.
+    in_place: Option<u64>,
     wave: u32,
     /// Generation of the realm's process before anything was done.
     generation: u64,
@@ -78,6 +80,7 @@ impl Tracker {
             steps.push(Step {
                 realm: step.realm.clone(),
                 start: !step.action.is(Action::Stop),
+                in_place: entry.filter(|_| step.action.is(Action::Restart)).map(|realm| realm.restarts.total),
                 wave: step.wave,
                 generation: entry.map_or(0, generation),
                 after_stop: steps.iter().any(|earlier| earlier.realm == step.realm && !earlier.start),
@@ -113,7 +116,7 @@ impl Tracker {
     pub(crate) fn pending(&self, document: &StatusDocument, style: Style) -> Option<String> {
         let step = self.steps.iter().find(|step| !step.done)?;
         let realm = document.realms.iter().find(|realm| realm.name == step.realm)?;
-        let word = if step.start { "start" } else { "stop" };
+        let word = step.word();
         let dots = if style.ascii { "..." } else { "…" };
         let status = style.text(&realm.status.to_string());
         Some(format!("{dots} {word} {} ({status}): {}", style.text(&step.realm), why(realm, style)))
@@ -125,9 +128,20 @@ fn generation(realm: &RealmEntry) -> u64 {
 }
 
 impl Step {
+    fn word(&self) -> &'static str {
+        match (self.start, self.in_place) {
+            (_, Some(_)) => "restart",
+            (true, None) => "start",
+            (false, None) => "stop",
+        }
+    }
+
     fn is_done(&self, realm: &RealmEntry) -> bool {
         let younger = generation(realm) > self.generation;
         if self.start {
+            if self.in_place.is_some_and(|before| realm.restarts.total <= before) {
+                return false;
+            }
             let up = matches!(status_of(realm), Status::Up | Status::Degraded | Status::Done);
             return up && (younger || !self.after_stop);
         }
@@ -138,7 +152,7 @@ impl Step {
         let mark = style.paint(Hue::Ok, style.mark(Status::Done));
         let ms = now.as_millis().saturating_sub(began.as_millis()).max(0);
         let took = latency(i32::try_from(ms).map_or(f64::INFINITY, f64::from));
-        let word = if self.start { "start" } else { "stop" };
+        let word = self.word();
         let state = if self.start { style.text(&realm.status.to_string()) } else { "stopped".to_owned() };
         format!("{mark} {word} {}  {state} after {took}", style.text(&self.realm))
     }
@@ -213,6 +227,23 @@ mod tests {
         set(&mut document, "api", Status::Up, Phase::Running, 3, 0);
         assert_eq!(tracker.observe(&document, style).len(), 2);
         assert_eq!(tracker.pending(&document, style), None);
+    }
+
+    #[test]
+    fn a_restart_in_place_is_done_once_it_has_begun_and_the_realm_is_up() {
+        let restart = plan(&[(1, "postgres", Action::Restart)]);
+        let mut document = sample::calm();
+        let mut tracker = Tracker::new(&restart, &document);
+        let style = Style::default();
+        assert!(tracker.observe(&document, style).is_empty(), "up before it is not up after it");
+        assert!(tracker.pending(&document, style).unwrap().starts_with("… restart postgres (up): "));
+        let realm = document.realms.iter_mut().find(|realm| realm.name == "postgres").unwrap();
+        realm.restarts.total += 1;
+        let generation = realm.process.as_ref().unwrap().generation;
+        set(&mut document, "postgres", Status::Restarting, Phase::Running, generation, 100);
+        assert!(tracker.observe(&document, style).is_empty());
+        set(&mut document, "postgres", Status::Up, Phase::Running, generation, 900);
+        assert_eq!(tracker.observe(&document, style), ["✓ restart postgres  up after 1.0s"]);
     }
 
     #[test]

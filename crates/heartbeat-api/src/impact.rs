@@ -1,7 +1,7 @@
 //! What the failure of one realm would mean: who notices, and what would be done about it.
 
 use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionStep, Open};
-use heartbeat_status::{EdgeKind, Gate, RealmIx, RealmKind, Snapshot, Status, WhileDown};
+use heartbeat_status::{EdgeKind, Gate, RealmIx, RealmKind, RealmStatus, Snapshot, Status, WhileDown};
 
 /// The blast radius of `failed`. Read off the graph; nothing is asked of the core.
 pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
@@ -9,8 +9,9 @@ pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
     let mut hit = vec![failed];
     let mut breaks = Vec::new();
     let mut steps = Vec::new();
-    let external = snapshot.realm(failed).is_some_and(|realm| realm.info.kind == RealmKind::External);
-    if !external {
+    let watched_only =
+        |realm: &RealmStatus| realm.info.kind == RealmKind::External && !realm.info.restart_command;
+    if !snapshot.realm(failed).is_some_and(|realm| watched_only(realm)) {
         steps.push(step(1, name(failed), Action::Restart, None));
     }
     // In start order, so that whoever is hit through others is seen after them.

@@ -162,6 +162,10 @@ impl Executor {
         let id = CommandRunId(self.next_command);
         let left = hook.deadline.since(now);
         hook.running = shown(&spec);
+        // As the realm itself. (By this alone nobody is taken for a process of the realm.)
+        let mut spec = LaunchSpec::clone(&spec);
+        let name = self.names[hook.realm.index()].as_str();
+        spec.env.push(("HEARTBEAT_REALM".into(), name.into()));
         self.processes.run_command(id, &spec, left);
         self.hooks.insert(id, hook);
         None

@@ -5,6 +5,8 @@
 mod adopting;
 #[path = "children/commands.rs"]
 mod commands;
+#[path = "children/environment.rs"]
+mod environment;
 #[path = "children/limits.rs"]
 mod limits;
 #[path = "children/ports.rs"]
@@ -534,6 +536,10 @@ fn main() -> ExitCode {
         (
             "a_command_runs_as_its_user_and_oneself_needs_no_right",
             users::a_command_runs_as_its_user_and_oneself_needs_no_right,
+        ),
+        (
+            "a_program_is_found_by_the_path_of_its_own_environment",
+            environment::a_program_is_found_by_the_path_of_its_own_environment,
         ),
         ("limits_are_those_of_the_specification", limits::limits_are_those_of_the_specification),
         (

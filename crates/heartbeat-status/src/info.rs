@@ -160,6 +160,8 @@ pub struct RealmInfo {
     pub critical: bool,
     /// Assigned port.
     pub port: Option<u16>,
+    /// It has a restart command of its own.
+    pub restart_command: bool,
     /// Length of the longest dependency path below it, counted from 1.
     pub tier: u32,
     /// Position in the start order, counted from 0.

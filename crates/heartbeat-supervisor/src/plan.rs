@@ -398,6 +398,7 @@ fn info(realms: &[RealmSpec], graph: &DependencyGraph, at: usize) -> RealmInfo {
         labels: realm.labels.clone(),
         critical: realm.critical,
         port: realm.port,
+        restart_command: realm.restart_command,
         tier: graph.tier(ix),
         order: graph.order(ix),
         needs: realm

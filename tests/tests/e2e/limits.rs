@@ -4,8 +4,8 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::program::told;
-use crate::supervision::Ecosystem;
+use crate::program::{binary, told};
+use crate::supervision::{Ecosystem, ports};
 
 fn proc(pid: i64, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap()
@@ -158,4 +158,69 @@ verify_for = "100ms"
     assert!(std::fs::read_to_string(&out).unwrap().contains("healed"));
     assert_eq!(eco.status_of("far"), "up");
     assert_eq!(eco.realm("far")["restart"]["cause"], "unhealthy");
+}
+
+/// By the kernel where it counts memory, and by looking at it where nobody does: it is the same to the realm.
+#[test]
+fn a_tree_that_uses_too_much_memory_is_restarted_and_that_is_why() {
+    let flag = tempfile::NamedTempFile::new().unwrap();
+    let path = flag.path().display().to_string();
+    // The first time a grandchild holds on to 150 MB without a line in them; after that there is nothing to do.
+    let run = format!(
+        "if [ -e {path} ]; then rm {path}; (head -c 150000000 /dev/zero; exec sleep 86386) | tail; else exec sleep 86385; fi"
+    );
+    let extra = format!("[realm.hungry]\nshell = true\nrun = \"{run}\"\nlimits.memory = \"64MiB\"\n");
+    let mut eco = Ecosystem::start(&extra);
+    eco.wait_for_boot();
+    eco.daemon.read_until("its recovery", |line| line.contains("hungry") && line.contains("recovered"));
+    let realm = eco.realm("hungry");
+    assert_eq!(realm["restart"]["cause"], "out_of_memory", "{realm:#}");
+    assert!(realm["restart"]["detail"].as_str().unwrap().contains("limit 64 MiB"), "{realm:#}");
+    assert_eq!(realm["restarts"]["used"], 1, "{realm:#}");
+    let incidents = told(&eco.cli(&["incidents"]));
+    assert!(
+        incidents.contains("OutOfMemory")
+            || incidents.contains("out of memory")
+            || incidents.contains("want of memory"),
+        "{incidents}"
+    );
+    drop(flag.into_temp_path().keep());
+}
+
+#[test]
+fn a_realm_and_its_hooks_have_their_own_environment_and_nothing_of_heartbeatd() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let [port] = ports();
+    let program = binary("heartbeatd");
+    let extra = format!(
+        r#"
+[realm.told]
+run = ["sh", "-c", 'env > {run}; exec "$0" demo-realm --listen=127.0.0.1:{port}', "{program}"]
+port = {port}
+env = {{ OWN = "1" }}
+start.before = "sh -c 'env > {before}'"
+start.after = "sh -c 'env > {after}'"
+"#,
+        run = file("run").display(),
+        before = file("before").display(),
+        after = file("after").display(),
+        program = program.display(),
+    );
+    let ours = "NOTIFY_SOCKET=/nonexistent/n LISTEN_FDS=0 JOURNAL_STREAM=1:2 INVOCATION_ID=abc HEARTBEAT_X=1 KEPT=1 exec \"$@\"";
+    let mut eco = Ecosystem::start_under(ours, &extra);
+    eco.wait_for_boot();
+    for name in ["run", "before", "after"] {
+        let text = std::fs::read_to_string(file(name)).unwrap();
+        let has = |entry: &str| text.lines().any(|line| line == entry);
+        let socket = format!("HEARTBEAT_SOCKET={}/run/heartbeat.sock", eco.dir.path().display());
+        for entry in ["KEPT=1", "OWN=1", "HEARTBEAT_REALM=told", &format!("PORT={port}"), &socket] {
+            assert!(has(entry), "{name} has no {entry}: {text}");
+        }
+        for gone in
+            ["LISTEN_FDS=", "JOURNAL_STREAM=", "INVOCATION_ID=", "HEARTBEAT_X=", "NOTIFY_SOCKET=/nonexistent"]
+        {
+            assert!(!text.lines().any(|line| line.starts_with(gone)), "{name} has {gone}: {text}");
+        }
+    }
 }

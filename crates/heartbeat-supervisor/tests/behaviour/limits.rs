@@ -43,6 +43,17 @@ fn three_samples_over_the_limit_are_a_restart_with_a_cause_of_its_own() {
 }
 
 #[test]
+fn who_is_never_restarted_is_ended_and_stays_down() {
+    let never = policy(|settings| settings.when = heartbeat_restart::RestartWhen::Never);
+    let mut d = Drive::up(vec![RealmSpec { restart: never, ..limited() }]);
+    (0..3).for_each(|_| d.uses(LIMIT + 1));
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.wait(secs(60));
+    assert_eq!((d.phase(A), d.starts().len()), (Phase::Failed, 0));
+    assert_eq!(d.status(A).why.reason, Reason::OutOfMemory);
+}
+
+#[test]
 fn memory_is_no_reason_to_act_on_what_is_paused_stopped_or_unlimited() {
     let mut d = Drive::up(vec![limited()]);
     d.order(Action::Pause, A);
