@@ -49,7 +49,7 @@ impl Bench {
         let settings = Settings {
             groups: groups(),
             records: dir.path().into(),
-            mark: "test-mark".into(),
+            mark: mark(),
             pool,
             soft_descriptors: Some(777),
             ..Settings::default()
@@ -113,6 +113,14 @@ static GROUPS: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 fn groups() -> Option<PathBuf> {
     GROUPS.lock().unwrap().clone()
+}
+
+/// Tells one that is to be killed whose it is.
+const MARK: &str = "HB_TEST_MARK";
+
+/// Of this run of the tests alone: others may run beside it, and their processes are none of ours.
+fn mark() -> String {
+    std::env::var(MARK).unwrap_or_else(|_| format!("test-{}", std::process::id()))
 }
 
 /// Gives the processor away for a moment: a poll of a condition, not a wait for a time.
@@ -216,7 +224,7 @@ fn the_realm_gets_a_clean_world() {
     assert!(text.contains("SigBlk:\t0000000000000000"), "{text}");
     assert!(text.contains("SigIgn:\t0000000000000000"), "{text}");
     assert!(text.contains("GREETING=hello") && text.contains("HEARTBEAT_REALM=db"), "{text}");
-    assert!(text.contains("HEARTBEAT_STATE=test-mark"), "{text}");
+    assert!(text.contains(&format!("HEARTBEAT_STATE={}", mark())), "{text}");
     let variables = text.lines().filter(|line| line.contains('=') && !line.contains("->")).count();
     assert!(variables <= 7, "nothing of ours is inherited (sh adds PWD, OLDPWD, _): {text}");
     assert!(text.contains("0027") && text.lines().any(|line| line == "777"), "{text}");

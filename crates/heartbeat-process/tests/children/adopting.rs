@@ -18,12 +18,8 @@ pub(crate) const VICTIM: &str = "--victim";
 /// The one that gets killed: starts a script as run 1, says its pid, and waits for its end.
 pub(crate) fn victim(dir: &Path, script: &str) -> ! {
     let (sender, notices) = sync_channel(MAX_NOTICES);
-    let settings = Settings {
-        groups: super::groups(),
-        records: dir.into(),
-        mark: "test-mark".into(),
-        ..Settings::default()
-    };
+    let settings =
+        Settings { groups: super::groups(), records: dir.into(), mark: super::mark(), ..Settings::default() };
     let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
     processes.remember(&name(), Some(r#"{"of":"run 1"}"#.into()), false);
     processes.launch(key(1), &name(), &super::shell(dir, script), 77);
@@ -47,6 +43,7 @@ impl Victim {
             .arg(dir)
             .arg(script)
             .args(super::groups())
+            .env(super::MARK, super::mark())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -65,7 +62,7 @@ impl Victim {
 }
 
 fn look(bench: &Bench) -> Survey {
-    survey(bench.dir.path(), "test-mark", super::groups().as_deref(), &BTreeMap::new()).unwrap()
+    survey(bench.dir.path(), &super::mark(), super::groups().as_deref(), &BTreeMap::new()).unwrap()
 }
 
 /// Takes over whatever there is of the one realm.
@@ -316,7 +313,7 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     let records = bench.dir.path().join("realms");
     std::fs::create_dir(&records).unwrap();
     let (sender, notices) = sync_channel(MAX_NOTICES);
-    let settings = Settings { records: records.clone(), mark: "test-mark".into(), ..Settings::default() };
+    let settings = Settings { records: records.clone(), mark: super::mark(), ..Settings::default() };
     let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
     std::fs::remove_dir_all(&records).unwrap();
     std::fs::write(&records, "in the way").unwrap();
