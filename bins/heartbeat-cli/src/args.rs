@@ -11,8 +11,8 @@ use crate::age::parse_duration;
 
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] = &[
-    "ack", "boot", "config", "doctor", "explain", "history", "import", "init", "logs", "nagios", "notify",
-    "probe", "schema", "show",
+    "ack", "boot", "config", "doctor", "explain", "history", "import", "init", "nagios", "notify", "probe",
+    "schema", "show",
 ];
 
 const EXIT_CODES: &str = "\
@@ -200,6 +200,21 @@ pub(crate) enum Command {
         /// How many of the past
         #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=2000))]
         lines: u16,
+    },
+    /// What realms have written; with -f, what they write
+    Logs {
+        /// Which realms
+        #[arg(required = true)]
+        realms: Vec<String>,
+        /// Go on until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines of the past
+        #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+        lines: u16,
+        /// Of the generation before the newest one: what it said before it was started again
+        #[arg(long, conflicts_with = "follow")]
+        previous: bool,
     },
     /// Who needs whom
     Graph {

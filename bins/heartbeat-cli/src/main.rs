@@ -6,7 +6,8 @@
 //!
 //! * [`status`], [`table`], [`cells`], [`headline`]: the health table;
 //! * [`why`], [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
-//! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan; [`incidents`], [`events`];
+//! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan;
+//! * [`incidents`], [`events`], [`logs`];
 //! * configuration: [`check`], [`reload`];
 //! * heartbeatd itself: [`daemon`];
 //! * [`console`], [`style`], [`age`]: what it all looks like.
@@ -25,6 +26,7 @@ mod graph;
 mod headline;
 mod hold;
 mod incidents;
+mod logs;
 mod reload;
 #[cfg(test)]
 mod sample;
@@ -190,6 +192,11 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Events { realms, follow, lines }) => {
             let asked = events::Asked { realms, past: usize::from(*lines), follow: *follow };
             events::run(&connect(console), &asked, console).await
+        }
+        Some(Command::Logs { realms, follow, lines, previous }) => {
+            let lines = usize::from(*lines);
+            let asked = logs::Asked { realms, lines, follow: *follow, previous: *previous };
+            logs::run(&connect(console), &asked, console).await
         }
         Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
         Some(Command::Check { files, format }) => check::run(files, *format, console),

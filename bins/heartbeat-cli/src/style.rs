@@ -1,7 +1,7 @@
 //! Marks, hues and cutting: never colour alone, never more columns than there are.
 
 use anstyle::{AnsiColor, Color, Style as Ansi};
-use heartbeat_status::{Status, sanitise_line};
+use heartbeat_status::{Status, sanitise, sanitise_line};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How text is put on a screen.
@@ -93,6 +93,12 @@ impl Style {
             return clean;
         }
         clean.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
+    }
+
+    /// A line of somebody else's output, made safe for a terminal: whole, with its spaces.
+    pub(crate) fn output(self, line: &str) -> String {
+        let clean = sanitise(line);
+        clean.chars().map(|c| if c == '\n' || self.ascii && !c.is_ascii() { '?' } else { c }).collect()
     }
 
     /// `text` in the colours of `hue`.

@@ -1,5 +1,6 @@
 //! What this server needs from the daemon it stands in.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -26,6 +27,19 @@ pub struct Past {
     pub log_tail: Vec<String>,
     /// Who holds its port, when that is not the realm itself.
     pub holder: Option<HolderEntry>,
+}
+
+/// Where the output of a realm goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To a file, with what was set aside beside it.
+    File(PathBuf),
+    /// To systemd-journald, under that identifier.
+    Journal(String),
+    /// Nowhere.
+    Nowhere,
+    /// It is none of ours: the realm is watched, and not started here.
+    Elsewhere,
 }
 
 /// How heartbeatd itself is.
@@ -62,6 +76,8 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn about(&self) -> About;
     /// The recent past of a realm; empty for an index that is not of the plan.
     fn past(&self, realm: RealmIx) -> Past;
+    /// Where the output of a realm goes. Must not wait for the core.
+    fn output(&self, realm: RealmIx) -> Output;
     /// Incidents that are remembered, the newest first. Must not wait for the core.
     fn incidents(&self) -> Vec<Arc<IncidentDocument>>;
     /// Facts that are remembered, in order, after the one with the number `after`. Must not wait for the core. What

@@ -23,7 +23,11 @@ use crate::problem::Trouble;
 use crate::query::Query;
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Where a reader whose stream broke goes on.
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Proxies and readers see that somebody is there.
+pub(crate) const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
 
 /// A body that ends when its sender does.
 #[derive(Debug)]
@@ -39,6 +43,17 @@ impl Body for Pieces {
     ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
         self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(BodyFrame::data(piece))))
     }
+}
+
+/// An answer that goes on as long as somebody has its other end. One piece waits to be taken.
+pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Answer) {
+    let (out, pieces) = mpsc::channel(1);
+    let mut answer = Answer::new(Either::Right(Pieces(pieces)));
+    answer::set_type(&mut answer, EVENT_STREAM);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Otherwise a proxy in between keeps what is to be seen now.
+    answer.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    (out, answer)
 }
 
 /// What a follower asked for.
@@ -99,12 +114,7 @@ pub(crate) fn follow(
 ) -> Result<Answer, Trouble> {
     let wish = Wish::of(query)?;
     let since = headers.get(LAST_EVENT_ID).map(|id| since(&**ecosystem, id));
-    let (out, pieces) = mpsc::channel(1);
-    let mut answer = Answer::new(Either::Right(Pieces(pieces)));
-    answer::set_type(&mut answer, EVENT_STREAM);
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Otherwise a proxy in between keeps what is to be seen now.
-    answer.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    let (out, answer) = stream();
     if *method != Method::HEAD {
         let follower = Follower {
             ecosystem: Arc::clone(ecosystem),
@@ -197,8 +207,7 @@ impl Follower {
                 self.catch_up(facts, Some(self.revision)).await
             }
             Ok(Err(RecvError::Closed)) => None,
-            // Proxies and readers see that somebody is there.
-            Err(_) => self.send(Bytes::from_static(b": alive\n\n")).await,
+            Err(_) => self.send(ALIVE).await,
         }
     }
 }

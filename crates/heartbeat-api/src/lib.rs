@@ -50,6 +50,7 @@ mod holder;
 mod impact;
 mod incidents;
 mod limits;
+mod logs;
 mod near;
 mod page;
 mod problem;
@@ -61,7 +62,7 @@ mod status;
 mod waiting;
 
 pub use door::{bind_tcp, bind_unix};
-pub use ecosystem::{BoxFuture, Ecosystem, Fact, OwnHealth, Past};
+pub use ecosystem::{BoxFuture, Ecosystem, Fact, Output, OwnHealth, Past};
 pub use error::BindError;
 pub use limits::Limits;
 pub use server::{Api, Counts};

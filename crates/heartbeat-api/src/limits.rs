@@ -36,6 +36,15 @@ pub(crate) const MAX_FRAMES_SHARED: usize = 64;
 /// Most facts of the past that one can ask for.
 pub(crate) const MAX_PAST_FACTS: usize = 2_000;
 
+/// Lines of a log that are answered with when the caller does not say.
+pub(crate) const DEFAULT_LOG_LINES: usize = 100;
+/// Most lines of a log that one can ask for.
+pub(crate) const MAX_LOG_LINES: usize = 10_000;
+/// Whoever follows a log sees what is written after this at the latest.
+pub(crate) const LOG_LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The same while there is more to be read than is read at a time.
+pub(crate) const LOG_CATCH_UP_EVERY: Duration = Duration::from_millis(25);
+
 /// Longest long poll.
 pub(crate) const MAX_POLL: Duration = Duration::from_secs(60);
 

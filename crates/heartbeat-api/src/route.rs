@@ -72,7 +72,7 @@ pub(crate) enum Route {
     Incident(String),
     Acknowledge,
     History,
-    Logs,
+    Logs(String),
     Beat,
     Reload,
     Leave,
@@ -139,7 +139,7 @@ impl Route {
             ["api", "incidents", id] => Self::Incident(name(id)?),
             ["api", "incidents", _, "ack"] => Self::Acknowledge,
             ["api", "history", _] => Self::History,
-            ["api", "logs", _] => Self::Logs,
+            ["api", "logs", realm] => Self::Logs(name(realm)?),
             ["api", "beat", _] | ["api", "beat", _, _] => Self::Beat,
             ["api", "reload"] => Self::Reload,
             ["api", "daemon", "leave"] => Self::Leave,
@@ -175,7 +175,10 @@ impl Route {
             Self::Incident(_) => read("/api/incidents/{id}/"),
             Self::Acknowledge => later(operate("/api/incidents/{id}/ack/")),
             Self::History => later(read("/api/history/{realm}/")),
-            Self::Logs => later(Rule { on_tcp: false, ..read("/api/logs/{realm}/") }),
+            Self::Logs(_) => {
+                let query = &["lines", "follow", "previous"];
+                Rule { on_tcp: false, query, ..read("/api/logs/{realm}/") }
+            }
             Self::Beat => later(operate("/api/beat/{realm}/")),
             Self::Reload => operate("/api/reload/"),
             Self::Leave => operate("/api/daemon/leave/"),

@@ -31,7 +31,7 @@ use crate::limits::{ACCEPT_PAUSE, GRACE, LAST_CALL, MAX_BODY_BYTES, MAX_HEAD_BYT
 use crate::problem::Trouble;
 use crate::query::Query;
 use crate::route::{self, Route, Rule};
-use crate::{Ecosystem, Limits, action, departure, events, graph, health, near, page, reload, status};
+use crate::{Ecosystem, Limits, action, departure, events, graph, health, logs, near, page, reload, status};
 
 /// What happened at the doors since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -282,6 +282,7 @@ impl Shared {
             Route::Realm(name) => status::realm(ecosystem, bodies, name, &query, headers, caller).await,
             Route::Graph => graph::graph(ecosystem, bodies, &query, headers).await,
             Route::Events => events::follow(&self.ecosystem, &self.feed, &query, headers, &parts.method, end),
+            Route::Logs(name) => logs::logs(&self.ecosystem, name, &query, headers, &parts.method, end).await,
             Route::Incidents => incidents::list(ecosystem, &query, caller),
             Route::Incident(id) => incidents::one(ecosystem, id, caller),
             Route::Plan => {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use heartbeat_status::wire::{
     Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
-    IncidentDocument, IncidentsDocument, PlanRequest, Problem, RealmDocument, ReloadDocument, ReloadRequest,
-    StatusDocument, Wait,
+    IncidentDocument, IncidentsDocument, LogsDocument, PlanRequest, Problem, RealmDocument, ReloadDocument,
+    ReloadRequest, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::events::Events;
-use crate::transport::{Answer, Question, ask, open, protocol, whole};
+use crate::events::{Events, LogLines};
+use crate::transport::{Answer, Opened, Question, ask, open, protocol, whole};
 use crate::{ClientError, Host};
 
 /// Default deadline of a question that only reads what heartbeatd already knows.
@@ -210,19 +210,49 @@ impl Client {
             Some(_) => format!("/api/events/?facts=only&follow={}", u8::from(follow)),
             None => format!("/api/events/?facts=only&past={past}&follow={}", u8::from(follow)),
         };
+        Ok(Events::new(self.host.clone(), self.stream(&path, since).await?))
+    }
+
+    /// The last lines of a realm's output; with `previous` those of the generation before the newest one.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] when there is no such realm, and [`ClientError::Problem`] with status 404 when it has no
+    /// log or no such generation, with what to do instead.
+    pub async fn logs(&self, name: &str, lines: usize, previous: bool) -> Result<LogsDocument, ClientError> {
+        let previous = if previous { "&previous=1" } else { "" };
+        self.read(&format!("/api/logs/{}/?lines={lines}{previous}", segment(name)), self.deadline).await
+    }
+
+    /// The last lines of a realm's output, and then what it writes. With `since`, the identifier of the last event that was
+    /// read ([`LogLines::last_id`]), it goes on after that instead.
+    ///
+    /// # Errors
+    /// As for [`Client::logs`].
+    pub async fn follow_logs(
+        &self,
+        name: &str,
+        lines: usize,
+        since: Option<&str>,
+    ) -> Result<LogLines, ClientError> {
+        let path = format!("/api/logs/{}/?follow=1&lines={lines}", segment(name));
+        Ok(LogLines::new(self.host.clone(), self.stream(&path, since).await?))
+    }
+
+    /// Opens a stream of events.
+    async fn stream(&self, path: &str, since: Option<&str>) -> Result<Opened, ClientError> {
         let question = Question {
             method: Method::GET,
-            path: &path,
+            path,
             accept: "text/event-stream, application/problem+json",
             last_event_id: since,
             body: None,
             deadline: self.deadline,
         };
         let opened = open(&self.host, question).await?;
-        if !opened.response.status().is_success() {
-            return Err(self.failure(&whole(&self.host, opened).await?));
+        if opened.response.status().is_success() {
+            return Ok(opened);
         }
-        Ok(Events::new(self.host.clone(), opened))
+        Err(self.failure(&whole(&self.host, opened).await?))
     }
 
     /// Who needs whom.
@@ -311,8 +341,10 @@ impl Client {
         };
         let Problem { detail, near, plan, problems, .. } = problem;
         let plan = plan.map(Box::new);
+        // There is such a realm; what is not there is something of it.
+        let of_realm = matches!(problem.kind.as_str(), "heartbeat:no-log" | "heartbeat:no-previous");
         match answer.status {
-            StatusCode::NOT_FOUND => ClientError::NotFound { detail, near },
+            StatusCode::NOT_FOUND if !of_realm => ClientError::NotFound { detail, near },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ClientError::Forbidden { detail },
             StatusCode::CONFLICT => ClientError::Refused { detail, plan },
             StatusCode::GATEWAY_TIMEOUT => ClientError::Deadline { detail, plan },

@@ -37,6 +37,6 @@ mod transport;
 
 pub use client::{Client, GraphFormat};
 pub use error::ClientError;
-pub use events::Events;
+pub use events::{Events, LogLines};
 pub use host::{DEFAULT_PORT, Host, SOCKET_VARIABLE, SYSTEM_SOCKET};
 pub use transport::MAX_BODY_BYTES;

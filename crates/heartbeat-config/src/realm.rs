@@ -20,6 +20,9 @@ use crate::reader::{Entry, Reader, Section};
 use crate::restart;
 use crate::units;
 
+/// Where systemd-journald takes streams.
+const JOURNAL_SOCKET: &str = "/run/systemd/journal/stdout";
+
 /// What all realms share.
 pub(crate) struct Setting<'a> {
     pub(crate) state_dir: &'a FsPath,
@@ -343,8 +346,13 @@ fn made_of(spec: &LaunchSpec, inherited: &BTreeMap<String, String>) -> u64 {
     if spec.no_new_privileges != spec.user.is_some() {
         add(&[u8::from(spec.no_new_privileges)]);
     }
-    if let LogTarget::File { path, .. } = &spec.log {
-        add(path.as_os_str().as_encoded_bytes());
+    match &spec.log {
+        LogTarget::File { path, .. } => add(path.as_os_str().as_encoded_bytes()),
+        LogTarget::Journal { socket, identifier } => {
+            add(socket.as_os_str().as_encoded_bytes());
+            add(identifier.as_bytes());
+        }
+        LogTarget::Null | LogTarget::Capture => {}
     }
     for (name, value) in &spec.env {
         let same =
@@ -429,19 +437,29 @@ fn impossible_variables(reader: &Reader<'_>, entry: &Entry<'_>, written: &BTreeM
     }
 }
 
+/// Where the output of a realm may go.
+#[derive(Clone, Copy)]
+enum To {
+    File,
+    Journal,
+    None,
+}
+
 fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &Setting<'_>, name: &RealmName) -> LogTarget {
     let log = section.table(reader, "log");
-    let to_file = log
-        .get("to")
-        .and_then(|entry| reader.word(&entry, &[("file", true), ("none", false)]))
-        .unwrap_or(true);
+    let to = log.get("to").and_then(|entry| {
+        reader.word(&entry, &[("file", To::File), ("journal", To::Journal), ("none", To::None)])
+    });
     let max_bytes =
         log.get("max_size").and_then(|entry| reader.parsed(&entry, "10MiB", units::size)).unwrap_or(10 << 20);
     let keep = log.get("keep").and_then(|entry| reader.number(&entry, "a number of files")).unwrap_or(5);
-    if to_file {
-        LogTarget::File { path: setting.state_dir.join("log").join(format!("{name}.log")), max_bytes, keep }
-    } else {
-        LogTarget::Null
+    match to.unwrap_or(To::File) {
+        To::File => {
+            let path = setting.state_dir.join("log").join(format!("{name}.log"));
+            LogTarget::File { path, max_bytes, keep }
+        }
+        To::Journal => LogTarget::Journal { socket: JOURNAL_SOCKET.into(), identifier: name.to_string() },
+        To::None => LogTarget::Null,
     }
 }
 

@@ -281,7 +281,7 @@ fn differences(
             made_of |= differ(key, true);
         }
         made_of |= differ("no_new_privileges", old.no_new_privileges != new.no_new_privileges);
-        // How long a log grows, and how many are kept, is looked at before the next start.
+        // How far a log grows, and how many are kept, takes effect on the one that is written to.
         differ("log", old.log != new.log);
         made_of |= !same_place(&old.log, &new.log);
     }

@@ -41,7 +41,7 @@ use crate::reload::Reloader;
 use crate::stored::StoredIntent;
 use crate::systemd::Manager;
 use crate::upgrade::{Program, Upgrader};
-use crate::{DaemonError, clock, receivers, recovery};
+use crate::{DaemonError, clock, logs, receivers, recovery};
 
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
@@ -197,7 +197,7 @@ impl Daemon {
         }
         let alive = recovery.alive();
         recovery.adopt(&plan, &realms, &processes);
-        let mut executor = Executor::new(processes, realms, names);
+        let mut executor = Executor::new(processes, logs::keeper(&published)?, realms, names);
         for realm in &published.snapshot().realms {
             if let Some(pid) = realm.process.pid {
                 executor.adopted(realm.info.ix, realm.process.run, pid);

@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use heartbeat_api::{Ecosystem, Fact, OwnHealth, Past};
-use heartbeat_process::tail;
+use heartbeat_api::{Ecosystem, Fact, Output, OwnHealth, Past};
+use heartbeat_process::{LogTarget, tail};
 use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, ReloadDocument};
 use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -78,6 +78,16 @@ impl Ecosystem for Surface {
         let log_tail =
             log.and_then(|log| tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).ok()).unwrap_or_default();
         Past { recent, failures, transitions, log_tail, holder: self.holder(realm) }
+    }
+
+    fn output(&self, realm: RealmIx) -> Output {
+        let realms = self.published.realms();
+        match realms.get(realm.index()).and_then(|realm| realm.launch.as_ref()).map(|launch| &launch.log) {
+            Some(LogTarget::File { path, .. }) => Output::File(path.clone()),
+            Some(LogTarget::Journal { identifier, .. }) => Output::Journal(identifier.clone()),
+            Some(LogTarget::Null | LogTarget::Capture) => Output::Nowhere,
+            None => Output::Elsewhere,
+        }
     }
 
     fn incidents(&self) -> Vec<Arc<IncidentDocument>> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use heartbeat_config::RealmConfig;
 use heartbeat_process::{
-    CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes, Step,
+    CommandResult, CommandRunId, KeptLog, Key, LaunchError, LaunchSpec, LogKeeper, LogTarget, Notice,
+    Processes, Step,
 };
 use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal, sanitise_line};
 use heartbeat_supervisor::{Hook, Input, RealmRecord, StartError};
@@ -32,6 +33,7 @@ struct HookRun {
 /// The hands of the core.
 pub(crate) struct Executor {
     processes: Processes,
+    logs: LogKeeper,
     realms: Arc<Vec<RealmConfig>>,
     names: Vec<RealmName>,
     hooks: BTreeMap<CommandRunId, HookRun>,
@@ -41,8 +43,15 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    pub(crate) fn new(processes: Processes, realms: Arc<Vec<RealmConfig>>, names: Vec<RealmName>) -> Self {
-        Self { processes, realms, names, hooks: BTreeMap::new(), next_command: 0, pids: BTreeMap::new() }
+    pub(crate) fn new(
+        processes: Processes,
+        logs: LogKeeper,
+        realms: Arc<Vec<RealmConfig>>,
+        names: Vec<RealmName>,
+    ) -> Self {
+        logs.keep(kept(&realms));
+        let (hooks, pids) = (BTreeMap::new(), BTreeMap::new());
+        Self { processes, logs, realms, names, hooks, next_command: 0, pids }
     }
 
     /// Starts a realm's program. Returns the answer at once when there is nothing to start.
@@ -90,6 +99,7 @@ impl Executor {
 
     /// From now on realms are these. What runs is not touched.
     pub(crate) fn replace(&mut self, realms: Arc<Vec<RealmConfig>>, names: Vec<RealmName>) {
+        self.logs.keep(kept(&realms));
         (self.realms, self.names) = (realms, names);
     }
 
@@ -228,11 +238,16 @@ impl Executor {
     }
 }
 
+/// The logs that are held down to their size.
+fn kept(realms: &[RealmConfig]) -> Vec<KeptLog> {
+    realms.iter().filter_map(|realm| realm.launch.as_ref()?.log.kept()).collect()
+}
+
 /// Where the output of a realm goes, if it goes to a file.
 pub(crate) fn log_of(realms: &[RealmConfig], realm: RealmIx) -> Option<PathBuf> {
     match &realms.get(realm.index())?.launch.as_ref()?.log {
         LogTarget::File { path, .. } => Some(path.clone()),
-        LogTarget::Null | LogTarget::Capture => None,
+        LogTarget::Null | LogTarget::Capture | LogTarget::Journal { .. } => None,
     }
 }
 

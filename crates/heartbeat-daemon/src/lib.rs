@@ -40,6 +40,7 @@ mod incidents;
 mod intent;
 mod lag;
 mod lock;
+mod logs;
 
 mod narrator;
 mod owner;

@@ -9,8 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
@@ -21,7 +20,7 @@ use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
-use crate::{LaunchSpec, LogTarget, User, channel, sys};
+use crate::{LaunchSpec, LogTarget, channel, log, sys};
 
 /// What a launcher is called, in its argv and for the kernel.
 pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
@@ -80,7 +79,7 @@ fn launch(socket: BorrowedFd<'_>, spec: File, capture: Option<File>) -> Result<P
     {
         return Ok(Parted);
     }
-    set_up(&spec, setting.soft_descriptors, capture).map_err(Some)?;
+    set_up(&spec, &setting, capture).map_err(Some)?;
     let (program, argv, env) = prepare_exec(&spec).map_err(Some)?;
     channel::say_ready(socket).map_err(|_| None)?;
     if !channel::receive_go(socket) {
@@ -125,22 +124,22 @@ fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
     LaunchSpec::decode(&bytes).ok_or(Failure { step: Step::Spec, errno: Errno::EINVAL as i32 })
 }
 
-fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>, capture: Option<File>) -> Result<(), Failure> {
+fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result<(), Failure> {
     setsid().map_err(failed(Step::Session))?;
     sys::default_dispositions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
     // Before it becomes somebody who may not.
-    spec.limits.assume(soft_descriptors).map_err(failed(Step::Limits))?;
+    spec.limits.assume(setting.soft_descriptors).map_err(failed(Step::Limits))?;
     if let Some(mask) = spec.umask {
         umask(Mode::from_bits_truncate(mask));
     }
     let null =
         OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed_io(Step::Descriptors))?;
     let log = match &spec.log {
-        LogTarget::Null => None,
+        LogTarget::Null | LogTarget::Journal { .. } => None,
         LogTarget::Capture => Some(capture.ok_or(Failure { step: Step::Log, errno: Errno::EBADF as i32 })?),
-        LogTarget::File { path, max_bytes, keep } => {
-            Some(open_log(path, *max_bytes, *keep, spec.user.as_ref()).map_err(failed_io(Step::Log))?)
+        LogTarget::File { path, .. } => {
+            Some(log::open(path, spec.user.as_ref(), setting.run).map_err(failed_io(Step::Log))?)
         }
     };
     // The log lies where only heartbeatd may write; everything after this is done with the rights of the user.
@@ -150,6 +149,13 @@ fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>, capture: Option<File
     if spec.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Privileges))?;
     }
+    let log = match &spec.log {
+        // journald notes who connects.
+        LogTarget::Journal { socket, identifier } => {
+            Some(log::journal::connect(socket, identifier).map_err(failed_io(Step::Log))?.into())
+        }
+        _ => log,
+    };
     chdir(&spec.dir).map_err(failed(Step::Directory))?;
     let output = log.as_ref().unwrap_or(&null);
     dup2_stdin(&null).map_err(failed(Step::Descriptors))?;
@@ -157,43 +163,6 @@ fn set_up(spec: &LaunchSpec, soft_descriptors: Option<u64>, capture: Option<File
     dup2_stderr(output).map_err(failed(Step::Descriptors))?;
     // The socket stays open until execve closes it: that end of file is how heartbeatd learns of the start.
     sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))
-}
-
-/// Opens the log for appending, after setting a full one aside. It belongs to whom the program runs as.
-fn open_log(path: &Path, max_bytes: u64, keep: u32, user: Option<&User>) -> io::Result<File> {
-    if std::fs::metadata(path).is_ok_and(|meta| meta.len() >= max_bytes) {
-        set_aside(path, keep);
-    }
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
-    let Some(user) = user else { return options.open(path) };
-    // Whoever may write to the directory must not make us give away the file behind a link.
-    let log = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
-    let meta = log.metadata()?;
-    if (meta.uid(), meta.gid()) != (user.uid, user.gid) && meta.is_file() {
-        if meta.nlink() > 1 {
-            return Err(io::Error::from_raw_os_error(libc::EMLINK));
-        }
-        fchown(&log, Some(user.uid), Some(user.gid))?;
-    }
-    Ok(log)
-}
-
-/// `log` becomes `log.1`, `log.1` becomes `log.2`, and so on. A log that cannot be set aside is appended to.
-fn set_aside(path: &Path, keep: u32) {
-    let numbered = |number: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
-    };
-    if keep == 0 {
-        let _ = std::fs::remove_file(path);
-        return;
-    }
-    for number in (1..keep).rev() {
-        let _ = std::fs::rename(numbered(number), numbered(number + 1));
-    }
-    let _ = std::fs::rename(path, numbered(1));
 }
 
 type Exec = (Vec<CString>, Vec<CString>, Vec<CString>);

@@ -14,7 +14,8 @@
 //! wherever it hides.
 //!
 //! Beside that it answers two questions about what runs: who holds a port ([`owner_of`], [`holder`]), and what a
-//! log said last ([`tail`]).
+//! log said last ([`tail`], [`last_lines`], [`LogFollower`]). A [`LogKeeper`] holds logs down to their size while they are
+//! written to.
 //!
 //! When heartbeatd has died, [`survey`] says what is left of it: from the records and one look at /proc it tells what lives
 //! and is proven, what has ended, and what cannot be told. [`Processes::adopt`] takes it over.
@@ -75,7 +76,10 @@ pub use group::own_groups;
 pub use handover::Handover;
 pub use launcher::{is_launcher, launcher_main};
 pub use limits::Limits;
-pub use log::tail;
+pub use log::{
+    KeptLog, LogBatch, LogFollower, LogKeeper, LogNotice, LogPage, LogPlace, Lost, MAX_PAGE_BYTES,
+    last_lines, previous_lines, tail,
+};
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
 pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, owner_of};
 pub use processes::{Commander, Processes, Settings};

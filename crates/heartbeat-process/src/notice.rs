@@ -37,7 +37,7 @@ pub enum Step {
     Signals,
     /// The working directory.
     Directory,
-    /// The log file.
+    /// The log: its file, or the stream to journald.
     Log,
     /// The user and its groups.
     User,
@@ -87,7 +87,7 @@ impl Step {
             Self::Session => "make a session of its own",
             Self::Signals => "reset signals",
             Self::Directory => "change to the working directory",
-            Self::Log => "open the log file",
+            Self::Log => "open the log",
             Self::User => "become user",
             Self::Descriptors => "set up standard input and output",
             Self::Limits => "set the limits",

@@ -334,7 +334,11 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
             (Some(realm), Owner::Realm(key)) => spawner.leaf(realm, key.run),
             _ => None,
         };
-        reaper.push(match spawner.hand_over(&spec, leaf.as_ref()) {
+        let run = match owner {
+            Owner::Realm(key) => Some(key.run),
+            Owner::Command(_) => None,
+        };
+        reaper.push(match spawner.hand_over(&spec, leaf.as_ref(), run) {
             Ok(launcher) => {
                 let unbounded = match owner {
                     Owner::Realm(_) => spec.limits.unbounded(leaf.as_ref().map(Leaf::dir)),
@@ -368,6 +372,12 @@ fn places(spec: &LaunchSpec) -> Places {
     let log = match &spec.log {
         LogTarget::Null | LogTarget::Capture => String::new(),
         LogTarget::File { path, .. } => path.display().to_string(),
+        LogTarget::Journal { socket, .. } => {
+            format!(
+                "at {}, the socket of systemd-journald (log.to = \"file\" does without),",
+                socket.display()
+            )
+        }
     };
     let user = spec.user.as_ref().map(|user| user.name.clone());
     Places { dir: spec.dir.display().to_string(), log, user, limits: spec.limits.clone() }

@@ -95,6 +95,7 @@ impl Spawner {
         &mut self,
         spec: &LaunchSpec,
         leaf: Option<&Leaf>,
+        run: Option<RunId>,
     ) -> Result<Launcher, LaunchError> {
         let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let failed =
@@ -106,14 +107,15 @@ impl Spawner {
             spec.limits.bound(leaf.dir()).map_err(refused)?;
         }
         let group = leaf.map(|leaf| leaf.dir().to_owned());
-        let bytes = spec.encode(&Setting { soft_descriptors: self.soft_descriptors, group });
+        let run = run.map(|run| run.0);
+        let bytes = spec.encode(&Setting { soft_descriptors: self.soft_descriptors, group, run });
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
         }
         let memory = spares::with(|| sealed(&bytes)).map_err(failed)?;
         let capture = match spec.log {
             LogTarget::Capture => Some(spares::with(capture_file).map_err(failed)?),
-            LogTarget::Null | LogTarget::File { .. } => None,
+            LogTarget::Null | LogTarget::File { .. } | LogTarget::Journal { .. } => None,
         };
         let send = |launcher: &Launcher| {
             let capture = capture.as_ref().map(AsFd::as_fd);

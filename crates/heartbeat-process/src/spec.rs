@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use crate::{Limits, User};
+use crate::{KeptLog, Limits, User};
 
 /// Largest specification in bytes: what the kernel would take as argv and environment, and a little more.
 pub(crate) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
@@ -14,6 +14,7 @@ pub(crate) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
 const LOG_NULL: u32 = 0;
 const LOG_FILE: u32 = 1;
 const LOG_CAPTURE: u32 = 2;
+const LOG_JOURNAL: u32 = 3;
 
 /// Room for captured output in bytes; a command that writes more gets EPERM for what does not fit.
 pub const MAX_CAPTURE_BYTES: usize = 64 * 1024;
@@ -28,10 +29,18 @@ pub enum LogTarget {
     File {
         /// The file; made with mode 0600 when it is not there.
         path: PathBuf,
-        /// A file at least this large is set aside before the next start (`.1`, `.2` ...).
+        /// A [`LogKeeper`](crate::LogKeeper) holds it down to this while it is written to: what is older is set aside
+        /// (`.1`, `.2` ...).
         max_bytes: u64,
-        /// How many set-aside files are kept.
+        /// How many of those are kept.
         keep: u32,
+    },
+    /// To systemd-journald, through a stream of its own.
+    Journal {
+        /// Where journald listens for streams.
+        socket: PathBuf,
+        /// `SYSLOG_IDENTIFIER` of every line.
+        identifier: String,
     },
     /// Into [`MAX_CAPTURE_BYTES`] of memory, of which the beginning comes with
     /// [`Notice::CommandDone`](crate::Notice::CommandDone). For commands: of a realm nobody reads it.
@@ -40,6 +49,19 @@ pub enum LogTarget {
     /// no more of our memory than this. A write beyond the end is cut short, and the next one fails with EPERM. Files
     /// opened anew through `/dev/stdout` start at its beginning again.
     Capture,
+}
+
+impl LogTarget {
+    /// The log that is to be held down to its size; `None`: it is none of ours.
+    #[must_use]
+    pub fn kept(&self) -> Option<KeptLog> {
+        match self {
+            Self::File { path, max_bytes, keep } => {
+                Some(KeptLog { path: path.clone(), max_bytes: *max_bytes, keep: *keep })
+            }
+            Self::Null | Self::Journal { .. } | Self::Capture => None,
+        }
+    }
 }
 
 /// A program to start. `Debug` shows no value of the environment: secrets live there.
@@ -92,6 +114,8 @@ pub(crate) struct Setting {
     pub(crate) soft_descriptors: Option<u64>,
     /// Directory of the control group it is to live in.
     pub(crate) group: Option<PathBuf>,
+    /// Generation of the realm that it starts; none for a command.
+    pub(crate) run: Option<u64>,
 }
 
 impl LaunchSpec {
@@ -101,6 +125,7 @@ impl LaunchSpec {
         out.extend_from_slice(&setting.soft_descriptors.unwrap_or(u64::MAX).to_le_bytes());
         let group = setting.group.as_ref().map_or(&b""[..], |group| group.as_os_str().as_bytes());
         put(&mut out, group);
+        out.extend_from_slice(&setting.run.unwrap_or(u64::MAX).to_le_bytes());
         put_u32(&mut out, self.umask.unwrap_or(u32::MAX));
         put(&mut out, self.dir.as_os_str().as_bytes());
         match &self.log {
@@ -111,6 +136,11 @@ impl LaunchSpec {
                 put(&mut out, path.as_os_str().as_bytes());
                 out.extend_from_slice(&max_bytes.to_le_bytes());
                 put_u32(&mut out, *keep);
+            }
+            LogTarget::Journal { socket, identifier } => {
+                put_u32(&mut out, LOG_JOURNAL);
+                put(&mut out, socket.as_os_str().as_bytes());
+                put(&mut out, identifier.as_bytes());
             }
         }
         put_user(&mut out, self.user.as_ref());
@@ -133,6 +163,7 @@ impl LaunchSpec {
         let mut reader = Reader { rest: bytes };
         let soft_descriptors = Some(reader.u64()?).filter(|limit| *limit != u64::MAX);
         let group = Some(PathBuf::from(reader.text()?)).filter(|group| !group.as_os_str().is_empty());
+        let run = Some(reader.u64()?).filter(|run| *run != u64::MAX);
         let umask = Some(reader.u32()?).filter(|mask| *mask != u32::MAX);
         let dir = PathBuf::from(reader.text()?);
         let log = match reader.u32()? {
@@ -141,6 +172,10 @@ impl LaunchSpec {
             LOG_FILE => {
                 LogTarget::File { path: reader.text()?.into(), max_bytes: reader.u64()?, keep: reader.u32()? }
             }
+            LOG_JOURNAL => LogTarget::Journal {
+                socket: reader.text()?.into(),
+                identifier: reader.text()?.into_string().ok()?,
+            },
             _ => return None,
         };
         let user = reader.user()?;
@@ -149,7 +184,7 @@ impl LaunchSpec {
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env =
             (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
-        let setting = Setting { soft_descriptors, group };
+        let setting = Setting { soft_descriptors, group, run };
         // Where its pid file lies is no business of the launcher.
         let spec = Self { argv, env, dir, log, umask, user, pidfile: None, limits, no_new_privileges };
         reader.rest.is_empty().then_some((spec, setting))
@@ -282,9 +317,14 @@ mod tests {
     #[test]
     fn what_is_encoded_comes_back_and_every_truncation_is_refused() {
         let bare = LaunchSpec { argv: spec().argv, ..LaunchSpec::default() };
-        for spec in [spec(), bare, LaunchSpec { log: LogTarget::Capture, ..spec() }] {
-            let setting =
-                Setting { soft_descriptors: Some(1_024), group: Some("/sys/fs/cgroup/hb/db.1".into()) };
+        let journal = LogTarget::Journal { socket: "/run/j".into(), identifier: "db".into() };
+        let others = [LogTarget::Capture, journal].map(|log| LaunchSpec { log, ..spec() });
+        for spec in [spec(), bare].into_iter().chain(others) {
+            let setting = Setting {
+                soft_descriptors: Some(1_024),
+                group: Some("/sys/fs/cgroup/hb/db.1".into()),
+                run: Some(7),
+            };
             let bytes = spec.encode(&setting);
             assert_eq!(LaunchSpec::decode(&bytes), Some((spec, setting)));
             for cut in 0..bytes.len() {

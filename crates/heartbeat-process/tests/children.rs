@@ -9,6 +9,8 @@ mod commands;
 mod environment;
 #[path = "children/limits.rs"]
 mod limits;
+#[path = "children/logs.rs"]
+mod logs;
 #[path = "children/ports.rs"]
 mod ports;
 #[path = "children/trees.rs"]
@@ -370,22 +372,6 @@ fn every_exit_code_is_told_exactly() {
     }
 }
 
-fn a_full_log_is_set_aside_before_the_next_start() {
-    let bench = Bench::new();
-    let log = LogTarget::File { path: bench.log(), max_bytes: 4, keep: 2 };
-    for (run, word) in ["first", "second", "third", "fourth"].into_iter().enumerate() {
-        let spec = LaunchSpec { log: log.clone(), ..bench.shell(&format!("echo {word}")) };
-        bench.launch(run as u64, &spec);
-        bench.started();
-        exit_of(&bench.next());
-    }
-    let read = |suffix: &str| std::fs::read_to_string(format!("{}{suffix}", bench.log().display())).ok();
-    assert_eq!(read("").as_deref(), Some("fourth\n"));
-    assert_eq!(read(".1").as_deref(), Some("third\n"));
-    assert_eq!(read(".2").as_deref(), Some("second\n"));
-    assert_eq!(read(".3"), None);
-}
-
 fn a_thousand_short_children_leave_nothing_behind() {
     const CHILDREN: u64 = 1_000;
     const AT_A_TIME: u64 = 20;
@@ -524,11 +510,20 @@ fn main() -> ExitCode {
         ("commands_are_bounded_and_die_with_their_group", commands_are_bounded_and_die_with_their_group),
         ("every_exit_code_is_told_exactly", every_exit_code_is_told_exactly),
         ("a_record_of_another_boot_means_nothing", adopting::a_record_of_another_boot_means_nothing),
-        ("a_full_log_is_set_aside_before_the_next_start", a_full_log_is_set_aside_before_the_next_start),
         (
             "parked_launchers_start_the_same_and_go_home_at_the_end",
             parked_launchers_start_the_same_and_go_home_at_the_end,
         ),
+        (
+            "a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing",
+            logs::a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing,
+        ),
+        ("what_the_generation_before_has_said_is_known", logs::what_the_generation_before_has_said_is_known),
+        (
+            "a_full_disk_stops_neither_the_program_nor_the_bound",
+            logs::a_full_disk_stops_neither_the_program_nor_the_bound,
+        ),
+        ("a_journald_is_given_a_stream", logs::a_journald_is_given_a_stream),
         ("output_of_commands_is_captured", commands::output_of_commands_is_captured),
         (
             "a_command_that_writes_too_much_neither_blocks_nor_grows",

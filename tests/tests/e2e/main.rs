@@ -4,6 +4,7 @@
 mod cli;
 mod demo;
 mod limits;
+mod logs;
 mod program;
 mod reloading;
 mod servers;

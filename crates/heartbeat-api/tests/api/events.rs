@@ -14,17 +14,17 @@ use crate::raw::Doors;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A follower. HTTP/1.0, so that the body comes as it is.
-struct Follower(BufReader<UnixStream>);
+pub(crate) struct Follower(BufReader<UnixStream>);
 
 #[derive(Debug)]
-struct Event {
+pub(crate) struct Event {
     kind: String,
-    id: String,
+    pub(crate) id: String,
     data: String,
 }
 
 impl Event {
-    fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> T {
         serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {}", self.data))
     }
 
@@ -35,9 +35,13 @@ impl Event {
 
 impl Follower {
     async fn open(doors: &Doors, query: &str, last: Option<&str>) -> Self {
+        Self::open_at(doors, &format!("/api/events/{query}"), last).await
+    }
+
+    pub(crate) async fn open_at(doors: &Doors, path: &str, last: Option<&str>) -> Self {
         let mut stream = UnixStream::connect(&doors.socket).await.unwrap();
         let last = last.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
-        let request = format!("GET /api/events/{query} HTTP/1.0\r\nHost: localhost\r\n{last}\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{last}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut follower = Self(BufReader::new(stream));
         assert!(follower.line().await.unwrap().contains("200"));
@@ -56,7 +60,7 @@ impl Follower {
     }
 
     /// The next event, comments passed over; `None` at the end.
-    async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         let mut event = Event { kind: String::new(), id: String::new(), data: String::new() };
         loop {
             let line = self.line().await?;

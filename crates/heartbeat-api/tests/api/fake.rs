@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_api::{BoxFuture, Ecosystem, Fact, OwnHealth, Past};
+use heartbeat_api::{BoxFuture, Ecosystem, Fact, Output, OwnHealth, Past};
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
     About, EVENT_SCHEMA, EventEntry, IncidentDocument, LagEntry, RELOAD_SCHEMA, ReloadDocument,
@@ -51,6 +51,8 @@ pub(crate) struct Fake {
     core: Mutex<Core>,
     changes: watch::Sender<u64>,
     health: Mutex<OwnHealth>,
+    /// Where the output of realms goes.
+    outputs: Mutex<BTreeMap<RealmIx, Output>>,
     /// What is wrong with the configuration that a reload finds.
     wrong: Mutex<Vec<String>>,
     ending: AtomicBool,
@@ -80,6 +82,7 @@ impl Fake {
             core: Mutex::new(core),
             changes: watch::Sender::new(0),
             health: Mutex::new(OwnHealth { ok: true, ready: true, notes: Vec::new() }),
+            outputs: Mutex::default(),
             wrong: Mutex::default(),
             ending: AtomicBool::new(false),
             commands: AtomicU64::new(0),
@@ -115,6 +118,11 @@ impl Fake {
     /// The configuration on disk is broken from now on.
     pub(crate) fn misconfigure(&self, problems: &[&str]) {
         *self.wrong.lock().unwrap() = problems.iter().map(ToString::to_string).collect();
+    }
+
+    /// The output of a realm goes there.
+    pub(crate) fn writes(&self, realm: RealmIx, output: Output) {
+        self.outputs.lock().unwrap().insert(realm, output);
     }
 
     /// Lets virtual time pass.
@@ -305,6 +313,10 @@ impl Ecosystem for Fake {
             message: "exit code 1".to_owned(),
         };
         Past { recent, failures: vec![failure], ..Past::default() }
+    }
+
+    fn output(&self, realm: RealmIx) -> Output {
+        self.outputs.lock().unwrap().get(&realm).cloned().unwrap_or(Output::Nowhere)
     }
 
     fn incidents(&self) -> Vec<Arc<IncidentDocument>> {

@@ -6,6 +6,7 @@ mod doors;
 mod events;
 mod fake;
 mod limits;
+mod logs;
 mod raw;
 mod routes;
 mod samples;

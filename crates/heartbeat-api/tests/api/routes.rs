@@ -26,7 +26,6 @@ const BUILT: &[&str] = &[
 const LATER: &[(&str, &str, bool)] = &[
     ("POST", "/api/incidents/0193/ack/", false),
     ("GET", "/api/history/api/", true),
-    ("GET", "/api/logs/api/", false),
     ("PUT", "/api/realms/api/", false),
     ("DELETE", "/api/realms/api/", false),
     ("POST", "/api/beat/api/", false),

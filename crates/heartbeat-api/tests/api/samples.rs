@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_status::Exit;
 use heartbeat_status::wire::{
-    ActionDocument, GraphDocument, HealthDocument, Problem, RealmDocument, StatusDocument,
+    ActionDocument, GraphDocument, HealthDocument, LogsDocument, Problem, RealmDocument, StatusDocument,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,6 +94,11 @@ async fn the_documents_are_as_committed() {
     );
     compare::<Problem>("problem-no-such-realm.json", &doors.get("/api/status/postgers/").await, 404);
     compare::<StatusDocument>("status-up.json", &doors.get("/api/status/").await, 200);
+
+    let log = crate::logs::Log::new(&fake, POSTGRES);
+    log.append("starting\n  \u{1b}[31mlistening\ton 5432\n");
+    log.has_lost((3, 17), 4_096);
+    compare::<LogsDocument>("logs.json", &doors.get("/api/logs/postgres/?lines=1").await, 200);
 
     fake.break_probes(POSTGRES);
     fake.exited(POSTGRES, Exit::code(1));

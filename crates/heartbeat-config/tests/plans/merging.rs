@@ -94,6 +94,7 @@ fn what_a_process_is_made_of_restarts_it_and_everything_else_changes_in_place() 
         ("docs = \"x\"", "changed in place: a (docs)"),
         ("owner = \"x\"", "changed in place: a (owner)"),
         ("log.to = \"none\"", "restarted: a (log)"),
+        ("log.to = \"journal\"", "restarted: a (log)"),
         ("log.keep = 3", "changed in place: a (log)"),
         ("log.max_size = \"1MiB\"", "changed in place: a (log)"),
     ] {

@@ -185,12 +185,18 @@ fn what_means_nothing_for_a_realm_without_a_program_is_refused() {
 fn the_log_lies_below_the_state_directory() {
     let config = text(
         "[heartbeat]\nstate_dir = \"/var/lib/hb\"\n[realm.api]\nrun = \"x\"\nlog = { max_size = \"1MiB\", keep = 2 }\n\
-         [realm.quiet]\nrun = \"x\"\nlog = { to = \"none\" }\n",
+         [realm.quiet]\nrun = \"x\"\nlog = { to = \"none\" }\n\
+         [realm.told]\nrun = \"x\"\nlog = { to = \"journal\" }\n",
     );
     let log = |name: &str| realm(&config, name).1.launch.as_ref().unwrap().log.clone();
     let expected = LogTarget::File { path: "/var/lib/hb/log/api.log".into(), max_bytes: 1 << 20, keep: 2 };
     assert_eq!(log("api"), expected);
     assert_eq!(log("quiet"), LogTarget::Null);
+    let journal =
+        LogTarget::Journal { socket: "/run/systemd/journal/stdout".into(), identifier: "told".into() };
+    assert_eq!(log("told"), journal);
+    let of = |name: &str| realm(&config, name).1.made_of;
+    assert!(of("told") != of("quiet") && of("told") != of("api"), "another target is another process");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod action;
 mod document;
 mod incident;
+mod logs;
 mod open;
 mod realm;
 mod render;
@@ -24,6 +25,7 @@ pub use document::{
 pub use incident::{
     DeltaDocument, EventEntry, IncidentDocument, IncidentLinks, IncidentsDocument, TimelineEntry,
 };
+pub use logs::{LogsDocument, LostEntry};
 pub use open::Open;
 pub use realm::{
     ExitEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, RealmEntry,
@@ -50,6 +52,8 @@ pub const DELTA_SCHEMA: &str = "heartbeat.delta/1";
 pub const RELOAD_SCHEMA: &str = "heartbeat.reload/1";
 /// Schema name of heartbeatd going while its realms stay.
 pub const DEPARTURE_SCHEMA: &str = "heartbeat.departure/1";
+/// Schema name of a realm's output.
+pub const LOGS_SCHEMA: &str = "heartbeat.logs/1";
 /// Schema name of the dependency graph.
 pub const GRAPH_SCHEMA: &str = "heartbeat.graph/1";
 

@@ -1,30 +1,27 @@
 //! The end of a log file, for people who want to know what a program said last.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
 use heartbeat_status::sanitise_line;
 
-/// The last lines of a log, oldest first, of which at most `max_bytes` bytes of the file are read. Each is made safe to
-/// show ([`sanitise_line`]): no control characters, replacement characters for what is no UTF-8, cut at its bound.
-/// Blank lines are left out. The first line read is left out when its beginning lies before what is read, unless it is
-/// the only one: then its end is better than nothing, and marked with `…`.
+use super::chain::Chain;
+
+/// The last lines of a log, oldest first, of which at most `max_bytes` bytes are read, also of what was set aside. Each is
+/// made safe to show ([`sanitise_line`]): no control characters, replacement characters for what is no UTF-8, cut at its
+/// bound. Blank lines are left out. The first line read is left out when its beginning lies before what is read, unless it
+/// is the only one: then its end is better than nothing, and marked with `…`.
 ///
 /// # Errors
 /// The file is not there or cannot be read, or is no ordinary file.
 pub fn tail(path: &Path, max_lines: usize, max_bytes: u64) -> io::Result<Vec<String>> {
-    // Opening a FIFO must not wait for somebody who writes.
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let from = meta.len().saturating_sub(max_bytes);
-    let bytes = read_from(&mut file, from, max_bytes)?;
-    let cut = from > 0;
+    let chain = Chain::open(path)?;
+    let (first, end) = (chain.first(), chain.end());
+    let from = end.saturating_sub(max_bytes).max(first);
     // One byte before what was asked for tells whether a line begins there.
+    let before = from.saturating_sub(1).max(first);
+    let bytes = chain.read(before, end)?;
+    let cut = from > first;
     let text = if cut { bytes.get(1..).unwrap_or_default() } else { &bytes };
     let partial = cut && bytes.first() != Some(&b'\n');
     let (head, rest) = match text.iter().position(|byte| *byte == b'\n') {
@@ -44,15 +41,6 @@ pub fn tail(path: &Path, max_lines: usize, max_bytes: u64) -> io::Result<Vec<Str
         lines.push(sanitise_line(&format!("…{head}")));
     }
     Ok(lines)
-}
-
-/// From `from` on, with one byte before it if there is one, and no further than `max_bytes`, however fast it grows.
-fn read_from(file: &mut File, from: u64, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let before = from.min(1);
-    file.seek(SeekFrom::Start(from - before))?;
-    let mut bytes = Vec::new();
-    file.take(max_bytes.saturating_add(before)).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -83,6 +71,17 @@ mod tests {
         assert_eq!(tail_of(text, 9, 6), ["third"], "a line that begins exactly there is whole");
         assert_eq!(tail_of(text, 9, 5), ["…hird"], "better than nothing");
         assert_eq!(tail_of(text, 9, 13), ["second", "third"]);
+    }
+
+    #[test]
+    fn it_goes_on_in_what_was_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.log");
+        std::fs::write(&path, "two\n").unwrap();
+        std::fs::write(dir.path().join("out.log.1"), "zero\none ").unwrap();
+        assert_eq!(tail(&path, 9, 1_000).unwrap(), ["zero", "one two"]);
+        assert_eq!(tail(&path, 9, 8).unwrap(), ["one two"]);
+        assert_eq!(tail(&path, 9, 7).unwrap(), ["…ne two"]);
     }
 
     #[test]

@@ -1,0 +1,212 @@
+//! `GET /api/logs/{realm}/`: what a realm has written, and with `follow` what it writes, as server-sent events.
+//!
+//! Files are read on threads that may wait. A follower is one task: it looks, sends, and looks again once that was taken, so
+//! a slow reader costs nothing but what he misses, and he is told how much that was.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use heartbeat_process::{LogBatch, LogFollower, LogPage, LogPlace, Lost, last_lines, previous_lines};
+use heartbeat_status::wire::{LogsDocument, LostEntry};
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{interval, sleep};
+
+use crate::answer::{self, Answer, JSON};
+use crate::events::{ALIVE, LAST_EVENT_ID, stream};
+use crate::limits::{COMMENT_EVERY, DEFAULT_LOG_LINES, LOG_CATCH_UP_EVERY, LOG_LOOK_EVERY, MAX_LOG_LINES};
+use crate::problem::Trouble;
+use crate::query::Query;
+use crate::{Ecosystem, Output, status};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wish {
+    lines: usize,
+    follow: bool,
+    previous: bool,
+}
+
+impl Wish {
+    fn of(query: &Query<'_>) -> Result<Self, Trouble> {
+        let (follow, previous) = (query.switch("follow")?, query.switch("previous")?);
+        if follow && previous {
+            return Err(Trouble::bad(
+                "the generation before writes nothing any more: `follow` and `previous` exclude each other",
+            ));
+        }
+        let lines =
+            match query.get("lines") {
+                None => DEFAULT_LOG_LINES,
+                Some(text) => text.parse().ok().filter(|lines| *lines <= MAX_LOG_LINES).ok_or_else(|| {
+                    Trouble::bad(format!("`lines` is a number of lines up to {MAX_LOG_LINES}"))
+                })?,
+            };
+        Ok(Self { lines, follow, previous })
+    }
+}
+
+/// The last lines, or the beginning of a stream of them.
+pub(crate) async fn logs(
+    ecosystem: &Arc<dyn Ecosystem>,
+    name: &str,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+    method: &Method,
+    end: watch::Receiver<bool>,
+) -> Result<Answer, Trouble> {
+    let wish = Wish::of(query)?;
+    let realm = status::find(&ecosystem.snapshot(), name)?;
+    let path = file_of(ecosystem.output(realm), name)?;
+    let since = headers.get(LAST_EVENT_ID).map(|id| id.to_str().ok().and_then(|id| id.parse().ok()));
+    if wish.follow
+        && let Some(since) = since
+    {
+        let place: LogPlace = since.ok_or_else(|| Trouble::bad("`Last-Event-ID` is none of this stream"))?;
+        return Ok(follow(name, path, None, place, method, end));
+    }
+    let of = path.clone();
+    let read =
+        spawn_blocking(move || read(&of, wish)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    let page = match read {
+        Ok(Some(page)) => page,
+        Ok(None) => return Err(no_previous(name)),
+        Err(error) => return Err(unreadable(name, &error)),
+    };
+    let place = page.next;
+    let document = document(name, page);
+    if wish.follow {
+        return Ok(follow(name, path, Some(document), place, method, end));
+    }
+    let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+    Ok(answer::fresh(StatusCode::OK, JSON, body))
+}
+
+/// The file to be read, or why there is none, and where to look instead.
+fn file_of(output: Output, name: &str) -> Result<PathBuf, Trouble> {
+    let detail = match output {
+        Output::File(path) => return Ok(path),
+        Output::Journal(identifier) => {
+            format!("the output of {name} goes to the journal; read it with `journalctl -t {identifier}`")
+        }
+        Output::Nowhere => {
+            format!(
+                "the output of {name} is not kept (log.to = \"none\"); log.to = \"file\" keeps it from the next start on"
+            )
+        }
+        Output::Elsewhere => {
+            format!(
+                "{name} is not started by heartbeatd, so its output goes where whoever starts it sends it"
+            )
+        }
+    };
+    Err(Trouble::new(StatusCode::NOT_FOUND, "no-log", detail))
+}
+
+fn read(path: &std::path::Path, wish: Wish) -> io::Result<Option<LogPage>> {
+    if wish.previous {
+        previous_lines(path, wish.lines)
+    } else {
+        last_lines(path, wish.lines, !wish.follow).map(Some)
+    }
+}
+
+fn no_previous(name: &str) -> Trouble {
+    let detail = format!(
+        "no generation of {name} before the newest one is remembered; without `previous` there is what it has written"
+    );
+    Trouble::new(StatusCode::NOT_FOUND, "no-previous", detail)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Trouble {
+    if error.kind() == io::ErrorKind::NotFound {
+        let detail = format!("{name} has no log yet: it has not been started since its output is kept");
+        return Trouble::new(StatusCode::NOT_FOUND, "no-log", detail);
+    }
+    let detail = format!("the log of {name} cannot be read: {error}");
+    Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable-log", detail)
+}
+
+fn document(name: &str, page: LogPage) -> LogsDocument {
+    let LogPage { lines, cut, generation, lost, .. } = page;
+    LogsDocument { cut, generation, lost: entry(lost), ..LogsDocument::new(name, lines) }
+}
+
+fn entry(lost: Lost) -> Option<LostEntry> {
+    (!lost.is_nothing()).then(|| LostEntry::new(lost.truncations, lost.cut_bytes, lost.dropped_bytes))
+}
+
+/// Begins to answer; the rest comes as it is written.
+fn follow(
+    name: &str,
+    path: PathBuf,
+    first: Option<LogsDocument>,
+    place: LogPlace,
+    method: &Method,
+    mut end: watch::Receiver<bool>,
+) -> Answer {
+    let (out, answer) = stream();
+    if *method != Method::HEAD {
+        let reader = Reader { name: name.to_owned(), out };
+        let follower = LogFollower::new(path, place);
+        tokio::spawn(async move {
+            tokio::select! {
+                // Whoever follows hears of the end by the end of the stream.
+                _ = end.wait_for(|end| *end) => {}
+                _ = reader.run(first, place, follower) => {}
+            }
+        });
+    }
+    answer
+}
+
+/// Whoever follows.
+struct Reader {
+    name: String,
+    out: mpsc::Sender<Bytes>,
+}
+
+impl Reader {
+    /// Until nobody reads any more, or nothing can be read.
+    async fn run(
+        &self,
+        first: Option<LogsDocument>,
+        place: LogPlace,
+        mut follower: LogFollower,
+    ) -> Option<()> {
+        if let Some(first) = first {
+            self.send(&first, place).await?;
+        }
+        let mut alive = interval(COMMENT_EVERY);
+        alive.reset();
+        loop {
+            let looked;
+            (follower, looked) = spawn_blocking(move || {
+                let looked = follower.look();
+                (follower, looked)
+            })
+            .await
+            .ok()?;
+            let LogBatch { lines, missed_bytes, more, next } = looked.ok()?;
+            if !lines.is_empty() || missed_bytes > 0 {
+                let document = LogsDocument { missed_bytes, ..LogsDocument::new(&self.name, lines) };
+                self.send(&document, next).await?;
+                alive.reset();
+            }
+            tokio::select! {
+                () = sleep(if more { LOG_CATCH_UP_EVERY } else { LOG_LOOK_EVERY }) => {}
+                _ = alive.tick() => self.out.send(ALIVE).await.ok()?,
+                () = self.out.closed() => return None,
+            }
+        }
+    }
+
+    async fn send(&self, document: &LogsDocument, next: LogPlace) -> Option<()> {
+        // JSON without spaces has no line break in it.
+        let data = serde_json::to_string(document).ok()?;
+        self.out.send(format!("event: lines\nid: {next}\ndata: {data}\n\n").into()).await.ok()
+    }
+}

@@ -1,0 +1,338 @@
+//! Holds a log down to its size while somebody writes to it.
+//!
+//! The oldest piece is copied to a file of its own, and then taken out of the live file by
+//! `fallocate(FALLOC_FL_COLLAPSE_RANGE)`: the kernel does that between two writes, so whoever appends loses nothing. Where
+//! the file system cannot (tmpfs, btrfs, overlays on them), everything is copied and the file truncated; what is written
+//! in between is lost, and that it may have been is counted. What cannot be copied, since the disk is full, is dropped and
+//! counted, the oldest first: the bound holds all the same.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+
+use super::aside;
+use super::ledger::{Ledger, Lost};
+
+/// Before a log is truncated, what has come meanwhile is copied, at most so often: whoever writes faster than that loses
+/// the rest.
+const MAX_CATCH_UPS: u32 = 8;
+
+/// A log, and what it may take.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeptLog {
+    /// The file.
+    pub path: PathBuf,
+    /// It is held down to this many bytes.
+    pub max_bytes: u64,
+    /// How many files of that size are set aside.
+    pub keep: u32,
+}
+
+/// What was done about a log.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Something was taken out of the live file.
+    pub(super) moved: bool,
+    /// What was lost over it.
+    pub(super) lost: Lost,
+    /// Why something was dropped.
+    pub(super) why: Option<io::Error>,
+}
+
+impl KeptLog {
+    /// Sets the oldest pieces aside until the live file is within its bound.
+    ///
+    /// # Errors
+    /// The log cannot be opened or shortened: it is not bounded.
+    pub(super) fn hold(&self) -> io::Result<Held> {
+        let live = open_live(&self.path)?;
+        let meta = live.metadata()?;
+        let piece = self.piece_bytes(meta.blksize());
+        let mut work = Work { log: self, live, piece, freed: 0, held: Held::default() };
+        let pieces = (meta.len().div_ceil(piece)).saturating_sub(1);
+        if pieces == 0 {
+            return Ok(work.held);
+        }
+        let surplus = pieces.saturating_sub(u64::from(self.keep));
+        if surplus > 0 && !work.skip(surplus * piece)? {
+            return Ok(work.held);
+        }
+        // Whoever writes faster than it is copied has his next turn at the next look.
+        for _ in 0..self.keep {
+            if work.live.metadata()?.len() <= piece || !work.set_piece_aside()? {
+                break;
+            }
+        }
+        Ok(work.held)
+    }
+
+    /// What is set aside at a time: whole blocks, as the file system wants it.
+    fn piece_bytes(&self, block_bytes: u64) -> u64 {
+        let block = block_bytes.max(1);
+        (self.max_bytes / block * block).max(block)
+    }
+}
+
+struct Work<'a> {
+    log: &'a KeptLog,
+    live: File,
+    piece: u64,
+    /// Bytes that were removed before their time, and are not counted yet.
+    freed: u64,
+    held: Held,
+}
+
+impl Work<'_> {
+    /// The lock, unless another file has the name meanwhile.
+    fn lock(&self) -> io::Result<Option<Ledger>> {
+        let ledger = Ledger::lock(&self.log.path)?;
+        let (ours, named) = (self.live.metadata()?, std::fs::symlink_metadata(&self.log.path)?);
+        Ok(((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(ledger))
+    }
+
+    /// Takes out what is older than everything that is kept, and with it what was set aside before. False: there is
+    /// nothing more to be done.
+    fn skip(&mut self, bytes: u64) -> io::Result<bool> {
+        let Some(mut ledger) = self.lock()? else { return Ok(false) };
+        if !self.collapse(bytes) {
+            self.truncate(ledger, bytes)?;
+            return Ok(false);
+        }
+        aside::clear(&self.log.path);
+        ledger.moved += bytes;
+        self.note(ledger);
+        Ok(true)
+    }
+
+    /// Sets the oldest piece aside. False: there is nothing more to be done.
+    fn set_piece_aside(&mut self) -> io::Result<bool> {
+        let copied = self.copy_somehow(0, self.piece);
+        let ledger = self.lock()?;
+        // Another file has the name, or somebody else has cut this one.
+        let still = self.live.metadata()?.len() > self.piece;
+        let Some(mut ledger) = ledger.filter(|_| still) else {
+            let _ = std::fs::remove_file(self.fresh());
+            return Ok(false);
+        };
+        if let Err(error) = copied {
+            if !is_no_room(&error) {
+                return Err(error);
+            }
+            self.held.why = Some(error);
+            if !self.collapse(self.piece) {
+                self.drop_rest(ledger, 0)?;
+                return Ok(false);
+            }
+            ledger.drop_head(self.piece);
+            self.note(ledger);
+            return Ok(true);
+        }
+        // In this order: a heartbeatd that dies in between leaves the piece twice, and never not at all.
+        self.name_fresh()?;
+        if !self.collapse(self.piece) {
+            self.truncate_after_copying(ledger, self.piece)?;
+            return Ok(false);
+        }
+        ledger.moved += self.piece;
+        self.note(ledger);
+        Ok(true)
+    }
+
+    /// False where the file system cannot do that.
+    fn collapse(&mut self, bytes: u64) -> bool {
+        let collapse = || rustix::fs::fallocate(&self.live, FallocateFlags::COLLAPSE_RANGE, 0, bytes);
+        let done = rustix::io::retry_on_intr(collapse).is_ok();
+        self.held.moved |= done;
+        done
+    }
+
+    fn fresh(&self) -> PathBuf {
+        aside::beside(&self.log.path, ".new")
+    }
+
+    fn name_fresh(&self) -> io::Result<()> {
+        aside::shift(&self.log.path, self.log.keep);
+        std::fs::rename(self.fresh(), aside::numbered(&self.log.path, 1))
+    }
+
+    /// Copies, and what is older makes the room where there is none.
+    fn copy_somehow(&mut self, from: u64, bytes: u64) -> io::Result<File> {
+        loop {
+            let error = match self.copy(from, bytes) {
+                Ok(file) => return Ok(file),
+                Err(error) => error,
+            };
+            if !is_no_room(&error) {
+                return Err(error);
+            }
+            let Some((number, size)) = aside::drop_oldest(&self.log.path) else { return Err(error) };
+            // The last one would have gone anyway.
+            if number < self.log.keep {
+                self.freed += size;
+                self.held.why = Some(error);
+            }
+        }
+    }
+
+    /// Copies a part of the live file to a file of its own that belongs to the same user.
+    fn copy(&self, from: u64, bytes: u64) -> io::Result<File> {
+        let fresh = self.fresh();
+        let _ = std::fs::remove_file(&fresh);
+        let made = make(&fresh, &self.live).and_then(|mut file| {
+            let copied = copy(&self.live, from, bytes, &mut file)?;
+            if copied == bytes { Ok(file) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        });
+        made.inspect_err(|_| {
+            let _ = std::fs::remove_file(&fresh);
+        })
+    }
+
+    /// Without the means to take out a part: everything from `from` on is copied, a piece a file, and the live file is
+    /// truncated. What is before that is not kept.
+    fn truncate(&mut self, ledger: Ledger, from: u64) -> io::Result<()> {
+        aside::clear(&self.log.path);
+        let mut ledger = ledger;
+        ledger.moved += from;
+        self.copy_pieces(ledger, from)
+    }
+
+    /// The same, when the first piece has been set aside already.
+    fn truncate_after_copying(&mut self, ledger: Ledger, from: u64) -> io::Result<()> {
+        let mut ledger = ledger;
+        ledger.moved += from;
+        let size = self.live.metadata()?.len();
+        if size < from + self.piece {
+            // What little has come on top goes to the same file.
+            let mut options = OpenOptions::new();
+            options.write(true).custom_flags(libc::O_NOFOLLOW);
+            let mut file = options.open(aside::numbered(&self.log.path, 1))?;
+            file.seek(SeekFrom::End(0))?;
+            return self.finish(ledger, from, &mut file);
+        }
+        self.copy_pieces(ledger, from)
+    }
+
+    fn copy_pieces(&mut self, mut ledger: Ledger, mut from: u64) -> io::Result<()> {
+        if self.log.keep == 0 {
+            let size = self.live.metadata()?.len();
+            ledger.moved += size.saturating_sub(from);
+            return self.empty(ledger, size);
+        }
+        for number in 1.. {
+            let size = self.live.metadata()?.len();
+            // The last one takes what is left, so that no file is set aside for a few bytes.
+            let whole = size < from + 2 * self.piece || number == self.log.keep;
+            let bytes = if whole { size.saturating_sub(from) } else { self.piece };
+            let mut file = match self.copy_somehow(from, bytes) {
+                Ok(file) => file,
+                Err(error) if is_no_room(&error) => {
+                    self.held.why = Some(error);
+                    return self.drop_rest(ledger, from);
+                }
+                Err(error) => return Err(error),
+            };
+            self.name_fresh()?;
+            from += bytes;
+            ledger.moved += bytes;
+            if whole {
+                return self.finish(ledger, from, &mut file);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what has come meanwhile, truncates, and counts what may be lost.
+    fn finish(&mut self, mut ledger: Ledger, mut from: u64, file: &mut File) -> io::Result<()> {
+        for _ in 0..MAX_CATCH_UPS {
+            let (come, had) = (self.live.metadata()?.len().saturating_sub(from), file.metadata()?.len());
+            let copied = copy(&self.live, from, come, file);
+            // On a full disk a part of it may be there all the same.
+            let there = file.metadata()?.len().saturating_sub(had);
+            from += there;
+            ledger.moved += there;
+            if there == 0 || copied.is_err() {
+                break;
+            }
+        }
+        self.empty(ledger, from)
+    }
+
+    /// Truncates the live file, of which the first `kept` bytes are accounted for.
+    fn empty(&mut self, mut ledger: Ledger, kept: u64) -> io::Result<()> {
+        let size = self.live.metadata()?.len();
+        self.live.set_len(0)?;
+        let cut = size.saturating_sub(kept);
+        ledger.lost.truncations += 1;
+        ledger.lost.cut_bytes += cut;
+        let end = ledger.moved;
+        for (_, at) in &mut ledger.generations {
+            *at = (*at).min(end);
+        }
+        self.held.moved = true;
+        self.note(ledger);
+        Ok(())
+    }
+
+    /// Nothing more can be copied, and nothing can be taken out: from `from` on everything goes.
+    fn drop_rest(&mut self, mut ledger: Ledger, from: u64) -> io::Result<()> {
+        let size = self.live.metadata()?.len();
+        let dropped = size.saturating_sub(from);
+        ledger.lost.dropped_bytes += dropped;
+        self.empty(ledger, size)
+    }
+
+    /// Counts what was lost since the lock was taken. On a full disk what is known of the log may be lost with it.
+    fn note(&mut self, mut ledger: Ledger) {
+        ledger.lost.dropped_bytes += std::mem::take(&mut self.freed);
+        let on_top = ledger.lost.since(ledger.lost_before);
+        self.held.lost.truncations += on_top.truncations;
+        self.held.lost.cut_bytes += on_top.cut_bytes;
+        self.held.lost.dropped_bytes += on_top.dropped_bytes;
+        let _ = ledger.write();
+    }
+}
+
+/// What was to be written finds no place, and would find none at the next try either.
+fn is_no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem)
+        || error.raw_os_error() == Some(libc::EIO)
+}
+
+/// The live file as we may change it: a file, by one name only.
+fn open_live(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Opening a FIFO must not wait for somebody.
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let live = options.open(path)?;
+    let meta = live.metadata()?;
+    match (meta.is_file(), meta.nlink()) {
+        (true, 0 | 1) => Ok(live),
+        (true, _) => Err(io::Error::from_raw_os_error(libc::EMLINK)),
+        (false, _) => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file")),
+    }
+}
+
+fn make(path: &Path, like: &File) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    let (ours, wanted) = (file.metadata()?, like.metadata()?);
+    if (ours.uid(), ours.gid()) != (wanted.uid(), wanted.gid()) {
+        fchown(&file, Some(wanted.uid()), Some(wanted.gid()))?;
+    }
+    Ok(file)
+}
+
+/// Appends at most `bytes` bytes from `from` on; how many there were.
+fn copy(live: &File, from: u64, bytes: u64, to: &mut File) -> io::Result<u64> {
+    let mut live = live;
+    live.seek(SeekFrom::Start(from))?;
+    io::copy(&mut live.take(bytes), to)
+}
+
+#[cfg(test)]
+#[path = "bound/tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! The whole log as one stream of bytes, read by position while nobody changes its files.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::aside::numbered;
+use super::ledger::Ledger;
+
+/// Files that were set aside and are read.
+const MAX_ASIDE_FILES: u32 = 100;
+
+/// One of the files.
+#[derive(Debug)]
+struct Stretch {
+    path: PathBuf,
+    /// Position of its first byte.
+    start: u64,
+    size: u64,
+}
+
+/// The files of a log, locked against being shortened.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) ledger: Ledger,
+    /// The live one first, then backwards.
+    files: Vec<Stretch>,
+}
+
+impl Chain {
+    /// As it is now. It is locked until this is dropped: whoever has to do with the log waits.
+    ///
+    /// # Errors
+    /// There is no log (`NotFound`), it is no ordinary file (`InvalidInput`), or it cannot be read.
+    pub(super) fn open(log: &Path) -> io::Result<Self> {
+        let ledger = Ledger::look(log)?;
+        let (mut files, mut start) = (Vec::new(), ledger.moved);
+        let live = std::fs::symlink_metadata(log);
+        match &live {
+            Ok(meta) if !meta.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
+            Ok(meta) => files.push(Stretch { path: log.to_owned(), start, size: meta.len() }),
+            Err(_) => {}
+        }
+        for number in 1..=MAX_ASIDE_FILES {
+            let path = numbered(log, number);
+            let Ok(meta) = std::fs::symlink_metadata(&path) else { break };
+            let Some(before) = start.checked_sub(meta.len()).filter(|_| meta.is_file()) else { break };
+            start = before;
+            files.push(Stretch { path, start, size: meta.len() });
+        }
+        match live {
+            Err(error) if files.is_empty() => Err(error),
+            _ => Ok(Self { ledger, files }),
+        }
+    }
+
+    /// Position of the oldest byte there is.
+    pub(super) fn first(&self) -> u64 {
+        self.files.last().map_or(self.ledger.moved, |file| file.start)
+    }
+
+    /// Position behind the newest one.
+    pub(super) fn end(&self) -> u64 {
+        self.files.first().map_or(self.ledger.moved, |file| file.start + file.size)
+    }
+
+    /// The bytes from `from` to `to`, as far as they are there.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for Stretch { path, start, size } in self.files.iter().rev() {
+            let (first, last) = (from.max(*start), to.min(start + size));
+            if first < last {
+                fill(&open(path)?, first - start, last - first, &mut bytes)?;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Appends `count` bytes of the file from `at` on, or what there is.
+fn fill(file: &File, at: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let had = bytes.len();
+    bytes.resize(had + usize::try_from(count).unwrap_or(0), 0);
+    let mut filled = had;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], at + (filled - had) as u64) {
+            // Somebody else has cut it.
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}

@@ -1,0 +1,156 @@
+//! A log as it grows: looked at now and then, whatever happens to its files meanwhile.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::chain::Chain;
+use super::ledger::Ledger;
+use super::page::{readable, split};
+
+/// Read at a look, in bytes.
+const MAX_LOOK_BYTES: u64 = 128 * 1024;
+/// Whoever is further behind than this, in bytes, goes on near the end, and is told how much was left out.
+const MAX_BEHIND_BYTES: u64 = 1024 * 1024;
+/// A line that is not finished after so many looks without anything new is shown as it is.
+const MAX_UNFINISHED_LOOKS: u32 = 5;
+
+/// A place in a log that stays the same while its files are set aside, over the death of heartbeatd, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    position: u64,
+    /// How often it had been truncated, and how much dropped from its beginning, when it was at this place.
+    truncations: u64,
+    dropped_heads: u64,
+}
+
+impl LogPlace {
+    pub(super) fn at(ledger: &Ledger, position: u64) -> Self {
+        Self { position, truncations: ledger.lost.truncations, dropped_heads: ledger.dropped_heads }
+    }
+}
+
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.position, self.truncations, self.dropped_heads)
+    }
+}
+
+impl FromStr for LogPlace {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut numbers = text.splitn(3, '-');
+        let mut next = || numbers.next().unwrap_or_default().parse();
+        Ok(Self { position: next()?, truncations: next()?, dropped_heads: next()? })
+    }
+}
+
+/// What has come since the last look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogBatch {
+    /// The oldest first; safe to show.
+    pub lines: Vec<String>,
+    /// Bytes before them that are not shown: they were lost, rotated away, or too many.
+    pub missed_bytes: u64,
+    /// There is more to be read at once.
+    pub more: bool,
+    /// Where to go on after these.
+    pub next: LogPlace,
+}
+
+/// Follows one log.
+#[derive(Debug)]
+pub struct LogFollower {
+    path: PathBuf,
+    place: LogPlace,
+    /// Size of the line that is not finished, and how often it was seen so.
+    unfinished: (usize, u32),
+}
+
+impl LogFollower {
+    /// From `place` on.
+    #[must_use]
+    pub fn new(path: PathBuf, place: LogPlace) -> Self {
+        Self { path, place, unfinished: (0, 0) }
+    }
+
+    /// What has come since the last look; nothing while there is no log. Waits for the disk.
+    ///
+    /// # Errors
+    /// The log cannot be read, or is no ordinary file.
+    pub fn look(&mut self) -> io::Result<LogBatch> {
+        let chain = match Chain::open(&self.path) {
+            Ok(chain) => chain,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(LogBatch { lines: Vec::new(), missed_bytes: 0, more: false, next: self.place });
+            }
+            Err(error) => return Err(error),
+        };
+        let mut missed_bytes = self.find_place(&chain);
+        let mut behind = chain.end() - self.place.position;
+        if behind > MAX_BEHIND_BYTES {
+            missed_bytes += self.skip(&chain)?;
+            behind = chain.end() - self.place.position;
+        }
+        let count = behind.min(MAX_LOOK_BYTES);
+        let mut bytes = chain.read(self.place.position, self.place.position + count)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        if !self.shows_unfinished(bytes.len() - whole, whole, count) {
+            bytes.truncate(whole);
+        }
+        self.place.position += bytes.len() as u64;
+        let lines = split(&bytes).into_iter().map(readable).collect();
+        Ok(LogBatch { lines, missed_bytes, more: behind > count, next: self.place })
+    }
+
+    /// What has become of the place since the last look; returns how much before it cannot be shown any more.
+    fn find_place(&mut self, chain: &Chain) -> u64 {
+        let ledger = &chain.ledger;
+        let dropped = ledger.dropped_heads.saturating_sub(self.place.dropped_heads);
+        let mut missed = 0;
+        let at = &mut self.place.position;
+        if dropped > 0 {
+            let beyond = at.saturating_sub(ledger.moved);
+            missed += dropped.saturating_sub(beyond);
+            *at = (*at).min(ledger.moved + beyond.saturating_sub(dropped));
+        }
+        // Truncated, by us or by somebody else: what is in the live file is new.
+        if ledger.lost.truncations > self.place.truncations || *at > chain.end() {
+            *at = (*at).min(ledger.moved);
+        }
+        if *at < chain.first() {
+            missed += chain.first() - *at;
+            *at = chain.first();
+        }
+        self.place = LogPlace::at(ledger, self.place.position);
+        missed
+    }
+
+    /// Goes on near the end, where a line begins; returns how much is left out.
+    fn skip(&mut self, chain: &Chain) -> io::Result<u64> {
+        let from = chain.end() - MAX_LOOK_BYTES;
+        let bytes = chain.read(from, chain.end())?;
+        let begins = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let to = from + begins as u64;
+        let left_out = to - self.place.position;
+        self.place.position = to;
+        Ok(left_out)
+    }
+
+    /// Whether what stands behind the last line end is to be shown: it fills a whole look, or has not grown for a while.
+    fn shows_unfinished(&mut self, size: usize, whole: usize, looked_bytes: u64) -> bool {
+        if size == 0 || whole > 0 || size != self.unfinished.0 {
+            self.unfinished = (if whole > 0 { 0 } else { size }, 0);
+        } else {
+            self.unfinished.1 += 1;
+        }
+        let shown =
+            whole == 0 && (looked_bytes >= MAX_LOOK_BYTES || self.unfinished.1 >= MAX_UNFINISHED_LOOKS);
+        if shown {
+            self.unfinished = (0, 0);
+        }
+        shown
+    }
+}

@@ -1,0 +1,208 @@
+//! What is known of a log beside its bytes, in a file of a fixed size beside it, and the lock that goes with it.
+//!
+//! Positions count the bytes that are or were kept, from the first that the log ever had: they stay the same while the
+//! bytes move from the live file to those that were set aside.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::aside::beside;
+use crate::frame::{frame, unframe};
+
+/// Generations whose beginning is remembered.
+const MAX_GENERATIONS: usize = 16;
+/// What the text is filled up to, in bytes: written in place it takes no room that the disk might not have.
+const BODY_BYTES: usize = 2_000;
+/// Where positions begin: what was set aside before there was a ledger has some, too.
+const FIRST_POSITION: u64 = 1 << 48;
+const MAGIC: &str = "heartbeat-log 1";
+
+/// What of a log is not to be found any more, although it should be. Counted since the log is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How often it was copied and truncated, where the file system can do no better. What was written in the very moment
+    /// of each is gone, and nobody can say how much that was.
+    pub truncations: u64,
+    /// Bytes known to be among that: they had been seen, and were not copied yet.
+    pub cut_bytes: u64,
+    /// Bytes that were dropped before their time, since there was no room on the disk, or nothing could be written.
+    pub dropped_bytes: u64,
+}
+
+impl Lost {
+    /// Nothing is missing.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What has come on top of `earlier`.
+    pub(super) fn since(self, earlier: Self) -> Self {
+        Self {
+            truncations: self.truncations.saturating_sub(earlier.truncations),
+            cut_bytes: self.cut_bytes.saturating_sub(earlier.cut_bytes),
+            dropped_bytes: self.dropped_bytes.saturating_sub(earlier.dropped_bytes),
+        }
+    }
+}
+
+/// A ledger that is locked as long as it lives.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// `None`: there is no such file yet, and nothing was moved.
+    file: Option<File>,
+    /// Position of the first byte of the live file; what was set aside ends there.
+    pub(super) moved: u64,
+    pub(super) lost: Lost,
+    /// What was lost already when it was locked.
+    pub(super) lost_before: Lost,
+    /// Bytes dropped from the beginning of the live file: by so much everything after them has come nearer.
+    pub(super) dropped_heads: u64,
+    /// Generations and where they begin, the oldest first.
+    pub(super) generations: Vec<(u64, u64)>,
+}
+
+impl Ledger {
+    /// Waits until nobody else looks at the log or changes it.
+    ///
+    /// # Errors
+    /// The file cannot be made, opened or locked.
+    pub(super) fn lock(log: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(beside(log, ".ledger"))?;
+        file.lock()?;
+        Ok(Self::read(Some(file)))
+    }
+
+    /// Waits until nobody changes the log. It cannot be written then.
+    ///
+    /// # Errors
+    /// The file cannot be opened or locked.
+    pub(super) fn look(log: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        match options.read(true).custom_flags(libc::O_NOFOLLOW).open(beside(log, ".ledger")) {
+            Ok(file) => {
+                file.lock_shared()?;
+                Ok(Self::read(Some(file)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::read(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One that is damaged says nothing: what it was about is then simply not known.
+    fn read(file: Option<File>) -> Self {
+        let mut bytes = vec![0; 2 * BODY_BYTES];
+        let count = file.as_ref().and_then(|file| file.read_at(&mut bytes, 0).ok()).unwrap_or(0);
+        let mut ledger = Self {
+            file,
+            moved: FIRST_POSITION,
+            lost: Lost::default(),
+            lost_before: Lost::default(),
+            dropped_heads: 0,
+            generations: Vec::new(),
+        };
+        for line in unframe(MAGIC, &bytes[..count]).unwrap_or_default().lines() {
+            let mut words = line.split_whitespace();
+            let what = words.next();
+            let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+            match (what, numbers.as_slice()) {
+                (Some("moved"), [moved]) => ledger.moved = *moved,
+                (Some("lost"), [truncations, cut, dropped]) => {
+                    ledger.lost =
+                        Lost { truncations: *truncations, cut_bytes: *cut, dropped_bytes: *dropped };
+                }
+                (Some("heads"), [bytes]) => ledger.dropped_heads = *bytes,
+                (Some("run"), [run, at]) => ledger.generations.push((*run, *at)),
+                _ => {}
+            }
+        }
+        ledger.lost_before = ledger.lost;
+        ledger
+    }
+
+    /// Writes it in place.
+    ///
+    /// # Errors
+    /// It cannot be written; the log itself is not harmed by that.
+    pub(super) fn write(&self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let Lost { truncations, cut_bytes, dropped_bytes } = self.lost;
+        let mut body = format!("moved {}\nheads {}\n", self.moved, self.dropped_heads);
+        body.push_str(&format!("lost {truncations} {cut_bytes} {dropped_bytes}\n"));
+        for (run, at) in &self.generations {
+            body.push_str(&format!("run {run} {at}\n"));
+        }
+        file.write_all_at(frame(MAGIC, &format!("{body:<BODY_BYTES$}")).as_bytes(), 0)
+    }
+
+    /// A generation begins at the end of the live file, which has `size` bytes.
+    pub(super) fn begin(&mut self, run: u64, size: u64) {
+        let end = self.moved + size;
+        // Somebody else may have cut the log.
+        for (_, at) in &mut self.generations {
+            *at = (*at).min(end);
+        }
+        self.generations.push((run, end));
+        if self.generations.len() > MAX_GENERATIONS {
+            self.generations.remove(0);
+        }
+    }
+
+    /// The first bytes of the live file were dropped: whatever comes after them has come nearer.
+    pub(super) fn drop_head(&mut self, bytes: u64) {
+        self.lost.dropped_bytes += bytes;
+        self.dropped_heads += bytes;
+        let moved = self.moved;
+        for (_, at) in self.generations.iter_mut().filter(|(_, at)| *at > moved) {
+            *at = at.saturating_sub(bytes).max(moved);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_comes_back_and_damage_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("db.log");
+        let mut ledger = Ledger::lock(&log).unwrap();
+        (ledger.moved, ledger.lost.truncations) = (u64::MAX / 2, 7);
+        for run in 0..40 {
+            ledger.begin(run, run * 1_000_000_000);
+        }
+        ledger.write().unwrap();
+        let (known, file) = (ledger.generations.clone(), beside(&log, ".ledger"));
+        drop(ledger);
+        let again = Ledger::look(&log).unwrap();
+        assert_eq!((again.moved, again.lost.truncations), (u64::MAX / 2, 7));
+        assert_eq!((again.generations.len(), &again.generations), (MAX_GENERATIONS, &known));
+        drop(again);
+        let size = std::fs::metadata(&file).unwrap().len();
+        Ledger::lock(&log).unwrap().write().unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), size, "in place");
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let damaged = Ledger::look(&log).unwrap();
+        assert_eq!((damaged.moved, damaged.generations.len()), (FIRST_POSITION, 0));
+    }
+
+    #[test]
+    fn what_was_dropped_brings_the_rest_nearer() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::lock(&dir.path().join("db.log")).unwrap();
+        ledger.moved = 100;
+        ledger.generations = vec![(1, 40), (2, 110), (3, 200)];
+        ledger.drop_head(50);
+        assert_eq!(ledger.generations, [(1, 40), (2, 100), (3, 150)]);
+        assert_eq!(ledger.lost.dropped_bytes, 50);
+        ledger.begin(4, 20);
+        assert_eq!(ledger.generations, [(1, 40), (2, 100), (3, 120), (4, 120)], "cut by somebody else");
+    }
+}

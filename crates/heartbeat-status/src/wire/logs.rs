@@ -1,0 +1,83 @@
+//! What a realm has written.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::LOGS_SCHEMA;
+
+/// `heartbeat.logs/1`: lines of a realm's output; the whole answer, or one event of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsDocument {
+    /// [`LOGS_SCHEMA`].
+    pub schema: String,
+    /// Whose output it is.
+    pub realm: String,
+    /// The generation that wrote it, when the one before the newest was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// There are more lines before these.
+    pub cut: bool,
+    /// In a stream: bytes of output before these lines that are not shown, since they were lost, rotated away, or more than
+    /// the reader takes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missed_bytes: u64,
+    /// What of the output is lost, or may be; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<LostEntry>,
+    /// The oldest first. Made safe to show: no control characters, at most 4,096 characters each.
+    pub lines: Vec<String>,
+}
+
+impl LogsDocument {
+    /// Lines of a realm, and nothing else to say of them.
+    #[must_use]
+    pub fn new(realm: &str, lines: Vec<String>) -> Self {
+        Self {
+            schema: LOGS_SCHEMA.into(),
+            realm: realm.into(),
+            generation: None,
+            cut: false,
+            missed_bytes: 0,
+            lost: None,
+            lines,
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What of a realm's output is not to be found any more, although it should be, since its log is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEntry {
+    /// For a person.
+    pub message: String,
+    /// How often the log was copied and truncated since the file system can do no better; what was written in the moment
+    /// of each may be lost.
+    pub truncations: u64,
+    /// Bytes that are known to be lost that way.
+    pub cut_bytes: u64,
+    /// Bytes that were dropped, since there was no room to set them aside.
+    pub dropped_bytes: u64,
+}
+
+impl LostEntry {
+    /// With its words.
+    #[must_use]
+    pub fn new(truncations: u64, cut_bytes: u64, dropped_bytes: u64) -> Self {
+        let mut said = Vec::new();
+        if truncations > 0 {
+            said.push(format!(
+                "may have lost output: copied and truncated {truncations} times, {cut_bytes} bytes known to be lost"
+            ));
+        }
+        if dropped_bytes > 0 {
+            said.push(format!("dropped {dropped_bytes} bytes: no room to set them aside"));
+        }
+        Self { message: said.join("; "), truncations, cut_bytes, dropped_bytes }
+    }
+}

@@ -1,0 +1,172 @@
+//! What realms write, through the real binaries: read, followed over everything, and bounded.
+
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::program::{PATIENCE, Running, told};
+use crate::supervision::Ecosystem;
+
+/// Bytes in a directory.
+fn bytes_in(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+}
+
+/// Waits until it holds, bounded by [`PATIENCE`]: looks a hundred times a second.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        if holds() {
+            return;
+        }
+        let mut nothing: [nix::poll::PollFd<'_>; 0] = [];
+        let _ = nix::poll::poll(&mut nothing, 10u16);
+    }
+    panic!("waited for {what}");
+}
+
+fn lines(eco: &Ecosystem, args: &[&str]) -> Vec<String> {
+    let output = eco.cli(args);
+    assert_eq!(output.status.code(), Some(0), "{args:?} {}", told(&output));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_a_realm_has_written_is_shown_by_generation() {
+    let eco = Ecosystem::start(
+        "[realm.talker]\nrun = [\"sh\", \"-c\", \"echo run $$; printf '  two\\\\tspaces\\\\033[31m\\\\n'; exec sleep 86398\"]\n\
+         [realm.quiet]\nrun = \"sleep 86397\"\nlog.to = \"none\"\n\
+         [realm.lost]\nrun = \"sleep 86396\"\nlog.to = \"journal\"\nmanual = true\n\
+         [realm.outside]\nport = 1\n",
+    );
+    let up = eco.cli(&["wait", "talker", "worker", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let first = eco.pid_of("talker");
+    let said = |pid: i64| vec![format!("run {pid}"), "  two\tspaces?[31m".to_owned()];
+    wait_until("both lines", || lines(&eco, &["logs", "talker"]).len() == 2);
+    assert_eq!(lines(&eco, &["logs", "talker"]), said(first));
+    let none = eco.cli(&["logs", "talker", "--previous"]);
+    assert_eq!(none.status.code(), Some(1), "{}", told(&none));
+    assert!(told(&none).contains("no generation of talker"), "{}", told(&none));
+    let restarted = eco.cli(&["restart", "talker", "--no-wait"]);
+    assert_eq!(restarted.status.code(), Some(0), "{}", told(&restarted));
+    wait_until("the lines of the second", || lines(&eco, &["logs", "talker"]).len() == 4);
+    let second = eco.pid_of("talker");
+    assert_eq!(lines(&eco, &["logs", "talker", "--previous"]), said(first));
+    assert_eq!(lines(&eco, &["logs", "talker", "-n", "2"]), said(second));
+    let document: Value =
+        serde_json::from_slice(&eco.cli(&["logs", "talker", "-n1", "--json"]).stdout).unwrap();
+    assert_eq!((&document["schema"], &document["cut"]), (&"heartbeat.logs/1".into(), &true.into()));
+    let both = lines(&eco, &["logs", "talker", "worker"]);
+    assert!(both.len() == 4 && both[0] == format!("talker | run {first}"), "{both:?}");
+    for (realm, code, word) in [
+        ("quiet", 1, "log.to"),
+        ("lost", 1, "journalctl -t lost"),
+        ("outside", 1, "not started"),
+        ("talkre", 4, "talker"),
+    ] {
+        let output = eco.cli(&["logs", realm]);
+        assert_eq!(output.status.code(), Some(code), "{realm} {}", told(&output));
+        assert!(told(&output).contains(word), "{realm} {}", told(&output));
+        let output = eco.cli(&["logs", "-f", realm]);
+        assert_eq!(output.status.code(), Some(code), "-f {realm} {}", told(&output));
+    }
+    // Without journald the start says which socket is missing; with one, it runs.
+    let started = eco.cli(&["start", "lost"]);
+    if Path::new("/run/systemd/journal/stdout").exists() {
+        assert_eq!(started.status.code(), Some(0), "{}", told(&started));
+    } else {
+        assert_eq!(started.status.code(), Some(1), "{}", told(&started));
+        assert!(told(&started).contains("/run/systemd/journal/stdout"), "{}", told(&started));
+    }
+    let host = format!("http://{}", eco.listen);
+    let refused = crate::program::run("heartbeat-cli", &["-H", &host, "logs", "talker"]);
+    assert_eq!(refused.status.code(), Some(6), "{}", told(&refused));
+    eco.daemon.signal(Signal::SIGTERM);
+}
+
+#[test]
+fn who_follows_misses_nothing_over_rotations_and_the_death_of_heartbeatd() {
+    let mut eco = Ecosystem::start(
+        "[realm.counter]\nlog = { max_size = \"8KiB\", keep = 50 }\n\
+         run = [\"sh\", \"-c\", \"n=0; while :; do n=$((n+1)); echo line $n; [ $((n % 20)) -ne 0 ] || sleep 0.02; done\"]\n",
+    );
+    eco.wait_for_boot();
+    let host = format!("unix:{}/run/heartbeat.sock", eco.dir.path().display());
+    let mut follower = Running::start("heartbeat-cli", &["-H", &host, "logs", "-f", "-n", "1", "counter"]);
+    let number = |line: &str| line.strip_prefix("line ").unwrap().parse::<u64>().unwrap();
+    let first = number(&follower.read_until("a line", |_| true));
+    let aside = eco.dir.path().join("state/log/counter.log.3");
+    wait_until("rotations", || aside.exists());
+    eco.kill_daemon();
+    eco.start_again();
+    eco.wait_for_boot();
+    let again = eco.cli(&["logs", "counter", "-n", "1"]);
+    let reached = number(String::from_utf8(again.stdout).unwrap().trim_end());
+    follower.read_until("what was written after that", |line| number(line) > reached + 2_000);
+    let seen: Vec<u64> = follower.seen.iter().map(|line| number(line)).collect();
+    let gaps: Vec<_> = seen.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
+    assert!(gaps.is_empty(), "from {first}: {gaps:?}");
+    follower.signal(Signal::SIGINT);
+    assert_eq!(follower.end().0, Some(130));
+    eco.daemon.signal(Signal::SIGTERM);
+}
+
+#[test]
+fn a_realm_that_writes_at_full_speed_costs_only_itself() {
+    let mut eco = Ecosystem::start(
+        "[realm.noisy]\nrun = \"yes\"\nlog = { max_size = \"1MiB\", keep = 2 }\nhealth = { process = true, interval = \"1s\" }\n",
+    );
+    eco.wait_for_boot();
+    let logs = eco.dir.path().join("state/log");
+    // It has written a multiple of what it may keep.
+    wait_until("rotations", || logs.join("noisy.log.2").exists());
+    let before = eco.pid_of("noisy");
+    for _ in 0..20 {
+        let status = eco.cli(&["status", "--json", "--timeout", "5s"]);
+        assert_eq!(status.status.code(), Some(0), "{}", told(&status));
+        let document: Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert_eq!(document["daemon"]["health"], "healthy", "{:#}", document["daemon"]);
+        assert!(document["daemon"]["lag_ms"]["p99"].as_f64().unwrap() < 250.0, "{:#}", document["daemon"]);
+        assert_eq!(lines(&eco, &["logs", "noisy", "-n", "3"]), ["y", "y", "y"]);
+    }
+    assert_eq!(eco.pid_of("noisy"), before, "it runs on");
+    let stopped = eco.cli(&["stop", "noisy"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", told(&stopped));
+    wait_until("the bound", || bytes_in(&logs) <= (3 << 20) + 100_000);
+    eco.daemon.signal(Signal::SIGTERM);
+}
+
+#[test]
+fn a_full_disk_below_the_logs_stops_nobody() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    // The logs have a file system of their own, of 1 MiB, which nobody else sees.
+    let line = "logs=\"$(dirname \"$3\")/state/log\"; mkdir -p \"$logs\"; \
+                exec unshare -m sh -c 'mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"' \"$logs\" \"$@\"";
+    // It ends as soon as it cannot write.
+    let extra = "[realm.noisy]\nrun = \"yes\"\nlog = { max_size = \"400KiB\", keep = 5 }\n\
+                 restart = { backoff = \"50ms\", min_gap = \"50ms\", burst = 1000 }\n";
+    let mut eco = Ecosystem::start_under(line, extra);
+    let worker = eco.cli(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(worker.status.code(), Some(0), "{}", told(&worker));
+    wait_until("a few restarts", || {
+        let realm = eco.realm("noisy");
+        realm["restarts"]["total"].as_u64().unwrap_or_default() >= 3
+    });
+    let realm = eco.realm("noisy");
+    assert_eq!(realm["process"]["last_exit"]["code"], 1, "it could not write: {realm:#}");
+    let health = eco.get("/api/health/");
+    assert!(health.contains("\"pass\""), "{health}");
+    wait_until("what is lost to be told", || {
+        let output = eco.cli(&["logs", "noisy", "-n", "1", "--json"]);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let lost = &document["lost"];
+        lost["truncations"].as_u64().unwrap_or_default() > 0
+            || lost["dropped_bytes"].as_u64().unwrap_or_default() > 0
+    });
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+}
