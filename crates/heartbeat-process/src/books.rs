@@ -158,6 +158,8 @@ impl Books {
             // Somebody has removed it. Everything that belongs there is known here.
             self.alive = None;
             let _ = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+            // No file has room for a second page any more: each is made anew.
+            self.paged.clear();
             self.unwritten.extend(self.records.keys().cloned());
         }
         if self.alive.is_none() {
