@@ -172,6 +172,9 @@ pub enum EventKind {
         /// When one more trial is made; `None` when there will be none.
         retry_at: Option<Instant>,
     },
+    /// The cooldown after that is over: one trial is made if it is still needed. Only of an external realm, whose phase
+    /// does not tell.
+    CooldownOver,
     /// These limits of a realm are kept by nobody: the host has no controller for them.
     Unbounded {
         /// By their keys; empty when there are none any more.

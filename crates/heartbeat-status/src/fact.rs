@@ -189,6 +189,7 @@ impl EventKind {
                 (What::ShutdownFinished, format!("{left} realms could not be ended by SIGKILL"))
             }
             Self::PhaseChanged { .. }
+            | Self::CooldownOver
             | Self::HealthChanged { .. }
             | Self::HeldByFuse { .. }
             | Self::HealthRestartDue { .. }

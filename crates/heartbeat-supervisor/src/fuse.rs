@@ -177,7 +177,7 @@ impl Fuse {
         let free = match self.state {
             State::Closed => under_way < settings.parallel,
             State::Tripped { .. } => false,
-            State::Trial { running, .. } => running.is_none() && under_way == 0,
+            State::Trial { running, .. } => running.is_none_or(|trial| trial == realm) && under_way == 0,
         };
         if spent || !free || self.lagging {
             return false;

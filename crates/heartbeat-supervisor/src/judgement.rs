@@ -101,7 +101,7 @@ pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
     let Some((probe, when)) = realm.actionable(cx.spec, |role| role == Role::Live) else { return };
     if cx.now >= when && restarts(realm, cx.spec) {
-        let detail = failure_detail(realm, cx, probe);
+        let detail = realm.unmended.clone().unwrap_or_else(|| failure_detail(realm, cx, probe));
         if remedy::applies(realm, cx.spec) && remedy::heal(realm, cx, detail.clone()) {
             return;
         }

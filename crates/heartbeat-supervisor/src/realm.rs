@@ -116,6 +116,8 @@ pub(crate) struct Realm {
     pub(crate) samples_over: u32,
     /// How far a restart by its own command is.
     pub(crate) remedy: Option<Remedy>,
+    /// What has become of its restart command, when that has mended nothing and the open restart is judged again.
+    pub(crate) unmended: Option<String>,
     /// After its own restart command: failures count from its first pass on, or from then.
     pub(crate) judged_from: Option<Instant>,
     /// Changed since the last snapshot.
@@ -195,6 +197,7 @@ impl Realm {
             unbounded: Vec::new(),
             samples_over: 0,
             remedy: None,
+            unmended: None,
             judged_from: None,
             dirty: true,
         };
@@ -355,6 +358,7 @@ impl Realm {
     pub(crate) fn close_restart(&mut self, cx: &mut Cx<'_>, result: RestartResult) {
         let Some(record) = self.restart.as_mut().filter(|record| record.result.is_none()) else { return };
         record.result = Some(result);
+        self.unmended = None;
         let detected = record.steps.first().map_or(cx.now, |(_, at)| *at);
         let took_ms = u64::try_from(cx.now.since(detected).as_millis()).unwrap_or(u64::MAX);
         let id = record.id;

@@ -400,7 +400,9 @@ impl Supervisor {
     /// A realm is to be restarted for its health: as far as the storm fuse lets it.
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
         let settings = self.plan.settings().fuse;
-        if self.fuse.grant(&settings, now, ix, self.healing) {
+        // What its own restart command has not mended is the next attempt of a restart that is open.
+        let others = self.healing - u32::from(self.realms[ix.index()].is_healing());
+        if self.fuse.grant(&settings, now, ix, others) {
             self.step(now, ix, judgement::restart);
         } else if !self.realms[ix.index()].held_by_fuse {
             self.step(now, ix, judgement::hold);

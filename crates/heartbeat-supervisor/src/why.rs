@@ -117,7 +117,7 @@ fn resting(realm: &Realm) -> bool {
 
 fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
-    let next = view.deadline(TimerKind::State).map_or_else(Next::none, |at| Next::at(NextAction::Kill, at));
+    let next = kill_at(view).map_or_else(Next::none, |at| Next::at(NextAction::Kill, at));
     if matches!(realm.state, State::Stopping(_) | State::Starting(_) | State::Running(_)) {
         return (Reason::Stopping, "being stopped".to_string(), next);
     }
@@ -251,7 +251,7 @@ fn gate_word(until: Gate) -> &'static str {
 
 fn stopping(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
-    let next = view.deadline(TimerKind::State).map_or_else(
+    let next = kill_at(view).map_or_else(
         || Next::when(NextAction::Restart, "its dependents are stopped".to_string()),
         |at| Next::at(NextAction::Kill, at),
     );
@@ -264,6 +264,15 @@ fn stopping(view: &View<'_>) -> (Reason, String, Next) {
     } else {
         (Reason::NeedBroken, format!("being stopped with {words}"), next)
     }
+}
+
+/// When the stage of its stop is over; one that heartbeatd has come back to is not timed before it has booted.
+fn kill_at(view: &View<'_>) -> Option<Instant> {
+    let remembered = match &view.realm().state {
+        State::Stopping(stopping) => stopping.remembered_deadline(),
+        _ => None,
+    };
+    view.deadline(TimerKind::State).or(remembered)
 }
 
 fn starting(view: &View<'_>) -> (Reason, String, Next) {

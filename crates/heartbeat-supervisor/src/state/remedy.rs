@@ -2,15 +2,16 @@
 //! an external realm, which nobody here can stop or start.
 //!
 //! It is a restart like any other: opened, debited, held by the storm fuse, verified. A service is left running and
-//! keeps its generation; what the command cannot mend is mended by the next attempt, which is a real stop and start. An
-//! external realm has nothing but its command: attempt follows attempt, with the delays of its policy.
+//! keeps its generation; what the command cannot mend is mended by the next attempt, which is a real stop and start, and
+//! is judged like the first: by whose fault, and as far as the fuse lets it. An external realm has nothing but its
+//! command: attempt follows attempt, with the delays of its policy.
 
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
 use heartbeat_restart::Decision;
-use heartbeat_status::{EventKind, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
+use heartbeat_status::{Desired, EventKind, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
 
 use super::starting::{HOOK_GRACE, hook_timeout};
 use super::{Intent, State, running, stopping};
@@ -136,7 +137,9 @@ fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
         call_off(realm, cx);
         return;
     }
-    if realm.around.dependents_stopping {
+    // A stop that follows in the same breath has ended the pause that held it.
+    let leaving = !matches!(realm.state, State::External) && realm.desired == Desired::Down;
+    if realm.around.dependents_stopping || leaving {
         return;
     }
     realm.remedy = Some(Remedy::Commanded);
@@ -176,8 +179,9 @@ fn succeeded(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
 }
 
-/// The attempt has failed. A service is stopped and started now, unless it is paused; an external realm is judged by what
-/// is measured.
+/// The attempt has failed. What somebody has asked for is a stop and a start now; what was decided on evidence is judged
+/// again, since a need may have gone down meanwhile, or it may have come back by itself. Paused and external realms are
+/// left to what is measured.
 fn failed(realm: &mut Realm, cx: &mut Cx<'_>, detail: &str) {
     realm.remedy = None;
     cx.disarm(TimerKind::Second);
@@ -185,10 +189,17 @@ fn failed(realm: &mut Realm, cx: &mut Cx<'_>, detail: &str) {
     if matches!(realm.state, State::External) || realm.pause.is_some() {
         realm.close_restart(cx, RestartResult::Failed);
         judge(realm, cx);
-        return;
+    } else if realm.is_healing() {
+        if let Some(record) = realm.restart.as_mut() {
+            record.detail = format!("{}; {detail}", record.detail);
+        }
+        realm.unmended = Some(detail.into());
+        running::answer_anew(realm, cx);
+        judge(realm, cx);
+    } else {
+        let cause = realm.restart.as_ref().map_or(RestartCause::Requested, |record| record.cause);
+        stopping::restart(realm, cx, cause, detail.into());
     }
-    let cause = realm.restart.as_ref().map_or(RestartCause::Requested, |record| record.cause);
-    stopping::restart(realm, cx, cause, detail.into());
 }
 
 fn begin_verification(realm: &mut Realm, cx: &mut Cx<'_>) {
@@ -244,6 +255,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         }
         (Some(Remedy::Cooldown(_)), TimerKind::State) => {
             realm.remedy = Some(Remedy::Trial);
+            cx.event(EventKind::CooldownOver);
             judge(realm, cx);
         }
         _ => return false,

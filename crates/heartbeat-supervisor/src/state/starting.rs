@@ -247,11 +247,11 @@ fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
     }
 }
 
-/// Lets `start.timeout` run, or stand still while a need is broken.
+/// Lets `start.timeout` run, or stand still while a need is broken. Once it is ready, the timer is that of `start.after`.
 fn tick(realm: &mut Realm, cx: &mut Cx<'_>) {
     let still = realm.around.need_broken;
     let State::Starting(starting) = &mut realm.state else { return };
-    if !starting.execed() {
+    if starting.stage != Stage::Execed {
         return;
     }
     match (starting.ticking_since, still) {

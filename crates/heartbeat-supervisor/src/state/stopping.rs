@@ -83,6 +83,11 @@ impl Stopping {
         self.stage
     }
 
+    /// When it is told again, or killed, as an earlier heartbeatd has left it.
+    pub(crate) fn remembered_deadline(&self) -> Option<Instant> {
+        self.until.filter(|_| self.stage != Stage::AwaitDependents)
+    }
+
     /// The launcher has not answered yet.
     pub(crate) fn launching(&self) -> bool {
         self.launching

@@ -99,6 +99,56 @@ fn what_the_command_does_not_mend_is_stopped_and_started() {
 }
 
 #[test]
+fn what_the_command_has_not_mended_is_judged_again() {
+    // A need has gone down meanwhile: nobody is restarted for its fault.
+    let mut d = Drive::up(vec![service().needs(B), external("b")]);
+    for _ in 0..10_000 {
+        if d.commands(A) == 0 {
+            let fails_a = |realm| if realm == A { FAIL } else { Outcome::Pass };
+            d.wait_answering(std::time::Duration::from_millis(100), fails_a);
+        }
+    }
+    d.wait_answering(secs(60), |_| FAIL);
+    assert_eq!(d.word(B), Status::Down);
+    d.take();
+    d.done(A, Some("exit code 3"));
+    d.wait_answering(secs(300), |_| FAIL);
+    assert!(d.signals().is_empty(), "{}", d.message(A));
+    // It comes back by itself: that is a restart verified, and not a reason for another one.
+    d.wait_answering(secs(90), |_| Outcome::Pass);
+    assert_eq!((d.word(A), d.closed()), (Status::Up, vec![RestartResult::Verified]));
+    assert!(d.signals().is_empty() && d.starts().is_empty() && d.commands(A) == 0);
+}
+
+#[test]
+fn the_fuse_lets_the_next_attempt_of_an_open_restart_through() {
+    // Both places are taken, by the very realms whose commands have failed.
+    let realms = ["a", "b"].map(|name| RealmSpec { restart_command: true, ..probed(name) });
+    let mut d = Drive::up(realms.to_vec());
+    d.until_commanded(A);
+    d.until_commanded(B);
+    d.take();
+    d.done(A, Some("exit code 3"));
+    d.done(B, Some("exit code 3"));
+    d.wait_answering(secs(30), |_| FAIL);
+    let mut ended: Vec<_> = d.signals().into_iter().map(|(realm, _)| realm).collect();
+    ended.sort_unstable();
+    ended.dedup();
+    assert_eq!(ended, [A, B]);
+}
+
+#[test]
+fn a_stop_of_a_paused_realm_runs_no_command_on_its_way() {
+    let mut d = Drive::up(vec![service(), bare("b").needs(A)]);
+    d.command(Command { cascade: true, ..Command::new(Action::Restart, A) });
+    d.order(Action::Pause, A);
+    d.exit(B, Exit::code(0));
+    d.take();
+    d.order(Action::Stop, A);
+    assert_eq!((d.commands(A), d.phase(A)), (0, Phase::Stopping));
+}
+
+#[test]
 fn a_service_that_has_just_been_restarted_by_command_has_time_to_come_up() {
     let mut d = Drive::up(vec![service()]);
     d.until_commanded(A);

@@ -217,6 +217,23 @@ fn a_hook_runs_before_and_after() {
 }
 
 #[test]
+fn a_hook_whose_end_is_never_reported_is_given_up_whatever_becomes_of_a_need() {
+    let mut spec = probed("b").needs(A);
+    spec.start.after = true;
+    let mut d = Drive::up(vec![external("a")]);
+    d.reload(vec![external("a"), spec], &[]);
+    d.launch_all();
+    d.wait_answering(secs(2), |_| Outcome::Pass);
+    assert!(d.effects.iter().any(|effect| matches!(effect, Effect::Hook { hook: Hook::After, .. })));
+    let fails_a = |realm| if realm == A { FAIL } else { Outcome::Pass };
+    d.wait_answering(secs(40), fails_a);
+    assert_eq!((d.word(A), d.phase(B)), (Status::Down, Phase::Starting));
+    d.wait_answering(secs(30), |_| Outcome::Pass);
+    assert_eq!(d.signals(), [(B, Signal::TERM)], "{}", d.message(B));
+    assert!(d.message(B).contains("start.after failed: its end was never reported"), "{}", d.message(B));
+}
+
+#[test]
 fn upstream_is_asked_before_a_health_restart() {
     for to_blame in [true, false] {
         let mut d = Drive::up(vec![external("a"), probed("b").needs(A)]);
