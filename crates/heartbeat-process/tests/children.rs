@@ -206,6 +206,7 @@ fn a_program_that_cannot_be_executed_is_told_with_its_path() {
 fn libc_errno(name: &str) -> i32 {
     match name {
         "ENOENT" => nix::errno::Errno::ENOENT as i32,
+        "EAGAIN" => nix::errno::Errno::EAGAIN as i32,
         _ => nix::errno::Errno::EACCES as i32,
     }
 }
@@ -421,23 +422,63 @@ fn parked_launchers_start_the_same_and_go_home_at_the_end() {
     }
     // A parked launcher that somebody killed is not missed.
     let mut tries = 0u32;
-    while processes_called(&["hb-launch"]).len() < 2 {
+    while launchers().len() < 2 {
         tries += 1;
         assert!(tries < 10_000, "no launcher is parked");
         rustix_yield();
     }
-    for launcher in processes_called(&["hb-launch"]) {
-        kill_main(launcher.file_name().unwrap().to_str().unwrap().parse().unwrap());
+    for launcher in launchers() {
+        kill_main(launcher);
     }
-    while !processes_called(&["hb-launch"]).is_empty() {
+    while !launchers().is_empty() {
         rustix_yield();
     }
     bench.launch(11, &bench.shell("exit 6"));
     bench.started();
     assert_eq!(exit_of(&bench.next()), (Exit::code(6), true));
+    // One that is killed with a specification in its hands has failed for nothing that the program is: try again.
+    while launchers().len() < 2 {
+        rustix_yield();
+    }
+    for launcher in launchers() {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(launcher).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    }
+    bench.launch(12, &bench.shell("exit 7"));
+    while launchers().len() < 3 {
+        // It is in the hands of one: a third has taken its place.
+        rustix_yield();
+    }
+    for launcher in launchers() {
+        kill_main(launcher);
+    }
+    match bench.next() {
+        Notice::StartFailed { error, .. } => {
+            assert_eq!((error.step, error.errno), (Step::Launcher, Some(libc_errno("EAGAIN"))), "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    while !launchers().is_empty() {
+        rustix_yield();
+    }
+    bench.launch(13, &bench.shell("exit 8"));
+    bench.started();
+    assert_eq!(exit_of(&bench.next()), (Exit::code(8), true));
     bench.processes.close();
-    assert_eq!(processes_called(&["hb-launch"]), Vec::<PathBuf>::new());
+    assert_eq!(launchers(), Vec::<u32>::new());
     assert_eq!(zombies(), Vec::<u32>::new());
+}
+
+/// The launchers of this very process: others may run beside it.
+fn launchers() -> Vec<u32> {
+    let ours = format!(" {} ", std::process::id());
+    let of_ours = |path: &PathBuf| {
+        let stat = std::fs::read_to_string(path.join("stat")).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.get(2..).is_some_and(|rest| rest.starts_with(&ours)))
+    };
+    let pid = |path: PathBuf| path.file_name()?.to_str()?.parse().ok();
+    processes_called(&["hb-launch"]).into_iter().filter(of_ours).filter_map(pid).collect()
 }
 
 fn descriptors() -> usize {

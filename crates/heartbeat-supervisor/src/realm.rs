@@ -336,9 +336,20 @@ impl Realm {
         if let Some(record) = self.restart.as_ref().filter(|record| record.result.is_none()) {
             return record.id;
         }
+        let attempt = self.tracker.used(&cx.spec.restart, cx.now) + 1;
+        self.open_attempt(cx, cause, detail, attempt)
+    }
+
+    /// Opens a restart transaction that has its place in the budget already. None is open.
+    pub(crate) fn open_attempt(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cause: RestartCause,
+        detail: String,
+        attempt: u32,
+    ) -> RestartId {
         self.restarts_opened += 1;
         let id = RestartId(self.restarts_opened);
-        let attempt = self.tracker.used(&cx.spec.restart, cx.now) + 1;
         let steps = alloc::vec![(RestartStep::Detected, cx.now)];
         self.restart = Some(RestartRecord { id, cause, detail, attempt, steps, result: None });
         cx.event(EventKind::RestartOpened { id, cause, attempt });

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use heartbeat_status::{Exit, Signal};
+use heartbeat_status::{Exit, ExitKind, Signal};
 use nix::errno::Errno;
 use rustix::event::epoll::{self, EventFlags};
 
@@ -96,9 +96,12 @@ impl Reaper {
             // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
             self.kill_launch(id);
             let Some(run) = self.runs.get_mut(&id) else { return };
+            // Killed before it was set up: by somebody else, and for nothing that the program is or has.
+            let killed = matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. });
+            let errno = (killed && run.start_time == 0).then_some(Errno::EAGAIN as i32);
             let error = run.failure.take().unwrap_or_else(|| {
-                let what = format!("of {}, which ended with {exit}", run.program);
-                LaunchError::new(Step::Launcher, None, &what)
+                let what = format!("of {}, which was gone ({exit})", run.program);
+                LaunchError::new(Step::Launcher, errno, &what)
             });
             let (owner, silent, captured) = (run.owner, run.silent, run.said_exec && run.capture.is_some());
             if captured {

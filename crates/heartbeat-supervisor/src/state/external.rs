@@ -27,6 +27,8 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
 
 pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
     match (was.mode, realm.around.mode) {
+        // What is not configured any more is not watched.
+        (Mode::Cold, Mode::Booted) if cx.spec.retired => {}
         (Mode::Cold, Mode::Booted) => realm.start_probing(cx),
         (Mode::Booted, Mode::ShuttingDown | Mode::Killing) => let_go(realm, cx),
         (_, _) => {

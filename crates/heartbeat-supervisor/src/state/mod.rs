@@ -246,6 +246,7 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
         (Phase::Unverified, _) => stuck::freed(realm, cx),
         (Phase::Backoff, _) => backoff::resume(realm, cx),
         (Phase::Cooldown, _) => cooldown::resume(realm, cx),
+        (Phase::External, _) if cx.spec.retired => {}
         (Phase::External, _) => {
             realm.resume_probing(cx);
             remedy::resume(realm, cx);

@@ -88,10 +88,7 @@ pub(crate) fn heal(realm: &mut Realm, cx: &mut Cx<'_>, detail: String) -> bool {
     let dice = cx.dice();
     match realm.tracker.decide(&cx.spec.restart, cx.now, RestartCause::Unhealthy, None, dice) {
         Decision::StartAt { at, attempt } => {
-            realm.open_restart(cx, RestartCause::Unhealthy, detail);
-            if let Some(record) = realm.restart.as_mut() {
-                record.attempt = attempt.max(1);
-            }
+            realm.open_attempt(cx, RestartCause::Unhealthy, detail, attempt.max(1));
             due(realm, cx, at);
         }
         Decision::Cooldown { until, .. } => spent(realm, cx, Some(until)),

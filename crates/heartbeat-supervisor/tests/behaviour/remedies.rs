@@ -58,6 +58,11 @@ fn an_unhealthy_service_is_restarted_by_its_command_and_verified() {
     assert!(d.message(A).contains("restart.command runs"), "{}", d.message(A));
     let status = d.status(A);
     assert_eq!(status.restarts.used, 1, "one debit");
+    let opened = |event: &heartbeat_status::Event| match event.kind {
+        EventKind::RestartOpened { attempt, .. } => Some(attempt),
+        _ => None,
+    };
+    assert_eq!(d.events.iter().find_map(opened), Some(1), "told as what it is");
     assert_eq!(status.restart.as_ref().map(|record| record.cause), Some(RestartCause::Unhealthy));
     d.take();
     d.done(A, None);
