@@ -175,7 +175,9 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
         other => panic!("{other:?}"),
     }
     bench.processes.signal(key(1), Signal::KILL);
-    bench.processes.launch(key(9), &name(), &bench.shell("exit 0"), 0);
+    // Of another realm: one of this realm would be swept, and looks after everybody with its mark.
+    let other = heartbeat_status::RealmName::new("other").unwrap();
+    bench.processes.launch(key(9), &other, &bench.shell("exit 0"), 0);
     assert!(matches!(bench.next(), Notice::Started { .. }), "the adapter is at work");
     assert!(matches!(bench.next(), Notice::Exited { .. }));
     assert!(!gone(pid), "what is not proven gets no signal");
@@ -241,7 +243,9 @@ pub(crate) fn a_reused_pid_is_nobody() {
     });
     assert!(matches!(adopt(&bench), Condition::Ended { empty: true, .. }));
     bench.processes.signal(key(1), Signal::KILL);
-    bench.processes.launch(key(9), &name(), &bench.shell("exit 0"), 0);
+    // Of another realm: one of this realm would be swept, and looks after everybody with its mark.
+    let other = heartbeat_status::RealmName::new("other").unwrap();
+    bench.processes.launch(key(9), &other, &bench.shell("exit 0"), 0);
     bench.started();
     super::exit_of(&bench.next());
     assert!(stranger.try_wait().unwrap().is_none(), "no signal reaches a stranger");
