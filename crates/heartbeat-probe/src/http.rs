@@ -1,5 +1,6 @@
 //! HTTP: one request over a fresh connection, every stage timed apart.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
@@ -15,7 +16,7 @@ use crate::clock;
 use crate::condition::{Condition, reported};
 use crate::measure::{Progress, Seen, measure};
 use crate::target::{Broken, Target, io_broken};
-use crate::{HttpError, StatusSet};
+use crate::{Denied, HttpError, Networks, StatusSet};
 
 /// Largest response head in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -152,6 +153,14 @@ impl HttpProbe {
     #[must_use]
     pub fn with_slow(self, slow: Duration) -> Self {
         Self { slow: Some(slow), ..self }
+    }
+
+    /// Connects within `networks` only. A name is resolved, and its addresses are checked, at every measurement.
+    ///
+    /// # Errors
+    /// [`Denied`] when it can be said already: for an address, and for `localhost`.
+    pub fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
+        Ok(Self { target: self.target.within(networks)?, ..self })
     }
 
     /// What it looks at.

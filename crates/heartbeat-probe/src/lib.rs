@@ -24,6 +24,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//! Where somebody else names the target, [`Networks`] say where a probe may connect to: addresses are checked after they
+//! are resolved, and one that was checked is connected to.
+//!
 //! Whatever the server does (one byte a second, endless headers, a body without end), the measurement is over
 //! when the timeout is.
 
@@ -33,6 +36,7 @@ mod error;
 mod exec;
 mod http;
 mod measure;
+mod network;
 mod postgres;
 mod probe;
 mod process;
@@ -45,6 +49,7 @@ mod tcp;
 pub use crate::http::HttpProbe;
 pub use error::{HttpError, TcpError};
 pub use exec::{ExecError, ExecFuture, ExecOutput, ExecProbe, Spawn};
+pub use network::{Denied, Network, NetworkError, Networks};
 pub use postgres::PostgresProbe;
 pub use probe::Probe;
 pub use process::ProcessProbe;

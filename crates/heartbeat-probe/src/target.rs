@@ -2,15 +2,21 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, PhaseTimes, ProbePhase};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::clock;
+use crate::network::{self, Denied, Networks};
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
+/// Addresses of one name that are looked at.
+const MAX_ADDRESSES_RESOLVED: usize = 64;
+/// What `localhost` is, without asking anybody.
+const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 /// Names that are being resolved at a time, in the whole process. getaddrinfo blocks a thread and cannot be called
 /// off: a resolver that hangs holds this many threads and no more.
 const MAX_LOOKUPS: usize = 8;
@@ -23,6 +29,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     /// Set where the host is an address: nothing has to be resolved.
     address: Option<IpAddr>,
+    /// Where it may be; `None` for anywhere.
+    within: Option<Arc<Networks>>,
 }
 
 impl Target {
@@ -48,7 +56,18 @@ impl Target {
             host: host.to_owned(),
             port,
             address,
+            within: None,
         })
+    }
+
+    /// The same, connected to within `networks` only. What can be said without resolving a name is said now.
+    pub(crate) fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
+        if let Some(address) = self.address.or_else(|| network::odd_spelling(&self.host).map(IpAddr::V4)) {
+            networks.check(address)?;
+        } else if self.host.eq_ignore_ascii_case("localhost") {
+            LOCALHOST.iter().map(|address| networks.check(*address)).reduce(Result::or).unwrap_or(Ok(()))?;
+        }
+        Ok(Self { within: Some(networks), ..self })
     }
 
     /// `host:port` as a person and a `Host` header write it.
@@ -67,7 +86,7 @@ impl Target {
         times: &mut PhaseTimes,
     ) -> Result<TcpStream, Broken> {
         *phase = ProbePhase::Resolve;
-        let addresses = self.addresses(times).await?;
+        let addresses = self.permitted(self.addresses(times).await?)?;
         *phase = ProbePhase::Connect;
         let began = clock::now();
         let mut last = None;
@@ -85,13 +104,32 @@ impl Target {
         Err(last.map_or_else(|| name_not_found(&self.host), |error| io_broken(&error, ProbePhase::Connect)))
     }
 
+    /// Those of `found` that may be connected to; nothing else is from here on.
+    fn permitted(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
+        let Some(networks) = &self.within else { return Ok(found) };
+        let mut denied = None;
+        let mut permitted = Vec::new();
+        for address in found {
+            match networks.check(address.ip()) {
+                Ok(()) => permitted.push(address),
+                Err(why) => denied = Some(why),
+            }
+        }
+        match denied.filter(|_| permitted.is_empty()) {
+            Some(why) => {
+                let detail = format!("{}: {why}", self.host);
+                Err(Broken::fail(FailReason::Unreachable, ProbePhase::Resolve, detail))
+            }
+            None => Ok(permitted),
+        }
+    }
+
     async fn addresses(&self, times: &mut PhaseTimes) -> Result<Vec<SocketAddr>, Broken> {
         if let Some(address) = self.address {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
         if self.host == "localhost" {
-            let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-            return Ok(loopback.map(|address| SocketAddr::new(address, self.port)).to_vec());
+            return Ok(LOCALHOST.map(|address| SocketAddr::new(address, self.port)).to_vec());
         }
         let began = clock::now();
         let found = lookup(self.host.clone(), self.port).await;
@@ -113,7 +151,8 @@ impl Target {
 async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     let slot = LOOKUPS.acquire().await.map_err(io::Error::other)?;
     let ask = move || {
-        let found = (host.as_str(), port).to_socket_addrs().map(|found| found.take(MAX_ADDRESSES).collect());
+        let found =
+            (host.as_str(), port).to_socket_addrs().map(|found| found.take(MAX_ADDRESSES_RESOLVED).collect());
         drop(slot);
         found
     };
@@ -187,6 +226,82 @@ const fn timeout_reason(phase: ProbePhase) -> FailReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn within(text: &str, networks: &[&str]) -> Result<Target, Denied> {
+        let all = networks.iter().fold(Networks::default(), |all, one| all.with(one.parse().unwrap()));
+        Target::parse(text, None).unwrap().within(Arc::new(all))
+    }
+
+    #[test]
+    fn of_the_addresses_of_a_name_only_those_that_are_permitted_are_left() {
+        let db = within("db:80", &["127.0.0.0/8", "10.0.0.0/8"]).unwrap();
+        let found = |texts: &[&str]| {
+            texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 80)).collect::<Vec<_>>()
+        };
+        let mixed = found(&["169.254.169.254", "10.0.0.1", "192.168.1.1", "::ffff:127.0.0.1"]);
+        assert_eq!(db.permitted(mixed).unwrap(), found(&["10.0.0.1", "::ffff:127.0.0.1"]));
+        let broken = db.permitted(found(&["192.168.1.1", "fe80::1"])).unwrap_err();
+        assert!(
+            matches!(broken.outcome, Outcome::Fail { reason: FailReason::Unreachable, .. }),
+            "{broken:?}"
+        );
+        assert!(broken.detail.starts_with("db: fe80::1 is link-local"), "{}", broken.detail);
+        let anywhere = Target::parse("db:80", None).unwrap();
+        assert_eq!(anywhere.permitted(found(&["192.168.1.1"])).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_can_be_said_without_a_resolver_is_said_at_once() {
+        let loopback = ["127.0.0.0/8", "::1"];
+        for fine in [
+            "127.0.0.1:80",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]:80",
+            "localhost:80",
+            "127.1:80",
+            "0x7f000001:80",
+            "db:80",
+        ] {
+            assert!(within(fine, &loopback).is_ok(), "{fine}");
+        }
+        for denied in [
+            "10.0.0.1:80",
+            "[::ffff:10.0.0.1]:80",
+            "167772161:80",
+            "012.1:80",
+            "0:80",
+            "2852039166:80",
+            "[fe80::1]:80",
+        ] {
+            assert!(within(denied, &loopback).is_err(), "{denied}");
+        }
+        assert!(within("localhost:80", &["::1"]).is_ok(), "one of its addresses is enough");
+        assert!(within("LocalHost:80", &["10.0.0.0/8"]).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_name_with_a_denied_and_a_permitted_address_is_connected_to_at_the_permitted_one() {
+        let denied = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = denied.local_addr().unwrap().port();
+        let target = within(&format!("localhost:{port}"), &["::1"]).unwrap();
+        let (mut phase, mut times) = (ProbePhase::Queue, PhaseTimes::default());
+        // Nobody listens at ::1: without the check the listener at 127.0.0.1 would have been connected to.
+        assert!(target.connect(&mut phase, &mut times).await.is_err());
+        let target = within(&format!("localhost:{port}"), &["127.0.0.1"]).unwrap();
+        let stream = target.connect(&mut phase, &mut times).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_turns_out_to_be_elsewhere_is_not_connected_to() {
+        // What the resolver takes for an address, told as the name it was before it was asked.
+        let networks = Arc::new(Networks::default().with("10.0.0.0/8".parse().unwrap()));
+        let target = Target { within: Some(networks), ..Target::parse("2130706433:80", None).unwrap() };
+        let (mut phase, mut times) = (ProbePhase::Queue, PhaseTimes::default());
+        let broken = target.connect(&mut phase, &mut times).await.unwrap_err();
+        assert!(broken.detail.contains("127.0.0.1 is in none of the networks"), "{}", broken.detail);
+        assert_eq!(phase, ProbePhase::Resolve);
+    }
 
     #[test]
     fn addresses_are_told_apart_from_nonsense() {

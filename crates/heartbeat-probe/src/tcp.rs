@@ -1,15 +1,16 @@
 //! TCP: a connection, and where asked for, a word and its answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::TcpError;
 use crate::clock;
 use crate::measure::{Progress, Seen, measure};
 use crate::target::{Broken, Target, io_broken};
+use crate::{Denied, Networks, TcpError};
 
 /// Most bytes of an answer that are looked at.
 const MAX_ANSWER_BYTES: usize = 4 * 1024;
@@ -50,6 +51,14 @@ impl TcpProbe {
     #[must_use]
     pub fn with_slow(self, slow: Duration) -> Self {
         Self { slow: Some(slow), ..self }
+    }
+
+    /// Connects within `networks` only. A name is resolved, and its addresses are checked, at every measurement.
+    ///
+    /// # Errors
+    /// [`Denied`] when it can be said already: for an address, and for `localhost`.
+    pub fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
+        Ok(Self { target: self.target.within(networks)?, ..self })
     }
 
     /// What it looks at.
