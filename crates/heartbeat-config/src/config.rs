@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_probe::Probe;
+use heartbeat_probe::{Network, Probe};
 use heartbeat_process::LaunchSpec;
 use heartbeat_status::{IncidentStep, RealmName};
 use heartbeat_supervisor::{FuseSettings, Plan};
 
-use crate::Report;
+use crate::{RegistrationRules, Report};
 
 /// A configuration that was loaded.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// The files it was read from, the first first.
     pub files: Vec<PathBuf>,
+    /// What it says about realms that are registered beside its own.
+    pub registering: Arc<RegistrationRules>,
 }
 
 /// `[heartbeat]`; the meaning and the defaults stand in the table of keys.
@@ -68,6 +70,8 @@ pub struct Heartbeat {
     pub max_connections: usize,
     /// Realms get control groups of their own, where heartbeatd may make some.
     pub cgroups: bool,
+    /// Where realms that are registered at run time may be probed, beside loopback.
+    pub register_networks: Vec<Network>,
     /// Bounds of health restarts over all realms.
     pub fuse: FuseSettings,
 }

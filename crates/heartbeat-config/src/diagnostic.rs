@@ -44,6 +44,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The file and the line.
+    pub(crate) fn line(&self) -> String {
+        format!("{}:{}", self.source.name, self.line_column().0)
+    }
+
     /// Line and column, both from 1; the column counts characters.
     fn line_column(&self) -> (usize, usize) {
         let before = &self.source.text[..self.span.start.min(self.source.text.len())];

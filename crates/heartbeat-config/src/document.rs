@@ -74,6 +74,11 @@ impl Parsed {
         Self { values, places, name: source.name.clone() }
     }
 
+    /// What was made rather than written: nothing of it stands anywhere.
+    pub(crate) fn made(name: String, values: Dict) -> Self {
+        Self { values, places: BTreeMap::new(), name }
+    }
+
     /// The value of a top-level table's key, for what has to be known before everything is layered.
     pub(crate) fn peek(&self, table: &str, key: &str) -> Option<&Value> {
         match self.values.get(table)? {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use heartbeat_probe::Network;
 use heartbeat_supervisor::FuseSettings;
 
 use crate::config::Heartbeat;
@@ -77,6 +78,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         start_parallel: u32::try_from(start_parallel).unwrap_or(u32::MAX),
         max_probes_in_flight: count("max_probes_in_flight", 1_024),
         max_connections: count("max_connections", 256),
+        register_networks: networks(reader, section),
         fuse: fuse(reader, &section.table(reader, "fuse")),
         socket,
         state_dir,
@@ -107,6 +109,12 @@ fn fuse(reader: &Reader<'_>, section: &Section<'_>) -> FuseSettings {
         per: time("per", default.per),
         parallel: number("parallel", default.parallel, u32::MAX),
     }
+}
+
+fn networks(reader: &Reader<'_>, section: &Section<'_>) -> Vec<Network> {
+    let Some(entry) = section.get("register_networks") else { return Vec::new() };
+    let parse = |text: &str| text.parse().map_err(|error: heartbeat_probe::NetworkError| error.to_string());
+    reader.items(&entry).iter().filter_map(|item| reader.parsed(item, "10.0.0.0/8", parse)).collect()
 }
 
 /// What was used before everything was layered: only the plain texts of the first file could be.

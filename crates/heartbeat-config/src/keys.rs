@@ -118,6 +118,13 @@ pub(crate) const KEYS: &[Key] = &[
     key(Heartbeat, "start_parallel", "number", "cores x 4", "realms between spawn and exec at a time"),
     key(Heartbeat, "max_probes_in_flight", "number", "1024", "measurements at a time"),
     key(Heartbeat, "max_connections", "number", "256", "connections of the TCP door"),
+    key(
+        Heartbeat,
+        "register_networks",
+        "list of networks",
+        "",
+        "where realms that are registered at run time may be probed, beside loopback",
+    ),
     later(Heartbeat, "socket_group"),
     later(Heartbeat, "token_file"),
     later(Heartbeat, "hosts"),
@@ -330,6 +337,52 @@ pub(crate) const KEYS: &[Key] = &[
     ),
 ];
 
+/// What can be said of a realm that is registered at run time: how it is watched, by whom it is needed, what people call it.
+/// Nothing here names a command, a file, a user or a descriptor of this machine, and nothing acts on the realm.
+const REGISTRABLE: &[(Table, &[&str])] = &[
+    (
+        Realm,
+        &[
+            "port", "host", "health", "needs", "wants", "after", "title", "docs", "owner", "group", "labels",
+            "critical",
+        ],
+    ),
+    (
+        Health,
+        &[
+            "http",
+            "tcp",
+            "name",
+            "interval",
+            "timeout",
+            "slow",
+            "fail_after",
+            "pass_after",
+            "fail_if",
+            "grace",
+            "role",
+            "method",
+            "headers",
+            "status",
+            "contains",
+            "matches",
+            "json",
+            "expect",
+        ],
+    ),
+    (Need, &["realm", "until"]),
+];
+
+/// Keys that can be said of a realm that is registered.
+pub(crate) fn all_registrable(table: Table) -> impl Iterator<Item = &'static str> {
+    REGISTRABLE.iter().filter(move |(of, _)| *of == table).flat_map(|(_, names)| names.iter().copied())
+}
+
+/// Whether a key can be said of a realm that is registered.
+pub(crate) fn registrable(table: Table, name: &str) -> bool {
+    all_registrable(table).any(|known| known == name)
+}
+
 /// The table of keys.
 #[must_use]
 pub fn key_table() -> &'static [Key] {
@@ -368,6 +421,15 @@ mod tests {
                 "{key:?}"
             );
             assert!(!key.built || (!key.doc.is_empty() && !key.takes.is_empty()), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_registered_is_built() {
+        for (table, names) in REGISTRABLE {
+            for name in *names {
+                assert!(find(*table, name).is_some_and(|key| key.built), "{name}");
+            }
         }
     }
 

@@ -41,6 +41,7 @@ mod plan;
 mod probe;
 mod reader;
 mod realm;
+mod registration;
 mod reload;
 mod restart;
 mod units;
@@ -48,5 +49,9 @@ mod units;
 pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig};
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use keys::{Key, Table, key_table};
-pub use load::{Sources, find_file, load, load_str};
+pub use load::{Sources, find_file, load, load_beside, load_str};
+pub use registration::{
+    MAX_REGISTRATION_BYTES, Misfit, Registration, RegistrationRules, configured, with_registered,
+    with_what_fits,
+};
 pub use reload::{Changed, Changes, InForce, Merged, merge, with_retired};

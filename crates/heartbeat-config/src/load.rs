@@ -8,7 +8,6 @@ use std::sync::Arc;
 use figment::value::{Dict, Value};
 use heartbeat_status::RealmName;
 
-use crate::Report;
 use crate::config::{Config, Heartbeat, Loaded, WebhookConfig};
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
@@ -20,6 +19,7 @@ use crate::notify;
 use crate::plan::plan;
 use crate::reader::{Reader, Section};
 use crate::realm::{self, ReadRealm, Setting};
+use crate::{RegistrationRules, Report};
 
 /// Most files an `include` may bring in.
 const MAX_INCLUDED_FILES: usize = 1_000;
@@ -71,6 +71,15 @@ pub fn find_file(sources: &Sources) -> Result<PathBuf, Vec<PathBuf>> {
 /// # Errors
 /// [`Report`]: everything that is wrong, located.
 pub fn load(sources: &Sources) -> Result<Loaded, Report> {
+    load_beside(sources, &[])
+}
+
+/// The same beside realms that are registered at run time, by name. The files have to load without them; that they
+/// cannot need one of them is said in words of its own.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, Report> {
     let file = find_file(sources).map_err(|places| {
         let looked = places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ");
         let message = format!("no configuration found; looked at {looked}");
@@ -99,7 +108,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
         }
     }
     let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
-    assemble(parsed, files, dir, sources, problems)
+    assemble(parsed, files, dir, sources, problems, registered)
 }
 
 /// Loads a configuration from a text, with relative paths below the current directory: for tests, and for
@@ -113,7 +122,7 @@ pub fn load_str(name: &str, text: &str, env: &BTreeMap<String, String>) -> Resul
     let parsed = vec![Parsed::parse(&source, &mut problems)];
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let sources = Sources { file: None, env: env.clone(), overrides: Vec::new(), cwd: cwd.clone() };
-    assemble(parsed, Vec::new(), cwd, &sources, problems)
+    assemble(parsed, Vec::new(), cwd, &sources, problems, &[])
 }
 
 fn read_file(
@@ -195,6 +204,7 @@ fn assemble(
     dir: PathBuf,
     sources: &Sources,
     mut problems: Vec<Diagnostic>,
+    registered: &[String],
 ) -> Result<Loaded, Report> {
     duplicates(&parsed, &mut problems);
     let known: Vec<String> = parsed.iter().flat_map(Parsed::realms).collect();
@@ -205,16 +215,17 @@ fn assemble(
     });
     let document = Document::layer(parsed, env, flags.collect(), &mut problems);
     let problems = RefCell::new(problems);
-    let reader = Reader { document: &document, variables: &variables, problems: &problems };
+    let reader = Reader { document: &document, variables: &variables, problems: &problems, registered };
     let (heartbeat, realms) = read_all(&reader, sources, dir);
     let webhooks = receivers(&reader, &realms);
+    let registering = Arc::new(RegistrationRules::of(&reader));
     let plan = plan(&reader, &heartbeat, realms);
     let problems = problems.into_inner();
     let (errors, warnings): (Vec<_>, Vec<_>) =
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
     match plan {
         Some((plan, realms)) if errors.is_empty() => {
-            let config = Config { heartbeat, plan, realms, webhooks, files };
+            let config = Config { heartbeat, plan, realms, webhooks, files, registering };
             Ok(Loaded { config, warnings: Report::new(warnings) })
         }
         _ => Err(Report::new(errors)),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use heartbeat_graph::{DependencyGraph, Edge, GraphError};
-use heartbeat_status::{EdgeKind, Gate, RealmIx, RealmKind, RealmName};
-use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings};
+use heartbeat_status::{EdgeKind, Gate, RealmIx, RealmKind, RealmName, sanitise_line};
+use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings, RealmSpec};
 
 use crate::config::Heartbeat;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::keys;
 use crate::reader::Reader;
 use crate::realm::{self, ReadRealm};
@@ -29,26 +29,24 @@ pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadR
                 unknown(reader, &need, &names, &disabled);
                 continue;
             };
-            let until =
-                need.until.unwrap_or(if kinds[to] == RealmKind::Oneshot { Gate::Done } else { Gate::Up });
-            if need.kind == EdgeKind::Needs && !possible(until, kinds[to]) {
-                impossible(reader, &realm.spec.name, &need, until, kinds[to]);
+            let (spec, possible) = resolved(&need, to, kinds[to]);
+            if !possible {
+                let place = until_place(reader, &need);
+                reader.push(
+                    impossible(&realm.spec.name, &need, spec.until, kinds[to])
+                        .at(place, "this gate never holds"),
+                );
             }
-            let index = |at: usize| RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
-            edges.push(Edge { from: index(at), to: index(to), kind: need.kind });
+            edges.push(Edge { from: index(at), to: spec.realm, kind: need.kind });
             places.push(need.path);
-            realm.spec.needs.push(NeedSpec {
-                realm: index(to),
-                kind: need.kind,
-                until,
-                while_down: need.while_down,
-            });
+            realm.spec.needs.push(spec);
         }
     }
     companions(reader, &mut realms, &names);
     if let Err(errors) = DependencyGraph::build(&names, &edges) {
         for error in &errors {
-            graph_problem(reader, error, &places);
+            let place = |edge: usize| places.get(edge).and_then(|path: &Vec<String>| reader.place(path));
+            reader.push(graph_problem(error, &place));
         }
     }
     if reader.problems.borrow().iter().any(|problem| problem.severity == Severity::Error) {
@@ -70,6 +68,47 @@ pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadR
     }
 }
 
+fn index(at: usize) -> RealmIx {
+    RealmIx(u32::try_from(at).unwrap_or(u32::MAX))
+}
+
+/// A dependency on the realm at `to`, and whether its gate can ever hold.
+fn resolved(need: &realm::WrittenNeed, to: usize, kind: RealmKind) -> (NeedSpec, bool) {
+    let until = need.until.unwrap_or(if kind == RealmKind::Oneshot { Gate::Done } else { Gate::Up });
+    let spec = NeedSpec { realm: index(to), kind: need.kind, until, while_down: need.while_down };
+    (spec, need.kind != EdgeKind::Needs || possible(until, kind))
+}
+
+/// The dependencies of a realm that was registered, and what is wrong with them.
+pub(crate) fn resolve(
+    from: &RealmName,
+    needs: &[realm::WrittenNeed],
+    realms: &[RealmSpec],
+) -> (Vec<NeedSpec>, Vec<Diagnostic>) {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for need in needs {
+        match realms.iter().position(|realm| realm.name.as_str() == need.name) {
+            Some(to) => {
+                let (spec, possible) = resolved(need, to, realms[to].kind);
+                found.push(spec);
+                if !possible {
+                    problems.push(impossible(from, need, spec.until, realms[to].kind));
+                }
+            }
+            None => {
+                let near = keys::nearest(&need.name, realms.iter().map(|realm| realm.name.as_str()));
+                let help = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "register it first, or declare it in the configuration".to_owned(),
+                };
+                let message = format!("there is no realm `{}`", sanitise_line(&need.name));
+                problems.push(Diagnostic::new("HB202", message).help(help));
+            }
+        }
+    }
+    (found, problems)
+}
+
 const fn possible(until: Gate, kind: RealmKind) -> bool {
     matches!(
         (until, kind),
@@ -79,23 +118,20 @@ const fn possible(until: Gate, kind: RealmKind) -> bool {
     )
 }
 
-fn impossible(
-    reader: &Reader<'_>,
-    from: &RealmName,
-    need: &realm::WrittenNeed,
-    until: Gate,
-    kind: RealmKind,
-) {
+fn impossible(from: &RealmName, need: &realm::WrittenNeed, until: Gate, kind: RealmKind) -> Diagnostic {
     let message = format!("{from} waits for {} to be `{until}`, which a {kind} never is", need.name);
     let help = match kind {
         RealmKind::Oneshot => "a oneshot can be waited for until = \"done\" or \"started\"",
         RealmKind::Service => "a service can be waited for until = \"up\" or \"started\"",
         RealmKind::External => "an external realm can be waited for until = \"up\"",
     };
+    Diagnostic::new("HB204", message).help(help)
+}
+
+fn until_place(reader: &Reader<'_>, need: &realm::WrittenNeed) -> Option<Place> {
     let until: Vec<String> =
         need.path.iter().rev().skip(1).rev().cloned().chain(["until".to_owned()]).collect();
-    let place = reader.place(&until).or_else(|| reader.place(&need.path));
-    reader.push(Diagnostic::new("HB204", message).at(place, "this gate never holds").help(help));
+    reader.place(&until).or_else(|| reader.place(&need.path))
 }
 
 fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], disabled: &[&str]) {
@@ -104,6 +140,14 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
         Diagnostic::new("HB203", format!("realm `{}` is not enabled", need.name))
             .at(place, "depends on it")
             .help(format!("enable it, or remove `{}` here", need.name))
+    } else if reader.registered.contains(&need.name) {
+        let name = &need.name;
+        Diagnostic::new(
+            "HB202",
+            format!("realm `{name}` is registered at run time, and the files have to load without it"),
+        )
+        .at(place, "is in no file")
+        .help(format!("declare it: [realm.{name}]; that takes the place of what was registered"))
     } else {
         let help = keys::nearest(&need.name, names.iter().map(RealmName::as_str)).map_or_else(
             || format!("declare it: [realm.{}]", need.name),
@@ -116,9 +160,9 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
     reader.push(diagnostic);
 }
 
-fn graph_problem(reader: &Reader<'_>, error: &GraphError, places: &[Vec<String>]) {
-    let place = |edge: usize| places.get(edge).and_then(|path| reader.place(path));
-    reader.push(match error {
+/// `place` is where an edge stands.
+pub(crate) fn graph_problem(error: &GraphError, place: &dyn Fn(usize) -> Option<Place>) -> Diagnostic {
+    match error {
         GraphError::SelfEdge { index, realm, .. } => {
             Diagnostic::new("HB205", format!("{realm} depends on itself"))
                 .at(place(*index), "itself")
@@ -149,7 +193,7 @@ fn graph_problem(reader: &Reader<'_>, error: &GraphError, places: &[Vec<String>]
             diagnostic.help("remove one of these; heartbeat does not choose one for you")
         }
         other => Diagnostic::new("HB200", other.to_string()),
-    });
+    }
 }
 
 /// Resolves `restart.with`: other services only.

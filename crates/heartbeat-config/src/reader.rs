@@ -17,6 +17,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) document: &'a Document,
     pub(crate) variables: &'a BTreeMap<String, String>,
     pub(crate) problems: &'a RefCell<Vec<Diagnostic>>,
+    /// Names that are registered at run time, which the files cannot need: they have to load without.
+    pub(crate) registered: &'a [String],
 }
 
 /// A value and the way to it.

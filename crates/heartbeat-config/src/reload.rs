@@ -110,12 +110,12 @@ pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<String>> 
     let mut changes = Changes { settings: settings(&in_force, &new), ..Changes::default() };
     let mut restart = Vec::new();
     let (mut specs, mut realms) = retired(&in_force, &places);
-    for ((spec, config), place) in new.plan.realms().iter().zip(new.realms).zip(&places) {
+    for ((spec, config), place) in new.plan.realms().iter().zip(&new.realms).zip(&places) {
         let spec = moved(spec, &places);
         let at = place.index();
         match in_force.plan.realms().get(at).filter(|old| old.name == spec.name && !old.retired) {
             Some(before) => {
-                let (made_of, keys) = differences((before, &in_force.realms[at]), (&spec, &config));
+                let (made_of, keys) = differences((before, &in_force.realms[at]), (&spec, config));
                 if made_of {
                     restart.push(*place);
                     changes.restarted.push((spec.name.clone(), keys));
@@ -126,7 +126,7 @@ pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<String>> 
             None => changes.added.push(spec.name.clone()),
         }
         specs[at] = Some(spec);
-        realms[at] = config;
+        realms[at] = config.clone();
     }
     for (before, after) in in_force.plan.realms().iter().zip(&specs) {
         let goes = after.as_ref().is_some_and(|after| after.retired) && !before.retired;
@@ -135,7 +135,7 @@ pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<String>> 
     let specs: Vec<RealmSpec> = specs.into_iter().flatten().collect();
     let plan = Plan::new(*new.plan.settings(), specs)
         .map_err(|error| vec![format!("this configuration does not fit the one in force: {error}")])?;
-    let config = Config { heartbeat: new.heartbeat, plan, realms, webhooks: new.webhooks, files: new.files };
+    let config = Config { plan, realms, ..new };
     Ok(Merged { config, restart, changes })
 }
 
@@ -189,6 +189,7 @@ fn settings(in_force: &InForce<'_>, new: &Config) -> Vec<String> {
         ("heartbeat.shutdown_timeout", old.shutdown_timeout == heartbeat.shutdown_timeout),
         ("heartbeat.start_parallel", old.start_parallel == heartbeat.start_parallel),
         ("heartbeat.fuse", old.fuse == heartbeat.fuse),
+        ("heartbeat.register_networks", old.register_networks == heartbeat.register_networks),
     ];
     let mut changed: Vec<String> =
         same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()).collect();
@@ -300,6 +301,7 @@ fn differences(
     differ("group", old.group != new.group);
     differ("labels", old.labels != new.labels);
     differ("critical", old.critical != new.critical);
+    differ("registered", old.registered != new.registered);
     differ("manual", old.manual != new.manual);
     differ("health", old.probes != new.probes || !same_measures(&before.probes, &after.probes));
     differ("verify_owner", before.listens.is_some() != after.listens.is_some());

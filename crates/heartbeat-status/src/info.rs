@@ -162,6 +162,8 @@ pub struct RealmInfo {
     pub port: Option<u16>,
     /// It has a restart command of its own.
     pub restart_command: bool,
+    /// It was registered at run time, and is in no file.
+    pub registered: bool,
     /// Length of the longest dependency path below it, counted from 1.
     pub tier: u32,
     /// Position in the start order, counted from 0.

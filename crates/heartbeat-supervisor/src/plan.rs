@@ -139,6 +139,8 @@ pub struct RealmSpec {
     pub restart_with: Vec<RealmIx>,
     /// The configuration does not have it any more: it is stopped, and keeps its index until it is.
     pub retired: bool,
+    /// It was registered at run time, and is in no file.
+    pub registered: bool,
 }
 
 impl RealmSpec {
@@ -165,6 +167,7 @@ impl RealmSpec {
             memory_limit: None,
             restart_with: Vec::new(),
             retired: false,
+            registered: false,
         }
     }
 }
@@ -399,6 +402,7 @@ fn info(realms: &[RealmSpec], graph: &DependencyGraph, at: usize) -> RealmInfo {
         critical: realm.critical,
         port: realm.port,
         restart_command: realm.restart_command,
+        registered: realm.registered,
         tier: graph.tier(ix),
         order: graph.order(ix),
         needs: realm

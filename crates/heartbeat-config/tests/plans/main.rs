@@ -6,3 +6,4 @@ mod loading;
 mod merging;
 mod reading;
 mod realms;
+mod registering;

@@ -142,6 +142,31 @@ pub struct ReloadedRealm {
     pub because: Vec<String>,
 }
 
+/// `heartbeat.registration/1`: what became of a realm that was registered, or removed, at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationDocument {
+    /// [`REGISTRATION_SCHEMA`](super::REGISTRATION_SCHEMA).
+    pub schema: String,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Counts up with every configuration that took effect; the one in force now.
+    pub config_revision: u64,
+    /// Which realm.
+    pub realm: String,
+    /// `registered`, `replaced`, `unchanged` or `removed`.
+    pub result: String,
+    /// The keys that changed, where it was replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
+    /// What its probes look at; of one that was removed: looked at.
+    pub targets: Vec<String>,
+    /// The realms it depends upon.
+    pub needs: Vec<String>,
+    /// What a person has to know beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 /// `heartbeat.action/1`: what a command does, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionDocument {

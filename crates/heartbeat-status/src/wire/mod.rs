@@ -17,7 +17,8 @@ mod render;
 
 pub use action::{
     Action, ActionDocument, ActionRequest, ActionStep, DepartureDocument, GraphDocument, GraphEdge,
-    GraphNode, HealthDocument, PlanRequest, Problem, ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
+    GraphNode, HealthDocument, PlanRequest, Problem, RegistrationDocument, ReloadDocument, ReloadRequest,
+    ReloadedRealm, Wait,
 };
 pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
@@ -50,6 +51,8 @@ pub const EVENT_SCHEMA: &str = "heartbeat.event/1";
 pub const DELTA_SCHEMA: &str = "heartbeat.delta/1";
 /// Schema name of what a reload changes.
 pub const RELOAD_SCHEMA: &str = "heartbeat.reload/1";
+/// Schema of [`RegistrationDocument`].
+pub const REGISTRATION_SCHEMA: &str = "heartbeat.registration/1";
 /// Schema name of heartbeatd going while its realms stay.
 pub const DEPARTURE_SCHEMA: &str = "heartbeat.departure/1";
 /// Schema name of a realm's output.

@@ -28,6 +28,9 @@ pub struct RealmEntry {
     pub owner: Option<String>,
     /// Service, oneshot or external.
     pub kind: Open<RealmKind>,
+    /// It was registered at run time, and is in no file.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub registered: bool,
     /// Longest dependency path below it, from 1.
     pub tier: u32,
     /// Position in the start order, from 0.

@@ -213,6 +213,7 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
         docs: info.docs.clone(),
         owner: info.owner.clone(),
         kind: info.kind.into(),
+        registered: info.registered,
         tier: info.tier,
         order: info.order,
         group: info.group.clone(),
