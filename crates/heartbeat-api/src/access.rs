@@ -45,6 +45,14 @@ pub(crate) enum Caller {
 }
 
 impl Caller {
+    /// Whose process it is, where that is known.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        match self {
+            Self::Unix { uid, .. } => *uid,
+            Self::Tcp { .. } => None,
+        }
+    }
+
     /// Refuses a request that did not mean this server.
     pub(crate) fn check_host(&self, parts: &Parts) -> Result<(), Trouble> {
         let Self::Tcp { listen } = self else { return Ok(()) };

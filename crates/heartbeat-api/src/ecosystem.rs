@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_status::wire::{
-    About, EventEntry, HolderEntry, IncidentDocument, ReloadDocument, TransitionEntry,
+    About, EventEntry, HolderEntry, IncidentDocument, RegistrationDocument, ReloadDocument, TransitionEntry,
 };
 use heartbeat_status::{Instant, RealmIx, RestartRecord, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -53,6 +53,36 @@ pub struct OwnHealth {
     pub notes: Vec<String>,
 }
 
+/// Why a realm is not registered, or not removed. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// What kind of refusal.
+    pub kind: RejectionKind,
+    /// Everything that is wrong, one line each, with the way out.
+    pub problems: Vec<String>,
+}
+
+/// Kinds of refusals, by what whoever asked can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectionKind {
+    /// What is said of the realm is wrong, or more than can be registered.
+    Invalid,
+    /// It would be connected to where it may not be.
+    Denied,
+    /// The name belongs to the configuration.
+    Configured,
+    /// Others need it.
+    Needed,
+    /// It does not fit into what is in force.
+    Conflict,
+    /// There are as many as are taken.
+    Full,
+    /// No such realm is registered.
+    Unknown,
+    /// The disk does not take it.
+    NotRemembered,
+}
+
 /// One thing that happened, for those who follow.
 #[derive(Clone, Debug)]
 pub struct Fact {
@@ -97,6 +127,20 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn leave(&self) -> BoxFuture<()>;
     /// Hands over to another heartbeatd under the same pid; otherwise why not, and nothing was changed.
     fn upgrade(&self) -> BoxFuture<Result<(), String>>;
+    /// Registers an external realm, or replaces what was registered under its name: `body` is JSON in the grammar of the
+    /// configuration. Answers when it is in force and remembered over restarts, whether or not the asker waits for that.
+    fn register(
+        &self,
+        name: String,
+        body: Vec<u8>,
+        dry_run: bool,
+    ) -> BoxFuture<Option<Result<RegistrationDocument, Rejection>>>;
+    /// Removes a realm that was registered; answers in the same way.
+    fn unregister(
+        &self,
+        name: String,
+        dry_run: bool,
+    ) -> BoxFuture<Option<Result<RegistrationDocument, Rejection>>>;
     /// Reads the configuration again and puts it in force, or says what it would change (`dry_run`); otherwise what is
     /// wrong with it, one line each, and nothing was changed.
     fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, Vec<String>>>>;

@@ -55,6 +55,7 @@ mod near;
 mod page;
 mod problem;
 mod query;
+mod registering;
 mod reload;
 mod route;
 mod server;
@@ -62,7 +63,7 @@ mod status;
 mod waiting;
 
 pub use door::{bind_tcp, bind_unix};
-pub use ecosystem::{BoxFuture, Ecosystem, Fact, Output, OwnHealth, Past};
+pub use ecosystem::{BoxFuture, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind};
 pub use error::BindError;
 pub use limits::Limits;
 pub use server::{Api, Counts};

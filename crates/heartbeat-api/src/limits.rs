@@ -20,6 +20,8 @@ pub(crate) const REFRESH_LIMIT: Duration = Duration::from_secs(12);
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 /// A configuration that has not been read by then is answered as late; it may still take effect.
 pub(crate) const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+/// A registration that is not on disk by then is answered as late; it may still take effect.
+pub(crate) const REGISTRATION_LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait for the outcome of a command.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Wait for the outcome of a command whose plan has no bounds of its own.

@@ -66,7 +66,7 @@ pub(crate) enum Route {
     Realm(String),
     Graph,
     Act(String, Action),
-    Register,
+    Register(String),
     Events,
     Incidents,
     Incident(String),
@@ -131,7 +131,7 @@ impl Route {
             ["api", "status"] => Self::Status,
             ["api", "status", realm] => Self::Realm(name(realm)?),
             ["api", "realms", "ecosystem-health"] => Self::EcosystemHealth,
-            ["api", "realms", realm] => name(realm).map(|_| Self::Register)?,
+            ["api", "realms", realm] => Self::Register(name(realm)?),
             ["api", "realms", realm, action] => Self::Act(name(realm)?, action.parse().ok()?),
             ["api", "graph"] => Self::Graph,
             ["api", "events"] => Self::Events,
@@ -169,7 +169,9 @@ impl Route {
             Self::Act(_, Action::Resume) => operate("/api/realms/{realm}/resume/"),
             Self::Act(_, Action::Reset) => operate("/api/realms/{realm}/reset/"),
             Self::Act(_, Action::Signal) => operate("/api/realms/{realm}/signal/"),
-            Self::Register => later(Rule { verbs: Verbs::PutDelete, ..operate("/api/realms/{realm}/") }),
+            Self::Register(_) => {
+                Rule { verbs: Verbs::PutDelete, query: &["dry_run"], ..operate("/api/realms/{realm}/") }
+            }
             Self::Events => Rule { query: &["facts", "past", "follow"], ..read("/api/events/") },
             Self::Incidents => Rule { query: &["open", "limit", "after"], ..read("/api/incidents/") },
             Self::Incident(_) => read("/api/incidents/{id}/"),

@@ -31,7 +31,10 @@ use crate::limits::{ACCEPT_PAUSE, GRACE, LAST_CALL, MAX_BODY_BYTES, MAX_HEAD_BYT
 use crate::problem::Trouble;
 use crate::query::Query;
 use crate::route::{self, Route, Rule};
-use crate::{Ecosystem, Limits, action, departure, events, graph, health, logs, near, page, reload, status};
+use crate::{
+    Ecosystem, Limits, action, departure, events, graph, health, logs, near, page, registering, reload,
+    status,
+};
 
 /// What happened at the doors since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -306,11 +309,16 @@ impl Shared {
             Route::Act(name, action) => {
                 access::check_json(headers)?;
                 let body = self.read(body).await?;
-                let uid = match caller {
-                    Caller::Unix { uid, .. } => uid,
-                    Caller::Tcp { .. } => None,
-                };
-                action::act(ecosystem, name, *action, &body, uid).await
+                action::act(ecosystem, name, *action, &body, caller.uid()).await
+            }
+            Route::Register(name) if parts.method == Method::PUT => {
+                access::check_json(headers)?;
+                let body = self.read(body).await?;
+                registering::register(ecosystem, name, body, &query, caller.uid()).await
+            }
+            Route::Register(name) => {
+                self.read(body).await?;
+                registering::unregister(ecosystem, name, &query, caller.uid()).await
             }
             // Refused above by its rule.
             _ => Err(Trouble::new(

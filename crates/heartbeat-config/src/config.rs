@@ -23,7 +23,7 @@ pub struct Loaded {
 }
 
 /// Everything heartbeatd needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// `[heartbeat]`.
     pub heartbeat: Heartbeat,

@@ -41,7 +41,7 @@ use crate::reload::Reloader;
 use crate::stored::StoredIntent;
 use crate::systemd::Manager;
 use crate::upgrade::{Program, Upgrader};
-use crate::{DaemonError, clock, logs, receivers, recovery};
+use crate::{DaemonError, clock, logs, receivers, recovery, registering};
 
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
@@ -131,7 +131,12 @@ impl Daemon {
         let groups = control_groups(&config.heartbeat, &mark);
         let recovery =
             Recovery::look(&records, &config.heartbeat.state_dir, &mark, groups.as_deref(), &kept)?;
-        let Config { heartbeat, plan, realms, webhooks, .. } = recovery.retire(config);
+        let registered = recovery.intent().registered;
+        let (config, aside) = registering::beside(config, &registered);
+        for aside in aside {
+            tracing::warn!("{aside}");
+        }
+        let Config { heartbeat, plan, realms, webhooks, registering, .. } = recovery.retire(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
             .thread_name("hb-io")
@@ -177,7 +182,13 @@ impl Daemon {
         }
         let intent = open_intent(&heartbeat, recovery.intent(), &inbox)?;
         let (api_end, _) = watch::channel(false);
-        let reloader = Arc::new(Reloader::new(sources, Arc::clone(&inbox)));
+        let reloader = Arc::new(Reloader::new(
+            sources,
+            Arc::clone(&inbox),
+            Arc::clone(&published),
+            intent.book(),
+            registered,
+        ));
         let surface = Surface::new(
             Arc::clone(&inbox),
             Arc::clone(&published),
@@ -226,6 +237,7 @@ impl Daemon {
             notifier: Arc::clone(&notifier),
             heartbeat,
             webhooks,
+            registering,
             state: DriverState::default(),
         };
         let driver = std::thread::Builder::new()

@@ -6,13 +6,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_config::{Config, Heartbeat, InForce, Merged, WebhookConfig, merge};
+use heartbeat_config::{
+    Config, Heartbeat, InForce, Merged, RegistrationRules, WebhookConfig, configured, merge,
+};
 use heartbeat_notify::Notifier;
 use heartbeat_process::Notice;
 use heartbeat_status::{
     CommandId, DaemonPhase, Event, EventKind, Instant, ProbeIx, ProbeKind, RealmIx, RestartCause,
 };
-use heartbeat_supervisor::{Effect, Input, Intent, ProbeSource, RealmRecord, RealmSpec, Reply, Supervisor};
+use heartbeat_supervisor::{
+    Effect, Input, Intent, Plan, ProbeSource, RealmRecord, RealmSpec, Reply, Supervisor,
+};
 use tokio::sync::oneshot;
 
 use crate::desk::Desk;
@@ -59,6 +63,7 @@ pub(crate) struct Driver {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) webhooks: Vec<WebhookConfig>,
+    pub(crate) registering: Arc<RegistrationRules>,
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) intent: IntentFile,
     pub(crate) manager: Manager,
@@ -189,6 +194,16 @@ impl Driver {
                 }
                 self.state.ready_reloads.push((reply, answer));
             }
+            Request::Register { config, dry_run, reply } => {
+                let answer = self.reload(now, *config, dry_run);
+                self.state.ready_reloads.push((reply, answer));
+            }
+            Request::Files { reply } => {
+                let plan = Arc::clone(self.supervisor.plan_in_force());
+                let config = configured(self.in_force(&plan, &[]), &self.registering);
+                // The asker may have gone: then nobody needs the answer.
+                let _ = reply.send(Box::new(config));
+            }
             Request::IntentWritten { version, trouble } => {
                 self.state.intent_written = version;
                 self.published.set_trouble("operators' intent", trouble);
@@ -213,16 +228,15 @@ impl Driver {
             return Err(vec!["heartbeatd is stopping everything".to_owned()]);
         }
         let old = Arc::clone(self.supervisor.plan_in_force());
-        let in_force = InForce {
-            heartbeat: &self.heartbeat,
-            plan: &old,
-            realms: self.executor.realms(),
-            webhooks: &self.webhooks,
-            vacant: &self.supervisor.vacant(),
-        };
-        let Merged { config, restart, changes } = merge(in_force, config)?;
+        let registering = Arc::clone(&config.registering);
+        let vacant = self.supervisor.vacant();
+        let Merged { config, restart, changes } = merge(self.in_force(&old, &vacant), config)?;
         let receivers = receivers::receivers(&config.webhooks)
             .map_err(|(name, error)| vec![format!("the receiver {name} cannot be told: {error}")])?;
+        if !dry_run {
+            // Where a realm stands in its file may be all that has changed.
+            self.registering = registering;
+        }
         if dry_run || changes.is_empty() {
             return Ok((changes, self.published.config_revision()));
         }
@@ -244,6 +258,16 @@ impl Driver {
         self.supervisor.reload(now, plan, &restart, changes.to_string());
         self.state.unpublished = true;
         Ok((changes, self.published.config_revision()))
+    }
+
+    fn in_force<'a>(&'a self, plan: &'a Plan, vacant: &'a [RealmIx]) -> InForce<'a> {
+        InForce {
+            heartbeat: &self.heartbeat,
+            plan,
+            realms: self.executor.realms(),
+            webhooks: &self.webhooks,
+            vacant,
+        }
     }
 
     fn expect_reply(&mut self, reply: oneshot::Sender<Reply>) -> CommandId {

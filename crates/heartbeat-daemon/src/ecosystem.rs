@@ -15,7 +15,7 @@ use crate::inbox::{Inbox, Request};
 use crate::published::Published;
 use crate::reload::Reloader;
 use crate::upgrade::Upgrader;
-use crate::{clock, executor};
+use crate::{clock, executor, registering};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -56,6 +56,13 @@ impl Surface {
         let taken = self.inbox.request(request(reply));
         Box::pin(async move { if taken { answer.await.ok() } else { None } })
     }
+}
+
+/// Whoever asks and goes leaves nothing half done.
+fn to_its_end(
+    work: impl Future<Output = registering::Answer> + Send + 'static,
+) -> Boxed<registering::Answer> {
+    Box::pin(async move { tokio::spawn(work).await.ok().flatten() })
 }
 
 impl Ecosystem for Surface {
@@ -128,6 +135,16 @@ impl Ecosystem for Surface {
     fn upgrade(&self) -> Boxed<Result<(), String>> {
         let upgrader = Arc::clone(&self.upgrader);
         Box::pin(async move { upgrader.upgrade().await })
+    }
+
+    fn register(&self, name: String, body: Vec<u8>, dry_run: bool) -> Boxed<registering::Answer> {
+        let reloader = Arc::clone(&self.reloader);
+        to_its_end(async move { reloader.register(&name, &body, dry_run).await })
+    }
+
+    fn unregister(&self, name: String, dry_run: bool) -> Boxed<registering::Answer> {
+        let reloader = Arc::clone(&self.reloader);
+        to_its_end(async move { reloader.unregister(&name, dry_run).await })
     }
 
     fn reload(&self, dry_run: bool) -> Boxed<Option<Result<ReloadDocument, Vec<String>>>> {

@@ -37,6 +37,20 @@ pub(crate) enum Request {
         /// What it changes.
         reply: oneshot::Sender<reload::Answer>,
     },
+    /// Say what is in force of the files, without what was registered at run time.
+    Files {
+        /// That.
+        reply: oneshot::Sender<Box<Config>>,
+    },
+    /// The same as a reload, of which no file knows: realms that are registered, or not any more.
+    Register {
+        /// Validated.
+        config: Box<Config>,
+        /// Change nothing.
+        dry_run: bool,
+        /// What it changes.
+        reply: oneshot::Sender<reload::Answer>,
+    },
     /// The intent file has everything up to this version, or cannot have it.
     IntentWritten {
         /// Which.

@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 
 use heartbeat_status::{Pause, RealmName, WallAnchor};
 use heartbeat_supervisor::Intent;
+use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::files::{self, FileError};
 use crate::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
@@ -43,6 +45,9 @@ fn wish(intent: Intent, anchor: WallAnchor) -> StoredWish {
     StoredWish { desired: intent.desired, reason: intent.reason, pause }
 }
 
+/// A registrar who waits for a version to be on disk.
+type Waiting = (u64, oneshot::Sender<Result<(), String>>);
+
 #[derive(Debug, Default)]
 struct Pages {
     /// What is to be on disk.
@@ -51,7 +56,35 @@ struct Pages {
     version: u64,
     /// The last version that a write was made of.
     written: u64,
+    /// Who has the turn, and at most one more that has given up.
+    waiting: Vec<Waiting>,
     closed: bool,
+}
+
+/// Where registrations are written to: the same file, from another thread than the driver's.
+#[derive(Clone, Debug)]
+pub(crate) struct Book {
+    pages: Arc<(Mutex<Pages>, Condvar)>,
+}
+
+impl Book {
+    /// Has everything that is registered on disk and synced, or says why that cannot be. `None` when heartbeatd is ending.
+    pub(crate) async fn write(&self, registered: BTreeMap<String, Value>) -> Option<Result<(), String>> {
+        let (reply, written) = oneshot::channel();
+        {
+            let (pages, wake) = &*self.pages;
+            let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+            if pages.closed {
+                return None;
+            }
+            pages.wanted.registered = registered;
+            pages.version += 1;
+            let version = pages.version;
+            pages.waiting.push((version, reply));
+            wake.notify_one();
+        }
+        written.await.ok()
+    }
 }
 
 /// The file and its thread.
@@ -75,6 +108,11 @@ impl IntentFile {
             .spawn(move || write_all(&path, &shared, &told))
             .map_err(|source| DaemonError::Runtime { what: "intent thread", source })?;
         Ok(Self { pages, known: BTreeMap::new(), thread: Some(thread) })
+    }
+
+    /// For registrations.
+    pub(crate) fn book(&self) -> Book {
+        Book { pages: Arc::clone(&self.pages) }
     }
 
     /// What is said about a realm now. Never waits. Returns the version that has it on disk, when it is news.
@@ -128,7 +166,18 @@ fn write_all(path: &Path, shared: &(Mutex<Pages>, Condvar), told: &impl Fn(u64, 
         let written = serde_json::to_string(&wanted)
             .map_err(std::io::Error::from)
             .and_then(|body| files::write(path, INTENT_MAGIC, &body, true));
-        told(version, written.err().map(|why| format!("cannot write {}: {why}", path.display())));
+        let trouble = written.err().map(|why| format!("cannot write {}: {why}", path.display()));
+        told(version, trouble.clone());
+        let mut guard = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, waiting) =
+            std::mem::take(&mut guard.waiting).into_iter().partition(|(of, _)| *of <= version);
+        guard.waiting = waiting;
+        drop(guard);
+        let done: Vec<Waiting> = done;
+        for (_, waiting) in done {
+            // Who has gone does not want to know.
+            let _ = waiting.send(trouble.clone().map_or(Ok(()), Err));
+        }
     }
 }
 
@@ -164,6 +213,32 @@ mod tests {
         file.say(&name, Intent::default(), anchor).unwrap();
         drop(file);
         assert!(load(dir.path()).unwrap().realms.is_empty(), "what is not wished any more is not there");
+    }
+
+    #[tokio::test]
+    async fn what_is_registered_is_on_disk_when_it_is_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = IntentFile::open(dir.path(), StoredIntent::default(), |_, _| {}).unwrap();
+        let book = file.book();
+        let registered = BTreeMap::from([("shop".to_owned(), serde_json::json!({ "port": 8001 }))]);
+        assert_eq!(book.write(registered.clone()).await, Some(Ok(())));
+        assert_eq!(load(dir.path()).unwrap().registered, registered);
+        std::fs::create_dir(dir.path().join("intent.new")).unwrap();
+        let refused = book.write(BTreeMap::new()).await.unwrap().unwrap_err();
+        assert!(refused.starts_with("cannot write "), "{refused}");
+        assert_eq!(load(dir.path()).unwrap().registered, registered, "it is what it was");
+        drop(file);
+        assert_eq!(book.write(BTreeMap::new()).await, None, "nobody is there to write it");
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_registrations_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = r#"{"realms":{"db":{"desired":"down"}}}"#;
+        files::write(&path(dir.path()), INTENT_MAGIC, old, true).unwrap();
+        let read = load(dir.path()).unwrap();
+        assert_eq!((read.realms["db"].desired, read.registered.len()), (Some(Desired::Down), 0));
+        assert_eq!(serde_json::to_string(&read).unwrap(), old, "and written as it was");
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod prober;
 mod published;
 mod receivers;
 mod recovery;
+mod registering;
 mod reload;
 mod stored;
 mod systemd;

@@ -1,30 +1,50 @@
 //! A new configuration on its way from its files to the core.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use heartbeat_config::{Changed, Changes, Sources, load};
+use heartbeat_config::{Changed, Changes, Sources, load_beside};
 use heartbeat_status::RealmName;
 use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
+use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 
 use crate::inbox::{Inbox, Request};
+use crate::intent::Book;
+use crate::published::Published;
+use crate::registering;
 
 /// What a new configuration changes, and the number of the one in force then; or what is wrong with it.
 pub(crate) type Answer = Result<(Changes, u64), Vec<String>>;
 
-/// Reads configurations anew.
+/// Reads configurations anew, and registers realms beside them.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     sources: Option<Sources>,
-    inbox: Arc<Inbox>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) book: Book,
     /// One after the other: what was read first must not take effect last.
-    turn: Mutex<()>,
+    pub(crate) turn: Mutex<Turn>,
+}
+
+/// What whoever has the turn may change.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Everything that is registered, as it is on disk: what is in force, and what is set aside.
+    pub(crate) registered: BTreeMap<String, Value>,
 }
 
 impl Reloader {
     /// `sources` is where the configuration came from; `None` for one that was made.
-    pub(crate) fn new(sources: Option<Sources>, inbox: Arc<Inbox>) -> Self {
-        Self { sources, inbox, turn: Mutex::default() }
+    pub(crate) fn new(
+        sources: Option<Sources>,
+        inbox: Arc<Inbox>,
+        published: Arc<Published>,
+        book: Book,
+        registered: BTreeMap<String, Value>,
+    ) -> Self {
+        Self { sources, inbox, published, book, turn: Mutex::new(Turn { registered }) }
     }
 
     /// Reads everything, and then applies all of it or nothing. `None` when heartbeatd is ending.
@@ -33,15 +53,26 @@ impl Reloader {
             let why = "this configuration was made by heartbeatd itself; there is no file to read again";
             return Some(Err(vec![why.to_owned()]));
         };
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
+        let registered = turn.registered.clone();
         // Files may be slow: not on a thread that answers others.
-        let loaded = match tokio::task::spawn_blocking(move || load(&sources)).await.ok()? {
-            Ok(loaded) => loaded,
+        let read = move || {
+            let names: Vec<String> = registered.keys().cloned().collect();
+            load_beside(&sources, &names).map(|loaded| {
+                let (config, aside) = registering::beside(loaded.config, &registered);
+                (config, loaded.warnings, aside)
+            })
+        };
+        let (config, warnings, aside) = match tokio::task::spawn_blocking(read).await.ok()? {
+            Ok(read) => read,
             Err(report) => return Some(Err(report.iter().map(ToString::to_string).collect())),
         };
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        for aside in aside.iter().filter(|_| !dry_run) {
+            tracing::warn!("{aside}");
+        }
+        let warnings = warnings.iter().map(ToString::to_string).chain(aside).collect();
         let (reply, answer) = oneshot::channel();
-        if !self.inbox.request(Request::Reload { config: Box::new(loaded.config), dry_run, reply }) {
+        if !self.inbox.request(Request::Reload { config: Box::new(config), dry_run, reply }) {
             return None;
         }
         Some(answer.await.ok()?.map(|(changes, revision)| document(changes, revision, dry_run, warnings)))

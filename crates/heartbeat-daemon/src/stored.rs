@@ -11,11 +11,14 @@ pub(crate) const INTENT_MAGIC: &str = "heartbeat-intent/1";
 /// First words of the file of open incidents.
 pub(crate) const ECOSYSTEM_MAGIC: &str = "heartbeat-ecosystem/1";
 
-/// What operators have last said, by realm. Realms that are not in the configuration are kept: they may come back.
+/// What operators have last said, by realm, and what they have registered. Realms that are not in the configuration are kept: they may come back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredIntent {
     #[serde(default)]
     pub(crate) realms: BTreeMap<String, StoredWish>,
+    /// Realms that were registered at run time, as it was said of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) registered: BTreeMap<String, serde_json::Value>,
 }
 
 /// The last word about one realm.

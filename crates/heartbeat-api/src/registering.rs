@@ -1,0 +1,88 @@
+//! `PUT` and `DELETE /api/realms/{realm}/`: realms that are registered at run time.
+
+use heartbeat_status::wire::RegistrationDocument;
+use http::StatusCode;
+use serde_json::to_vec;
+use tokio::time::timeout;
+
+use crate::answer::{Answer, JSON, fresh};
+use crate::limits::REGISTRATION_LIMIT;
+use crate::problem::Trouble;
+use crate::query::Query;
+use crate::{BoxFuture, Ecosystem, Rejection, RejectionKind, near};
+
+/// 201 when the realm is new, 200 when it was there already.
+pub(crate) async fn register(
+    ecosystem: &dyn Ecosystem,
+    name: &str,
+    body: Vec<u8>,
+    query: &Query<'_>,
+    uid: Option<u32>,
+) -> Result<Answer, Trouble> {
+    let dry_run = query.switch("dry_run")?;
+    if !dry_run {
+        tracing::info!(realm = name, uid, "registration");
+    }
+    let document = answered(ecosystem, name, ecosystem.register(name.to_owned(), body, dry_run)).await?;
+    let created = document.result == "registered" && !dry_run;
+    written(if created { StatusCode::CREATED } else { StatusCode::OK }, &document)
+}
+
+/// 200 with what was removed.
+pub(crate) async fn unregister(
+    ecosystem: &dyn Ecosystem,
+    name: &str,
+    query: &Query<'_>,
+    uid: Option<u32>,
+) -> Result<Answer, Trouble> {
+    let dry_run = query.switch("dry_run")?;
+    if !dry_run {
+        tracing::info!(realm = name, uid, "registration to be removed");
+    }
+    let document = answered(ecosystem, name, ecosystem.unregister(name.to_owned(), dry_run)).await?;
+    written(StatusCode::OK, &document)
+}
+
+async fn answered(
+    ecosystem: &dyn Ecosystem,
+    name: &str,
+    asked: BoxFuture<Option<Result<RegistrationDocument, Rejection>>>,
+) -> Result<RegistrationDocument, Trouble> {
+    let answer = timeout(REGISTRATION_LIMIT, asked).await.map_err(|_| {
+        let detail = format!(
+            "not remembered within {} s; it may still take effect, /api/status/ shows whether it has",
+            REGISTRATION_LIMIT.as_secs()
+        );
+        Trouble::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail)
+    })?;
+    answer.ok_or_else(Trouble::ending)?.map_err(|rejection| refused(ecosystem, name, rejection))
+}
+
+fn refused(ecosystem: &dyn Ecosystem, name: &str, Rejection { kind, problems }: Rejection) -> Trouble {
+    let (status, code) = match kind {
+        RejectionKind::Invalid => (StatusCode::BAD_REQUEST, "registration"),
+        RejectionKind::Denied => (StatusCode::FORBIDDEN, "address-denied"),
+        RejectionKind::Configured => (StatusCode::CONFLICT, "configured"),
+        RejectionKind::Needed => (StatusCode::CONFLICT, "needed"),
+        RejectionKind::Conflict => (StatusCode::CONFLICT, "conflict"),
+        RejectionKind::Full => (StatusCode::CONFLICT, "too-many"),
+        RejectionKind::Unknown => (StatusCode::NOT_FOUND, "no-such-realm"),
+        RejectionKind::NotRemembered => (StatusCode::INSUFFICIENT_STORAGE, "not-remembered"),
+    };
+    let detail = match problems.as_slice() {
+        [one] => one.clone(),
+        several => format!("nothing was changed: {} things are wrong", several.len()),
+    };
+    if kind != RejectionKind::Unknown {
+        return Trouble::new(status, code, detail).problems(problems);
+    }
+    let snapshot = ecosystem.snapshot();
+    let registered = snapshot.in_start_order().filter(|realm| realm.info.registered);
+    let near = near::near(name, registered.map(|realm| realm.info.name.as_str()));
+    Trouble::new(status, code, format!("{detail}.{}", near::question(&near))).near(near)
+}
+
+fn written(status: StatusCode, document: &RegistrationDocument) -> Result<Answer, Trouble> {
+    let body = to_vec(document).map_err(|error| Trouble::unwritable(&error))?;
+    Ok(fresh(status, JSON, body))
+}

@@ -1,0 +1,269 @@
+//! Realms that are registered at run time: first it is seen that they fit in, then they are on disk, then in force.
+//!
+//! What is in force of the files stays as it is: they are not read again for this. A crash between the disk and the core
+//! leaves what was asked for to the next heartbeatd; whoever asked has no answer then, and may ask again.
+
+use std::collections::BTreeMap;
+
+use heartbeat_api::{Rejection, RejectionKind};
+use heartbeat_config::{Changes, Config, Misfit, Registration, with_registered, with_what_fits};
+use heartbeat_status::wire::{REGISTRATION_SCHEMA, RegistrationDocument};
+use heartbeat_status::{RealmInfo, Snapshot, sanitise_line};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::inbox::Request;
+use crate::reload::{Reloader, Turn};
+
+/// Most realms that are registered, those that are set aside included.
+const MAX_REGISTERED_REALMS: usize = 256;
+
+/// What a registration comes to; `None` when heartbeatd is ending.
+pub(crate) type Answer = Option<Result<RegistrationDocument, Rejection>>;
+
+/// What is kept of registrations, in the form in which they can fit in. What cannot even be read stays on disk.
+pub(crate) fn readable(kept: &BTreeMap<String, Value>) -> Vec<Registration> {
+    let read = kept.iter().map(|(name, value)| Registration::stored(name, value.clone()));
+    let told = read.inspect(|read| {
+        if let Err(report) = read {
+            tracing::warn!("set aside: {report}");
+        }
+    });
+    told.flatten().collect()
+}
+
+/// What is kept of registrations, put beside the configuration. What does not fit in is set aside, and told.
+pub(crate) fn beside(config: Config, kept: &BTreeMap<String, Value>) -> (Config, Vec<String>) {
+    let (config, aside) = with_what_fits(config, readable(kept));
+    (config, aside.iter().flat_map(told_aside).collect())
+}
+
+fn told_aside(misfit: &Misfit) -> Vec<String> {
+    let name = &misfit.name;
+    let told = |problem: &heartbeat_config::Diagnostic| {
+        format!("{problem}; it is set aside until it fits in, or until `heartbeat-cli unregister {name}`")
+    };
+    misfit.report.iter().map(told).collect()
+}
+
+fn rejection(kind: RejectionKind, problem: impl Into<String>) -> Rejection {
+    Rejection { kind, problems: vec![problem.into()] }
+}
+
+fn unfit(misfits: &[Misfit]) -> Rejection {
+    let denied = misfits.iter().all(|misfit| misfit.denied);
+    let kind = if denied { RejectionKind::Denied } else { RejectionKind::Invalid };
+    Rejection {
+        kind,
+        problems: misfits.iter().flat_map(|misfit| misfit.report.iter().map(ToString::to_string)).collect(),
+    }
+}
+
+/// A realm that is in force.
+fn in_force<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a RealmInfo> {
+    snapshot.in_start_order().map(|realm| &*realm.info).find(|info| info.name.as_str() == name)
+}
+
+/// What is known of a realm in the words of a document.
+fn described(info: Option<&RealmInfo>) -> (Vec<String>, Vec<String>) {
+    let Some(info) = info else { return (Vec::new(), Vec::new()) };
+    let targets = info.probes.iter().map(|probe| format!("{} {}", probe.kind, probe.target));
+    (targets.collect(), info.needs.iter().map(|need| need.name.to_string()).collect())
+}
+
+impl Reloader {
+    /// Registers a realm, or replaces what was registered under its name.
+    pub(crate) async fn register(&self, name: &str, body: &[u8], dry_run: bool) -> Answer {
+        let mut turn = self.turn.lock().await;
+        let wanted = match Registration::parse(name, body) {
+            Ok(wanted) => wanted,
+            Err(report) => {
+                let problems = report.iter().map(ToString::to_string).collect();
+                return Some(Err(Rejection { kind: RejectionKind::Invalid, problems }));
+            }
+        };
+        let files = self.files().await?;
+        if let Some(place) = files.registering.declared(name) {
+            let problem = format!(
+                "realm `{name}` is declared in {place}: change it there, or register under another name"
+            );
+            return Some(Err(rejection(RejectionKind::Configured, problem)));
+        }
+        let snapshot = self.published.snapshot();
+        let before = in_force(&snapshot, name);
+        let mut kept = turn.registered.clone();
+        if before.is_some() && kept.get(name) == Some(&wanted.value()) {
+            let (targets, needs) = described(before);
+            let document = self.document(name, "unchanged", dry_run, &Changes::default());
+            return Some(Ok(RegistrationDocument { targets, needs, ..document }));
+        }
+        if !kept.contains_key(name) && kept.len() >= MAX_REGISTERED_REALMS {
+            let problem = format!(
+                "{MAX_REGISTERED_REALMS} realms are registered, and more are not taken: `heartbeat-cli unregister` those that are gone, or declare realms in the configuration"
+            );
+            return Some(Err(rejection(RejectionKind::Full, problem)));
+        }
+        kept.insert(name.to_owned(), wanted.value());
+        // With everybody who is in force: nobody else is to be set aside for it.
+        let others = readable(&turn.registered).into_iter();
+        let mut all: Vec<Registration> = others
+            .filter(|other| {
+                *other.name() != *wanted.name() && in_force(&snapshot, other.name().as_str()).is_some()
+            })
+            .collect();
+        all.push(wanted);
+        let config = match with_registered(&files, &all) {
+            Ok(config) => config,
+            Err(misfits) => return Some(Err(unfit(&misfits))),
+        };
+        let result = if before.is_some() { "replaced" } else { "registered" };
+        let (targets, needs) = described(config.plan.find(name).map(|ix| &*config.plan.infos()[ix.index()]));
+        let taken = self.take(&mut turn, kept, Some(config), dry_run).await?;
+        Some(taken.map(|(changes, message)| RegistrationDocument {
+            targets,
+            needs,
+            message,
+            ..self.document(name, result, dry_run, &changes)
+        }))
+    }
+
+    /// Removes a realm that was registered.
+    pub(crate) async fn unregister(&self, name: &str, dry_run: bool) -> Answer {
+        let mut turn = self.turn.lock().await;
+        let files = self.files().await?;
+        let snapshot = self.published.snapshot();
+        let declared = files.registering.declared(name);
+        let mut kept = turn.registered.clone();
+        if kept.remove(name).is_none() {
+            let rejected = match (declared, in_force(&snapshot, name)) {
+                (Some(place), _) => {
+                    let problem =
+                        format!("realm `{name}` is declared in {place}: remove it there, and reload");
+                    rejection(RejectionKind::Configured, problem)
+                }
+                (None, Some(_)) => {
+                    let problem =
+                        format!("realm `{name}` is not registered, it belongs to the configuration");
+                    rejection(RejectionKind::Configured, problem)
+                }
+                (None, None) => {
+                    let problem = format!("no realm `{}` is registered", sanitise_line(name));
+                    rejection(RejectionKind::Unknown, problem)
+                }
+            };
+            return Some(Err(rejected));
+        }
+        let registered = in_force(&snapshot, name).filter(|info| info.registered);
+        let needed_by: Vec<String> = snapshot
+            .in_start_order()
+            .filter(|_| registered.is_some())
+            .filter(|realm| realm.info.needs.iter().any(|need| need.name.as_str() == name))
+            .map(|realm| realm.info.name.to_string())
+            .collect();
+        if !needed_by.is_empty() {
+            let problem = format!(
+                "{name} is named under `needs`, `wants` or `after` of {}: unregister or change those first",
+                needed_by.join(", ")
+            );
+            return Some(Err(rejection(RejectionKind::Needed, problem)));
+        }
+        let config = if registered.is_some() {
+            let stays = |other: &Registration| {
+                other.name().as_str() != name && in_force(&snapshot, other.name().as_str()).is_some()
+            };
+            let all: Vec<Registration> = readable(&turn.registered).into_iter().filter(stays).collect();
+            match with_registered(&files, &all) {
+                Ok(config) => Some(config),
+                Err(misfits) => return Some(Err(unfit(&misfits))),
+            }
+        } else {
+            None
+        };
+        let (targets, needs) = described(registered);
+        let aside = match (registered, declared) {
+            (Some(_), _) => None,
+            (None, Some(place)) => Some(format!("it was set aside; the realm of that name in {place} stays")),
+            (None, None) => Some("it was set aside, and not in force".to_owned()),
+        };
+        let taken = self.take(&mut turn, kept, config, dry_run).await?;
+        Some(taken.map(|(_, message)| RegistrationDocument {
+            targets,
+            needs,
+            message: message.or(aside),
+            ..self.document(name, "removed", dry_run, &Changes::default())
+        }))
+    }
+
+    /// What is in force of the files. `None` when heartbeatd is ending.
+    async fn files(&self) -> Option<Config> {
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.request(Request::Files { reply }) {
+            return None;
+        }
+        answer.await.ok().map(|config| *config)
+    }
+
+    /// Puts `kept` on disk, and `config` in force; on the way nothing is half done. With what has to be said beside.
+    async fn take(
+        &self,
+        turn: &mut Turn,
+        kept: BTreeMap<String, Value>,
+        config: Option<Config>,
+        dry_run: bool,
+    ) -> Option<Result<(Changes, Option<String>), Rejection>> {
+        if let Some(config) = &config {
+            match self.enforce(config.clone(), true).await? {
+                Ok(changes) if dry_run => return Some(Ok((changes, None))),
+                Ok(_) => {}
+                Err(problems) => return Some(Err(Rejection { kind: RejectionKind::Conflict, problems })),
+            }
+        }
+        if dry_run {
+            return Some(Ok((Changes::default(), None)));
+        }
+        if let Err(why) = self.book.write(kept.clone()).await? {
+            // What is wanted on disk is what it was; it is written with the next word that is.
+            let _ = self.book.write(turn.registered.clone()).await;
+            let problem = format!("nothing was changed, since it could not be remembered: {why}");
+            return Some(Err(rejection(RejectionKind::NotRemembered, problem)));
+        }
+        let before = std::mem::replace(&mut turn.registered, kept);
+        let Some(config) = config else { return Some(Ok((Changes::default(), None))) };
+        match self.enforce(config, false).await {
+            Some(Ok(changes)) => Some(Ok((changes, None))),
+            Some(Err(problems)) => {
+                turn.registered = before;
+                let _ = self.book.write(turn.registered.clone()).await;
+                Some(Err(Rejection { kind: RejectionKind::Conflict, problems }))
+            }
+            // It is on disk, and comes into force with the next heartbeatd.
+            None => Some(Ok((
+                Changes::default(),
+                Some("heartbeatd is ending: it is remembered, and in force when it is back".to_owned()),
+            ))),
+        }
+    }
+
+    async fn enforce(&self, config: Config, dry_run: bool) -> Option<Result<Changes, Vec<String>>> {
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.request(Request::Register { config: Box::new(config), dry_run, reply }) {
+            return None;
+        }
+        Some(answer.await.ok()?.map(|(changes, _)| changes))
+    }
+
+    fn document(&self, name: &str, result: &str, dry_run: bool, changes: &Changes) -> RegistrationDocument {
+        let because = changes.changed.iter().filter(|(realm, _)| realm.as_str() == name);
+        RegistrationDocument {
+            schema: REGISTRATION_SCHEMA.to_owned(),
+            dry_run,
+            config_revision: self.published.config_revision(),
+            realm: name.to_owned(),
+            result: result.to_owned(),
+            because: because.flat_map(|(_, keys)| keys.iter().map(|key| (*key).to_owned())).collect(),
+            targets: Vec::new(),
+            needs: Vec::new(),
+            message: None,
+        }
+    }
+}
