@@ -174,6 +174,16 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Have a realm watched that runs somewhere else, and that no configuration file has
+    Register(RegisterArgs),
+    /// Do not watch a realm any more that was registered
+    Unregister {
+        /// Which realm
+        realm: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Have heartbeatd itself go, and every realm stay
     Daemon {
         /// `leave`: it ends; `upgrade`: the program at its path takes its place under the same pid
@@ -279,6 +289,41 @@ pub(crate) struct ActArgs {
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+/// Arguments of `register`.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(group = clap::ArgGroup::new("probe").required(true).multiple(true).args(["http", "tcp", "json"]))]
+pub(crate) struct RegisterArgs {
+    /// Under which name
+    pub(crate) realm: String,
+    /// Ask this URL
+    #[arg(long, value_name = "URL")]
+    pub(crate) http: Vec<String>,
+    /// Connect to this address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) tcp: Vec<String>,
+    /// How often [default: 5s]
+    #[arg(long, value_name = "DUR", conflicts_with = "json")]
+    pub(crate) interval: Option<String>,
+    /// What it needs
+    #[arg(long, value_name = "REALM", num_args = 1.., conflicts_with = "json")]
+    pub(crate) need: Vec<String>,
+    /// Its title for people
+    #[arg(long, value_name = "TEXT", conflicts_with = "json")]
+    pub(crate) title: Option<String>,
+    /// Its label for selectors
+    #[arg(long, value_name = "NAME", conflicts_with = "json")]
+    pub(crate) group: Option<String>,
+    /// Its failure is no failure of the ecosystem
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) not_critical: bool,
+    /// Everything about it, as [realm.NAME] would say it, in JSON; `-` for stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["http", "tcp"])]
+    pub(crate) json: Option<PathBuf>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// What `wait` waits for.

@@ -8,7 +8,7 @@
 //! * [`why`], [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
 //! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan;
 //! * [`incidents`], [`events`], [`logs`];
-//! * configuration: [`check`], [`reload`];
+//! * configuration: [`check`], [`reload`], [`register`];
 //! * heartbeatd itself: [`daemon`];
 //! * [`console`], [`style`], [`age`]: what it all looks like.
 
@@ -27,6 +27,7 @@ mod headline;
 mod hold;
 mod incidents;
 mod logs;
+mod register;
 mod reload;
 #[cfg(test)]
 mod sample;
@@ -184,6 +185,10 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
             hold::foresee(&connect(console), *what, realm, *cascade, console).await
         }
         Some(Command::Reload { dry_run }) => reload::run(&connect(console), *dry_run, console).await,
+        Some(Command::Register(args)) => register::register(&connect(console), args, console).await,
+        Some(Command::Unregister { realm, dry_run }) => {
+            register::unregister(&connect(console), realm, *dry_run, console).await
+        }
         Some(Command::Daemon { what }) => daemon::run(&connect(console), *what, limit, console).await,
         Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
         Some(Command::Incidents { id: None, open, limit }) => {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::{
     Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
-    IncidentDocument, IncidentsDocument, LogsDocument, PlanRequest, Problem, RealmDocument, ReloadDocument,
-    ReloadRequest, StatusDocument, Wait,
+    IncidentDocument, IncidentsDocument, LogsDocument, PlanRequest, Problem, RealmDocument,
+    RegistrationDocument, ReloadDocument, ReloadRequest, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -174,6 +174,61 @@ impl Client {
             accept: JSON,
             last_event_id: None,
             body: Some(body),
+            deadline: self.deadline + RELOAD_ALLOWANCE,
+        };
+        self.parse(ask(&self.host, question).await?)
+    }
+
+    /// Has heartbeatd watch a realm that runs somewhere else, or replaces what was registered under that name. `json` says
+    /// of it what `[realm.NAME]` would say. Answered once that is in force and remembered over restarts.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with status 400 and everything that is wrong with it, [`ClientError::Forbidden`] for an
+    /// address that may not be probed, [`ClientError::Refused`] when the name belongs to the configuration; then nothing was
+    /// changed.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), heartbeat_client::ClientError> {
+    /// use heartbeat_client::{Client, Host};
+    ///
+    /// let heartbeat = Client::new(Host::from_environment());
+    /// let health = br#"{ "health": "http://127.0.0.1:8001/api/health/", "needs": ["postgres"] }"#;
+    /// heartbeat.register("shop", health.to_vec(), false).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn register(
+        &self,
+        name: &str,
+        json: Vec<u8>,
+        dry_run: bool,
+    ) -> Result<RegistrationDocument, ClientError> {
+        self.registration(Method::PUT, name, Some(json), dry_run).await
+    }
+
+    /// Has heartbeatd not watch a realm any more that was registered.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] with near names when no such realm is registered; [`ClientError::Refused`] when others need
+    /// it, or when it belongs to the configuration.
+    pub async fn unregister(&self, name: &str, dry_run: bool) -> Result<RegistrationDocument, ClientError> {
+        self.registration(Method::DELETE, name, None, dry_run).await
+    }
+
+    async fn registration(
+        &self,
+        method: Method,
+        name: &str,
+        body: Option<Vec<u8>>,
+        dry_run: bool,
+    ) -> Result<RegistrationDocument, ClientError> {
+        let query = if dry_run { "?dry_run=1" } else { "" };
+        let question = Question {
+            method,
+            path: &format!("/api/realms/{}/{query}", segment(name)),
+            accept: JSON,
+            last_event_id: None,
+            body,
             deadline: self.deadline + RELOAD_ALLOWANCE,
         };
         self.parse(ask(&self.host, question).await?)

@@ -183,3 +183,22 @@ async fn a_broken_or_silent_connection_is_unreachable() {
     let error = silent.status(false).await.unwrap_err();
     assert!(error.to_string().contains("nobody listens"), "{error}");
 }
+
+#[tokio::test]
+async fn a_realm_is_registered_and_removed() {
+    const DONE: &str = r#"{"schema":"heartbeat.registration/1","dry_run":false,"config_revision":2,"realm":"shop",
+      "result":"registered","targets":["tcp 127.0.0.1:1"],"needs":[]}"#;
+    let server = fake(answer("201 Created", "application/json", DONE));
+    let done = server.client.register("shop", br#"{"port":1}"#.to_vec(), false).await.unwrap();
+    assert_eq!((done.result.as_str(), done.because.len(), done.message), ("registered", 0, None));
+    let asked = server.request.await.unwrap();
+    assert!(asked.starts_with("PUT /api/realms/shop/ HTTP/1.1"), "{asked}");
+    assert!(asked.contains("application/json") && asked.ends_with(r#"{"port":1}"#), "{asked}");
+    let server = fake(answer("200 OK", "application/json", DONE));
+    server.client.unregister("../x", true).await.unwrap();
+    let asked = server.request.await.unwrap();
+    assert!(asked.starts_with("DELETE /api/realms/%2E%2E%2Fx/?dry_run=1 HTTP/1.1"), "{asked}");
+    let server = fake(problem(409, ""));
+    let refused = server.client.unregister("db", false).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Refused { .. }), "{refused}");
+}

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_api::{BoxFuture, Ecosystem, Fact, Output, OwnHealth, Past};
+use heartbeat_api::{BoxFuture, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind};
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, EVENT_SCHEMA, EventEntry, IncidentDocument, LagEntry, RELOAD_SCHEMA, ReloadDocument,
-    ReloadedRealm, TransitionEntry,
+    About, EVENT_SCHEMA, EventEntry, IncidentDocument, LagEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA,
+    RegistrationDocument, ReloadDocument, ReloadedRealm, TransitionEntry,
 };
 use heartbeat_status::{
     CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, Instant, Outcome, PhaseTimes,
@@ -55,6 +55,9 @@ pub(crate) struct Fake {
     outputs: Mutex<BTreeMap<RealmIx, Output>>,
     /// What is wrong with the configuration that a reload finds.
     wrong: Mutex<Vec<String>>,
+    /// Why nothing can be registered.
+    rejection: Mutex<Option<Rejection>>,
+    registrations: Mutex<Vec<String>>,
     ending: AtomicBool,
     commands: AtomicU64,
     refreshes: AtomicU64,
@@ -84,6 +87,8 @@ impl Fake {
             health: Mutex::new(OwnHealth { ok: true, ready: true, notes: Vec::new() }),
             outputs: Mutex::default(),
             wrong: Mutex::default(),
+            rejection: Mutex::default(),
+            registrations: Mutex::default(),
             ending: AtomicBool::new(false),
             commands: AtomicU64::new(0),
             refreshes: AtomicU64::new(0),
@@ -173,6 +178,43 @@ impl Fake {
 
     pub(crate) fn refreshes(&self) -> u64 {
         self.refreshes.load(Ordering::SeqCst)
+    }
+
+    /// Registrations are rejected in this way from now on.
+    pub(crate) fn reject(&self, kind: RejectionKind, problems: &[&str]) {
+        let problems = problems.iter().map(ToString::to_string).collect();
+        *self.rejection.lock().unwrap() = Some(Rejection { kind, problems });
+    }
+
+    /// What was asked of the registry so far.
+    pub(crate) fn registered(&self) -> Vec<String> {
+        self.registrations.lock().unwrap().clone()
+    }
+
+    fn registration(
+        &self,
+        realm: String,
+        result: &str,
+        dry_run: bool,
+        body: String,
+    ) -> BoxFuture<Option<Result<RegistrationDocument, Rejection>>> {
+        let ending = self.ending.load(Ordering::SeqCst);
+        self.registrations.lock().unwrap().push(format!("{result} {realm} {dry_run} {body}"));
+        let answer = match self.rejection.lock().unwrap().clone() {
+            Some(rejection) => Err(rejection),
+            None => Ok(RegistrationDocument {
+                schema: REGISTRATION_SCHEMA.to_owned(),
+                dry_run,
+                config_revision: 2,
+                realm,
+                result: result.to_owned(),
+                because: Vec::new(),
+                targets: vec!["http http://127.0.0.1:8005/api/health/".to_owned()],
+                needs: vec!["postgres".to_owned()],
+                message: None,
+            }),
+        };
+        Box::pin(async move { (!ending).then_some(answer) })
     }
 
     fn ask(&self, input: impl FnOnce(CommandId) -> Input) -> BoxFuture<Option<Reply>> {
@@ -360,6 +402,23 @@ impl Ecosystem for Fake {
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>> {
         self.refreshes.fetch_add(1, Ordering::SeqCst);
         self.ask(|id| Input::Refresh { id, realm })
+    }
+
+    fn register(
+        &self,
+        name: String,
+        body: Vec<u8>,
+        dry_run: bool,
+    ) -> BoxFuture<Option<Result<RegistrationDocument, Rejection>>> {
+        self.registration(name, "registered", dry_run, String::from_utf8(body).unwrap())
+    }
+
+    fn unregister(
+        &self,
+        name: String,
+        dry_run: bool,
+    ) -> BoxFuture<Option<Result<RegistrationDocument, Rejection>>> {
+        self.registration(name, "removed", dry_run, String::new())
     }
 
     fn reload(&self, dry_run: bool) -> BoxFuture<Option<Result<ReloadDocument, Vec<String>>>> {

@@ -8,5 +8,6 @@ mod fake;
 mod limits;
 mod logs;
 mod raw;
+mod registering;
 mod routes;
 mod samples;

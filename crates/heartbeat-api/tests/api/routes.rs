@@ -26,8 +26,6 @@ const BUILT: &[&str] = &[
 const LATER: &[(&str, &str, bool)] = &[
     ("POST", "/api/incidents/0193/ack/", false),
     ("GET", "/api/history/api/", true),
-    ("PUT", "/api/realms/api/", false),
-    ("DELETE", "/api/realms/api/", false),
     ("POST", "/api/beat/api/", false),
     ("POST", "/api/beat/api/start/", false),
     ("GET", "/api/config/", false),

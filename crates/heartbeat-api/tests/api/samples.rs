@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use heartbeat_status::Exit;
 use heartbeat_status::wire::{
-    ActionDocument, GraphDocument, HealthDocument, LogsDocument, Problem, RealmDocument, StatusDocument,
+    ActionDocument, GraphDocument, HealthDocument, LogsDocument, Problem, RealmDocument,
+    RegistrationDocument, StatusDocument,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,6 +95,17 @@ async fn the_documents_are_as_committed() {
     );
     compare::<Problem>("problem-no-such-realm.json", &doors.get("/api/status/postgers/").await, 404);
     compare::<StatusDocument>("status-up.json", &doors.get("/api/status/").await, 200);
+
+    let json = ["Content-Type: application/json"];
+    let body = r#"{"port":8005,"needs":["postgres"]}"#;
+    let put = doors.unix("PUT", "/api/realms/shop/", &json, body).await;
+    compare::<RegistrationDocument>("registration.json", &put, 201);
+    fake.reject(
+        heartbeat_api::RejectionKind::Invalid,
+        &["the registration of shop: HB130: `run` is not for a realm that is registered (help: a realm with a command, or with anything else that acts, belongs in the configuration)"],
+    );
+    let refused = doors.unix("PUT", "/api/realms/shop/", &json, r#"{"run":"shop"}"#).await;
+    compare::<Problem>("problem-registration.json", &refused, 400);
 
     let log = crate::logs::Log::new(&fake, POSTGRES);
     log.append("starting\n  \u{1b}[31mlistening\ton 5432\n");
