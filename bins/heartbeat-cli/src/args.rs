@@ -293,7 +293,7 @@ pub(crate) struct ActArgs {
 
 /// Arguments of `register`.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(group = clap::ArgGroup::new("probe").required(true).multiple(true).args(["http", "tcp", "json"]))]
+#[command(group = clap::ArgGroup::new("probe").required(true).multiple(true).args(["http", "tcp", "from"]))]
 pub(crate) struct RegisterArgs {
     /// Under which name
     pub(crate) realm: String,
@@ -304,23 +304,23 @@ pub(crate) struct RegisterArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) tcp: Vec<String>,
     /// How often [default: 5s]
-    #[arg(long, value_name = "DUR", conflicts_with = "json")]
+    #[arg(long, value_name = "DUR", conflicts_with = "from")]
     pub(crate) interval: Option<String>,
     /// What it needs
-    #[arg(long, value_name = "REALM", num_args = 1.., conflicts_with = "json")]
+    #[arg(long, value_name = "REALM", num_args = 1.., conflicts_with = "from")]
     pub(crate) need: Vec<String>,
     /// Its title for people
-    #[arg(long, value_name = "TEXT", conflicts_with = "json")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "from")]
     pub(crate) title: Option<String>,
     /// Its label for selectors
-    #[arg(long, value_name = "NAME", conflicts_with = "json")]
+    #[arg(long, value_name = "NAME", conflicts_with = "from")]
     pub(crate) group: Option<String>,
     /// Its failure is no failure of the ecosystem
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "from")]
     pub(crate) not_critical: bool,
     /// Everything about it, as [realm.NAME] would say it, in JSON; `-` for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["http", "tcp"])]
-    pub(crate) json: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
     /// Only say what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -18,7 +18,7 @@ const MAX_BODY_BYTES: u64 = 64 * 1024 + 1;
 
 /// Registers a realm, or replaces what was registered under its name.
 pub(crate) async fn register(client: &Client, args: &RegisterArgs, console: &mut Console) -> Outcome {
-    let body = match &args.json {
+    let body = match &args.from {
         Some(path) => read(path)?,
         None => serde_json::to_vec(&body(args))?,
     };
