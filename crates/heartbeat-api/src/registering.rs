@@ -1,5 +1,6 @@
 //! `PUT` and `DELETE /api/realms/{realm}/`: realms that are registered at run time.
 
+use heartbeat_status::sanitise_line;
 use heartbeat_status::wire::RegistrationDocument;
 use http::StatusCode;
 use serde_json::to_vec;
@@ -21,7 +22,7 @@ pub(crate) async fn register(
 ) -> Result<Answer, Trouble> {
     let dry_run = query.switch("dry_run")?;
     if !dry_run {
-        tracing::info!(realm = name, uid, "registration");
+        tracing::info!(realm = sanitise_line(name), uid, "registration");
     }
     let document = answered(ecosystem, name, ecosystem.register(name.to_owned(), body, dry_run)).await?;
     let created = document.result == "registered" && !dry_run;
@@ -37,7 +38,7 @@ pub(crate) async fn unregister(
 ) -> Result<Answer, Trouble> {
     let dry_run = query.switch("dry_run")?;
     if !dry_run {
-        tracing::info!(realm = name, uid, "registration to be removed");
+        tracing::info!(realm = sanitise_line(name), uid, "registration to be removed");
     }
     let document = answered(ecosystem, name, ecosystem.unregister(name.to_owned(), dry_run)).await?;
     written(StatusCode::OK, &document)

@@ -97,8 +97,13 @@ pub fn merge(in_force: InForce<'_>, new: Config) -> Result<Merged, Vec<String>> 
         if let Some(before) = before.map(|ix| old.realm(ix))
             && before.kind != spec.kind
         {
+            let way_out = if before.registered {
+                format!("`heartbeat-cli unregister {}` first", spec.name)
+            } else {
+                "give it another name, or remove it, reload, and add it again".to_owned()
+            };
             refusals.push(format!(
-                "{} cannot change from {} to {} while heartbeatd runs: give it another name, or remove it, reload, and add it again",
+                "{} cannot change from {} to {} while heartbeatd runs: {way_out}",
                 spec.name, before.kind, spec.kind
             ));
         }

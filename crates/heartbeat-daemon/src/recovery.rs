@@ -84,7 +84,7 @@ impl Recovery {
             })
             .collect();
         let intent = intent::load(state_dir).unwrap_or_else(|error| {
-            troubles.push(format!("{error}; what operators had stopped or paused is not known any more"));
+            troubles.push(format!("{error}; what operators had stopped or paused, and what was registered, is not known any more"));
             StoredIntent::default()
         });
         let ecosystem = match files::read(&ecosystem_path(records), ECOSYSTEM_MAGIC) {

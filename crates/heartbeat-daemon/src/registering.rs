@@ -32,10 +32,23 @@ pub(crate) fn readable(kept: &BTreeMap<String, Value>) -> Vec<Registration> {
     told.flatten().collect()
 }
 
-/// What is kept of registrations, put beside the configuration. What does not fit in is set aside, and told.
-pub(crate) fn beside(config: Config, kept: &BTreeMap<String, Value>) -> (Config, Vec<String>) {
-    let (config, aside) = with_what_fits(config, readable(kept));
-    (config, aside.iter().flat_map(told_aside).collect())
+/// What is kept of registrations, put beside the configuration. What does not fit in is set aside, and told. `busy` are
+/// names that a realm with a process has at this moment: it has to be gone first.
+pub(crate) fn beside(
+    config: Config,
+    kept: &BTreeMap<String, Value>,
+    busy: impl Fn(&str) -> bool,
+) -> (Config, Vec<String>) {
+    let waits = |name: &str| busy(name) && config.registering.declared(name).is_none();
+    let (waiting, free): (Vec<_>, Vec<_>) =
+        readable(kept).into_iter().partition(|registration| waits(registration.name().as_str()));
+    let told = waiting.iter().map(|registration| {
+        let name = registration.name();
+        format!("the registration of {name}: the realm of that name in the files is yet to be stopped; it is set aside until the next reload")
+    });
+    let told: Vec<String> = told.collect();
+    let (config, aside) = with_what_fits(config, free);
+    (config, told.into_iter().chain(aside.iter().flat_map(told_aside)).collect())
 }
 
 fn told_aside(misfit: &Misfit) -> Vec<String> {
@@ -59,9 +72,24 @@ fn unfit(misfits: &[Misfit]) -> Rejection {
     }
 }
 
-/// A realm that is in force.
+/// Puts registrations beside the files: on a thread that may take its time over what somebody else has written.
+async fn fitted(files: Config, all: Vec<Registration>) -> Option<Result<Config, Rejection>> {
+    let fitted = tokio::task::spawn_blocking(move || with_registered(&files, &all)).await.ok()?;
+    Some(fitted.map_err(|misfits| unfit(&misfits)))
+}
+
+/// A realm that is in force because it was registered.
 fn in_force<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a RealmInfo> {
-    snapshot.in_start_order().map(|realm| &*realm.info).find(|info| info.name.as_str() == name)
+    snapshot.find(name).map(|realm| &*realm.info).filter(|info| info.registered)
+}
+
+/// Registrations that are in force, but for one.
+fn others(snapshot: &Snapshot, kept: &BTreeMap<String, Value>, but: &str) -> Vec<Registration> {
+    let known = |other: &Registration| {
+        let name = other.name().as_str();
+        name != but && in_force(snapshot, name).is_some()
+    };
+    readable(kept).into_iter().filter(known).collect()
 }
 
 /// What is known of a realm in the words of a document.
@@ -105,16 +133,11 @@ impl Reloader {
         }
         kept.insert(name.to_owned(), wanted.value());
         // With everybody who is in force: nobody else is to be set aside for it.
-        let others = readable(&turn.registered).into_iter();
-        let mut all: Vec<Registration> = others
-            .filter(|other| {
-                *other.name() != *wanted.name() && in_force(&snapshot, other.name().as_str()).is_some()
-            })
-            .collect();
+        let mut all = others(&snapshot, &turn.registered, name);
         all.push(wanted);
-        let config = match with_registered(&files, &all) {
+        let config = match fitted(files, all).await? {
             Ok(config) => config,
-            Err(misfits) => return Some(Err(unfit(&misfits))),
+            Err(rejection) => return Some(Err(rejection)),
         };
         let result = if before.is_some() { "replaced" } else { "registered" };
         let (targets, needs) = described(config.plan.find(name).map(|ix| &*config.plan.infos()[ix.index()]));
@@ -135,7 +158,7 @@ impl Reloader {
         let declared = files.registering.declared(name);
         let mut kept = turn.registered.clone();
         if kept.remove(name).is_none() {
-            let rejected = match (declared, in_force(&snapshot, name)) {
+            let rejected = match (declared, snapshot.find(name)) {
                 (Some(place), _) => {
                     let problem =
                         format!("realm `{name}` is declared in {place}: remove it there, and reload");
@@ -153,7 +176,7 @@ impl Reloader {
             };
             return Some(Err(rejected));
         }
-        let registered = in_force(&snapshot, name).filter(|info| info.registered);
+        let registered = in_force(&snapshot, name);
         let needed_by: Vec<String> = snapshot
             .in_start_order()
             .filter(|_| registered.is_some())
@@ -168,13 +191,10 @@ impl Reloader {
             return Some(Err(rejection(RejectionKind::Needed, problem)));
         }
         let config = if registered.is_some() {
-            let stays = |other: &Registration| {
-                other.name().as_str() != name && in_force(&snapshot, other.name().as_str()).is_some()
-            };
-            let all: Vec<Registration> = readable(&turn.registered).into_iter().filter(stays).collect();
-            match with_registered(&files, &all) {
+            let all = others(&snapshot, &turn.registered, name);
+            match fitted(files.clone(), all).await? {
                 Ok(config) => Some(config),
-                Err(misfits) => return Some(Err(unfit(&misfits))),
+                Err(rejection) => return Some(Err(rejection)),
             }
         } else {
             None

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use heartbeat_config::{Changed, Changes, Sources, load_beside};
-use heartbeat_status::RealmName;
 use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
+use heartbeat_status::{RealmKind, RealmName};
 use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 
@@ -55,11 +55,15 @@ impl Reloader {
         };
         let turn = self.turn.lock().await;
         let registered = turn.registered.clone();
+        let snapshot = self.published.snapshot();
         // Files may be slow: not on a thread that answers others.
         let read = move || {
             let names: Vec<String> = registered.keys().cloned().collect();
             load_beside(&sources, &names).map(|loaded| {
-                let (config, aside) = registering::beside(loaded.config, &registered);
+                let busy = |name: &str| {
+                    snapshot.find(name).is_some_and(|realm| realm.info.kind != RealmKind::External)
+                };
+                let (config, aside) = registering::beside(loaded.config, &registered, busy);
                 (config, loaded.warnings, aside)
             })
         };

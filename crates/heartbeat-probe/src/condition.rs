@@ -7,6 +7,9 @@ use crate::HttpError;
 use crate::target::Broken;
 use crate::tcp::contains;
 
+/// Most of a value that was found that is shown.
+const MAX_SHOWN_CHARS: usize = 80;
+
 /// One condition on the body.
 #[derive(Clone, Debug)]
 pub(crate) enum Condition {
@@ -61,7 +64,14 @@ impl Condition {
                     serde_json::from_slice(body).map_err(|_| missing("the body is not JSON"))?;
                 match json.pointer(pointer) {
                     Some(found) if found == expected => Ok(()),
-                    Some(found) => failed(format!("{pointer} is {found}, not {expected}")),
+                    Some(found) => {
+                        let mut shown = found.to_string();
+                        if let Some((end, _)) = shown.char_indices().nth(MAX_SHOWN_CHARS) {
+                            shown.truncate(end);
+                            shown.push('…');
+                        }
+                        failed(format!("{pointer} is {shown}, not {expected}"))
+                    }
                     None => Err(missing("nothing there")),
                 }
             }
@@ -104,6 +114,11 @@ mod tests {
         assert_eq!(reason(&zero, "queue 0"), Some(FailReason::ConditionMissing));
         assert_eq!(reason(&Condition::Contains("ok".into()), "not o k"), Some(FailReason::ConditionFailed));
         assert_eq!(reason(&Condition::matches("^v[0-9]+$").unwrap(), "v12"), None);
+        let whole = Condition::json("", 1.into()).unwrap();
+        let Err(Broken { detail, .. }) = whole.check(format!("[\"{}\"]", "é".repeat(900)).as_bytes()) else {
+            panic!("it is something else");
+        };
+        assert!(detail.contains('…') && detail.chars().count() < 120, "a piece of it is enough: {detail}");
         assert!(Condition::matches("(").is_err() && Condition::json("queue", 0.into()).is_err());
     }
 

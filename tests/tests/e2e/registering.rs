@@ -264,6 +264,34 @@ fn what_cannot_be_registered_says_why_and_changes_nothing() {
 }
 
 #[test]
+fn there_is_an_end_to_what_can_be_registered() {
+    const MOST: usize = 256;
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let far = json!({ "health": { "tcp": "127.0.0.1:1", "interval": "10m" }, "critical": false });
+    for at in 0..MOST {
+        let (status, document) = eco.put(&format!("far-{at}"), &far);
+        assert_eq!(status, 201, "{at}: {document:#}");
+    }
+    let (status, problem) = eco.put("one-more", &far);
+    assert_eq!((status, &problem["type"]), (409, &json!("heartbeat:too-many")), "{problem:#}");
+    expect(&eco.cli(&["register", "one-more", "--tcp", "127.0.0.1:1"]), 7, &["unregister"]);
+    let changed = json!({ "health": { "tcp": "127.0.0.1:2", "interval": "10m" }, "critical": false });
+    assert_eq!(eco.put("far-0", &changed).0, 200, "what is there can be changed");
+    assert_eq!(eco.ask("DELETE", "/api/realms/far-7/", "").0, 200);
+    assert_eq!(eco.put("one-more", &far).0, 201);
+    eco.kill_daemon();
+    eco.start_again();
+    eco.until("all of them are back", |eco| {
+        let document = eco.document();
+        let registered = document["realms"].as_array()?.iter().filter(|realm| realm["registered"] == true);
+        (registered.count() == MOST).then_some(())
+    });
+    assert_eq!(eco.status_of("db"), "up");
+    eco.stop();
+}
+
+#[test]
 fn files_come_first_and_what_does_not_fit_in_is_set_aside() {
     let mut eco = Ecosystem::start("");
     eco.wait_for_boot();
@@ -298,10 +326,24 @@ fn files_come_first_and_what_does_not_fit_in_is_set_aside() {
     assert!(shop.get("registered").is_none() && shop["title"] == "Of the file", "{shop:#}");
     assert_eq!(eco.realm("side")["needs"].as_array().unwrap().len(), 2, "needs the one of the file");
     assert_eq!(eco.put("shop", &json!({ "health": url })).0, 409);
+    let (status, document) = eco.put("other", &json!({ "health": url, "title": "Other" }));
+    assert_eq!(status, 200, "what is set aside is in nobody's way: {document:#}");
     eco.change_file(|text| text.replace(&declared, ""));
     expect(&eco.cli(&["reload"]), 0, &["shop ("]);
     let shop = eco.realm("shop");
     assert!(shop["registered"] == true && shop.get("title").is_none(), "{shop:#}");
+    // A file cannot make a program of it while it is watched; at the next start it can, and then the other way round.
+    eco.change_file(|text| text + "[realm.shop]\nrun = \"sleep 86379\"\n");
+    expect(&eco.cli(&["reload"]), 2, &["from external to service", "heartbeat-cli unregister shop"]);
+    eco.kill_daemon();
+    eco.start_again();
+    eco.until("shop is a program", |eco| eco.find("shop").filter(|shop| shop["status"] == "up"));
+    assert_eq!(eco.realm("shop")["kind"], "service");
+    eco.change_file(|text| text.replace("[realm.shop]\nrun = \"sleep 86379\"\n", ""));
+    expect(&eco.cli(&["reload"]), 0, &["removed", "yet to be stopped"]);
+    eco.until("the program is gone", |eco| eco.find("shop").is_none().then_some(()));
+    expect(&eco.cli(&["reload"]), 0, &["added", "shop"]);
+    assert_eq!(eco.realm("shop")["registered"], true);
     // What it needs goes, and comes back.
     let worker = "[realm.worker]";
     eco.change_file(|text| text.replace(worker, "[realm.labourer]"));
