@@ -132,7 +132,7 @@ impl Daemon {
         let recovery =
             Recovery::look(&records, &config.heartbeat.state_dir, &mark, groups.as_deref(), &kept)?;
         let registered = recovery.intent().registered;
-        let (config, aside) = registering::beside(config, &registered, |_| false);
+        let (config, aside) = registering::beside(config, &registered, |name| recovery.is_there(name));
         for aside in aside {
             tracing::warn!("{aside}");
         }

@@ -118,6 +118,12 @@ impl Recovery {
         self.survey.realms.iter().filter(alive).count()
     }
 
+    /// Whether anything of a realm is left that has to be ended or taken over.
+    pub(crate) fn is_there(&self, realm: &str) -> bool {
+        let of = self.survey.realms.iter().find(|survivor| survivor.realm.as_str() == realm);
+        of.is_some_and(|survivor| survivor.condition != Condition::Nothing)
+    }
+
     /// Whether the main process of a realm lives.
     pub(crate) fn is_alive(&self, realm: &RealmName) -> bool {
         let of = self.survey.realms.iter().find(|survivor| survivor.realm == *realm);

@@ -7,7 +7,7 @@ use std::process::Output;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::program::{Running, binary, run, told};
+use crate::program::{Running, binary, processes_with, run, told};
 use crate::supervision::{Ecosystem, ports};
 
 /// A server that is nobody's realm.
@@ -344,6 +344,22 @@ fn files_come_first_and_what_does_not_fit_in_is_set_aside() {
     eco.until("the program is gone", |eco| eco.find("shop").is_none().then_some(()));
     expect(&eco.cli(&["reload"]), 0, &["added", "shop"]);
     assert_eq!(eco.realm("shop")["registered"], true);
+    // The same while nobody was there to see it go.
+    let program = format!("863{}", 10_000 + std::process::id());
+    let declared_other = format!("[realm.other]\nrun = \"sleep {program}\"\n");
+    eco.change_file(|text| text + &declared_other);
+    eco.kill_daemon();
+    eco.start_again();
+    eco.until("other is a program", |eco| {
+        eco.find("other").filter(|other| other["kind"] == "service" && other["status"] == "up")
+    });
+    eco.kill_daemon();
+    eco.change_file(|text| text.replace(&declared_other, ""));
+    eco.start_again();
+    eco.until("other is gone", |eco| (eco.find("db").is_some() && eco.find("other").is_none()).then_some(()));
+    assert_eq!(processes_with(&program), Vec::<i32>::new(), "its program is ended");
+    expect(&eco.cli(&["reload"]), 0, &["added", "other"]);
+    assert_eq!(eco.realm("other")["registered"], true);
     // What it needs goes, and comes back.
     let worker = "[realm.worker]";
     eco.change_file(|text| text.replace(worker, "[realm.labourer]"));
