@@ -174,6 +174,9 @@ fn axes(realm: &RealmEntry, style: Style) -> String {
     if !realm.critical {
         text += ", not critical";
     }
+    if realm.registered {
+        text += ", registered at run time";
+    }
     style.text(&text)
 }
 

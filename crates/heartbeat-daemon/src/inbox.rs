@@ -108,7 +108,11 @@ impl Inbox {
         // The order to end is always taken, and what we have to tell ourselves.
         let ours = matches!(
             request,
-            Request::Shutdown { .. } | Request::Leave { .. } | Request::IntentWritten { .. }
+            Request::Shutdown { .. }
+                | Request::Leave { .. }
+                | Request::IntentWritten { .. }
+                // It is on disk already, and there is one at a time.
+                | Request::Register { dry_run: false, .. }
         );
         if lanes.requests.len() >= MAX_REQUESTS_QUEUED && !ours {
             return false;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use heartbeat_status::{Pause, RealmName, WallAnchor};
 use heartbeat_supervisor::Intent;
@@ -16,6 +17,9 @@ use tokio::sync::oneshot;
 use crate::files::{self, FileError};
 use crate::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
 use crate::{DaemonError, clock};
+
+/// What could not be written is written as soon as that is possible again, which is looked after this often.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 pub(crate) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("intent")
@@ -153,11 +157,17 @@ impl Drop for IntentFile {
 
 fn write_all(path: &Path, shared: &(Mutex<Pages>, Condvar), told: &impl Fn(u64, Option<String>)) {
     let (pages, wake) = shared;
+    let mut owed = false;
     loop {
         let guard = pages.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |pages: &mut Pages| pages.version == pages.written && !pages.closed;
-        let mut guard = wake.wait_while(guard, idle).unwrap_or_else(PoisonError::into_inner);
-        if guard.version == guard.written {
+        let mut guard = if owed {
+            let waited = wake.wait_timeout_while(guard, RETRY_AFTER, idle);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            wake.wait_while(guard, idle).unwrap_or_else(PoisonError::into_inner)
+        };
+        if guard.closed && guard.version == guard.written {
             return;
         }
         let (version, wanted) = (guard.version, guard.wanted.clone());
@@ -167,6 +177,7 @@ fn write_all(path: &Path, shared: &(Mutex<Pages>, Condvar), told: &impl Fn(u64, 
             .map_err(std::io::Error::from)
             .and_then(|body| files::write(path, INTENT_MAGIC, &body, true));
         let trouble = written.err().map(|why| format!("cannot write {}: {why}", path.display()));
+        owed = trouble.is_some();
         told(version, trouble.clone());
         let mut guard = pages.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, waiting) =
@@ -185,7 +196,6 @@ fn write_all(path: &Path, shared: &(Mutex<Pages>, Condvar), told: &impl Fn(u64, 
 mod tests {
     use super::*;
     use heartbeat_status::{Desired, Instant};
-    use std::time::Duration;
 
     #[test]
     fn the_last_word_is_on_disk_and_comes_back() {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use nix::sys::signal::Signal;
@@ -39,19 +40,32 @@ fn serve(port: u16) -> Running {
     Running::start("heartbeatd", &["demo-realm", &format!("--listen=127.0.0.1:{port}")])
 }
 
+/// Asks at the socket, and does not look at the answer.
+fn asked(socket: &Path, method: &str, path: &str, body: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+/// Asks at the socket; the status and the document.
+fn ask(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let mut answer = String::new();
+    asked(socket, method, path, body).read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap())
+}
+
 impl Ecosystem {
-    /// Asks at the socket; the status and the document.
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("run/heartbeat.sock")
+    }
+
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let mut stream = UnixStream::connect(self.dir.path().join("run/heartbeat.sock")).unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap())
+        ask(&self.socket(), method, path, body)
     }
 
     fn put(&self, name: &str, registration: &Value) -> (u16, Value) {
@@ -124,6 +138,7 @@ fn a_realm_that_is_registered_is_watched_and_remembered_like_any_other() {
     );
     assert_eq!(shop["needs"][0]["realm"], "api", "{shop:#}");
     assert!(eco.realm("db").get("registered").is_none());
+    expect(&eco.cli(&["why", "shop"]), 0, &["registered at run time"]);
     assert_eq!(pids, (eco.pid_of("db"), eco.pid_of("api"), eco.pid_of("worker")), "nobody else was touched");
     // The same once more changes nothing, and in other words hardly.
     let before = eco.document();
@@ -251,7 +266,13 @@ fn what_cannot_be_registered_says_why_and_changes_nothing() {
     assert!(eco.find("shop").is_none());
     let after = eco.document();
     assert_eq!(before["daemon"]["config_revision"], after["daemon"]["config_revision"]);
+    let health = || eco.ask("GET", "/api/health/", "").0;
+    assert_eq!(health(), 503, "it cannot remember");
     std::fs::remove_dir(&beside).unwrap();
+    eco.until("it can again", |eco| {
+        eco.document();
+        (health() == 200).then_some(())
+    });
     expect(&tcp("shop", "127.0.0.1:1"), 0, &[]);
     std::fs::create_dir(&beside).unwrap();
     expect(&eco.cli(&["unregister", "shop"]), 1, &["nothing was changed"]);
@@ -260,6 +281,56 @@ fn what_cannot_be_registered_says_why_and_changes_nothing() {
     eco.kill_daemon();
     eco.start_again();
     eco.until("shop is known again", |eco| eco.find("shop"));
+    eco.stop();
+}
+
+#[test]
+fn whatever_was_answered_is_remembered_at_whatever_moment_heartbeatd_is_killed() {
+    const ROUNDS: usize = 12;
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let far = json!({ "health": { "tcp": "127.0.0.1:1", "interval": "10m" }, "critical": false });
+    let mut answered: Vec<String> = Vec::new();
+    for round in 0..ROUNDS {
+        // Several at once, and a reload between them; the kill comes while the last ones are on their way.
+        let names: Vec<String> = (0..4).map(|at| format!("r{round}-{at}")).collect();
+        let removed = answered.first().filter(|_| round % 3 == 2).cloned();
+        let (socket, body) = (eco.socket(), far.to_string());
+        let put = |name: &String| ask(&socket, "PUT", &format!("/api/realms/{name}/"), &body).0;
+        std::thread::scope(|scope| {
+            let put = &put;
+            let all: Vec<_> = names[..3].iter().map(|name| scope.spawn(move || put(name))).collect();
+            let reload = scope.spawn(|| ask(&socket, "POST", "/api/reload/", "{}").0);
+            for one in all {
+                assert_eq!(one.join().unwrap(), 201);
+            }
+            assert_eq!(reload.join().unwrap(), 200);
+        });
+        if let Some(name) = &removed {
+            assert_eq!(eco.ask("DELETE", &format!("/api/realms/{name}/"), "").0, 200);
+            answered.retain(|known| known != name);
+        }
+        let unanswered = asked(&socket, "PUT", &format!("/api/realms/{}/", names[3]), &body);
+        eco.kill_daemon();
+        drop(unanswered);
+        answered.extend_from_slice(&names[..3]);
+        eco.start_again();
+        let document = eco
+            .until("it is back", |eco| Some(eco.document()).filter(|document| document["realms"].is_array()));
+        let registered: Vec<&str> = document["realms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|realm| realm["registered"] == true)
+            .map(|realm| realm["name"].as_str().unwrap())
+            .collect();
+        let missing: Vec<&String> =
+            answered.iter().filter(|name| !registered.contains(&name.as_str())).collect();
+        assert!(missing.is_empty(), "round {round}: {missing:?}");
+        let stranger = |name: &&&str| !answered.iter().any(|known| known == *name) && !name.ends_with("-3");
+        let strangers: Vec<&&str> = registered.iter().filter(stranger).collect();
+        assert!(strangers.is_empty(), "round {round}, removed {removed:?}: {strangers:?}");
+    }
     eco.stop();
 }
 
