@@ -1,5 +1,7 @@
 //! Whatever is sent as a registration: it is refused, or it is a realm that is only watched.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::collections::BTreeMap;
 
 use heartbeat_config::{Config, Measure, Registration, key_table, load_str, with_registered, with_what_fits};
@@ -107,7 +109,7 @@ proptest! {
     fn whatever_is_sent_is_refused_or_only_watched(value in prop_oneof![anything(), nearly_right()]) {
         let Ok(registration) = Registration::parse("shop", value.to_string().as_bytes()) else { return Ok(()) };
         let files = files();
-        match with_registered(&files, &[registration.clone()]) {
+        match with_registered(&files, std::slice::from_ref(&registration)) {
             Ok(config) => {
                 only_watched(&config, "shop");
                 // What was kept comes back the same.

@@ -161,6 +161,16 @@ fn a_realm_that_is_registered_is_watched_and_remembered_like_any_other() {
     eco.until("shop is down", |eco| (eco.status_of("shop") == "down").then_some(()));
     let incident = eco.until("an incident", |eco| eco.incidents_of("shop").first().cloned());
     assert_eq!(incident["reason"], "ProbeFailed", "{incident:#}");
+    // What is remembered within a boot is on record soon, not at once.
+    eco.until("the outage is on record", |eco| {
+        let read = |name: &str| {
+            let path = eco.dir.path().join("run/realms").join(name);
+            String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+        };
+        eco.document();
+        let known = read("ecosystem.now").contains(incident["id"].as_str()?);
+        (known && read("shop").contains("\"passing\":false")).then_some(())
+    });
     eco.kill_daemon();
     eco.start_again();
     eco.until("shop is known again", |eco| eco.find("shop"));
