@@ -171,6 +171,7 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
         EventKind::MainChanged { pid, .. } => {
             ("started".to_owned(), DIM, format!("pid {pid} is its main process now"))
         }
+        EventKind::Said { .. } => ("says".to_owned(), DIM, kind.fact()?.1),
         EventKind::RunExited { exit, expected, .. } => {
             let (colour, note) = if *expected { (DIM, ", as asked") } else { (RED, ", unasked") };
             ("ended".to_owned(), colour, format!("{exit}{note}"))

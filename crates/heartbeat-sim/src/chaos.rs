@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{CommandId, Exit, Phase, RealmIx, RunId, Signal};
+use heartbeat_status::{Beat, CommandId, Exit, Phase, RealmIx, RunId, Said, Signal};
 use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 
 use crate::scenario::MEMORY_LIMIT_BYTES;
@@ -147,7 +147,7 @@ impl Sim {
         let status = &self.last.realms[realm.index()];
         let (phase, mut run) = (status.phase, status.process.run);
         let process = self.world.process(realm).map(|process| process.stage);
-        let kind = self.rng.u32(0..7);
+        let kind = self.rng.u32(0..8);
         let old = self.rng.u32(0..4) == 0 && run.0 > 0;
         if old {
             run = RunId(run.0 - 1);
@@ -162,6 +162,8 @@ impl Sim {
                 3 => matches!(process, Some(Stage::Leftovers | Stage::Unproven)) || phase == Phase::Stuck,
                 4 => process.is_some(),
                 5 => self.world.has_command(realm, run, hook),
+                // A lie of the realm itself would be its own word.
+                6 => process.is_some(),
                 _ => false,
             };
         if believable {
@@ -178,6 +180,11 @@ impl Sim {
             3 => Input::Emptied { realm, run },
             4 => Input::Halted { realm, run, halted: self.rng.bool() },
             5 => Input::HookDone { realm, run, hook, failure: self.rng.bool().then(|| "no".to_string()) },
+            6 => {
+                let beat = if self.rng.bool() { Some(Beat::Alive) } else { None };
+                let said = Said { ready: true, stopping: self.rng.bool(), beat, ..Said::default() };
+                Input::Notify { realm, run, said }
+            }
             _ => return self.late_answer(realm),
         };
         self.feed(Some(input), Some(realm))

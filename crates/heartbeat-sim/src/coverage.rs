@@ -34,6 +34,7 @@ pub const INPUTS: &[&str] = &[
     "Signal",
     "Unbounded",
     "MemoryUsed",
+    "Notify",
 ];
 
 /// The column of a reload, which is no input of the core but a call.
@@ -70,6 +71,7 @@ pub fn column(input: Option<&Input>) -> usize {
         Some(Input::MainChanged { .. }) => 22,
         Some(Input::Unbounded { .. }) => 24,
         Some(Input::MemoryUsed { .. }) => 25,
+        Some(Input::Notify { .. }) => 26,
     }
 }
 

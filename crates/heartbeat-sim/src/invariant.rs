@@ -1,13 +1,15 @@
 //! What must hold after every step, one named function each. They speak of the world and the model, never of the
 //! core's own variables.
 
-use heartbeat_status::{
-    Desired, EdgeKind, Event, EventKind, Gate, IncidentStep, Instant, Phase, RealmIx, RealmKind, RealmStatus,
-    RestartCause, Role, Signal, Snapshot, Status,
-};
-use heartbeat_supervisor::{Effect, Hook, Plan, ProbeSource};
+use std::time::Duration;
 
-use crate::reference::Reference;
+use heartbeat_status::{
+    Desired, EdgeKind, Event, EventKind, FailReason, Gate, IncidentStep, Instant, OutcomeReason, Phase,
+    RealmIx, RealmKind, RealmStatus, RestartCause, Role, Signal, Snapshot, Status,
+};
+use heartbeat_supervisor::{Effect, Hook, Plan, ProbeSource, ProbeSpec};
+
+use crate::reference::{Heard, Reference};
 use crate::world::{Stage, World};
 
 /// What an invariant may look at.
@@ -57,6 +59,9 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("desired_is_what_was_wanted", desired_is_what_was_wanted),
     ("phases_agree_with_processes", phases_agree_with_processes),
     ("revision_is_monotone_and_told", revision_is_monotone_and_told),
+    ("nobody_is_up_before_it_has_said_so", nobody_is_up_before_it_has_said_so),
+    ("no_beat_is_missed_that_was_heard_in_time", no_beat_is_missed_that_was_heard_in_time),
+    ("no_start_is_given_up_before_the_time_it_asked_for", no_start_is_given_up_before_the_time_it_asked_for),
     ("no_timer_in_the_past", no_timer_in_the_past),
     ("replies_are_due", replies_are_due),
     ("nothing_runs_once_halted", nothing_runs_once_halted),
@@ -403,6 +408,73 @@ fn revision_is_monotone_and_told(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
+/// The probe by which a realm says that it is ready, and its watchdog.
+fn told<'a>(view: &'a View<'_>, realm: RealmIx) -> Option<(&'a ProbeSpec, Option<Duration>)> {
+    view.plan.realm(realm).probes.iter().find_map(|probe| match probe.source {
+        ProbeSource::Notify { watchdog } => Some((probe, watchdog)),
+        ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => None,
+    })
+}
+
+fn nobody_is_up_before_it_has_said_so(view: &View<'_>) -> Verdict {
+    for realm in &view.after.realms {
+        let Some((probe, _)) = told(view, realm.info.ix) else { continue };
+        let name = &realm.info.name;
+        let Heard { ready, excused, .. } = view.reference.voices[realm.info.ix.index()];
+        let up = matches!(realm.status, Status::Up | Status::Degraded) && probe.info.role != Role::Info;
+        fail(up && !ready, || format!("{name} is {} and has not said that it is ready", realm.status))?;
+        let runs = view.events.iter().any(|event| {
+            event.realm.as_ref().is_some_and(|(ix, _)| *ix == realm.info.ix)
+                && matches!(event.kind, EventKind::PhaseChanged { to: Phase::Running, .. })
+        });
+        let gates = probe.info.role == Role::Live && !excused;
+        fail(runs && gates && !ready, || format!("{name} runs and has not said that it is ready"))?;
+    }
+    Ok(())
+}
+
+fn no_beat_is_missed_that_was_heard_in_time(view: &View<'_>) -> Verdict {
+    for event in view.events {
+        let EventKind::ProbeChanged { reason: Some(reason), detail, .. } = &event.kind else { continue };
+        let Some((realm, name)) = &event.realm else { continue };
+        let Some((_, watchdog)) = told(view, *realm) else { continue };
+        let heard = &view.reference.voices[realm.index()];
+        // Counted afresh: nothing new was seen.
+        let missed = *reason == OutcomeReason::Fail(FailReason::MissedBeat) && !heard.forgotten;
+        if !missed || detail == "counted afresh" {
+            continue;
+        }
+        if heard.triggered && detail.starts_with("WATCHDOG=trigger") {
+            continue;
+        }
+        let Some(watchdog) = heard.watchdog.or(watchdog).filter(|watchdog| !watchdog.is_zero()) else {
+            return Err(format!("{name} has no watchdog, and has missed a beat"));
+        };
+        let silent = heard.last_beat.map(|last| view.now.since(last));
+        fail(silent.is_none_or(|silent| silent < watchdog), || {
+            format!("{name} was silent for {silent:?}, and may be for {watchdog:?}")
+        })?;
+    }
+    Ok(())
+}
+
+fn no_start_is_given_up_before_the_time_it_asked_for(view: &View<'_>) -> Verdict {
+    for event in view.events {
+        let EventKind::RestartOpened { cause: RestartCause::StartTimedOut, .. } = event.kind else {
+            continue;
+        };
+        let Some((realm, name)) = &event.realm else { continue };
+        let restart = view.after.realms[realm.index()].restart.as_ref();
+        let unready = restart.is_some_and(|record| record.detail.starts_with("not ready within"));
+        let extended = view.reference.voices[realm.index()].extended;
+        let asked = told(view, *realm).and(extended).filter(|_| unready);
+        fail(asked.is_some_and(|until| view.now < until), || {
+            format!("{name} has asked for time until {asked:?}, and is given up")
+        })?;
+    }
+    Ok(())
+}
+
 fn no_timer_in_the_past(view: &View<'_>) -> Verdict {
     let past = view.timed && view.timeout.is_some_and(|at| at <= view.now);
     fail(past, || format!("a timer at {:?} is left at {:?}", view.timeout, view.now))
@@ -410,7 +482,7 @@ fn no_timer_in_the_past(view: &View<'_>) -> Verdict {
 
 fn replies_are_due(view: &View<'_>) -> Verdict {
     const REPLY_BOUND_MS: u64 = 10_000;
-    let bound = core::time::Duration::from_millis(REPLY_BOUND_MS);
+    let bound = Duration::from_millis(REPLY_BOUND_MS);
     let overdue =
         view.reference.open.iter().find(|(_, asked)| view.timed && view.now.since(*asked) > bound * 2);
     fail(overdue.is_some(), || format!("{overdue:?} has not been answered"))
@@ -429,9 +501,8 @@ fn shutdown_is_bounded(view: &View<'_>) -> Verdict {
     // The bound, then KILL and its wait, or a launch that is called off and does not answer.
     const AFTERMATH_MS: u64 = 25_000;
     let Some(since) = view.reference.shutdown else { return Ok(()) };
-    let bound = view.plan.settings().shutdown_timeout
-        + core::time::Duration::from_millis(AFTERMATH_MS)
-        + view.reference.unseen;
+    let bound =
+        view.plan.settings().shutdown_timeout + Duration::from_millis(AFTERMATH_MS) + view.reference.unseen;
     fail(view.timed && !view.reference.halted && view.now.since(since) > bound, || {
         let phases: Vec<String> =
             view.after.realms.iter().map(|realm| format!("{}: {}", realm.info.name, realm.phase)).collect();

@@ -31,10 +31,11 @@ mod reference;
 mod report;
 mod scenario;
 mod sim;
+mod voice;
 mod world;
 
 pub use coverage::{Coverage, INPUTS, column};
 pub use error::ScenarioError;
-pub use recording::{Recorded, RecordedExit, RecordedHook, RecordedOutcome, Recording, Step};
+pub use recording::{Recorded, RecordedExit, RecordedHook, RecordedOutcome, RecordedSaid, Recording, Step};
 pub use report::{Options, Report, Violation};
 pub use sim::Sim;

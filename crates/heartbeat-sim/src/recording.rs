@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Instant,
-    Outcome, PhaseTimes, ProbePhase, RealmIx, RunId, Signal,
+    Beat, CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason,
+    Instant, Outcome, PhaseTimes, ProbePhase, RealmIx, RunId, Said, Signal,
 };
 use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,47 @@ pub enum RecordedHook {
     Stop,
     /// `restart.command`.
     Restart,
+}
+
+/// What a realm said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "field for field what heartbeat_status::Said documents")]
+pub struct RecordedSaid {
+    pub ready: bool,
+    pub reloading: bool,
+    pub stopping: bool,
+    pub status: Option<String>,
+    /// `true`: it is well; `false`: it wants to be treated as if it hung.
+    pub alive: Option<bool>,
+    pub watchdog_ns: Option<u64>,
+    pub extend_ns: Option<u64>,
+}
+
+impl RecordedSaid {
+    fn of(said: &Said) -> Self {
+        Self {
+            ready: said.ready,
+            reloading: said.reloading,
+            stopping: said.stopping,
+            status: said.status.clone(),
+            alive: said.beat.map(|beat| beat == Beat::Alive),
+            watchdog_ns: said.watchdog.map(nanos),
+            extend_ns: said.extend.map(nanos),
+        }
+    }
+
+    fn said(self) -> Said {
+        Said {
+            ready: self.ready,
+            reloading: self.reloading,
+            stopping: self.stopping,
+            status: self.status,
+            beat: self.alive.map(|alive| if alive { Beat::Alive } else { Beat::Trigger }),
+            watchdog: self.watchdog_ns.map(Duration::from_nanos),
+            extend: self.extend_ns.map(Duration::from_nanos),
+        }
+    }
 }
 
 /// An input as it is written down. Realms and generations by number; names are the plan's.
@@ -139,6 +180,11 @@ pub enum Recorded {
         realm: u32,
         run: u64,
         holder: Option<String>,
+    },
+    Notify {
+        realm: u32,
+        run: u64,
+        said: RecordedSaid,
     },
     Lag {
         late: bool,
@@ -246,6 +292,9 @@ impl Recorded {
             Input::PortHeld { realm, run, holder } => {
                 Self::PortHeld { realm: realm.0, run: run.0, holder: holder.clone() }
             }
+            Input::Notify { realm, run, said } => {
+                Self::Notify { realm: realm.0, run: run.0, said: RecordedSaid::of(said) }
+            }
             Input::Lag { late } => Self::Lag { late: *late },
             Input::Refresh { id, realm } => Self::Refresh { id: id.0, realm: realm.map(|ix| ix.0) },
             Input::Suspended { asleep } => {
@@ -335,6 +384,9 @@ impl Recorded {
             }
             Self::PortHeld { realm, run, holder } => {
                 Input::PortHeld { realm: RealmIx(realm), run: RunId(run), holder }
+            }
+            Self::Notify { realm, run, said } => {
+                Input::Notify { realm: RealmIx(realm), run: RunId(run), said: said.said() }
             }
             Self::Lag { late } => Input::Lag { late },
             Self::Refresh { id, realm } => Input::Refresh { id: CommandId(id), realm: realm.map(RealmIx) },

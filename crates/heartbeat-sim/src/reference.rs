@@ -5,8 +5,22 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{CommandId, Desired, EdgeKind, Instant, Phase, RealmIx, Snapshot};
+use heartbeat_status::{Beat, CommandId, Desired, EdgeKind, Instant, Phase, RealmIx, Said, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Plan, ProbeSpec, RealmSpec, StepAction};
+
+/// What a realm has said in its current generation, as far as anybody was there to hear it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) ready: bool,
+    pub(crate) last_beat: Option<Instant>,
+    pub(crate) triggered: bool,
+    pub(crate) watchdog: Option<Duration>,
+    pub(crate) extended: Option<Instant>,
+    /// Its probes were others when it was found to be ready, or when it was started.
+    pub(crate) excused: bool,
+    /// heartbeatd was killed while it heard something: perhaps nobody remembers that.
+    pub(crate) forgotten: bool,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
@@ -19,6 +33,7 @@ pub(crate) struct Reference {
     pub(crate) last_start: Vec<Option<Instant>>,
     /// When the last passing measurement of each probe began.
     pub(crate) passes: Vec<Vec<Option<Instant>>>,
+    pub(crate) voices: Vec<Heard>,
     pub(crate) booted: bool,
     pub(crate) shutdown: Option<Instant>,
     pub(crate) killing: bool,
@@ -47,6 +62,7 @@ impl Reference {
             debits: vec![VecDeque::new(); count],
             last_start: vec![None; count],
             passes: plan.realms().iter().map(|realm| vec![None; realm.probes.len()]).collect(),
+            voices: vec![Heard::default(); count],
             booted: false,
             shutdown: None,
             killing: false,
@@ -94,6 +110,7 @@ impl Reference {
                 .iter()
                 .map(|probe| self.passes[at].get(kept(before, probe)?).copied().flatten())
                 .collect();
+            self.voices[at].excused |= before.probes != after.probes;
             match (before.retired, after.retired) {
                 (false, true) => (self.desired[at], self.manual[at]) = (Desired::Down, false),
                 (true, false) => {
@@ -148,6 +165,22 @@ impl Reference {
             // A person's start or restart begins with a fresh budget where it was spent.
             self.debits[at].clear();
             self.requested[at] |= plan.action == Action::Restart;
+        }
+    }
+
+    /// A realm said something, in its current generation.
+    pub(crate) fn hear(&mut self, realm: RealmIx, said: &Said, now: Instant) {
+        let heard = &mut self.voices[realm.index()];
+        heard.ready |= said.ready;
+        heard.watchdog = said.watchdog.or(heard.watchdog);
+        match said.beat {
+            Some(Beat::Trigger) => heard.triggered = true,
+            Some(Beat::Alive) => (heard.triggered, heard.last_beat) = (false, Some(now)),
+            None if said.ready => (heard.triggered, heard.last_beat) = (false, Some(now)),
+            None => {}
+        }
+        if let Some(extend) = said.extend {
+            heard.extended = Some(heard.extended.map_or(now + extend, |known| known.max(now + extend)));
         }
     }
 

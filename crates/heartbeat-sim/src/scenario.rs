@@ -250,6 +250,23 @@ fn probes(rng: &mut fastrand::Rng, kind: RealmKind) -> Result<Vec<ProbeSpec>, Sc
         let info = ProbeInfo { name: "port".to_string(), kind: ProbeKind::Port, ..probes[0].info.clone() };
         probes.push(ProbeSpec { info, source: ProbeSource::PortOf(ProbeIx(0)), grace: None });
     }
+    if kind == RealmKind::Service && one_in(rng, 3) {
+        let watchdog = if one_in(rng, 3) { None } else { Some(millis(rng, 500..=20_000)) };
+        let info = ProbeInfo {
+            name: "notify".to_string(),
+            kind: ProbeKind::Notify,
+            role: match rng.u32(0..6) {
+                0 => Role::Ready,
+                1 => Role::Info,
+                _ => Role::Live,
+            },
+            target: "sd_notify".to_string(),
+            thresholds: Thresholds::new(1, 1, None)?,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+        };
+        probes.push(ProbeSpec { info, source: ProbeSource::Notify { watchdog }, grace: None });
+    }
     if kind != RealmKind::External && !one_in(rng, 4) {
         let info = ProbeInfo {
             name: "process".to_string(),

@@ -15,7 +15,7 @@ use heartbeat_supervisor::{
 use crate::coverage;
 use crate::invariant::{OF_EFFECTS, OF_STEPS, View};
 use crate::recording::{Recorded, Recording, Step};
-use crate::reference::Reference;
+use crate::reference::{Heard, Reference};
 use crate::report::{Options, Report, Violation};
 use crate::scenario;
 use crate::world::{Stage, World};
@@ -65,10 +65,9 @@ impl Sim {
         };
         let mut supervisor = Supervisor::new(plan.clone(), seed);
         let last = supervisor.snapshot(START);
-        let oneshot = plan.realms().iter().map(|realm| realm.kind == RealmKind::Oneshot).collect();
         let mut sim = Self {
             supervisor,
-            world: World::new(oneshot),
+            world: World::new(&plan),
             reference: Reference::new(&plan),
             started: vec![RunId::default(); plan.realms().len()],
             plan,
@@ -227,6 +226,7 @@ impl Sim {
             | Input::MainChanged { realm, .. }
             | Input::Unbounded { realm, .. }
             | Input::MemoryUsed { realm, .. }
+            | Input::Notify { realm, .. }
             | Input::PortHeld { realm, .. }
             | Input::HookDone { realm, .. } => Some(*realm),
             _ => None,
@@ -248,7 +248,7 @@ impl Sim {
         let varied = scenario::vary(seed, &self.plan)
             .map_err(|error| self.violation("plans_can_be_varied", error.to_string()))?;
         self.reference.reload(&self.plan, &varied.plan, (&vacant, &varied.restart), &self.last);
-        self.world.reload(&self.plan, &varied.plan);
+        self.world.reload(&mut self.rng, self.now, &self.plan, &varied.plan);
         self.plan = varied.plan.clone();
         self.turn(None, None, Some((seed, varied)))
     }
@@ -306,6 +306,12 @@ impl Sim {
         }
         let column = if reload.is_some() { coverage::RELOAD } else { coverage::column(input.as_ref()) };
         self.cover(column, realm);
+        if let Some(Input::Notify { realm, run, said }) = &input
+            && self.last.realms[realm.index()].process.run == *run
+        {
+            self.reference.hear(*realm, said, self.now);
+            self.reference.voices[realm.index()].forgotten |= self.dying.is_some();
+        }
         let expected = self.expect(input.as_ref());
         let trace = self.trace;
         if trace {
@@ -496,6 +502,7 @@ impl Sim {
             match effect {
                 Effect::Start { realm, run } => {
                     self.started[realm.index()] = *run;
+                    self.reference.voices[realm.index()] = Heard::default();
                     self.reference.fault[realm.index()] = false;
                     self.reference.last_start[realm.index()] = Some(self.now);
                 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use heartbeat_status::{
     CheckId, CheckResult, DegradedReason, Exit, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes,
-    ProbeIx, ProbePhase, RealmIx, RunId, Signal,
+    ProbeIx, ProbePhase, RealmIx, RealmKind, RunId, Signal,
 };
-use heartbeat_supervisor::{Effect, Found, Hook, Input, Plan, StartError};
+use heartbeat_supervisor::{Effect, Found, Hook, Input, Plan, ProbeSource, StartError};
 
 use crate::reference::kept;
+use crate::voice::Voice;
 
 /// How the realm's program behaves at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(crate) struct Process {
     ignores_term: bool,
     /// KILL takes this long.
     kill_takes: Duration,
+    voice: Option<Voice>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,18 +83,22 @@ pub(crate) struct World {
     measurements: Vec<Measurement>,
     commands: Vec<Command>,
     oneshot: Vec<bool>,
+    /// Realms that are asked to say how they are, and their watchdogs.
+    asked: Vec<Option<Option<Duration>>>,
     pub(crate) faults: bool,
     next_pid: u32,
 }
 
 enum Due {
+    Voice(usize),
     Process(usize),
     Measurement(usize),
     Command(usize),
 }
 
 impl World {
-    pub(crate) fn new(oneshot: Vec<bool>) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let oneshot: Vec<bool> = plan.realms().iter().map(|realm| realm.kind == RealmKind::Oneshot).collect();
         let count = oneshot.len();
         Self {
             processes: vec![None; count],
@@ -100,6 +106,7 @@ impl World {
             measurements: Vec::new(),
             commands: Vec::new(),
             oneshot,
+            asked: asked(plan),
             faults: true,
             next_pid: 100,
         }
@@ -107,7 +114,18 @@ impl World {
 
     /// Another plan is in force: what is being measured may stand at another place now, and is called off where it
     /// is gone.
-    pub(crate) fn reload(&mut self, old: &Plan, new: &Plan) {
+    pub(crate) fn reload(&mut self, rng: &mut fastrand::Rng, now: Instant, old: &Plan, new: &Plan) {
+        self.asked = asked(new);
+        for (process, asked) in self.processes.iter_mut().zip(&self.asked) {
+            let Some(process) = process.as_mut().filter(|process| process.stage == Stage::Live) else {
+                continue;
+            };
+            match (&mut process.voice, asked) {
+                (Some(voice), Some(watchdog)) => voice.follow(now, *watchdog),
+                (None, Some(watchdog)) => process.voice = Some(Voice::new(rng, now, *watchdog)),
+                (voice, None) => *voice = None,
+            }
+        }
         for measurement in &mut self.measurements {
             let (before, after) = (old.realm(measurement.realm), new.realm(measurement.realm));
             let was = measurement.probe.index();
@@ -235,6 +253,7 @@ impl World {
             } else {
                 Duration::from_millis(rng.u64(0..50))
             },
+            voice: None,
         });
     }
 
@@ -319,6 +338,7 @@ impl World {
                     process.launch = None;
                     process.stage = Stage::Live;
                     process.pid = Some(pid);
+                    process.voice = self.asked[at].map(|watchdog| Voice::new(rng, when, watchdog));
                     if oneshot {
                         let ends = when + Duration::from_millis(rng.u64(0..3_000));
                         process.ends.get_or_insert((ends, Exit::code(0)));
@@ -334,6 +354,9 @@ impl World {
         }
         let faults = self.faults;
         let Some(process) = self.processes[at].as_mut() else { return Found::Nothing };
+        if let Some(voice) = process.voice.as_mut() {
+            voice.survive(rng, back);
+        }
         if process.stage == Stage::Live {
             match process.ends {
                 Some((ends, exit)) if ends <= back => {
@@ -379,6 +402,9 @@ impl World {
         for process in self.processes.iter_mut().flatten() {
             process.ignores_term = false;
             process.kill_takes = Duration::from_millis(10);
+            if let Some(voice) = process.voice.as_mut() {
+                voice.calm(now);
+            }
             if let Some((at, _)) = process.launch.as_mut() {
                 *at = (*at).min(now + Duration::from_millis(50));
             }
@@ -404,11 +430,15 @@ impl World {
             }?;
             Some((due, Due::Process(at)))
         });
+        let voices = self.processes.iter().enumerate().filter_map(|(at, process)| {
+            let process = process.as_ref().filter(|process| process.stage == Stage::Live)?;
+            Some((process.voice.as_ref()?.next?, Due::Voice(at)))
+        });
         let measurements = self.measurements.iter().enumerate();
         let measurements = measurements.filter_map(|(at, m)| Some((m.answer?, Due::Measurement(at))));
         let commands =
             self.commands.iter().enumerate().filter_map(|(at, c)| Some((c.ends?, Due::Command(at))));
-        processes.chain(measurements).chain(commands).min_by_key(|(at, _)| *at)
+        voices.chain(processes).chain(measurements).chain(commands).min_by_key(|(at, _)| *at)
     }
 
     /// When the world has something to say next.
@@ -423,6 +453,7 @@ impl World {
             return None;
         }
         match due {
+            Due::Voice(at) => self.voice_speaks(rng, now, at),
             Due::Process(at) => self.process_speaks(rng, now, at),
             Due::Measurement(at) => {
                 let m = self.measurements.swap_remove(at);
@@ -434,6 +465,19 @@ impl World {
                 Some(Input::HookDone { realm: c.realm, run: c.run, hook: c.hook, failure })
             }
         }
+    }
+
+    fn voice_speaks(&mut self, rng: &mut fastrand::Rng, now: Instant, at: usize) -> Option<Input> {
+        let faults = self.faults;
+        let process = self.processes[at].as_mut()?;
+        let said = process.voice.as_mut()?.speak(rng, now, (process.signalled, faults));
+        if said.stopping && !process.signalled && rng.u32(0..4) != 0 {
+            // As it says.
+            let ends = now + Duration::from_millis(rng.u64(0..15_000));
+            process.ends.get_or_insert((ends, Exit::code(0)));
+        }
+        let realm = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
+        Some(Input::Notify { realm, run: process.run, said })
     }
 
     fn process_speaks(&mut self, rng: &mut fastrand::Rng, now: Instant, at: usize) -> Option<Input> {
@@ -448,6 +492,12 @@ impl World {
                 Launch::Runs(pid) => {
                     process.stage = Stage::Live;
                     process.pid = Some(pid);
+                    process.voice = self.asked[at].map(|watchdog| Voice::new(rng, now, watchdog));
+                    if !self.faults
+                        && let Some(voice) = process.voice.as_mut()
+                    {
+                        voice.calm(now);
+                    }
                     if oneshot {
                         let exit = Exit::code(i32::from(oneshot_fails));
                         process.ends.get_or_insert((now + Duration::from_millis(rng.u64(0..3_000)), exit));
@@ -512,4 +562,13 @@ impl World {
             phases: PhaseTimes::default(),
         }
     }
+}
+
+/// Realms that are asked to say how they are.
+fn asked(plan: &Plan) -> Vec<Option<Option<Duration>>> {
+    let of = |probe: &heartbeat_supervisor::ProbeSpec| match probe.source {
+        ProbeSource::Notify { watchdog } => Some(watchdog),
+        ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => None,
+    };
+    plan.realms().iter().map(|realm| realm.probes.iter().find_map(of)).collect()
 }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 
 use crate::{
     Exit, Health, Incident, IncidentStep, Instant, OutcomeReason, Phase, RealmIx, RealmName, Reason,
-    RestartId, RunId, Signal, Status,
+    RestartId, RunId, SaidState, Signal, Status,
 };
 
 closed_list! {
@@ -116,6 +116,13 @@ pub enum EventKind {
         run: RunId,
         /// Its pid.
         pid: u32,
+    },
+    /// A realm says something else of itself.
+    Said {
+        /// Where it says it is.
+        state: SaidState,
+        /// Its last `STATUS=`; empty for none.
+        status: String,
     },
     /// A process that an earlier heartbeatd had started was taken over: the same pid, the same generation.
     Adopted {

@@ -18,6 +18,8 @@ closed_list! {
         ProbeInconclusive = "ProbeInconclusive",
         /// A process was started.
         Started = "Started",
+        /// A realm says something else of itself.
+        Said = "Said",
         /// A process of an earlier heartbeatd was taken over.
         Adopted = "Adopted",
         /// A process could not be started.
@@ -103,6 +105,10 @@ impl EventKind {
             Self::MainChanged { run, pid } => {
                 (What::Started, format!("pid {pid} is the main process of generation {run} now"))
             }
+            Self::Said { state, status } if status.is_empty() => {
+                (What::Said, format!("says that it is {state}"))
+            }
+            Self::Said { state, status } => (What::Said, format!("says that it is {state}: {status}")),
             Self::StartFailed { error, .. } => (What::StartFailed, error.clone()),
             Self::RunExited { exit, expected, .. } => {
                 let asked = if *expected { ", as asked" } else { "" };

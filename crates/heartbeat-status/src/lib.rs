@@ -40,6 +40,7 @@ mod id;
 mod incident;
 mod info;
 mod outcome;
+mod said;
 mod snapshot;
 mod status;
 mod tally;
@@ -59,6 +60,7 @@ pub use outcome::{
     CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, OutcomeReason, PhaseTimes,
     ProbePhase,
 };
+pub use said::{Beat, Said, SaidState, Says};
 pub use snapshot::{
     DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartCounts,
     RestartRecord, RestartStep, Snapshot,

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::{
     Desired, Exit, Flag, Health, Incident, Instant, Outcome, Pause, Phase, PhaseTimes, Progress, RealmInfo,
-    RealmIx, RestartCause, RestartId, RestartResult, RunId, Status, Verdict, Why,
+    RealmIx, RestartCause, RestartId, RestartResult, RunId, Says, Status, Verdict, Why,
 };
 
 closed_list! {
@@ -161,6 +161,8 @@ pub struct RealmStatus {
     pub flags: BTreeSet<Flag>,
     /// The process.
     pub process: ProcessStatus,
+    /// What it says of itself, while it runs and is asked to.
+    pub says: Option<Says>,
     /// The restart budget.
     pub restarts: RestartCounts,
     /// The open restart transaction, or else the last one.
@@ -190,6 +192,7 @@ impl RealmStatus {
             && self.flags == other.flags
             && self.process.pid == other.process.pid
             && self.process.run == other.process.run
+            && self.says.as_ref().map(|says| says.state) == other.says.as_ref().map(|says| says.state)
             && self.blocked_by == other.blocked_by
             && self.restarts.total == other.restarts.total
             && self.probes.len() == other.probes.len()

@@ -1,5 +1,7 @@
 //! What the probes of a realm say together.
 
+use core::time::Duration;
+
 use heartbeat_status::{Health, InconclusiveReason, Instant, Outcome, Role, Verdict};
 
 use crate::realm::Realm;
@@ -46,19 +48,16 @@ impl Realm {
             .any(|probe| probe.stale && probe.last.as_ref().is_none_or(|last| last.outcome != excused))
     }
 
-    /// Every measured live probe has passed in this generation; `None` when there is no such probe.
+    /// Every live probe that is measured or told has passed in this generation; `None` when there is no such probe.
     pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
         // Whoever answers there, it is not this realm.
         let stranger = self.stranger.is_some();
-        let mut live = spec
-            .probes
-            .iter()
-            .zip(&self.probes)
-            .filter(|(spec, _)| spec.source == ProbeSource::Measured && spec.info.role == Role::Live)
-            .peekable();
+        let mut live =
+            spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.tells_readiness()).peekable();
         live.peek()?;
         Some(live.all(|(spec, probe)| {
-            let enough = passes.min(spec.info.thresholds.pass_after());
+            // What is said once is said.
+            let enough = if spec.is_told() { 0 } else { passes.min(spec.info.thresholds.pass_after()) };
             !stranger && probe.tally.verdict() == Some(Verdict::Passing) && probe.tally.passes() >= enough
         }))
     }
@@ -66,6 +65,11 @@ impl Realm {
     /// No measured live probe has failed last in this generation, and one of them could not be measured.
     pub(crate) fn fault_is_ours(&self, spec: &RealmSpec) -> bool {
         let Some(started) = self.started_at else { return false };
+        if crate::said::asked(spec).is_some_and(|(at, _)| spec.probes[at].info.role == Role::Live)
+            && !self.spoken.ready
+        {
+            return false;
+        }
         let live = || {
             spec.probes.iter().zip(&self.probes).filter_map(|(spec, probe)| {
                 let counts = spec.source == ProbeSource::Measured && spec.info.role == Role::Live;
@@ -88,7 +92,9 @@ impl Realm {
         candidates
             .filter_map(|(at, (spec, probe))| {
                 let first = probe.first_fail?;
-                Some((at, first + spec.info.interval.saturating_mul(ACT_AFTER_INTERVALS)))
+                // Of a watchdog the time has gone by already.
+                let wait = if spec.is_told() { Duration::ZERO } else { spec.info.interval };
+                Some((at, first + wait.saturating_mul(ACT_AFTER_INTERVALS)))
             })
             .min_by_key(|(at, when)| (*when, *at))
     }

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{CheckId, CheckResult, CommandId, Exit, RealmIx, RunId};
+use heartbeat_status::{CheckId, CheckResult, CommandId, Exit, RealmIx, RunId, Said};
 
 use crate::Command;
 
@@ -104,6 +104,15 @@ pub enum Input {
         run: RunId,
         /// Its pid.
         pid: u32,
+    },
+    /// The realm has said something of itself, and it is proven that it was somebody of its process tree.
+    Notify {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation that said it.
+        run: RunId,
+        /// What.
+        said: Said,
     },
     /// The main process was stopped by a signal or a debugger (`halted`), or went on.
     Halted {

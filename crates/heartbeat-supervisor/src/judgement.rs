@@ -33,7 +33,8 @@ fn restarts(realm: &Realm, spec: &RealmSpec) -> bool {
         }
         _ => false,
     };
-    let held = realm.remedy.is_some_and(Remedy::is_under_way);
+    // Also one that is about to end by itself.
+    let held = realm.remedy.is_some_and(Remedy::is_under_way) || realm.spoken.stopping;
     acted_on && !held && spec.restart.when() != RestartWhen::Never
 }
 

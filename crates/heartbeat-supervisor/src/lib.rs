@@ -83,6 +83,7 @@ mod record;
 mod refresh;
 mod reload;
 mod restoring;
+mod said;
 mod snapshot;
 mod state;
 mod supervisor;

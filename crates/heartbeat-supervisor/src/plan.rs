@@ -23,6 +23,11 @@ pub enum ProbeSource {
     PortOf(ProbeIx),
     /// What the process adapter reports: started, stopped by a signal, ended.
     Process,
+    /// What the realm says of itself ([`Input::Notify`](crate::Input::Notify)): passes once it has said that it is ready.
+    Notify {
+        /// It fails when the realm has not said for so long that it is well.
+        watchdog: Option<Duration>,
+    },
 }
 
 /// A probe of a realm.
@@ -41,6 +46,16 @@ impl ProbeSpec {
     /// Measured, and more than information.
     pub(crate) fn decides(&self) -> bool {
         self.source == ProbeSource::Measured && self.info.role != Role::Info
+    }
+
+    /// It is told by the realm itself.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self.source, ProbeSource::Notify { .. })
+    }
+
+    /// The realm is ready when it passes.
+    pub(crate) fn tells_readiness(&self) -> bool {
+        (self.source == ProbeSource::Measured || self.is_told()) && self.info.role == Role::Live
     }
 }
 
@@ -211,10 +226,8 @@ pub enum PlanError {
     /// Two realms of one name.
     #[error("two realms are called {0}")]
     DuplicateName(RealmName),
-    /// A probe whose results come from a probe that does not measure.
-    #[error(
-        "probe {probe} of {realm} takes its results from a probe that does not exist or does not measure"
-    )]
+    /// A probe whose results come from a probe that does not measure, or from a realm that is not asked to say anything.
+    #[error("probe {probe} of {realm} takes its results from something that does not give any")]
     BadSource {
         /// The realm.
         realm: RealmName,
@@ -356,7 +369,7 @@ fn check_companions(realms: &[RealmSpec], realm: &RealmSpec) -> Result<(), PlanE
 }
 
 fn check_probes(realm: &RealmSpec) -> Result<(), PlanError> {
-    for probe in &realm.probes {
+    for (at, probe) in realm.probes.iter().enumerate() {
         let name = || (realm.name.clone(), probe.info.name.clone());
         match probe.source {
             ProbeSource::PortOf(ix) => {
@@ -378,6 +391,17 @@ fn check_probes(realm: &RealmSpec) -> Result<(), PlanError> {
                     return Err(PlanError::BadTiming { realm, probe });
                 }
                 if realm.kind == RealmKind::External || probe.info.kind != ProbeKind::Process {
+                    let (realm, probe) = name();
+                    return Err(PlanError::BadSource { realm, probe });
+                }
+            }
+            ProbeSource::Notify { watchdog } => {
+                if watchdog.is_some_and(|watchdog| watchdog.is_zero()) {
+                    let (realm, probe) = name();
+                    return Err(PlanError::BadTiming { realm, probe });
+                }
+                let service = realm.kind == RealmKind::Service && probe.info.kind == ProbeKind::Notify;
+                if !service || realm.probes[..at].iter().any(ProbeSpec::is_told) {
                     let (realm, probe) = name();
                     return Err(PlanError::BadSource { realm, probe });
                 }

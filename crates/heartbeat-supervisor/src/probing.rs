@@ -15,6 +15,7 @@ use heartbeat_status::{
 use crate::cx::Cx;
 use crate::flapping::Flapping;
 use crate::realm::Realm;
+use crate::said::Spoken;
 use crate::state::State;
 use crate::timers::TimerKind;
 use crate::{Effect, ProbeSource, ProbeSpec, RealmSpec};
@@ -144,6 +145,11 @@ impl Realm {
             let (last, skipped, flapping) = (probe.last.take(), probe.skipped, probe.flapping);
             *probe = Probing { last, skipped, flapping, ..Probing::new() };
         }
+        if let Some((at, _)) = crate::said::asked(cx.spec) {
+            // The new one has not said anything.
+            self.probes[at].last = None;
+        }
+        self.spoken = Spoken::default();
         self.halted = false;
         self.samples_over = 0;
         self.adopted = false;
@@ -161,6 +167,8 @@ impl Realm {
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Measured {
                 self.begin_measuring(cx, at);
+            } else if spec.is_told() {
+                self.listen(cx, at);
             }
         }
     }
@@ -170,6 +178,9 @@ impl Realm {
     pub(crate) fn resume_probing(&mut self, cx: &mut Cx<'_>) {
         self.probing = true;
         for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.is_told() {
+                self.listen(cx, at);
+            }
             if spec.source != ProbeSource::Measured {
                 continue;
             }
@@ -268,6 +279,8 @@ impl Realm {
             if spec.source == ProbeSource::Measured {
                 self.cancel(cx, at);
                 cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
+            } else if spec.is_told() {
+                self.listen_anew(cx, at);
             }
         }
         cx.disarm(TimerKind::Act);
@@ -277,6 +290,12 @@ impl Realm {
     pub(crate) fn measure_anew(&mut self, cx: &mut Cx<'_>) {
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Process {
+                continue;
+            }
+            if spec.is_told() {
+                // It is the same process, and has said what it has said.
+                self.probes[at].forgive();
+                self.listen_anew(cx, at);
                 continue;
             }
             self.cancel(cx, at);
@@ -342,6 +361,10 @@ impl Realm {
         let at = ix.index();
         if cx.spec.probes[at].source == ProbeSource::Process {
             self.on_halted_slot(cx, at);
+            return;
+        }
+        if cx.spec.probes[at].is_told() {
+            self.on_silence(cx, ix);
             return;
         }
         match self.probes[at].in_flight.as_mut() {
@@ -444,7 +467,9 @@ impl Realm {
             result.outcome = Outcome::Fail { reason, phase: Some(ProbePhase::Connect) };
             result.detail.clone_from(holder);
         }
-        let bypasses = stranger.is_some();
+        // A watchdog has no threshold but its time, unless somebody else is to blame.
+        let missed = matches!(result.outcome, Outcome::Fail { reason: FailReason::MissedBeat, .. });
+        let bypasses = stranger.is_some() || (missed && spec.is_told() && !self.around.need_broken);
         let counts = scheduled && self.failures_count(cx, spec);
         let need_broken = self.around.need_broken;
         let probe = &mut self.probes[at];
@@ -496,7 +521,7 @@ impl Realm {
 
     /// A failure counts: not within grace, and not while somebody else is to blame.
     fn failures_count(&self, cx: &Cx<'_>, spec: &ProbeSpec) -> bool {
-        if self.around.need_broken {
+        if self.around.need_broken || self.spoken.stopping {
             return false;
         }
         let measured =

@@ -11,6 +11,7 @@ use heartbeat_status::{
 
 use crate::cx::{Around, Cx, Mode};
 use crate::probing::Probing;
+use crate::said::Spoken;
 use crate::state::{self, Remedy, State};
 use crate::timers::TimerKind;
 use crate::{ProbeSpec, RealmSpec};
@@ -114,6 +115,8 @@ pub(crate) struct Realm {
     pub(crate) unbounded: Vec<String>,
     /// Samples in a row that were over its limit of memory.
     pub(crate) samples_over: u32,
+    /// What it has said of itself in this generation.
+    pub(crate) spoken: Spoken,
     /// How far a restart by its own command is.
     pub(crate) remedy: Option<Remedy>,
     /// What has become of its restart command, when that has mended nothing and the open restart is judged again.
@@ -196,6 +199,7 @@ impl Realm {
             found: None,
             unbounded: Vec::new(),
             samples_over: 0,
+            spoken: Spoken::default(),
             remedy: None,
             unmended: None,
             judged_from: None,

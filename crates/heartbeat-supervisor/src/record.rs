@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::flapping::Flapping;
 use crate::probing::Probing;
 use crate::realm::{Realm, Resting};
+use crate::said::Spoken;
 use crate::state::{Backoff, Cooldown, Failed, FailedWhy, State};
 use crate::{Intent, ProbeSpec, RealmSpec};
 
@@ -68,14 +69,20 @@ pub struct RealmRecord {
     done_once: bool,
     #[serde(skip_serializing_if = "is_false")]
     asked_for: bool,
+    #[serde(skip_serializing_if = "StoredSaid::is_nothing")]
+    said: StoredSaid,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     probes: Vec<StoredProbe>,
 }
 
 impl RealmRecord {
-    /// It has come to rest, or waits for a time: nobody could find that out by looking at its process.
+    /// It has come to rest, waits for a time, or has said something of itself: nobody could find that out by looking at its
+    /// process.
     #[must_use]
     pub fn is_settled(&self) -> bool {
+        if !self.said.is_nothing() {
+            return true;
+        }
         match self.state {
             StoredState::Waiting
             | StoredState::Mended
@@ -183,6 +190,58 @@ pub(crate) enum StoredWhy {
     StartFailed(String),
     Exited(StoredExit),
     Gone(RestartCause),
+}
+
+/// What the realm has said of itself in this generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct StoredSaid {
+    #[serde(skip_serializing_if = "is_false")]
+    ready: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    reloading: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    stopping: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    triggered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watchdog_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extended_ns: Option<u64>,
+}
+
+impl StoredSaid {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn of(spoken: &Spoken) -> Self {
+        let Spoken { ready, reloading, stopping, status, watchdog, triggered, extended, .. } = spoken;
+        Self {
+            ready: *ready,
+            reloading: *reloading,
+            stopping: *stopping,
+            triggered: *triggered,
+            status: status.clone(),
+            watchdog_ns: watchdog.map(|watchdog| u64::try_from(watchdog.as_nanos()).unwrap_or(u64::MAX)),
+            extended_ns: extended.map(ns),
+        }
+    }
+
+    fn spoken(self) -> Spoken {
+        Spoken {
+            ready: self.ready,
+            reloading: self.reloading,
+            stopping: self.stopping,
+            triggered: self.triggered,
+            status: self.status,
+            watchdog: self.watchdog_ns.map(Duration::from_nanos),
+            extended: self.extended_ns.map(Instant::from_nanos),
+            ..Spoken::default()
+        }
+    }
 }
 
 /// How a process ended: a code, a signal (`true`: core dumped), or unknown; and whether memory had run out.
@@ -427,6 +486,7 @@ impl Realm {
             restart_owed: self.restart_owed,
             done_once: self.done_once,
             asked_for: self.asked_for,
+            said: StoredSaid::of(&self.spoken),
             probes: spec
                 .probes
                 .iter()
@@ -490,6 +550,7 @@ impl Realm {
         self.keep_run = record.keep_run;
         self.restart_owed = record.restart_owed;
         self.done_once = record.done_once && spec.kind == RealmKind::Oneshot;
+        self.spoken = record.said.spoken();
         let mut stored = record.probes;
         for (place, spec) in self.probes.iter_mut().zip(&spec.probes) {
             let target = what_it_measures(spec);

@@ -233,6 +233,8 @@ impl Realm {
                 ProbeSource::Process if self.probes[at].last.is_none() && self.pid.is_some() => {
                     self.process_passes(cx);
                 }
+                // Its watchdog may be another one.
+                ProbeSource::Notify { .. } => self.listen(cx, at),
                 ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => {}
             }
         }

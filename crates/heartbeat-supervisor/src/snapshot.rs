@@ -67,6 +67,7 @@ pub(crate) fn realm_status(
             adopted: realm.adopted && realm.pid.is_some(),
             last_exit: realm.last_exit,
         },
+        says: realm.says(spec),
         restarts: RestartCounts {
             total: realm.restarts_opened,
             used: realm.tracker.used(&spec.restart, now),

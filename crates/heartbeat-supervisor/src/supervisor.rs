@@ -122,6 +122,7 @@ impl Supervisor {
             Input::MemoryUsed { realm, run, bytes } => {
                 self.of_generation(now, realm, run, |realm, cx| memory_limit::used(realm, cx, bytes));
             }
+            Input::Notify { realm, run, said } => self.fact(now, realm, run, Fact::Said { said }),
             Input::Command { id, command } => self.command(now, id, &command),
             Input::Refresh { id, realm } => self.refresh(now, id, realm),
             Input::MainChanged { realm, run, pid } => self.fact(now, realm, run, Fact::MainChanged { pid }),

@@ -281,10 +281,17 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
         |at| Next::at(NextAction::Probe, at),
     );
     let waits_for = waiting_probe(view);
+    let says = says(view);
     if view.realm().restart_open() {
-        return (restart_reason(view.realm()), format!("{}{waits_for}", ended(view)), next);
+        return (restart_reason(view.realm()), format!("{}{waits_for}{says}", ended(view)), next);
     }
-    (Reason::Starting, format!("started, not ready yet{waits_for}"), next)
+    (Reason::Starting, format!("started, not ready yet{waits_for}{says}"), next)
+}
+
+/// `; says: loading the index` for a realm that says what it does.
+fn says(view: &View<'_>) -> String {
+    let status = crate::said::asked(view.spec()).and(view.realm().spoken.status.as_ref());
+    status.map_or_else(String::new, |status| format!("; says: {status}"))
 }
 
 /// `; http: Refused` for the first probe that does not pass yet.
@@ -352,6 +359,12 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (restart_reason(realm), format!("{}; runs again, being verified", ended(view)), next)
         }
         Status::Down if realm.stranger.is_some() => stranger(view),
+        Status::Down if realm.spoken.stopping => {
+            let next = crate::said::asked(view.spec())
+                .and_then(|(at, _)| view.deadline(TimerKind::Slot(crate::probing::probe_ix(at))))
+                .map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
+            (Reason::Stopping, format!("it says that it stops{}", says(view)), next)
+        }
         Status::Down if realm.held_by_fuse => {
             let next = Next::when(NextAction::Restart, "the storm fuse lets it".to_string());
             (Reason::StormFuse, format!("{}; restarts for health are held", failing_words(view)), next)
@@ -452,8 +465,10 @@ fn healthy_words(view: &View<'_>) -> String {
             format!("{}: {detail} in {}.{} ms", spec.info.name, micros / 1000, micros % 1000 / 100)
         })
     });
-    measured.unwrap_or_else(|| match realm.state.phase() {
+    let words = measured.unwrap_or_else(|| match realm.state.phase() {
+        Phase::Running if realm.spoken.ready => format!("it says that it is {}", realm.spoken.state()),
         Phase::Running => "the process runs".to_string(),
         _ => "every probe passes".to_string(),
-    })
+    });
+    format!("{words}{}", says(view))
 }

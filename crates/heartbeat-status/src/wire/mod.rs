@@ -30,7 +30,7 @@ pub use logs::{LogsDocument, LostEntry};
 pub use open::Open;
 pub use realm::{
     ExitEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, RealmEntry,
-    RestartEntry, RestartStepEntry, RestartsEntry,
+    RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
 };
 pub use render::About;
 

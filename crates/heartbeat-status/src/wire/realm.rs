@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Open;
 use crate::{
     Desired, EdgeKind, Flag, Gate, Health, NextAction, Phase, ProbeKind, ProbePhase, RealmKind, Reason,
-    RestartCause, RestartResult, RestartStep, Role, Status, WallTime,
+    RestartCause, RestartResult, RestartStep, Role, SaidState, Status, WallTime,
 };
 
 /// One realm.
@@ -74,6 +74,9 @@ pub struct RealmEntry {
     /// The process; absent for external realms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessEntry>,
+    /// What it says of itself, while it runs and is asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<SaysEntry>,
     /// Probes.
     pub probes: Vec<ProbeEntry>,
     /// Dependencies.
@@ -170,6 +173,19 @@ pub struct ProcessEntry {
     /// How the last one ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<ExitEntry>,
+}
+
+/// What a realm says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaysEntry {
+    /// Where it says it is.
+    pub state: Open<SaidState>,
+    /// Its last `STATUS=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// It says that it is well at least this often, or is taken to hang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog_ms: Option<u64>,
 }
 
 /// How a process ended. Exactly one of `code` and `signal`, or neither when it is not known.

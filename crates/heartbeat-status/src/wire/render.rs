@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use super::{
     DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, NeedEntry, NextEntry, PauseEntry,
     PhasesEntry, ProbeEntry, ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry,
-    RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, StatusDocument, Summary, TransitionEntry,
-    millis, seconds, whole_millis,
+    RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, SaysEntry, StatusDocument, Summary,
+    TransitionEntry, millis, seconds, whole_millis,
 };
 use crate::{
     ExitKind, Health, IncidentNo, Instant, LastExit, PhaseTimes, ProbeInfo, ProbeStatus, RealmIx, RealmKind,
@@ -245,6 +245,11 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
         restart: realm.restart.as_ref().map(|record| restart_entry(record, about)),
         port: info.port,
         process: (info.kind != RealmKind::External).then(|| process_entry(realm, about, now)),
+        says: realm.says.as_ref().map(|says| SaysEntry {
+            state: says.state.into(),
+            status: says.status.clone(),
+            watchdog_ms: says.watchdog.map(whole_millis),
+        }),
         probes: info
             .probes
             .iter()

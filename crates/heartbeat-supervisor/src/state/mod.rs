@@ -30,11 +30,12 @@ pub(crate) mod waiting;
 
 use alloc::string::String;
 
-use heartbeat_status::{Exit, Phase, RealmKind, RestartCause};
+use heartbeat_status::{Exit, Phase, RealmKind, RestartCause, Said};
 
 use crate::cx::{Around, Cx};
 use crate::memory::Found;
 use crate::realm::Realm;
+use crate::said;
 use crate::timers::TimerKind;
 use crate::{Hook, StartError};
 
@@ -99,6 +100,7 @@ pub(crate) enum Fact {
     HookDone { hook: Hook, failure: Option<String> },
     PortHeld { holder: Option<String> },
     MainChanged { pid: u32 },
+    Said { said: Said },
 }
 
 /// What somebody wants of the realm. `desired` has been set before.
@@ -115,7 +117,7 @@ pub(crate) enum Intent {
 }
 
 pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
-    // Who holds its port, and which is its main process, says the same in every state.
+    // Who holds its port, which is its main process, and what it says of itself, is the same in every state.
     let fact = match fact {
         Fact::MainChanged { pid } => {
             realm.main_changed(cx, pid);
@@ -124,6 +126,10 @@ pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::PortHeld { holder } => {
             realm.port_held(cx, holder);
             on_result(realm, cx);
+            return;
+        }
+        Fact::Said { said } => {
+            said::hear(realm, cx, said);
             return;
         }
         fact => fact,

@@ -188,7 +188,8 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
 /// A process that lives is the realm's, whatever is remembered of it: it is measured from now on.
 pub(crate) fn adopt(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
     let known = realm.started_at.filter(|_| realm.pid == Some(pid));
-    let left = cx.spec.start.timeout;
+    let granted = realm.spoken.extended.map(|until| until.since(cx.now)).unwrap_or_default();
+    let left = cx.spec.start.timeout.map(|left| left.max(granted));
     realm.set_state(cx, State::Starting(Starting { stage: Stage::Launching, left, ticking_since: None }));
     started(realm, cx, pid);
     realm.started_at = known.or(realm.started_at);
@@ -222,7 +223,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             cx.ignore("not in this stage of the start");
         }
         // The same in every state: answered before.
-        (Fact::PortHeld { .. } | Fact::MainChanged { .. }, _) => {}
+        (Fact::PortHeld { .. } | Fact::MainChanged { .. } | Fact::Said { .. }, _) => {}
     }
 }
 
@@ -242,8 +243,26 @@ fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
         return;
     }
     tick(realm, cx);
-    if realm.live_probes_pass(cx.spec, 1).is_none() {
-        cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle);
+    match realm.live_probes_pass(cx.spec, 1) {
+        None => cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle),
+        // It had said so before heartbeatd died.
+        Some(true) => ready(realm, cx),
+        Some(false) => {}
+    }
+}
+
+/// It needs more time, and has said so.
+pub(crate) fn extend(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
+    let State::Starting(starting) = &mut realm.state else { return };
+    let (Stage::Execed, Some(left)) = (starting.stage, starting.left) else { return };
+    match starting.ticking_since {
+        Some(since) if since + left < until => {
+            starting.left = Some(until.since(cx.now));
+            starting.ticking_since = Some(cx.now);
+            cx.arm(TimerKind::State, until);
+        }
+        Some(_) => {}
+        None => starting.left = Some(left.max(until.since(cx.now))),
     }
 }
 
@@ -341,7 +360,11 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
                 cx.arm(TimerKind::State, cx.now + limit.max(OURS_RECHECK));
                 return;
             }
-            timed_out(realm, cx, format!("not ready within {limit:?}"));
+            let limit = match realm.spoken.extended {
+                Some(_) => "the time it has asked for".to_string(),
+                None => format!("{limit:?}"),
+            };
+            timed_out(realm, cx, format!("not ready within {limit}"));
         }
         (_, _) => {}
     }

@@ -314,7 +314,15 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             send_term(realm, cx);
         }
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
-        Fact::Halted { .. } | Fact::PortHeld { .. } | Fact::MainChanged { .. } => {}
+        Fact::Halted { .. } | Fact::PortHeld { .. } | Fact::MainChanged { .. } | Fact::Said { .. } => {}
+    }
+}
+
+/// It needs more time to end, and has said so. KILL waits for nobody.
+pub(crate) fn extend(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
+    let waits = matches!(stopping(realm).map(Stopping::stage), Some(Stage::Term | Stage::Told));
+    if waits && cx.out.timers.deadline(cx.ix, TimerKind::State).is_some_and(|at| at < until) {
+        cx.arm(TimerKind::State, until);
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             // The launch had been called off in vain.
             cx.signal(realm.run, Signal::KILL);
         }
-        Fact::Halted { .. } | Fact::PortHeld { .. } | Fact::MainChanged { .. } => {}
+        Fact::Halted { .. } | Fact::PortHeld { .. } | Fact::MainChanged { .. } | Fact::Said { .. } => {}
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
     }
 }

@@ -8,7 +8,7 @@ use heartbeat_restart::{PolicySettings, RestartPolicy};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CheckResult, CommandId, EdgeKind, Event, Exit, FailReason, Gate, Instant, Outcome, Phase,
-    PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, RealmIx, RealmKind, RealmName, RealmStatus, Role, RunId,
+    PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, RealmIx, RealmKind, RealmName, RealmStatus, Role, RunId, Said,
     Signal, Status, Thresholds, WhileDown,
 };
 use heartbeat_supervisor::{
@@ -45,6 +45,26 @@ pub(crate) fn probed(name: &str) -> RealmSpec {
     };
     spec.probes.push(ProbeSpec { info, source: ProbeSource::Measured, grace: None });
     spec
+}
+
+/// A service that says of itself that it is ready and, with a watchdog, that it is well.
+pub(crate) fn talking(name: &str, watchdog: Option<Duration>) -> RealmSpec {
+    let mut spec = bare(name);
+    spec.probes.push(told(watchdog, Role::Live));
+    spec
+}
+
+pub(crate) fn told(watchdog: Option<Duration>, role: Role) -> ProbeSpec {
+    let info = ProbeInfo {
+        name: "notify".to_string(),
+        kind: ProbeKind::Notify,
+        role,
+        target: "sd_notify".to_string(),
+        thresholds: Thresholds::new(1, 1, None).expect("good thresholds"),
+        interval: secs(5),
+        timeout: secs(2),
+    };
+    ProbeSpec { info, source: ProbeSource::Notify { watchdog }, grace: None }
 }
 
 pub(crate) fn oneshot(name: &str) -> RealmSpec {
@@ -315,6 +335,14 @@ impl Drive {
             }
         }
         self.take();
+    }
+
+    /// The realm says something of itself, in its current generation.
+    pub(crate) fn say(&mut self, realm: RealmIx, change: impl FnOnce(&mut Said)) {
+        let mut said = Said::default();
+        change(&mut said);
+        let run = self.run(realm);
+        self.feed(Input::Notify { realm, run, said });
     }
 
     pub(crate) fn exit(&mut self, realm: RealmIx, exit: Exit) {

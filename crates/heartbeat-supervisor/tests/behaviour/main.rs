@@ -9,6 +9,7 @@ mod reloading;
 mod remedies;
 mod restarting;
 mod restoring;
+mod saying;
 mod scenarios;
 mod starting;
 mod stopping;

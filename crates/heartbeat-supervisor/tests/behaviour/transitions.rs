@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use heartbeat_restart::WhenSpent;
 use heartbeat_status::wire::Action;
-use heartbeat_status::{CommandId, Exit, Outcome, Phase, Signal};
+use heartbeat_status::{CommandId, Exit, Outcome, Phase, Role, Signal};
 use heartbeat_supervisor::{Command, Effect, Found, Hook, Input, Signalling, StartError};
 
-use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
+use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs, told};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/realm-transitions.md");
 
@@ -21,6 +21,7 @@ fn refused() -> StartError {
 fn in_phase(phase: Phase) -> Drive {
     let mut spec = probed("a");
     spec.restart = policy(|settings| settings.burst = 2);
+    spec.probes.push(told(None, Role::Info));
     let mut d = match phase {
         Phase::Waiting => Drive::boot(vec![spec.needs(crate::drive::B), external("b")]),
         Phase::Starting => {
@@ -152,6 +153,8 @@ const INPUTS: &[(&str, Apply)] = &[
         realms[0].retired = true;
         d.reload(realms, &[]);
     }),
+    ("Notify: READY=1", |d| d.say(A, |said| said.ready = true)),
+    ("Notify: STOPPING=1", |d| d.say(A, |said| said.stopping = true)),
     ("MainChanged", |d| {
         let run = d.run(A);
         d.feed(Input::MainChanged { realm: A, run, pid: 4_711 });
@@ -223,7 +226,7 @@ fn render() -> String {
          Every phase met every input in a supervisor with one realm, and this is what came of it. Written by a test\n\
          of `heartbeat-supervisor`, which fails when this page is not what the code does\n\
          (`HEARTBEAT_BLESS=1 cargo test -p heartbeat-supervisor transitions` writes it anew).\n\n\
-         The realm has one probe, two restarts in its budget and the other defaults. In `starting` its program has been\n\
+         The realm has one probe (and says how it is, for information), two restarts in its budget and the other defaults. In `starting` its program has been\n\
          exec'd and a first measurement is under way; `stopping` is a restart somebody asked for; `waiting` needs an\n\
          external realm of which nothing is known yet. *ignored*: counted and told as an event, and nothing changes.\n\
          A dash: nothing to do. The last line of each table lets the deadline of the phase pass.\n",

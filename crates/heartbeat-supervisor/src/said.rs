@@ -1,0 +1,275 @@
+//! What a realm says of itself: that it is ready, reloading, about to end, well, or in need of more time.
+//!
+//! The probe of kind `notify` stands for it. It passes from `READY=1` on. With a watchdog it fails when the realm has not
+//! said for so long that it is well, and no threshold counts up to that: the time was the threshold. As long as nothing of
+//! heartbeatd ran, or its own timer comes late, silence proves nothing.
+//!
+//! A realm that says `STOPPING=1` is about to end by itself. It is not up any more, nothing it fails is acted on, and its
+//! end is an exit like any other; when it has not ended within `stop.timeout`, it is ended.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+use heartbeat_status::{
+    Beat, EventKind, FailReason, Instant, Outcome, ProbeIx, RestartCause, Said, SaidState, Says, Verdict,
+};
+
+use crate::cx::Cx;
+use crate::probing::probe_ix;
+use crate::process_probe::passive;
+use crate::realm::Realm;
+use crate::state::{self, State, starting, stopping};
+use crate::timers::TimerKind;
+use crate::{ProbeSource, RealmSpec};
+
+/// A watchdog timer that comes later than this has come late, and what was said meanwhile may still be on its way.
+const LATE: Duration = Duration::from_millis(100);
+/// Then it is waited for this much longer.
+const LATE_GRACE: Duration = Duration::from_secs(1);
+
+/// What it has said in this generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spoken {
+    pub(crate) ready: bool,
+    pub(crate) reloading: bool,
+    pub(crate) stopping: bool,
+    pub(crate) status: Option<String>,
+    /// The watchdog it has chosen itself; zero for none.
+    pub(crate) watchdog: Option<Duration>,
+    /// It has asked to be treated as if it had been silent for too long.
+    pub(crate) triggered: bool,
+    /// Whatever waits for it waits until then at least.
+    pub(crate) extended: Option<Instant>,
+    /// When its silence, or its end that does not come, is judged. Not remembered.
+    pub(crate) due: Option<Instant>,
+}
+
+impl Spoken {
+    pub(crate) fn state(&self) -> SaidState {
+        match (self.stopping, self.reloading, self.ready) {
+            (true, ..) => SaidState::Stopping,
+            (false, true, _) => SaidState::Reloading,
+            (false, false, true) => SaidState::Ready,
+            (false, false, false) => SaidState::Starting,
+        }
+    }
+
+    /// For the detail of its probe.
+    fn words(&self) -> String {
+        match &self.status {
+            Some(status) => format!("{}: {status}", self.state()),
+            None => self.state().to_string(),
+        }
+    }
+}
+
+/// The probe by which a realm is known to say something of itself, and the watchdog it is configured with.
+pub(crate) fn asked(spec: &RealmSpec) -> Option<(usize, Option<Duration>)> {
+    spec.probes.iter().enumerate().find_map(|(at, probe)| match probe.source {
+        ProbeSource::Notify { watchdog } => Some((at, watchdog)),
+        ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => None,
+    })
+}
+
+/// Its program was exec'd, and has not been reported to have ended.
+fn speaks(realm: &Realm) -> bool {
+    let execed = match &realm.state {
+        State::Starting(starting) => starting.execed(),
+        State::Running(_) | State::Stopping(_) => true,
+        _ => false,
+    };
+    execed && realm.pid.is_some()
+}
+
+/// It has said something.
+pub(crate) fn hear(realm: &mut Realm, cx: &mut Cx<'_>, said: Said) {
+    let Some((at, _)) = asked(cx.spec).filter(|_| speaks(realm)) else {
+        cx.ignore("nobody is asked to say anything of itself in this state");
+        return;
+    };
+    let before = realm.spoken.state();
+    if let Some(status) = said.status {
+        note_status(realm, cx, at, status);
+    }
+    if let Some(watchdog) = said.watchdog {
+        realm.spoken.watchdog = Some(watchdog);
+        cx.out.remember.insert(cx.ix);
+    }
+    realm.spoken.reloading |= said.reloading;
+    let ends = said.stopping && !realm.spoken.stopping;
+    realm.spoken.stopping |= said.stopping;
+    if said.ready && !said.stopping {
+        // Whatever it was doing, it has come through it.
+        (realm.spoken.ready, realm.spoken.reloading, realm.spoken.stopping) = (true, false, false);
+    }
+    let after = realm.spoken.state();
+    if after != before {
+        let status = realm.spoken.status.clone().unwrap_or_default();
+        cx.event(EventKind::Said { state: after, status });
+    }
+    if !matches!(realm.state, State::Stopping(_)) {
+        judge(realm, cx, at, ends, said.ready || said.watchdog.is_some(), said.beat);
+    }
+    if let Some(extend) = said.extend {
+        realm.extend(cx, extend);
+    }
+    state::on_result(realm, cx);
+}
+
+/// What follows for its probe.
+fn judge(realm: &mut Realm, cx: &mut Cx<'_>, at: usize, ends: bool, fresh: bool, beat: Option<Beat>) {
+    match beat {
+        _ if ends => realm.said_it_stops(cx, at),
+        _ if realm.spoken.stopping => {}
+        Some(Beat::Trigger) => {
+            realm.spoken.triggered = true;
+            cx.out.remember.insert(cx.ix);
+            realm.beat_missed(cx, at);
+        }
+        Some(Beat::Alive) if realm.spoken.ready => realm.said_it_is_well(cx, at),
+        None if realm.spoken.ready && fresh => realm.said_it_is_well(cx, at),
+        // Before it is ready nobody waits for a sign of life; it only takes back what it has said itself.
+        Some(Beat::Alive) if core::mem::take(&mut realm.spoken.triggered) => {
+            realm.probes[at].forgive();
+            realm.listen_anew(cx, at);
+            cx.out.remember.insert(cx.ix);
+        }
+        Some(Beat::Alive) | None => {}
+    }
+}
+
+fn note_status(realm: &mut Realm, cx: &mut Cx<'_>, at: usize, status: String) {
+    let status = Some(status).filter(|status| !status.is_empty());
+    if realm.spoken.status == status {
+        return;
+    }
+    realm.spoken.status = status;
+    cx.out.remember.insert(cx.ix);
+    let words = realm.spoken.words();
+    if let Some(last) = realm.probes[at].last.as_mut().filter(|last| last.outcome == Outcome::Pass) {
+        last.detail = words;
+    }
+}
+
+impl Realm {
+    /// What it says of itself, for display.
+    pub(crate) fn says(&self, spec: &RealmSpec) -> Option<Says> {
+        asked(spec).filter(|_| speaks(self))?;
+        let Spoken { status, .. } = &self.spoken;
+        Some(Says { state: self.spoken.state(), status: status.clone(), watchdog: self.watchdog(spec) })
+    }
+
+    /// It has to say that it is well at least this often.
+    fn watchdog(&self, spec: &RealmSpec) -> Option<Duration> {
+        let (_, configured) = asked(spec)?;
+        self.spoken.watchdog.or(configured).filter(|watchdog| !watchdog.is_zero())
+    }
+
+    fn said_it_is_well(&mut self, cx: &mut Cx<'_>, at: usize) {
+        // Time that it was granted before ends with the next sign of life.
+        (self.spoken.triggered, self.spoken.extended) = (false, None);
+        self.take_result(cx, at, passive(cx.now, Outcome::Pass, self.spoken.words()), true);
+        self.await_beat(cx, at);
+    }
+
+    fn said_it_stops(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let outcome = Outcome::Fail { reason: FailReason::ReportedDown, phase: None };
+        self.take_result(cx, at, passive(cx.now, outcome, self.spoken.words()), true);
+        // Not up any more; and no fault, so nothing is counted.
+        self.probes[at].tally.decide(Verdict::Failing);
+        self.await_end(cx, at);
+    }
+
+    fn beat_missed(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let what = match self.watchdog(cx.spec).filter(|_| !self.spoken.triggered) {
+            Some(watchdog) => format!("no WATCHDOG=1 for {watchdog:?}"),
+            None => "WATCHDOG=trigger".to_string(),
+        };
+        let detail = match &self.spoken.status {
+            Some(status) => format!("{what}; its last status: {status}"),
+            None => what,
+        };
+        let outcome = Outcome::Fail { reason: FailReason::MissedBeat, phase: None };
+        self.take_result(cx, at, passive(cx.now, outcome, detail), true);
+        self.spoken.due = None;
+        cx.disarm(TimerKind::Slot(probe_ix(at)));
+    }
+
+    /// From now on its next sign of life is waited for, if it has to give any.
+    fn await_beat(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let watchdog = self.watchdog(cx.spec).filter(|_| self.spoken.ready);
+        self.set_due(cx, at, watchdog.map(|watchdog| cx.now + watchdog));
+    }
+
+    fn await_end(&mut self, cx: &mut Cx<'_>, at: usize) {
+        self.set_due(cx, at, Some(cx.now + cx.spec.stop.timeout));
+    }
+
+    fn set_due(&mut self, cx: &mut Cx<'_>, at: usize, due: Option<Instant>) {
+        // What it was granted before still stands.
+        let due = due.map(|due| due.max(self.spoken.extended.unwrap_or(due)));
+        self.spoken.due = due;
+        match due {
+            Some(due) => cx.arm(TimerKind::Slot(probe_ix(at)), due),
+            None => cx.disarm(TimerKind::Slot(probe_ix(at))),
+        }
+    }
+
+    /// What it has said stands, and whatever it owes is waited for anew: heartbeatd was not there, or somebody else was to
+    /// blame, or what is asked of it has changed.
+    pub(crate) fn listen_anew(&mut self, cx: &mut Cx<'_>, at: usize) {
+        if self.spoken.stopping {
+            self.await_end(cx, at);
+        } else if self.spoken.triggered {
+            // Nothing that has happened takes that back.
+            self.spoken.due = None;
+            cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
+        } else {
+            self.await_beat(cx, at);
+        }
+    }
+
+    /// Measuring begins, or goes on: what it has said before counts.
+    pub(crate) fn listen(&mut self, cx: &mut Cx<'_>, at: usize) {
+        if self.probes[at].tally.verdict().is_none() && self.spoken.ready && !self.spoken.stopping {
+            self.take_result(cx, at, passive(cx.now, Outcome::Pass, self.spoken.words()), true);
+        }
+        self.listen_anew(cx, at);
+    }
+
+    /// It has been silent for too long, or has not ended although it said so.
+    pub(crate) fn on_silence(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
+        let at = ix.index();
+        let due = self.spoken.due.take();
+        if !self.probing {
+            return;
+        }
+        if due.is_some_and(|due| cx.now.since(due) > LATE) {
+            // Our own fault: what it has said meanwhile comes first.
+            self.set_due(cx, at, Some(cx.now + LATE_GRACE));
+        } else if !self.spoken.stopping {
+            self.beat_missed(cx, at);
+        } else if self.pause.is_some() {
+            self.await_end(cx, at);
+        } else {
+            let detail = format!("said STOPPING=1 and did not end within {:?}", cx.spec.stop.timeout);
+            stopping::restart(self, cx, RestartCause::Exited, detail);
+        }
+    }
+
+    /// Everything that waits for it waits at least this long from now. Nothing is ever shortened.
+    fn extend(&mut self, cx: &mut Cx<'_>, by: Duration) {
+        let until = cx.now + by;
+        self.spoken.extended = Some(self.spoken.extended.map_or(until, |known| known.max(until)));
+        cx.out.remember.insert(cx.ix);
+        match &self.state {
+            State::Starting(_) => starting::extend(self, cx, until),
+            State::Stopping(_) => stopping::extend(self, cx, until),
+            _ => {}
+        }
+        if let (Some(due), Some((at, _))) = (self.spoken.due, asked(cx.spec)) {
+            self.set_due(cx, at, Some(due));
+        }
+    }
+}
