@@ -17,7 +17,9 @@ use crate::reader::{Entry, Reader, Section};
 /// What the ecosystem's own realms answer on.
 const HEALTH_PATH: &str = "/api/health/";
 /// What a probe may be.
-const KINDS: [&str; 6] = ["http", "tcp", "redis", "postgres", "exec", "process"];
+const KINDS: [&str; 7] = ["http", "tcp", "redis", "postgres", "exec", "process", "notify"];
+/// What a `notify` probe shows as its target.
+pub(crate) const SD_NOTIFY: &str = "sd_notify";
 const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -33,6 +35,8 @@ pub(crate) struct Of<'a> {
     pub(crate) port: Option<u16>,
     /// It has a process that is watched.
     pub(crate) runs: bool,
+    /// The descriptor on which it says that it is ready.
+    pub(crate) ready_fd: Option<u32>,
     /// Makes a check command of an argv: with the realm's directory, environment and user.
     pub(crate) command: &'a dyn Fn(Vec<String>) -> Arc<LaunchSpec>,
 }
@@ -56,6 +60,9 @@ pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> V
         }
         pairs.push(fact);
     }
+    if let Some(number) = of.ready_fd {
+        told_on(&mut pairs, number);
+    }
     if of.runs {
         pairs.push(process.unwrap_or_else(|| process_pair(basic("process", ProbeKind::Process, "pid"))));
     }
@@ -73,10 +80,14 @@ pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> V
 /// What `health` says: measured probes, and the process probe if it is written out.
 fn written(reader: &Reader<'_>, health: &Entry<'_>, of: &Of<'_>) -> (Vec<Pair>, Option<Pair>) {
     let mut process = None;
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     for entry in reader.items(health) {
         let Some(pair) = explicit(reader, &entry, of) else { continue };
-        if pair.0.source != ProbeSource::Process {
+        let is_told = |pair: &Pair| matches!(pair.0.source, ProbeSource::Notify { .. });
+        if is_told(&pair) && pairs.iter().any(is_told) {
+            let help = "keep one: a realm says what it says of itself in one place";
+            reader.value_problem(&entry, "HB112", "a second `notify` probe", "again here", help);
+        } else if pair.0.source != ProbeSource::Process {
             pairs.push(pair);
         } else if process.replace(pair).is_some() {
             let help = "keep one: a realm has one process";
@@ -125,6 +136,28 @@ fn implied(reader: &Reader<'_>, realm: &Section<'_>, host: &str, port: u16) -> O
 
 const fn measured(info: ProbeInfo, grace: Option<Duration>) -> ProbeSpec {
     ProbeSpec { info, source: ProbeSource::Measured, grace }
+}
+
+fn notify_pair(info: ProbeInfo, watchdog: Option<Duration>) -> Pair {
+    (ProbeSpec { info, source: ProbeSource::Notify { watchdog }, grace: None }, None)
+}
+
+/// What is said once is said: no threshold counts up to it.
+fn once() -> Thresholds {
+    Thresholds::new(1, 1, None).unwrap_or_default()
+}
+
+/// It says on a descriptor that it is ready: beside sd_notify, or with a probe of its own.
+fn told_on(pairs: &mut Vec<Pair>, number: u32) {
+    let descriptor = format!("descriptor {number}");
+    match pairs.iter_mut().find(|pair| matches!(pair.0.source, ProbeSource::Notify { .. })) {
+        Some((spec, _)) => spec.info.target = format!("{SD_NOTIFY}, {descriptor}"),
+        None => {
+            let mut info = basic("notify", ProbeKind::Notify, &descriptor);
+            info.thresholds = once();
+            pairs.push(notify_pair(info, None));
+        }
+    }
 }
 
 fn process_pair(info: ProbeInfo) -> Pair {
@@ -202,6 +235,7 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
         return None;
     };
     misplaced(reader, &section, table, kind);
+    let mut told = None;
     let measure = match *kind {
         "http" => Some(Measure::Probe(Arc::new(probe::http(reader, &section)?.into()))),
         "tcp" => Some(Measure::Probe(Arc::new(probe::tcp(reader, &section)?.into()))),
@@ -211,6 +245,11 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
             let slow = reader.duration(&section, "slow");
             Some(Measure::Command { spec: (of.command)(argv), slow })
         }
+        "notify" => {
+            notify(reader, entry, &section, of.runs)?;
+            told = Some(watchdog(reader, &section));
+            None
+        }
         _ => {
             process(reader, entry, &section, of.runs)?;
             None
@@ -219,14 +258,19 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
     let (kind, target) = match &measure {
         Some(Measure::Probe(probe)) => (probe.kind(), probe.target()),
         Some(Measure::Command { spec, .. }) => (ProbeKind::Exec, command_line(spec)),
+        None if told.is_some() => (ProbeKind::Notify, SD_NOTIFY.to_owned()),
         None => (ProbeKind::Process, "pid".to_owned()),
     };
     let mut info = basic(kind.as_str(), kind, &target);
     if let Some(name) = section.get("name").and_then(|entry| reader.text(&entry)) {
         info.name = name;
     }
-    timing(reader, &section, entry, &mut info);
-    info.thresholds = thresholds(reader, &section, entry);
+    if told.is_some() {
+        info.thresholds = once();
+    } else {
+        timing(reader, &section, entry, &mut info);
+        info.thresholds = thresholds(reader, &section, entry);
+    }
     if let Some(role) = section.get("role") {
         info.role = reader
             .word(&role, &[("live", Role::Live), ("ready", Role::Ready), ("info", Role::Info)])
@@ -235,8 +279,38 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
     let grace = reader.duration(&section, "grace");
     Some(match measure {
         Some(measure) => (measured(info, grace), Some(measure)),
-        None => process_pair(info),
+        None => match told {
+            Some(watchdog) => notify_pair(info, watchdog),
+            None => process_pair(info),
+        },
     })
+}
+
+/// `notify = true` in a realm that can be asked; `None` when it is refused.
+fn notify(reader: &Reader<'_>, probe: &Entry<'_>, section: &Section<'_>, runs: bool) -> Option<()> {
+    if !runs {
+        let message = "a `notify` probe needs a service with `run`: who else would say it; a oneshot is done when it ends";
+        reader.value_problem(probe, "HB110", message, "this probe", "remove it");
+        return None;
+    }
+    let entry = section.get("notify")?;
+    if !reader.boolean(&entry)? {
+        let help = "leave it out where the realm says nothing of itself";
+        reader.value_problem(&entry, "HB110", "`notify` takes true", "here", help);
+        return None;
+    }
+    Some(())
+}
+
+fn watchdog(reader: &Reader<'_>, section: &Section<'_>) -> Option<Duration> {
+    let watchdog = reader.duration(section, "watchdog")?;
+    if watchdog.is_zero()
+        && let Some(entry) = section.get("watchdog")
+    {
+        let help = "for example watchdog = \"30s\", or leave it out for none";
+        reader.value_problem(&entry, "HB114", "`watchdog` must be longer than zero", "here", help);
+    }
+    Some(watchdog).filter(|watchdog| !watchdog.is_zero())
 }
 
 /// `process = true` in a realm that has one; `None` when it is refused.
@@ -259,10 +333,14 @@ fn process(reader: &Reader<'_>, probe: &Entry<'_>, section: &Section<'_>, runs: 
 fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &str) {
     let of_http = ["method", "headers", "body", "status", "contains", "matches", "json"];
     let of_tcp = ["send", "expect"];
+    // Nothing is measured, and the watchdog is the only time there is.
+    let of_measured = ["interval", "timeout", "slow", "grace", "fail_after", "pass_after", "fail_if"];
     for key in table.keys() {
         let stranger = (kind != "http" && of_http.contains(&key.as_str()))
             || (kind != "tcp" && of_tcp.contains(&key.as_str()))
-            || (kind == "process" && (key == "slow" || key == "grace"));
+            || (kind == "process" && (key == "slow" || key == "grace"))
+            || (kind == "notify" && of_measured.contains(&key.as_str()))
+            || (kind != "notify" && key == "watchdog");
         if stranger && let Some(entry) = section.get(key) {
             reader.value_problem(
                 &entry,

@@ -336,6 +336,7 @@ fn realms(
         let setting = Setting {
             state_dir: &heartbeat.state_dir,
             socket: &heartbeat.socket,
+            runtime_dir: &heartbeat.runtime_dir,
             inherited: &sources.env,
             dir: dir.to_owned(),
         };
@@ -370,6 +371,7 @@ fn realms(
         let setting = Setting {
             state_dir: &heartbeat.state_dir,
             socket: &heartbeat.socket,
+            runtime_dir: &heartbeat.runtime_dir,
             inherited: &sources.env,
             dir,
         };

@@ -7,9 +7,9 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use figment::value::{Dict, Value};
-use heartbeat_process::{LaunchSpec, Limits, LogTarget, User, UserError};
+use heartbeat_process::{LaunchSpec, Limits, LogTarget, Readiness, User, UserError};
 use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
-use heartbeat_supervisor::{RealmSpec, StartSpec, StopSpec};
+use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, StartSpec, StopSpec};
 
 use crate::config::{Measure, RealmConfig};
 use crate::health;
@@ -27,6 +27,7 @@ const JOURNAL_SOCKET: &str = "/run/systemd/journal/stdout";
 pub(crate) struct Setting<'a> {
     pub(crate) state_dir: &'a FsPath,
     pub(crate) socket: &'a FsPath,
+    pub(crate) runtime_dir: &'a FsPath,
     /// The environment of heartbeatd.
     pub(crate) inherited: &'a BTreeMap<String, String>,
     /// Where the files stand that declare realms.
@@ -132,15 +133,19 @@ pub(crate) fn read(
             pidfile: None,
             limits: limits.clone(),
             no_new_privileges,
+            readiness: Readiness::default(),
         })
     };
     let check = |argv: Vec<String>| {
         let spec = launch(argv);
         Arc::new(LaunchSpec { log: LogTarget::Capture, ..LaunchSpec::clone(&spec) })
     };
-    let of = health::Of { host: &host, port, runs: runs && !oneshot, command: &check };
-    let (probes, measures): (Vec<_>, Vec<_>) = health::probes(reader, section, &of).into_iter().unzip();
     let (start, stop) = (section.table(reader, "start"), section.table(reader, "stop"));
+    let ready_fd = ready_fd(reader, &start, oneshot).filter(|_| runs && !oneshot);
+    let of = health::Of { host: &host, port, runs: runs && !oneshot, ready_fd, command: &check };
+    let (probes, measures): (Vec<_>, Vec<_>) = health::probes(reader, section, &of).into_iter().unzip();
+    let readiness = readiness(&probes, ready_fd);
+    can_be_heard(reader, section, setting, &name, &readiness);
     let restart = section.table(reader, "restart");
     let commands = |section: &Section<'_>, key: &str| -> Vec<Arc<LaunchSpec>> {
         let Some(entry) = section.get(key) else { return Vec::new() };
@@ -148,7 +153,8 @@ pub(crate) fn read(
     };
     let pidfile =
         section.get("pidfile").and_then(|entry| Some(beside(reader, &entry, setting, &reader.text(&entry)?)));
-    let launch_spec = argv.map(|argv| Arc::new(LaunchSpec { pidfile, ..LaunchSpec::clone(&launch(argv)) }));
+    let launch_spec =
+        argv.map(|argv| Arc::new(LaunchSpec { pidfile, readiness, ..LaunchSpec::clone(&launch(argv)) }));
     let config = RealmConfig {
         made_of: launch_spec.as_ref().map_or(0, |spec| made_of(spec, setting.inherited)),
         probes: measures,
@@ -219,6 +225,66 @@ fn program(reader: &Reader<'_>, section: &Section<'_>, shell: bool) -> Option<Ve
     Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line])
 }
 
+/// The descriptor on which it says that it is ready.
+fn ready_fd(reader: &Reader<'_>, start: &Section<'_>, oneshot: bool) -> Option<u32> {
+    const NUMBERS: std::ops::RangeInclusive<u32> = 3..=1_023;
+    let entry = start.get("ready_fd")?;
+    let number = reader.number::<u32>(&entry, "the number of a descriptor")?;
+    if oneshot && is_of_its_own(&entry) {
+        let help = "remove it; a oneshot is done when it ends";
+        reader.value_problem(&entry, "HB121", "`ready_fd` means nothing for a oneshot", "here", help);
+    } else if !NUMBERS.contains(&number) {
+        let message = format!("`ready_fd` takes a descriptor from 3 to 1023, not {number}");
+        let help = "0 to 2 are its standard input and output; for example ready_fd = 3";
+        reader.value_problem(&entry, "HB102", message, "here", help);
+    }
+    Some(number).filter(|number| NUMBERS.contains(number))
+}
+
+/// What its program is asked to say of itself.
+fn readiness(probes: &[ProbeSpec], ready_fd: Option<u32>) -> Readiness {
+    let asked = probes.iter().find_map(|probe| match probe.source {
+        // One that only stands for the descriptor has no socket.
+        ProbeSource::Notify { watchdog } if probe.info.target.starts_with(health::SD_NOTIFY) => {
+            Some(watchdog)
+        }
+        _ => None,
+    });
+    Readiness { notify: asked.is_some(), watchdog: asked.flatten(), ready_fd }
+}
+
+/// It can be told where to speak, and by nobody else.
+fn can_be_heard(
+    reader: &Reader<'_>,
+    section: &Section<'_>,
+    setting: &Setting<'_>,
+    name: &RealmName,
+    asked: &Readiness,
+) {
+    /// Longest path of a Unix socket, in bytes.
+    const MAX_SOCKET_BYTES: usize = 107;
+    if !asked.notify {
+        return;
+    }
+    // It is made beside its place, under a name that is one byte longer.
+    let length = setting.runtime_dir.join("notify").join(format!(".{name}")).as_os_str().len();
+    if let Some(entry) = section.get("health").filter(|_| length > MAX_SOCKET_BYTES) {
+        let message = format!(
+            "the socket on which `{name}` would be heard has a path of {length} bytes; {MAX_SOCKET_BYTES} are possible"
+        );
+        let help = "give [heartbeat] a shorter `runtime_dir`";
+        reader.value_problem(&entry, "HB128", message, "heard there", help);
+    }
+    let written = reader.pairs(section, "env");
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        if let Some(entry) = section.get("env").filter(|_| written.contains_key(name)) {
+            let help = format!("remove {name} from `env`, or `notify` from `health`");
+            let message = format!("`{name}` is set by heartbeat where a realm has a `notify` probe");
+            reader.value_problem(&entry, "HB124", message, "here", &help);
+        }
+    }
+}
+
 /// A realm without a program: only watched, so everything that would act on it is refused, but for a restart command of
 /// its own and what bounds that.
 fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_command: bool) {
@@ -238,7 +304,7 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_co
     let of_trees: &[(&str, &[&str])] = match (has_command, has_checks) {
         (true, _) => &[
             ("limits", &["memory", "cpu", "tasks"]),
-            ("start", &["settle", "before", "after"]),
+            ("start", &["settle", "before", "after", "ready_fd"]),
             ("restart", &["min_gap", "success_codes", "never_codes"]),
         ],
         (false, true) => &[("limits", &["memory", "cpu", "tasks"])],
@@ -345,6 +411,10 @@ fn made_of(spec: &LaunchSpec, inherited: &BTreeMap<String, String>) -> u64 {
     }
     if spec.no_new_privileges != spec.user.is_some() {
         add(&[u8::from(spec.no_new_privileges)]);
+    }
+    // So is what is asked of it: it was told so when it was started.
+    if spec.readiness != Readiness::default() {
+        add(format!("{:?}", spec.readiness).as_bytes());
     }
     match &spec.log {
         LogTarget::File { path, .. } => add(path.as_os_str().as_encoded_bytes()),

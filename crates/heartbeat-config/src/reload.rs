@@ -4,7 +4,7 @@ use std::fmt;
 
 use heartbeat_process::LogTarget;
 use heartbeat_status::{EdgeKind, RealmIx, RealmName};
-use heartbeat_supervisor::{NeedSpec, Plan, RealmSpec};
+use heartbeat_supervisor::{NeedSpec, Plan, ProbeSource, ProbeSpec, RealmSpec};
 
 use crate::config::{Config, Heartbeat, Measure, RealmConfig, WebhookConfig};
 use crate::limits;
@@ -287,6 +287,16 @@ fn differences(
             made_of |= differ(key, true);
         }
         made_of |= differ("no_new_privileges", old.no_new_privileges != new.no_new_privileges);
+        let told = |differs: bool, key: &'static str| differs.then_some(key);
+        let (asked, asks) = (&old.readiness, &new.readiness);
+        let keys = [
+            told(asked.notify != asks.notify, "health.notify"),
+            told(asked.watchdog != asks.watchdog, "health.watchdog"),
+            told(asked.ready_fd != asks.ready_fd, "start.ready_fd"),
+        ];
+        for key in keys.into_iter().flatten() {
+            made_of |= differ(key, true);
+        }
         // How far a log grows, and how many are kept, takes effect on the one that is written to.
         differ("log", old.log != new.log);
         made_of |= !same_place(&old.log, &new.log);
@@ -308,7 +318,17 @@ fn differences(
     differ("critical", old.critical != new.critical);
     differ("registered", old.registered != new.registered);
     differ("manual", old.manual != new.manual);
-    differ("health", old.probes != new.probes || !same_measures(&before.probes, &after.probes));
+    // What it is asked to say has been named already.
+    let asked = |config: &RealmConfig| config.launch.as_ref().map(|launch| launch.readiness.clone());
+    let same_asked = asked(before) == asked(after);
+    let probes = |spec: &RealmSpec| -> Vec<ProbeSpec> {
+        let told = |probe: &&ProbeSpec| matches!(probe.source, ProbeSource::Notify { .. });
+        spec.probes.iter().filter(|probe| same_asked || !told(probe)).cloned().collect()
+    };
+    let measures = |config: &RealmConfig| -> Vec<Option<Measure>> {
+        config.probes.iter().filter(|measure| same_asked || measure.is_some()).cloned().collect()
+    };
+    differ("health", probes(old) != probes(new) || !same_measures(&measures(before), &measures(after)));
     differ("verify_owner", before.listens.is_some() != after.listens.is_some());
     differ("host", before.listens.map(|at| at.ip()) != after.listens.map(|at| at.ip()));
     differ("start", old.start != new.start || before.start_before != after.start_before);

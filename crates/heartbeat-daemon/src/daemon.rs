@@ -150,8 +150,14 @@ impl Daemon {
         let commands = Arc::new(Commands::default());
         let teller: Arc<OnceLock<Arc<Published>>> = Arc::default();
         let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(raise_descriptors);
-        let processes =
-            open_processes(&records, (mark, groups), soft_descriptors, &inbox, &commands, &teller)?;
+        let processes = open_processes(
+            (&records, &heartbeat.runtime_dir),
+            (mark, groups),
+            soft_descriptors,
+            &inbox,
+            &commands,
+            &teller,
+        )?;
         commands.open(processes.commander());
         let upgrader = Arc::new(Upgrader::new(program, Arc::clone(&commands), Arc::clone(&inbox)));
         let mut prober = Prober::new(
@@ -412,6 +418,12 @@ fn prepare_directories(heartbeat: &Heartbeat, records: &Path) -> Result<(), Daem
     make(heartbeat.runtime_dir.clone(), 0o711, "runtime directory")?;
     make(records.to_owned(), 0o700, "directory of adoption records")?;
     refuse_foreign(records)?;
+    // Made when the first realm is asked to say something; whoever owns them says what is heard.
+    for dir in ["notify", "ready"].map(|name| heartbeat.runtime_dir.join(name)) {
+        if dir.symlink_metadata().is_ok() {
+            refuse_foreign(&dir)?;
+        }
+    }
     if let Some(parent) = heartbeat.socket.parent() {
         make(parent.to_owned(), 0o711, "directory of the socket")?;
     }
@@ -430,7 +442,7 @@ pub(crate) fn records_dir(heartbeat: &Heartbeat) -> PathBuf {
 
 /// A directory that somebody else can write to says nothing that can be believed.
 fn refuse_foreign(path: &Path) -> Result<(), DaemonError> {
-    let what = "directory of adoption records";
+    let what = "directory that must be ours alone";
     let prepare = |source| DaemonError::Prepare { what, path: path.to_owned(), source };
     let meta = std::fs::symlink_metadata(path).map_err(prepare)?;
     let own = nix::unistd::geteuid().as_raw();
@@ -492,7 +504,7 @@ fn control_groups(heartbeat: &Heartbeat, mark: &str) -> Option<PathBuf> {
 }
 
 fn open_processes(
-    records: &Path,
+    (records, runtime_dir): (&Path, &Path),
     (mark, groups): (String, Option<PathBuf>),
     soft_descriptors: Option<u64>,
     inbox: &Arc<Inbox>,
@@ -501,6 +513,7 @@ fn open_processes(
 ) -> Result<Processes, DaemonError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
+        runtime: runtime_dir.to_owned(),
         pool: cores * PARKED_LAUNCHERS_PER_CORE,
         soft_descriptors,
         // heartbeatd has no children but those of the adapter.

@@ -210,6 +210,7 @@ impl Executor {
                 Some(Input::MainChanged { realm: key.realm, run: key.run, pid })
             }
             Notice::Halted { key, halted } => Some(Input::Halted { realm: key.realm, run: key.run, halted }),
+            Notice::Said { key, said } => Some(Input::Notify { realm: key.realm, run: key.run, said }),
             Notice::Unbounded { key, limits } => {
                 let limits = limits.iter().map(|limit| (*limit).to_owned()).collect();
                 Some(Input::Unbounded { realm: key.realm, run: key.run, limits })
@@ -262,8 +263,13 @@ fn shown(spec: &LaunchSpec) -> String {
 }
 
 fn start_error(error: LaunchError) -> StartError {
-    // A control group that somebody has taken away from under us is made anew: nothing of the realm was tried.
-    let errno = if error.step == Step::Group { Some(nix::errno::Errno::EAGAIN as i32) } else { error.errno };
+    // What somebody has taken away from under us is made anew: nothing of the realm was tried.
+    let taken_away = match error.step {
+        Step::Group => true,
+        Step::Notify => error.errno == Some(nix::errno::Errno::ENOENT as i32),
+        _ => false,
+    };
+    let errno = if taken_away { Some(nix::errno::Errno::EAGAIN as i32) } else { error.errno };
     StartError { at_exec: error.at_exec, errno, message: error.message }
 }
 

@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use heartbeat_config::Config;
 use heartbeat_process::Notice;
-use heartbeat_status::{CheckId, CheckResult, RealmIx, RunId};
+use heartbeat_status::{CheckId, CheckResult, RealmIx, RunId, Said};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::oneshot;
 
 use crate::reload;
+
+/// Most messages of realms waiting for the driver; what realms say is bounded where it is heard, and this is for a driver
+/// that does not come by at all.
+const MAX_SAID_QUEUED: usize = 4_096;
 
 /// Most requests waiting for the driver; one more is answered with a refusal.
 const MAX_REQUESTS_QUEUED: usize = 1_024;
@@ -124,7 +128,23 @@ impl Inbox {
     }
 
     pub(crate) fn notice(&self, notice: Notice) {
-        self.lanes().notices.push_back(notice);
+        let mut lanes = self.lanes();
+        match notice {
+            Notice::Said { key, said } => {
+                let said = match lanes.notices.back_mut() {
+                    // It has not been heard yet: both are one.
+                    Some(Notice::Said { key: before, said: sum }) if *before == key => sum.absorb(said).err(),
+                    _ => Some(said),
+                };
+                // The next sign of life makes up for one that is lost; what changes something is lost last.
+                let most =
+                    |said: &Said| if said.is_chatter() { MAX_SAID_QUEUED } else { 2 * MAX_SAID_QUEUED };
+                let said = said.filter(|said| lanes.notices.len() < most(said));
+                lanes.notices.extend(said.map(|said| Notice::Said { key, said }));
+            }
+            notice => lanes.notices.push_back(notice),
+        }
+        drop(lanes);
         self.wake.notify_one();
     }
 
@@ -162,6 +182,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heartbeat_process::Key;
 
     #[test]
     fn requests_are_bounded_but_the_order_to_end_is_not() {
@@ -176,6 +197,24 @@ mod tests {
         let mut batch = Batch::default();
         inbox.take(&mut batch, None);
         assert_eq!(batch.requests.len(), MAX_REQUESTS_QUEUED + 1);
+    }
+
+    #[test]
+    fn what_a_realm_says_is_bounded_and_its_end_is_told_all_the_same() {
+        let inbox = Inbox::default();
+        let key = |realm| Key { realm: RealmIx(realm), run: RunId(1) };
+        let chatter = |text: String| Said { status: Some(text), ..Said::default() };
+        for at in 0..2 * u32::try_from(MAX_SAID_QUEUED).unwrap() {
+            inbox.notice(Notice::Said { key: key(at), said: chatter(at.to_string()) });
+            inbox.notice(Notice::Said { key: key(at), said: chatter("later".to_owned()) });
+        }
+        inbox.notice(Notice::Emptied { key: key(0) });
+        let mut batch = Batch::default();
+        inbox.take(&mut batch, None);
+        assert_eq!(batch.notices.len(), MAX_SAID_QUEUED + 1);
+        assert_eq!(batch.notices.pop_back(), Some(Notice::Emptied { key: key(0) }));
+        let first = Notice::Said { key: key(0), said: chatter("later".to_owned()) };
+        assert_eq!(batch.notices.pop_front(), Some(first), "what was not heard yet becomes one");
     }
 
     #[test]

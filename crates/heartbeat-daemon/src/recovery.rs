@@ -203,7 +203,8 @@ impl Recovery {
                 .unwrap_or_default();
             let launch = realms.get(realm.index()).and_then(|config| config.launch.as_ref());
             let limits = launch.map(|launch| launch.limits.clone()).unwrap_or_default();
-            processes.adopt(Key { realm, run }, survivor, limits);
+            let asked = launch.map(|launch| launch.readiness.clone()).unwrap_or_default();
+            processes.adopt(Key { realm, run }, survivor, limits, asked);
         }
     }
 }

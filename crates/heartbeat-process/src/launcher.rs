@@ -7,15 +7,17 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
+use rustix::io::FdFlags;
 
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
@@ -54,13 +56,15 @@ pub fn launcher_main() -> ExitCode {
     let _ = nix::sys::prctl::set_name(c"hb-launch");
     let socket = sys::take_standard_input();
     // Standard input is about to be replaced: keep the socket above the three standard descriptors.
-    let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else { return ExitCode::from(NOT_LAUNCHED) };
+    let Ok(mut kept) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else {
+        return ExitCode::from(NOT_LAUNCHED);
+    };
     // Descriptor 0 stays open as it is until /dev/null takes its place.
     std::mem::forget(socket);
     let Some((spec, capture)) = channel::receive_spec(kept.as_fd()) else {
         return ExitCode::from(NOT_LAUNCHED);
     };
-    match launch(kept.as_fd(), File::from(spec), capture.map(File::from)) {
+    match launch(&mut kept, File::from(spec), capture.map(File::from)) {
         Ok(Parted) => return ExitCode::SUCCESS,
         Err(Some(failure)) => channel::say_failed(kept.as_fd(), failure.step, failure.errno),
         Err(None) => {}
@@ -72,15 +76,22 @@ pub fn launcher_main() -> ExitCode {
 struct Parted;
 
 /// `Err(None)`: heartbeatd is gone.
-fn launch(socket: BorrowedFd<'_>, spec: File, capture: Option<File>) -> Result<Parted, Option<Failure>> {
+fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Parted, Option<Failure>> {
     let (spec, setting) = read_spec(spec).map_err(Some)?;
+    if let Some((_, number)) = &setting.ready {
+        make_way(kept, *number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
+    }
+    let socket = kept.as_fd();
     if let Some(group) = &setting.group
         && enter(group).map_err(|error| Some(failed_io(Step::Group)(error)))? == Fork::Parent
     {
         return Ok(Parted);
     }
-    set_up(&spec, &setting, capture).map_err(Some)?;
-    let (program, argv, env) = prepare_exec(&spec).map_err(Some)?;
+    if let Some((fifo, number)) = set_up(&spec, &setting, capture).map_err(Some)? {
+        // Nothing else is open any more but our socket.
+        place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
+    }
+    let (program, argv, env) = prepare_exec(&spec, setting.watched).map_err(Some)?;
     channel::say_ready(socket).map_err(|_| None)?;
     if !channel::receive_go(socket) {
         return Err(None);
@@ -124,7 +135,10 @@ fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
     LaunchSpec::decode(&bytes).ok_or(Failure { step: Step::Spec, errno: Errno::EINVAL as i32 })
 }
 
-fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result<(), Failure> {
+/// The FIFO that is to be given a number once everything else of ours is closed.
+type Ready = Option<(File, u32)>;
+
+fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result<Ready, Failure> {
     setsid().map_err(failed(Step::Session))?;
     sys::default_dispositions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
@@ -141,6 +155,15 @@ fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result
         LogTarget::File { path, .. } => {
             Some(log::open(path, spec.user.as_ref(), setting.run).map_err(failed_io(Step::Log))?)
         }
+    };
+    let ready = match &setting.ready {
+        // Its other end is ours as well: whoever dies, nobody is sent SIGPIPE.
+        Some((fifo, number)) => {
+            let fifo =
+                OpenOptions::new().read(true).write(true).open(fifo).map_err(failed_io(Step::Notify))?;
+            Some((fifo, *number))
+        }
+        None => None,
     };
     // The log lies where only heartbeatd may write; everything after this is done with the rights of the user.
     if let Some(user) = &spec.user {
@@ -162,13 +185,37 @@ fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result
     dup2_stdout(output).map_err(failed(Step::Descriptors))?;
     dup2_stderr(output).map_err(failed(Step::Descriptors))?;
     // The socket stays open until execve closes it: that end of file is how heartbeatd learns of the start.
-    sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))
+    sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))?;
+    Ok(ready)
+}
+
+/// Leaves that number to somebody else.
+fn make_way(kept: &mut OwnedFd, number: u32) -> io::Result<()> {
+    let number = RawFd::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
+    if kept.as_raw_fd() == number {
+        *kept = rustix::io::fcntl_dupfd_cloexec(&*kept, number + 1)?;
+    }
+    Ok(())
+}
+
+/// Gives a descriptor that number, over execve.
+fn place(file: File, number: u32) -> io::Result<()> {
+    let number = RawFd::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
+    if file.as_raw_fd() == number {
+        rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
+        // It is the program's from now on.
+        let _ = file.into_raw_fd();
+        return Ok(());
+    }
+    // The lowest that is free from there on, which is that one: nothing else of ours is open there.
+    let placed = fcntl(&file, FcntlArg::F_DUPFD(number))?;
+    if placed == number { Ok(()) } else { Err(Errno::EBUSY.into()) }
 }
 
 type Exec = (Vec<CString>, Vec<CString>, Vec<CString>);
 
 /// Everything execve needs, made before `go`, so that nothing but execve is left to do.
-fn prepare_exec(spec: &LaunchSpec) -> Result<Exec, Failure> {
+fn prepare_exec(spec: &LaunchSpec, watched: bool) -> Result<Exec, Failure> {
     let invalid = || Failure { step: Step::Exec, errno: Errno::EINVAL as i32 };
     let c_string = |text: OsString| CString::new(text.into_vec()).map_err(|_| invalid());
     let name = spec.argv.first().filter(|name| !name.is_empty()).ok_or_else(invalid)?;
@@ -179,7 +226,11 @@ fn prepare_exec(spec: &LaunchSpec) -> Result<Exec, Failure> {
         pair.push(value);
         c_string(pair)
     });
-    let env = env.collect::<Result<_, _>>()?;
+    let mut env: Vec<CString> = env.collect::<Result<_, _>>()?;
+    if watched {
+        // Whoever inherits the rest of it and is somebody else knows by this that it is not meant.
+        env.push(c_string(format!("WATCHDOG_PID={}", std::process::id()).into())?);
+    }
     let candidates = if name.as_bytes().contains(&b'/') {
         vec![c_string(name.clone())?]
     } else {

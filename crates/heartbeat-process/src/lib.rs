@@ -13,6 +13,9 @@
 //! memory of which the beginning comes back ([`LogTarget::Capture`]); such a command leaves no process behind,
 //! wherever it hides.
 //!
+//! A realm that is asked to ([`Readiness`]) says of itself how it is: [`Notice::Said`] tells only what comes from its own
+//! process tree.
+//!
 //! Beside that it answers two questions about what runs: who holds a port ([`owner_of`], [`holder`]), and what a
 //! log said last ([`tail`], [`last_lines`], [`LogFollower`]). A [`LogKeeper`] holds logs down to their size while they are
 //! written to.
@@ -56,6 +59,7 @@ mod limits;
 mod log;
 mod members;
 mod notice;
+mod notify;
 mod ports;
 mod processes;
 mod reaper;
@@ -81,6 +85,7 @@ pub use log::{
     last_lines, previous_lines, tail,
 };
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
+pub use notify::Readiness;
 pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, owner_of};
 pub use processes::{Commander, Processes, Settings};
 pub use record::{Record, Recorded, boot_id};

@@ -13,6 +13,9 @@ use crate::{spares, sys};
 /// Looks for somebody who was forked meanwhile, at most: whoever was found does not run any more, so it ends soon.
 const MAX_LOOKS: u32 = 64;
 
+/// Ancestors that are asked for one process, at most.
+const MAX_ANCESTORS: u32 = 64;
+
 /// By what the processes of a run are known.
 #[derive(Debug)]
 pub(crate) struct Traits<'a> {
@@ -57,13 +60,7 @@ impl Traits<'_> {
     pub(crate) fn find(&self, sweep: &Sweep, mains: &BTreeSet<u32>) -> Members {
         // A process of that number today is the leader itself, or, once it was collected, somebody else.
         let mut inside: BTreeSet<u32> = self.leader.into_iter().collect();
-        let member = |stat: &Stat| self.leader.is_some_and(|of| stat.group == of || stat.session == of);
-        let mine = |pid: u32, stat: &Stat| {
-            stat.start_time >= self.since
-                && !mains.contains(&pid)
-                && (member(stat) || (!mains.contains(&stat.parent) && self.carries_mark(pid)))
-        };
-        inside.extend(sweep.all().filter(|(pid, stat)| mine(*pid, stat)).map(|(pid, _)| pid));
+        inside.extend(sweep.all().filter(|(pid, stat)| self.knows(*pid, stat, mains)).map(|(pid, _)| pid));
         // Parents may have a higher number than their children, once the numbers have come round: until nobody joins.
         loop {
             let before = inside.len();
@@ -81,6 +78,32 @@ impl Traits<'_> {
             }
         }
         found
+    }
+
+    /// That process is one of them by what is known of itself alone.
+    fn knows(&self, pid: u32, stat: &Stat, mains: &BTreeSet<u32>) -> bool {
+        let member = || self.leader.is_some_and(|of| stat.group == of || stat.session == of);
+        stat.start_time >= self.since
+            && !mains.contains(&pid)
+            && (member() || (!mains.contains(&stat.parent) && self.carries_mark(pid)))
+    }
+
+    /// That process is one of them, or the leader: as [`Traits::find`] says it, without a look at everybody else. Also of
+    /// one that has ended and was not collected.
+    pub(crate) fn has(&self, pid: u32, stat: &Stat, mains: &BTreeSet<u32>) -> bool {
+        let (mut pid, mut stat) = (pid, *stat);
+        for _ in 0..MAX_ANCESTORS {
+            if mains.contains(&pid) {
+                return false;
+            }
+            let leads = self.leader == Some(pid) && stat.start_time >= self.since;
+            if leads || self.knows(pid, &stat, mains) {
+                return true;
+            }
+            let Some(parent) = tree::stat(stat.parent) else { return false };
+            (pid, stat) = (stat.parent, parent);
+        }
+        false
     }
 
     fn carries_mark(&self, pid: u32) -> bool {

@@ -1,6 +1,6 @@
 //! What the adapter reports, and the names it reports by.
 
-use heartbeat_status::{Exit, RealmIx, RunId};
+use heartbeat_status::{Exit, RealmIx, RunId, Said};
 
 /// One start of one realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,8 @@ pub enum Step {
     Record,
     /// The launcher could not read its specification.
     Spec,
+    /// The socket or the FIFO through which it says how it is.
+    Notify,
     /// The control group of its own.
     Group,
     /// A session of its own.
@@ -56,7 +58,7 @@ pub enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Spawn,
         Self::Launcher,
         Self::Record,
@@ -73,6 +75,7 @@ impl Step {
         Self::Timeout,
         Self::CalledOff,
         Self::Exec,
+        Self::Notify,
     ];
 
     /// For a person: what was being done.
@@ -83,6 +86,7 @@ impl Step {
             Self::Launcher => "wait for the launcher",
             Self::Record => "write the adoption record",
             Self::Spec => "read the specification",
+            Self::Notify => "open what it is heard by",
             Self::Group => "enter the control group",
             Self::Session => "make a session of its own",
             Self::Signals => "reset signals",
@@ -193,6 +197,13 @@ pub enum Notice {
         key: Key,
         /// Stopped, or running again.
         halted: bool,
+    },
+    /// A realm has said something of itself: whoever said it belongs to the process tree of the run.
+    Said {
+        /// Which run.
+        key: Key,
+        /// What.
+        said: Said,
     },
     /// A run with limits of its tree has started, and these of its [`Limits`](crate::Limits) are kept by nobody: there is no
     /// control group for it, or none with that controller. Of `memory` it is then told now and then how much is used.

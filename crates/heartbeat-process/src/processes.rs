@@ -12,11 +12,12 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::group::Leaf;
 use crate::notice::{CommandRunId, Key, LaunchError, Notice};
+use crate::notify::Ear;
 use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places};
-use crate::spawn::{Launcher, SpawnQueue, Spawner, command_marked, marked};
-use crate::{LaunchSpec, Limits, LogTarget, ProcessError, Survivor, spares};
+use crate::spawn::{Launcher, SpawnQueue, Spawner, command_marked, marked, tell_where};
+use crate::{LaunchSpec, Limits, LogTarget, ProcessError, Readiness, Survivor, spares};
 
 /// Launchers are parked once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
@@ -29,6 +30,9 @@ pub struct Settings {
     pub launcher: PathBuf,
     /// Directory of adoption records; must exist.
     pub records: PathBuf,
+    /// Directory below which realms that are asked to say something of themselves are heard: in `notify/` and `ready/`, which
+    /// are made when the first one is started.
+    pub runtime: PathBuf,
     /// Id of the state directory, in every record and in the environment of every realm.
     pub mark: String,
     /// Launchers that wait for work (0): a start then costs a message and one exec.
@@ -51,6 +55,7 @@ impl Default for Settings {
         Self {
             launcher: "/proc/self/exe".into(),
             records: "/run/heartbeat/realms".into(),
+            runtime: "/run/heartbeat".into(),
             mark: String::new(),
             pool: 0,
             soft_descriptors: None,
@@ -76,6 +81,8 @@ pub(crate) enum Order {
         launcher: Launcher,
         leaf: Option<Leaf>,
         unbounded: Vec<&'static str>,
+        ear: Option<Box<Ear>>,
+        asked: Readiness,
     },
     SpawnFailed {
         owner: Owner,
@@ -85,6 +92,7 @@ pub(crate) enum Order {
         key: Key,
         survivor: Box<Survivor>,
         limits: Limits,
+        asked: Readiness,
     },
     Remember {
         realm: RealmName,
@@ -250,9 +258,10 @@ impl Processes {
     /// here, and `Emptied` tells when what was left of it is gone. Of a launcher that has not become its program yet,
     /// `Started` or `StartFailed` is told.
     ///
-    /// `limits` are those it was started with: what of them nobody keeps is told as after a start.
-    pub fn adopt(&self, key: Key, survivor: Survivor, limits: Limits) {
-        self.commander.orders.push(Order::Adopt { key, survivor: Box::new(survivor), limits });
+    /// `limits` are those it was started with: what of them nobody keeps is told as after a start. `asked` is what it was
+    /// asked to say of itself: it is heard again.
+    pub fn adopt(&self, key: Key, survivor: Survivor, limits: Limits, asked: Readiness) {
+        self.commander.orders.push(Order::Adopt { key, survivor: Box::new(survivor), limits, asked });
     }
 
     /// Puts on record what heartbeatd has to remember of a realm, in place of what was there: one line. It is on record
@@ -328,24 +337,36 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                 None => return,
             },
         };
-        let Wanted { owner, realm, spec, limit, made_of } = next;
+        let Wanted { owner, realm, mut spec, limit, made_of } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let leaf = match (&realm, owner) {
             (Some(realm), Owner::Realm(key)) => spawner.leaf(realm, key.run),
             _ => None,
         };
-        let run = match owner {
-            Owner::Realm(key) => Some(key.run),
-            Owner::Command(_) => None,
+        let (run, heard) = match (&realm, owner) {
+            (Some(realm), Owner::Realm(key)) => (Some(key.run), spawner.ear(realm, &spec)),
+            _ => (None, Ok(None)),
         };
-        reaper.push(match spawner.hand_over(&spec, leaf.as_ref(), run) {
-            Ok(launcher) => {
+        let handed = heard.and_then(|ear| {
+            tell_where(&mut spec, ear.as_ref());
+            match spawner.hand_over(&spec, leaf.as_ref(), run, ear.as_ref()) {
+                Ok(launcher) => Ok((launcher, ear)),
+                Err(error) => {
+                    // Nobody speaks.
+                    ear.into_iter().for_each(Ear::remove);
+                    Err(error)
+                }
+            }
+        });
+        reaper.push(match handed {
+            Ok((launcher, ear)) => {
                 let unbounded = match owner {
                     Owner::Realm(_) => spec.limits.unbounded(leaf.as_ref().map(Leaf::dir)),
                     // It has no tree that outlives it.
                     Owner::Command(_) => Vec::new(),
                 };
                 let (places, pidfile) = (Box::new(places(&spec)), spec.pidfile);
+                let (ear, asked) = (ear.map(Box::new), spec.readiness);
                 Order::Spawned {
                     owner,
                     realm,
@@ -357,6 +378,8 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                     launcher,
                     leaf,
                     unbounded,
+                    ear,
+                    asked,
                 }
             }
             Err(error) => {

@@ -8,6 +8,7 @@ mod adopting;
 mod bounds;
 mod daemons;
 mod life;
+mod saying;
 mod trees;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use crate::books::Books;
 use crate::group::Leaf;
 use crate::notice::{Key, LaunchError, Notice, Step};
+use crate::notify::Places;
 use crate::processes::{Order, Orders, Settings};
 use crate::record::Origin;
 use crate::run::{Owner, Run, Stage};
@@ -45,6 +47,8 @@ const MAIN: u64 = 1;
 const TIMER: u64 = 2;
 const LEFTOVER: u64 = 3;
 const GROUP: u64 = 4;
+const WORDS: u64 = 5;
+const LINE: u64 = 6;
 const WHAT_BITS: u32 = 3;
 /// Now and then: says on record that we live, looks after adopted processes and orphans.
 const TICK_EVERY: Duration = Duration::from_secs(5);
@@ -57,6 +61,9 @@ const ORDERS: u64 = 0;
 const CHILDREN: u64 = 1;
 const TICK: u64 = 2;
 const FLUSH: u64 = 3;
+const WHILE: u64 = 4;
+/// What a realm says within this is bounded.
+const WHILE_LASTS: Duration = Duration::from_millis(100);
 /// What is not urgent is written together after this.
 const FLUSH_AFTER: Duration = Duration::from_millis(10);
 
@@ -83,6 +90,9 @@ pub(crate) struct Reaper {
     /// Until what is not urgent is written.
     flush: OwnedFd,
     flush_armed: bool,
+    /// Until what was held back of what realms say is told.
+    while_over: OwnedFd,
+    while_armed: bool,
     collects_orphans: bool,
     /// A launcher of nobody that was dead at the last look.
     suspect: Option<i32>,
@@ -95,6 +105,7 @@ pub(crate) struct Reaper {
     /// Those that could not be removed yet.
     lingering: Vec<Leaf>,
     groups: Option<PathBuf>,
+    places: Places,
     launch_timeout: Duration,
     sink: Sink,
 }
@@ -112,6 +123,8 @@ impl Reaper {
         epoll::add(&epoll, children, EventData::new_u64(CHILDREN), EventFlags::IN)?;
         let flush = new_timer()?;
         epoll::add(&epoll, &flush, EventData::new_u64(FLUSH), EventFlags::IN)?;
+        let while_over = new_timer()?;
+        epoll::add(&epoll, &while_over, EventData::new_u64(WHILE), EventFlags::IN)?;
         let tick = timer(TICK_EVERY, true)?;
         epoll::add(&epoll, &tick, EventData::new_u64(TICK), EventFlags::IN)?;
         if settings.collects_orphans {
@@ -130,6 +143,8 @@ impl Reaper {
             tick: Some(tick),
             flush,
             flush_armed: false,
+            while_over,
+            while_armed: false,
             collects_orphans: settings.collects_orphans,
             suspect: None,
             parting: Vec::new(),
@@ -137,6 +152,7 @@ impl Reaper {
             vacated: Vec::new(),
             lingering: earlier.into_iter().map(|(_, leaf)| leaf).collect(),
             groups: settings.groups,
+            places: Places::below(&settings.runtime),
             launch_timeout: settings.launch_timeout,
             sink,
         })
@@ -164,6 +180,7 @@ impl Reaper {
                         drain(&self.flush);
                         flush = true;
                     }
+                    WHILE => self.while_is_over(),
                     token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut sweep),
                 }
             }
@@ -214,6 +231,8 @@ impl Reaper {
                     launcher,
                     leaf,
                     unbounded,
+                    ear,
+                    asked,
                 } => {
                     let expected = self.expected.remove(&owner).unwrap_or_default();
                     let marks = self.marks(owner, realm.as_ref(), launcher.capture.is_some());
@@ -230,6 +249,8 @@ impl Reaper {
                         pidfile,
                         limit,
                         unbounded,
+                        ear,
+                        asked,
                         ..Run::new(owner, realm, program)
                     };
                     self.watch(run, expected.called_off);
@@ -239,7 +260,7 @@ impl Reaper {
                         self.tell_failure(owner, error);
                     }
                 }
-                Order::Adopt { key, survivor, limits } => self.adopt(key, *survivor, limits),
+                Order::Adopt { key, survivor, limits, asked } => self.adopt(key, *survivor, limits, asked),
                 Order::Remember { realm, memory, soon } => self.books.remember(&realm, memory, soon),
                 Order::Signal { owner, signal } => self.signal(owner, signal),
                 Order::Follow { owner, pid } => self.follow(owner, pid),
@@ -398,10 +419,14 @@ impl Reaper {
             MAIN => {
                 // Its last words come first: whether it was exec'd decides what its end means.
                 self.listen(id);
+                self.hear_words(id);
+                self.hear_line(id);
                 self.ended(id, sweep);
             }
             TIMER => self.deadline(id),
             GROUP => self.leaf_changed(id),
+            WORDS => self.hear_words(id),
+            LINE => self.hear_line(id),
             _ => self.leftover_ended(id),
         }
     }

@@ -12,6 +12,7 @@ use rustix::time::Timespec;
 
 use crate::group::Leaf;
 use crate::notice::{CommandRunId, Key, LaunchError};
+use crate::notify::{Ear, Readiness};
 use crate::{Limits, survey, sys};
 
 /// Whose process it is.
@@ -95,6 +96,10 @@ pub(crate) struct Run {
     pub(crate) places: Places,
     /// Bounds of its tree that nobody keeps, by their keys.
     pub(crate) unbounded: Vec<&'static str>,
+    /// What hears it, if it is asked to say something.
+    pub(crate) ear: Option<Box<Ear>>,
+    /// What it was asked to say.
+    pub(crate) asked: Readiness,
 }
 
 impl Run {
@@ -130,6 +135,8 @@ impl Run {
             capture: None,
             places: Places::default(),
             unbounded: Vec::new(),
+            ear: None,
+            asked: Readiness::default(),
         }
     }
 

@@ -18,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use crate::group::Leaf;
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{CommandRunId, LaunchError, MAX_OUTPUT_BYTES, Step};
+use crate::notify::{Ear, Places};
 use crate::processes::Settings;
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
 use crate::{LaunchSpec, LogTarget, channel, spares};
@@ -75,12 +76,14 @@ pub(crate) struct Spawner {
     pool: usize,
     soft_descriptors: Option<u64>,
     groups: Option<PathBuf>,
+    places: Places,
 }
 
 impl Spawner {
     pub(crate) fn new(settings: &Settings) -> Self {
         let Settings { launcher, pool, soft_descriptors, groups, .. } = settings.clone();
-        Self { program: launcher, parked: VecDeque::new(), pool, soft_descriptors, groups }
+        let places = Places::below(&settings.runtime);
+        Self { program: launcher, parked: VecDeque::new(), pool, soft_descriptors, groups, places }
     }
 
     /// A control group for a run; `None` where there are none, and where none can be made: then it is looked after
@@ -90,12 +93,25 @@ impl Spawner {
         spares::with(|| Leaf::make(base, realm, run)).ok()
     }
 
+    /// What hears a run, if it is asked to say something.
+    pub(crate) fn ear(&self, realm: &RealmName, spec: &LaunchSpec) -> Result<Option<Ear>, LaunchError> {
+        Ear::make(&self.places, realm, &spec.readiness)
+            .map_err(|error| LaunchError::new(Step::Notify, error.raw_os_error(), &self.heard(realm, &error)))
+    }
+
+    fn heard(&self, realm: &RealmName, error: &io::Error) -> String {
+        let why = if error.raw_os_error().is_none() { format!(": {error}") } else { String::new() };
+        let Places { sockets, fifos } = &self.places;
+        format!("of {realm} in {} or {}{why}", sockets.display(), fifos.display())
+    }
+
     /// Gives `spec` to a parked launcher, or to a fresh one when none is parked or the parked one is gone.
     pub(crate) fn hand_over(
         &mut self,
         spec: &LaunchSpec,
         leaf: Option<&Leaf>,
         run: Option<RunId>,
+        ear: Option<&Ear>,
     ) -> Result<Launcher, LaunchError> {
         let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let failed =
@@ -108,7 +124,11 @@ impl Spawner {
         }
         let group = leaf.map(|leaf| leaf.dir().to_owned());
         let run = run.map(|run| run.0);
-        let bytes = spec.encode(&Setting { soft_descriptors: self.soft_descriptors, group, run });
+        let fifo = ear.and_then(|ear| ear.fifo.as_ref());
+        let ready = fifo.map(|fifo| fifo.path().to_owned()).zip(spec.readiness.ready_fd);
+        let watched = spec.readiness.watchdog.is_some();
+        let bytes =
+            spec.encode(&Setting { soft_descriptors: self.soft_descriptors, group, run, ready, watched });
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
         }
@@ -259,6 +279,19 @@ pub(crate) fn marked(spec: &LaunchSpec, realm: &RealmName, mark: &str) -> Launch
         spec.env.push((OsString::from(name), OsString::from(value)));
     }
     spec
+}
+
+/// What a realm that is asked to say something is told: where, and how often.
+pub(crate) fn tell_where(spec: &mut LaunchSpec, ear: Option<&Ear>) {
+    let Some(socket) = ear.and_then(|ear| ear.socket.as_ref()) else { return };
+    let watchdog = spec.readiness.watchdog.map(|time| time.as_micros().to_string());
+    let told =
+        [("NOTIFY_SOCKET", Some(socket.path().into())), ("WATCHDOG_USEC", watchdog.map(OsString::from))];
+    // The launcher knows its pid.
+    spec.env.retain(|(name, _)| name != "WATCHDOG_PID" && told.iter().all(|(known, _)| name != known));
+    for (name, value) in told {
+        spec.env.extend(value.map(|value| (OsString::from(name), value)));
+    }
 }
 
 /// The environment of a command: its own, and the mark by which it is found again: what an exec probe leaves behind,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use crate::{KeptLog, Limits, User};
+use crate::{KeptLog, Limits, Readiness, User};
 
 /// Largest specification in bytes: what the kernel would take as argv and environment, and a little more.
 pub(crate) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
@@ -88,6 +88,8 @@ pub struct LaunchSpec {
     /// Neither it nor anything it starts ever has more rights than it has now: set-user-id bits and file capabilities
     /// mean nothing to it (`PR_SET_NO_NEW_PRIVS`, systemd's `NoNewPrivileges=`).
     pub no_new_privileges: bool,
+    /// What it is asked to say of itself. Nothing of a command is.
+    pub readiness: Readiness,
 }
 
 impl fmt::Debug for LaunchSpec {
@@ -103,6 +105,7 @@ impl fmt::Debug for LaunchSpec {
             .field("pidfile", &self.pidfile)
             .field("limits", &self.limits)
             .field("no_new_privileges", &self.no_new_privileges)
+            .field("readiness", &self.readiness)
             .finish()
     }
 }
@@ -116,6 +119,10 @@ pub(crate) struct Setting {
     pub(crate) group: Option<PathBuf>,
     /// Generation of the realm that it starts; none for a command.
     pub(crate) run: Option<u64>,
+    /// The FIFO that it is given as a descriptor of that number.
+    pub(crate) ready: Option<(PathBuf, u32)>,
+    /// It is told its own pid, for which its watchdog is meant.
+    pub(crate) watched: bool,
 }
 
 impl LaunchSpec {
@@ -126,6 +133,13 @@ impl LaunchSpec {
         let group = setting.group.as_ref().map_or(&b""[..], |group| group.as_os_str().as_bytes());
         put(&mut out, group);
         out.extend_from_slice(&setting.run.unwrap_or(u64::MAX).to_le_bytes());
+        let (fifo, number) = setting
+            .ready
+            .as_ref()
+            .map_or((&b""[..], 0), |(fifo, number)| (fifo.as_os_str().as_bytes(), *number));
+        put(&mut out, fifo);
+        put_u32(&mut out, number);
+        put_u32(&mut out, u32::from(setting.watched));
         put_u32(&mut out, self.umask.unwrap_or(u32::MAX));
         put(&mut out, self.dir.as_os_str().as_bytes());
         match &self.log {
@@ -164,6 +178,9 @@ impl LaunchSpec {
         let soft_descriptors = Some(reader.u64()?).filter(|limit| *limit != u64::MAX);
         let group = Some(PathBuf::from(reader.text()?)).filter(|group| !group.as_os_str().is_empty());
         let run = Some(reader.u64()?).filter(|run| *run != u64::MAX);
+        let ready = Some((PathBuf::from(reader.text()?), reader.u32()?));
+        let ready = ready.filter(|(fifo, _)| !fifo.as_os_str().is_empty());
+        let watched = reader.u32()? != 0;
         let umask = Some(reader.u32()?).filter(|mask| *mask != u32::MAX);
         let dir = PathBuf::from(reader.text()?);
         let log = match reader.u32()? {
@@ -184,9 +201,10 @@ impl LaunchSpec {
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env =
             (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
-        let setting = Setting { soft_descriptors, group, run };
-        // Where its pid file lies is no business of the launcher.
-        let spec = Self { argv, env, dir, log, umask, user, pidfile: None, limits, no_new_privileges };
+        let setting = Setting { soft_descriptors, group, run, ready, watched };
+        // Where its pid file lies is no business of the launcher, and what it is asked to say is in the setting.
+        let (pidfile, readiness) = (None, Readiness::default());
+        let spec = Self { argv, env, dir, log, umask, user, pidfile, limits, no_new_privileges, readiness };
         reader.rest.is_empty().then_some((spec, setting))
     }
 }
@@ -311,6 +329,7 @@ mod tests {
                 ..Limits::default()
             },
             no_new_privileges: true,
+            readiness: Readiness::default(),
         }
     }
 
@@ -324,6 +343,8 @@ mod tests {
                 soft_descriptors: Some(1_024),
                 group: Some("/sys/fs/cgroup/hb/db.1".into()),
                 run: Some(7),
+                ready: Some(("/run/hb/ready/db".into(), 3)),
+                watched: true,
             };
             let bytes = spec.encode(&setting);
             assert_eq!(LaunchSpec::decode(&bytes), Some((spec, setting)));

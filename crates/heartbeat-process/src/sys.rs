@@ -227,6 +227,59 @@ pub(crate) fn take_handed_over(number: std::os::fd::RawFd) -> Option<OwnedFd> {
     }
 }
 
+/// What a datagram was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Datagram {
+    /// So many bytes of it are in the buffer.
+    pub(crate) bytes: usize,
+    /// It was no longer than that.
+    pub(crate) whole: bool,
+    /// Whoever sent it, as the kernel says; 0 when it is nobody of our pid namespace.
+    pub(crate) sender: u32,
+}
+
+/// A control message with the credentials of a sender, and room for nothing beside it.
+#[repr(C)]
+struct Credentials {
+    header: libc::cmsghdr,
+    sender: libc::ucred,
+    /// Up to the alignment of the next header, which does not follow.
+    padding: u32,
+}
+
+/// Takes the next datagram, and who has sent it, from a socket that passes credentials. Descriptors that come along find
+/// no room and are closed by the kernel: none of them is ever ours.
+///
+/// # Errors
+/// EAGAIN: there is none. It never waits.
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    #[expect(
+        unsafe_code,
+        reason = "the wrappers make room for descriptors, or take a pid of 0 for impossible"
+    )]
+    // SAFETY: both structures are plain data for which all zero is a value. The message points to one part and to one
+    // control buffer, which are as long as said and outlive the call; the kernel writes no more than that. What it has
+    // written into the control buffer is read only if its header says that it is credentials, whole.
+    let (count, flags, sender) = unsafe {
+        let mut control: Credentials = std::mem::zeroed();
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of::<Credentials>() as _;
+        let count =
+            libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC);
+        let (level, kind) = (control.header.cmsg_level, control.header.cmsg_type);
+        let whole = control.header.cmsg_len as usize >= size_of::<libc::cmsghdr>() + size_of::<libc::ucred>();
+        let told = (level, kind) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) && whole;
+        (count, message.msg_flags, if told { control.sender.pid } else { 0 })
+    };
+    let bytes = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    let whole = flags & libc::MSG_TRUNC == 0;
+    Ok(Datagram { bytes, whole, sender: u32::try_from(sender).unwrap_or(0) })
+}
+
 /// Takes over a descriptor that the kernel has just handed to this process in a message.
 pub(crate) fn own(received: std::os::fd::RawFd) -> OwnedFd {
     #[expect(unsafe_code, reason = "the control message carries a bare number")]

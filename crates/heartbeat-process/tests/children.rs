@@ -11,6 +11,8 @@ mod environment;
 mod limits;
 #[path = "children/logs.rs"]
 mod logs;
+#[path = "children/notify.rs"]
+mod notify;
 #[path = "children/ports.rs"]
 mod ports;
 #[path = "children/trees.rs"]
@@ -51,6 +53,7 @@ impl Bench {
         let settings = Settings {
             groups: groups(),
             records: dir.path().into(),
+            runtime: dir.path().join("run"),
             mark: mark(),
             pool,
             soft_descriptors: Some(777),
@@ -525,6 +528,7 @@ fn main() -> ExitCode {
     }
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
+        Some("say") => return notify::say(words),
         Some("listen") => return ports::listen_for_ever(&words.next().unwrap()),
         Some("judge") => return ports::judge(&words.next().unwrap(), &words.next().unwrap()),
         _ => {}
@@ -550,6 +554,27 @@ fn main() -> ExitCode {
         ("a_launch_can_be_called_off", a_launch_can_be_called_off),
         ("commands_are_bounded_and_die_with_their_group", commands_are_bounded_and_die_with_their_group),
         ("every_exit_code_is_told_exactly", every_exit_code_is_told_exactly),
+        ("a_realm_says_how_it_is_and_is_told_where", notify::a_realm_says_how_it_is_and_is_told_where),
+        (
+            "the_first_word_is_not_lost_and_the_last_comes_before_the_end",
+            notify::the_first_word_is_not_lost_and_the_last_comes_before_the_end,
+        ),
+        (
+            "everybody_of_the_tree_is_believed_and_nobody_else",
+            notify::everybody_of_the_tree_is_believed_and_nobody_else,
+        ),
+        ("what_is_no_message_does_no_harm", notify::what_is_no_message_does_no_harm),
+        (
+            "a_flood_is_bounded_and_what_matters_comes_through",
+            notify::a_flood_is_bounded_and_what_matters_comes_through,
+        ),
+        (
+            "a_realm_names_its_main_process_and_no_stranger",
+            notify::a_realm_names_its_main_process_and_no_stranger,
+        ),
+        ("a_socket_that_was_taken_away_is_put_back", notify::a_socket_that_was_taken_away_is_put_back),
+        ("a_line_on_its_descriptor_is_readiness", notify::a_line_on_its_descriptor_is_readiness),
+        ("whoever_comes_back_hears_again", notify::whoever_comes_back_hears_again),
         ("a_record_of_another_boot_means_nothing", adopting::a_record_of_another_boot_means_nothing),
         (
             "parked_launchers_start_the_same_and_go_home_at_the_end",

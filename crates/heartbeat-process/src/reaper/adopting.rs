@@ -7,13 +7,14 @@ use super::{LOOK_AT_LAUNCHER, MAIN, MAX_LOOKS, Reaper, drain};
 use crate::group::Leaf;
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{Key, LaunchError, Notice, Step};
+use crate::notify::Ear;
 use crate::run::{Owner, Places, Run, Stage};
 use crate::survey::{Condition, Survivor};
-use crate::{Limits, spares, tree};
+use crate::{Limits, Readiness, spares, tree};
 
 impl Reaper {
     /// Takes over a realm as it was found.
-    pub(super) fn adopt(&mut self, key: Key, survivor: Survivor, limits: Limits) {
+    pub(super) fn adopt(&mut self, key: Key, survivor: Survivor, limits: Limits, asked: Readiness) {
         let Survivor { realm, condition, record, mut held, .. } = survivor;
         let process = record.as_ref().and_then(|record| record.process);
         let unproven = matches!(condition, Condition::Unverifiable { .. });
@@ -35,6 +36,7 @@ impl Reaper {
             places: Places { limits, ..Places::default() },
             leaf,
             marks: self.marks(Owner::Realm(key), Some(&realm), false),
+            asked,
             ..Run::new(Owner::Realm(key), Some(realm.clone()), realm.to_string())
         };
         self.next_run += 1;
@@ -44,6 +46,7 @@ impl Reaper {
             Condition::Alive { launching, .. } => {
                 run.stage = if launching { Stage::Launching } else { Stage::Started };
                 run.pidfd = held.pop();
+                run.ear = Ear::again(&self.places, &realm, &run.asked).map(Box::new);
                 if launching {
                     let what = format!("for {realm}: its heartbeatd died before it could be started");
                     run.failure = Some(LaunchError::new(Step::Launcher, Some(libc::ECANCELED), &what));
@@ -65,9 +68,13 @@ impl Reaper {
         if run.stage == Stage::Started {
             self.tell_unbounded(key, &run);
         }
+        let speaks = run.stage == Stage::Started;
         let leftovers = run.stage == Stage::Exited && (run.leaf.is_some() || !run.leftovers.is_empty());
         self.by_owner.insert(run.owner, id);
         self.runs.insert(id, run);
+        if speaks {
+            self.open_ear(id);
+        }
         if leftovers {
             self.watch_leftovers(id);
         }
@@ -101,6 +108,7 @@ impl Reaper {
         }
         self.books.touch();
         self.sample_memory();
+        self.look_after_ears();
         spares::refill();
         self.collect_orphans(true);
         self.remove_leaves(true);

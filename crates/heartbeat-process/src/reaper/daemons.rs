@@ -61,7 +61,7 @@ impl Reaper {
     }
 
     /// False when that process is none of the run.
-    fn become_main(&mut self, id: u64, pid: u32) -> bool {
+    pub(super) fn become_main(&mut self, id: u64, pid: u32) -> bool {
         if !self.belongs(id, pid) {
             return false;
         }

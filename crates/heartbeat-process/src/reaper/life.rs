@@ -60,6 +60,8 @@ impl Reaper {
                 if let Some(run) = self.runs.get(&id) {
                     self.tell_unbounded(key, run);
                 }
+                // What it has said already waits there.
+                self.open_ear(id);
             }
             Owner::Command(_) => {
                 let timer = limit.and_then(|limit| self.timer(id, limit));
@@ -126,6 +128,8 @@ impl Reaper {
     pub(super) fn main_ended(&mut self, id: u64, key: Key, exit: Exit, sweep: &mut Option<Sweep>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.stage = Stage::Exited;
+        // Whoever it leaves behind speaks for nobody.
+        run.ear.take().into_iter().for_each(|ear| ear.remove());
         let exit = super::bounds::with_oom(run, exit);
         let empty = self.nobody_is_left(id, sweep);
         if empty {
@@ -185,6 +189,7 @@ impl Reaper {
         let Some(run) = self.runs.remove(&id) else { return };
         self.by_owner.remove(&run.owner);
         self.vacated.extend(run.leaf);
+        run.ear.into_iter().for_each(|ear| ear.remove());
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
             self.books.end(realm, key.run);
         }

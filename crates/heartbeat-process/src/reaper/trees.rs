@@ -18,7 +18,7 @@ use crate::tree::{self, Stat, Sweep};
 
 impl Reaper {
     /// The main processes of all other runs.
-    fn other_mains(&self, id: u64) -> BTreeSet<u32> {
+    pub(super) fn other_mains(&self, id: u64) -> BTreeSet<u32> {
         self.runs
             .iter()
             .filter(|(other, run)| **other != id && run.pid != 0)
@@ -104,7 +104,12 @@ impl Reaper {
 
     /// A descendant of something we have started, that has lost its parents, came to us, and has nothing of another realm:
     /// nginx, as a daemon, leaves its session and overwrites its environment. Only one that is named is taken for that.
-    fn is_orphan_of_nobody_else(&self, run: &Run, (pid, stat): (u32, &Stat), mains: &BTreeSet<u32>) -> bool {
+    pub(super) fn is_orphan_of_nobody_else(
+        &self,
+        run: &Run,
+        (pid, stat): (u32, &Stat),
+        mains: &BTreeSet<u32>,
+    ) -> bool {
         self.collects_orphans
             && stat.parent == std::process::id()
             && stat.start_time >= run.since
@@ -194,7 +199,7 @@ impl Reaper {
 }
 
 /// By what its processes are known. A process of its number today is somebody else, once it has been collected.
-fn traits<'a>(run: &'a Run, sweep: Option<&Sweep>) -> Traits<'a> {
+pub(super) fn traits<'a>(run: &'a Run, sweep: Option<&Sweep>) -> Traits<'a> {
     let collected = run.stage == Stage::Exited || run.pidfd.is_none();
     let reused = || match sweep {
         Some(sweep) => sweep.all().any(|(pid, _)| pid == run.pid),

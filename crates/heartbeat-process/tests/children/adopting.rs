@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 
-use heartbeat_process::{Condition, Limits, Notice, Processes, Settings, Survey, survey};
+use heartbeat_process::{
+    Condition, LaunchSpec, Limits, Notice, Processes, Readiness, Settings, Survey, survey,
+};
 use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal};
 use nix::unistd::Pid;
 
@@ -18,11 +20,19 @@ pub(crate) const VICTIM: &str = "--victim";
 /// The one that gets killed: starts a script as run 1, says its pid, and waits for its end.
 pub(crate) fn victim(dir: &Path, script: &str) -> ! {
     let (sender, notices) = sync_channel(MAX_NOTICES);
-    let settings =
-        Settings { groups: super::groups(), records: dir.into(), mark: super::mark(), ..Settings::default() };
+    let settings = Settings {
+        groups: super::groups(),
+        records: dir.into(),
+        runtime: dir.join("run"),
+        mark: super::mark(),
+        ..Settings::default()
+    };
     let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
     processes.remember(&name(), Some(r#"{"of":"run 1"}"#.into()), false);
-    processes.launch(key(1), &name(), &super::shell(dir, script), 77);
+    // One whose script speaks is asked to.
+    let asked = if script.contains("NOTIFY") { super::notify::asked() } else { Readiness::default() };
+    let spec = LaunchSpec { readiness: asked, ..super::shell(dir, script) };
+    processes.launch(key(1), &name(), &spec, 77);
     loop {
         if let Notice::Started { pid, .. } = notices.recv().unwrap() {
             println!("pid {pid}");
@@ -75,7 +85,12 @@ pub(crate) fn adopt(bench: &Bench) -> Condition {
         Condition::Alive { run, .. } | Condition::Ended { run, .. } => run,
         Condition::Nothing | Condition::Unverifiable { .. } => RunId(1),
     };
-    bench.processes.adopt(Key { realm: RealmIx(0), run }, survivor, Limits::default());
+    bench.processes.adopt(
+        Key { realm: RealmIx(0), run },
+        survivor,
+        Limits::default(),
+        super::notify::asked(),
+    );
     condition
 }
 

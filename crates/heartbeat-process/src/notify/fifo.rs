@@ -1,0 +1,144 @@
+//! The FIFO through which a realm says by one line that it is ready.
+//!
+//! The launcher opens it for reading and writing, and so do we: neither end ever sees the other one go. A line stays in
+//! it until somebody reads it, also when nobody of ours is there.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use heartbeat_status::RealmName;
+use nix::sys::stat::Mode;
+
+/// A line is at most this long; what has no end by then is none.
+const MAX_LINE_BYTES: usize = 4_096;
+/// So much of what comes after the line is thrown away at a time.
+const MAX_DRAIN_BYTES: usize = 64 * 1024;
+
+/// What it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Nothing yet.
+    Nothing,
+    /// A whole line: it is ready.
+    Whole,
+    /// Something else than a line.
+    Noise,
+}
+
+#[derive(Debug)]
+pub(crate) struct ReadyFifo {
+    path: PathBuf,
+    file: File,
+    seen_bytes: usize,
+    /// Nothing that comes now means anything.
+    pub(crate) done: bool,
+}
+
+impl ReadyFifo {
+    /// A fresh one: whatever an earlier run has left in it is gone.
+    pub(crate) fn make(dir: &Path, realm: &RealmName) -> io::Result<Self> {
+        let path = dir.join(realm.as_str());
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        Self::open(dir, realm)
+    }
+
+    /// The one that is there.
+    pub(crate) fn open(dir: &Path, realm: &RealmName) -> io::Result<Self> {
+        let path = dir.join(realm.as_str());
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
+        if !file.metadata()?.file_type().is_fifo() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(Self { path, file, seen_bytes: 0, done: false })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Reads on, without waiting.
+    pub(crate) fn hear(&mut self) -> Line {
+        let mut bytes = [0; MAX_LINE_BYTES];
+        while !self.done {
+            let room = MAX_LINE_BYTES.saturating_sub(self.seen_bytes);
+            let line = match self.file.read(&mut bytes[..room]) {
+                Ok(count) if bytes[..count].contains(&b'\n') => Line::Whole,
+                // As much as a line may be, and no end.
+                Ok(0) => Line::Noise,
+                Ok(count) => {
+                    self.seen_bytes += count;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Line::Nothing,
+            };
+            self.done = true;
+            return line;
+        }
+        Line::Nothing
+    }
+
+    /// Throws away what came after the line, so that whoever goes on writing does not wait for us.
+    pub(crate) fn drain(&mut self) {
+        if self.done {
+            let mut bytes = vec![0; MAX_DRAIN_BYTES];
+            let _ = self.file.read(&mut bytes);
+        }
+    }
+
+    /// Takes it away, unless another one lies there by now.
+    pub(crate) fn remove(self) {
+        let id = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
+        let (ours, there) = (self.file.metadata(), std::fs::symlink_metadata(&self.path));
+        if let (Ok(ours), Ok(there)) = (ours, there)
+            && id(&ours) == id(&there)
+        {
+            // Gone by itself: that is what was wanted.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_line_is_readiness_whoever_reads_it_and_endless_bytes_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = RealmName::new("db").unwrap();
+        let mut fifo = ReadyFifo::make(dir.path(), &name).unwrap();
+        let mut realm = OpenOptions::new().read(true).write(true).open(fifo.path()).unwrap();
+        assert_eq!(fifo.hear(), Line::Nothing);
+        realm.write_all(b"rea").unwrap();
+        assert_eq!(fifo.hear(), Line::Nothing);
+        // Another reader goes on where this one was.
+        drop(fifo);
+        realm.write_all(b"dy\n").unwrap();
+        let mut fifo = ReadyFifo::open(dir.path(), &name).unwrap();
+        assert_eq!((fifo.hear(), fifo.hear()), (Line::Whole, Line::Nothing));
+        realm.write_all(&[b'x'; 60_000]).unwrap();
+        fifo.drain();
+        realm.write_all(&[b'x'; 60_000]).unwrap();
+        fifo.remove();
+        assert!(!dir.path().join("db").exists());
+        let mut fifo = ReadyFifo::make(dir.path(), &name).unwrap();
+        let mut realm = OpenOptions::new().read(true).write(true).open(fifo.path()).unwrap();
+        realm.write_all(&[b'x'; MAX_LINE_BYTES]).unwrap();
+        assert_eq!(fifo.hear(), Line::Noise);
+        realm.write_all(b"\n").unwrap();
+        assert_eq!(fifo.hear(), Line::Nothing);
+    }
+}

@@ -1,0 +1,203 @@
+//! What realms say of themselves: heard here, and told only if whoever said it belongs to the process tree of the run.
+//!
+//! Neither the mode of a socket nor a user id proves anything. What proves it is what proves it everywhere else: the
+//! control group of the run, or else its session, its group, its mark, or descent from those.
+
+use rustix::event::epoll::{self, EventFlags};
+
+use heartbeat_status::Said;
+
+use super::trees::traits;
+use super::{LINE, Reaper, WHILE_LASTS, WORDS, drain, set_timer};
+use crate::notice::Notice;
+use crate::notify::{
+    Line, MAX_CHANGE_MESSAGES, MAX_CHATTER_MESSAGES, MAX_DATAGRAM_BYTES, NotifySocket, parse,
+};
+use crate::run::{Owner, Run, Stage};
+use crate::{spares, tree};
+
+/// Messages of one realm that are read before somebody else has a turn.
+const MAX_DATAGRAMS_AT_ONCE: usize = 64;
+
+impl Reaper {
+    /// From now on what a run says is waited for. What it has said since it was exec'd waits in the kernel.
+    pub(super) fn open_ear(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(ear) = run.ear.as_mut() else { return };
+        let add = |fd, what| match epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN) {
+            // The other one of both was put back.
+            Err(rustix::io::Errno::EXIST) => Ok(()),
+            added => added,
+        };
+        let words = ear
+            .socket
+            .as_ref()
+            .and_then(NotifySocket::fd)
+            .map_or(Ok(()), |fd| add(std::os::fd::AsFd::as_fd(fd), WORDS));
+        let line = ear.fifo.as_ref().map_or(Ok(()), |fifo| add(fifo.fd(), LINE));
+        // One that cannot be watched is tried again with the next look around.
+        ear.open = words.and(line).is_ok();
+    }
+
+    /// Hears the messages of a realm.
+    pub(super) fn hear_words(&mut self, id: u64) {
+        let mut buffer = [0; MAX_DATAGRAM_BYTES];
+        let mut sum: Option<Said> = None;
+        for _ in 0..MAX_DATAGRAMS_AT_ONCE {
+            let Some(run) = self.runs.get(&id).filter(|run| speaks(run)) else { break };
+            let Some(socket) = run.ear.as_ref().and_then(|ear| ear.socket.as_ref()) else { break };
+            let Ok(datagram) = socket.receive(&mut buffer) else { break };
+            let message = Some(datagram).filter(|datagram| datagram.whole && datagram.sender != 0);
+            let Some((said, main)) = message.and_then(|datagram| parse(&buffer[..datagram.bytes])) else {
+                continue;
+            };
+            if !self.speaks_for(id, datagram.sender) {
+                continue;
+            }
+            // In the order in which it was said.
+            let said = match sum.as_mut() {
+                Some(sum) => sum.absorb(said).err(),
+                None => Some(said),
+            };
+            if let Some(said) = said {
+                self.tell(id, sum.replace(said));
+            }
+            if let Some(pid) = main {
+                self.tell(id, sum.take());
+                self.name_main(id, pid);
+            }
+        }
+        self.tell(id, sum);
+    }
+
+    /// Hears the line of a realm.
+    pub(super) fn hear_line(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| speaks(run)) else { return };
+        let Some(fifo) = run.ear.as_mut().and_then(|ear| ear.fifo.as_mut()) else { return };
+        let line = fifo.hear();
+        if line != Line::Nothing {
+            let _ = epoll::delete(&self.epoll, fifo.fd());
+        }
+        if line == Line::Whole {
+            // Nobody else has that descriptor.
+            self.tell(id, Some(Said { ready: true, ..Said::default() }));
+        }
+    }
+
+    /// Now and then: what was taken away is put back, and what could not be watched is watched.
+    pub(super) fn look_after_ears(&mut self) {
+        let mut again = Vec::new();
+        for (id, run) in &mut self.runs {
+            let speaks = speaks(run);
+            let Some(ear) = run.ear.as_mut() else { continue };
+            if let Some(fifo) = ear.fifo.as_mut() {
+                fifo.drain();
+            }
+            let gone = ear.socket.as_ref().is_some_and(|socket| !socket.is_in_place());
+            if gone || (speaks && !ear.open) {
+                again.push((*id, gone, speaks));
+            }
+        }
+        for (id, gone, speaks) in again {
+            if gone {
+                // What waits in the one that is gone was said before.
+                self.hear_words(id);
+                self.put_back(id);
+            }
+            if speaks {
+                self.open_ear(id);
+            }
+        }
+    }
+
+    fn put_back(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if let (Some(ear), Some(realm)) = (run.ear.as_mut(), &run.realm) {
+            // Closing the one that is gone takes it out of what is waited for.
+            ear.socket = Some(self.places.socket_of(realm));
+        }
+    }
+
+    fn tell(&mut self, id: u64, said: Option<Said>) {
+        let Some(said) = said.filter(|said| !said.is_empty()) else { return };
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let (Owner::Realm(key), Some(ear)) = (run.owner, run.ear.as_mut()) else { return };
+        let (chatter, changes) = &mut ear.left;
+        if said.is_chatter() {
+            match ear.held.as_mut() {
+                // Both are of the kind that becomes one.
+                Some(held) => drop(held.absorb(said)),
+                None if *chatter > 0 => {
+                    *chatter -= 1;
+                    (self.sink)(Notice::Said { key, said });
+                }
+                None => ear.held = Some(said),
+            }
+        } else if *changes > 0 {
+            *changes -= 1;
+            let before = ear.held.take();
+            before.into_iter().chain([said]).for_each(|said| (self.sink)(Notice::Said { key, said }));
+        }
+        if !self.while_armed {
+            self.while_armed = set_timer(&self.while_over, WHILE_LASTS, false).is_ok();
+        }
+    }
+
+    /// Tells what was held back.
+    pub(super) fn while_is_over(&mut self) {
+        drain(&self.while_over);
+        self.while_armed = false;
+        for run in self.runs.values_mut() {
+            let (Owner::Realm(key), Some(ear)) = (run.owner, run.ear.as_mut()) else { continue };
+            ear.left = (MAX_CHATTER_MESSAGES, MAX_CHANGE_MESSAGES);
+            if let Some(said) = ear.held.take() {
+                (self.sink)(Notice::Said { key, said });
+            }
+        }
+    }
+
+    /// Whoever has that pid now belongs to the run. One that has gone without a trace proves nothing.
+    fn speaks_for(&mut self, id: u64, pid: u32) -> bool {
+        let Some(stat) = spares::with(|| tree::read_stat(pid)).ok().flatten() else { return false };
+        let Some(run) = self.runs.get(&id) else { return false };
+        let who = (pid, stat.start_time);
+        if who == (run.pid, run.start_time) || run.ear.as_ref().is_some_and(|ear| ear.known == Some(who)) {
+            return true;
+        }
+        let belongs = match &run.leaf {
+            Some(leaf) => leaf.has(pid),
+            None => traits(run, None).has(pid, &stat, &self.other_mains(id)),
+        };
+        // It must still be the one that was looked at.
+        let proven = belongs && tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time);
+        if proven && let Some(ear) = self.runs.get_mut(&id).and_then(|run| run.ear.as_mut()) {
+            ear.known = Some(who);
+        }
+        proven
+    }
+
+    /// The realm says which of its processes is the main one.
+    fn name_main(&mut self, id: u64, pid: u32) {
+        let Some(run) = self.runs.get(&id).filter(|run| run.stage == Stage::Started && run.pid != pid) else {
+            return;
+        };
+        let Some(stat) = tree::stat(pid) else { return };
+        // Looked at cheaply first: it may be said as often as anything else.
+        let plausible = match &run.leaf {
+            Some(leaf) => leaf.has(pid),
+            None => {
+                let mains = self.other_mains(id);
+                traits(run, None).has(pid, &stat, &mains)
+                    || self.is_orphan_of_nobody_else(run, (pid, &stat), &mains)
+            }
+        };
+        if plausible {
+            self.become_main(id, pid);
+        }
+    }
+}
+
+/// Its program was exec'd, its main process has not ended, and whose it is is proven.
+fn speaks(run: &Run) -> bool {
+    matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.unproven
+}

@@ -1,0 +1,312 @@
+//! What realms say of themselves, with real senders. This program is also the sender: `say WORDS...` as its arguments.
+
+use std::io::{IoSlice, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+use heartbeat_process::{Condition, Readiness};
+use heartbeat_status::{Beat, Said};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socket,
+};
+
+use super::adopting::{Victim, adopt, gone, until};
+use super::*;
+
+/// What realms of these tests are asked.
+pub(super) fn asked() -> Readiness {
+    Readiness { notify: true, watchdog: Some(Duration::from_millis(1_500)), ready_fd: None }
+}
+
+fn path() -> PathBuf {
+    std::env::var_os("NOTIFY_SOCKET").unwrap().into()
+}
+
+fn send(text: &[u8]) {
+    UnixDatagram::unbound().unwrap().send_to(text, path()).unwrap();
+}
+
+/// With a descriptor that comes along, until whoever receives it has closed it.
+fn send_and_wait(text: &str) {
+    let (mut theirs, ours) = std::io::pipe().unwrap();
+    let fd = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::empty(), None).unwrap();
+    let (to, fds) = (UnixAddr::new(&path()).unwrap(), [ours.as_raw_fd()]);
+    let control = [ControlMessage::ScmRights(&fds)];
+    sendmsg(fd.as_raw_fd(), &[IoSlice::new(text.as_bytes())], &control, MsgFlags::empty(), Some(&to))
+        .unwrap();
+    drop(ours);
+    let _ = theirs.read(&mut [0]);
+}
+
+/// The role of a sender. Each argument is a message; the last one is followed by a barrier, as systemd-notify does it.
+pub(super) fn say(words: impl Iterator<Item = String>) -> ExitCode {
+    for word in words {
+        match word.split_once(':') {
+            Some(("quickly", word)) => {
+                send(word.as_bytes());
+                return ExitCode::SUCCESS;
+            }
+            Some(("huge", word)) => send(format!("{word}\nSTATUS={}", "x".repeat(5_000)).as_bytes()),
+            Some(("empty", _)) => send(b""),
+            Some(("binary", word)) => send(&[word.as_bytes(), b"\nSTATUS=\xff"].concat()),
+            Some(("descriptors", word)) => send_and_wait(word),
+            Some(("flood", word)) => (0..30_000).for_each(|_| send(word.as_bytes())),
+            Some(("for-ever", _)) => loop {
+                nix::unistd::pause();
+            },
+            _ => send(word.replace("\\n", "\n").as_bytes()),
+        }
+    }
+    send_and_wait("BARRIER=1");
+    ExitCode::SUCCESS
+}
+
+/// A realm that runs `script`, in which `SAY` is this program as a sender.
+fn talker(bench: &Bench, script: &str, asked: Readiness) -> LaunchSpec {
+    let exe = std::env::current_exe().unwrap();
+    let script = script.replace("SAY", &format!("{} say", exe.display()));
+    LaunchSpec { readiness: asked, ..bench.shell(&script) }
+}
+
+fn said(bench: &Bench, key: Key) -> Said {
+    match bench.next() {
+        Notice::Said { key: whose, said } if whose == key => said,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ready() -> Said {
+    Said { ready: true, ..Said::default() }
+}
+
+fn status(text: &str) -> Said {
+    Said { status: Some(text.into()), ..Said::default() }
+}
+
+fn end(bench: &Bench, key: Key) {
+    bench.processes.signal(key, Signal::KILL);
+    let (_, empty) = exit_of(&bench.next());
+    if !empty {
+        assert_eq!(bench.next(), Notice::Emptied { key });
+    }
+}
+
+pub(super) fn a_realm_says_how_it_is_and_is_told_where() {
+    let bench = Bench::new();
+    let script = "echo watchdog $WATCHDOG_USEC for $WATCHDOG_PID of $$; ls -ld $NOTIFY_SOCKET; \
+                  SAY 'READY=1\\nSTATUS=serving \x1b[2J' 'RELOADING=1\\nMONOTONIC_USEC=1' 'WATCHDOG=trigger' \
+                  'STOPPING=1\\nEXTEND_TIMEOUT_USEC=2000000' 'WATCHDOG_USEC=3000000'; echo said; exec sleep 650";
+    let key = bench.launch(1, &talker(&bench, script, asked()));
+    let pid = bench.started();
+    assert_eq!(said(&bench, key), Said { ready: true, ..status("serving ?[2J") });
+    assert_eq!(said(&bench, key), Said { reloading: true, ..Said::default() });
+    assert_eq!(said(&bench, key), Said { beat: Some(Beat::Trigger), ..Said::default() });
+    let extend = Some(Duration::from_secs(2));
+    assert_eq!(said(&bench, key), Said { stopping: true, extend, ..Said::default() });
+    assert_eq!(said(&bench, key), Said { watchdog: Some(Duration::from_secs(3)), ..Said::default() });
+    let text = bench.wait_for_output("said");
+    assert!(text.contains(&format!("watchdog 1500000 for {pid} of {pid}")), "{text}");
+    assert!(text.contains("srw-rw-rw-"), "{text}");
+    let socket = bench.dir.path().join("run/notify/db");
+    assert!(socket.exists());
+    end(&bench, key);
+    assert!(!socket.exists(), "nobody speaks there any more");
+    // Whoever is not asked is told nothing.
+    bench.launch(2, &bench.shell("echo socket=$NOTIFY_SOCKET=; exit 0"));
+    bench.started();
+    exit_of(&bench.next());
+    bench.wait_for_output("socket==");
+    assert!(!socket.exists());
+}
+
+pub(super) fn the_first_word_is_not_lost_and_the_last_comes_before_the_end() {
+    let bench = Bench::with_pool(2);
+    for run in 0..20 {
+        let key = bench.launch(run, &talker(&bench, "exec SAY READY=1", asked()));
+        bench.started();
+        assert_eq!(said(&bench, key), ready());
+        assert_eq!(exit_of(&bench.next()), (Exit::code(0), true));
+        // Without anything that would wait for us: the main process is known even when it has ended.
+        let key = bench.launch(100 + run, &talker(&bench, "exec SAY quickly:STOPPING=1", asked()));
+        bench.started();
+        assert_eq!(said(&bench, key), Said { stopping: true, ..Said::default() });
+        assert_eq!(exit_of(&bench.next()), (Exit::code(0), true));
+    }
+}
+
+pub(super) fn everybody_of_the_tree_is_believed_and_nobody_else() {
+    let bench = Bench::new();
+    let script = "SAY STATUS=child; setsid SAY STATUS=session; (env -i NOTIFY_SOCKET=$NOTIFY_SOCKET SAY STATUS=bare); \
+                  echo up; read line < $0.go; SAY STATUS=end; exec sleep 651";
+    let go = bench.dir.path().join("it.go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = script.replace("$0.go", go.to_str().unwrap());
+    let key = bench.launch(1, &talker(&bench, &script, asked()));
+    let pid = bench.started();
+    for text in ["child", "session", "bare"] {
+        assert_eq!(said(&bench, key), status(text));
+    }
+    bench.wait_for_output("up");
+    // The same user, the right path, the right words: a stranger all the same.
+    let socket = bench.dir.path().join("run/notify/db");
+    let stranger = UnixDatagram::unbound().unwrap();
+    for text in ["READY=1", "STOPPING=1", "WATCHDOG=trigger", &format!("MAINPID={}", std::process::id())] {
+        stranger.send_to(text.as_bytes(), &socket).unwrap();
+    }
+    // Another realm is one, too.
+    let other = Key { realm: RealmIx(1), run: RunId(1) };
+    let exe = std::env::current_exe().unwrap();
+    let script = format!("NOTIFY_SOCKET={} {} say READY=1; exit 0", socket.display(), exe.display());
+    bench.processes.launch(other, &RealmName::new("web").unwrap(), &bench.shell(&script), 0);
+    assert!(matches!(bench.next(), Notice::Started { key, .. } if key == other));
+    assert!(matches!(bench.next(), Notice::Exited { key, .. } if key == other));
+    std::fs::write(&go, "go\n").unwrap();
+    assert_eq!(said(&bench, key), status("end"), "nothing that was said by others");
+    assert!(!gone(pid));
+    end(&bench, key);
+}
+
+pub(super) fn what_is_no_message_does_no_harm() {
+    let bench = Bench::new();
+    let before = descriptors();
+    let script = "SAY empty: huge:READY=1 binary:READY=1 'READY=1\\nA\\nB=\\n=C' descriptors:WATCHDOG=1 STATUS=end; exec sleep 652";
+    let key = bench.launch(1, &talker(&bench, script, asked()));
+    bench.started();
+    assert_eq!(said(&bench, key), ready());
+    let mut last = said(&bench, key);
+    while last.status.is_none() {
+        assert!(last.is_chatter(), "{last:?}");
+        last = said(&bench, key);
+    }
+    assert_eq!(last.status.as_deref(), Some("end"));
+    end(&bench, key);
+    assert_eq!(descriptors(), before, "what came along was closed");
+}
+
+pub(super) fn a_flood_is_bounded_and_what_matters_comes_through() {
+    let bench = Bench::new();
+    let script = "SAY flood:WATCHDOG=1 READY=1 flood:STATUS=x STATUS=end STOPPING=1; exec sleep 653";
+    let key = bench.launch(1, &talker(&bench, script, asked()));
+    bench.started();
+    let (mut told, mut seen, mut last) = (0, Vec::new(), None);
+    while seen.len() < 2 {
+        let said = said(&bench, key);
+        told += 1;
+        last = said.status.clone().or(last);
+        if !said.is_chatter() {
+            seen.push((said.ready, said.stopping));
+        }
+    }
+    assert_eq!(seen, [(true, false), (false, true)]);
+    assert_eq!(last.as_deref(), Some("end"), "the last status stands");
+    assert!(told < 10_000, "60,000 messages were told one by one: {told}");
+    end(&bench, key);
+}
+
+pub(super) fn a_realm_names_its_main_process_and_no_stranger() {
+    let bench = Bench::new();
+    let stranger = std::process::id();
+    let script = format!(
+        "sleep 654 & child=$!; SAY MAINPID={stranger} MAINPID=1 MAINPID=4194000 MAINPID=$child STATUS=named; exit 0"
+    );
+    let key = bench.launch(1, &talker(&bench, &script, asked()));
+    let first = bench.started();
+    let main = match bench.next() {
+        Notice::MainChanged { key: whose, pid, .. } if whose == key => pid,
+        other => panic!("{other:?}"),
+    };
+    assert!(main != stranger && main != first && main > 1);
+    // The program that named it has ended, and with it nothing of the realm.
+    assert_eq!(said(&bench, key), status("named"));
+    until(|| gone(first));
+    assert!(!gone(main));
+    kill_main(main);
+    let (exit, empty) = exit_of(&bench.next());
+    assert!(exit == Exit::signal(Signal::KILL) || exit == Exit::unknown(), "{exit}");
+    if !empty {
+        assert_eq!(bench.next(), Notice::Emptied { key });
+    }
+}
+
+pub(super) fn a_socket_that_was_taken_away_is_put_back() {
+    let bench = Bench::new();
+    let script = "SAY READY=1; while [ ! -e $NOTIFY_SOCKET.go ]; do sleep 0.02; done; SAY STATUS=again; exec sleep 655";
+    let key = bench.launch(1, &talker(&bench, script, asked()));
+    bench.started();
+    assert_eq!(said(&bench, key), ready());
+    let dir = bench.dir.path().join("run");
+    std::fs::remove_dir_all(&dir).unwrap();
+    until(|| dir.join("notify/db").exists());
+    std::fs::write(dir.join("notify/db.go"), "").unwrap();
+    assert_eq!(said(&bench, key), status("again"));
+    // Somebody else's in its place is replaced as well.
+    std::fs::remove_file(dir.join("notify/db")).unwrap();
+    let squatter = UnixDatagram::bind(dir.join("notify/db")).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    squatter.set_nonblocking(true).unwrap();
+    until(|| {
+        sender.send_to(b"STATUS=stolen", dir.join("notify/db")).unwrap();
+        squatter.recv(&mut [0; 64]).is_err()
+    });
+    end(&bench, key);
+}
+
+pub(super) fn a_line_on_its_descriptor_is_readiness() {
+    let bench = Bench::new();
+    // Also where the launcher itself has something open.
+    for (run, number) in [3u32, 4, 5, 9, 57].into_iter().enumerate() {
+        let asked = Readiness { ready_fd: Some(number), ..Readiness::default() };
+        let script = format!(
+            "ls /proc/self/fd | tr '\\n' ' '; echo half >/dev/null; printf rea >&{number}; echo dy >&{number}; echo more >&{number}; echo the-end; exec sleep 656"
+        );
+        let script = LaunchSpec {
+            argv: ["bash", "-c", &script].map(OsString::from).to_vec(),
+            ..talker(&bench, "", asked)
+        };
+        let key = bench.launch(run as u64, &script);
+        bench.started();
+        assert_eq!(said(&bench, key), ready(), "descriptor {number}");
+        let text = bench.wait_for_output("the-end");
+        assert!(
+            text.contains(&format!(" 2 {} {number} ", if number > 3 { "3" } else { "" }).replace("  ", " "))
+                || text.contains(&format!(" 2 {number} ")),
+            "{text}"
+        );
+        std::fs::remove_file(bench.log()).unwrap();
+        end(&bench, key);
+    }
+    // Bytes without an end are none, and neither do they hold anybody up.
+    let asked = Readiness { ready_fd: Some(3), ..Readiness::default() };
+    let key = bench.launch(
+        90,
+        &talker(&bench, "head -c 60000 /dev/zero >&3; echo written; exec sleep 657", asked.clone()),
+    );
+    bench.started();
+    bench.wait_for_output("written");
+    end(&bench, key);
+    // Closed without a word.
+    let key = bench.launch(91, &talker(&bench, "exec 3>&-; echo closed; exec sleep 658", asked));
+    bench.started();
+    bench.wait_for_output("closed");
+    end(&bench, key);
+}
+
+pub(super) fn whoever_comes_back_hears_again() {
+    let bench = Bench::new();
+    let exe = std::env::current_exe().unwrap();
+    let go = bench.dir.path().join("go");
+    let script = format!(
+        "NOTIFY=1; while [ ! -e {go} ]; do sleep 0.02; done; {exe} say READY=1; exec sleep 659",
+        go = go.display(),
+        exe = exe.display()
+    );
+    let pid = Victim::start(bench.dir.path(), &script).kill();
+    assert!(matches!(adopt(&bench), Condition::Alive { pid: found, .. } if found == pid));
+    let socket = bench.dir.path().join("run/notify/db");
+    // At the same path; the one of the dead one refuses.
+    until(|| UnixDatagram::unbound().unwrap().send_to(b"", &socket).is_ok());
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(said(&bench, key(1)), ready());
+    end(&bench, key(1));
+}
