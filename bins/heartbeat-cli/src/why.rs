@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use heartbeat_client::Client;
 use heartbeat_status::wire::{
-    ExitEntry, ProbeEntry, RealmDocument, RealmEntry, StatusDocument, TransitionEntry,
+    ExitEntry, ProbeEntry, RealmDocument, RealmEntry, SaysEntry, StatusDocument, TransitionEntry,
 };
 use heartbeat_status::{Phase, Status, WallTime};
 
@@ -109,6 +109,9 @@ pub(crate) fn explain(
     }
     page.line("axes", &axes(realm, style));
     page.lines("probes", realm.probes.iter().map(|probe| probe_line(probe, now, style)));
+    if let Some(says) = realm.says.as_ref() {
+        page.line("says", &says_line(says, style));
+    }
     if let Some(process) = process_line(realm, now, style) {
         page.line("process", &process);
         let restarts = &realm.restarts;
@@ -217,6 +220,18 @@ fn probe_line(probe: &ProbeEntry, now: WallTime, style: Style) -> String {
 
 fn probe_role(probe: &ProbeEntry) -> String {
     heartbeat_status::sanitise_line(&probe.role.to_string())
+}
+
+/// What it says of itself, as it is and for as long as it says so.
+fn says_line(says: &SaysEntry, style: Style) -> String {
+    let mut text = style.text(&says.state.to_string());
+    if let Some(status) = &says.status {
+        text += &format!(": {}", style.text(status));
+    }
+    if let Some(ms) = says.watchdog_ms {
+        text += &format!("  (well at least every {})", human_seconds_f64(ms as f64 / 1_000.0));
+    }
+    text
 }
 
 fn process_line(realm: &RealmEntry, now: WallTime, style: Style) -> Option<String> {
@@ -339,6 +354,28 @@ mod tests {
         }
         let committed = include_str!("../samples/why.txt");
         assert!(text == committed, "samples/why.txt should read:\n{text}");
+    }
+
+    #[test]
+    fn what_a_realm_says_of_itself_is_shown_whatever_its_status_and_does_no_harm() {
+        let mut realm = sample::realm();
+        realm.realm.status = Status::Up.into();
+        let says = |status: Option<&str>, watchdog_ms| SaysEntry {
+            state: heartbeat_status::SaidState::Ready.into(),
+            status: status.map(str::to_owned),
+            watchdog_ms,
+        };
+        for (entry, line) in [
+            (says(None, None), "  says       ready\n"),
+            (
+                says(Some("3 \u{1b}[31mclients"), Some(30_000)),
+                "  says       ready: 3 ?[31mclients  (well at least every 30 s)\n",
+            ),
+        ] {
+            realm.realm.says = Some(entry);
+            let text = explain(&realm, &sample::outage(), 200, Style::default());
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

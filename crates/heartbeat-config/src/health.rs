@@ -289,7 +289,7 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
 /// `notify = true` in a realm that can be asked; `None` when it is refused.
 fn notify(reader: &Reader<'_>, probe: &Entry<'_>, section: &Section<'_>, runs: bool) -> Option<()> {
     if !runs {
-        let message = "a `notify` probe needs a service with `run`: who else would say it; a oneshot is done when it ends";
+        let message = "a `notify` probe needs a service with `run`; a oneshot is done when it ends";
         reader.value_problem(probe, "HB110", message, "this probe", "remove it");
         return None;
     }

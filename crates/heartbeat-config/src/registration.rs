@@ -355,7 +355,13 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
 
 fn setting<'a>(heartbeat: &'a Heartbeat, nothing: &'a BTreeMap<String, String>) -> Setting<'a> {
     let (state_dir, socket): (&FsPath, &FsPath) = (&heartbeat.state_dir, &heartbeat.socket);
-    Setting { state_dir, socket, inherited: nothing, dir: PathBuf::from("/") }
+    Setting {
+        state_dir,
+        runtime_dir: &heartbeat.runtime_dir,
+        socket,
+        inherited: nothing,
+        dir: PathBuf::from("/"),
+    }
 }
 
 /// Refuses every key that a registration cannot have, before anything of it is looked at.

@@ -101,6 +101,13 @@ const CASES: &[(&str, &str, &str)] = &[
         "[realm.mail]\nhealth = { http = \"https://mail.example.org/healthz\", interval = \"30s\" }\n",
     ),
     ("probe_not_built", "HB103", "[realm.worker]\nrun = \"worker\"\nhealth = { push = \"60s\" }\n"),
+    ("notify_of_nobody", "HB110", "[realm.mail]\nhealth = { notify = true }\n"),
+    (
+        "watchdog_alone",
+        "HB113",
+        "[realm.api]\nrun = \"api\"\nhealth = { tcp = \"127.0.0.1:1\", watchdog = \"30s\" }\n",
+    ),
+    ("ready_fd_of_output", "HB102", "[realm.api]\nrun = \"api\"\nstart.ready_fd = 1\n"),
     ("nothing_to_watch", "HB120", "[realm.mail]\ntitle = \"Mail\"\n"),
     ("syntax", "HB001", "[realm.api]\nrun = \"gunicorn shop.wsgi\nport = 8001\n"),
     ("not_loopback", "HB119", "[heartbeat]\nlisten = \"0.0.0.0:4327\"\n\n[realm.api]\nport = 8001\n"),

@@ -4,6 +4,7 @@ mod environment;
 mod limits;
 mod loading;
 mod merging;
+mod readiness;
 mod reading;
 mod realms;
 mod registering;

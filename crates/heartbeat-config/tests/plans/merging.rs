@@ -20,7 +20,7 @@ fn merged(old: &Config, vacant: &[RealmIx], new: &str) -> Result<Merged, Vec<Str
     merge(in_force, config(new))
 }
 
-fn changes(old: &str, new: &str) -> String {
+pub(crate) fn changes(old: &str, new: &str) -> String {
     merged(&config(old), &[], new).unwrap_or_else(|problems| panic!("{problems:?}")).changes.to_string()
 }
 
