@@ -6,6 +6,7 @@ mod demo;
 mod limits;
 mod logs;
 mod program;
+mod readiness;
 mod registering;
 mod reloading;
 mod servers;
