@@ -18,7 +18,7 @@ use crate::reload;
 
 /// Most messages of realms waiting for the driver; what realms say is bounded where it is heard, and this is for a driver
 /// that does not come by at all.
-const MAX_SAID_QUEUED: usize = 4_096;
+const MAX_MESSAGES_QUEUED: usize = 4_096;
 
 /// Most requests waiting for the driver; one more is answered with a refusal.
 const MAX_REQUESTS_QUEUED: usize = 1_024;
@@ -137,8 +137,9 @@ impl Inbox {
                     _ => Some(said),
                 };
                 // The next sign of life makes up for one that is lost; what changes something is lost last.
-                let most =
-                    |said: &Said| if said.is_chatter() { MAX_SAID_QUEUED } else { 2 * MAX_SAID_QUEUED };
+                let most = |said: &Said| {
+                    if said.is_chatter() { MAX_MESSAGES_QUEUED } else { 2 * MAX_MESSAGES_QUEUED }
+                };
                 let said = said.filter(|said| lanes.notices.len() < most(said));
                 lanes.notices.extend(said.map(|said| Notice::Said { key, said }));
             }
@@ -204,14 +205,14 @@ mod tests {
         let inbox = Inbox::default();
         let key = |realm| Key { realm: RealmIx(realm), run: RunId(1) };
         let chatter = |text: String| Said { status: Some(text), ..Said::default() };
-        for at in 0..2 * u32::try_from(MAX_SAID_QUEUED).unwrap() {
+        for at in 0..2 * u32::try_from(MAX_MESSAGES_QUEUED).unwrap() {
             inbox.notice(Notice::Said { key: key(at), said: chatter(at.to_string()) });
             inbox.notice(Notice::Said { key: key(at), said: chatter("later".to_owned()) });
         }
         inbox.notice(Notice::Emptied { key: key(0) });
         let mut batch = Batch::default();
         inbox.take(&mut batch, None);
-        assert_eq!(batch.notices.len(), MAX_SAID_QUEUED + 1);
+        assert_eq!(batch.notices.len(), MAX_MESSAGES_QUEUED + 1);
         assert_eq!(batch.notices.pop_back(), Some(Notice::Emptied { key: key(0) }));
         let first = Notice::Said { key: key(0), said: chatter("later".to_owned()) };
         assert_eq!(batch.notices.pop_front(), Some(first), "what was not heard yet becomes one");

@@ -254,10 +254,7 @@ struct Credentials {
 /// EAGAIN: there is none. It never waits.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    #[expect(
-        unsafe_code,
-        reason = "the wrappers make room for descriptors, or take a pid of 0 for impossible"
-    )]
+    #[expect(unsafe_code, reason = "the wrappers take descriptors, or no pid of 0")]
     // SAFETY: both structures are plain data for which all zero is a value. The message points to one part and to one
     // control buffer, which are as long as said and outlive the call; the kernel writes no more than that. What it has
     // written into the control buffer is read only if its header says that it is credentials, whole.

@@ -12,7 +12,7 @@ use crate::reading::{realm, refused, text};
 fn of(keys: &str) -> (Readiness, Vec<ProbeSpec>) {
     let config = text(&format!("[realm.a]\nrun = \"x\"\n{keys}\n"));
     let (spec, config) = realm(&config, "a");
-    (config.launch.as_ref().unwrap().readiness.clone(), spec.probes.clone())
+    (config.launch.as_ref().expect("a program").readiness.clone(), spec.probes.clone())
 }
 
 fn codes(text: &str) -> Vec<&'static str> {

@@ -54,6 +54,10 @@ impl Reaper {
             if !self.speaks_for(id, datagram.sender) {
                 continue;
             }
+            if said.is_empty() {
+                // A barrier: whoever waits for it waits until what it has said before is told.
+                self.tell(id, sum.take());
+            }
             // In the order in which it was said.
             let said = match sum.as_mut() {
                 Some(sum) => sum.absorb(said).err(),
