@@ -229,7 +229,7 @@ fn says_line(says: &SaysEntry, style: Style) -> String {
         text += &format!(": {}", style.text(status));
     }
     if let Some(ms) = says.watchdog_ms {
-        text += &format!("  (well at least every {})", human_seconds_f64(ms as f64 / 1_000.0));
+        text += &format!(" (well at least every {})", human_seconds_f64(ms as f64 / 1_000.0));
     }
     text
 }
@@ -369,7 +369,7 @@ mod tests {
             (says(None, None), "  says       ready\n"),
             (
                 says(Some("3 \u{1b}[31mclients"), Some(30_000)),
-                "  says       ready: 3 ?[31mclients  (well at least every 30 s)\n",
+                "  says       ready: 3 ?[31mclients (well at least every 30s)\n",
             ),
         ] {
             realm.realm.says = Some(entry);
