@@ -158,7 +158,8 @@ fn start_parallel_is_a_bound(view: &View<'_>, effect: &Effect) -> Verdict {
 fn stop_order_at_shutdown(view: &View<'_>, effect: &Effect) -> Verdict {
     let Effect::Signal { realm, signal, .. } = effect else { return Ok(()) };
     let Some(process) = view.world.process(*realm) else { return Ok(()) };
-    let ordered = view.reference.shutdown.is_some() && !view.reference.killing;
+    let ending = view.reference.ending.get(realm.index()).is_some_and(|ending| *ending);
+    let ordered = view.reference.shutdown.is_some() && !view.reference.killing && !ending;
     if !ordered || process.signalled || process.stage == Stage::Leftovers {
         return Ok(());
     }
@@ -242,11 +243,23 @@ fn every_status_says_why(view: &View<'_>) -> Verdict {
 }
 
 fn no_health_restart_while_a_need_is_broken(view: &View<'_>) -> Verdict {
-    for event in view.events {
+    for (at, event) in view.events.iter().enumerate() {
         let EventKind::RestartOpened { cause: RestartCause::Unhealthy, .. } = event.kind else { continue };
         let Some((realm, name)) = &event.realm else { continue };
         let broken = |snapshot| status(snapshot, *realm).is_some_and(|status| !status.blocked_by.is_empty());
-        fail(broken(view.before) && broken(view.after), || {
+        // It may have become well before that within the step, and be restarted with this one after.
+        let well = |need: RealmIx| {
+            let told = view.events[..at].iter().rev().find_map(|event| match event.kind {
+                EventKind::StatusChanged { to, .. } => {
+                    event.realm.as_ref().is_some_and(|(ix, _)| *ix == need).then_some(to)
+                }
+                _ => None,
+            });
+            told.is_some_and(|status| !status.is_broken())
+        };
+        let before = status(view.before, *realm).map_or(&[][..], |status| &status.blocked_by);
+        let mended = before.iter().all(|need| well(*need));
+        fail(broken(view.before) && broken(view.after) && !mended, || {
             format!("{name} is restarted for its health while a need is broken")
         })?;
     }

@@ -37,6 +37,8 @@ pub(crate) struct Reference {
     pub(crate) booted: bool,
     pub(crate) shutdown: Option<Instant>,
     pub(crate) killing: bool,
+    /// Was being ended when the shutdown began: the order of the shutdown does not bind what came before it.
+    pub(crate) ending: Vec<bool>,
     /// Time that went by unseen since the shutdown began: the driver was late, or asleep.
     pub(crate) unseen: Duration,
     /// A restart for a fault of its own was opened since its last start.
@@ -65,6 +67,7 @@ impl Reference {
             voices: vec![Heard::default(); count],
             booted: false,
             shutdown: None,
+            ending: Vec::new(),
             killing: false,
             unseen: Duration::ZERO,
             fault: vec![false; count],

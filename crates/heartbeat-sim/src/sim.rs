@@ -412,7 +412,11 @@ impl Sim {
             }
             Some(Input::Refresh { id, .. }) => self.reference.open.push((*id, self.now)),
             Some(Input::Shutdown { now }) => {
-                self.reference.shutdown.get_or_insert(self.now);
+                if self.reference.shutdown.is_none() {
+                    let ending = self.last.realms.iter().map(|realm| realm.phase == Phase::Stopping);
+                    self.reference.ending = ending.collect();
+                    self.reference.shutdown = Some(self.now);
+                }
                 self.reference.killing |= now;
             }
             _ => {}
