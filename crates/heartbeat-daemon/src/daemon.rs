@@ -51,9 +51,6 @@ const API_GRACE: Duration = Duration::from_millis(1_500);
 /// What systemd-style managers of containers send to have everything halted: SIGRTMIN+3.
 const HALT_ABOVE_RTMIN: i32 = 3;
 
-/// Launchers that wait for work, a core: a crash then costs a message and one exec.
-const PARKED_LAUNCHERS_PER_CORE: usize = 2;
-
 /// What a heartbeatd is started with.
 pub struct Start {
     /// Validated.
@@ -511,10 +508,8 @@ fn open_processes(
     commands: &Arc<Commands>,
     teller: &Arc<OnceLock<Arc<Published>>>,
 ) -> Result<Processes, DaemonError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
         runtime: runtime_dir.to_owned(),
-        pool: cores * PARKED_LAUNCHERS_PER_CORE,
         soft_descriptors,
         // heartbeatd has no children but those of the adapter.
         collects_orphans: true,

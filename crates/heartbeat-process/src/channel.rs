@@ -1,4 +1,5 @@
-//! The words between heartbeatd and a launcher: one `SOCK_SEQPACKET` pair, one byte a message and what it needs.
+//! The words between heartbeatd, its launcher, and the copies that the launcher makes of itself: a `SOCK_SEQPACKET` pair for
+//! each, one byte a message and what it needs.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -14,53 +15,87 @@ use crate::notice::Step;
 /// Longest message in bytes.
 const MAX_MESSAGE_BYTES: usize = 16;
 
-/// What a launcher says.
+/// What is said about a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// Set up, and waiting for `go`: the process of that number, which a launcher with a control group has made.
+    /// The launcher: its copy has that number. The copy itself may have been faster.
+    Made { pid: u32 },
+    /// The copy of that number: set up, and waiting for `go`.
     Ready { pid: u32 },
     /// About to execve.
     Exec,
-    /// A step failed, in the process of that number.
-    Failed { step: Step, errno: i32, pid: u32 },
+    /// A step failed in the copy of that number; `None`: in the launcher, and there is no copy.
+    Failed { step: Step, errno: i32, pid: Option<u32> },
     /// End of file: exec'd (the socket is close-on-exec), or gone.
     End,
     /// Nothing yet.
     Nothing,
 }
 
-/// A connected pair: ours (non-blocking) and the launcher's.
+/// A connected pair: ours, and the other's.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     Ok((ours, theirs))
 }
 
-/// Sends the specification, a sealed memory file, and where captured output goes.
-pub(crate) fn send_spec(
-    socket: BorrowedFd<'_>,
-    spec: BorrowedFd<'_>,
-    capture: Option<BorrowedFd<'_>>,
-) -> Result<(), Errno> {
-    let mut fds = vec![spec.as_raw_fd()];
-    fds.extend(capture.map(|capture| capture.as_raw_fd()));
+/// What a launcher is given for a launch.
+#[derive(Debug)]
+pub(crate) struct Order<T> {
+    /// The specification, a sealed memory file.
+    pub(crate) spec: T,
+    /// The copy's end of the pair on which it is heard.
+    pub(crate) socket: T,
+    /// The directory of the control group that the copy is born in.
+    pub(crate) group: Option<T>,
+    /// Where captured output goes.
+    pub(crate) capture: Option<T>,
+}
+
+/// First byte of an order; the second says which of the optional descriptors come along.
+const ORDER: u8 = b'S';
+const WITH_GROUP: u8 = 1;
+const WITH_CAPTURE: u8 = 2;
+
+pub(crate) fn send_order(launcher: BorrowedFd<'_>, order: &Order<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let fds: Vec<RawFd> = [Some(order.spec), Some(order.socket), order.group, order.capture]
+        .into_iter()
+        .flatten()
+        .map(|fd| fd.as_raw_fd())
+        .collect();
+    let with = |is: bool, flag| if is { flag } else { 0 };
+    let flags = with(order.group.is_some(), WITH_GROUP) | with(order.capture.is_some(), WITH_CAPTURE);
     let control = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"S")], &control, MsgFlags::MSG_NOSIGNAL, None)
+    let message = [ORDER, flags];
+    sendmsg::<()>(launcher.as_raw_fd(), &[IoSlice::new(&message)], &control, MsgFlags::MSG_NOSIGNAL, None)
         .map(|_| ())
 }
 
-/// Waits for the specification, and for where captured output goes. `None` when heartbeatd is gone.
-pub(crate) fn receive_spec(socket: BorrowedFd<'_>) -> Option<(OwnedFd, Option<OwnedFd>)> {
-    let mut byte = [0; 1];
-    let mut parts = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([RawFd; 2]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
-    let received = message.cmsgs().ok()?.find_map(|control| match control {
-        ControlMessageOwned::ScmRights(fds) => Some(fds),
-        _ => None,
-    })?;
-    let mut received = received.into_iter().map(crate::sys::own);
-    Some((received.next()?, received.next()))
+/// Waits for the next order. `None` when heartbeatd is gone.
+pub(crate) fn receive_order(socket: BorrowedFd<'_>) -> Option<Order<OwnedFd>> {
+    let mut message = [0; 2];
+    let mut space = nix::cmsg_space!([RawFd; 4]);
+    let received = loop {
+        let mut parts = [IoSliceMut::new(&mut message)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+            Ok(received) => {
+                break received.cmsgs().ok()?.find_map(|control| match control {
+                    ControlMessageOwned::ScmRights(fds) => Some(fds),
+                    _ => None,
+                })?;
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    };
+    let mut fds = received.into_iter().map(crate::sys::own);
+    let flags = message[1];
+    Some(Order {
+        spec: fds.next()?,
+        socket: fds.next()?,
+        group: if flags & WITH_GROUP == 0 { None } else { Some(fds.next()?) },
+        capture: if flags & WITH_CAPTURE == 0 { None } else { Some(fds.next()?) },
+    })
 }
 
 pub(crate) fn send_go(socket: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -79,23 +114,33 @@ pub(crate) fn receive_go(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
-pub(crate) fn say_ready(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+fn say_pid(socket: BorrowedFd<'_>, word: u8, pid: u32) -> Result<(), Errno> {
     let mut message = [0; 5];
-    message[0] = b'R';
-    message[1..].copy_from_slice(&std::process::id().to_le_bytes());
+    message[0] = word;
+    message[1..].copy_from_slice(&pid.to_le_bytes());
     send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL).map(|_| ())
+}
+
+pub(crate) fn say_made(socket: BorrowedFd<'_>, pid: u32) {
+    // Nobody listens any more: then the copy ends by itself.
+    let _ = say_pid(socket, b'P', pid);
+}
+
+pub(crate) fn say_ready(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    say_pid(socket, b'R', std::process::id())
 }
 
 pub(crate) fn say_exec(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     send(socket.as_raw_fd(), b"X", MsgFlags::MSG_NOSIGNAL).map(|_| ())
 }
 
-pub(crate) fn say_failed(socket: BorrowedFd<'_>, step: Step, errno: i32) {
+/// `pid` is that of the copy; 0: the launcher could make none.
+pub(crate) fn say_failed(socket: BorrowedFd<'_>, step: Step, errno: i32, pid: u32) {
     let mut message = [0; 10];
     message[0] = b'E';
     message[1] = step.code();
     message[2..6].copy_from_slice(&errno.to_le_bytes());
-    message[6..].copy_from_slice(&std::process::id().to_le_bytes());
+    message[6..].copy_from_slice(&pid.to_le_bytes());
     // Nobody listens any more: then nobody needs to know.
     let _ = send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
 }
@@ -104,17 +149,18 @@ fn word(message: &[u8; MAX_MESSAGE_BYTES], at: usize) -> u32 {
     u32::from_le_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
 }
 
-/// Hears the next word of a launcher, without waiting.
+/// Hears the next word about a launch, without waiting.
 pub(crate) fn hear(socket: BorrowedFd<'_>) -> Said {
     let mut message = [0; MAX_MESSAGE_BYTES];
     match recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
         Ok(0) => Said::End,
+        Ok(5) if message[0] == b'P' => Said::Made { pid: word(&message, 1) },
         Ok(5) if message[0] == b'R' => Said::Ready { pid: word(&message, 1) },
         Ok(1) if message[0] == b'X' => Said::Exec,
         Ok(10) if message[0] == b'E' => Said::Failed {
             step: Step::from_code(message[1]).unwrap_or(Step::Launcher),
             errno: word(&message, 2).cast_signed(),
-            pid: word(&message, 6),
+            pid: Some(word(&message, 6)).filter(|pid| *pid != 0),
         },
         Err(Errno::EAGAIN | Errno::EINTR) => Said::Nothing,
         // Anything else is no launcher of ours.

@@ -1,15 +1,16 @@
-//! The child's side of a start: everything between the spawn and the realm's own first instruction.
+//! The child's side of a start: everything between heartbeatd and the realm's own first instruction.
 //!
-//! It runs in a process of its own, with one thread and ordinary Rust, so nothing here happens between fork and
-//! exec. The order: read the specification, set everything up, say `ready`, wait for `go`, say `exec`, execve. If
-//! heartbeatd dies before `go`, the socket ends and so does the launcher: no program runs that is not on record.
+//! The launcher is our own program in a second role: a process with one thread that waits for specifications and makes a copy
+//! of itself for each, as a child of heartbeatd, born in the control group of the run. The copy sets everything up in ordinary
+//! Rust, so nothing of heartbeatd's happens between fork and exec. Its order: read the specification, set everything up, say
+//! `ready`, wait for `go`, say `exec`, execve. If heartbeatd dies before `go`, its socket ends and so does the copy: no program
+//! runs that is not on record. The launcher itself ends with the socket on which it is given its work.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
@@ -19,6 +20,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
 use rustix::io::FdFlags;
 
+use crate::channel::Order;
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
@@ -54,39 +56,89 @@ fn failed_io(step: Step) -> impl Fn(io::Error) -> Failure {
 pub fn launcher_main() -> ExitCode {
     // What it is called by tools and by a heartbeatd that finds it in a record; a failure changes nothing else.
     let _ = nix::sys::prctl::set_name(c"hb-launch");
-    let socket = sys::take_standard_input();
-    // Standard input is about to be replaced: keep the socket above the three standard descriptors.
-    let Ok(mut kept) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else {
-        return ExitCode::from(NOT_LAUNCHED);
-    };
-    // Descriptor 0 stays open as it is until /dev/null takes its place.
-    std::mem::forget(socket);
-    let Some((spec, capture)) = channel::receive_spec(kept.as_fd()) else {
-        return ExitCode::from(NOT_LAUNCHED);
-    };
-    match launch(&mut kept, File::from(spec), capture.map(File::from)) {
-        Ok(Parted) => return ExitCode::SUCCESS,
-        Err(Some(failure)) => channel::say_failed(kept.as_fd(), failure.step, failure.errno),
-        Err(None) => {}
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Gone) => ExitCode::from(NOT_LAUNCHED),
     }
-    ExitCode::from(NOT_LAUNCHED)
 }
 
-/// A copy of this launcher goes on in the control group of the realm.
-struct Parted;
+/// There is nobody, or nothing, to work for.
+struct Gone;
+
+/// Makes copies until heartbeatd wants no more. In a copy: returns when it could not exec.
+fn serve() -> Result<(), Gone> {
+    let given = sys::take_standard_input();
+    // Standard input is a copy's to set up: the socket goes above the three standard descriptors.
+    let orders = rustix::io::fcntl_dupfd_cloexec(&given, 3).map_err(|_| Gone)?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(|_| Gone)?;
+    dup2_stdin(&null).map_err(|_| Gone)?;
+    // Descriptor 0 is /dev/null now, and stays open.
+    std::mem::forget(given);
+    drop(null);
+    while let Some(order) = channel::receive_order(orders.as_fd()) {
+        match make_copy(order.group.as_ref()) {
+            Ok(Copy::Made(pid)) => channel::say_made(order.socket.as_fd(), pid),
+            Ok(Copy::Itself { enter }) => {
+                drop(orders);
+                return copy(order, enter);
+            }
+            Err(error) => {
+                let step = if order.group.is_some() { Step::Group } else { Step::Spawn };
+                channel::say_failed(order.socket.as_fd(), step, error.raw_os_error().unwrap_or(0), 0);
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Copy {
+    Made(u32),
+    /// We are the copy; the kernel could not make it in its control group.
+    Itself {
+        enter: bool,
+    },
+}
+
+fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
+    let refused = |error: &io::Error| {
+        matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EINVAL | Errno::ENOSYS))
+    };
+    let (made, enter) = match sys::fork_beside(group.map(AsFd::as_fd)) {
+        Err(error) if refused(&error) => (sys::fork_beside_by_clone()?, group.is_some()),
+        made => (made?, false),
+    };
+    Ok(match made {
+        Fork::Parent(pid) => Copy::Made(pid),
+        Fork::Child => Copy::Itself { enter },
+    })
+}
+
+/// What a copy does. Returns only when nothing was exec'd.
+fn copy(order: Order<OwnedFd>, enter: bool) -> Result<(), Gone> {
+    let Order { spec, mut socket, group, capture } = order;
+    let entered = match group.filter(|_| enter) {
+        Some(group) => std::fs::write(format!("/proc/self/fd/{}/cgroup.procs", group.as_raw_fd()), "0"),
+        None => Ok(()),
+    };
+    let launched = match entered {
+        Ok(()) => launch(&mut socket, File::from(spec), capture.map(File::from)),
+        Err(error) => Err(Some(failed_io(Step::Group)(error))),
+    };
+    if let Err(Some(failure)) = launched {
+        channel::say_failed(socket.as_fd(), failure.step, failure.errno, std::process::id());
+    }
+    Err(Gone)
+}
+
+enum Never {}
 
 /// `Err(None)`: heartbeatd is gone.
-fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Parted, Option<Failure>> {
+fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Never, Option<Failure>> {
     let (spec, setting) = read_spec(spec).map_err(Some)?;
     if let Some((_, number)) = &setting.ready {
         make_way(kept, *number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
     let socket = kept.as_fd();
-    if let Some(group) = &setting.group
-        && enter(group).map_err(|error| Some(failed_io(Step::Group)(error)))? == Fork::Parent
-    {
-        return Ok(Parted);
-    }
     if let Some((fifo, number)) = set_up(&spec, &setting, capture).map_err(Some)? {
         // Nothing else is open any more but our socket.
         place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
@@ -111,19 +163,6 @@ fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Parte
         }
     }
     Err(Some(failed(Step::Exec)(errno)))
-}
-
-/// Goes on in that control group: as a process that is born in it, or by entering it where the kernel cannot do that.
-fn enter(group: &Path) -> io::Result<Fork> {
-    let dir = File::open(group)?;
-    match sys::fork_into(dir.as_fd()) {
-        Err(error)
-            if matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EINVAL | Errno::ENOSYS)) =>
-        {
-            std::fs::write(group.join("cgroup.procs"), "0").map(|()| Fork::Child)
-        }
-        forked => forked,
-    }
 }
 
 fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {

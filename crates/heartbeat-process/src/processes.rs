@@ -15,11 +15,11 @@ use crate::notice::{CommandRunId, Key, LaunchError, Notice};
 use crate::notify::Ear;
 use crate::reaper::Reaper;
 use crate::record::Origin;
-use crate::run::{Owner, Places};
-use crate::spawn::{Launcher, SpawnQueue, Spawner, command_marked, marked, tell_where};
+use crate::run::{Owner, Places, Run};
+use crate::spawn::{Launch, SpawnQueue, Spawner, command_marked, marked, tell_where};
 use crate::{LaunchSpec, Limits, LogTarget, ProcessError, Readiness, Survivor, spares};
 
-/// Launchers are parked once nothing was to be started for this long.
+/// The launcher is made once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
 
 /// How the adapter works.
@@ -35,8 +35,6 @@ pub struct Settings {
     pub runtime: PathBuf,
     /// Id of the state directory, in every record and in the environment of every realm.
     pub mark: String,
-    /// Launchers that wait for work (0): a start then costs a message and one exec.
-    pub pool: usize,
     /// Soft limit of open descriptors for what is started, in descriptors; `None` leaves ours. heartbeatd raises
     /// its own, and many programs do not expect to be given more than they were.
     pub soft_descriptors: Option<u64>,
@@ -57,7 +55,6 @@ impl Default for Settings {
             records: "/run/heartbeat/realms".into(),
             runtime: "/run/heartbeat".into(),
             mark: String::new(),
-            pool: 0,
             soft_descriptors: None,
             groups: None,
             collects_orphans: false,
@@ -70,20 +67,8 @@ impl Default for Settings {
 #[derive(Debug)]
 pub(crate) enum Order {
     Expect(Owner),
-    Spawned {
-        owner: Owner,
-        realm: Option<RealmName>,
-        made_of: u64,
-        program: String,
-        places: Box<Places>,
-        pidfile: Option<PathBuf>,
-        limit: Option<Duration>,
-        launcher: Launcher,
-        leaf: Option<Leaf>,
-        unbounded: Vec<&'static str>,
-        ear: Option<Box<Ear>>,
-        asked: Readiness,
-    },
+    /// It has been handed over.
+    Spawned(Box<Run>),
     SpawnFailed {
         owner: Owner,
         error: LaunchError,
@@ -326,7 +311,7 @@ impl Drop for Processes {
 
 fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders) {
     loop {
-        // What waits comes first; launchers are parked when nothing does, and nothing did for a moment: making one
+        // What waits comes first; the launcher is made when nothing does, and nothing did for a moment: making one
         // would take the processor from the start that is under way.
         let soon = || spawner.is_short().then(|| wanted.next_within(REFILL_AFTER)).flatten();
         let next = match wanted.try_next().or_else(soon) {
@@ -350,7 +335,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
         let handed = heard.and_then(|ear| {
             tell_where(&mut spec, ear.as_ref());
             match spawner.hand_over(&spec, leaf.as_ref(), run, ear.as_ref()) {
-                Ok(launcher) => Ok((launcher, ear)),
+                Ok(launch) => Ok((launch, ear)),
                 Err(error) => {
                     // Nobody speaks.
                     ear.into_iter().for_each(Ear::remove);
@@ -359,28 +344,26 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
             }
         });
         reaper.push(match handed {
-            Ok((launcher, ear)) => {
+            Ok((Launch { socket, capture }, ear)) => {
                 let unbounded = match owner {
                     Owner::Realm(_) => spec.limits.unbounded(leaf.as_ref().map(Leaf::dir)),
                     // It has no tree that outlives it.
                     Owner::Command(_) => Vec::new(),
                 };
-                let (places, pidfile) = (Box::new(places(&spec)), spec.pidfile);
-                let (ear, asked) = (ear.map(Box::new), spec.readiness);
-                Order::Spawned {
-                    owner,
-                    realm,
+                let run = Run {
                     made_of,
-                    program,
-                    places,
-                    pidfile,
-                    limit,
-                    launcher,
+                    socket: Some(socket),
+                    capture,
                     leaf,
+                    limit,
                     unbounded,
-                    ear,
-                    asked,
-                }
+                    places: places(&spec),
+                    pidfile: spec.pidfile,
+                    ear: ear.map(Box::new),
+                    asked: spec.readiness,
+                    ..Run::new(owner, realm, program)
+                };
+                Order::Spawned(Box::new(run))
             }
             Err(error) => {
                 // Nobody is in it.

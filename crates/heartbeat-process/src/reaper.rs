@@ -96,7 +96,7 @@ pub(crate) struct Reaper {
     collects_orphans: bool,
     /// A launcher of nobody that was dead at the last look.
     suspect: Option<i32>,
-    /// Launchers whose copy goes on in a control group: they end at once, and are collected.
+    /// Copies of the launcher that nobody has heard of: they end at once, and are collected.
     parting: Vec<OwnedFd>,
     /// Children of ours that were the main process of a run, and are not any more.
     former: Vec<OwnedFd>,
@@ -220,40 +220,11 @@ impl Reaper {
                 Order::Expect(owner) => {
                     self.expected.insert(owner, Expected::default());
                 }
-                Order::Spawned {
-                    owner,
-                    realm,
-                    made_of,
-                    program,
-                    places,
-                    pidfile,
-                    limit,
-                    launcher,
-                    leaf,
-                    unbounded,
-                    ear,
-                    asked,
-                } => {
-                    let expected = self.expected.remove(&owner).unwrap_or_default();
-                    let marks = self.marks(owner, realm.as_ref(), launcher.capture.is_some());
-                    let run = Run {
-                        pid: launcher.pid,
-                        pidfd: Some(launcher.pidfd),
-                        socket: Some(launcher.socket),
-                        capture: launcher.capture,
-                        silent: expected.silent,
-                        leaf,
-                        marks,
-                        made_of,
-                        places: *places,
-                        pidfile,
-                        limit,
-                        unbounded,
-                        ear,
-                        asked,
-                        ..Run::new(owner, realm, program)
-                    };
-                    self.watch(run, expected.called_off);
+                Order::Spawned(mut run) => {
+                    let expected = self.expected.remove(&run.owner).unwrap_or_default();
+                    run.silent = expected.silent;
+                    run.marks = self.marks(run.owner, run.realm.as_ref(), run.capture.is_some());
+                    self.watch(*run, expected.called_off);
                 }
                 Order::SpawnFailed { owner, error } => {
                     if self.expected.remove(&owner).is_some_and(|expected| !expected.silent) {
@@ -313,26 +284,19 @@ impl Reaper {
         let id = self.next_run;
         run.timer = self.timer(id, self.launch_timeout);
         let watch = |fd: &OwnedFd, what| epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN);
-        // Its end comes first: whatever else fails, it is told. One that cannot be watched is found by the next look. (The
-        // end of a launcher with a control group says nothing: a copy of it goes on, until its socket says otherwise.)
-        run.watched = run.leaf.is_none();
-        let ends = run.pidfd.as_ref().filter(|_| run.watched).map_or(Ok(()), |pidfd| watch(pidfd, MAIN));
         let speaks = run.socket.as_ref().map_or(Ok(()), |socket| watch(socket, SOCKET));
         // Without a bound nothing is launched.
         let bound = run.timer.as_ref().map(|_| ()).ok_or(rustix::io::Errno::MFILE);
-        if let Err(errno) = ends.and(speaks).and(bound) {
+        if let Err(errno) = speaks.and(bound) {
             run.failure = Some(LaunchError::new(Step::Spawn, Some(errno.raw_os_error()), &run.program));
-            // Without its socket it never gets its `go`.
-            run.socket = None;
         }
-        let ends = called_off || run.failure.is_some();
+        let failed = run.failure.is_some();
         self.by_owner.insert(run.owner, id);
         self.runs.insert(id, run);
-        if called_off {
+        if failed {
+            self.give_up(id);
+        } else if called_off {
             self.call_off(id);
-        } else if ends {
-            self.kill_launch(id);
-            self.watch_end(id);
         }
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct Run {
     /// Nobody of it is older, in clock ticks since boot.
     pub(crate) since: u64,
     pub(crate) socket: Option<OwnedFd>,
+    /// The copy of the launcher has done all but exec.
+    pub(crate) is_set_up: bool,
     pub(crate) said_exec: bool,
     pub(crate) failure: Option<LaunchError>,
     pub(crate) timer: Option<OwnedFd>,
@@ -125,6 +127,7 @@ impl Run {
             start_time: 0,
             since: 0,
             socket: None,
+            is_set_up: false,
             said_exec: false,
             failure: None,
             timer: None,

@@ -1,4 +1,4 @@
-//! Makes launchers, on a thread of its own: the spawn suspends its caller until the launcher has exec'd.
+//! Makes the launcher and gives it its work, on a thread of its own: a spawn suspends its caller until the exec.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -11,17 +11,22 @@ use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use heartbeat_status::{RealmName, RunId};
+use heartbeat_status::{RealmName, RunId, Signal};
+use nix::sys::time::{TimeVal, TimeValLike};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
+use crate::channel::Order;
 use crate::group::Leaf;
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{CommandRunId, LaunchError, MAX_OUTPUT_BYTES, Step};
 use crate::notify::{Ear, Places};
 use crate::processes::Settings;
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
-use crate::{LaunchSpec, LogTarget, channel, spares};
+use crate::{LaunchSpec, LogTarget, channel, spares, sys};
+
+/// A launcher takes an order within this.
+const ORDER_TIMEOUT_S: i64 = 5;
 
 /// By which the processes of a command are found, in their environment.
 pub(crate) const COMMAND_MARK: &str = "HEARTBEAT_COMMAND";
@@ -29,51 +34,59 @@ pub(crate) const COMMAND_MARK: &str = "HEARTBEAT_COMMAND";
 /// How the mark of a hook ends: whoever it leaves behind on purpose is its own.
 pub(crate) const HOOK_SUFFIX: &str = "/hook";
 
-/// A launcher that has its specification and has not said `ready` yet.
+/// A launch that is under way: what is said about it is said there.
 #[derive(Debug)]
-pub(crate) struct Launcher {
-    pub(crate) pid: u32,
-    pub(crate) pidfd: OwnedFd,
+pub(crate) struct Launch {
     pub(crate) socket: OwnedFd,
     /// Where its output is captured.
     pub(crate) capture: Option<OwnedFd>,
 }
 
-/// Spawns a launcher that waits for its specification.
-fn park(program: &Path) -> io::Result<Launcher> {
-    let (ours, theirs) = channel::pair()?;
-    #[expect(clippy::disallowed_methods, reason = "this is the one spawner")]
-    let mut command = std::process::Command::new(program);
-    command
-        .arg0(LAUNCHER_NAME)
-        .env_clear()
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    // The child is reaped by pidfd; the handle of the standard library would only know its number.
-    let pid = command.spawn()?.id();
-    // It cannot have been reaped by anybody else, so the number is still its own. If no descriptor is left, dropping
-    // our end of the socket ends the launcher: it never gets its `go`.
-    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
-    Ok(Launcher { pid, pidfd, socket: ours, capture: None })
+/// The process that makes copies of itself.
+#[derive(Debug)]
+struct Launcher {
+    pidfd: OwnedFd,
+    orders: OwnedFd,
 }
 
 impl Launcher {
-    /// Sends it home, and collects it: without a specification it ends as soon as its socket does.
+    fn make(program: &Path) -> io::Result<Self> {
+        let (ours, theirs) = channel::pair()?;
+        // A launcher that takes no orders any more must not hold up everybody.
+        let bound = TimeVal::seconds(ORDER_TIMEOUT_S);
+        nix::sys::socket::setsockopt(&ours, nix::sys::socket::sockopt::SendTimeout, &bound)?;
+        #[expect(clippy::disallowed_methods, reason = "this is the one spawner")]
+        let mut command = std::process::Command::new(program);
+        command
+            .arg0(LAUNCHER_NAME)
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // The child is reaped by pidfd; the handle of the standard library would only know its number.
+        let pid = command.spawn()?.id();
+        // It cannot have been reaped by anybody else, so the number is still its own. If no descriptor is left, dropping
+        // our end of the socket ends the launcher.
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+        let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
+        Ok(Self { pidfd, orders: ours })
+    }
+
+    /// Sends it home, and collects it: it ends as soon as its socket does.
     fn dismiss(self) {
-        drop(self.socket);
+        drop(self.orders);
+        // One that took no orders, or was stopped, does not see that.
+        let _ = sys::signal_process(self.pidfd.as_fd(), Signal::KILL);
         // Only a defect of ours would make this fail, and then a zombie is all that is left.
         let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 }
 
-/// Hands specifications to launchers, and keeps some of them waiting: a start then costs a message and one exec.
+/// Hands specifications to the launcher, which waits: a start then costs a message, a fork of something small, and one exec.
 #[derive(Debug)]
 pub(crate) struct Spawner {
     program: PathBuf,
-    parked: VecDeque<Launcher>,
-    pool: usize,
+    launcher: Option<Launcher>,
     soft_descriptors: Option<u64>,
     groups: Option<PathBuf>,
     places: Places,
@@ -81,9 +94,9 @@ pub(crate) struct Spawner {
 
 impl Spawner {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let Settings { launcher, pool, soft_descriptors, groups, .. } = settings.clone();
+        let Settings { launcher, soft_descriptors, groups, .. } = settings.clone();
         let places = Places::below(&settings.runtime);
-        Self { program: launcher, parked: VecDeque::new(), pool, soft_descriptors, groups, places }
+        Self { program: launcher, launcher: None, soft_descriptors, groups, places }
     }
 
     /// A control group for a run; `None` where there are none, and where none can be made: then it is looked after
@@ -105,30 +118,34 @@ impl Spawner {
         format!("of {realm} in {} or {}{why}", sockets.display(), fifos.display())
     }
 
-    /// Gives `spec` to a parked launcher, or to a fresh one when none is parked or the parked one is gone.
+    /// Gives `spec` to the launcher, or to a fresh one when there is none or it is gone.
     pub(crate) fn hand_over(
         &mut self,
         spec: &LaunchSpec,
         leaf: Option<&Leaf>,
         run: Option<RunId>,
         ear: Option<&Ear>,
-    ) -> Result<Launcher, LaunchError> {
+    ) -> Result<Launch, LaunchError> {
         let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let failed =
             |error: io::Error| LaunchError::new(Step::Spawn, error.raw_os_error(), &format!("for {name}"));
+        let of_tree = |step| {
+            let name = &name;
+            move |error: io::Error| {
+                LaunchError::new(step, error.raw_os_error(), &format!("of the tree of {name}"))
+            }
+        };
         if let Some(leaf) = leaf {
-            let refused = |error: io::Error| {
-                LaunchError::new(Step::Limits, error.raw_os_error(), &format!("of the tree of {name}"))
-            };
-            spec.limits.bound(leaf.dir()).map_err(refused)?;
+            spec.limits.bound(leaf.dir()).map_err(of_tree(Step::Limits))?;
         }
-        let group = leaf.map(|leaf| leaf.dir().to_owned());
+        let group = leaf.map(|leaf| spares::with(|| File::open(leaf.dir())));
+        let group = group.transpose().map_err(of_tree(Step::Group))?;
         let run = run.map(|run| run.0);
         let fifo = ear.and_then(|ear| ear.fifo.as_ref());
         let ready = fifo.map(|fifo| fifo.path().to_owned()).zip(spec.readiness.ready_fd);
         let watched = spec.readiness.watchdog.is_some();
-        let bytes =
-            spec.encode(&Setting { soft_descriptors: self.soft_descriptors, group, run, ready, watched });
+        let setting = Setting { soft_descriptors: self.soft_descriptors, run, ready, watched };
+        let bytes = spec.encode(&setting);
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
         }
@@ -137,54 +154,50 @@ impl Spawner {
             LogTarget::Capture => Some(spares::with(capture_file).map_err(failed)?),
             LogTarget::Null | LogTarget::File { .. } | LogTarget::Journal { .. } => None,
         };
-        let send = |launcher: &Launcher| {
-            let capture = capture.as_ref().map(AsFd::as_fd);
-            channel::send_spec(launcher.socket.as_fd(), memory.as_fd(), capture)
+        let (socket, theirs) = spares::with(|| channel::pair().map_err(io::Error::from)).map_err(failed)?;
+        let order = Order {
+            spec: memory.as_fd(),
+            socket: theirs.as_fd(),
+            group: group.as_ref().map(AsFd::as_fd),
+            capture: capture.as_ref().map(AsFd::as_fd),
         };
-        while let Some(launcher) = self.parked.pop_front() {
-            match send(&launcher) {
-                Ok(()) => return Ok(Launcher { capture, ..launcher }),
-                // Killed by somebody while it waited.
-                Err(_) => launcher.dismiss(),
+        if let Some(launcher) = self.launcher.take() {
+            if channel::send_order(launcher.orders.as_fd(), &order).is_ok() {
+                self.launcher = Some(launcher);
+                return Ok(Launch { socket, capture });
             }
+            // Killed by somebody while it waited.
+            launcher.dismiss();
         }
-        let launcher = spares::with(|| park(&self.program)).map_err(failed)?;
-        match send(&launcher) {
-            Ok(()) => Ok(Launcher { capture, ..launcher }),
-            Err(errno) => {
-                launcher.dismiss();
-                Err(failed(errno.into()))
-            }
+        let launcher = spares::with(|| Launcher::make(&self.program)).map_err(failed)?;
+        if let Err(errno) = channel::send_order(launcher.orders.as_fd(), &order) {
+            launcher.dismiss();
+            return Err(failed(errno.into()));
         }
+        self.launcher = Some(launcher);
+        Ok(Launch { socket, capture })
     }
 
-    /// Fewer launchers wait than should.
+    /// No launcher waits.
     pub(crate) fn is_short(&self) -> bool {
-        self.parked.len() < self.pool
+        self.launcher.is_none()
     }
 
-    /// Parks one more, if one is wanted; false when there is nothing to do, or nothing that can be done now.
+    /// Makes a launcher, if none waits; false when there is nothing to do, or nothing that can be done now.
     pub(crate) fn refill(&mut self) -> bool {
         spares::refill();
         if !self.is_short() {
             return false;
         }
-        match park(&self.program) {
-            Ok(launcher) => {
-                self.parked.push_back(launcher);
-                true
-            }
-            // Tried again after the next start, which says what is wrong if it fails, too.
-            Err(_) => false,
-        }
+        // Tried again with the next start, which says what is wrong if it fails, too.
+        self.launcher = Launcher::make(&self.program).ok();
+        self.launcher.is_some()
     }
 }
 
 impl Drop for Spawner {
     fn drop(&mut self) {
-        for launcher in self.parked.drain(..) {
-            launcher.dismiss();
-        }
+        self.launcher.take().into_iter().for_each(Launcher::dismiss);
     }
 }
 

@@ -115,8 +115,6 @@ impl fmt::Debug for LaunchSpec {
 pub(crate) struct Setting {
     /// Soft limit of open descriptors.
     pub(crate) soft_descriptors: Option<u64>,
-    /// Directory of the control group it is to live in.
-    pub(crate) group: Option<PathBuf>,
     /// Generation of the realm that it starts; none for a command.
     pub(crate) run: Option<u64>,
     /// The FIFO that it is given as a descriptor of that number.
@@ -130,8 +128,6 @@ impl LaunchSpec {
     pub(crate) fn encode(&self, setting: &Setting) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(&setting.soft_descriptors.unwrap_or(u64::MAX).to_le_bytes());
-        let group = setting.group.as_ref().map_or(&b""[..], |group| group.as_os_str().as_bytes());
-        put(&mut out, group);
         out.extend_from_slice(&setting.run.unwrap_or(u64::MAX).to_le_bytes());
         let (fifo, number) = setting
             .ready
@@ -176,7 +172,6 @@ impl LaunchSpec {
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, Setting)> {
         let mut reader = Reader { rest: bytes };
         let soft_descriptors = Some(reader.u64()?).filter(|limit| *limit != u64::MAX);
-        let group = Some(PathBuf::from(reader.text()?)).filter(|group| !group.as_os_str().is_empty());
         let run = Some(reader.u64()?).filter(|run| *run != u64::MAX);
         let ready = Some((PathBuf::from(reader.text()?), reader.u32()?));
         let ready = ready.filter(|(fifo, _)| !fifo.as_os_str().is_empty());
@@ -201,7 +196,7 @@ impl LaunchSpec {
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env =
             (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
-        let setting = Setting { soft_descriptors, group, run, ready, watched };
+        let setting = Setting { soft_descriptors, run, ready, watched };
         // Where its pid file lies is no business of the launcher, and what it is asked to say is in the setting.
         let (pidfile, readiness) = (None, Readiness::default());
         let spec = Self { argv, env, dir, log, umask, user, pidfile, limits, no_new_privileges, readiness };
@@ -341,7 +336,6 @@ mod tests {
         for spec in [spec(), bare].into_iter().chain(others) {
             let setting = Setting {
                 soft_descriptors: Some(1_024),
-                group: Some("/sys/fs/cgroup/hb/db.1".into()),
                 run: Some(7),
                 ready: Some(("/run/hb/ready/db".into(), 3)),
                 watched: true,

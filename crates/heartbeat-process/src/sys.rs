@@ -80,7 +80,8 @@ pub(crate) fn exit_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
 /// Which of two one is, after a fork.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fork {
-    Parent,
+    /// The child has that number.
+    Parent(u32),
     Child,
 }
 
@@ -105,24 +106,47 @@ struct CloneArgs {
 const CLONE_PARENT: u64 = 0x8000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Forks into the control group whose directory is open there, as a child of our own parent. (Entering a group in place
-/// makes the kernel wait for all its processors, 10 ms and more; being born in it costs nothing.) For a process with one
-/// thread: the child runs on with a copy of everything.
+/// Makes a copy of this process, as a child of our own parent; in the control group whose directory is open there, if one is
+/// given. (Entering a group in place makes the kernel wait for all its processors, 10 ms and more; being born in it costs
+/// nothing.) For a process with one thread: the copy runs on with a copy of everything.
 ///
 /// # Errors
-/// EINVAL: the kernel is older than 5.7. EACCES: not ours. EBUSY: it has groups with controllers.
-pub(crate) fn fork_into(group: BorrowedFd<'_>) -> io::Result<Fork> {
-    let fd = u64::try_from(group.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+/// EINVAL: the kernel is older than 5.7, and a group was given. ENOSYS: older than 5.3, or clone3 is kept from us. EACCES: the
+/// group is not ours. EBUSY: it has groups with controllers.
+pub(crate) fn fork_beside(group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+    let (flags, cgroup) = match group {
+        Some(group) => {
+            let fd = u64::try_from(group.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+            (CLONE_PARENT | CLONE_INTO_CGROUP, fd)
+        }
+        None => (CLONE_PARENT, 0),
+    };
     // Our parent's child ends as we do: the signal of its end is ours, and none of its own may be asked for.
-    let args = CloneArgs { flags: CLONE_PARENT | CLONE_INTO_CGROUP, cgroup: fd, ..CloneArgs::default() };
-    #[expect(unsafe_code, reason = "no wrapper forks into a control group")]
+    let args = CloneArgs { flags, cgroup, ..CloneArgs::default() };
+    #[expect(unsafe_code, reason = "no wrapper forks into a control group, or beside itself")]
     // SAFETY: without CLONE_VM the child has its own copy of the address space and goes on as after fork(2); the caller is
     // the launcher, which has one thread, so no lock is held by somebody who is not there. The structure is as long as said.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    forked(pid)
+}
+
+/// The same without a control group, by the older call.
+///
+/// # Errors
+/// EAGAIN, ENOMEM: as fork(2).
+pub(crate) fn fork_beside_by_clone() -> io::Result<Fork> {
+    #[expect(unsafe_code, reason = "no wrapper forks beside itself")]
+    // SAFETY: as above. Without a stack of its own the child goes on with its copy of ours; nothing else is a pointer, and all
+    // of them are null, in whichever order an architecture has them.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, CLONE_PARENT, 0usize, 0usize, 0usize, 0usize) };
+    forked(pid)
+}
+
+fn forked(pid: libc::c_long) -> io::Result<Fork> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
-        _ => Ok(Fork::Parent),
+        pid => Ok(Fork::Parent(u32::try_from(pid).map_err(|_| io::ErrorKind::InvalidData)?)),
     }
 }
 

@@ -44,10 +44,6 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with_pool(0)
-    }
-
-    fn with_pool(pool: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (sender, notices) = sync_channel(MAX_NOTICES);
         let settings = Settings {
@@ -55,7 +51,6 @@ impl Bench {
             records: dir.path().into(),
             runtime: dir.path().join("run"),
             mark: mark(),
-            pool,
             soft_descriptors: Some(777),
             ..Settings::default()
         };
@@ -416,23 +411,15 @@ fn a_thousand_short_children_leave_nothing_behind() {
     }
 }
 
-fn parked_launchers_start_the_same_and_go_home_at_the_end() {
-    let bench = Bench::with_pool(2);
+fn a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end() {
+    let bench = Bench::new();
     for run in 0..10 {
         bench.launch(run, &bench.shell("exit 5"));
         let pid = bench.started();
         assert_eq!(exit_of(&bench.next()), (Exit::code(5), true), "{pid}");
     }
-    // A parked launcher that somebody killed is not missed.
-    let mut tries = 0u32;
-    while launchers().len() < 2 {
-        tries += 1;
-        assert!(tries < 10_000, "no launcher is parked");
-        rustix_yield();
-    }
-    for launcher in launchers() {
-        kill_main(launcher);
-    }
+    // One that somebody killed is not missed.
+    kill_main(the_launcher());
     while !launchers().is_empty() {
         rustix_yield();
     }
@@ -440,29 +427,21 @@ fn parked_launchers_start_the_same_and_go_home_at_the_end() {
     bench.started();
     assert_eq!(exit_of(&bench.next()), (Exit::code(6), true));
     // One that is killed with a specification in its hands has failed for nothing that the program is: try again.
-    while launchers().len() < 2 {
-        rustix_yield();
-    }
-    for launcher in launchers() {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(launcher).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
-    }
+    let launcher = the_launcher();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(launcher).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let before = timers();
     bench.launch(12, &bench.shell("exit 7"));
-    while launchers().len() < 3 {
-        // It is in the hands of one: a third has taken its place.
+    while timers() == before {
+        // Once it has been handed over the launch has its bound.
         rustix_yield();
     }
-    for launcher in launchers() {
-        kill_main(launcher);
-    }
+    kill_main(launcher);
     match bench.next() {
         Notice::StartFailed { error, .. } => {
             assert_eq!((error.step, error.errno), (Step::Launcher, Some(libc_errno("EAGAIN"))), "{error:?}");
         }
         other => panic!("{other:?}"),
-    }
-    while !launchers().is_empty() {
-        rustix_yield();
     }
     bench.launch(13, &bench.shell("exit 8"));
     bench.started();
@@ -470,6 +449,28 @@ fn parked_launchers_start_the_same_and_go_home_at_the_end() {
     bench.processes.close();
     assert_eq!(launchers(), Vec::<u32>::new());
     assert_eq!(zombies(), Vec::<u32>::new());
+}
+
+/// The launcher that waits, once no copy of it is left.
+fn the_launcher() -> u32 {
+    let mut tries = 0u32;
+    loop {
+        if let [launcher] = launchers()[..] {
+            return launcher;
+        }
+        tries += 1;
+        assert!(tries < 10_000, "no launcher waits");
+        rustix_yield();
+    }
+}
+
+/// Timers that this process has open.
+fn timers() -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let is_timer = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains("timerfd"))
+    };
+    descriptors.filter(is_timer).count()
 }
 
 /// The launchers of this very process: others may run beside it.
@@ -577,8 +578,8 @@ fn main() -> ExitCode {
         ("whoever_comes_back_hears_again", notify::whoever_comes_back_hears_again),
         ("a_record_of_another_boot_means_nothing", adopting::a_record_of_another_boot_means_nothing),
         (
-            "parked_launchers_start_the_same_and_go_home_at_the_end",
-            parked_launchers_start_the_same_and_go_home_at_the_end,
+            "a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end",
+            a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end,
         ),
         (
             "a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing",

@@ -1,6 +1,6 @@
 //! What becomes of a run: from its launcher's first word to the last process it leaves behind.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use heartbeat_status::{Exit, ExitKind, Signal};
 use nix::errno::Errno;
@@ -13,38 +13,123 @@ use crate::notice::{CommandResult, Key, LaunchError, Notice, Step};
 use crate::record::Recorded;
 use crate::run::{Owner, Run, Stage};
 use crate::spawn::captured;
-use crate::tree::{self, Stat, Sweep};
+use crate::tree::{self, Sweep};
 use crate::{spares, sys};
 
 impl Reaper {
-    /// Hears what a launcher has to say.
+    /// Hears what is said about a launch.
     pub(super) fn listen(&mut self, id: u64) {
         loop {
             let Some(run) = self.runs.get_mut(&id) else { return };
             let Some(socket) = &run.socket else { return };
             match channel::hear(socket.as_fd()) {
                 Said::Nothing => return,
-                Said::Ready { pid } => self.go(id, pid),
+                Said::Made { pid } => self.meet(id, pid),
+                Said::Ready { pid } => {
+                    self.meet(id, pid);
+                    self.go(id);
+                }
                 Said::Exec => run.said_exec = true,
                 Said::Failed { step, errno, pid } => {
-                    if pid != run.pid {
-                        // It ends before it could be put on record.
-                        self.parting.extend(take_over(pid, tree::stat(pid)).ok().flatten());
-                    }
                     run.said_exec = false;
                     let what = failed_object(run, step);
                     run.failure.get_or_insert_with(|| LaunchError::new(step, Some(errno), &what));
+                    if let Some(pid) = pid {
+                        self.meet(id, pid);
+                    }
                 }
                 Said::End => {
                     run.socket = None;
                     if run.said_exec && run.failure.is_none() {
                         self.started(id);
+                    } else if run.pid == 0 {
+                        self.launch_ended(id, None);
                     } else {
                         self.watch_end(id);
                     }
                     return;
                 }
             }
+        }
+    }
+
+    /// The copy that the launcher has made for a run is that process: it is held, watched, and put on record.
+    fn meet(&mut self, id: u64, pid: u32) {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.pid == 0) else { return };
+        let held = spares::with(|| tree::read_stat(pid)).and_then(|stat| {
+            let stat = stat.filter(|stat| stat.parent == std::process::id()).ok_or_else(gone)?;
+            Ok((stat.start_time, hold(pid, &stat)?.ok_or_else(gone)?))
+        });
+        run.pid = pid;
+        match held {
+            Ok((start_time, pidfd)) => {
+                (run.start_time, run.since, run.pidfd) = (start_time, start_time, Some(pidfd));
+            }
+            Err(error) => {
+                // Without its identity on record nobody would know it again.
+                let what = failed_object(run, Step::Record);
+                run.failure.get_or_insert(LaunchError::new(Step::Record, error.raw_os_error(), &what));
+            }
+        }
+        self.watch_end(id);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if run.failure.is_some() {
+            self.give_up(id);
+            return;
+        }
+        if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
+            // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
+            // by its mark, and starts no second copy.
+            let process = Recorded { run: key.run, pid: run.pid, start_time: run.start_time };
+            let group = run.leaf.as_ref().map(|leaf| leaf.dir().to_owned());
+            self.books.begin(realm, process, group, run.made_of);
+        }
+    }
+
+    /// It is set up, and on record: let it go on. In this order: at every instruction either no process of the realm exists,
+    /// or it is on record.
+    fn go(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.is_set_up = true;
+        let told = match (&run.socket, &run.failure) {
+            (Some(socket), None) => channel::send_go(socket.as_fd()),
+            (_, _) => Err(Errno::ECANCELED),
+        };
+        if told.is_err() {
+            self.give_up(id);
+        }
+    }
+
+    /// Nothing comes of a launch: without `go` it ends by itself as soon as its socket is closed, and it is helped along.
+    pub(super) fn give_up(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.socket = None;
+        self.kill_launch(id);
+        let held = self.runs.get(&id).is_some_and(|run| run.pidfd.is_some());
+        if held {
+            self.watch_end(id);
+        } else {
+            self.launch_ended(id, None);
+        }
+    }
+
+    /// A launch has ended before the program was there; `None`: nobody has seen how.
+    fn launch_ended(&mut self, id: u64, exit: Option<Exit>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        // Killed before it was set up: by somebody else, and for nothing that the program is or has.
+        let killed =
+            exit.is_none_or(|exit| matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. }));
+        let errno = (killed && !run.is_set_up).then_some(Errno::EAGAIN as i32);
+        let how = exit.map_or_else(String::new, |exit| format!(" ({exit})"));
+        let what = format!("of {}, which was gone{how}", run.program);
+        let error = run.failure.take().unwrap_or_else(|| LaunchError::new(Step::Launcher, errno, &what));
+        let (owner, silent, captured) = (run.owner, run.silent, run.said_exec && run.capture.is_some());
+        if captured {
+            self.kill_command(id);
+        }
+        self.forget(id);
+        if !silent {
+            self.tell_failure(owner, error);
         }
     }
 
@@ -82,12 +167,13 @@ impl Reaper {
     /// The main process has ended.
     pub(super) fn ended(&mut self, id: u64, sweep: &mut Option<Sweep>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        if run.stage == Stage::Launching && run.said_exec && run.failure.is_none() && run.socket.is_some() {
-            // The launcher that has made it holds its socket, too, and is about to end: only then is it told whether it was
-            // exec'd. Until then this event comes again.
-            return;
-        }
         let Some(exit) = run.reap() else { return };
+        if run.stage == Stage::Launching && run.said_exec && run.failure.is_none() {
+            // All that it has said is heard, and no failure was. (Its socket may not have ended yet: the launcher that has made
+            // it holds it for a moment, too.)
+            self.started(id);
+        }
+        let Some(run) = self.runs.get_mut(&id) else { return };
         // It cannot speak any more, and an exit is told once.
         if let Some(pidfd) = &run.pidfd {
             let _ = epoll::delete(&self.epoll, pidfd);
@@ -97,22 +183,7 @@ impl Reaper {
         if run.stage == Stage::Launching {
             // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
             self.kill_launch(id);
-            let Some(run) = self.runs.get_mut(&id) else { return };
-            // Killed before it was set up: by somebody else, and for nothing that the program is or has.
-            let killed = matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. });
-            let errno = (killed && run.start_time == 0).then_some(Errno::EAGAIN as i32);
-            let error = run.failure.take().unwrap_or_else(|| {
-                let what = format!("of {}, which was gone ({exit})", run.program);
-                LaunchError::new(Step::Launcher, errno, &what)
-            });
-            let (owner, silent, captured) = (run.owner, run.silent, run.said_exec && run.capture.is_some());
-            if captured {
-                self.kill_command(id);
-            }
-            self.forget(id);
-            if !silent {
-                self.tell_failure(owner, error);
-            }
+            self.launch_ended(id, Some(exit));
             return;
         }
         match run.owner {
@@ -162,9 +233,7 @@ impl Reaper {
             Stage::Launching => {
                 let what = format!("the launch of {}", run.program);
                 run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, None, &what));
-                run.socket = None;
-                self.kill_launch(id);
-                self.watch_end(id);
+                self.give_up(id);
             }
             Stage::Started => {
                 run.timed_out = true;
@@ -195,51 +264,6 @@ impl Reaper {
         }
     }
 
-    /// The launcher is set up: put it on record, and let it go on. In this order: at every instruction either no
-    /// process of the realm exists, or it is on record.
-    fn go(&mut self, id: u64, pid: u32) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let known = spares::with(|| tree::read_stat(pid)).and_then(|stat| {
-            run.start_time = stat.map_or(0, |stat| stat.start_time);
-            run.since = run.start_time;
-            if pid == run.pid { Ok(None) } else { take_over(pid, stat) }
-        });
-        match known {
-            Ok(None) => {}
-            Ok(Some(pidfd)) => {
-                // The launcher has made a copy of itself in the control group, and ends.
-                run.pid = pid;
-                self.parting.extend(run.pidfd.replace(pidfd));
-                self.parting.retain(|launcher| !super::collect(launcher));
-                self.watch_end(id);
-            }
-            Err(error) => {
-                // Without its identity on record nobody would know it again.
-                let error =
-                    LaunchError::new(Step::Record, error.raw_os_error(), &failed_object(run, Step::Record));
-                run.failure.get_or_insert(error);
-            }
-        }
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        if let (Some(realm), Owner::Realm(key), None) = (&run.realm, run.owner, &run.failure) {
-            // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
-            // by its mark, and starts no second copy.
-            let process = Recorded { run: key.run, pid: run.pid, start_time: run.start_time };
-            let group = run.leaf.as_ref().map(|leaf| leaf.dir().to_owned());
-            self.books.begin(realm, process, group, run.made_of);
-        }
-        let told = match (&run.socket, &run.failure) {
-            (Some(socket), None) => channel::send_go(socket.as_fd()),
-            (_, _) => Err(Errno::ECANCELED),
-        };
-        if told.is_err() {
-            // Without `go` it ends by itself as soon as the socket is closed.
-            run.socket = None;
-            self.kill_launch(id);
-            self.watch_end(id);
-        }
-    }
-
     /// From now on the end of the process is told.
     pub(super) fn watch_end(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id).filter(|run| !run.watched) else { return };
@@ -249,8 +273,7 @@ impl Reaper {
         }
     }
 
-    /// Ends a launch, whatever has become of it: the launcher before it leads a group, its copy in the control group, and
-    /// whoever it has become.
+    /// Ends a launch, whatever has become of it: the copy before it leads a group and after, and whoever it has become.
     pub(super) fn kill_launch(&mut self, id: u64) {
         let Some(run) = self.runs.get(&id) else { return };
         if let Some(pidfd) = &run.pidfd {
@@ -272,16 +295,14 @@ impl Reaper {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let what = format!("with {}", run.program);
         run.failure.get_or_insert_with(|| LaunchError::new(Step::CalledOff, None, &what));
-        // Exec may have been faster: then its exit says so, and the signal has ended it all the same.
+        // Exec may have been faster: then its exit says so, and the signal has ended it all the same. One that nobody has met
+        // yet is ended as soon as it is.
         self.kill_launch(id);
     }
 }
 
-/// Holds the copy that a launcher has made of itself: it must be a child of ours.
-fn take_over(pid: u32, stat: Option<Stat>) -> std::io::Result<Option<OwnedFd>> {
-    let ours = stat.filter(|stat| stat.parent == std::process::id());
-    let gone = || std::io::Error::from_raw_os_error(Errno::ESRCH as i32);
-    hold(pid, &ours.ok_or_else(gone)?)?.ok_or_else(gone).map(Some)
+fn gone() -> std::io::Error {
+    std::io::Error::from_raw_os_error(Errno::ESRCH as i32)
 }
 
 fn failed_object(run: &Run, step: Step) -> String {

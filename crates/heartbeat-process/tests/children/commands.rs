@@ -16,22 +16,20 @@ fn run(bench: &Bench, id: u64, script: &str, limit: Duration) -> (CommandResult,
 }
 
 pub(super) fn output_of_commands_is_captured() {
-    // A parked launcher gets its memory with its specification, too.
-    for bench in [Bench::new(), Bench::with_pool(1)] {
-        let both = run(&bench, 1, "echo out; echo err >&2; exit 4", PATIENCE);
-        assert_eq!(both, (CommandResult::Exited(Exit::code(4)), b"out\nerr\n".to_vec()));
-        assert_eq!(run(&bench, 2, "exit 0", PATIENCE), (CommandResult::Exited(Exit::code(0)), Vec::new()));
-        let (result, output) = run(&bench, 3, "echo before; exec sleep 630", Duration::from_millis(300));
-        assert_eq!((result, output), (CommandResult::TimedOut, b"before\n".to_vec()));
-        let spec = LaunchSpec { argv: vec!["/nonexistent/probe".into()], ..bench.shell("") };
-        let spec = LaunchSpec { log: LogTarget::Capture, ..spec };
-        bench.processes.run_command(CommandRunId(4), &spec, PATIENCE);
-        match bench.next() {
-            Notice::CommandDone { result: CommandResult::StartFailed(error), output, .. } => {
-                assert_eq!((error.step, output), (Step::Exec, Vec::new()));
-            }
-            other => panic!("{other:?}"),
+    let bench = Bench::new();
+    let both = run(&bench, 1, "echo out; echo err >&2; exit 4", PATIENCE);
+    assert_eq!(both, (CommandResult::Exited(Exit::code(4)), b"out\nerr\n".to_vec()));
+    assert_eq!(run(&bench, 2, "exit 0", PATIENCE), (CommandResult::Exited(Exit::code(0)), Vec::new()));
+    let (result, output) = run(&bench, 3, "echo before; exec sleep 630", Duration::from_millis(300));
+    assert_eq!((result, output), (CommandResult::TimedOut, b"before\n".to_vec()));
+    let spec = LaunchSpec { argv: vec!["/nonexistent/probe".into()], ..bench.shell("") };
+    let spec = LaunchSpec { log: LogTarget::Capture, ..spec };
+    bench.processes.run_command(CommandRunId(4), &spec, PATIENCE);
+    match bench.next() {
+        Notice::CommandDone { result: CommandResult::StartFailed(error), output, .. } => {
+            assert_eq!((error.step, output), (Step::Exec, Vec::new()));
         }
+        other => panic!("{other:?}"),
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn a_realm_says_how_it_is_and_is_told_where() {
 }
 
 pub(super) fn the_first_word_is_not_lost_and_the_last_comes_before_the_end() {
-    let bench = Bench::with_pool(2);
+    let bench = Bench::new();
     for run in 0..20 {
         let key = bench.launch(run, &talker(&bench, "exec SAY READY=1", asked()));
         bench.started();
