@@ -39,13 +39,13 @@ fn with_daemon(bed: &Bed) -> Times {
     kill_again_and_again(&stamps)
 }
 
-/// The process adapter alone, with or without launchers that wait.
-fn with_adapter(bed: &Bed, pool: usize) -> Times {
-    let stamps = bed.path(&format!("adapter{pool}.stamps"));
-    let records = bed.dir.path().join(format!("records{pool}"));
+/// The process adapter alone.
+fn with_adapter(bed: &Bed) -> Times {
+    let stamps = bed.path("adapter.stamps");
+    let records = bed.dir.path().join("records");
     std::fs::create_dir(&records).unwrap();
     let (tell, told) = sync_channel(64);
-    let settings = Settings { records, pool, ..Settings::default() };
+    let settings = Settings { records, ..Settings::default() };
     let processes = Processes::open(settings, move |notice| {
         if matches!(notice, Notice::Exited { .. }) {
             let _ = tell.try_send(());
@@ -94,13 +94,11 @@ pub(crate) fn measure() {
     let bed = Bed::new();
     let before = with_loop(&bed, "before");
     let daemon = with_daemon(&bed);
-    let parked = with_adapter(&bed, 4);
-    let unparked = with_adapter(&bed, 0);
+    let adapter = with_adapter(&bed);
     let floor = with_loop(&bed, "after");
     head("Crash to exec of the successor", "the loop in C (after)");
     println!("{}", before.row("loop in C: waitid, vfork, exec (before)", &floor));
     println!("{}", floor.row("the same (after)", &floor));
-    println!("{}", daemon.row("heartbeatd, launchers parked", &floor));
-    println!("{}", parked.row("the process adapter alone, parked", &floor));
-    println!("{}", unparked.row("the process adapter alone, unparked", &floor));
+    println!("{}", daemon.row("heartbeatd", &floor));
+    println!("{}", adapter.row("the process adapter alone, without control groups", &floor));
 }

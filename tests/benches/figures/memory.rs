@@ -52,8 +52,8 @@ pub(crate) fn measure() {
     bed.wait_up();
     pause(Duration::from_secs(5));
     let pid = daemon.pid();
-    let parked = launchers(pid);
-    let (own, theirs) = (pss(pid), parked.iter().map(|pid| pss(*pid)).sum::<u64>());
+    let waiting = launchers(pid);
+    let (own, theirs) = (pss(pid), waiting.iter().map(|pid| pss(*pid)).sum::<u64>());
     let before = ticks(pid);
     pause(IDLE);
     let used = ticks(pid) - before;
@@ -61,7 +61,7 @@ pub(crate) fn measure() {
     println!("\n### 1,000 sleeping realms with a process probe each, the API on\n");
     println!("| what | figure |\n|---|---|");
     println!("| memory of heartbeatd (PSS) | {:.1} MiB |", own as f64 / 1024.0);
-    println!("| and of {} parked launchers (PSS) | {:.1} MiB |", parked.len(), theirs as f64 / 1024.0);
+    println!("| and of {} launcher that waits (PSS) | {:.1} MiB |", waiting.len(), theirs as f64 / 1024.0);
     println!(
         "| processor time while idle | {per_minute:.2} s a minute ({used} ticks in {} s) |",
         IDLE.as_secs()
