@@ -56,6 +56,8 @@ fn failed_io(step: Step) -> impl Fn(io::Error) -> Failure {
 pub fn launcher_main() -> ExitCode {
     // What it is called by tools and by a heartbeatd that finds it in a record; a failure changes nothing else.
     let _ = nix::sys::prctl::set_name(c"hb-launch");
+    // Whatever a terminal sends to heartbeatd and its group is heartbeatd's to decide.
+    let _ = setsid();
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Gone) => ExitCode::from(NOT_LAUNCHED),
