@@ -76,11 +76,11 @@ pub struct RealmRecord {
 }
 
 impl RealmRecord {
-    /// It has come to rest, waits for a time, or has said something of itself: nobody could find that out by looking at its
-    /// process.
+    /// It has come to rest, waits for a time, is down, or has said something of itself: nobody could find that out by looking
+    /// at its process, and of what is down somebody may have been told.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        if !self.said.is_nothing() {
+        if !self.said.is_nothing() || self.status.is_some_and(|(status, _)| status == Status::Down) {
             return true;
         }
         match self.state {
