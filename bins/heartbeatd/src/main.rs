@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Parser;
 use heartbeat_config::{Format, Sources, load};
 use heartbeat_daemon::demo::{Demo, Script};
-use heartbeat_daemon::{Daemon, DaemonError, Ended, Narration, Narrator, Program, Start};
+use heartbeat_daemon::{Daemon, DaemonError, Ended, HeldSignals, Narration, Narrator, Program, Start};
 use heartbeat_process::Handover;
 
 use args::{Args, Command, DemoArgs, RealmArgs};
@@ -65,6 +65,7 @@ fn run(
     handover: Handover,
     mut kept: Vec<(String, OwnedFd)>,
 ) -> anyhow::Result<ExitCode> {
+    let mut held = Some(HeldSignals::hold());
     let sources = Sources::from_process(file);
     let loaded = match load(&sources) {
         Ok(loaded) => loaded,
@@ -91,9 +92,12 @@ fn run(
             program: Some(program.clone()),
         })?;
         daemon.stop_on_signals()?;
+        drop(held.take());
         let ended = daemon.wait();
         drop(narrator);
         let Ended::Upgrade(to_follow) = ended? else { return Ok(ExitCode::SUCCESS) };
+        // Over exec, too: the one that follows hears what is sent meanwhile.
+        held = Some(HeldSignals::hold());
         let failed = to_follow.become_program(&program.path, &program.args);
         // Still here: this one goes on with everything, as the one that was to follow would have.
         tracing::error!(program = %program.path.display(), error = ?failed.err(), "cannot be run: this heartbeatd goes on");
@@ -138,6 +142,7 @@ fn check(file: Option<PathBuf>) -> ExitCode {
 }
 
 fn run_demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let held = HeldSignals::hold();
     logging::init("warn", "auto");
     let own = OwnDir::make(args.dir.as_deref())?;
     let program = std::env::current_exe().context("cannot find the path of this program")?;
@@ -152,6 +157,7 @@ fn run_demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     ));
     let daemon = demo.start(&script, tap)?;
     daemon.stop_on_signals()?;
+    drop(held);
     let ended = daemon.wait();
     drop(narrator);
     ended?;

@@ -21,7 +21,6 @@ use heartbeat_status::{IncidentStep, RealmName, Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::commands::Commands;
@@ -41,15 +40,12 @@ use crate::reload::Reloader;
 use crate::stored::StoredIntent;
 use crate::systemd::Manager;
 use crate::upgrade::{Program, Upgrader};
-use crate::{DaemonError, clock, logs, receivers, recovery, registering};
+use crate::{DaemonError, clock, logs, receivers, recovery, registering, signals};
 
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
 /// What the API may still take to answer after everything has stopped.
 const API_GRACE: Duration = Duration::from_millis(1_500);
-
-/// What systemd-style managers of containers send to have everything halted: SIGRTMIN+3.
-const HALT_ABOVE_RTMIN: i32 = 3;
 
 /// What a heartbeatd is started with.
 pub struct Start {
@@ -310,52 +306,8 @@ impl Daemon {
     /// [`DaemonError::Runtime`] when the handlers cannot be installed.
     pub fn stop_on_signals(&self) -> Result<(), DaemonError> {
         let Some(runtime) = &self.runtime else { return Ok(()) };
-        let entered = runtime.enter();
-        let failed = |source| DaemonError::Runtime { what: "signal handlers", source };
-        let mut term = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        let mut quit = signal(SignalKind::quit()).map_err(failed)?;
-        let mut upgrade = signal(SignalKind::user_defined2()).map_err(failed)?;
-        let mut power = signal(SignalKind::from_raw(nix::libc::SIGPWR)).map_err(failed)?;
-        let mut halt =
-            signal(SignalKind::from_raw(nix::libc::SIGRTMIN() + HALT_ABOVE_RTMIN)).map_err(failed)?;
-        drop(entered);
-        let (inbox, reloader) = (Arc::clone(&self.inbox), Arc::clone(&self.reloader));
-        let upgrader = Arc::clone(&self.upgrader);
-        runtime.spawn(async move {
-            let mut now = false;
-            loop {
-                tokio::select! {
-                    _ = term.recv() => {}
-                    _ = interrupt.recv() => {}
-                    _ = hangup.recv() => {
-                        // The order to stop is heard meanwhile, however slow the files are.
-                        let reloader = Arc::clone(&reloader);
-                        tokio::spawn(async move { reloader.reload_and_log().await });
-                        continue;
-                    }
-                    _ = power.recv() => {}
-                    _ = halt.recv() => {}
-                    _ = quit.recv() => {
-                        upgrader.leave();
-                        continue;
-                    }
-                    _ = upgrade.recv() => {
-                        let upgrader = Arc::clone(&upgrader);
-                        tokio::spawn(async move {
-                            if let Err(why) = upgrader.upgrade().await {
-                                tracing::error!("SIGUSR2: nothing was changed: {why}");
-                            }
-                        });
-                        continue;
-                    }
-                }
-                inbox.request(Request::Shutdown { now });
-                now = true;
-            }
-        });
-        Ok(())
+        signals::obey(runtime, &self.inbox, &self.reloader, &self.upgrader)
+            .map_err(|source| DaemonError::Runtime { what: "signal handlers", source })
     }
 
     /// Waits until everything is stopped, or is to be left, and closes the doors.

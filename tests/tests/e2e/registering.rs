@@ -106,15 +106,6 @@ impl Ecosystem {
     }
 
     fn stop(self) {
-        // Its doors are open a moment before it hears signals.
-        let status = format!("/proc/{}/status", self.daemon.pid());
-        self.until("it hears TERM", |eco| {
-            eco.document();
-            let status = std::fs::read_to_string(&status).unwrap();
-            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-            let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
-            (caught & (1 << (Signal::SIGTERM as u32 - 1)) != 0).then_some(())
-        });
         let Self { daemon, dir: _dir, .. } = self;
         daemon.signal(Signal::SIGTERM);
         let (code, errors) = daemon.end();
