@@ -322,6 +322,9 @@ impl Driver {
                 let log = root.and_then(|root| self.executor.log_of(root));
                 self.desk.tell(step, document, log);
             }
+            if matches!(event.kind, EventKind::Booted | EventKind::Reloaded { .. }) {
+                give_back_memory();
+            }
             (self.tap)(&event);
         }
         let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
@@ -436,4 +439,10 @@ impl Driver {
                 "not up by boot_deadline");
         }
     }
+}
+/// Reading configurations and starting everything takes memory that is not needed any more: whoever runs for months should not
+/// keep it. On a thread of its own, since it takes milliseconds; where none can be had it is kept.
+fn give_back_memory() {
+    let named = std::thread::Builder::new().name("hb-trim".to_owned());
+    let _ = named.spawn(heartbeat_process::give_back_free_memory);
 }

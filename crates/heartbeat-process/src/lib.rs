@@ -91,5 +91,6 @@ pub use processes::{Commander, Processes, Settings};
 pub use record::{Record, Recorded, boot_id};
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use survey::{Condition, Survey, Survivor, survey};
+pub use sys::give_back_free_memory;
 pub use tree::is_process;
 pub use user::User;

@@ -251,6 +251,19 @@ pub(crate) fn take_handed_over(number: std::os::fd::RawFd) -> Option<OwnedFd> {
     }
 }
 
+/// Gives the pages that the allocator holds free back to the kernel. Of the GNU C library; others do that by themselves, or
+/// not.
+pub fn give_back_free_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "malloc_trim has no safe form")]
+        // SAFETY: it takes the allocator's own locks, and no memory that is in use is touched.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
 /// What a datagram was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Datagram {
