@@ -66,8 +66,14 @@ pub(crate) fn send_order(launcher: BorrowedFd<'_>, order: &Order<BorrowedFd<'_>>
     let flags = with(order.group.is_some(), WITH_GROUP) | with(order.capture.is_some(), WITH_CAPTURE);
     let control = [ControlMessage::ScmRights(&fds)];
     let message = [ORDER, flags];
-    sendmsg::<()>(launcher.as_raw_fd(), &[IoSlice::new(&message)], &control, MsgFlags::MSG_NOSIGNAL, None)
-        .map(|_| ())
+    loop {
+        let parts = [IoSlice::new(&message)];
+        match sendmsg::<()>(launcher.as_raw_fd(), &parts, &control, MsgFlags::MSG_NOSIGNAL, None) {
+            // A child has ended, and the order waited for room.
+            Err(Errno::EINTR) => {}
+            sent => return sent.map(|_| ()),
+        }
+    }
 }
 
 /// Waits for the next order. `None` when heartbeatd is gone.

@@ -18,7 +18,9 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::FdFlags;
+use rustix::time::Timespec;
 
 use crate::channel::Order;
 use crate::notice::Step;
@@ -78,6 +80,9 @@ fn serve() -> Result<(), Gone> {
     std::mem::forget(given);
     drop(null);
     while let Some(order) = channel::receive_order(orders.as_fd()) {
+        if is_called_off(&order.socket) {
+            continue;
+        }
         match make_copy(order.group.as_ref()) {
             Ok(Copy::Made(pid)) => channel::say_made(order.socket.as_fd(), pid),
             Ok(Copy::Itself { enter }) => {
@@ -93,6 +98,12 @@ fn serve() -> Result<(), Gone> {
     Ok(())
 }
 
+/// Nobody listens for it any more: it was given up, or heartbeatd is gone.
+fn is_called_off(socket: &OwnedFd) -> bool {
+    let mut wanted = [PollFd::new(socket, PollFlags::HUP)];
+    rustix::event::poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+}
+
 enum Copy {
     Made(u32),
     /// We are the copy; the kernel could not make it in its control group.
@@ -103,7 +114,9 @@ enum Copy {
 
 fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
     let refused = |error: &io::Error| {
-        matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EINVAL | Errno::ENOSYS))
+        // Older kernels do not know the call, or the group in it; filters of containers answer EPERM.
+        let errno = error.raw_os_error().map(Errno::from_raw);
+        matches!(errno, Some(Errno::EINVAL | Errno::E2BIG | Errno::ENOSYS | Errno::EPERM))
     };
     let (made, enter) = match sys::fork_beside(group.map(AsFd::as_fd)) {
         Err(error) if refused(&error) => (sys::fork_beside_by_clone()?, group.is_some()),

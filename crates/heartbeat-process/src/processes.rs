@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -108,6 +109,8 @@ pub(crate) enum Order {
 pub(crate) struct Orders {
     queue: Mutex<VecDeque<Order>>,
     wake: OwnedFd,
+    /// Launchers up to that number take orders and do nothing about them.
+    distrusted: AtomicU64,
 }
 
 impl Orders {
@@ -120,6 +123,15 @@ impl Orders {
         if first {
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }
+    }
+
+    /// That launcher has let the time of a launch go by.
+    pub(crate) fn distrust(&self, launcher: u64) {
+        self.distrusted.fetch_max(launcher, Ordering::Relaxed);
+    }
+
+    fn distrusted(&self) -> u64 {
+        self.distrusted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn take(&self) -> VecDeque<Order> {
@@ -207,7 +219,7 @@ impl Processes {
         let make = |what| move |source: std::io::Error| ProcessError::Make { what, source };
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| make("order queue")(errno.into()))?;
-        let orders = Arc::new(Orders { queue: Mutex::default(), wake });
+        let orders = Arc::new(Orders { queue: Mutex::default(), wake, distrusted: AtomicU64::default() });
         let spawns = SpawnQueue::new();
         let mark = settings.mark.clone();
         spares::refill();
@@ -332,6 +344,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
             (Some(realm), Owner::Realm(key)) => (Some(key.run), spawner.ear(realm, &spec)),
             _ => (None, Ok(None)),
         };
+        spawner.replace_up_to(reaper.distrusted());
         let handed = heard.and_then(|ear| {
             tell_where(&mut spec, ear.as_ref());
             match spawner.hand_over(&spec, leaf.as_ref(), run, ear.as_ref()) {
@@ -344,7 +357,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
             }
         });
         reaper.push(match handed {
-            Ok((Launch { socket, capture }, ear)) => {
+            Ok((Launch { socket, capture, launcher }, ear)) => {
                 let unbounded = match owner {
                     Owner::Realm(_) => spec.limits.unbounded(leaf.as_ref().map(Leaf::dir)),
                     // It has no tree that outlives it.
@@ -353,6 +366,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                 let run = Run {
                     made_of,
                     socket: Some(socket),
+                    launcher,
                     capture,
                     leaf,
                     limit,

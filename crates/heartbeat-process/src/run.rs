@@ -80,6 +80,8 @@ pub(crate) struct Run {
     /// Nobody of it is older, in clock ticks since boot.
     pub(crate) since: u64,
     pub(crate) socket: Option<OwnedFd>,
+    /// Which launcher was given it.
+    pub(crate) launcher: u64,
     /// The copy of the launcher has done all but exec.
     pub(crate) is_set_up: bool,
     pub(crate) said_exec: bool,
@@ -127,6 +129,7 @@ impl Run {
             start_time: 0,
             since: 0,
             socket: None,
+            launcher: 0,
             is_set_up: false,
             said_exec: false,
             failure: None,

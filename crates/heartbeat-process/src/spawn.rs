@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use heartbeat_status::{RealmName, RunId, Signal};
+use nix::errno::Errno;
 use nix::sys::time::{TimeVal, TimeValLike};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
@@ -38,6 +39,8 @@ pub(crate) const HOOK_SUFFIX: &str = "/hook";
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) socket: OwnedFd,
+    /// Which launcher was given it.
+    pub(crate) launcher: u64,
     /// Where its output is captured.
     pub(crate) capture: Option<OwnedFd>,
 }
@@ -87,6 +90,8 @@ impl Launcher {
 pub(crate) struct Spawner {
     program: PathBuf,
     launcher: Option<Launcher>,
+    /// Launchers that were made; the number of the newest.
+    made: u64,
     soft_descriptors: Option<u64>,
     groups: Option<PathBuf>,
     places: Places,
@@ -96,7 +101,7 @@ impl Spawner {
     pub(crate) fn new(settings: &Settings) -> Self {
         let Settings { launcher, soft_descriptors, groups, .. } = settings.clone();
         let places = Places::below(&settings.runtime);
-        Self { program: launcher, launcher: None, soft_descriptors, groups, places }
+        Self { program: launcher, launcher: None, made: 0, soft_descriptors, groups, places }
     }
 
     /// A control group for a run; `None` where there are none, and where none can be made: then it is looked after
@@ -162,20 +167,24 @@ impl Spawner {
             capture: capture.as_ref().map(AsFd::as_fd),
         };
         if let Some(launcher) = self.launcher.take() {
-            if channel::send_order(launcher.orders.as_fd(), &order).is_ok() {
-                self.launcher = Some(launcher);
-                return Ok(Launch { socket, capture });
+            match channel::send_order(launcher.orders.as_fd(), &order) {
+                // Killed by somebody while it waited, or it takes nothing any more.
+                Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::EAGAIN) => launcher.dismiss(),
+                sent => {
+                    self.launcher = Some(launcher);
+                    let launch = Launch { socket, capture, launcher: self.made };
+                    return sent.map(|()| launch).map_err(|errno| failed(errno.into()));
+                }
             }
-            // Killed by somebody while it waited.
-            launcher.dismiss();
         }
         let launcher = spares::with(|| Launcher::make(&self.program)).map_err(failed)?;
+        self.made += 1;
         if let Err(errno) = channel::send_order(launcher.orders.as_fd(), &order) {
             launcher.dismiss();
             return Err(failed(errno.into()));
         }
         self.launcher = Some(launcher);
-        Ok(Launch { socket, capture })
+        Ok(Launch { socket, capture, launcher: self.made })
     }
 
     /// No launcher waits.
@@ -191,7 +200,15 @@ impl Spawner {
         }
         // Tried again with the next start, which says what is wrong if it fails, too.
         self.launcher = Launcher::make(&self.program).ok();
+        self.made += u64::from(self.launcher.is_some());
         self.launcher.is_some()
+    }
+
+    /// Launchers up to that number are not to be given anything any more.
+    pub(crate) fn replace_up_to(&mut self, distrusted: u64) {
+        if self.made <= distrusted {
+            self.launcher.take().into_iter().for_each(Launcher::dismiss);
+        }
     }
 }
 

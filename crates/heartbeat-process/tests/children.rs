@@ -44,6 +44,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::within(Duration::from_secs(5))
+    }
+
+    /// With another bound for launches.
+    fn within(launch_timeout: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (sender, notices) = sync_channel(MAX_NOTICES);
         let settings = Settings {
@@ -52,6 +57,7 @@ impl Bench {
             runtime: dir.path().join("run"),
             mark: mark(),
             soft_descriptors: Some(777),
+            launch_timeout,
             ..Settings::default()
         };
         let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
@@ -451,6 +457,29 @@ fn a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end() {
     assert_eq!(zombies(), Vec::<u32>::new());
 }
 
+fn a_launcher_that_does_nothing_is_replaced() {
+    let bench = Bench::within(Duration::from_millis(300));
+    bench.launch(1, &bench.shell("exit 5"));
+    bench.started();
+    exit_of(&bench.next());
+    let launcher = the_launcher();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(launcher).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    bench.launch(2, &bench.shell("exit 6"));
+    match bench.next() {
+        Notice::StartFailed { error, .. } => {
+            assert_eq!((error.step, error.errno), (Step::Timeout, Some(libc_errno("EAGAIN"))), "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    bench.launch(3, &bench.shell("exit 7"));
+    bench.started();
+    assert_eq!(exit_of(&bench.next()), (Exit::code(7), true), "by another one");
+    assert_ne!(the_launcher(), launcher);
+    bench.processes.close();
+    assert_eq!((launchers(), zombies()), (Vec::new(), Vec::new()));
+}
+
 /// The launcher that waits, once no copy of it is left.
 fn the_launcher() -> u32 {
     let mut tries = 0u32;
@@ -581,6 +610,7 @@ fn main() -> ExitCode {
             "a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end",
             a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end,
         ),
+        ("a_launcher_that_does_nothing_is_replaced", a_launcher_that_does_nothing_is_replaced),
         (
             "a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing",
             logs::a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing,

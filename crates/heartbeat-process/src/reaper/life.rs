@@ -8,6 +8,7 @@ use rustix::event::epoll::{self, EventFlags};
 
 use super::{MAIN, Reaper};
 use crate::channel::{self, Said};
+use crate::launcher::LAUNCHER_NAME;
 use crate::members::hold;
 use crate::notice::{CommandResult, Key, LaunchError, Notice, Step};
 use crate::record::Recorded;
@@ -57,13 +58,22 @@ impl Reaper {
     fn meet(&mut self, id: u64, pid: u32) {
         let Some(run) = self.runs.get_mut(&id).filter(|run| run.pid == 0) else { return };
         let held = spares::with(|| tree::read_stat(pid)).and_then(|stat| {
-            let stat = stat.filter(|stat| stat.parent == std::process::id()).ok_or_else(gone)?;
+            // A child of ours that is a launcher still: nobody else, whatever has become of that number.
+            let ours = |stat: &tree::Stat| stat.parent == std::process::id();
+            let copy = tree::command_name(pid).as_deref() == Some(LAUNCHER_NAME);
+            let stat = stat.filter(|stat| ours(stat) && copy).ok_or_else(gone)?;
             Ok((stat.start_time, hold(pid, &stat)?.ok_or_else(gone)?))
         });
-        run.pid = pid;
         match held {
             Ok((start_time, pidfd)) => {
-                (run.start_time, run.since, run.pidfd) = (start_time, start_time, Some(pidfd));
+                (run.pid, run.start_time, run.since) = (pid, start_time, start_time);
+                run.pidfd = Some(pidfd);
+                self.watch_end(id);
+                if let Some(run) = self.runs.get_mut(&id).filter(|run| !run.watched) {
+                    // Its end would be told by nobody.
+                    let error = LaunchError::new(Step::Spawn, Some(Errno::EMFILE as i32), &run.program);
+                    run.failure.get_or_insert(error);
+                }
             }
             Err(error) => {
                 // Without its identity on record nobody would know it again.
@@ -71,7 +81,6 @@ impl Reaper {
                 run.failure.get_or_insert(LaunchError::new(Step::Record, error.raw_os_error(), &what));
             }
         }
-        self.watch_end(id);
         let Some(run) = self.runs.get_mut(&id) else { return };
         if run.failure.is_some() {
             self.give_up(id);
@@ -230,9 +239,20 @@ impl Reaper {
         run.timer = None;
         match run.stage {
             Stage::Launching if run.looks > 0 => self.look_at_launcher(id),
+            Stage::Launching if run.said_exec && run.failure.is_none() && has_become_program(run.pid) => {
+                // The launcher holds its socket still, and does not go on.
+                self.orders.distrust(run.launcher);
+                run.socket = None;
+                self.started(id);
+            }
             Stage::Launching => {
                 let what = format!("the launch of {}", run.program);
-                run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, None, &what));
+                // Nothing of it was tried: the launcher is to blame.
+                let errno = (run.pid == 0).then_some(Errno::EAGAIN as i32);
+                if run.pid == 0 {
+                    self.orders.distrust(run.launcher);
+                }
+                run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, errno, &what));
                 self.give_up(id);
             }
             Stage::Started => {
@@ -285,7 +305,10 @@ impl Reaper {
         for pid in leaf.members().unwrap_or_default() {
             // A copy that nobody has heard of is a child of ours all the same, and has to be collected.
             let copy = tree::stat(pid).filter(|stat| pid != run.pid && stat.parent == std::process::id());
-            self.parting.extend(copy.and_then(|stat| hold(pid, &stat).ok().flatten()));
+            let held = copy.and_then(|stat| hold(pid, &stat).ok().flatten());
+            // Where the group cannot be killed as one.
+            held.iter().for_each(|pidfd| drop(sys::signal_process(pidfd.as_fd(), Signal::KILL)));
+            self.parting.extend(held);
         }
         // Where that cannot be done, the end of its socket ends it.
         let _ = leaf.kill();
@@ -299,6 +322,10 @@ impl Reaper {
         // yet is ended as soon as it is.
         self.kill_launch(id);
     }
+}
+
+fn has_become_program(pid: u32) -> bool {
+    tree::command_name(pid).is_some_and(|name| name != LAUNCHER_NAME)
 }
 
 fn gone() -> std::io::Error {
