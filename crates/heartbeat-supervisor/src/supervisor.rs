@@ -198,6 +198,10 @@ impl Supervisor {
             if !first && !self.realms[at].dirty {
                 continue;
             }
+            if self.realms[at].status_since == Instant::ZERO {
+                // Its first status is as old as it is known to anybody, and not as old as the boot of the host.
+                self.realms[at].status_since = now;
+            }
             let ix = self.plan.infos()[at].ix;
             let built = Arc::new(snapshot::realm_status(&self.plan, self, ix, now));
             self.realms[at].dirty = false;

@@ -276,8 +276,10 @@ fn kill_at(view: &View<'_>) -> Option<Instant> {
 }
 
 fn starting(view: &View<'_>) -> (Reason, String, Next) {
+    let runs = matches!(&view.realm().state, State::Starting(starting) if starting.execed());
+    let first = if runs { "it says that it is ready" } else { "it has been started" };
     let next = view.deadline(TimerKind::Second).or_else(|| next_probe(view)).map_or_else(
-        || Next::when(NextAction::Probe, "it has been started".to_string()),
+        || Next::when(NextAction::Probe, first.to_string()),
         |at| Next::at(NextAction::Probe, at),
     );
     let waits_for = waiting_probe(view);

@@ -40,6 +40,15 @@ fn opened(d: &Drive) -> Vec<RestartCause> {
 }
 
 #[test]
+fn what_is_waited_for_is_told_and_since_when() {
+    let mut d = Drive::boot(vec![talking("a", None)]);
+    d.launch_all();
+    let why = d.status(A).why.clone();
+    assert_eq!(why.next.when.as_deref(), Some("it says that it is ready"), "{}", why.message);
+    assert!(why.since > Instant::ZERO, "not since the boot of the host");
+}
+
+#[test]
 fn nobody_is_up_before_it_has_said_so_and_then_the_gate_opens() {
     let mut d = Drive::boot(vec![talking("a", None), bare("b").needs(A)]);
     d.launch_all();
