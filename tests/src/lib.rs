@@ -16,9 +16,11 @@
 //! ```
 
 mod manifest;
+mod planted;
 mod source;
 
 pub use manifest::{Manifest, external_violations, import_violations, workspace_root};
+pub use planted::{Area, Bug, areas, misplaced};
 pub use source::{
     File, ban_list_violations, clock_violations, escape_violations, name_violations, other_texts,
     serde_violations, sources, tidy_violations, unbounded_violations, unit_violations, unsafe_violations,

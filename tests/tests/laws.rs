@@ -1,9 +1,9 @@
 //! The laws of the architecture, applied to the workspace, and each to a violation that was planted.
 
 use heartbeat_tests::{
-    File, Manifest, ban_list_violations, clock_violations, escape_violations, external_violations,
-    import_violations, name_violations, other_texts, serde_violations, sources, tidy_violations,
-    unbounded_violations, unit_violations, unsafe_violations, workspace_root,
+    Bug, File, Manifest, areas, ban_list_violations, clock_violations, escape_violations,
+    external_violations, import_violations, misplaced, name_violations, other_texts, serde_violations,
+    sources, tidy_violations, unbounded_violations, unit_violations, unsafe_violations, workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -38,6 +38,18 @@ fn every_test_that_the_scenarios_name_is_there() {
         })
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_planted_bug_has_its_place() {
+    let root = workspace_root();
+    let bugs: Vec<Bug> = areas(&root).into_iter().flat_map(|area| area.bugs).collect();
+    let lost: Vec<String> = bugs.iter().filter_map(|bug| misplaced(bug, &read(&bug.file))).collect();
+    assert!(lost.is_empty(), "mend the passages in tests/planted:\n{}", lost.join("\n"));
+    let bug = Bug { rule: "r".into(), file: "f".into(), find: "a".into(), put: "b".into() };
+    assert!(misplaced(&bug, "a a").is_some(), "twice");
+    assert!(misplaced(&bug, "b").is_some(), "nowhere");
+    assert_eq!(misplaced(&bug, "a"), None);
 }
 
 #[test]
