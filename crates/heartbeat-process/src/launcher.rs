@@ -74,6 +74,9 @@ fn serve() -> Result<(), Gone> {
     let given = sys::take_standard_input();
     // Standard input is a copy's to set up: the socket goes above the three standard descriptors.
     let orders = rustix::io::fcntl_dupfd_cloexec(&given, 3).map_err(|_| Gone)?;
+    // What heartbeatd inherited from its own parent (`flock`, runit, a wrapper script) may hold a number that `ready_fd`
+    // names. A kernel that cannot close it leaves it open; then only such a start fails.
+    let _ = sys::close_inherited(orders.as_fd());
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(|_| Gone)?;
     dup2_stdin(&null).map_err(|_| Gone)?;
     // Descriptor 0 is /dev/null now, and stays open.
@@ -261,7 +264,7 @@ fn place(file: File, number: u32) -> io::Result<()> {
         let _ = file.into_raw_fd();
         return Ok(());
     }
-    // The lowest that is free from there on, which is that one: nothing else of ours is open there.
+    // The lowest free number from there on, which is that one: the launcher has closed what it inherited.
     let placed = fcntl(&file, FcntlArg::F_DUPFD(number))?;
     if placed == number { Ok(()) } else { Err(Errno::EBUSY.into()) }
 }

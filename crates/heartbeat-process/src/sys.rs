@@ -184,6 +184,27 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Closes every descriptor from 3 on, except `kept`.
+///
+/// # Errors
+/// ENOSYS on kernels older than 5.9.
+pub(crate) fn close_inherited(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        #[expect(unsafe_code, reason = "close_range has no safe form")]
+        // SAFETY: the launcher calls it before it opens anything but `kept`, in its only thread: nothing in this
+        // program owns the descriptors that are closed.
+        let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Takes over the descriptor that the launcher was given as standard input.
 pub(crate) fn take_standard_input() -> OwnedFd {
     #[expect(unsafe_code, reason = "a descriptor that was inherited has no owner in Rust yet")]

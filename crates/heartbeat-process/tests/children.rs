@@ -604,6 +604,10 @@ fn main() -> ExitCode {
         ),
         ("a_socket_that_was_taken_away_is_put_back", notify::a_socket_that_was_taken_away_is_put_back),
         ("a_line_on_its_descriptor_is_readiness", notify::a_line_on_its_descriptor_is_readiness),
+        (
+            "ready_fd_works_whatever_descriptors_heartbeatd_inherited",
+            notify::ready_fd_works_whatever_descriptors_heartbeatd_inherited,
+        ),
         ("whoever_comes_back_hears_again", notify::whoever_comes_back_hears_again),
         ("a_record_of_another_boot_means_nothing", adopting::a_record_of_another_boot_means_nothing),
         (

@@ -1,7 +1,7 @@
 //! What realms say of themselves, with real senders. This program is also the sender: `say WORDS...` as its arguments.
 
 use std::io::{IoSlice, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
@@ -253,6 +253,21 @@ pub(super) fn a_socket_that_was_taken_away_is_put_back() {
         squatter.recv(&mut [0; 64]).is_err()
     });
     end(&bench, key);
+}
+
+/// Descriptors 3 to 9 are open and not close-on-exec, as `flock`, runit or a wrapper script leaves them.
+fn inherited_descriptors() -> Vec<OwnedFd> {
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let mut inherited = Vec::new();
+    while inherited.last().is_none_or(|last: &OwnedFd| last.as_raw_fd() < 9) {
+        inherited.push(rustix::io::dup(&null).unwrap());
+    }
+    inherited
+}
+
+pub(super) fn ready_fd_works_whatever_descriptors_heartbeatd_inherited() {
+    let _inherited = inherited_descriptors();
+    a_line_on_its_descriptor_is_readiness();
 }
 
 pub(super) fn a_line_on_its_descriptor_is_readiness() {
