@@ -234,6 +234,13 @@ pub(crate) const KEYS: &[Key] = &[
     key(Start, "before", "string or list of strings", "", "commands before the start, one after the other"),
     key(Start, "after", "string or list of strings", "", "commands once it is ready, one after the other"),
     key(Stop, "signal", "signal name", "TERM", "first signal, followed by CONT"),
+    key(
+        Stop,
+        "signal_to",
+        "main or tree",
+        "main",
+        "which processes get it: the main process, and when that has ended what is left of its tree; or all at once",
+    ),
     key(Stop, "timeout", "duration", "10s", "from the first signal to KILL"),
     key(Stop, "command", "string or list", "", "a command before the first signal"),
     key(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use figment::value::{Dict, Value};
 use heartbeat_process::{LaunchSpec, Limits, LogTarget, Readiness, User, UserError};
 use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
-use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, StartSpec, StopSpec};
+use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec};
 
 use crate::config::{Measure, RealmConfig};
 use crate::health;
@@ -552,6 +552,10 @@ fn stop_spec(reader: &Reader<'_>, section: &Section<'_>, config: &RealmConfig) -
     });
     StopSpec {
         signal: signal.unwrap_or(default.signal),
+        signal_to: section
+            .get("signal_to")
+            .and_then(|entry| reader.word(&entry, &[("main", SignalTo::Main), ("tree", SignalTo::Tree)]))
+            .unwrap_or(default.signal_to),
         timeout: reader.duration(section, "timeout").unwrap_or(default.timeout),
         command: config.stop_command.is_some(),
     }

@@ -279,7 +279,8 @@ impl Processes {
         self.commander.orders.push(Order::Follow { owner: Owner::Realm(key), pid });
     }
 
-    /// Signals the main process of a run alone. Before it is exec'd, and once it has ended, nothing happens.
+    /// Signals the main process of a run alone. Before it is exec'd, and once it has ended, nothing happens. While the pid file
+    /// of a daemon is looked for, there is no main process: the signal goes to the tree.
     pub fn signal_main(&self, key: Key, signal: Signal) {
         self.commander.orders.push(Order::SignalMain { key, signal });
     }

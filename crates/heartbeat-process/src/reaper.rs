@@ -322,12 +322,16 @@ impl Reaper {
     }
 
     fn signal_main(&self, key: Key, signal: Signal) {
-        let run = self.by_owner.get(&Owner::Realm(key)).and_then(|id| self.runs.get(id));
-        if let Some(run) = run.filter(|run| run.stage == Stage::Started && !run.unproven)
-            && let Some(pidfd) = &run.pidfd
-        {
-            // Gone meanwhile: then its end says so.
-            let _ = sys::signal_process(pidfd.as_fd(), signal);
+        let Some(id) = self.by_owner.get(&Owner::Realm(key)).copied() else { return };
+        let Some(run) = self.runs.get(&id).filter(|run| !run.unproven) else { return };
+        match (run.stage, &run.pidfd) {
+            (Stage::Started, Some(pidfd)) => {
+                // Gone meanwhile: then its end says so.
+                let _ = sys::signal_process(pidfd.as_fd(), signal);
+            }
+            // Its pid file has not named the daemon yet: the tree is all that is known of it.
+            (Stage::Forked(_), _) => self.signal_tree(id, signal),
+            (Stage::Started | Stage::Launching | Stage::Exited, _) => {}
         }
     }
 

@@ -656,6 +656,10 @@ fn main() -> ExitCode {
             "a_signal_to_the_main_process_reaches_nobody_else",
             limits::a_signal_to_the_main_process_reaches_nobody_else,
         ),
+        (
+            "a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_reaches_its_tree",
+            limits::a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_reaches_its_tree,
+        ),
         ("a_hook_is_ended_whole_at_its_deadline", limits::a_hook_is_ended_whole_at_its_deadline),
         (
             "without_new_privileges_set_user_id_means_nothing",

@@ -156,7 +156,9 @@ fn start_parallel_is_a_bound(view: &View<'_>, effect: &Effect) -> Verdict {
 }
 
 fn stop_order_at_shutdown(view: &View<'_>, effect: &Effect) -> Verdict {
-    let Effect::Signal { realm, signal, .. } = effect else { return Ok(()) };
+    let (Effect::Signal { realm, signal, .. } | Effect::SignalMain { realm, signal, .. }) = effect else {
+        return Ok(());
+    };
     let Some(process) = view.world.process(*realm) else { return Ok(()) };
     let ending = view.reference.ending.get(realm.index()).is_some_and(|ending| *ending);
     let ordered = view.reference.shutdown.is_some() && !view.reference.killing && !ending;

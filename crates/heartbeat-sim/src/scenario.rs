@@ -7,7 +7,7 @@ use heartbeat_status::{
     EdgeKind, Gate, NameError, ProbeInfo, ProbeIx, ProbeKind, RealmIx, RealmKind, RealmName, Role, Signal,
     ThresholdError, Thresholds, WhileDown,
 };
-use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec};
+use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, SignalTo};
 
 use crate::ScenarioError;
 
@@ -176,6 +176,7 @@ fn realm(rng: &mut fastrand::Rng, at: usize, kind: RealmKind) -> Result<RealmSpe
     spec.start.after = one_in(rng, 5);
     spec.stop.timeout = millis(rng, 500..=10_000);
     spec.stop.command = one_in(rng, 5);
+    spec.stop.signal_to = [SignalTo::Main, SignalTo::Tree][rng.usize(0..2)];
     spec.stop.signal = [Signal::TERM, Signal::INT, Signal::KILL][rng.usize(0..3)];
     spec.restart = policy(rng, kind)?;
     Ok(spec)

@@ -197,12 +197,11 @@ impl World {
                 }
             }
             Effect::Start { realm, run } => self.launch(rng, now, *realm, *run),
-            Effect::Signal { realm, signal, .. } => self.signal(rng, now, *realm, *signal),
+            Effect::Signal { realm, signal, .. } => self.signal(rng, now, *realm, *signal, true),
+            // The adapter knows no main process of a launch, nor of one that has ended.
             Effect::SignalMain { realm, signal, .. } => {
-                if let Some(process) = self.processes[realm.index()].as_mut()
-                    && (process.stage, *signal) == (Stage::Live, Signal::KILL)
-                {
-                    process.ends = Some((now + process.kill_takes, Exit::signal(*signal)));
+                if self.process(*realm).is_some_and(|process| process.stage == Stage::Live) {
+                    self.signal(rng, now, *realm, *signal, false);
                 }
             }
             Effect::Hook { realm, run, hook, timeout } => {
@@ -257,7 +256,7 @@ impl World {
         });
     }
 
-    fn signal(&mut self, rng: &mut fastrand::Rng, now: Instant, realm: RealmIx, signal: Signal) {
+    fn signal(&mut self, rng: &mut fastrand::Rng, now: Instant, realm: RealmIx, signal: Signal, tree: bool) {
         let faults = self.faults;
         let Some(process) = self.processes[realm.index()].as_mut() else { return };
         if matches!(signal, Signal::CONT | Signal::USR1) {
@@ -289,7 +288,7 @@ impl World {
                 if process.ends.as_ref().is_none_or(|(ends, _)| at < *ends) {
                     process.ends = Some((at, exit));
                 }
-                process.leaves_leftovers &= !kill;
+                process.leaves_leftovers &= !(kill && tree);
             }
             Stage::Live | Stage::Unproven => {}
             Stage::Leftovers => {

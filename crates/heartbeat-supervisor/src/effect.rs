@@ -45,7 +45,8 @@ pub enum Effect {
         /// The signal.
         signal: Signal,
     },
-    /// Send a signal to the main process of a generation alone.
+    /// Send a signal to the main process of a generation alone; where that has left a daemon behind whose pid file is still
+    /// looked for, to its tree.
     SignalMain {
         /// The realm.
         realm: RealmIx,

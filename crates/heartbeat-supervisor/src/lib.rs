@@ -96,7 +96,7 @@ pub use fuse::FuseSettings;
 pub use input::{Hook, Input, StartError};
 pub use memory::{Found, Intent, Memory, Restored};
 pub use plan::{
-    NeedSpec, Plan, PlanError, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, StartSpec, StopSpec,
+    NeedSpec, Plan, PlanError, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec,
 };
 pub use record::RealmRecord;
 pub use supervisor::Supervisor;

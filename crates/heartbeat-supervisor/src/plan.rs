@@ -96,11 +96,23 @@ impl Default for StartSpec {
     }
 }
 
+/// Which processes of a realm get its stop signal first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignalTo {
+    /// The main process; when it has ended, what is left of its tree.
+    #[default]
+    Main,
+    /// The whole tree at once.
+    Tree,
+}
+
 /// How a realm is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopSpec {
-    /// First signal, to the whole tree, followed by CONT.
+    /// First signal, followed by CONT.
     pub signal: Signal,
+    /// Which processes get it.
+    pub signal_to: SignalTo,
     /// From the first signal to KILL.
     pub timeout: Duration,
     /// A command runs before the first signal, bounded by `timeout`.
@@ -109,7 +121,12 @@ pub struct StopSpec {
 
 impl Default for StopSpec {
     fn default() -> Self {
-        Self { signal: Signal::TERM, timeout: Duration::from_secs(10), command: false }
+        Self {
+            signal: Signal::TERM,
+            signal_to: SignalTo::default(),
+            timeout: Duration::from_secs(10),
+            command: false,
+        }
     }
 }
 

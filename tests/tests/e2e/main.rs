@@ -3,6 +3,7 @@
 
 mod cli;
 mod demo;
+mod launching;
 mod limits;
 mod logs;
 mod program;

@@ -276,7 +276,9 @@ impl Core {
                     let result = self.measured(realm);
                     self.supervisor.handle(self.now, Input::Checked { id, result });
                 }
-                Effect::Signal { realm, run, signal } if !self.deaf.contains(&realm) => {
+                Effect::Signal { realm, run, signal } | Effect::SignalMain { realm, run, signal }
+                    if !self.deaf.contains(&realm) =>
+                {
                     let exit = Exit::signal(signal);
                     self.supervisor.handle(self.now, Input::Exited { realm, run, exit, empty: true });
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartbeat_process::LogTarget;
 use heartbeat_restart::RestartWhen;
 use heartbeat_status::{EdgeKind, Gate, ProbeIx, ProbeKind, RealmKind, Role};
-use heartbeat_supervisor::ProbeSource;
+use heartbeat_supervisor::{ProbeSource, SignalTo};
 
 use crate::reading::{facts, realm, refused, text};
 
@@ -206,6 +206,10 @@ fn commands_around_a_start_and_a_stop_are_read_like_run() {
     );
     let (spec, adapters) = realm(&config, "api");
     assert!(spec.start.before && spec.start.after && spec.stop.command);
+    assert_eq!(spec.stop.signal_to, SignalTo::Main);
+    let tree = text("[realm.api]\nrun = \"x\"\nstop.signal_to = \"tree\"\n");
+    assert_eq!(realm(&tree, "api").0.stop.signal_to, SignalTo::Tree);
+    assert_eq!(codes("[realm.api]\nrun = \"x\"\nstop.signal_to = \"group\"\n"), ["HB106"]);
     let argv: Vec<_> = adapters.start_before.iter().map(|launch| launch.argv.clone()).collect();
     assert_eq!(argv, [["a", "1"], ["b", "2 3"]]);
     assert_eq!(adapters.stop_command.as_ref().unwrap().argv, ["d", "4 5"]);

@@ -173,6 +173,22 @@ pub(super) fn a_signal_to_the_main_process_reaches_nobody_else() {
     bench.processes.signal_main(key, Signal::KILL);
 }
 
+/// Its pid file has not named the daemon yet: the stop signal must not be lost.
+pub(super) fn a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_reaches_its_tree() {
+    let bench = Bench::new();
+    let script = "sh -c 'echo daemon; exec sleep 664' & sleep 0.1";
+    let spec = LaunchSpec { pidfile: Some(bench.dir.path().join("none.pid")), ..bench.shell(script) };
+    let key = bench.launch(1, &spec);
+    let pid = bench.started();
+    bench.wait_for_output("daemon");
+    while PathBuf::from(format!("/proc/{pid}")).exists() {
+        rustix_yield();
+    }
+    bench.processes.signal_main(key, Signal::TERM);
+    let (exit, empty) = exit_of(&bench.next());
+    assert_eq!((exit, empty), (Exit::code(0), true), "the tree is empty when the search ends");
+}
+
 /// With those that it has started, in its group, in groups of their own, and in sessions of their own.
 pub(super) fn a_hook_is_ended_whole_at_its_deadline() {
     let bench = Bench::new();

@@ -15,7 +15,7 @@ use crate::memory::Found;
 use crate::realm::Realm;
 use crate::record::StoredState;
 use crate::timers::TimerKind;
-use crate::{Effect, Hook};
+use crate::{Effect, Hook, SignalTo};
 
 /// After KILL the tree has this long to be empty; then the realm is stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -183,6 +183,9 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
                 gone(realm, cx);
                 return;
             }
+            if now.exit.is_none() && matches!(now.stage, Stage::Term | Stage::Told) {
+                signal_leftovers(realm, cx);
+            }
         }
         Found::Alive { pid, launching } => {
             realm.pid = Some(pid).filter(|_| !(launching && now.launching));
@@ -246,14 +249,39 @@ fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
 }
 
 fn send_term(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let main_has_ended = stopping(realm).is_some_and(|stopping| stopping.exit.is_some());
     set_stage(realm, Stage::Term);
+    if main_has_ended || cx.spec.stop.signal_to == SignalTo::Tree {
+        signal_tree(realm, cx);
+    } else {
+        signal_main(realm, cx);
+    }
+    cx.arm(TimerKind::State, cx.now + cx.spec.stop.timeout);
+}
+
+fn signal_main(realm: &Realm, cx: &mut Cx<'_>) {
+    let signal = cx.spec.stop.signal;
+    cx.signal_main(realm.run, signal);
+    if signal != Signal::KILL {
+        // A stopped process cannot act on the signal before it goes on.
+        cx.effect(Effect::SignalMain { realm: cx.ix, run: realm.run, signal: Signal::CONT });
+    }
+}
+
+fn signal_tree(realm: &Realm, cx: &mut Cx<'_>) {
     let signal = cx.spec.stop.signal;
     cx.signal(realm.run, signal);
     if signal != Signal::KILL {
-        // A stopped process cannot act on the signal before it goes on.
         cx.effect(Effect::Signal { realm: cx.ix, run: realm.run, signal: Signal::CONT });
     }
-    cx.arm(TimerKind::State, cx.now + cx.spec.stop.timeout);
+}
+
+/// The main process has acted on the stop signal and has ended: now it is for what is left of its tree. The time until KILL
+/// runs on.
+fn signal_leftovers(realm: &Realm, cx: &mut Cx<'_>) {
+    if cx.spec.stop.signal_to == SignalTo::Main {
+        signal_tree(realm, cx);
+    }
 }
 
 fn send_kill(realm: &mut Realm, cx: &mut Cx<'_>) {
@@ -280,9 +308,13 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             }
             if empty {
                 gone(realm, cx);
-            } else if now.stage == Stage::AwaitDependents {
-                // It ended by itself while it waited for its dependents: only leftovers are to be ended now.
-                begin(realm, cx);
+            } else {
+                match now.stage {
+                    // It ended by itself while it waited for its dependents: only leftovers are to be ended now.
+                    Stage::AwaitDependents => begin(realm, cx),
+                    Stage::Term | Stage::Told => signal_leftovers(realm, cx),
+                    Stage::CallOff | Stage::Command | Stage::Kill => {}
+                }
             }
         }
         Fact::Exited { .. } => cx.ignore("its end has been reported already"),

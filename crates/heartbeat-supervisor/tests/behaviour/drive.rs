@@ -295,7 +295,9 @@ impl Drive {
     /// Signals since the last [`Drive::take`], CONT left out.
     pub(crate) fn signals(&self) -> Vec<(RealmIx, Signal)> {
         let signals = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Signal { realm, signal, .. } if *signal != Signal::CONT => Some((*realm, *signal)),
+            Effect::Signal { realm, signal, .. } | Effect::SignalMain { realm, signal, .. } => {
+                Some((*realm, *signal)).filter(|_| *signal != Signal::CONT)
+            }
             _ => None,
         });
         signals.collect()

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{EventKind, Exit, Outcome, Phase, Signal, Status};
-use heartbeat_supervisor::{Effect, Input, StartError};
+use heartbeat_status::{EdgeKind, EventKind, Exit, Gate, Outcome, Phase, Signal, Status, WhileDown};
+use heartbeat_supervisor::{Effect, Input, SignalTo, StartError};
 
-use crate::drive::{A, B, C, Depends, Drive, bare, external, oneshot, probed, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
 
 #[test]
 fn term_then_kill_then_stuck_and_no_second_copy() {
@@ -22,6 +22,100 @@ fn term_then_kill_then_stuck_and_no_second_copy() {
     assert_eq!(d.starts(), [], "no second copy");
     d.exit(A, Exit::signal(Signal::KILL));
     assert_eq!(d.starts(), [A], "once its tree is empty");
+}
+
+/// The signals in order, with whether they go to the whole tree.
+fn told(d: &Drive) -> Vec<(Signal, bool)> {
+    let signals = d.effects.iter().filter_map(|effect| match effect {
+        Effect::Signal { signal, .. } => Some((*signal, true)),
+        Effect::SignalMain { signal, .. } => Some((*signal, false)),
+        _ => None,
+    });
+    signals.collect()
+}
+
+fn stopped_with(signal_to: SignalTo) -> Drive {
+    let mut spec = bare("a");
+    spec.stop.signal_to = signal_to;
+    let mut d = Drive::up(vec![spec]);
+    d.take();
+    d.order(Action::Stop, A);
+    d
+}
+
+#[test]
+fn the_main_process_is_signalled_first_and_then_what_it_leaves() {
+    let mut d = stopped_with(SignalTo::Main);
+    assert_eq!(told(&d), [(Signal::TERM, false), (Signal::CONT, false)]);
+    d.take();
+    d.wait(secs(4));
+    assert_eq!(told(&d), [], "its workers may finish");
+    let run = d.run(A);
+    d.feed(Input::Exited { realm: A, run, exit: Exit::code(0), empty: false });
+    assert_eq!(told(&d), [(Signal::TERM, true), (Signal::CONT, true)]);
+    d.take();
+    d.wait(Duration::from_millis(5_990));
+    assert_eq!(told(&d), []);
+    d.wait(Duration::from_millis(10));
+    assert_eq!(told(&d), [(Signal::KILL, true)], "10 s after the first signal");
+    d.feed(Input::Emptied { realm: A, run });
+    assert_eq!(d.phase(A), Phase::Stopped);
+}
+
+#[test]
+fn kill_is_for_the_whole_tree_of_a_main_process_that_ignores_its_stop_signal() {
+    let mut d = stopped_with(SignalTo::Main);
+    d.take();
+    d.wait(secs(10));
+    assert_eq!(told(&d), [(Signal::KILL, true)]);
+}
+
+#[test]
+fn signal_to_tree_signals_all_at_once_and_once() {
+    let mut d = stopped_with(SignalTo::Tree);
+    assert_eq!(told(&d), [(Signal::TERM, true), (Signal::CONT, true)]);
+    d.take();
+    let run = d.run(A);
+    d.feed(Input::Exited { realm: A, run, exit: Exit::code(0), empty: false });
+    assert_eq!(told(&d), []);
+}
+
+/// A stop, a restart, a health restart, the stop with a need, and the end of everything.
+#[test]
+fn every_path_that_stops_a_realm_signals_its_main_process_first() {
+    type Script = fn() -> Drive;
+    let scripts: [(&str, Script); 5] = [
+        ("stop", || stopped_with(SignalTo::Main)),
+        ("restart", || {
+            let mut d = Drive::up(vec![bare("a")]);
+            d.take();
+            d.order(Action::Restart, A);
+            d
+        }),
+        ("unhealthy", || {
+            let mut d = Drive::up(vec![probed("a")]);
+            d.take();
+            d.wait_answering(secs(60), |_| FAIL);
+            d
+        }),
+        ("while_down", || {
+            let a = bare("a").edge(B, EdgeKind::Needs, Gate::Up, WhileDown::Stop);
+            let mut d = Drive::up(vec![a, bare("b")]);
+            d.take();
+            d.exit(B, Exit::code(1));
+            d
+        }),
+        ("shutdown", || {
+            let mut d = Drive::up(vec![bare("a")]);
+            d.take();
+            d.feed(Input::Shutdown { now: false });
+            d
+        }),
+    ];
+    for (path, script) in scripts {
+        let d = script();
+        assert_eq!(told(&d).first(), Some(&(Signal::TERM, false)), "{path}");
+    }
 }
 
 #[test]

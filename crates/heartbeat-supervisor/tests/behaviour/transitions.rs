@@ -202,6 +202,7 @@ fn words(effects: &[Effect]) -> String {
             Effect::Start { .. } => "Start".to_string(),
             Effect::Signal { signal, .. } if *signal == Signal::CONT => continue,
             Effect::Signal { signal, .. } => format!("Signal {signal}"),
+            Effect::SignalMain { signal, .. } if *signal == Signal::CONT => continue,
             Effect::SignalMain { signal, .. } => format!("SignalMain {signal}"),
             Effect::Hook { hook, .. } => format!("Hook {}", hook.as_str()),
             Effect::CancelHook { hook, .. } => format!("CancelHook {}", hook.as_str()),
