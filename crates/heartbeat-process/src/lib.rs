@@ -71,6 +71,7 @@ mod spec;
 mod survey;
 mod sys;
 mod tree;
+mod trusted;
 mod usage;
 mod user;
 
@@ -93,4 +94,5 @@ pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use survey::{Condition, Survey, Survivor, survey};
 pub use sys::give_back_free_memory;
 pub use tree::is_process;
+pub use trusted::{MAX_TRUSTED_BYTES, TrustError, read_trusted};
 pub use user::User;
