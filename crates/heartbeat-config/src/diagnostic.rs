@@ -1,11 +1,13 @@
 //! What is wrong with a configuration: all of it, located, with the way out. Four ways to print it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+use heartbeat_status::sanitise;
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +32,51 @@ pub enum Severity {
 }
 
 /// A text that was read, and where from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) text: String,
+    /// Where its lines begin, in bytes, ascending: a place is found without reading the text again.
+    lines: Vec<usize>,
+}
+
+impl Source {
+    /// Line ends are `\n`, whichever the file has: a program must not be given the CR of a multi-line string.
+    pub(crate) fn new(name: String, text: String) -> Self {
+        let text = if text.contains('\r') { text.replace("\r\n", "\n") } else { text };
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { name, text, lines }
+    }
+
+    /// The number of the line at `offset`, from 0.
+    fn line_at(&self, offset: usize) -> usize {
+        self.lines.partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    /// The lines that hold `span`, with where they begin and the number of the first, from 1.
+    fn window(&self, span: Range<usize>) -> (&str, usize, usize) {
+        let first = self.line_at(span.start);
+        let start = self.lines.get(first).copied().unwrap_or(0);
+        let after = self.lines.get(self.line_at(span.end.max(span.start)) + 1);
+        let end = after.map_or(self.text.len(), |next| *next);
+        (&self.text[start..end], start, first + 1)
+    }
 }
 
 /// A piece of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) source: Arc<Source>,
     pub(crate) span: Range<usize>,
 }
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source) && self.span == other.span
+    }
+}
+
+impl Eq for Place {}
 
 impl Place {
     /// The file and the line.
@@ -50,11 +85,31 @@ impl Place {
     }
 
     /// Line and column, both from 1; the column counts characters.
-    fn line_column(&self) -> (usize, usize) {
-        let before = &self.source.text[..self.span.start.min(self.source.text.len())];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    pub(crate) fn line_column(&self) -> (usize, usize) {
+        let start = self.span.start.min(self.source.text.len());
+        let line = self.source.line_at(start);
+        let before = &self.source.text[self.source.lines.get(line).copied().unwrap_or(0)..start];
+        (line + 1, before.chars().count() + 1)
     }
+}
+
+/// What a person reads moves no cursor and hides nothing: values of a file stand in messages, and files can come from
+/// anywhere.
+fn safe(text: &str) -> String {
+    sanitise(text).replace(['\n', '\t'], " ")
+}
+
+/// Source lines as they may be shown, with every byte in its place.
+fn shown(text: &str) -> Cow<'_, str> {
+    if sanitise(text) == *text {
+        return Cow::Borrowed(text);
+    }
+    let mut buffer = [0; 4];
+    let kept = |c: char| {
+        let c = c.encode_utf8(&mut buffer);
+        if sanitise(c) == *c { c.to_owned() } else { "?".repeat(c.len()) }
+    };
+    Cow::Owned(text.chars().map(kept).collect())
 }
 
 /// One thing that is wrong.
@@ -85,7 +140,7 @@ impl Diagnostic {
         Self {
             code,
             severity,
-            message: message.into(),
+            message: safe(&message.into()),
             file: String::new(),
             line: 0,
             column: 0,
@@ -99,25 +154,25 @@ impl Diagnostic {
     pub(crate) fn at(mut self, place: Option<Place>, label: impl Into<String>) -> Self {
         if let Some(place) = place {
             (self.line, self.column) = place.line_column();
-            self.file.clone_from(&place.source.name);
+            self.file = safe(&place.source.name);
             self.place = Some(place);
         }
-        self.label = label.into();
+        self.label = safe(&label.into());
         self
     }
 
     pub(crate) fn said_by(mut self, origin: &str) -> Self {
-        origin.clone_into(&mut self.file);
+        self.file = safe(origin);
         self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(safe(&help.into()));
         self
     }
 
     pub(crate) fn related(mut self, place: Option<Place>, label: impl Into<String>) -> Self {
-        self.related.extend(place.map(|place| (place, label.into())));
+        self.related.extend(place.map(|place| (place, safe(&label.into()))));
         self
     }
 
@@ -137,26 +192,16 @@ impl Diagnostic {
         let title = level.primary_title(self.message.as_str()).id(self.code);
         let mut group = Group::with_title(title);
         if let Some(place) = &self.place {
-            let mut annotations = vec![(AnnotationKind::Primary, place, self.label.as_str())];
+            let mut here = vec![(AnnotationKind::Primary, place, self.label.as_str())];
             let mut elsewhere = Vec::new();
             for (related, label) in &self.related {
-                if related.source == place.source {
-                    annotations.push((AnnotationKind::Context, related, label.as_str()));
-                } else {
-                    elsewhere.push((related, label.as_str()));
-                }
+                let list =
+                    if Arc::ptr_eq(&related.source, &place.source) { &mut here } else { &mut elsewhere };
+                list.push((AnnotationKind::Context, related, label.as_str()));
             }
-            let mut snippet =
-                Snippet::source(place.source.text.as_str()).path(place.source.name.as_str()).line_start(1);
-            for (kind, at, label) in annotations {
-                snippet = snippet.annotation(kind.span(at.span.clone()).label(label));
-            }
-            group = group.element(snippet);
-            for (at, label) in elsewhere {
-                let snippet =
-                    Snippet::source(at.source.text.as_str()).path(at.source.name.as_str()).line_start(1);
-                group = group
-                    .element(snippet.annotation(AnnotationKind::Context.span(at.span.clone()).label(label)));
+            group = group.element(snippet(&here));
+            for annotation in elsewhere {
+                group = group.element(snippet(&[annotation]));
             }
         } else if !self.file.is_empty() {
             group = group.element(Level::NOTE.message(format!("in {}", self.file)));
@@ -166,6 +211,21 @@ impl Diagnostic {
         }
         renderer.render(&[group]).to_string()
     }
+}
+
+/// The lines of one file on which something stands: nothing else of the file is looked at.
+fn snippet<'a>(annotations: &[(AnnotationKind, &'a Place, &'a str)]) -> Snippet<'a, Annotation<'a>> {
+    let spans = || annotations.iter().map(|(_, place, _)| &place.span);
+    let start = spans().map(|span| span.start).min().unwrap_or(0);
+    let end = spans().map(|span| span.end).max().unwrap_or(0);
+    let source = &annotations[0].1.source;
+    let (text, offset, line) = source.window(start..end);
+    let mut snippet = Snippet::source(shown(text)).path(safe(&source.name)).line_start(line);
+    for (kind, place, label) in annotations {
+        let span = place.span.start - offset..place.span.end - offset;
+        snippet = snippet.annotation(kind.span(span).label(*label));
+    }
+    snippet
 }
 
 impl fmt::Display for Diagnostic {

@@ -33,6 +33,7 @@ mod config;
 mod diagnostic;
 mod document;
 mod environment;
+mod files;
 mod health;
 mod heartbeat;
 mod interpolate;

@@ -12,6 +12,7 @@ use crate::config::{Config, Heartbeat, Loaded, WebhookConfig};
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
 use crate::environment::from_environment;
+use crate::files::{self, Files, Found, Silent};
 use crate::heartbeat;
 use crate::interpolate::env_file;
 use crate::keys::Table;
@@ -20,9 +21,6 @@ use crate::plan::plan;
 use crate::reader::{Reader, Section};
 use crate::realm::{self, ReadRealm, Setting};
 use crate::{RegistrationRules, Report};
-
-/// Most files an `include` may bring in.
-const MAX_INCLUDED_FILES: usize = 1_000;
 
 /// Keys of `[heartbeat]` that are needed before files are layered, so that only the first file can say them.
 pub(crate) const EARLY_KEYS: [&str; 2] = ["include", "env_file"];
@@ -80,7 +78,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
 /// # Errors
 /// As [`load`].
 pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, Report> {
-    let file = find_file(sources).map_err(|places| {
+    let (sources, registered) = (sources.clone(), registered.to_vec());
+    files::bounded(move |files| read(&sources, &registered, files)).unwrap_or_else(|Silent(what)| {
+        let message = format!("{what} does not answer; nothing was read");
+        let help = "a network mount or directory service may be away: bring it back, and try again";
+        Err(Report::new(vec![Diagnostic::new("HB009", message).help(help)]))
+    })
+}
+
+fn read(sources: &Sources, registered: &[String], files: &Files<'_>) -> Result<Loaded, Report> {
+    let find = || find_file(sources);
+    let file = files.ask("the directory of heartbeat.toml".to_owned(), find).map_err(|places| {
         let looked = places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ");
         let message = format!("no configuration found; looked at {looked}");
         Report::new(vec![
@@ -89,15 +97,8 @@ pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, R
         ])
     })?;
     let mut problems = Vec::new();
-    let mut files = Vec::new();
-    let mut parsed = Vec::new();
-    read_file(&file, &mut parsed, &mut files, &mut problems);
-    if let Some(first) = parsed.first() {
-        for included in included(first, &file, &mut problems) {
-            read_file(&included, &mut parsed, &mut files, &mut problems);
-        }
-    }
-    for included in parsed.iter().skip(1) {
+    let found = files::read_all(&file, files, &mut problems);
+    for included in found.parsed.iter().skip(1) {
         for key in EARLY_KEYS.iter().filter(|key| included.peek("heartbeat", key).is_some()) {
             let message = format!("`{key}` stands in a file that is itself included");
             problems.push(
@@ -108,7 +109,7 @@ pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, R
         }
     }
     let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
-    assemble(parsed, files, dir, sources, problems, registered)
+    assemble(found, dir, sources, files, problems, registered)
 }
 
 /// Loads a configuration from a text, with relative paths below the current directory: for tests, and for
@@ -118,104 +119,33 @@ pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, R
 /// As [`load`].
 pub fn load_str(name: &str, text: &str, env: &BTreeMap<String, String>) -> Result<Loaded, Report> {
     let mut problems = Vec::new();
-    let source = Arc::new(Source { name: name.to_owned(), text: text.to_owned() });
-    let parsed = vec![Parsed::parse(&source, &mut problems)];
+    let source = Arc::new(Source::new(name.to_owned(), text.to_owned()));
+    let found = Found { parsed: vec![Parsed::parse(&source, &mut problems)], paths: Vec::new() };
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let sources = Sources { file: None, env: env.clone(), overrides: Vec::new(), cwd: cwd.clone() };
-    assemble(parsed, Vec::new(), cwd, &sources, problems, &[])
-}
-
-fn read_file(
-    file: &Path,
-    parsed: &mut Vec<Parsed>,
-    files: &mut Vec<PathBuf>,
-    problems: &mut Vec<Diagnostic>,
-) {
-    let name = file.display().to_string();
-    match std::fs::read_to_string(file) {
-        Ok(text) => {
-            let source = Arc::new(Source { name, text });
-            parsed.push(Parsed::parse(&source, problems));
-            files.push(file.to_owned());
-        }
-        Err(error) => {
-            let message = format!("cannot read {name}: {error}");
-            problems.push(Diagnostic::new("HB004", message).said_by(&name));
-        }
-    }
-}
-
-/// Files beside the first one: `include` with one `*` in the file name, `conf.d/*.toml` by default.
-fn included(first: &Parsed, file: &Path, problems: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
-    let dir = file.parent().unwrap_or(Path::new("."));
-    let written: Vec<String> = match first.peek("heartbeat", "include") {
-        None => vec!["conf.d/*.toml".to_owned()],
-        Some(Value::Array(_, items)) => {
-            items.iter().filter_map(|item| item.as_str().map(ToOwned::to_owned)).collect()
-        }
-        Some(value) => value.as_str().map(ToOwned::to_owned).into_iter().collect(),
-    };
-    let mut found = Vec::new();
-    for pattern in written {
-        let pattern = dir.join(pattern);
-        let Some(name) = pattern.file_name().and_then(|name| name.to_str()) else { continue };
-        let Some((before, after)) = name.split_once('*') else {
-            found.push(pattern);
-            continue;
-        };
-        let Some(parent) = pattern.parent() else { continue };
-        let entries = match std::fs::read_dir(parent) {
-            Ok(entries) => entries,
-            // A directory that is not there has no files in it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                let message = format!("cannot read the directory {}: {error}", parent.display());
-                let place = first.place(&["heartbeat", "include"]);
-                problems.push(Diagnostic::new("HB004", message).at(place, "included here"));
-                continue;
-            }
-        };
-        let mut matching: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| {
-                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
-                    name.len() >= before.len() + after.len()
-                        && name.starts_with(before)
-                        && name.ends_with(after)
-                })
-            })
-            .collect();
-        matching.sort();
-        found.extend(matching);
-    }
-    if found.len() > MAX_INCLUDED_FILES {
-        let message =
-            format!("`include` brings in {} files; at most {MAX_INCLUDED_FILES} are read", found.len());
-        problems.push(Diagnostic::new("HB005", message).at(first.place(&["heartbeat", "include"]), "here"));
-        found.clear();
-    }
-    found
+    assemble(found, cwd, &sources, &Files::unwatched(), problems, &[])
 }
 
 fn assemble(
-    parsed: Vec<Parsed>,
-    files: Vec<PathBuf>,
+    found: Found,
     dir: PathBuf,
     sources: &Sources,
+    files: &Files<'_>,
     mut problems: Vec<Diagnostic>,
     registered: &[String],
 ) -> Result<Loaded, Report> {
+    let Found { parsed, paths } = found;
     duplicates(&parsed, &mut problems);
     let known: Vec<String> = parsed.iter().flat_map(Parsed::realms).collect();
-    let variables = variables(parsed.first(), &dir, sources, &mut problems);
+    let variables = variables(parsed.first(), &dir, sources, files, &mut problems);
     let env = from_environment(&sources.env, &known, &mut problems);
     let flags = sources.overrides.iter().map(|(key, value)| {
         (key.split('.').map(ToOwned::to_owned).collect(), format!("--set {key}"), scalar(value))
     });
     let document = Document::layer(parsed, env, flags.collect(), &mut problems);
     let problems = RefCell::new(problems);
-    let reader = Reader { document: &document, variables: &variables, problems: &problems, registered };
+    let reader =
+        Reader { document: &document, variables: &variables, problems: &problems, files, registered };
     let (heartbeat, realms) = read_all(&reader, sources, dir);
     let webhooks = receivers(&reader, &realms);
     let registering = Arc::new(RegistrationRules::of(&reader));
@@ -225,7 +155,7 @@ fn assemble(
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
     match plan {
         Some((plan, realms)) if errors.is_empty() => {
-            let config = Config { heartbeat, plan, realms, webhooks, files, registering };
+            let config = Config { heartbeat, plan, realms, webhooks, files: paths, registering };
             Ok(Loaded { config, warnings: Report::new(warnings) })
         }
         _ => Err(Report::new(errors)),
@@ -264,23 +194,24 @@ fn variables(
     first: Option<&Parsed>,
     dir: &Path,
     sources: &Sources,
+    files: &Files<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> BTreeMap<String, String> {
     let written =
         first.and_then(|first| first.peek("heartbeat", "env_file")).and_then(|value| value.as_str());
     let path = dir.join(written.unwrap_or(".env"));
     let mut variables = BTreeMap::new();
-    match std::fs::read_to_string(&path) {
+    match files.read(&path) {
         Ok(text) => match env_file(&text) {
             Ok(pairs) => variables.extend(pairs),
             Err(why) => problems.push(Diagnostic::new("HB108", why).said_by(&path.display().to_string())),
         },
         // `.env` is read if it is there; a file that was named has to be.
-        Err(_) if written.is_none() => {}
+        Err(error) if written.is_none() && error.is_missing() => {}
         Err(error) => {
-            let message = format!("cannot read {}: {error}", path.display());
             let place = first.and_then(|first| first.place(&["heartbeat", "env_file"]));
-            problems.push(Diagnostic::new("HB108", message).at(place, "this file"));
+            let diagnostic = files::unreadable("HB108", &error).said_by(&path.display().to_string());
+            problems.push(diagnostic.at(place, "this file"));
         }
     }
     variables.extend(sources.env.clone());

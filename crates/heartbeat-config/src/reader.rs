@@ -8,6 +8,7 @@ use figment::value::{Dict, Num, Value};
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::document::{Document, Path};
+use crate::files::Files;
 use crate::interpolate::interpolate;
 use crate::keys::{self, Table};
 use crate::units;
@@ -17,6 +18,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) document: &'a Document,
     pub(crate) variables: &'a BTreeMap<String, String>,
     pub(crate) problems: &'a RefCell<Vec<Diagnostic>>,
+    pub(crate) files: &'a Files<'a>,
     /// Names that are registered at run time, which the files cannot need: they have to load without.
     pub(crate) registered: &'a [String],
 }

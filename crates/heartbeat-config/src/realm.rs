@@ -12,6 +12,7 @@ use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec};
 
 use crate::config::{Measure, RealmConfig};
+use crate::files::code_of;
 use crate::health;
 use crate::interpolate::env_file;
 use crate::keys::Table;
@@ -365,7 +366,8 @@ fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
     let refuse = |entry: &Entry<'_>, error: UserError, help: &str| {
         reader.value_problem(entry, "HB125", error.to_string(), "here", help);
     };
-    let found = match User::find(&reader.text(&entry)?) {
+    let name = reader.text(&entry)?;
+    let found = match reader.files.ask(format!("the user {name}"), || User::find(&name)) {
         Ok(found) => found,
         Err(error) => {
             refuse(&entry, error, help);
@@ -461,13 +463,19 @@ fn environment(
         && let Some(path) = reader.text(&entry)
     {
         let path = beside(reader, &entry, setting, &path);
-        let read = std::fs::read_to_string(&path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()));
-        match read.and_then(|text| env_file(&text).map_err(|why| format!("{}: {why}", path.display()))) {
-            Ok(pairs) => env.extend(pairs),
-            Err(why) => {
-                let help = "a NAME=value a line; the path starts at the directory of this file";
-                reader.value_problem(&entry, "HB108", why, "this file", help);
+        match reader.files.read(&path) {
+            Ok(text) => match env_file(&text) {
+                Ok(pairs) => env.extend(pairs),
+                Err(why) => {
+                    let why = format!("{}: {why}", path.display());
+                    reader.value_problem(&entry, "HB108", why, "this file", "a NAME=value a line");
+                }
+            },
+            Err(error) => {
+                let command = error.help();
+                let help = command.as_deref().unwrap_or("the path starts at the directory of this file");
+                let code = code_of("HB108", &error);
+                reader.value_problem(&entry, code, error.to_string(), "this file", help);
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::Report;
 use crate::config::{Config, Heartbeat, Measure, RealmConfig};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Parsed};
+use crate::files::Files;
 use crate::interpolate::interpolate;
 use crate::keys::{self, Table};
 use crate::plan;
@@ -326,7 +327,14 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
     let mut problems = Vec::new();
     let document = Document::layer(vec![Parsed::made(said_by, root)], Vec::new(), Vec::new(), &mut problems);
     let (nothing, problems) = (BTreeMap::new(), RefCell::new(problems));
-    let reader = Reader { document: &document, variables: &nothing, problems: &problems, registered: &[] };
+    let files = Files::unwatched();
+    let reader = Reader {
+        document: &document,
+        variables: &nothing,
+        problems: &problems,
+        files: &files,
+        registered: &[],
+    };
     let empty = Dict::new();
     let table = match document.root.get("realm") {
         Some(Value::Dict(_, realms)) => match realms.get(name.as_str()) {

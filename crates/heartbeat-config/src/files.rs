@@ -1,0 +1,292 @@
+//! Which files there are, and reading them: within bounds, whatever the file system does.
+
+use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use figment::value::Value;
+use glob::{MatchOptions, Pattern, glob_with};
+use heartbeat_process::{TrustError, read_trusted};
+
+use crate::diagnostic::{Diagnostic, Source};
+use crate::document::Parsed;
+
+/// A file or database that has not answered by then is given up: a network mount whose server is away.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Most files an `include` may bring in.
+const MAX_INCLUDED_FILES: usize = 1_000;
+/// Most readings that were given up and still wait, each in a thread of its own.
+const MAX_ABANDONED_THREADS: usize = 8;
+
+static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+
+/// What is brought in where `include` is not written.
+const STANDARD_INCLUDE: &str = "conf.d/*.toml";
+
+/// As in a shell: a wildcard matches neither a leading dot nor a `/`.
+const AS_IN_A_SHELL: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+enum Step<T> {
+    Began(String),
+    Ended,
+    Done(T),
+}
+
+/// Asks the file system, and says so to the one that waits.
+pub(crate) struct Files<'a> {
+    told: Option<&'a dyn Fn(Option<String>)>,
+}
+
+impl Files<'_> {
+    /// Nobody waits.
+    pub(crate) const fn unwatched() -> Self {
+        Self { told: None }
+    }
+
+    /// Reads a file that only root and heartbeatd's own user can have written.
+    pub(crate) fn read(&self, path: &Path) -> Result<String, TrustError> {
+        self.ask(path.display().to_string(), || read_trusted(path))
+    }
+
+    /// Asks what may never answer; `what` is named then.
+    pub(crate) fn ask<T>(&self, what: String, ask: impl FnOnce() -> T) -> T {
+        if let Some(told) = self.told {
+            told(Some(what));
+        }
+        let answer = ask();
+        if let Some(told) = self.told {
+            told(None);
+        }
+        answer
+    }
+}
+
+/// What does not answer.
+pub(crate) struct Silent(pub(crate) String);
+
+/// Does `work` in a thread of its own, and gives it up when one of its questions is not answered within [`SILENCE`]. However
+/// long it computes is its own affair.
+///
+/// # Errors
+/// [`Silent`]: what was asked last.
+pub(crate) fn bounded<T: Send + 'static>(
+    work: impl FnOnce(&Files<'_>) -> T + Send + 'static,
+) -> Result<T, Silent> {
+    within(SILENCE, work)
+}
+
+fn within<T: Send + 'static>(
+    silence: Duration,
+    work: impl FnOnce(&Files<'_>) -> T + Send + 'static,
+) -> Result<T, Silent> {
+    if ABANDONED.load(Ordering::Relaxed) >= MAX_ABANDONED_THREADS {
+        return Err(Silent("the files of several earlier attempts".to_owned()));
+    }
+    let (steps, seen) = sync_channel(1);
+    let worker = thread::Builder::new().name("hb-load".to_owned()).spawn(move || {
+        let told = |what: Option<String>| {
+            // That nobody waits any more is found at the end.
+            let _ = steps.send(what.map_or(Step::Ended, Step::Began));
+        };
+        let done = work(&Files { told: Some(&told) });
+        finish(&steps, done);
+    });
+    let worker =
+        worker.map_err(|error| Silent(format!("this machine, which starts no thread ({error}),")))?;
+    let mut asked: Option<String> = None;
+    loop {
+        let step = if asked.is_some() {
+            seen.recv_timeout(silence)
+        } else {
+            seen.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match step {
+            Ok(Step::Began(what)) => asked = Some(what),
+            Ok(Step::Ended) => asked = None,
+            Ok(Step::Done(done)) => return Ok(done),
+            Err(RecvTimeoutError::Timeout) => {
+                ABANDONED.fetch_add(1, Ordering::Relaxed);
+                return Err(Silent(asked.unwrap_or_default()));
+            }
+            Err(RecvTimeoutError::Disconnected) => match worker.join() {
+                Err(panic) => resume_unwind(panic),
+                Ok(()) => return Err(Silent(asked.unwrap_or_default())),
+            },
+        }
+    }
+}
+
+/// The end of a reading, perhaps long after it was given up.
+fn finish<T>(steps: &SyncSender<Step<T>>, done: T) {
+    if steps.send(Step::Done(done)).is_err() {
+        ABANDONED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What was read: the first file, then what it includes.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) parsed: Vec<Parsed>,
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Reads the first file and what it includes.
+pub(crate) fn read_all(file: &Path, files: &Files<'_>, problems: &mut Vec<Diagnostic>) -> Found {
+    let mut found = Found::default();
+    read_one(file, files, &mut found, problems);
+    if let Some(first) = found.parsed.first() {
+        for included in included(first, file, files, problems) {
+            read_one(&included, files, &mut found, problems);
+        }
+    }
+    found
+}
+
+fn read_one(file: &Path, files: &Files<'_>, found: &mut Found, problems: &mut Vec<Diagnostic>) {
+    let name = file.display().to_string();
+    match files.read(file) {
+        Ok(text) => {
+            let source = Arc::new(Source::new(name, text));
+            found.parsed.push(Parsed::parse(&source, problems));
+            found.paths.push(file.to_owned());
+        }
+        Err(error) => problems.push(unreadable("HB004", &error).said_by(&name)),
+    }
+}
+
+/// A file that is not read, and what to type.
+pub(crate) fn unreadable(code: &'static str, error: &TrustError) -> Diagnostic {
+    let diagnostic = Diagnostic::new(code_of(code, error), error.to_string());
+    match error.help() {
+        Some(command) => diagnostic.help(command),
+        None => diagnostic,
+    }
+}
+
+/// A file that others could have written has a code of its own.
+pub(crate) fn code_of(code: &'static str, error: &TrustError) -> &'static str {
+    if error.help().is_some() { "HB008" } else { code }
+}
+
+/// The files that `include` names, in the order of its patterns, each once.
+fn included(first: &Parsed, file: &Path, files: &Files<'_>, problems: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut known: BTreeSet<PathBuf> = identity(file).into_iter().collect();
+    for (pattern, path) in patterns(first) {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if !pattern.contains(['*', '?', '[']) {
+            let named = dir.join(&pattern);
+            if identity(&named).is_none_or(|identity| known.insert(identity)) {
+                found.push(named);
+            }
+            continue;
+        }
+        let is_written = !path.is_empty();
+        let whole = if Path::new(&pattern).is_absolute() {
+            pattern.clone()
+        } else {
+            format!("{}/{pattern}", Pattern::escape(&dir.to_string_lossy()))
+        };
+        let at = |diagnostic: Diagnostic, label: &str| diagnostic.at(first.place(&path), label);
+        let matching = files.ask(whole.clone(), || matching(&whole));
+        let matching = match matching {
+            Ok(matching) => matching,
+            Err(why) => {
+                problems.push(at(Diagnostic::new("HB005", why), "in this pattern"));
+                continue;
+            }
+        };
+        if matching.is_empty() && is_written {
+            problems.push(
+                at(Diagnostic::new("HB302", format!("`{pattern}` matches no file")), "brings in nothing")
+                    .help("`*` and `?` match within one name, `**` any number of directories; none of them a leading dot"),
+            );
+        }
+        found.extend(
+            matching.into_iter().filter(|path| identity(path).is_none_or(|identity| known.insert(identity))),
+        );
+    }
+    if found.len() > MAX_INCLUDED_FILES {
+        let message =
+            format!("`include` brings in {} files; at most {MAX_INCLUDED_FILES} are read", found.len());
+        problems.push(Diagnostic::new("HB005", message).at(first.place(&["heartbeat", "include"]), "here"));
+        found.clear();
+    }
+    found
+}
+
+/// What is written, each with the way to it; an empty way for what nobody has written.
+fn patterns(first: &Parsed) -> Vec<(String, Vec<String>)> {
+    let way = || vec!["heartbeat".to_owned(), "include".to_owned()];
+    match first.peek("heartbeat", "include") {
+        None => vec![(STANDARD_INCLUDE.to_owned(), Vec::new())],
+        Some(Value::Array(_, items)) => items
+            .iter()
+            .enumerate()
+            .filter_map(|(at, item)| {
+                let way = way().into_iter().chain([at.to_string()]).collect();
+                Some((item.as_str()?.to_owned(), way))
+            })
+            .collect(),
+        Some(value) => value.as_str().map(|text| (text.to_owned(), way())).into_iter().collect(),
+    }
+}
+
+/// Files that match, by name; directories are passed over.
+fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
+    let paths = glob_with(pattern, AS_IN_A_SHELL).map_err(|error| format!("`{pattern}`: {}", error.msg))?;
+    let mut found = Vec::new();
+    for path in paths {
+        let path =
+            path.map_err(|error| format!("cannot look into {}: {}", error.path().display(), error.error()))?;
+        if !path.is_dir() {
+            found.push(path);
+        }
+        // One more than is read, so that the bound is noticed.
+        if found.len() > MAX_INCLUDED_FILES {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The file itself, under whatever name; `None` where nothing is there, which reading it will say.
+fn identity(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_answer_is_given_up_and_named() {
+        let (go_on, wait) = sync_channel::<()>(1);
+        let (ended, end) = sync_channel::<()>(1);
+        let silent = within(Duration::from_millis(20), move |files| {
+            files.ask("/mnt/away".to_owned(), || wait.recv());
+            ended.send(())
+        });
+        assert_eq!(silent.err().map(|Silent(what)| what).as_deref(), Some("/mnt/away"));
+        // The thread ends when it is answered after all.
+        go_on.send(()).unwrap();
+        end.recv().unwrap();
+    }
+
+    #[test]
+    fn computing_has_no_bound_and_answers_count_one_by_one() {
+        let done = within(Duration::from_secs(60), |files| {
+            (0..100).map(|number| files.ask(format!("file {number}"), || number)).sum::<u32>()
+        });
+        assert_eq!(done.ok(), Some(4_950));
+    }
+}
