@@ -1,6 +1,7 @@
 //! What a configuration becomes: layers and files, and what one realm is made of.
 
 mod environment;
+mod files;
 mod limits;
 mod loading;
 mod merging;
