@@ -20,8 +20,9 @@
 //! let mut tracker = RestartTracker::new();
 //! let now = Instant::from_millis(1_000);
 //! let exit = Exit::code(1);
+//! tracker.on_healthy_since(&policy, Instant::ZERO, Instant::ZERO + policy.reset_after());
 //! let decision = tracker.decide(&policy, now, RestartCause::Exited, Some(&exit), 0);
-//! assert_eq!(decision, Decision::StartAt { at: now, attempt: 1 }, "the first crash restarts at once");
+//! assert_eq!(decision, Decision::StartAt { at: now, attempt: 1 }, "at once after a stable run");
 //! ```
 #![no_std]
 

@@ -39,8 +39,12 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestartTracker {
     budget: Budget,
-    /// Attempts since the last reset: how often the delay has doubled.
+    /// The run under way was healthy without a break for `reset_after`: its first crash restarts at once.
+    stable: bool,
+    /// How often the delay of counted restarts has doubled since the last stable run.
     attempts: u32,
+    /// How often the delay of restarts that are not counted has doubled since the last stable run.
+    uncounted: u32,
     /// Cooldowns in a row since the last reset.
     cooldowns: u32,
 }
@@ -50,9 +54,13 @@ pub struct RestartTracker {
 pub struct Spent {
     /// When the budget was debited, oldest first.
     pub debits: Vec<Instant>,
-    /// Attempts since the last reset.
+    /// The run under way was healthy without a break for `reset_after`.
+    pub stable: bool,
+    /// How often the delay of counted restarts has doubled.
     pub attempts: u32,
-    /// Cooldowns in a row since the last reset.
+    /// How often the delay of restarts that are not counted has doubled.
+    pub uncounted: u32,
+    /// Cooldowns in a row since the last stable run.
     pub cooldowns: u32,
 }
 
@@ -60,15 +68,20 @@ impl RestartTracker {
     /// A tracker that goes on where another one was.
     #[must_use]
     pub fn restored(spent: Spent) -> Self {
-        let Spent { debits, attempts, cooldowns } = spent;
-        Self { budget: Budget::restored(debits), attempts, cooldowns }
+        let Spent { debits, stable, attempts, uncounted, cooldowns } = spent;
+        Self { budget: Budget::restored(debits), stable, attempts, uncounted, cooldowns }
     }
 
     /// What it is made of.
     #[must_use]
     pub fn remembered(&self) -> Spent {
-        let debits = self.budget.debits().collect();
-        Spent { debits, attempts: self.attempts, cooldowns: self.cooldowns }
+        Spent {
+            debits: self.budget.debits().collect(),
+            stable: self.stable,
+            attempts: self.attempts,
+            uncounted: self.uncounted,
+            cooldowns: self.cooldowns,
+        }
     }
 
     /// A realm that has not been restarted yet.
@@ -83,13 +96,17 @@ impl RestartTracker {
         self.budget.used(now, policy.window())
     }
 
-    /// It has been healthy without a break since `since`: after `reset_after` attempts, delay and cooldowns begin
-    /// anew. What was debited inside the window stays debited: the budget is never exceeded.
+    /// It has been healthy without a break since `since`: after `reset_after` the run is stable, and delays and cooldowns
+    /// begin anew. What was debited inside the window stays debited: the budget is never exceeded.
     pub fn on_healthy_since(&mut self, policy: &RestartPolicy, since: Instant, now: Instant) {
         if now.since(since) >= policy.reset_after() {
-            self.attempts = 0;
-            self.cooldowns = 0;
+            (self.stable, self.attempts, self.uncounted, self.cooldowns) = (true, 0, 0, 0);
         }
+    }
+
+    /// A new run begins: whether it is stable has to show.
+    pub fn on_start(&mut self) {
+        self.stable = false;
     }
 
     /// A person takes over: everything begins anew, the budget too.
@@ -113,8 +130,16 @@ impl RestartTracker {
         exit: Option<&Exit>,
         dice: u32,
     ) -> Decision {
-        if !cause.is_debited() {
-            return Decision::StartAt { at: now, attempt: self.used(policy, now) };
+        match cause {
+            // A person is the bound of these.
+            RestartCause::Requested | RestartCause::Reloaded => {
+                return Decision::StartAt { at: now, attempt: self.used(policy, now) };
+            }
+            RestartCause::DependencyRestarted => return self.decide_uncounted(policy, now, dice),
+            RestartCause::Exited
+            | RestartCause::Unhealthy
+            | RestartCause::OutOfMemory
+            | RestartCause::StartTimedOut => {}
         }
         if !policy.restarts_after(exit) {
             let success = exit.is_some_and(|exit| policy.is_success(exit) && !policy.is_final(exit));
@@ -124,12 +149,23 @@ impl RestartTracker {
         if self.cooldowns > 0 || !self.budget.take(now, policy.burst(), policy.window()) {
             return self.spent(policy, now);
         }
-        // The first crash since the last reset restarts at once; from then on the delay doubles.
-        let delay = match self.attempts.checked_sub(1) {
+        // The first crash after a stable run restarts at once; every other one waits, and the delay doubles.
+        if core::mem::take(&mut self.stable) {
+            return Decision::StartAt { at: now, attempt: self.used(policy, now) };
+        }
+        let delay = self.delay(policy, self.attempts, dice);
+        self.attempts = self.attempts.saturating_add(1);
+        Decision::StartAt { at: now + delay, attempt: self.used(policy, now) }
+    }
+
+    /// A restart for another realm's fault: no debit, the first after a stable run at once, and from then on a delay that
+    /// doubles up to `backoff_max`. The delay is the bound of these restarts.
+    pub fn decide_uncounted(&mut self, policy: &RestartPolicy, now: Instant, dice: u32) -> Decision {
+        let delay = match self.uncounted.checked_sub(1) {
             None => Duration::ZERO,
             Some(doublings) => self.delay(policy, doublings, dice),
         };
-        self.attempts = self.attempts.saturating_add(1);
+        self.uncounted = self.uncounted.saturating_add(1);
         Decision::StartAt { at: now + delay, attempt: self.used(policy, now) }
     }
 
@@ -177,6 +213,13 @@ mod tests {
         tracker.decide(policy, Instant::from_millis(at_ms), RestartCause::Exited, Some(&exit), MIDDLE)
     }
 
+    /// Of a run that was healthy for `reset_after`.
+    fn stable(policy: &RestartPolicy) -> RestartTracker {
+        let mut tracker = RestartTracker::new();
+        tracker.on_healthy_since(policy, Instant::ZERO, Instant::ZERO + policy.reset_after());
+        tracker
+    }
+
     fn delay_ms(decision: Decision, at_ms: u64) -> u128 {
         match decision {
             Decision::StartAt { at, .. } => at.since(Instant::from_millis(at_ms)).as_millis(),
@@ -185,9 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_crash_restarts_at_once_and_then_it_backs_off() {
+    fn the_first_crash_after_a_stable_run_restarts_at_once_and_then_it_backs_off() {
         let policy = RestartPolicy::service_default();
-        let mut tracker = RestartTracker::new();
+        let mut tracker = stable(&policy);
         let delays: Vec<u128> =
             (0..6).map(|n| delay_ms(crash(&mut tracker, &policy, n * 100), n * 100)).collect();
         // The dice is in the middle, so no jitter but for the rounding.
@@ -195,6 +238,67 @@ mod tests {
         assert_eq!(tracker.used(&policy, Instant::from_millis(600)), 6);
         let spent = crash(&mut tracker, &policy, 600);
         assert_eq!(spent, Decision::Cooldown { until: Instant::from_millis(300_600), round: 1 });
+    }
+
+    #[test]
+    fn without_a_stable_run_the_first_crash_waits_too() {
+        let policy = RestartPolicy::service_default();
+        assert_eq!(delay_ms(crash(&mut RestartTracker::new(), &policy, 0), 0), 499, "a first run");
+        let mut tracker = stable(&policy);
+        tracker.on_start();
+        assert_eq!(delay_ms(crash(&mut tracker, &policy, 0), 0), 499, "a run after the stable one");
+        let mut tracker = RestartTracker::new();
+        let almost = Instant::ZERO + policy.reset_after() - Duration::from_nanos(1);
+        tracker.on_healthy_since(&policy, Instant::ZERO, almost);
+        assert_eq!(delay_ms(crash(&mut tracker, &policy, 0), 0), 499, "almost stable");
+    }
+
+    #[test]
+    fn the_dice_move_every_delay_within_the_jitter() {
+        let policy = RestartPolicy::service_default();
+        let exit = Exit::code(1);
+        let delay = |dice: u32| {
+            let mut tracker = RestartTracker::new();
+            let crashed = RestartCause::Exited;
+            delay_ms(tracker.decide(&policy, Instant::ZERO, crashed, Some(&exit), dice), 0)
+        };
+        assert_eq!((delay(0), delay(u32::MAX)), (400, 600), "0.5 s, 20 % less and more");
+        let uncounted = |dice: u32| {
+            let mut tracker = RestartTracker::new();
+            let _ = tracker.decide_uncounted(&policy, Instant::ZERO, dice);
+            delay_ms(tracker.decide_uncounted(&policy, Instant::ZERO, dice), 0)
+        };
+        assert_eq!((uncounted(0), uncounted(u32::MAX)), (400, 600));
+    }
+
+    #[test]
+    fn restarts_that_are_not_counted_have_a_delay_for_their_bound() {
+        let policy = RestartPolicy::service_default();
+        let mut tracker = RestartTracker::new();
+        let mut restart = || {
+            let cause = RestartCause::DependencyRestarted;
+            delay_ms(tracker.decide(&policy, Instant::ZERO, cause, None, MIDDLE), 0)
+        };
+        let delays: Vec<u128> = (0..9).map(|_| restart()).collect();
+        assert_eq!(delays, [0, 499, 999, 1_999, 3_999, 7_999, 15_999, 31_999, 59_999]);
+        assert_eq!(tracker.used(&policy, Instant::ZERO), 0);
+        tracker.on_healthy_since(&policy, Instant::ZERO, Instant::ZERO + policy.reset_after());
+        let again = tracker.decide(&policy, Instant::ZERO, RestartCause::DependencyRestarted, None, MIDDLE);
+        assert_eq!(delay_ms(again, 0), 0, "after a stable run the first is made at once again");
+    }
+
+    #[test]
+    fn a_final_code_is_a_failure_even_where_it_is_a_success_code() {
+        let settings = PolicySettings {
+            success_codes: alloc::vec![78],
+            never_codes: alloc::vec![78],
+            ..PolicySettings::service()
+        };
+        let policy = RestartPolicy::new(settings).unwrap();
+        let exit = Exit::code(78);
+        let decision =
+            RestartTracker::new().decide(&policy, Instant::ZERO, RestartCause::Exited, Some(&exit), 0);
+        assert_eq!(decision, Decision::LeaveStopped { success: false });
     }
 
     #[test]
@@ -224,7 +328,7 @@ mod tests {
     fn requests_cost_nothing() {
         let policy = RestartPolicy::service_default();
         let mut tracker = RestartTracker::new();
-        for cause in [RestartCause::Requested, RestartCause::DependencyRestarted, RestartCause::Reloaded] {
+        for cause in [RestartCause::Requested, RestartCause::Requested, RestartCause::Reloaded] {
             let decision = tracker.decide(&policy, Instant::ZERO, cause, None, MIDDLE);
             assert_eq!(decision, Decision::StartAt { at: Instant::ZERO, attempt: 0 });
         }
@@ -254,7 +358,7 @@ mod tests {
         crash(&mut tracker, &policy, 0);
         assert_eq!(crash(&mut tracker, &policy, 1), Decision::GiveUp);
         tracker.reset();
-        assert_eq!(delay_ms(crash(&mut tracker, &policy, 2), 2), 0);
+        assert_eq!(delay_ms(crash(&mut tracker, &policy, 2), 2), 499);
     }
 
     #[test]

@@ -244,10 +244,10 @@ pub enum EventKind {
         /// It will, unless it passes before.
         due: bool,
     },
-    /// A restart for its health is held by the storm fuse, or no longer.
-    HeldByFuse {
-        /// It is held.
-        held: bool,
+    /// A restart for its health could begin and waits for others, or waits no longer.
+    RestartHeld {
+        /// What it waits for, for a person; `None` when it waits no longer.
+        why: Option<String>,
     },
     /// Something happened to an incident.
     Incident {

@@ -30,6 +30,8 @@ closed_list! {
         Signalled = "Signalled",
         /// A restart began.
         RestartOpened = "RestartOpened",
+        /// A restart for health waits for others.
+        RestartHeld = "RestartHeld",
         /// A realm's own restart command has begun, or has ended.
         RestartCommand = "RestartCommand",
         /// A command around the life of a realm failed, and it goes on without it.
@@ -129,6 +131,7 @@ impl EventKind {
                     format!("no controller for {limits} on this host: nobody bounds that{watched}"),
                 )
             }
+            Self::RestartHeld { why: Some(why) } => (What::RestartHeld, why.clone()),
             Self::RestartCommand { ended: false, .. } => {
                 (What::RestartCommand, "its own restart command runs".to_string())
             }
@@ -197,7 +200,7 @@ impl EventKind {
             Self::PhaseChanged { .. }
             | Self::CooldownOver
             | Self::HealthChanged { .. }
-            | Self::HeldByFuse { .. }
+            | Self::RestartHeld { why: None }
             | Self::HealthRestartDue { .. }
             | Self::Signalled { .. }
             | Self::Ignored { .. } => return None,

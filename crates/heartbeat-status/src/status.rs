@@ -211,7 +211,7 @@ closed_list! {
         Adopted = "adopted",
         /// In a maintenance window that mutes notifications.
         Muted = "muted",
-        /// Held by the storm fuse.
+        /// The restart circuit breaker is tripped and holds its restart.
         Fuse = "fuse",
         /// Limits of it are kept by nobody: the host has no controller for them.
         Unbounded = "unbounded",

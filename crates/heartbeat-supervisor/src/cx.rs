@@ -56,7 +56,7 @@ pub(crate) struct Outbox {
     pub(crate) launches: BTreeSet<(u32, RealmIx)>,
     /// Realms that want their needs measured before they are restarted for their health.
     pub(crate) asks: VecDeque<RealmIx>,
-    /// Realms that are to be restarted for their health, if the storm fuse lets them.
+    /// Realms that are to be restarted for their health, if the circuit breaker lets them.
     pub(crate) health_restarts: VecDeque<RealmIx>,
     /// Measurements that will not come back any more; refresh rounds must not wait for them.
     pub(crate) settled_checks: VecDeque<CheckId>,

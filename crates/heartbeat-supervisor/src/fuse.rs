@@ -1,5 +1,5 @@
-//! The storm fuse: when many realms turn unhealthy at once, the fault is more likely ours (or everybody's) than
-//! theirs, and restarting them all makes it worse.
+//! The restart circuit breaker (`fuse`): when many realms turn unhealthy at once, the fault is more likely ours (or
+//! everybody's) than theirs, and restarting them all makes it worse.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -38,6 +38,22 @@ impl Default for FuseSettings {
             parallel: 2,
         }
     }
+}
+
+/// Whether a health restart may begin now, and what it waits for otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// It may, and is counted.
+    Now,
+    /// The circuit breaker is tripped.
+    Tripped,
+    /// As many others as may be are under way.
+    Parallel,
+    /// As many as may be were made within the time; the oldest of them leaves it then.
+    Spent {
+        /// When.
+        until: Instant,
+    },
 }
 
 /// Launches while it is tripped: at most 10 a second.
@@ -169,24 +185,29 @@ impl Fuse {
         now: Instant,
         realm: RealmIx,
         under_way: u32,
-    ) -> bool {
+    ) -> Grant {
         while self.granted.front().is_some_and(|at| now.since(*at) >= settings.per) {
             self.granted.pop_front();
         }
-        let spent = self.granted.len() >= settings.restarts as usize;
-        let free = match self.state {
-            State::Closed => under_way < settings.parallel,
-            State::Tripped { .. } => false,
-            State::Trial { running, .. } => running.is_none_or(|trial| trial == realm) && under_way == 0,
+        let others = match self.state {
+            _ if self.lagging => return Grant::Tripped,
+            State::Tripped { .. } => return Grant::Tripped,
+            State::Trial { running: Some(trial), .. } if trial != realm => return Grant::Tripped,
+            State::Trial { .. } => 1,
+            State::Closed => settings.parallel,
         };
-        if spent || !free || self.lagging {
-            return false;
+        if self.granted.len() >= settings.restarts as usize {
+            let oldest = self.granted.front().copied().unwrap_or(now);
+            return Grant::Spent { until: oldest + settings.per };
+        }
+        if under_way >= others {
+            return Grant::Parallel;
         }
         self.granted.push_back(now);
         if let State::Trial { running, .. } = &mut self.state {
             *running = Some(realm);
         }
-        true
+        Grant::Now
     }
 
     /// The restart of `realm` has ended. True when it was the trial, and it releases the fuse.
@@ -237,7 +258,7 @@ mod tests {
         assert!(fuse.note_down(&S, at(20), RealmIx(2), 5).is_none(), "the first two are out of the window");
         assert!(fuse.note_down(&S, at(21), RealmIx(3), 5).is_none());
         assert!(fuse.note_down(&S, at(22), RealmIx(4), 5).is_some());
-        assert!(!fuse.grant(&S, at(23), RealmIx(4), 0));
+        assert_ne!(fuse.grant(&S, at(23), RealmIx(4), 0), Grant::Now);
     }
 
     #[test]
@@ -247,26 +268,26 @@ mod tests {
             fuse.note_down(&S, at(0), RealmIx(n), 5);
         }
         fuse.proceed(&S, at(59), false);
-        assert!(!fuse.grant(&S, at(59), RealmIx(0), 0));
+        assert_ne!(fuse.grant(&S, at(59), RealmIx(0), 0), Grant::Now);
         fuse.proceed(&S, at(60), false);
-        assert!(fuse.grant(&S, at(60), RealmIx(0), 0));
-        assert!(!fuse.grant(&S, at(60), RealmIx(1), 1), "one trial");
+        assert_eq!(fuse.grant(&S, at(60), RealmIx(0), 0), Grant::Now);
+        assert_ne!(fuse.grant(&S, at(60), RealmIx(1), 1), Grant::Now, "one trial");
         assert!(!fuse.restart_ended(&S, at(61), RealmIx(0), false), "a trial that failed holds again");
         fuse.proceed(&S, at(62), true);
-        assert!(fuse.grant(&S, at(62), RealmIx(0), 0));
+        assert_eq!(fuse.grant(&S, at(62), RealmIx(0), 0), Grant::Now);
         assert!(fuse.restart_ended(&S, at(70), RealmIx(0), true));
-        assert!(fuse.grant(&S, at(71), RealmIx(1), 1));
-        assert!(!fuse.grant(&S, at(71), RealmIx(2), 2), "two at a time");
+        assert_eq!(fuse.grant(&S, at(71), RealmIx(1), 1), Grant::Now);
+        assert_eq!(fuse.grant(&S, at(71), RealmIx(2), 2), Grant::Parallel, "two at a time");
     }
 
     #[test]
     fn twelve_in_five_minutes_and_no_more() {
         let mut fuse = Fuse::new();
         for n in 0..12 {
-            assert!(fuse.grant(&S, at(n * 10), RealmIx(0), 0), "{n}");
+            assert_eq!(fuse.grant(&S, at(n * 10), RealmIx(0), 0), Grant::Now, "{n}");
         }
-        assert!(!fuse.grant(&S, at(299), RealmIx(0), 0));
-        assert!(fuse.grant(&S, at(300), RealmIx(0), 0), "the first has left the window");
+        assert_eq!(fuse.grant(&S, at(299), RealmIx(0), 0), Grant::Spent { until: at(300) });
+        assert_eq!(fuse.grant(&S, at(300), RealmIx(0), 0), Grant::Now, "the first has left the window");
     }
 
     #[test]
@@ -274,8 +295,31 @@ mod tests {
         let mut fuse = Fuse::new();
         assert!(fuse.note_lag(&S, at(0), true).is_some());
         fuse.proceed(&S, at(120), true);
-        assert!(!fuse.grant(&S, at(120), RealmIx(0), 0) && !fuse.all_well());
+        assert_eq!(fuse.grant(&S, at(120), RealmIx(0), 0), Grant::Tripped);
+        assert!(!fuse.all_well());
         assert!(fuse.note_lag(&S, at(121), false).is_none());
         assert!(fuse.all_well());
+    }
+
+    #[test]
+    fn exactly_the_share_is_no_storm() {
+        let mut fuse = Fuse::new();
+        for n in 0..4 {
+            assert!(fuse.note_down(&S, at(0), RealmIx(n), 10).is_none(), "{n}: 40 % of ten is not more");
+        }
+        assert!(fuse.note_down(&S, at(0), RealmIx(4), 10).is_some());
+    }
+
+    #[test]
+    fn no_trial_is_made_while_heartbeatd_is_late() {
+        let mut fuse = Fuse::new();
+        for n in 0..3 {
+            fuse.note_down(&S, at(0), RealmIx(n), 5);
+        }
+        fuse.proceed(&S, at(60), false);
+        assert!(fuse.note_lag(&S, at(61), true).is_none(), "it is tripped already");
+        assert_eq!(fuse.grant(&S, at(61), RealmIx(0), 0), Grant::Tripped);
+        fuse.note_lag(&S, at(62), false);
+        assert_eq!(fuse.grant(&S, at(62), RealmIx(0), 0), Grant::Now);
     }
 }

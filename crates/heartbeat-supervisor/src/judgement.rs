@@ -13,13 +13,13 @@ use heartbeat_status::{EventKind, RestartCause, Role};
 
 use crate::RealmSpec;
 use crate::cx::Cx;
-use crate::realm::Realm;
+use crate::realm::{Hold, Realm};
 use crate::state::{Remedy, State, remedy, stopping};
 use crate::timers::TimerKind;
 
 /// While a need owes an answer it is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// A restart that the storm fuse holds is asked for again after this.
+/// A restart that waits for the circuit breaker is asked for again after this.
 const FUSE_RECHECK: Duration = Duration::from_secs(1);
 
 /// Failing for its health may end in a restart of this realm.
@@ -74,7 +74,7 @@ pub(crate) fn judge(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.fault = Some(failure_detail(realm, cx, first.0));
     match live {
         Some((_, when)) if cx.now >= when => {
-            // Granted in the same breath, unless the storm fuse holds it.
+            // Granted in the same breath, unless the circuit breaker holds it.
             cx.out.health_restarts.push_back(cx.ix);
             cx.arm(TimerKind::Act, cx.now + FUSE_RECHECK);
         }
@@ -82,21 +82,17 @@ pub(crate) fn judge(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
 }
 
-/// The storm fuse does not let it through.
-pub(crate) fn hold(realm: &mut Realm, cx: &mut Cx<'_>) {
-    set_held(realm, cx, true);
-}
-
-fn set_held(realm: &mut Realm, cx: &mut Cx<'_>, held: bool) {
-    if realm.held_by_fuse != held {
-        realm.held_by_fuse = held;
-        cx.event(EventKind::HeldByFuse { held });
+/// Notes what the restart waits for, if for anything. `words` say it to a person.
+pub(crate) fn hold(realm: &mut Realm, cx: &mut Cx<'_>, hold: Option<Hold>, words: Option<String>) {
+    let kind = |hold: Option<Hold>| hold.map(|hold| core::mem::discriminant(&hold));
+    if kind(core::mem::replace(&mut realm.held, hold)) != kind(hold) {
+        cx.event(EventKind::RestartHeld { why: words });
     }
 }
 
-/// The fuse lets it through: end the old run because of the probe that failed.
+/// The circuit breaker lets it through: end the old run because of the probe that failed.
 pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
-    set_held(realm, cx, false);
+    hold(realm, cx, None, None);
     if realm.around.need_broken || realm.pause.is_some() {
         return;
     }
@@ -120,7 +116,7 @@ fn wait_for(cx: &mut Cx<'_>, when: Option<heartbeat_status::Instant>) {
 /// Nothing speaks against it, or somebody else is to blame.
 pub(crate) fn acquit(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.fault = None;
-    set_held(realm, cx, false);
+    hold(realm, cx, None, None);
     cx.disarm(TimerKind::Act);
 }
 

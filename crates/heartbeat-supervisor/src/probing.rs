@@ -155,7 +155,7 @@ impl Realm {
         self.adopted = false;
         self.stranger = None;
         self.fault = None;
-        self.held_by_fuse = false;
+        self.held = None;
         self.healthy_since = None;
         self.restart_owed = false;
         self.evidence = None;

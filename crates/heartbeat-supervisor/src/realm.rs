@@ -27,6 +27,17 @@ pub(crate) enum Resting {
     Removed,
 }
 
+/// What a restart for health waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// The circuit breaker is tripped.
+    Tripped,
+    /// As many others as may be are under way.
+    Parallel,
+    /// As many as may be were made lately; the next is allowed then.
+    Spent(Instant),
+}
+
 /// What neighbours may know of a realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -86,8 +97,8 @@ pub(crate) struct Realm {
     pub(crate) fault: Option<String>,
     /// It is down, and the next thing that happens is a restart for its health.
     pub(crate) restart_due: bool,
-    /// A restart for its health is held by the storm fuse.
-    pub(crate) held_by_fuse: bool,
+    /// What its restart for its health waits for, when it could begin otherwise.
+    pub(crate) held: Option<Hold>,
     pub(crate) flapping: bool,
     pub(crate) health: Health,
     pub(crate) healthy_since: Option<Instant>,
@@ -169,7 +180,7 @@ impl Realm {
             keep_run: false,
             fault: None,
             restart_due: false,
-            held_by_fuse: false,
+            held: None,
             flapping: false,
             health: Health::Unknown,
             healthy_since: None,

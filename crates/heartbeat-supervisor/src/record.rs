@@ -48,8 +48,12 @@ pub struct RealmRecord {
     not_before_ns: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     debits_ns: Vec<u64>,
+    #[serde(skip_serializing_if = "is_false")]
+    stable: bool,
     #[serde(skip_serializing_if = "is_zero")]
     attempts: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    uncounted: u32,
     #[serde(skip_serializing_if = "is_zero")]
     cooldowns: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -446,7 +450,7 @@ fn probe(stored: StoredProbe) -> Probing {
 impl Realm {
     /// Everything that has to be remembered of it; `deadline` is that of its state.
     pub(crate) fn record(&self, spec: &RealmSpec, deadline: Option<Instant>) -> RealmRecord {
-        let Spent { debits, attempts, cooldowns } = self.tracker.remembered();
+        let Spent { debits, stable, attempts, uncounted, cooldowns } = self.tracker.remembered();
         RealmRecord {
             run: self.run.0,
             kind: spec.kind.to_string(),
@@ -468,7 +472,9 @@ impl Realm {
             gap_until_ns: ns(self.gap_until),
             not_before_ns: ns(self.not_before),
             debits_ns: debits.into_iter().map(ns).collect(),
+            stable,
             attempts,
+            uncounted,
             cooldowns,
             restart: self.restart.as_ref().map(|record| StoredRestart {
                 id: record.id.0,
@@ -533,7 +539,9 @@ impl Realm {
         self.not_before = Instant::from_nanos(record.not_before_ns);
         self.tracker = RestartTracker::restored(Spent {
             debits: record.debits_ns.into_iter().map(Instant::from_nanos).collect(),
+            stable: record.stable,
             attempts: record.attempts,
+            uncounted: record.uncounted,
             cooldowns: record.cooldowns,
         });
         self.restart = record.restart.map(|stored| RestartRecord {

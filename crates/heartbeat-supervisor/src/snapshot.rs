@@ -9,6 +9,7 @@ use heartbeat_status::{
 };
 
 use crate::around::{gate_holds, is_broken};
+use crate::realm::Hold;
 use crate::timers::TimerKind;
 use crate::{Plan, Supervisor, why};
 
@@ -48,7 +49,7 @@ pub(crate) fn realm_status(
     if !realm.unbounded.is_empty() && realm.pid.is_some() {
         flags.insert(Flag::Unbounded);
     }
-    if realm.held_by_fuse {
+    if realm.held == Some(Hold::Tripped) {
         flags.insert(Flag::Fuse);
     }
     RealmStatus {

@@ -9,15 +9,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use heartbeat_status::{
-    CheckId, DaemonPhase, EdgeKind, Event, EventKind, Instant, RealmIx, RealmStatus, RestartCause,
-    RestartResult, Snapshot, Status,
+    CheckId, DaemonPhase, Desired, EdgeKind, Event, EventKind, Instant, RealmIx, RealmKind, RealmStatus,
+    RestartCause, RestartResult, Snapshot, Status,
 };
 
 use crate::cx::{Cx, Mode, Outbox};
-use crate::fuse::{Fuse, TRIPPED_LAUNCH_GAP};
+use crate::fuse::{Fuse, Grant, TRIPPED_LAUNCH_GAP};
 use crate::incidents::Incidents;
 use crate::judgement;
-use crate::realm::Realm;
+use crate::realm::{Hold, Realm};
 use crate::refresh::Rounds;
 use crate::state::{self, Fact, Intent, State};
 use crate::timers::{TimerKind, Timers};
@@ -402,15 +402,23 @@ impl Supervisor {
         true
     }
 
-    /// A realm is to be restarted for its health: as far as the storm fuse lets it.
+    /// A realm is to be restarted for its health: as far as the circuit breaker lets it.
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
         let settings = self.plan.settings().fuse;
         // What its own restart command has not mended is the next attempt of a restart that is open.
         let others = self.healing - u32::from(self.realms[ix.index()].is_healing());
-        if self.fuse.grant(&settings, now, ix, others) {
-            self.step(now, ix, judgement::restart);
-        } else if !self.realms[ix.index()].held_by_fuse {
-            self.step(now, ix, judgement::hold);
+        let hold = match self.fuse.grant(&settings, now, ix, others) {
+            Grant::Now => {
+                self.step(now, ix, judgement::restart);
+                return;
+            }
+            Grant::Tripped => Hold::Tripped,
+            Grant::Parallel => Hold::Parallel,
+            Grant::Spent { until } => Hold::Spent(until),
+        };
+        if self.realms[ix.index()].held != Some(hold) {
+            let words = why::hold_words(&self.plan, &self.realms, ix, hold);
+            self.step(now, ix, |realm, cx| judgement::hold(realm, cx, Some(hold), Some(words)));
         }
     }
 
@@ -426,12 +434,27 @@ impl Supervisor {
     /// A realm has turned unhealthy by its probes, and nothing it needs is to blame.
     fn note_down(&mut self, now: Instant, ix: RealmIx) {
         let settings = self.plan.settings().fuse;
-        let supervised = self.realms.iter().filter(|realm| matches!(realm.state, State::Running(_))).count();
+        let supervised = self.plan.infos().iter().filter(|info| self.is_supervised(info.ix)).count();
         if !matches!(self.realms[ix.index()].state, State::Running(_)) {
             return;
         }
         if let Some(message) = self.fuse.note_down(&settings, now, ix, supervised) {
             self.tell_fuse(now, Some(message));
+        }
+    }
+
+    /// It runs or is on its way up, whatever happens to it at the moment.
+    fn is_supervised(&self, ix: RealmIx) -> bool {
+        let realm = &self.realms[ix.index()];
+        match realm.state {
+            State::Running(_) => true,
+            State::Waiting(_)
+            | State::Starting(_)
+            | State::Stopping(_)
+            | State::Backoff(_)
+            | State::Cooldown(_)
+            | State::Stuck => realm.desired == Desired::Up && self.plan.realm(ix).kind == RealmKind::Service,
+            State::Stopped | State::Failed(_) | State::Done | State::Unverified(_) | State::External => false,
         }
     }
 

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use heartbeat_status::Instant;
 use heartbeat_status::{
@@ -13,7 +14,7 @@ use heartbeat_status::{
 use crate::around::{gate_holds, is_broken};
 use crate::cx::Outbox;
 use crate::probing::Probing;
-use crate::realm::{Realm, Resting};
+use crate::realm::{Hold, Realm, Resting};
 use crate::state::failed::Why as FailedWhy;
 use crate::state::{Remedy, State};
 use crate::timers::TimerKind;
@@ -367,10 +368,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
                 .map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
             (Reason::Stopping, format!("it says that it stops{}", says(view)), next)
         }
-        Status::Down if realm.held_by_fuse => {
-            let next = Next::when(NextAction::Restart, "the storm fuse lets it".to_string());
-            (Reason::StormFuse, format!("{}; restarts for health are held", failing_words(view)), next)
-        }
+        Status::Down if realm.held.is_some() => held(view),
         Status::Down if matches!(realm.remedy, Some(Remedy::Cooldown(_) | Remedy::Spent)) => {
             let spent = format!("{}; restart budget spent", failing_words(view));
             match realm.remedy {
@@ -407,6 +405,53 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::NoEvidence, format!("no verdict yet{}", waiting_probe(view)), probe_next())
         }
         _ => (Reason::Healthy, healthy_words(view), probe_next()),
+    }
+}
+
+/// Its restart for its health could begin, and waits for the circuit breaker.
+fn held(view: &View<'_>) -> (Reason, String, Next) {
+    let hold = view.realm().held.unwrap_or(Hold::Tripped);
+    let words = hold_words(view.plan, view.realms, view.ix, hold);
+    let (reason, next) = match hold {
+        Hold::Tripped => {
+            let closes = "the restart circuit breaker is closed".to_string();
+            (Reason::StormFuse, Next::when(NextAction::Restart, closes))
+        }
+        Hold::Parallel => {
+            let verified = format!("{} is verified", healing(view.plan, view.realms, view.ix).join(" or "));
+            (Reason::ProbeFailed, Next::when(NextAction::Restart, verified))
+        }
+        Hold::Spent(until) => (Reason::ProbeFailed, Next::at(NextAction::Restart, until)),
+    };
+    (reason, format!("{}; {words}", failing_words(view)), next)
+}
+
+/// What the restart of a realm for its health waits for.
+pub(crate) fn hold_words(plan: &Plan, realms: &[Realm], ix: RealmIx, hold: Hold) -> String {
+    let settings = &plan.settings().fuse;
+    match hold {
+        Hold::Tripped => "restarts for health are held".to_string(),
+        Hold::Parallel => {
+            let others = healing(plan, realms, ix);
+            let (restarts, are) = if others.len() == 1 { ("restart", "is") } else { ("restarts", "are") };
+            format!("{} other {restarts} for health {are} under way ({})", others.len(), others.join(", "))
+        }
+        Hold::Spent(_) => format!("{} restarts for health in {}", settings.restarts, lasts(settings.per)),
+    }
+}
+
+/// The other realms that are being restarted for their health, by name.
+fn healing(plan: &Plan, realms: &[Realm], ix: RealmIx) -> Vec<String> {
+    let others = plan.infos().iter().zip(realms).filter(|(info, realm)| info.ix != ix && realm.is_healing());
+    others.map(|(info, _)| info.name.to_string()).collect()
+}
+
+/// A configured length of time: `5m`, `90s`, `500ms`.
+fn lasts(time: Duration) -> String {
+    match time.as_millis() {
+        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        ms => format!("{ms}ms"),
     }
 }
 

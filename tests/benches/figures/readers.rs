@@ -39,7 +39,7 @@ pub(crate) fn measure() {
     let (child, stamps) = (bed.path("child"), bed.path("stamps"));
     let realm = |at: usize| {
         format!(
-            "[realm.r{at}]\nrun = [\"{child}\", \"{stamps}\", \"{at}\"]\nstart = {{ settle = \"1ms\" }}\nlog = {{ to = \"none\" }}\n"
+            "[realm.r{at}]\nrun = [\"{child}\", \"{stamps}\", \"{at}\"]\nstart = {{ settle = \"1ms\" }}\nrestart = {{ reset_after = \"1s\" }}\nlog = {{ to = \"none\" }}\n"
         )
     };
     let realms: String = (0..REALMS).map(realm).collect();

@@ -169,8 +169,12 @@ pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, ex
         return;
     }
     if cause.is_debited() && realm.around.need_broken {
-        // Somebody else's fault: no debit, no backoff; it starts when the need is back.
+        // Another realm's fault: no debit; it starts when the need is back, and later each time this happens again.
         realm.close_restart(cx, RestartResult::Abandoned);
+        let dice = cx.dice();
+        if let Decision::StartAt { at, .. } = realm.tracker.decide_uncounted(&cx.spec.restart, cx.now, dice) {
+            realm.not_before = realm.not_before.max(at);
+        }
         waiting::enter_until_mended(realm, cx);
         return;
     }

@@ -1,7 +1,7 @@
 //! A restart by the realm's own command (`restart.command`) instead of a stop and a start: of a running service, and of
 //! an external realm, which nobody here can stop or start.
 //!
-//! It is a restart like any other: opened, debited, held by the storm fuse, verified. A service is left running and
+//! It is a restart like any other: opened, debited, held by the restart circuit breaker, verified. A service is left running and
 //! keeps its generation; what the command cannot mend is mended by the next attempt, which is a real stop and start, and
 //! is judged like the first: by whose fault, and as far as the fuse lets it. An external realm has nothing but its
 //! command: attempt follows attempt, with the delays of its policy.

@@ -131,11 +131,17 @@ pub(crate) fn launch(realm: &mut Realm, cx: &mut Cx<'_>) -> bool {
     }
     set_stage(realm, Stage::Launching);
     cx.out.remember.insert(cx.ix);
-    realm.gap_until = cx.now + cx.spec.restart.min_gap();
-    realm.not_before = realm.gap_until;
+    realm.tracker.on_start();
+    keep_gap(realm, cx);
     cx.effect(Effect::Start { realm: cx.ix, run: realm.run });
     cx.arm(TimerKind::State, cx.now + LAUNCH_TIMEOUT);
     true
+}
+
+/// The next start is not within `min_gap` of this moment: of the order to start it, and then of its exec.
+pub(crate) fn keep_gap(realm: &mut Realm, cx: &Cx<'_>) {
+    realm.gap_until = cx.now + cx.spec.restart.min_gap();
+    realm.not_before = realm.gap_until;
 }
 
 /// The launcher is at work: counts against `start_parallel`.
@@ -230,6 +236,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
 fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
     realm.pid = Some(pid);
     realm.started_at = Some(cx.now);
+    keep_gap(realm, cx);
     realm.stranger = None;
     realm.restart_step(cx, RestartStep::Started);
     cx.event(EventKind::RunStarted { run: realm.run, pid });

@@ -328,6 +328,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::Started { pid } if now.launching => {
             realm.pid = Some(pid);
             realm.started_at = Some(cx.now);
+            starting::keep_gap(realm, cx);
             cx.event(EventKind::RunStarted { run: realm.run, pid });
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.launching = false;

@@ -2,7 +2,7 @@
 
 use heartbeat_status::{EventKind, RestartResult, Signal};
 
-use super::{Fact, Intent, State, stopping};
+use super::{Fact, Intent, State, starting, stopping};
 use crate::cx::Cx;
 use crate::memory::Found;
 use crate::realm::Realm;
@@ -31,6 +31,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::Started { pid } => {
             realm.pid = Some(pid);
             realm.started_at = Some(cx.now);
+            starting::keep_gap(realm, cx);
             cx.event(EventKind::RunStarted { run: realm.run, pid });
             // The launch had been called off in vain.
             cx.signal(realm.run, Signal::KILL);

@@ -149,6 +149,14 @@ impl Drive {
         drive
     }
 
+    /// Up for so long that the run counts as stable.
+    pub(crate) fn stable(realms: Vec<RealmSpec>) -> Self {
+        let mut drive = Self::up(realms);
+        drive.wait_answering(secs(60), |_| Outcome::Pass);
+        drive.take();
+        drive
+    }
+
     /// heartbeatd is killed, and another one goes on: with what is on record, and with what `found` says of each realm.
     pub(crate) fn killed(&mut self, found: impl Fn(RealmIx) -> Found) {
         let incidents = self.sup.snapshot(self.now).incidents;

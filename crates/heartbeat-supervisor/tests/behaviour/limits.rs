@@ -75,7 +75,7 @@ fn what_the_kernel_has_killed_for_want_of_memory_is_told_apart() {
         (limited(), "killed for want of memory (limit 64 MiB)"),
         (RealmSpec { memory_limit: None, ..limited() }, "killed by SIGKILL, out of memory"),
     ] {
-        let mut d = Drive::up(vec![spec]);
+        let mut d = Drive::stable(vec![spec]);
         d.exit(A, Exit { kind, oom: true });
         let record = d.status(A).restart.clone().unwrap();
         assert_eq!(record.cause, RestartCause::OutOfMemory);

@@ -1,5 +1,6 @@
 //! What the supervisor does, as scripts in virtual time.
 
+mod breaker;
 mod drive;
 mod incidents;
 mod limits;

@@ -124,7 +124,7 @@ fn a_realm_that_is_made_of_something_else_is_restarted_and_its_dependents_ride()
 fn what_was_given_up_is_tried_again_when_it_is_made_of_something_else() {
     let mut spec = bare("a");
     spec.restart = crate::drive::policy(|settings| settings.burst = 1);
-    let mut d = Drive::up(vec![spec.clone()]);
+    let mut d = Drive::stable(vec![spec.clone()]);
     for _ in 0..2 {
         d.exit(A, Exit::code(1));
         d.launch_all();

@@ -5,11 +5,12 @@ use std::time::Duration;
 use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    Exit, NextAction, Outcome, Phase, RestartCause, RestartResult, RestartStep, Signal, Status,
+    EdgeKind, Exit, Gate, NextAction, Outcome, Phase, RestartCause, RestartResult, RestartStep, Signal,
+    Status, WhileDown,
 };
 use heartbeat_supervisor::{Input, Reply, StartError};
 
-use crate::drive::{A, B, Depends, Drive, FAIL, bare, policy, probed, secs};
+use crate::drive::{A, B, Depends, Drive, FAIL, bare, external, policy, probed, secs};
 
 fn crash(d: &mut Drive) {
     d.take();
@@ -18,12 +19,12 @@ fn crash(d: &mut Drive) {
 
 #[test]
 fn the_first_crash_restarts_at_once_and_is_verified() {
-    let mut d = Drive::up(vec![probed("a")]);
+    let mut d = Drive::stable(vec![probed("a")]);
     crash(&mut d);
     assert_eq!(d.starts(), [A]);
     assert_eq!(
         (d.word(A), d.message(A)),
-        (Status::Restarting, "exit code 1 after 20 s, attempt 1 of 6".to_string())
+        (Status::Restarting, "exit code 1 after 80 s, attempt 1 of 6".to_string())
     );
     d.started(A);
     d.wait_answering(secs(4), |_| Outcome::Pass);
@@ -41,7 +42,7 @@ fn the_first_crash_restarts_at_once_and_is_verified() {
 fn backoff_doubles_until_the_budget_is_spent_then_one_trial_each_cooldown() {
     let mut spec = bare("a");
     spec.restart = policy(|settings| settings.burst = 4);
-    let mut d = Drive::up(vec![spec]);
+    let mut d = Drive::stable(vec![spec]);
     let mut delays = Vec::new();
     loop {
         crash(&mut d);
@@ -73,7 +74,7 @@ fn backoff_doubles_until_the_budget_is_spent_then_one_trial_each_cooldown() {
 fn when_spent_is_fail_a_person_is_needed() {
     let mut spec = bare("a");
     spec.restart = policy(|settings| (settings.burst, settings.when_spent) = (1, WhenSpent::Fail));
-    let mut d = Drive::up(vec![spec]);
+    let mut d = Drive::stable(vec![spec]);
     crash(&mut d);
     d.started(A);
     crash(&mut d);
@@ -148,7 +149,7 @@ fn requests_coalesce_into_one_restart_without_a_debit() {
 fn companions_restart_in_the_same_transaction_with_one_debit() {
     let mut spec = bare("a");
     spec.restart_with = vec![B];
-    let mut d = Drive::up(vec![spec, bare("b")]);
+    let mut d = Drive::stable(vec![spec, bare("b")]);
     crash(&mut d);
     assert_eq!((d.starts(), d.signals()), (vec![A], vec![(B, Signal::TERM)]));
     d.exit(B, Exit::signal(Signal::TERM));
@@ -175,4 +176,97 @@ fn a_restart_with_cascade_stops_and_starts_in_order() {
     d.started(A);
     d.wait(secs(10));
     assert_eq!(d.starts(), [A, B]);
+}
+
+#[test]
+fn without_a_stable_run_the_first_crash_waits_for_its_backoff() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| (settings.backoff, settings.backoff_max) = (secs(60), secs(60)));
+    let mut d = Drive::boot(vec![spec]);
+    d.launch_all();
+    d.wait(Duration::from_millis(400));
+    crash(&mut d);
+    assert_eq!((d.phase(A), d.starts()), (Phase::Backoff, vec![]), "killed 0.4 s after its start");
+    d.wait(secs(59));
+    assert_eq!(d.starts(), []);
+    d.wait(secs(1));
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn one_stable_run_is_worth_one_crash_at_once() {
+    let mut spec = bare("a");
+    spec.restart = policy(|_| {});
+    let mut d = Drive::stable(vec![spec]);
+    crash(&mut d);
+    assert_eq!(d.starts(), [A]);
+    d.started(A);
+    d.wait(secs(30));
+    crash(&mut d);
+    assert_eq!(d.starts(), [], "that run was not stable");
+    d.wait(Duration::from_millis(500));
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn interrupted_health_is_no_stable_run() {
+    let mut d = Drive::up(vec![probed("a")]);
+    for _ in 0..10 {
+        d.wait_answering(secs(20), |_| Outcome::Pass);
+        d.wait_answering(secs(12), |_| FAIL);
+        d.take();
+        if d.phase(A) != Phase::Running {
+            break;
+        }
+    }
+    // It was healthy for 40 s at a time at most, and never for the 60 s of `reset_after`.
+    d.exit(A, Exit::code(1));
+    assert_eq!((d.phase(A), d.starts()), (Phase::Backoff, vec![]));
+}
+
+#[test]
+fn min_gap_counts_from_exec() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| settings.backoff = Duration::from_millis(10));
+    let mut d = Drive::boot(vec![spec]);
+    d.wait(secs(2));
+    d.take();
+    d.started(A);
+    d.wait(Duration::from_millis(100));
+    crash(&mut d);
+    d.wait(Duration::from_millis(149));
+    assert_eq!(d.starts(), [], "not within 250 ms of the exec, however long ago the start was ordered");
+    d.wait(Duration::from_millis(1));
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn restarts_for_a_need_that_comes_and_goes_have_a_delay_for_their_bound() {
+    let mut spec = bare("b");
+    spec.restart = policy(|_| {});
+    let spec = spec.edge(A, EdgeKind::Needs, Gate::Up, WhileDown::Restart);
+    let mut d = Drive::boot(vec![external("a"), spec]);
+    d.wait_answering(secs(10), |_| Outcome::Pass);
+    d.launch_all();
+    let mut delays = Vec::new();
+    for _ in 0..6 {
+        d.wait_answering(secs(2), |_| Outcome::Pass);
+        while d.word(A) != Status::Down {
+            d.wait_answering(secs(1), |_| FAIL);
+        }
+        d.take();
+        while d.signals().is_empty() {
+            d.wait_answering(Duration::from_millis(100), |_| Outcome::Pass);
+        }
+        d.take();
+        d.exit(B, Exit::signal(Signal::TERM));
+        let at = d.now;
+        while d.starts().is_empty() {
+            d.wait_answering(Duration::from_millis(100), |_| Outcome::Pass);
+        }
+        delays.push(d.now.since(at).as_millis());
+        d.launch_all();
+    }
+    assert_eq!(delays, [0, 500, 1_000, 2_000, 4_000, 8_000]);
+    assert_eq!(d.status(B).restarts.used, 0);
 }

@@ -56,7 +56,7 @@ fn what_died_meanwhile_is_noticed_at_once_and_restarted_once() {
 
 #[test]
 fn leftovers_are_swept_before_the_successor_is_started() {
-    let mut d = Drive::up(vec![bare("a")]);
+    let mut d = Drive::stable(vec![bare("a")]);
     d.killed(|_| Found::Ended { exit: Exit::unknown(), empty: false });
     assert_eq!(d.starts(), []);
     assert_eq!(d.signals(), [(A, Signal::TERM)]);
@@ -264,7 +264,7 @@ fn an_open_incident_keeps_its_number_and_is_resolved_once() {
 
 #[test]
 fn a_restart_is_debited_on_record_before_its_successor_is_started() {
-    let mut d = Drive::up(vec![bare("a")]);
+    let mut d = Drive::stable(vec![bare("a")]);
     d.take();
     let run = d.run(A);
     d.sup.handle(d.now, Input::Exited { realm: A, run, exit: Exit::code(1), empty: true });

@@ -11,7 +11,7 @@ use crate::drive::{A, B, Depends, Drive, FAIL, bare, oneshot, policy, probed, se
 fn on_failure_restarts_failures_and_leaves_success_alone() {
     let mut spec = bare("a");
     spec.restart = policy(|settings| settings.when = RestartWhen::OnFailure);
-    let mut d = Drive::up(vec![spec]);
+    let mut d = Drive::stable(vec![spec]);
     d.exit(A, Exit::code(1));
     assert_eq!(d.starts(), [A]);
     d.launch_all();
@@ -24,7 +24,7 @@ fn on_failure_restarts_failures_and_leaves_success_alone() {
 fn an_end_by_any_signal_is_restarted_and_told_apart() {
     let deadly = (1..=31).filter(|number| ![17, 18, 19, 20, 21, 22, 23, 28].contains(number));
     for signal in deadly.filter_map(Signal::new) {
-        let mut d = Drive::up(vec![bare("a")]);
+        let mut d = Drive::stable(vec![bare("a")]);
         d.exit(A, Exit::signal(signal));
         assert_eq!(d.starts(), [A], "{signal}");
         let told = d.status(A).process.last_exit.expect("it has ended").exit;

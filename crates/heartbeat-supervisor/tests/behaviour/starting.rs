@@ -161,7 +161,7 @@ fn an_exit_while_a_need_is_broken_waits_without_a_debit() {
 
 #[test]
 fn only_one_still_bad_after_its_own_full_threshold_is_restarted() {
-    let mut d = Drive::up(vec![bare("a"), probed("b").needs(A)]);
+    let mut d = Drive::stable(vec![bare("a"), probed("b").needs(A)]);
     d.exit(A, Exit::code(1));
     d.wait_answering(Duration::from_millis(400), |_| FAIL);
     d.started(A);

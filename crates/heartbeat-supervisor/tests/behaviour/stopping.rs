@@ -120,7 +120,7 @@ fn every_path_that_stops_a_realm_signals_its_main_process_first() {
 
 #[test]
 fn leftovers_are_swept_before_the_next_start() {
-    let mut d = Drive::up(vec![bare("a")]);
+    let mut d = Drive::stable(vec![bare("a")]);
     let run = d.run(A);
     d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: false });
     assert_eq!((d.phase(A), d.signals(), d.starts()), (Phase::Stopping, vec![(A, Signal::TERM)], vec![]));
@@ -136,14 +136,14 @@ fn a_later_stop_wins_in_every_phase() {
     let scripts: [(Phase, Script); 6] = [
         (Phase::Waiting, || Drive::boot(vec![bare("a").needs(B), external("b")])),
         (Phase::Starting, || Drive::boot(vec![bare("a")])),
-        (Phase::Running, || Drive::up(vec![bare("a")])),
+        (Phase::Running, || Drive::stable(vec![bare("a")])),
         (Phase::Stopping, || {
-            let mut d = Drive::up(vec![bare("a")]);
+            let mut d = Drive::stable(vec![bare("a")]);
             d.order(Action::Restart, A);
             d
         }),
         (Phase::Backoff, || {
-            let mut d = Drive::up(vec![bare("a")]);
+            let mut d = Drive::stable(vec![bare("a")]);
             for _ in 0..2 {
                 d.exit(A, Exit::code(1));
                 d.wait(Duration::from_millis(300));

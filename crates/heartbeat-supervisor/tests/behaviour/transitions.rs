@@ -32,20 +32,21 @@ fn in_phase(phase: Phase) -> Drive {
             d
         }
         Phase::Running => {
-            let mut d = Drive::up(vec![spec]);
+            let mut d = Drive::stable(vec![spec]);
             d.until_measured(A);
             d
         }
         Phase::Stopping => {
-            let mut d = Drive::up(vec![spec]);
+            let mut d = Drive::stable(vec![spec]);
             d.order(Action::Restart, A);
             d
         }
         Phase::Backoff => {
-            let mut d = Drive::up(vec![spec]);
+            let mut d = Drive::stable(vec![spec]);
             d.exit(A, Exit::code(1));
             d.wait(secs(1));
             d.started(A);
+            d.wait(Duration::from_millis(300));
             d.exit(A, Exit::code(1));
             d
         }
@@ -77,7 +78,7 @@ fn in_phase(phase: Phase) -> Drive {
             d
         }
         Phase::Unverified => {
-            let mut d = Drive::up(vec![spec]);
+            let mut d = Drive::stable(vec![spec]);
             d.killed(|_| Found::Unverifiable { what: "pid 7 may be it".to_string() });
             d
         }

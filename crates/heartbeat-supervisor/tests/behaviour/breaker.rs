@@ -1,0 +1,120 @@
+//! The restart circuit breaker: at most so many restarts for health, none while heartbeatd suspects itself, and words
+//! for what each of them waits for.
+
+use std::time::Duration;
+
+use heartbeat_status::{EventKind, Exit, Flag, NextAction, Outcome, RealmIx, Reason, Signal, Status, What};
+use heartbeat_supervisor::{Effect, Input, RealmSpec};
+
+use crate::drive::{A, B, C, Drive, FAIL, bare, probed, secs};
+
+/// Three with probes, and as many without.
+fn among(bystanders: usize) -> Vec<RealmSpec> {
+    let names = ["d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o"];
+    let probed = ["a", "b", "c"].into_iter().map(probed);
+    probed.chain(names.into_iter().take(bystanders).map(bare)).collect()
+}
+
+fn tripped(d: &Drive) -> bool {
+    d.events.iter().any(|event| matches!(event.kind, EventKind::FuseTripped { .. }))
+}
+
+fn restarting(d: &mut Drive) -> Vec<RealmIx> {
+    [A, B, C].into_iter().filter(|realm| d.word(*realm) == Status::Restarting).collect()
+}
+
+#[test]
+fn three_failing_realms_of_nine_do_not_trip_it_while_two_are_being_restarted() {
+    let mut d = Drive::up(among(6));
+    d.wait_answering(secs(20), |_| FAIL);
+    assert!(!tripped(&d));
+    assert_eq!(restarting(&mut d).len(), 2, "two at a time");
+}
+
+#[test]
+fn what_a_restart_for_health_waits_for_is_said_in_words() {
+    let mut d = Drive::up(among(6));
+    d.events.clear();
+    d.wait_answering(secs(20), |_| FAIL);
+    let under_way = restarting(&mut d);
+    let held = [A, B, C].into_iter().find(|realm| !under_way.contains(realm)).expect("one waits");
+    let names: Vec<&str> = under_way.iter().map(|realm| ["a", "b", "c"][realm.index()]).collect();
+    let status = d.status(held);
+    assert_eq!((status.status, status.why.reason), (Status::Down, Reason::ProbeFailed));
+    let words = format!("2 other restarts for health are under way ({})", names.join(", "));
+    assert!(status.why.message.ends_with(&words), "{}", status.why.message);
+    let when = format!("{} is verified", names.join(" or "));
+    assert_eq!(
+        (status.why.next.action, status.why.next.when.as_deref()),
+        (NextAction::Restart, Some(&*when))
+    );
+    assert!(!status.flags.contains(&Flag::Fuse), "the breaker is closed");
+    let told: Vec<String> = d
+        .events
+        .iter()
+        .filter(|event| event.realm.as_ref().is_some_and(|(ix, _)| *ix == held))
+        .filter_map(|event| event.kind.fact())
+        .filter_map(|(what, detail)| (what == What::RestartHeld).then_some(detail))
+        .collect();
+    assert_eq!(told, [words], "an event says it, once");
+}
+
+#[test]
+fn a_spent_budget_of_the_host_is_said_in_words_and_has_a_time() {
+    let mut d = Drive::up(among(12));
+    let first = d.now;
+    for _ in 0..600 {
+        d.take();
+        // The realm comes back well, and fails again: restart after restart is verified.
+        let sick = d.now.since(first).as_secs() % 22 < 11;
+        d.wait_answering(secs(1), |realm| if realm == A && sick { FAIL } else { Outcome::Pass });
+        if d.signals().iter().any(|(_, signal)| *signal == Signal::TERM) {
+            d.exit(A, Exit::signal(Signal::TERM));
+            d.order(heartbeat_status::wire::Action::Reset, A);
+        }
+        d.launch_all();
+        if d.message(A).ends_with("12 restarts for health in 5m") {
+            break;
+        }
+    }
+    let status = d.status(A);
+    assert!(status.why.message.ends_with("12 restarts for health in 5m"), "{}", status.why.message);
+    assert_eq!((status.why.reason, status.why.next.action), (Reason::ProbeFailed, NextAction::Restart));
+    assert!(status.why.next.at.is_some_and(|at| at > d.now && at.since(first) <= secs(420)));
+}
+
+#[test]
+fn a_tripped_breaker_says_so() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.feed(Input::Lag { late: true });
+    d.wait_answering(secs(30), |_| FAIL);
+    let status = d.status(A);
+    assert_eq!(status.why.reason, Reason::StormFuse);
+    assert!(status.flags.contains(&Flag::Fuse));
+    assert_eq!(status.why.next.when.as_deref(), Some("the restart circuit breaker is closed"));
+}
+
+#[test]
+fn while_it_is_tripped_crashes_are_started_ten_a_second() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let mut d = Drive::stable(names.into_iter().map(bare).collect());
+    d.feed(Input::Lag { late: true });
+    d.take();
+    for realm in 0..6 {
+        d.exit(RealmIx(realm), Exit::code(1));
+    }
+    let from = d.now;
+    let mut starts = Vec::new();
+    while starts.len() < 6 {
+        for effect in std::mem::take(&mut d.effects) {
+            if let Effect::Start { realm, .. } = effect {
+                starts.push(d.now.since(from).as_millis());
+                d.started(realm);
+            }
+        }
+        d.wait(Duration::from_millis(1));
+    }
+    let gaps: Vec<u128> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| *gap >= 100), "{starts:?}");
+    assert!(starts[5] <= 600, "{starts:?}");
+}
