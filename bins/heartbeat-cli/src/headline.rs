@@ -1,7 +1,7 @@
 //! The first line: is it fine, and if not, why.
 
-use heartbeat_status::Status;
 use heartbeat_status::wire::{RealmEntry, StatusDocument, Summary};
+use heartbeat_status::{Health, Status};
 
 use crate::style::{Hue, Style, UNKNOWN};
 
@@ -9,6 +9,9 @@ use crate::style::{Hue, Style, UNKNOWN};
 const MAX_ROOTS: usize = 3;
 /// Dependents named behind a root; more are counted.
 const MAX_BLOCKED_REALMS: usize = 4;
+
+/// Problems of heartbeatd itself that the line names; more are counted.
+const MAX_NOTES: usize = 2;
 
 /// A realm's status, unknown words as unknown.
 pub(crate) fn status_of(realm: &RealmEntry) -> Status {
@@ -19,13 +22,14 @@ pub(crate) fn status_of(realm: &RealmEntry) -> Status {
 pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
     let name = style.text(&document.name);
     let troubles = troubles(document, style);
+    let own = own_problems(document, style);
     if document.ok {
         let mut line = format!("{name}: OK - {}", counts(&document.summary));
         if !troubles.is_empty() {
             line.push_str("; not critical: ");
             line.push_str(&troubles);
         }
-        return line;
+        return line + &own;
     }
     let word = match document.status.known().unwrap_or(UNKNOWN) {
         Status::Failed => "FAILED",
@@ -34,12 +38,30 @@ pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
         _ => "DOWN",
     };
     let why = if troubles.is_empty() { counts(&document.summary) } else { troubles };
-    format!("{name}: {word} - {why}")
+    format!("{name}: {word} - {why}{own}")
+}
+
+/// `; heartbeatd is unhealthy: cannot write ...`: what is wrong with heartbeatd itself, or nothing.
+fn own_problems(document: &StatusDocument, style: Style) -> String {
+    let daemon = &document.daemon;
+    if daemon.health.is(Health::Healthy) {
+        return String::new();
+    }
+    let mut text = format!("; heartbeatd is {}", style.text(&daemon.health.to_string()));
+    let shown: Vec<String> = daemon.notes.iter().take(MAX_NOTES).map(|note| style.text(note)).collect();
+    if !shown.is_empty() {
+        text.push_str(&format!(": {}", shown.join("; ")));
+    }
+    if daemon.notes.len() > MAX_NOTES {
+        text.push_str(&format!("; and {} more", daemon.notes.len() - MAX_NOTES));
+    }
+    text
 }
 
 /// Hue of the first line.
 pub(crate) fn headline_hue(document: &StatusDocument) -> Hue {
     match document.status.known() {
+        _ if document.ok && !document.daemon.health.is(Health::Healthy) => Hue::Attention,
         _ if document.ok => Hue::Ok,
         Some(Status::Starting) => Hue::Attention,
         _ => Hue::Bad,
@@ -136,6 +158,18 @@ mod tests {
             headline(&document, Style::default()),
             "shop: DOWN - 2 blocked, 1 restarting, 1 degraded, 1 up, 1 done"
         );
+    }
+
+    #[test]
+    fn problems_of_heartbeatd_itself_are_told_whether_or_not_the_realms_are_fine() {
+        for document in [sample::calm(), sample::outage()] {
+            let (mut sick, before) = (document.clone(), headline(&document, Style::default()));
+            sick.daemon.health = Health::Unhealthy.into();
+            sick.daemon.notes =
+                vec!["cannot write \u{1b}[1mx".into(), "the socket is gone".into(), "and this".into()];
+            let told = "; heartbeatd is unhealthy: cannot write ?[1mx; the socket is gone; and 1 more";
+            assert_eq!(headline(&sick, Style::default()), before + told);
+        }
     }
 
     #[test]

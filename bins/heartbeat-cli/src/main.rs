@@ -40,6 +40,7 @@ mod tests;
 mod verify;
 mod wait;
 mod why;
+mod why_heartbeatd;
 
 use std::process::ExitCode;
 

@@ -5,8 +5,8 @@
 //! a second line (next), or a third (why), so that a status is never shown without them.
 
 use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
-use heartbeat_status::WallTime;
 use heartbeat_status::wire::{RealmEntry, StatusDocument};
+use heartbeat_status::{Health, WallTime};
 
 use crate::age::human_seconds_f64;
 use crate::cells::{Cell, Column, cell, next, why};
@@ -85,7 +85,13 @@ fn footer(out: &mut String, document: &StatusDocument, realms: &[&RealmEntry], c
     let uptime = human_seconds_f64(document.daemon.uptime_s);
     // When all is well the first line has the counts already.
     let sums = if document.ok { String::new() } else { format!(": {}", counts(&document.summary)) };
-    let text = format!("{shown}{total} {noun}{sums}; heartbeatd {version} up {uptime}");
+    let health = &document.daemon.health;
+    let sick = if health.is(Health::Healthy) {
+        String::new()
+    } else {
+        format!(", {}", style.text(&health.to_string()))
+    };
+    let text = format!("{shown}{total} {noun}{sums}; heartbeatd {version} up {uptime}{sick}");
     for line in wrap(&text, columns, style) {
         push_line(out, &style.paint(Hue::Neutral, &line));
     }
@@ -94,6 +100,9 @@ fn footer(out: &mut String, document: &StatusDocument, realms: &[&RealmEntry], c
         worst.or_else(|| realms.first().filter(|realm| !status_of(realm).is_ok()).map(|r| r.name.as_str()));
     if let Some(name) = worst {
         push_line(out, &style.cut(&format!("more: heartbeat-cli why {}", style.text(name)), columns));
+    }
+    if !health.is(Health::Healthy) {
+        push_line(out, &style.cut("more: heartbeat-cli why heartbeatd", columns));
     }
 }
 

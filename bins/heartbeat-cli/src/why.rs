@@ -16,6 +16,7 @@ use crate::exit::Outcome;
 use crate::headline::status_of;
 use crate::status::exit_of;
 use crate::style::{Hue, Style, hue, width, wrap, wrap_with};
+use crate::why_heartbeatd;
 
 /// Transitions and restarts shown, newest first.
 const MAX_PAST_ENTRIES: usize = 5;
@@ -26,6 +27,9 @@ const LABEL: usize = 10;
 
 /// `why REALM`.
 pub(crate) async fn run(client: &Client, name: &str, refresh: bool, console: &mut Console) -> Outcome {
+    if name == why_heartbeatd::NAME {
+        return why_heartbeatd::run(client, console).await;
+    }
     if refresh {
         console.passing_note("asking for fresh probes ...");
     }
@@ -47,15 +51,26 @@ fn exit_of_realm(document: &RealmDocument) -> crate::exit::Exit {
     if status_of(&document.realm).is_ok() { crate::exit::Exit::Holds } else { crate::exit::Exit::NotDesired }
 }
 
-struct Page {
-    out: String,
+/// An explanation: lines with a heading on the left.
+pub(crate) struct Page {
+    pub(crate) out: String,
     columns: usize,
     style: Style,
 }
 
 impl Page {
+    pub(crate) fn new(columns: usize, style: Style) -> Self {
+        Self { out: String::new(), columns, style }
+    }
+
+    /// A line without a heading, as it is.
+    pub(crate) fn push(&mut self, line: &str) {
+        self.out += line;
+        self.out.push('\n');
+    }
+
     /// A line with a heading; an empty heading continues the last one.
-    fn line(&mut self, label: &str, text: &str) {
+    pub(crate) fn line(&mut self, label: &str, text: &str) {
         let pad = " ".repeat(LABEL.saturating_sub(width(label)));
         let label = self.style.paint(Hue::Neutral, label);
         let indent = " ".repeat(LABEL + 3);
@@ -88,9 +103,9 @@ pub(crate) fn explain(
     let state = style.paint(hue(status), &format!("{} {word}", style.mark(status)));
     let since = format!("since {} ({})", clock(realm.since), age(realm.since, now));
     let answer = format!("{} is {state} {since}: {}", style.paint(Hue::Strong, &name), why(realm, style));
-    let mut page = Page { out: String::new(), columns, style };
+    let mut page = Page::new(columns, style);
     for line in wrap(answer.trim_end(), columns, style) {
-        page.out += &format!("{line}\n");
+        page.push(&line);
     }
     page.line("reason", &style.text(&realm.reason.to_string()));
     let next = next(&realm.next, now, style);

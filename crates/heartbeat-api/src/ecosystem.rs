@@ -7,7 +7,7 @@ use std::sync::Arc;
 use heartbeat_status::wire::{
     About, EventEntry, HolderEntry, IncidentDocument, RegistrationDocument, ReloadDocument, TransitionEntry,
 };
-use heartbeat_status::{Instant, RealmIx, RestartRecord, Snapshot};
+use heartbeat_status::{Instant, OwnProblem, RealmIx, RestartRecord, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
 
@@ -45,12 +45,12 @@ pub enum Output {
 /// How heartbeatd itself is.
 #[derive(Clone, Debug, Default)]
 pub struct OwnHealth {
-    /// It does its work in time: `/api/health/` and `/livez` answer 200.
-    pub ok: bool,
-    /// It takes commands: `/readyz` answers 200.
+    /// Its loop turns: `/livez` answers 200, whatever else is wrong.
+    pub live: bool,
+    /// Recovery is complete and it takes commands: `/readyz` answers 200.
     pub ready: bool,
-    /// What is wrong, one line each; empty when nothing is.
-    pub notes: Vec<String>,
+    /// Everything that is wrong; while there is something, `/api/health/` answers 503.
+    pub problems: Vec<OwnProblem>,
 }
 
 /// Why a realm is not registered, or not removed. Nothing was changed.

@@ -1,7 +1,7 @@
 //! heartbeatd's own health.
 
-use heartbeat_status::sanitise_line;
-use heartbeat_status::wire::HealthDocument;
+use heartbeat_status::wire::{HealthDocument, OwnProblemEntry};
+use heartbeat_status::{OwnProblem, sanitise_line};
 use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 
@@ -11,43 +11,51 @@ use crate::{Ecosystem, OwnHealth};
 
 const HEALTH_JSON: &str = "application/health+json";
 
+/// What `/livez` says when the loop does not turn.
+const LOOP_STANDS: &str = "the loop of heartbeatd has not turned for 10 s";
+/// What `/readyz` says when heartbeatd takes no commands.
+const NOT_READY: &str = "heartbeatd is stopping everything and takes no commands";
+
 /// `GET /api/health/`.
 pub(crate) fn document(ecosystem: &dyn Ecosystem, headers: &HeaderMap) -> Result<Answer, Trouble> {
-    let health = ecosystem.own_health();
+    let OwnHealth { live, ready: _, problems } = ecosystem.own_health();
     let about = ecosystem.about();
+    let good = live && problems.is_empty();
+    let stands = (!live).then(|| LOOP_STANDS.to_owned());
+    let entry = |problem: &OwnProblem| OwnProblemEntry {
+        kind: problem.kind.into(),
+        since: about.anchor.wall(problem.since),
+        message: sanitise_line(&problem.message),
+        advice: problem.kind.advice().to_owned(),
+    };
+    let entries: Vec<OwnProblemEntry> = problems.iter().map(entry).collect();
     let document = HealthDocument {
-        status: if health.ok { "pass" } else { "fail" }.to_owned(),
+        status: if good { "pass" } else { "fail" }.to_owned(),
+        notes: stands.into_iter().chain(entries.iter().map(|entry| entry.message.clone())).collect(),
+        problems: entries,
         version: about.version,
         instance: about.instance,
-        notes: health.notes.iter().map(|note| sanitise_line(note)).collect(),
+        lag_ms: about.lag,
     };
     let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
     let media_type = if wants_health_json(headers) { HeaderValue::from_static(HEALTH_JSON) } else { JSON };
-    let mut answer = answer::fresh(code(health.ok), media_type, body);
+    let mut answer = answer::fresh(code(good), media_type, body);
     answer.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
     Ok(answer)
 }
 
-/// `GET /livez`: its loop turns.
+/// `GET /livez`: the loop turns, and nothing else. Whoever restarts heartbeatd for a 503 here must not do so for a full disk.
 pub(crate) fn live(ecosystem: &dyn Ecosystem) -> Answer {
-    let health = ecosystem.own_health();
-    line(health.ok, &health)
+    line(ecosystem.own_health().live, LOOP_STANDS)
 }
 
-/// `GET /readyz`: it takes commands.
+/// `GET /readyz`: recovery is complete, and heartbeatd takes commands.
 pub(crate) fn ready(ecosystem: &dyn Ecosystem) -> Answer {
-    let health = ecosystem.own_health();
-    line(health.ready, &health)
+    line(ecosystem.own_health().ready, NOT_READY)
 }
 
-fn line(good: bool, health: &OwnHealth) -> Answer {
-    let mut text = String::from(if good { "ok\n" } else { "not ok\n" });
-    if !good {
-        for note in &health.notes {
-            text.push_str(&sanitise_line(note));
-            text.push('\n');
-        }
-    }
+fn line(good: bool, why_not: &str) -> Answer {
+    let text = if good { "ok\n".to_owned() } else { format!("not ok\n{why_not}\n") };
     answer::fresh(code(good), TEXT, text)
 }
 

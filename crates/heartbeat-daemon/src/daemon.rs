@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,21 +17,22 @@ use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::Notifier;
 use heartbeat_process::{Handover, Notice, Processes, Settings};
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{IncidentStep, RealmName, Snapshot, WallAnchor};
+use heartbeat_status::{IncidentStep, OwnProblemKind, RealmName, Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::commands::Commands;
-use crate::desk::Desk;
 use crate::driver::{Departure, Driver, DriverState, Tap};
 use crate::ecosystem::Surface;
 use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
+use crate::incident_writer::IncidentWriter;
 use crate::intent::IntentFile;
 use crate::lag::Pulse;
 use crate::lock::StateLock;
+use crate::own_problems::OwnProblems;
 use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
@@ -141,7 +142,7 @@ impl Daemon {
         let realms = Arc::new(realms);
         let owners = Arc::new(Owners::new(mark.clone()));
         let commands = Arc::new(Commands::default());
-        let teller: Arc<OnceLock<Arc<Published>>> = Arc::default();
+        let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
         let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(raise_descriptors);
         let processes = open_processes(
             (&records, &heartbeat.runtime_dir),
@@ -149,7 +150,7 @@ impl Daemon {
             soft_descriptors,
             &inbox,
             &commands,
-            &teller,
+            &problems,
         )?;
         commands.open(processes.commander());
         let upgrader = Arc::new(Upgrader::new(program, Arc::clone(&commands), Arc::clone(&inbox)));
@@ -168,13 +169,16 @@ impl Daemon {
         let plan = Arc::clone(supervisor.plan_in_force());
         supervisor.restore(anchor.instant, recovery.memory(&plan, |ix| realms[ix.index()].made_of, anchor));
         let first = supervisor.snapshot(clock::now());
-        let published =
-            Arc::new(Published::new(first, Arc::clone(&realms), instance(), heartbeat.name.clone()));
-        // Told once, and before anybody could tell of anything.
-        let _ = teller.set(Arc::clone(&published));
+        let published = Arc::new(Published::new(
+            first,
+            Arc::clone(&realms),
+            instance(),
+            heartbeat.name.clone(),
+            Arc::clone(&problems),
+        ));
         published.restore_incidents(recovery.incidents(&plan));
         if !recovery.troubles.is_empty() {
-            published.set_trouble("recovery", Some(recovery.troubles.join("; ")));
+            problems.report(OwnProblemKind::Recovery, recovery.troubles.join("; "));
         }
         for kept in recovery.incidents(&plan) {
             notifier.tell(told_again(kept.document));
@@ -207,7 +211,7 @@ impl Daemon {
         }
         let alive = recovery.alive();
         recovery.adopt(&plan, &realms, &processes);
-        let mut executor = Executor::new(processes, logs::keeper(&published)?, realms, names);
+        let mut executor = Executor::new(processes, logs::keeper(&problems)?, realms, names);
         for realm in &published.snapshot().realms {
             if let Some(pid) = realm.process.pid {
                 executor.adopted(realm.info.ix, realm.process.run, pid);
@@ -222,13 +226,15 @@ impl Daemon {
             executor,
             inbox: Arc::clone(&inbox),
             published: Arc::clone(&published),
+            problems: Arc::clone(&problems),
             tap,
             intent,
             manager,
             pulse: Pulse::start()?,
             boot: heartbeat_process::boot_id(),
-            desk: Desk::open(
+            incident_writer: IncidentWriter::open(
                 Arc::clone(&published),
+                Arc::clone(&problems),
                 recovery::ecosystem_path(&records),
                 Box::new(move |document| herald.tell(document)),
             )?,
@@ -458,7 +464,7 @@ fn open_processes(
     soft_descriptors: Option<u64>,
     inbox: &Arc<Inbox>,
     commands: &Arc<Commands>,
-    teller: &Arc<OnceLock<Arc<Published>>>,
+    problems: &Arc<OwnProblems>,
 ) -> Result<Processes, DaemonError> {
     let settings = Settings {
         runtime: runtime_dir.to_owned(),
@@ -470,12 +476,10 @@ fn open_processes(
         groups,
         ..Settings::default()
     };
-    let (inbox, commands, teller) = (Arc::clone(inbox), Arc::clone(commands), Arc::clone(teller));
+    let (inbox, commands, problems) = (Arc::clone(inbox), Arc::clone(commands), Arc::clone(problems));
     let sink = move |notice| {
         if let Notice::RecordsFail { trouble } = notice {
-            if let Some(published) = teller.get() {
-                published.set_trouble("adoption records", trouble);
-            }
+            problems.set(OwnProblemKind::Records, trouble);
             return;
         }
         if let Some(notice) = commands.take(notice) {

@@ -12,18 +12,20 @@ use heartbeat_config::{
 use heartbeat_notify::Notifier;
 use heartbeat_process::Notice;
 use heartbeat_status::{
-    CommandId, DaemonPhase, Event, EventKind, Instant, ProbeIx, ProbeKind, RealmIx, RestartCause,
+    CommandId, DaemonPhase, Event, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx,
+    RestartCause,
 };
 use heartbeat_supervisor::{
     Effect, Input, Intent, Plan, ProbeSource, RealmRecord, RealmSpec, Reply, Supervisor,
 };
 use tokio::sync::oneshot;
 
-use crate::desk::Desk;
 use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
+use crate::incident_writer::IncidentWriter;
 use crate::intent::IntentFile;
 use crate::lag::{LagMeter, Pulse};
+use crate::own_problems::OwnProblems;
 use crate::prober::Prober;
 use crate::published::Published;
 use crate::stored::StoredEcosystem;
@@ -34,6 +36,8 @@ use crate::{clock, receivers, reload};
 const PUBLISH_GAP: Duration = Duration::from_millis(100);
 /// The host slept when the clock that counts suspends has run ahead by more than this.
 const SUSPEND_MIN: Duration = Duration::from_millis(500);
+/// The loop turns at least this often, whether or not anything happens: `/livez` looks for it.
+const TURN_EVERY: Duration = Duration::from_secs(5);
 
 /// What stopping may take beyond `shutdown_timeout`: KILL, its wait, and the API.
 const STOPPING_ALLOWANCE: Duration = Duration::from_secs(30);
@@ -58,8 +62,9 @@ pub(crate) struct Driver {
     pub(crate) prober: Prober,
     pub(crate) executor: Executor,
     pub(crate) published: Arc<Published>,
+    pub(crate) problems: Arc<OwnProblems>,
     pub(crate) tap: Tap,
-    pub(crate) desk: Desk,
+    pub(crate) incident_writer: IncidentWriter,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) webhooks: Vec<WebhookConfig>,
@@ -105,12 +110,14 @@ impl Driver {
             if let Some(departure) = self.state.departure {
                 break departure;
             }
-            let deadline = self.next_deadline();
             let before = clock::now();
-            self.inbox.take(&mut batch, deadline.map(|at| at.since(before)));
+            let turn = before + TURN_EVERY;
+            let deadline = self.next_deadline().map_or(turn, |deadline| deadline.min(turn));
+            self.inbox.take(&mut batch, Some(deadline.since(before)));
             let now = clock::now();
+            self.published.note_turn(now);
             let blind = self.notice_suspend(now);
-            if let Some(deadline) = deadline.filter(|deadline| *deadline <= now && !blind) {
+            if deadline <= now && !blind {
                 // Later than it asked to be woken, or than it could begin.
                 self.state.lag.note(now.since(deadline.max(before)));
                 self.notice_lag(now);
@@ -123,7 +130,7 @@ impl Driver {
         if departure == Departure::Stopped {
             // On purpose: the next heartbeatd begins anew, but for what operators have said.
             self.executor.forget_all();
-            self.desk.remember(StoredEcosystem::default());
+            self.incident_writer.remember(StoredEcosystem::default());
         }
         self.executor.close();
         departure
@@ -206,8 +213,9 @@ impl Driver {
             }
             Request::IntentWritten { version, trouble } => {
                 self.state.intent_written = version;
-                self.published.set_trouble("operators' intent", trouble);
+                self.problems.set(OwnProblemKind::Intent, trouble);
             }
+            Request::OwnProblem { kind, message } => self.handle(now, Input::OwnProblem { kind, message }),
             Request::Leave { upgrade } => {
                 // Whoever has begun to stop everything is not to be left with half of it.
                 if self.supervisor.daemon_phase() != DaemonPhase::Stopping {
@@ -316,11 +324,11 @@ impl Driver {
             let incident = self.published.note(&event);
             if granted || incident.is_some() {
                 let health_restarts = self.supervisor.health_restarts();
-                self.desk.remember(self.published.ecosystem(&self.boot, &health_restarts));
+                self.incident_writer.remember(self.published.ecosystem(&self.boot, &health_restarts));
             }
             if let Some((step, document, root)) = incident {
                 let log = root.and_then(|root| self.executor.log_of(root));
-                self.desk.tell(step, document, log);
+                self.incident_writer.tell(step, document, log);
             }
             if matches!(event.kind, EventKind::Booted | EventKind::Reloaded { .. }) {
                 give_back_memory();
@@ -424,7 +432,7 @@ impl Driver {
             let trouble = late.then(|| {
                 format!("the loop of heartbeatd is late: p99 {} ms", self.state.lag.read().0.as_millis())
             });
-            self.published.set_trouble("the loop", trouble);
+            self.problems.set(OwnProblemKind::Loop, trouble);
             self.handle(now, Input::Lag { late });
         }
     }

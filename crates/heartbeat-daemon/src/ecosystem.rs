@@ -10,8 +10,8 @@ use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
 
-use crate::desk::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::inbox::{Inbox, Request};
+use crate::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::published::Published;
 use crate::reload::Reloader;
 use crate::upgrade::Upgrader;
@@ -106,9 +106,12 @@ impl Ecosystem for Surface {
     }
 
     fn own_health(&self) -> OwnHealth {
-        let notes = self.published.troubles();
         let ready = self.published.snapshot().phase != DaemonPhase::Stopping;
-        OwnHealth { ok: notes.is_empty(), ready, notes }
+        OwnHealth {
+            live: self.published.loop_turns(clock::now()),
+            ready,
+            problems: self.published.own_problems(),
+        }
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

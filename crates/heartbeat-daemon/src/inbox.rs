@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use heartbeat_config::Config;
 use heartbeat_process::Notice;
-use heartbeat_status::{CheckId, CheckResult, RealmIx, RunId, Said};
+use heartbeat_status::{CheckId, CheckResult, OwnProblemKind, RealmIx, RunId, Said};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::oneshot;
 
@@ -61,6 +61,13 @@ pub(crate) enum Request {
         version: u64,
         /// Why it is not on disk.
         trouble: Option<String>,
+    },
+    /// A part of heartbeatd has a problem, or works again.
+    OwnProblem {
+        /// Which part.
+        kind: OwnProblemKind,
+        /// What is wrong; `None` when nothing is any more.
+        message: Option<String>,
     },
     /// End, and leave every realm running.
     Leave {
@@ -115,6 +122,7 @@ impl Inbox {
             Request::Shutdown { .. }
                 | Request::Leave { .. }
                 | Request::IntentWritten { .. }
+                | Request::OwnProblem { .. }
                 // It is on disk already, and there is one at a time.
                 | Request::Register { dry_run: false, .. }
         );

@@ -228,6 +228,7 @@ mod tests {
             let incident = Arc::new(Incident {
                 no: IncidentNo(no),
                 root: None,
+                problem: None,
                 reason: Reason::Stale,
                 message: String::new(),
                 severity: Severity::Warning,

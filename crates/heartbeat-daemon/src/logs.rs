@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use heartbeat_process::{LogKeeper, LogNotice};
+use heartbeat_status::OwnProblemKind;
 
 use crate::DaemonError;
-use crate::published::Published;
+use crate::own_problems::OwnProblems;
 
 /// Looks after the size of logs, and tells in heartbeatd's own log of what is lost, for each of them the first time and ever
 /// more rarely then: the API has the counts.
-pub(crate) fn keeper(published: &Arc<Published>) -> Result<LogKeeper, DaemonError> {
-    let published = Arc::clone(published);
+pub(crate) fn keeper(problems: &Arc<OwnProblems>) -> Result<LogKeeper, DaemonError> {
+    let problems = Arc::clone(problems);
     let mut told: BTreeMap<PathBuf, u64> = BTreeMap::new();
     let sink = move |notice| match notice {
-        LogNotice::Unbounded(trouble) => published.set_trouble("logs", trouble),
+        LogNotice::Unbounded(trouble) => problems.set(OwnProblemKind::Logs, trouble),
         LogNotice::Lost { path, lost, why } => {
             let log = path.display().to_string();
             let count = told.entry(path).or_default();

@@ -1,6 +1,6 @@
 //! What everybody who only wants to look is given: the tap of the core. Readers never touch the core.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,16 +8,21 @@ use std::time::Duration;
 use heartbeat_api::Fact;
 use heartbeat_config::RealmConfig;
 use heartbeat_status::wire::{About, EVENT_SCHEMA, EventEntry, IncidentDocument};
-use heartbeat_status::{Event, Health, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor};
+use heartbeat_status::{
+    Event, Health, IncidentStep, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot, WallAnchor,
+};
 use tokio::sync::watch;
 
 use crate::incidents::{Incidents, Kept};
+use crate::own_problems::OwnProblems;
 use crate::past::{Past, RecentPast};
 use crate::stored::{StoredEcosystem, StoredIncident};
 use crate::{clock, lag};
 
 /// Facts remembered for those who follow.
 const MAX_FACTS: usize = 2_000;
+/// A driver's loop that has not turned for longer than this does not live.
+const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The newest snapshot and what goes with it.
 #[derive(Debug)]
@@ -35,8 +40,9 @@ pub(crate) struct Published {
     instance: String,
     name: String,
     started_at: Instant,
-    /// What is wrong with heartbeatd itself and is told by whoever notices, by what it is about.
-    troubles: Mutex<BTreeMap<&'static str, String>>,
+    /// When the driver's loop last turned.
+    turned_at: AtomicU64,
+    problems: Arc<OwnProblems>,
 }
 
 impl Published {
@@ -45,6 +51,7 @@ impl Published {
         realms: Arc<Vec<RealmConfig>>,
         instance: String,
         name: String,
+        problems: Arc<OwnProblems>,
     ) -> Self {
         let past = Past::new(first.realms.len());
         Self {
@@ -61,7 +68,8 @@ impl Published {
             instance,
             name,
             started_at: clock::now(),
-            troubles: Mutex::default(),
+            turned_at: AtomicU64::new(clock::now().as_nanos()),
+            problems,
         }
     }
 
@@ -179,21 +187,14 @@ impl Published {
         (read(&self.lag_p99_nanos), read(&self.lag_max_nanos))
     }
 
-    /// Something of heartbeatd itself is wrong, or right again.
-    pub(crate) fn set_trouble(&self, about: &'static str, trouble: Option<String>) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        match trouble {
-            Some(trouble) => {
-                if troubles.insert(about, trouble.clone()).is_none() {
-                    tracing::error!("{trouble}");
-                }
-            }
-            None => {
-                if troubles.remove(about).is_some() {
-                    tracing::info!("{about}: works again");
-                }
-            }
-        }
+    /// The driver's loop has turned.
+    pub(crate) fn note_turn(&self, now: Instant) {
+        self.turned_at.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The driver's loop has turned recently enough to count as alive.
+    pub(crate) fn loop_turns(&self, now: Instant) -> bool {
+        now.since(Instant::from_nanos(self.turned_at.load(Ordering::Relaxed))) <= ALIVE_WITHIN
     }
 
     /// Incidents that were open when an earlier heartbeatd died.
@@ -208,6 +209,7 @@ impl Published {
         let stored = |Kept { incident, document }: Kept| StoredIncident {
             no: incident.no.0,
             root: incident.root.as_ref().and_then(name),
+            problem: incident.problem,
             reason: incident.reason,
             message: incident.message,
             severity: incident.severity,
@@ -224,27 +226,34 @@ impl Published {
     }
 
     /// What is wrong with heartbeatd itself; empty when nothing is.
-    pub(crate) fn troubles(&self) -> Vec<String> {
-        let mut troubles: Vec<String> =
-            self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for realm in &self.snapshot().realms {
+    pub(crate) fn own_problems(&self) -> Vec<OwnProblem> {
+        let mut problems = self.problems.list();
+        let snapshot = self.snapshot();
+        let stale = snapshot.incidents.iter().find(|incident| incident.reason == Reason::Stale);
+        for realm in &snapshot.realms {
             for (info, _) in realm.info.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.stale) {
-                troubles.push(format!(
-                    "no conclusive result of probe {} of {} for too long",
-                    info.name, realm.info.name
-                ));
+                problems.push(OwnProblem {
+                    kind: OwnProblemKind::Probes,
+                    message: format!(
+                        "no conclusive result of probe {} of {} for too long",
+                        info.name, realm.info.name
+                    ),
+                    since: stale.map_or(snapshot.at, |incident| incident.opened_at),
+                });
             }
         }
-        troubles
+        problems
     }
 
     pub(crate) fn about(&self) -> About {
+        let notes: Vec<String> = self.own_problems().into_iter().map(|problem| problem.message).collect();
         About {
             instance: self.instance.clone(),
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
-            health: if self.troubles().is_empty() { Health::Healthy } else { Health::Unhealthy },
+            health: if notes.is_empty() { Health::Healthy } else { Health::Unhealthy },
+            notes,
             lag: lag::entry(self.lag()),
             config_revision: self.config_revision(),
             anchor: self.anchor(),

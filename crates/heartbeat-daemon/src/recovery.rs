@@ -181,6 +181,7 @@ impl Recovery {
             let incident = Incident {
                 no: IncidentNo(stored.no),
                 root,
+                problem: stored.problem,
                 reason: stored.reason,
                 message: stored.message.clone(),
                 severity: stored.severity,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{Desired, Reason, Severity, WallTime};
+use heartbeat_status::{Desired, OwnProblemKind, Reason, Severity, WallTime};
 use serde::{Deserialize, Serialize};
 
 /// First words of the intent file.
@@ -57,6 +57,9 @@ pub(crate) struct StoredIncident {
     pub(crate) no: u64,
     /// `None`: heartbeatd itself, or everything.
     pub(crate) root: Option<String>,
+    /// The part of heartbeatd that has the problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<OwnProblemKind>,
     pub(crate) reason: Reason,
     pub(crate) message: String,
     pub(crate) severity: Severity,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{Beat, CommandId, Exit, Phase, RealmIx, RunId, Said, Signal};
+use heartbeat_status::{Beat, CommandId, Exit, OwnProblemKind, Phase, RealmIx, RunId, Said, Signal};
 use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 
 use crate::scenario::MEMORY_LIMIT_BYTES;
@@ -85,9 +85,14 @@ impl Sim {
             }
             87..=96 => self.nonsense(realm),
             97 if self.rng.bool() => self.feed(Some(Input::Boot), None),
-            97 => {
+            97 if self.rng.bool() => {
                 let late = self.rng.bool();
                 self.feed(Some(Input::Lag { late }), None)
+            }
+            97 => {
+                let kind = OwnProblemKind::ALL[self.rng.usize(0..OwnProblemKind::ALL.len())];
+                let message = self.rng.bool().then(|| format!("{kind} does not work"));
+                self.feed(Some(Input::OwnProblem { kind, message }), None)
             }
             98 if self.rng.bool() => self.die(),
             98 => {

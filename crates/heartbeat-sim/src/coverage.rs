@@ -35,6 +35,7 @@ pub const INPUTS: &[&str] = &[
     "Unbounded",
     "MemoryUsed",
     "Notify",
+    "OwnProblem",
 ];
 
 /// The column of a reload, which is no input of the core but a call.
@@ -72,6 +73,7 @@ pub fn column(input: Option<&Input>) -> usize {
         Some(Input::Unbounded { .. }) => 24,
         Some(Input::MemoryUsed { .. }) => 25,
         Some(Input::Notify { .. }) => 26,
+        Some(Input::OwnProblem { .. }) => 27,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Beat, CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason,
-    Instant, Outcome, PhaseTimes, ProbePhase, RealmIx, RunId, Said, Signal,
+    Instant, Outcome, OwnProblemKind, PhaseTimes, ProbePhase, RealmIx, RunId, Said, Signal,
 };
 use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 use serde::{Deserialize, Serialize};
@@ -189,6 +189,10 @@ pub enum Recorded {
     Lag {
         late: bool,
     },
+    OwnProblem {
+        kind: OwnProblemKind,
+        message: Option<String>,
+    },
     Command {
         id: u64,
         action: Action,
@@ -296,6 +300,7 @@ impl Recorded {
                 Self::Notify { realm: realm.0, run: run.0, said: RecordedSaid::of(said) }
             }
             Input::Lag { late } => Self::Lag { late: *late },
+            Input::OwnProblem { kind, message } => Self::OwnProblem { kind: *kind, message: message.clone() },
             Input::Refresh { id, realm } => Self::Refresh { id: id.0, realm: realm.map(|ix| ix.0) },
             Input::Suspended { asleep } => {
                 Self::Suspended { asleep_ms: u64::try_from(asleep.as_millis()).unwrap_or(u64::MAX) }
@@ -389,6 +394,7 @@ impl Recorded {
                 Input::Notify { realm: RealmIx(realm), run: RunId(run), said: said.said() }
             }
             Self::Lag { late } => Input::Lag { late },
+            Self::OwnProblem { kind, message } => Input::OwnProblem { kind, message },
             Self::Refresh { id, realm } => Input::Refresh { id: CommandId(id), realm: realm.map(RealmIx) },
             Self::Suspended { asleep_ms } => Input::Suspended { asleep: Duration::from_millis(asleep_ms) },
             Self::Shutdown { now } => Input::Shutdown { now },

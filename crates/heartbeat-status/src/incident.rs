@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Instant, RealmIx, Reason};
+use crate::{Instant, OwnProblemKind, RealmIx, Reason};
 
 /// An incident within one life of the core, counted from 1. At the rim it has an identifier that is unique for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,8 @@ pub struct Incident {
     pub no: IncidentNo,
     /// The realm at its root; `None` when it is about heartbeatd itself.
     pub root: Option<RealmIx>,
+    /// Which part of heartbeatd has the problem, when that is what the incident is about.
+    pub problem: Option<OwnProblemKind>,
     /// Why it was opened: the code.
     pub reason: Reason,
     /// Why, for a person, with the figures of this case.

@@ -40,6 +40,7 @@ mod id;
 mod incident;
 mod info;
 mod outcome;
+mod own_problem;
 mod said;
 mod snapshot;
 mod status;
@@ -60,6 +61,7 @@ pub use outcome::{
     CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, OutcomeReason, PhaseTimes,
     ProbePhase,
 };
+pub use own_problem::{OwnProblem, OwnProblemKind};
 pub use said::{Beat, Said, SaidState, Says};
 pub use snapshot::{
     DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartCounts,

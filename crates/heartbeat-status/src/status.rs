@@ -175,6 +175,8 @@ closed_list! {
         External = "External",
         /// Too many realms turned unhealthy at once: the fault may be ours.
         StormFuse = "StormFuse",
+        /// heartbeatd itself has a problem: the reason of an incident, never of a realm's status.
+        OwnProblem = "OwnProblem",
     }
 }
 

@@ -11,7 +11,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use heartbeat_status::{
-    Desired, EventKind, Incident, IncidentNo, IncidentStep, Instant, RealmIx, Reason, Severity, Status,
+    Desired, EventKind, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, RealmIx, Reason,
+    Severity, Status,
 };
 
 use crate::around::is_broken;
@@ -198,6 +199,28 @@ impl Supervisor {
     }
 
     fn open_incident(&mut self, now: Instant, root: Option<RealmIx>, reason: Reason, message: String) {
+        self.open_about(now, root, None, reason, message);
+    }
+
+    /// A problem of heartbeatd itself is confirmed.
+    pub(crate) fn open_own_incident(
+        &mut self,
+        now: Instant,
+        problem: OwnProblemKind,
+        reason: Reason,
+        message: String,
+    ) -> IncidentNo {
+        self.open_about(now, None, Some(problem), reason, message)
+    }
+
+    fn open_about(
+        &mut self,
+        now: Instant,
+        root: Option<RealmIx>,
+        problem: Option<OwnProblemKind>,
+        reason: Reason,
+        message: String,
+    ) -> IncidentNo {
         self.incidents.last += 1;
         let critical = root.is_none_or(|ix| self.plan.realm(ix).critical);
         let opened_at = root
@@ -208,6 +231,7 @@ impl Supervisor {
         let incident = Arc::new(Incident {
             no: IncidentNo(self.incidents.last),
             root,
+            problem,
             reason,
             message,
             severity: if critical { Severity::Critical } else { Severity::Warning },
@@ -217,6 +241,7 @@ impl Supervisor {
         });
         self.incidents.open.push(Arc::clone(&incident));
         self.tell_incident(now, IncidentStep::Opened, incident, None);
+        IncidentNo(self.incidents.last)
     }
 
     /// The incident keeps its number and gets the root it should have had.
@@ -280,7 +305,7 @@ impl Supervisor {
         }
     }
 
-    fn resolve(&mut self, now: Instant, at: usize, how: String) {
+    pub(crate) fn resolve(&mut self, now: Instant, at: usize, how: String) {
         let incident = self.incidents.open.remove(at);
         self.tell_incident(now, IncidentStep::Resolved, incident, Some(how));
     }

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{CheckId, CheckResult, CommandId, Exit, RealmIx, RunId, Said};
+use heartbeat_status::{CheckId, CheckResult, CommandId, Exit, OwnProblemKind, RealmIx, RunId, Said};
 
 use crate::Command;
 
@@ -179,6 +179,13 @@ pub enum Input {
     Lag {
         /// It is late.
         late: bool,
+    },
+    /// A part of heartbeatd itself has a problem, or works again: told when it changes.
+    OwnProblem {
+        /// Which part.
+        kind: OwnProblemKind,
+        /// What is wrong, for a person; `None` when nothing is any more.
+        message: Option<String>,
     },
     /// heartbeatd was not running for a while: the host slept, or heartbeatd was stopped by a signal.
     Suspended {

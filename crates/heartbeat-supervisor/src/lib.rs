@@ -74,6 +74,7 @@ mod input;
 mod judgement;
 mod memory;
 mod memory_limit;
+mod own_problems;
 mod plan;
 mod planning;
 mod probing;

@@ -47,6 +47,7 @@ impl Supervisor {
             }
             realm.follow(spec);
         }
+        self.own_problems.restore(now, &memory.incidents);
         self.incidents.restore(memory.incidents);
         self.fuse.restore(memory.health_restarts);
         for at in 0..self.start_order.len() {

@@ -17,6 +17,7 @@ use crate::cx::{Cx, Mode, Outbox};
 use crate::fuse::{Fuse, Grant, TRIPPED_LAUNCH_GAP};
 use crate::incidents::Incidents;
 use crate::judgement;
+use crate::own_problems::OwnProblems;
 use crate::realm::{Hold, Realm};
 use crate::refresh::Rounds;
 use crate::state::{self, Fact, Intent, State};
@@ -41,6 +42,7 @@ pub struct Supervisor {
     /// While the fuse is tripped, the next launch is not before this.
     launch_gap_until: Instant,
     pub(crate) incidents: Incidents,
+    pub(crate) own_problems: OwnProblems,
     incidents_published: u64,
     pub(crate) rounds: Rounds,
     pub(crate) shutdown_deadline: Option<Instant>,
@@ -70,6 +72,7 @@ impl Supervisor {
             fuse: Fuse::new(),
             launch_gap_until: Instant::ZERO,
             incidents: Incidents::default(),
+            own_problems: OwnProblems::default(),
             incidents_published: 0,
             rounds: Rounds::default(),
             shutdown_deadline: None,
@@ -128,6 +131,7 @@ impl Supervisor {
             Input::MainChanged { realm, run, pid } => self.fact(now, realm, run, Fact::MainChanged { pid }),
             Input::PortHeld { realm, run, holder } => self.fact(now, realm, run, Fact::PortHeld { holder }),
             Input::Lag { late } => self.lag(now, late),
+            Input::OwnProblem { kind, message } => self.own_problem(now, kind, message),
             Input::Suspended { asleep: _ } => self.suspended(now),
             Input::Shutdown { now: at_once } => self.shutdown(now, at_once),
         }
@@ -144,6 +148,7 @@ impl Supervisor {
             self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing } });
         }
         self.watch_fuse(now);
+        self.review_own_problems(now);
         if self.shutdown_deadline.is_some_and(|deadline| now >= deadline) {
             self.shutdown_deadline = None;
             self.shutdown(now, true);
@@ -183,6 +188,7 @@ impl Supervisor {
             self.rounds.deadline(),
             self.shutdown_deadline,
             self.fuse.deadline(),
+            self.own_problems.deadline().filter(|_| !self.halted),
             launch,
         ];
         others.into_iter().flatten().min()

@@ -13,9 +13,9 @@ use heartbeat_status::wire::{
     RegistrationDocument, ReloadDocument, ReloadedRealm, TransitionEntry,
 };
 use heartbeat_status::{
-    CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, Instant, Outcome, PhaseTimes,
-    ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind, RealmName, Role, RunId, Snapshot,
-    Thresholds, WallAnchor, WallTime, WhileDown,
+    CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, Instant, Outcome, OwnProblem,
+    OwnProblemKind, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind, RealmName,
+    Role, RunId, Snapshot, Thresholds, WallAnchor, WallTime, WhileDown,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec,
@@ -84,7 +84,7 @@ impl Fake {
         Arc::new(Self {
             core: Mutex::new(core),
             changes: watch::Sender::new(0),
-            health: Mutex::new(OwnHealth { ok: true, ready: true, notes: Vec::new() }),
+            health: Mutex::new(OwnHealth { live: true, ready: true, problems: Vec::new() }),
             outputs: Mutex::default(),
             wrong: Mutex::default(),
             rejection: Mutex::default(),
@@ -163,9 +163,16 @@ impl Fake {
         self.with(|core| core.deaf.insert(realm));
     }
 
-    pub(crate) fn is_sick(&self, notes: &[&str]) {
-        let notes = notes.iter().map(|note| (*note).to_owned()).collect();
-        *self.health.lock().unwrap() = OwnHealth { ok: false, ready: false, notes };
+    /// heartbeatd itself has a problem from now on.
+    pub(crate) fn is_sick(&self, kind: OwnProblemKind, message: &str) {
+        let problem = OwnProblem { kind, message: message.to_owned(), since: START };
+        self.health.lock().unwrap().problems.push(problem);
+    }
+
+    /// The driver's loop does not turn any more, or everything is being stopped.
+    pub(crate) fn stands(&self, live: bool, ready: bool) {
+        let mut health = self.health.lock().unwrap();
+        (health.live, health.ready) = (live, ready);
     }
 
     pub(crate) fn end(&self) {
@@ -333,12 +340,15 @@ impl Ecosystem for Fake {
     }
 
     fn about(&self) -> About {
+        let health = self.health.lock().unwrap();
+        let notes: Vec<String> = health.problems.iter().map(|problem| problem.message.clone()).collect();
         About {
             instance: "k3v9".to_owned(),
             name: "shop".to_owned(),
             version: "0.1.0".to_owned(),
             started_at: START,
-            health: Health::Healthy,
+            health: if notes.is_empty() { Health::Healthy } else { Health::Unhealthy },
+            notes,
             lag: LagEntry { p99: 1.2, max: 9.8 },
             config_revision: 1,
             anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },

@@ -1,9 +1,9 @@
 //! Every route, its status codes, and who may do what at which door.
 
-use heartbeat_status::Status;
 use heartbeat_status::wire::{
     GraphDocument, HealthDocument, IncidentsDocument, RealmDocument, StatusDocument,
 };
+use heartbeat_status::{Health, OwnProblemKind, Status};
 use heartbeat_supervisor::Input;
 
 use crate::fake::{API, Fake, POSTGRES};
@@ -203,13 +203,43 @@ async fn own_health_is_told_apart_from_the_realms() {
     assert_eq!(answer.header("content-type"), Some("application/health+json"));
     assert_eq!(doors.get("/livez").await.body, "ok\n");
 
-    fake.is_sick(&["the loop is\nlate"]);
+    fake.is_sick(OwnProblemKind::Intent, "the disk is\nfull");
     let answer = doors.get("/api/health/").await;
     let document: HealthDocument = answer.json();
     assert_eq!((answer.status, document.status.as_str()), (503, "fail"));
-    assert_eq!(document.notes, ["the loop is late"]);
-    assert_eq!(doors.get("/livez").await.status, 503);
-    assert_eq!(doors.get("/readyz").await.body, "not ok\nthe loop is late\n");
+    assert_eq!(document.notes, ["the disk is full"]);
+    let problem = &document.problems[0];
+    assert!(problem.kind.is(OwnProblemKind::Intent) && !problem.advice.is_empty(), "{problem:?}");
+    let status: StatusDocument = doors.get("/api/status/").await.json();
+    assert!(status.daemon.health.is(Health::Unhealthy));
+    assert_eq!(status.daemon.notes, ["the disk is\nfull"]);
+}
+
+#[tokio::test]
+async fn liveness_is_the_loop_alone_and_readiness_that_commands_are_taken() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    for kind in OwnProblemKind::ALL {
+        fake.is_sick(*kind, "does not work");
+    }
+    for (live, ready) in [(true, true), (true, false), (false, true)] {
+        fake.stands(live, ready);
+        let code = |good: bool| if good { 200 } else { 503 };
+        assert_eq!(doors.get("/livez").await.status, code(live));
+        assert_eq!(doors.get("/readyz").await.status, code(ready));
+    }
+    let doors = Doors::open(&Fake::shop());
+    assert_eq!(doors.get("/api/health/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_loop_that_stands_is_told_even_when_nothing_else_is_wrong() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.stands(false, true);
+    let answer = doors.get("/api/health/").await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json::<HealthDocument>().notes, ["the loop of heartbeatd has not turned for 10 s"]);
 }
 
 #[tokio::test]

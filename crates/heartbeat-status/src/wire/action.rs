@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::Open;
-use crate::WallTime;
+use super::{LagEntry, Open};
+use crate::{OwnProblemKind, WallTime};
 
 closed_list! {
     /// What an operator can ask of a realm.
@@ -289,8 +289,27 @@ pub struct HealthDocument {
     /// This life of heartbeatd.
     pub instance: String,
     /// What is wrong, for a person; empty when nothing is.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub notes: Vec<String>,
+    /// The same with what is known of it.
+    #[serde(default)]
+    pub problems: Vec<OwnProblemEntry>,
+    /// How late the loop of heartbeatd is.
+    #[serde(default)]
+    pub lag_ms: LagEntry,
+}
+
+/// Something that is wrong with heartbeatd itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnProblemEntry {
+    /// Which part of heartbeatd it concerns.
+    pub kind: Open<OwnProblemKind>,
+    /// When it was first reported.
+    pub since: WallTime,
+    /// What is wrong, for a person.
+    pub message: String,
+    /// What a person can do about it.
+    pub advice: String,
 }
 
 /// heartbeatd goes, and every realm stays.

@@ -30,7 +30,7 @@ pub struct StatusDocument {
     /// heartbeatd itself.
     pub daemon: DaemonEntry,
     /// What is at the root of what is not fine.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub roots: Vec<RootEntry>,
     /// Every realm, in start order; absent in `?fields=summary`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -72,6 +72,9 @@ pub struct DaemonEntry {
     pub phase: Open<DaemonPhase>,
     /// Whether heartbeatd itself is fine.
     pub health: Open<Health>,
+    /// What is wrong with it, for a person; empty when nothing is.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// How late its loop is.
     pub lag_ms: LagEntry,
     /// Counts up with every configuration that took effect.
@@ -113,13 +116,13 @@ pub struct RealmDocument {
     /// The realm.
     pub realm: RealmEntry,
     /// Restart transactions, newest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub recent: Vec<RestartEntry>,
     /// Failed measurements and exits, newest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub failures: Vec<TransitionEntry>,
     /// Status changes, newest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub transitions: Vec<TransitionEntry>,
     /// Last lines of its output. Not on the read-only door.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -121,7 +121,7 @@ pub struct DeltaDocument {
     /// As in the status document.
     pub summary: Summary,
     /// As in the status document.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub roots: Vec<RootEntry>,
     /// The realms that changed, whole, in start order.
     pub realms: Vec<RealmEntry>,

@@ -29,6 +29,8 @@ pub struct About {
     pub started_at: Instant,
     /// Whether heartbeatd itself is fine.
     pub health: Health,
+    /// What is wrong with heartbeatd, for a person.
+    pub notes: Vec<String>,
     /// How late its loop is.
     pub lag: LagEntry,
     /// Counts up with every configuration that took effect.
@@ -80,6 +82,7 @@ impl StatusDocument {
                 uptime_s: seconds(now.since(about.started_at)),
                 phase: snapshot.phase.into(),
                 health: about.health.into(),
+                notes: about.notes.clone(),
                 lag_ms: about.lag,
                 config_revision: about.config_revision,
             },

@@ -4,6 +4,7 @@ mod breaker;
 mod drive;
 mod incidents;
 mod limits;
+mod own_problems;
 mod planning;
 mod probing;
 mod reloading;

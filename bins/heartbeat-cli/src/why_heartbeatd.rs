@@ -1,0 +1,128 @@
+//! `why heartbeatd`: what is wrong with heartbeatd itself, since when, and what to do about it.
+
+use heartbeat_client::Client;
+use heartbeat_status::Status;
+use heartbeat_status::wire::{HealthDocument, OwnProblemEntry, StatusDocument};
+
+use crate::age::{age, clock, human_seconds_f64, latency};
+use crate::args::Format;
+use crate::console::Console;
+use crate::exit::{Exit, Outcome};
+use crate::style::{Hue, Style, hue, wrap};
+use crate::why::Page;
+
+/// The name under which heartbeatd itself is a root of incidents; no realm can have it.
+pub(crate) const NAME: &str = "heartbeatd";
+
+/// Explains heartbeatd itself: exit 0 when it is healthy, 3 otherwise.
+pub(crate) async fn run(client: &Client, console: &mut Console) -> Outcome {
+    let health = client.health().await?;
+    let exit = if is_healthy(&health) { Exit::Holds } else { Exit::NotDesired };
+    if matches!(console.form, Format::Json | Format::Ndjson) {
+        console.json(&health)?;
+        return Ok(exit);
+    }
+    let ecosystem = client.summary().await?;
+    let columns = if console.terminal { console.width() } else { usize::MAX };
+    console.print(&explain(&health, &ecosystem, columns, console.style))?;
+    Ok(exit)
+}
+
+fn is_healthy(health: &HealthDocument) -> bool {
+    health.status == "pass"
+}
+
+fn explain(health: &HealthDocument, ecosystem: &StatusDocument, columns: usize, style: Style) -> String {
+    let now = ecosystem.generated_at;
+    let name = style.paint(Hue::Strong, NAME);
+    let answer = if is_healthy(health) {
+        let state = style.paint(hue(Status::Up), &format!("{} healthy", style.mark(Status::Up)));
+        format!("{name} is {state}: it does its work in time, and everything it writes is on disk")
+    } else {
+        let state = style.paint(hue(Status::Down), &format!("{} unhealthy", style.mark(Status::Down)));
+        let first = health.problems.iter().map(|problem| problem.since).min();
+        let since = first.map(|since| format!(" since {} ({})", clock(since), age(since, now)));
+        let notes: Vec<String> = health.notes.iter().map(|note| style.text(note)).collect();
+        format!("{name} is {state}{}: {}", since.unwrap_or_default(), notes.join("; "))
+    };
+    let mut page = Page::new(columns, style);
+    for line in wrap(answer.trim_end(), columns, style) {
+        page.push(&line);
+    }
+    for problem in &health.problems {
+        page.line("problem", &problem_line(problem, now, style));
+        page.line("you can", &style.text(&problem.advice));
+    }
+    let lag = health.lag_ms;
+    page.line("lag", &format!("its loop is {} late (p99), {} at most", latency(lag.p99), latency(lag.max)));
+    let daemon = &ecosystem.daemon;
+    page.line(
+        "daemon",
+        &format!(
+            "version {}, up {}, {}, configuration number {}",
+            style.text(&daemon.version),
+            human_seconds_f64(daemon.uptime_s),
+            style.text(&daemon.phase.to_string()),
+            daemon.config_revision
+        ),
+    );
+    if !is_healthy(health) {
+        page.line("more", "heartbeat-cli incidents # what was told, and when");
+    }
+    page.out
+}
+
+fn problem_line(problem: &OwnProblemEntry, now: heartbeat_status::WallTime, style: Style) -> String {
+    format!(
+        "{} since {} ({}): {}",
+        style.text(&problem.kind.to_string()),
+        clock(problem.since),
+        age(problem.since, now),
+        style.text(&problem.message)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use heartbeat_status::OwnProblemKind;
+    use heartbeat_status::wire::LagEntry;
+
+    fn health(problems: Vec<OwnProblemEntry>) -> HealthDocument {
+        HealthDocument {
+            status: if problems.is_empty() { "pass" } else { "fail" }.to_owned(),
+            version: "0.1.0".to_owned(),
+            instance: "k3v9".to_owned(),
+            notes: problems.iter().map(|problem| problem.message.clone()).collect(),
+            problems,
+            lag_ms: LagEntry { p99: 1.2, max: 9.8 },
+        }
+    }
+
+    #[test]
+    fn every_problem_comes_with_its_age_and_what_to_do() {
+        let ecosystem = sample::calm();
+        let kind = OwnProblemKind::Records;
+        let problem = OwnProblemEntry {
+            kind: kind.into(),
+            since: ecosystem.generated_at,
+            message: "cannot write the record of app: Read-only \u{1b}[1mfile system".to_owned(),
+            advice: kind.advice().to_owned(),
+        };
+        let text = explain(&health(vec![problem]), &ecosystem, 200, Style::default());
+        let first = text.lines().next().unwrap();
+        assert!(first.starts_with("heartbeatd is ") && first.contains("unhealthy since "), "{text}");
+        assert!(first.ends_with("cannot write the record of app: Read-only ?[1mfile system"), "{text}");
+        assert!(text.contains("  problem    adoption-records since "), "{text}");
+        assert!(text.contains("  you can    make room on that disk"), "{text}");
+    }
+
+    #[test]
+    fn health_is_said_as_plainly_as_trouble() {
+        let text = explain(&health(Vec::new()), &sample::calm(), 200, Style::default());
+        assert!(text.lines().next().unwrap().contains(" healthy: "), "{text}");
+        assert!(text.contains("its loop is 1.2ms late (p99), 9.8ms at most"), "{text}");
+        assert!(!text.contains("problem") && !text.contains("incidents"), "{text}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Problems of heartbeatd itself: every adapter reports them here, readers see them at once, and the core opens and closes
+//! their incidents.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use heartbeat_status::{OwnProblem, OwnProblemKind};
+
+use crate::clock;
+use crate::inbox::{Inbox, Request};
+
+/// What is wrong now. Shared with everything that may find a problem; a report never waits.
+#[derive(Debug)]
+pub(crate) struct OwnProblems {
+    known: Mutex<BTreeMap<OwnProblemKind, OwnProblem>>,
+    inbox: Arc<Inbox>,
+}
+
+impl OwnProblems {
+    pub(crate) fn new(inbox: Arc<Inbox>) -> Self {
+        Self { known: Mutex::default(), inbox }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<OwnProblemKind, OwnProblem>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A part of heartbeatd has a problem. A second report of the same kind replaces the words and nothing else.
+    pub(crate) fn report(&self, kind: OwnProblemKind, message: impl Into<String>) {
+        let message = message.into();
+        let mut known = self.known();
+        let since = known.get(&kind).map(|problem| (problem.since, problem.message == message));
+        if since.is_some_and(|(_, same)| same) {
+            return;
+        }
+        if since.is_none() {
+            tracing::error!(problem = %kind, "{message}");
+        }
+        let since = since.map_or_else(clock::now, |(since, _)| since);
+        known.insert(kind, OwnProblem { kind, message: message.clone(), since });
+        self.tell(kind, Some(message));
+    }
+
+    /// That part of heartbeatd works, or works again.
+    pub(crate) fn clear(&self, kind: OwnProblemKind) {
+        let mut known = self.known();
+        if known.remove(&kind).is_some() {
+            tracing::info!(problem = %kind, "is over");
+            self.tell(kind, None);
+        }
+    }
+
+    /// The outcome of what that part of heartbeatd has just tried.
+    pub(crate) fn set(&self, kind: OwnProblemKind, problem: Option<String>) {
+        match problem {
+            Some(message) => self.report(kind, message),
+            None => self.clear(kind),
+        }
+    }
+
+    /// Everything that is wrong, ordered by kind.
+    pub(crate) fn list(&self) -> Vec<OwnProblem> {
+        self.known().values().cloned().collect()
+    }
+
+    /// In the order of the reports: the caller holds the lock.
+    fn tell(&self, kind: OwnProblemKind, message: Option<String>) {
+        self.inbox.request(Request::OwnProblem { kind, message });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::Batch;
+    use std::time::Duration;
+
+    fn told(inbox: &Inbox) -> Vec<(OwnProblemKind, Option<String>)> {
+        let mut batch = Batch::default();
+        inbox.take(&mut batch, Some(Duration::ZERO));
+        let requests = batch.requests.into_iter().map(|request| match request {
+            Request::OwnProblem { kind, message } => (kind, message),
+            other => panic!("{other:?}"),
+        });
+        requests.collect()
+    }
+
+    #[test]
+    fn the_core_hears_of_changes_and_readers_see_them_with_their_age() {
+        let inbox = Arc::new(Inbox::default());
+        let problems = OwnProblems::new(Arc::clone(&inbox));
+        problems.clear(OwnProblemKind::Socket);
+        problems.report(OwnProblemKind::Intent, "full");
+        problems.report(OwnProblemKind::Intent, "full");
+        let since = problems.list()[0].since;
+        problems.report(OwnProblemKind::Intent, "read-only");
+        let full = (OwnProblemKind::Intent, Some("full".to_owned()));
+        let read_only = (OwnProblemKind::Intent, Some("read-only".to_owned()));
+        assert_eq!(told(&inbox), [full, read_only]);
+        let known = problems.list();
+        assert_eq!((known.len(), known[0].message.as_str(), known[0].since), (1, "read-only", since));
+        problems.set(OwnProblemKind::Intent, None);
+        assert_eq!(told(&inbox), [(OwnProblemKind::Intent, None)]);
+        assert!(problems.list().is_empty());
+    }
+}

@@ -1,0 +1,92 @@
+//! What can be wrong with heartbeatd itself.
+
+use alloc::string::String;
+
+use crate::Instant;
+
+closed_list! {
+    /// The part of heartbeatd that has a problem: one incident for each.
+    pub enum OwnProblemKind ("problem of heartbeatd") {
+        /// Files of an earlier heartbeatd are damaged or cannot be read.
+        Recovery = "recovery",
+        /// The adoption records cannot be written.
+        Records = "adoption-records",
+        /// What operators have asked for cannot be written.
+        Intent = "intent",
+        /// Open incidents cannot be written.
+        OpenIncidents = "open-incidents",
+        /// The output of realms cannot be kept, or not within its bound.
+        Logs = "logs",
+        /// The Unix socket is gone and cannot be restored.
+        Socket = "socket",
+        /// A directory of heartbeatd is gone, or cannot be used.
+        Directories = "directories",
+        /// Realms cannot be started because the host is short of processes, memory or descriptors.
+        Starts = "starts",
+        /// heartbeatd has too few descriptors left.
+        Descriptors = "descriptors",
+        /// The driver's loop is late.
+        Loop = "loop",
+        /// Probes are late or without a conclusive result, through heartbeatd's own fault.
+        Probes = "probes",
+        /// The configuration on disk cannot be loaded.
+        Configuration = "configuration",
+    }
+}
+
+impl OwnProblemKind {
+    /// What a person can do about it.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Recovery => {
+                "look at the files that were set aside (their names end in .damaged), and at the realms named: `heartbeat-cli why REALM`"
+            }
+            Self::Records | Self::Intent | Self::OpenIncidents => {
+                "make room on that disk, or make the directory writable; heartbeatd writes again by itself"
+            }
+            Self::Logs => {
+                "make room on that disk, or make the log directory writable; heartbeatd resumes the logs by itself"
+            }
+            Self::Socket => {
+                "end the process that holds the socket, or remove what is in its place; heartbeatd restores it by itself"
+            }
+            Self::Directories => {
+                "make the directory writable for heartbeatd; heartbeatd makes what is missing by itself"
+            }
+            Self::Starts => {
+                "free memory or processes, or raise the limits of heartbeatd; the starts are tried again by themselves"
+            }
+            Self::Descriptors => {
+                "raise the limit of open files of heartbeatd (LimitNOFILE in its unit), or end idle clients"
+            }
+            Self::Loop => {
+                "give heartbeatd more processor time; restarts for health are held until its loop is in time again"
+            }
+            Self::Probes => {
+                "`heartbeat-cli why REALM` says what keeps a probe from a result; give heartbeatd more processor time if its probes are late"
+            }
+            Self::Configuration => {
+                "`heartbeat-cli check` names every mistake; the configuration in force does not change until it is loaded"
+            }
+        }
+    }
+
+    /// Whether an incident of another reason tells of it already: the restart circuit breaker for a late loop, missing
+    /// evidence for probes without a result.
+    #[must_use]
+    pub const fn is_told_otherwise(self) -> bool {
+        matches!(self, Self::Loop)
+    }
+}
+
+/// Something that is wrong with heartbeatd itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnProblem {
+    /// Which part of heartbeatd it concerns.
+    pub kind: OwnProblemKind,
+    /// What is wrong, for a person.
+    pub message: String,
+    /// When it was first reported.
+    pub since: Instant,
+}
