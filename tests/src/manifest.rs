@@ -14,6 +14,7 @@ pub struct Manifest {
 /// Layers of the architecture. Imports go strictly down.
 const LAYERS: &[(&str, u8)] = &[
     ("heartbeat-status", 0),
+    ("heartbeat-http", 0),
     ("heartbeat-graph", 1),
     ("heartbeat-restart", 1),
     ("heartbeat-probe", 1),
@@ -37,6 +38,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "heartbeat-http",
             "heartbeat-probe",
             "heartbeat-api",
             "heartbeat-client",
@@ -48,8 +50,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "heartbeat-tests",
         ],
     ),
-    ("hyper", &["heartbeat-probe", "heartbeat-api", "heartbeat-client", "heartbeat-notify"]),
-    ("hyper-util", &["heartbeat-probe", "heartbeat-api", "heartbeat-client", "heartbeat-notify"]),
+    ("hyper", &["heartbeat-http", "heartbeat-api"]),
+    ("hyper-util", &["heartbeat-http", "heartbeat-api"]),
     ("anyhow", &["heartbeatd", "heartbeat-cli"]),
     ("nix", &["heartbeat-process", "heartbeat-api", "heartbeat-daemon", "heartbeat-tests"]),
     ("libc", &["heartbeat-process"]),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use heartbeat_http::Answer as Opened;
 use heartbeat_status::wire::{
     Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
     IncidentDocument, IncidentsDocument, LogsDocument, PlanRequest, Problem, RealmDocument,
@@ -12,7 +13,7 @@ use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::events::{Events, LogLines};
-use crate::transport::{Answer, Opened, Question, ask, open, protocol, whole};
+use crate::transport::{Answer, Question, ask, open, protocol, whole};
 use crate::{ClientError, Host};
 
 /// Default deadline of a question that only reads what heartbeatd already knows.
@@ -304,7 +305,7 @@ impl Client {
             deadline: self.deadline,
         };
         let opened = open(&self.host, question).await?;
-        if opened.response.status().is_success() {
+        if opened.head.status.is_success() {
             return Ok(opened);
         }
         Err(self.failure(&whole(&self.host, opened).await?))

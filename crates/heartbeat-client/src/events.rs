@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use heartbeat_http::{Answer as Opened, Body};
 use heartbeat_status::wire::{EventEntry, LogsDocument};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::transport::{Connection, Opened, protocol, unreachable};
+use crate::transport::{broken, protocol};
 use crate::{ClientError, Host};
 
 /// heartbeatd says every 5 s that it is there: after three of these it is not.
@@ -68,8 +67,7 @@ impl LogLines {
 /// Events of any kind.
 struct Stream {
     host: Host,
-    body: Incoming,
-    _connection: Connection,
+    body: Body,
     read: Vec<u8>,
     /// How much of it was looked through for the end of an event.
     searched: usize,
@@ -87,15 +85,7 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn new(host: Host, opened: Opened) -> Self {
-        let Opened { response, connection } = opened;
-        Self {
-            host,
-            body: response.into_body(),
-            _connection: connection,
-            read: Vec::new(),
-            searched: 0,
-            last_id: None,
-        }
+        Self { host, body: opened.body, read: Vec::new(), searched: 0, last_id: None }
     }
 
     /// The document of the next event of that kind; `None` at the end of the stream.
@@ -106,19 +96,12 @@ impl Stream {
                     return Ok(Some(document));
                 }
             }
-            let frame = timeout(SILENCE, self.body.frame())
+            let chunk = timeout(SILENCE, self.body.chunk())
                 .await
                 .map_err(|_| ClientError::TimedOut { host: self.host.clone(), after: SILENCE })?;
-            match frame {
+            match chunk.map_err(|error| broken(&self.host, "the stream broke off", error))? {
                 None => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.read.extend_from_slice(&data);
-                    }
-                }
-                Some(Err(error)) => {
-                    return Err(unreachable(&self.host, format!("the stream broke off: {error}"), error));
-                }
+                Some(data) => self.read.extend_from_slice(&data),
             }
         }
     }

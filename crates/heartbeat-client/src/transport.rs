@@ -1,18 +1,13 @@
 //! One question, one connection, one answer: bounded in time and size.
 
-use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use heartbeat_http::{Address, Answer as Opened, ConnectError, ExchangeError, SYSTEM, send};
+use http::{Method, Request, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinHandle;
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::{ClientError, Host};
@@ -69,8 +64,15 @@ async fn connect(host: &Host, question: Question<'_>) -> Result<Opened, ClientEr
             exchange(host, stream, question).await
         }
         Host::Tcp { name, port } => {
-            let connect = TcpStream::connect((name.as_str(), *port));
-            let stream = connect.await.map_err(|error| cannot_connect(host, error))?;
+            let address =
+                if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
+            let address = Address::parse(&address, None);
+            let address = address.ok_or_else(|| protocol(host, "this is not an address".to_owned()))?;
+            let stream = heartbeat_http::connect(&SYSTEM, &address).await;
+            let stream = stream.map_err(|error| match error {
+                ConnectError::Io { source } => cannot_connect(host, source),
+                other => unreachable(host, other.to_string(), other),
+            })?;
             exchange(host, stream, question).await
         }
     }
@@ -103,74 +105,43 @@ pub(crate) fn unreachable(
     ClientError::Unreachable { host: host.clone(), why, source: Box::new(source) }
 }
 
-/// An answer whose head is there.
-pub(crate) struct Opened {
-    pub(crate) response: Response<Incoming>,
-    pub(crate) connection: Connection,
-}
-
-/// Ends the connection's task with its question, however that ends.
-pub(crate) struct Connection(JoinHandle<()>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn exchange<S>(
-    host: &Host,
-    stream: S,
-    question: Question<'_>,
-) -> impl Future<Output = Result<Opened, ClientError>>
+async fn exchange<S>(host: &Host, stream: S, question: Question<'_>) -> Result<Opened, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let request = request(host, &question);
-    async move {
-        let request =
-            request.map_err(|error| protocol(host, format!("the request cannot be made: {error}")))?;
-        let broken = |error: hyper::Error| unreachable(host, format!("the connection broke: {error}"), error);
-        let (mut sender, driving) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let connection = Connection(tokio::spawn(async move {
-            // What breaks here also breaks the request, which says so.
-            drop(driving.await);
-        }));
-        let response = match sender.send_request(request).await {
-            Ok(response) => response,
-            Err(error) if error.is_parse() => return Err(protocol(host, format!("no HTTP: {error}"))),
-            Err(error) => return Err(broken(error)),
-        };
-        Ok(Opened { response, connection })
+    let request = request.map_err(|error| protocol(host, format!("the request cannot be made: {error}")))?;
+    send(stream, request).await.map_err(|error| broken(host, "the connection broke", error))
+}
+
+pub(crate) fn broken(host: &Host, what: &str, error: ExchangeError) -> ClientError {
+    match error {
+        ExchangeError::NotHttp { .. } | ExchangeError::HeadTooLarge => protocol(host, error.to_string()),
+        error => unreachable(host, format!("{what}: {error}"), error),
     }
 }
 
 /// Reads an answer to its end.
-pub(crate) async fn whole(host: &Host, opened: Opened) -> Result<Answer, ClientError> {
-    let Opened { response, connection: _connection } = opened;
-    let status = response.status();
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+pub(crate) async fn whole(host: &Host, mut opened: Opened) -> Result<Answer, ClientError> {
+    let status = opened.head.status;
+    let kind = opened.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let problem = kind.is_some_and(|kind| kind.starts_with("application/problem+json"));
     let too_long = || protocol(host, format!("an answer of more than {MAX_BODY_BYTES} bytes"));
-    if response.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
+    if opened.body.announced_bytes() > MAX_BODY_BYTES as u64 {
         return Err(too_long());
     }
-    let body = match Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(too_long()),
-        Err(error) => {
-            let why = format!("the answer broke off: {error}");
-            return Err(ClientError::Unreachable { host: host.clone(), why, source: error });
-        }
-    };
-    Ok(Answer { status, problem, body })
+    let read = opened.body.read(MAX_BODY_BYTES).await;
+    match read.map_err(|error| broken(host, "the answer broke off", error))? {
+        (body, true) => Ok(Answer { status, problem, body: body.into() }),
+        (_, false) => Err(too_long()),
+    }
 }
 
 pub(crate) fn protocol(host: &Host, why: String) -> ClientError {
     ClientError::Protocol { host: host.clone(), why }
 }
 
-fn request(host: &Host, question: &Question<'_>) -> Result<Request<Full<Bytes>>, http::Error> {
+fn request(host: &Host, question: &Question<'_>) -> Result<Request<Bytes>, http::Error> {
     let mut request = Request::builder()
         .method(question.method.clone())
         .uri(question.path)
@@ -184,5 +155,5 @@ fn request(host: &Host, question: &Question<'_>) -> Result<Request<Full<Bytes>>,
     if let Some(id) = question.last_event_id {
         request = request.header("last-event-id", id);
     }
-    request.body(Full::new(Bytes::from(question.body.clone().unwrap_or_default())))
+    request.body(Bytes::from(question.body.clone().unwrap_or_default()))
 }

@@ -108,6 +108,8 @@ pub enum Measure {
     Command {
         /// Program, arguments, environment, directory, user; its output is captured.
         spec: Arc<LaunchSpec>,
+        /// Its exit codes are those of a Nagios plugin.
+        nagios: bool,
         /// A pass that takes longer is degraded.
         slow: Option<Duration>,
     },

@@ -17,7 +17,7 @@ use crate::reader::{Entry, Reader, Section};
 /// What the ecosystem's own realms answer on.
 const HEALTH_PATH: &str = "/api/health/";
 /// What a probe may be.
-const KINDS: [&str; 7] = ["http", "tcp", "redis", "postgres", "exec", "process", "notify"];
+const KINDS: [&str; 8] = ["http", "tcp", "redis", "postgres", "exec", "nagios", "process", "notify"];
 /// What a `notify` probe shows as its target.
 pub(crate) const SD_NOTIFY: &str = "sd_notify";
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// A probe for the core, and what measures it.
 pub(crate) type Pair = (ProbeSpec, Option<Measure>);
 
-/// An exec probe starts processes: it is never asked more often.
+/// A probe that starts processes is never asked more often.
 const EXEC_MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The realm whose probes are read.
@@ -240,10 +240,10 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
         "http" => Some(Measure::Probe(Arc::new(probe::http(reader, &section)?.into()))),
         "tcp" => Some(Measure::Probe(Arc::new(probe::tcp(reader, &section)?.into()))),
         "redis" | "postgres" => Some(Measure::Probe(Arc::new(probe::server(reader, &section, kind)?))),
-        "exec" => {
-            let argv = reader.command(&section.get("exec")?)?;
+        "exec" | "nagios" => {
+            let argv = reader.command(&section.get(kind)?)?;
             let slow = reader.duration(&section, "slow");
-            Some(Measure::Command { spec: (of.command)(argv), slow })
+            Some(Measure::Command { spec: (of.command)(argv), nagios: *kind == "nagios", slow })
         }
         "notify" => {
             notify(reader, entry, &section, of.runs)?;
@@ -257,7 +257,8 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
     };
     let (kind, target) = match &measure {
         Some(Measure::Probe(probe)) => (probe.kind(), probe.target()),
-        Some(Measure::Command { spec, .. }) => (ProbeKind::Exec, command_line(spec)),
+        Some(Measure::Command { spec, nagios: false, .. }) => (ProbeKind::Exec, command_line(spec)),
+        Some(Measure::Command { spec, nagios: true, .. }) => (ProbeKind::Nagios, command_line(spec)),
         None if told.is_some() => (ProbeKind::Notify, SD_NOTIFY.to_owned()),
         None => (ProbeKind::Process, "pid".to_owned()),
     };
@@ -371,8 +372,8 @@ fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &
         let message = format!("`{key}` must be longer than zero");
         let help = format!("for example {key} = \"2s\"");
         reader.value_problem(&at(key), "HB114", message, "here", &help);
-    } else if info.kind == ProbeKind::Exec && info.interval < EXEC_MIN_INTERVAL {
-        let message = "an exec probe runs at most once a second";
+    } else if info.kind.runs_a_command() && info.interval < EXEC_MIN_INTERVAL {
+        let message = "a probe that runs a command runs at most once per second";
         reader.value_problem(
             &at("interval"),
             "HB114",

@@ -306,7 +306,14 @@ pub(crate) const KEYS: &[Key] = &[
         "exec",
         "string or list",
         "",
-        "a command with the exit codes of Nagios: 0 passes, 1 is degraded, 2 is down; at most one a second",
+        "a command: exit code 0 passes, everything else fails; at most one per second",
+    ),
+    key(
+        Health,
+        "nagios",
+        "string or list",
+        "",
+        "a Nagios plugin: exit code 0 passes, 1 is degraded, 2 is down, 3 says nothing; at most one per second",
     ),
     key(Health, "process", "true", "", "the process itself, with settings of its own"),
     key(

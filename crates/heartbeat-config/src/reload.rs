@@ -350,9 +350,9 @@ fn same_measures(old: &[Option<Measure>], new: &[Option<Measure>]) -> bool {
     let same = |pair: (&Option<Measure>, &Option<Measure>)| match pair {
         (Some(Measure::Probe(old)), Some(Measure::Probe(new))) => old == new,
         (
-            Some(Measure::Command { spec: old, slow: before }),
-            Some(Measure::Command { spec: new, slow: after }),
-        ) => old == new && before == after,
+            Some(Measure::Command { spec: old, nagios: was, slow: before }),
+            Some(Measure::Command { spec: new, nagios: is, slow: after }),
+        ) => old == new && was == is && before == after,
         (None, None) => true,
         _ => false,
     };

@@ -9,6 +9,7 @@ use heartbeat_config::{Measure, RealmConfig};
 use heartbeat_probe::{ExecError, ExecFuture, ExecOutput, ExecProbe, Probe, Spawn};
 use heartbeat_process::{CommandResult, CommandRunId, Commander, LaunchSpec, Notice};
 use heartbeat_status::ProbeInfo;
+use nix::errno::Errno;
 use tokio::sync::oneshot;
 
 /// Numbers of check commands begin here; those of hooks are below.
@@ -76,9 +77,13 @@ impl Commands {
     ) -> Vec<Option<Arc<Probe>>> {
         let equipped = realm.probes.iter().zip(infos).map(|(measure, info)| match measure.as_ref()? {
             Measure::Probe(probe) => Some(Arc::clone(probe)),
-            Measure::Command { spec, slow } => {
+            Measure::Command { spec, nagios, slow } => {
                 let command = Arc::new(CheckCommand { commands: Arc::clone(self), spec: Arc::clone(spec) });
-                let probe = ExecProbe::new(info.target.clone(), command);
+                let probe = if *nagios {
+                    ExecProbe::nagios(info.target.clone(), command)
+                } else {
+                    ExecProbe::new(info.target.clone(), command)
+                };
                 let probe = slow.map_or(probe.clone(), |slow| probe.with_slow(slow));
                 Some(Arc::new(probe.into()))
             }
@@ -103,6 +108,15 @@ impl Drop for Run {
     }
 }
 
+/// Whose fault it is that a command did not start: the command's, or ours, where something has run out.
+fn not_started(errno: Option<i32>, message: String) -> ExecError {
+    let ours = [Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::ENOMEM].map(|errno| errno as i32);
+    match errno {
+        Some(errno) if !ours.contains(&errno) => ExecError::CannotRun { message },
+        _ => ExecError::NotTried { message },
+    }
+}
+
 /// The command of one probe.
 #[derive(Debug)]
 struct CheckCommand {
@@ -114,16 +128,31 @@ impl Spawn for CheckCommand {
     fn spawn(&self, timeout: Duration) -> ExecFuture {
         let (commands, spec) = (Arc::clone(&self.commands), Arc::clone(&self.spec));
         Box::pin(async move {
-            let closed = || ExecError::Failed { errno: None, message: "heartbeatd is ending".to_owned() };
+            let closed = || ExecError::NotTried { message: "heartbeatd is ending".to_owned() };
             let (_run, ended) = commands.begin(&spec, timeout).ok_or_else(closed)?;
             let (result, output) = ended.await.map_err(|_| closed())?;
             match result {
                 CommandResult::Exited(exit) => Ok(ExecOutput { exit, output }),
                 CommandResult::TimedOut => Err(ExecError::TimedOut),
-                CommandResult::StartFailed(error) => {
-                    Err(ExecError::Failed { errno: error.errno, message: error.message })
-                }
+                CommandResult::StartFailed(error) => Err(not_started(error.errno, error.message)),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_run_out_is_our_fault_and_a_missing_program_is_its_own() {
+        let ours = |errno| matches!(not_started(errno, String::new()), ExecError::NotTried { .. });
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::ENOMEM] {
+            assert!(ours(Some(errno as i32)), "{errno}");
+        }
+        assert!(ours(None), "the launcher is gone");
+        for errno in [Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC, Errno::ENOTDIR] {
+            assert!(!ours(Some(errno as i32)), "{errno}");
+        }
     }
 }

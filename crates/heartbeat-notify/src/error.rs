@@ -1,8 +1,8 @@
 //! What can be wrong with a webhook, and with one attempt to reach it.
 
-use std::io;
 use std::time::Duration;
 
+use heartbeat_http::{ConnectError, ExchangeError};
 use http::StatusCode;
 use thiserror::Error;
 
@@ -48,14 +48,14 @@ pub enum DeliveryError {
     Connect {
         /// The error below.
         #[source]
-        source: io::Error,
+        source: ConnectError,
     },
     /// The connection broke, or what came was not HTTP.
     #[error("the exchange broke off: {source}")]
     Exchange {
         /// The error below.
         #[source]
-        source: hyper::Error,
+        source: ExchangeError,
     },
     /// No complete head of a response in time, counted from the connect.
     #[error("no answer within {after:?}")]

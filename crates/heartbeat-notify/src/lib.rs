@@ -14,7 +14,7 @@
 //! - **`resolved` if and only if `opened`.** Who was told of an outage is told of its end, and nobody is told of the
 //!   end of an outage that they never heard of, also when the queue overflows or deliveries are given up.
 //! - **Patience.** An attempt has [`ATTEMPT_TIMEOUT`]; 2xx is success, and everything else is tried again after 1 s,
-//!   doubling up to 5 min (± 20 %), not before the `Retry-After` of the answer (seconds, at most 1 h), for
+//!   doubling up to 5 min (± 20 %), not before the `Retry-After` of the answer (seconds or a date, at most 1 h), for
 //!   [`GIVE_UP_AFTER`]. `410 Gone` disables the receiver. Redirects are not followed.
 //!
 //! A receiver that asked for certain realms joins an incident when the first of these becomes part of it; it is told
@@ -56,6 +56,7 @@ mod notifier;
 mod queue;
 mod receiver;
 mod report;
+mod retry_after;
 mod webhook;
 
 pub use deliver::ATTEMPT_TIMEOUT;

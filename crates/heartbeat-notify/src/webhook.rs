@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use heartbeat_http::Address;
 use http::{Uri, uri};
 
 use crate::NotifyError;
@@ -23,11 +24,7 @@ const HTTP_PORT: u16 = 80;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
-    /// Name or address to connect to, without brackets.
-    name: String,
-    port: u16,
-    /// What goes into the `Host` header.
-    authority: String,
+    address: Address,
     /// Path and query: the target of the request.
     target: String,
 }
@@ -55,32 +52,23 @@ impl Webhook {
         if scheme != uri::Scheme::HTTP {
             return unusable("only `http://` is spoken");
         }
-        let name = authority.host();
-        let name = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-        if name.is_empty() {
-            return unusable("there is no host in it");
-        }
-        let port = match (authority.port_u16(), authority.as_str().strip_prefix(authority.host())) {
-            (Some(0), _) => return unusable("a port is 1 to 65535"),
-            (Some(port), _) => port,
-            (None, Some("")) => HTTP_PORT,
-            // A colon, and what follows is no number of a port.
-            (None, _) => return unusable("a port is 1 to 65535"),
-        };
+        let address = Address::parse(authority.as_str(), Some(HTTP_PORT));
+        let address =
+            address.ok_or(NotifyError::Unusable { why: "expected a host and a port from 1 to 65535" })?;
         let target = parts.path_and_query.as_ref().map_or("", uri::PathAndQuery::as_str);
         // `http://name?query` is a URL; its request still begins with a slash.
         let slash = if target.starts_with('/') { "" } else { "/" };
         let target = format!("{slash}{target}");
-        Ok(Self { name: name.to_owned(), port, authority: authority.as_str().to_owned(), target })
+        Ok(Self { address, target })
     }
 
-    /// Whom to connect to.
-    pub(crate) fn address(&self) -> (&str, u16) {
-        (&self.name, self.port)
+    pub(crate) const fn address(&self) -> &Address {
+        &self.address
     }
 
-    pub(crate) fn authority(&self) -> &str {
-        &self.authority
+    /// The value of the `Host` header; the default port is no part of it.
+    pub(crate) fn host_header(&self) -> String {
+        self.address.host_header(HTTP_PORT)
     }
 
     pub(crate) fn target(&self) -> &str {
@@ -90,7 +78,7 @@ impl Webhook {
 
 impl fmt::Display for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        write!(f, "http://{}", self.host_header())
     }
 }
 
@@ -104,25 +92,23 @@ impl fmt::Debug for Webhook {
 mod tests {
     use super::*;
 
-    fn taken(url: &str) -> (String, u16, String, String) {
-        let webhook = Webhook::new(url).unwrap();
-        let (name, port) = webhook.address();
-        (name.to_owned(), port, webhook.authority().to_owned(), webhook.target().to_owned())
-    }
-
-    fn expect(name: &str, port: u16, authority: &str, target: &str) -> (String, u16, String, String) {
-        (name.to_owned(), port, authority.to_owned(), target.to_owned())
-    }
-
     #[test]
     fn urls_are_taken_apart() {
-        assert_eq!(taken("http://example.org"), expect("example.org", 80, "example.org", "/"));
+        let taken = |url: &str| {
+            let webhook = Webhook::new(url).unwrap();
+            (webhook.address.to_string(), webhook.host_header(), webhook.target)
+        };
+        let expect = |address: &str, host: &str, target: &str| {
+            (address.to_owned(), host.to_owned(), target.to_owned())
+        };
+        assert_eq!(taken("http://example.org"), expect("example.org:80", "example.org", "/"));
+        assert_eq!(taken("http://example.org:80/"), expect("example.org:80", "example.org", "/"));
         assert_eq!(
             taken("http://127.0.0.1:3000/a/?b=c"),
-            expect("127.0.0.1", 3000, "127.0.0.1:3000", "/a/?b=c")
+            expect("127.0.0.1:3000", "127.0.0.1:3000", "/a/?b=c")
         );
-        assert_eq!(taken("http://[::1]:8080/x"), expect("::1", 8080, "[::1]:8080", "/x"));
-        assert_eq!(taken("HTTP://h?q"), expect("h", 80, "h", "/?q"));
+        assert_eq!(taken("http://[::1]:8080/x"), expect("[::1]:8080", "[::1]:8080", "/x"));
+        assert_eq!(taken("HTTP://h?q"), expect("h:80", "h", "/?q"));
     }
 
     #[test]

@@ -46,8 +46,8 @@ impl Condition {
         Ok(Self::Json { pointer: pointer.to_owned(), expected })
     }
 
-    /// Whether `body` meets it.
-    pub(crate) fn check(&self, body: &[u8]) -> Result<(), Broken> {
+    /// Whether `body` meets it. `shows` says whether the error may repeat what was found.
+    pub(crate) fn check(&self, body: &[u8], shows: bool) -> Result<(), Broken> {
         let failed =
             |detail: String| Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::Body, detail));
         match self {
@@ -64,6 +64,7 @@ impl Condition {
                     serde_json::from_slice(body).map_err(|_| missing("the body is not JSON"))?;
                 match json.pointer(pointer) {
                     Some(found) if found == expected => Ok(()),
+                    Some(_) if !shows => failed(format!("{pointer} is not {expected}")),
                     Some(found) => {
                         let mut shown = found.to_string();
                         if let Some((end, _)) = shown.char_indices().nth(MAX_SHOWN_CHARS) {
@@ -80,7 +81,7 @@ impl Condition {
 }
 
 /// What a body shaped like health+json or Spring's says of its own service: `pass`/`ok`/`up`, `warn`, `fail`/`error`/`down`.
-pub(crate) fn reported(body: &[u8]) -> Option<(Outcome, String)> {
+pub(crate) fn reported(body: &[u8], shows: bool) -> Option<(Outcome, String)> {
     let json: Value = serde_json::from_slice(body).ok()?;
     let word = json.get("status")?.as_str()?;
     let reason = match word.to_ascii_lowercase().as_str() {
@@ -88,8 +89,8 @@ pub(crate) fn reported(body: &[u8]) -> Option<(Outcome, String)> {
         "fail" | "error" | "down" | "out_of_service" | "unhealthy" => DegradedReason::ReportedDown,
         _ => return None,
     };
-    let output =
-        json.get("output").and_then(Value::as_str).map_or_else(String::new, |text| format!(": {text}"));
+    let output = json.get("output").and_then(Value::as_str).filter(|_| shows);
+    let output = output.map_or_else(String::new, |text| format!(": {text}"));
     Some((Outcome::Degraded(reason), format!("says of itself: {word}{output}")))
 }
 
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     fn reason(condition: &Condition, body: &str) -> Option<FailReason> {
-        match condition.check(body.as_bytes()) {
+        match condition.check(body.as_bytes(), true) {
             Ok(()) => None,
             Err(Broken { outcome: Outcome::Fail { reason, .. }, .. }) => Some(reason),
             Err(other) => panic!("{other:?}"),
@@ -115,7 +116,8 @@ mod tests {
         assert_eq!(reason(&Condition::Contains("ok".into()), "not o k"), Some(FailReason::ConditionFailed));
         assert_eq!(reason(&Condition::matches("^v[0-9]+$").unwrap(), "v12"), None);
         let whole = Condition::json("", 1.into()).unwrap();
-        let Err(Broken { detail, .. }) = whole.check(format!("[\"{}\"]", "é".repeat(900)).as_bytes()) else {
+        let Err(Broken { detail, .. }) = whole.check(format!("[\"{}\"]", "é".repeat(900)).as_bytes(), true)
+        else {
             panic!("it is something else");
         };
         assert!(detail.contains('…') && detail.chars().count() < 120, "a piece of it is enough: {detail}");
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_a_service_says_of_itself_is_heard() {
-        let verdict = |body: &str| reported(body.as_bytes()).map(|(outcome, _)| outcome);
+        let verdict = |body: &str| reported(body.as_bytes(), true).map(|(outcome, _)| outcome);
         assert_eq!(verdict(r#"{"status":"UP"}"#), None);
         assert_eq!(verdict(r#"{"status":"DOWN"}"#), Some(Outcome::Degraded(DegradedReason::ReportedDown)));
         assert_eq!(

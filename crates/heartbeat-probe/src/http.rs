@@ -3,27 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use ::hyper::body::Incoming;
+use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, USER_AGENT};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
+use heartbeat_http::{Answer, Sockets, send};
 use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-use crate::clock;
 use crate::condition::{Condition, reported};
-use crate::measure::{Progress, Seen, measure};
-use crate::target::{Broken, Target, io_broken};
-use crate::{Denied, HttpError, Networks, StatusSet};
+use crate::measure::{Frame, Progress, Seen, measure};
+use crate::snippet::{self, coding, is_json};
+use crate::target::{Broken, Target, exchange_broken};
+use crate::{Denied, HttpError, Networks, StatusSet, clock};
 
-/// Largest response head in bytes.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Largest part of a body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Most headers of a response.
-const MAX_HEADER_COUNT: usize = 256;
+/// Port of a URL that names none.
+const DEFAULT_PORT: u16 = 80;
 
 const AGENT: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
 
@@ -62,12 +58,14 @@ impl HttpProbe {
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        let target = Target::parse(authority, Some(80)).ok_or_else(refused)?;
+        let target = Target::parse(authority, Some(DEFAULT_PORT)).ok_or_else(refused)?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         path.parse::<::http::uri::PathAndQuery>().map_err(|_| refused())?;
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, target.authority().parse().map_err(|_| refused())?);
+        let host = target.address().host_header(DEFAULT_PORT);
+        headers.insert(HOST, host.parse().map_err(|_| refused())?);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         Ok(Self {
@@ -155,58 +153,42 @@ impl HttpProbe {
         Self { slow: Some(slow), ..self }
     }
 
-    /// Connects within `networks` only. A name is resolved, and its addresses are checked, at every measurement.
+    /// Connects within `networks` only. A name is resolved, and its addresses are checked, at every measurement. Somebody
+    /// else named such a target: its body decides, and no part of it is shown.
     ///
     /// # Errors
-    /// [`Denied`] when it can be said already: for an address, and for `localhost`.
+    /// [`Denied`] when it is known already: for an address, and for `localhost`.
     pub fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
         Ok(Self { target: self.target.within(networks)?, ..self })
     }
 
-    /// What it looks at.
+    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
+        Self { target: self.target.through(sockets), ..self }
+    }
+
+    /// The URL.
     #[must_use]
     pub fn target(&self) -> String {
-        format!("http://{}{}", self.target.authority(), self.path)
+        format!("http://{}{}", self.target.address(), self.path)
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        measure(queued_at, timeout, self.slow, async |progress| self.exchange(progress).await).await
+        let frame = Frame::new(queued_at, timeout, self.slow);
+        measure(frame, async |progress| self.exchange(progress).await).await
     }
 
     async fn exchange(&self, progress: &mut Progress) -> Seen {
-        let stream = self.target.connect(&mut progress.phase, &mut progress.times).await?;
-        progress.phase = ProbePhase::FirstByte;
-        let mut builder = hyper::client::conn::http1::Builder::new();
-        builder.max_buf_size(MAX_HEAD_BYTES).max_headers(MAX_HEADER_COUNT);
-        let hands = builder.handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = hands.map_err(|error| broken(&error, ProbePhase::FirstByte))?;
+        let stream = self.target.connect(progress).await?;
         let request = self.request()?;
-        let answer = async {
-            let began = clock::now();
-            let response =
-                sender.send_request(request).await.map_err(|error| broken(&error, ProbePhase::FirstByte))?;
-            progress.times.first_byte = Some(clock::now().since(began));
-            progress.phase = ProbePhase::Body;
-            let began = clock::now();
-            let seen = self.judge(response).await;
-            progress.times.body = Some(clock::now().since(began));
-            seen
-        };
-        // The connection is driven here and ends with us: no task of its own is left behind.
-        tokio::pin!(answer, connection);
-        let mut open = true;
-        loop {
-            tokio::select! {
-                biased;
-                seen = &mut answer => return seen,
-                // Its errors reach the answer, too.
-                _ = &mut connection, if open => open = false,
-            }
-        }
+        let began = clock::now();
+        let answer = send(stream, request).await;
+        let answer = answer.map_err(|error| exchange_broken(&error, ProbePhase::FirstByte))?;
+        progress.times.first_byte = Some(clock::now().since(began));
+        self.judge(answer, progress).await
     }
 
-    fn request(&self) -> Result<Request<Full<Bytes>>, Broken> {
-        let mut request = Request::new(Full::new(self.body.clone()));
+    fn request(&self) -> Result<Request<Bytes>, Broken> {
+        let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         // Parsed once when the probe was made.
         *request.uri_mut() = self.path.parse().map_err(|_| {
@@ -216,22 +198,32 @@ impl HttpProbe {
         Ok(request)
     }
 
-    async fn judge(&self, response: Response<Incoming>) -> Seen {
-        let status = response.status();
+    async fn judge(&self, mut answer: Answer, progress: &mut Progress) -> Seen {
+        let (status, headers) = (answer.head.status, &answer.head.headers);
         if !self.status.contains(status.as_u16()) {
-            return Err(unexpected(status, response.headers()));
+            let mut verdict = unexpected(status, headers);
+            if self.target.is_trusted() {
+                progress.settle(verdict.clone());
+                add(&mut verdict.detail, snippet::read(headers, &mut answer.body).await);
+            }
+            return Err(verdict);
         }
-        let json = is_json(response.headers());
-        let (body, whole) = read_body(response.into_body()).await?;
+        progress.phase = ProbePhase::Body;
+        let began = clock::now();
+        let (body, whole) = answer
+            .body
+            .read(MAX_BODY_BYTES)
+            .await
+            .map_err(|error| exchange_broken(&error, ProbePhase::Body))?;
+        progress.times.body = Some(clock::now().since(began));
         if !whole && !self.conditions.is_empty() {
             let detail =
                 format!("longer than {} KiB, and a condition needs all of it", MAX_BODY_BYTES / 1024);
             return Err(Broken::fail(FailReason::BodyTooLarge, ProbePhase::Body, detail));
         }
-        for condition in &self.conditions {
-            condition.check(&body)?;
-        }
-        let reported = if json && whole { reported(&body) } else { None };
+        self.check(headers, &body)?;
+        let trusted = self.target.is_trusted();
+        let reported = if is_json(headers) && whole { reported(&body, trusted) } else { None };
         match reported {
             Some((Outcome::Degraded(DegradedReason::ReportedDown), detail)) if self.reported_down_fails => {
                 Err(Broken::fail(FailReason::ReportedDown, ProbePhase::Body, detail))
@@ -239,6 +231,29 @@ impl HttpProbe {
             Some(seen) => Ok(seen),
             None => Ok((Outcome::Pass, status.as_u16().to_string())),
         }
+    }
+
+    /// Checks all conditions on the body.
+    fn check(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Broken> {
+        let trusted = self.target.is_trusted();
+        let failed = self.conditions.iter().find_map(|condition| condition.check(body, trusted).err());
+        let Some(mut broken) = failed else { return Ok(()) };
+        if let Some(coding) = coding(headers) {
+            let coding = format!(
+                "the body is compressed (Content-Encoding: {coding}), though `identity` was asked for"
+            );
+            add(&mut broken.detail, Some(coding));
+        } else if trusted {
+            add(&mut broken.detail, snippet::of(headers, body, true));
+        }
+        Err(broken)
+    }
+}
+
+fn add(detail: &mut String, words: Option<String>) {
+    if let Some(words) = words {
+        detail.push_str(": ");
+        detail.push_str(&words);
     }
 }
 
@@ -258,49 +273,6 @@ fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {
         None => status.as_u16().to_string(),
     };
     Broken::fail(FailReason::UnexpectedStatus, ProbePhase::FirstByte, detail)
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
-}
-
-/// Reads to the end, or as far as we read at all; whether it was all.
-async fn read_body(mut body: Incoming) -> Result<(Vec<u8>, bool), Broken> {
-    let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(&error, ProbePhase::Body))?;
-        let Ok(data) = frame.into_data() else { continue };
-        let room = MAX_BODY_BYTES - read.len();
-        read.extend_from_slice(&data[..data.len().min(room)]);
-        if data.len() > room {
-            return Ok((read, false));
-        }
-    }
-    Ok((read, true))
-}
-
-/// What an error of the exchange says about the target.
-fn broken(error: &hyper::Error, phase: ProbePhase) -> Broken {
-    let source = std::error::Error::source(error);
-    if let Some(io) = source.and_then(|source| source.downcast_ref::<std::io::Error>())
-        && io.kind() != std::io::ErrorKind::UnexpectedEof
-    {
-        return io_broken(io, phase);
-    }
-    if phase == ProbePhase::Body {
-        return Broken::fail(FailReason::BodyIncomplete, phase, "the server cut its answer short");
-    }
-    // hyper keeps the kind of a parse error to itself.
-    if error.is_parse() && error.to_string().contains("too large") {
-        let detail = format!("more than {} KiB of headers", MAX_HEAD_BYTES / 1024);
-        return Broken::fail(FailReason::HeadersTooLarge, phase, detail);
-    }
-    if error.is_incomplete_message() {
-        return Broken::fail(FailReason::Reset, phase, "closed before an answer");
-    }
-    Broken::fail(FailReason::Protocol, phase, format!("not HTTP: {error}"))
 }
 
 #[cfg(test)]

@@ -1,65 +1,161 @@
-//! The frame around every measurement: one absolute deadline, the stages, and who is late.
+//! The frame around every measurement: one absolute deadline, the stages, and whose fault a late answer is.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use heartbeat_status::{
-    CheckResult, DegradedReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbePhase, sanitise_line,
+    CheckResult, DegradedReason, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbePhase,
+    sanitise_line,
 };
+use tokio::time::sleep;
 
 use crate::clock;
 use crate::target::{Broken, timed_out};
 
-/// A timer that fires later than this after its time, or than a quarter of the timeout, was not served in time:
-/// then it is our own lag that ate the deadline.
+/// Lag up to this, or up to a quarter of the timeout, is no excuse for the target.
 const LAG_FLOOR: Duration = Duration::from_millis(100);
+/// A measurement looks at its own lateness so many times before its deadline ...
+const LOOKS: u32 = 16;
+/// ... but not more often than this.
+const LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// Where a measurement stands. It outlives the future that is dropped at the deadline.
 #[derive(Debug)]
 pub(crate) struct Progress {
     pub(crate) phase: ProbePhase,
     pub(crate) times: PhaseTimes,
+    /// The verdict that stands already, while the measurement collects words for it; and when it was reached.
+    settled: Option<(Broken, Instant)>,
 }
 
-/// What a measurement that came to its end saw.
+impl Default for Progress {
+    fn default() -> Self {
+        Self { phase: ProbePhase::Resolve, times: PhaseTimes::default(), settled: None }
+    }
+}
+
+impl Progress {
+    /// From now on the deadline changes nothing about the verdict, and its latency is fixed.
+    pub(crate) fn settle(&mut self, verdict: Broken) {
+        self.settled = Some((verdict, clock::now()));
+    }
+}
+
+/// The result of a measurement that came to its end.
 pub(crate) type Seen = Result<(Outcome, String), Broken>;
 
-/// Runs `measurement` within `timeout` from now, and makes a result of what it saw.
+/// The bounds of one measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    /// Since when it has waited for its turn.
+    pub(crate) queued_at: Option<Instant>,
+    /// What the target is given.
+    pub(crate) timeout: Duration,
+    /// What the measurement is given beyond that, where it keeps the deadline of the target itself.
+    pub(crate) grace: Duration,
+    /// A pass that takes longer is degraded.
+    pub(crate) slow: Option<Duration>,
+}
+
+impl Frame {
+    pub(crate) const fn new(queued_at: Option<Instant>, timeout: Duration, slow: Option<Duration>) -> Self {
+        Self { queued_at, timeout, grace: Duration::ZERO, slow }
+    }
+}
+
+/// Runs `measurement` within its frame, and makes a result of what it saw.
 pub(crate) async fn measure(
-    queued_at: Option<Instant>,
-    timeout: Duration,
-    slow: Option<Duration>,
+    frame: Frame,
     measurement: impl AsyncFnOnce(&mut Progress) -> Seen,
 ) -> CheckResult {
     let started_at = clock::now();
-    let queue = queued_at.map(|queued| started_at.since(queued));
-    let mut progress =
-        Progress { phase: ProbePhase::Resolve, times: PhaseTimes { queue, ..PhaseTimes::default() } };
-    // The measurement is polled before the deadline: an answer that is there counts, however late we look.
-    let seen = tokio::time::timeout(timeout, measurement(&mut progress)).await;
+    let mut progress = Progress::default();
+    progress.times.queue = frame.queued_at.map(|queued| started_at.since(queued));
+    let mut lag = Duration::ZERO;
+    let seen = within(frame.timeout + frame.grace, started_at, &mut lag, measurement(&mut progress)).await;
     let finished_at = clock::now();
-    let took = finished_at.since(started_at);
-    let (outcome, detail, answered) = match seen {
-        Ok(Ok((outcome, detail))) => (too_slow(outcome, took, slow), detail, true),
-        Ok(Err(broken)) => (broken.outcome, broken.detail, false),
-        Err(_elapsed) => {
-            let late = took.saturating_sub(timeout);
-            if late > LAG_FLOOR.max(timeout / 4) {
-                let detail = format!("heartbeat looked {} ms too late", late.as_millis());
-                (Outcome::Inconclusive(InconclusiveReason::MonitorLag), detail, false)
-            } else {
-                let detail = format!("not done within {} ms", timeout.as_millis());
-                (timed_out(progress.phase), detail, false)
-            }
+    let settled = progress.settled.take();
+    let took = settled.as_ref().map_or(finished_at, |(_, at)| *at).since(started_at);
+    let answered = matches!(seen, Some(Ok(_))) || progress.times.first_byte.is_some();
+    let (outcome, detail) = match (seen, settled) {
+        (Some(Ok((outcome, detail))), _) => (too_slow(outcome, took.saturating_sub(lag), frame.slow), detail),
+        (Some(Err(broken)), _) | (None, Some((broken, _))) => (broken.outcome, broken.detail),
+        (None, None) => {
+            let broken = timed_out(progress.phase, frame.timeout);
+            (broken.outcome, broken.detail)
         }
+    };
+    let (outcome, detail) = match outcome {
+        Outcome::Fail { reason, .. } if is_too_late(lag, frame.timeout) && lag_explains(reason) => {
+            let detail = format!("heartbeat itself was {} ms late", lag.as_millis());
+            (Outcome::Inconclusive(InconclusiveReason::MonitorLag), detail)
+        }
+        seen => (seen, detail),
     };
     CheckResult {
         outcome,
         detail: sanitise_line(&detail),
         started_at,
         finished_at,
-        latency: (answered || progress.times.first_byte.is_some()).then_some(took),
+        latency: answered.then_some(took),
         phases: progress.times,
     }
+}
+
+/// Polls `measurement` until `timeout`, and adds up in `lag` how late this task was on the way. Its timers go through
+/// the same queues as its answers, so what delays the one delays the other. `None` at the deadline.
+async fn within<T>(
+    timeout: Duration,
+    started_at: Instant,
+    lag: &mut Duration,
+    measurement: impl Future<Output = T>,
+) -> Option<T> {
+    let step = (timeout / LOOKS).max(LOOK_MIN);
+    let end = started_at + timeout;
+    let origin = sleep(Duration::ZERO).deadline();
+    let mut planned = (started_at + step).min(end);
+    let mut timer = pin!(sleep(planned.since(started_at)));
+    let mut measurement = pin!(measurement);
+    poll_fn(|ctx| {
+        // The measurement comes before the deadline: an answer that is there counts, however late it is read.
+        if let Poll::Ready(seen) = measurement.as_mut().poll(ctx) {
+            *lag += clock::now().since(planned);
+            return Poll::Ready(Some(seen));
+        }
+        while timer.as_mut().poll(ctx).is_ready() {
+            let now = clock::now();
+            *lag += now.since(planned);
+            if now >= end {
+                return Poll::Ready(None);
+            }
+            planned = (now + step).min(end);
+            timer.as_mut().reset(origin + planned.since(started_at));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// So much lag has taken from the target what it was to be given.
+fn is_too_late(lag: Duration, timeout: Duration) -> bool {
+    lag > LAG_FLOOR.max(timeout / 4)
+}
+
+/// Failures that lag of our own can bring about: time ran out, or the server lost patience with us. Everything else is
+/// the target's own word.
+const fn lag_explains(reason: FailReason) -> bool {
+    matches!(
+        reason,
+        FailReason::ConnectTimeout
+            | FailReason::TlsTimeout
+            | FailReason::HeadersTimeout
+            | FailReason::BodyTimeout
+            | FailReason::ExecTimeout
+            | FailReason::Reset
+            | FailReason::BodyIncomplete
+    )
 }
 
 fn too_slow(outcome: Outcome, took: Duration, slow: Option<Duration>) -> Outcome {
@@ -68,3 +164,6 @@ fn too_slow(outcome: Outcome, took: Duration, slow: Option<Duration>) -> Outcome
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
 //! PostgreSQL: the beginning of a session, as `pg_isready` judges it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_http::Sockets;
 use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::measure::{Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, measure};
 use crate::target::{Broken, Target, io_broken};
 use crate::{ServerError, clock};
 
@@ -24,7 +26,7 @@ const MAX_MESSAGES: usize = 64;
 /// Begins a session with PostgreSQL and ends it politely. Passes when the server accepts connections: it is ready, or
 /// asks for a password, or refuses this user or database; as `pg_isready` judges it. A server that is starting up,
 /// shutting down or recovering says so and fails.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PostgresProbe {
     target: Target,
     user: String,
@@ -50,14 +52,19 @@ impl PostgresProbe {
         Self { slow: Some(slow), ..self }
     }
 
-    /// What it looks at.
+    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
+        Self { target: self.target.through(sockets), ..self }
+    }
+
+    /// Its address.
     #[must_use]
     pub fn target(&self) -> String {
-        self.target.authority()
+        self.target.address().to_string()
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        measure(queued_at, timeout, self.slow, async |progress| self.talk(progress).await).await
+        let frame = Frame::new(queued_at, timeout, self.slow);
+        measure(frame, async |progress| self.talk(progress).await).await
     }
 
     /// The first message of a session.
@@ -77,9 +84,8 @@ impl PostgresProbe {
     }
 
     async fn talk(&self, progress: &mut Progress) -> Seen {
-        let mut stream = self.target.connect(&mut progress.phase, &mut progress.times).await?;
+        let mut stream = self.target.connect(progress).await?;
         let connected = clock::now();
-        progress.phase = ProbePhase::FirstByte;
         let broken = |error: std::io::Error| io_broken(&error, ProbePhase::FirstByte);
         stream.write_all(&self.startup()).await.map_err(broken)?;
         for _ in 0..MAX_MESSAGES {

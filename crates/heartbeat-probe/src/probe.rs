@@ -1,7 +1,9 @@
 //! Any probe.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_http::Sockets;
 use heartbeat_status::{CheckResult, Instant, ProbeKind};
 
 use crate::{ExecProbe, HttpProbe, PostgresProbe, ProcessProbe, RedisProbe, TcpProbe};
@@ -34,6 +36,7 @@ impl Probe {
             Self::Process(_) => ProbeKind::Process,
             Self::Redis(_) => ProbeKind::Redis,
             Self::Postgres(_) => ProbeKind::Postgres,
+            Self::Exec(probe) if probe.is_nagios() => ProbeKind::Nagios,
             Self::Exec(_) => ProbeKind::Exec,
         }
     }
@@ -48,6 +51,19 @@ impl Probe {
             Self::Redis(probe) => probe.target(),
             Self::Postgres(probe) => probe.target(),
             Self::Exec(probe) => probe.target(),
+        }
+    }
+
+    /// The same, reached by other sockets and another resolver than the system's. Changes nothing about a probe that
+    /// connects to nothing.
+    #[must_use]
+    pub fn through(self, sockets: Arc<dyn Sockets>) -> Self {
+        match self {
+            Self::Http(probe) => Self::Http(probe.through(sockets)),
+            Self::Tcp(probe) => Self::Tcp(probe.through(sockets)),
+            Self::Redis(probe) => Self::Redis(probe.through(sockets)),
+            Self::Postgres(probe) => Self::Postgres(probe.through(sockets)),
+            other @ (Self::Process(_) | Self::Exec(_)) => other,
         }
     }
 

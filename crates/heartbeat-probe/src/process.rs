@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_status::{CheckResult, FailReason, Instant, Outcome};
 
-use crate::measure::{Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, measure};
 
 /// Passes while the process runs: neither gone nor a zombie nor stopped. The start time it had when the probe was
 /// made guards against a reused pid.
@@ -28,7 +28,7 @@ impl ProcessProbe {
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        measure(queued_at, timeout, None, async |_: &mut Progress| self.look()).await
+        measure(Frame::new(queued_at, timeout, None), async |_: &mut Progress| self.look()).await
     }
 
     fn look(&self) -> Seen {

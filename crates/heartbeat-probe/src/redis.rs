@@ -1,11 +1,13 @@
 //! Redis: PING, as a client would say it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_http::Sockets;
 use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::measure::{Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, measure};
 use crate::target::{Broken, Target, io_broken};
 use crate::{ServerError, clock};
 
@@ -18,7 +20,7 @@ const MAX_ANSWER_BYTES: usize = 512;
 
 /// Connects to Redis and sends PING. Passes when the server answers as one that serves: `PONG`, or that it wants a
 /// password first. One that is loading its data does not serve yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RedisProbe {
     target: Target,
     slow: Option<Duration>,
@@ -40,20 +42,24 @@ impl RedisProbe {
         Self { slow: Some(slow), ..self }
     }
 
-    /// What it looks at.
+    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
+        Self { target: self.target.through(sockets), ..self }
+    }
+
+    /// Its address.
     #[must_use]
     pub fn target(&self) -> String {
-        self.target.authority()
+        self.target.address().to_string()
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        measure(queued_at, timeout, self.slow, async |progress| self.talk(progress).await).await
+        let frame = Frame::new(queued_at, timeout, self.slow);
+        measure(frame, async |progress| self.talk(progress).await).await
     }
 
     async fn talk(&self, progress: &mut Progress) -> Seen {
-        let mut stream = self.target.connect(&mut progress.phase, &mut progress.times).await?;
+        let mut stream = self.target.connect(progress).await?;
         let connected = clock::now();
-        progress.phase = ProbePhase::FirstByte;
         let broken = |error: std::io::Error| io_broken(&error, ProbePhase::FirstByte);
         stream.write_all(PING).await.map_err(broken)?;
         let mut answer = Vec::new();

@@ -1,110 +1,100 @@
-//! Host and port, and the way to a connection: resolve, connect, each timed, all within one deadline.
+//! Where a probe connects to: an address, the networks it may be in, and the sockets it is reached by.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use heartbeat_status::{FailReason, InconclusiveReason, Outcome, PhaseTimes, ProbePhase};
+use heartbeat_http::{
+    Address, ConnectError, ExchangeError, ResolveError, SYSTEM, Sockets, connect_first, is_shortage,
+};
+use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbePhase};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use crate::clock;
+use crate::measure::Progress;
 use crate::network::{self, Denied, Networks};
 
-/// Addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 4;
-/// Addresses of one name that are looked at.
-const MAX_ADDRESSES_RESOLVED: usize = 64;
-/// What `localhost` is, without asking anybody.
-const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-/// Names that are being resolved at a time, in the whole process. getaddrinfo blocks a thread and cannot be called
-/// off: a resolver that hangs holds this many threads and no more.
-const MAX_LOOKUPS: usize = 8;
-static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
-
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A host, a port, and the way there.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// Set where the host is an address: nothing has to be resolved.
-    address: Option<IpAddr>,
+    address: Address,
     /// Where it may be; `None` for anywhere.
     within: Option<Arc<Networks>>,
+    through: Through,
+}
+
+/// The sockets that a probe uses; `None` for those of the system.
+#[derive(Clone, Debug, Default)]
+struct Through(Option<Arc<dyn Sockets>>);
+
+impl PartialEq for Through {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
 }
 
 impl Target {
     /// Parses `host:port`, `1.2.3.4:port`, `[v6]:port`; `default_port` where none is given.
     pub(crate) fn parse(text: &str, default_port: Option<u16>) -> Option<Self> {
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (host, after) = rest.split_once(']')?;
-                (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
-            }
-            None => match text.rsplit_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            },
-        };
-        let port = match port {
-            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
-            None => default_port?,
-        };
-        let address: Option<IpAddr> = host.parse().ok();
-        let name_like = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-        (!host.is_empty() && (address.is_some() || name_like)).then(|| Self {
-            host: host.to_owned(),
-            port,
-            address,
-            within: None,
-        })
+        let address = Address::parse(text, default_port)?;
+        Some(Self { address, within: None, through: Through::default() })
     }
 
-    /// The same, connected to within `networks` only. What can be said without resolving a name is said now.
+    /// The same, connected to within `networks` only. What is known without resolving a name is checked now.
     pub(crate) fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
-        if let Some(address) = self.address.or_else(|| network::odd_spelling(&self.host).map(IpAddr::V4)) {
-            networks.check(address)?;
-        } else if self.host.eq_ignore_ascii_case("localhost") {
-            LOCALHOST.iter().map(|address| networks.check(*address)).reduce(Result::or).unwrap_or(Ok(()))?;
+        let host = self.address.host();
+        if let Some(ip) = self.address.ip().or_else(|| network::odd_spelling(host).map(IpAddr::V4)) {
+            networks.check(ip)?;
+        } else if host.eq_ignore_ascii_case("localhost") {
+            let own = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+            own.iter().map(|ip| networks.check(*ip)).reduce(Result::or).unwrap_or(Ok(()))?;
         }
         Ok(Self { within: Some(networks), ..self })
     }
 
-    /// `host:port` as a person and a `Host` header write it.
-    pub(crate) fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+    /// The same, reached by other sockets than the system's.
+    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
+        Self { through: Through(Some(sockets)), ..self }
     }
 
-    /// Resolves and connects. `phase` always says what is being done, for whoever gives up waiting.
-    pub(crate) async fn connect(
-        &self,
-        phase: &mut ProbePhase,
-        times: &mut PhaseTimes,
-    ) -> Result<TcpStream, Broken> {
-        *phase = ProbePhase::Resolve;
-        let addresses = self.permitted(self.addresses(times).await?)?;
-        *phase = ProbePhase::Connect;
-        let began = clock::now();
-        let mut last = None;
-        for address in addresses.iter().take(MAX_ADDRESSES) {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    times.connect = Some(clock::now().since(began));
-                    // One write a request, and no wait for more to come.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Err(error) => last = Some(error),
+    /// The probe's owner named the target, so what the target says may be shown.
+    pub(crate) const fn is_trusted(&self) -> bool {
+        self.within.is_none()
+    }
+
+    pub(crate) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Resolves and connects. `progress` always names the current stage, which a missed deadline is blamed on.
+    pub(crate) async fn connect(&self, progress: &mut Progress) -> Result<TcpStream, Broken> {
+        let sockets: &dyn Sockets = self.through.0.as_deref().unwrap_or(&SYSTEM);
+        progress.phase = ProbePhase::Resolve;
+        let found = match self.address.ip() {
+            Some(ip) => vec![SocketAddr::new(ip, self.address.port())],
+            None => {
+                let began = clock::now();
+                let found = sockets.resolve(self.address.host(), self.address.port()).await;
+                progress.times.resolve = Some(clock::now().since(began));
+                found.map_err(unresolved)?
             }
+        };
+        if found.is_empty() {
+            return Err(unresolved(ResolveError::NotFound { host: self.address.host().to_owned() }));
         }
-        Err(last.map_or_else(|| name_not_found(&self.host), |error| io_broken(&error, ProbePhase::Connect)))
+        let permitted = self.permitted(found)?;
+        progress.phase = ProbePhase::Connect;
+        let began = clock::now();
+        let stream = connect_first(sockets, &permitted).await.map_err(unconnected)?;
+        progress.times.connect = Some(clock::now().since(began));
+        progress.phase = ProbePhase::FirstByte;
+        Ok(stream)
     }
 
-    /// Those of `found` that may be connected to; nothing else is from here on.
+    /// Those of `found` that may be connected to.
     fn permitted(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
         let Some(networks) = &self.within else { return Ok(found) };
         let mut denied = None;
@@ -117,46 +107,12 @@ impl Target {
         }
         match denied.filter(|_| permitted.is_empty()) {
             Some(why) => {
-                let detail = format!("{}: {why}", self.host);
+                let detail = format!("{}: {why}", self.address.host());
                 Err(Broken::fail(FailReason::Unreachable, ProbePhase::Resolve, detail))
             }
             None => Ok(permitted),
         }
     }
-
-    async fn addresses(&self, times: &mut PhaseTimes) -> Result<Vec<SocketAddr>, Broken> {
-        if let Some(address) = self.address {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
-        }
-        if self.host == "localhost" {
-            return Ok(LOCALHOST.map(|address| SocketAddr::new(address, self.port)).to_vec());
-        }
-        let began = clock::now();
-        let found = lookup(self.host.clone(), self.port).await;
-        times.resolve = Some(clock::now().since(began));
-        match found {
-            Ok(addresses) => Ok(addresses),
-            // The standard library keeps only the text of getaddrinfo's error.
-            Err(error) if error.to_string().contains("Temporary failure") => {
-                let outcome = Outcome::Inconclusive(InconclusiveReason::NameTemporary);
-                Err(Broken { outcome, detail: format!("the resolver does not answer for {}", self.host) })
-            }
-            Err(error) if is_our_shortage(&error) => Err(io_broken(&error, ProbePhase::Resolve)),
-            Err(_) => Err(name_not_found(&self.host)),
-        }
-    }
-}
-
-/// Asks the system's resolver, on a thread that keeps its slot until the resolver lets it go.
-async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let slot = LOOKUPS.acquire().await.map_err(io::Error::other)?;
-    let ask = move || {
-        let found =
-            (host.as_str(), port).to_socket_addrs().map(|found| found.take(MAX_ADDRESSES_RESOLVED).collect());
-        drop(slot);
-        found
-    };
-    tokio::task::spawn_blocking(ask).await.map_err(io::Error::other)?
 }
 
 /// How a measurement ended early.
@@ -170,24 +126,46 @@ impl Broken {
     pub(crate) fn fail(reason: FailReason, phase: ProbePhase, detail: impl Into<String>) -> Self {
         Self { outcome: Outcome::Fail { reason, phase: Some(phase) }, detail: detail.into() }
     }
+
+    pub(crate) fn inconclusive(reason: InconclusiveReason, detail: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Inconclusive(reason), detail: detail.into() }
+    }
 }
 
-fn name_not_found(host: &str) -> Broken {
-    Broken::fail(FailReason::NameNotFound, ProbePhase::Resolve, format!("no address for {host}"))
+fn unresolved(error: ResolveError) -> Broken {
+    match error {
+        ResolveError::Temporary { .. } => {
+            Broken::inconclusive(InconclusiveReason::NameTemporary, error.to_string())
+        }
+        ResolveError::Io { source } => io_broken(&source, ProbePhase::Resolve),
+        other => Broken::fail(FailReason::NameNotFound, ProbePhase::Resolve, other.to_string()),
+    }
 }
 
-/// Something of ours has run out: that says nothing about the target.
-fn is_our_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
-    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
+fn unconnected(error: ConnectError) -> Broken {
+    match error {
+        ConnectError::Resolve(error) => unresolved(error),
+        ConnectError::Io { source } => io_broken(&source, ProbePhase::Connect),
+        other => Broken::fail(FailReason::SelfConnected, ProbePhase::Connect, other.to_string()),
+    }
+}
+
+/// What a broken exchange says about the target.
+pub(crate) fn exchange_broken(error: &ExchangeError, phase: ProbePhase) -> Broken {
+    let reason = match error {
+        ExchangeError::Io { source } => return io_broken(source, phase),
+        ExchangeError::Closed => FailReason::Reset,
+        ExchangeError::Cut => FailReason::BodyIncomplete,
+        ExchangeError::HeadTooLarge => FailReason::HeadersTooLarge,
+        _ => FailReason::Protocol,
+    };
+    Broken::fail(reason, phase, error.to_string())
 }
 
 /// What an error of a socket says about the target.
 pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
-    if is_our_shortage(error) {
-        let outcome = Outcome::Inconclusive(InconclusiveReason::MonitorResources);
-        return Broken { outcome, detail: error.to_string() };
+    if is_shortage(error) {
+        return Broken::inconclusive(InconclusiveReason::MonitorResources, error.to_string());
     }
     let (reason, detail) = match error.kind() {
         io::ErrorKind::ConnectionRefused => (FailReason::Refused, "connection refused".to_owned()),
@@ -205,13 +183,13 @@ pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
 }
 
 /// What a deadline that passes in this stage says about the target.
-pub(crate) const fn timed_out(phase: ProbePhase) -> Outcome {
-    let reason = match phase {
-        // The target has not even been asked: its resolver is what hangs.
-        ProbePhase::Resolve => return Outcome::Inconclusive(InconclusiveReason::NameTemporary),
-        phase => timeout_reason(phase),
-    };
-    Outcome::Fail { reason, phase: Some(phase) }
+pub(crate) fn timed_out(phase: ProbePhase, timeout: std::time::Duration) -> Broken {
+    if phase == ProbePhase::Resolve {
+        // The target has not even been asked: the resolver is what hangs.
+        let detail = format!("the resolver does not answer within {} ms", timeout.as_millis());
+        return Broken::inconclusive(InconclusiveReason::NameTemporary, detail);
+    }
+    Broken::fail(timeout_reason(phase), phase, format!("not done within {} ms", timeout.as_millis()))
 }
 
 const fn timeout_reason(phase: ProbePhase) -> FailReason {
@@ -225,6 +203,8 @@ const fn timeout_reason(phase: ProbePhase) -> FailReason {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn within(text: &str, networks: &[&str]) -> Result<Target, Denied> {
@@ -251,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_said_without_a_resolver_is_said_at_once() {
+    fn what_is_known_without_a_resolver_is_checked_at_once() {
         let loopback = ["127.0.0.0/8", "::1"];
         for fine in [
             "127.0.0.1:80",
@@ -284,11 +264,11 @@ mod tests {
         let denied = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = denied.local_addr().unwrap().port();
         let target = within(&format!("localhost:{port}"), &["::1"]).unwrap();
-        let (mut phase, mut times) = (ProbePhase::Queue, PhaseTimes::default());
-        // Nobody listens at ::1: without the check the listener at 127.0.0.1 would have been connected to.
-        assert!(target.connect(&mut phase, &mut times).await.is_err());
+        let mut progress = Progress::default();
+        // Nothing listens at ::1: without the check the probe would connect to the listener at 127.0.0.1.
+        assert!(target.connect(&mut progress).await.is_err());
         let target = within(&format!("localhost:{port}"), &["127.0.0.1"]).unwrap();
-        let stream = target.connect(&mut phase, &mut times).await.unwrap();
+        let stream = target.connect(&mut progress).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
 
@@ -297,20 +277,32 @@ mod tests {
         // What the resolver takes for an address, told as the name it was before it was asked.
         let networks = Arc::new(Networks::default().with("10.0.0.0/8".parse().unwrap()));
         let target = Target { within: Some(networks), ..Target::parse("2130706433:80", None).unwrap() };
-        let (mut phase, mut times) = (ProbePhase::Queue, PhaseTimes::default());
-        let broken = target.connect(&mut phase, &mut times).await.unwrap_err();
+        let mut progress = Progress::default();
+        let broken = target.connect(&mut progress).await.unwrap_err();
         assert!(broken.detail.contains("127.0.0.1 is in none of the networks"), "{}", broken.detail);
-        assert_eq!(phase, ProbePhase::Resolve);
+        assert_eq!(progress.phase, ProbePhase::Resolve);
     }
 
     #[test]
-    fn addresses_are_told_apart_from_nonsense() {
-        let authority = |text: &str, port| Target::parse(text, port).map(|target| target.authority());
-        assert_eq!(authority("127.0.0.1:80", None).as_deref(), Some("127.0.0.1:80"));
-        assert_eq!(authority("[::1]:80", None).as_deref(), Some("[::1]:80"));
-        assert_eq!(authority("db", Some(5432)).as_deref(), Some("db:5432"));
-        for bad in ["", ":80", "db:", "db:0", "db:99999", "a b:80", "[::1", "[::1]80", "db/:80"] {
-            assert_eq!(authority(bad, None), None, "{bad}");
+    fn every_error_of_a_socket_names_who_is_at_fault() {
+        let outcome = |code: i32, phase| io_broken(&io::Error::from_raw_os_error(code), phase).outcome;
+        for phase in [ProbePhase::Resolve, ProbePhase::Connect, ProbePhase::FirstByte, ProbePhase::Body] {
+            // EAGAIN, ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS.
+            for ours in [11, 12, 23, 24, 99, 105] {
+                let expected = Outcome::Inconclusive(InconclusiveReason::MonitorResources);
+                assert_eq!(outcome(ours, phase), expected, "errno {ours} in {phase:?}");
+            }
+            // ECONNRESET, EPIPE, ECONNREFUSED, ENETUNREACH, EHOSTUNREACH.
+            for (code, reason) in [
+                (104, FailReason::Reset),
+                (32, FailReason::Reset),
+                (111, FailReason::Refused),
+                (101, FailReason::Unreachable),
+                (113, FailReason::Unreachable),
+            ] {
+                let expected = Outcome::Fail { reason, phase: Some(phase) };
+                assert_eq!(outcome(code, phase), expected, "errno {code} in {phase:?}");
+            }
         }
     }
 }

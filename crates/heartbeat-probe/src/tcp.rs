@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use heartbeat_http::Sockets;
 use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
-use crate::measure::{Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, measure};
 use crate::target::{Broken, Target, io_broken};
 use crate::{Denied, Networks, TcpError};
 
 /// Most bytes of an answer that are looked at.
 const MAX_ANSWER_BYTES: usize = 4 * 1024;
+/// Most bytes of an answer that are shown.
+const MAX_SHOWN_BYTES: usize = 80;
 
 /// Connects; passes when the connection stands and, if set, the answer contains what is expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TcpProbe {
     target: Target,
     send: Option<Bytes>,
@@ -53,28 +56,33 @@ impl TcpProbe {
         Self { slow: Some(slow), ..self }
     }
 
-    /// Connects within `networks` only. A name is resolved, and its addresses are checked, at every measurement.
+    /// Connects within `networks` only. A name is resolved, and its addresses are checked, at every measurement. Somebody
+    /// else named such a target: what it answers decides, and no part of it is shown.
     ///
     /// # Errors
-    /// [`Denied`] when it can be said already: for an address, and for `localhost`.
+    /// [`Denied`] when it is known already: for an address, and for `localhost`.
     pub fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
         Ok(Self { target: self.target.within(networks)?, ..self })
     }
 
-    /// What it looks at.
+    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
+        Self { target: self.target.through(sockets), ..self }
+    }
+
+    /// Its address.
     #[must_use]
     pub fn target(&self) -> String {
-        self.target.authority()
+        self.target.address().to_string()
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        measure(queued_at, timeout, self.slow, async |progress| self.talk(progress).await).await
+        let frame = Frame::new(queued_at, timeout, self.slow);
+        measure(frame, async |progress| self.talk(progress).await).await
     }
 
     async fn talk(&self, progress: &mut Progress) -> Seen {
-        let mut stream = self.target.connect(&mut progress.phase, &mut progress.times).await?;
+        let mut stream = self.target.connect(progress).await?;
         let connected = clock::now();
-        progress.phase = ProbePhase::FirstByte;
         let broken = |error: std::io::Error| io_broken(&error, ProbePhase::FirstByte);
         if let Some(send) = &self.send {
             stream.write_all(send).await.map_err(broken)?;
@@ -90,8 +98,11 @@ impl TcpProbe {
                 return Ok((Outcome::Pass, String::new()));
             }
             if read == 0 || answer.len() >= MAX_ANSWER_BYTES {
-                let seen = String::from_utf8_lossy(&answer[..answer.len().min(80)]).into_owned();
-                let detail = format!("expected {:?}, got {seen:?}", String::from_utf8_lossy(expect));
+                let mut detail = format!("expected {:?}", String::from_utf8_lossy(expect));
+                if self.target.is_trusted() {
+                    let seen = String::from_utf8_lossy(&answer[..answer.len().min(MAX_SHOWN_BYTES)]);
+                    detail = format!("{detail}, got {seen:?}");
+                }
                 return Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::FirstByte, detail));
             }
         }

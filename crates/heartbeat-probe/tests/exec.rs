@@ -31,18 +31,27 @@ impl Spawn for Played {
     }
 }
 
-async fn measured(played: Played) -> CheckResult {
-    let probe = Probe::from(ExecProbe::new("check_disk /", Arc::new(played)));
-    assert_eq!((probe.kind(), probe.target().as_str()), (ProbeKind::Exec, "check_disk /"));
+use ProbeKind::{Exec as EXEC, Nagios as NAGIOS};
+
+async fn measured(convention: ProbeKind, played: Played) -> CheckResult {
+    let command: Arc<dyn Spawn> = Arc::new(played);
+    let target = "check_disk /";
+    let probe = if convention == NAGIOS {
+        ExecProbe::nagios(target, command)
+    } else {
+        ExecProbe::new(target, command)
+    };
+    let probe = Probe::from(probe);
+    assert_eq!((probe.kind(), probe.target().as_str()), (convention, target));
     probe.measure(TIMEOUT).await
 }
 
-async fn ended(exit: Exit, output: impl Into<Vec<u8>>) -> CheckResult {
-    measured(Played(Some(Ok(ExecOutput { exit, output: output.into() })))).await
+async fn ended(convention: ProbeKind, exit: Exit, output: impl Into<Vec<u8>>) -> CheckResult {
+    measured(convention, Played(Some(Ok(ExecOutput { exit, output: output.into() })))).await
 }
 
-async fn broke(error: ExecError) -> CheckResult {
-    measured(Played(Some(Err(error)))).await
+async fn broke(convention: ProbeKind, error: ExecError) -> CheckResult {
+    measured(convention, Played(Some(Err(error)))).await
 }
 
 const fn failed(reason: FailReason) -> Outcome {
@@ -50,82 +59,92 @@ const fn failed(reason: FailReason) -> Outcome {
 }
 
 #[tokio::test]
-async fn exit_codes_mean_what_they_mean_to_nagios() {
+async fn exit_codes_mean_what_they_mean_to_docker_or_to_nagios() {
     let unknown = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
+    let degraded = Outcome::Degraded(DegradedReason::ReportedDegraded);
+    let broken = failed(FailReason::ExecFailed);
     let expected = [
-        (Exit::code(0), Outcome::Pass),
-        (Exit::code(1), Outcome::Degraded(DegradedReason::ReportedDegraded)),
-        (Exit::code(2), failed(FailReason::ReportedDown)),
-        (Exit::code(3), unknown),
-        (Exit::code(4), failed(FailReason::ExecFailed)),
-        (Exit::code(127), failed(FailReason::ExecFailed)),
-        (Exit::code(-1), failed(FailReason::ExecFailed)),
-        (Exit::signal(Signal::KILL), failed(FailReason::ExecFailed)),
-        (Exit::unknown(), failed(FailReason::ExecFailed)),
+        (Exit::code(0), Outcome::Pass, Outcome::Pass),
+        (Exit::code(1), broken, degraded),
+        (Exit::code(2), broken, failed(FailReason::ReportedDown)),
+        (Exit::code(3), broken, unknown),
+        (Exit::code(4), broken, broken),
+        (Exit::code(127), broken, broken),
+        (Exit::code(-1), broken, broken),
+        (Exit::signal(Signal::KILL), broken, broken),
+        (Exit::unknown(), broken, broken),
     ];
-    for (exit, outcome) in expected {
-        let result = ended(exit, "DISK: it said so\n").await;
-        assert_eq!(result.outcome, outcome, "{exit}");
-        assert!(result.detail.ends_with("DISK: it said so"), "{exit}: {}", result.detail);
-        assert!(result.latency.is_some(), "{exit}: the command has answered");
+    for (exit, exec, nagios) in expected {
+        for (convention, outcome) in [(EXEC, exec), (NAGIOS, nagios)] {
+            let result = ended(convention, exit, "DISK: it said so\n").await;
+            assert_eq!(result.outcome, outcome, "{exit}");
+            assert!(result.detail.ends_with("DISK: it said so"), "{exit}: {}", result.detail);
+            assert!(result.latency.is_some(), "{exit}: the command has answered");
+        }
     }
 }
 
 #[tokio::test]
-async fn the_detail_is_the_first_line_without_figures() {
-    let detail = async |output: &[u8]| ended(Exit::code(2), output).await.detail;
+async fn the_detail_is_the_first_line_with_its_figures() {
+    let detail = async |output: &[u8]| ended(NAGIOS, Exit::code(2), output).await.detail;
     assert_eq!(
         detail(b"DISK CRITICAL - 2% left | /=98%;80;90\nlong text | more\n").await,
-        "DISK CRITICAL - 2% left"
+        "DISK CRITICAL - 2% left | /=98%;80;90"
     );
     assert_eq!(detail(b"one\r\ntwo").await, "one");
+    assert_eq!(detail(b"\n \n one\n").await, "one");
     assert_eq!(detail(b"\x1b[31mred\x1b[0m").await, "?[31mred?[0m");
     assert_eq!(detail(b"not \xff UTF-8").await, "not \u{fffd} UTF-8");
     assert_eq!(detail(b"").await, "exit code 2");
-    assert_eq!(detail(b"| /=98%").await, "exit code 2");
     let endless = detail(&vec![b'x'; 1 << 20]).await;
     assert!(endless.chars().count() <= 301, "{} characters", endless.chars().count());
 }
 
 #[tokio::test]
-async fn a_broken_check_says_how_it_ended() {
-    assert_eq!(ended(Exit::code(127), "sh: not found").await.detail, "exit code 127: sh: not found");
-    let killed = ended(Exit::signal(Signal::KILL), "").await;
-    assert_eq!(killed.detail, "killed by SIGKILL");
+async fn a_failed_check_says_how_it_ended() {
+    for convention in [EXEC, NAGIOS] {
+        let missing = ended(convention, Exit::code(127), "sh: not found").await;
+        assert_eq!(missing.detail, "exit code 127: sh: not found");
+        let killed = ended(convention, Exit::signal(Signal::KILL), "").await;
+        assert_eq!(killed.detail, "killed by SIGKILL");
+    }
+    let rejecting = ended(EXEC, Exit::code(1), "/tmp:5432 - rejecting connections\n").await;
+    assert_eq!(rejecting.detail, "exit code 1: /tmp:5432 - rejecting connections");
 }
 
 #[tokio::test]
 async fn a_command_that_is_ended_by_its_deadline() {
-    let result = broke(ExecError::TimedOut).await;
+    let result = broke(EXEC, ExecError::TimedOut).await;
     assert_eq!(result.outcome, failed(FailReason::ExecTimeout));
     assert_eq!(result.detail, "not done within 200 ms");
     assert!(result.latency.is_none(), "{result:?}");
 }
 
 #[tokio::test]
-async fn a_command_that_cannot_run_says_nothing_about_the_target() {
-    let outcome = async |errno| {
-        let result = broke(ExecError::Failed { errno, message: "spawn\nfailed".to_owned() }).await;
-        assert_eq!(result.detail, "spawn failed");
-        result.outcome
-    };
-    let shortage = Outcome::Inconclusive(InconclusiveReason::MonitorResources);
+async fn a_command_that_cannot_run_fails_and_a_plugin_says_nothing() {
     let unknown = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
-    // Linux: EAGAIN, ENOMEM, ENFILE, EMFILE; then ENOENT, EACCES and none at all.
-    for errno in [11, 12, 23, 24] {
-        assert_eq!(outcome(Some(errno)).await, shortage, "errno {errno}");
+    for (convention, outcome) in [(EXEC, failed(FailReason::ExecFailed)), (NAGIOS, unknown)] {
+        let result = broke(convention, ExecError::CannotRun { message: "no\nprogram".to_owned() }).await;
+        assert_eq!((result.outcome, result.detail.as_str()), (outcome, "no program"));
     }
-    for errno in [Some(2), Some(13), None] {
-        assert_eq!(outcome(errno).await, unknown, "errno {errno:?}");
+}
+
+#[tokio::test]
+async fn a_command_that_we_could_not_start_says_nothing_about_the_target() {
+    let shortage = Outcome::Inconclusive(InconclusiveReason::MonitorResources);
+    for convention in [EXEC, NAGIOS] {
+        let result = broke(convention, ExecError::NotTried { message: "EMFILE".to_owned() }).await;
+        assert_eq!(result.outcome, shortage);
+        assert_eq!(result.detail, "EMFILE");
     }
 }
 
 #[tokio::test]
 async fn a_spawner_that_loses_its_command_is_our_lag() {
     let began = clock::now();
-    let result = measured(Played(None)).await;
+    let result = measured(EXEC, Played(None)).await;
     let took = clock::now().since(began);
     assert_eq!(result.outcome, Outcome::Inconclusive(InconclusiveReason::MonitorLag), "{result:?}");
     assert!(took >= TIMEOUT + GRACE && took < TIMEOUT + GRACE + SLACK, "took {took:?}");
-    assert_eq!(result.detail, "no word of the command 2200 ms after its start");
+    assert_eq!(result.detail, "the command did not report back 2200 ms after its start");
 }

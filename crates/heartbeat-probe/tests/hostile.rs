@@ -2,9 +2,13 @@
 //! when its deadline is.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its server has failed")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_probe::{HttpProbe, Probe, StatusSet, TcpProbe, clock};
+use heartbeat_probe::{
+    Connecting, HttpProbe, Networks, PostgresProbe, Probe, RedisProbe, Resolving, Sockets, StatusSet,
+    TcpProbe, clock,
+};
 use heartbeat_status::{CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -139,13 +143,38 @@ async fn a_closed_port_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_that_cannot_be_resolved_is_never_blamed_on_the_server() {
-    let result = measured(http("does-not-exist.invalid:80"), LONG).await;
-    let no_such_name = Outcome::Fail { reason: FailReason::NameNotFound, phase: Some(ProbePhase::Resolve) };
-    // A machine without a resolver cannot tell.
-    let no_resolver = Outcome::Inconclusive(InconclusiveReason::NameTemporary);
-    assert!([no_such_name, no_resolver].contains(&result.outcome), "{result:?}");
-    assert!(result.phases.connect.is_none());
+async fn a_port_that_nothing_listens_on_is_not_reached_by_a_connection_to_itself() {
+    /// Connects every socket to its own address, as the kernel does by chance where the port is in the range of local
+    /// ports.
+    #[derive(Debug)]
+    struct ToThemselves;
+
+    impl Sockets for ToThemselves {
+        fn resolve(&self, _: &str, port: u16) -> Resolving {
+            Box::pin(std::future::ready(Ok(vec![([127, 0, 0, 1], port).into()])))
+        }
+
+        fn connect(&self, _: std::net::SocketAddr) -> Connecting {
+            Box::pin(async {
+                let socket = tokio::net::TcpSocket::new_v4()?;
+                socket.bind(([127, 0, 0, 1], 0).into())?;
+                let own = socket.local_addr()?;
+                socket.connect(own).await
+            })
+        }
+    }
+
+    let probes: [Probe; 4] = [
+        http("127.0.0.1:1").into(),
+        TcpProbe::new("127.0.0.1:1").unwrap().into(),
+        RedisProbe::new("redis://127.0.0.1:1").unwrap().into(),
+        PostgresProbe::new("postgres://127.0.0.1:1").unwrap().into(),
+    ];
+    for probe in probes {
+        let probe = probe.through(Arc::new(ToThemselves));
+        let result = at_once(probe, FailReason::SelfConnected, ProbePhase::Connect).await;
+        assert_eq!(result.port_fact(), result.outcome, "the port fact is no better");
+    }
 }
 
 #[tokio::test]
@@ -271,10 +300,6 @@ async fn closed_without_an_answer() {
 
 #[tokio::test]
 async fn a_redirect_says_where_to() {
-    let address = answers("HTTP/1.1 301 Moved\r\nlocation: /api/health\x1b[31m\r\ncontent-length: 0\r\n\r\n");
-    let address = address.await;
-    // A control character in a header value is not HTTP.
-    at_once(http(&address), FailReason::Protocol, ProbePhase::FirstByte).await;
     let address =
         answers("HTTP/1.1 302 Found\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n").await;
     let result = at_once(http(&address), FailReason::Redirected, ProbePhase::FirstByte).await;
@@ -282,12 +307,159 @@ async fn a_redirect_says_where_to() {
 }
 
 #[tokio::test]
-async fn a_500_fails_without_waiting_for_its_body() {
-    let address = repeats("HTTP/1.1 500 Oops\r\n\r\n", b"x", DRIP).await;
-    let result = at_once(http(&address), FailReason::UnexpectedStatus, ProbePhase::FirstByte).await;
-    assert!(result.detail.contains("500") && result.latency.is_some(), "{result:?}");
+async fn a_status_that_fails_does_not_wait_for_a_body_that_does_not_come() {
+    let reset_in_the_body = server(|mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 500 Oops\r\ncontent-length: 100\r\n\r\nsome").await;
+        // The head has arrived before the reset does.
+        let _ = stream.flush().await;
+        tokio::time::sleep(DRIP).await;
+        reset(stream);
+    })
+    .await;
+    for address in [
+        repeats("HTTP/1.1 500 Oops\r\n\r\n", b"x", DRIP).await,
+        repeats("HTTP/1.1 500 Oops\r\ncontent-length: 9\r\n\r\n", b"", DRIP).await,
+        answers("HTTP/1.1 500 Oops\r\ncontent-length: 100\r\n\r\ncut").await,
+        reset_in_the_body,
+    ] {
+        let result = at_once(http(&address), FailReason::UnexpectedStatus, ProbePhase::FirstByte).await;
+        assert_eq!(result.detail, "500 Internal Server Error", "{result:?}");
+        assert!(result.latency.unwrap() < LONG / 20, "the latency is that of the status: {result:?}");
+    }
+    let slow = repeats("HTTP/1.1 500 Oops\r\n\r\n", b"x", DRIP).await;
+    let result = measured(http(&slow), SHORT).await;
+    failed(&result, FailReason::UnexpectedStatus, ProbePhase::FirstByte);
     let address = answers("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
     passes(http(&address).with_status("2xx,503".parse::<StatusSet>().unwrap())).await;
+    let head = http(&answers("HTTP/1.1 503 Busy\r\ncontent-length: 90\r\n\r\n").await);
+    let head = head.with_method("HEAD").unwrap();
+    let result = at_once(head, FailReason::UnexpectedStatus, ProbePhase::FirstByte).await;
+    assert_eq!(result.detail, "503 Service Unavailable");
+}
+
+#[tokio::test]
+async fn a_failing_answer_says_why_in_its_own_words() {
+    let text = "HTTP/1.1 503 Busy\r\ncontent-type: application/json\r\n\r\n{\"status\":\"down\",\n \"db\":\"too many clients\"}\n";
+    let address = answers(text).await;
+    let result = at_once(http(&address), FailReason::UnexpectedStatus, ProbePhase::FirstByte).await;
+    let words = "{\"status\":\"down\", \"db\":\"too many clients\"}";
+    assert_eq!(result.detail, format!("503 Service Unavailable: {words}"));
+    let passing = text.replace("503 Busy", "200 OK");
+    let condition = http(&answers(passing).await).with_json("/status", "ok".into()).unwrap();
+    let result = at_once(condition, FailReason::ConditionFailed, ProbePhase::Body).await;
+    assert_eq!(result.detail, format!("/status is \"down\", not \"ok\": {words}"));
+    let long = format!("HTTP/1.1 503 Busy\r\ncontent-type: text/plain\r\n\r\n{}", "x".repeat(5000));
+    let result = measured(http(&answers(long).await), LONG).await;
+    assert_eq!(result.detail, format!("503 Service Unavailable: {}…", "x".repeat(200)));
+    let mut bytes = b"HTTP/1.1 503 Busy\r\ncontent-type: application/octet-stream\r\n\r\n".to_vec();
+    bytes.extend(0..=255);
+    assert_eq!(measured(http(&answers(bytes).await), LONG).await.detail, "503 Service Unavailable");
+}
+
+#[tokio::test]
+async fn no_part_of_the_body_of_a_foreign_target_is_shown() {
+    let networks = Arc::new(Networks::loopback());
+    let secret = "CANARY";
+    for answer in [
+        "HTTP/1.1 503 Busy\r\ncontent-type: text/plain\r\n\r\nCANARY",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nCANARY",
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"status\":\"CANARY\"}",
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"status\":\"warn\",\"output\":\"CANARY\"}",
+    ] {
+        let address = answers(answer).await;
+        let plain = || http(&address).within(Arc::clone(&networks)).unwrap();
+        let conditions = [
+            plain(),
+            plain().with_contains("y"),
+            plain().with_matches("^y").unwrap(),
+            plain().with_json("/status", "y".into()).unwrap(),
+            plain().with_json("", "y".into()).unwrap(),
+        ];
+        for probe in conditions {
+            let result = measured(probe, LONG).await;
+            assert!(!result.detail.contains(secret), "{answer}: {}", result.detail);
+        }
+        let tcp = TcpProbe::new(&address).unwrap().with_send("\r\n\r\n").with_expect("y y");
+        let shown = measured(tcp.clone(), LONG).await.detail;
+        assert!(shown.contains("HTTP/1.1"), "one that the configuration names is quoted: {shown}");
+        let hidden = measured(tcp.within(Arc::clone(&networks)).unwrap(), LONG).await.detail;
+        assert_eq!(hidden, "expected \"y y\"");
+    }
+}
+
+#[tokio::test]
+async fn a_condition_on_a_compressed_body_names_the_compression() {
+    let text = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-type: text/plain\r\n\r\n\x1f\u{8b}bytes";
+    let address = answers(text).await;
+    let fails = FailReason::ConditionFailed;
+    let result = at_once(http(&address).with_contains("ok"), fails, ProbePhase::Body).await;
+    assert!(result.detail.contains("Content-Encoding: gzip"), "{}", result.detail);
+    let json = http(&address).with_json("/status", "ok".into()).unwrap();
+    let result = at_once(json, FailReason::ConditionMissing, ProbePhase::Body).await;
+    assert!(result.detail.contains("Content-Encoding: gzip"), "{}", result.detail);
+    passes(http(&address)).await;
+}
+
+#[tokio::test]
+async fn the_request_is_the_one_that_is_promised() {
+    let (heard, mut requests) = tokio::sync::mpsc::channel(4);
+    let address = server(move |mut stream| {
+        let heard = heard.clone();
+        async move {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            heard.send(String::from_utf8(request).unwrap()).await.unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    })
+    .await;
+    passes(http(&address)).await;
+    let request = requests.recv().await.unwrap();
+    let mut lines: Vec<String> = request.trim_end().lines().map(str::to_owned).collect();
+    assert_eq!(lines.remove(0), "GET /api/health/ HTTP/1.1");
+    lines.sort();
+    let agent = concat!("user-agent: heartbeat-probe/", env!("CARGO_PKG_VERSION"));
+    let host = format!("host: {address}");
+    assert_eq!(lines, ["accept-encoding: identity", "accept: */*", "connection: close", &host, agent]);
+}
+
+#[tokio::test]
+async fn the_default_port_is_not_sent() {
+    /// Port 80 of every host is this listener.
+    #[derive(Debug)]
+    struct ThisPort(u16);
+
+    impl Sockets for ThisPort {
+        fn resolve(&self, _: &str, port: u16) -> Resolving {
+            Box::pin(std::future::ready(Ok(vec![([127, 0, 0, 1], port).into()])))
+        }
+
+        fn connect(&self, address: std::net::SocketAddr) -> Connecting {
+            assert_eq!(address.port(), 80);
+            Box::pin(TcpStream::connect(("127.0.0.1", self.0)))
+        }
+    }
+
+    // As many virtual hosts do, it compares the header with its name.
+    let address = server(|mut stream| async move {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        let good = String::from_utf8(request).unwrap().lines().any(|line| line == "host: app.test");
+        let status = if good { "200 OK" } else { "404 Not Found" };
+        let _ = stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await;
+    })
+    .await;
+    let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    for url in ["http://app.test/", "http://app.test:80/"] {
+        let probe = HttpProbe::new(url).unwrap();
+        assert_eq!(probe.target(), "http://app.test:80/");
+        passes(Probe::from(probe).through(Arc::new(ThisPort(port)))).await;
+    }
 }
 
 #[tokio::test]
@@ -456,6 +628,37 @@ async fn a_tcp_reset_is_a_reset() {
     .await;
     let probe = TcpProbe::new(&address).unwrap().with_send("x").with_expect("y");
     at_once(probe, FailReason::Reset, ProbePhase::FirstByte).await;
+}
+
+// PostgreSQL.
+
+#[tokio::test]
+async fn a_session_that_is_let_in_is_not_yet_served() {
+    const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+    const READY: &[u8] = b"Z\0\0\0\x05I";
+    const STARTING: &[u8] = b"E\0\0\0\x1bSFATAL\0C57P03\0Mstarting\0\0";
+    let session = async |after: &'static [u8], then_hangs: bool| {
+        server(move |mut stream| async move {
+            let mut startup = [0; 4];
+            let _ = stream.read_exact(&mut startup).await;
+            let _ = stream.write_all(&[LET_IN, after].concat()).await;
+            if then_hangs {
+                drain(stream).await;
+            }
+        })
+        .await
+    };
+    let probe = |address: &str| PostgresProbe::new(&format!("postgres://{address}")).unwrap();
+    passes(probe(&session(READY, true).await)).await;
+    let hangs = session(b"", true).await;
+    at_deadline(probe(&hangs), FailReason::HeadersTimeout, ProbePhase::FirstByte).await;
+    let starting = session(STARTING, true).await;
+    let result = measured(probe(&starting), LONG).await;
+    assert!(matches!(result.outcome, Outcome::Fail { .. }), "{result:?}");
+    assert_eq!(result.detail, "starting");
+    let closes = session(b"", false).await;
+    let result = measured(probe(&closes), LONG).await;
+    assert!(matches!(result.outcome, Outcome::Fail { .. }), "{result:?}");
 }
 
 // Ourselves.

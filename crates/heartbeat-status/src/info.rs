@@ -90,8 +90,10 @@ closed_list! {
         Tls = "tls",
         /// DNS query.
         Dns = "dns",
-        /// A command with Nagios exit codes.
+        /// A command: exit code 0 passes, everything else fails.
         Exec = "exec",
+        /// A command with the exit codes of Nagios plugins.
+        Nagios = "nagios",
         /// A file's existence and age.
         File = "file",
         /// The realm beats.
@@ -100,6 +102,14 @@ closed_list! {
         Notify = "notify",
         /// Memory, cpu, descriptors of the process tree.
         Resource = "resource",
+    }
+}
+
+impl ProbeKind {
+    /// It starts a process for every measurement.
+    #[must_use]
+    pub const fn runs_a_command(self) -> bool {
+        matches!(self, Self::Exec | Self::Nagios)
     }
 }
 

@@ -69,5 +69,5 @@ pub use snapshot::{
 };
 pub use status::{Desired, Flag, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why};
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
-pub use text::{sanitise, sanitise_line};
+pub use text::{is_hostile, sanitise, sanitise_line};
 pub use time::{Instant, WallAnchor, WallTime};

@@ -67,6 +67,8 @@ closed_list! {
         CertHost = "CertHost",
         /// The certificate chain leads to no trusted root.
         CertUntrusted = "CertUntrusted",
+        /// The kernel connected the socket to itself: nothing listens there.
+        SelfConnected = "SelfConnected",
         /// The name does not exist.
         NameNotFound = "NameNotFound",
         /// No route to the target.

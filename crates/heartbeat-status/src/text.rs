@@ -5,7 +5,9 @@ use alloc::string::String;
 /// Longest line kept, in characters; what is cut is marked with `…`.
 const MAX_LINE_CHARS: usize = 300;
 
-fn is_hostile(c: char) -> bool {
+/// True for a character that could move a cursor, hide or reorder text.
+#[must_use]
+pub fn is_hostile(c: char) -> bool {
     c.is_control() // C0, DEL and C1
         || matches!(c,
             '\u{200B}'..='\u{200F}'     // zero width, LRM, RLM

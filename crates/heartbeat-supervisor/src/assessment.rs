@@ -74,7 +74,9 @@ impl Realm {
             spec.probes.iter().zip(&self.probes).filter_map(|(spec, probe)| {
                 let counts = spec.source == ProbeSource::Measured && spec.info.role == Role::Live;
                 let last = probe.last.as_ref().filter(|last| counts && last.at >= started)?;
-                Some(last.outcome.passed())
+                // A plugin that cannot tell is at fault itself: `start.timeout` ends its start.
+                let plugin = last.outcome == Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
+                Some(last.outcome.passed().or(plugin.then_some(false)))
             })
         };
         live().any(|passed| passed.is_none()) && live().all(|passed| passed != Some(false))

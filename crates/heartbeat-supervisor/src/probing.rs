@@ -335,7 +335,7 @@ impl Realm {
         } else {
             base
         };
-        if spec.info.kind == ProbeKind::Exec {
+        if spec.info.kind.runs_a_command() {
             interval = interval.max(EXEC_MIN_INTERVAL);
         }
         if external {

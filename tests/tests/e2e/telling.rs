@@ -88,7 +88,7 @@ fn a_check_command_decides_and_never_outlives_its_check() {
 [realm.checked]
 run = "sleep 86391"
 env = {{ WHO = "heart-beat" }}
-health = {{ exec = ["sh", "-c", "{script}"], interval = "1s", timeout = "1s", fail_after = 1, name = "ping" }}
+health = {{ nagios = ["sh", "-c", "{script}"], interval = "1s", timeout = "1s", fail_after = 1, name = "ping" }}
 restart = {{ verify_for = "1s" }}
 "#
     );
@@ -96,7 +96,7 @@ restart = {{ verify_for = "1s" }}
     eco.wait_for_boot();
     let before = eco.pid_of("checked");
     let probe = |eco: &Ecosystem| eco.realm("checked")["probes"][0].clone();
-    assert_eq!(probe(&eco)["kind"], "exec");
+    assert_eq!(probe(&eco)["kind"], "nagios");
     assert_eq!(probe(&eco)["detail"], "checked by heart-beat", "{:#}", probe(&eco));
     // Degraded is a pass with a remark.
     std::fs::write(&verdict, "exit 1").unwrap();

@@ -6,6 +6,7 @@ mod incidents;
 mod limits;
 mod own_problems;
 mod planning;
+mod plugins;
 mod probing;
 mod reloading;
 mod remedies;

@@ -1,0 +1,123 @@
+//! Why there is no connection, or no answer.
+
+use std::io;
+
+use rustix::io::Errno;
+
+/// Why a name has no address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The resolver says that the name does not exist, or has no address.
+    #[error("no address for {host}")]
+    NotFound {
+        /// The name.
+        host: String,
+    },
+    /// The resolver did not answer, or could not find out.
+    #[error("the resolver does not answer for {host}")]
+    Temporary {
+        /// The name.
+        host: String,
+    },
+    /// The resolver could not be asked.
+    #[error("cannot ask the resolver: {source}")]
+    Io {
+        /// The error below.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The kernel connected the socket to itself, which happens where the target port lies in the range of local
+    /// ports: nothing listens there.
+    #[error("the connection reached itself: nothing listens there")]
+    SelfConnected,
+    /// No address could be connected to; of several errors the one that says most.
+    #[error("{source}")]
+    Io {
+        /// The error below.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why there is no answer, or only a part of one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// The connection broke.
+    #[error("{source}")]
+    Io {
+        /// The error below.
+        #[source]
+        source: io::Error,
+    },
+    /// The server closed the connection before the head of an answer was complete.
+    #[error("closed before an answer")]
+    Closed,
+    /// The server ended the body before its end.
+    #[error("the server cut its answer short")]
+    Cut,
+    /// The head of the answer exceeds the limits.
+    #[error("more than {} KiB of headers, or more than {} of them", crate::MAX_HEAD_BYTES / 1024, crate::MAX_HEADER_COUNT)]
+    HeadTooLarge,
+    /// The answer is not HTTP.
+    #[error("not HTTP: {why}")]
+    NotHttp {
+        /// The words of the parser.
+        why: String,
+    },
+}
+
+/// True for an error that says that this process or its host ran out of something: descriptors, local ports, memory.
+/// Such an error says nothing about the target.
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
+    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// How much an error of one address says about a target that has several; the highest is the one to report.
+pub(crate) fn weight(error: &ConnectError) -> u8 {
+    let ConnectError::Io { source } = error else { return 2 };
+    // A family that this host does not have. When another address has answered, the target is known to be at fault;
+    // otherwise the local ports may be used up.
+    if source.raw_os_error() == Some(Errno::ADDRNOTAVAIL.raw_os_error()) {
+        return 0;
+    }
+    // That address was not even tried: it may well serve.
+    if is_shortage(source) {
+        return 3;
+    }
+    match source.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_errors_that_are_our_own_shortage() {
+        let shortage = |code| is_shortage(&io::Error::from_raw_os_error(code));
+        // Linux: EAGAIN, ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS.
+        for ours in [11, 12, 23, 24, 99, 105] {
+            assert!(shortage(ours), "errno {ours}");
+        }
+        // EACCES, ENETUNREACH, ECONNRESET, ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH.
+        for theirs in [13, 101, 104, 110, 111, 113] {
+            assert!(!shortage(theirs), "errno {theirs}");
+        }
+        assert!(!is_shortage(&io::Error::other("in words")));
+    }
+}

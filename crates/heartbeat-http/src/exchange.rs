@@ -1,0 +1,174 @@
+//! One request and its answer.
+
+use std::error::Error as _;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, response};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::ExchangeError;
+use crate::lenient::Lenient;
+
+/// Largest head of an answer, in bytes.
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Most header lines of an answer.
+pub const MAX_HEADER_COUNT: usize = 256;
+
+/// An answer whose head is there.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status and headers.
+    pub head: response::Parts,
+    /// The rest, as it comes.
+    pub body: Body,
+}
+
+/// The body of an answer. Dropping it closes the connection.
+pub struct Body {
+    incoming: Incoming,
+    wire: Wire,
+    /// hyper ends the exchange when the other end of this is gone.
+    _sender: http1::SendRequest<Full<Bytes>>,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").finish_non_exhaustive()
+    }
+}
+
+/// The connection below an exchange. The exchange itself drives it: there is no task that could outlive it.
+struct Wire {
+    connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
+    open: bool,
+}
+
+impl Wire {
+    fn drive(&mut self, ctx: &mut Context<'_>) {
+        // Whatever breaks here also breaks the exchange, which reports it.
+        if self.open && self.connection.as_mut().poll(ctx).is_ready() {
+            self.open = false;
+        }
+    }
+}
+
+/// Writes `request` to `stream` and waits for the head of the answer. Its target and its headers, `Host` among them,
+/// are sent as they are.
+///
+/// # Errors
+/// [`ExchangeError`]: the connection broke, or what came is not the head of an HTTP answer.
+pub async fn send<S>(stream: S, request: Request<Bytes>) -> Result<Answer, ExchangeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADER_COUNT)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .ignore_invalid_headers_in_responses(true);
+    let hands = builder.handshake(TokioIo::new(Lenient::new(stream))).await;
+    let (mut sender, connection) = hands.map_err(|error| broken(&error, false))?;
+    let mut wire = Wire { connection: Box::pin(connection), open: true };
+    let mut answer = pin!(sender.send_request(request.map(Full::new)));
+    let answer = poll_fn(|ctx| {
+        wire.drive(ctx);
+        answer.as_mut().poll(ctx)
+    });
+    let (head, incoming) = answer.await.map_err(|error| broken(&error, false))?.into_parts();
+    Ok(Answer { head, body: Body { incoming, wire, _sender: sender } })
+}
+
+impl Body {
+    /// Bytes that are still to come at least, as far as the server has announced them.
+    #[must_use]
+    pub fn announced_bytes(&self) -> u64 {
+        self.incoming.size_hint().lower()
+    }
+
+    /// The next piece; `None` at the end. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ExchangeError`]: the connection broke, or the body ends before its end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ExchangeError> {
+        poll_fn(|ctx| self.poll_chunk(ctx)).await
+    }
+
+    fn poll_chunk(&mut self, ctx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ExchangeError>> {
+        loop {
+            self.wire.drive(ctx);
+            return match Pin::new(&mut self.incoming).poll_frame(ctx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(None) => Poll::Ready(Ok(None)),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Err(broken(&error, true))),
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => Poll::Ready(Ok(Some(data))),
+                    // Trailers.
+                    Err(_) => continue,
+                },
+            };
+        }
+    }
+
+    /// Reads to the end, or the first `max_bytes`; says whether that is all of it.
+    ///
+    /// # Errors
+    /// As for [`chunk`](Self::chunk).
+    pub async fn read(&mut self, max_bytes: usize) -> Result<(Vec<u8>, bool), ExchangeError> {
+        let mut read = Vec::new();
+        while let Some(data) = self.chunk().await? {
+            let room = max_bytes - read.len();
+            read.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                return Ok((read, false));
+            }
+        }
+        Ok((read, true))
+    }
+}
+
+/// What an error of hyper says, before the head was there or in the body.
+fn broken(error: &hyper::Error, in_body: bool) -> ExchangeError {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    if let Some(io) = source.filter(|io| io.kind() != io::ErrorKind::UnexpectedEof) {
+        // The decoder of chunks reports garbage as an error of input.
+        return match io.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                ExchangeError::NotHttp { why: io.to_string() }
+            }
+            _ => ExchangeError::Io { source: again(io) },
+        };
+    }
+    if in_body {
+        return ExchangeError::Cut;
+    }
+    // hyper keeps the kind of a parse error to itself.
+    if error.is_parse() && error.to_string().contains("too large") {
+        return ExchangeError::HeadTooLarge;
+    }
+    if error.is_incomplete_message() {
+        return ExchangeError::Closed;
+    }
+    ExchangeError::NotHttp { why: error.to_string() }
+}
+
+/// An error cannot be cloned; its number and its kind can.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

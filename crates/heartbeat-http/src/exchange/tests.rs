@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(10);
+
+/// A server that answers with these bytes, in pieces of this size, and closes.
+async fn asked(answer: &[u8], piece: usize) -> Result<(u16, String, Vec<(String, String)>), ExchangeError> {
+    let (near, mut far) = duplex(64 * 1024);
+    let answer = answer.to_vec();
+    let server = tokio::spawn(async move {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(far.read_u8().await.unwrap());
+        }
+        for piece in answer.chunks(piece) {
+            // The other end hangs up once it has seen enough.
+            if far.write_all(piece).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let request = Request::get("/").header("host", "x").body(Bytes::new()).unwrap();
+    let exchange = async {
+        let mut answer = send(near, request).await?;
+        let (body, whole) = answer.body.read(64 * 1024).await?;
+        assert!(whole);
+        let headers = answer.head.headers.iter();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let headers = headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect();
+        Ok((answer.head.status.as_u16(), text(&body), headers))
+    };
+    let seen = tokio::time::timeout(LONG, exchange).await.unwrap();
+    server.abort();
+    seen
+}
+
+#[tokio::test]
+async fn answers_that_curl_reads_are_read() {
+    let answers: &[(&str, &[u8], (&str, &str))] = &[
+        (
+            "a folded header line",
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b;\r\n\tPath=/\r\nContent-Length: 2\r\n\r\nok",
+            ("content-length", "2"),
+        ),
+        (
+            "a space before the colon",
+            b"HTTP/1.1 200 OK\r\nX-Served-By : app\r\nContent-Length : 2\r\n\r\nok",
+            ("x-served-by", "app"),
+        ),
+        (
+            "HTTP/1.0 with chunks",
+            b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            ("transfer-encoding", "chunked"),
+        ),
+        ("HTTP/1.0", b"HTTP/1.0 200 OK\r\nX: y\r\n\r\nok", ("x", "y")),
+        ("bare line feeds", b"HTTP/1.1 200 OK\nX: y\nContent-Length: 2\n\nok", ("x", "y")),
+        ("mixed line ends", b"HTTP/1.1 200 OK\nX: y\r\nContent-Length: 2\n\r\nok", ("x", "y")),
+        ("no reason phrase", b"HTTP/1.1 200\r\nX: y\r\nContent-Length: 2\r\n\r\nok", ("x", "y")),
+        (
+            "a line that is no header",
+            b"HTTP/1.1 200 OK\r\nthis is none\r\nX: y\r\nContent-Length: 2\r\n\r\nok",
+            ("x", "y"),
+        ),
+        (
+            "a name with a space in it",
+            b"HTTP/1.1 200 OK\r\nnot a name: z\r\nX: y\r\nContent-Length: 2\r\n\r\nok",
+            ("x", "y"),
+        ),
+        (
+            "a control character in a value",
+            b"HTTP/1.1 200 OK\r\nZ: \x1b[31m\r\nX: y\r\nContent-Length: 2\r\n\r\nok",
+            ("x", "y"),
+        ),
+        (
+            "bytes that are not ASCII",
+            b"HTTP/1.1 200 OK\r\nX: caf\xe9\r\nContent-Length: 2\r\n\r\nok",
+            ("x", "caf\u{fffd}"),
+        ),
+        (
+            "the same length twice",
+            b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+            ("x", "y"),
+        ),
+    ];
+    for (what, answer, (name, value)) in answers {
+        for piece in [1, 7, 4096] {
+            let (status, body, headers) =
+                asked(answer, piece).await.unwrap_or_else(|error| panic!("{what}, {piece}: {error}"));
+            assert_eq!((status, body.as_str()), (200, "ok"), "{what}");
+            let found = headers.iter().find(|(other, _)| other == name);
+            assert_eq!(found.map(|(_, value)| value.as_str()), Some(*value), "{what}: {headers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused() {
+    for answer in [
+        &b"hello\r\n\r\n"[..],
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"HTTP/9.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"\0\0\0\0\0\0\0\0",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ncontent-length: two\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot a size\r\nhello",
+    ] {
+        let error = asked(answer, 4096).await.unwrap_err();
+        let text = String::from_utf8_lossy(answer);
+        assert!(matches!(error, ExchangeError::NotHttp { .. }), "{text}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_too_early_says_where() {
+    for (answer, head) in [
+        (&b""[..], true),
+        (b"HTTP/1.1 200 OK\r\nx: ", true),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", false),
+        (b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel", false),
+    ] {
+        let error = asked(answer, 4096).await.unwrap_err();
+        let expected =
+            if head { matches!(error, ExchangeError::Closed) } else { matches!(error, ExchangeError::Cut) };
+        assert!(expected, "{}: {error:?}", String::from_utf8_lossy(answer));
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_a_limit() {
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADER_COUNT + 1));
+    let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(MAX_HEAD_BYTES));
+    for head in [many, long] {
+        let error = asked(head.as_bytes(), 4096).await.unwrap_err();
+        assert!(matches!(error, ExchangeError::HeadTooLarge), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_dropped_closes_the_connection() {
+    let (near, mut far) = duplex(64 * 1024);
+    let request = Request::get("/").header("host", "x").body(Bytes::new()).unwrap();
+    let server = async {
+        let mut request = [0; 1024];
+        while !request.starts_with(b"GET / HTTP/1.1\r\n") {
+            assert!(far.read(&mut request).await.unwrap() > 0);
+        }
+        far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\nsome").await.unwrap();
+        far
+    };
+    let (answer, mut far) = tokio::join!(send(near, request), server);
+    let mut answer = answer.unwrap();
+    assert_eq!(answer.body.chunk().await.unwrap().unwrap(), Bytes::from_static(b"some"));
+    drop(answer);
+    let mut rest = Vec::new();
+    tokio::time::timeout(LONG, far.read_to_end(&mut rest)).await.unwrap().unwrap();
+}

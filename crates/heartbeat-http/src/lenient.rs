@@ -1,0 +1,104 @@
+//! What hyper has no switch for.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How an answer of the old version begins. Its last byte is the only one that is changed.
+const OLD: &[u8; 8] = b"HTTP/1.0";
+
+/// A stream whose answer calls itself HTTP/1.1, also when it said HTTP/1.0. On a connection with one request the only
+/// difference is that hyper then accepts chunks, which RFC 9112 (6.1) wants recipients to process and then to close.
+#[derive(Debug)]
+pub(crate) struct Lenient<S> {
+    inner: S,
+    /// Bytes of [`OLD`] that have been read so far; its length once the beginning is over.
+    seen: usize,
+}
+
+impl<S> Lenient<S> {
+    pub(crate) const fn new(inner: S) -> Self {
+        Self { inner, seen: 0 }
+    }
+
+    fn rewrite(&mut self, read: &mut [u8]) {
+        for byte in read {
+            match OLD.get(self.seen) {
+                Some(expected) if byte == expected => self.seen += 1,
+                Some(_) => self.seen = OLD.len() + 1,
+                None => return,
+            }
+            if self.seen == OLD.len() {
+                *byte = b'1';
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        ctx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(ctx, buf);
+        if self.seen < OLD.len() && matches!(polled, Poll::Ready(Ok(()))) {
+            self.rewrite(&mut buf.filled_mut()[before..]);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Lenient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, ctx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(ctx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(ctx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(ctx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        ctx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(ctx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_version_of_the_first_line_is_rewritten_however_it_comes() {
+        for (said, heard) in [
+            ("HTTP/1.0 200 OK\r\nx: HTTP/1.0\r\n", "HTTP/1.1 200 OK\r\nx: HTTP/1.0\r\n"),
+            ("HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\n"),
+            ("HTTP/1.", "HTTP/1."),
+            ("SSH-2.0 HTTP/1.0", "SSH-2.0 HTTP/1.0"),
+            ("HHTTP/1.0", "HHTTP/1.0"),
+        ] {
+            for piece in [1, 3, 8, 100] {
+                let mut stream = Lenient::new(());
+                let mut bytes = said.as_bytes().to_vec();
+                for piece in bytes.chunks_mut(piece) {
+                    stream.rewrite(piece);
+                }
+                assert_eq!(String::from_utf8_lossy(&bytes), heard, "in pieces of {piece}");
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! One HTTP/1 request on one connection.
+//!
+//! # What it is
+//! The only HTTP client of heart-beat: probes, webhooks and the client of heartbeatd's API all use it. It has two
+//! halves. [`connect`] finds a way to an [`Address`]: it resolves the name and tries all of its addresses as RFC 8305
+//! says. [`send`] writes one request to any stream (TCP, a Unix socket, later TLS) and reads the answer as curl does:
+//! it accepts folded header lines, spaces before the colon, lines that end in a bare LF, header lines that are not
+//! headers, and HTTP/1.0 with chunks.
+//!
+//! # What it is not
+//! It keeps no connections, retries nothing and follows no redirect. It reads no clock and has no deadline of its own:
+//! the caller puts one `tokio::time::timeout` around everything. Dropping a future or an [`Answer`] closes the
+//! connection; no task is left behind, and only the system's resolver uses threads.
+//!
+//! # How to use it
+//! ```
+//! use bytes::Bytes;
+//! use heartbeat_http::{Address, SYSTEM, connect, send};
+//!
+//! async fn status_of(text: &str) -> Result<u16, Box<dyn std::error::Error>> {
+//!     let address = Address::parse(text, Some(80)).ok_or("not an address")?;
+//!     let stream = connect(&SYSTEM, &address).await?;
+//!     let request = http::Request::get("/").header("host", address.host_header(80)).body(Bytes::new())?;
+//!     let mut answer = send(stream, request).await?;
+//!     let (_first_64_kib, _whole) = answer.body.read(64 * 1024).await?;
+//!     Ok(answer.head.status.as_u16())
+//! }
+//! ```
+
+mod address;
+mod connect;
+mod error;
+mod exchange;
+mod lenient;
+mod resolver;
+
+pub use address::Address;
+pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first};
+pub use error::{ConnectError, ExchangeError, ResolveError, is_shortage};
+pub use exchange::{Answer, Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, send};
+pub use resolver::{MAX_LOOKUPS, Resolving, SYSTEM, System};

@@ -1,0 +1,64 @@
+//! Probes that run a command.
+
+use std::time::Duration;
+
+use heartbeat_status::{InconclusiveReason, Outcome, ProbeKind, RestartCause, Signal, Status};
+use heartbeat_supervisor::RealmSpec;
+
+use crate::drive::{A, Drive, probed, secs};
+
+/// The plugin exits 3, or cannot run.
+const UNKNOWN: Outcome = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
+/// heartbeatd could not start it.
+const OURS: Outcome = Outcome::Inconclusive(InconclusiveReason::MonitorResources);
+
+fn checked(name: &str, kind: ProbeKind) -> RealmSpec {
+    let mut spec = probed(name);
+    spec.probes[0].info.kind = kind;
+    spec
+}
+
+#[test]
+fn a_plugin_that_cannot_tell_does_not_start_for_ever() {
+    let mut d = Drive::boot(vec![checked("a", ProbeKind::Nagios)]);
+    d.launch_all();
+    d.wait_answering(secs(59), |_| UNKNOWN);
+    assert_eq!(d.signals(), []);
+    d.wait_answering(secs(2), |_| UNKNOWN);
+    assert_eq!(d.signals(), [(A, Signal::TERM)], "`start.timeout` ends its start");
+    let cause = d.status(A).restart.as_ref().map(|record| record.cause);
+    assert_eq!(cause, Some(RestartCause::StartTimedOut));
+}
+
+#[test]
+fn a_plugin_that_we_could_not_start_ends_no_start() {
+    let mut d = Drive::boot(vec![checked("a", ProbeKind::Nagios)]);
+    d.launch_all();
+    d.wait_answering(secs(300), |_| OURS);
+    assert_eq!(d.signals(), []);
+}
+
+#[test]
+fn a_plugin_that_cannot_tell_any_more_is_its_own_problem() {
+    let mut d = Drive::up(vec![checked("a", ProbeKind::Nagios)]);
+    d.wait_answering(secs(60), |_| UNKNOWN);
+    assert_eq!(d.word(A), Status::Unknown);
+    assert_eq!(d.signals(), [], "no evidence, no action");
+    let opened = |d: &mut Drive| d.sup.snapshot(d.now).incidents.len();
+    assert_eq!(opened(&mut d), 0, "heartbeatd has no problem of its own");
+    let mut d = Drive::up(vec![checked("a", ProbeKind::Nagios)]);
+    d.wait_answering(secs(60), |_| OURS);
+    assert_eq!((d.word(A), opened(&mut d)), (Status::Unknown, 1));
+}
+
+#[test]
+fn commands_run_at_most_once_per_second() {
+    for kind in [ProbeKind::Exec, ProbeKind::Nagios] {
+        let mut d = Drive::boot(vec![checked("a", kind)]);
+        d.launch_all();
+        assert_eq!(d.status(A).probes[0].interval, Some(secs(1)), "{kind}: while it starts");
+    }
+    let mut d = Drive::boot(vec![checked("a", ProbeKind::Http)]);
+    d.launch_all();
+    assert_eq!(d.status(A).probes[0].interval, Some(Duration::from_millis(250)));
+}
