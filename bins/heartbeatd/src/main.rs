@@ -65,11 +65,16 @@ fn run(
     handover: Handover,
     mut kept: Vec<(String, OwnedFd)>,
 ) -> anyhow::Result<ExitCode> {
-    let mut held = Some(HeldSignals::hold());
+    let held = HeldSignals::hold();
     let sources = Sources::from_process(file);
-    let loaded = match load(&sources) {
-        Ok(loaded) => loaded,
-        Err(report) => {
+    let reading = sources.clone();
+    let loaded = match held.unless_ended(move || load(&reading)) {
+        Some(Ok(loaded)) => loaded,
+        None => {
+            say("heartbeatd: told to end while it read its configuration; nothing was started");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Err(report)) => {
             say(&report.render(Format::Full, coloured(&std::io::stderr())));
             return Ok(ExitCode::from(CONFIGURATION));
         }
@@ -79,7 +84,7 @@ fn run(
     }
     logging::init(&loaded.config.heartbeat.log, &loaded.config.heartbeat.log_format);
     let program = Program::current().context("cannot find the path of this program")?;
-    let (mut config, mut handover) = (loaded.config, handover);
+    let (mut held, mut config, mut handover) = (Some(held), loaded.config, handover);
     loop {
         let narration = Narration { every_step: false, colour: coloured(&std::io::stdout()) };
         let (narrator, tap) = Narrator::start(narration, std::io::stdout())?;

@@ -273,8 +273,8 @@ mod tests {
         let (go_on, wait) = sync_channel::<()>(1);
         let (ended, end) = sync_channel::<()>(1);
         let silent = within(Duration::from_millis(20), move |files| {
-            files.ask("/mnt/away".to_owned(), || wait.recv());
-            ended.send(())
+            files.ask("/mnt/away".to_owned(), || wait.recv()).unwrap();
+            ended.send(()).unwrap();
         });
         assert_eq!(silent.err().map(|Silent(what)| what).as_deref(), Some("/mnt/away"));
         // The thread ends when it is answered after all.

@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heartbeat_config::{Changed, Changes, Sources, load_beside};
 use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
 use heartbeat_status::{RealmKind, RealmName};
 use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::timeout;
 
 use crate::inbox::{Inbox, Request};
 use crate::intent::Book;
 use crate::published::Published;
 use crate::registering;
+
+/// Reading the configuration takes at most this, so that the turn is never kept for good. A file that does not answer is
+/// given up before.
+const READ_LIMIT: Duration = Duration::from_secs(25);
 
 /// What a new configuration changes, and the number of the one in force then; or what is wrong with it.
 pub(crate) type Answer = Result<(Changes, u64), Vec<String>>;
@@ -67,7 +73,14 @@ impl Reloader {
                 (config, loaded.warnings, aside)
             })
         };
-        let (config, warnings, aside) = match tokio::task::spawn_blocking(read).await.ok()? {
+        let Ok(read) = timeout(READ_LIMIT, tokio::task::spawn_blocking(read)).await else {
+            let why = format!(
+                "the configuration was not read within {} s; nothing was changed",
+                READ_LIMIT.as_secs()
+            );
+            return Some(Err(vec![why]));
+        };
+        let (config, warnings, aside) = match read.ok()? {
             Ok(read) => read,
             Err(report) => return Some(Err(report.iter().map(ToString::to_string).collect())),
         };

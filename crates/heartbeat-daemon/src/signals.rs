@@ -2,8 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,6 +17,9 @@ use crate::upgrade::Upgrader;
 
 /// What systemd-style managers of containers send to have everything halted: SIGRTMIN+3.
 const HALT_ABOVE_RTMIN: i32 = 3;
+
+/// What was begun before an order to end is given this long, so that a start that goes well ends in order.
+const AFTER_AN_ORDER: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Holds back the signals that heartbeatd obeys for as long as this lives: until its handlers are there, they would end it
 /// and leave its realms alone. What was sent meanwhile is obeyed then. Make it in the main thread, before any other is
@@ -37,6 +44,31 @@ impl HeldSignals {
         // Only a set that is no set would make it fail.
         let _ = held.thread_block();
         Self(held)
+    }
+
+    /// Does `work`, which may take long, in a thread of its own. `None` when an order to end came meanwhile and the work is
+    /// not done [`AFTER_AN_ORDER`] later; the order that comes while all goes well is obeyed by whoever lets go of the
+    /// signals.
+    pub fn unless_ended<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let orders: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+        let made = SignalFd::with_flags(&orders, SfdFlags::SFD_CLOEXEC)
+            .map_err(io::Error::from)
+            .and_then(|signals| Ok((signals, io::pipe()?)));
+        // Without the means to wait for both there is only the work.
+        let Ok((signals, (done, doing))) = made else { return Some(work()) };
+        let (result, taken) = sync_channel(1);
+        std::thread::spawn(move || {
+            // That nobody waits any more is no matter.
+            let _ = result.send(work());
+            drop(doing);
+        });
+        let mut both = [PollFd::new(&done, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        while matches!(poll(&mut both, None), Err(Errno::INTR)) {}
+        let mut work_only = [PollFd::new(&done, PollFlags::IN)];
+        match poll(&mut work_only, Some(&AFTER_AN_ORDER)) {
+            Ok(0) => None,
+            Ok(_) | Err(_) => taken.recv().ok(),
+        }
     }
 }
 
@@ -96,4 +128,24 @@ pub(crate) fn obey(
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    #[test]
+    fn an_order_to_end_ends_what_does_not_answer_and_is_kept_for_what_does() {
+        let held = HeldSignals::hold();
+        assert_eq!(held.unless_ended(|| 5), Some(5));
+        raise(Signal::SIGTERM).unwrap();
+        assert_eq!(held.unless_ended(|| 6), Some(6), "it is obeyed once the signals are let go");
+        let (go_on, wait) = sync_channel::<()>(1);
+        assert_eq!(held.unless_ended(move || wait.recv().is_ok()), None);
+        drop(go_on);
+        let term: SigSet = [Signal::SIGTERM].into_iter().collect();
+        assert_eq!(term.wait(), Ok(Signal::SIGTERM), "still pending");
+    }
 }

@@ -73,3 +73,38 @@ fn a_reload_applies_a_diff_and_nothing_untouched_moves() {
     eco.daemon.signal(Signal::SIGTERM);
     assert_eq!(eco.daemon.end().0, Some(0));
 }
+
+#[test]
+fn a_file_that_would_block_is_named_and_blocks_nothing_else() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let pipe = eco.dir.path().join(".env");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let refused = eco.cli(&["reload"]);
+    let said = format!("{} is a named pipe, and only regular files are read", pipe.display());
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(&said), "{}", told(&refused));
+    // The signal has no other answer than the log and the status.
+    eco.daemon.signal(Signal::SIGHUP);
+    let status = eco.cli(&["status"]);
+    let warned = "the configuration on disk cannot be loaded, so the one before stays in force";
+    assert!(String::from_utf8_lossy(&status.stderr).contains(warned), "{}", told(&status));
+    let file = eco.dir.path().join("heartbeat.toml");
+    let check = crate::program::run("heartbeatd", &["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(check.status.code(), Some(2), "{}", told(&check));
+    std::fs::remove_file(&pipe).unwrap();
+    let done = eco.cli(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}", told(&done));
+    let registered = eco.cli(&["register", "later", "--tcp", &eco.listen]);
+    assert_eq!(registered.status.code(), Some(0), "{}", told(&registered));
+    let status = eco.cli(&["status"]);
+    assert!(!String::from_utf8_lossy(&status.stderr).contains(warned), "{}", told(&status));
+    // What others may write is refused alike, with what to type.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(&file, mode).unwrap();
+    let refused = eco.cli(&["reload"]);
+    let command = format!("chmod go-w {}", file.display());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(&command), "{}", told(&refused));
+    eco.daemon.signal(Signal::SIGTERM);
+    assert_eq!(eco.daemon.end().0, Some(0));
+}
