@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use heartbeat_config::{Format as ReportFormat, Sources, load};
+use heartbeat_config::{Format as ReportFormat, Sources};
 
 use crate::args::{CheckForm, Format};
 use crate::console::Console;
@@ -31,7 +31,7 @@ pub(crate) fn run(files: &[PathBuf], form: CheckForm, console: &mut Console) -> 
 
 fn one(file: Option<&Path>, format: ReportFormat, console: &mut Console) -> Outcome {
     let color = console.style.color;
-    let (report, exit) = match load(&Sources::from_process(file.map(Path::to_path_buf))) {
+    let (report, exit) = match heartbeat_config::check(&Sources::from_process(file.map(Path::to_path_buf))) {
         Ok(loaded) => {
             let realms = loaded.config.plan.realms().len();
             let name = file.map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());

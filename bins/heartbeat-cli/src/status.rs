@@ -50,7 +50,18 @@ pub(crate) async fn run(
     let document = answer?;
     check_names(client, &document, &args.realms).await?;
     print(&document, args, console)?;
+    tell_config_problem(&document, console);
     Ok(exit_of(&document, &args.realms))
+}
+
+/// A configuration that cannot be loaded is in nobody's way until the next start of heartbeatd.
+fn tell_config_problem(document: &StatusDocument, console: &mut Console) {
+    if let Some(problem) = &document.daemon.config_problem {
+        let problem = console.style.text(problem);
+        console.note(&format!(
+            "the configuration on disk cannot be loaded, so the one before stays in force: {problem}"
+        ));
+    }
 }
 
 /// 0 when every realm that counts is as desired, else 3.

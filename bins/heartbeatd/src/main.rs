@@ -131,7 +131,7 @@ fn check_state(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
 
 fn check(file: Option<PathBuf>) -> ExitCode {
     let colour = coloured(&std::io::stderr());
-    match load(&Sources::from_process(file)) {
+    match heartbeat_config::check(&Sources::from_process(file)) {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 say(&loaded.warnings.render(Format::Full, colour));

@@ -56,21 +56,28 @@ impl Parsed {
     /// Parses TOML and collects every syntax error.
     pub(crate) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
+        let mut places = BTreeMap::new();
+        let values = dict(source, table.get_ref(), &mut Path::new(), &mut places);
+        let mut second_table = 0..0;
         for error in errors {
-            let place = error.span().map(|span| Place { source: Arc::clone(source), span });
             let message = error.message();
+            if let Some(span) = error.span().filter(|_| message.contains("duplicate")) {
+                // What stands in a table that is itself there twice is part of the same mistake.
+                if !second_table.contains(&span.start) {
+                    problems.push(twice(source, &span, &places));
+                    second_table = table_of(&source.text, span.start);
+                }
+                continue;
+            }
+            let place = error.span().map(|span| Place { source: Arc::clone(source), span });
             let help = if message.contains("string") {
                 "a string begins and ends with a quote on the same line: key = \"text\""
-            } else if message.contains("duplicate") {
-                "keep one of them: a key stands once in its table"
             } else {
                 "a line is [table], or key = value with \"text\", 5, true, [\"list\"] or { key = \"table\" }"
             };
             problems
                 .push(Diagnostic::new("HB001", format!("not TOML: {message}")).at(place, "here").help(help));
         }
-        let mut places = BTreeMap::new();
-        let values = dict(source, table.get_ref(), &mut Path::new(), &mut places);
         Self { values, places, name: source.name.clone() }
     }
 
@@ -98,6 +105,64 @@ impl Parsed {
             Some(Value::Dict(_, realms)) => realms.keys().cloned().collect(),
             _ => Vec::new(),
         }
+    }
+}
+
+/// A key or a table that stands twice, with both places.
+fn twice(source: &Arc<Source>, span: &Range<usize>, places: &BTreeMap<Path, Spans>) -> Diagnostic {
+    let name = source.text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
+    let heading = headings(&source.text).take_while(|heading| heading.line.start <= span.start).last();
+    let (what, first, help) = match heading {
+        Some(heading) if heading.line.contains(&span.start) => {
+            // Of `[realm.api.start]` perhaps only `realm.api` is there twice.
+            let upto =
+                heading.words.iter().position(|word| word == name).map_or(heading.words.len(), |at| at + 1);
+            let path = &heading.words[..upto];
+            let same =
+                |other: &Heading| other.words.starts_with(path) && other.line.start < heading.line.start;
+            let first = headings(&source.text).find(same).map(|first| place(source, first.name));
+            let what = format!("[{}] stands twice", path.join("."));
+            (what, first, "write all of its keys under one heading")
+        }
+        other => {
+            let table = other.map(|heading| heading.words).unwrap_or_default();
+            let path: Path = table.into_iter().chain([name.to_owned()]).collect();
+            let first = places.get(&path).map(|spans| spans.key.clone());
+            (format!("`{name}` stands twice in its table"), first, "keep one of them")
+        }
+    };
+    Diagnostic::new("HB001", format!("not TOML: {what}"))
+        .at(Some(place(source, span.clone())), "again here")
+        .related(first.filter(|first| first.span != *span), "first here")
+        .help(help)
+}
+
+/// A line that begins a table.
+struct Heading {
+    line: Range<usize>,
+    /// What stands between the brackets.
+    name: Range<usize>,
+    words: Path,
+}
+
+fn headings(text: &str) -> impl Iterator<Item = Heading> {
+    let mut next = 0;
+    text.split_inclusive('\n').filter_map(move |line| {
+        let start = next;
+        next += line.len();
+        let inner = line.trim_start().strip_prefix('[')?.split(']').next()?.trim_start_matches('[');
+        let begin = start + line.find(inner)?;
+        let words = inner.split('.').map(|word| word.trim().trim_matches(['"', '\'']).to_owned()).collect();
+        Some(Heading { line: start..next, name: begin..begin + inner.len(), words })
+    })
+}
+
+/// From a heading at `offset` to the next one; nothing where there is no heading.
+fn table_of(text: &str, offset: usize) -> Range<usize> {
+    let mut following = headings(text).skip_while(|heading| !heading.line.contains(&offset));
+    match following.next() {
+        Some(heading) => heading.line.start..following.next().map_or(text.len(), |next| next.line.start),
+        None => 0..0,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
-use heartbeat_probe::{HttpProbe, StatusSet, TcpProbe};
+use heartbeat_probe::{HttpProbe, Probe, StatusSet, TcpProbe};
 use heartbeat_process::LaunchSpec;
 use heartbeat_status::{FailWindow, ProbeInfo, ProbeIx, ProbeKind, Role, Thresholds, sanitise_line};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec};
@@ -219,54 +219,34 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
     reader.check_keys(Table::Health, &entry.path, table);
     let section = Section::new(entry.path.clone(), table);
     let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| table.contains_key(*kind)).collect();
-    let [kind] = kinds.as_slice() else {
-        let later =
-            table.keys().any(|key| crate::keys::find(Table::Health, key).is_some_and(|key| !key.built));
-        if !kinds.is_empty() || !later {
-            let found = if kinds.is_empty() {
-                "names no kind".to_owned()
-            } else {
-                format!("names {}", kinds.join(" and "))
-            };
-            let message = format!("a probe {found}; it needs exactly one of {}", KINDS.join(", "));
-            let help = "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables";
-            reader.value_problem(entry, "HB110", message, "this probe", help);
-        }
-        return None;
-    };
-    misplaced(reader, &section, table, kind);
-    let mut told = None;
-    let measure = match *kind {
-        "http" => Some(Measure::Probe(Arc::new(probe::http(reader, &section)?.into()))),
-        "tcp" => Some(Measure::Probe(Arc::new(probe::tcp(reader, &section)?.into()))),
-        "redis" | "postgres" => Some(Measure::Probe(Arc::new(probe::server(reader, &section, kind)?))),
-        "exec" | "nagios" => {
-            let argv = reader.command(&section.get(kind)?)?;
-            let slow = reader.duration(&section, "slow");
-            Some(Measure::Command { spec: (of.command)(argv), nagios: *kind == "nagios", slow })
-        }
-        "notify" => {
-            notify(reader, entry, &section, of.runs)?;
-            told = Some(watchdog(reader, &section));
-            None
-        }
-        _ => {
-            process(reader, entry, &section, of.runs)?;
-            None
+    let (kind, is_one) = match kinds.as_slice() {
+        [kind] => (*kind, true),
+        several => {
+            one_kind(reader, entry, table, several);
+            // What else is wrong with it is said in the same run.
+            (several.first().copied().unwrap_or("http"), false)
         }
     };
+    if is_one {
+        misplaced(reader, &section, table, kind);
+    }
+    let measure = if is_one { measure(reader, entry, &section, kind, of) } else { None };
+    let told = matches!(measure, Some(Source::Told(_)));
     let (kind, target) = match &measure {
-        Some(Measure::Probe(probe)) => (probe.kind(), probe.target()),
-        Some(Measure::Command { spec, nagios: false, .. }) => (ProbeKind::Exec, command_line(spec)),
-        Some(Measure::Command { spec, nagios: true, .. }) => (ProbeKind::Nagios, command_line(spec)),
-        None if told.is_some() => (ProbeKind::Notify, SD_NOTIFY.to_owned()),
-        None => (ProbeKind::Process, "pid".to_owned()),
+        Some(Source::Measured(Measure::Probe(probe))) => (probe.kind(), probe.target()),
+        Some(Source::Measured(Measure::Command { spec, nagios, .. })) => {
+            (if *nagios { ProbeKind::Nagios } else { ProbeKind::Exec }, command_line(spec))
+        }
+        Some(Source::Told(_)) => (ProbeKind::Notify, SD_NOTIFY.to_owned()),
+        Some(Source::Process) => (ProbeKind::Process, "pid".to_owned()),
+        None if ["exec", "nagios"].contains(&kind) => (ProbeKind::Exec, String::new()),
+        None => (ProbeKind::Http, String::new()),
     };
     let mut info = basic(kind.as_str(), kind, &target);
     if let Some(name) = section.get("name").and_then(|entry| reader.text(&entry)) {
         info.name = name;
     }
-    if told.is_some() {
+    if told {
         info.thresholds = once();
     } else {
         timing(reader, &section, entry, &mut info);
@@ -278,13 +258,59 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
             .unwrap_or(Role::Live);
     }
     let grace = reader.duration(&section, "grace");
-    Some(match measure {
-        Some(measure) => (measured(info, grace), Some(measure)),
-        None => match told {
-            Some(watchdog) => notify_pair(info, watchdog),
-            None => process_pair(info),
-        },
+    Some(match measure? {
+        Source::Measured(measure) => (measured(info, grace), Some(measure)),
+        Source::Told(watchdog) => notify_pair(info, watchdog),
+        Source::Process => process_pair(info),
     })
+}
+
+/// Where the results of a probe come from.
+enum Source {
+    Measured(Measure),
+    Told(Option<Duration>),
+    Process,
+}
+
+/// What an entry asks for; `None` when it is refused.
+fn measure(
+    reader: &Reader<'_>,
+    entry: &Entry<'_>,
+    section: &Section<'_>,
+    kind: &str,
+    of: &Of<'_>,
+) -> Option<Source> {
+    let probe = |probe: Probe| Source::Measured(Measure::Probe(Arc::new(probe)));
+    match kind {
+        "http" => probe::http(reader, section).map(|http| probe(http.into())),
+        "tcp" => probe::tcp(reader, section).map(|tcp| probe(tcp.into())),
+        "redis" | "postgres" => probe::server(reader, section, kind).map(probe),
+        "exec" | "nagios" => {
+            let slow = reader.duration(section, "slow");
+            let argv = reader.command(&section.get(kind)?)?;
+            let nagios = kind == "nagios";
+            Some(Source::Measured(Measure::Command { spec: (of.command)(argv), nagios, slow }))
+        }
+        "notify" => {
+            let watchdog = watchdog(reader, section);
+            notify(reader, entry, section, of.runs)?;
+            Some(Source::Told(watchdog))
+        }
+        _ => process(reader, entry, section, of.runs).map(|()| Source::Process),
+    }
+}
+
+/// A probe is of exactly one kind.
+fn one_kind(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, kinds: &[&str]) {
+    let later = table.keys().any(|key| crate::keys::find(Table::Health, key).is_some_and(|key| !key.built));
+    if kinds.is_empty() && later {
+        return;
+    }
+    let found =
+        if kinds.is_empty() { "names no kind".to_owned() } else { format!("names {}", kinds.join(" and ")) };
+    let message = format!("a probe {found}; it needs exactly one of {}", KINDS.join(", "));
+    let help = "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables";
+    reader.value_problem(entry, "HB110", message, "this probe", help);
 }
 
 /// `notify = true` in a realm that can be asked; `None` when it is refused.
@@ -367,26 +393,28 @@ fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &
     // A short interval alone asks for a timeout that fits.
     info.timeout = timeout.unwrap_or(TIMEOUT.min(info.interval));
     let at = |key: &str| section.get(key).unwrap_or_else(|| entry.clone());
-    if info.timeout.is_zero() || info.interval.is_zero() {
-        let key = if info.interval.is_zero() { "interval" } else { "timeout" };
-        let message = format!("`{key}` must be longer than zero");
-        let help = format!("for example {key} = \"2s\"");
-        reader.value_problem(&at(key), "HB114", message, "here", &help);
-    } else if info.kind.runs_a_command() && info.interval < EXEC_MIN_INTERVAL {
-        let message = "a probe that runs a command runs at most once per second";
-        reader.value_problem(
-            &at("interval"),
-            "HB114",
-            message,
-            "too often",
-            "write interval = \"1s\" or more",
-        );
-    } else if info.timeout > info.interval {
+    let mut fits = true;
+    let mut refuse = |key: &str, message: String, label: &str, help: &str| {
+        fits = false;
+        reader.value_problem(&at(key), "HB114", message, label, help);
+    };
+    for (key, time) in [("interval", info.interval), ("timeout", info.timeout)] {
+        if time.is_zero() && (key == "interval" || timeout.is_some()) {
+            let help = format!("for example {key} = \"2s\"");
+            refuse(key, format!("`{key}` must be longer than zero"), "here", &help);
+        }
+    }
+    if info.kind.runs_a_command() && !info.interval.is_zero() && info.interval < EXEC_MIN_INTERVAL {
+        let message = "a probe that runs a command runs at most once per second".to_owned();
+        refuse("interval", message, "too often", "write interval = \"1s\" or more");
+    }
+    if info.timeout > info.interval && !info.interval.is_zero() {
         let message =
             format!("`timeout` ({:?}) is longer than `interval` ({:?})", info.timeout, info.interval);
         let help = "one measurement is in flight at a time: lower the timeout or raise the interval";
-        reader.value_problem(&at("timeout"), "HB114", message, "longer than the interval", help);
-    } else {
+        refuse("timeout", message, "longer than the interval", help);
+    }
+    if fits {
         return;
     }
     (info.interval, info.timeout) = (INTERVAL, TIMEOUT);
@@ -407,16 +435,15 @@ fn thresholds(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>) -> 
             FailWindow::new(parse(fails)?, parse(of)?).map_err(|error| error.to_string())
         })
     });
-    match Thresholds::new(
-        number("fail_after", default.fail_after()),
-        number("pass_after", default.pass_after()),
-        window,
-    ) {
-        Ok(thresholds) => thresholds,
-        Err(error) => {
-            let help = "for example fail_after = 3, pass_after = 2, fail_if = \"3 of 5\"";
-            reader.value_problem(entry, "HB115", error.to_string(), "this probe", help);
-            default
-        }
-    }
+    let [fails, passes] =
+        [("fail_after", default.fail_after()), ("pass_after", default.pass_after())].map(|(key, default)| {
+            let count = number(key, default);
+            if count == 0 {
+                let at = section.get(key).unwrap_or_else(|| entry.clone());
+                let help = format!("leave it out for {default}");
+                reader.value_problem(&at, "HB115", format!("`{key}` must be at least 1"), "here", &help);
+            }
+            count.max(1)
+        });
+    Thresholds::new(fails, passes, window).unwrap_or(default)
 }

@@ -8,15 +8,23 @@ use heartbeat_probe::Network;
 use heartbeat_supervisor::FuseSettings;
 
 use crate::config::Heartbeat;
+use crate::diagnostic::Diagnostic;
 use crate::load::{EARLY_KEYS, Sources};
 use crate::reader::{Reader, Section};
 
+/// Longest path of a Unix socket, in bytes.
+pub(crate) const MAX_SOCKET_BYTES: usize = 107;
 /// Realms started between spawn and exec, a core.
 const START_PARALLEL_PER_CORE: u32 = 4;
 
 pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources, dir: &Path) -> Heartbeat {
     let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
-    let path = |key: &str| text(key).map(|path| dir.join(path));
+    let path = |key: &str| {
+        let entry = section.get(key)?;
+        let path = reader.text(&entry)?;
+        reader.tilde(&entry, &path);
+        Some(dir.join(path))
+    };
     let time =
         |key: &str, default: u64| reader.duration(section, key).unwrap_or(Duration::from_secs(default));
     let env = |name: &str| sources.env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -24,6 +32,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         Some(runtime) => runtime.join("heartbeat").join("heartbeat.sock"),
         None => "/run/heartbeat/heartbeat.sock".into(),
     });
+    can_be_bound(reader, section, &socket);
     let state_dir = path("state_dir").unwrap_or_else(|| {
         let home = || env("HOME").map(|home| home.join(".local").join("state"));
         match env("XDG_STATE_HOME").or_else(home).filter(|_| !is_root()) {
@@ -54,14 +63,12 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
     let start_parallel = count("start_parallel", (cores * START_PARALLEL_PER_CORE) as usize);
     let formats = [("auto", "auto"), ("pretty", "pretty"), ("json", "json")];
-    let mode =
-        |text: &str| u32::from_str_radix(text, 8).map_err(|_| format!("`{text}` is not an octal mode"));
     Heartbeat {
         name: text("name").unwrap_or_else(host_name),
         listen: listen(reader, section),
         socket_mode: section
             .get("socket_mode")
-            .and_then(|entry| reader.parsed(&entry, "0660", mode))
+            .and_then(|entry| reader.mode(&entry, "0660"))
             .unwrap_or(0o660),
         log: text("log").unwrap_or_else(|| "info".to_owned()),
         log_format: section
@@ -83,6 +90,20 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         socket,
         state_dir,
         runtime_dir,
+    }
+}
+
+/// A Unix socket has a short path.
+fn can_be_bound(reader: &Reader<'_>, section: &Section<'_>, socket: &Path) {
+    let length = socket.as_os_str().len();
+    if length <= MAX_SOCKET_BYTES {
+        return;
+    }
+    let message = format!("the path of the socket has {length} bytes; {MAX_SOCKET_BYTES} are possible");
+    let help = "write a shorter `socket`, for example \"/run/heartbeat/heartbeat.sock\"";
+    match section.get("socket") {
+        Some(entry) => reader.value_problem(&entry, "HB128", message, "too long", help),
+        None => reader.push(Diagnostic::new("HB128", message).said_by("XDG_RUNTIME_DIR").help(help)),
     }
 }
 

@@ -428,9 +428,14 @@ pub(crate) fn find(table: Table, name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.table == table && key.name == name)
 }
 
+/// The keys of a table that this version carries out.
+pub(crate) fn built(table: Table) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter(move |key| key.table == table && key.built).map(|key| key.name)
+}
+
 /// A built key that looks like `name`: within distance 2, or a third of the word.
 pub(crate) fn near(table: Table, name: &str) -> Option<&'static str> {
-    nearest(name, KEYS.iter().filter(|key| key.table == table && key.built).map(|key| key.name))
+    nearest(name, built(table))
 }
 
 /// The nearest of `words`, if it is near at all.

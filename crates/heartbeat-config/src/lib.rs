@@ -36,11 +36,13 @@ mod environment;
 mod files;
 mod health;
 mod heartbeat;
+mod host;
 mod interpolate;
 mod keys;
 mod limits;
 mod load;
 mod notify;
+mod others;
 mod plan;
 mod probe;
 mod reader;
@@ -53,7 +55,7 @@ mod units;
 pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig};
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use keys::{Key, Table, key_table};
-pub use load::{Sources, find_file, load, load_beside, load_str};
+pub use load::{Sources, check, find_file, load, load_beside, load_str};
 pub use registration::{
     MAX_REGISTRATION_BYTES, Misfit, Registration, RegistrationRules, configured, with_registered,
     with_what_fits,

@@ -10,18 +10,31 @@ const MIN_DESCRIPTORS: u64 = 16;
 /// Least memory of a tree in bytes: with less, nothing is ever exec'd.
 const MIN_MEMORY_BYTES: u64 = 1 << 20;
 
+/// What setrlimit(2) takes for no limit.
+const RLIM_INFINITY: u64 = u64::MAX;
+/// What the kernel begins with, in descriptors of a process.
+const STANDARD_NR_OPEN: u64 = 1_048_576;
+
 /// The limits of a realm; what is wrong with them is reported and left out.
 pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>) -> Limits {
-    let size = |key: &str| section.get(key).and_then(|entry| reader.parsed(&entry, "64MiB", units::size));
-    let number = |key: &str, least: u64, wanted: &str| {
+    let size = |key: &str| {
         let entry = section.get(key)?;
+        if is_unlimited(&entry) { Some(RLIM_INFINITY) } else { reader.parsed(&entry, "64MiB", units::size) }
+    };
+    // A bound of the tree that is lifted is none at all.
+    let of_tree = |key: &str| section.get(key).filter(|entry| !is_unlimited(entry));
+    let number = |key: &str, least: u64, wanted: &str, unlimited: Option<u64>| {
+        let entry = section.get(key)?;
+        if is_unlimited(&entry) {
+            return unlimited;
+        }
         let number = reader.number::<u64>(&entry, wanted)?;
         if number < least {
             refuse(reader, &entry, &format!("`{key}` takes {wanted}, not {number}"));
         }
         Some(number)
     };
-    let memory = section.get("memory").and_then(|entry| {
+    let memory = of_tree("memory").and_then(|entry| {
         let bytes = reader.parsed(&entry, "64MiB", units::size)?;
         if bytes < MIN_MEMORY_BYTES {
             refuse(reader, &entry, "`memory` is less than any program needs: at least 1MiB");
@@ -30,16 +43,32 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>) -> Limits {
     });
     Limits {
         memory_bytes: memory,
-        cpu_percent: section.get("cpu").and_then(|entry| reader.parsed(&entry, "150%", units::processors)),
-        tasks: number("tasks", 1, "a number of processes and threads, at least 1"),
-        nofile: number("nofile", MIN_DESCRIPTORS, "a number of descriptors, at least 16"),
-        nproc: number("nproc", 1, "a number of processes and threads, at least 1"),
+        cpu_percent: of_tree("cpu").and_then(|entry| reader.parsed(&entry, "150%", units::processors)),
+        tasks: number("tasks", 1, "a number of processes and threads, at least 1", None),
+        nofile: number(
+            "nofile",
+            MIN_DESCRIPTORS,
+            "a number of descriptors, at least 16",
+            Some(most_descriptors()),
+        ),
+        nproc: number("nproc", 1, "a number of processes and threads, at least 1", Some(RLIM_INFINITY)),
         core_bytes: size("core"),
         memlock_bytes: size("memlock"),
         fsize_bytes: size("fsize"),
         nice: within(reader, section, "nice", -20, 19).unwrap_or(0),
         oom_score: within(reader, section, "oom_score", -1_000, 1_000).unwrap_or(0),
     }
+}
+
+/// What other tools call it, too.
+fn is_unlimited(entry: &Entry<'_>) -> bool {
+    entry.value.as_str().is_some_and(|text| ["unlimited", "infinity"].contains(&text))
+}
+
+/// Descriptors have a bound of the kernel's: above it setrlimit(2) refuses even what is unlimited.
+fn most_descriptors() -> u64 {
+    let read = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
+    read.trim().parse().unwrap_or(STANDARD_NR_OPEN)
 }
 
 fn within<T: TryFrom<i64>>(

@@ -14,6 +14,7 @@ use crate::document::{Document, Parsed, scalar};
 use crate::environment::from_environment;
 use crate::files::{self, Files, Found, Silent};
 use crate::heartbeat;
+use crate::host;
 use crate::interpolate::env_file;
 use crate::keys::Table;
 use crate::notify;
@@ -72,21 +73,34 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
     load_beside(sources, &[])
 }
 
+/// The same for a person who asks whether a configuration is right: the warnings also name programs and directories that
+/// this machine does not have now.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(sources: &Sources) -> Result<Loaded, Report> {
+    within_bounds(sources, &[], true)
+}
+
 /// The same beside realms that are registered at run time, by name. The files have to load without them; that they
 /// cannot need one of them is said in words of its own.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, Report> {
+    within_bounds(sources, registered, false)
+}
+
+fn within_bounds(sources: &Sources, registered: &[String], look: bool) -> Result<Loaded, Report> {
     let (sources, registered) = (sources.clone(), registered.to_vec());
-    files::bounded(move |files| read(&sources, &registered, files)).unwrap_or_else(|Silent(what)| {
+    files::bounded(move |files| read(&sources, &registered, files, look)).unwrap_or_else(|Silent(what)| {
         let message = format!("{what} does not answer; nothing was read");
         let help = "a network mount or directory service may be away: bring it back, and try again";
         Err(Report::new(vec![Diagnostic::new("HB009", message).help(help)]))
     })
 }
 
-fn read(sources: &Sources, registered: &[String], files: &Files<'_>) -> Result<Loaded, Report> {
+fn read(sources: &Sources, registered: &[String], files: &Files<'_>, look: bool) -> Result<Loaded, Report> {
     let find = || find_file(sources);
     let file = files.ask("the directory of heartbeat.toml".to_owned(), find).map_err(|places| {
         let looked = places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -109,7 +123,7 @@ fn read(sources: &Sources, registered: &[String], files: &Files<'_>) -> Result<L
         }
     }
     let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
-    assemble(found, dir, sources, files, problems, registered)
+    assemble(found, dir, sources, &Asking { files, registered, look }, problems)
 }
 
 /// Loads a configuration from a text, with relative paths below the current directory: for tests, and for
@@ -123,17 +137,26 @@ pub fn load_str(name: &str, text: &str, env: &BTreeMap<String, String>) -> Resul
     let found = Found { parsed: vec![Parsed::parse(&source, &mut problems)], paths: Vec::new() };
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let sources = Sources { file: None, env: env.clone(), overrides: Vec::new(), cwd: cwd.clone() };
-    assemble(found, cwd, &sources, &Files::unwatched(), problems, &[])
+    let files = Files::unwatched();
+    assemble(found, cwd, &sources, &Asking { files: &files, registered: &[], look: false }, problems)
+}
+
+/// How a configuration is read.
+struct Asking<'a> {
+    files: &'a Files<'a>,
+    registered: &'a [String],
+    /// Look for programs and directories, too.
+    look: bool,
 }
 
 fn assemble(
     found: Found,
     dir: PathBuf,
     sources: &Sources,
-    files: &Files<'_>,
+    asking: &Asking<'_>,
     mut problems: Vec<Diagnostic>,
-    registered: &[String],
 ) -> Result<Loaded, Report> {
+    let Asking { files, registered, look } = *asking;
     let Found { parsed, paths } = found;
     duplicates(&parsed, &mut problems);
     let known: Vec<String> = parsed.iter().flat_map(Parsed::realms).collect();
@@ -144,10 +167,12 @@ fn assemble(
     });
     let document = Document::layer(parsed, env, flags.collect(), &mut problems);
     let problems = RefCell::new(problems);
-    let reader =
-        Reader { document: &document, variables: &variables, problems: &problems, files, registered };
+    let reader = Reader::new(&document, &variables, &problems, files, registered);
     let (heartbeat, realms) = read_all(&reader, sources, dir);
     let webhooks = receivers(&reader, &realms);
+    if look {
+        host::look(&reader, &realms);
+    }
     let registering = Arc::new(RegistrationRules::of(&reader));
     let plan = plan(&reader, &heartbeat, realms);
     let problems = problems.into_inner();
@@ -285,15 +310,13 @@ fn realms(
             );
             continue;
         };
-        let valid = match RealmName::new(name) {
-            Ok(valid) => valid,
-            Err(error) => {
-                reader.push(
-                    Diagnostic::new("HB117", error.to_string()).at(place, "this name").help(renamed(name)),
-                );
-                continue;
-            }
-        };
+        let valid = RealmName::new(name).or_else(|error| {
+            let diagnostic = Diagnostic::new("HB117", error.to_string()).at(place, "this name");
+            reader.push(diagnostic.help(renamed(name)));
+            // What else is wrong with it is said in the same run.
+            RealmName::new(&format!("no-name-{}", realms.len()))
+        });
+        let Ok(valid) = valid else { continue };
         realm::check(reader, &path, values);
         // Relative paths start at the file that declares the realm.
         let file = reader.document.file_of(&path).map(PathBuf::from);

@@ -33,7 +33,6 @@ pub(crate) fn read(reader: &Reader<'_>, written: &Dict, realms: &[&RealmName]) -
             let message = error.to_string().replace("realm", "receiver");
             let help = "lower-case letters, digits, `-` and `_`, for example [notify.ops]";
             reader.push(Diagnostic::new("HB117", message).at(place, "this name").help(help));
-            continue;
         }
         reader.check_keys(Table::Notify, &path, values);
         found.extend(receiver(reader, name, &Section::new(path, values), realms));

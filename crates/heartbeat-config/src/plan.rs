@@ -20,6 +20,7 @@ pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadR
     let names: Vec<RealmName> = realms.iter().map(|realm| realm.spec.name.clone()).collect();
     let disabled: Vec<&str> = left_out.iter().map(|realm| realm.spec.name.as_str()).collect();
     ports(reader, &realms);
+    own_port(reader, heartbeat, &realms);
     let kinds: Vec<RealmKind> = realms.iter().map(|realm| realm.spec.kind).collect();
     let mut edges = Vec::new();
     let mut places = Vec::new();
@@ -135,6 +136,9 @@ fn until_place(reader: &Reader<'_>, need: &realm::WrittenNeed) -> Option<Place> 
 }
 
 fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], disabled: &[&str]) {
+    if reader.is_in_part {
+        return;
+    }
     let place = reader.place(&need.path);
     let diagnostic = if disabled.contains(&need.name.as_str()) {
         Diagnostic::new("HB203", format!("realm `{}` is not enabled", need.name))
@@ -149,7 +153,7 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
         .at(place, "is in no file")
         .help(format!("declare it: [realm.{name}]; that takes the place of what was registered"))
     } else {
-        let help = keys::nearest(&need.name, names.iter().map(RealmName::as_str)).map_or_else(
+        let help = reader.nearest(&need.name, names).map_or_else(
             || format!("declare it: [realm.{}]", need.name),
             |near| format!("did you mean `{near}`?"),
         );
@@ -252,6 +256,26 @@ fn ports(reader: &Reader<'_>, realms: &[ReadRealm]) {
             Diagnostic::new("HB301", "there is no realm: nothing will be started or watched")
                 .help("for example [realm.api] with run = \"...\" and port = 8001"),
         );
+    }
+}
+
+/// A realm cannot listen where heartbeatd does.
+fn own_port(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: &[ReadRealm]) {
+    let Some(listen) = heartbeat.listen else { return };
+    let there = |realm: &&ReadRealm| {
+        realm.spec.kind != RealmKind::External
+            && realm.spec.port == Some(listen.port())
+            && same_host(&realm.host).parse() == Ok(listen.ip())
+    };
+    for realm in realms.iter().filter(there) {
+        let path: Vec<String> = realm.path.iter().cloned().chain(["port".to_owned()]).collect();
+        let listens = ["heartbeat".to_owned(), "listen".to_owned()];
+        let message = format!("{} and heartbeatd itself both have {listen}", realm.spec.name);
+        let diagnostic = Diagnostic::new("HB209", message)
+            .at(reader.place(&path), format!("port of {}", realm.spec.name))
+            .related(reader.place(&listens), "heartbeatd listens here")
+            .help("give the realm another port, or [heartbeat] another `listen`");
+        reader.push(diagnostic);
     }
 }
 

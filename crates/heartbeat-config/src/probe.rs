@@ -64,13 +64,13 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpPro
         let help = example(entry.path.last().map_or("", String::as_str));
         reader.value_problem(entry, "HB111", why, "here", help);
     };
-    let mut probe = match HttpProbe::new(&url) {
-        Ok(probe) => probe,
-        Err(error) => {
-            reader.value_problem(&entry, "HB111", error.to_string(), "here", &instead(&url));
-            return None;
-        }
-    };
+    let made = HttpProbe::new(&url);
+    if let Err(error) = &made {
+        reader.value_problem(&entry, "HB111", error.to_string(), "here", &instead(&url));
+    }
+    // What else is wrong with it is said in the same run.
+    let is_url = made.is_ok();
+    let mut probe = made.or_else(|_| HttpProbe::new("http://127.0.0.1/")).ok()?;
     let mut apply = |key: &str, change: &dyn Fn(HttpProbe, &str) -> Result<HttpProbe, String>| {
         if let Some(entry) = section.get(key)
             && let Some(text) = reader.text(&entry)
@@ -109,10 +109,17 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpPro
             _ => refuse(&json, "`json` takes a table of JSON pointers: { \"/status\" = \"ok\" }".to_owned()),
         }
     }
+    if section.get("method").is_some_and(|entry| entry.value.as_str() == Some("HEAD")) {
+        for entry in ["contains", "matches", "json"].iter().filter_map(|key| section.get(key)) {
+            let key = entry.path.last().cloned().unwrap_or_default();
+            let message = format!("`{key}` never holds: the answer to HEAD has no body");
+            reader.value_problem(&entry, "HB113", message, "here", "remove it, or leave `method` out");
+        }
+    }
     if let Some(slow) = reader.duration(section, "slow") {
         probe = probe.with_slow(slow);
     }
-    Some(probe)
+    Some(probe).filter(|_| is_url)
 }
 
 fn statuses(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<StatusSet> {
@@ -153,17 +160,13 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> 
 pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>) -> Option<TcpProbe> {
     let entry = section.get("tcp")?;
     let address = reader.text(&entry)?;
-    let mut probe = TcpProbe::new(&address)
-        .map_err(|error| {
-            reader.value_problem(
-                &entry,
-                "HB111",
-                error.to_string(),
-                "here",
-                "for example tcp = \"127.0.0.1:5432\"",
-            )
-        })
-        .ok()?;
+    let made = TcpProbe::new(&address);
+    if let Err(error) = &made {
+        let help = "for example tcp = \"127.0.0.1:5432\"";
+        reader.value_problem(&entry, "HB111", error.to_string(), "here", help);
+    }
+    let is_address = made.is_ok();
+    let mut probe = made.or_else(|_| TcpProbe::new("127.0.0.1:1")).ok()?;
     let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
     if let Some(send) = text("send") {
         probe = probe.with_send(send);
@@ -174,7 +177,7 @@ pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>) -> Option<TcpProbe
     if let Some(slow) = reader.duration(section, "slow") {
         probe = probe.with_slow(slow);
     }
-    Some(probe)
+    Some(probe).filter(|_| is_address)
 }
 
 fn to_json(value: &Value) -> serde_json::Value {

@@ -1,17 +1,20 @@
 //! Reads typed values out of the layered tree, and collects what is wrong with them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use figment::value::{Dict, Num, Value};
+use heartbeat_status::RealmName;
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::document::{Document, Path};
 use crate::files::Files;
+use crate::host::is_tilde;
 use crate::interpolate::interpolate;
 use crate::keys::{self, Table};
-use crate::units;
+use crate::others;
+use crate::units::{self, Refusal};
 
 /// What every part of the configuration is read with.
 pub(crate) struct Reader<'a> {
@@ -19,6 +22,10 @@ pub(crate) struct Reader<'a> {
     pub(crate) variables: &'a BTreeMap<String, String>,
     pub(crate) problems: &'a RefCell<Vec<Diagnostic>>,
     pub(crate) files: &'a Files<'a>,
+    /// Names that were compared so far.
+    compared: Cell<usize>,
+    /// A file could not be read whole, so what it declares is not known.
+    pub(crate) is_in_part: bool,
     /// Names that are registered at run time, which the files cannot need: they have to load without.
     pub(crate) registered: &'a [String],
 }
@@ -53,6 +60,11 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// The keys of its own.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.layers[0].1.keys().map(String::as_str)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.layers[0].0
     }
@@ -77,7 +89,34 @@ impl<'a> Section<'a> {
     }
 }
 
+/// Most names that are compared for "did you mean" in one run: a comparison a realm is enough where thousands are wrong.
+const MAX_COMPARED_NAMES: usize = 200_000;
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        document: &'a Document,
+        variables: &'a BTreeMap<String, String>,
+        problems: &'a RefCell<Vec<Diagnostic>>,
+        files: &'a Files<'a>,
+        registered: &'a [String],
+    ) -> Self {
+        let of_a_file = |problem: &Diagnostic| ["HB001", "HB004", "HB008"].contains(&problem.code);
+        let is_in_part = problems.borrow().iter().any(of_a_file);
+        Self { document, variables, problems, files, registered, compared: Cell::default(), is_in_part }
+    }
+}
+
 impl Reader<'_> {
+    /// The nearest of the realms, while the run has not compared too many.
+    pub(crate) fn nearest<'n>(&self, name: &str, names: &'n [RealmName]) -> Option<&'n str> {
+        let compared = self.compared.get();
+        if compared + names.len() > MAX_COMPARED_NAMES {
+            return None;
+        }
+        self.compared.set(compared + names.len());
+        keys::nearest(name, names.iter().map(RealmName::as_str))
+    }
+
     pub(crate) fn push(&self, diagnostic: Diagnostic) {
         self.problems.borrow_mut().push(diagnostic);
     }
@@ -110,8 +149,9 @@ impl Reader<'_> {
         let found = describe(entry.value);
         // What stands in a list is written without the key.
         let in_a_list = entry.path.last().is_some_and(|last| *last != name);
-        let help =
-            rewritten(&if in_a_list { String::new() } else { format!("{name} = ") }, entry.value, wanted);
+        let help = others::in_our_form(&name, entry.value).filter(|_| !in_a_list).unwrap_or_else(|| {
+            rewritten(&if in_a_list { String::new() } else { format!("{name} = ") }, entry.value, wanted)
+        });
         let of = if in_a_list { "each item of " } else { "" };
         let message = format!("{of}`{name}` takes {wanted}, not {found}");
         self.value_problem(entry, "HB102", message, &format!("expected {wanted}"), &help);
@@ -120,9 +160,6 @@ impl Reader<'_> {
     /// Refuses every key that is not in the table of keys, and every one that is not built.
     pub(crate) fn check_keys(&self, table: Table, path: &Path, values: &Dict) {
         for (name, value) in values {
-            if name.starts_with("x-") {
-                continue;
-            }
             let mut at = path.clone();
             at.push(name.clone());
             let (place, origin) = self.document.locate(&at, Some(value), true);
@@ -130,6 +167,14 @@ impl Reader<'_> {
                 Some(place) => diagnostic.at(Some(place.clone()), label),
                 None => diagnostic.said_by(&origin),
             };
+            if let Some(own) = name.strip_prefix("x-") {
+                if let Some(ours) = others::meant(table, own) {
+                    let message = format!("`{name}` is ignored, as every key that begins with `x-`");
+                    let help = format!("did you mean `{ours}`?");
+                    self.push(here(Diagnostic::new("HB303", message), "ignored").help(help));
+                }
+                continue;
+            }
             match keys::find(table, name) {
                 Some(key) if key.built => {}
                 Some(_) => {
@@ -145,10 +190,11 @@ impl Reader<'_> {
                 }
                 None => {
                     let message = format!("unknown key `{name}` in {}", table.as_str());
-                    let help = match keys::near(table, name) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("a key of your own begins with `x-`: x-{name}"),
-                    };
+                    let near = || keys::near(table, name).map(|near| format!("did you mean `{near}`?"));
+                    let help = others::instead(table, name, value).or_else(near).unwrap_or_else(|| {
+                        let there = keys::built(table).collect::<Vec<_>>().join(", ");
+                        format!("there are {there}; a key of your own begins with `x-`")
+                    });
                     self.push(here(Diagnostic::new("HB101", message), "unknown key").help(help));
                 }
             }
@@ -221,6 +267,60 @@ impl Reader<'_> {
         }
     }
 
+    /// Says that a path begins with what only a shell replaces.
+    pub(crate) fn tilde(&self, entry: &Entry<'_>, path: &str) {
+        if is_tilde(path) {
+            let message = "`~` is not expanded: this is a directory of that name";
+            self.value_problem(
+                entry,
+                "HB304",
+                message,
+                "no shell reads this",
+                "write the directory itself, for example \"/home/app\"",
+            );
+        }
+    }
+
+    /// A mode, as chmod(1) takes it: `"022"`, or TOML's own `0o022`. A plain `22` could be either.
+    pub(crate) fn mode(&self, entry: &Entry<'_>, example: &str) -> Option<u32> {
+        const MODES: std::ops::RangeInclusive<u32> = 0..=0o777;
+        let key = name_of(&entry.path);
+        let help = |digits: &str| format!("write {key} = \"{digits}\"");
+        let refuse = |what: &str, help: String| {
+            self.value_problem(entry, "HB105", format!("{what} is not an octal mode"), "not a mode", &help);
+        };
+        if let Value::Num(_, number) = entry.value {
+            let place = self.place(&entry.path);
+            let written = place.as_ref().and_then(|place| place.source.text.get(place.span.clone()));
+            let written = written.unwrap_or_default();
+            let mode = number.to_i128().and_then(|number| u32::try_from(number).ok());
+            let mode = mode.filter(|mode| written.starts_with("0o") && MODES.contains(mode));
+            if mode.is_none() {
+                let digits = written.trim_start_matches('0');
+                let fits = !digits.is_empty()
+                    && digits.len() <= 3
+                    && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+                let shown = if written.is_empty() { "this number" } else { written };
+                refuse(
+                    shown,
+                    if fits {
+                        help(&format!("{digits:0>width$}", width = example.len()))
+                    } else {
+                        help(example)
+                    },
+                );
+            }
+            return mode;
+        }
+        let text = self.text(entry)?;
+        let digits = text.strip_prefix("0o").unwrap_or(&text);
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| MODES.contains(mode));
+        if mode.is_none() {
+            refuse(&format!("`{text}`"), help(example));
+        }
+        mode
+    }
+
     pub(crate) fn duration(&self, section: &Section<'_>, key: &str) -> Option<Duration> {
         section.get(key).and_then(|entry| self.parsed(&entry, "30s", units::duration))
     }
@@ -280,6 +380,22 @@ impl Reader<'_> {
         pairs
     }
 
+    /// The words of a command; a message never shows what a variable was replaced by, which may be a secret.
+    fn split(&self, entry: &Entry<'_>) -> Option<Result<Vec<String>, Refusal>> {
+        let text = self.text(entry)?;
+        let words = units::words(&text, only_in_a_shell(entry));
+        Some(if entry.value.as_str() == Some(&text) {
+            words
+        } else {
+            words.map_err(|_| {
+                Refusal::new(
+                    "with its variables filled in, the command has a quote that is never closed, or needs a shell",
+                    "quote the variable, or write the command as a list: [\"program\", \"${NAME}\"]",
+                )
+            })
+        })
+    }
+
     /// A command: a string that is split, or a list that is taken as it is.
     pub(crate) fn command(&self, entry: &Entry<'_>) -> Option<Vec<String>> {
         let words = match entry.value {
@@ -291,7 +407,7 @@ impl Reader<'_> {
                 }
                 words
             }
-            _ => match units::words(&self.text(entry)?) {
+            _ => match self.split(entry)? {
                 Ok(words) => words,
                 Err(refusal) => {
                     self.value_problem(entry, "HB107", refusal.why, "in this command", &refusal.help);
@@ -304,6 +420,15 @@ impl Reader<'_> {
             self.value_problem(entry, "HB107", why, "in this command", "remove it");
         }
         Some(words).filter(|words| !words.is_empty())
+    }
+}
+
+/// How a command reaches a shell, by where it stands.
+fn only_in_a_shell(entry: &Entry<'_>) -> &'static str {
+    if entry.path.last().is_some_and(|key| key == "run") {
+        "write shell = true beside it to have a shell read the line"
+    } else {
+        "write it as [\"sh\", \"-c\", \"...\"] to have a shell read the line"
     }
 }
 

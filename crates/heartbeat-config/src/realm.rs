@@ -14,9 +14,11 @@ use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpe
 use crate::config::{Measure, RealmConfig};
 use crate::files::code_of;
 use crate::health;
+use crate::heartbeat::MAX_SOCKET_BYTES;
 use crate::interpolate::env_file;
 use crate::keys::Table;
 use crate::limits;
+use crate::others;
 use crate::reader::{Entry, Reader, Section};
 use crate::restart;
 use crate::units;
@@ -121,7 +123,7 @@ pub(crate) fn read(
     let log = log(reader, section, setting, &name);
     let limits = limits::read(reader, &section.table(reader, "limits"));
     let no_new_privileges = flag("no_new_privileges", user.is_some());
-    let umask = section.get("umask").and_then(|entry| reader.parsed(&entry, "027", octal));
+    let umask = section.get("umask").and_then(|entry| reader.mode(&entry, "022"));
     let launch = |argv: Vec<String>| {
         let argv = argv.into_iter().map(OsString::from).collect();
         Arc::new(LaunchSpec {
@@ -262,8 +264,6 @@ fn can_be_heard(
     name: &RealmName,
     asked: &Readiness,
 ) {
-    /// Longest path of a Unix socket, in bytes.
-    const MAX_SOCKET_BYTES: usize = 107;
     if !asked.notify {
         return;
     }
@@ -289,7 +289,12 @@ fn can_be_heard(
 /// A realm without a program: only watched, so everything that would act on it is refused, but for a restart command of
 /// its own and what bounds that.
 fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_command: bool) {
-    if section.get("port").is_none() && section.get("health").is_none() {
+    // An unknown key that stands for one of these has been told how to be written.
+    let is_meant = section.keys().any(|key| {
+        others::meant(Table::Realm, key.strip_prefix("x-").unwrap_or(key))
+            .is_some_and(|ours| ["run", "port", "health"].iter().any(|key| ours.starts_with(key)))
+    });
+    if section.get("port").is_none() && section.get("health").is_none() && !is_meant {
         let name = section.path().last().cloned().unwrap_or_default();
         let message = format!(
             "realm `{name}` has neither `run` nor `port` nor `health`: there is nothing to run and nothing to watch"
@@ -341,15 +346,9 @@ fn is_of_its_own(entry: &Entry<'_>) -> bool {
 
 /// A relative path starts at the file that says it.
 fn beside(reader: &Reader<'_>, entry: &Entry<'_>, setting: &Setting<'_>, path: &str) -> PathBuf {
+    reader.tilde(entry, path);
     let said_in = reader.document.file_of(&entry.path).map(FsPath::new).and_then(FsPath::parent);
     said_in.map_or_else(|| setting.dir.join(path), |parent| setting.dir.join(parent).join(path))
-}
-
-pub(crate) fn octal(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| format!("`{text}` is not an octal mode"))
 }
 
 /// Whom it runs as. That there is such a user is found out at load, not at three in the morning.
@@ -591,17 +590,11 @@ fn need(reader: &Reader<'_>, item: &Entry<'_>, kind: EdgeKind, standard: WhileDo
     };
     reader.check_keys(Table::Need, &item.path, table);
     let inner = Section::new(item.path.clone(), table);
-    let Some(entry) = inner.get("realm") else {
-        reader.value_problem(
-            item,
-            "HB122",
-            "a dependency names no realm",
-            "this one",
-            "for example { realm = \"db\", until = \"started\" }",
-        );
-        return None;
-    };
-    let name = reader.text(&entry)?;
+    let named = inner.get("realm");
+    if named.is_none() {
+        let help = "for example { realm = \"db\", until = \"started\" }";
+        reader.value_problem(item, "HB122", "a dependency names no realm", "this one", help);
+    }
     let untils = [("up", Gate::Up), ("started", Gate::Started), ("done", Gate::Done)];
     let until = inner.get("until").and_then(|entry| reader.word(&entry, &untils));
     let while_down =
@@ -619,6 +612,8 @@ fn need(reader: &Reader<'_>, item: &Entry<'_>, kind: EdgeKind, standard: WhileDo
             }
         }
     }
+    let entry = named?;
+    let name = reader.text(&entry)?;
     Some(WrittenNeed { kind, name, path: entry.path, until, while_down })
 }
 

@@ -328,13 +328,7 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
     let document = Document::layer(vec![Parsed::made(said_by, root)], Vec::new(), Vec::new(), &mut problems);
     let (nothing, problems) = (BTreeMap::new(), RefCell::new(problems));
     let files = Files::unwatched();
-    let reader = Reader {
-        document: &document,
-        variables: &nothing,
-        problems: &problems,
-        files: &files,
-        registered: &[],
-    };
+    let reader = Reader::new(&document, &nothing, &problems, &files, &[]);
     let empty = Dict::new();
     let table = match document.root.get("realm") {
         Some(Value::Dict(_, realms)) => match realms.get(name.as_str()) {

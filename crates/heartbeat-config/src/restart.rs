@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use heartbeat_restart::{PolicySettings, RestartPolicy, RestartWhen, WhenSpent};
+use heartbeat_restart::{PolicyError, PolicySettings, RestartPolicy, RestartWhen, WhenSpent};
 
-use crate::diagnostic::Diagnostic;
 use crate::reader::{Reader, Section};
 use crate::units;
 
@@ -54,16 +53,24 @@ pub(crate) fn policy(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool) 
         cooldown_max: time("cooldown_max", default.cooldown_max.max(cooldown)),
         verify_for: time("verify_for", default.verify_for),
     };
-    match RestartPolicy::new(settings) {
-        Ok(policy) => policy,
-        Err(error) => {
-            let place = reader.key_place(section.path());
-            reader.push(
-                Diagnostic::new("HB116", error.to_string())
-                    .at(place, "in this table")
-                    .help("leave a key out to have its default: `backoff_max` is 60s, `cooldown_max` 1h"),
-            );
-            RestartPolicy::service_default()
-        }
+    for problem in settings.problems() {
+        refuse(reader, section, problem);
     }
+    RestartPolicy::new(settings).unwrap_or_else(|_| RestartPolicy::service_default())
+}
+
+fn refuse(reader: &Reader<'_>, section: &Section<'_>, problem: PolicyError) {
+    let (key, lower) = match problem {
+        PolicyError::Inverted { upper, lower } => (upper, section.get(lower)),
+        other => (other.field(), None),
+    };
+    // Where only what it bounds is written, that is the place.
+    let Some(entry) = section.get(key).or(lower) else { return };
+    let help = match problem {
+        PolicyError::Inverted { upper, lower } => {
+            format!("raise `{upper}`, lower `{lower}`, or leave `{upper}` out")
+        }
+        _ => "leave it out for its default".to_owned(),
+    };
+    reader.value_problem(&entry, "HB116", problem.to_string(), "here", &help);
 }

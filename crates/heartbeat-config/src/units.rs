@@ -113,9 +113,14 @@ pub(crate) fn processors(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("`{text}` is not a share of processors: from 1% to {MAX_PROCESSOR_PERCENT}%"))
 }
 
-/// Splits a command as a shell would, without a shell: blanks, quotes and backslashes, nothing else.
-pub(crate) fn words(text: &str) -> Result<Vec<String>, Refusal> {
+/// Splits a command as a shell would, without a shell: blanks, quotes and backslashes. What only a shell would carry out
+/// is refused where it is not quoted, since the program would be given it as it stands; `to_a_shell` says how to have one.
+pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Refusal> {
     let in_a_list = "close it, or write the command as a list: [\"program\", \"argument\"]";
+    let needs_a_shell = |what: &str, quote: &str| {
+        let why = format!("{what} needs a shell, and a command here has none");
+        Refusal::new(why, format!("{to_a_shell}; {quote}"))
+    };
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();
@@ -137,6 +142,14 @@ pub(crate) fn words(text: &str) -> Result<Vec<String>, Refusal> {
                             Some(other) => word.extend(['\\', other]),
                             None => return Err(unclosed(rest)),
                         },
+                        // A shell expands these within double quotes, too.
+                        Some('$') if c == '"' && begins_a_variable(chars.as_str()) => {
+                            let what = format!("`{}`", expansion(chars.as_str()));
+                            return Err(needs_a_shell(&what, "single quotes keep the `$` as it is"));
+                        }
+                        Some('`') if c == '"' => {
+                            return Err(needs_a_shell("a backquote", "single quotes keep it as it is"));
+                        }
                         Some(inner) => word.push(inner),
                         None => return Err(unclosed(rest)),
                     }
@@ -148,11 +161,25 @@ pub(crate) fn words(text: &str) -> Result<Vec<String>, Refusal> {
                     return Err(Refusal::new("a backslash stands at the end of the command", "remove it"));
                 }
             },
-            // What only a shell would understand is not guessed at.
-            '|' | '&' | ';' | '<' | '>' | '`' => {
+            '`' => return Err(needs_a_shell("a backquote", "single quotes keep it as it is")),
+            '|' | '&' | ';' | '<' | '>' | '*' => {
+                let quote = format!("single quotes keep the `{c}` as it is");
+                return Err(needs_a_shell(&format!("`{c}`"), &quote));
+            }
+            '$' if begins_a_variable(rest) => {
+                let help = "`${NAME}` is filled in when the configuration is read; single quotes keep the `$` as it is";
+                return Err(needs_a_shell(&format!("`{}`", expansion(rest)), help));
+            }
+            '~' if word.is_none() && (rest.is_empty() || rest.starts_with(['/', ' '])) => {
+                return Err(needs_a_shell("`~`", "write the directory itself, for example /home/app"));
+            }
+            '=' if words.is_empty() && word.as_deref().is_some_and(is_a_name) => {
+                let name = word.unwrap_or_default();
+                let value: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
+                let value = value.trim_matches(['"', '\'']);
                 return Err(Refusal::new(
-                    format!("`{c}` needs a shell, and a command here has none"),
-                    format!("quote the `{c}`, or call a shell yourself: [\"sh\", \"-c\", {text:?}]"),
+                    format!("`{name}=` in front of a program needs a shell, and a command here has none"),
+                    format!("write env = {{ {name} = {value:?} }}, and the program alone as the command"),
                 ));
             }
             c => word.get_or_insert_default().push(c),
@@ -164,6 +191,22 @@ pub(crate) fn words(text: &str) -> Result<Vec<String>, Refusal> {
     } else {
         Ok(words)
     }
+}
+
+/// Whether a shell would replace a `$` before this. A `${` that is still there was written as `$${`: it is meant.
+fn begins_a_variable(rest: &str) -> bool {
+    rest.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '(' | '@'))
+}
+
+/// `$NAME` or `$(`, as far as it says what it is.
+fn expansion(rest: &str) -> String {
+    let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    if name.is_empty() { format!("${}", rest.chars().next().unwrap_or(' ')) } else { format!("${name}") }
+}
+
+fn is_a_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
@@ -197,9 +240,49 @@ mod tests {
 
     #[test]
     fn commands_are_split_and_shells_are_not_imitated() {
-        assert_eq!(words(r#"a 'b c' "d \" e" f\ g """#).unwrap(), ["a", "b c", "d \" e", "f g", ""]);
-        for bad in ["", "  ", "a 'b", "a \"b", "a \\", "a | b", "a && b", "a > b"] {
-            assert!(words(bad).is_err(), "{bad}");
+        let split = |text: &str| words(text, "write shell = true");
+        assert_eq!(split(r#"a 'b c' "d \" e" f\ g """#).unwrap(), ["a", "b c", "d \" e", "f g", ""]);
+        for bad in ["", "  ", "a 'b", "a \"b", "a \\"] {
+            assert!(split(bad).is_err(), "{bad}");
+        }
+        for (bad, named) in [
+            ("a | b", "`|`"),
+            ("a && b", "`&`"),
+            ("a > b", "`>`"),
+            ("a `b`", "a backquote"),
+            ("a b:$PORT", "`$PORT`"),
+            ("a \"b:$PORT\"", "`$PORT`"),
+            ("a --x=$(nproc)", "`$(`"),
+            ("~/bin/a", "`~`"),
+            ("a ~", "`~`"),
+            ("a -cp lib/*.jar", "`*`"),
+            ("A=1 b", "`A=`"),
+            ("A='x y' b", "`A=`"),
+        ] {
+            let refusal = split(bad).unwrap_err();
+            assert!(refusal.why.contains(named), "{bad}: {refusal:?}");
+        }
+        assert_eq!(
+            split("A=1 b").unwrap_err().help,
+            "write env = { A = \"1\" }, and the program alone as the command"
+        );
+        assert!(split("a | b").unwrap_err().help.starts_with("write shell = true; single quotes"));
+    }
+
+    #[test]
+    fn what_a_shell_would_leave_alone_is_left_alone() {
+        let same = [
+            ("a '$PORT' '*' '~/x' '`b`'", vec!["a", "$PORT", "*", "~/x", "`b`"]),
+            (r#"a \$B \* \~/x "\$C""#, vec!["a", "$B", "*", "~/x", "$C"]),
+            (
+                "a price=5$ x~ a~/b --set A=1 http://x/?a=b$",
+                vec!["a", "price=5$", "x~", "a~/b", "--set", "A=1", "http://x/?a=b$"],
+            ),
+            ("./A=1 b", vec!["./A=1", "b"]),
+            ("a ${HOME} $5", vec!["a", "${HOME}", "$5"]),
+        ];
+        for (text, expected) in same {
+            assert_eq!(words(text, "").unwrap(), expected, "{text}");
         }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Published {
     anchor: Mutex<WallAnchor>,
     realms: Mutex<Arc<Vec<RealmConfig>>>,
     config_revision: AtomicU64,
+    config_problem: Mutex<Option<String>>,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
     instance: String,
@@ -63,6 +64,7 @@ impl Published {
             anchor: Mutex::new(clock::anchor()),
             realms: Mutex::new(realms),
             config_revision: AtomicU64::new(1),
+            config_problem: Mutex::default(),
             lag_p99_nanos: AtomicU64::new(0),
             lag_max_nanos: AtomicU64::new(0),
             instance,
@@ -86,6 +88,15 @@ impl Published {
     /// Which configuration is in force, counted from 1.
     pub(crate) fn config_revision(&self) -> u64 {
         self.config_revision.load(Ordering::Relaxed)
+    }
+
+    /// The configuration on disk was read: why it cannot be loaded, or that it can.
+    pub(crate) fn set_config_problem(&self, problem: Option<String>) {
+        let mut known = self.config_problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != problem {
+            *known = problem;
+            self.count.send_modify(|count| *count += 1);
+        }
     }
 
     /// Another configuration is in force; `to_others` are places that belong to another realm now.
@@ -256,6 +267,7 @@ impl Published {
             notes,
             lag: lag::entry(self.lag()),
             config_revision: self.config_revision(),
+            config_problem: self.config_problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             anchor: self.anchor(),
             incident_ids: self.incidents().open_ids(),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heartbeat_config::{Changed, Changes, Sources, load_beside};
 use heartbeat_status::wire::{RELOAD_SCHEMA, ReloadDocument, ReloadedRealm};
-use heartbeat_status::{RealmKind, RealmName};
+use heartbeat_status::{RealmKind, RealmName, sanitise_line};
 use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
@@ -78,12 +78,18 @@ impl Reloader {
                 "the configuration was not read within {} s; nothing was changed",
                 READ_LIMIT.as_secs()
             );
+            self.published.set_config_problem(Some(why.clone()));
             return Some(Err(vec![why]));
         };
         let (config, warnings, aside) = match read.ok()? {
             Ok(read) => read,
-            Err(report) => return Some(Err(report.iter().map(ToString::to_string).collect())),
+            Err(report) => {
+                let problems: Vec<String> = report.iter().map(ToString::to_string).collect();
+                self.published.set_config_problem(Some(first_of(&problems)));
+                return Some(Err(problems));
+            }
         };
+        self.published.set_config_problem(None);
         for aside in aside.iter().filter(|_| !dry_run) {
             tracing::warn!("{aside}");
         }
@@ -106,6 +112,15 @@ impl Reloader {
             }
             None => tracing::warn!("SIGHUP: heartbeatd is ending; nothing was changed"),
         }
+    }
+}
+
+/// One line for the status: the first problem, and how many there are beside it.
+fn first_of(problems: &[String]) -> String {
+    let first = sanitise_line(problems.first().map_or("", String::as_str));
+    match problems.len() {
+        0 | 1 => first,
+        count => format!("{first}; and {} more", count - 1),
     }
 }
 

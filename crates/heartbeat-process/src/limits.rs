@@ -84,6 +84,7 @@ impl Limits {
         for (name, resource, wanted) in self.of_each_process() {
             let hard = getrlimit(resource).map_or(u64::MAX, |(_, hard)| hard);
             if let Some(wanted) = wanted.filter(|wanted| *wanted > hard) {
+                let wanted = if wanted == u64::MAX { "unlimited".to_owned() } else { wanted.to_string() };
                 let _ = write!(told, ", {name} {wanted} where heartbeatd itself may have {hard}");
             }
         }

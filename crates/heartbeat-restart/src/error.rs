@@ -35,3 +35,14 @@ pub enum PolicyError {
         lower: &'static str,
     },
 }
+
+impl PolicyError {
+    /// The configuration key that is to be changed.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Zero { field } | Self::TooLarge { field, .. } | Self::NoDuration { field } => field,
+            Self::Inverted { upper, .. } => upper,
+        }
+    }
+}

@@ -83,6 +83,39 @@ impl PolicySettings {
         }
     }
 
+    /// Every rule that is broken.
+    #[must_use]
+    pub fn problems(&self) -> Vec<PolicyError> {
+        let mut problems = Vec::new();
+        let (most_burst, most_jitter) =
+            (RestartPolicy::MAX_BURST_RESTARTS, RestartPolicy::MAX_JITTER_PERCENT);
+        if self.burst == 0 {
+            problems.push(PolicyError::Zero { field: "burst" });
+        }
+        if self.burst > most_burst {
+            problems.push(PolicyError::TooLarge { field: "burst", value: self.burst, limit: most_burst });
+        }
+        if self.jitter_percent > most_jitter {
+            let (value, limit) = (self.jitter_percent.into(), most_jitter.into());
+            problems.push(PolicyError::TooLarge { field: "jitter", value, limit });
+        }
+        let durations = [
+            ("backoff", self.backoff),
+            ("window", self.window),
+            ("reset_after", self.reset_after),
+            ("cooldown", self.cooldown),
+        ];
+        let zero = durations.into_iter().filter(|(_, duration)| duration.is_zero());
+        problems.extend(zero.map(|(field, _)| PolicyError::NoDuration { field }));
+        if self.backoff_max < self.backoff {
+            problems.push(PolicyError::Inverted { upper: "backoff_max", lower: "backoff" });
+        }
+        if self.cooldown_max < self.cooldown {
+            problems.push(PolicyError::Inverted { upper: "cooldown_max", lower: "cooldown" });
+        }
+        problems
+    }
+
     /// Defaults of a oneshot: tried again only when it failed.
     #[must_use]
     pub fn oneshot() -> Self {
@@ -115,35 +148,12 @@ impl RestartPolicy {
     /// Validates settings.
     ///
     /// # Errors
-    /// [`PolicyError`]: the first rule that is broken.
+    /// [`PolicyError`]: the first rule that is broken. [`PolicySettings::problems`] has all of them.
     pub fn new(settings: PolicySettings) -> Result<Self, PolicyError> {
-        if settings.burst == 0 {
-            return Err(PolicyError::Zero { field: "burst" });
+        match settings.problems().into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(Self { settings }),
         }
-        if settings.burst > Self::MAX_BURST_RESTARTS {
-            let limit = Self::MAX_BURST_RESTARTS;
-            return Err(PolicyError::TooLarge { field: "burst", value: settings.burst, limit });
-        }
-        if settings.jitter_percent > Self::MAX_JITTER_PERCENT {
-            let (value, limit) = (settings.jitter_percent.into(), Self::MAX_JITTER_PERCENT.into());
-            return Err(PolicyError::TooLarge { field: "jitter", value, limit });
-        }
-        let durations = [
-            ("backoff", settings.backoff),
-            ("window", settings.window),
-            ("reset_after", settings.reset_after),
-            ("cooldown", settings.cooldown),
-        ];
-        if let Some((field, _)) = durations.iter().find(|(_, duration)| duration.is_zero()) {
-            return Err(PolicyError::NoDuration { field });
-        }
-        if settings.backoff_max < settings.backoff {
-            return Err(PolicyError::Inverted { upper: "backoff_max", lower: "backoff" });
-        }
-        if settings.cooldown_max < settings.cooldown {
-            return Err(PolicyError::Inverted { upper: "cooldown_max", lower: "cooldown" });
-        }
-        Ok(Self { settings })
     }
 
     /// Defaults of a service.

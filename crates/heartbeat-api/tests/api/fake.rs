@@ -351,6 +351,7 @@ impl Ecosystem for Fake {
             notes,
             lag: LagEntry { p99: 1.2, max: 9.8 },
             config_revision: 1,
+            config_problem: None,
             anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },
             incident_ids: Vec::new(),
         }

@@ -2,6 +2,7 @@
 
 mod environment;
 mod files;
+mod habits;
 mod limits;
 mod loading;
 mod merging;

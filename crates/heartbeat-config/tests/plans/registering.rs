@@ -65,7 +65,7 @@ fn a_registration_is_an_external_realm_of_the_same_grammar() {
             "health": [
                 { "http": "http://127.0.0.1:8001/healthz", "interval": "1s", "slow": "300ms", "fail_after": 2,
                   "status": [200, "204"], "json": { "/status": "ok" }, "headers": { "Host": "shop.example", "X-Forwarded-Proto": "https" },
-                  "method": "HEAD", "contains": "ok", "matches": "o.", "role": "ready", "grace": "3s", "name": "web" },
+                  "method": "GET", "contains": "ok", "matches": "o.", "role": "ready", "grace": "3s", "name": "web" },
                 { "tcp": "localhost:8002", "expect": "220\r\n" }
             ],
             "needs": ["db", { "realm": "migrate", "until": "done" }], "after": "db",

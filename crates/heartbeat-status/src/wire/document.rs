@@ -79,6 +79,9 @@ pub struct DaemonEntry {
     pub lag_ms: LagEntry,
     /// Counts up with every configuration that took effect.
     pub config_revision: u64,
+    /// Why the configuration on disk cannot be loaded; absent while it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_problem: Option<String>,
 }
 
 /// Lag of heartbeatd's loop in milliseconds.

@@ -35,6 +35,8 @@ pub struct About {
     pub lag: LagEntry,
     /// Counts up with every configuration that took effect.
     pub config_revision: u64,
+    /// Why the configuration on disk cannot be loaded.
+    pub config_problem: Option<String>,
     /// Turns monotonic times into wall times.
     pub anchor: WallAnchor,
     /// What open incidents are called outside.
@@ -85,6 +87,7 @@ impl StatusDocument {
                 notes: about.notes.clone(),
                 lag_ms: about.lag,
                 config_revision: about.config_revision,
+                config_problem: about.config_problem.clone(),
             },
             roots: roots(snapshot, about),
             realms: Vec::new(),

@@ -1,0 +1,129 @@
+//! What a configuration names and this machine does not have: programs and directories. They may come before the start, so
+//! these are warnings of a check and no reason not to load.
+
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use heartbeat_process::{LaunchSpec, User};
+
+use crate::config::Measure;
+use crate::diagnostic::Diagnostic;
+use crate::reader::Reader;
+use crate::realm::ReadRealm;
+
+/// Where programs are looked up without PATH.
+const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Looks for everything that the realms would execute, and says what is missing.
+pub(crate) fn look(reader: &Reader<'_>, realms: &[ReadRealm]) {
+    for realm in realms.iter().filter(|realm| realm.enabled) {
+        let config = &realm.config;
+        if let Some(launch) = &config.launch
+            && !directory(reader, realm, launch)
+        {
+            continue;
+        }
+        let hooks = [("start", &config.start_before), ("start", &config.start_after)];
+        let hooks = hooks.into_iter().flat_map(|(key, specs)| specs.iter().map(move |spec| (key, spec)));
+        let checks = config.probes.iter().flatten().filter_map(|measure| match measure {
+            Measure::Command { spec, .. } => Some(("health", spec)),
+            Measure::Probe(_) => None,
+        });
+        let named =
+            [("run", &config.launch), ("stop", &config.stop_command), ("restart", &config.restart_command)];
+        let named = named.into_iter().filter_map(|(key, spec)| Some((key, spec.as_ref()?)));
+        for (key, spec) in named.chain(hooks).chain(checks) {
+            program(reader, realm, key, spec);
+        }
+    }
+}
+
+fn push(reader: &Reader<'_>, realm: &ReadRealm, key: &str, diagnostic: Diagnostic, label: &str) {
+    let path: Vec<String> = realm.path.iter().cloned().chain([key.to_owned()]).collect();
+    let place = reader.place(&path).or_else(|| reader.key_place(&realm.path));
+    reader.push(diagnostic.at(place, label));
+}
+
+/// Whether its directory is there; without it nothing of the realm can be looked for.
+fn directory(reader: &Reader<'_>, realm: &ReadRealm, launch: &LaunchSpec) -> bool {
+    let dir = &launch.dir;
+    if reader.files.ask(dir.display().to_string(), || dir.is_dir()) {
+        return true;
+    }
+    let message = format!("{} is started in {}, which is no directory", realm.spec.name, dir.display());
+    let help = "make it before the realm is started, or write another `dir`";
+    push(reader, realm, "dir", Diagnostic::new("HB306", message).help(help), "not there now");
+    false
+}
+
+fn program(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchSpec) {
+    let Some(program) = spec.argv.first() else { return };
+    let why = match reader.files.ask(program.to_string_lossy().into_owned(), || found(program, spec)) {
+        Found::Executable => return,
+        Found::Nothing if program.as_bytes().contains(&b'/') => {
+            format!("{} is not there", spec.dir.join(program).display())
+        }
+        Found::Nothing => format!("`{}` is in no directory of PATH", program.to_string_lossy()),
+        Found::NotExecutable(path) => {
+            let user = spec.user.as_ref().map_or_else(|| "heartbeatd".to_owned(), |user| user.name.clone());
+            format!("{} cannot be executed by {user}", path.display())
+        }
+    };
+    let message = format!("{} cannot be started: {why}", realm.spec.name);
+    let help = "install it before the realm is started, or write the whole path";
+    push(reader, realm, key, Diagnostic::new("HB305", message).help(help), "not there now");
+}
+
+enum Found {
+    Executable,
+    NotExecutable(PathBuf),
+    Nothing,
+}
+
+/// Looks as execvpe(3) would.
+fn found(program: &OsStr, spec: &LaunchSpec) -> Found {
+    let bytes = program.as_bytes();
+    let path = spec.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_bytes());
+    let places: Vec<PathBuf> = if bytes.contains(&b'/') {
+        vec![spec.dir.join(program)]
+    } else {
+        let dirs = path.unwrap_or(STANDARD_PATH.as_bytes()).split(|byte| *byte == b':');
+        dirs.map(|dir| spec.dir.join(OsStr::from_bytes(dir)).join(program)).collect()
+    };
+    let mut refused = None;
+    for place in places {
+        match place.metadata() {
+            Ok(meta) if meta.is_file() && may_execute(&meta, spec.user.as_ref()) => return Found::Executable,
+            Ok(meta) if meta.is_file() => refused = refused.or(Some(place)),
+            // A directory that only the realm's user can enter hides what is in it from others.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Found::Executable,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    refused.map_or(Found::Nothing, Found::NotExecutable)
+}
+
+fn may_execute(meta: &Metadata, user: Option<&User>) -> bool {
+    let bits = match user {
+        Some(user) if user.uid != 0 => {
+            if meta.uid() == user.uid {
+                0o100
+            } else if meta.gid() == user.gid || user.groups.contains(&meta.gid()) {
+                0o010
+            } else {
+                0o001
+            }
+        }
+        // Root executes what anybody may.
+        _ => 0o111,
+    };
+    meta.mode() & bits != 0
+}
+
+/// A leading `~` is the name of a directory to everybody but a shell.
+pub(crate) fn is_tilde(path: &str) -> bool {
+    path == "~" || Path::new(path).starts_with("~")
+}

@@ -1,0 +1,355 @@
+//! What people bring along from other tools: the way out is a line that can be pasted, and pasting it is not the next error.
+
+use std::collections::BTreeMap;
+
+use heartbeat_config::{Report, Sources, check, load_str};
+
+use crate::reading::{realm, refused, text};
+
+/// Line, code and help of everything that is said.
+fn said(report: &Report) -> Vec<(usize, &'static str, &str)> {
+    report.iter().map(|problem| (problem.line, problem.code, problem.help.as_deref().unwrap_or(""))).collect()
+}
+
+#[test]
+fn the_words_of_compose_lead_to_ours() {
+    let report = refused(
+        "[realm.api]\ncommand = \"gunicorn shop.wsgi\"\ndepends_on = [\"db\"]\nenvironment = { A = \"1\" }\nworking_dir = \"app\"\nhealthcheck = { test = \"true\" }\nports = [\"8001:8001\"]\nreplicas = 2\n[realm.db]\ncmd = \"postgres\"\nhealth = { test = \"pg_isready\", retries = 3, start_period = \"5s\" }\n[services.web]\ncommand = \"npm start\"\n",
+    );
+    assert_eq!(
+        said(&report)[..9],
+        [
+            (2, "HB101", "write run = \"gunicorn shop.wsgi\""),
+            (3, "HB101", "write needs = [\"db\"]"),
+            (4, "HB101", "write env = { ... }"),
+            (5, "HB101", "write dir = \"app\""),
+            (6, "HB101", "write health = \"http://127.0.0.1:8001/api/health/\""),
+            (7, "HB101", "write port = 8001"),
+            (
+                8,
+                "HB101",
+                "heartbeatd does not have that: declare a realm for each process, or let the program start its own workers"
+            ),
+            (10, "HB101", "write run = \"postgres\""),
+            (11, "HB110", "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables"),
+        ]
+    );
+    let rest: Vec<_> = said(&report).into_iter().skip(9).map(|(_, _, help)| help.to_owned()).collect();
+    assert_eq!(
+        rest,
+        ["write exec = \"pg_isready\"", "write fail_after = 3", "write grace = \"5s\"", "write [realm.web]"]
+    );
+}
+
+#[test]
+fn the_words_of_systemd_and_supervisord_lead_to_ours() {
+    let report = refused(
+        "[realm.api]\nExecStart = \"gunicorn shop.wsgi\"\nWorkingDirectory = \"app\"\nUser = \"nobody\"\nAfter = [\"db\"]\nRequires = [\"db\"]\nRestart = \"always\"\nTimeoutStartSec = \"30s\"\n[realm.db]\nrun = \"db\"\n[Unit]\nDescription = \"the shop\"\n",
+    );
+    assert_eq!(
+        said(&report),
+        [
+            (2, "HB101", "write run = \"gunicorn shop.wsgi\""),
+            (3, "HB101", "write dir = \"app\""),
+            (4, "HB101", "write user = \"nobody\""),
+            (5, "HB101", "write after = [\"db\"]"),
+            (6, "HB101", "write needs = [\"db\"]"),
+            (7, "HB101", "write restart = { policy = \"always\" }"),
+            (8, "HB101", "write start = { timeout = \"60s\" }"),
+            (11, "HB101", "write [realm.NAME], with what the unit said as keys of the realm"),
+        ]
+    );
+    let report = refused(
+        "[program.api]\ncommand = \"gunicorn shop.wsgi\"\n[realm.worker]\nrun = \"sleep 1000\"\nautostart = true\nautorestart = true\nnumprocs = 4\nstopasgroup = true\nstdout_logfile = \"worker.log\"\nstartsecs = 5\n[web]\nrun = \"x\"\n",
+    );
+    let helps: Vec<String> = said(&report).iter().map(|(_, _, help)| (*help).to_owned()).collect();
+    assert_eq!(
+        helps,
+        [
+            "write [realm.api]",
+            "write manual = true for a realm that is started on request only",
+            "write restart = { policy = \"always\" }, or \"on-failure\", or \"never\"",
+            "heartbeatd does not have that: declare a realm for each process, or let the program start its own workers",
+            "write stop = { signal_to = \"tree\" } to signal all processes at once",
+            "write log = { to = \"file\" }; its place is state_dir/log",
+            "write start = { settle = \"1s\" }",
+            "write [realm.web]",
+        ]
+    );
+}
+
+#[test]
+fn a_word_that_nobody_has_gets_the_list_of_keys_and_x_last() {
+    let report = refused("[realm.a]\nrun = \"x\"\n[realm.a.stop]\nteam_channel = 1\n");
+    assert_eq!(
+        said(&report)[0].2,
+        "there are signal, signal_to, timeout, command; a key of your own begins with `x-`"
+    );
+}
+
+#[test]
+fn an_x_before_a_word_that_means_something_is_a_warning() {
+    let loaded = load_str(
+        "heartbeat.toml",
+        "[realm.api]\nx-command = \"sleep 1000\"\nx-port = 1\nx-team = \"core\"\nport = 26670\n[x-services.web]\nrun = \"sleep 1000\"\n",
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    assert_eq!(
+        said(&loaded.warnings),
+        [
+            (2, "HB303", "did you mean `run`?"),
+            (3, "HB303", "did you mean `port`?"),
+            (6, "HB303", "did you mean `[realm.NAME]`?"),
+        ]
+    );
+}
+
+/// What the help says is taken word for word, and nothing is wrong any more.
+#[test]
+fn what_the_help_says_can_be_pasted() {
+    for (wrong, at) in [
+        ("[heartbeat]\nlisten = 26671\n[realm.a]\nrun = \"x\"\n", "listen = 26671"),
+        ("[realm.a]\nrun = \"x\"\nrestart = \"always\"\n", "restart = \"always\""),
+        ("[realm.a]\nrun = \"x\"\nrestart = false\n", "restart = false"),
+        ("[realm.a]\nrun = \"x\"\nlog = \"api.log\"\n", "log = \"api.log\""),
+        ("[realm.a]\nrun = \"x\"\nlog = \"none\"\n", "log = \"none\""),
+        ("[realm.a]\nrun = \"x\"\nstop = \"5s\"\n", "stop = \"5s\""),
+        ("[realm.a]\nrun = \"x\"\nstart = \"5s\"\n", "start = \"5s\""),
+        ("[realm.a]\nrun = \"x\"\nlimits = \"1GiB\"\n", "limits = \"1GiB\""),
+        ("[realm.a]\nrun = \"x\"\nenv = \"A=1\"\n", "env = \"A=1\""),
+        ("[realm.a]\nrun = \"x\"\numask = 22\n", "umask = 22"),
+        ("[realm.a]\nrun = \"x\"\nstop.timeout = 10\n", "stop.timeout = 10"),
+        ("[realm.a]\ncommand = \"x\"\n", "command = \"x\""),
+    ] {
+        let report = refused(wrong);
+        let help = said(&report)[0].2.to_owned();
+        let line = help.split_once("write ").expect(&help).1.split(';').next().unwrap_or_default();
+        let line = line
+            .strip_prefix("a string with a unit: ")
+            .map_or(line.to_owned(), |line| format!("stop.{line}"));
+        let right = wrong.replace(at, &line);
+        assert!(load_str("heartbeat.toml", &right, &BTreeMap::new()).is_ok(), "{wrong}: {help}: {right}");
+    }
+    let shell = refused("[realm.a]\nrun = \"cd app && gunicorn | tee log\"\n");
+    assert_eq!(
+        said(&shell)[0].2,
+        "write shell = true beside it to have a shell read the line; single quotes keep the `&` as it is"
+    );
+    let hook = refused("[realm.a]\nrun = \"a\"\nstart = { before = \"rm -f *.pid\" }\n");
+    assert!(said(&hook)[0].2.starts_with("write it as [\"sh\", \"-c\", \"...\"]"), "{hook}");
+}
+
+#[test]
+fn what_only_a_shell_expands_is_refused_in_every_command() {
+    let report = refused(
+        "[realm.a]\nrun = \"gunicorn -b 0.0.0.0:$PORT app\"\nport = 26331\n[realm.b]\nrun = \"NODE_ENV=production node server.js\"\n[realm.c]\nrun = \"~/bin/app --config ~/app.conf\"\n[realm.d]\nrun = \"java -cp lib/*.jar Main\"\n[realm.e]\nrun = \"node --max=$(nproc) server.js\"\nhealth = { exec = \"curl $URL\" }\nstop = { command = \"kill `cat x`\" }\n",
+    );
+    assert!(report.iter().all(|problem| problem.code == "HB107"), "{report}");
+    assert_eq!(report.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2, 5, 7, 9, 11, 12, 13]);
+    assert_eq!(
+        said(&report)[1].2,
+        "write env = { NODE_ENV = \"production\" }, and the program alone as the command"
+    );
+    let config = text(
+        "[realm.a]\nrun = [\"echo\", \"$PORT\", \"*\", \"~/x\", \"A=1\"]\n[realm.b]\nshell = true\nrun = \"cd ~ && A=1 echo $HOME *\"\n",
+    );
+    assert_eq!(realm(&config, "a").1.launch.as_ref().unwrap().argv[1], "$PORT");
+}
+
+#[test]
+fn a_message_never_shows_what_a_variable_was_replaced_by() {
+    let env = BTreeMap::from([("SECRET".to_owned(), "hunter2 | x".to_owned())]);
+    let report =
+        load_str("heartbeat.toml", "[realm.a]\nrun = \"x --key ${SECRET}\"\n", &env).unwrap_err().to_string();
+    assert!(report.contains("HB107") && !report.contains("hunter2"), "{report}");
+}
+
+#[test]
+fn what_stands_twice_is_one_error_with_both_places() {
+    use heartbeat_config::Format;
+    let report = refused(
+        "[realm.twice]\nrun = \"sleep 1000\"\n\n[realm.twice]\nrun = \"sleep 2000\"\nport = 1\nport = 2\n[realm.b]\nrun = \"b\"\nrun = \"c\"\n[heartbeat]\nname = \"a\"\n[heartbeat]\nname = \"b\"\n",
+    );
+    let messages: Vec<_> = report.iter().map(|problem| (problem.line, problem.message.as_str())).collect();
+    assert_eq!(
+        messages,
+        [
+            (4, "not TOML: [realm.twice] stands twice"),
+            (10, "not TOML: `run` stands twice in its table"),
+            (13, "not TOML: [heartbeat] stands twice"),
+        ]
+    );
+    let full = report.render(Format::Full, false);
+    assert_eq!((full.matches("first here").count(), full.matches("again here").count()), (3, 3), "{full}");
+    assert!(full.contains("1 | [realm.twice]"), "{full}");
+}
+
+#[test]
+fn a_mode_is_octal_however_it_is_written() {
+    for written in ["\"022\"", "\"22\"", "0o022", "\"0o22\""] {
+        let config = text(&format!("[realm.a]\nrun = \"x\"\numask = {written}\n"));
+        assert_eq!(realm(&config, "a").1.launch.as_ref().unwrap().umask, Some(0o022), "{written}");
+    }
+    let config = text("[heartbeat]\nsocket_mode = 0o600\n[realm.a]\nrun = \"x\"\n");
+    assert_eq!(config.heartbeat.socket_mode, 0o600);
+    for (written, help) in [
+        ("22", "write umask = \"022\""),
+        ("18", "write umask = \"022\""),
+        ("\"18\"", "write umask = \"022\""),
+    ] {
+        let report = refused(&format!("[realm.a]\nrun = \"x\"\numask = {written}\n"));
+        assert_eq!(said(&report), [(3, "HB105", help)], "{written}");
+    }
+    assert_eq!(said(&refused("[realm.a]\nrun = \"x\"\numask = 0o1777\n"))[0].1, "HB105");
+}
+
+#[test]
+fn a_limit_can_be_lifted() {
+    let config = text(
+        "[defaults.limits]\nmemory = \"1GiB\"\ntasks = 5\n[realm.a]\nrun = \"x\"\nlimits = { memory = \"unlimited\", tasks = \"infinity\", cpu = \"unlimited\", nproc = \"unlimited\", core = \"unlimited\", memlock = \"infinity\", fsize = \"unlimited\", nofile = \"unlimited\" }\n",
+    );
+    let limits = realm(&config, "a").1.launch.as_ref().unwrap().limits.clone();
+    assert_eq!((limits.memory_bytes, limits.tasks, limits.cpu_percent), (None, None, None));
+    let all = Some(u64::MAX);
+    assert_eq!(
+        (limits.nproc, limits.core_bytes, limits.memlock_bytes, limits.fsize_bytes),
+        (all, all, all, all)
+    );
+    let most: u64 = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap().trim().parse().unwrap();
+    assert_eq!(limits.nofile, Some(most), "the kernel takes no more");
+    refused("[realm.a]\nrun = \"x\"\nlimits = { nice = \"unlimited\" }\n");
+}
+
+#[test]
+fn a_head_request_has_no_body_to_look_into() {
+    let report = refused(
+        "[realm.a]\nhealth = { http = \"http://127.0.0.1:1/\", method = \"HEAD\", contains = \"x\", matches = \"y\", json = { \"/a\" = 1 } }\n",
+    );
+    assert_eq!(report.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["HB113", "HB113", "HB113"]);
+    text("[realm.a]\nhealth = { http = \"http://127.0.0.1:1/\", method = \"HEAD\", status = 204 }\n");
+}
+
+#[test]
+fn a_socket_has_a_short_path() {
+    let path = |length: usize| format!("/{}", "s".repeat(length - 1));
+    let of = |length| {
+        format!(
+            "[heartbeat]\nsocket = \"{}\"\nruntime_dir = \"/run/h\"\n[realm.a]\nrun = \"x\"\n",
+            path(length)
+        )
+    };
+    text(&of(107));
+    let report = refused(&of(108));
+    assert_eq!(report.iter().map(|problem| (problem.code, problem.line)).collect::<Vec<_>>(), [("HB128", 2)]);
+}
+
+#[test]
+fn no_realm_listens_where_heartbeatd_does() {
+    for (listen, host, clash) in [
+        ("127.0.0.1:8001", "127.0.0.1", true),
+        ("127.0.0.1:8001", "localhost", true),
+        ("127.0.0.1:8001", "127.0.0.2", false),
+        ("127.0.0.1:8002", "127.0.0.1", false),
+        ("[::1]:8001", "::1", true),
+        ("off", "127.0.0.1", false),
+    ] {
+        let file = format!(
+            "[heartbeat]\nlisten = \"{listen}\"\n[realm.a]\nrun = \"x\"\nport = 8001\nhost = \"{host}\"\n"
+        );
+        let loaded = load_str("heartbeat.toml", &file, &BTreeMap::new());
+        let codes: Vec<_> = loaded.err().iter().flatten().map(|problem| problem.code).collect();
+        assert_eq!(codes == ["HB209"], clash, "{listen} {host}: {codes:?}");
+    }
+    text("[heartbeat]\nlisten = \"127.0.0.1:8001\"\n[realm.self]\nport = 8001\n");
+}
+
+#[test]
+fn every_mistake_of_a_table_is_said_in_one_run() {
+    let report = refused(
+        "[realm.a]\nrun = \"x\"\n[realm.a.restart]\nburst = 0\njitter = \"95%\"\nbackoff = \"0s\"\nwindow = \"0s\"\nreset_after = \"0s\"\ncooldown = \"2h\"\ncooldown_max = \"1h\"\npolicy = \"sometimes\"\n",
+    );
+    assert_eq!(
+        report.iter().map(|problem| problem.line).collect::<Vec<_>>(),
+        [4, 5, 6, 7, 8, 10, 11],
+        "{report}"
+    );
+    let report = refused(
+        "[realm.a]\nhealth = [\n  { http = \"nonsense\", method = \"G T\", status = 7, fail_after = 0, pass_after = 0,\n    fail_if = \"5 of 3\", interval = \"0s\", slow = \"x\", role = \"y\", grace = \"z\", matches = \"(\" },\n  { tcp = \"no port\", timeout = \"9s\", interval = \"1s\" },\n  { interval = \"soon\" },\n]\n",
+    );
+    let told = report.to_string();
+    for wanted in [
+        "nonsense",
+        "G T",
+        "`fail_after` must",
+        "`pass_after` must",
+        "fail",
+        "`interval` must",
+        "\"live\"",
+        "regular expression",
+        "no port",
+        "`timeout` (9s)",
+        "names no kind",
+        "`soon`",
+    ] {
+        assert!(told.contains(wanted), "{wanted} is not in\n{told}");
+    }
+    // A name that is impossible hides nothing of what is below it, nor does a need without a realm.
+    let report = refused(
+        "[realm.Web]\nrun = \"x\"\nprot = 1\nneeds = [{ until = \"soon\" }]\n[notify.Ops]\nwebhok = \"x\"\n",
+    );
+    let mut codes: Vec<_> = report.iter().map(|problem| problem.code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["HB101", "HB101", "HB106", "HB117", "HB117", "HB122", "HB126"], "{report}");
+}
+
+#[test]
+fn a_realm_is_not_called_unknown_where_its_file_could_not_be_read() {
+    let report = refused("[realm.a]\nrun = \"x\"\nneeds = [\"b\"]\n[realm.b\nrun = \"y\"\n");
+    assert!(report.iter().any(|problem| problem.code == "HB001"), "{report}");
+    assert!(report.iter().all(|problem| problem.code != "HB202"), "{report}");
+}
+
+#[test]
+fn thousands_of_mistakes_are_told_in_a_moment() {
+    use std::fmt::Write as _;
+    let mut file = String::new();
+    for number in 0..3_000 {
+        writeln!(file, "[realm.r{number}]\nrun = \"x\"\nprot = 1\nneeds = [\"q{number}\"]").unwrap();
+    }
+    let report = refused(&file);
+    assert_eq!(report.iter().count(), 6_000);
+    let full = report.render(heartbeat_config::Format::Full, false);
+    assert!(full.contains("11999 | prot = 1"));
+}
+
+#[test]
+fn a_check_looks_for_programs_and_directories_and_a_start_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[heartbeat]\nsocket = \"run/s\"\n[realm.program]\nrun = \"gunicornn shop.wsgi\"\n[realm.path]\nrun = \"./bin/none\"\n[realm.directory]\nrun = \"sleep 1\"\ndir = \"none\"\n[realm.tilde]\nrun = \"sleep 1\"\ndir = \"~/shop\"\n[realm.mode]\nrun = \"./plain\"\n[realm.hook]\nrun = \"sh -c true\"\nstop.command = \"no-such-hook\"\nhealth = { exec = \"no-such-check\" }\n[realm.user]\nrun = \"true\"\nuser = \"nobody\"\n[realm.shell]\nshell = true\nrun = \"no-such-program | x\"\n[realm.off]\nrun = \"no-such-program\"\nenabled = false\n";
+    std::fs::write(dir.path().join("heartbeat.toml"), text).unwrap();
+    std::fs::write(dir.path().join("plain"), "#!/bin/sh\n").unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let env = BTreeMap::from([("PATH".to_owned(), path)]);
+    let sources = Sources { file: None, env, overrides: Vec::new(), cwd: dir.path().to_owned() };
+    let codes =
+        |report: &Report| report.iter().map(|problem| (problem.line, problem.code)).collect::<Vec<_>>();
+    let checked = check(&sources).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(
+        codes(&checked.warnings),
+        [
+            (4, "HB305"),
+            (6, "HB305"),
+            (9, "HB306"),
+            (12, "HB304"),
+            (12, "HB306"),
+            (14, "HB305"),
+            (17, "HB305"),
+            (18, "HB305"),
+        ],
+        "{}",
+        checked.warnings
+    );
+    let loaded = heartbeat_config::load(&sources).unwrap();
+    assert_eq!(codes(&loaded.warnings), [(12, "HB304")]);
+}
