@@ -141,11 +141,12 @@ impl Recovery {
         for survivor in &self.survey.realms {
             let Some(ix) = plan.find(survivor.realm.as_str()) else { continue };
             let known = survivor.made_of.filter(|_| !plan.realm(ix).retired);
+            let record = remembered(survivor);
             let restored = Restored {
                 realm: survivor.realm.clone(),
-                record: remembered(survivor),
                 run: run_on_record(&survivor.condition),
-                found: found(&survivor.condition),
+                found: found(survivor, record.as_ref()),
+                record,
                 intent: None,
                 changed: known.is_some_and(|known| known != made_of(ix)),
             };
@@ -227,9 +228,13 @@ fn run_on_record(condition: &Condition) -> Option<RunId> {
     }
 }
 
-fn found(condition: &Condition) -> Found {
-    match condition {
-        Condition::Nothing => Found::Nothing,
+fn found(survivor: &Survivor, record: Option<&RealmRecord>) -> Found {
+    match &survivor.condition {
+        // It had ended, and heartbeatd died before it could remember that.
+        Condition::Nothing => match (survivor.last_exit, record) {
+            (Some((run, exit)), Some(record)) if record.run() == run => Found::Ended { exit, empty: true },
+            _ => Found::Nothing,
+        },
         Condition::Alive { pid, launching, .. } => Found::Alive { pid: *pid, launching: *launching },
         Condition::Ended { exit, empty, .. } => Found::Ended { exit: *exit, empty: *empty },
         Condition::Unverifiable { what } => Found::Unverifiable { what: what.clone() },

@@ -8,7 +8,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use heartbeat_status::{RealmName, RunId};
+use heartbeat_status::{Exit, RealmName, RunId};
 
 use crate::record::{Origin, Record, Recorded};
 use crate::spares;
@@ -71,12 +71,19 @@ impl Books {
     ) {
         let record = self.open(realm);
         (record.process, record.group, record.made_of) = (Some(process), group, Some(made_of));
+        record.exit = None;
         self.write(realm);
     }
 
     /// Another process of that generation is the main one.
     pub(crate) fn follow(&mut self, realm: &RealmName, process: Recorded) {
         self.open(realm).process = Some(process);
+        self.write(realm);
+    }
+
+    /// The main process of that generation has ended, and was not reaped: what the kernel says of it would be lost with us.
+    pub(crate) fn ended(&mut self, realm: &RealmName, run: RunId, exit: Exit) {
+        self.open(realm).exit = Some((run, exit));
         self.write(realm);
     }
 

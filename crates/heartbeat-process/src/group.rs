@@ -18,6 +18,13 @@ use crate::spares;
 
 /// The leaf of a delegated group in which heartbeatd itself sits.
 const SUPERVISOR: &str = "supervisor";
+/// How the directory is called that holds the groups of one state directory: this, and the id of the state directory.
+const BASE_PREFIX: &str = "heartbeat-";
+/// Abandoned groups are tried again after this, and this many times.
+const TIDY_EVERY: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 1, tv_nsec: 0 };
+const MAX_TIDY_ROUNDS: u32 = 5;
+/// Digits of such an id.
+const ID_CHARS: usize = 16;
 /// Groups that a realm has made in its own are looked into this deep.
 const MAX_LEVELS: u32 = 8;
 /// Looks at a file of a group; a longer one is not ours.
@@ -39,7 +46,7 @@ pub fn own_groups(mark: &str) -> Result<PathBuf, String> {
     if Path::new("/run/systemd/system").exists() && !is_delegated(&root) {
         return Err(format!("{} is systemd's, and not delegated to us (Delegate=yes)", root.display()));
     }
-    let base = root.join(format!("heartbeat-{mark}"));
+    let base = root.join(format!("{BASE_PREFIX}{mark}"));
     make(&base).map_err(|error| format!("cannot make {}: {error}", base.display()))?;
     // Only the root of all groups has no such file, and may have processes beside its groups.
     if own == root && root.join("cgroup.events").exists() {
@@ -65,6 +72,43 @@ fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
         let dir = Path::new(&at).join(inside);
         dir.join("cgroup.procs").exists().then_some(dir)
     })
+}
+
+/// Marks the directory as one of a living heartbeatd, as long as the result is held.
+pub(crate) fn claim(base: &Path) -> Option<File> {
+    let dir = spares::with(|| File::open(base)).ok()?;
+    dir.try_lock_shared().is_ok().then_some(dir)
+}
+
+/// Removes what other heartbeatds have left beside `base`, each killed together with its state directory: directories that
+/// are named as ours are, that no living heartbeatd claims, and in which no process is. There may be tens of thousands of
+/// groups in them, so this is no work for a thread that somebody waits for.
+pub(crate) fn remove_abandoned(base: &Path) {
+    for _ in 0..MAX_TIDY_ROUNDS {
+        let left = abandoned(base);
+        // One in which the kernel is still busy goes in the next round.
+        if left.iter().filter(|dir| remove(dir, MAX_LEVELS).is_err()).count() == 0 {
+            return;
+        }
+        let _ = rustix::event::poll(&mut [], Some(&TIDY_EVERY));
+    }
+}
+
+fn abandoned(base: &Path) -> Vec<PathBuf> {
+    let Some(root) = base.parent() else { return Vec::new() };
+    let is_ours = |dir: &PathBuf| {
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix(BASE_PREFIX).is_some_and(|id| {
+            id.len() == ID_CHARS
+                && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        })
+    };
+    directories(root).into_iter().filter(|dir| dir != base && is_ours(dir) && is_abandoned(dir)).collect()
+}
+
+fn is_abandoned(dir: &Path) -> bool {
+    let is_free = File::open(dir).is_ok_and(|dir| dir.try_lock().is_ok());
+    is_free && Leaf { dir: dir.to_owned() }.is_empty().unwrap_or(false)
 }
 
 /// As mountinfo writes paths: space, tab, newline and backslash in octal.

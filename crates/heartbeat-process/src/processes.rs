@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -111,6 +111,8 @@ pub(crate) struct Orders {
     wake: OwnedFd,
     /// Launchers up to that number take orders and do nothing about them.
     distrusted: AtomicU64,
+    /// A launcher is being made: a child of ours that cannot be held yet.
+    makes_launcher: AtomicBool,
 }
 
 impl Orders {
@@ -128,6 +130,15 @@ impl Orders {
     /// That launcher has let the time of a launch go by.
     pub(crate) fn distrust(&self, launcher: u64) {
         self.distrusted.fetch_max(launcher, Ordering::Relaxed);
+    }
+
+    /// A launcher is about to be made, or it is there and held, or has failed.
+    pub(crate) fn set_makes_launcher(&self, making: bool) {
+        self.makes_launcher.store(making, Ordering::SeqCst);
+    }
+
+    pub(crate) fn makes_launcher(&self) -> bool {
+        self.makes_launcher.load(Ordering::SeqCst)
     }
 
     fn distrusted(&self) -> u64 {
@@ -219,16 +230,26 @@ impl Processes {
         let make = |what| move |source: std::io::Error| ProcessError::Make { what, source };
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| make("order queue")(errno.into()))?;
-        let orders = Arc::new(Orders { queue: Mutex::default(), wake, distrusted: AtomicU64::default() });
+        let orders = Arc::new(Orders {
+            queue: Mutex::default(),
+            wake,
+            distrusted: AtomicU64::default(),
+            makes_launcher: AtomicBool::default(),
+        });
         let spawns = SpawnQueue::new();
         let mark = settings.mark.clone();
         spares::refill();
-        let spawner = Spawner::new(&settings);
+        let spawner = Spawner::new(&settings, Arc::clone(&orders));
         let origin = Origin::read(settings.mark.clone());
+        let groups = settings.groups.clone();
         let reaper =
             Reaper::new(settings, origin, Arc::clone(&orders), Box::new(sink)).map_err(make("reaper"))?;
         let (to_reaper, to_spawn) = (Arc::clone(&orders), Arc::clone(&spawns));
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        if let Some(groups) = groups {
+            // It ends by itself, and nobody waits for it. Without it the groups stay, and harm nobody.
+            let _ = named("hb-tidy").spawn(move || crate::group::remove_abandoned(&groups));
+        }
         let threads = vec![
             named("hb-reaper").spawn(move || reaper.run()).map_err(make("reaper thread"))?,
             named("hb-spawn")

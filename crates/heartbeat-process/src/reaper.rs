@@ -7,11 +7,13 @@
 mod adopting;
 mod bounds;
 mod daemons;
+mod deadlines;
 mod life;
 mod saying;
 mod trees;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -24,16 +26,17 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
+use self::deadlines::Deadlines;
 use crate::books::Books;
-use crate::group::Leaf;
+use crate::group::{self, Leaf};
 use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::notify::Places;
 use crate::processes::{Order, Orders, Settings};
 use crate::record::Origin;
 use crate::run::{Owner, Run, Stage};
 use crate::spawn::{COMMAND_MARK, command_mark, realm_marks};
+use crate::sys;
 use crate::tree::Sweep;
-use crate::{spares, sys};
 
 /// Events taken from one wait.
 const MAX_EVENTS: usize = 256;
@@ -44,11 +47,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What an event is about, in the low bits of its token; the number of the run stands above them.
 const SOCKET: u64 = 0;
 const MAIN: u64 = 1;
-const TIMER: u64 = 2;
-const LEFTOVER: u64 = 3;
-const GROUP: u64 = 4;
-const WORDS: u64 = 5;
-const LINE: u64 = 6;
+const LEFTOVER: u64 = 2;
+const GROUP: u64 = 3;
+const WORDS: u64 = 4;
+const LINE: u64 = 5;
 const WHAT_BITS: u32 = 3;
 /// Now and then: says on record that we live, looks after adopted processes and orphans.
 const TICK_EVERY: Duration = Duration::from_secs(5);
@@ -56,12 +58,17 @@ const TICK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_AT_LAUNCHER: Duration = Duration::from_millis(20);
 const MAX_LOOKS: u32 = 250;
 
+/// At its end the reaper tries again to remove empty control groups after this, and this many times: 1 s.
+const LOOK_AT_END: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+const MAX_LOOKS_AT_END: u32 = 50;
+
 /// Tokens of the reaper itself; runs are numbered from 1.
 const ORDERS: u64 = 0;
 const CHILDREN: u64 = 1;
 const TICK: u64 = 2;
 const FLUSH: u64 = 3;
 const WHILE: u64 = 4;
+const DUE: u64 = 5;
 /// What a realm says within this is bounded.
 const WHILE_LASTS: Duration = Duration::from_millis(100);
 /// What is not urgent is written together after this.
@@ -87,6 +94,7 @@ pub(crate) struct Reaper {
     next_run: u64,
     books: Books,
     tick: Option<OwnedFd>,
+    deadlines: Deadlines,
     /// Until what is not urgent is written.
     flush: OwnedFd,
     flush_armed: bool,
@@ -94,8 +102,8 @@ pub(crate) struct Reaper {
     while_over: OwnedFd,
     while_armed: bool,
     collects_orphans: bool,
-    /// A launcher of nobody that was dead at the last look.
-    suspect: Option<i32>,
+    /// Zombies at the last look that may have been copies of the launcher of which the reaper had not heard.
+    suspects: BTreeSet<u32>,
     /// Copies of the launcher that nobody has heard of: they end at once, and are collected.
     parting: Vec<OwnedFd>,
     /// Children of ours that were the main process of a run, and are not any more.
@@ -105,6 +113,8 @@ pub(crate) struct Reaper {
     /// Those that could not be removed yet.
     lingering: Vec<Leaf>,
     groups: Option<PathBuf>,
+    /// Says to others that the directory of groups is in use.
+    _claim: Option<File>,
     places: Places,
     launch_timeout: Duration,
     sink: Sink,
@@ -121,6 +131,8 @@ impl Reaper {
         let children = sys::child_events()?;
         epoll::add(&epoll, orders.wake(), EventData::new_u64(ORDERS), EventFlags::IN)?;
         epoll::add(&epoll, children, EventData::new_u64(CHILDREN), EventFlags::IN)?;
+        let deadlines = Deadlines::new()?;
+        epoll::add(&epoll, deadlines.fd(), EventData::new_u64(DUE), EventFlags::IN)?;
         let flush = new_timer()?;
         epoll::add(&epoll, &flush, EventData::new_u64(FLUSH), EventFlags::IN)?;
         let while_over = new_timer()?;
@@ -141,16 +153,18 @@ impl Reaper {
             next_run: 0,
             books: Books::new(settings.records, origin),
             tick: Some(tick),
+            deadlines,
             flush,
             flush_armed: false,
             while_over,
             while_armed: false,
             collects_orphans: settings.collects_orphans,
-            suspect: None,
+            suspects: BTreeSet::new(),
             parting: Vec::new(),
             former: Vec::new(),
             vacated: Vec::new(),
             lingering: earlier.into_iter().map(|(_, leaf)| leaf).collect(),
+            _claim: settings.groups.as_deref().and_then(group::claim),
             groups: settings.groups,
             places: Places::below(&settings.runtime),
             launch_timeout: settings.launch_timeout,
@@ -181,11 +195,12 @@ impl Reaper {
                         flush = true;
                     }
                     WHILE => self.while_is_over(),
+                    DUE => self.deadlines.take_due().into_iter().for_each(|run| self.deadline(run)),
                     token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut sweep),
                 }
             }
             if events.iter().any(|event| event.data.u64() == CHILDREN) {
-                self.collect_orphans(false);
+                self.collect_orphans();
             }
             self.write_books(flush);
             self.remove_leaves(false);
@@ -249,9 +264,12 @@ impl Reaper {
     }
 
     /// Realms run on when the adapter ends; commands belong to it.
-    fn end_commands(&self) {
-        for (id, _) in self.runs.iter().filter(|(_, run)| matches!(run.owner, Owner::Command(_))) {
-            self.signal_tree(*id, Signal::KILL);
+    fn end_commands(&mut self) {
+        let is_command = |run: &Run| matches!(run.owner, Owner::Command(_));
+        let commands: Vec<u64> =
+            self.runs.iter().filter(|(_, run)| is_command(run)).map(|(id, _)| *id).collect();
+        for id in commands {
+            self.signal_tree(id, Signal::KILL);
         }
     }
 
@@ -262,6 +280,15 @@ impl Reaper {
             let _ = rustix::process::waitid(WaitId::PidFd(launcher.as_fd()), WaitIdOptions::EXITED);
         }
         self.remove_leaves(true);
+        let removable = |leaf: &Leaf| leaf.is_empty().unwrap_or(false);
+        for _ in 0..MAX_LOOKS_AT_END {
+            if !self.lingering.iter().any(removable) {
+                break;
+            }
+            // The kernel may still be busy with what has just ended.
+            let _ = rustix::event::poll(&mut [], Some(&LOOK_AT_END));
+            self.remove_leaves(true);
+        }
         if let Some(groups) = &self.groups {
             // As long as a realm lives there is one in it.
             let _ = std::fs::remove_dir(groups);
@@ -282,12 +309,10 @@ impl Reaper {
     fn watch(&mut self, mut run: Run, called_off: bool) {
         self.next_run += 1;
         let id = self.next_run;
-        run.timer = self.timer(id, self.launch_timeout);
         let watch = |fd: &OwnedFd, what| epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN);
         let speaks = run.socket.as_ref().map_or(Ok(()), |socket| watch(socket, SOCKET));
-        // Without a bound nothing is launched.
-        let bound = run.timer.as_ref().map(|_| ()).ok_or(rustix::io::Errno::MFILE);
-        if let Err(errno) = speaks.and(bound) {
+        self.deadlines.set(id, self.launch_timeout);
+        if let Err(errno) = speaks {
             run.failure = Some(LaunchError::new(Step::Spawn, Some(errno.raw_os_error()), &run.program));
         }
         let failed = run.failure.is_some();
@@ -298,12 +323,6 @@ impl Reaper {
         } else if called_off {
             self.call_off(id);
         }
-    }
-
-    fn timer(&self, run: u64, after: Duration) -> Option<OwnedFd> {
-        let timer = spares::with(|| timer(after, false)).ok()?;
-        epoll::add(&self.epoll, &timer, Self::token(run, TIMER), EventFlags::IN).ok()?;
-        Some(timer)
     }
 
     fn signal(&mut self, owner: Owner, signal: Signal) {
@@ -321,7 +340,7 @@ impl Reaper {
         }
     }
 
-    fn signal_main(&self, key: Key, signal: Signal) {
+    fn signal_main(&mut self, key: Key, signal: Signal) {
         let Some(id) = self.by_owner.get(&Owner::Realm(key)).copied() else { return };
         let Some(run) = self.runs.get(&id).filter(|run| !run.unproven) else { return };
         match (run.stage, &run.pidfd) {
@@ -391,7 +410,6 @@ impl Reaper {
                 self.hear_line(id);
                 self.ended(id, sweep);
             }
-            TIMER => self.deadline(id),
             GROUP => self.leaf_changed(id),
             WORDS => self.hear_words(id),
             LINE => self.hear_line(id),

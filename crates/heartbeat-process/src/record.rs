@@ -13,7 +13,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use heartbeat_status::{RealmName, RunId};
+use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal};
 
 use crate::{RecordError, frame, tree, unframe};
 
@@ -51,6 +51,8 @@ pub struct Record {
     pub mark: String,
     /// Its process, while there is one, or something of it.
     pub process: Option<Recorded>,
+    /// How a generation ended, from before its main process is reaped until the next one begins.
+    pub exit: Option<(RunId, Exit)>,
     /// The control group it lives in.
     pub group: Option<PathBuf>,
     /// What its process was made of when it was last started: whatever the caller calls so.
@@ -103,6 +105,9 @@ impl Record {
         if let Some(Recorded { run, pid, start_time }) = self.process {
             let _ = write!(body, "run={run}\npid={pid}\nstart_time={start_time}\n");
         }
+        if let Some((run, exit)) = &self.exit {
+            let _ = writeln!(body, "exit={run} {}", exit_text(exit));
+        }
         if let Some(group) = &self.group {
             let _ = writeln!(body, "group={}", group.display());
         }
@@ -134,6 +139,7 @@ impl Record {
             init: field("init")? == "true",
             mark: field("mark")?.to_owned(),
             process,
+            exit: optional("exit").map(|text| exit_of(text).ok_or("not an exit")).transpose()?,
             group: optional("group").map(PathBuf::from),
             made_of: optional("made_of").map(str::parse).transpose().map_err(|_| "not a number")?,
             memory: optional("memory").map(str::to_owned),
@@ -213,6 +219,34 @@ impl Record {
     }
 }
 
+/// An exit as words: `code 3`, `signal 11 core`, `unknown`, and `oom` behind it.
+fn exit_text(exit: &Exit) -> String {
+    let kind = match exit.kind {
+        ExitKind::Code(code) => format!("code {code}"),
+        ExitKind::Signal { signal, core } => {
+            format!("signal {}{}", signal.number(), if core { " core" } else { "" })
+        }
+        ExitKind::Unknown => "unknown".to_owned(),
+    };
+    if exit.oom { format!("{kind} oom") } else { kind }
+}
+
+fn exit_of(text: &str) -> Option<(RunId, Exit)> {
+    let mut words = text.split(' ');
+    let run = RunId(words.next()?.parse().ok()?);
+    let (kind, number) = (words.next()?, words.next());
+    let rest: Vec<&str> = words.chain(number.filter(|_| kind == "unknown")).collect();
+    let kind = match kind {
+        "code" => ExitKind::Code(number?.parse().ok()?),
+        "signal" => {
+            ExitKind::Signal { signal: Signal::new(number?.parse().ok()?)?, core: rest.contains(&"core") }
+        }
+        "unknown" => ExitKind::Unknown,
+        _ => return None,
+    };
+    Some((run, Exit { kind, oom: rest.contains(&"oom") }))
+}
+
 /// What names this boot of the host: monotonic times and start times mean something within it. Empty when the kernel does
 /// not say.
 #[must_use]
@@ -245,6 +279,7 @@ impl Origin {
             init: self.init,
             mark: self.mark.clone(),
             process: None,
+            exit: None,
             group: None,
             made_of: None,
             memory: None,
@@ -265,6 +300,7 @@ mod tests {
             init: false,
             mark: "a1b2".into(),
             process: Some(Recorded { run: RunId(7), pid: 4_120, start_time: 99_001 }),
+            exit: Some((RunId(6), Exit::code(3))),
             group: Some("/sys/fs/cgroup/heartbeat-a1b2/db.7".into()),
             made_of: Some(12_345),
             memory: Some(r#"{"run":7,"detail":"a=b"}"#.into()),
@@ -277,7 +313,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = Record::path(dir.path(), &record().realm);
         let read = || Record::read(&path).unwrap();
-        let bare = Record { process: None, group: None, made_of: None, memory: None, init: true, ..record() };
+        let bare = Record {
+            process: None,
+            exit: None,
+            group: None,
+            made_of: None,
+            memory: None,
+            init: true,
+            ..record()
+        };
         let long = Record { memory: Some("x".repeat(10_000)), edition: 6, ..record() };
         record().write(dir.path(), true).unwrap();
         assert_eq!(read(), record());
@@ -293,6 +337,18 @@ mod tests {
         fs::write(dir.path().join(".db.new"), "cut sho").unwrap();
         fs::write(dir.path().join("alive.now"), "1").unwrap();
         assert_eq!(Record::all(dir.path()).unwrap().len(), 1, "what is no record is passed over");
+    }
+
+    #[test]
+    fn every_kind_of_exit_comes_back() {
+        let signal = |core| ExitKind::Signal { signal: Signal::KILL, core };
+        for kind in [ExitKind::Code(0), ExitKind::Code(255), signal(false), signal(true), ExitKind::Unknown] {
+            for oom in [false, true] {
+                let exit = Exit { kind, oom };
+                assert_eq!(exit_of(&format!("7 {}", exit_text(&exit))), Some((RunId(7), exit)), "{exit}");
+            }
+        }
+        assert_eq!((exit_of("7 code"), exit_of("code 0"), exit_of("")), (None, None, None));
     }
 
     #[test]

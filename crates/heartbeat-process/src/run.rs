@@ -70,6 +70,8 @@ pub(crate) struct Run {
     pub(crate) adopted: bool,
     /// It was last seen stopped by a signal; only of adopted ones, since the kernel tells of children.
     pub(crate) halted: bool,
+    /// It was killed: whoever of it turns up later is killed, too.
+    pub(crate) condemned: bool,
     /// Nothing proves whose it is: it is watched, and never signalled.
     pub(crate) unproven: bool,
     /// Looks that are left: until an adopted launcher has to have become its program, or a daemon its pid file.
@@ -86,7 +88,6 @@ pub(crate) struct Run {
     pub(crate) is_set_up: bool,
     pub(crate) said_exec: bool,
     pub(crate) failure: Option<LaunchError>,
-    pub(crate) timer: Option<OwnedFd>,
     /// How long a command may run.
     pub(crate) limit: Option<Duration>,
     pub(crate) timed_out: bool,
@@ -123,6 +124,7 @@ impl Run {
             pidfile: None,
             adopted: false,
             halted: false,
+            condemned: false,
             unproven: false,
             looks: 0,
             made_of: 0,
@@ -133,7 +135,6 @@ impl Run {
             is_set_up: false,
             said_exec: false,
             failure: None,
-            timer: None,
             limit: None,
             timed_out: false,
             silent: false,
@@ -158,16 +159,25 @@ impl Run {
         signalled.map_or_else(|error| error.raw_os_error() != Some(Errno::EINVAL as i32), |()| true)
     }
 
-    /// Reaps the main process; `None` while it lives.
-    pub(crate) fn reap(&self) -> Option<Exit> {
+    /// How the main process has ended; `None` while it lives. It stays a zombie until [`Run::reap`].
+    pub(crate) fn look_at_end(&self) -> Option<Exit> {
         let pidfd = self.pidfd.as_ref()?;
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
             Ok(Some(status)) => Some(exit_of_status(&status)),
             Ok(None) => None,
             // Somebody else's child: the kernel may still know how it ended.
             Err(_) if has_ended(pidfd) => Some(survey::exit_of(pidfd, self.pid, self.start_time)),
             Err(_) => None,
+        }
+    }
+
+    /// Takes a main process that has ended from the kernel.
+    pub(crate) fn reap(&self) {
+        if let Some(pidfd) = &self.pidfd {
+            // Somebody else's child: its own parent does.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::group::Leaf;
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{CommandRunId, LaunchError, MAX_OUTPUT_BYTES, Step};
 use crate::notify::{Ear, Places};
-use crate::processes::Settings;
+use crate::processes::{Orders, Settings};
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
 use crate::{LaunchSpec, LogTarget, channel, spares, sys};
 
@@ -95,13 +95,14 @@ pub(crate) struct Spawner {
     soft_descriptors: Option<u64>,
     groups: Option<PathBuf>,
     places: Places,
+    orders: Arc<Orders>,
 }
 
 impl Spawner {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, orders: Arc<Orders>) -> Self {
         let Settings { launcher, soft_descriptors, groups, .. } = settings.clone();
         let places = Places::below(&settings.runtime);
-        Self { program: launcher, launcher: None, made: 0, soft_descriptors, groups, places }
+        Self { program: launcher, launcher: None, made: 0, soft_descriptors, groups, places, orders }
     }
 
     /// A control group for a run; `None` where there are none, and where none can be made: then it is looked after
@@ -177,7 +178,7 @@ impl Spawner {
                 }
             }
         }
-        let launcher = spares::with(|| Launcher::make(&self.program)).map_err(failed)?;
+        let launcher = self.make_launcher().map_err(failed)?;
         self.made += 1;
         if let Err(errno) = channel::send_order(launcher.orders.as_fd(), &order) {
             launcher.dismiss();
@@ -185,6 +186,13 @@ impl Spawner {
         }
         self.launcher = Some(launcher);
         Ok(Launch { socket, capture, launcher: self.made })
+    }
+
+    fn make_launcher(&self) -> io::Result<Launcher> {
+        self.orders.set_makes_launcher(true);
+        let made = spares::with(|| Launcher::make(&self.program));
+        self.orders.set_makes_launcher(false);
+        made
     }
 
     /// No launcher waits.
@@ -199,7 +207,7 @@ impl Spawner {
             return false;
         }
         // Tried again with the next start, which says what is wrong if it fails, too.
-        self.launcher = Launcher::make(&self.program).ok();
+        self.launcher = self.make_launcher().ok();
         self.made += u64::from(self.launcher.is_some());
         self.launcher.is_some()
     }

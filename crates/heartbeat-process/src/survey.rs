@@ -12,7 +12,6 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::books::ALIVE_FILE;
 use crate::group::Leaf;
-use crate::launcher::LAUNCHER_NAME;
 use crate::record::{Origin, Record};
 use crate::spawn::{COMMAND_MARK, HOOK_SUFFIX};
 use crate::tree::{self, Stat, Sweep};
@@ -59,6 +58,8 @@ pub struct Survivor {
     pub made_of: Option<u64>,
     /// What became of it.
     pub condition: Condition,
+    /// How a generation ended of which nothing is left, where that is on record.
+    pub last_exit: Option<(RunId, Exit)>,
     pub(crate) record: Option<Record>,
     /// Its main process, or whoever of it is left.
     pub(crate) held: Vec<OwnedFd>,
@@ -246,15 +247,19 @@ impl Context<'_> {
         let stat = tree::stat(process.pid).filter(|stat| stat.start_time == process.start_time);
         if let (Some(stat), Some(pidfd)) = (stat, pidfd) {
             if !matches!(stat.state, 'Z' | 'X') {
-                let launching = tree::command_name(process.pid).as_deref() == Some(LAUNCHER_NAME);
+                let launching = tree::is_launcher_copy(process.pid);
                 let condition = Condition::Alive { run: process.run, pid: process.pid, launching };
                 return Some(survivor(record, condition, vec![pidfd]));
             }
             let exit = exit_of(&pidfd, process.pid, process.start_time);
             return Some(self.ended(record, exit));
         }
-        let exit = kept.get(&record.realm).and_then(|pidfd| sys::exit_of_reaped(pidfd.as_fd()));
-        Some(self.ended(record, exit.map_or(Exit::unknown(), from_wait_status)))
+        let on_record = record.exit.filter(|(run, _)| *run == process.run).map(|(_, exit)| exit);
+        let exit = on_record.or_else(|| {
+            let kept = kept.get(&record.realm)?;
+            sys::exit_of_reaped(kept.as_fd()).map(from_wait_status)
+        });
+        Some(self.ended(record, exit.unwrap_or(Exit::unknown())))
     }
 
     fn ended(&self, record: Record, exit: Exit) -> Survivor {
@@ -290,6 +295,7 @@ fn survivor(record: Record, condition: Condition, held: Vec<OwnedFd>) -> Survivo
         memory: record.memory.clone(),
         made_of: record.made_of,
         condition,
+        last_exit: record.exit,
         record: Some(record),
         held,
     }
@@ -309,6 +315,7 @@ fn stray(realm: &RealmName, found: &[(u32, Stat)], record: Option<Record>) -> Su
         memory: record.as_ref().and_then(|record| record.memory.clone()),
         made_of: record.as_ref().and_then(|record| record.made_of),
         condition: Condition::Unverifiable { what },
+        last_exit: None,
         record,
         held,
     }

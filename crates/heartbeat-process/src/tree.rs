@@ -75,6 +75,27 @@ pub(crate) fn command_name(pid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(&name).trim_end().to_owned())
 }
 
+/// Whether that process is a copy of the launcher that has not become its program, or the launcher itself. Both have an empty
+/// environment, which no program of a realm is started with. What the process is called proves nothing: it can choose that.
+pub(crate) fn is_launcher_copy(pid: u32) -> bool {
+    spares::with(|| environment(pid)).is_ok_and(|environment| environment.is_empty())
+}
+
+/// Zombies that are children of that process, each with its pid.
+pub(crate) fn zombies_of(parent: u32) -> Vec<u32> {
+    let pids = spares::with(all_pids).unwrap_or_default();
+    let is_zombie = |pid: &u32| {
+        let stat = spares::with(|| read_stat(*pid)).ok().flatten();
+        stat.is_some_and(|stat| stat.parent == parent && stat.state == 'Z')
+    };
+    pids.into_iter().filter(is_zombie).collect()
+}
+
+fn all_pids() -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
 /// Longest environment that is read, in bytes; what stands behind it is not seen.
 const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -113,11 +134,7 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(crate) fn take() -> Self {
-        let pids = || -> io::Result<Vec<u32>> {
-            let entries = fs::read_dir("/proc")?.flatten();
-            Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
-        };
-        let Ok(pids) = spares::with(pids) else { return Self { living: Vec::new(), complete: false } };
+        let Ok(pids) = spares::with(all_pids) else { return Self { living: Vec::new(), complete: false } };
         let mut sweep = Self { living: Vec::with_capacity(pids.len()), complete: true };
         for pid in pids {
             match spares::with(|| read_stat(pid)) {

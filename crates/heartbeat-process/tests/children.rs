@@ -436,10 +436,10 @@ fn a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end() {
     let launcher = the_launcher();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(launcher).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
-    let before = timers();
+    let before = watched();
     bench.launch(12, &bench.shell("exit 7"));
-    while timers() == before {
-        // Once it has been handed over the launch has its bound.
+    while watched() == before {
+        // Once it has been handed over the reaper listens to it.
         rustix_yield();
     }
     kill_main(launcher);
@@ -493,13 +493,11 @@ fn the_launcher() -> u32 {
     }
 }
 
-/// Timers that this process has open.
-fn timers() -> usize {
-    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-    let is_timer = |entry: &std::fs::DirEntry| {
-        std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains("timerfd"))
-    };
-    descriptors.filter(is_timer).count()
+/// Descriptors of which this process waits for events.
+fn watched() -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let texts = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    texts.map(|text| text.lines().filter(|line| line.starts_with("tfd:")).count()).sum()
 }
 
 /// The launchers of this very process: others may run beside it.
@@ -724,6 +722,10 @@ fn main() -> ExitCode {
         ("five_hundred_killed_at_once_lose_no_cause", trees::five_hundred_killed_at_once_lose_no_cause),
         ("a_daemon_that_was_followed_is_taken_over", trees::a_daemon_that_was_followed_is_taken_over),
         ("groups_are_removed_when_nobody_is_in_them", trees::groups_are_removed_when_nobody_is_in_them),
+        ("abandoned_groups_are_removed_and_no_others", trees::abandoned_groups_are_removed_and_no_others),
+        ("without_descriptors_an_end_is_only_late", trees::without_descriptors_an_end_is_only_late),
+        ("an_exit_is_on_record_until_the_next_start", adopting::an_exit_is_on_record_until_the_next_start),
+        ("a_realm_may_be_called_like_the_launcher", adopting::a_realm_may_be_called_like_the_launcher),
     ];
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let chosen: Vec<_> =

@@ -5,7 +5,6 @@ use rustix::event::epoll::{self, EventFlags};
 
 use super::{LOOK_AT_LAUNCHER, MAIN, MAX_LOOKS, Reaper, drain};
 use crate::group::Leaf;
-use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::notify::Ear;
 use crate::run::{Owner, Places, Run, Stage};
@@ -51,7 +50,7 @@ impl Reaper {
                     let what = format!("for {realm}: its heartbeatd died before it could be started");
                     run.failure = Some(LaunchError::new(Step::Launcher, Some(libc::ECANCELED), &what));
                     run.looks = MAX_LOOKS;
-                    run.timer = self.timer(id, LOOK_AT_LAUNCHER);
+                    self.deadlines.set(id, LOOK_AT_LAUNCHER);
                 }
                 if let Some(pidfd) = &run.pidfd {
                     // Without a descriptor for it, the regular look finds its end.
@@ -84,7 +83,7 @@ impl Reaper {
     pub(super) fn look_at_launcher(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.looks -= 1;
-        if tree::command_name(run.pid).is_some_and(|name| name != LAUNCHER_NAME) {
+        if !tree::is_launcher_copy(run.pid) {
             run.looks = 0;
             run.failure = None;
             self.started(id);
@@ -95,10 +94,7 @@ impl Reaper {
             self.kill_launch(id);
             return;
         }
-        let timer = self.timer(id, LOOK_AT_LAUNCHER);
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.timer = timer;
-        }
+        self.deadlines.set(id, LOOK_AT_LAUNCHER);
     }
 
     /// Now and then.
@@ -110,13 +106,17 @@ impl Reaper {
         self.sample_memory();
         self.look_after_ears();
         spares::refill();
-        self.collect_orphans(true);
+        self.collect_orphans();
         self.remove_leaves(true);
-        // Launches that have failed: the end of one that could not be watched is told by nobody else.
-        let given_up = |run: &Run| run.stage == Stage::Launching && run.failure.is_some();
-        let given_up: Vec<u64> =
-            self.runs.iter().filter(|(_, run)| given_up(run)).map(|(id, _)| *id).collect();
-        for id in given_up {
+        // Nothing else tells the end of a process that could not be watched, or of a launch that has failed.
+        let unseen = |run: &Run| match run.stage {
+            Stage::Launching => run.failure.is_some(),
+            Stage::Started => !run.watched,
+            Stage::Forked(_) | Stage::Exited => false,
+        };
+        let unseen: Vec<u64> = self.runs.iter().filter(|(_, run)| unseen(run)).map(|(id, _)| *id).collect();
+        for id in unseen {
+            self.watch_end(id);
             self.ended(id, &mut None);
         }
         let mut told = Vec::new();
@@ -149,34 +149,56 @@ impl Reaper {
         self.lingering = lingering;
     }
 
-    /// Takes the exit status of children that are nobody's: orphans that came to us. Ours are taken through their own
-    /// pidfds, and a launcher that is being made is not known here yet: only one that was dead before is nobody's.
-    pub(super) fn collect_orphans(&mut self, patient: bool) {
-        if !self.collects_orphans {
+    /// Takes the exit status of every child that is no run: orphans that came to us, and launchers that were killed. The
+    /// others are taken through their own pidfds.
+    pub(super) fn collect_orphans(&mut self) {
+        // A launcher that has just been made must keep its number until it is held.
+        if !self.collects_orphans || self.orders.makes_launcher() {
             return;
         }
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        // While a launch is under way, a zombie may be a copy of the launcher of which nobody has told us yet. Such a
+        // zombie is an orphan if it is still there at the next look.
+        let unsettled = self.is_launching();
+        let before = std::mem::take(&mut self.suspects);
         loop {
             let pid = match nix::sys::wait::waitid(Id::All, flags) {
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid.as_raw().unsigned_abs(),
                 _ => return,
             };
-            let known = self.runs.values().any(|run| i64::from(run.pid) == i64::from(pid.as_raw()));
-            if known {
-                // Its own pidfd tells of it, too.
-                return;
+            if self.is_ours(pid) || (unsettled && !before.contains(&pid)) {
+                break;
             }
-            let launcher = u32::try_from(pid.as_raw()).ok().and_then(tree::command_name).as_deref()
-                == Some(LAUNCHER_NAME);
-            if launcher && self.suspect != Some(pid.as_raw()) {
-                if patient {
-                    self.suspect = Some(pid.as_raw());
-                }
-                return;
-            }
-            self.suspect = None;
-            // The very one that was seen: it stays a zombie until it is taken.
-            let _ = nix::sys::wait::waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+            collect_child(pid);
         }
+        // The kernel keeps naming that one, so the others have to be looked for.
+        for pid in tree::zombies_of(std::process::id()) {
+            if self.is_ours(pid) {
+                continue;
+            }
+            if unsettled && !before.contains(&pid) {
+                self.suspects.insert(pid);
+            } else {
+                collect_child(pid);
+            }
+        }
+    }
+
+    /// A copy of the launcher may exist whose number is not known here.
+    fn is_launching(&self) -> bool {
+        let unmet = |run: &Run| run.stage == Stage::Launching && run.pid == 0;
+        !self.expected.is_empty() || self.runs.values().any(unmet)
+    }
+
+    fn is_ours(&self, pid: u32) -> bool {
+        self.runs.values().any(|run| run.pid == pid)
+    }
+}
+
+fn collect_child(pid: u32) {
+    // The very one that was seen: it stays a zombie until it is taken, and only this thread takes it.
+    if let Ok(raw) = i32::try_from(pid) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let _ = nix::sys::wait::waitid(Id::Pid(nix::unistd::Pid::from_raw(raw)), flags);
     }
 }

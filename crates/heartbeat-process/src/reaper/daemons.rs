@@ -43,11 +43,10 @@ impl Reaper {
         if named.is_some_and(|pid| self.become_main(id, pid)) {
             return;
         }
-        let timer = if left > 0 { self.timer(id, LOOK_FOR_DAEMON) } else { None };
-        if timer.is_none() {
+        if left > 0 {
+            self.deadlines.set(id, LOOK_FOR_DAEMON);
+        } else {
             self.main_ended(id, key, exit, &mut None);
-        } else if let Some(run) = self.runs.get_mut(&id) {
-            run.timer = timer;
         }
     }
 
@@ -77,7 +76,8 @@ impl Reaper {
         }
         (run.pid, run.start_time, run.stage) = (pid, stat.start_time, Stage::Started);
         // Its parent is somebody else, perhaps: then nobody tells of its stops.
-        (run.adopted, run.watched, run.looks, run.timer) = (true, false, 0, None);
+        (run.adopted, run.watched, run.looks) = (true, false, 0);
+        self.deadlines.clear(id);
         let process = Recorded { run: Default::default(), pid, start_time: stat.start_time };
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
             self.books.follow(realm, Recorded { run: key.run, ..process });

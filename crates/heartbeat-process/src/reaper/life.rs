@@ -8,7 +8,6 @@ use rustix::event::epoll::{self, EventFlags};
 
 use super::{MAIN, Reaper};
 use crate::channel::{self, Said};
-use crate::launcher::LAUNCHER_NAME;
 use crate::members::hold;
 use crate::notice::{CommandResult, Key, LaunchError, Notice, Step};
 use crate::record::Recorded;
@@ -58,10 +57,9 @@ impl Reaper {
     fn meet(&mut self, id: u64, pid: u32) {
         let Some(run) = self.runs.get_mut(&id).filter(|run| run.pid == 0) else { return };
         let held = spares::with(|| tree::read_stat(pid)).and_then(|stat| {
-            // A child of ours that is a launcher still: nobody else, whatever has become of that number.
+            // A child of ours that has not become its program, whatever has become of that number.
             let ours = |stat: &tree::Stat| stat.parent == std::process::id();
-            let copy = tree::command_name(pid).as_deref() == Some(LAUNCHER_NAME);
-            let stat = stat.filter(|stat| ours(stat) && copy).ok_or_else(gone)?;
+            let stat = stat.filter(|stat| ours(stat) && tree::is_launcher_copy(pid)).ok_or_else(gone)?;
             Ok((stat.start_time, hold(pid, &stat)?.ok_or_else(gone)?))
         });
         match held {
@@ -145,7 +143,7 @@ impl Reaper {
     pub(super) fn started(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.stage = Stage::Started;
-        run.timer = None;
+        self.deadlines.clear(id);
         let (owner, limit) = (run.owner, run.limit);
         match owner {
             Owner::Realm(key) => {
@@ -158,17 +156,8 @@ impl Reaper {
                 self.open_ear(id);
             }
             Owner::Command(_) => {
-                let timer = limit.and_then(|limit| self.timer(id, limit));
-                if let Some(run) = self.runs.get_mut(&id) {
-                    if timer.is_none() {
-                        // A command without a bound would be one that can hang for ever.
-                        run.timed_out = true;
-                    }
-                    run.timer = timer;
-                    if run.timed_out {
-                        self.signal_tree(id, Signal::KILL);
-                    }
-                }
+                // A command without a bound would be one that can hang for ever.
+                self.deadlines.set(id, limit.unwrap_or_default());
             }
         }
     }
@@ -176,7 +165,14 @@ impl Reaper {
     /// The main process has ended.
     pub(super) fn ended(&mut self, id: u64, sweep: &mut Option<Sweep>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let Some(exit) = run.reap() else { return };
+        let Some(exit) = run.look_at_end() else { return };
+        if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner)
+            && (run.stage == Stage::Started || run.said_exec)
+        {
+            // In this order: once it is reaped, nobody but its record knows how it ended.
+            self.books.ended(realm, key.run, super::bounds::with_oom(run, exit));
+        }
+        run.reap();
         if run.stage == Stage::Launching && run.said_exec && run.failure.is_none() {
             // All that it has said is heard, and no failure was. (Its socket may not have ended yet: the launcher that has made
             // it holds it for a moment, too.)
@@ -188,7 +184,7 @@ impl Reaper {
             let _ = epoll::delete(&self.epoll, pidfd);
         }
         run.socket = None;
-        run.timer = None;
+        self.deadlines.clear(id);
         if run.stage == Stage::Launching {
             // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
             self.kill_launch(id);
@@ -236,10 +232,11 @@ impl Reaper {
 
     pub(super) fn deadline(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        run.timer = None;
         match run.stage {
             Stage::Launching if run.looks > 0 => self.look_at_launcher(id),
-            Stage::Launching if run.said_exec && run.failure.is_none() && has_become_program(run.pid) => {
+            Stage::Launching
+                if run.said_exec && run.failure.is_none() && !tree::is_launcher_copy(run.pid) =>
+            {
                 // The launcher holds its socket still, and does not go on.
                 self.orders.distrust(run.launcher);
                 run.socket = None;
@@ -255,12 +252,13 @@ impl Reaper {
                 run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, errno, &what));
                 self.give_up(id);
             }
-            Stage::Started => {
+            Stage::Started if run.limit.is_some() => {
                 run.timed_out = true;
                 self.signal_tree(id, Signal::KILL);
             }
+            Stage::Started => {}
             Stage::Forked(_) => self.look_for_daemon(id),
-            Stage::Exited => self.leftover_ended(id),
+            Stage::Exited => self.look_again(id),
         }
     }
 
@@ -276,6 +274,7 @@ impl Reaper {
     /// Nothing of it is left: its record goes, too.
     pub(super) fn forget(&mut self, id: u64) {
         let Some(run) = self.runs.remove(&id) else { return };
+        self.deadlines.clear(id);
         self.by_owner.remove(&run.owner);
         self.vacated.extend(run.leaf);
         run.ear.into_iter().for_each(|ear| ear.remove());
@@ -322,10 +321,6 @@ impl Reaper {
         // yet is ended as soon as it is.
         self.kill_launch(id);
     }
-}
-
-fn has_become_program(pid: u32) -> bool {
-    tree::command_name(pid).is_some_and(|name| name != LAUNCHER_NAME)
 }
 
 fn gone() -> std::io::Error {

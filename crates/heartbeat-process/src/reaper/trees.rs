@@ -27,8 +27,10 @@ impl Reaper {
     }
 
     /// Signals everybody of a run.
-    pub(super) fn signal_tree(&self, id: u64, signal: Signal) {
-        let Some(run) = self.runs.get(&id).filter(|run| !run.unproven) else { return };
+    pub(super) fn signal_tree(&mut self, id: u64, signal: Signal) {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| !run.unproven) else { return };
+        run.condemned |= signal == Signal::KILL;
+        let Some(run) = self.runs.get(&id) else { return };
         match &run.leaf {
             Some(leaf) if signal == Signal::KILL => {
                 if leaf.kill().is_err() {
@@ -162,10 +164,7 @@ impl Reaper {
                 return;
             }
         }
-        let timer = self.timer(id, LOOK_AGAIN);
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.timer = timer;
-        }
+        self.deadlines.set(id, LOOK_AGAIN);
     }
 
     /// Somebody has left the control group of an ended run, or come into it.
@@ -185,6 +184,15 @@ impl Reaper {
             self.emptied(id);
         } else {
             self.watch_leftovers(id);
+        }
+    }
+
+    /// Looks again at a run whose main process has ended.
+    pub(super) fn look_again(&mut self, id: u64) {
+        self.leftover_ended(id);
+        if self.runs.get(&id).is_some_and(|run| run.condemned) {
+            // One that could not be found then, for want of descriptors, or was forked since.
+            self.signal_tree(id, Signal::KILL);
         }
     }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 
 use heartbeat_process::{
-    Condition, LaunchSpec, Limits, Notice, Processes, Readiness, Settings, Survey, survey,
+    Condition, LaunchSpec, Limits, Notice, Processes, Readiness, Record, Settings, Survey, survey,
 };
 use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal};
 use nix::unistd::Pid;
@@ -180,7 +180,7 @@ pub(crate) fn leftovers_of_a_main_process_that_died_meanwhile_are_held_and_kille
 pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark() {
     let bench = Bench::new();
     let pid = Victim::start(bench.dir.path(), "exec sleep 625").kill();
-    let path = heartbeat_process::Record::path(bench.dir.path(), &name());
+    let path = Record::path(bench.dir.path(), &name());
     std::fs::write(&path, "not a record").unwrap();
     let found = look(&bench);
     assert_eq!(found.damaged.len(), 1);
@@ -202,7 +202,7 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
 
 /// Changes lines of the record of the one realm, so that it is whole again.
 fn rewrite(bench: &Bench, line: impl Fn(&str) -> String) {
-    let path = heartbeat_process::Record::path(bench.dir.path(), &name());
+    let path = Record::path(bench.dir.path(), &name());
     let bytes = std::fs::read(&path).unwrap();
     // The newest of two, by the number that its second line says.
     let pages =
@@ -239,8 +239,8 @@ pub(crate) fn a_record_of_another_boot_means_nothing() {
 pub(crate) fn a_reused_pid_is_nobody() {
     let bench = Bench::new();
     let pid = Victim::start(bench.dir.path(), "exec sleep 626").kill();
-    let path = heartbeat_process::Record::path(bench.dir.path(), &name());
-    let record = heartbeat_process::Record::read(&path).unwrap();
+    let path = Record::path(bench.dir.path(), &name());
+    let record = Record::read(&path).unwrap();
     assert!(record.is_alive());
     kill_main(pid);
     until(|| gone(pid));
@@ -287,6 +287,7 @@ pub(crate) fn a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash()
     #[expect(clippy::disallowed_methods, reason = "a launcher of somebody who is about to die")]
     let mut launcher = Command::new("/proc/self/exe")
         .arg0("hb-launch")
+        .env_clear()
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -343,9 +344,39 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     assert!(matches!(told[1], Notice::Started { .. }), "{told:?}");
     std::fs::remove_file(&records).unwrap();
     assert_eq!(notices.recv_timeout(PATIENCE).unwrap(), Notice::RecordsFail { trouble: None });
-    let record =
-        heartbeat_process::Record::read(&heartbeat_process::Record::path(&records, &name())).unwrap();
+    let record = Record::read(&Record::path(&records, &name())).unwrap();
     assert!(record.is_alive(), "it is on record after all");
     processes.signal(key(1), Signal::KILL);
     assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::Exited { .. }));
+}
+
+pub(crate) fn an_exit_is_on_record_until_the_next_start() {
+    let bench = Bench::new();
+    bench.processes.remember(&name(), Some("{}".into()), true);
+    bench.launch(1, &bench.shell("exit 3"));
+    bench.started();
+    let exit = super::exit_of(&bench.next()).0;
+    // Written before the process is reaped, and so before anybody is told.
+    let path = Record::path(bench.dir.path(), &name());
+    assert_eq!(Record::read(&path).unwrap().exit, Some((RunId(1), exit)));
+    until(|| Record::read(&path).unwrap().process.is_none());
+    let found = look(&bench);
+    let db = &found.realms[0];
+    assert_eq!((&db.condition, db.last_exit), (&Condition::Nothing, Some((RunId(1), Exit::code(3)))));
+    bench.launch(2, &bench.shell("exec sleep 642"));
+    bench.started();
+    assert_eq!(Record::read(&path).unwrap().exit, None);
+    bench.processes.signal(key(2), Signal::KILL);
+    assert_eq!(super::exit_of(&bench.next()).0, Exit::signal(Signal::KILL));
+}
+
+pub(crate) fn a_realm_may_be_called_like_the_launcher() {
+    let bench = Bench::new();
+    let program = bench.dir.path().join("hb-launch");
+    std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+    let pid = Victim::start(bench.dir.path(), &format!("exec {} 643", program.display())).kill();
+    until(|| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() == "hb-launch");
+    assert_eq!(adopt(&bench), Condition::Alive { run: RunId(1), pid, launching: false });
+    bench.processes.signal(key(1), Signal::TERM);
+    assert_eq!(super::exit_of(&bench.next()).0, Exit::signal(Signal::TERM));
 }

@@ -211,3 +211,81 @@ pub(crate) fn groups_are_removed_when_nobody_is_in_them() {
     assert_eq!(ended(&bench, key), Exit::signal(Signal::TERM));
     until(|| leaves() == 0);
 }
+
+pub(crate) fn abandoned_groups_are_removed_and_no_others() {
+    let Some(base) = groups() else { return };
+    let beside = |name: &str| base.parent().unwrap().join(name);
+    // As long as an id, and of this run of the tests alone.
+    let id = |last: char| format!("heartbeat-{:015x}{last}", std::process::id());
+    let (left, foreign) = (beside(&id('a')), beside("heartbeat-elsewhere"));
+    let claimed = beside(&id('b'));
+    for dir in [&left, &foreign, &claimed] {
+        std::fs::create_dir_all(dir.join("db.7").join("inner")).unwrap();
+    }
+    let claim = std::fs::File::open(&claimed).unwrap();
+    claim.lock_shared().unwrap();
+    let bench = Bench::new();
+    until(|| !left.exists());
+    assert!(claimed.exists(), "a living heartbeatd has it");
+    drop(claim);
+    drop(bench);
+    let _next = Bench::new();
+    until(|| !claimed.exists());
+    assert!(foreign.exists(), "it is not named as ours are");
+    for dir in ["db.7/inner", "db.7", ""] {
+        std::fs::remove_dir(foreign.join(dir)).unwrap();
+    }
+}
+
+/// Takes every descriptor that is left.
+fn take_all_descriptors() -> Vec<std::fs::File> {
+    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
+}
+
+pub(crate) fn without_descriptors_an_end_is_only_late() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const MAX_DESCRIPTORS: u64 = 250;
+    const REALMS: u32 = 12;
+    let bench = Bench::new();
+    let keys = |run| (1..=REALMS).map(move |realm| Key { realm: RealmIx(realm), run: RunId(run) });
+    let launch = |key: Key, script| {
+        let name = RealmName::new(&format!("db{}", key.realm.0)).unwrap();
+        bench.processes.launch(key, &name, &bench.shell(script), 0);
+    };
+    for key in keys(1) {
+        launch(key, "setsid sleep 641 & setsid sleep 641 & exec sleep 641");
+        bench.started();
+    }
+    let three_each = usize::try_from(REALMS).unwrap() * 3;
+    until(|| processes_called(&["sleep", "641"]).len() == three_each);
+    let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, MAX_DESCRIPTORS, before.1).unwrap();
+    let all = take_all_descriptors();
+    for key in keys(1) {
+        bench.processes.signal(key, Signal::KILL);
+    }
+    // The ends of main processes need no descriptor, and are told meanwhile.
+    let (mut exited, mut emptied, mut all) = (0, 0, Some(all));
+    while emptied < REALMS {
+        match bench.next() {
+            Notice::Exited { empty, .. } => (exited, emptied) = (exited + 1, emptied + u32::from(empty)),
+            Notice::Emptied { .. } => emptied += 1,
+            _ => {}
+        }
+        if exited == REALMS {
+            drop(all.take());
+        }
+    }
+    assert!(nobody_called(&["sleep", "641"]), "what could not be found before is killed now");
+    for key in keys(2) {
+        launch(key, "exit 0");
+        bench.started();
+        assert_eq!(exit_of(&bench.next()).0, Exit::code(0));
+    }
+    // Orphans come to this program, which has to collect them itself.
+    for zombie in zombies() {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(zombie).unwrap());
+        nix::sys::wait::waitpid(pid, None).unwrap();
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, before.0, before.1).unwrap();
+}
