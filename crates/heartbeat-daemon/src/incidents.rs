@@ -83,8 +83,8 @@ impl Incidents {
         let name = event.realm.as_ref().map_or_else(|| OURSELVES.to_owned(), |(_, name)| name.to_string());
         let line =
             TimelineEntry { at: anchor.wall(event.at), realm: name, what: fact.0.into(), detail: fact.1 };
-        if let EventKind::Incident { step, incident, resolution } = &event.kind {
-            return self.step(event, snapshot, anchor, random, (*step, incident, resolution), line);
+        if let EventKind::Incident { step, incident, note } = &event.kind {
+            return self.step(event, snapshot, anchor, random, (*step, incident, note), line);
         }
         for entry in self.entries.iter_mut().filter(|entry| entry.is_open()) {
             if realm.is_some_and(|ix| entry.incident.concerns(ix)) {
@@ -104,7 +104,7 @@ impl Incidents {
         snapshot: &Snapshot,
         anchor: WallAnchor,
         random: impl FnOnce() -> [u8; 10],
-        (step, incident, resolution): (IncidentStep, &Arc<Incident>, &Option<String>),
+        (step, incident, note): (IncidentStep, &Arc<Incident>, &Option<String>),
         line: TimelineEntry,
     ) -> Option<(IncidentStep, IncidentDocument, Option<RealmIx>)> {
         if step == IncidentStep::Opened {
@@ -126,7 +126,7 @@ impl Incidents {
         if step == IncidentStep::Resolved {
             document.resolved_at = Some(anchor.wall(event.at));
             document.duration_s = Some(event.at.since(incident.opened_at).as_secs_f64());
-            document.resolution.clone_from(resolution);
+            document.resolution.clone_from(note);
         }
         push_line(&mut document.timeline, line);
         let wants_output = incident.root.filter(|_| step == IncidentStep::Opened);

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use heartbeat_status::{
-    Desired, EdgeKind, Event, EventKind, FailReason, Gate, IncidentStep, Instant, OutcomeReason, Phase,
-    RealmIx, RealmKind, RealmStatus, RestartCause, Role, Signal, Snapshot, Status,
+    Desired, EdgeKind, Event, EventKind, FailReason, Gate, Health, IncidentStep, Instant, OutcomeReason,
+    Phase, RealmIx, RealmKind, RealmStatus, RestartCause, RestartResult, Role, Severity, Signal, Snapshot,
+    Status,
 };
 use heartbeat_supervisor::{Effect, Hook, Plan, ProbeSource, ProbeSpec};
 
@@ -56,6 +57,8 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("health_restarts_are_bounded", health_restarts_are_bounded),
     ("incidents_open_once_and_end_once", incidents_open_once_and_end_once),
     ("no_incident_is_rooted_in_a_blocked_realm", no_incident_is_rooted_in_a_blocked_realm),
+    ("incidents_have_the_right_severity_and_time", incidents_have_the_right_severity_and_time),
+    ("incidents_end_on_evidence", incidents_end_on_evidence),
     ("desired_is_what_was_wanted", desired_is_what_was_wanted),
     ("phases_agree_with_processes", phases_agree_with_processes),
     ("revision_is_monotone_and_told", revision_is_monotone_and_told),
@@ -337,12 +340,12 @@ fn health_restarts_are_bounded(view: &View<'_>) -> Verdict {
 fn incidents_open_once_and_end_once(view: &View<'_>) -> Verdict {
     let mut open: Vec<_> = view.before.incidents.iter().map(|incident| incident.no).collect();
     for event in view.events {
-        let EventKind::Incident { step, incident, resolution } = &event.kind else { continue };
+        let EventKind::Incident { step, incident, note } = &event.kind else { continue };
         let known = open.contains(&incident.no);
         let opens = *step == IncidentStep::Opened;
         fail(known == opens, || format!("incident {} is {step}, known before: {known}", incident.no))?;
-        fail(resolution.is_some() != (*step == IncidentStep::Resolved), || {
-            format!("incident {} is {step}: {resolution:?}", incident.no)
+        fail(note.is_none() && *step == IncidentStep::Resolved, || {
+            format!("incident {} is {step}, and nothing says how", incident.no)
         })?;
         if opens {
             open.push(incident.no);
@@ -357,17 +360,101 @@ fn incidents_open_once_and_end_once(view: &View<'_>) -> Verdict {
     fail(twice.is_some(), || format!("two incidents are rooted in {twice:?}"))
 }
 
-/// Nobody is blamed for what another one does: a new incident never has a blocked root, and no blocked realm keeps an
-/// incident of its own beside that of what blocks it.
+/// No realm is blamed for what another one does: a new incident never has a blocked root, and a blocked realm keeps an
+/// incident of its own only when what blocks it was well after that had been opened.
 fn no_incident_is_rooted_in_a_blocked_realm(view: &View<'_>) -> Verdict {
     for incident in &view.after.incidents {
         let Some(root) = incident.root.and_then(|ix| status(view.after, ix)) else { continue };
         let blamed = root.status == Status::Blocked
             && root.blocked_by.iter().any(|ix| {
                 let own_fault = status(view.after, *ix).is_some_and(|need| need.status != Status::Blocked);
-                own_fault && view.after.incident_of(*ix).is_some()
+                let probes = view.plan.realm(*ix).probes.iter().zip(&view.reference.passes[ix.index()]);
+                let mut measured = probes
+                    .filter(|(spec, _)| spec.source == ProbeSource::Measured && spec.info.role != Role::Info);
+                let older = measured.any(|(_, pass)| pass.is_none_or(|pass| pass <= incident.opened_at));
+                own_fault && older && view.after.incident_of(*ix).is_some()
             });
         fail(blamed, || format!("{} is blocked and still has an incident of its own", root.info.name))?;
+    }
+    for event in view.events {
+        let EventKind::Incident { step: IncidentStep::Opened, incident, .. } = &event.kind else { continue };
+        let root = incident.root.and_then(|ix| status(view.after, ix));
+        fail(root.is_some_and(|root| root.status == Status::Blocked), || {
+            format!("an incident is opened on {:?}, which is blocked", incident.root)
+        })?;
+    }
+    Ok(())
+}
+
+/// It matters as much as the realm that matters most in it, and began when the outage was detected.
+fn incidents_have_the_right_severity_and_time(view: &View<'_>) -> Verdict {
+    for event in view.events {
+        let EventKind::Incident { step, incident, .. } = &event.kind else { continue };
+        let critical = |ix: &RealmIx| view.plan.realm(*ix).critical;
+        let matters = incident.root.as_ref().is_none_or(critical) || incident.affected.iter().any(critical);
+        fail(matters != (incident.severity == Severity::Critical), || {
+            format!("incident {} is {}, critical is {matters}", incident.no, incident.severity)
+        })?;
+        fail(incident.opened_at > view.now, || format!("incident {} is of the future", incident.no))?;
+        if *step != IncidentStep::Opened {
+            continue;
+        }
+        let restart = incident.root.and_then(|ix| status(view.after, ix)?.restart.as_ref());
+        let open = restart.filter(|record| record.result.is_none());
+        let detected = open.and_then(|record| record.steps.first()).map_or(view.now, |(_, at)| *at);
+        fail(incident.opened_at != detected && incident.opened_at != view.now, || {
+            format!("incident {} began at {:?}, detected at {detected:?}", incident.no, incident.opened_at)
+        })?;
+        let unplanned = restart.is_some_and(|record| record.cause.is_debited());
+        let failed = incident.root.and_then(|ix| status(view.after, ix)).map(|root| root.status);
+        let restarting = failed == Some(Status::Restarting) && unplanned && open.is_some();
+        fail(restarting && incident.opened_at != detected, || {
+            format!("incident {} began at {:?}, detected at {detected:?}", incident.no, incident.opened_at)
+        })?;
+    }
+    Ok(())
+}
+
+/// An incident ends when its root is fine again, rests, or turned out to suffer from another one; never because heartbeatd
+/// stops. And it does end then.
+fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
+    let fine = |realm: &RealmStatus| {
+        let open = realm.restart.as_ref().is_some_and(|record| record.result.is_none());
+        !open && matches!(realm.status, Status::Up | Status::Degraded | Status::Done)
+    };
+    for (at, event) in view.events.iter().enumerate() {
+        let EventKind::Incident { step: IncidentStep::Resolved, incident, note } = &event.kind else {
+            continue;
+        };
+        let begins = view.events.iter().position(|event| event.kind == EventKind::ShutdownStarted);
+        let ours = incident.problem.is_some();
+        let stops = !ours && view.reference.shutdown.is_some() && begins.is_none_or(|begins| begins < at);
+        fail(stops, || format!("incident {} ends with heartbeatd", incident.no))?;
+        let Some(root) = incident.root.and_then(|ix| status(view.after, ix)) else { continue };
+        // It may have been fine for a moment within the step.
+        let was_fine = view.events[..at].iter().any(|event| {
+            event.realm.as_ref().is_some_and(|(ix, _)| *ix == root.info.ix)
+                && matches!(
+                    event.kind,
+                    EventKind::StatusChanged { to: Status::Up | Status::Degraded | Status::Done, .. }
+                        | EventKind::HealthChanged { to: Health::Healthy | Health::Degraded, .. }
+                        | EventKind::RestartClosed { result: RestartResult::Verified, .. }
+                )
+        });
+        let folded = note.as_ref().is_some_and(|note| note.starts_with("part of the incident of"));
+        let rests = root.desired == Desired::Down || root.status == Status::Stopped;
+        let passes = root.status == Status::Paused && root.health.is_pass();
+        let stuck = matches!(root.phase, Phase::Stuck | Phase::Unverified);
+        fail(!folded && (stuck || !(fine(root) || was_fine || rests || passes)), || {
+            format!("the incident of {} ends while it is {}: {note:?}", root.info.name, root.status)
+        })?;
+    }
+    if view.reference.shutdown.is_some() {
+        return Ok(());
+    }
+    for incident in &view.after.incidents {
+        let Some(root) = incident.root.and_then(|ix| status(view.after, ix)) else { continue };
+        fail(fine(root), || format!("{} is {}, and its incident is open", root.info.name, root.status))?;
     }
     Ok(())
 }

@@ -255,8 +255,8 @@ pub enum EventKind {
         step: IncidentStep,
         /// The incident as it stands now.
         incident: Arc<Incident>,
-        /// How it ended, for a person; only when it is resolved.
-        resolution: Option<String>,
+        /// How it ended when it is resolved, or what has changed, for a person.
+        note: Option<String>,
     },
     /// A configuration took effect.
     Reloaded {

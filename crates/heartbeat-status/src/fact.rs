@@ -179,14 +179,14 @@ impl EventKind {
             }
             Self::FuseTripped { message } => (What::FuseTripped, message.clone()),
             Self::FuseReleased => (What::FuseReleased, "restarts for health are made again".to_string()),
-            Self::Incident { step, incident, resolution } => {
+            Self::Incident { step, incident, note } => {
                 let what = match step {
                     IncidentStep::Opened => What::IncidentOpened,
                     IncidentStep::Updated => What::IncidentUpdated,
                     IncidentStep::Failed => What::IncidentFailed,
                     IncidentStep::Resolved => What::IncidentResolved,
                 };
-                (what, resolution.clone().unwrap_or_else(|| incident.message.clone()))
+                (what, note.clone().unwrap_or_else(|| incident.message.clone()))
             }
             Self::Reloaded { summary } => (What::Reloaded, summary.clone()),
             Self::Booted => (What::Booted, "everything that starts by itself has been started".to_string()),

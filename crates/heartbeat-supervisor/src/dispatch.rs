@@ -173,7 +173,7 @@ impl Supervisor {
     pub(crate) fn lag(&mut self, now: Instant, late: bool) {
         let settings = self.plan.settings().fuse;
         if let Some(message) = self.fuse.note_lag(&settings, now, late) {
-            self.tell_fuse(now, Some(message));
+            self.breaker_tripped(now, message);
         }
     }
 

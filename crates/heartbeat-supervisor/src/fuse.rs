@@ -95,6 +95,11 @@ impl Fuse {
         self.granted = granted.into();
     }
 
+    /// Realms that turned unhealthy within the window, the last time one did.
+    pub(crate) fn turned(&self) -> impl Iterator<Item = RealmIx> + '_ {
+        self.turned.iter().map(|(_, realm)| *realm)
+    }
+
     pub(crate) fn is_tripped(&self) -> bool {
         self.state != State::Closed
     }

@@ -1,14 +1,20 @@
 //! One root cause, one incident, one notification.
 //!
 //! Level-triggered: after every input the realms it touched are reviewed. A realm with a confirmed fault of its own
-//! and no incident opens one; a realm blocked by a root joins the root's; a root that turns out to be blocked itself
-//! hands its incident down, with its number; a root that is fine again resolves it.
+//! and no incident opens one; a realm blocked by a root joins the root's; an incident that was opened on the wrong root
+//! moves to the right one, with its number; a root that is fine again resolves it.
+//!
+//! While the restart circuit breaker is tripped, many realms have one cause: their incidents fold under the one of the
+//! ecosystem, which stays open until each of them is fine or has an incident of its own.
+//!
+//! Nothing is opened or resolved because heartbeatd stops: what is open then is open for the next one.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use heartbeat_status::{
     Desired, EventKind, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, RealmIx, Reason,
@@ -16,9 +22,13 @@ use heartbeat_status::{
 };
 
 use crate::around::is_broken;
+use crate::cx::Mode;
 use crate::realm::{Realm, Resting};
-use crate::state::State;
+use crate::state::{FailedWhy, State};
 use crate::{Supervisor, why};
+
+/// The ends of two processes are seen this much apart although one has caused the other.
+const SAME_MOMENT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Incidents {
@@ -30,6 +40,8 @@ pub(crate) struct Incidents {
     marked: Vec<bool>,
     /// Realms with a probe without recent evidence, by our fault.
     stale: BTreeSet<RealmIx>,
+    /// Realms whose outage is a part of the storm.
+    in_storm: BTreeSet<RealmIx>,
     /// Moves with every change; part of what the revision means.
     pub(crate) changes: u64,
 }
@@ -48,6 +60,7 @@ impl Incidents {
     /// Its place belongs to another realm now, which is not concerned.
     pub(crate) fn forget(&mut self, ix: RealmIx) {
         self.stale.remove(&ix);
+        self.in_storm.remove(&ix);
         for incident in &mut self.open {
             if incident.affected.contains(&ix) {
                 Arc::make_mut(incident).affected.retain(|affected| *affected != ix);
@@ -63,6 +76,9 @@ impl Incidents {
             for ix in incident.root.into_iter().chain(incident.affected.iter().copied()) {
                 self.touch(ix);
             }
+            if incident.reason == Reason::StormFuse {
+                self.in_storm.extend(&incident.affected);
+            }
             self.open.push(Arc::new(incident));
         }
         self.changes += 1;
@@ -75,52 +91,112 @@ impl Incidents {
     }
 }
 
-/// A confirmed outage by the realm's own fault: the code and the words.
-fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<(Reason, String)> {
+/// A confirmed outage by a realm's own fault.
+struct Outage {
+    reason: Reason,
+    /// For a person.
+    message: String,
+    /// When it was detected.
+    since: Instant,
+}
+
+fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> {
     let realm = &supervisor.realms[ix.index()];
-    if realm.pause.is_some() || realm.desired == Desired::Down || realm.shutting_down() {
+    let words = || why::why(&supervisor.plan, &supervisor.realms, ix, &supervisor.out, now).message;
+    // Neither a stop nor a pause hides what no signal reaches.
+    if matches!(realm.state, State::Stuck) {
+        return Some(Outage { reason: Reason::Stuck, message: words(), since: now });
+    }
+    if realm.pause.is_some() {
         return None;
     }
     if let State::Unverified(what) = &realm.state {
-        return Some((Reason::Unverifiable, what.clone()));
+        return Some(Outage { reason: Reason::Unverifiable, message: what.clone(), since: now });
     }
+    if realm.desired == Desired::Down {
+        return None;
+    }
+    let open = realm.restart.as_ref().filter(|record| record.result.is_none());
+    let detected = open.and_then(|record| record.steps.first()).map_or(now, |(_, at)| *at);
     match realm.status {
         Status::Blocked | Status::Stopped | Status::Paused | Status::Done => None,
-        Status::Failed => {
-            let why = why::why(&supervisor.plan, &supervisor.realms, ix, &supervisor.out, now);
-            let reason = realm.restart.as_ref().map_or(why.reason, |record| why::cause_reason(record.cause));
-            let reason = if matches!(realm.state, State::Stuck) { why.reason } else { reason };
-            Some((reason, why.message))
-        }
+        Status::Failed => Some(Outage { reason: given_up_for(realm), message: words(), since: detected }),
         Status::Down => {
             let detail = realm.fault.clone()?;
-            let reason = if realm.stranger.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
-            Some((reason, realm.stranger.clone().unwrap_or(detail)))
+            let stranger = realm.stranger.clone();
+            let reason = if stranger.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
+            Some(Outage { reason, message: stranger.unwrap_or(detail), since: now })
         }
         _ => {
-            let record = realm.restart.as_ref().filter(|record| record.result.is_none())?;
+            // A restart that belongs to the incident of a need is no outage of its own.
+            let record = open.filter(|record| realm.excused != Some(record.id))?;
             if let Some(stranger) = &realm.stranger {
-                return Some((Reason::WrongProcess, stranger.clone()));
+                return Some(Outage {
+                    reason: Reason::WrongProcess,
+                    message: stranger.clone(),
+                    since: detected,
+                });
             }
-            record.cause.is_debited().then(|| (why::cause_reason(record.cause), record.detail.clone()))
+            record.cause.is_debited().then(|| Outage {
+                reason: why::cause_reason(record.cause),
+                message: record.detail.clone(),
+                since: detected,
+            })
         }
     }
 }
 
-/// How it ended, when a root is fine again.
+/// What a realm that needs a person was given up for.
+fn given_up_for(realm: &Realm) -> Reason {
+    let why = match &realm.state {
+        State::Failed(failed) => &failed.why,
+        State::Cooldown(cooldown) => &cooldown.why,
+        _ => return Reason::Exited,
+    };
+    match why {
+        FailedWhy::StartFailed(_) => Reason::StartFailed,
+        FailedWhy::Exited(_) => Reason::Exited,
+        FailedWhy::Gone(cause) => why::cause_reason(*cause),
+        FailedWhy::BudgetSpent => {
+            realm.restart.as_ref().map_or(Reason::Exited, |record| why::cause_reason(record.cause))
+        }
+    }
+}
+
+/// How it ended, when there is evidence that a root is fine again, or an operator has said that it is to rest.
 fn ended(realm: &Realm) -> Option<&'static str> {
-    if realm.restart_open() && realm.desired == Desired::Up && realm.pause.is_none() {
+    if matches!(realm.state, State::Stuck | State::Unverified(_)) {
+        return None;
+    }
+    if realm.desired == Desired::Down {
+        return Some(match realm.resting {
+            Resting::Removed => "removed from the configuration, or disabled in it",
+            Resting::Operator(_) => "stopped by an operator",
+            Resting::Manual => "stopped",
+        });
+    }
+    if realm.restart_open() {
         return None;
     }
     match realm.status {
         Status::Up | Status::Degraded => Some("healthy again"),
+        Status::Paused if realm.health.is_pass() => Some("healthy again"),
         Status::Done => Some("done"),
-        Status::Stopped if realm.resting == Resting::Removed => Some("removed from the configuration"),
-        Status::Stopped if realm.desired == Desired::Down => Some("stopped by an operator"),
-        Status::Stopped => Some("stopped"),
-        Status::Paused => Some("paused by an operator"),
+        Status::Stopped => Some("ended, and its policy leaves it at that"),
         _ => None,
     }
+}
+
+/// The last proof that a realm was well: the measurements by which it passed began then or later. Of a realm that is not
+/// measured, its process.
+fn last_well(supervisor: &Supervisor, ix: RealmIx) -> Instant {
+    let realm = &supervisor.realms[ix.index()];
+    let probes = supervisor.plan.realm(ix).probes.iter().zip(&realm.probes);
+    let measured = probes.filter(|(spec, _)| spec.decides()).map(|(_, probe)| probe.last_pass);
+    if let Some(last) = measured.map(|pass| pass.unwrap_or(Instant::ZERO)).min() {
+        return last;
+    }
+    realm.last_exit.map_or(Instant::ZERO, |last| last.at - SAME_MOMENT)
 }
 
 /// The realms at the root of what blocks `ix`: broken, and not blocked themselves; in start order.
@@ -156,37 +232,41 @@ impl Supervisor {
         touched.sort_unstable_by_key(|ix| self.plan.graph().order(*ix));
         for ix in &touched {
             self.incidents.marked[ix.index()] = false;
-            self.review_outage(now, *ix);
         }
-        for ix in &touched {
-            self.review_blocked(now, *ix);
+        if !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
+            for ix in &touched {
+                self.review_outage(now, *ix);
+            }
+            for ix in &touched {
+                self.review_blocked(now, *ix);
+            }
+            for ix in &touched {
+                self.review_root(now, *ix);
+                self.review_stale(*ix);
+            }
+            self.tell_stale(now);
+            self.review_storm(now);
         }
-        for ix in &touched {
-            self.review_root(now, *ix);
-            self.review_stale(*ix);
-        }
-        self.tell_stale(now);
         touched.clear();
         // Whatever an incident touches is told, not decided: nothing new has been touched meanwhile.
         self.incidents.touched = touched;
     }
 
-    /// A fault without an incident opens one, or takes over that of a dependent which was blamed first.
+    /// A fault without an incident opens one, joins that of a storm, or takes over one that was opened on a dependent.
     fn review_outage(&mut self, now: Instant, ix: RealmIx) {
         if self.incidents.rooted_in(Some(ix), None).is_some() {
             return;
         }
-        let Some((reason, message)) = outage(self, ix, now) else { return };
-        let blamed = self.incidents.open.iter().position(|incident| {
-            incident.root.is_some_and(|root| {
-                self.realms[root.index()].status == Status::Blocked && roots_of(self, root).contains(&ix)
-            })
-        });
-        match blamed {
-            Some(at) => self.hand_down(now, at, ix, reason, message),
-            None => self.open_incident(now, Some(ix), reason, message),
+        let Some(outage) = outage(self, ix, now) else { return };
+        if let Some(storm) = self.storm_of(ix, outage.reason) {
+            self.incidents.in_storm.insert(ix);
+            self.join(now, storm, ix);
+        } else if let Some(at) = self.opened_on_a_dependent(ix) {
+            self.hand_down(now, at, ix, outage);
+        } else {
+            self.open_incident(now, Some(ix), outage, Vec::new());
         }
-        // Those who were blocked before it was confirmed.
+        // Those that were blocked before it was confirmed.
         for at in 0..self.realms.len() {
             if self.realms[at].status == Status::Blocked {
                 self.incidents.touch(self.plan.infos()[at].ix);
@@ -198,8 +278,45 @@ impl Supervisor {
         }
     }
 
-    fn open_incident(&mut self, now: Instant, root: Option<RealmIx>, reason: Reason, message: String) {
-        self.open_about(now, root, None, reason, message);
+    /// The incident of a storm, if an outage for this reason is a part of it.
+    fn storm_of(&self, ix: RealmIx, reason: Reason) -> Option<usize> {
+        let at = self.incidents.rooted_in(None, Some(Reason::StormFuse))?;
+        let known = self.incidents.in_storm.contains(&ix);
+        let of_storm = match reason {
+            // It needs a person, which the others do not.
+            _ if self.realms[ix.index()].status == Status::Failed => false,
+            Reason::ProbeFailed => known || self.fuse.is_tripped(),
+            // A restart that the storm has caused did not succeed.
+            Reason::StartTimedOut => known,
+            _ => false,
+        };
+        of_storm.then_some(at)
+    }
+
+    /// An incident of a dependent that this realm may have caused.
+    fn opened_on_a_dependent(&self, ix: RealmIx) -> Option<usize> {
+        self.incidents.open.iter().position(|incident| {
+            incident.root.is_some_and(|root| {
+                self.realms[root.index()].around.need_broken
+                    && roots_of(self, root).contains(&ix)
+                    && self.is_wrong_root(incident, ix)
+            })
+        })
+    }
+
+    /// Nothing proves that `need` was still well when the incident of its dependent was opened.
+    fn is_wrong_root(&self, incident: &Incident, need: RealmIx) -> bool {
+        last_well(self, need) <= incident.opened_at
+    }
+
+    fn open_incident(
+        &mut self,
+        now: Instant,
+        root: Option<RealmIx>,
+        outage: Outage,
+        affected: Vec<RealmIx>,
+    ) -> IncidentNo {
+        self.open_about(now, (root, None), outage, affected)
     }
 
     /// A problem of heartbeatd itself is confirmed.
@@ -210,43 +327,41 @@ impl Supervisor {
         reason: Reason,
         message: String,
     ) -> IncidentNo {
-        self.open_about(now, None, Some(problem), reason, message)
+        self.open_about(now, (None, Some(problem)), Outage { reason, message, since: now }, Vec::new())
     }
 
     fn open_about(
         &mut self,
         now: Instant,
-        root: Option<RealmIx>,
-        problem: Option<OwnProblemKind>,
-        reason: Reason,
-        message: String,
+        (root, problem): (Option<RealmIx>, Option<OwnProblemKind>),
+        outage: Outage,
+        affected: Vec<RealmIx>,
     ) -> IncidentNo {
         self.incidents.last += 1;
+        let no = IncidentNo(self.incidents.last);
+        let Outage { reason, message, since } = outage;
         let critical = root.is_none_or(|ix| self.plan.realm(ix).critical);
-        let opened_at = root
-            .and_then(|ix| self.realms[ix.index()].restart.as_ref())
-            .filter(|record| record.result.is_none())
-            .and_then(|record| record.steps.first().map(|(_, at)| *at))
-            .unwrap_or(now);
         let incident = Arc::new(Incident {
-            no: IncidentNo(self.incidents.last),
+            no,
             root,
             problem,
             reason,
             message,
             severity: if critical { Severity::Critical } else { Severity::Warning },
-            affected: Vec::new(),
-            opened_at,
+            affected,
+            opened_at: since,
             failed: false,
         });
         self.incidents.open.push(Arc::clone(&incident));
         self.tell_incident(now, IncidentStep::Opened, incident, None);
-        IncidentNo(self.incidents.last)
+        no
     }
 
     /// The incident keeps its number and gets the root it should have had.
-    fn hand_down(&mut self, now: Instant, at: usize, root: RealmIx, reason: Reason, message: String) {
+    fn hand_down(&mut self, now: Instant, at: usize, root: RealmIx, outage: Outage) {
         let critical = self.plan.realm(root).critical;
+        let note = format!("its root is {}: {}", self.plan.realm(root).name, outage.message);
+        self.excuse(self.incidents.open[at].root);
         let incident = Arc::make_mut(&mut self.incidents.open[at]);
         if let Some(blamed) = incident.root.replace(root)
             && !incident.affected.contains(&blamed)
@@ -254,55 +369,85 @@ impl Supervisor {
             incident.affected.push(blamed);
         }
         incident.affected.retain(|ix| *ix != root);
-        (incident.reason, incident.message) = (reason, message);
+        (incident.reason, incident.message, incident.failed) = (outage.reason, outage.message, false);
         if critical {
             incident.severity = Severity::Critical;
         }
         let incident = Arc::clone(&self.incidents.open[at]);
-        self.tell_incident(now, IncidentStep::Updated, incident, None);
+        self.tell_incident(now, IncidentStep::Updated, incident, Some(note));
     }
 
-    /// A blocked realm joins the incidents of its roots, and gives up one of its own.
+    /// The restart that is open of a realm belongs to the incident of what it needs.
+    fn excuse(&mut self, blamed: Option<RealmIx>) {
+        let Some(ix) = blamed else { return };
+        let realm = &mut self.realms[ix.index()];
+        realm.excused =
+            realm.restart.as_ref().filter(|record| record.result.is_none()).map(|record| record.id);
+        self.out.remember.insert(ix);
+    }
+
+    /// A realm suffers from an incident, too.
+    fn join(&mut self, now: Instant, at: usize, ix: RealmIx) {
+        if self.incidents.open[at].affected.contains(&ix) {
+            return;
+        }
+        let spec = self.plan.realm(ix);
+        let note = format!("also affects {}", spec.name);
+        let critical = spec.critical;
+        let incident = Arc::make_mut(&mut self.incidents.open[at]);
+        incident.affected.push(ix);
+        if critical {
+            incident.severity = Severity::Critical;
+        }
+        let incident = Arc::clone(&self.incidents.open[at]);
+        self.tell_incident(now, IncidentStep::Updated, incident, Some(note));
+    }
+
+    /// A blocked realm joins the incidents of its roots. One that was opened on it although one of these may have been
+    /// the cause folds under it; one for an older fault of its own stays.
     fn review_blocked(&mut self, now: Instant, ix: RealmIx) {
         if self.realms[ix.index()].status != Status::Blocked {
             return;
         }
-        let roots = roots_of(self, ix);
-        let critical = self.plan.realm(ix).critical;
-        let mut joined = None;
-        for root in roots {
-            let Some(at) = self.incidents.rooted_in(Some(root), None) else { continue };
-            joined.get_or_insert(root);
-            if self.incidents.open[at].affected.contains(&ix) {
-                continue;
+        for root in roots_of(self, ix) {
+            let storm = || {
+                let hit = self.incidents.in_storm.contains(&root);
+                self.incidents.rooted_in(None, Some(Reason::StormFuse)).filter(|_| hit)
+            };
+            let Some(at) = self.incidents.rooted_in(Some(root), None).or_else(storm) else { continue };
+            self.join(now, at, ix);
+            if let Some(at) = self.incidents.rooted_in(Some(ix), None)
+                && self.is_wrong_root(&self.incidents.open[at], root)
+            {
+                let root = self.plan.realm(root).name.to_string();
+                self.excuse(Some(ix));
+                self.resolve(now, at, format!("part of the incident of {root}"));
             }
-            let incident = Arc::make_mut(&mut self.incidents.open[at]);
-            incident.affected.push(ix);
-            if critical {
-                incident.severity = Severity::Critical;
-            }
-            let incident = Arc::clone(&self.incidents.open[at]);
-            self.tell_incident(now, IncidentStep::Updated, incident, None);
-        }
-        if let (Some(root), Some(at)) = (joined, self.incidents.rooted_in(Some(ix), None)) {
-            let root = self.plan.realm(root).name.to_string();
-            self.resolve(now, at, format!("part of the incident of {root}"));
         }
     }
 
-    /// A root that needs a person, or is fine again.
+    /// A root that fails for another reason, needs a person, or is fine again.
     fn review_root(&mut self, now: Instant, ix: RealmIx) {
         let Some(at) = self.incidents.rooted_in(Some(ix), None) else { return };
         let realm = &self.realms[ix.index()];
-        if realm.status == Status::Failed && !self.incidents.open[at].failed {
-            Arc::make_mut(&mut self.incidents.open[at]).failed = true;
-            let incident = Arc::clone(&self.incidents.open[at]);
-            self.tell_incident(now, IncidentStep::Failed, incident, None);
-        } else if let Some(how) = ended(realm)
-            && outage(self, ix, now).is_none()
-        {
-            self.resolve(now, at, how.to_string());
+        let Some(outage) = outage(self, ix, now) else {
+            if let Some(how) = ended(realm) {
+                self.resolve(now, at, how.to_string());
+            }
+            return;
+        };
+        let failed = realm.status == Status::Failed && !self.incidents.open[at].failed;
+        let known = &self.incidents.open[at];
+        if !failed && (outage.reason == known.reason || outage.message == known.message) {
+            return;
         }
+        // People are told the newest cause; the first one stays in the timeline.
+        let incident = Arc::make_mut(&mut self.incidents.open[at]);
+        (incident.reason, incident.message) = (outage.reason, outage.message);
+        incident.failed |= failed;
+        let step = if failed { IncidentStep::Failed } else { IncidentStep::Updated };
+        let incident = Arc::clone(&self.incidents.open[at]);
+        self.tell_incident(now, step, incident, None);
     }
 
     pub(crate) fn resolve(&mut self, now: Instant, at: usize, how: String) {
@@ -315,12 +460,12 @@ impl Supervisor {
         now: Instant,
         step: IncidentStep,
         incident: Arc<Incident>,
-        resolution: Option<String>,
+        note: Option<String>,
     ) {
         self.incidents.changes += 1;
         let plan = Arc::clone(&self.plan);
         let whose = incident.root.map(|ix| (ix, plan.realm(ix)));
-        self.out.event(now, whose, EventKind::Incident { step, incident, resolution });
+        self.out.event(now, whose, EventKind::Incident { step, incident, note });
     }
 
     /// Whether a probe of it has had no evidence for too long, by our own fault.
@@ -341,26 +486,68 @@ impl Supervisor {
                 let more = self.incidents.stale.len() - 1;
                 let more = if more == 0 { String::new() } else { format!(" and {more} more") };
                 let message = format!("no conclusive measurement of {name}{more} for too long");
-                self.open_incident(now, None, Reason::Stale, message);
+                let outage = Outage { reason: Reason::Stale, message, since: now };
+                self.open_incident(now, None, outage, Vec::new());
             }
             (Some(at), None) => self.resolve(now, at, "measured again".to_string()),
             (None, None) | (Some(_), Some(_)) => {}
         }
     }
 
-    /// The storm fuse has tripped, or is closed again.
-    pub(crate) fn tell_fuse(&mut self, now: Instant, tripped: Option<String>) {
-        let open = self.incidents.rooted_in(None, Some(Reason::StormFuse));
-        match (tripped, open) {
-            (Some(message), None) => {
-                self.out.event(now, None, EventKind::FuseTripped { message: message.clone() });
-                self.open_incident(now, None, Reason::StormFuse, message);
+    /// The circuit breaker has tripped: the incidents that the storm has opened already fold under its own.
+    pub(crate) fn breaker_tripped(&mut self, now: Instant, message: String) {
+        self.out.event(now, None, EventKind::FuseTripped { message: message.clone() });
+        let window = self.plan.settings().fuse.window;
+        let of_storm = |incident: &Incident, ix: RealmIx| {
+            incident.reason == Reason::ProbeFailed
+                && now.since(incident.opened_at) <= window
+                && self.fuse.turned().any(|turned| turned == ix)
+        };
+        let folded: Vec<Arc<Incident>> = self
+            .incidents
+            .open
+            .iter()
+            .filter(|incident| incident.root.is_some_and(|root| of_storm(incident, root)))
+            .cloned()
+            .collect();
+        let mut affected: Vec<RealmIx> = Vec::new();
+        for ix in
+            folded.iter().flat_map(|incident| incident.root.into_iter().chain(incident.affected.clone()))
+        {
+            if !affected.contains(&ix) {
+                affected.push(ix);
             }
-            (None, Some(at)) => {
-                self.out.event(now, None, EventKind::FuseReleased);
-                self.resolve(now, at, "restarts for health are made again".to_string());
+        }
+        match self.incidents.rooted_in(None, Some(Reason::StormFuse)) {
+            Some(at) => affected.into_iter().for_each(|ix| self.join(now, at, ix)),
+            None => {
+                let outage = Outage { reason: Reason::StormFuse, message, since: now };
+                self.open_incident(now, None, outage, affected);
             }
-            (Some(_), Some(_)) | (None, None) => {}
+        }
+        for incident in folded {
+            self.incidents.in_storm.extend(incident.root);
+            if let Some(at) = self.incidents.rooted_in(incident.root, None) {
+                self.resolve(now, at, "part of the incident of heartbeatd".to_string());
+            }
+        }
+    }
+
+    /// A storm is over when the circuit breaker is closed and each realm that it has hit is fine again, or has an incident
+    /// of its own.
+    pub(crate) fn review_storm(&mut self, now: Instant) {
+        let Some(at) = self.incidents.rooted_in(None, Some(Reason::StormFuse)) else { return };
+        let over = |ix: &RealmIx| {
+            ended(&self.realms[ix.index()]).is_some() || self.incidents.rooted_in(Some(*ix), None).is_some()
+        };
+        let hit: BTreeSet<RealmIx> = self.incidents.in_storm.iter().copied().filter(|ix| !over(ix)).collect();
+        self.incidents.in_storm = hit;
+        if !self.fuse.is_tripped() && self.incidents.in_storm.is_empty() {
+            let how = match self.incidents.open[at].affected.is_empty() {
+                true => "restarts for health are made again",
+                false => "each realm that it affected is fine, or has an incident of its own",
+            };
+            self.resolve(now, at, how.to_string());
         }
     }
 }

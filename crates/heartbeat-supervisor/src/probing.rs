@@ -59,6 +59,8 @@ pub(crate) struct Probing {
     in_flight: Option<InFlight>,
     pub(crate) last_conclusive: Option<Instant>,
     measured_at: Option<Instant>,
+    /// Begin of the last measurement that passed.
+    pub(crate) last_pass: Option<Instant>,
     /// Begin of the last failure, counted or not.
     pub(crate) last_fail: Option<Instant>,
     /// First failure that counted of the current run of failures.
@@ -82,6 +84,7 @@ impl Probing {
             in_flight: None,
             last_conclusive: None,
             measured_at: None,
+            last_pass: None,
             last_fail: None,
             first_fail: None,
             proven: false,
@@ -89,6 +92,12 @@ impl Probing {
             flapping: Flapping::default(),
             down_rounds: 0,
         }
+    }
+
+    /// Without a verdict, and with what is known of the time before.
+    fn begun_anew(&mut self) -> Self {
+        let (last, last_pass) = (self.last.take(), self.last_pass);
+        Self { last, last_pass, skipped: self.skipped, flapping: self.flapping, ..Self::new() }
     }
 
     pub(crate) fn fails(&self) -> bool {
@@ -142,8 +151,7 @@ impl Realm {
     pub(crate) fn new_generation(&mut self, cx: &mut Cx<'_>) {
         self.stop_probing(cx);
         for probe in &mut self.probes {
-            let (last, skipped, flapping) = (probe.last.take(), probe.skipped, probe.flapping);
-            *probe = Probing { last, skipped, flapping, ..Probing::new() };
+            *probe = probe.begun_anew();
         }
         if let Some((at, _)) = crate::said::asked(cx.spec) {
             // The new one has not said anything.
@@ -300,9 +308,8 @@ impl Realm {
             }
             self.cancel(cx, at);
             let probe = &mut self.probes[at];
-            let (last, skipped, flapping) = (probe.last.take(), probe.skipped, probe.flapping);
-            let outcome = last.as_ref().map_or("inconclusive", |last| last.outcome.as_str());
-            *probe = Probing { last, skipped, flapping, ..Probing::new() };
+            let outcome = probe.last.as_ref().map_or("inconclusive", |last| last.outcome.as_str());
+            *probe = probe.begun_anew();
             cx.event(EventKind::ProbeChanged {
                 probe: spec.info.name.clone(),
                 outcome,
@@ -479,6 +486,9 @@ impl Realm {
             probe.last_conclusive = Some(result.started_at);
             probe.stale = false;
             probe.blamed_elsewhere = !passed && (need_broken || probe.blamed_elsewhere);
+            if passed {
+                probe.last_pass = Some(result.started_at);
+            }
             probe.last_fail = if passed { None } else { Some(result.started_at) };
             if (passed || counts) && spec.source == ProbeSource::Measured {
                 probe.flapping.note(passed);

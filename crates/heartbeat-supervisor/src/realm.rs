@@ -81,6 +81,8 @@ pub(crate) struct Realm {
     pub(crate) tracker: RestartTracker,
     pub(crate) restart: Option<RestartRecord>,
     pub(crate) restarts_opened: u64,
+    /// A restart of it that belongs to the incident of what it needs.
+    pub(crate) excused: Option<RestartId>,
     pub(crate) probes: Vec<Probing>,
     /// Probes are being measured.
     pub(crate) probing: bool,
@@ -171,6 +173,7 @@ impl Realm {
             tracker: RestartTracker::new(),
             restart: None,
             restarts_opened: 0,
+            excused: None,
             probes: spec.probes.iter().map(|_| Probing::new()).collect(),
             probing: false,
             halted: false,

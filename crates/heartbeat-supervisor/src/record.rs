@@ -60,6 +60,8 @@ pub struct RealmRecord {
     restart: Option<StoredRestart>,
     restarts_opened: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    excused: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     healthy_since_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stranger: Option<String>,
@@ -290,6 +292,8 @@ struct StoredProbe {
     #[serde(skip_serializing_if = "Option::is_none")]
     conclusive_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    last_pass_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     first_fail_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_fail_ns: Option<u64>,
@@ -404,6 +408,7 @@ fn stored_probe(spec: &ProbeSpec, probe: &Probing) -> StoredProbe {
         }),
         stale: probe.stale,
         conclusive_ns: probe.last_conclusive.map(ns),
+        last_pass_ns: probe.last_pass.map(ns),
         first_fail_ns: probe.first_fail.map(ns),
         last_fail_ns: probe.last_fail.map(ns),
         flaps,
@@ -441,6 +446,7 @@ fn probe(stored: StoredProbe) -> Probing {
     probe.skipped = stored.skipped;
     probe.stale = stored.stale;
     probe.last_conclusive = stored.conclusive_ns.map(Instant::from_nanos);
+    probe.last_pass = stored.last_pass_ns.map(Instant::from_nanos);
     probe.first_fail = stored.first_fail_ns.map(Instant::from_nanos);
     probe.last_fail = stored.last_fail_ns.map(Instant::from_nanos);
     probe.flapping = Flapping::from_parts(stored.flaps, passed, stored.flapping);
@@ -485,6 +491,7 @@ impl Realm {
                 result: record.result,
             }),
             restarts_opened: self.restarts_opened,
+            excused: self.excused.map(|restart| restart.0),
             healthy_since_ns: self.healthy_since.map(ns),
             stranger: self.stranger.clone(),
             start_owed: self.start_owed,
@@ -552,6 +559,7 @@ impl Realm {
             steps: stored.steps.into_iter().map(|(step, at)| (step, Instant::from_nanos(at))).collect(),
             result: stored.result,
         });
+        self.excused = record.excused.map(RestartId);
         self.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);
         self.stranger = record.stranger;
         self.start_owed = record.start_owed;

@@ -433,7 +433,7 @@ impl Supervisor {
         let record = self.realms[ix.index()].restart.as_ref();
         let verified = record.is_some_and(|record| record.result == Some(RestartResult::Verified));
         if self.fuse.restart_ended(&settings, now, ix, verified) {
-            self.tell_fuse(now, None);
+            self.breaker_closed(now);
         }
     }
 
@@ -445,7 +445,14 @@ impl Supervisor {
             return;
         }
         if let Some(message) = self.fuse.note_down(&settings, now, ix, supervised) {
-            self.tell_fuse(now, Some(message));
+            self.breaker_tripped(now, message);
+        }
+    }
+
+    fn breaker_closed(&mut self, now: Instant) {
+        self.out.event(now, None, EventKind::FuseReleased);
+        if !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
+            self.review_storm(now);
         }
     }
 
@@ -469,7 +476,7 @@ impl Supervisor {
         let Some(since) = self.fuse.tripped_since() else { return };
         let running = || self.realms.iter().filter(|realm| matches!(realm.state, State::Running(_)));
         if running().all(|realm| realm.status != Status::Down) && self.fuse.all_well() {
-            self.tell_fuse(now, None);
+            self.breaker_closed(now);
             return;
         }
         let fresh = running().all(|realm| realm.measured_since(since));

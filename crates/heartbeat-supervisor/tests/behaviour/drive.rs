@@ -159,20 +159,44 @@ impl Drive {
 
     /// heartbeatd is killed, and another one goes on: with what is on record, and with what `found` says of each realm.
     pub(crate) fn killed(&mut self, found: impl Fn(RealmIx) -> Found) {
+        self.killed_with(|_| {}, found);
+    }
+
+    /// The same, with a change of what comes back.
+    pub(crate) fn killed_with(&mut self, change: impl FnOnce(&mut Memory), found: impl Fn(RealmIx) -> Found) {
         let incidents = self.sup.snapshot(self.now).incidents;
         let health_restarts = self.sup.health_restarts();
         let plan = (**self.sup.plan_in_force()).clone();
-        let realms = plan.infos().iter().map(|info| Restored {
-            realm: info.name.clone(),
-            record: self.records.get(&info.ix).map(|(record, _)| record.clone()),
-            run: None,
-            found: found(info.ix),
-            intent: self.records.get(&info.ix).map(|(_, intent)| intent.clone()),
-            changed: false,
+        let realms = plan.infos().iter().map(|info| {
+            let found = found(info.ix);
+            let kept = self.records.get(&info.ix).cloned();
+            let run = Some(self.run(info.ix)).filter(|_| found != Found::Nothing);
+            let (record, intent) = kept.unzip();
+            Restored { realm: info.name.clone(), record, run, found, intent, changed: false }
         });
+        let realms = realms.collect();
         let incidents = incidents.iter().map(|incident| (**incident).clone()).collect();
-        let memory = Memory { realms: realms.collect(), incidents, health_restarts };
-        self.sup = Supervisor::new(plan, 2);
+        let mut memory = Memory { realms, incidents, health_restarts };
+        change(&mut memory);
+        self.come_back(memory);
+    }
+
+    /// The host is booted anew: nothing runs, and nothing is remembered but what operators have said.
+    pub(crate) fn rebooted(&mut self) {
+        self.killed_with(
+            |memory| {
+                for realm in &mut memory.realms {
+                    (realm.record, realm.run) = (None, None);
+                }
+                memory.incidents.clear();
+                memory.health_restarts.clear();
+            },
+            |_| Found::Nothing,
+        );
+    }
+
+    fn come_back(&mut self, memory: Memory) {
+        self.sup = Supervisor::new((**self.sup.plan_in_force()).clone(), 2);
         self.in_flight.clear();
         self.take();
         self.sup.restore(self.now, memory);
@@ -243,6 +267,22 @@ impl Drive {
         self.now = until;
     }
 
+    /// Lets time pass; every measurement is answered at once, what is told to end ends, and what is to start has started.
+    pub(crate) fn live(&mut self, time: Duration, answer: impl Fn(RealmIx) -> Outcome) {
+        const STEP: Duration = Duration::from_millis(100);
+        let until = self.now + time;
+        while self.now < until {
+            self.wait_answering(STEP.min(until.since(self.now)), &answer);
+            let told: Vec<RealmIx> = self.signals().into_iter().map(|(realm, _)| realm).collect();
+            for realm in told {
+                if self.phase(realm) == Phase::Stopping {
+                    self.exit(realm, Exit::signal(Signal::TERM));
+                }
+            }
+            self.launch_all_keeping_events();
+        }
+    }
+
     fn checked(&mut self, id: CheckId, outcome: Outcome) {
         let result = CheckResult {
             outcome,
@@ -283,6 +323,21 @@ impl Drive {
         for (id, ..) in std::mem::take(&mut self.in_flight) {
             self.checked(id, outcome);
         }
+    }
+
+    /// Everything that was asked to start has started; what happened is kept.
+    pub(crate) fn launch_all_keeping_events(&mut self) {
+        for realm in self.starts() {
+            if self.phase(realm) == Phase::Starting {
+                self.started(realm);
+            }
+        }
+        self.take_effects();
+    }
+
+    /// What was done since the last time; what happened is kept.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
     }
 
     /// What happened since the last time.

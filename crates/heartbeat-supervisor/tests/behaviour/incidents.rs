@@ -5,11 +5,11 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CommandId, EventKind, Exit, Flag, IncidentStep, Outcome, Phase, ProbeInfo, ProbeIx, ProbeKind, Reason,
-    Role, Status, Thresholds,
+    Role, Severity, Signal, Status, Thresholds,
 };
-use heartbeat_supervisor::{Command, Effect, Input, ProbeSource, ProbeSpec, RealmSpec, StartError};
+use heartbeat_supervisor::{Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StartError};
 
-use crate::drive::{A, B, C, Depends, Drive, FAIL, external, probed, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
 
 /// What was told of incidents, as `opened a`.
 fn told(d: &mut Drive) -> Vec<String> {
@@ -23,6 +23,11 @@ fn told(d: &mut Drive) -> Vec<String> {
         _ => None,
     });
     steps.collect()
+}
+
+/// `opened` and `resolved` alone: what receivers are told by default, but for the call for a person.
+fn notices(d: &mut Drive) -> Vec<String> {
+    told(d).into_iter().filter(|step| !step.starts_with("updated")).collect()
 }
 
 fn order(d: &mut Drive, action: Action, lasts: Option<Duration>) {
@@ -76,15 +81,51 @@ fn dependents_fold_under_the_root() {
 
 #[test]
 fn an_incident_on_the_wrong_root_is_handed_down_and_keeps_its_number() {
-    let mut d = Drive::up(vec![probed("a"), probed("b").needs(A)]);
-    // The need still passes whenever it is asked, so the dependent is blamed.
-    d.wait_answering(secs(9), |realm| if realm == A { Outcome::Pass } else { FAIL });
+    let mut d = Drive::up(vec![bare("a"), bare("b").needs(A)]);
+    // The kernel closes the connections of a killed process before its end is reported: the dependent ends first.
+    d.exit(B, Exit::code(1));
     assert_eq!(told(&mut d), ["opened b"]);
     let no = d.sup.snapshot(d.now).incidents[0].no;
-    d.exit(A, Exit::code(1));
+    d.wait(Duration::from_millis(20));
+    d.exit(A, Exit::signal(Signal::KILL));
     assert_eq!(told(&mut d), ["updated a"]);
     let incidents = d.sup.snapshot(d.now).incidents;
     assert_eq!((incidents.len(), incidents[0].no, incidents[0].affected.as_slice()), (1, no, &[B][..]));
+    d.live(secs(60), |_| Outcome::Pass);
+    assert_eq!(notices(&mut d), ["resolved a"], "the restart of b was a part of it");
+}
+
+#[test]
+fn every_incident_on_a_wrong_root_folds_under_the_right_one() {
+    let mut d = Drive::up(vec![probed("a"), bare("b").needs(A), bare("c").needs(A)]);
+    d.exit(B, Exit::code(1));
+    d.exit(C, Exit::code(1));
+    assert_eq!(told(&mut d), ["opened b", "opened c"]);
+    d.exit(A, Exit::code(1));
+    assert_eq!(told(&mut d), ["updated a"]);
+    d.live(secs(60), |_| Outcome::Pass);
+    let steps = notices(&mut d);
+    assert_eq!(steps, ["resolved c", "resolved a"], "neither is opened again");
+}
+
+#[test]
+fn a_need_that_fails_after_its_dependent_has_an_incident_of_its_own() {
+    for need in [probed("a"), bare("a")] {
+        let mut d = Drive::up(vec![need, probed("b").needs(A)]);
+        // The need passes whenever it is asked: the dependent has a fault of its own.
+        d.wait_answering(secs(9), |realm| if realm == A { Outcome::Pass } else { FAIL });
+        assert_eq!(told(&mut d), ["opened b"]);
+        d.wait_answering(secs(6), |realm| if realm == A { Outcome::Pass } else { FAIL });
+        assert_eq!(told(&mut d), [""; 0]);
+        d.exit(A, Exit::code(1));
+        assert_eq!(told(&mut d), ["opened a"]);
+        let roots: Vec<_> = d.sup.snapshot(d.now).incidents.iter().map(|incident| incident.root).collect();
+        assert_eq!(roots, [Some(B), Some(A)]);
+        d.live(secs(20), |realm| if realm == A { Outcome::Pass } else { FAIL });
+        assert_eq!(notices(&mut d), ["resolved a"], "and that of b is open");
+        d.live(secs(60), |_| Outcome::Pass);
+        assert_eq!(notices(&mut d), ["resolved b"]);
+    }
 }
 
 #[test]
@@ -218,6 +259,169 @@ fn a_storm_holds_restarts_for_health_and_is_one_incident_about_ourselves() {
 }
 
 #[test]
+fn what_a_storm_has_opened_before_it_was_known_for_one_folds_under_it() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut d = Drive::up(names.into_iter().map(probed).collect());
+    let mut steps = Vec::new();
+    // One after the other.
+    for sick in 1..=5 {
+        d.wait_answering(secs(4), |realm| if realm.0 < sick { FAIL } else { Outcome::Pass });
+        steps.extend(notices(&mut d));
+    }
+    d.wait_answering(secs(4), |_| FAIL);
+    steps.extend(notices(&mut d));
+    let storm = steps.iter().position(|step| step == "opened heartbeatd").expect("a storm");
+    assert!(steps[..storm].iter().all(|step| step.starts_with("opened ")), "{steps:?}");
+    let before = &steps[..storm];
+    for step in before {
+        let end = step.replace("opened", "resolved");
+        assert!(steps[storm..].contains(&end), "{end} is missing: {steps:?}");
+    }
+    assert!(!before.is_empty() && before.len() <= 2, "{steps:?}");
+    assert_eq!(steps[storm + 1..].iter().filter(|step| step.starts_with("opened")).count(), 0, "{steps:?}");
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!(incidents.len(), 1);
+    assert_eq!(incidents[0].affected.len(), 5);
+    d.live(secs(60), |_| Outcome::Pass);
+    assert_eq!(notices(&mut d), ["resolved heartbeatd"]);
+}
+
+#[test]
+fn a_storm_lasts_until_the_last_realm_is_fine() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut d = Drive::up(names.into_iter().map(probed).collect());
+    d.wait_answering(secs(8), |_| FAIL);
+    notices(&mut d);
+    // All but one come back by themselves. The breaker closes as soon as its trial is verified, or all are well.
+    d.live(secs(30), |realm| if realm == A { FAIL } else { Outcome::Pass });
+    assert_eq!(notices(&mut d), [""; 0], "a is still a part of the storm");
+    d.wait_answering(secs(60), |_| Outcome::Pass);
+    assert_eq!(notices(&mut d), ["resolved heartbeatd"]);
+}
+
+#[test]
+fn an_exit_in_a_storm_is_an_incident_of_its_own() {
+    let names = ["a", "b", "c", "d", "e"];
+    let mut d = Drive::up(names.into_iter().map(probed).collect());
+    d.wait_answering(secs(8), |_| FAIL);
+    notices(&mut d);
+    d.exit(A, Exit::code(1));
+    assert_eq!(notices(&mut d), ["opened a"]);
+}
+
+#[test]
+fn nothing_is_resolved_because_heartbeatd_stops() {
+    let mut d = Drive::up(vec![probed("a"), probed("b")]);
+    d.wait_answering(secs(9), |realm| if realm == A { FAIL } else { Outcome::Pass });
+    assert_eq!(told(&mut d), ["opened a"]);
+    d.feed(Input::Shutdown { now: false });
+    d.exit(A, Exit::code(0));
+    d.exit(B, Exit::code(0));
+    assert!(d.effects.contains(&Effect::Halt));
+    assert_eq!(told(&mut d), [""; 0]);
+    assert_eq!(d.sup.snapshot(d.now).incidents.len(), 1, "it is open for the next heartbeatd");
+}
+
+#[test]
+fn a_failed_notice_has_the_newest_cause() {
+    let mut d = Drive::stable(vec![bare("a")]);
+    d.exit(A, Exit::signal(Signal::KILL));
+    d.wait(secs(1));
+    d.take_effects();
+    let run = d.run(A);
+    let message = "cannot execute ./report: no such file".to_string();
+    let error = StartError { at_exec: true, errno: Some(2), message: message.clone() };
+    d.feed(Input::StartFailed { realm: A, run, error });
+    d.wait(secs(600));
+    let incidents = d.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Incident { step, incident, .. } => {
+            Some((*step, incident.reason, incident.message.clone()))
+        }
+        _ => None,
+    });
+    let incidents: Vec<_> = incidents.collect();
+    assert_eq!((incidents[0].0, incidents[0].1), (IncidentStep::Opened, Reason::Exited));
+    assert!(incidents[0].2.starts_with("killed by SIGKILL"), "{incidents:?}");
+    let failed =
+        incidents.iter().find(|(step, ..)| *step == IncidentStep::Failed).expect("a call for a person");
+    assert_eq!(failed.1, Reason::StartFailed);
+    assert!(failed.2.starts_with(&message), "{failed:?}");
+}
+
+#[test]
+fn a_failed_oneshot_opens_an_incident() {
+    for policy in [None, Some(heartbeat_restart::RestartWhen::Never)] {
+        let mut spec = oneshot("a");
+        if let Some(when) = policy {
+            spec.restart = crate::drive::policy(|settings| settings.when = when);
+        }
+        let mut d = Drive::boot(vec![spec]);
+        d.launch_all();
+        d.exit(A, Exit::code(1));
+        let opened = ["opened a", "failed a"];
+        assert_eq!(told(&mut d), opened[..if policy.is_some() { 2 } else { 1 }]);
+        assert_eq!(d.sup.snapshot(d.now).incidents[0].reason, Reason::Exited);
+        if policy.is_none() {
+            d.wait(secs(2));
+            d.launch_all();
+            d.exit(A, Exit::code(0));
+            assert_eq!(told(&mut d), ["resolved a"]);
+        }
+    }
+}
+
+#[test]
+fn a_realm_that_is_stuck_is_an_incident_although_an_operator_has_stopped_it() {
+    let mut d = Drive::up(vec![bare("a")]);
+    order(&mut d, Action::Stop, None);
+    d.wait(secs(15));
+    assert_eq!(d.phase(A), Phase::Stuck);
+    assert_eq!(told(&mut d), ["opened a", "failed a"]);
+    d.exit(A, Exit::signal(Signal::KILL));
+    assert_eq!((d.phase(A), told(&mut d)), (Phase::Stopped, vec!["resolved a".to_string()]));
+}
+
+#[test]
+fn a_pause_resolves_nothing_without_evidence() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.wait_answering(secs(9), |_| FAIL);
+    assert_eq!(told(&mut d), ["opened a"]);
+    order(&mut d, Action::Pause, None);
+    d.wait_answering(secs(30), |_| FAIL);
+    assert_eq!(told(&mut d), [""; 0]);
+    d.wait_answering(secs(60), |_| Outcome::Pass);
+    assert_eq!(told(&mut d), ["resolved a"], "it passes again");
+}
+
+#[test]
+fn a_critical_dependent_makes_an_incident_critical() {
+    let mut need = bare("a");
+    need.critical = false;
+    let mut d = Drive::stable(vec![need, probed("b").needs(A)]);
+    let mut lone = bare("a");
+    lone.critical = false;
+    let mut alone = Drive::up(vec![lone]);
+    alone.exit(A, Exit::code(1));
+    assert_eq!(alone.sup.snapshot(alone.now).incidents[0].severity, Severity::Warning);
+    d.exit(A, Exit::code(1));
+    d.wait_answering(secs(20), |_| FAIL);
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!((incidents[0].affected.as_slice(), incidents[0].severity), (&[B][..], Severity::Critical));
+}
+
+#[test]
+fn an_incident_began_when_its_outage_was_detected_and_not_when_it_is_told() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.exit(A, Exit::code(1));
+    let detected = d.now;
+    d.wait(secs(3));
+    // The open restart is on record, and the incident is not: heartbeatd was killed between the two.
+    d.killed_with(|memory| memory.incidents.clear(), |_| Found::Nothing);
+    assert_eq!(told(&mut d), ["opened a"]);
+    assert_eq!(d.sup.snapshot(d.now).incidents[0].opened_at, detected);
+}
+
+#[test]
 fn our_own_lag_restarts_nobody() {
     let mut d = Drive::up(vec![probed("a")]);
     d.feed(Input::Lag { late: true });
@@ -254,7 +458,7 @@ fn what_was_opened_is_resolved_when_an_operator_stops_it() {
     order(&mut d, Action::Stop, None);
     let events = std::mem::take(&mut d.events);
     let last = events.iter().rev().find_map(|event| match &event.kind {
-        EventKind::Incident { step, resolution, .. } => Some((*step, resolution.clone())),
+        EventKind::Incident { step, note, .. } => Some((*step, note.clone())),
         _ => None,
     });
     assert_eq!(last, Some((IncidentStep::Resolved, Some("stopped by an operator".to_string()))));

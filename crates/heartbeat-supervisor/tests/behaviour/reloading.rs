@@ -195,9 +195,9 @@ fn an_incident_ends_with_the_realm_that_it_is_about() {
     }
     d.launch_all();
     d.wait(secs(20));
-    let ended = d.events.iter().any(|event| {
-        matches!(&event.kind, EventKind::Incident { resolution: Some(why), .. } if why.contains("removed"))
-    });
+    let ended = d.events.iter().any(
+        |event| matches!(&event.kind, EventKind::Incident { note: Some(why), .. } if why.contains("removed")),
+    );
     assert!(ended || d.sup.snapshot(d.now).incidents.is_empty(), "{:#?}", d.events);
     assert_eq!(d.sup.vacant(), [A]);
 }
