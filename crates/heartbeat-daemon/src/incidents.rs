@@ -10,7 +10,8 @@ use heartbeat_status::{
     Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor,
 };
 
-/// Incidents remembered, open ones included; the oldest resolved one goes first.
+/// Incidents remembered: the oldest resolved one goes first. An open one never goes, so there may be more of them: at most
+/// one for each realm, and one for each part of heartbeatd.
 const MAX_INCIDENTS: usize = 500;
 /// Things remembered of one incident: the first half stays, the second half is what happened last.
 const MAX_TIMELINE_ENTRIES: usize = 200;
@@ -161,13 +162,13 @@ impl Incidents {
         Entry { no: incident.no, incident: Arc::clone(incident), document }
     }
 
+    /// Room for one more, as far as resolved ones can give it.
     fn make_room(&mut self) {
-        if self.entries.len() < MAX_INCIDENTS {
-            return;
+        while self.entries.len() >= MAX_INCIDENTS
+            && let Some(oldest) = self.entries.iter().position(|entry| !entry.is_open())
+        {
+            self.entries.remove(oldest);
         }
-        // Open ones are at most one a realm; without a resolved one the oldest has to go.
-        let gone = self.entries.iter().position(|entry| !entry.is_open()).unwrap_or(0);
-        self.entries.remove(gone);
     }
 
     /// The last lines of its root's output are known.
@@ -220,23 +221,27 @@ mod tests {
         assert_eq!((timeline[0].detail.as_str(), timeline.last().unwrap().detail.as_str()), ("0", "499"));
     }
 
+    fn opened(book: &mut Incidents, no: u64) -> Entry {
+        let anchor = WallAnchor { instant: Instant::ZERO, wall: WallTime::from_millis(1_700_000_000_000) };
+        let incident = Arc::new(Incident {
+            no: IncidentNo(no),
+            root: None,
+            problem: None,
+            reason: Reason::Stale,
+            message: String::new(),
+            severity: Severity::Warning,
+            affected: Vec::new(),
+            opened_at: Instant::from_millis(1_000),
+            failed: false,
+        });
+        book.opened(&incident, anchor, [no as u8; 10])
+    }
+
     #[test]
     fn open_incidents_outlive_resolved_ones() {
         let mut book = Incidents::new("shop".to_owned());
-        let anchor = WallAnchor { instant: Instant::ZERO, wall: WallTime::from_millis(1_700_000_000_000) };
         for no in 0..600 {
-            let incident = Arc::new(Incident {
-                no: IncidentNo(no),
-                root: None,
-                problem: None,
-                reason: Reason::Stale,
-                message: String::new(),
-                severity: Severity::Warning,
-                affected: Vec::new(),
-                opened_at: Instant::from_millis(1_000),
-                failed: false,
-            });
-            let mut entry = book.opened(&incident, anchor, [no as u8; 10]);
+            let mut entry = opened(&mut book, no);
             if no != 3 {
                 entry.document.resolved_at = Some(WallTime::from_millis(0));
             }
@@ -247,5 +252,22 @@ mod tests {
         assert_eq!(book.open_ids()[0].0, IncidentNo(3));
         let id = &book.open_ids()[0].1;
         assert_eq!((id.len(), &id[14..15]), (36, "7"), "{id}");
+    }
+
+    #[test]
+    fn an_open_incident_never_goes_however_many_are_open() {
+        let mut book = Incidents::new("shop".to_owned());
+        for no in 0..600 {
+            let entry = opened(&mut book, no);
+            book.make_room();
+            book.entries.push_back(entry);
+        }
+        assert_eq!(book.open_ids().len(), 600);
+        // Once they are resolved they make room again.
+        for entry in &mut book.entries {
+            entry.document.resolved_at = Some(WallTime::from_millis(0));
+        }
+        book.make_room();
+        assert_eq!(book.entries.len(), MAX_INCIDENTS - 1);
     }
 }

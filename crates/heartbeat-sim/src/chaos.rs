@@ -16,10 +16,20 @@ impl Sim {
         self.plan.infos()[at].ix
     }
 
+    /// Half of the time one in a phase that is rare, if there is one.
+    fn rather_rare(&mut self, otherwise: RealmIx) -> RealmIx {
+        let rare = |phase: Phase| matches!(phase, Phase::Stuck | Phase::Unverified | Phase::Cooldown);
+        let mut realms = self.last.realms.iter();
+        let found = realms.find(|realm| rare(realm.phase)).map(|realm| realm.info.ix);
+        found.filter(|_| self.rng.bool()).unwrap_or(otherwise)
+    }
+
     /// Something that nobody waited for.
     pub(crate) fn disturb(&mut self) -> Outcome {
         let realm = self.any_realm();
-        match self.rng.u32(0..100) {
+        let what = self.rng.u32(0..100);
+        let realm = if matches!(what, 83..=86) { self.rather_rare(realm) } else { realm };
+        match what {
             0..=24 => {
                 let conditions = [
                     Condition::Well,

@@ -497,6 +497,9 @@ impl Supervisor {
     /// The circuit breaker has tripped: the incidents that the storm has opened already fold under its own.
     pub(crate) fn breaker_tripped(&mut self, now: Instant, message: String) {
         self.out.event(now, None, EventKind::FuseTripped { message: message.clone() });
+        if matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
+            return;
+        }
         let window = self.plan.settings().fuse.window;
         let of_storm = |incident: &Incident, ix: RealmIx| {
             incident.reason == Reason::ProbeFailed

@@ -15,7 +15,7 @@ fn report(d: &mut Drive, kind: OwnProblemKind, message: Option<&str>) {
 fn told(d: &mut Drive) -> Vec<(IncidentStep, Option<OwnProblemKind>, Option<String>)> {
     let events = std::mem::take(&mut d.events);
     let steps = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::Incident { step, incident, resolution } => {
+        EventKind::Incident { step, incident, note: resolution } => {
             assert_eq!(incident.root, None);
             Some((step, incident.problem, resolution))
         }

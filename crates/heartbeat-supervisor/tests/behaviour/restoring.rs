@@ -293,3 +293,13 @@ fn a_realm_that_flaps_flaps_on() {
     d.wait_answering(secs(300), |_| Outcome::Pass);
     assert!(!d.status(A).flags.contains(&Flag::Flapping));
 }
+
+#[test]
+fn an_operators_stop_outlives_a_reboot_of_the_host() {
+    let mut d = Drive::up(vec![bare("a"), bare("b")]);
+    d.order(Action::Stop, A);
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.rebooted();
+    d.wait(secs(5));
+    assert_eq!((d.word(A), d.starts()), (Status::Stopped, vec![B]));
+}
