@@ -52,7 +52,7 @@ pub(crate) const OF_EFFECTS: &[(&str, OfEffect)] = &[
 pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("every_status_says_why", every_status_says_why),
     ("no_health_restart_while_a_need_is_broken", no_health_restart_while_a_need_is_broken),
-    ("no_health_restart_before_upstream_was_asked", no_health_restart_before_upstream_was_asked),
+    ("a_health_restart_has_fresh_evidence", a_health_restart_has_fresh_evidence),
     ("nothing_acts_on_a_paused_realm", nothing_acts_on_a_paused_realm),
     ("health_restarts_are_bounded", health_restarts_are_bounded),
     ("incidents_open_once_and_end_once", incidents_open_once_and_end_once),
@@ -271,35 +271,42 @@ fn no_health_restart_while_a_need_is_broken(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
-fn no_health_restart_before_upstream_was_asked(view: &View<'_>) -> Verdict {
+/// A restart for health follows a failure that began after the action became due, and a pass of everything the realm
+/// needs that began after that failure.
+fn a_health_restart_has_fresh_evidence(view: &View<'_>) -> Verdict {
     for event in view.events {
         let EventKind::RestartOpened { cause: RestartCause::Unhealthy, .. } = event.kind else { continue };
         let Some((realm, name)) = &event.realm else { continue };
-        let (spec, status) = (view.plan.realm(*realm), &view.after.realms[realm.index()]);
-        let failed = |source: fn(&ProbeSource) -> bool| {
-            let probes = spec.probes.iter().zip(&status.probes).filter(move |(spec, _)| source(&spec.source));
-            let last = probes.filter_map(|(_, probe)| probe.last.as_ref());
-            last.filter(|last| last.outcome.passed() == Some(false)).map(|last| last.at).min()
-        };
-        let (Some(failed), None) = (
-            failed(|source| *source != ProbeSource::Process),
-            failed(|source| *source == ProbeSource::Process),
-        ) else {
+        let spec = view.plan.realm(*realm);
+        let held = view.reference.held_until[realm.index()];
+        let failures = &view.reference.failures[realm.index()];
+        let live = || spec.probes.iter().zip(failures).filter(|(probe, _)| probe.info.role == Role::Live);
+        // Silence is told and not measured.
+        if live().any(|(probe, failures)| {
+            matches!(probe.source, ProbeSource::Notify { .. }) && !failures.is_empty()
+        }) {
             continue;
-        };
-        for need in spec.needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
-            let probes =
-                view.plan.realm(need.realm).probes.iter().zip(&view.reference.passes[need.realm.index()]);
-            for (probe, pass) in probes {
-                let decides = probe.source == ProbeSource::Measured && probe.info.role != Role::Info;
-                fail(decides && pass.is_none_or(|pass| pass <= failed), || {
-                    format!(
-                        "{name} failed at {failed:?}, {} of {:?} passed at {pass:?}",
-                        probe.info.name, need.realm
-                    )
-                })?;
-            }
         }
+        let asked = |failed: Instant| {
+            let needs = spec.needs.iter().filter(|need| need.kind == EdgeKind::Needs);
+            needs.into_iter().all(|need| {
+                let passes = &view.reference.passes[need.realm.index()];
+                let deciding = view.plan.realm(need.realm).probes.iter().zip(passes).filter(|(probe, _)| {
+                    probe.source == ProbeSource::Measured && probe.info.role != Role::Info
+                });
+                deciding.into_iter().all(|(_, pass)| pass.is_some_and(|pass| pass > failed))
+            })
+        };
+        // The first failures may not have counted: the time begins with the first that did, at the earliest here.
+        let due = live().filter_map(|(probe, failures)| {
+            let wait = probe.info.interval * (probe.info.thresholds.fail_after() - 1);
+            failures.first().map(|first| *first + wait)
+        });
+        let due = due.min().unwrap_or(view.now).max(held);
+        let proven = live().flat_map(|(_, failures)| failures).any(|at| *at >= due && asked(*at));
+        fail(!proven, || {
+            format!("{name} is restarted for its health, due at {due:?}, on failures at {failures:?}")
+        })?;
     }
     Ok(())
 }

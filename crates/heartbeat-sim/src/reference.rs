@@ -5,8 +5,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{Beat, CommandId, Desired, EdgeKind, Instant, Phase, RealmIx, Said, Snapshot};
+use heartbeat_status::{
+    Beat, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, Said, Snapshot, Status,
+};
 use heartbeat_supervisor::{ActionPlan, Plan, ProbeSpec, RealmSpec, StepAction};
+
+/// Failures of a probe that are remembered: the first, and the newest.
+const KNOWN_FAILURES: usize = 64;
 
 /// What a realm has said in its current generation, as far as anybody was there to hear it.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +38,11 @@ pub(crate) struct Reference {
     pub(crate) last_start: Vec<Option<Instant>>,
     /// When the last passing measurement of each probe began.
     pub(crate) passes: Vec<Vec<Option<Instant>>>,
+    /// When the failing measurements of each probe began since it passed last, or was told to be another generation's.
+    pub(crate) failures: Vec<Vec<Vec<Instant>>>,
+    /// Until when a pause, a need or the circuit breaker held a restart for the realm's health.
+    pub(crate) held_until: Vec<Instant>,
+    held: Vec<bool>,
     pub(crate) voices: Vec<Heard>,
     pub(crate) booted: bool,
     pub(crate) shutdown: Option<Instant>,
@@ -64,6 +74,9 @@ impl Reference {
             debits: vec![VecDeque::new(); count],
             last_start: vec![None; count],
             passes: plan.realms().iter().map(|realm| vec![None; realm.probes.len()]).collect(),
+            failures: plan.realms().iter().map(|realm| vec![Vec::new(); realm.probes.len()]).collect(),
+            held_until: vec![Instant::ZERO; count],
+            held: vec![false; count],
             voices: vec![Heard::default(); count],
             booted: false,
             shutdown: None,
@@ -113,6 +126,15 @@ impl Reference {
                 .iter()
                 .map(|probe| self.passes[at].get(kept(before, probe)?).copied().flatten())
                 .collect();
+            self.failures[at] = after
+                .probes
+                .iter()
+                .map(|probe| {
+                    kept(before, probe)
+                        .and_then(|was| self.failures[at].get(was).cloned())
+                        .unwrap_or_default()
+                })
+                .collect();
             self.voices[at].excused |= before.probes != after.probes;
             match (before.retired, after.retired) {
                 (false, true) => (self.desired[at], self.manual[at]) = (Desired::Down, false),
@@ -147,6 +169,7 @@ impl Reference {
         self.shutdown = None;
         self.killing = false;
         self.halted = false;
+        self.held.fill(false);
         self.open.clear();
         self.unseen = Duration::ZERO;
     }
@@ -187,8 +210,40 @@ impl Reference {
         }
     }
 
+    /// What holds restarts for health after this step; the next step may lift it.
+    pub(crate) fn see_holds(&mut self, snapshot: &Snapshot, events: &[Event]) {
+        for event in events {
+            let Some((realm, _)) = &event.realm else { continue };
+            match event.kind {
+                EventKind::RestartHeld { ref why } => self.held[realm.index()] = why.is_some(),
+                // Another generation is not held.
+                EventKind::PhaseChanged { .. } => self.held[realm.index()] = false,
+                _ => {}
+            }
+        }
+        for (at, realm) in snapshot.realms.iter().enumerate() {
+            if self.held[at] || realm.status == Status::Paused || !realm.blocked_by.is_empty() {
+                self.held_until[at] = snapshot.at;
+            }
+        }
+    }
+
     /// What the probes have last said.
     pub(crate) fn see(&mut self, snapshot: &Snapshot) {
+        for (failures, realm) in self.failures.iter_mut().zip(&snapshot.realms) {
+            for (failures, probe) in failures.iter_mut().zip(&realm.probes) {
+                match probe.last.as_ref().map(|last| (last.outcome.passed(), last.at)) {
+                    Some((Some(true), _)) => failures.clear(),
+                    Some((Some(false), at)) if failures.last().is_none_or(|last| *last < at) => {
+                        if failures.len() == KNOWN_FAILURES {
+                            failures.remove(1);
+                        }
+                        failures.push(at);
+                    }
+                    _ => {}
+                }
+            }
+        }
         for (passes, realm) in self.passes.iter_mut().zip(&snapshot.realms) {
             for (pass, probe) in passes.iter_mut().zip(&realm.probes) {
                 if let Some(last) = probe.last.as_ref().filter(|last| last.outcome.passed() == Some(true)) {

@@ -108,8 +108,10 @@ impl Sim {
 
     /// Shutdown, until it halts; and then some more, since nothing may happen any more.
     fn end(&mut self) -> Outcome {
-        if self.reference.shutdown.is_none() {
-            let now = self.rng.u32(0..4) == 0;
+        let unasked = self.reference.shutdown.is_none();
+        let now = self.rng.u32(0..4) == 0;
+        // A second signal may follow at once, or while something of it is stuck.
+        if unasked || now {
             self.feed(Some(Input::Shutdown { now }), None)?;
         }
         for _ in 0..REST_STEPS {
@@ -359,6 +361,7 @@ impl Sim {
                 return Err(self.violation(name, detail));
             }
         }
+        self.reference.see_holds(&after, &events);
         self.last = after;
         Ok(())
     }

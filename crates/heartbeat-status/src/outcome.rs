@@ -91,6 +91,8 @@ closed_list! {
         TooOld = "TooOld",
         /// Above a configured limit.
         OverLimit = "OverLimit",
+        /// The target answers that it is still starting up.
+        StartingUp = "StartingUp",
     }
 }
 

@@ -177,6 +177,10 @@ closed_list! {
         StormFuse = "StormFuse",
         /// heartbeatd itself has a problem: the reason of an incident, never of a realm's status.
         OwnProblem = "OwnProblem",
+        /// Fails while a need of it answers that it refuses work.
+        SuspectNeed = "SuspectNeed",
+        /// Runs, and answers that it is still starting up.
+        StartingUp = "StartingUp",
     }
 }
 
@@ -217,6 +221,8 @@ closed_list! {
         Fuse = "fuse",
         /// Limits of it are kept by nobody: the host has no controller for them.
         Unbounded = "unbounded",
+        /// Degraded, and dependents of it fail: it probably refuses them.
+        Suspect = "suspect",
     }
 }
 

@@ -213,9 +213,14 @@ impl Tally {
     }
 
     fn window_fails(&self, thresholds: &Thresholds) -> bool {
-        let Some(window) = thresholds.fail_if() else { return false };
+        thresholds.fail_if().is_some_and(|window| self.fails_within(window) >= window.fails())
+    }
+
+    /// Failures among the last results that a window looks at.
+    #[must_use]
+    pub const fn fails_within(&self, window: FailWindow) -> u32 {
         let mask = if window.of() >= u64::BITS { u64::MAX } else { (1 << window.of()) - 1 };
-        (self.recent & mask).count_ones() >= window.fails()
+        (self.recent & mask).count_ones()
     }
 
     /// The verdict so far; `None` before there is enough evidence.

@@ -19,12 +19,15 @@ impl Supervisor {
             restart_with_need: false,
             upstream_pass: Instant::from_nanos(u64::MAX),
             dependents_stopping: false,
+            dependents_waiting: false,
         };
         for need in &self.plan.realm(ix).needs {
             add_need(&mut around, need, &self.realms[need.realm.index()].facts);
         }
         around.dependents_stopping =
             self.plan.graph().dependents(ix).iter().any(|edge| self.realms[edge.from.index()].facts.stopping);
+        around.dependents_waiting =
+            self.plan.graph().dependents(ix).iter().any(|edge| self.realms[edge.from.index()].facts.waits);
         around
     }
 }

@@ -4,12 +4,10 @@ use core::time::Duration;
 
 use heartbeat_status::{Health, InconclusiveReason, Instant, Outcome, Role, Verdict};
 
+use crate::probing::Probing;
 use crate::realm::Realm;
 use crate::state::State;
-use crate::{ProbeSource, RealmSpec};
-
-/// A failing probe is acted on at the earliest this many intervals after the first of its failures.
-const ACT_AFTER_INTERVALS: u32 = 2;
+use crate::{ProbeSource, ProbeSpec, RealmSpec};
 
 impl Realm {
     /// What the probes say together.
@@ -82,6 +80,31 @@ impl Realm {
         live().any(|passed| passed.is_none()) && live().all(|passed| passed != Some(false))
     }
 
+    /// One of the live probes whose failure is to be acted on has failed in a measurement that began at `since` or later.
+    pub(crate) fn has_failed_since(&self, spec: &RealmSpec, since: Instant) -> bool {
+        self.acted_on(spec).any(|(_, spec, probe)| {
+            // Silence goes on by itself: a sign of life would have ended it.
+            spec.is_told() || probe.last_fail.is_some_and(|last| last >= since)
+        })
+    }
+
+    /// The live probes whose failure is to be acted on.
+    pub(crate) fn acted_on<'a>(
+        &'a self,
+        spec: &'a RealmSpec,
+    ) -> impl Iterator<Item = (usize, &'a ProbeSpec, &'a Probing)> {
+        let live =
+            |spec: &ProbeSpec, probe: &Probing| spec.info.role == Role::Live && probe.proven && !probe.stale;
+        let all = spec.probes.iter().zip(&self.probes).enumerate();
+        all.map(|(at, (spec, probe))| (at, spec, probe)).filter(move |(_, spec, probe)| live(spec, probe))
+    }
+
+    /// One of its live probes has failed in its last conclusive measurement.
+    pub(crate) fn a_live_probe_fails(&self, spec: &RealmSpec) -> bool {
+        let live = spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role == Role::Live);
+        live.into_iter().any(|(_, probe)| probe.last_fail.is_some())
+    }
+
     /// The probe of a wanted role whose failure is to be acted on, and from when on it may be.
     pub(crate) fn actionable(
         &self,
@@ -94,10 +117,20 @@ impl Realm {
         candidates
             .filter_map(|(at, (spec, probe))| {
                 let first = probe.first_fail?;
-                // Of a watchdog the time has gone by already.
-                let wait = if spec.is_told() { Duration::ZERO } else { spec.info.interval };
-                Some((at, first + wait.saturating_mul(ACT_AFTER_INTERVALS)))
+                Some((at, first + act_after(spec)))
             })
             .min_by_key(|(at, when)| (*when, *at))
     }
+}
+
+/// How long after the first of the failures that count a probe may be acted on: (`fail_after` - 1) x `interval`, where
+/// `fail_if = "K of N"` counts as K.
+fn act_after(spec: &ProbeSpec) -> Duration {
+    if spec.is_told() {
+        // Of a watchdog the time has gone by already.
+        return Duration::ZERO;
+    }
+    let thresholds = &spec.info.thresholds;
+    let fails = thresholds.fail_if().map_or(thresholds.fail_after(), |window| window.fails());
+    spec.info.interval.saturating_mul(fails.saturating_sub(1))
 }

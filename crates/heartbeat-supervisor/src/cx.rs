@@ -44,6 +44,8 @@ pub(crate) struct Around {
     pub(crate) upstream_pass: Instant,
     /// A dependent is being stopped.
     pub(crate) dependents_stopping: bool,
+    /// A dependent waits for a gate.
+    pub(crate) dependents_waiting: bool,
 }
 
 /// Everything that leaves the core, and what all realms share.
@@ -63,6 +65,8 @@ pub(crate) struct Outbox {
     /// Something of these has to be remembered anew.
     pub(crate) remember: BTreeSet<RealmIx>,
     pub(crate) ignored: u64,
+    /// heartbeatd itself is late.
+    pub(crate) lagging: bool,
     next_check: u64,
     next_event: u64,
     seed: u64,
@@ -80,6 +84,7 @@ impl Outbox {
             settled_checks: VecDeque::new(),
             remember: BTreeSet::new(),
             ignored: 0,
+            lagging: false,
             next_check: 0,
             next_event: 0,
             seed,

@@ -171,6 +171,7 @@ impl Supervisor {
 
     /// Our own loop is late, or in time again.
     pub(crate) fn lag(&mut self, now: Instant, late: bool) {
+        self.out.lagging = late;
         let settings = self.plan.settings().fuse;
         if let Some(message) = self.fuse.note_lag(&settings, now, late) {
             self.breaker_tripped(now, message);

@@ -43,7 +43,7 @@ impl Default for FuseSettings {
 /// Whether a health restart may begin now, and what it waits for otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
-    /// It may, and is counted.
+    /// It may.
     Now,
     /// The circuit breaker is tripped.
     Tripped,
@@ -184,7 +184,7 @@ impl Fuse {
     }
 
     /// Whether a health restart of `realm` may begin now, beside `under_way` others.
-    pub(crate) fn grant(
+    pub(crate) fn ask(
         &mut self,
         settings: &FuseSettings,
         now: Instant,
@@ -208,11 +208,15 @@ impl Fuse {
         if under_way >= others {
             return Grant::Parallel;
         }
+        Grant::Now
+    }
+
+    /// A health restart of `realm` begins now, as [`Fuse::ask`] has allowed.
+    pub(crate) fn begin(&mut self, now: Instant, realm: RealmIx) {
         self.granted.push_back(now);
         if let State::Trial { running, .. } = &mut self.state {
             *running = Some(realm);
         }
-        Grant::Now
     }
 
     /// The restart of `realm` has ended. True when it was the trial, and it releases the fuse.
@@ -250,6 +254,15 @@ mod tests {
         parallel: 2,
     };
 
+    /// Grants it if it may be granted.
+    fn grant(fuse: &mut Fuse, at: Instant, realm: RealmIx, under_way: u32) -> Grant {
+        let grant = fuse.ask(&S, at, realm, under_way);
+        if grant == Grant::Now {
+            fuse.begin(at, realm);
+        }
+        grant
+    }
+
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1_000)
     }
@@ -263,7 +276,7 @@ mod tests {
         assert!(fuse.note_down(&S, at(20), RealmIx(2), 5).is_none(), "the first two are out of the window");
         assert!(fuse.note_down(&S, at(21), RealmIx(3), 5).is_none());
         assert!(fuse.note_down(&S, at(22), RealmIx(4), 5).is_some());
-        assert_ne!(fuse.grant(&S, at(23), RealmIx(4), 0), Grant::Now);
+        assert_ne!(grant(&mut fuse, at(23), RealmIx(4), 0), Grant::Now);
     }
 
     #[test]
@@ -273,26 +286,26 @@ mod tests {
             fuse.note_down(&S, at(0), RealmIx(n), 5);
         }
         fuse.proceed(&S, at(59), false);
-        assert_ne!(fuse.grant(&S, at(59), RealmIx(0), 0), Grant::Now);
+        assert_ne!(grant(&mut fuse, at(59), RealmIx(0), 0), Grant::Now);
         fuse.proceed(&S, at(60), false);
-        assert_eq!(fuse.grant(&S, at(60), RealmIx(0), 0), Grant::Now);
-        assert_ne!(fuse.grant(&S, at(60), RealmIx(1), 1), Grant::Now, "one trial");
+        assert_eq!(grant(&mut fuse, at(60), RealmIx(0), 0), Grant::Now);
+        assert_ne!(grant(&mut fuse, at(60), RealmIx(1), 1), Grant::Now, "one trial");
         assert!(!fuse.restart_ended(&S, at(61), RealmIx(0), false), "a trial that failed holds again");
         fuse.proceed(&S, at(62), true);
-        assert_eq!(fuse.grant(&S, at(62), RealmIx(0), 0), Grant::Now);
+        assert_eq!(grant(&mut fuse, at(62), RealmIx(0), 0), Grant::Now);
         assert!(fuse.restart_ended(&S, at(70), RealmIx(0), true));
-        assert_eq!(fuse.grant(&S, at(71), RealmIx(1), 1), Grant::Now);
-        assert_eq!(fuse.grant(&S, at(71), RealmIx(2), 2), Grant::Parallel, "two at a time");
+        assert_eq!(grant(&mut fuse, at(71), RealmIx(1), 1), Grant::Now);
+        assert_eq!(grant(&mut fuse, at(71), RealmIx(2), 2), Grant::Parallel, "two at a time");
     }
 
     #[test]
     fn twelve_in_five_minutes_and_no_more() {
         let mut fuse = Fuse::new();
         for n in 0..12 {
-            assert_eq!(fuse.grant(&S, at(n * 10), RealmIx(0), 0), Grant::Now, "{n}");
+            assert_eq!(grant(&mut fuse, at(n * 10), RealmIx(0), 0), Grant::Now, "{n}");
         }
-        assert_eq!(fuse.grant(&S, at(299), RealmIx(0), 0), Grant::Spent { until: at(300) });
-        assert_eq!(fuse.grant(&S, at(300), RealmIx(0), 0), Grant::Now, "the first has left the window");
+        assert_eq!(grant(&mut fuse, at(299), RealmIx(0), 0), Grant::Spent { until: at(300) });
+        assert_eq!(grant(&mut fuse, at(300), RealmIx(0), 0), Grant::Now, "the first has left the window");
     }
 
     #[test]
@@ -300,7 +313,7 @@ mod tests {
         let mut fuse = Fuse::new();
         assert!(fuse.note_lag(&S, at(0), true).is_some());
         fuse.proceed(&S, at(120), true);
-        assert_eq!(fuse.grant(&S, at(120), RealmIx(0), 0), Grant::Tripped);
+        assert_eq!(grant(&mut fuse, at(120), RealmIx(0), 0), Grant::Tripped);
         assert!(!fuse.all_well());
         assert!(fuse.note_lag(&S, at(121), false).is_none());
         assert!(fuse.all_well());
@@ -323,8 +336,8 @@ mod tests {
         }
         fuse.proceed(&S, at(60), false);
         assert!(fuse.note_lag(&S, at(61), true).is_none(), "it is tripped already");
-        assert_eq!(fuse.grant(&S, at(61), RealmIx(0), 0), Grant::Tripped);
+        assert_eq!(grant(&mut fuse, at(61), RealmIx(0), 0), Grant::Tripped);
         fuse.note_lag(&S, at(62), false);
-        assert_eq!(fuse.grant(&S, at(62), RealmIx(0), 0), Grant::Now);
+        assert_eq!(grant(&mut fuse, at(62), RealmIx(0), 0), Grant::Now);
     }
 }

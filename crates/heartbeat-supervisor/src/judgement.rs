@@ -9,7 +9,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use heartbeat_restart::RestartWhen;
-use heartbeat_status::{EventKind, RestartCause, Role};
+use heartbeat_status::{EventKind, Instant, RestartCause, Role};
 
 use crate::RealmSpec;
 use crate::cx::Cx;
@@ -19,6 +19,8 @@ use crate::timers::TimerKind;
 
 /// While a need owes an answer it is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// While its own evidence is too old it is looked at again after this.
+const MEASURE_AGAIN: Duration = Duration::from_secs(1);
 /// A restart that waits for the circuit breaker is asked for again after this.
 const FUSE_RECHECK: Duration = Duration::from_secs(1);
 
@@ -43,7 +45,16 @@ pub(crate) fn restart_is_due(realm: &Realm, spec: &RealmSpec) -> bool {
     restarts(realm, spec) && realm.actionable(spec, |role| role == Role::Live).is_some()
 }
 
+/// A restart for its health is what happens next, unless the realm passes before.
+pub(crate) fn restart_is_pending(realm: &Realm, spec: &RealmSpec) -> bool {
+    let excused = realm.around.need_broken || realm.pause.is_some() || realm.stranger.is_some();
+    !excused && restart_is_due(realm, spec)
+}
+
 /// Looks at the failing probes of a realm that is measured, and acts as far as it may.
+///
+/// The order is that of the conditions: its threshold and the time since its first failure, the circuit breaker when that
+/// has held it before, evidence that is not older than the moment the action became due, the needs, the circuit breaker.
 pub(crate) fn judge(realm: &mut Realm, cx: &mut Cx<'_>) {
     if realm.around.need_broken || realm.pause.is_some() {
         acquit(realm, cx);
@@ -59,27 +70,65 @@ pub(crate) fn judge(realm: &mut Realm, cx: &mut Cx<'_>) {
         cx.disarm(TimerKind::Act);
         return;
     }
-    let restarts = restarts(realm, cx.spec);
-    let live = realm.actionable(cx.spec, |role| role == Role::Live).filter(|_| restarts);
-    if realm.fault.is_some() && live.is_none_or(|(_, when)| cx.now < when) {
-        wait_for(cx, live.map(|(_, when)| when));
-        return;
+    let live = realm.actionable(cx.spec, |role| role == Role::Live);
+    let when = live.filter(|_| restarts(realm, cx.spec)).map(|(_, when)| when);
+    let due = when.filter(|when| cx.now >= *when);
+    match due {
+        None if realm.fault.is_some() => {
+            wait_for(cx, when);
+            return;
+        }
+        None => {}
+        Some(_) if realm.held.is_some() => {
+            cx.out.health_restarts.push_back(cx.ix);
+            cx.arm(TimerKind::Act, cx.now + FUSE_RECHECK);
+            return;
+        }
+        Some(when) if !evidence_is_fresh(realm, cx, when) => {
+            cx.arm(TimerKind::Act, cx.now + MEASURE_AGAIN);
+            return;
+        }
+        Some(_) => {}
     }
-    let failed_at = realm.probes.iter().filter_map(|probe| probe.last_fail).max().unwrap_or(first.1);
-    if realm.around.upstream_pass <= failed_at {
+    // The failure that is acted on; a later one does not begin the question anew, or a slow need would never answer.
+    let newest = realm.probes.iter().filter_map(|probe| probe.last_fail).max().unwrap_or(first.1);
+    if realm.around.upstream_pass <= *realm.asked_since.get_or_insert(newest) {
         cx.out.asks.push_back(cx.ix);
         cx.arm(TimerKind::Act, cx.now + ASK_AGAIN);
         return;
     }
     realm.fault = Some(failure_detail(realm, cx, first.0));
-    match live {
-        Some((_, when)) if cx.now >= when => {
-            // Granted in the same breath, unless the circuit breaker holds it.
-            cx.out.health_restarts.push_back(cx.ix);
-            cx.arm(TimerKind::Act, cx.now + FUSE_RECHECK);
-        }
-        live => wait_for(cx, live.map(|(_, when)| when)),
+    if due.is_some() {
+        // Granted in the same breath, unless the circuit breaker holds it.
+        cx.out.health_restarts.push_back(cx.ix);
+        cx.arm(TimerKind::Act, cx.now + FUSE_RECHECK);
+    } else {
+        wait_for(cx, when);
     }
+}
+
+/// One of its failing live probes has failed in a measurement that began when the action became due, or later.
+fn evidence_is_fresh(realm: &mut Realm, cx: &mut Cx<'_>, when: Instant) -> bool {
+    if realm.acts_on < when {
+        demand_evidence(realm, cx, when);
+    }
+    realm.has_failed_since(cx.spec, realm.acts_on)
+}
+
+/// Nothing is done to the realm before one of its live probes has failed in a measurement that began at `since` or later.
+pub(crate) fn demand_evidence(realm: &mut Realm, cx: &mut Cx<'_>, since: Instant) {
+    realm.acts_on = since;
+    realm.asked_since = None;
+    if !realm.has_failed_since(cx.spec, since) {
+        realm.measure_failing(cx);
+    }
+}
+
+/// The circuit breaker would let it through: what was seen while it was held is too old to act on.
+pub(crate) fn release(realm: &mut Realm, cx: &mut Cx<'_>) {
+    hold(realm, cx, None, None);
+    demand_evidence(realm, cx, cx.now);
+    judge(realm, cx);
 }
 
 /// Notes what the restart waits for, if for anything. `words` say it to a person.
@@ -92,7 +141,6 @@ pub(crate) fn hold(realm: &mut Realm, cx: &mut Cx<'_>, hold: Option<Hold>, words
 
 /// The circuit breaker lets it through: end the old run because of the probe that failed.
 pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
-    hold(realm, cx, None, None);
     if realm.around.need_broken || realm.pause.is_some() {
         return;
     }
@@ -106,16 +154,17 @@ pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
 }
 
-fn wait_for(cx: &mut Cx<'_>, when: Option<heartbeat_status::Instant>) {
+fn wait_for(cx: &mut Cx<'_>, when: Option<Instant>) {
     match when {
         Some(when) => cx.arm(TimerKind::Act, when),
         None => cx.disarm(TimerKind::Act),
     }
 }
 
-/// Nothing speaks against it, or somebody else is to blame.
+/// Nothing speaks against it, or another realm is to blame.
 pub(crate) fn acquit(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.fault = None;
+    (realm.acts_on, realm.asked_since) = (Instant::ZERO, None);
     hold(realm, cx, None, None);
     cx.disarm(TimerKind::Act);
 }

@@ -63,6 +63,7 @@ extern crate alloc;
 
 mod around;
 mod assessment;
+mod cadence;
 mod command;
 mod cx;
 mod dispatch;

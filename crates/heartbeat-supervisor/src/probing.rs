@@ -1,15 +1,17 @@
-//! When each probe of a realm is measured, and what its results add up to.
+//! Measuring the probes of a realm, and what their results add up to.
 //!
-//! Start-to-start on the monotonic clock; a probe keeps its slot, hash(realm, probe) modulo the interval, over
-//! restarts; one measurement in flight; an overrun skips slots and counts them.
+//! A probe has one measurement in flight; an overrun skips slots and counts them. [`crate::cadence`] says when it is
+//! its turn.
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::{
-    CheckId, CheckResult, EventKind, FailReason, InconclusiveReason, Instant, LastResult, Outcome,
-    PhaseTimes, ProbeIx, ProbeKind, ProbePhase, Progress, RealmKind, Tally, Verdict,
+    CheckId, CheckResult, DegradedReason, EventKind, FailReason, InconclusiveReason, Instant, LastResult,
+    Outcome, PhaseTimes, ProbeIx, ProbeKind, ProbePhase, Progress, RealmKind, Tally, Thresholds, Verdict,
 };
 
 use crate::cx::Cx;
@@ -20,20 +22,6 @@ use crate::state::State;
 use crate::timers::TimerKind;
 use crate::{Effect, ProbeSource, ProbeSpec, RealmSpec};
 
-/// Wake-ups cost more than probes: slots are rounded up to this, so that one wake-up serves many.
-const COALESCE: Duration = Duration::from_millis(10);
-/// Interval while a realm starts.
-const STARTING_INTERVAL: Duration = Duration::from_millis(250);
-/// Interval while a verdict is being formed.
-pub(crate) const TRANSITION_INTERVAL: Duration = Duration::from_secs(1);
-/// Check commands are never run more often than this.
-const EXEC_MIN_INTERVAL: Duration = Duration::from_secs(1);
-/// Interval while down: from this ...
-const DOWN_INTERVAL: Duration = Duration::from_secs(5);
-/// ... growing to this.
-const DOWN_MAX_INTERVAL: Duration = Duration::from_secs(30);
-/// External realms are never measured faster than a fifth of their interval.
-const EXTERNAL_DIVISOR: u32 = 5;
 /// An adapter that has not answered this long after the deadline will not answer any more.
 const LOST_GRACE: Duration = Duration::from_secs(5);
 /// Evidence older than max(this, 3 x interval + timeout) is stale.
@@ -56,22 +44,31 @@ pub(crate) struct Probing {
     pub(crate) last: Option<LastResult>,
     pub(crate) skipped: u64,
     pub(crate) stale: bool,
+    /// `last` was seen since it is being measured. Otherwise it is history: of an earlier generation, or from before
+    /// there was nothing to measure any more.
+    pub(crate) current: bool,
+    /// The last result that was conclusive, while later ones are not.
+    pub(crate) conclusive: Option<LastResult>,
     in_flight: Option<InFlight>,
     pub(crate) last_conclusive: Option<Instant>,
     measured_at: Option<Instant>,
     /// Begin of the last measurement that passed.
     pub(crate) last_pass: Option<Instant>,
+    /// Begin of its last measurement, whatever the generation.
+    pub(crate) begun_at: Option<Instant>,
     /// Begin of the last failure, counted or not.
     pub(crate) last_fail: Option<Instant>,
-    /// First failure that counted of the current run of failures.
+    /// The first of the failures that count toward its threshold.
     pub(crate) first_fail: Option<Instant>,
+    /// Begins of the failures inside its window, with `fail_if`; as many as the window has results at most.
+    window: VecDeque<Instant>,
     /// The failing verdict has its full threshold of own evidence behind it.
     pub(crate) proven: bool,
     /// Its last failures were not counted, since a need was broken: shown until the next pass.
     blamed_elsewhere: bool,
     pub(crate) flapping: Flapping,
     /// Measurements made while down, for the growing interval.
-    down_rounds: u32,
+    pub(crate) down_rounds: u32,
 }
 
 impl Probing {
@@ -81,23 +78,21 @@ impl Probing {
             last: None,
             skipped: 0,
             stale: false,
+            current: false,
+            conclusive: None,
             in_flight: None,
             last_conclusive: None,
             measured_at: None,
             last_pass: None,
+            begun_at: None,
             last_fail: None,
             first_fail: None,
+            window: VecDeque::new(),
             proven: false,
             blamed_elsewhere: false,
             flapping: Flapping::default(),
             down_rounds: 0,
         }
-    }
-
-    /// Without a verdict, and with what is known of the time before.
-    fn begun_anew(&mut self) -> Self {
-        let (last, last_pass) = (self.last.take(), self.last_pass);
-        Self { last, last_pass, skipped: self.skipped, flapping: self.flapping, ..Self::new() }
     }
 
     pub(crate) fn fails(&self) -> bool {
@@ -108,7 +103,37 @@ impl Probing {
     pub(crate) fn forgive(&mut self) {
         self.tally.forgive();
         self.first_fail = None;
+        self.window.clear();
         self.proven = false;
+    }
+
+    /// A new generation, or one that is measured anew: what was seen before is history.
+    fn anew(&mut self) {
+        *self = Self {
+            last: self.last.take(),
+            last_pass: self.last_pass,
+            skipped: self.skipped,
+            flapping: self.flapping,
+            begun_at: self.begun_at,
+            ..Self::new()
+        };
+    }
+
+    /// Notes when the failures that count toward the threshold began.
+    fn note_counted(&mut self, passed: bool, begun: Instant, thresholds: &Thresholds) {
+        let Some(window) = thresholds.fail_if() else {
+            self.first_fail = if passed { None } else { self.first_fail.or(Some(begun)) };
+            return;
+        };
+        if !passed {
+            self.window.push_back(begun);
+        }
+        while self.window.len() > self.tally.fails_within(window) as usize {
+            self.window.pop_front();
+        }
+        // Once it has its threshold the window moves on, and the time since its first failure does not.
+        let first = if self.proven { self.first_fail } else { self.window.front().copied() };
+        self.first_fail = first.filter(|_| !passed);
     }
 
     pub(crate) fn has_verdict_or_is_stale(&self) -> bool {
@@ -120,26 +145,17 @@ impl Probing {
         self.measured_at.is_none() || self.last_conclusive.is_some_and(|last| last > since)
     }
 
-    pub(crate) fn degraded(&self) -> bool {
-        self.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::Degraded(_)))
+    /// The reason of its last conclusive result, if that was a pass with a remark.
+    pub(crate) fn remark(&self) -> Option<DegradedReason> {
+        match self.last.as_ref().filter(|_| self.current)?.outcome {
+            Outcome::Degraded(reason) => Some(reason),
+            _ => None,
+        }
     }
-}
 
-/// FNV-1a over `realm/probe`: the probe's place within its interval.
-fn slot_hash(spec: &RealmSpec, probe: &ProbeSpec) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let bytes = spec.name.as_str().bytes().chain(core::iter::once(b'/')).chain(probe.info.name.bytes());
-    bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
-}
-
-/// The first slot of the grid after `now`.
-fn next_slot(now: Instant, interval: Duration, hash: u64) -> Instant {
-    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-    let offset = hash % interval;
-    let past = now.as_nanos().saturating_sub(offset);
-    let slots = past / interval + u64::from(now.as_nanos() >= offset);
-    Instant::from_nanos(offset.saturating_add(slots.saturating_mul(interval))).rounded_up(COALESCE)
+    pub(crate) fn degraded(&self) -> bool {
+        self.remark().is_some()
+    }
 }
 
 pub(crate) fn probe_ix(at: usize) -> ProbeIx {
@@ -150,9 +166,7 @@ impl Realm {
     /// Forgets the verdicts of the last generation: a new one begins.
     pub(crate) fn new_generation(&mut self, cx: &mut Cx<'_>) {
         self.stop_probing(cx);
-        for probe in &mut self.probes {
-            *probe = probe.begun_anew();
-        }
+        self.probes.iter_mut().for_each(Probing::anew);
         if let Some((at, _)) = crate::said::asked(cx.spec) {
             // The new one has not said anything.
             self.probes[at].last = None;
@@ -164,6 +178,7 @@ impl Realm {
         self.stranger = None;
         self.fault = None;
         self.held = None;
+        (self.acts_on, self.asked_since) = (Instant::ZERO, None);
         self.healthy_since = None;
         self.restart_owed = false;
         self.evidence = None;
@@ -172,6 +187,7 @@ impl Realm {
     /// Begins to measure, at once.
     pub(crate) fn start_probing(&mut self, cx: &mut Cx<'_>) {
         self.probing = true;
+        self.probing_since = cx.now;
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Measured {
                 self.begin_measuring(cx, at);
@@ -185,7 +201,10 @@ impl Realm {
     /// staleness from now: no new evidence, no change.
     pub(crate) fn resume_probing(&mut self, cx: &mut Cx<'_>) {
         self.probing = true;
+        self.probing_since = cx.now;
         for (at, spec) in cx.spec.probes.iter().enumerate() {
+            let probe = &mut self.probes[at];
+            probe.current = probe.tally.verdict().is_some();
             if spec.is_told() {
                 self.listen(cx, at);
             }
@@ -219,9 +238,12 @@ impl Realm {
     /// Measures nothing any more; answers under way are of no interest.
     pub(crate) fn stop_probing(&mut self, cx: &mut Cx<'_>) {
         self.probing = false;
-        for at in 0..self.probes.len() {
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
             let ix = probe_ix(at);
             self.cancel(cx, at);
+            if spec.source != ProbeSource::Process {
+                (self.probes[at].current, self.probes[at].stale) = (false, false);
+            }
             cx.disarm(TimerKind::Slot(ix));
             cx.disarm(TimerKind::Stale(ix));
         }
@@ -242,13 +264,14 @@ impl Realm {
         if !self.probing {
             return;
         }
-        for (at, spec) in cx.spec.probes.iter().enumerate().filter(|(_, spec)| spec.decides()) {
-            let external = cx.spec.kind == RealmKind::External;
-            let gap = if external { spec.info.interval / EXTERNAL_DIVISOR } else { Duration::ZERO };
-            let probe = &self.probes[at];
-            let due = probe.measured_at.is_none_or(|measured| cx.now.since(measured) >= gap);
-            if probe.in_flight.is_none() && due {
+        for (at, _) in cx.spec.probes.iter().enumerate().filter(|(_, spec)| spec.decides()) {
+            if self.probes[at].in_flight.is_some() {
+                continue;
+            }
+            if self.earliest(cx.spec, at) <= cx.now {
                 self.measure(cx, at, true);
+            } else {
+                self.measure_soon(cx, at);
             }
         }
     }
@@ -309,7 +332,7 @@ impl Realm {
             self.cancel(cx, at);
             let probe = &mut self.probes[at];
             let outcome = probe.last.as_ref().map_or("inconclusive", |last| last.outcome.as_str());
-            *probe = probe.begun_anew();
+            probe.anew();
             cx.event(EventKind::ProbeChanged {
                 probe: spec.info.name.clone(),
                 outcome,
@@ -323,46 +346,6 @@ impl Realm {
         }
     }
 
-    fn interval(&self, realm: &RealmSpec, at: usize) -> Duration {
-        let spec = &realm.probes[at];
-        let probe = &self.probes[at];
-        let base = spec.info.interval;
-        let external = realm.kind == RealmKind::External;
-        let starting = matches!(self.state, State::Starting(_));
-        let verdict = probe.tally.verdict();
-        let failing = probe.tally.fails() > 0;
-        let mut interval = if starting {
-            base.min(STARTING_INTERVAL)
-        } else if verdict == Some(Verdict::Failing) && probe.tally.passes() == 0 && probe.proven {
-            // Down: the first rounds at max(interval, 5 s), then growing.
-            let grown = base.max(DOWN_INTERVAL).saturating_mul(1 << (probe.down_rounds / 4).min(8));
-            grown.min(base.max(DOWN_MAX_INTERVAL))
-        } else if verdict.is_none() || failing || self.restart_open() || verdict == Some(Verdict::Failing) {
-            base.min(TRANSITION_INTERVAL)
-        } else {
-            base
-        };
-        if spec.info.kind.runs_a_command() {
-            interval = interval.max(EXEC_MIN_INTERVAL);
-        }
-        if external {
-            interval = interval.max(base / EXTERNAL_DIVISOR);
-        }
-        interval
-    }
-
-    /// The interval in force, for display; `None` for passive probes and while nothing is measured.
-    pub(crate) fn shown_interval(&self, realm: &RealmSpec, at: usize) -> Option<Duration> {
-        let measured = realm.probes[at].source == ProbeSource::Measured;
-        (measured && self.probing).then(|| self.interval(realm, at))
-    }
-
-    fn schedule(&mut self, cx: &mut Cx<'_>, at: usize) {
-        let spec = &cx.spec.probes[at];
-        let next = next_slot(cx.now, self.interval(cx.spec, at), slot_hash(cx.spec, spec));
-        cx.arm(TimerKind::Slot(probe_ix(at)), next);
-    }
-
     /// A probe's slot has come.
     pub(crate) fn on_slot(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
         let at = ix.index();
@@ -374,10 +357,15 @@ impl Realm {
             self.on_silence(cx, ix);
             return;
         }
+        let too_soon = self.earliest(cx.spec, at) > cx.now;
         match self.probes[at].in_flight.as_mut() {
             // A refresh is measuring already: its result stands for this slot.
             Some(flight) if !flight.scheduled => flight.scheduled = true,
             Some(_) => self.probes[at].skipped += 1,
+            None if too_soon => {
+                self.measure_soon(cx, at);
+                return;
+            }
             None => {
                 self.measure(cx, at, true);
             }
@@ -385,11 +373,23 @@ impl Realm {
         self.schedule(cx, at);
     }
 
+    /// Measures at once, or as soon as they may be, the live probes whose failure is to be acted on.
+    pub(crate) fn measure_failing(&mut self, cx: &mut Cx<'_>) {
+        let failing: Vec<usize> = self.acted_on(cx.spec).map(|(at, ..)| at).collect();
+        for at in failing {
+            match cx.spec.probes[at].source {
+                ProbeSource::Measured | ProbeSource::Process => self.measure_soon(cx, at),
+                ProbeSource::PortOf(source) => self.measure_soon(cx, source.index()),
+                ProbeSource::Notify { .. } => {}
+            }
+        }
+    }
+
     fn measure(&mut self, cx: &mut Cx<'_>, at: usize, scheduled: bool) -> CheckId {
         let id = cx.out.next_check(cx.ix);
         let timeout = cx.spec.probes[at].info.timeout;
         self.probes[at].in_flight = Some(InFlight { id, since: cx.now, scheduled });
-        self.probes[at].measured_at = Some(cx.now);
+        (self.probes[at].measured_at, self.probes[at].begun_at) = (Some(cx.now), Some(cx.now));
         cx.arm(TimerKind::Lost(probe_ix(at)), cx.now + timeout + LOST_GRACE);
         cx.effect(Effect::Check { id, realm: cx.ix, probe: probe_ix(at), run: self.run, timeout });
         id
@@ -409,7 +409,7 @@ impl Realm {
                 continue;
             }
             let gap = if cx.spec.kind == RealmKind::External { spec.info.interval } else { REFRESH_GAP };
-            if self.probes[at].measured_at.is_none_or(|measured| cx.now.since(measured) >= gap) {
+            if self.probes[at].begun_at.is_none_or(|begun| cx.now.since(begun) >= gap) {
                 wait_for(self.measure(cx, at, false));
             }
         }
@@ -440,7 +440,7 @@ impl Realm {
         let Some(at) = self.awaits(id) else { return false };
         cx.disarm(TimerKind::Lost(probe_ix(at)));
         let scheduled = self.probes[at].in_flight.take().is_none_or(|flight| flight.scheduled);
-        let before = self.interval(cx.spec, at);
+        let before = self.interval(cx.spec, at, cx.out.lagging);
         let port = result.port_fact();
         for (dependent, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::PortOf(probe_ix(at)) {
@@ -453,7 +453,7 @@ impl Realm {
         if self.asked {
             self.note_evidence(cx.spec);
         }
-        if self.interval(cx.spec, at) != before {
+        if self.interval(cx.spec, at, cx.out.lagging) != before {
             self.schedule(cx, at);
         }
         true
@@ -477,7 +477,8 @@ impl Realm {
         // A watchdog has no threshold but its time, unless somebody else is to blame.
         let missed = matches!(result.outcome, Outcome::Fail { reason: FailReason::MissedBeat, .. });
         let bypasses = stranger.is_some() || (missed && spec.is_told() && !self.around.need_broken);
-        let counts = scheduled && self.failures_count(cx, spec);
+        let seen = self.probes[at].tally.verdict().is_some();
+        let counts = scheduled && self.failures_count(cx, spec, seen);
         let need_broken = self.around.need_broken;
         let probe = &mut self.probes[at];
         let before = (probe.tally.verdict(), probe.stale, probe.proven);
@@ -498,7 +499,7 @@ impl Realm {
                 if bypasses {
                     probe.tally.decide(Verdict::Failing);
                 }
-                probe.first_fail = if passed { None } else { probe.first_fail.or(Some(result.started_at)) };
+                probe.note_counted(passed, result.started_at, &spec.info.thresholds);
                 probe.proven = !passed
                     && (bypasses
                         || verdict == Some(Verdict::Failing)
@@ -520,6 +521,12 @@ impl Realm {
                 progress: probe.tally.progress(&spec.info.thresholds).to_string(),
             });
         }
+        let before = probe.last.take().filter(|last| probe.current && last.outcome.passed().is_some());
+        probe.conclusive = match result.outcome.passed() {
+            Some(_) => None,
+            None => before.or(probe.conclusive.take()),
+        };
+        probe.current = true;
         probe.last = Some(LastResult {
             outcome: result.outcome,
             detail: result.detail,
@@ -529,8 +536,9 @@ impl Realm {
         });
     }
 
-    /// A failure counts: not within grace, and not while somebody else is to blame.
-    fn failures_count(&self, cx: &Cx<'_>, spec: &ProbeSpec) -> bool {
+    /// A failure of a probe counts: not within grace, and not while another realm is to blame. `seen`: the probe has a
+    /// verdict already.
+    fn failures_count(&self, cx: &Cx<'_>, spec: &ProbeSpec, seen: bool) -> bool {
         if self.around.need_broken || self.spoken.stopping {
             return false;
         }
@@ -552,7 +560,10 @@ impl Realm {
                 let grace = spec.grace.filter(|_| first_pass_missing).unwrap_or(Duration::ZERO);
                 self.started_at.is_none_or(|started| cx.now.since(started) >= grace)
             }
-            State::External => true,
+            State::External => {
+                let grace = spec.grace.filter(|_| !seen).unwrap_or(Duration::ZERO);
+                cx.now.since(self.probing_since) >= grace
+            }
             _ => false,
         }
     }
@@ -560,7 +571,7 @@ impl Realm {
     /// A probe's evidence may have become too old.
     pub(crate) fn on_stale_timer(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
         let at = ix.index();
-        let bound = stale_after(&cx.spec.probes[at], self.interval(cx.spec, at));
+        let bound = stale_after(&cx.spec.probes[at], self.interval(cx.spec, at, cx.out.lagging));
         let since = self.probes[at].last_conclusive.map_or(cx.now, |last| last + bound);
         if since > cx.now {
             cx.arm(TimerKind::Stale(ix), since);
@@ -613,27 +624,4 @@ impl Realm {
 
 fn stale_after(spec: &ProbeSpec, interval: Duration) -> Duration {
     STALE_MIN.max(interval.saturating_mul(3) + spec.info.timeout)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_lie_on_a_fixed_grid_and_ahead() {
-        let interval = Duration::from_secs(5);
-        for hash in [0u64, 7, 123_456_789_000, u64::MAX] {
-            let mut at = Instant::from_millis(3);
-            let mut previous = None;
-            for _ in 0..20 {
-                let next = next_slot(at, interval, hash);
-                assert!(next > at, "{hash}: {next:?} after {at:?}");
-                if let Some(previous) = previous {
-                    assert_eq!(next.since(previous), interval, "start to start");
-                }
-                previous = Some(next);
-                at = next;
-            }
-        }
-    }
 }

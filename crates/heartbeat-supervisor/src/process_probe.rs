@@ -7,8 +7,9 @@ use heartbeat_status::{
 };
 
 use crate::ProbeSource;
+use crate::cadence::TRANSITION_INTERVAL;
 use crate::cx::Cx;
-use crate::probing::{TRANSITION_INTERVAL, probe_ix};
+use crate::probing::probe_ix;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 

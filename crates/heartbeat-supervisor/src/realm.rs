@@ -56,6 +56,8 @@ pub(crate) struct Facts {
     pub(crate) pending: bool,
     /// Being stopped.
     pub(crate) stopping: bool,
+    /// It waits for a gate of what it needs.
+    pub(crate) waits: bool,
     /// Since it was last asked by a dependent, all it is measured by has passed; the oldest of these began then.
     pub(crate) evidence: Option<Instant>,
     /// It is judged by measurements, so it can be asked.
@@ -86,6 +88,8 @@ pub(crate) struct Realm {
     pub(crate) probes: Vec<Probing>,
     /// Probes are being measured.
     pub(crate) probing: bool,
+    /// Since when, in this life of heartbeatd.
+    pub(crate) probing_since: Instant,
     pub(crate) halted: bool,
     /// An operator's pause: nothing acts, nothing alerts.
     pub(crate) pause: Option<Pause>,
@@ -101,6 +105,10 @@ pub(crate) struct Realm {
     pub(crate) restart_due: bool,
     /// What its restart for its health waits for, when it could begin otherwise.
     pub(crate) held: Option<Hold>,
+    /// A restart for its health acts on a failure that began then or later: when the action became due.
+    pub(crate) acts_on: Instant,
+    /// Its needs have been asked about the failure that began then.
+    pub(crate) asked_since: Option<Instant>,
     pub(crate) flapping: bool,
     pub(crate) health: Health,
     pub(crate) healthy_since: Option<Instant>,
@@ -152,6 +160,7 @@ impl Realm {
             restart_with_need: false,
             upstream_pass: Instant::from_nanos(u64::MAX),
             dependents_stopping: false,
+            dependents_waiting: false,
         };
         let desired = if spec.manual { Desired::Down } else { Desired::Up };
         let state = match (spec.kind, desired) {
@@ -176,6 +185,7 @@ impl Realm {
             excused: None,
             probes: spec.probes.iter().map(|_| Probing::new()).collect(),
             probing: false,
+            probing_since: Instant::ZERO,
             halted: false,
             pause: None,
             stranger: None,
@@ -184,6 +194,8 @@ impl Realm {
             fault: None,
             restart_due: false,
             held: None,
+            acts_on: Instant::ZERO,
+            asked_since: None,
             flapping: false,
             health: Health::Unknown,
             healthy_since: None,
@@ -204,6 +216,7 @@ impl Realm {
                 hopeful: true,
                 pending: true,
                 stopping: false,
+                waits: false,
                 evidence: None,
                 measured: false,
                 run: RunId::default(),
@@ -332,6 +345,7 @@ impl Realm {
                     || (self.oneshot && running)
                     || (waiting && (!self.around.need_broken || self.around.hopeful))),
             stopping: matches!(self.state, State::Stopping(_)),
+            waits: waiting && wanted && !self.around.needs_hold,
             evidence: self.evidence,
             measured: self.measured,
             run: self.run,

@@ -93,7 +93,7 @@ fn probe_status(plan: &Plan, supervisor: &Supervisor, ix: RealmIx, at: usize) ->
         passes: probe.tally.passes(),
         fails: probe.tally.fails(),
         progress: probe.tally.progress(thresholds),
-        interval: realm.shown_interval(spec, at),
+        interval: realm.shown_interval(spec, at, supervisor.out.lagging),
         next_at: supervisor.out.timers.deadline(ix, TimerKind::Slot(crate::probing::probe_ix(at))),
         stale: probe.stale,
         skipped: probe.skipped,

@@ -273,6 +273,7 @@ impl Supervisor {
         let mut cx =
             Cx { now, ix, order: self.plan.graph().order(ix), spec: self.plan.realm(ix), out: &mut self.out };
         let result = code(realm, &mut cx);
+        realm.hasten(&mut cx);
         let holds_slot = state::starting::holds_launch_slot(realm);
         realm.dirty = true;
         let own_fault = realm.restart.as_ref().is_some_and(|record| record.cause.is_debited());
@@ -327,7 +328,7 @@ impl Supervisor {
             for edge in self.plan.graph().dependents(ix) {
                 enqueue(&mut self.queue, &mut self.queued, edge.from);
             }
-            if facts.stopping != before.stopping {
+            if (facts.stopping, facts.waits) != (before.stopping, before.waits) {
                 for edge in self.plan.graph().dependencies(ix) {
                     enqueue(&mut self.queue, &mut self.queued, edge.to);
                 }
@@ -413,8 +414,13 @@ impl Supervisor {
         let settings = self.plan.settings().fuse;
         // What its own restart command has not mended is the next attempt of a restart that is open.
         let others = self.healing - u32::from(self.realms[ix.index()].is_healing());
-        let hold = match self.fuse.grant(&settings, now, ix, others) {
+        let hold = match self.fuse.ask(&settings, now, ix, others) {
+            Grant::Now if self.realms[ix.index()].held.is_some() => {
+                self.step(now, ix, judgement::release);
+                return;
+            }
             Grant::Now => {
+                self.fuse.begin(now, ix);
                 self.step(now, ix, judgement::restart);
                 return;
             }

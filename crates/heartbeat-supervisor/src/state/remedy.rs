@@ -16,7 +16,7 @@ use heartbeat_status::{Desired, EventKind, Instant, RealmKind, RestartCause, Res
 use super::starting::{HOOK_GRACE, hook_timeout};
 use super::{Intent, State, running, stopping};
 use crate::cx::Cx;
-use crate::judgement::judge;
+use crate::judgement::{demand_evidence, judge};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 use crate::{Effect, Hook, RealmSpec};
@@ -126,6 +126,18 @@ fn due(realm: &mut Realm, cx: &mut Cx<'_>, at: Instant) {
     }
 }
 
+/// Its time has come, later than it was decided. What was decided on evidence needs a failure that began since then.
+fn come_due(realm: &mut Realm, cx: &mut Cx<'_>, at: Instant) {
+    if realm.is_healing() && realm.acts_on < at {
+        demand_evidence(realm, cx, at);
+    }
+    if realm.is_healing() && !realm.has_failed_since(cx.spec, at) {
+        cx.arm(TimerKind::State, cx.now + RECHECK);
+    } else {
+        begin(realm, cx);
+    }
+}
+
 /// Its time has come: the command runs, unless somebody else is to blame meanwhile.
 fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::State);
@@ -206,7 +218,7 @@ fn begin_verification(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.arm(TimerKind::State, cx.now + verify_for + hook_timeout(cx.spec.start.timeout));
 }
 
-/// Of an external realm: what was measured may have verified it, or shown that nothing has to be done.
+/// What was measured may have verified an external realm, or shown of any that nothing has to be done.
 pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
     match realm.remedy {
         Some(Remedy::Verifying(since)) => {
@@ -221,6 +233,9 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
         }
         // It has mended itself before anything was done.
         Some(Remedy::Due(_)) if realm.is_healing() && realm.assess(cx.spec).is_pass() => call_off(realm, cx),
+        Some(Remedy::Due(at)) if realm.is_healing() && realm.acts_on == at && cx.now > at => {
+            come_due(realm, cx, at);
+        }
         Some(Remedy::Cooldown(_) | Remedy::Trial) if realm.assess(cx.spec).is_pass() => {
             realm.remedy = None;
             cx.disarm(TimerKind::State);
@@ -233,7 +248,7 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
 /// The deadline of how far it is. False when there is no such thing.
 pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) -> bool {
     match (realm.remedy, timer) {
-        (Some(Remedy::Due(_)), TimerKind::State) => begin(realm, cx),
+        (Some(Remedy::Due(at)), TimerKind::State) => come_due(realm, cx, at),
         (Some(Remedy::Commanded), TimerKind::State) => {
             cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Restart });
             on_done(realm, cx, Some("its end was never reported".into()));
@@ -253,6 +268,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         (Some(Remedy::Cooldown(_)), TimerKind::State) => {
             realm.remedy = Some(Remedy::Trial);
             cx.event(EventKind::CooldownOver);
+            demand_evidence(realm, cx, cx.now);
             judge(realm, cx);
         }
         _ => return false,
@@ -268,7 +284,7 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>) {
     if let Some(Remedy::Due(at)) = realm.remedy
         && cx.now >= at
     {
-        begin(realm, cx);
+        come_due(realm, cx, at);
     }
 }
 

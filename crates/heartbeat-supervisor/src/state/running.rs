@@ -134,7 +134,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::Exited { exit, empty } => ending::main_exited(realm, cx, exit, empty),
         Fact::Halted { halted } => {
             realm.on_halted(cx, halted);
-            judge(realm, cx);
+            on_result(realm, cx);
         }
         Fact::Emptied => cx.ignore("the main process has not been reported to be gone"),
         Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is running already"),
@@ -146,6 +146,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
 }
 
 pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
+    remedy::on_result(realm, cx);
     verify(realm, cx);
     judge(realm, cx);
 }
@@ -167,8 +168,11 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         }
         TimerKind::State => {
             verify(realm, cx);
-            let excused =
-                realm.around.need_broken || realm.stranger.is_some() || realm.fault_is_ours(cx.spec);
+            // What passes again, or fails only what does not restart it, goes on being looked at.
+            let excused = realm.around.need_broken
+                || realm.stranger.is_some()
+                || realm.fault_is_ours(cx.spec)
+                || !realm.a_live_probe_fails(cx.spec);
             if realm.restart_open() && !excused {
                 let detail = "the restart could not be verified in time".to_string();
                 stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);

@@ -66,7 +66,7 @@ fn a_spent_budget_of_the_host_is_said_in_words_and_has_a_time() {
     for _ in 0..600 {
         d.take();
         // The realm comes back well, and fails again: restart after restart is verified.
-        let sick = d.now.since(first).as_secs() % 22 < 11;
+        let sick = d.now.since(first).as_secs() % 24 < 16;
         d.wait_answering(secs(1), |realm| if realm == A && sick { FAIL } else { Outcome::Pass });
         if d.signals().iter().any(|(_, signal)| *signal == Signal::TERM) {
             d.exit(A, Exit::signal(Signal::TERM));

@@ -319,6 +319,16 @@ impl Drive {
         }
     }
 
+    /// Answers what is being measured of a realm, each probe with its own outcome.
+    pub(crate) fn answer_probes<const N: usize>(&mut self, realm: RealmIx, outcomes: [Outcome; N]) {
+        let (mine, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.in_flight).into_iter().partition(|(_, owner, _)| *owner == realm);
+        self.in_flight = others;
+        for (id, _, probe) in mine {
+            self.checked(id, outcomes[probe.index()]);
+        }
+    }
+
     pub(crate) fn answer_all(&mut self, outcome: Outcome) {
         for (id, ..) in std::mem::take(&mut self.in_flight) {
             self.checked(id, outcome);

@@ -2,6 +2,7 @@
 
 mod breaker;
 mod drive;
+mod evidence;
 mod incidents;
 mod limits;
 mod own_problems;

@@ -277,7 +277,8 @@ fn attempts_for_an_external_realm_are_delayed_like_any_other() {
     assert_eq!(d.commands(A), 0, "the second attempt is not at once");
     let status = d.status(A);
     assert_eq!((status.status, status.why.reason), (Status::Restarting, Reason::Backoff));
-    d.wait_answering(secs(1), |_| FAIL);
+    // Its delay is over, and it has failed once more since then.
+    d.wait_answering(secs(2), |_| FAIL);
     assert_eq!(d.commands(A), 1);
 }
 

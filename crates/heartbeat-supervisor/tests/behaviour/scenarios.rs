@@ -61,12 +61,12 @@ fn several_failing_probes_are_one_restart() {
 
 #[test]
 fn a_pass_before_the_restart_is_due_calls_it_off() {
-    let mut spec = probed("a");
-    // Seen at once, acted on two intervals later.
-    spec.probes[0].info.thresholds = heartbeat_status::Thresholds::new(1, 1, None).expect("good thresholds");
-    let mut d = Drive::up(vec![spec]);
-    d.until_measured(A);
-    d.answer(A, FAIL);
+    // Three failures in as many seconds are seen, and acted on two intervals after the first of them.
+    let mut d = Drive::up(vec![probed("a")]);
+    for _ in 0..3 {
+        d.until_measured(A);
+        d.answer(A, FAIL);
+    }
     assert_eq!(d.word(A), Status::Down);
     d.until_measured(A);
     d.answer(A, Outcome::Pass);

@@ -1,0 +1,151 @@
+//! How often each probe is measured, and when it is its turn.
+//!
+//! Intervals run from start to start on the monotonic clock. A probe keeps its slot, hash(realm, probe) modulo the
+//! interval, over restarts. Where several rules apply the fastest wins, and three bounds hold whatever asks: a check
+//! command runs at most once a second, an external realm is measured at most five times per interval, and no interval
+//! shrinks while heartbeatd itself lags.
+
+use core::time::Duration;
+
+use heartbeat_status::{Instant, RealmKind, Verdict};
+
+use crate::cx::Cx;
+use crate::judgement;
+use crate::probing::probe_ix;
+use crate::realm::Realm;
+use crate::state::State;
+use crate::timers::TimerKind;
+use crate::{ProbeSource, ProbeSpec, RealmSpec};
+
+/// Wake-ups cost more than probes: slots are rounded up to this, so that one wake-up serves many.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Interval while a realm starts.
+const STARTING_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval while a counter moves, a gate or a verification waits, or an action is pending.
+pub(crate) const TRANSITION_INTERVAL: Duration = Duration::from_secs(1);
+/// Check commands never run more often than this.
+const EXEC_MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval while down: from this ...
+const DOWN_INTERVAL: Duration = Duration::from_secs(5);
+/// ... growing to this.
+const DOWN_MAX_INTERVAL: Duration = Duration::from_secs(30);
+/// External realms are never measured faster than a fifth of their interval.
+const EXTERNAL_DIVISOR: u32 = 5;
+
+/// FNV-1a over `realm/probe`: the probe's place within its interval.
+fn slot_hash(spec: &RealmSpec, probe: &ProbeSpec) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let bytes = spec.name.as_str().bytes().chain(core::iter::once(b'/')).chain(probe.info.name.bytes());
+    bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
+/// The first slot of the grid after `now`.
+fn next_slot(now: Instant, interval: Duration, hash: u64) -> Instant {
+    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let offset = hash % interval;
+    let past = now.as_nanos().saturating_sub(offset);
+    let slots = past / interval + u64::from(now.as_nanos() >= offset);
+    Instant::from_nanos(offset.saturating_add(slots.saturating_mul(interval))).rounded_up(COALESCE)
+}
+
+/// The time between two measurements that nothing undercuts.
+fn min_gap(realm: &RealmSpec, at: usize) -> Duration {
+    let info = &realm.probes[at].info;
+    let command = if info.kind.runs_a_command() { EXEC_MIN_INTERVAL } else { Duration::ZERO };
+    let external = if realm.kind == RealmKind::External { info.interval / EXTERNAL_DIVISOR } else { command };
+    command.max(external)
+}
+
+impl Realm {
+    pub(crate) fn interval(&self, realm: &RealmSpec, at: usize, lagging: bool) -> Duration {
+        let base = realm.probes[at].info.interval;
+        let probe = &self.probes[at];
+        let verdict = probe.tally.verdict();
+        let down = verdict == Some(Verdict::Failing) && probe.tally.passes() == 0 && probe.proven;
+        let counts = verdict.is_none() || probe.tally.fails() > 0 || verdict == Some(Verdict::Failing);
+        let transitional = (counts && !down)
+            || self.restart_open()
+            || self.around.dependents_waiting
+            || judgement::restart_is_pending(self, realm);
+        let interval = if lagging {
+            base
+        } else if matches!(self.state, State::Starting(_)) {
+            base.min(STARTING_INTERVAL)
+        } else if transitional {
+            base.min(TRANSITION_INTERVAL)
+        } else if down {
+            // The first rounds at max(interval, 5 s), then growing.
+            let grown = base.max(DOWN_INTERVAL).saturating_mul(1 << (probe.down_rounds / 4).min(8));
+            grown.min(base.max(DOWN_MAX_INTERVAL))
+        } else {
+            base
+        };
+        interval.max(min_gap(realm, at))
+    }
+
+    /// The interval in force, for display; `None` for passive probes and while nothing is measured.
+    pub(crate) fn shown_interval(&self, realm: &RealmSpec, at: usize, lagging: bool) -> Option<Duration> {
+        let measured = realm.probes[at].source == ProbeSource::Measured;
+        (measured && self.probing).then(|| self.interval(realm, at, lagging))
+    }
+
+    /// The earliest moment at which a probe may be measured again, whatever asks for it.
+    pub(crate) fn earliest(&self, realm: &RealmSpec, at: usize) -> Instant {
+        self.probes[at].begun_at.map_or(Instant::ZERO, |begun| begun + min_gap(realm, at))
+    }
+
+    /// Measures a probe as soon as it may be measured.
+    pub(crate) fn measure_soon(&self, cx: &mut Cx<'_>, at: usize) {
+        cx.arm(TimerKind::Slot(probe_ix(at)), self.earliest(cx.spec, at).max(cx.now));
+    }
+
+    /// Arms the next slot of the grid.
+    pub(crate) fn schedule(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let spec = &cx.spec.probes[at];
+        let next = next_slot(cx.now, self.interval(cx.spec, at, cx.out.lagging), slot_hash(cx.spec, spec));
+        cx.arm(TimerKind::Slot(probe_ix(at)), next);
+    }
+
+    /// Brings slots forward whose interval has become shorter since they were armed.
+    pub(crate) fn hasten(&mut self, cx: &mut Cx<'_>) {
+        if !self.probing {
+            return;
+        }
+        for (at, _) in measured(cx.spec) {
+            let latest = cx.now + self.interval(cx.spec, at, cx.out.lagging) + COALESCE;
+            let armed = cx.out.timers.deadline(cx.ix, TimerKind::Slot(probe_ix(at)));
+            if armed.is_some_and(|armed| armed > latest) {
+                self.schedule(cx, at);
+            }
+        }
+    }
+}
+
+/// The probes that are measured on a schedule.
+fn measured(spec: &RealmSpec) -> impl Iterator<Item = (usize, &ProbeSpec)> {
+    spec.probes.iter().enumerate().filter(|(_, spec)| spec.source == ProbeSource::Measured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_lie_on_a_fixed_grid_and_ahead() {
+        let interval = Duration::from_secs(5);
+        for hash in [0u64, 7, 123_456_789_000, u64::MAX] {
+            let mut at = Instant::from_millis(3);
+            let mut previous = None;
+            for _ in 0..20 {
+                let next = next_slot(at, interval, hash);
+                assert!(next > at, "{hash}: {next:?} after {at:?}");
+                if let Some(previous) = previous {
+                    assert_eq!(next.since(previous), interval, "start to start");
+                }
+                previous = Some(next);
+                at = next;
+            }
+        }
+    }
+}
