@@ -109,8 +109,9 @@ impl Sim {
     /// Shutdown, until it halts; and then some more, since nothing may happen any more.
     fn end(&mut self) -> Outcome {
         let unasked = self.reference.shutdown.is_none();
-        let now = self.rng.u32(0..4) == 0;
-        // A second signal may follow at once, or while something of it is stuck.
+        // What is stuck is rare, so a shutdown that does not wait for it is made more likely then.
+        let stuck = self.last.realms.iter().any(|realm| realm.phase == Phase::Stuck);
+        let now = self.rng.u32(0..4) == 0 || (stuck && self.rng.bool());
         if unasked || now {
             self.feed(Some(Input::Shutdown { now }), None)?;
         }
