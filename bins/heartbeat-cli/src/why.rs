@@ -310,11 +310,13 @@ fn past(page: &mut Page, document: &RealmDocument) {
 fn advice(document: &RealmDocument, root: Option<&RealmEntry>, style: Style) -> Vec<String> {
     let realm = &document.realm;
     if let Some(holder) = &document.holder {
-        return vec![format!(
-            "kill {} # if it should not be there; {} starts by itself then",
-            holder.pid,
-            style.text(&realm.name)
-        )];
+        let name = style.text(&realm.name);
+        return vec![
+            format!("kill {} # if it should not be there; {name} starts by itself then", holder.pid),
+            format!(
+                "verify_owner = false # in [realm.{name}], if it serves for {name}: a proxy, a container runtime"
+            ),
+        ];
     }
     let name = style.text(&realm.name);
     let say = |command: &str, name: &str, does: &str| format!("heartbeat-cli {command} {name} # {does}");

@@ -30,7 +30,7 @@ use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
 use crate::incident_writer::IncidentWriter;
 use crate::intent::IntentFile;
-use crate::lag::Pulse;
+use crate::lag::{ProbingLag, Pulse};
 use crate::lock::StateLock;
 use crate::own_problems::OwnProblems;
 use crate::owner::Owners;
@@ -220,6 +220,8 @@ impl Daemon {
         if alive > 0 {
             tracing::info!(realms = alive, "taken over from an earlier heartbeatd");
         }
+        let probing_lag = ProbingLag::default();
+        runtime.spawn(probing_lag.clone().watch());
         let driver = Driver {
             supervisor,
             prober,
@@ -231,6 +233,7 @@ impl Daemon {
             intent,
             manager,
             pulse: Pulse::start()?,
+            probing_lag,
             boot: heartbeat_process::boot_id(),
             incident_writer: IncidentWriter::open(
                 Arc::clone(&published),

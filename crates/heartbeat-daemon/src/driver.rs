@@ -24,7 +24,7 @@ use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
 use crate::incident_writer::IncidentWriter;
 use crate::intent::IntentFile;
-use crate::lag::{LagMeter, Pulse};
+use crate::lag::{LagMeter, ProbingLag, Pulse};
 use crate::own_problems::OwnProblems;
 use crate::prober::Prober;
 use crate::published::Published;
@@ -73,6 +73,7 @@ pub(crate) struct Driver {
     pub(crate) intent: IntentFile,
     pub(crate) manager: Manager,
     pub(crate) pulse: Pulse,
+    pub(crate) probing_lag: ProbingLag,
     /// The boot that monotonic times belong to.
     pub(crate) boot: String,
     pub(crate) state: DriverState,
@@ -119,7 +120,7 @@ impl Driver {
             let blind = self.notice_suspend(now);
             if deadline <= now && !blind {
                 // Later than it asked to be woken, or than it could begin.
-                self.state.lag.note(now.since(deadline.max(before)));
+                self.state.lag.note(now, now.since(deadline.max(before)));
                 self.notice_lag(now);
             }
             self.manager.beat(now);
@@ -342,7 +343,8 @@ impl Driver {
             self.state.unpublished = false;
             let snapshot = self.supervisor.snapshot(now);
             self.manager.status(&snapshot);
-            self.published.publish(snapshot, self.state.lag.read());
+            let (driver, probing) = (self.state.lag.read(), self.probing_lag.read());
+            self.published.publish(snapshot, (driver.0.max(probing.0), driver.1.max(probing.1)));
         }
         for (id, reply) in self.state.ready_replies.drain(..) {
             if let Some(waiting) = self.state.replies.remove(&id) {
@@ -424,13 +426,19 @@ impl Driver {
         })
     }
 
-    /// Our own loop is late, or in time again.
+    /// One of our own loops is late, or all are in time again.
     fn notice_lag(&mut self, now: Instant) {
-        let late = self.state.lag.is_late();
+        let deciding = self.state.lag.is_late(now);
+        let late = deciding || self.probing_lag.is_late(now);
         if late != self.state.late {
             self.state.late = late;
             let trouble = late.then(|| {
-                format!("the loop of heartbeatd is late: p99 {} ms", self.state.lag.read().0.as_millis())
+                let (what, lag) = if deciding {
+                    ("the loop that decides", self.state.lag.read())
+                } else {
+                    ("the threads that measure", self.probing_lag.read())
+                };
+                format!("heartbeatd is overloaded: {what} lags by {} ms (p99)", lag.0.as_millis())
             });
             self.problems.set(OwnProblemKind::Loop, trouble);
             self.handle(now, Input::Lag { late });

@@ -1,7 +1,7 @@
 //! How late the driver's own loop is: what heartbeatd has to know before it blames anybody else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,13 +10,19 @@ use heartbeat_status::wire::LagEntry;
 
 use crate::{DaemonError, clock};
 
-/// Wake-ups remembered.
+/// Wake-ups remembered for documents.
 const MAX_SAMPLES: usize = 512;
-/// A loop whose 99th percentile is beyond this is not fit to judge others.
+/// A loop whose 99th percentile is beyond this is not fit to judge others ...
 const LAG_LIMIT: Duration = Duration::from_millis(250);
+/// ... once that has lasted for so long.
+const SUSTAINED: Duration = Duration::from_secs(30);
+/// The 99th percentile is that of so many seconds.
+const WINDOW_SECONDS: usize = 10;
+/// Fewer wake-ups beyond the limit within the window are an accident.
+const HICCUPS: u32 = 3;
+/// How often the runtime that measures looks at its own lateness.
+const TICK: Duration = Duration::from_millis(100);
 
-/// So many wake-ups beyond the limit are no accident.
-const HICCUPS: usize = 3;
 /// How often the pulse beats.
 const BEAT: Duration = Duration::from_millis(250);
 /// A beat that is later than this was not late: nothing of heartbeatd ran.
@@ -107,28 +113,55 @@ impl Drop for Pulse {
     }
 }
 
-/// The lateness of the last wake-ups.
+/// The lateness of one loop.
 #[derive(Debug, Default)]
 pub(crate) struct LagMeter {
     samples: Vec<Duration>,
     next: usize,
+    seconds: [Second; WINDOW_SECONDS],
+    /// Since when the 99th percentile is beyond the limit.
+    beyond_since: Option<Instant>,
+}
+
+/// The wake-ups of one second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    /// Which second, on the monotonic clock.
+    number: u64,
+    wakeups: u32,
+    beyond: u32,
 }
 
 impl LagMeter {
     /// Notes how much later than its deadline the loop ran.
-    pub(crate) fn note(&mut self, late: Duration) {
+    pub(crate) fn note(&mut self, now: Instant, late: Duration) {
         if self.samples.len() < MAX_SAMPLES {
             self.samples.push(late);
         } else {
             self.samples[self.next] = late;
             self.next = (self.next + 1) % MAX_SAMPLES;
         }
+        let number = now.since(Instant::ZERO).as_secs();
+        let slot = usize::try_from(number % WINDOW_SECONDS as u64).unwrap_or_default();
+        let second = &mut self.seconds[slot];
+        if second.number != number {
+            *second = Second { number, ..Second::default() };
+        }
+        second.wakeups += 1;
+        second.beyond += u32::from(late > LAG_LIMIT);
+        let recent = self.seconds.iter().filter(|second| number - second.number < WINDOW_SECONDS as u64);
+        let (all, beyond) =
+            recent.fold((0, 0), |(all, beyond), second| (all + second.wakeups, beyond + second.beyond));
+        if beyond < HICCUPS.max(all / 100 + 1) {
+            self.beyond_since = None;
+        } else {
+            self.beyond_since.get_or_insert(now);
+        }
     }
 
-    /// More than one wake-up in a hundred was beyond the limit, and that was no single hiccup.
-    pub(crate) fn is_late(&self) -> bool {
-        let beyond = self.samples.iter().filter(|late| **late > LAG_LIMIT).count();
-        beyond >= HICCUPS.max(self.samples.len() / 100 + 1)
+    /// The loop has been late for too long to judge others.
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        self.beyond_since.is_some_and(|since| now.since(since) >= SUSTAINED)
     }
 
     /// 99th percentile and maximum of the wake-ups remembered.
@@ -138,6 +171,36 @@ impl LagMeter {
         let at = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
         let p99 = sorted.get(at).copied().unwrap_or_default();
         (p99, sorted.last().copied().unwrap_or_default())
+    }
+}
+
+/// The lateness of the runtime in which the deadlines of probes run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProbingLag(Arc<Mutex<LagMeter>>);
+
+impl ProbingLag {
+    fn meter(&self) -> MutexGuard<'_, LagMeter> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the lateness of the runtime that it runs on, until that ends.
+    pub(crate) async fn watch(self) {
+        loop {
+            let planned = clock::now() + TICK;
+            tokio::time::sleep(TICK).await;
+            let now = clock::now();
+            self.meter().note(now, now.since(planned));
+        }
+    }
+
+    /// As of [`LagMeter`].
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        self.meter().is_late(now)
+    }
+
+    /// As of [`LagMeter`].
+    pub(crate) fn read(&self) -> (Duration, Duration) {
+        self.meter().read()
     }
 }
 
@@ -172,34 +235,66 @@ mod tests {
         assert!(pulse.blind(at(20_001)).is_some(), "the pulse goes on before the loop does");
     }
 
+    const IN_TIME: Duration = Duration::from_millis(1);
+    const LATE: Duration = Duration::from_millis(251);
+
+    /// Wakes up ten times per second for so long, late every `every`th time; whether it was late at the end.
+    fn run(meter: &mut LagMeter, from_ms: &mut u64, seconds: u64, every: Option<u64>) -> bool {
+        for wakeup in 0..seconds * 10 {
+            *from_ms += 100;
+            let late = every.is_some_and(|every| wakeup % every == 0);
+            meter.note(Instant::from_millis(*from_ms), if late { LATE } else { IN_TIME });
+        }
+        meter.is_late(Instant::from_millis(*from_ms))
+    }
+
     #[test]
-    fn one_hiccup_is_not_lateness() {
-        let mut meter = LagMeter::default();
-        for _ in 0..20 {
-            meter.note(Duration::from_millis(1));
+    fn a_loop_is_late_after_half_a_minute_of_lateness_and_until_that_is_over() {
+        let (mut meter, mut at) = (LagMeter::default(), 1_000_000);
+        assert!(!run(&mut meter, &mut at, 60, None));
+        assert!(!run(&mut meter, &mut at, 29, Some(20)), "for less than 30 s");
+        assert!(run(&mut meter, &mut at, 8, Some(20)), "one wake-up in twenty, for 30 s");
+        assert!(!run(&mut meter, &mut at, 11, None), "in time again for the window");
+        assert!(!run(&mut meter, &mut at, 29, Some(1)), "counted anew");
+    }
+
+    #[test]
+    fn hiccups_are_not_lateness() {
+        let (mut meter, mut at) = (LagMeter::default(), 1_000_000);
+        // One burst leaves the window long before it could last.
+        run(&mut meter, &mut at, 1, Some(1));
+        assert!(!run(&mut meter, &mut at, 60, None));
+        assert!(!run(&mut meter, &mut at, 60, Some(100)), "one in a hundred is within the percentile");
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_stands_still_is_seen_to_be_late() {
+        let lag = ProbingLag::default();
+        let watching = tokio::spawn(lag.clone().watch());
+        let began = clock::now();
+        while lag.read().1 < LATE {
+            tokio::task::yield_now().await;
+            let blocked = clock::now();
+            while clock::now().since(blocked) < TICK * 5 {
+                std::hint::spin_loop();
+            }
+            tokio::time::sleep(TICK).await;
+            assert!(clock::now().since(began) < Duration::from_secs(60), "never seen");
         }
-        meter.note(Duration::from_millis(700));
-        meter.note(Duration::from_millis(700));
-        assert!(!meter.is_late());
-        meter.note(Duration::from_millis(700));
-        assert!(meter.is_late());
-        for _ in 0..MAX_SAMPLES {
-            meter.note(Duration::from_millis(1));
-        }
-        assert!(!meter.is_late());
+        watching.abort();
     }
 
     #[test]
     fn the_window_slides() {
         let mut meter = LagMeter::default();
         assert_eq!(meter.read(), (Duration::ZERO, Duration::ZERO));
-        meter.note(Duration::from_secs(9));
+        meter.note(Instant::ZERO, Duration::from_secs(9));
         for _ in 0..MAX_SAMPLES {
-            meter.note(Duration::from_millis(1));
+            meter.note(Instant::ZERO, Duration::from_millis(1));
         }
         assert_eq!(meter.read().1, Duration::from_millis(1), "the old peak has left the window");
         for ms in 0..100 {
-            meter.note(Duration::from_millis(ms));
+            meter.note(Instant::ZERO, Duration::from_millis(ms));
         }
         assert!(meter.read().0 >= Duration::from_millis(90));
     }

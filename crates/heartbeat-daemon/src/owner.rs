@@ -1,7 +1,7 @@
 //! Who listens on a realm's port: itself, nobody, or a stranger.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +66,15 @@ impl Owners {
         }
     }
 
+    /// Why nothing answers on the realm's address, where its own process listens on that port at another address. Reads
+    /// /proc: not for the driver.
+    pub(crate) fn elsewhere(&self, question: &Question) -> Option<String> {
+        let listeners = self.listeners()?;
+        let tree = || Tree::marked(question.pid, question.name.as_str(), &self.mark);
+        let (pid, found) = heartbeat_process::listens_elsewhere(&listeners, question.address, tree)?;
+        Some(misplaced(question.address, pid, found))
+    }
+
     fn known(&self) -> MutexGuard<'_, BTreeMap<RealmIx, (RunId, u64)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,6 +96,20 @@ impl Owners {
         *table = Some((now, Arc::clone(&listeners)));
         Some(listeners)
     }
+}
+
+fn misplaced(address: SocketAddr, pid: u32, found: SocketAddr) -> String {
+    // What to connect to in order to reach a socket that takes everything of its family.
+    let host = match found.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!(
+        "nothing listens on {address}; its own process {pid} listens on {found}: set host = \"{host}\", \
+         or have it listen on {}",
+        address.ip()
+    )
 }
 
 fn words(address: SocketAddr, holder: &Holder) -> String {
@@ -133,6 +156,24 @@ mod tests {
         assert!(told.contains(&format!("pid {}", std::process::id())), "{told}");
         drop(listener);
         assert_eq!(taken(address), None);
+    }
+
+    #[test]
+    fn a_realm_that_listens_at_another_address_is_told_where() {
+        let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        let own = listener.local_addr().unwrap();
+        let address = SocketAddr::new([127, 0, 0, 1].into(), own.port());
+        let name = RealmName::new("vite").unwrap();
+        let question = Question { realm: RealmIx(0), run: RunId(1), name, pid: std::process::id(), address };
+        let told = Owners::new("no-such-mark".to_owned()).elsewhere(&question).unwrap();
+        let (port, pid) = (own.port(), std::process::id());
+        let expected = format!(
+            "nothing listens on 127.0.0.1:{port}; its own process {pid} listens on 127.0.0.2:{port}: \
+             set host = \"127.0.0.2\", or have it listen on 127.0.0.1"
+        );
+        assert_eq!(told, expected);
+        let everything = misplaced("[::1]:80".parse().unwrap(), 7, "0.0.0.0:80".parse().unwrap());
+        assert!(everything.ends_with("set host = \"127.0.0.1\", or have it listen on ::1"), "{everything}");
     }
 
     #[test]

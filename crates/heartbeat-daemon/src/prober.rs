@@ -7,7 +7,7 @@ use std::time::Duration;
 use heartbeat_config::RealmConfig;
 use heartbeat_probe::Probe;
 use heartbeat_status::{
-    CheckId, CheckResult, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, RealmIx,
+    CheckId, CheckResult, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, RealmIx,
 };
 use heartbeat_supervisor::Plan;
 use tokio::runtime::Handle;
@@ -69,8 +69,14 @@ impl Prober {
         let owners = Arc::clone(&self.owners);
         let task = self.runtime.spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
-            let result = probe.measure_queued(now, timeout).await;
+            let mut result = probe.measure_queued(now, timeout).await;
             let answered = result.port_fact().passed() == Some(true);
+            let refused = matches!(result.outcome, Outcome::Fail { reason: FailReason::Refused, .. });
+            if let Some(question) = owner.as_ref().filter(|_| refused)
+                && let Some(words) = elsewhere(&owners, question).await
+            {
+                result.detail = words;
+            }
             inbox.result(id, result);
             // Reading /proc takes a while on a busy host: no result waits for it, and one look at a time is enough.
             if let Some(question) = owner.filter(|_| answered)
@@ -101,6 +107,18 @@ impl Prober {
             task.abort();
         }
     }
+}
+
+/// Whether the realm listens on its port at another address, and what to do about it.
+async fn elsewhere(owners: &Arc<Owners>, question: &Question) -> Option<String> {
+    let turn = owners.turn()?;
+    let (owners, question) = (Arc::clone(owners), question.clone());
+    let look = tokio::task::spawn_blocking(move || {
+        let words = owners.elsewhere(&question);
+        drop(turn);
+        words
+    });
+    look.await.ok()?
 }
 
 /// A measured probe without anything to measure with would be a defect of ours, so it blames us and nobody else.

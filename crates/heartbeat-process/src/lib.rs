@@ -87,7 +87,7 @@ pub use log::{
 };
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
 pub use notify::Readiness;
-pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, owner_of};
+pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, listens_elsewhere, owner_of};
 pub use processes::{Commander, Processes, Settings};
 pub use record::{Record, Recorded, boot_id};
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};

@@ -104,6 +104,24 @@ impl Tree {
     }
 }
 
+/// The process of the tree that listens on the port of `address`, but at another address, and where: `localhost` of some
+/// programs is `::1`. `None` when there is none that can be seen.
+#[must_use]
+pub fn listens_elsewhere(
+    listeners: &Listeners,
+    address: SocketAddr,
+    tree: impl FnOnce() -> Tree,
+) -> Option<(u32, SocketAddr)> {
+    let beside = listeners.beside(address);
+    // A sweep over all processes is only worth it where something listens.
+    let tree = if beside.is_empty() { return None } else { tree() };
+    let pids = || tree.pids().iter().chain(tree.strays());
+    beside.iter().find_map(|listener| {
+        let pid = pids().find(|pid| holds(**pid, &[listener.inode]) == Held::Yes)?;
+        Some((*pid, listener.address))
+    })
+}
+
 /// Whether what listens on `address` belongs to the process tree. What counts is the socket that a connection to
 /// `address` would reach; of several (`SO_REUSEPORT`) one of the tree is enough.
 ///
@@ -135,5 +153,26 @@ pub fn owner_of(listeners: &Listeners, address: SocketAddr, tree: &Tree) -> Owne
         (Some(holder), _) => Ownership::Stranger(holder),
         (None, true) => Ownership::Unattributable("the descriptors of some processes must not be read"),
         (None, false) => Ownership::Unattributable("no process that can be seen from here holds it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn its_own_listener_at_another_address_is_found() {
+        let socket = TcpListener::bind("127.0.0.2:0").unwrap();
+        let (own, port) = (socket.local_addr().unwrap(), socket.local_addr().unwrap().port());
+        let listeners = Listeners::take().unwrap();
+        let asked = SocketAddr::from(([127, 0, 0, 1], port));
+        let of = |main| move || Tree::of(main);
+        let found = listens_elsewhere(&listeners, asked, of(std::process::id()));
+        assert_eq!(found, Some((std::process::id(), own)));
+        assert_eq!(listens_elsewhere(&listeners, own, || unreachable!("it is reached there")), None);
+        drop(socket);
+        let listeners = Listeners::take().unwrap();
+        assert_eq!(listens_elsewhere(&listeners, asked, || unreachable!("no sweep for nothing")), None);
     }
 }

@@ -58,6 +58,13 @@ impl Listeners {
         ranked.into_iter().map(|(_, socket)| socket).collect()
     }
 
+    /// Everything that listens on the port of `address` and that a connection to `address` does not reach.
+    #[must_use]
+    pub fn beside(&self, address: SocketAddr) -> Vec<Listener> {
+        let wanted = reached(address.ip());
+        self.of_port(address.port()).filter(|socket| rank(socket.address.ip(), wanted).is_none()).collect()
+    }
+
     /// The inodes of those that the kernel would choose from for a connection to `address`.
     pub(super) fn reached_by(&self, address: SocketAddr) -> Vec<u64> {
         let best = self.ranked(address).map(|(rank, _)| rank).min();
@@ -65,11 +72,14 @@ impl Listeners {
     }
 
     fn ranked(&self, address: SocketAddr) -> impl Iterator<Item = (u8, Listener)> + '_ {
-        let port = address.port();
-        let from = self.sockets.partition_point(|socket| socket.address.port() < port);
-        let here = self.sockets[from..].iter().take_while(move |socket| socket.address.port() == port);
         let wanted = reached(address.ip());
-        here.filter_map(move |socket| Some((rank(socket.address.ip(), wanted)?, *socket)))
+        let here = self.of_port(address.port());
+        here.filter_map(move |socket| Some((rank(socket.address.ip(), wanted)?, socket)))
+    }
+
+    fn of_port(&self, port: u16) -> impl Iterator<Item = Listener> + '_ {
+        let from = self.sockets.partition_point(|socket| socket.address.port() < port);
+        self.sockets[from..].iter().take_while(move |socket| socket.address.port() == port).copied()
     }
 }
 
