@@ -16,6 +16,7 @@ use crate::cx::Cx;
 use crate::realm::{Hold, Realm};
 use crate::state::{Remedy, State, remedy, stopping};
 use crate::timers::TimerKind;
+use crate::why;
 
 /// While a need owes an answer it is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -141,7 +142,8 @@ pub(crate) fn hold(realm: &mut Realm, cx: &mut Cx<'_>, hold: Option<Hold>, words
 
 /// The circuit breaker lets it through: end the old run because of the probe that failed.
 pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
-    if realm.around.need_broken || realm.pause.is_some() {
+    // With a stranger on its port, the port would still not be free.
+    if realm.around.need_broken || realm.pause.is_some() || realm.stranger.is_some() {
         return;
     }
     let Some((probe, when)) = realm.actionable(cx.spec, |role| role == Role::Live) else { return };
@@ -174,7 +176,7 @@ fn failure_detail(realm: &Realm, cx: &Cx<'_>, probe: usize) -> String {
     let last = realm.probes[probe].last.as_ref();
     let reason = last.and_then(|last| last.outcome.reason()).map_or("failed", |reason| reason.as_str());
     match last.map(|last| last.detail.as_str()).filter(|detail| !detail.is_empty()) {
-        Some(detail) => format!("probe {} failed: {reason}: {detail}", spec.name),
+        Some(detail) => format!("probe {} failed: {reason}: {}", spec.name, why::short(detail)),
         None => format!("probe {} failed: {reason}", spec.name),
     }
 }

@@ -445,7 +445,10 @@ impl Realm {
         for (dependent, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::PortOf(probe_ix(at)) {
                 let latency = result.phases.connect;
-                let fact = CheckResult { outcome: port, detail: String::new(), latency, ..result.clone() };
+                // Why nothing listens is the same answer; everything else is the business of the probe itself.
+                let failed = port.passed() == Some(false);
+                let detail = if failed { result.detail.clone() } else { String::new() };
+                let fact = CheckResult { outcome: port, detail, latency, ..result.clone() };
                 self.take_result(cx, dependent, fact, scheduled);
             }
         }

@@ -18,7 +18,10 @@ use crate::realm::{Hold, Realm, Resting};
 use crate::state::failed::Why as FailedWhy;
 use crate::state::{Remedy, State};
 use crate::timers::TimerKind;
-use crate::{Plan, RealmSpec};
+use crate::{Plan, ProbeSource, RealmSpec};
+
+/// Most of the detail of a probe that a message shows, in characters.
+const MAX_DETAIL_CHARS: usize = 100;
 
 struct View<'a> {
     plan: &'a Plan,
@@ -455,6 +458,14 @@ fn lasts(time: Duration) -> String {
     }
 }
 
+/// As much of the detail of a probe as a message shows; the rest is left to the probe itself.
+pub(crate) fn short(detail: &str) -> String {
+    match detail.char_indices().nth(MAX_DETAIL_CHARS) {
+        Some((end, _)) => format!("{}…", detail[..end].trim_end()),
+        None => detail.to_string(),
+    }
+}
+
 /// `http: UnexpectedStatus: 500 (2/3)` for the probes that fail.
 fn failing_words(view: &View<'_>) -> String {
     let failing = view.spec().probes.iter().zip(&view.realm().probes).filter_map(|(spec, probe)| {
@@ -463,7 +474,13 @@ fn failing_words(view: &View<'_>) -> String {
             return None;
         }
         let reason = last.outcome.reason().map_or("failed", |reason| reason.as_str());
-        let detail = if last.detail.is_empty() { String::new() } else { format!(": {}", last.detail) };
+        // The port fact has nothing to add to the probe that it comes from.
+        let repeated = matches!(spec.source, ProbeSource::PortOf(of) if {
+            let of = view.realm().probes[of.index()].last.as_ref();
+            of.is_some_and(|of| of.detail == last.detail)
+        });
+        let silent = last.detail.is_empty() || repeated;
+        let detail = if silent { String::new() } else { format!(": {}", short(&last.detail)) };
         Some(format!(
             "{}: {reason}{detail} ({})",
             spec.info.name,
@@ -506,7 +523,7 @@ fn healthy_words(view: &View<'_>) -> String {
     let measured = view.spec().probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
         let last = probe.last.as_ref()?;
         let latency = last.latency?;
-        (spec.source == crate::ProbeSource::Measured).then(|| {
+        (spec.source == ProbeSource::Measured).then(|| {
             let detail = if last.detail.is_empty() { "pass" } else { last.detail.as_str() };
             let micros = latency.as_micros();
             format!("{}: {detail} in {}.{} ms", spec.info.name, micros / 1000, micros % 1000 / 100)

@@ -257,7 +257,7 @@ impl Drive {
         loop {
             let flights = std::mem::take(&mut self.in_flight);
             for (id, realm, _) in flights {
-                self.checked(id, answer(realm));
+                self.checked(id, answer(realm), "");
             }
             let Some(at) = self.sup.poll_timeout().filter(|at| *at <= until) else { break };
             self.now = self.now.max(at);
@@ -283,10 +283,10 @@ impl Drive {
         }
     }
 
-    fn checked(&mut self, id: CheckId, outcome: Outcome) {
+    fn checked(&mut self, id: CheckId, outcome: Outcome, detail: &str) {
         let result = CheckResult {
             outcome,
-            detail: String::new(),
+            detail: detail.to_string(),
             started_at: self.now,
             finished_at: self.now,
             latency: outcome.passed().map(|_| Duration::from_millis(3)),
@@ -310,12 +310,16 @@ impl Drive {
     }
 
     pub(crate) fn answer(&mut self, realm: RealmIx, outcome: Outcome) {
+        self.answer_saying(realm, outcome, "");
+    }
+
+    pub(crate) fn answer_saying(&mut self, realm: RealmIx, outcome: Outcome, detail: &str) {
         let (mine, others) =
             std::mem::take(&mut self.in_flight).into_iter().partition(|(_, owner, _)| *owner == realm);
         self.in_flight = others;
         let mine: Vec<(CheckId, RealmIx, ProbeIx)> = mine;
         for (id, ..) in mine {
-            self.checked(id, outcome);
+            self.checked(id, outcome, detail);
         }
     }
 
@@ -325,13 +329,13 @@ impl Drive {
             std::mem::take(&mut self.in_flight).into_iter().partition(|(_, owner, _)| *owner == realm);
         self.in_flight = others;
         for (id, _, probe) in mine {
-            self.checked(id, outcomes[probe.index()]);
+            self.checked(id, outcomes[probe.index()], "");
         }
     }
 
     pub(crate) fn answer_all(&mut self, outcome: Outcome) {
         for (id, ..) in std::mem::take(&mut self.in_flight) {
-            self.checked(id, outcome);
+            self.checked(id, outcome, "");
         }
     }
 

@@ -222,6 +222,41 @@ fn a_stranger_on_the_port_is_named_and_never_answered_with_a_restart() {
 }
 
 #[test]
+fn a_stranger_on_the_port_stops_every_restart_for_health() {
+    let holder = || Some("port 8001 is held by pid 99 (nc, user bob)".to_string());
+    let mut d = Drive::up(vec![with_port("a")]);
+    let run = d.run(A);
+    d.feed(Input::PortHeld { realm: A, run, holder: holder() });
+    d.wait_answering(secs(300), |_| FAIL);
+    assert_eq!((d.status(A).status, d.status(A).restarts.total, d.signals()), (Status::Down, 0, vec![]));
+    // Its restart was due, and waited for the circuit breaker, when the stranger was found.
+    let mut d = Drive::up(vec![with_port("a")]);
+    let run = d.run(A);
+    d.feed(Input::Lag { late: true });
+    d.wait_answering(secs(30), |_| FAIL);
+    assert_eq!(d.signals(), [], "held");
+    d.feed(Input::PortHeld { realm: A, run, holder: holder() });
+    d.feed(Input::Lag { late: false });
+    d.wait_answering(secs(300), |_| FAIL);
+    assert_eq!(d.signals(), []);
+}
+
+#[test]
+fn a_long_detail_is_cut_in_messages_and_whole_beside_its_probe() {
+    let mut d = Drive::up(vec![with_port("a")]);
+    let words = "503 Service Unavailable: ".to_string() + &"x".repeat(200);
+    for _ in 0..3 {
+        d.until_measured(A);
+        d.answer_saying(A, FAIL, &words);
+    }
+    let status = d.status(A);
+    assert_eq!(status.probes[0].last.as_ref().map(|last| last.detail.as_str()), Some(words.as_str()));
+    let shown = format!("{}…", &words[..100]);
+    assert!(status.why.message.contains(&shown), "{}", status.why.message);
+    assert!(status.why.message.chars().count() < 200, "{}", status.why.message);
+}
+
+#[test]
 fn a_start_on_a_taken_port_is_retried_without_debit_as_the_same_generation() {
     let mut d = Drive::boot(vec![with_port("a")]);
     let run = d.run(A);
