@@ -118,6 +118,7 @@ fn hue(what: Option<What>) -> Hue {
             | What::Exited
             | What::RestartFailed
             | What::BudgetSpent
+            | What::CooldownBegan
             | What::PortTaken
             | What::FuseTripped
             | What::IncidentOpened

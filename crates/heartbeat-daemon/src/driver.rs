@@ -264,6 +264,9 @@ impl Driver {
         let started_at = self.published.started_at();
         self.boot_deadline = self.boot_deadline.map(|_| started_at + heartbeat.boot_deadline);
         (self.heartbeat, self.webhooks) = (heartbeat, webhooks);
+        // Both are in the same order.
+        let keys = changes.restarted.iter().map(|(_, keys)| keys.join(", "));
+        let restart: Vec<(RealmIx, String)> = restart.into_iter().zip(keys).collect();
         self.supervisor.reload(now, plan, &restart, changes.to_string());
         self.state.unpublished = true;
         Ok((changes, self.published.config_revision()))

@@ -117,19 +117,14 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
                     "1;32",
                     format!("restart verified {seconds:.1} s after it was detected"),
                 ),
-                RestartResult::Failed => {
-                    ("restart".to_owned(), RED, format!("this attempt failed after {seconds:.1} s"))
-                }
+                RestartResult::Failed => ("restart".to_owned(), RED, kind.fact()?.1),
                 RestartResult::Abandoned => {
                     ("restart".to_owned(), DIM, "given up for a later order".to_owned())
                 }
             }
         }
-        EventKind::BudgetSpent { retry_at } => {
-            let next =
-                if retry_at.is_some() { "one trial after the cooldown" } else { "nothing more by itself" };
-            ("spent".to_owned(), "1;31", format!("restart budget spent: a person is needed; {next}"))
-        }
+        EventKind::BudgetSpent { .. } => ("spent".to_owned(), "1;31", kind.fact()?.1),
+        EventKind::CooldownBegan { .. } => ("cooldown".to_owned(), "1;31", kind.fact()?.1),
         EventKind::StartFailed { error, .. } => ("start".to_owned(), RED, error.clone()),
         EventKind::HookFailed { .. } | EventKind::RestartCommand { ended: true, failure: Some(_) } => {
             ("command".to_owned(), RED, kind.fact()?.1)
@@ -178,8 +173,8 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
         }
         EventKind::Signalled { .. } => ("signal".to_owned(), DIM, kind.fact()?.1),
         EventKind::RestartCommand { .. } => ("command".to_owned(), DIM, kind.fact()?.1),
-        EventKind::RestartOpened { cause, attempt, .. } => {
-            ("restart".to_owned(), YELLOW, format!("begins: {cause}, attempt {attempt}"))
+        EventKind::RestartOpened { .. } => {
+            ("restart".to_owned(), YELLOW, format!("begins: {}", kind.fact()?.1))
         }
         EventKind::Commanded { action, reason } => {
             let reason = reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));

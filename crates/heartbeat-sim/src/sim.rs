@@ -332,7 +332,12 @@ impl Sim {
         match (input, reload) {
             (Some(input), _) => self.supervisor.handle(self.now, input),
             (None, Some((_, varied))) => {
-                self.supervisor.reload(self.now, varied.plan, &varied.restart, "varied".to_string());
+                self.supervisor.reload(
+                    self.now,
+                    varied.plan,
+                    &renewed(&varied.restart),
+                    "varied".to_string(),
+                );
             }
             (None, None) => self.supervisor.handle_timeout(self.now),
         }
@@ -436,7 +441,7 @@ impl Sim {
         for event in events {
             let Some((realm, name)) = &event.realm else { continue };
             let at = realm.index();
-            if let EventKind::BudgetSpent { .. } = &event.kind {
+            if let EventKind::BudgetSpent { .. } | EventKind::CooldownBegan { .. } = &event.kind {
                 self.reference.spent[at] = after.realms[at].phase == Phase::External;
             }
             if let EventKind::RestartOpened { cause, .. } = &event.kind {
@@ -576,7 +581,7 @@ impl Sim {
             match &step.input {
                 Some(Recorded::Reload { seed }) => {
                     let varied = scenario::vary(*seed, supervisor.plan_in_force())?;
-                    supervisor.reload(now, varied.plan, &varied.restart, "varied".to_string());
+                    supervisor.reload(now, varied.plan, &renewed(&varied.restart), "varied".to_string());
                 }
                 Some(input) => {
                     if let Some(input) = input.input(now) {
@@ -592,4 +597,9 @@ impl Sim {
         }
         Ok(report.digest)
     }
+}
+
+/// Realms that are made of something else, with the key that says so.
+fn renewed(realms: &[RealmIx]) -> Vec<(RealmIx, String)> {
+    realms.iter().map(|realm| (*realm, "run".to_string())).collect()
 }

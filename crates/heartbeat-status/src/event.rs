@@ -2,6 +2,8 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
 
 use crate::{
     Exit, Health, Incident, IncidentStep, Instant, OutcomeReason, Phase, RealmIx, RealmName, Reason,
@@ -45,6 +47,29 @@ closed_list! {
         Failed = "failed",
         /// A later intent replaced it.
         Abandoned = "abandoned",
+    }
+}
+
+/// Which of the restarts that the budget allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    /// How many the budget allows.
+    pub of: u32,
+}
+
+impl Attempt {
+    /// `None` for a restart that is not counted, or that the budget does not hold: the trial after a cooldown.
+    #[must_use]
+    pub fn counted(cause: RestartCause, number: u32, of: u32) -> Option<Self> {
+        (cause.is_debited() && number <= of).then_some(Self { number, of })
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {} of {}", self.number, self.of)
     }
 }
 
@@ -162,22 +187,37 @@ pub enum EventKind {
         id: RestartId,
         /// Why.
         cause: RestartCause,
-        /// Attempt number within the budget window, from 1.
-        attempt: u32,
+        /// Why, for a person.
+        detail: String,
+        /// Which of those that the budget allows.
+        attempt: Option<Attempt>,
     },
     /// A restart transaction ended.
     RestartClosed {
         /// Which.
         id: RestartId,
+        /// Which of those that the budget allows.
+        attempt: Option<Attempt>,
         /// How.
         result: RestartResult,
         /// From detection to the end, in milliseconds.
         took_ms: u64,
     },
-    /// The restart budget is spent; a human is needed.
+    /// Every restart that the budget allows has been made: a person is needed.
     BudgetSpent {
-        /// When one more trial is made; `None` when there will be none.
-        retry_at: Option<Instant>,
+        /// So many ...
+        burst: u32,
+        /// ... within this time.
+        window: Duration,
+        /// After this one more trial is made; `None` when there will be none.
+        retry_in: Option<Duration>,
+    },
+    /// A long wait begins although the budget is not used up: a trial failed, or a start cannot succeed.
+    CooldownBegan {
+        /// What failed, for a person.
+        why: String,
+        /// After this the next trial is made; `None` when there will be none.
+        retry_in: Option<Duration>,
     },
     /// The cooldown after that is over: one trial is made if it is still needed. Only of an external realm, whose phase
     /// does not tell.

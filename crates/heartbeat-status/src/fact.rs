@@ -3,7 +3,9 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use crate::{EventKind, IncidentStep, RestartResult, Signal};
+use core::time::Duration;
+
+use crate::{EventKind, IncidentStep, RestartResult, Signal, clock_span};
 
 closed_list! {
     /// What happened, in one word.
@@ -44,8 +46,10 @@ closed_list! {
         RestartFailed = "RestartFailed",
         /// A later order replaced a restart.
         RestartAbandoned = "RestartAbandoned",
-        /// The restart budget is spent: a person is needed.
+        /// Every restart that the budget allows has been made: a person is needed.
         BudgetSpent = "BudgetSpent",
+        /// A long wait begins although the budget is not used up.
+        CooldownBegan = "CooldownBegan",
         /// An operator's command took effect.
         Commanded = "Commanded",
         /// An operator paused a realm.
@@ -81,6 +85,14 @@ closed_list! {
         /// Nothing is left running.
         ShutdownFinished = "ShutdownFinished",
     }
+}
+
+/// `one trial in 5m00s`
+fn next_trial(what: &str, after: Option<Duration>) -> String {
+    after.map_or_else(
+        || "nothing more by itself".to_string(),
+        |after| format!("{what} in {}", clock_span(after)),
+    )
 }
 
 impl EventKind {
@@ -141,24 +153,31 @@ impl EventKind {
             Self::RestartCommand { failure: Some(failure), .. } => {
                 (What::RestartCommand, format!("its own restart command failed: {failure}"))
             }
-            Self::RestartOpened { cause, attempt, .. } => {
-                (What::RestartOpened, format!("{cause}, attempt {attempt}"))
+            Self::RestartOpened { detail, attempt, .. } => {
+                let attempt = attempt.map_or_else(String::new, |attempt| format!(", {attempt}"));
+                (What::RestartOpened, format!("{detail}{attempt}"))
             }
-            Self::RestartClosed { result, took_ms, .. } => {
-                let what = match result {
-                    RestartResult::Verified => What::RestartVerified,
-                    RestartResult::Failed => What::RestartFailed,
-                    RestartResult::Abandoned => What::RestartAbandoned,
-                };
-                (what, format!("{}.{} s after it was detected", took_ms / 1_000, took_ms % 1_000 / 100))
+            Self::RestartClosed { attempt, result, took_ms, .. } => {
+                let took = format!("{}.{} s", took_ms / 1_000, took_ms % 1_000 / 100);
+                match result {
+                    RestartResult::Verified => {
+                        (What::RestartVerified, format!("verified {took} after it was detected"))
+                    }
+                    RestartResult::Failed => {
+                        let which = attempt.map_or_else(|| "it".to_string(), |attempt| format!("{attempt}"));
+                        (What::RestartFailed, format!("{which} failed after {took}"))
+                    }
+                    RestartResult::Abandoned => {
+                        (What::RestartAbandoned, format!("given up for a later order after {took}"))
+                    }
+                }
             }
-            Self::BudgetSpent { retry_at } => {
-                let next = if retry_at.is_some() {
-                    "one trial after the cooldown"
-                } else {
-                    "nothing more by itself"
-                };
-                (What::BudgetSpent, format!("a person is needed; {next}"))
+            Self::BudgetSpent { burst, window, retry_in } => {
+                let (window, next) = (clock_span(*window), next_trial("one trial", *retry_in));
+                (What::BudgetSpent, format!("{burst} restarts in {window}: a person is needed; {next}"))
+            }
+            Self::CooldownBegan { why, retry_in } => {
+                (What::CooldownBegan, format!("{why}; {}", next_trial("next trial", *retry_in)))
             }
             Self::Commanded { action, reason } => {
                 let reason = reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));

@@ -50,7 +50,7 @@ mod time;
 pub mod wire;
 
 pub use error::{NameError, ParseWordError, ThresholdError};
-pub use event::{Event, EventKind, RestartCause, RestartResult};
+pub use event::{Attempt, Event, EventKind, RestartCause, RestartResult};
 pub use exit::{Exit, ExitKind, Signal};
 pub use fact::What;
 pub use health::Health;
@@ -69,5 +69,5 @@ pub use snapshot::{
 };
 pub use status::{Desired, Flag, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why};
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
-pub use text::{is_hostile, sanitise, sanitise_line};
+pub use text::{clock_span, is_hostile, sanitise, sanitise_line};
 pub use time::{Instant, WallAnchor, WallTime};

@@ -77,6 +77,8 @@ pub struct LastExit {
     pub exit: Exit,
     /// When.
     pub at: Instant,
+    /// How long it had run, where its start is known.
+    pub ran_for: Option<Duration>,
 }
 
 /// The process of a realm.

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use heartbeat_restart::RestartTracker;
 use heartbeat_status::{
-    Desired, EventKind, Health, Instant, LastExit, Pause, RealmKind, RestartCause, RestartId, RestartRecord,
-    RestartResult, RestartStep, RunId, Status, StatusFacts,
+    Attempt, Desired, EventKind, Health, Instant, LastExit, Pause, RealmKind, RestartCause, RestartId,
+    RestartRecord, RestartResult, RestartStep, RunId, Status, StatusFacts,
 };
 
 use crate::cx::{Around, Cx, Mode};
@@ -76,6 +76,10 @@ pub(crate) struct Realm {
     pub(crate) pid: Option<u32>,
     pub(crate) started_at: Option<Instant>,
     pub(crate) last_exit: Option<LastExit>,
+    /// What its last run, or its last start, failed with, for a person.
+    pub(crate) failure: Option<String>,
+    /// What it is made of has changed with the last reload: the keys.
+    pub(crate) renewed: Option<String>,
     /// Never two starts within `min_gap`, whatever the cause.
     pub(crate) gap_until: Instant,
     /// The next start is not before this: the gap, or a backoff.
@@ -177,6 +181,8 @@ impl Realm {
             pid: None,
             started_at: None,
             last_exit: None,
+            failure: None,
+            renewed: None,
             gap_until: Instant::ZERO,
             not_before: Instant::ZERO,
             tracker: RestartTracker::new(),
@@ -383,9 +389,33 @@ impl Realm {
         self.restarts_opened += 1;
         let id = RestartId(self.restarts_opened);
         let steps = alloc::vec![(RestartStep::Detected, cx.now)];
+        let of = Attempt::counted(cause, attempt, cx.spec.restart.burst());
+        cx.event(EventKind::RestartOpened { id, cause, detail: detail.clone(), attempt: of });
         self.restart = Some(RestartRecord { id, cause, detail, attempt, steps, result: None });
-        cx.event(EventKind::RestartOpened { id, cause, attempt });
         id
+    }
+
+    /// What is said of a restart for this cause that no failure explains.
+    pub(crate) fn words_for(&self, cause: RestartCause) -> String {
+        match (cause, &self.renewed) {
+            (RestartCause::Requested, _) => "requested".into(),
+            (RestartCause::Reloaded, Some(keys)) => alloc::format!("reloaded ({keys})"),
+            (RestartCause::Reloaded, None) => "reloaded".into(),
+            (RestartCause::DependencyRestarted, _) => "a realm that it needs was restarted".into(),
+            (other, _) => other.as_str().into(),
+        }
+    }
+
+    /// The long wait begins, or nothing more happens by itself: told as what it is.
+    pub(crate) fn tell_given_up(&mut self, cx: &mut Cx<'_>, until: Option<Instant>) {
+        let retry_in = until.map(|until| until.since(cx.now));
+        let (burst, window) = (cx.spec.restart.burst(), cx.spec.restart.window());
+        if self.tracker.used(&cx.spec.restart, cx.now) >= burst {
+            cx.event(EventKind::BudgetSpent { burst, window, retry_in });
+        } else {
+            let why = self.failure.clone().unwrap_or_else(|| "the trial failed".into());
+            cx.event(EventKind::CooldownBegan { why, retry_in });
+        }
     }
 
     /// Notes a step of the open restart, once.
@@ -405,7 +435,8 @@ impl Realm {
         let detected = record.steps.first().map_or(cx.now, |(_, at)| *at);
         let took_ms = u64::try_from(cx.now.since(detected).as_millis()).unwrap_or(u64::MAX);
         let id = record.id;
-        cx.event(EventKind::RestartClosed { id, result, took_ms });
+        let attempt = Attempt::counted(record.cause, record.attempt, cx.spec.restart.burst());
+        cx.event(EventKind::RestartClosed { id, attempt, result, took_ms });
     }
 
     /// Changes state, and says so.

@@ -44,6 +44,10 @@ pub struct RealmRecord {
     started_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_exit: Option<(StoredExit, u64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
     gap_until_ns: u64,
     not_before_ns: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -366,6 +370,10 @@ impl StoredWhy {
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn ns(at: Instant) -> u64 {
     at.as_nanos()
 }
@@ -475,6 +483,8 @@ impl Realm {
             pid: self.pid,
             started_ns: self.started_at.map(ns),
             last_exit: self.last_exit.map(|last| (last.exit.into(), ns(last.at))),
+            ran_ns: self.last_exit.and_then(|last| Some(nanos(last.ran_for?))),
+            failure: self.failure.clone(),
             gap_until_ns: ns(self.gap_until),
             not_before_ns: ns(self.not_before),
             debits_ns: debits.into_iter().map(ns).collect(),
@@ -540,8 +550,13 @@ impl Realm {
             .map(|pause| Pause { reason: pause.reason, until: pause.until_ns.map(Instant::from_nanos) });
         self.pid = record.pid;
         self.started_at = record.started_ns.map(Instant::from_nanos);
-        self.last_exit =
-            record.last_exit.map(|(exit, at)| LastExit { exit: exit.exit(), at: Instant::from_nanos(at) });
+        let ran_for = record.ran_ns.map(Duration::from_nanos);
+        self.last_exit = record.last_exit.map(|(exit, at)| LastExit {
+            exit: exit.exit(),
+            at: Instant::from_nanos(at),
+            ran_for,
+        });
+        self.failure = record.failure;
         self.gap_until = Instant::from_nanos(record.gap_until_ns);
         self.not_before = Instant::from_nanos(record.not_before_ns);
         self.tracker = RestartTracker::restored(Spent {

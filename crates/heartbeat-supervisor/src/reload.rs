@@ -50,9 +50,9 @@ impl Supervisor {
     ///
     /// In `plan` every realm in force stands at the index it has, retired where it is to go; only
     /// [`Supervisor::vacant`] indices and new ones belong to new realms; and no realm that stays changes its kind.
-    /// `restart` are those whose process is made of something else now. `summary` is for people. While everything is
+    /// `restart` are those whose process is made of something else now, with the keys that say so. `summary` is for people. While everything is
     /// being stopped nothing new is taken: that is ignored, and told as such.
-    pub fn reload(&mut self, now: Instant, plan: Plan, restart: &[RealmIx], summary: String) {
+    pub fn reload(&mut self, now: Instant, plan: Plan, restart: &[(RealmIx, String)], summary: String) {
         if matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
             self.ignore(now, "a new plan while everything is being stopped");
             return;
@@ -93,8 +93,8 @@ impl Supervisor {
             self.take_back(now, &old, &mapped);
             self.pull_in(now);
             self.retire(now, &old);
-            for ix in restart {
-                self.step(now, *ix, renew);
+            for (ix, keys) in restart {
+                self.step(now, *ix, |realm, cx| renew(realm, cx, Some(keys.clone())));
             }
         }
         self.drain(now);
@@ -177,7 +177,8 @@ impl Supervisor {
 }
 
 /// What it is made of has changed.
-pub(crate) fn renew(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn renew(realm: &mut Realm, cx: &mut Cx<'_>, keys: Option<String>) {
+    realm.renewed = keys;
     // It is told again of the new one.
     realm.unbounded.clear();
     if !realm.wants_to_run() {
@@ -190,7 +191,7 @@ pub(crate) fn renew(realm: &mut Realm, cx: &mut Cx<'_>) {
         // What was given up was another program.
         State::Backoff(_) | State::Cooldown(_) | State::Failed(_) => {
             realm.tracker.reset();
-            state::on_command(realm, cx, Intent::Run);
+            state::on_command(realm, cx, Intent::Again(RestartCause::Reloaded));
         }
         State::Waiting(_)
         | State::Stopping(_)

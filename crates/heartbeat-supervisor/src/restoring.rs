@@ -111,7 +111,7 @@ impl Supervisor {
             Desired::Up if matches!(realm.state, State::Stopped) => {
                 self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
             }
-            Desired::Up if changed => self.step(now, ix, renew),
+            Desired::Up if changed => self.step(now, ix, |realm, cx| renew(realm, cx, None)),
             Desired::Up | Desired::Down => {}
         }
     }

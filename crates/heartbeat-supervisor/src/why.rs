@@ -16,7 +16,7 @@ use crate::cx::Outbox;
 use crate::probing::Probing;
 use crate::realm::{Hold, Realm, Resting};
 use crate::state::failed::Why as FailedWhy;
-use crate::state::{Remedy, State};
+use crate::state::{Remedy, State, ending};
 use crate::timers::TimerKind;
 use crate::{Plan, ProbeSource, RealmSpec};
 
@@ -91,8 +91,14 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::Exited, message, Next::none())
         }
         State::Done => {
-            let took = realm.last_exit.map_or_else(String::new, |last| format!(", {}", last.exit));
-            (Reason::Done, format!("done{took}"), Next::none())
+            let ended = realm.last_exit.map_or_else(
+                || "done".to_string(),
+                |last| match last.ran_for {
+                    Some(ran_for) => format!("{} after {}", last.exit, ending::span(ran_for)),
+                    None => last.exit.to_string(),
+                },
+            );
+            (Reason::Done, ended, Next::none())
         }
         State::Waiting(_) => waiting(view),
         State::Backoff(_) if realm.stranger.is_some() => stranger(view),
@@ -180,10 +186,12 @@ pub(crate) fn cause_reason(cause: RestartCause) -> Reason {
 /// How the last run ended and which attempt this is.
 fn ended(view: &View<'_>) -> String {
     let realm = view.realm();
-    let seen = match (&realm.restart, realm.last_exit) {
-        (Some(record), _) if !record.detail.is_empty() => record.detail.clone(),
-        (_, Some(last)) => last.exit.to_string(),
-        (_, None) => "ended".to_string(),
+    let open = realm.restart.as_ref().filter(|record| record.result.is_none() && !record.detail.is_empty());
+    let seen = match (open, &realm.failure, realm.last_exit) {
+        (Some(record), ..) => record.detail.clone(),
+        (None, Some(failure), _) => failure.clone(),
+        (None, None, Some(last)) => last.exit.to_string(),
+        (None, None, None) => "ended".to_string(),
     };
     let attempt = realm
         .restart
@@ -242,7 +250,8 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
         return (Reason::WaitingForNeed, "waits for what it is ordered after".to_string(), next);
     }
     let next = Next::at(NextAction::Start, realm.not_before.max(view.now));
-    (Reason::Starting, "about to start".to_string(), next)
+    let after = if realm.restart_open() { format!("{}; ", ended(view)) } else { String::new() };
+    (Reason::Starting, format!("{after}about to start"), next)
 }
 
 fn gate_word(until: Gate) -> &'static str {

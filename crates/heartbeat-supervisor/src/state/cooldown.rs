@@ -1,5 +1,7 @@
 //! Cooldown: the restart budget is spent (or the program cannot be exec'd); one trial after a long wait.
 
+use alloc::string::String;
+
 use heartbeat_status::{Instant, RestartCause, RestartResult};
 
 use super::failed::Why;
@@ -32,12 +34,16 @@ pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
 }
 
 pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
-    trial(realm, cx, RestartCause::Exited, "trial after cooldown");
+    trial(realm, cx, RestartCause::Exited, "one trial after the cooldown".into());
 }
 
-fn trial(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, detail: &str) {
+fn trial(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, detail: String) {
     realm.not_before = realm.gap_until;
-    realm.open_restart(cx, cause, detail.into());
+    if !realm.restart_open() {
+        // Not one of those that the budget allows.
+        let beyond = cx.spec.restart.burst() + 1;
+        realm.open_attempt(cx, cause, detail, beyond);
+    }
     waiting::enter(realm, cx);
 }
 
@@ -48,9 +54,13 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
             stopped::enter(realm, cx);
         }
         // A person takes over, with a fresh budget.
-        Intent::Run | Intent::Again(_) => {
+        Intent::Run => {
             realm.tracker.reset();
-            trial(realm, cx, RestartCause::Requested, "requested");
+            trial(realm, cx, RestartCause::Requested, realm.words_for(RestartCause::Requested));
+        }
+        Intent::Again(cause) => {
+            realm.tracker.reset();
+            trial(realm, cx, cause, realm.words_for(cause));
         }
     }
 }

@@ -33,8 +33,8 @@ const PORT_RECHECK: Duration = Duration::from_secs(1);
 pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty: bool) {
     starting::cancel_hooks(realm, cx);
     remedy::drop(realm, cx);
-    let ran_for = realm.started_at.map(|started| cx.now.since(started));
     stopping::note_exit(realm, cx, exit, false);
+    let ran_for = realm.last_exit.and_then(|last| last.ran_for);
     if will_restart(cx, &exit) && !realm.around.need_broken && realm.pause.is_none() {
         if realm.restart_open() {
             // The attempt that was under way has failed; what follows is the next one.
@@ -48,8 +48,12 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
             Some(ran_for) => format!("{how} after {}", span(ran_for)),
             None => how,
         };
-        let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
-        realm.open_restart(cx, cause, detail);
+        realm.failure = Some(detail.clone());
+        // Without budget no attempt follows, so none is opened.
+        if realm.tracker.may_restart(&cx.spec.restart, cx.now) {
+            let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
+            realm.open_restart(cx, cause, detail);
+        }
     }
     if empty {
         realm.stop_probing(cx);
@@ -62,7 +66,7 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
 }
 
 /// A length of time for a person: `0.2 s`, `95 s`, `12 min`, `3 h`.
-fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     const MINUTES_FROM: Duration = Duration::from_secs(120);
     const HOURS_FROM: Duration = Duration::from_secs(7_200);
     if time < Duration::from_secs(10) {
@@ -140,7 +144,11 @@ pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartErro
             realm.tracker.decide(&cx.spec.restart, cx.now, RestartCause::Exited, None, dice)
         }
     };
-    realm.open_restart(cx, RestartCause::Exited, error.message.clone());
+    realm.failure = Some(error.message.clone());
+    // A start that failed is no restart; the attempt that follows is one.
+    if matches!(decision, Decision::StartAt { .. }) {
+        realm.open_restart(cx, RestartCause::Exited, error.message.clone());
+    }
     apply(realm, cx, decision, failed::Why::StartFailed(error.message.clone()));
 }
 
@@ -213,14 +221,15 @@ fn apply(realm: &mut Realm, cx: &mut Cx<'_>, decision: Decision, why: failed::Wh
         Decision::Cooldown { until, .. } => {
             never_attempted(realm, cx);
             realm.close_restart(cx, RestartResult::Failed);
-            cx.event(EventKind::BudgetSpent { retry_at: Some(until) });
+            realm.tell_given_up(cx, Some(until));
             cooldown::enter(realm, cx, until, why);
         }
         Decision::GiveUp => {
             never_attempted(realm, cx);
             realm.close_restart(cx, RestartResult::Failed);
-            cx.event(EventKind::BudgetSpent { retry_at: None });
-            failed::enter(realm, cx, failed::Why::BudgetSpent);
+            realm.tell_given_up(cx, None);
+            let start_failed = matches!(why, failed::Why::StartFailed(_));
+            failed::enter(realm, cx, if start_failed { why } else { failed::Why::BudgetSpent });
         }
     }
 }

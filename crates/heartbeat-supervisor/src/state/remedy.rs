@@ -100,7 +100,7 @@ pub(crate) fn heal(realm: &mut Realm, cx: &mut Cx<'_>, detail: String) -> bool {
 }
 
 fn spent(realm: &mut Realm, cx: &mut Cx<'_>, retry_at: Option<Instant>) {
-    cx.event(EventKind::BudgetSpent { retry_at });
+    realm.tell_given_up(cx, retry_at);
     cx.disarm(TimerKind::Act);
     cx.disarm(TimerKind::Second);
     match retry_at {

@@ -389,6 +389,7 @@ fn hook_failed(realm: &mut Realm, cx: &mut Cx<'_>, hook: Hook, failure: &str) {
         return;
     }
     cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
+    realm.failure = Some(detail.clone());
     realm.open_restart(cx, RestartCause::StartTimedOut, detail);
     ending::decide(realm, cx, RestartCause::StartTimedOut, None);
 }
@@ -419,7 +420,8 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
             if realm.restart_open() || !matches!(stage(realm), Stage::Execed | Stage::After) =>
         {
             // Nothing of the new generation has shown itself yet: this start is the start that was asked for.
-            realm.open_restart(cx, cause, "requested".to_string());
+            let words = realm.words_for(cause);
+            realm.open_restart(cx, cause, words);
         }
         Intent::Again(cause) => stopping::again(realm, cx, cause),
         Intent::Rest => stopping::rest(realm, cx),

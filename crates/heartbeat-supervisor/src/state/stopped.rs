@@ -32,6 +32,7 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
 /// A restart of something that does not run: a start that is verified.
 pub(crate) fn begin_again(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause) {
     realm.not_before = realm.gap_until;
-    realm.open_restart(cx, cause, "requested".into());
+    let words = realm.words_for(cause);
+    realm.open_restart(cx, cause, words);
     waiting::enter(realm, cx);
 }

@@ -100,13 +100,15 @@ pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, d
         // The attempt that was under way has failed; what follows is the next one.
         realm.close_restart(cx, RestartResult::Failed);
     }
+    realm.failure = Some(detail.clone());
     realm.open_restart(cx, cause, detail);
     enter(realm, cx, Some(cause), None, false);
 }
 
 /// Ends it because somebody wants it to run anew.
 pub(crate) fn again(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause) {
-    realm.open_restart(cx, cause, cause.to_string());
+    let words = realm.words_for(cause);
+    realm.open_restart(cx, cause, words);
     enter(realm, cx, Some(cause), None, true);
 }
 
@@ -361,7 +363,8 @@ pub(crate) fn extend(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
 
 /// Records how the main process ended.
 pub(crate) fn note_exit(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, expected: bool) {
-    realm.last_exit = Some(LastExit { exit, at: cx.now });
+    let ran_for = realm.started_at.map(|started| cx.now.since(started));
+    realm.last_exit = Some(LastExit { exit, at: cx.now, ran_for });
     realm.pid = None;
     realm.process_ended(cx, exit.to_string());
     cx.event(EventKind::RunExited { run: realm.run, exit, expected });
@@ -432,7 +435,8 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
         }
         Intent::Run => {}
         Intent::Again(wanted) => {
-            realm.open_restart(cx, wanted, "requested".to_string());
+            let words = realm.words_for(wanted);
+            realm.open_restart(cx, wanted, words);
             if let State::Stopping(stopping) = &mut realm.state {
                 // An operator's restart is not a debit, whatever it joined.
                 stopping.cause = Some(wanted);

@@ -1,6 +1,5 @@
 //! Waiting: it should run, and its gates do not hold yet (or heartbeatd has not booted).
 
-use alloc::string::ToString;
 use core::time::Duration;
 
 use heartbeat_status::{Instant, RestartResult};
@@ -107,7 +106,8 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
         // It is on its way already; the later request joins the earlier one.
         Intent::Run => forgive(realm, cx),
         Intent::Again(cause) => {
-            realm.open_restart(cx, cause, cause.to_string());
+            let words = realm.words_for(cause);
+            realm.open_restart(cx, cause, words);
             forgive(realm, cx);
         }
     }

@@ -211,7 +211,9 @@ impl Drive {
     /// Puts another plan in force.
     pub(crate) fn reload(&mut self, realms: Vec<RealmSpec>, restart: &[RealmIx]) {
         let plan = Plan::new(PlanSettings::default(), realms).expect("a good plan");
-        self.sup.reload(self.now, plan, restart, "a test".to_string());
+        let restart: Vec<(RealmIx, String)> =
+            restart.iter().map(|realm| (*realm, "run".to_string())).collect();
+        self.sup.reload(self.now, plan, &restart, "a test".to_string());
         self.poll();
     }
 

@@ -278,3 +278,18 @@ fn an_incident_does_not_concern_whoever_takes_the_place_of_one_that_it_did() {
     d.reload(vec![probed("a"), bare("c")], &[]);
     assert_eq!(affected(&mut d), []);
 }
+
+#[test]
+fn what_is_run_again_by_a_reload_says_so_and_names_the_key() {
+    let mut d = Drive::boot(vec![oneshot("a"), bare("b")]);
+    d.launch_all();
+    d.exit(A, Exit::code(0));
+    assert_eq!(d.message(A), "exit code 0 after 0.0 s");
+    d.take();
+    d.reload(vec![oneshot("a"), bare("b")], &[A, B]);
+    for realm in [A, B] {
+        assert!(d.message(realm).contains("reloaded (run)"), "{}", d.message(realm));
+        let record = d.status(realm).restart.clone().expect("a restart");
+        assert_eq!((record.cause, record.detail.as_str()), (RestartCause::Reloaded, "reloaded (run)"));
+    }
+}

@@ -59,7 +59,7 @@ fn an_unhealthy_service_is_restarted_by_its_command_and_verified() {
     let status = d.status(A);
     assert_eq!(status.restarts.used, 1, "one debit");
     let opened = |event: &heartbeat_status::Event| match event.kind {
-        EventKind::RestartOpened { attempt, .. } => Some(attempt),
+        EventKind::RestartOpened { attempt, .. } => attempt.map(|attempt| attempt.number),
         _ => None,
     };
     assert_eq!(d.events.iter().find_map(opened), Some(1), "told as what it is");

@@ -6,7 +6,7 @@ use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EdgeKind, Exit, Gate, NextAction, Outcome, Phase, RestartCause, RestartResult, RestartStep, Signal,
-    Status, WhileDown,
+    Status, What, WhileDown,
 };
 use heartbeat_supervisor::{Input, Reply, StartError};
 
@@ -269,4 +269,72 @@ fn restarts_for_a_need_that_comes_and_goes_have_a_delay_for_their_bound() {
     }
     assert_eq!(delays, [0, 500, 1_000, 2_000, 4_000, 8_000]);
     assert_eq!(d.status(B).restarts.used, 0);
+}
+
+/// What was told of one realm's restarts.
+fn told(d: &mut Drive) -> Vec<(What, String)> {
+    let events = std::mem::take(&mut d.events);
+    let wanted = |what: &What| {
+        matches!(
+            what,
+            What::RestartOpened
+                | What::RestartFailed
+                | What::RestartVerified
+                | What::BudgetSpent
+                | What::CooldownBegan
+                | What::StartFailed
+        )
+    };
+    events.iter().filter_map(|event| event.kind.fact()).filter(|(what, _)| wanted(what)).collect()
+}
+
+#[test]
+fn no_attempt_is_told_that_is_not_made() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| settings.burst = 2);
+    let mut d = Drive::stable(vec![spec]);
+    for _ in 0..3 {
+        d.exit(A, Exit::code(1));
+        d.wait(secs(1));
+        d.launch_all_keeping_events();
+        d.wait(Duration::from_millis(200));
+    }
+    let steps = told(&mut d);
+    let words: Vec<(What, &str)> = steps.iter().map(|(what, words)| (*what, words.as_str())).collect();
+    assert_eq!(
+        words,
+        [
+            (What::RestartOpened, "exit code 1 after 80 s, attempt 1 of 2"),
+            (What::RestartFailed, "attempt 1 of 2 failed after 1.2 s"),
+            (What::RestartOpened, "exit code 1 after 0.2 s, attempt 2 of 2"),
+            (What::RestartFailed, "attempt 2 of 2 failed after 1.2 s"),
+            (What::BudgetSpent, "2 restarts in 10m00s: a person is needed; one trial in 5m00s"),
+        ]
+    );
+    assert_eq!(d.message(A), "exit code 1 after 0.2 s; one trial after the cooldown");
+}
+
+#[test]
+fn a_trial_that_fails_when_the_budget_is_free_again_is_told_as_what_it_is() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| (settings.burst, settings.window) = (1, secs(60)));
+    let mut d = Drive::stable(vec![spec]);
+    for _ in 0..2 {
+        d.exit(A, Exit::code(1));
+        d.launch_all_keeping_events();
+    }
+    told(&mut d);
+    d.wait(secs(300));
+    d.launch_all_keeping_events();
+    d.exit(A, Exit::code(1));
+    let steps = told(&mut d);
+    let words: Vec<(What, &str)> = steps.iter().map(|(what, words)| (*what, words.as_str())).collect();
+    assert_eq!(
+        words,
+        [
+            (What::RestartOpened, "one trial after the cooldown"),
+            (What::RestartFailed, "it failed after 0.0 s"),
+            (What::CooldownBegan, "exit code 1 after 0.0 s; next trial in 10m00s"),
+        ]
+    );
 }

@@ -183,7 +183,7 @@ fn done_and_stopped_is_stopped() {
     d.take();
     d.started(A);
     d.exit(A, Exit::code(0));
-    assert_eq!((d.word(A), d.message(A)), (Status::Done, "done, exit code 0".to_string()));
+    assert_eq!((d.word(A), d.message(A)), (Status::Done, "exit code 0 after 0.0 s".to_string()));
     d.order(Action::Start, A);
     assert_eq!(d.starts(), [], "it has done what it is for");
     d.order(Action::Restart, A);
