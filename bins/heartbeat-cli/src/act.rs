@@ -4,16 +4,24 @@ use std::pin::pin;
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, Wait};
+use heartbeat_status::Status;
+use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, StatusDocument, Wait};
 use tokio::time::interval;
 
 use crate::args::{ActArgs, Format};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::steps::{Tracker, plan_limit_s, plan_lines};
+use crate::exit::{Exit, Failure, Outcome, plain_words};
+use crate::headline::status_of;
+use crate::select::{is_name, names};
+use crate::steps::{Tracker, is_refused, plan_limit_s, plan_lines, refused_lines};
+use crate::style::Style;
 
 /// How often progress is looked at.
 const POLL_MS: u64 = 250;
+/// Steps are shown from this look on, or with the answer: a command that is refused has its answer before.
+const LOOKS_BEFORE_STEPS: u32 = 3;
+/// Last lines of output shown of a realm that failed.
+const MAX_OUTPUT_LINES: usize = 5;
 /// Allowed on top of a plan's own limits, in seconds: for verification and for heartbeatd's own work.
 const SLACK_S: f64 = 30.0;
 /// Waited for when a step of the plan has no limit (a oneshot), in seconds.
@@ -35,8 +43,17 @@ pub(crate) async fn run(
     leave: &Leave,
     console: &mut Console,
 ) -> Outcome {
-    for realm in &args.realms {
-        let exit = one(client, action, realm, args, leave, console).await?;
+    let mut realms = names(client, &args.realms, true).await?;
+    if action == Action::Stop {
+        // The reverse of the start order: what needs others goes before them.
+        realms.reverse();
+    }
+    if realms.len() > 1 && args.realms.iter().any(|selector| !is_name(selector)) {
+        let shown: Vec<String> = realms.iter().map(|realm| console.style.text(realm)).collect();
+        console.note(&format!("{action} {}", shown.join(", ")));
+    }
+    for realm in &realms {
+        let exit = one(client, action, realm, &realms, args, leave, console).await?;
         if exit != Exit::Holds {
             return Ok(exit);
         }
@@ -48,6 +65,7 @@ async fn one(
     client: &Client,
     action: Action,
     realm: &str,
+    together: &[String],
     args: &ActArgs,
     leave: &Leave,
     console: &mut Console,
@@ -56,11 +74,12 @@ async fn one(
         ActionRequest { cascade: args.cascade, reason: args.reason.clone(), ..ActionRequest::default() };
     let plan = plan(client, realm, action, &request).await?;
     if args.dry_run {
-        show_plan(&plan, console)?;
-        return Ok(Exit::Holds);
+        return show_plan(&plan, console);
     }
     if !plan.breaks.is_empty() && !args.cascade {
-        if !leave.yes && !ask(action, realm, &plan, console).await? {
+        // Those that are named beside it are asked to do the same.
+        let named = plan.breaks.iter().all(|broken| together.contains(broken));
+        if !named && !args.leave_dependents && !leave.yes && !ask(action, realm, &plan, console).await? {
             return Ok(Exit::Refused);
         }
         request.force = true;
@@ -73,7 +92,7 @@ async fn one(
     }
     if args.no_wait {
         let done = client.action(realm, action, &request).await?;
-        return finish(&done, action, realm, console);
+        return finish(client, &done, action, realm, console).await;
     }
     request.wait = if action == Action::Restart { Wait::Verified } else { Wait::Up };
     let own = plan_limit_s(&plan).map_or(OPEN_PLAN_S, |seconds| seconds + SLACK_S);
@@ -96,12 +115,21 @@ async fn plan(
     }
 }
 
-fn show_plan(plan: &ActionDocument, console: &mut Console) -> Result<(), Failure> {
+/// What the command would do, and the exit code that it would have.
+fn show_plan(plan: &ActionDocument, console: &mut Console) -> Outcome {
+    let exit = if is_refused(plan) { Exit::Refused } else { Exit::Holds };
     if matches!(console.form, Format::Json | Format::Ndjson) {
-        return console.json(plan);
+        console.json(plan)?;
+        return Ok(exit);
     }
-    console.line("plan, nothing changed:")?;
-    plan_lines(plan, console.style).iter().try_for_each(|line| console.line(line))
+    let lines = if exit == Exit::Refused {
+        refused_lines(plan, console.style)
+    } else {
+        console.line("plan, nothing changed:")?;
+        plan_lines(plan, console.style)
+    };
+    lines.iter().try_for_each(|line| console.line(line))?;
+    Ok(exit)
 }
 
 /// Shows who would suffer and asks, where there is somebody to ask. A no changes nothing.
@@ -120,7 +148,7 @@ async fn ask(
     let names: Vec<String> = plan.breaks.iter().map(|name| style.text(name)).collect();
     let what = format!("{action} {} breaks {number}{noun} it: {}", style.text(realm), names.join(", "));
     let ways = format!(
-        "`heartbeat-cli {action} {name} --cascade` takes them along, `--yes` leaves them as they are",
+        "`heartbeat-cli {action} {name} --cascade` takes them along, `--leave-dependents` leaves them as they are",
         name = style.text(realm)
     );
     if !console.interactive {
@@ -162,6 +190,8 @@ async fn carry_out(
     let mut last = before;
     let mut call = pin!(client.action(realm, action, request));
     let mut tick = interval(Duration::from_millis(POLL_MS));
+    let mut looks = 0;
+    let mut held_back = Vec::new();
     let answer = loop {
         tokio::select! {
             answer = &mut call => break answer,
@@ -169,7 +199,11 @@ async fn carry_out(
         }
         // Progress is a courtesy: when it cannot be had, the answer still comes.
         if let Ok(document) = client.status(false).await {
-            progress(&mut tracker, &document, table, console)?;
+            held_back.extend(tracker.observe(&document, style));
+            looks += 1;
+            if looks > LOOKS_BEFORE_STEPS {
+                progress(&mut held_back, table, console)?;
+            }
             let note = tracker.pending(&document, style).unwrap_or_default();
             console.passing_note(&note);
             last = document;
@@ -179,49 +213,78 @@ async fn carry_out(
     if answer.is_ok()
         && let Ok(document) = client.status(false).await
     {
-        progress(&mut tracker, &document, table, console)?;
+        held_back.extend(tracker.observe(&document, style));
+        progress(&mut held_back, table, console)?;
         last = document;
     }
     match answer {
-        Ok(done) => finish(&done, action, realm, console),
+        Ok(done) => finish(client, &done, action, realm, console).await,
         Err(ClientError::Deadline { detail, .. }) => {
             let pending = tracker.pending(&last, style).unwrap_or_default();
-            Err(Failure::new(
-                Exit::Deadline,
-                format!("{} {pending}", detail.trim_end()).trim_end().to_owned(),
-            ))
+            let text = format!("{} {pending}", plain_words(detail.trim_end()));
+            Err(Failure::new(Exit::Deadline, text.trim_end()).help(more(realm, style)))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn progress(
-    tracker: &mut Tracker,
-    document: &heartbeat_status::wire::StatusDocument,
-    table: bool,
-    console: &mut Console,
-) -> Result<(), Failure> {
-    let lines = tracker.observe(document, console.style);
+fn progress(lines: &mut Vec<String>, table: bool, console: &mut Console) -> Result<(), Failure> {
     if !table || lines.is_empty() {
         return Ok(());
     }
     console.passing_note("");
-    lines.iter().try_for_each(|line| console.line(line))
+    lines.drain(..).try_for_each(|line| console.line(&line))
 }
 
-/// The result in a line, and the exit code it means.
-fn finish(done: &ActionDocument, action: Action, realm: &str, console: &mut Console) -> Outcome {
+/// The result in a line, and the exit code it means; of a failure what the realm said last, and where there is more.
+async fn finish(
+    client: &Client,
+    done: &ActionDocument,
+    action: Action,
+    realm: &str,
+    console: &mut Console,
+) -> Outcome {
     let result = done.result.as_deref().unwrap_or("accepted");
     let good = matches!(result, "accepted" | "up" | "stopped" | "verified");
+    let exit = if good { Exit::Holds } else { Exit::No };
     if matches!(console.form, Format::Json | Format::Ndjson) {
         console.json(done)?;
-    } else {
-        let style = console.style;
-        let mut line = format!("{action} {}: {}", style.text(realm), style.text(result));
-        if let Some(message) = done.message.as_deref().filter(|message| !message.is_empty()) {
-            line += &format!(" ({})", style.text(message));
-        }
-        console.line(&line)?;
+        return Ok(exit);
     }
-    Ok(if good { Exit::Holds } else { Exit::No })
+    let style = console.style;
+    let mut line = format!("{action} {}: {}", style.text(realm), style.text(result));
+    if let Some(message) = done.message.as_deref().filter(|message| !message.is_empty()) {
+        line += &format!(" ({})", style.text(message));
+    }
+    console.line(&line)?;
+    if !good {
+        let failed = match client.status(false).await {
+            Ok(document) => failed(&document, done, realm),
+            Err(_) => realm.to_owned(),
+        };
+        let output = client.realm(&failed, false).await.map(|document| document.log_tail).unwrap_or_default();
+        let skipped = output.len().saturating_sub(MAX_OUTPUT_LINES);
+        for line in output.iter().skip(skipped) {
+            console.line(&format!("  {} | {}", style.text(&failed), style.text(line)))?;
+        }
+        console.line(&more(&failed, style))?;
+    }
+    Ok(exit)
+}
+
+/// The realm that stands in the way: the one that was asked for, or one that was started for it.
+fn failed(document: &StatusDocument, done: &ActionDocument, realm: &str) -> String {
+    let is_in_trouble = |name: &str| {
+        let entry = document.realms.iter().find(|realm| realm.name == name);
+        entry
+            .map(status_of)
+            .is_some_and(|status| matches!(status, Status::Failed | Status::Down | Status::Restarting))
+    };
+    let steps = done.steps.iter().map(|step| step.realm.as_str());
+    let mut names = std::iter::once(realm).chain(steps);
+    names.find(|name| is_in_trouble(name)).unwrap_or(realm).to_owned()
+}
+
+fn more(realm: &str, style: Style) -> String {
+    format!("more: heartbeat-cli why {}", style.text(realm))
 }

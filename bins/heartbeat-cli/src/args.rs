@@ -1,13 +1,16 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use heartbeat_client::Host;
+use heartbeat_status::{RealmName, Signal};
 
 use crate::age::parse_duration;
+use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] = &[
@@ -15,11 +18,14 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "schema", "show",
 ];
 
+/// The last signal that has a name of its own.
+const MAX_SIGNAL: u8 = 31;
+
 const EXIT_CODES: &str = "\
 Exit codes, the same for every command and format:
   0    holds                          5    heartbeatd cannot be reached
   1    no (`is`), or failed           6    not permitted
-  2    usage or configuration         7    refused: needs --yes or --cascade
+  2    usage or configuration         7    refused: the answer says what it needs
   3    realms not in desired state    124  deadline passed
   4    no such realm                  130  interrupted
 
@@ -92,7 +98,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Why a realm is as it is: root cause, evidence, what happens next, what to type
     Why {
-        /// Which realm
+        /// The realm, or `heartbeatd` itself
+        #[arg(value_parser = realm_name)]
         realm: String,
         /// Ask for fresh probes first
         #[arg(long)]
@@ -107,7 +114,7 @@ pub(crate) enum Command {
     /// Wait until realms are up, stopped, done or settled
     Wait {
         /// Which; they need not be known yet
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
         /// For what
         #[arg(long = "for", value_enum, default_value_t = Goal::Up, value_name = "GOAL")]
@@ -118,13 +125,13 @@ pub(crate) enum Command {
         /// Which status; degraded counts as up
         status: String,
         /// Which realms
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
     },
     /// Leave a realm alone: it runs on and is measured, nothing acts and nothing alerts
     Pause {
         /// Which realms
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
         /// Why: whoever finds it paused has to know
         #[arg(long, value_name = "TEXT")]
@@ -136,21 +143,22 @@ pub(crate) enum Command {
     /// End a pause
     Resume {
         /// Which realms
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
     },
     /// Forget attempts, backoff and cooldown, and start what should run
     Reset {
         /// Which realms
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
     },
     /// Send a signal to the main process of realms
     Signal {
-        /// Which, e.g. HUP or USR1
+        /// The signal, e.g. HUP or USR1
+        #[arg(value_parser = signal_name)]
         signal: String,
         /// To which realms
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
         /// To every process of them
         #[arg(long)]
@@ -162,7 +170,7 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         what: Foreseen,
         /// To which realm; none for `reload`
-        #[arg(required_if_eq_any([("what", "start"), ("what", "stop"), ("what", "restart"), ("what", "fail")]))]
+        #[arg(value_parser = realm_name, required_if_eq_any([("what", "start"), ("what", "stop"), ("what", "restart"), ("what", "fail")]))]
         realm: Option<String>,
         /// The running dependents that would break, too
         #[arg(long)]
@@ -178,7 +186,8 @@ pub(crate) enum Command {
     Register(RegisterArgs),
     /// Do not watch a realm any more that was registered
     Unregister {
-        /// Which realm
+        /// The realm
+        #[arg(value_parser = realm_name)]
         realm: String,
         /// Only say what would be done
         #[arg(long)]
@@ -203,6 +212,7 @@ pub(crate) enum Command {
     /// What has happened; with -f, what happens
     Events {
         /// Only of these realms
+        #[arg(value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
         /// Go on until Ctrl-C
         #[arg(short, long)]
@@ -214,7 +224,7 @@ pub(crate) enum Command {
     /// What realms have written; with -f, what they write
     Logs {
         /// Which realms
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
         /// Go on until Ctrl-C
         #[arg(short, long)]
@@ -255,7 +265,8 @@ pub(crate) enum Command {
 /// Arguments of `status`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// Only these realms
+    /// Only these realms: names, `all`, patterns (`web*`), `@group`, `label=value`, `status:down`, `+api`, `api+`
+    #[arg(value_name = "REALM", value_parser = selector)]
     pub(crate) realms: Vec<String>,
     /// Ask for fresh probes first
     #[arg(long)]
@@ -275,11 +286,14 @@ pub(crate) struct StatusArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ActArgs {
     /// Which realms
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "REALM", value_parser = selector)]
     pub(crate) realms: Vec<String>,
     /// The running dependents that would break, too
     #[arg(long)]
     pub(crate) cascade: bool,
+    /// Leave the running dependents as they are, although they would break
+    #[arg(long, conflicts_with = "cascade")]
+    pub(crate) leave_dependents: bool,
     /// Only say what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -295,7 +309,8 @@ pub(crate) struct ActArgs {
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(group = clap::ArgGroup::new("probe").required(true).multiple(true).args(["http", "tcp", "from"]))]
 pub(crate) struct RegisterArgs {
-    /// Under which name
+    /// Its name
+    #[arg(value_parser = realm_name)]
     pub(crate) realm: String,
     /// Ask this URL
     #[arg(long, value_name = "URL")]
@@ -405,6 +420,99 @@ impl Global {
     }
 }
 
+/// Commands of other tools, and the one of ours that does the same.
+const OTHERS: &[(&str, &str)] = &[
+    ("ps", "status"),
+    ("top", "status"),
+    ("list", "status"),
+    ("ls", "status"),
+    ("health", "status"),
+    ("info", "why"),
+    ("describe", "why"),
+    ("explain", "why"),
+    ("log", "logs"),
+    ("tail", "logs"),
+    ("journal", "logs"),
+    ("validate", "check"),
+    ("lint", "check"),
+    ("kill", "signal"),
+    ("up", "start"),
+    ("down", "stop"),
+];
+
+/// Commands that change something: never a suggestion for a word that looks.
+const CHANGING: &[&str] = &[
+    "start",
+    "stop",
+    "restart",
+    "reset",
+    "signal",
+    "pause",
+    "resume",
+    "register",
+    "unregister",
+    "reload",
+    "daemon",
+];
+
+/// The command that was probably meant; one that looks comes before one that changes something.
+pub(crate) fn meant(word: &str) -> Option<String> {
+    if let Some((_, ours)) = OTHERS.iter().find(|(other, _)| *other == word) {
+        return Some((*ours).to_owned());
+    }
+    let names: Vec<String> =
+        Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let (changing, looking): (Vec<&str>, Vec<&str>) =
+        names.iter().map(String::as_str).partition(|name| CHANGING.contains(name));
+    let near = |among: Vec<&str>| heartbeat_config::nearest(word, among.into_iter()).map(ToOwned::to_owned);
+    near(looking).or_else(|| near(changing))
+}
+
+/// `status --wait 5s` is `status --wait=5s`: no realm is called like a time, so there is nothing to mistake it for.
+pub(crate) fn with_joined_wait(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    for arg in args {
+        let is_time = arg.to_str().is_some_and(|text| parse_duration(text).is_ok());
+        match joined.last_mut() {
+            Some(last) if is_time && last == "--wait" => {
+                last.push("=");
+                last.push(&arg);
+            }
+            _ => joined.push(arg),
+        }
+    }
+    joined
+}
+
+fn realm_name(text: &str) -> Result<String, String> {
+    if text == crate::why_heartbeatd::NAME {
+        return Ok(text.to_owned());
+    }
+    match selector(text)? {
+        name if is_name(&name) => Ok(name),
+        // A reserved word says that it is one.
+        _ => match RealmName::new(text) {
+            Err(error) if text == "all" => Err(error.to_string()),
+            _ => Err(format!("`{text}` can mean several realms; name one")),
+        },
+    }
+}
+
+fn signal_name(text: &str) -> Result<String, String> {
+    if text.parse::<Signal>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let names: Vec<String> =
+        (1..=i32::from(MAX_SIGNAL)).filter_map(Signal::new).map(|signal| signal.to_string()).collect();
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let names = names.iter().map(|name| name.strip_prefix("SIG").unwrap_or(name));
+    Err(match heartbeat_config::nearest(bare, names) {
+        Some(near) => format!("unknown signal `{text}`; did you mean {near}?"),
+        None => format!("unknown signal `{text}`; for example HUP, USR1 or TERM"),
+    })
+}
+
 fn parse_host(text: &str) -> Result<Host, String> {
     text.parse().map_err(|error: heartbeat_client::ClientError| error.to_string())
 }
@@ -412,7 +520,6 @@ fn parse_host(text: &str) -> Result<Host, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
@@ -427,8 +534,50 @@ mod tests {
     }
 
     #[test]
-    fn wait_takes_its_time_with_an_equals_sign_only() {
-        let parse = |args: &[&str]| Cli::try_parse_from([&["heartbeat-cli", "status"], args].concat());
+    fn a_realm_that_cannot_be_one_is_refused_before_anything_is_asked() {
+        for args in [
+            "status 5s",
+            "why 5s",
+            "why all",
+            "start 5s",
+            "wait 5s",
+            "is up 5s",
+            "pause 5s --reason x",
+            "resume 5s",
+            "reset Api",
+            "signal HUP 5s",
+            "plan stop 5s",
+            "events 5s",
+            "logs 5s",
+            "register 5s --tcp x:1",
+            "unregister 5s",
+            "signal HPU api",
+        ] {
+            let words = std::iter::once("heartbeat-cli").chain(args.split(' '));
+            assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{args}");
+        }
+        assert_eq!(signal_name("HPU").unwrap_err(), "unknown signal `HPU`; did you mean HUP?");
+        assert!(signal_name("hup").is_ok() && signal_name("SIGUSR1").is_ok() && signal_name("10").is_ok());
+    }
+
+    #[test]
+    fn a_word_that_looks_is_never_led_to_a_command_that_changes_something() {
+        for (other, ours) in OTHERS {
+            assert!(Cli::command().get_subcommands().any(|command| command.get_name() == *ours), "{other}");
+        }
+        for word in ["ps", "top", "list", "ls", "stats", "statu", "state"] {
+            assert_eq!(meant(word).as_deref(), Some("status"), "{word}");
+        }
+        assert_eq!(meant("restat").as_deref(), Some("restart"));
+        assert_eq!(meant("zzzzzzzzz"), None);
+    }
+
+    #[test]
+    fn wait_takes_its_time_with_an_equals_sign_or_behind_a_blank() {
+        let parse = |args: &[&str]| {
+            let args = [&["heartbeat-cli", "status"], args].concat();
+            Cli::try_parse_from(with_joined_wait(args.into_iter().map(OsString::from)))
+        };
         let status = |args: &[&str]| match parse(args).unwrap().command {
             Some(Command::Status(status)) => status,
             other => panic!("{other:?}"),
@@ -436,7 +585,14 @@ mod tests {
         assert_eq!(status(&["--wait=90s", "api"]).wait, Some(Some(Duration::from_secs(90))));
         let bare = status(&["--wait", "api"]);
         assert_eq!((bare.wait, bare.realms.as_slice()), (Some(None), &["api".to_owned()][..]));
+        let behind = status(&["--wait", "5s", "api"]);
+        assert_eq!(
+            (behind.wait, behind.realms.as_slice()),
+            (Some(Some(Duration::from_secs(5))), &["api".to_owned()][..])
+        );
         assert_eq!(parse(&["--wait=90"]).unwrap_err().exit_code(), 2);
+        let refused = parse(&["api", "5s"]).unwrap_err();
+        assert!(refused.exit_code() == 2 && refused.to_string().contains("--wait=5s"), "{refused}");
         assert_eq!(parse(&["--json", "-o", "table"]).unwrap_err().exit_code(), 2);
         assert!(parse(&["-H", "https://x"]).unwrap_err().to_string().contains("TLS"));
     }

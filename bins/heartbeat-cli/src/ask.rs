@@ -8,17 +8,18 @@ use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::headline::status_of;
+use crate::select::chosen;
 use crate::status::check_names;
 
 /// `is STATUS REALM..`.
 pub(crate) async fn run(client: &Client, word: &str, names: &[String], console: &mut Console) -> Outcome {
     let wanted = parse(word)?;
     let document = client.status(false).await?;
-    check_names(client, &document, names).await?;
+    check_names(&document, names)?;
     let style = console.style;
     // In the order they were asked for.
-    let found = |name: &String| document.realms.iter().find(|realm| realm.name == *name);
-    let realms: Vec<&RealmEntry> = names.iter().filter_map(found).collect();
+    let found = |name: &String| chosen(&document, std::slice::from_ref(name)).0;
+    let realms: Vec<&RealmEntry> = names.iter().flat_map(found).collect();
     if console.form == Format::Json {
         console.json(&realms)?;
     } else if !console.quiet {
@@ -43,7 +44,7 @@ const fn is(status: Status, wanted: Status) -> bool {
 fn parse(word: &str) -> Result<Status, Failure> {
     word.parse().map_err(|_| {
         let words: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
-        Failure::new(Exit::Usage, format!("`{word}` is no status"))
+        Failure::new(Exit::Usage, format!("unknown status `{word}`"))
             .help(format!("one of {}", words.join(", ")))
     })
 }

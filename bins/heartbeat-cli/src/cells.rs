@@ -7,6 +7,10 @@ use crate::age::{age, ahead, human_seconds_f64, latency};
 use crate::headline::status_of;
 use crate::style::{Hue, Style, hue};
 
+/// Longest message of a realm in a row.
+const MAX_MESSAGE_CHARS: usize = 280;
+/// Longest end of a sentence that survives a cut before it.
+const MAX_END_CHARS: usize = 30;
 /// Longest detail of a probe that fits beside its kind; a longer one is left to `why`.
 const MAX_DETAIL_CHARS: usize = 14;
 
@@ -121,7 +125,25 @@ pub(crate) fn cell(realm: &RealmEntry, column: Column, now: WallTime, style: Sty
 
 /// The message, or the code when there is none.
 pub(crate) fn why(realm: &RealmEntry, style: Style) -> String {
-    if realm.message.is_empty() { style.text(&realm.reason.to_string()) } else { style.text(&realm.message) }
+    if realm.message.is_empty() {
+        style.text(&realm.reason.to_string())
+    } else {
+        style.text(&shortened(&realm.message, MAX_MESSAGE_CHARS, style))
+    }
+}
+
+/// A sentence of at most `most` characters. It is cut where others speak in it (the body of an answer, an error of a
+/// program), and keeps its own end: `, attempt 2 of 6`.
+pub(crate) fn shortened(text: &str, most: usize, style: Style) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let dots = if style.ascii { "..." } else { "…" };
+    let end = text.rfind(", ").map_or("", |at| &text[at..]);
+    let end = if end.chars().count() <= MAX_END_CHARS { end } else { "" };
+    let room = most.saturating_sub(end.chars().count() + dots.chars().count());
+    let kept: String = text.chars().take(room).collect();
+    format!("{}{dots}{end}", kept.trim_end())
 }
 
 /// What happens next by itself; `None` for nothing.
@@ -260,6 +282,18 @@ mod tests {
         assert_eq!(text(of("postgres"), Column::Restarts), "2/6");
         assert_eq!(text(of("migrate"), Column::Process), "○ exit 0");
         assert_eq!(text(of("mail"), Column::Process), "-");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_in_the_middle_and_keeps_its_end() {
+        let style = Style::default();
+        let long = format!("unhealthy: {}, attempt 1 of 6", "x".repeat(300));
+        let cut = shortened(&long, 80, style);
+        assert_eq!(cut.chars().count(), 80);
+        assert!(cut.starts_with("unhealthy: xxx") && cut.ends_with("x…, attempt 1 of 6"), "{cut}");
+        assert_eq!(shortened("short, attempt 1 of 6", 80, style), "short, attempt 1 of 6");
+        let other = shortened(&format!("a, {}", "y".repeat(300)), 80, Style { ascii: true, ..style });
+        assert!(other.ends_with("y...") && other.chars().count() == 80, "{other}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::age::clock;
 use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::select::names;
 use crate::style::{Hue, Style};
 
 /// Between two attempts to follow again.
@@ -30,6 +31,9 @@ pub(crate) struct Asked<'a> {
 
 /// Shows facts. A broken stream is followed again where it broke, without a gap and without repetition.
 pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
+    let realms =
+        if asked.realms.is_empty() { Vec::new() } else { names(client, asked.realms, false).await? };
+    let asked = &Asked { realms: &realms, ..*asked };
     let mut last: Option<(String, u64)> = None;
     let mut events = client.events(asked.past, asked.follow, None).await?;
     let mut retries = 0;

@@ -71,15 +71,27 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let message = error.to_string();
+        let message = match &error {
+            ClientError::Problem(problem) => plain_words(&problem.detail),
+            ClientError::NotFound { detail, .. } => {
+                // What is near is told once, as help.
+                plain_words(detail.split(". ").next().unwrap_or(detail).trim_end_matches('.'))
+            }
+            other => plain_words(&other.to_string()),
+        };
         match error {
             ClientError::BadHost { .. } => Self::new(Exit::Usage, message),
             ClientError::Unreachable { .. } => Self::new(Exit::Unreachable, message)
                 .help("start it with `heartbeatd`, or say where it listens with `--host unix:PATH` or $HEARTBEAT_SOCKET"),
             ClientError::TimedOut { .. } => Self::new(Exit::Unreachable, message),
             ClientError::NotFound { near, .. } => {
+                let is_realm = message.starts_with("no realm");
                 let failure = Self::new(Exit::NoSuchRealm, message);
-                if near.is_empty() { failure } else { failure.help(format!("did you mean {}?", near.join(" or "))) }
+                match near.as_slice() {
+                    [] if is_realm => failure.help("`heartbeat-cli status` lists them"),
+                    [] => failure,
+                    near => failure.help(format!("did you mean {}?", near.join(" or "))),
+                }
             }
             ClientError::Forbidden { .. } => Self::new(Exit::Forbidden, message),
             ClientError::Refused { .. } => Self::new(Exit::Refused, message),
@@ -94,6 +106,23 @@ impl From<ClientError> for Failure {
             _ => Self::new(Exit::No, message),
         }
     }
+}
+
+/// heartbeatd answers in the words of its API; a person at a terminal types commands.
+pub(crate) fn plain_words(text: &str) -> String {
+    const COMMANDS: [(&str, &str); 10] = [
+        ("/api/incidents/ lists those", "`heartbeat-cli incidents` lists those"),
+        ("/api/status/ shows whether", "`heartbeat-cli status` shows whether"),
+        ("/api/status/ lists all realms", "`heartbeat-cli status` lists them"),
+        ("/api/status/ shows how", "`heartbeat-cli status` shows how"),
+        ("/api/health/ says how heartbeatd is", "`heartbeat-cli why heartbeatd` says how it is"),
+        ("/api/status/ has its config_revision", "`heartbeat-cli reload --dry-run` shows what is left to do"),
+        ("`cascade` takes dependents along", "`--cascade` takes dependents along"),
+        ("`force` leaves them to ride it out", "`--leave-dependents` leaves them to ride it out"),
+        ("`lift_holds` starts", "`--lift-holds` starts"),
+        ("or `reset` the realm", "or `heartbeat-cli reset` the realm"),
+    ];
+    COMMANDS.iter().fold(text.to_owned(), |text, (api, command)| text.replace(api, command))
 }
 
 impl From<io::Error> for Failure {
@@ -116,6 +145,21 @@ mod tests {
     use super::*;
     use heartbeat_client::Host;
     use std::time::Duration;
+
+    #[test]
+    fn no_answer_speaks_of_paths_of_the_api() {
+        for text in [
+            "no realm is called `x`. /api/status/ lists all realms.",
+            "accepted, but not up within 5 s: x. It goes on; /api/status/ shows how",
+            "not taken within 5 s and may still be carried out; /api/health/ says how heartbeatd is",
+            "no incident is called `x`; /api/incidents/ lists those that are remembered",
+            "not remembered within 5 s; it may still take effect, /api/status/ shows whether it has",
+            "it may still take effect, /api/status/ has its config_revision",
+        ] {
+            let plain = plain_words(text);
+            assert!(!plain.contains("/api/") && plain.contains("`heartbeat-cli "), "{plain}");
+        }
+    }
 
     #[test]
     fn every_client_error_has_the_code_of_the_contract() {

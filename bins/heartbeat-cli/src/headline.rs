@@ -3,10 +3,13 @@
 use heartbeat_status::wire::{RealmEntry, StatusDocument, Summary};
 use heartbeat_status::{Health, Status};
 
+use crate::cells::shortened;
 use crate::style::{Hue, Style, UNKNOWN};
 
 /// Roots named with their reason; more are counted.
 const MAX_ROOTS: usize = 3;
+/// Longest message of a root, in characters: the row below has all of it.
+const MAX_MESSAGE_CHARS: usize = 80;
 /// Dependents named behind a root; more are counted.
 const MAX_BLOCKED_REALMS: usize = 4;
 
@@ -94,7 +97,7 @@ fn troubles(document: &StatusDocument, style: Style) -> String {
 fn cause(realm: &RealmEntry, blocks: &[String], style: Style) -> String {
     let mut text = format!("{} is {}", style.text(&realm.name), style.text(&realm.status.to_string()));
     if !realm.message.is_empty() {
-        text.push_str(&format!(" ({})", style.text(&realm.message)));
+        text.push_str(&format!(" ({})", style.text(&shortened(&realm.message, MAX_MESSAGE_CHARS, style))));
     }
     if !blocks.is_empty() {
         let named: Vec<String> =

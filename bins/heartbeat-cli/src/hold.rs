@@ -8,7 +8,8 @@ use heartbeat_status::wire::{Action, ActionRequest, PlanRequest};
 use crate::args::{Foreseen, Format};
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
-use crate::steps::plan_lines;
+use crate::select::names;
+use crate::steps::{is_refused, plan_lines, refused_lines};
 
 /// What a pause asks for.
 pub(crate) fn pause(reason: &str, lasts: Option<Duration>) -> ActionRequest {
@@ -24,7 +25,8 @@ pub(crate) async fn run(
     request: &ActionRequest,
     console: &mut Console,
 ) -> Outcome {
-    for realm in realms {
+    let realms = names(client, realms, true).await?;
+    for realm in &realms {
         let done = client.action(realm, action, request).await?;
         if matches!(console.form, Format::Json | Format::Ndjson) {
             console.json(&done)?;
@@ -56,11 +58,18 @@ pub(crate) async fn foresee(
 ) -> Outcome {
     let request = PlanRequest { action: what.as_str().to_owned(), realm: realm.to_owned(), cascade };
     let plan = client.foresee(&request).await?;
+    let exit = if is_refused(&plan) { Exit::Refused } else { Exit::Holds };
     if matches!(console.form, Format::Json | Format::Ndjson) {
         console.json(&plan)?;
-        return Ok(Exit::Holds);
+        return Ok(exit);
     }
     let style = console.style;
+    if exit == Exit::Refused {
+        for line in refused_lines(&plan, style) {
+            console.line(&line)?;
+        }
+        return Ok(exit);
+    }
     if what == Foreseen::Fail {
         console.line(&format!("if {} fails:", style.text(realm)))?;
     } else {

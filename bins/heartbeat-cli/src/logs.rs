@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::select::names;
 use crate::style::{Hue, Style};
 
 /// Between two attempts to follow again.
@@ -36,6 +37,8 @@ pub(crate) struct Asked<'a> {
 
 /// Shows lines.
 pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
+    let realms = names(client, asked.realms, false).await?;
+    let asked = &Asked { realms: &realms, ..*asked };
     if asked.follow {
         return follow(client, asked, console).await;
     }

@@ -31,6 +31,7 @@ mod register;
 mod reload;
 #[cfg(test)]
 mod sample;
+mod select;
 mod status;
 mod steps;
 mod style;
@@ -47,14 +48,15 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use heartbeat_client::{Client, Host};
+use heartbeat_config::{Sources, socket_of};
 use heartbeat_status::wire::{Action, ActionRequest};
 
-use crate::args::{Cli, Command, Foreseen, Format, NOT_BUILT};
+use crate::args::{Cli, Command, Foreseen, Format, NOT_BUILT, meant, with_joined_wait};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(with_joined_wait(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error)),
     };
@@ -85,14 +87,14 @@ fn usage(error: &clap::Error) -> u8 {
     u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code())
 }
 
-/// The command is one of the contract that this version does not have.
+/// Own words for a command that is none: one of a later version, or one of another tool.
 fn not_built(error: &clap::Error) -> Option<String> {
-    match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(name)) if NOT_BUILT.contains(&name.as_str()) => {
-            Some(format!("heartbeat-cli {} does not have `{name}` yet", env!("CARGO_PKG_VERSION")))
-        }
-        _ => None,
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    if NOT_BUILT.contains(&name.as_str()) {
+        return Some(format!("heartbeat-cli {} does not have `{name}` yet", env!("CARGO_PKG_VERSION")));
     }
+    let near = meant(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    Some(format!("unknown command `{name}`{near}"))
 }
 
 async fn until_interrupted(cli: &Cli, console: &mut Console) -> Outcome {
@@ -132,7 +134,9 @@ fn waits(command: Option<&Command>) -> bool {
 
 async fn run(cli: &Cli, console: &mut Console) -> Outcome {
     let limit = cli.global.timeout;
-    let host = || cli.global.host.clone().unwrap_or_else(Host::from_environment);
+    // The one that `heartbeatd` would listen on, started here.
+    let configured = || socket_of(&Sources::from_process(None));
+    let host = || cli.global.host.clone().unwrap_or_else(|| Host::from_environment_or(configured));
     let connect = |console: &mut Console| {
         let host = host();
         if cli.global.verbose {

@@ -15,6 +15,7 @@ use crate::args::{Format, StatusArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::headline::status_of;
+use crate::select::{chosen, no_such};
 use crate::style::{Hue, wrap};
 use crate::table::{WIDE, by_severity, plain, render};
 use crate::verify::{Wanted, counted, unknown};
@@ -48,7 +49,7 @@ pub(crate) async fn run(
     let answer = client.status(args.refresh).await;
     console.passing_note("");
     let document = answer?;
-    check_names(client, &document, &args.realms).await?;
+    check_names(&document, &args.realms)?;
     print(&document, args, console)?;
     tell_config_problem(&document, console);
     Ok(exit_of(&document, &args.realms))
@@ -70,25 +71,22 @@ pub(crate) fn exit_of(document: &StatusDocument, names: &[String]) -> Exit {
     if fine { Exit::Holds } else { Exit::NotDesired }
 }
 
-/// A name nobody knows is exit 4; heartbeatd says which names are near.
-pub(crate) async fn check_names(
-    client: &Client,
-    document: &StatusDocument,
-    names: &[String],
-) -> Result<(), Failure> {
-    let Some(name) = unknown(document, names).first().copied() else { return Ok(()) };
-    match client.realm(name, false).await {
-        Err(error @ ClientError::NotFound { .. }) => Err(error.into()),
-        // It came between the two questions, or heartbeatd went: the document in hand does not have it.
-        _ => Err(Failure::new(Exit::NoSuchRealm, format!("no realm is called `{name}`"))),
+/// A selector that means no realm is exit 4, with names that are near.
+pub(crate) fn check_names(document: &StatusDocument, selectors: &[String]) -> Result<(), Failure> {
+    match unknown(document, selectors).first() {
+        Some(missing) => Err(no_such(document, missing, true)),
+        None => Ok(()),
     }
 }
 
 /// What of the document is shown, in the order it is shown.
 fn selected<'a>(document: &'a StatusDocument, args: &StatusArgs) -> Vec<&'a RealmEntry> {
-    let named = |realm: &&RealmEntry| args.realms.is_empty() || args.realms.contains(&realm.name);
-    let wanted = |realm: &&RealmEntry| named(realm) && (!args.failed || !status_of(realm).is_ok());
-    by_severity(document.realms.iter().filter(wanted))
+    let named = if args.realms.is_empty() {
+        document.realms.iter().collect()
+    } else {
+        chosen(document, &args.realms).0
+    };
+    by_severity(named.into_iter().filter(|realm| !args.failed || !status_of(realm).is_ok()))
 }
 
 fn print(document: &StatusDocument, args: &StatusArgs, console: &mut Console) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use heartbeat_status::{Phase, Status, WallTime};
 
 use crate::age::latency;
 use crate::cells::why;
+use crate::exit::plain_words;
 use crate::headline::status_of;
 use crate::style::{Hue, Style};
 
@@ -32,6 +33,22 @@ pub(crate) fn plan_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
     if !plan.breaks.is_empty() {
         let names: Vec<String> = plan.breaks.iter().map(|name| style.text(name)).collect();
         lines.push(format!("    breaks {}, which stay as they are", names.join(", ")));
+    }
+    lines
+}
+
+/// The command itself would be refused.
+pub(crate) fn is_refused(plan: &ActionDocument) -> bool {
+    plan.message.as_deref().is_some_and(|message| message.starts_with("would be refused"))
+}
+
+/// Why it would be refused; with what a yes would do, where a yes is all that is missing.
+pub(crate) fn refused_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
+    let why = plain_words(plan.message.as_deref().unwrap_or("would be refused"));
+    let mut lines = vec![style.text(&why)];
+    if !plan.steps.is_empty() {
+        lines.push("confirmed, this would be done:".to_owned());
+        lines.extend(plan_lines(plan, style));
     }
     lines
 }
@@ -86,6 +103,10 @@ impl Tracker {
                 after_stop: steps.iter().any(|earlier| earlier.realm == step.realm && !earlier.start),
                 done: false,
             });
+            // What is so already is nothing that this command has done.
+            if let (Some(step), Some(entry)) = (steps.last_mut(), entry) {
+                step.done = step.is_done(entry);
+            }
         }
         Self { steps, began: before.generated_at }
     }

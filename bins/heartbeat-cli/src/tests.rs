@@ -214,12 +214,12 @@ async fn dependents_that_suffer_are_shown_before_anything_is_done() {
     assert_eq!(ran.exit, Exit::Refused);
     assert!(ran.err.contains("stop postgres breaks a running realm that needs it: api"), "{}", ran.err);
     assert!(ran.err.contains("heartbeat-cli stop postgres --cascade"), "{}", ran.err);
-    assert_eq!(fake.calls.load(Ordering::SeqCst), 1, "only the dry run was asked");
+    assert_eq!(fake.calls.load(Ordering::SeqCst), 2, "only the status and the dry run were asked");
 
     let ran = fake.run(&["stop", "postgres", "--yes"]).await;
     assert_eq!(ran.exit, Exit::Holds, "{}", ran.err);
-    assert!(ran.out.contains("✓ stop postgres  stopped after"), "{}", ran.out);
-    assert!(ran.out.ends_with("stop postgres: stopped\n"), "{}", ran.out);
+    // It had no process before, so there is no step that this command has done.
+    assert_eq!(ran.out, "stop postgres: stopped\n");
     let ran = fake.run(&["stop", "postgres", "--cascade", "--no-wait"]).await;
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Holds, "stop postgres: stopped\n"));
     assert!(ran.err.starts_with("stop postgres, in this order:\n  1 stop    api"), "{}", ran.err);
@@ -246,7 +246,8 @@ async fn an_action_that_is_late_not_allowed_or_fails_says_so() {
     let failed =
         PLAN.replace(r#""dry_run":true"#, r#""dry_run":false,"result":"failed","message":"exit code 3""#);
     let ran = acting(ok(&failed)).run(&["start", "api"]).await;
-    assert_eq!((ran.exit, ran.out.as_str()), (Exit::No, "start api: failed (exit code 3)\n"));
+    let told = "start api: failed (exit code 3)\nmore: heartbeat-cli why api\n";
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::No, told));
     let forbidden = fake(|_, _, _| problem(403, ""));
     assert_eq!(forbidden.run(&["restart", "api"]).await.exit, Exit::Forbidden);
 }
@@ -295,6 +296,125 @@ fn what_is_not_built_yet_is_a_usage_error() {
         assert_eq!(error.exit_code(), 2, "{name}");
         assert!(crate::not_built(&error).is_some_and(|text| text.contains(name)), "{name}");
     }
-    let typo = Cli::try_parse_from(["heartbeat-cli", "statsu"]).unwrap_err();
-    assert!(crate::not_built(&typo).is_none() && typo.to_string().contains("status"), "{typo}");
+    for (word, said) in [
+        ("statsu", "unknown command `statsu`; did you mean `status`?"),
+        ("top", "unknown command `top`; did you mean `status`?"),
+        ("frobnicate", "unknown command `frobnicate`"),
+    ] {
+        let error = Cli::try_parse_from(["heartbeat-cli", word]).unwrap_err();
+        assert_eq!(crate::not_built(&error).as_deref(), Some(said));
+    }
+    let usage = Cli::try_parse_from(["heartbeat-cli", "status", "--frob"]).unwrap_err();
+    assert_eq!(crate::not_built(&usage), None);
+}
+
+/// A heartbeatd that refuses what it is asked about a realm that it only watches.
+fn watching() -> Fake {
+    const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"restart","realms":["mail"],"dry_run":true,
+        "steps":[],"message":"would be refused: mail has no `run`"}"#;
+    fake(|line, body, _| match line {
+        line if line.starts_with("GET /api/status/mail") => ok(&sample::REALM
+            .replace("\"api\"", "\"mail\"")
+            .replace("\"running\"", "\"external\"")
+            .replace("\"blocked\"", "\"down\"")),
+        line if line.starts_with("GET") => ok(sample::OUTAGE),
+        line if line.contains("/api/plan/") => ok(PLAN),
+        _ if body.contains(r#""dry_run":true"#) => ok(PLAN),
+        _ => problem(409, ""),
+    })
+}
+
+#[tokio::test]
+async fn what_is_refused_has_no_steps_and_the_exit_code_of_a_refusal() {
+    let ran = watching().run(&["restart", "mail"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Refused, ""), "{}", ran.err);
+    for args in [&["restart", "mail", "--dry-run"][..], &["plan", "restart", "mail"]] {
+        let ran = watching().run(args).await;
+        assert_eq!((ran.exit, ran.out.as_str()), (Exit::Refused, "would be refused: mail has no `run`\n"));
+        let ran = watching().run(&[args, &["--json"]].concat()).await;
+        assert!(ran.exit == Exit::Refused && ran.out.contains("\"message\""), "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn the_advice_about_what_is_only_watched_is_what_works() {
+    let ran = watching().run(&["why", "mail"]).await;
+    let advice: Vec<&str> =
+        ran.out.lines().filter(|line| line.contains("heartbeat-cli")).map(str::trim).collect();
+    assert_eq!(
+        advice,
+        [
+            "you can    heartbeat-cli why --refresh mail # ask for fresh probes",
+            "heartbeat-cli pause mail --reason TEXT # alert nobody while it is repaired",
+        ],
+        "{}",
+        ran.out
+    );
+}
+
+#[tokio::test]
+async fn a_failure_shows_what_the_realm_said_last_and_where_there_is_more() {
+    const DONE: &str = r#"{"schema":"heartbeat.action/1","action":"restart","realms":["api"],"dry_run":DRY,
+        "steps":[{"wave":1,"realm":"postgres","action":"start"},{"wave":2,"realm":"api","action":"start"}]RESULT}"#;
+    let fake = fake(|line, body, _| match line {
+        line if line.starts_with("GET /api/status/postgres") => {
+            let output =
+                (1..=9).map(|line| format!("\"line {line}\\u001b[31m\"")).collect::<Vec<_>>().join(",");
+            ok(&sample::REALM.replacen('{', &format!("{{ \"log_tail\": [{output}], "), 1))
+        }
+        line if line.starts_with("GET") => ok(sample::OUTAGE),
+        _ if body.contains(r#""dry_run":true"#) => ok(&DONE.replace("DRY", "true").replace("RESULT", "")),
+        _ => ok(&DONE
+            .replace("DRY", "false")
+            .replace("RESULT", r#","result":"failed","message":"exit code 1""#)),
+    });
+    let ran = fake.run(&["restart", "api"]).await;
+    let expected = "restart api: failed (exit code 1)\n  postgres | line 5?[31m\n  postgres | line 6?[31m\n  postgres | line 7?[31m\n  postgres | line 8?[31m\n  postgres | line 9?[31m\nmore: heartbeat-cli why postgres\n";
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::No, expected), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn selectors_are_shown_before_anything_happens_and_none_is_guessed() {
+    let acting = || {
+        fake(|line, body, _| {
+            if line.starts_with("GET") {
+                return ok(sample::OUTAGE);
+            }
+            let realm = line.split('/').nth(3).unwrap_or_default();
+            let (dry, result) = if body.contains(r#""dry_run":true"#) {
+                ("true", "")
+            } else {
+                ("false", r#","result":"accepted""#)
+            };
+            ok(&format!(
+                r#"{{"schema":"heartbeat.action/1","action":"stop","realms":["{realm}"],"dry_run":{dry},"steps":[],
+                "breaks":["worker"]{result}}}"#
+            ))
+        })
+    };
+    let ran = acting().run(&["stop", "postgres", "work*", "--no-wait"]).await;
+    assert!(ran.err.starts_with("stop worker, postgres\n"), "dependents first: {}", ran.err);
+    assert_eq!(
+        (ran.exit, ran.out.as_str()),
+        (Exit::Holds, "stop worker: accepted\nstop postgres: accepted\n")
+    );
+    for (args, help) in [
+        (&["stop", "@none"][..], "`@none` selects no realm"),
+        (&["stop", "wrker"], "no realm is called `wrker`"),
+        (&["events", "wrker"], "did you mean worker?"),
+        (&["logs", "wrker"], "did you mean worker?"),
+        (&["is", "up", "wrker"], "did you mean worker?"),
+        (&["status", "wrker"], "did you mean worker?"),
+        (&["pause", "wrker", "--reason", "x"], "`heartbeat-cli status` lists them"),
+    ] {
+        let ran = acting().run(args).await;
+        assert!(ran.exit == Exit::NoSuchRealm && ran.err.contains(help), "{args:?}: {}", ran.err);
+        assert_eq!(
+            ran.err.matches("did you mean").count(),
+            usize::from(help.starts_with("did")),
+            "{}",
+            ran.err
+        );
+        assert!(!ran.err.contains("/api/"), "{}", ran.err);
+    }
 }

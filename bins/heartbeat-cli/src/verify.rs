@@ -5,6 +5,7 @@ use heartbeat_status::{Phase, Status};
 
 use crate::args::Goal;
 use crate::headline::status_of;
+use crate::select::chosen;
 use crate::style::Style;
 
 /// What has to hold.
@@ -29,15 +30,15 @@ pub(crate) enum Judgement {
 
 /// The realms that count: the named ones, or all critical ones when none is named.
 pub(crate) fn counted<'a>(document: &'a StatusDocument, names: &[String]) -> Vec<&'a RealmEntry> {
-    let counts =
-        |realm: &&RealmEntry| if names.is_empty() { realm.critical } else { names.contains(&realm.name) };
-    document.realms.iter().filter(counts).collect()
+    if names.is_empty() {
+        return document.realms.iter().filter(|realm| realm.critical).collect();
+    }
+    chosen(document, names).0
 }
 
-/// Names that the document does not know.
+/// Selectors that mean no realm of the document.
 pub(crate) fn unknown<'a>(document: &StatusDocument, names: &'a [String]) -> Vec<&'a str> {
-    let known = |name: &&String| document.realms.iter().any(|realm| realm.name == **name);
-    names.iter().filter(|name| !known(name)).map(String::as_str).collect()
+    chosen(document, names).1
 }
 
 /// Judges a document. A realm that is not known yet is missing, not an error.

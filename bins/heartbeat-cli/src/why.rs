@@ -4,22 +4,26 @@ use std::collections::BTreeSet;
 
 use heartbeat_client::Client;
 use heartbeat_status::wire::{
-    ExitEntry, ProbeEntry, RealmDocument, RealmEntry, SaysEntry, StatusDocument, TransitionEntry,
+    ExitEntry, PlanRequest, ProbeEntry, RealmDocument, RealmEntry, RestartEntry, SaysEntry, StatusDocument,
+    TransitionEntry,
 };
-use heartbeat_status::{Phase, Status, WallTime};
+use heartbeat_status::{Phase, RestartResult, Status, WallTime};
 
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
 use crate::args::Format;
-use crate::cells::{next, why};
+use crate::cells::{next, shortened, why};
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::headline::status_of;
 use crate::status::exit_of;
+use crate::steps::is_refused;
 use crate::style::{Hue, Style, hue, width, wrap, wrap_with};
 use crate::why_heartbeatd;
 
 /// Transitions and restarts shown, newest first.
 const MAX_PAST_ENTRIES: usize = 5;
+/// Longest line about an attempt.
+const MAX_ATTEMPT_CHARS: usize = 160;
 /// Last lines of its output shown while it is not as it should be.
 const MAX_OUTPUT_LINES: usize = 10;
 /// Columns of the headings on the left.
@@ -42,9 +46,19 @@ pub(crate) async fn run(client: &Client, name: &str, refresh: bool, console: &mu
     }
     let ecosystem = client.status(false).await?;
     let columns = if console.terminal { console.width() } else { usize::MAX };
-    let text = explain(&realm, &ecosystem, columns, console.style);
+    let restarts = can_restart(client, &realm.realm).await;
+    let text = explain(&realm, &ecosystem, restarts, columns, console.style);
     console.print(&text)?;
     Ok(exit_of(&ecosystem, &[name.to_owned()]))
+}
+
+/// Whether a restart would be refused; of a realm that heartbeatd only watches, heartbeatd knows it.
+async fn can_restart(client: &Client, realm: &RealmEntry) -> bool {
+    if !realm.phase.is(Phase::External) || status_of(realm).is_ok() {
+        return true;
+    }
+    let request = PlanRequest { action: "restart".to_owned(), realm: realm.name.clone(), cascade: false };
+    client.foresee(&request).await.is_ok_and(|plan| !is_refused(&plan))
 }
 
 fn exit_of_realm(document: &RealmDocument) -> crate::exit::Exit {
@@ -93,6 +107,7 @@ impl Page {
 pub(crate) fn explain(
     document: &RealmDocument,
     ecosystem: &StatusDocument,
+    restarts: bool,
     columns: usize,
     style: Style,
 ) -> String {
@@ -112,9 +127,12 @@ pub(crate) fn explain(
     page.line("next", next.as_deref().unwrap_or("nothing happens by itself"));
     let chain = upstream(realm, ecosystem);
     if let Some((root, path)) = chain.as_ref().and_then(|chain| chain.split_last()) {
+        // What is well has no cause to look for, and something upstream to know of.
+        let is_well = status.is_ok();
+        let hops = path.iter().chain([root]);
         page.lines(
-            "because",
-            path.iter().chain([root]).map(|hop| hop_line(hop, hop.name == root.name, style)),
+            if is_well { "upstream" } else { "because" },
+            hops.map(|hop| hop_line(hop, !is_well && hop.name == root.name, style)),
         );
     }
     let blocked = blocked_by(realm, ecosystem);
@@ -147,7 +165,7 @@ pub(crate) fn explain(
         let last = document.log_tail.iter().skip(skipped);
         page.lines("output", last.map(|line| style.text(line)));
     }
-    page.lines("you can", advice(document, chain.as_deref().and_then(<[_]>::last).copied(), style));
+    page.lines("you can", advice(document, chain.as_deref().and_then(<[_]>::last).copied(), restarts, style));
     page.out
 }
 
@@ -299,16 +317,54 @@ fn past(page: &mut Page, document: &RealmDocument) {
     page.lines("failures", document.failures.iter().take(MAX_PAST_ENTRIES).map(changed));
     let restarts = document.recent.iter().take(MAX_PAST_ENTRIES).map(|restart| {
         let at = restart.steps.first().map_or_else(String::new, |step| format!("{}  ", clock(step.at)));
-        let result = restart.result.as_ref().map_or_else(|| "under way".to_owned(), ToString::to_string);
-        let text = format!("attempt {}, {}: {} - {result}", restart.attempt, restart.cause, restart.detail);
-        format!("{at}{}", style.text(&text))
+        let text = format!(
+            "{}: attempt {}, {}: {}",
+            result_of(restart),
+            restart.attempt,
+            restart.cause.to_string().replace('_', " "),
+            restart.detail
+        );
+        format!("{at}{}", style.text(&shortened(&text, MAX_ATTEMPT_CHARS, style)))
     });
     page.lines("tried", restarts);
 }
 
-/// What a person can type now.
-fn advice(document: &RealmDocument, root: Option<&RealmEntry>, style: Style) -> Vec<String> {
+/// How an attempt came out, which is what a person looks for.
+fn result_of(restart: &RestartEntry) -> String {
+    let Some(result) = &restart.result else { return "under way".to_owned() };
+    let word = match result.known() {
+        Some(RestartResult::Abandoned) => "given up for a later order".to_owned(),
+        _ => result.to_string().replace('_', " "),
+    };
+    match restart.steps.as_slice() {
+        [first, .., last] => {
+            let ms = last.at.as_millis().saturating_sub(first.at.as_millis()).max(0);
+            format!("{word} after {}", latency(i32::try_from(ms).map_or(f64::INFINITY, f64::from)))
+        }
+        _ => word,
+    }
+}
+
+/// What a person can type about a realm that heartbeatd only watches.
+fn advice_external(realm: &RealmEntry, restarts: bool, style: Style) -> Vec<String> {
+    let name = style.text(&realm.name);
+    let mut lines = vec![format!("heartbeat-cli why --refresh {name} # ask for fresh probes")];
+    if restarts {
+        lines.push(format!("heartbeat-cli restart {name} # run its own restart command now"));
+    }
+    lines.push(format!("heartbeat-cli pause {name} --reason TEXT # alert nobody while it is repaired"));
+    if realm.registered {
+        lines.push(format!("heartbeat-cli unregister {name} # do not watch it any more"));
+    }
+    lines
+}
+
+/// What a person can type now; `restarts`: a restart is possible.
+fn advice(document: &RealmDocument, root: Option<&RealmEntry>, restarts: bool, style: Style) -> Vec<String> {
     let realm = &document.realm;
+    if realm.phase.is(Phase::External) && !status_of(realm).is_ok() && status_of(realm) != Status::Blocked {
+        return advice_external(realm, restarts, style);
+    }
     if let Some(holder) = &document.holder {
         let name = style.text(&realm.name);
         return vec![
@@ -324,7 +380,9 @@ fn advice(document: &RealmDocument, root: Option<&RealmEntry>, style: Style) -> 
         // Also one that still passes beside a broken need.
         Status::Blocked | Status::Up | Status::Degraded => {
             let root = root.map_or_else(String::new, |root| style.text(&root.name));
-            if root.is_empty() { Vec::new() } else { vec![say("why", &root, "the root cause")] }
+            let what =
+                if status_of(realm) == Status::Blocked { "the root cause" } else { "what is wrong there" };
+            if root.is_empty() { Vec::new() } else { vec![say("why", &root, what)] }
         }
         Status::Failed => vec![say("restart", &name, "try again once the cause is gone")],
         Status::Down | Status::Restarting => vec![
@@ -357,7 +415,7 @@ mod tests {
         held.log_tail = (1..=12).map(|line| format!("line {line} \u{1b}[31mof its output")).collect();
         let pages = [("", sample::realm()), (", and a stranger on its port", held)].map(|(what, realm)| {
             [80, 200].map(|columns| {
-                let text = explain(&realm, &sample::outage(), columns, Style::default());
+                let text = explain(&realm, &sample::outage(), true, columns, Style::default());
                 assert!(text.lines().all(|line| width(line) <= columns), "{text}");
                 format!("== {columns} columns{what}\n{text}\n")
             })
@@ -390,7 +448,7 @@ mod tests {
             ),
         ] {
             realm.realm.says = Some(entry);
-            let text = explain(&realm, &sample::outage(), 200, Style::default());
+            let text = explain(&realm, &sample::outage(), true, 200, Style::default());
             assert!(text.contains(line), "{text}");
         }
     }

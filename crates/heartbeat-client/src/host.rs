@@ -40,9 +40,15 @@ impl Host {
     /// under `$XDG_RUNTIME_DIR`, or the system's when there is none of their own.
     #[must_use]
     pub fn from_environment() -> Self {
+        Self::from_environment_or(|| None)
+    }
+
+    /// The same, with what a configuration says where the environment names no socket.
+    pub fn from_environment_or(configured: impl FnOnce() -> Option<PathBuf>) -> Self {
         let own = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = rustix::process::geteuid().is_root();
-        Self::choose(own(SOCKET_VARIABLE), root, own("XDG_RUNTIME_DIR"), |path| path.exists())
+        let named = own(SOCKET_VARIABLE).or_else(configured);
+        Self::choose(named, root, own("XDG_RUNTIME_DIR"), |path| path.exists())
     }
 
     fn choose(

@@ -438,8 +438,9 @@ pub(crate) fn near(table: Table, name: &str) -> Option<&'static str> {
     nearest(name, built(table))
 }
 
-/// The nearest of `words`, if it is near at all.
-pub(crate) fn nearest<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The nearest of `words`, if it is near at all: within distance 2, or a third of the word.
+#[must_use]
+pub fn nearest<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = 2.max(name.chars().count() / 3);
     words
         .map(|word| (strsim::damerau_levenshtein(name, word), word))

@@ -54,8 +54,8 @@ mod units;
 
 pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig};
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
-pub use keys::{Key, Table, key_table};
-pub use load::{Sources, check, find_file, load, load_beside, load_str};
+pub use keys::{Key, Table, key_table, nearest};
+pub use load::{Sources, check, find_file, load, load_beside, load_str, socket_of};
 pub use registration::{
     MAX_REGISTRATION_BYTES, Misfit, Registration, RegistrationRules, configured, with_registered,
     with_what_fits,

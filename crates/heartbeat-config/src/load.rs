@@ -15,7 +15,7 @@ use crate::environment::from_environment;
 use crate::files::{self, Files, Found, Silent};
 use crate::heartbeat;
 use crate::host;
-use crate::interpolate::env_file;
+use crate::interpolate::{env_file, interpolate};
 use crate::keys::Table;
 use crate::notify;
 use crate::plan::plan;
@@ -63,6 +63,25 @@ pub fn find_file(sources: &Sources) -> Result<PathBuf, Vec<PathBuf>> {
     places.extend(xdg.or(home).map(|dir| dir.join("heartbeat").join("heartbeat.toml")));
     places.push("/etc/heartbeat/heartbeat.toml".into());
     places.iter().find(|place| place.exists()).cloned().ok_or(places)
+}
+
+/// Where the heartbeatd that would load these sources listens, as far as they say so: for those that only want to talk to
+/// it. What is wrong with the rest of the configuration does not matter here.
+#[must_use]
+pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
+    const VARIABLE: &str = "HEARTBEAT__HEARTBEAT__SOCKET";
+    let sources = sources.clone();
+    let found = files::bounded(move |files| {
+        let file = find_file(&sources).ok()?;
+        let text = files.read(&file).ok()?;
+        let parsed = Parsed::parse(&Arc::new(Source::new(file.display().to_string(), text)), &mut Vec::new());
+        let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
+        let variables = variables(Some(&parsed), &dir, &sources, files, &mut Vec::new());
+        let written = parsed.peek("heartbeat", "socket").and_then(|value| value.as_str());
+        let socket = sources.env.get(VARIABLE).map(String::as_str).or(written)?;
+        Some(dir.join(interpolate(socket, &variables).ok()?))
+    });
+    found.ok().flatten()
 }
 
 /// Loads the configuration: nothing at all, or all of it.

@@ -84,6 +84,10 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
         }
     }
     let refusal = refusal(supervisor, plan, command, &targets, &breaks);
+    // What is only unconfirmed shows what a yes would do; what cannot be done has no steps.
+    if refusal.as_ref().is_some_and(|refusal| *refusal != Refusal::WouldBreak) {
+        return ActionPlan { action: command.action, realms: targets, steps: Vec::new(), breaks, refusal };
+    }
     let mut steps = stop_steps(supervisor, plan, &stops, command.action == Action::Stop);
     let last_wave = |steps: &[PlanStep]| steps.last().map_or(0, |step| step.wave);
     let first = last_wave(&steps);

@@ -23,7 +23,16 @@ fn every_answer_has_its_exit_code() {
         (&["status", "no-such-realm"], 4),
         (&["why", "dbb"], 4),
         (&["stop", "db"], 7),
-        (&["restart", "db", "--dry-run"], 0),
+        (&["restart", "db", "--dry-run"], 7),
+        (&["restart", "db", "--dry-run", "--cascade"], 0),
+        (&["plan", "restart", "worker"], 0),
+        (&["events", "dbb"], 4),
+        (&["stop", "@nobody"], 4),
+        (&["is", "up", "all"], 0),
+        (&["status", "w*", "+api"], 0),
+        (&["status", "5s"], 2),
+        (&["signal", "HPU", "db"], 2),
+        (&["status", "--wait", "30s"], 0),
         (&["frobnicate"], 2),
     ];
     for (args, code) in cases {

@@ -4,6 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::program::told;
 use crate::supervision::Ecosystem;
+use crate::surviving::until;
 
 impl Ecosystem {
     fn rewrite(&self, change: impl FnOnce(String) -> String) {
@@ -86,9 +87,12 @@ fn a_file_that_would_block_is_named_and_blocks_nothing_else() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains(&said), "{}", told(&refused));
     // The signal has no other answer than the log and the status.
     eco.daemon.signal(Signal::SIGHUP);
-    let status = eco.cli(&["status"]);
-    let warned = "the configuration on disk cannot be loaded, so the one before stays in force";
-    assert!(String::from_utf8_lossy(&status.stderr).contains(warned), "{}", told(&status));
+    let warns = |eco: &Ecosystem| {
+        let status = eco.cli(&["status"]);
+        let warned = "the configuration on disk cannot be loaded, so the one before stays in force";
+        String::from_utf8_lossy(&status.stderr).contains(warned)
+    };
+    until("the status says so", || warns(&eco));
     let file = eco.dir.path().join("heartbeat.toml");
     let check = crate::program::run("heartbeatd", &["check", "--config", file.to_str().unwrap()]);
     assert_eq!(check.status.code(), Some(2), "{}", told(&check));
@@ -97,8 +101,7 @@ fn a_file_that_would_block_is_named_and_blocks_nothing_else() {
     assert_eq!(done.status.code(), Some(0), "{}", told(&done));
     let registered = eco.cli(&["register", "later", "--tcp", &eco.listen]);
     assert_eq!(registered.status.code(), Some(0), "{}", told(&registered));
-    let status = eco.cli(&["status"]);
-    assert!(!String::from_utf8_lossy(&status.stderr).contains(warned), "{}", told(&status));
+    until("the status says no more", || !warns(&eco));
     // What others may write is refused alike, with what to type.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     std::fs::set_permissions(&file, mode).unwrap();
