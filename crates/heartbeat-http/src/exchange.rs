@@ -156,7 +156,8 @@ fn broken(error: &hyper::Error, in_body: bool) -> ExchangeError {
     if error.is_parse() && error.to_string().contains("too large") {
         return ExchangeError::HeadTooLarge;
     }
-    if error.is_incomplete_message() {
+    // A connection that is closed before the request is out cancels the exchange.
+    if error.is_incomplete_message() || error.is_canceled() {
         return ExchangeError::Closed;
     }
     ExchangeError::NotHttp { why: error.to_string() }

@@ -131,6 +131,46 @@ async fn an_answer_that_ends_too_early_says_where() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_closed_before_the_request_is_no_other_protocol() {
+    let request = || Request::get("/").header("host", "x").body(Bytes::new()).unwrap();
+    let (near, far) = duplex(1024);
+    drop(far);
+    let error = send(near, request()).await.unwrap_err();
+    assert!(matches!(error, ExchangeError::Closed | ExchangeError::Io { .. }), "{error:?}");
+    let (near, mut far) = duplex(1024);
+    far.shutdown().await.unwrap();
+    let error = send(near, request()).await.unwrap_err();
+    assert!(matches!(error, ExchangeError::Closed), "{error:?}");
+
+    /// A connection on which the server sent a reset before anything else.
+    struct Reset;
+    impl AsyncRead for Reset {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+    }
+    impl AsyncWrite for Reset {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    let error = send(Reset, request()).await.unwrap_err();
+    assert!(matches!(error, ExchangeError::Closed | ExchangeError::Io { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_head_has_a_limit() {
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADER_COUNT + 1));
     let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(MAX_HEAD_BYTES));
