@@ -385,6 +385,7 @@ impl Driver {
                 None
             }
             Effect::Start { realm, run } => self.executor.start(realm, run),
+            Effect::CheckProgram { realm, run } => self.executor.check_program(realm, run),
             Effect::Signal { realm, run, signal } => {
                 self.executor.signal(realm, run, signal);
                 None

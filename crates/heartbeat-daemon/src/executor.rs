@@ -8,15 +8,18 @@ use std::time::Duration;
 use heartbeat_config::RealmConfig;
 use heartbeat_process::{
     CommandResult, CommandRunId, KeptLog, Key, LaunchError, LaunchSpec, LogKeeper, LogTarget, Notice,
-    Processes, Step,
+    Processes,
 };
 use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal, sanitise_line};
 use heartbeat_supervisor::{Hook, Input, RealmRecord, StartError};
 
-use crate::owner::{self, Question};
+use crate::owner::Question;
 
 /// Most of a command that a message shows, in characters.
 const MAX_SHOWN_CHARS: usize = 60;
+
+/// A check of a program takes this at most.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A hook under way: its commands run one after the other, within one deadline.
 #[derive(Debug)]
@@ -30,6 +33,14 @@ struct HookRun {
     deadline: Instant,
 }
 
+/// The programs of a realm that are still to be looked at: one check at a time.
+#[derive(Debug)]
+struct ProgramCheck {
+    realm: RealmIx,
+    run: RunId,
+    rest: VecDeque<Arc<LaunchSpec>>,
+}
+
 /// The hands of the core.
 pub(crate) struct Executor {
     processes: Processes,
@@ -37,6 +48,8 @@ pub(crate) struct Executor {
     realms: Arc<Vec<RealmConfig>>,
     names: Vec<RealmName>,
     hooks: BTreeMap<CommandRunId, HookRun>,
+    /// Checks of programs: at most one for each realm.
+    checks: BTreeMap<CommandRunId, ProgramCheck>,
     next_command: u64,
     /// The newest process of each realm.
     pids: BTreeMap<RealmIx, (RunId, u32)>,
@@ -50,33 +63,40 @@ impl Executor {
         names: Vec<RealmName>,
     ) -> Self {
         logs.keep(kept(&realms));
-        let (hooks, pids) = (BTreeMap::new(), BTreeMap::new());
-        Self { processes, logs, realms, names, hooks, next_command: 0, pids }
+        let (hooks, checks, pids) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { processes, logs, realms, names, hooks, checks, next_command: 0, pids }
     }
 
     /// Starts a realm's program. Returns the answer at once when there is nothing to start.
     pub(crate) fn start(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
-        let taken = self.realms[realm.index()].listens.and_then(owner::taken);
-        match &self.realms[realm.index()].launch {
-            Some(_) if taken.is_some() => {
-                let (at_exec, errno) = (false, Some(nix::errno::Errno::EADDRINUSE as i32));
-                let error = StartError { at_exec, errno, message: taken.unwrap_or_default() };
-                Some(Input::StartFailed { realm, run, error })
-            }
-            Some(spec) => {
-                let made_of = self.realms[realm.index()].made_of;
-                self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec, made_of);
-                None
-            }
-            None => {
-                let message = "this realm has no program".to_owned();
-                Some(Input::StartFailed {
-                    realm,
-                    run,
-                    error: StartError { at_exec: false, errno: None, message },
-                })
-            }
+        let config = &self.realms[realm.index()];
+        let failed = |error| Some(Input::StartFailed { realm, run, error: start_error(error) });
+        let Some(spec) = &config.launch else { return failed(LaunchError::without_program()) };
+        if let Some(error) = config.listens.and_then(heartbeat_process::port_taken) {
+            return failed(error);
         }
+        self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec, config.made_of);
+        None
+    }
+
+    /// Looks whether a realm's program, and the commands that run before it, can be used. Returns the answer at once when
+    /// there are none.
+    pub(crate) fn check_program(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
+        let config = &self.realms[realm.index()];
+        let rest = config.start_before.iter().chain(&config.launch).cloned().collect();
+        self.next_check(ProgramCheck { realm, run, rest })
+    }
+
+    fn next_check(&mut self, mut check: ProgramCheck) -> Option<Input> {
+        let ProgramCheck { realm, run, .. } = check;
+        let Some(spec) = check.rest.pop_front() else {
+            return Some(Input::ProgramChecked { realm, run, failure: None });
+        };
+        self.next_command += 1;
+        let id = CommandRunId(self.next_command);
+        self.processes.check_program(id, &spec, CHECK_TIMEOUT);
+        self.checks.insert(id, check);
+        None
     }
 
     /// What is to be found out about who listens on the port of a realm whose process is `pid`.
@@ -220,8 +240,26 @@ impl Executor {
             }
             // Taken by whoever forwards notices.
             Notice::RecordsFail { .. } => None,
+            Notice::CommandDone { id, result, .. } if self.checks.contains_key(&id) => {
+                let check = self.checks.remove(&id)?;
+                let ProgramCheck { realm, run, .. } = check;
+                match result {
+                    CommandResult::StartFailed(error) => {
+                        Some(Input::ProgramChecked { realm, run, failure: Some(start_error(error)) })
+                    }
+                    CommandResult::Exited(_) => self.next_check(check),
+                    // It is made again when its answer is overdue.
+                    CommandResult::TimedOut => None,
+                }
+            }
             Notice::CommandDone { id, result, .. } => {
                 let hook = self.hooks.remove(&id)?;
+                if let (Hook::Before, CommandResult::StartFailed(error)) = (hook.hook, &result) {
+                    // Nothing of the realm has run: it is as if its program could not be started.
+                    let mut error = start_error(error.clone());
+                    error.message = format!("{}: {}", hook.hook.as_str(), error.message);
+                    return Some(Input::StartFailed { realm: hook.realm, run: hook.run, error });
+                }
                 match failure(&result) {
                     None => self.next(now, hook),
                     Some(how) => {
@@ -263,14 +301,7 @@ fn shown(spec: &LaunchSpec) -> String {
 }
 
 fn start_error(error: LaunchError) -> StartError {
-    // What somebody has taken away from under us is made anew: nothing of the realm was tried.
-    let taken_away = match error.step {
-        Step::Group => true,
-        Step::Notify => error.errno == Some(nix::errno::Errno::ENOENT as i32),
-        _ => false,
-    };
-    let errno = if taken_away { Some(nix::errno::Errno::EAGAIN as i32) } else { error.errno };
-    StartError { at_exec: error.at_exec, errno, message: error.message }
+    StartError { failure: error.failure, message: error.message }
 }
 
 fn failure(result: &CommandResult) -> Option<String> {

@@ -5,13 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heartbeat_process::{Holder, Listeners, Ownership, Tree};
+use heartbeat_process::{Listeners, Ownership, Tree};
 use heartbeat_status::{Instant, RealmIx, RealmName, RunId};
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt, socket, sockopt,
-};
-
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock;
@@ -61,7 +56,7 @@ impl Owners {
                 Some(None)
             }
             Ownership::NotListening => Some(None),
-            Ownership::Stranger(holder) => Some(Some(words(question.address, &holder))),
+            Ownership::Stranger(holder) => Some(Some(holder.has_port(question.address.port()))),
             Ownership::Unattributable(_) => None,
         }
     }
@@ -112,51 +107,9 @@ fn misplaced(address: SocketAddr, pid: u32, found: SocketAddr) -> String {
     )
 }
 
-fn words(address: SocketAddr, holder: &Holder) -> String {
-    format!(
-        "port {} is held by pid {} ({}, user {}), which is not part of this realm",
-        address.port(),
-        holder.pid,
-        holder.command,
-        holder.user
-    )
-}
-
-/// Why a realm cannot be given its port: somebody listens there already. Binds and lets go again, so it never waits.
-pub(crate) fn taken(address: SocketAddr) -> Option<String> {
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    // Whatever else is wrong, the program will say so itself.
-    let probe = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    // As servers do: connections in TIME_WAIT hold nobody up.
-    setsockopt(&probe, sockopt::ReuseAddr, &true).ok()?;
-    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&probe);
-    let result = match address {
-        SocketAddr::V4(address) => bind(descriptor, &SockaddrIn::from(address)),
-        SocketAddr::V6(address) => bind(descriptor, &SockaddrIn6::from(address)),
-    };
-    if result != Err(Errno::EADDRINUSE) {
-        return None;
-    }
-    let found = heartbeat_process::holder(address);
-    Some(found.map_or_else(
-        || format!("port {} is held by a process that cannot be named from here", address.port()),
-        |holder| words(address, &holder),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_that_somebody_listens_on_is_taken_and_its_holder_is_named() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let told = taken(address).unwrap();
-        assert!(told.contains(&format!("pid {}", std::process::id())), "{told}");
-        drop(listener);
-        assert_eq!(taken(address), None);
-    }
 
     #[test]
     fn a_realm_that_listens_at_another_address_is_told_where() {

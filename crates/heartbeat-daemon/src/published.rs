@@ -9,7 +9,8 @@ use heartbeat_api::Fact;
 use heartbeat_config::RealmConfig;
 use heartbeat_status::wire::{About, EVENT_SCHEMA, EventEntry, IncidentDocument};
 use heartbeat_status::{
-    Event, Health, IncidentStep, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot, WallAnchor,
+    Event, Health, Incident, IncidentStep, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot,
+    WallAnchor,
 };
 use tokio::sync::watch;
 
@@ -253,6 +254,13 @@ impl Published {
                 });
             }
         }
+        // Only the core knows for how long.
+        let starts = |incident: &&Arc<Incident>| incident.problem == Some(OwnProblemKind::Starts);
+        problems.extend(snapshot.incidents.iter().filter(starts).map(|incident| OwnProblem {
+            kind: OwnProblemKind::Starts,
+            message: incident.message.clone(),
+            since: incident.opened_at,
+        }));
         problems
     }
 

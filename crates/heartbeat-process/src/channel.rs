@@ -1,8 +1,11 @@
 //! The words between heartbeatd, its launcher, and the copies that the launcher makes of itself: a `SOCK_SEQPACKET` pair for
 //! each, one byte a message and what it needs.
 
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -12,11 +15,15 @@ use nix::sys::socket::{
 
 use crate::notice::Step;
 
+/// Longest path in a message, in bytes; a longer one is cut.
+const MAX_PATH_BYTES: usize = 1_024;
+/// What stands before the path in the message about a failure, in bytes.
+const FAILED_BYTES: usize = 10;
 /// Longest message in bytes.
-const MAX_MESSAGE_BYTES: usize = 16;
+const MAX_MESSAGE_BYTES: usize = FAILED_BYTES + MAX_PATH_BYTES;
 
 /// What is said about a launch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     /// The launcher: its copy has that number. The copy itself may have been faster.
     Made { pid: u32 },
@@ -24,8 +31,9 @@ pub(crate) enum Said {
     Ready { pid: u32 },
     /// About to execve.
     Exec,
-    /// A step failed in the copy of that number; `None`: in the launcher, and there is no copy.
-    Failed { step: Step, errno: i32, pid: Option<u32> },
+    /// A step failed in the copy of that number; `None`: in the launcher, and there is no copy. `path` is what it failed
+    /// at, where that is not the program.
+    Failed { step: Step, errno: i32, pid: Option<u32>, path: Option<PathBuf> },
     /// End of file: exec'd (the socket is close-on-exec), or gone.
     End,
     /// Nothing yet.
@@ -141,12 +149,11 @@ pub(crate) fn say_exec(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// `pid` is that of the copy; 0: the launcher could make none.
-pub(crate) fn say_failed(socket: BorrowedFd<'_>, step: Step, errno: i32, pid: u32) {
-    let mut message = [0; 10];
-    message[0] = b'E';
-    message[1] = step.code();
-    message[2..6].copy_from_slice(&errno.to_le_bytes());
-    message[6..].copy_from_slice(&pid.to_le_bytes());
+pub(crate) fn say_failed(socket: BorrowedFd<'_>, step: Step, errno: i32, pid: u32, path: Option<&Path>) {
+    let mut message = vec![b'E', step.code()];
+    message.extend_from_slice(&errno.to_le_bytes());
+    message.extend_from_slice(&pid.to_le_bytes());
+    message.extend(path.into_iter().flat_map(|path| path.as_os_str().as_bytes()).take(MAX_PATH_BYTES));
     // Nobody listens any more: then nobody needs to know.
     let _ = send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
 }
@@ -163,10 +170,13 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> Said {
         Ok(5) if message[0] == b'P' => Said::Made { pid: word(&message, 1) },
         Ok(5) if message[0] == b'R' => Said::Ready { pid: word(&message, 1) },
         Ok(1) if message[0] == b'X' => Said::Exec,
-        Ok(10) if message[0] == b'E' => Said::Failed {
+        Ok(length @ FAILED_BYTES..) if message[0] == b'E' => Said::Failed {
             step: Step::from_code(message[1]).unwrap_or(Step::Launcher),
             errno: word(&message, 2).cast_signed(),
             pid: Some(word(&message, 6)).filter(|pid| *pid != 0),
+            path: Some(&message[FAILED_BYTES..length])
+                .filter(|path| !path.is_empty())
+                .map(|path| PathBuf::from(OsStr::from_bytes(path))),
         },
         Err(Errno::EAGAIN | Errno::EINTR) => Said::Nothing,
         // Anything else is no launcher of ours.

@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
@@ -26,7 +27,7 @@ use crate::channel::Order;
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
-use crate::{LaunchSpec, LogTarget, channel, log, sys};
+use crate::{LaunchSpec, LogTarget, channel, log, program, sys};
 
 /// What a launcher is called, in its argv and for the kernel.
 pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
@@ -39,17 +40,19 @@ pub fn is_launcher(argv0: &OsStr) -> bool {
     argv0 == LAUNCHER_NAME
 }
 
-struct Failure {
-    step: Step,
-    errno: i32,
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    pub(crate) errno: i32,
+    /// What it failed at, where that is not the program.
+    pub(crate) path: Option<PathBuf>,
 }
 
-fn failed(step: Step) -> impl Fn(Errno) -> Failure {
-    move |errno| Failure { step, errno: errno as i32 }
+pub(crate) fn failed(step: Step) -> impl Fn(Errno) -> Failure {
+    move |errno| Failure { step, errno: errno as i32, path: None }
 }
 
 fn failed_io(step: Step) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure { step, errno: error.raw_os_error().unwrap_or(0) }
+    move |error| Failure { step, errno: error.raw_os_error().unwrap_or(0), path: None }
 }
 
 /// The role of launcher: call it first thing in `main` when [`is_launcher`] says so, before any thread is started.
@@ -94,7 +97,7 @@ fn serve() -> Result<(), Gone> {
             }
             Err(error) => {
                 let step = if order.group.is_some() { Step::Group } else { Step::Spawn };
-                channel::say_failed(order.socket.as_fd(), step, error.raw_os_error().unwrap_or(0), 0);
+                channel::say_failed(order.socket.as_fd(), step, error.raw_os_error().unwrap_or(0), 0, None);
             }
         }
     }
@@ -131,7 +134,7 @@ fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
     })
 }
 
-/// What a copy does. Returns only when nothing was exec'd.
+/// What a copy does. Returns only when nothing was exec'd; `Ok` after a check.
 fn copy(order: Order<OwnedFd>, enter: bool) -> Result<(), Gone> {
     let Order { spec, mut socket, group, capture } = order;
     let entered = match group.filter(|_| enter) {
@@ -142,16 +145,21 @@ fn copy(order: Order<OwnedFd>, enter: bool) -> Result<(), Gone> {
         Ok(()) => launch(&mut socket, File::from(spec), capture.map(File::from)),
         Err(error) => Err(Some(failed_io(Step::Group)(error))),
     };
-    if let Err(Some(failure)) = launched {
-        channel::say_failed(socket.as_fd(), failure.step, failure.errno, std::process::id());
+    match launched {
+        Ok(Checked) => Ok(()),
+        Err(None) => Err(Gone),
+        Err(Some(Failure { step, errno, path })) => {
+            channel::say_failed(socket.as_fd(), step, errno, std::process::id(), path.as_deref());
+            Err(Gone)
+        }
     }
-    Err(Gone)
 }
 
-enum Never {}
+/// The program can be used, and more was not asked.
+struct Checked;
 
-/// `Err(None)`: heartbeatd is gone.
-fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Never, Option<Failure>> {
+/// Returns only what a check has found, or that nothing was exec'd; `Err(None)`: heartbeatd is gone.
+fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Checked, Option<Failure>> {
     let (spec, setting) = read_spec(spec).map_err(Some)?;
     if let Some((_, number)) = &setting.ready {
         make_way(kept, *number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
@@ -162,11 +170,17 @@ fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Never
         place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
     let (program, argv, env) = prepare_exec(&spec, setting.watched).map_err(Some)?;
+    if setting.check {
+        program::find(&program).map_err(Some)?;
+    }
     channel::say_ready(socket).map_err(|_| None)?;
     if !channel::receive_go(socket) {
         return Err(None);
     }
     channel::say_exec(socket).map_err(|_| None)?;
+    if setting.check {
+        return Ok(Checked);
+    }
     let mut errno = Errno::ENOENT;
     for candidate in &program {
         match execve(candidate, &argv, &env) {
@@ -180,7 +194,7 @@ fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Never
             }
         }
     }
-    Err(Some(failed(Step::Exec)(errno)))
+    Err(Some(program::helper_at_fault(&program).unwrap_or_else(|| failed(Step::Exec)(errno))))
 }
 
 fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
@@ -189,7 +203,7 @@ fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
     let mut bytes = Vec::new();
     file.rewind().map_err(failed_io(Step::Spec))?;
     file.take(MAX_SPEC_BYTES as u64).read_to_end(&mut bytes).map_err(failed_io(Step::Spec))?;
-    LaunchSpec::decode(&bytes).ok_or(Failure { step: Step::Spec, errno: Errno::EINVAL as i32 })
+    LaunchSpec::decode(&bytes).ok_or_else(|| failed(Step::Spec)(Errno::EINVAL))
 }
 
 /// The FIFO that is to be given a number once everything else of ours is closed.
@@ -208,7 +222,7 @@ fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result
         OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed_io(Step::Descriptors))?;
     let log = match &spec.log {
         LogTarget::Null | LogTarget::Journal { .. } => None,
-        LogTarget::Capture => Some(capture.ok_or(Failure { step: Step::Log, errno: Errno::EBADF as i32 })?),
+        LogTarget::Capture => Some(capture.ok_or_else(|| failed(Step::Log)(Errno::EBADF))?),
         LogTarget::File { path, .. } => {
             Some(log::open(path, spec.user.as_ref(), setting.run).map_err(failed_io(Step::Log))?)
         }
@@ -273,7 +287,7 @@ type Exec = (Vec<CString>, Vec<CString>, Vec<CString>);
 
 /// Everything execve needs, made before `go`, so that nothing but execve is left to do.
 fn prepare_exec(spec: &LaunchSpec, watched: bool) -> Result<Exec, Failure> {
-    let invalid = || Failure { step: Step::Exec, errno: Errno::EINVAL as i32 };
+    let invalid = || failed(Step::Exec)(Errno::EINVAL);
     let c_string = |text: OsString| CString::new(text.into_vec()).map_err(|_| invalid());
     let name = spec.argv.first().filter(|name| !name.is_empty()).ok_or_else(invalid)?;
     let argv = spec.argv.iter().cloned().map(c_string).collect::<Result<_, _>>()?;

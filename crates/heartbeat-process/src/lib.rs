@@ -62,6 +62,7 @@ mod notice;
 mod notify;
 mod ports;
 mod processes;
+mod program;
 mod reaper;
 mod record;
 mod run;
@@ -87,7 +88,9 @@ pub use log::{
 };
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
 pub use notify::Readiness;
-pub use ports::{Holder, Listener, Listeners, Ownership, Tree, holder, listens_elsewhere, owner_of};
+pub use ports::{
+    Holder, Listener, Listeners, Ownership, Tree, holder, listens_elsewhere, owner_of, port_taken,
+};
 pub use processes::{Commander, Processes, Settings};
 pub use record::{Record, Recorded, boot_id};
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};

@@ -1,6 +1,8 @@
 //! What the adapter reports, and the names it reports by.
 
-use heartbeat_status::{Exit, RealmIx, RunId, Said};
+use std::path::Path;
+
+use heartbeat_status::{Exit, RealmIx, RunId, Said, StartFailure};
 
 /// One start of one realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,10 +57,18 @@ pub enum Step {
     CalledOff,
     /// `execve` itself.
     Exec,
+    /// The interpreter that the `#!` line of the program names.
+    Interpreter,
+    /// The loader that an ELF program names.
+    Loader,
+    /// Whether its port is free.
+    Port,
+    /// What it is made of: it has no program.
+    Program,
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Spawn,
         Self::Launcher,
         Self::Record,
@@ -76,6 +86,10 @@ impl Step {
         Self::CalledOff,
         Self::Exec,
         Self::Notify,
+        Self::Interpreter,
+        Self::Loader,
+        Self::Port,
+        Self::Program,
     ];
 
     /// For a person: what was being done.
@@ -98,7 +112,9 @@ impl Step {
             Self::Privileges => "give up new privileges",
             Self::Timeout => "finish in time",
             Self::CalledOff => "go on: it was called off",
-            Self::Exec => "execute",
+            Self::Exec | Self::Interpreter | Self::Loader => "execute",
+            Self::Port => "have its port",
+            Self::Program => "find a program",
         }
     }
 
@@ -120,10 +136,10 @@ impl Step {
 pub struct LaunchError {
     /// Which step failed.
     pub step: Step,
+    /// Why, as far as a decision depends on it.
+    pub failure: StartFailure,
     /// Error number of the kernel, where there is one.
     pub errno: Option<i32>,
-    /// The last step, `execve`, failed; not the set-up before it.
-    pub at_exec: bool,
     /// For a person: the step, the path, the error.
     pub message: String,
 }
@@ -133,7 +149,56 @@ impl LaunchError {
         let why = errno
             .map_or_else(String::new, |errno| format!(": {}", nix::errno::Errno::from_raw(errno).desc()));
         let message = format!("cannot {} {what}{why}", step.as_str());
-        Self { step, errno, at_exec: step == Step::Exec, message }
+        Self { step, failure: failure(step, errno), errno, message }
+    }
+
+    /// The interpreter or the loader at `path`, that the program `what` names, cannot be used.
+    pub(crate) fn helper(step: Step, errno: i32, what: &str, path: &Path) -> Self {
+        let kind = if step == Step::Loader { "loader" } else { "interpreter" };
+        let why = match nix::errno::Errno::from_raw(errno) {
+            nix::errno::Errno::ENOENT => " is not there".to_owned(),
+            other => format!(" cannot be used: {}", other.desc()),
+        };
+        let message = format!("cannot {} {what}: its {kind} {}{why}", step.as_str(), path.display());
+        Self { step, failure: failure(step, Some(errno)), errno: Some(errno), message }
+    }
+
+    /// Nothing of the program was tried.
+    pub(crate) fn never_tried(step: Step, what: &str) -> Self {
+        Self { failure: StartFailure::NeverTried, ..Self::new(step, None, what) }
+    }
+
+    /// Another process has its port, in words.
+    pub(crate) fn port_taken(message: String) -> Self {
+        Self { step: Step::Port, failure: StartFailure::PortTaken, errno: None, message }
+    }
+
+    /// A realm without a program cannot be started.
+    #[must_use]
+    pub fn without_program() -> Self {
+        Self::new(Step::Program, None, "of this realm")
+    }
+}
+
+/// The one place where a step and an error become what decisions are made of.
+fn failure(step: Step, errno: Option<i32>) -> StartFailure {
+    use nix::errno::Errno as E;
+    match (step, errno.map(E::from_raw)) {
+        (Step::CalledOff, _) | (Step::Record, Some(E::ESRCH)) => StartFailure::NeverTried,
+        // What is heartbeatd's own has been taken away, and is made anew with the next start.
+        (Step::Spawn | Step::Group, _) | (Step::Notify, Some(E::ENOENT)) => StartFailure::HostExhausted,
+        (_, Some(E::ETXTBSY | E::EAGAIN | E::ENOMEM | E::EMFILE | E::ENFILE)) => StartFailure::HostExhausted,
+        (Step::Exec | Step::Interpreter | Step::Loader | Step::Directory, Some(errno)) => match errno {
+            E::ENOENT | E::EACCES | E::EPERM | E::ENOTDIR | E::EISDIR | E::ELOOP | E::ENAMETOOLONG => {
+                StartFailure::ProgramUnusable
+            }
+            // Not whole yet, or of another machine.
+            E::ENOEXEC | E::ELIBBAD => StartFailure::ProgramUnusable,
+            // A mount that comes late, or has gone.
+            E::ESTALE | E::ENOTCONN | E::EHOSTDOWN => StartFailure::ProgramUnusable,
+            _ => StartFailure::Other,
+        },
+        (_, _) => StartFailure::Other,
     }
 }
 
@@ -236,4 +301,44 @@ pub enum Notice {
         /// output went to [`LogTarget::Capture`](crate::LogTarget::Capture). Bytes as they were: sanitise them.
         output: Vec<u8>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_step_and_an_error_make_one_failure() {
+        use StartFailure::{HostExhausted, NeverTried, Other, ProgramUnusable};
+        for (step, errno, expected) in [
+            (Step::Exec, Errno::ENOENT, ProgramUnusable),
+            (Step::Exec, Errno::EACCES, ProgramUnusable),
+            (Step::Exec, Errno::ENOEXEC, ProgramUnusable),
+            (Step::Exec, Errno::ENOTDIR, ProgramUnusable),
+            (Step::Interpreter, Errno::ENOENT, ProgramUnusable),
+            (Step::Loader, Errno::EACCES, ProgramUnusable),
+            (Step::Directory, Errno::ENOENT, ProgramUnusable),
+            (Step::Directory, Errno::ESTALE, ProgramUnusable),
+            (Step::Exec, Errno::ETXTBSY, HostExhausted),
+            (Step::Exec, Errno::EAGAIN, HostExhausted),
+            (Step::Exec, Errno::ENOMEM, HostExhausted),
+            (Step::Log, Errno::EMFILE, HostExhausted),
+            (Step::Directory, Errno::ENFILE, HostExhausted),
+            (Step::Spawn, Errno::ENOENT, HostExhausted),
+            (Step::Group, Errno::ENOENT, HostExhausted),
+            (Step::Notify, Errno::ENOENT, HostExhausted),
+            (Step::Record, Errno::ESRCH, NeverTried),
+            (Step::Exec, Errno::E2BIG, Other),
+            (Step::User, Errno::EPERM, Other),
+            (Step::Limits, Errno::EPERM, Other),
+            (Step::Log, Errno::ENOENT, Other),
+        ] {
+            let error = LaunchError::new(step, Some(errno as i32), "x");
+            assert_eq!(error.failure, expected, "{step:?} {errno}");
+        }
+        assert_eq!(LaunchError::new(Step::CalledOff, None, "x").failure, NeverTried);
+        assert_eq!(LaunchError::new(Step::Timeout, None, "x").failure, Other);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod holder;
 mod listeners;
+mod taken;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::sync::OnceLock;
 
 pub use holder::{Holder, holder};
 pub use listeners::{Listener, Listeners};
+pub use taken::port_taken;
 
 use crate::tree::{self, Sweep};
 use holder::{Held, holds};

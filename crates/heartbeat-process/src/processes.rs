@@ -160,6 +160,8 @@ struct Wanted {
     spec: LaunchSpec,
     limit: Option<Duration>,
     made_of: u64,
+    /// Only look whether its program can be used.
+    check: bool,
 }
 
 /// Runs commands, from any thread; a clone is the same. No call waits. Once its [`Processes`] is closed nothing is run
@@ -189,6 +191,22 @@ impl Commander {
             spec: command_marked(spec, id, &self.mark),
             limit: Some(timeout),
             made_of: 0,
+            check: false,
+        });
+    }
+
+    /// Looks whether a program, its interpreter and its directory can be used, with the rights of its user, and starts
+    /// nothing: answered by `CommandDone`, with exit code 0 or the error that a start would have.
+    pub fn check_program(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
+        let (log, readiness) = (LogTarget::Null, Readiness::default());
+        let spec = LaunchSpec { log, readiness, pidfile: None, ..spec.clone() };
+        self.want(Wanted {
+            owner: Owner::Command(id),
+            realm: None,
+            spec: command_marked(&spec, id, &self.mark),
+            limit: Some(timeout),
+            made_of: 0,
+            check: true,
         });
     }
 
@@ -269,6 +287,7 @@ impl Processes {
             spec,
             limit: None,
             made_of,
+            check: false,
         });
     }
 
@@ -317,6 +336,11 @@ impl Processes {
         self.commander.run_command(id, spec, timeout);
     }
 
+    /// As [`Commander::check_program`].
+    pub fn check_program(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
+        self.commander.check_program(id, spec, timeout);
+    }
+
     /// As [`Commander::cancel_command`].
     pub fn cancel_command(&self, id: CommandRunId) {
         self.commander.cancel_command(id);
@@ -356,7 +380,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                 None => return,
             },
         };
-        let Wanted { owner, realm, mut spec, limit, made_of } = next;
+        let Wanted { owner, realm, mut spec, limit, made_of, check } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let leaf = match (&realm, owner) {
             (Some(realm), Owner::Realm(key)) => spawner.leaf(realm, key.run),
@@ -369,7 +393,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
         spawner.replace_up_to(reaper.distrusted());
         let handed = heard.and_then(|ear| {
             tell_where(&mut spec, ear.as_ref());
-            match spawner.hand_over(&spec, leaf.as_ref(), run, ear.as_ref()) {
+            match spawner.hand_over(&spec, leaf.as_ref(), run, ear.as_ref(), check) {
                 Ok(launch) => Ok((launch, ear)),
                 Err(error) => {
                     // Nobody speaks.

@@ -131,6 +131,7 @@ impl Spawner {
         leaf: Option<&Leaf>,
         run: Option<RunId>,
         ear: Option<&Ear>,
+        check: bool,
     ) -> Result<Launch, LaunchError> {
         let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let failed =
@@ -150,7 +151,7 @@ impl Spawner {
         let fifo = ear.and_then(|ear| ear.fifo.as_ref());
         let ready = fifo.map(|fifo| fifo.path().to_owned()).zip(spec.readiness.ready_fd);
         let watched = spec.readiness.watchdog.is_some();
-        let setting = Setting { soft_descriptors: self.soft_descriptors, run, ready, watched };
+        let setting = Setting { soft_descriptors: self.soft_descriptors, run, ready, watched, check };
         let bytes = spec.encode(&setting);
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));

@@ -121,6 +121,8 @@ pub(crate) struct Setting {
     pub(crate) ready: Option<(PathBuf, u32)>,
     /// It is told its own pid, for which its watchdog is meant.
     pub(crate) watched: bool,
+    /// Only look whether the program can be used, and end with 0 in its place.
+    pub(crate) check: bool,
 }
 
 impl LaunchSpec {
@@ -136,6 +138,7 @@ impl LaunchSpec {
         put(&mut out, fifo);
         put_u32(&mut out, number);
         put_u32(&mut out, u32::from(setting.watched));
+        put_u32(&mut out, u32::from(setting.check));
         put_u32(&mut out, self.umask.unwrap_or(u32::MAX));
         put(&mut out, self.dir.as_os_str().as_bytes());
         match &self.log {
@@ -176,6 +179,7 @@ impl LaunchSpec {
         let ready = Some((PathBuf::from(reader.text()?), reader.u32()?));
         let ready = ready.filter(|(fifo, _)| !fifo.as_os_str().is_empty());
         let watched = reader.u32()? != 0;
+        let check = reader.u32()? != 0;
         let umask = Some(reader.u32()?).filter(|mask| *mask != u32::MAX);
         let dir = PathBuf::from(reader.text()?);
         let log = match reader.u32()? {
@@ -196,7 +200,7 @@ impl LaunchSpec {
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
         let env =
             (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
-        let setting = Setting { soft_descriptors, run, ready, watched };
+        let setting = Setting { soft_descriptors, run, ready, watched, check };
         // Where its pid file lies is no business of the launcher, and what it is asked to say is in the setting.
         let (pidfile, readiness) = (None, Readiness::default());
         let spec = Self { argv, env, dir, log, umask, user, pidfile, limits, no_new_privileges, readiness };
@@ -339,6 +343,7 @@ mod tests {
                 run: Some(7),
                 ready: Some(("/run/hb/ready/db".into(), 3)),
                 watched: true,
+                check: true,
             };
             let bytes = spec.encode(&setting);
             assert_eq!(LaunchSpec::decode(&bytes), Some((spec, setting)));

@@ -30,7 +30,7 @@ use std::time::Duration;
 use heartbeat_process::{
     CommandResult, CommandRunId, Key, LaunchSpec, LogTarget, Notice, Processes, Record, Settings, Step,
 };
-use heartbeat_status::{Exit, ExitKind, RealmIx, RealmName, RunId, Signal};
+use heartbeat_status::{Exit, ExitKind, RealmIx, RealmName, RunId, Signal, StartFailure};
 
 /// Bounds a hang; nothing here takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -184,8 +184,8 @@ fn a_program_that_cannot_be_executed_is_told_with_its_path() {
         match bench.next() {
             Notice::StartFailed { error, .. } => {
                 assert_eq!(
-                    (error.step, error.at_exec, error.errno),
-                    (Step::Exec, true, Some(errno)),
+                    (error.step, error.failure, error.errno),
+                    (Step::Exec, StartFailure::ProgramUnusable, Some(errno)),
                     "{error:?}"
                 );
                 assert!(error.message.contains(program), "{}", error.message);
@@ -197,7 +197,11 @@ fn a_program_that_cannot_be_executed_is_told_with_its_path() {
     bench.launch(9, &spec);
     match bench.next() {
         Notice::StartFailed { error, .. } => {
-            assert_eq!((error.step, error.at_exec), (Step::Directory, false), "{error:?}");
+            assert_eq!(
+                (error.step, error.failure),
+                (Step::Directory, StartFailure::ProgramUnusable),
+                "{error:?}"
+            );
             assert!(error.message.contains("/nonexistent"), "{}", error.message);
         }
         other => panic!("{other:?}"),
@@ -445,7 +449,7 @@ fn a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end() {
     kill_main(launcher);
     match bench.next() {
         Notice::StartFailed { error, .. } => {
-            assert_eq!((error.step, error.errno), (Step::Launcher, Some(libc_errno("EAGAIN"))), "{error:?}");
+            assert_eq!((error.step, error.failure), (Step::Launcher, StartFailure::NeverTried), "{error:?}");
         }
         other => panic!("{other:?}"),
     }
@@ -468,7 +472,7 @@ fn a_launcher_that_does_nothing_is_replaced() {
     bench.launch(2, &bench.shell("exit 6"));
     match bench.next() {
         Notice::StartFailed { error, .. } => {
-            assert_eq!((error.step, error.errno), (Step::Timeout, Some(libc_errno("EAGAIN"))), "{error:?}");
+            assert_eq!((error.step, error.failure), (Step::Timeout, StartFailure::NeverTried), "{error:?}");
         }
         other => panic!("{other:?}"),
     }
@@ -643,6 +647,11 @@ fn main() -> ExitCode {
             "a_program_is_found_by_the_path_of_its_own_environment",
             environment::a_program_is_found_by_the_path_of_its_own_environment,
         ),
+        (
+            "a_missing_interpreter_is_named_with_the_user",
+            environment::a_missing_interpreter_is_named_with_the_user,
+        ),
+        ("a_program_is_checked_and_not_started", environment::a_program_is_checked_and_not_started),
         ("limits_are_those_of_the_specification", limits::limits_are_those_of_the_specification),
         (
             "without_limits_a_program_has_the_same_however_we_were_started",

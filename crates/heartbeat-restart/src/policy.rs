@@ -6,6 +6,7 @@ use core::time::Duration;
 use heartbeat_status::{Exit, ExitKind};
 
 use crate::PolicyError;
+use crate::backoff::doubled;
 
 /// When an ended process is started again; systemd's `Restart=` words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,6 +191,12 @@ impl RestartPolicy {
     #[must_use]
     pub const fn window(&self) -> Duration {
         self.settings.window
+    }
+
+    /// The cooldown that follows `before` of them in a row.
+    #[must_use]
+    pub fn cooldown(&self, before: u32) -> Duration {
+        doubled(self.settings.cooldown, before, self.settings.cooldown_max)
     }
 
     /// Never two starts within this.

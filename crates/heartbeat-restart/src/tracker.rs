@@ -177,11 +177,6 @@ impl RestartTracker {
         Decision::StartAt { at: now + delay, attempt: self.used(policy, now) }
     }
 
-    /// A start that cannot succeed before a person changed something (no such program): straight to the long wait.
-    pub fn decide_cooldown(&mut self, policy: &RestartPolicy, now: Instant) -> Decision {
-        self.spent(policy, now)
-    }
-
     fn delay(&self, policy: &RestartPolicy, doublings: u32, dice: u32) -> Duration {
         let settings = policy.settings();
         jittered(doubled(settings.backoff, doublings, settings.backoff_max), settings.jitter_percent, dice)
@@ -192,7 +187,7 @@ impl RestartTracker {
         match settings.when_spent {
             WhenSpent::Fail => Decision::GiveUp,
             WhenSpent::Cooldown => {
-                let wait = doubled(settings.cooldown, self.cooldowns, settings.cooldown_max);
+                let wait = policy.cooldown(self.cooldowns);
                 self.cooldowns = self.cooldowns.saturating_add(1);
                 Decision::Cooldown { until: now + wait, round: self.cooldowns }
             }

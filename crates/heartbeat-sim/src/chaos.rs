@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{Beat, CommandId, Exit, OwnProblemKind, Phase, RealmIx, RunId, Said, Signal};
+use heartbeat_status::{
+    Beat, CommandId, Exit, OwnProblemKind, Phase, RealmIx, RunId, Said, Signal, StartFailure,
+};
 use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 
 use crate::scenario::MEMORY_LIMIT_BYTES;
@@ -162,7 +164,7 @@ impl Sim {
         let status = &self.last.realms[realm.index()];
         let (phase, mut run) = (status.phase, status.process.run);
         let process = self.world.process(realm).map(|process| process.stage);
-        let kind = self.rng.u32(0..8);
+        let kind = self.rng.u32(0..9);
         let old = self.rng.u32(0..4) == 0 && run.0 > 0;
         if old {
             run = RunId(run.0 - 1);
@@ -179,6 +181,7 @@ impl Sim {
                 5 => self.world.has_command(realm, run, hook),
                 // A lie of the realm itself would be its own word.
                 6 => process.is_some(),
+                7 => matches!(phase, Phase::Starting | Phase::Cooldown),
                 _ => false,
             };
         if believable {
@@ -188,7 +191,7 @@ impl Sim {
             0 => Input::Started { realm, run, pid: 1 },
             1 => {
                 let error =
-                    StartError { at_exec: false, errno: None, message: "never asked for".to_string() };
+                    StartError { failure: StartFailure::NeverTried, message: "never asked for".to_string() };
                 Input::StartFailed { realm, run, error }
             }
             2 => Input::Exited { realm, run, exit: Exit::signal(Signal::KILL), empty: self.rng.bool() },
@@ -200,6 +203,7 @@ impl Sim {
                 let said = Said { ready: true, stopping: self.rng.bool(), beat, ..Said::default() };
                 Input::Notify { realm, run, said }
             }
+            7 => Input::ProgramChecked { realm, run, failure: None },
             _ => return self.late_answer(realm),
         };
         self.feed(Some(input), Some(realm))

@@ -36,6 +36,7 @@ pub const INPUTS: &[&str] = &[
     "MemoryUsed",
     "Notify",
     "OwnProblem",
+    "ProgramChecked",
 ];
 
 /// The column of a reload, which is no input of the core but a call.
@@ -74,6 +75,7 @@ pub fn column(input: Option<&Input>) -> usize {
         Some(Input::MemoryUsed { .. }) => 25,
         Some(Input::Notify { .. }) => 26,
         Some(Input::OwnProblem { .. }) => 27,
+        Some(Input::ProgramChecked { .. }) => 28,
     }
 }
 

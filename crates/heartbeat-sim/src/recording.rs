@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Beat, CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason,
-    Instant, Outcome, OwnProblemKind, PhaseTimes, ProbePhase, RealmIx, RunId, Said, Signal,
+    Instant, Outcome, OwnProblemKind, PhaseTimes, ProbePhase, RealmIx, RunId, Said, Signal, StartFailure,
 };
 use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
 use serde::{Deserialize, Serialize};
@@ -136,9 +136,13 @@ pub enum Recorded {
     StartFailed {
         realm: u32,
         run: u64,
-        at_exec: bool,
-        errno: Option<i32>,
+        failure: StartFailure,
         message: String,
+    },
+    ProgramChecked {
+        realm: u32,
+        run: u64,
+        failure: Option<(StartFailure, String)>,
     },
     Exited {
         realm: u32,
@@ -253,9 +257,13 @@ impl Recorded {
             Input::StartFailed { realm, run, error } => Self::StartFailed {
                 realm: realm.0,
                 run: run.0,
-                at_exec: error.at_exec,
-                errno: error.errno,
+                failure: error.failure,
                 message: error.message.clone(),
+            },
+            Input::ProgramChecked { realm, run, failure } => Self::ProgramChecked {
+                realm: realm.0,
+                run: run.0,
+                failure: failure.as_ref().map(|error| (error.failure, error.message.clone())),
             },
             Input::Exited { realm, run, exit, empty } => Self::Exited {
                 realm: realm.0,
@@ -335,10 +343,15 @@ impl Recorded {
             Self::Started { realm, run, pid } => {
                 Input::Started { realm: RealmIx(realm), run: RunId(run), pid }
             }
-            Self::StartFailed { realm, run, at_exec, errno, message } => Input::StartFailed {
+            Self::StartFailed { realm, run, failure, message } => Input::StartFailed {
                 realm: RealmIx(realm),
                 run: RunId(run),
-                error: StartError { at_exec, errno, message },
+                error: StartError { failure, message },
+            },
+            Self::ProgramChecked { realm, run, failure } => Input::ProgramChecked {
+                realm: RealmIx(realm),
+                run: RunId(run),
+                failure: failure.map(|(failure, message)| StartError { failure, message }),
             },
             Self::Exited { realm, run, exit, empty } => {
                 let exit = match exit {

@@ -82,6 +82,7 @@ impl Report {
             Effect::Check { id, probe, run, .. } => [1, id.0, u64::from(probe.0), run.0],
             Effect::CancelCheck { id } => [2, id.0, 0, 0],
             Effect::Start { realm, run } => [3, u64::from(realm.0), run.0, 0],
+            Effect::CheckProgram { realm, run } => [11, u64::from(realm.0), run.0, 0],
             Effect::Signal { realm, run, signal } => {
                 [4, u64::from(realm.0), run.0, u64::from(signal.number().unsigned_abs())]
             }

@@ -6,7 +6,7 @@ use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RealmName,
-    RestartCause, RunId, Snapshot, Status,
+    RestartCause, RunId, Snapshot, StartFailure, Status,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored, Supervisor,
@@ -223,6 +223,7 @@ impl Sim {
             }
             Input::Started { realm, .. }
             | Input::StartFailed { realm, .. }
+            | Input::ProgramChecked { realm, .. }
             | Input::Exited { realm, .. }
             | Input::Emptied { realm, .. }
             | Input::Halted { realm, .. }
@@ -328,7 +329,8 @@ impl Sim {
                 .trace
                 .push(format!("    reload {seed}: retired {retired:?}, restart {:?}", varied.restart));
         }
-        let free = matches!(&input, Some(Input::StartFailed { error, .. }) if matches!(error.errno, Some(11 | 12 | 24)));
+        let free =
+            matches!(&input, Some(Input::StartFailed { error, .. }) if error.failure != StartFailure::Other);
         match (input, reload) {
             (Some(input), _) => self.supervisor.handle(self.now, input),
             (None, Some((_, varied))) => {

@@ -76,6 +76,8 @@ impl Voice {
             (false, _) => {
                 self.ready = true;
                 said.ready = true;
+                // What it said of its watchdog may have gone nowhere.
+                said.watchdog = self.watchdog.filter(|_| !faults);
             }
             (true, 0..=3) => self.next = None,
             (true, 4..=5) => said.beat = Some(Beat::Trigger),

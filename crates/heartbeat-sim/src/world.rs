@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_status::{
     CheckId, CheckResult, DegradedReason, Exit, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes,
-    ProbeIx, ProbePhase, RealmIx, RealmKind, RunId, Signal,
+    ProbeIx, ProbePhase, RealmIx, RealmKind, RunId, Signal, StartFailure,
 };
 use heartbeat_supervisor::{Effect, Found, Hook, Input, Plan, ProbeSource, StartError};
 
@@ -82,6 +82,10 @@ pub(crate) struct World {
     pub(crate) conditions: Vec<Condition>,
     measurements: Vec<Measurement>,
     commands: Vec<Command>,
+    /// Checks of a program: whose, and when they are answered.
+    program_checks: Vec<(Instant, RealmIx, RunId)>,
+    /// Until when the program of each realm is missing.
+    missing_until: Vec<Instant>,
     oneshot: Vec<bool>,
     /// Realms that are asked to say how they are, and their watchdogs.
     asked: Vec<Option<Option<Duration>>>,
@@ -94,6 +98,7 @@ enum Due {
     Process(usize),
     Measurement(usize),
     Command(usize),
+    Check(usize),
 }
 
 impl World {
@@ -105,6 +110,8 @@ impl World {
             conditions: vec![Condition::Well; count],
             measurements: Vec::new(),
             commands: Vec::new(),
+            program_checks: Vec::new(),
+            missing_until: vec![Instant::ZERO; count],
             oneshot,
             asked: asked(plan),
             faults: true,
@@ -197,6 +204,12 @@ impl World {
                 }
             }
             Effect::Start { realm, run } => self.launch(rng, now, *realm, *run),
+            // Some are lost.
+            Effect::CheckProgram { .. } if self.chance(rng, 3) => {}
+            Effect::CheckProgram { realm, run } => {
+                let at = now + Duration::from_millis(rng.u64(0..200));
+                self.program_checks.push((at, *realm, *run));
+            }
             Effect::Signal { realm, signal, .. } => self.signal(rng, now, *realm, *signal, true),
             // The adapter knows no main process of a launch, nor of one that has ended.
             Effect::SignalMain { realm, signal, .. } => {
@@ -227,10 +240,15 @@ impl World {
     fn launch(&mut self, rng: &mut fastrand::Rng, now: Instant, realm: RealmIx, run: RunId) {
         let takes = if self.chance(rng, 3) { rng.u64(10_000..40_000) } else { rng.u64(0..60) };
         let at = now + Duration::from_millis(takes);
-        let launch = if self.chance(rng, 6) {
-            let errno = [2, 11, 12, 13, 24, 99][rng.usize(0..6)];
-            let message = format!("exec /bin/realm: error {errno}");
-            Launch::Fails(StartError { at_exec: true, errno: Some(errno), message })
+        if self.chance(rng, 3) {
+            self.missing_until[realm.index()] = now + Duration::from_millis(rng.u64(0..150_000));
+        }
+        let launch = if now < self.missing_until[realm.index()] {
+            Launch::Fails(missing())
+        } else if self.chance(rng, 4) {
+            let failures = [StartFailure::HostExhausted, StartFailure::NeverTried, StartFailure::Other];
+            let failure = failures[rng.usize(0..failures.len())];
+            Launch::Fails(StartError { failure, message: format!("exec /bin/realm: {failure}") })
         } else if self.chance(rng, 2) {
             Launch::Dies(Exit::signal(Signal::KILL))
         } else {
@@ -319,6 +337,7 @@ impl World {
     pub(crate) fn survive(&mut self, rng: &mut fastrand::Rng, back: Instant) -> Vec<Found> {
         self.measurements.clear();
         self.commands.clear();
+        self.program_checks.clear();
         let found = (0..self.processes.len()).map(|at| self.found(rng, back, at));
         found.collect()
     }
@@ -397,6 +416,7 @@ impl World {
     /// Faults stop: everything that is left behaves.
     pub(crate) fn calm(&mut self, now: Instant) {
         self.faults = false;
+        self.missing_until.fill(Instant::ZERO);
         self.conditions.fill(Condition::Well);
         for process in self.processes.iter_mut().flatten() {
             process.ignores_term = false;
@@ -437,7 +457,8 @@ impl World {
         let measurements = measurements.filter_map(|(at, m)| Some((m.answer?, Due::Measurement(at))));
         let commands =
             self.commands.iter().enumerate().filter_map(|(at, c)| Some((c.ends?, Due::Command(at))));
-        voices.chain(processes).chain(measurements).chain(commands).min_by_key(|(at, _)| *at)
+        let checks = self.program_checks.iter().enumerate().map(|(at, (when, ..))| (*when, Due::Check(at)));
+        voices.chain(processes).chain(measurements).chain(commands).chain(checks).min_by_key(|(at, _)| *at)
     }
 
     /// When the world has something to say next.
@@ -457,6 +478,11 @@ impl World {
             Due::Measurement(at) => {
                 let m = self.measurements.swap_remove(at);
                 Some(Input::Checked { id: m.id, result: self.result(rng, now, &m) })
+            }
+            Due::Check(at) => {
+                let (_, realm, run) = self.program_checks.swap_remove(at);
+                let failure = (now < self.missing_until[realm.index()]).then(missing);
+                Some(Input::ProgramChecked { realm, run, failure })
             }
             Due::Command(at) => {
                 let c = self.commands.swap_remove(at);
@@ -561,6 +587,11 @@ impl World {
             phases: PhaseTimes::default(),
         }
     }
+}
+
+fn missing() -> StartError {
+    let message = "cannot execute /bin/realm: No such file or directory".to_string();
+    StartError { failure: StartFailure::ProgramUnusable, message }
 }
 
 /// Realms that are asked to say how they are.

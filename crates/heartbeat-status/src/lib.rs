@@ -43,6 +43,7 @@ mod outcome;
 mod own_problem;
 mod said;
 mod snapshot;
+mod start_failure;
 mod status;
 mod tally;
 mod text;
@@ -67,6 +68,7 @@ pub use snapshot::{
     DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartCounts,
     RestartRecord, RestartStep, Snapshot,
 };
+pub use start_failure::StartFailure;
 pub use status::{Desired, Flag, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why};
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
 pub use text::{clock_span, is_hostile, sanitise, sanitise_line};

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::{
     Desired, Exit, Flag, Health, Incident, Instant, Outcome, Pause, Phase, PhaseTimes, Progress, RealmInfo,
-    RealmIx, RestartCause, RestartId, RestartResult, RunId, Says, Status, Verdict, Why,
+    RealmIx, RestartCause, RestartId, RestartResult, RunId, Says, StartFailure, Status, Verdict, Why,
 };
 
 closed_list! {
@@ -159,6 +159,8 @@ pub struct RealmStatus {
     pub status: Status,
     /// Why, since when, what next.
     pub why: Why,
+    /// Which kind of failed start it is, where the reason is [`Reason::StartFailed`](crate::Reason::StartFailed).
+    pub start_failure: Option<StartFailure>,
     /// Remarks.
     pub flags: BTreeSet<Flag>,
     /// The process.
@@ -185,6 +187,7 @@ impl RealmStatus {
     pub fn means_the_same(&self, other: &Self) -> bool {
         self.status == other.status
             && self.why.reason == other.why.reason
+            && self.start_failure == other.start_failure
             && self.why.since == other.why.since
             && self.why.next.action == other.why.next.action
             && self.phase == other.phase

@@ -35,6 +35,14 @@ pub enum Effect {
         /// The new generation.
         run: RunId,
     },
+    /// Look whether the program of a realm, its interpreter and its directory can be used, with the rights of its user, and
+    /// start nothing; answered by [`Input::ProgramChecked`](crate::Input::ProgramChecked).
+    CheckProgram {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation that could not be started.
+        run: RunId,
+    },
     /// Send a signal to the whole process tree of a generation. For a generation that is still being launched,
     /// KILL calls the launch off (answered by `StartFailed` or `Exited`).
     Signal {

@@ -18,7 +18,7 @@ use core::time::Duration;
 
 use heartbeat_status::{
     Desired, EventKind, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, RealmIx, Reason,
-    Severity, Status,
+    Severity, StartFailure, Status,
 };
 
 use crate::around::is_broken;
@@ -42,6 +42,8 @@ pub(crate) struct Incidents {
     stale: BTreeSet<RealmIx>,
     /// Realms whose outage is a part of the storm.
     in_storm: BTreeSet<RealmIx>,
+    /// Realms that have not been started for too long because the host has nothing left.
+    pub(crate) exhausted: BTreeSet<RealmIx>,
     /// Moves with every change; part of what the revision means.
     pub(crate) changes: u64,
 }
@@ -61,6 +63,7 @@ impl Incidents {
     pub(crate) fn forget(&mut self, ix: RealmIx) {
         self.stale.remove(&ix);
         self.in_storm.remove(&ix);
+        self.exhausted.remove(&ix);
         for incident in &mut self.open {
             if incident.affected.contains(&ix) {
                 Arc::make_mut(incident).affected.retain(|affected| *affected != ix);
@@ -128,6 +131,14 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
             Some(Outage { reason, message: stranger.unwrap_or(detail), since: now })
         }
         _ => {
+            let failed_start = realm.failed_start.as_ref();
+            if let Some(start) = failed_start.filter(|start| start.failure == StartFailure::ProgramUnusable) {
+                return Some(Outage {
+                    reason: Reason::StartFailed,
+                    message: start.message.clone(),
+                    since: detected,
+                });
+            }
             // A restart that belongs to the incident of a need is no outage of its own.
             let record = open.filter(|record| realm.excused != Some(record.id))?;
             if let Some(stranger) = &realm.stranger {
@@ -243,8 +254,10 @@ impl Supervisor {
             for ix in &touched {
                 self.review_root(now, *ix);
                 self.review_stale(*ix);
+                self.review_exhausted(now, *ix);
             }
             self.tell_stale(now);
+            self.tell_exhausted(now);
             self.review_storm(now);
         }
         touched.clear();

@@ -4,7 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{CheckId, CheckResult, CommandId, Exit, OwnProblemKind, RealmIx, RunId, Said};
+use heartbeat_status::{
+    CheckId, CheckResult, CommandId, Exit, OwnProblemKind, RealmIx, RunId, Said, StartFailure,
+};
 
 use crate::Command;
 
@@ -34,16 +36,11 @@ impl Hook {
     }
 }
 
-/// Why a process could not be started.
-///
-/// EADDRINUSE before exec means that somebody else listens on the realm's port and the start was not tried; ECANCELED
-/// before exec, that its launcher ended with the heartbeatd that had made it, and nothing was tried either.
+/// A process that could not be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
-    /// The last step, execve itself, failed; otherwise the set-up before it.
-    pub at_exec: bool,
-    /// The error number, where there is one.
-    pub errno: Option<i32>,
+    /// Why, as far as a decision depends on it.
+    pub failure: StartFailure,
     /// For a person: the step, the path, the user, the error.
     pub message: String,
 }
@@ -77,6 +74,15 @@ pub enum Input {
         run: RunId,
         /// Why.
         error: StartError,
+    },
+    /// What [`Effect::CheckProgram`](crate::Effect::CheckProgram) has found.
+    ProgramChecked {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation that could not be started.
+        run: RunId,
+        /// Why a start would fail; `None`: its program can be used.
+        failure: Option<StartError>,
     },
     /// The main process ended.
     Exited {

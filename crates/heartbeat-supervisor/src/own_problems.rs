@@ -1,15 +1,19 @@
 //! Problems of heartbeatd itself, as the adapters report them: one that lasts opens an incident, and its end closes it.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use core::time::Duration;
 
-use heartbeat_status::{Incident, IncidentNo, Instant, OwnProblemKind, Reason};
+use heartbeat_status::{Incident, IncidentNo, Instant, OwnProblemKind, RealmIx, Reason, StartFailure};
 
 use crate::Supervisor;
 
 /// A problem that lasts this long opens an incident.
 const CONFIRM_AFTER: Duration = Duration::from_secs(5);
+/// A host that has nothing left for a start for so long is a problem of heartbeatd.
+const EXHAUSTED_FOR: Duration = Duration::from_secs(30);
 /// A problem of an earlier heartbeatd that nobody reports within this time after the start is over.
 const SEEN_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -90,6 +94,37 @@ impl Supervisor {
             if let Some(known) = self.own_problems.known.get_mut(&kind) {
                 (known.incident, known.deadline) = (Some(no), None);
             }
+        }
+    }
+
+    /// Whether the host has had nothing left for a start of it for too long.
+    pub(crate) fn review_exhausted(&mut self, now: Instant, ix: RealmIx) {
+        let start = self.realms[ix.index()].failed_start.as_ref();
+        let exhausted = start.is_some_and(|start| {
+            start.failure == StartFailure::HostExhausted && now.since(start.since) >= EXHAUSTED_FOR
+        });
+        if exhausted {
+            self.incidents.exhausted.insert(ix);
+        } else {
+            self.incidents.exhausted.remove(&ix);
+        }
+    }
+
+    pub(crate) fn tell_exhausted(&mut self, now: Instant) {
+        let starts = |incident: &Arc<Incident>| incident.problem == Some(OwnProblemKind::Starts);
+        let open = self.incidents.open.iter().position(starts);
+        match (open, self.incidents.exhausted.first()) {
+            (None, Some(first)) => {
+                let more = self.incidents.exhausted.len() - 1;
+                let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+                let start = self.realms[first.index()].failed_start.as_ref();
+                let error = start.map(|start| start.message.as_str()).unwrap_or_default();
+                let name = &self.plan.realm(*first).name;
+                let message = format!("heartbeatd cannot start {name}{more}: {error}");
+                self.open_own_incident(now, OwnProblemKind::Starts, Reason::OwnProblem, message);
+            }
+            (Some(at), None) => self.resolve(now, at, "realms can be started again".to_string()),
+            (None, None) | (Some(_), Some(_)) => {}
         }
     }
 

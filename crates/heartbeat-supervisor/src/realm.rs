@@ -12,7 +12,7 @@ use heartbeat_status::{
 use crate::cx::{Around, Cx, Mode};
 use crate::probing::Probing;
 use crate::said::Spoken;
-use crate::state::{self, Remedy, State};
+use crate::state::{self, FailedStart, Remedy, State};
 use crate::timers::TimerKind;
 use crate::{ProbeSpec, RealmSpec};
 
@@ -99,6 +99,8 @@ pub(crate) struct Realm {
     pub(crate) pause: Option<Pause>,
     /// Who holds its port, when that is not itself.
     pub(crate) stranger: Option<String>,
+    /// Its last start has failed, and it has not been started since.
+    pub(crate) failed_start: Option<FailedStart>,
     /// It would run if it were not paused: started when it is resumed.
     pub(crate) start_owed: bool,
     /// The last launch was never attempted: the next one is the same generation.
@@ -195,6 +197,7 @@ impl Realm {
             halted: false,
             pause: None,
             stranger: None,
+            failed_start: None,
             start_owed: false,
             keep_run: false,
             fault: None,
@@ -343,6 +346,7 @@ impl Realm {
             done: self.done_once && matches!(self.state, State::Done | State::Stopped),
             done_once: self.done_once,
             hopeful: !self.restart_open()
+                && self.failed_start.is_none()
                 && (starting
                     || (waiting && (!self.around.need_broken || self.around.hopeful))
                     || (matches!(self.state, State::External) && self.status == Status::Starting)),

@@ -13,7 +13,7 @@ use heartbeat_restart::{RestartTracker, Spent};
 use heartbeat_status::{
     DegradedReason, Desired, Exit, ExitKind, FailReason, InconclusiveReason, Instant, LastExit, LastResult,
     Outcome, Pause, PhaseTimes, ProbePhase, RealmKind, RestartCause, RestartId, RestartRecord, RestartResult,
-    RestartStep, RunId, Signal, Status, Tally, TallyParts, Verdict,
+    RestartStep, RunId, Signal, StartFailure, Status, Tally, TallyParts, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::flapping::Flapping;
 use crate::probing::Probing;
 use crate::realm::{Realm, Resting};
 use crate::said::Spoken;
-use crate::state::{Backoff, Cooldown, Failed, FailedWhy, State};
+use crate::state::{Backoff, Cooldown, Failed, FailedStart, FailedWhy, State};
 use crate::{Intent, ProbeSpec, RealmSpec};
 
 /// Everything the core has to know about a realm to go on with it. Opaque: it is made by the core and read by the core.
@@ -69,6 +69,8 @@ pub struct RealmRecord {
     healthy_since_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stranger: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_start: Option<StoredFailedStart>,
     #[serde(skip_serializing_if = "is_false")]
     start_owed: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -200,6 +202,26 @@ pub(crate) enum StoredWhy {
     StartFailed(String),
     Exited(StoredExit),
     Gone(RestartCause),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredFailedStart {
+    failure: StartFailure,
+    message: String,
+    since_ns: u64,
+    cooldowns: u32,
+}
+
+impl StoredFailedStart {
+    fn of(start: &FailedStart) -> Self {
+        let FailedStart { failure, message, since, cooldowns } = start.clone();
+        Self { failure, message, since_ns: ns(since), cooldowns }
+    }
+
+    fn failed_start(self) -> FailedStart {
+        let Self { failure, message, since_ns, cooldowns } = self;
+        FailedStart { failure, message, since: Instant::from_nanos(since_ns), cooldowns }
+    }
 }
 
 /// What the realm has said of itself in this generation.
@@ -504,6 +526,7 @@ impl Realm {
             excused: self.excused.map(|restart| restart.0),
             healthy_since_ns: self.healthy_since.map(ns),
             stranger: self.stranger.clone(),
+            failed_start: self.failed_start.as_ref().map(StoredFailedStart::of),
             start_owed: self.start_owed,
             keep_run: self.keep_run,
             restart_owed: self.restart_owed,
@@ -577,6 +600,7 @@ impl Realm {
         self.excused = record.excused.map(RestartId);
         self.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);
         self.stranger = record.stranger;
+        self.failed_start = record.failed_start.map(StoredFailedStart::failed_start);
         self.start_owed = record.start_owed;
         self.keep_run = record.keep_run;
         self.restart_owed = record.restart_owed;

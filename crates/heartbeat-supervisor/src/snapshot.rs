@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 
 use heartbeat_status::Instant;
 use heartbeat_status::{
-    EdgeKind, Flag, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus, RestartCounts, Status,
+    EdgeKind, Flag, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus, Reason, RestartCounts,
+    Status,
 };
 
 use crate::around::{gate_holds, is_broken};
@@ -52,6 +53,8 @@ pub(crate) fn realm_status(
     if realm.held == Some(Hold::Tripped) {
         flags.insert(Flag::Fuse);
     }
+    let why = why::why(plan, &supervisor.realms, ix, &supervisor.out, now);
+    let start_failure = realm.failed_start.as_ref().filter(|_| why.reason == Reason::StartFailed);
     RealmStatus {
         info: Arc::clone(&plan.infos()[ix.index()]),
         desired: realm.desired,
@@ -59,7 +62,8 @@ pub(crate) fn realm_status(
         health: realm.health,
         pause: realm.pause.clone(),
         status: realm.status,
-        why: why::why(plan, &supervisor.realms, ix, &supervisor.out, now),
+        why,
+        start_failure: start_failure.map(|start| start.failure),
         flags,
         process: ProcessStatus {
             run: realm.run,

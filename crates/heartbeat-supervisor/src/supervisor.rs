@@ -111,6 +111,9 @@ impl Supervisor {
             Input::StartFailed { realm, run, error } => {
                 self.fact(now, realm, run, Fact::StartFailed { error })
             }
+            Input::ProgramChecked { realm, run, failure } => {
+                self.fact(now, realm, run, Fact::ProgramChecked { failure });
+            }
             Input::Exited { realm, run, exit, empty } => {
                 self.fact(now, realm, run, Fact::Exited { exit, empty })
             }

@@ -7,8 +7,8 @@ use core::time::Duration;
 
 use heartbeat_status::Instant;
 use heartbeat_status::{
-    Desired, Gate, Next, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason, RestartCause, Status,
-    Verdict, Why,
+    Desired, Gate, Next, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason, RestartCause, RestartRecord,
+    Status, Verdict, Why,
 };
 
 use crate::around::{gate_holds, is_broken};
@@ -74,6 +74,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             let (reason, message) = failed_words(&failed.why, view);
             (reason, message, Next::none())
         }
+        State::Starting(_) | State::Cooldown(_) if realm.program_is_unusable() => unusable(view),
         State::Cooldown(cooldown) => {
             let message = match &cooldown.why {
                 FailedWhy::StartFailed(error) => error.clone(),
@@ -102,11 +103,30 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
         }
         State::Waiting(_) => waiting(view),
         State::Backoff(_) if realm.stranger.is_some() => stranger(view),
+        State::Backoff(backoff) if realm.failed_start.is_some() => {
+            (Reason::StartFailed, start_failed(view), Next::at(NextAction::Start, backoff.until))
+        }
         State::Backoff(backoff) => (Reason::Backoff, ended(view), Next::at(NextAction::Start, backoff.until)),
         State::Stopping(_) => stopping(view),
         State::Starting(_) => starting(view),
         State::Running(_) | State::External => running(view),
     }
+}
+
+/// Its program cannot be used, and is checked every second.
+fn unusable(view: &View<'_>) -> (Reason, String, Next) {
+    let start = view.realm().failed_start.as_ref();
+    let message = start.map(|start| start.message.clone()).unwrap_or_default();
+    let next = Next::when(NextAction::Start, "its program can be used".to_string());
+    (Reason::StartFailed, format!("{message}; checked every second"), next)
+}
+
+/// The error of the last start; with its attempt where it counts against the budget.
+fn start_failed(view: &View<'_>) -> String {
+    let realm = view.realm();
+    let message = realm.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
+    let of_restart = |record: &RestartRecord| record.result.is_none() && record.detail == message;
+    if realm.restart.as_ref().is_some_and(of_restart) { ended(view) } else { message }
 }
 
 /// Somebody else is where it should be.

@@ -1,9 +1,12 @@
 //! How a realm is started and stopped, through the real binaries: who is signalled, what it is made of, and its environment.
 
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
+use nix::sys::signal::{Signal, kill};
+
 use crate::program::{PATIENCE, told};
-use crate::supervision::Ecosystem;
+use crate::supervision::{Ecosystem, pid as pid_of};
 
 impl Ecosystem {
     fn log(&self, realm: &str) -> String {
@@ -60,4 +63,65 @@ fn a_warm_shutdown_keeps_its_workers_unless_the_whole_tree_is_to_be_signalled() 
         "{}",
         eco.log("whole")
     );
+}
+
+/// A deployment that is not atomic: the program and the directory are gone while their realms go down.
+#[test]
+fn a_program_that_is_missing_for_a_while_costs_no_budget_and_starts_by_itself() {
+    let place = tempfile::tempdir().unwrap();
+    let (bin, current) = (place.path().join("bin"), place.path().join("current"));
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::create_dir(place.path().join("release")).unwrap();
+    std::fs::write(bin.join("api.old"), "#!/bin/sh\nexec sleep 86371\n").unwrap();
+    std::fs::set_permissions(bin.join("api.old"), PermissionsExt::from_mode(0o755)).unwrap();
+    let there = || {
+        std::fs::rename(bin.join("api.old"), bin.join("api")).unwrap();
+        symlink("release", &current).unwrap();
+    };
+    let gone = || {
+        std::fs::rename(bin.join("api"), bin.join("api.old")).unwrap();
+        std::fs::remove_file(&current).unwrap();
+    };
+    there();
+    let root = place.path().display();
+    let realms = format!(
+        "[realm.api2]\nrun = \"./bin/api\"\ndir = \"{root}\"\n\
+         [realm.site]\nrun = \"sleep 86370\"\ndir = \"{root}/current\"\nstart = {{ timeout = \"2s\", settle = \"100ms\" }}\n\
+         [realm.broken]\nrun = \"./broken\"\ndir = \"{root}\"\nmanual = true\n"
+    );
+    std::fs::write(place.path().join("broken"), "#!./no-such-venv/bin/python3\n").unwrap();
+    std::fs::set_permissions(place.path().join("broken"), PermissionsExt::from_mode(0o755)).unwrap();
+    let eco = Ecosystem::start(&realms);
+    eco.ok(&["wait", "api2", "site", "worker", "--for", "up", "--timeout", "60s"]);
+    let before = ["api2", "site"].map(|realm| eco.pid_of(realm));
+    gone();
+    for pid in before {
+        kill(pid_of(pid), Signal::SIGKILL).unwrap();
+    }
+    let is = |realm: &str, status: &str| {
+        let entry = eco.realm(realm);
+        entry["status"] == status && entry["start_failure"] == "program_unusable"
+    };
+    wait_until("api2 restarts", || is("api2", "restarting"));
+    wait_until("site has failed: its time is over", || is("site", "failed"));
+    let api = eco.realm("api2");
+    assert_eq!((&api["reason"], &api["restarts"]["used"]), (&"StartFailed".into(), &1.into()), "{api}");
+    assert!(api["message"].as_str().unwrap().contains("cannot execute ./bin/api"), "{api}");
+    let site = eco.realm("site");
+    assert!(site["message"].as_str().unwrap().contains(&format!("{root}/current")), "{site}");
+    there();
+    wait_until("both are up", || ["api2", "site"].iter().all(|realm| eco.status_of(realm) == "up"));
+    for (realm, pid) in ["api2", "site"].into_iter().zip(before) {
+        let entry = eco.realm(realm);
+        assert_eq!(entry["restarts"]["used"], 1, "only its crash: {entry}");
+        assert!(entry.get("start_failure").is_none() && eco.pid_of(realm) != pid, "{entry}");
+    }
+    // Who is at fault is named.
+    eco.ok(&["start", "broken", "--no-wait"]);
+    wait_until("it has been tried", || eco.realm("broken")["reason"] == "StartFailed");
+    let message = eco.realm("broken")["message"].to_string();
+    let expected = "cannot execute ./broken: its interpreter ./no-such-venv/bin/python3 is not there";
+    assert!(message.contains(expected), "{message}");
+    eco.daemon.signal(Signal::SIGTERM);
+    assert_eq!(eco.daemon.end().0, Some(0));
 }

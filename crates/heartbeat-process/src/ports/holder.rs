@@ -26,6 +26,15 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// For a person: it holds this port, and is not part of the realm that should.
+    #[must_use]
+    pub fn has_port(&self, port: u16) -> String {
+        format!(
+            "port {port} is held by pid {} ({}, user {}), which is not part of this realm",
+            self.pid, self.command, self.user
+        )
+    }
+
     /// What is known of a process by its pid; `None` when it is gone.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {

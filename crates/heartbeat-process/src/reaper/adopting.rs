@@ -48,7 +48,7 @@ impl Reaper {
                 run.ear = Ear::again(&self.places, &realm, &run.asked).map(Box::new);
                 if launching {
                     let what = format!("for {realm}: its heartbeatd died before it could be started");
-                    run.failure = Some(LaunchError::new(Step::Launcher, Some(libc::ECANCELED), &what));
+                    run.failure = Some(LaunchError::never_tried(Step::Launcher, &what));
                     run.looks = MAX_LOOKS;
                     self.deadlines.set(id, LOOK_AT_LAUNCHER);
                 }

@@ -30,10 +30,15 @@ impl Reaper {
                     self.go(id);
                 }
                 Said::Exec => run.said_exec = true,
-                Said::Failed { step, errno, pid } => {
+                Said::Failed { step, errno, pid, path } => {
                     run.said_exec = false;
                     let what = failed_object(run, step);
-                    run.failure.get_or_insert_with(|| LaunchError::new(step, Some(errno), &what));
+                    run.failure.get_or_insert_with(|| match (step, path) {
+                        (Step::Interpreter | Step::Loader, Some(path)) => {
+                            LaunchError::helper(step, errno, &what, &path)
+                        }
+                        (step, _) => LaunchError::new(step, Some(errno), &what),
+                    });
                     if let Some(pid) = pid {
                         self.meet(id, pid);
                     }
@@ -126,10 +131,12 @@ impl Reaper {
         // Killed before it was set up: by somebody else, and for nothing that the program is or has.
         let killed =
             exit.is_none_or(|exit| matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. }));
-        let errno = (killed && !run.is_set_up).then_some(Errno::EAGAIN as i32);
         let how = exit.map_or_else(String::new, |exit| format!(" ({exit})"));
         let what = format!("of {}, which was gone{how}", run.program);
-        let error = run.failure.take().unwrap_or_else(|| LaunchError::new(Step::Launcher, errno, &what));
+        let error = run.failure.take().unwrap_or_else(|| match killed && !run.is_set_up {
+            true => LaunchError::never_tried(Step::Launcher, &what),
+            false => LaunchError::new(Step::Launcher, None, &what),
+        });
         let (owner, silent, captured) = (run.owner, run.silent, run.said_exec && run.capture.is_some());
         if captured {
             self.kill_command(id);
@@ -244,12 +251,14 @@ impl Reaper {
             }
             Stage::Launching => {
                 let what = format!("the launch of {}", run.program);
-                // Nothing of it was tried: the launcher is to blame.
-                let errno = (run.pid == 0).then_some(Errno::EAGAIN as i32);
-                if run.pid == 0 {
+                let error = if run.pid == 0 {
+                    // Nothing of it was tried: the launcher is to blame.
                     self.orders.distrust(run.launcher);
-                }
-                run.failure.get_or_insert_with(|| LaunchError::new(Step::Timeout, errno, &what));
+                    LaunchError::never_tried(Step::Timeout, &what)
+                } else {
+                    LaunchError::new(Step::Timeout, None, &what)
+                };
+                run.failure.get_or_insert(error);
                 self.give_up(id);
             }
             Stage::Started if run.limit.is_some() => {
@@ -329,7 +338,7 @@ fn gone() -> std::io::Error {
 
 fn failed_object(run: &Run, step: Step) -> String {
     match step {
-        Step::Exec => format!("{}{}", run.program, as_user(run)),
+        Step::Exec | Step::Interpreter | Step::Loader => format!("{}{}", run.program, as_user(run)),
         Step::Directory => format!("{} for {}{}", run.places.dir, run.program, as_user(run)),
         Step::User => {
             format!("{} for {}", run.places.user.as_deref().unwrap_or("of its own"), run.program)

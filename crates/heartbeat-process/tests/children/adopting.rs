@@ -9,7 +9,7 @@ use std::sync::mpsc::sync_channel;
 use heartbeat_process::{
     Condition, LaunchSpec, Limits, Notice, Processes, Readiness, Record, Settings, Survey, survey,
 };
-use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal};
+use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal, StartFailure};
 use nix::unistd::Pid;
 
 use super::{Bench, Key, MAX_NOTICES, PATIENCE, key, kill_main, name, processes_called, rustix_yield};
@@ -309,7 +309,7 @@ pub(crate) fn a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash()
     drop(ours);
     match bench.next() {
         Notice::StartFailed { error, .. } => {
-            assert_eq!((error.errno, error.at_exec), (Some(125), false), "{error:?}");
+            assert_eq!(error.failure, StartFailure::NeverTried, "{error:?}");
         }
         other => panic!("{other:?}"),
     }

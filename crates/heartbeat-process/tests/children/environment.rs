@@ -1,6 +1,22 @@
-//! Where a program is looked for.
+//! Where a program is looked for, and who is at fault when it cannot be executed.
+
+use std::os::unix::fs::PermissionsExt;
+
+use heartbeat_process::{LaunchError, User};
 
 use super::*;
+
+fn program(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+fn start_failed(notice: Notice) -> LaunchError {
+    match notice {
+        Notice::StartFailed { error, .. } => error,
+        other => panic!("{other:?}"),
+    }
+}
 
 /// As execvp does: in order, past what is not there or must not be run, and never in the path of heartbeatd.
 pub(super) fn a_program_is_found_by_the_path_of_its_own_environment() {
@@ -10,7 +26,7 @@ pub(super) fn a_program_is_found_by_the_path_of_its_own_environment() {
         std::fs::create_dir(dir).unwrap();
         let program = dir.join("hb-test-program");
         std::fs::write(&program, "#!/bin/sh\necho found in $0\n").unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(mode)).unwrap();
     }
     let spec = |path: String| LaunchSpec {
         argv: vec!["hb-test-program".into()],
@@ -33,4 +49,67 @@ pub(super) fn a_program_is_found_by_the_path_of_its_own_environment() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// execve says ENOENT of the script, which is there.
+pub(super) fn a_missing_interpreter_is_named_with_the_user() {
+    let bench = Bench::new();
+    let script = bench.dir.path().join("report");
+    program(&script, "#!no-such-venv/bin/python3 -u\n");
+    let spec = LaunchSpec { argv: vec![script.clone().into()], ..bench.shell("") };
+    bench.launch(1, &spec);
+    let error = start_failed(bench.next());
+    let shown = script.display();
+    let expected = format!("cannot execute {shown}: its interpreter no-such-venv/bin/python3 is not there");
+    assert_eq!((error.failure, error.message), (StartFailure::ProgramUnusable, expected));
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    // For whom it may not be executed is said, too.
+    std::fs::set_permissions(bench.dir.path(), PermissionsExt::from_mode(0o711)).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o700)).unwrap();
+    bench.launch(2, &LaunchSpec { user: Some(User::find("nobody").unwrap()), ..spec });
+    let error = start_failed(bench.next());
+    let expected = format!("cannot execute {shown} as user nobody: Permission denied");
+    assert_eq!((error.failure, error.message), (StartFailure::ProgramUnusable, expected));
+}
+
+/// With everything that a start does before it, and with the rights of the user.
+pub(super) fn a_program_is_checked_and_not_started() {
+    let bench = Bench::new();
+    let (script, trace) = (bench.dir.path().join("serve"), bench.dir.path().join("trace"));
+    let text = format!("#!/bin/sh\necho started >> {}\n", trace.display());
+    let spec = LaunchSpec { argv: vec![script.clone().into()], ..bench.shell("") };
+    let mut id = 0;
+    let mut check = |spec: &LaunchSpec| {
+        id += 1;
+        bench.processes.check_program(CommandRunId(id), spec, PATIENCE);
+        match bench.next() {
+            Notice::CommandDone { result: CommandResult::Exited(exit), .. } if exit.is_zero() => None,
+            Notice::CommandDone { result: CommandResult::StartFailed(error), .. } => Some(error),
+            other => panic!("{other:?}"),
+        }
+    };
+    let missing = check(&spec).unwrap();
+    assert_eq!((missing.step, missing.failure), (Step::Exec, StartFailure::ProgramUnusable));
+    program(&script, &text);
+    assert_eq!(check(&spec), None);
+    std::fs::write(&script, "").unwrap();
+    assert_eq!(check(&spec).map(|error| error.failure), Some(StartFailure::ProgramUnusable), "not whole yet");
+    program(&script, &text);
+    let elsewhere = LaunchSpec { dir: bench.dir.path().join("current"), ..spec.clone() };
+    let error = check(&elsewhere).unwrap();
+    assert_eq!((error.step, error.failure), (Step::Directory, StartFailure::ProgramUnusable));
+    std::fs::create_dir(&elsewhere.dir).unwrap();
+    assert_eq!(check(&elsewhere), None);
+    if nix::unistd::geteuid().is_root() {
+        std::fs::set_permissions(bench.dir.path(), PermissionsExt::from_mode(0o711)).unwrap();
+        let user = User::find("nobody").unwrap();
+        let as_nobody = LaunchSpec { user: Some(user), ..spec };
+        assert_eq!(check(&as_nobody), None);
+        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o750)).unwrap();
+        let error = check(&as_nobody).unwrap();
+        assert_eq!((error.failure, error.errno), (StartFailure::ProgramUnusable, Some(libc_errno("EACCES"))));
+    }
+    assert!(!trace.exists(), "nothing was started");
 }

@@ -72,7 +72,7 @@ pub(super) fn a_limit_beyond_ours_fails_the_start() {
     bench.launch(1, &LaunchSpec { limits, ..bench.shell("exit 0") });
     match bench.next() {
         Notice::StartFailed { error, .. } => {
-            assert_eq!((error.step, error.at_exec), (Step::Limits, false), "{error:?}");
+            assert_eq!((error.step, error.failure), (Step::Limits, StartFailure::Other), "{error:?}");
             let told = format!("nofile {} where heartbeatd itself may have ", most + 1);
             assert!(error.message.contains(&told), "{}", error.message);
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Open;
 use crate::{
     Desired, EdgeKind, Flag, Gate, Health, NextAction, Phase, ProbeKind, ProbePhase, RealmKind, Reason,
-    RestartCause, RestartResult, RestartStep, Role, SaidState, Status, WallTime,
+    RestartCause, RestartResult, RestartStep, Role, SaidState, StartFailure, Status, WallTime,
 };
 
 /// One realm.
@@ -59,6 +59,9 @@ pub struct RealmEntry {
     pub since: WallTime,
     /// Why: the code.
     pub reason: Open<Reason>,
+    /// Which kind of failed start, where the reason is `StartFailed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_failure: Option<Open<StartFailure>>,
     /// Why, for a person.
     pub message: String,
     /// What happens next by itself.

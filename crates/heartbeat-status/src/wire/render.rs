@@ -236,6 +236,7 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
         flags: realm.flags.iter().map(|flag| (*flag).into()).collect(),
         since: about.anchor.wall(realm.why.since),
         reason: realm.why.reason.into(),
+        start_failure: realm.start_failure.map(Into::into),
         message: realm.why.message.clone(),
         next: NextEntry {
             action: realm.why.next.action.into(),

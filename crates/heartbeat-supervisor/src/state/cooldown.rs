@@ -1,11 +1,11 @@
-//! Cooldown: the restart budget is spent (or the program cannot be exec'd); one trial after a long wait.
+//! Cooldown: the restart budget is spent, or the program cannot be used for too long; one trial after a long wait.
 
 use alloc::string::String;
 
 use heartbeat_status::{Instant, RestartCause, RestartResult};
 
 use super::failed::Why;
-use super::{Fact, Intent, State, no_process, stopped, waiting};
+use super::{Fact, Intent, State, no_process, stopped, unusable, waiting};
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -27,14 +27,18 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>) {
     if let State::Cooldown(cooldown) = &realm.state {
         cx.arm(TimerKind::State, cooldown.until.max(cx.now));
     }
+    unusable::resume(realm, cx);
 }
 
 pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
     no_process(cx);
 }
 
-pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
-    trial(realm, cx, RestartCause::Exited, "one trial after the cooldown".into());
+pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+    match timer {
+        TimerKind::Second => unusable::check(realm, cx),
+        _ => trial(realm, cx, RestartCause::Exited, "one trial after the cooldown".into()),
+    }
 }
 
 fn trial(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, detail: String) {
@@ -56,10 +60,12 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
         // A person takes over, with a fresh budget.
         Intent::Run => {
             realm.tracker.reset();
+            realm.failed_start = None;
             trial(realm, cx, RestartCause::Requested, realm.words_for(RestartCause::Requested));
         }
         Intent::Again(cause) => {
             realm.tracker.reset();
+            realm.failed_start = None;
             trial(realm, cx, cause, realm.words_for(cause));
         }
     }

@@ -5,26 +5,13 @@ use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use heartbeat_restart::{Decision, RestartWhen};
-use heartbeat_status::{EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep};
+use heartbeat_status::{EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep, StartFailure};
 
-use super::{backoff, cooldown, done, failed, remedy, starting, stopped, stopping, waiting};
+use super::{backoff, cooldown, done, failed, remedy, starting, stopped, stopping, unusable, waiting};
 use crate::StartError;
 use crate::cx::Cx;
 use crate::memory_limit::size;
 use crate::realm::Realm;
-
-// Error numbers of Linux, the same on every architecture Rust runs there.
-const ENOENT: i32 = 2;
-const ENOEXEC: i32 = 8;
-const EAGAIN: i32 = 11;
-const ENOMEM: i32 = 12;
-const EACCES: i32 = 13;
-const ENOTDIR: i32 = 20;
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
-const ETXTBSY: i32 = 26;
-const EADDRINUSE: i32 = 98;
-const ECANCELED: i32 = 125;
 
 /// A port that a stranger holds is looked at again after this.
 const PORT_RECHECK: Duration = Duration::from_secs(1);
@@ -119,36 +106,31 @@ fn never_tried(realm: &mut Realm, cx: &mut Cx<'_>) {
 
 /// The program could not be exec'd.
 pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
-    if error.errno == Some(EADDRINUSE) && !error.at_exec {
-        port_taken(realm, cx, error);
-        return;
+    match error.failure {
+        StartFailure::PortTaken => return port_taken(realm, cx, error),
+        StartFailure::NeverTried => return never_tried(realm, cx),
+        StartFailure::ProgramUnusable | StartFailure::HostExhausted | StartFailure::Other => {}
     }
-    if error.errno == Some(ECANCELED) && !error.at_exec {
-        never_tried(realm, cx);
-        return;
-    }
+    realm.note_failed_start(cx.now, error);
+    realm.failure = Some(error.message.clone());
     cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
-    if realm.restart_open() {
-        realm.close_restart(cx, RestartResult::Failed);
-    }
     realm.stop_probing(cx);
-    let errno = error.errno.unwrap_or(0);
-    let decision = match errno {
-        ENOENT | EACCES | ENOEXEC | ENOTDIR => realm.tracker.decide_cooldown(&cx.spec.restart, cx.now),
-        ETXTBSY | EAGAIN | ENOMEM | EMFILE | ENFILE => {
-            let dice = cx.dice();
-            realm.tracker.decide_free(&cx.spec.restart, cx.now, dice)
-        }
+    let dice = cx.dice();
+    let decision = match error.failure {
+        StartFailure::ProgramUnusable => return unusable::enter(realm, cx),
+        StartFailure::HostExhausted => realm.tracker.decide_free(&cx.spec.restart, cx.now, dice),
         _ => {
-            let dice = cx.dice();
-            realm.tracker.decide(&cx.spec.restart, cx.now, RestartCause::Exited, None, dice)
+            if realm.restart_open() {
+                realm.close_restart(cx, RestartResult::Failed);
+            }
+            let decision = realm.tracker.decide(&cx.spec.restart, cx.now, RestartCause::Exited, None, dice);
+            // A start that failed is no restart; the attempt that follows is one.
+            if matches!(decision, Decision::StartAt { .. }) {
+                realm.open_restart(cx, RestartCause::Exited, error.message.clone());
+            }
+            decision
         }
     };
-    realm.failure = Some(error.message.clone());
-    // A start that failed is no restart; the attempt that follows is one.
-    if matches!(decision, Decision::StartAt { .. }) {
-        realm.open_restart(cx, RestartCause::Exited, error.message.clone());
-    }
     apply(realm, cx, decision, failed::Why::StartFailed(error.message.clone()));
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod starting;
 pub(crate) mod stopped;
 pub(crate) mod stopping;
 pub(crate) mod stuck;
+pub(crate) mod unusable;
 pub(crate) mod unverified;
 pub(crate) mod waiting;
 
@@ -46,6 +47,7 @@ pub(crate) use remedy::Remedy;
 pub(crate) use running::Running;
 pub(crate) use starting::Starting;
 pub(crate) use stopping::Stopping;
+pub(crate) use unusable::FailedStart;
 pub(crate) use waiting::Waiting;
 
 /// Where a realm is in its life, with what only this place needs to know.
@@ -94,6 +96,7 @@ impl State {
 pub(crate) enum Fact {
     Started { pid: u32 },
     StartFailed { error: StartError },
+    ProgramChecked { failure: Option<StartError> },
     Exited { exit: Exit, empty: bool },
     Emptied,
     Halted { halted: bool },
@@ -130,6 +133,10 @@ pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         }
         Fact::Said { said } => {
             said::hear(realm, cx, said);
+            return;
+        }
+        Fact::ProgramChecked { failure } => {
+            unusable::checked(realm, cx, failure.as_ref());
             return;
         }
         fact => fact,
@@ -175,7 +182,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         Phase::Running => running::on_deadline(realm, cx, timer),
         Phase::Stopping => stopping::on_deadline(realm, cx),
         Phase::Backoff => backoff::on_deadline(realm, cx),
-        Phase::Cooldown => cooldown::on_deadline(realm, cx),
+        Phase::Cooldown => cooldown::on_deadline(realm, cx, timer),
         Phase::External => external::on_deadline(realm, cx, timer),
         // No timer is armed in these; one that was armed before they were entered has been disarmed.
         Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck | Phase::Unverified => {}

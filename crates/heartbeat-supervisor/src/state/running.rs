@@ -141,7 +141,10 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         Fact::HookDone { hook: Hook::Restart, failure } => remedy::on_done(realm, cx, failure),
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
         // The same in every state: answered before.
-        Fact::PortHeld { .. } | Fact::MainChanged { .. } | Fact::Said { .. } => {}
+        Fact::PortHeld { .. }
+        | Fact::MainChanged { .. }
+        | Fact::Said { .. }
+        | Fact::ProgramChecked { .. } => {}
     }
 }
 

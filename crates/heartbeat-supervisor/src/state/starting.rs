@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use heartbeat_status::{EventKind, Instant, RealmKind, RestartCause, RestartStep};
 
-use super::{Fact, Intent, State, ending, running, stopping, waiting};
+use super::{Fact, Intent, State, ending, running, stopping, unusable, waiting};
 use crate::cx::{Around, Cx};
 use crate::judgement::judge;
 use crate::memory::Found;
@@ -34,6 +34,8 @@ pub(crate) enum Stage {
     Queued,
     /// The launcher is at work.
     Launching,
+    /// Its program cannot be used: the next start waits until it can.
+    Unusable,
     /// Exec succeeded; not ready yet.
     Execed,
     /// Ready; `start.after` runs.
@@ -69,7 +71,7 @@ impl Starting {
     pub(crate) fn stored(&self) -> StoredState {
         match self.stage {
             Stage::Before => StoredState::Preparing { launching: false, before: true },
-            Stage::Queued => StoredState::Preparing { launching: false, before: false },
+            Stage::Queued | Stage::Unusable => StoredState::Preparing { launching: false, before: false },
             Stage::Launching => StoredState::Preparing { launching: true, before: false },
             Stage::Execed | Stage::After => StoredState::Started,
         }
@@ -144,6 +146,12 @@ pub(crate) fn keep_gap(realm: &mut Realm, cx: &Cx<'_>) {
     realm.not_before = realm.gap_until;
 }
 
+/// Its program cannot be used; `until` it may be missing.
+pub(crate) fn await_program(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
+    set_stage(realm, Stage::Unusable);
+    cx.arm(TimerKind::State, until);
+}
+
 /// The launcher is at work: counts against `start_parallel`.
 pub(crate) fn holds_launch_slot(realm: &Realm) -> bool {
     match &realm.state {
@@ -160,7 +168,7 @@ pub(crate) fn cancel_hooks(realm: &Realm, cx: &mut Cx<'_>) {
     let hook = match starting.stage {
         Stage::Before => Hook::Before,
         Stage::After => Hook::After,
-        Stage::Queued | Stage::Launching | Stage::Execed => return,
+        Stage::Queued | Stage::Launching | Stage::Unusable | Stage::Execed => return,
     };
     cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
 }
@@ -204,7 +212,9 @@ pub(crate) fn adopt(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
 pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
     match (fact, stage(realm)) {
         (Fact::Started { pid }, Stage::Launching) => started(realm, cx, pid),
-        (Fact::StartFailed { error }, Stage::Launching) => ending::start_failed(realm, cx, &error),
+        (Fact::StartFailed { error }, Stage::Launching | Stage::Before) => {
+            ending::start_failed(realm, cx, &error)
+        }
         (Fact::Exited { exit, empty }, Stage::Launching | Stage::Execed | Stage::After) => {
             ending::main_exited(realm, cx, exit, empty);
         }
@@ -229,7 +239,13 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             cx.ignore("not in this stage of the start");
         }
         // The same in every state: answered before.
-        (Fact::PortHeld { .. } | Fact::MainChanged { .. } | Fact::Said { .. }, _) => {}
+        (
+            Fact::PortHeld { .. }
+            | Fact::MainChanged { .. }
+            | Fact::Said { .. }
+            | Fact::ProgramChecked { .. },
+            _,
+        ) => {}
     }
 }
 
@@ -237,7 +253,7 @@ fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
     realm.pid = Some(pid);
     realm.started_at = Some(cx.now);
     keep_gap(realm, cx);
-    realm.stranger = None;
+    (realm.stranger, realm.failed_start) = (None, None);
     realm.restart_step(cx, RestartStep::Started);
     cx.event(EventKind::RunStarted { run: realm.run, pid });
     set_stage(realm, Stage::Execed);
@@ -357,6 +373,8 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
             hook_failed(realm, cx, Hook::Before, "its end was never reported")
         }
         (TimerKind::State, Stage::After) => hook_failed(realm, cx, Hook::After, "its end was never reported"),
+        (TimerKind::Second, Stage::Unusable) => unusable::check(realm, cx),
+        (TimerKind::State, Stage::Unusable) => unusable::cool_down(realm, cx),
         (TimerKind::State, Stage::Launching) => {
             timed_out(realm, cx, "the launcher did not answer".to_string())
         }
@@ -396,13 +414,15 @@ fn hook_failed(realm: &mut Realm, cx: &mut Cx<'_>, hook: Hook, failure: &str) {
 
 pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
     match stage(realm) {
-        Stage::Queued if !realm.around.needs_hold || realm.shutting_down() => waiting::enter(realm, cx),
+        Stage::Queued | Stage::Unusable if !realm.around.needs_hold || realm.shutting_down() => {
+            waiting::enter(realm, cx)
+        }
         Stage::Before | Stage::Launching | Stage::Execed | Stage::After
             if realm.around.stop_with_need && realm.pause.is_none() =>
         {
             stopping::with_need(realm, cx);
         }
-        Stage::Before | Stage::Queued | Stage::Launching => {}
+        Stage::Before | Stage::Queued | Stage::Launching | Stage::Unusable => {}
         Stage::Execed | Stage::After => {
             tick(realm, cx);
             if was.need_broken && !realm.around.need_broken {
@@ -414,6 +434,14 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
 
 pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
     match intent {
+        // It is tried now, whatever the last check has found.
+        Intent::Run | Intent::Again(_) if stage(realm) == Stage::Unusable => {
+            if let Intent::Again(cause) = intent {
+                realm.failed_start = None;
+                realm.open_restart(cx, cause, "requested".to_string());
+            }
+            unusable::try_again(realm, cx);
+        }
         // It is on its way already; the later request joins the earlier one.
         Intent::Run => {}
         Intent::Again(cause)

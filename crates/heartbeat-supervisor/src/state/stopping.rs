@@ -349,7 +349,11 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             send_term(realm, cx);
         }
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
-        Fact::Halted { .. } | Fact::PortHeld { .. } | Fact::MainChanged { .. } | Fact::Said { .. } => {}
+        Fact::Halted { .. }
+        | Fact::PortHeld { .. }
+        | Fact::MainChanged { .. }
+        | Fact::Said { .. }
+        | Fact::ProgramChecked { .. } => {}
     }
 }
 

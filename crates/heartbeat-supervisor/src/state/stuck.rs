@@ -36,7 +36,11 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             // The launch had been called off in vain.
             cx.signal(realm.run, Signal::KILL);
         }
-        Fact::Halted { .. } | Fact::PortHeld { .. } | Fact::MainChanged { .. } | Fact::Said { .. } => {}
+        Fact::Halted { .. }
+        | Fact::PortHeld { .. }
+        | Fact::MainChanged { .. }
+        | Fact::Said { .. }
+        | Fact::ProgramChecked { .. } => {}
         Fact::HookDone { .. } => cx.ignore("no such command is running"),
     }
 }

@@ -28,7 +28,10 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
         | Fact::Halted { .. }
         | Fact::HookDone { .. } => cx.ignore("what runs there has not been proven to be this realm"),
         // The same in every state: answered before.
-        Fact::PortHeld { .. } | Fact::MainChanged { .. } | Fact::Said { .. } => {}
+        Fact::PortHeld { .. }
+        | Fact::MainChanged { .. }
+        | Fact::Said { .. }
+        | Fact::ProgramChecked { .. } => {}
     }
 }
 

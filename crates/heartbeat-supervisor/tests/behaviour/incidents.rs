@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CommandId, EventKind, Exit, Flag, IncidentStep, Outcome, Phase, ProbeInfo, ProbeIx, ProbeKind, Reason,
-    Role, Severity, Signal, Status, Thresholds,
+    Role, Severity, Signal, StartFailure, Status, Thresholds,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StartError};
 
@@ -261,7 +261,7 @@ fn a_start_on_a_taken_port_is_retried_without_debit_as_the_same_generation() {
     let mut d = Drive::boot(vec![with_port("a")]);
     let run = d.run(A);
     for _ in 0..50 {
-        let error = StartError { at_exec: false, errno: Some(98), message: "held by pid 99".to_string() };
+        let error = StartError { failure: StartFailure::PortTaken, message: "held by pid 99".to_string() };
         let run = d.run(A);
         d.feed(Input::StartFailed { realm: A, run, error });
         assert_eq!((d.phase(A), d.status(A).why.reason), (Phase::Backoff, Reason::WrongProcess));
@@ -365,7 +365,7 @@ fn a_failed_notice_has_the_newest_cause() {
     d.take_effects();
     let run = d.run(A);
     let message = "cannot execute ./report: no such file".to_string();
-    let error = StartError { at_exec: true, errno: Some(2), message: message.clone() };
+    let error = StartError { failure: StartFailure::ProgramUnusable, message: message.clone() };
     d.feed(Input::StartFailed { realm: A, run, error });
     d.wait(secs(600));
     let incidents = d.events.iter().filter_map(|event| match &event.kind {

@@ -18,3 +18,4 @@ mod scenarios;
 mod starting;
 mod stopping;
 mod transitions;
+mod unusable;

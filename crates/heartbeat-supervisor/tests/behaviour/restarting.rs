@@ -5,8 +5,8 @@ use std::time::Duration;
 use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, Exit, Gate, NextAction, Outcome, Phase, RestartCause, RestartResult, RestartStep, Signal,
-    Status, What, WhileDown,
+    EdgeKind, Exit, Gate, NextAction, Outcome, Phase, Reason, RestartCause, RestartResult, RestartStep,
+    Signal, StartFailure, Status, What, WhileDown,
 };
 use heartbeat_supervisor::{Input, Reply, StartError};
 
@@ -124,13 +124,35 @@ fn what_cannot_be_measured_restarts_nothing() {
 
 #[test]
 fn a_shortage_of_ours_backs_off_without_a_debit() {
-    for errno in [11, 12, 24, 26] {
-        let mut d = Drive::boot(vec![bare("a")]);
+    let mut spec = bare("a");
+    spec.restart = policy(|_| {});
+    let mut d = Drive::boot(vec![spec]);
+    let error = || StartError { failure: StartFailure::HostExhausted, message: "no process is left".into() };
+    let (mut gaps, mut last) = (Vec::new(), d.now);
+    for _ in 0..10 {
         let run = d.run(A);
-        let error = StartError { at_exec: false, errno: Some(errno), message: "shortage".into() };
-        d.feed(Input::StartFailed { realm: A, run, error });
-        assert_eq!((d.phase(A), d.status(A).restarts.used), (Phase::Backoff, 0), "{errno}");
+        d.take();
+        d.feed(Input::StartFailed { realm: A, run, error: error() });
+        let status = d.status(A);
+        assert_eq!((d.phase(A), status.restarts.used), (Phase::Backoff, 0));
+        assert_eq!(
+            (status.why.reason, status.start_failure),
+            (Reason::StartFailed, Some(StartFailure::HostExhausted))
+        );
+        assert_eq!(d.message(A), "no process is left");
+        while d.starts().is_empty() {
+            d.wait(Duration::from_millis(50));
+        }
+        gaps.push(d.now.since(last).as_secs());
+        last = d.now;
     }
+    assert!(
+        gaps.is_sorted() && gaps.last().is_some_and(|gap| (60..=61).contains(gap)),
+        "up to backoff_max: {gaps:?}"
+    );
+    // Nothing is said of it once it runs.
+    d.started(A);
+    assert_eq!((d.status(A).start_failure, d.status(A).restarts.used), (None, 0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Desired, EventKind, Exit, ExitKind, Flag, IncidentStep, Outcome, Phase, RealmIx, Reason, RestartCause,
-    RunId, Signal, Status,
+    RunId, Signal, StartFailure, Status,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, Reply};
 
@@ -138,8 +138,7 @@ fn a_launcher_that_is_met_is_waited_for() {
     assert_eq!((d.starts(), d.phase(A)), (vec![], Phase::Starting));
     let run = d.run(A);
     let error = heartbeat_supervisor::StartError {
-        at_exec: false,
-        errno: Some(125),
+        failure: StartFailure::NeverTried,
         message: "its heartbeatd died before it could be started".to_string(),
     };
     d.feed(Input::StartFailed { realm: A, run, error });

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use heartbeat_restart::RestartWhen;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{EdgeKind, Exit, Gate, Outcome, Phase, RestartResult, Signal, Status, WhileDown};
 use heartbeat_supervisor::{Effect, Hook, Input};
 
-use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
 
 #[test]
 fn a_realm_starts_the_moment_its_own_gates_hold() {
@@ -69,15 +70,14 @@ fn wants_and_after_wait_until_settled_ten_seconds_at_most() {
         assert_eq!(d.starts(), [B], "{kind}: it starts anyway");
     }
     // What has failed has settled.
-    let mut d = Drive::boot(vec![probed("a"), bare("b").edge(A, EdgeKind::Wants, Gate::Up, WhileDown::Ride)]);
-    let run = d.run(A);
+    let mut wanted = probed("a");
+    wanted.restart = policy(|settings| settings.when = RestartWhen::Never);
+    let mut d = Drive::boot(vec![wanted, bare("b").edge(A, EdgeKind::Wants, Gate::Up, WhileDown::Ride)]);
+    d.launch_all();
     d.take();
-    let error =
-        heartbeat_supervisor::StartError { at_exec: true, errno: Some(2), message: "no such file".into() };
-    d.feed(Input::StartFailed { realm: A, run, error });
+    d.exit(A, Exit::code(1));
     assert_eq!(d.starts(), [B]);
-    assert_eq!(d.phase(A), Phase::Cooldown);
-    assert!(d.message(A).contains("no such file"));
+    assert_eq!(d.phase(A), Phase::Failed);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{EdgeKind, EventKind, Exit, Gate, Outcome, Phase, Signal, Status, WhileDown};
+use heartbeat_status::{
+    EdgeKind, EventKind, Exit, Gate, Outcome, Phase, Signal, StartFailure, Status, WhileDown,
+};
 use heartbeat_supervisor::{Effect, Input, SignalTo, StartError};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
@@ -133,7 +135,7 @@ fn leftovers_are_swept_before_the_next_start() {
 #[test]
 fn a_later_stop_wins_in_every_phase() {
     type Script = fn() -> Drive;
-    let scripts: [(Phase, Script); 6] = [
+    let scripts: [(Phase, Script); 7] = [
         (Phase::Waiting, || Drive::boot(vec![bare("a").needs(B), external("b")])),
         (Phase::Starting, || Drive::boot(vec![bare("a")])),
         (Phase::Running, || Drive::stable(vec![bare("a")])),
@@ -153,11 +155,19 @@ fn a_later_stop_wins_in_every_phase() {
             }
             d
         }),
+        (Phase::Starting, || {
+            let mut d = Drive::boot(vec![bare("a")]);
+            let run = d.run(A);
+            let error = StartError { failure: StartFailure::ProgramUnusable, message: "denied".into() };
+            d.feed(Input::StartFailed { realm: A, run, error });
+            d
+        }),
         (Phase::Cooldown, || {
             let mut d = Drive::boot(vec![bare("a")]);
             let run = d.run(A);
-            let error = StartError { at_exec: true, errno: Some(13), message: "denied".into() };
+            let error = StartError { failure: StartFailure::ProgramUnusable, message: "denied".into() };
             d.feed(Input::StartFailed { realm: A, run, error });
+            d.wait(secs(61));
             d
         }),
     ];
@@ -250,9 +260,9 @@ fn shutdown_reaches_realms_that_only_wait() {
     failing.restart = crate::drive::policy(|settings| settings.burst = 1);
     let mut d = Drive::boot(vec![failing, bare("b").needs(A), probed("c").needs(B)]);
     let run = d.run(A);
-    let error = StartError { at_exec: true, errno: Some(2), message: "no such file".into() };
+    let error = StartError { failure: StartFailure::ProgramUnusable, message: "no such file".into() };
     d.feed(Input::StartFailed { realm: A, run, error });
-    assert_eq!((d.phase(A), d.phase(B)), (Phase::Cooldown, Phase::Waiting));
+    assert_eq!((d.phase(A), d.phase(B)), (Phase::Starting, Phase::Waiting));
     d.feed(Input::Shutdown { now: false });
     assert_eq!(d.effects.last(), Some(&Effect::Halt));
 }
@@ -263,7 +273,7 @@ fn a_launch_is_called_off() {
     d.order(Action::Stop, A);
     assert_eq!(d.signals(), [(A, Signal::KILL)], "there is nothing yet that could end gracefully");
     let run = d.run(A);
-    let error = StartError { at_exec: false, errno: None, message: "called off".into() };
+    let error = StartError { failure: StartFailure::NeverTried, message: "called off".into() };
     d.feed(Input::StartFailed { realm: A, run, error });
     assert_eq!(d.phase(A), Phase::Stopped);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heartbeat_restart::WhenSpent;
 use heartbeat_status::wire::Action;
-use heartbeat_status::{CommandId, Exit, Outcome, Phase, Role, Signal};
+use heartbeat_status::{CommandId, Exit, Outcome, Phase, Role, Signal, StartFailure};
 use heartbeat_supervisor::{Command, Effect, Found, Hook, Input, Signalling, StartError};
 
 use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs, told};
@@ -14,7 +14,7 @@ use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, pro
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/realm-transitions.md");
 
 fn refused() -> StartError {
-    StartError { at_exec: true, errno: Some(2), message: "no such file".to_string() }
+    StartError { failure: StartFailure::ProgramUnusable, message: "no such file".to_string() }
 }
 
 /// A supervisor whose first realm is in `phase`. Its second, if there is one, keeps it there.
@@ -51,12 +51,16 @@ fn in_phase(phase: Phase) -> Drive {
             d
         }
         Phase::Cooldown | Phase::Failed => {
-            if phase == Phase::Failed {
-                spec.restart = policy(|settings| settings.when_spent = WhenSpent::Fail);
-            }
-            let mut d = Drive::boot(vec![spec]);
-            let run = d.run(A);
-            d.feed(Input::StartFailed { realm: A, run, error: refused() });
+            spec.restart = policy(|settings| {
+                settings.burst = 1;
+                settings.when_spent =
+                    if phase == Phase::Failed { WhenSpent::Fail } else { WhenSpent::Cooldown };
+            });
+            let mut d = Drive::up(vec![spec]);
+            d.exit(A, Exit::code(1));
+            d.wait(secs(1));
+            d.started(A);
+            d.exit(A, Exit::code(1));
             d
         }
         Phase::Stopped => {
@@ -101,13 +105,22 @@ const INPUTS: &[(&str, Apply)] = &[
     ("Checked: pass", |d| d.answer(A, Outcome::Pass)),
     ("Checked: fail", |d| d.answer(A, FAIL)),
     ("Started", |d| d.started(A)),
-    ("StartFailed", |d| {
+    ("StartFailed: its program cannot be used", |d| {
         let run = d.run(A);
         d.feed(Input::StartFailed { realm: A, run, error: refused() });
     }),
+    ("StartFailed: another error", |d| {
+        let run = d.run(A);
+        let error = StartError { failure: StartFailure::Other, message: "no".to_string() };
+        d.feed(Input::StartFailed { realm: A, run, error });
+    }),
+    ("ProgramChecked: usable", |d| {
+        let run = d.run(A);
+        d.feed(Input::ProgramChecked { realm: A, run, failure: None });
+    }),
     ("StartFailed: its port is taken", |d| {
         let run = d.run(A);
-        let error = StartError { at_exec: false, errno: Some(98), message: "port 1 is taken".to_string() };
+        let error = StartError { failure: StartFailure::PortTaken, message: "port 1 is taken".to_string() };
         d.feed(Input::StartFailed { realm: A, run, error });
     }),
     ("Exited: success, tree empty", |d| d.exit(A, Exit::code(0))),
@@ -201,6 +214,7 @@ fn words(effects: &[Effect]) -> String {
             Effect::Check { .. } => "Check".to_string(),
             Effect::CancelCheck { .. } => "CancelCheck".to_string(),
             Effect::Start { .. } => "Start".to_string(),
+            Effect::CheckProgram { .. } => "CheckProgram".to_string(),
             Effect::Signal { signal, .. } if *signal == Signal::CONT => continue,
             Effect::Signal { signal, .. } => format!("Signal {signal}"),
             Effect::SignalMain { signal, .. } if *signal == Signal::CONT => continue,

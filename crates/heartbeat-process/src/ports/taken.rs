@@ -1,0 +1,51 @@
+//! Whether a program could have its port, before it is started.
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt, socket, sockopt,
+};
+
+use super::holder::holder;
+use crate::LaunchError;
+
+/// The error of a start whose port another process listens on. Binds and lets go again, so it never waits.
+#[must_use]
+pub fn port_taken(address: SocketAddr) -> Option<LaunchError> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    // Whatever else is wrong, the program will say so itself.
+    let probe = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).ok()?;
+    // As servers do: connections in TIME_WAIT hold nobody up.
+    setsockopt(&probe, sockopt::ReuseAddr, &true).ok()?;
+    let result = match address {
+        SocketAddr::V4(address) => bind(probe.as_raw_fd(), &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bind(probe.as_raw_fd(), &SockaddrIn6::from(address)),
+    };
+    if result != Err(Errno::EADDRINUSE) {
+        return None;
+    }
+    let port = address.port();
+    let unknown = || format!("port {port} is held by a process that cannot be named from here");
+    let message = holder(address).map_or_else(unknown, |holder| holder.has_port(port));
+    Some(LaunchError::port_taken(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_status::StartFailure;
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_a_process_listens_on_is_taken_and_its_holder_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let error = port_taken(address).unwrap();
+        assert!(error.message.contains(&format!("pid {}", std::process::id())), "{}", error.message);
+        assert_eq!(error.failure, StartFailure::PortTaken);
+        drop(listener);
+        assert_eq!(port_taken(address), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! A program that cannot be used: it, its interpreter or its directory is missing. No restart of the budget is used. The path is
+//! checked every second, and the realm starts as soon as that can succeed: a deployment takes seconds. Within `start.timeout` this
+//! is a stage of [`super::starting`], afterwards a [`super::cooldown`] with one trial each.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use heartbeat_status::{EventKind, Instant, RestartCause, StartFailure};
+
+use super::{State, cooldown, failed, starting, waiting};
+use crate::cx::Cx;
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+use crate::{Effect, StartError};
+
+/// From one check to the next.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A check that is not answered within this is made again.
+const CHECK_LOST: Duration = Duration::from_secs(20);
+/// How long a program may be missing where `start.timeout` is not set.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a realm has not been started, since the first start in a row that failed so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FailedStart {
+    pub(crate) failure: StartFailure,
+    /// The newest error, for a person.
+    pub(crate) message: String,
+    pub(crate) since: Instant,
+    /// Cooldowns in a row because of it.
+    pub(crate) cooldowns: u32,
+}
+
+impl Realm {
+    pub(crate) fn note_failed_start(&mut self, now: Instant, error: &StartError) {
+        let before = self.failed_start.as_ref().filter(|before| before.failure == error.failure);
+        let (since, cooldowns) = before.map_or((now, 0), |before| (before.since, before.cooldowns));
+        let (failure, message) = (error.failure, error.message.clone());
+        self.failed_start = Some(FailedStart { failure, message, since, cooldowns });
+    }
+
+    /// Its program cannot be used, and its path is checked.
+    pub(crate) fn program_is_unusable(&self) -> bool {
+        let waits = match &self.state {
+            State::Starting(starting) => starting.stage() == starting::Stage::Unusable,
+            State::Cooldown(_) => true,
+            _ => false,
+        };
+        waits
+            && self.failed_start.as_ref().is_some_and(|start| start.failure == StartFailure::ProgramUnusable)
+    }
+}
+
+/// A start has failed because of it.
+pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let Some(start) = realm.failed_start.as_ref() else { return };
+    let until = start.since + cx.spec.start.timeout.unwrap_or(DEFAULT_PATIENCE);
+    if cx.now < until {
+        starting::await_program(realm, cx, until);
+        cx.arm(TimerKind::Second, cx.now + CHECK_INTERVAL);
+    } else {
+        cool_down(realm, cx);
+    }
+}
+
+/// It has been missing for longer than a start may take: a person is needed. The checks go on.
+pub(crate) fn cool_down(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let Some(start) = realm.failed_start.as_mut() else { return };
+    let until = cx.now + cx.spec.restart.cooldown(start.cooldowns);
+    start.cooldowns = start.cooldowns.saturating_add(1);
+    let message = start.message.clone();
+    realm.close_restart(cx, heartbeat_status::RestartResult::Failed);
+    let retry_in = Some(until.since(cx.now));
+    cx.event(EventKind::CooldownBegan { why: message.clone(), retry_in });
+    cooldown::enter(realm, cx, until, failed::Why::StartFailed(message));
+    cx.arm(TimerKind::Second, cx.now + CHECK_INTERVAL);
+}
+
+/// heartbeatd is back.
+pub(crate) fn resume(realm: &Realm, cx: &mut Cx<'_>) {
+    if realm.program_is_unusable() {
+        check(realm, cx);
+    }
+}
+
+/// Time for a check.
+pub(crate) fn check(realm: &Realm, cx: &mut Cx<'_>) {
+    cx.effect(Effect::CheckProgram { realm: cx.ix, run: realm.run });
+    cx.arm(TimerKind::Second, cx.now + CHECK_LOST);
+}
+
+/// A check has been answered; `None`: a start can succeed.
+pub(crate) fn checked(realm: &mut Realm, cx: &mut Cx<'_>, failure: Option<&StartError>) {
+    if !realm.program_is_unusable() {
+        cx.ignore("its program is not being checked");
+        return;
+    }
+    match failure {
+        None => try_again(realm, cx),
+        Some(error) => {
+            if error.failure == StartFailure::ProgramUnusable {
+                realm.note_failed_start(cx.now, error);
+            }
+            cx.arm(TimerKind::Second, cx.now + CHECK_INTERVAL);
+        }
+    }
+}
+
+/// The next start is made now. Nothing is counted against its budget.
+pub(crate) fn try_again(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.not_before = realm.gap_until;
+    if matches!(realm.state, State::Cooldown(_)) {
+        let detail = realm.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
+        realm.open_restart(cx, RestartCause::Exited, detail);
+    }
+    waiting::enter(realm, cx);
+}

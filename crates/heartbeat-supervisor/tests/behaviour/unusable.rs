@@ -1,0 +1,273 @@
+//! A program that is missing for a while: no budget, a check every second, and a start as soon as it can succeed.
+
+use std::time::Duration;
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{EventKind, Exit, IncidentStep, Phase, Reason, StartFailure, Status};
+use heartbeat_supervisor::{Effect, Found, Input, RealmSpec, StartError};
+
+use crate::drive::{A, B, Depends, Drive, bare, oneshot, policy, secs};
+
+const MISSING: &str = "cannot execute ./api: No such file or directory";
+
+fn missing() -> StartError {
+    StartError { failure: StartFailure::ProgramUnusable, message: MISSING.to_string() }
+}
+
+fn fail(d: &mut Drive) {
+    let run = d.run(A);
+    d.feed(Input::StartFailed { realm: A, run, error: missing() });
+}
+
+fn answer(d: &mut Drive, failure: Option<StartError>) {
+    let run = d.run(A);
+    d.feed(Input::ProgramChecked { realm: A, run, failure });
+}
+
+fn checks(d: &Drive) -> usize {
+    d.effects.iter().filter(|effect| matches!(effect, Effect::CheckProgram { realm: A, .. })).count()
+}
+
+/// Lets time pass; every check finds that it is missing still.
+fn wait_without_it(d: &mut Drive, time: Duration) -> usize {
+    let until = d.now + time;
+    let mut made = 0;
+    while d.now < until {
+        d.take();
+        d.wait(Duration::from_millis(100));
+        for _ in 0..checks(d) {
+            made += 1;
+            answer(d, Some(missing()));
+        }
+        if !d.starts().is_empty() {
+            fail(d);
+        }
+    }
+    made
+}
+
+/// Booted, and its first start has failed.
+fn at_boot(spec: RealmSpec) -> Drive {
+    let mut d = Drive::boot(vec![spec]);
+    fail(&mut d);
+    d
+}
+
+/// It ran, has crashed, and its program is gone.
+fn after_a_crash() -> Drive {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.exit(A, Exit::code(1));
+    fail(&mut d);
+    d
+}
+
+#[test]
+fn it_is_checked_every_second_and_started_as_soon_as_it_is_there() {
+    for (mut d, status, used) in
+        [(at_boot(bare("a")), Status::Starting, 0), (after_a_crash(), Status::Restarting, 1)]
+    {
+        let made = wait_without_it(&mut d, secs(30));
+        assert!((28..=31).contains(&made), "{made} checks");
+        let why = d.status(A).why.clone();
+        assert_eq!((d.word(A), why.reason, d.status(A).restarts.used), (status, Reason::StartFailed, used));
+        assert_eq!(d.status(A).start_failure, Some(StartFailure::ProgramUnusable));
+        assert!(why.message.starts_with(MISSING), "{}", why.message);
+        d.take();
+        d.wait(secs(1));
+        assert_eq!(checks(&d), 1);
+        answer(&mut d, None);
+        assert_eq!(d.starts(), [A]);
+        d.started(A);
+        d.wait(secs(2));
+        assert_eq!((d.phase(A), d.status(A).restarts.used), (Phase::Running, used));
+        assert_eq!(d.status(A).start_failure, None);
+    }
+}
+
+#[test]
+fn after_start_timeout_it_is_failed_and_the_checks_go_on() {
+    for mut d in [at_boot(bare("a")), after_a_crash(), at_boot(oneshot("a"))] {
+        wait_without_it(&mut d, secs(59));
+        assert_ne!(d.word(A), Status::Failed);
+        wait_without_it(&mut d, secs(2));
+        assert_eq!((d.word(A), d.status(A).why.reason), (Status::Failed, Reason::StartFailed));
+        let made = wait_without_it(&mut d, secs(60));
+        assert!((57..=61).contains(&made), "{made} checks");
+        d.take();
+        d.wait(secs(1));
+        answer(&mut d, None);
+        assert_eq!(d.starts(), [A]);
+        d.started(A);
+        assert_ne!(d.word(A), Status::Failed);
+    }
+}
+
+#[test]
+fn one_trial_is_made_each_cooldown_and_the_cooldown_doubles() {
+    let mut d = at_boot(bare("a"));
+    let mut trials = Vec::new();
+    let begun = d.now;
+    while trials.len() < 4 {
+        d.take();
+        d.wait(Duration::from_millis(500));
+        for _ in 0..checks(&d) {
+            answer(&mut d, Some(missing()));
+        }
+        if !d.starts().is_empty() {
+            trials.push(d.now.since(begun).as_secs());
+            fail(&mut d);
+        }
+    }
+    assert_eq!(trials, [360, 960, 2_160, 4_560], "60 s, and then 5, 10, 20 and 40 min");
+    assert_eq!(d.status(A).restarts.used, 0);
+}
+
+#[test]
+fn a_policy_that_gives_up_is_about_crashes_and_not_about_a_missing_program() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| settings.when_spent = heartbeat_restart::WhenSpent::Fail);
+    let mut d = at_boot(spec);
+    wait_without_it(&mut d, secs(600));
+    assert_eq!(d.word(A), Status::Failed);
+    d.take();
+    d.wait(secs(1));
+    answer(&mut d, None);
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn a_check_that_is_not_answered_is_made_again_and_others_wait_for_nothing() {
+    let mut d = at_boot(bare("a"));
+    d.take();
+    d.wait(secs(20));
+    assert_eq!(checks(&d), 1, "one at a time");
+    d.wait(secs(2));
+    assert_eq!(checks(&d), 2);
+    // An error that says nothing of the program is no reason to start it.
+    let exhausted = StartError { failure: StartFailure::HostExhausted, message: "no process".to_string() };
+    answer(&mut d, Some(exhausted));
+    assert_eq!(d.starts(), []);
+    assert!(d.message(A).starts_with(MISSING));
+    // An answer that nobody waits for changes nothing.
+    d.order(Action::Stop, A);
+    answer(&mut d, None);
+    assert_eq!((d.word(A), d.starts()), (Status::Stopped, vec![]));
+}
+
+#[test]
+fn a_person_tries_it_at_once_and_a_pause_holds_it() {
+    let mut d = at_boot(bare("a"));
+    wait_without_it(&mut d, secs(5));
+    d.take();
+    d.order(Action::Restart, A);
+    d.wait(Duration::from_millis(250));
+    assert_eq!(d.starts(), [A]);
+    fail(&mut d);
+    d.order(Action::Pause, A);
+    d.take();
+    d.wait(secs(1));
+    answer(&mut d, None);
+    d.wait(secs(5));
+    assert_eq!(d.starts(), [], "nothing acts on a paused realm");
+    d.order(Action::Resume, A);
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn its_incident_opens_at_once_and_fails_when_a_person_is_needed() {
+    let mut d = at_boot(bare("a"));
+    let steps = |d: &Drive| {
+        let steps = d.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Incident { step, .. } => Some(*step),
+            _ => None,
+        });
+        steps.collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&d), [IncidentStep::Opened]);
+    let told = d.events.iter().filter(|event| matches!(event.kind, EventKind::StartFailed { .. })).count();
+    assert_eq!(told, 1);
+    wait_without_it(&mut d, secs(60));
+    d.take();
+    let run = d.run(A);
+    d.feed(Input::ProgramChecked { realm: A, run, failure: None });
+    d.started(A);
+    d.wait(secs(10));
+    assert_eq!(steps(&d).last(), Some(&IncidentStep::Resolved));
+}
+
+#[test]
+fn a_dependent_waits_and_starts_with_it() {
+    let mut d = Drive::boot(vec![bare("a"), bare("b").needs(A)]);
+    fail(&mut d);
+    wait_without_it(&mut d, secs(90));
+    assert_eq!((d.phase(B), d.status(B).restarts.used), (Phase::Waiting, 0));
+    d.take();
+    d.wait(secs(1));
+    answer(&mut d, None);
+    d.started(A);
+    d.wait(secs(10));
+    assert_eq!(d.starts(), [A, B]);
+}
+
+#[test]
+fn the_time_it_has_is_remembered_over_the_death_of_heartbeatd() {
+    let mut d = at_boot(bare("a"));
+    wait_without_it(&mut d, secs(50));
+    d.killed(|_| Found::Nothing);
+    d.wait(secs(1));
+    fail(&mut d);
+    assert_eq!(d.word(A), Status::Starting);
+    wait_without_it(&mut d, secs(10));
+    assert_eq!(d.word(A), Status::Failed);
+    d.killed(|_| Found::Nothing);
+    assert_eq!((d.word(A), checks(&d)), (Status::Failed, 1), "it is looked for at once");
+    answer(&mut d, None);
+    assert_eq!(d.starts(), [A]);
+}
+
+#[test]
+fn a_command_before_the_start_that_is_missing_is_the_same() {
+    let mut spec = bare("a");
+    spec.start.before = true;
+    let mut d = Drive::boot(vec![spec]);
+    fail(&mut d);
+    assert_eq!((d.word(A), d.status(A).restarts.used), (Status::Starting, 0));
+    d.take();
+    d.wait(secs(1));
+    answer(&mut d, None);
+    assert!(d.effects.iter().any(|effect| matches!(effect, Effect::Hook { .. })), "it runs before the start");
+}
+
+#[test]
+fn a_host_that_has_nothing_left_for_a_start_is_a_problem_of_heartbeatd_after_30_s() {
+    let mut d = Drive::boot(vec![bare("a")]);
+    let begun = d.now;
+    let open = |d: &mut Drive| {
+        let incidents = d.sup.snapshot(d.now).incidents;
+        incidents
+            .iter()
+            .filter(|incident| incident.root.is_none())
+            .map(|incident| incident.message.clone())
+            .collect::<Vec<_>>()
+    };
+    loop {
+        let run = d.run(A);
+        let error = StartError { failure: StartFailure::HostExhausted, message: "no process".to_string() };
+        d.feed(Input::StartFailed { realm: A, run, error });
+        if d.now.since(begun) >= secs(30) {
+            break;
+        }
+        assert_eq!(open(&mut d), Vec::<String>::new());
+        d.take();
+        while d.starts().is_empty() {
+            d.wait(Duration::from_millis(50));
+        }
+    }
+    assert_eq!(open(&mut d), ["heartbeatd cannot start a: no process"]);
+    d.take();
+    while d.starts().is_empty() {
+        d.wait(Duration::from_millis(50));
+    }
+    d.started(A);
+    assert_eq!(open(&mut d), Vec::<String>::new());
+}
