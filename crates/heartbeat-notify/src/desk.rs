@@ -13,7 +13,7 @@ use crate::queue::{Arrival, Letter, Lost, Queue};
 use crate::{DeliveryError, Receiver, Report, Webhook, WhyDropped, backoff};
 
 /// How long a notification is tried, counted from when it was told.
-pub const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 60 * 60);
 
 /// What every desk needs from outside.
 pub(crate) struct Surroundings {

@@ -39,6 +39,10 @@ pub enum NotifyError {
     NeverTold,
 }
 
+/// Refusals of a client that say "later".
+const PASSING: [StatusCode; 3] =
+    [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+
 /// Why one attempt at a delivery did not succeed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -89,7 +93,12 @@ pub enum DeliveryError {
 
 impl DeliveryError {
     /// Trying again could help.
-    pub(crate) const fn may_pass(&self) -> bool {
-        !matches!(self, Self::Gone | Self::Request { .. })
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Gone | Self::Request { .. } => false,
+            // The receiver understands the request and refuses it: the same again would be refused again.
+            Self::Refused { status } => !status.is_client_error() || PASSING.contains(status),
+            _ => true,
+        }
     }
 }

@@ -15,7 +15,7 @@
 //!   end of an outage that they never heard of, also when the queue overflows or deliveries are given up.
 //! - **Patience.** An attempt has [`ATTEMPT_TIMEOUT`]; 2xx is success, and everything else is tried again after 1 s,
 //!   doubling up to 5 min (± 20 %), not before the `Retry-After` of the answer (seconds or a date, at most 1 h), for
-//!   [`GIVE_UP_AFTER`]. `410 Gone` disables the receiver. Redirects are not followed.
+//!   [`GIVE_UP_AFTER`]; after a 4xx other than 408, 425 and 429 at once. `410 Gone` disables the receiver. Redirects are not followed.
 //!
 //! A receiver that asked for certain realms joins an incident when the first of these becomes part of it; it is told
 //! of it as `opened` then, with the `seq` the incident has by that time.

@@ -3,7 +3,7 @@
 //! A plain state machine: no clock, no I/O, no randomness. It keeps one promise however events arrive, fail or are
 //! dropped: **`resolved` is delivered if and only if what began the incident for this receiver was** (its `opened`;
 //! or, for a receiver that did not ask for `opened`, the first step it was told). Only giving up the `resolved`
-//! itself, after a day of trying, breaks it; that is reported.
+//! itself, after three days of trying, breaks it; that is reported.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub enum Report {
         /// The next one is made after this time, in milliseconds.
         in_ms: u64,
     },
-    /// It was tried and will not be tried again: too old, or the receiver said 410 Gone.
+    /// It was tried and will not be tried again: too old, or the receiver refused it with a 4xx.
     GivenUp {
         /// Name of the receiver.
         receiver: String,
