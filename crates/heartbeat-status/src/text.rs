@@ -21,8 +21,8 @@ pub fn clock_span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..TENTHS_BELOW_SECONDS => format!("{seconds}.{}s", time.subsec_millis() / 100),
-        0..60 => format!("{seconds}s"),
-        0..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        TENTHS_BELOW_SECONDS..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
     }
 }
