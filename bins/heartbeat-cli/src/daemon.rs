@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use heartbeat_client::Client;
+use heartbeat_client::{Client, ClientError};
+use heartbeat_status::wire::{DEPARTURE_SCHEMA, DepartureDocument};
 
 use crate::args::{Departing, Format};
 use crate::console::Console;
@@ -20,9 +21,9 @@ pub(crate) async fn run(
     limit: Option<Duration>,
     console: &mut Console,
 ) -> Outcome {
-    let gone = client.depart(what == Departing::Upgrade).await?;
     let json = matches!(console.form, Format::Json | Format::Ndjson);
     if what == Departing::Leave {
+        let gone = client.depart(false).await?;
         if json {
             console.json(&gone)?;
         } else {
@@ -31,10 +32,18 @@ pub(crate) async fn run(
         }
         return Ok(Exit::Holds);
     }
+    // Without an answer here there is nothing to be upgraded. From here on there was a heartbeatd.
+    let before = client.summary().await?.instance;
+    let gone = match client.depart(true).await {
+        Ok(gone) => Some(gone),
+        // It may have gone before its answer arrived: which one answers next shows that.
+        Err(ClientError::Unreachable { .. } | ClientError::TimedOut { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
     let follows = async {
         loop {
             if let Ok(document) = client.summary().await
-                && document.instance != gone.instance
+                && document.instance != before
             {
                 break document;
             }
@@ -42,15 +51,23 @@ pub(crate) async fn run(
         }
     };
     let Ok(document) = tokio::time::timeout(limit.unwrap_or(PATIENCE), follows).await else {
-        console.note("heartbeatd has handed over, and the one that follows does not answer");
+        console.note(match gone {
+            Some(_) => "heartbeatd has handed over, and the one that follows does not answer",
+            None => "heartbeatd has not answered, and no other one has taken over",
+        });
         return Ok(Exit::Deadline);
     };
     if json {
-        console.json(&gone)?;
+        console.json(&gone.unwrap_or_else(|| departure(before)))?;
     } else {
         let version = console.style.text(&document.daemon.version);
         console
             .line(&format!("heartbeatd {version} has taken over, under the same pid; every realm runs on"))?;
     }
     Ok(Exit::Holds)
+}
+
+/// What heartbeatd would have answered.
+fn departure(instance: String) -> DepartureDocument {
+    DepartureDocument { schema: DEPARTURE_SCHEMA.to_owned(), action: "upgrade".to_owned(), instance }
 }

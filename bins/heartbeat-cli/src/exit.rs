@@ -102,7 +102,7 @@ impl From<ClientError> for Failure {
                 let lines = if several { problem.problems } else { Vec::new() };
                 Self { lines, ..Self::new(Exit::Usage, problem.detail) }
             }
-            // Problem, Protocol, and what a later client adds: the operation failed.
+            // NotRemembered, Problem, Protocol, and what a later client adds: it failed, or not all of it was done.
             _ => Self::new(Exit::No, message),
         }
     }
@@ -180,6 +180,7 @@ mod tests {
             (ClientError::Forbidden { detail: plain("no") }, 6),
             (ClientError::Refused { detail: plain("no"), plan: None }, 7),
             (ClientError::Deadline { detail: plain("late"), plan: None }, 124),
+            (ClientError::NotRemembered { detail: plain("stop db was carried out"), plan: None }, 1),
             (ClientError::Protocol { host: host(), why: plain("odd") }, 1),
         ];
         for (error, code) in cases {

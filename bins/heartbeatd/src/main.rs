@@ -125,7 +125,7 @@ fn check_state(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
         }
     };
     let records = heartbeat_daemon::check_state(&loaded.config)?;
-    say(&format!("heartbeatd {} can go on: {records} records", env!("CARGO_PKG_VERSION")));
+    say(&format!("heartbeatd {}{}", env!("CARGO_PKG_VERSION"), heartbeat_daemon::can_go_on(records)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 
 use crate::answer::values;
 use crate::problem::Trouble;
@@ -53,15 +53,25 @@ impl Caller {
         }
     }
 
+    /// What this caller sees leaves out arguments of commands and queries of URLs, which may hold secrets.
+    pub(crate) fn is_public(&self) -> bool {
+        matches!(self, Self::Tcp { .. })
+    }
+
     /// Refuses a request that did not mean this server.
     pub(crate) fn check_host(&self, parts: &Parts) -> Result<(), Trouble> {
-        let Self::Tcp { listen } = self else { return Ok(()) };
         let mut hosts = parts.headers.get_all(HOST).iter();
-        let host = hosts.next().and_then(|host| host.to_str().ok());
-        let named_once = hosts.next().is_none();
+        let (host, another) = (hosts.next(), hosts.next());
+        // RFC 9112, section 3.2.
+        if another.is_some() || (host.is_none() && parts.version >= Version::HTTP_11) {
+            return Err(Trouble::bad("a request has one `Host` header, which names whom it is for"));
+        }
+        let Self::Tcp { listen } = self else { return Ok(()) };
         let meant = |authority: &str| is_ours(authority, *listen);
         let by_target = parts.uri.authority().is_none_or(|authority| meant(authority.as_str()));
-        if named_once && by_target && host.is_some_and(meant) {
+        // HTTP/1.0 has no Host, and no browser speaks it: load balancers do.
+        let by_header = host.is_none_or(|host| host.to_str().is_ok_and(meant));
+        if by_target && by_header {
             return Ok(());
         }
         let detail = format!(
@@ -99,6 +109,14 @@ impl Caller {
             rule.name
         );
         Err(Trouble::new(StatusCode::FORBIDDEN, "not-permitted", detail))
+    }
+}
+
+/// Refuses a body that is not a JSON object; none at all is an empty one.
+pub(crate) fn check_object(body: &[u8]) -> Result<(), Trouble> {
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None | Some(b'{') => Ok(()),
+        Some(_) => Err(Trouble::bad("the body is a JSON object; `{}` will do")),
     }
 }
 

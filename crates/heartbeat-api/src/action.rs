@@ -13,7 +13,7 @@ use crate::limits::{COMMAND_LIMIT, MAX_WAIT};
 use crate::problem::Trouble;
 use crate::status::find;
 use crate::waiting::{self, Goal, Outcome};
-use crate::{Ecosystem, near};
+use crate::{Commanded, Ecosystem, near};
 
 /// Fields a body may have, for "did you mean".
 const FIELDS: &[&str] =
@@ -56,7 +56,8 @@ pub(crate) async fn act(
     let changes = ecosystem.changes();
     let reply = timeout(COMMAND_LIMIT, ecosystem.command(command)).await.map_err(|_| busy())?;
     let snapshot = ecosystem.snapshot();
-    let (plan, restarts) = match reply.ok_or_else(Trouble::ending)? {
+    let Commanded { reply, unwritten } = reply.ok_or_else(Trouble::ending)?;
+    let (plan, restarts) = match reply {
         Reply::Accepted { plan, restarts } => (plan, restarts),
         Reply::Refused { plan } => return Err(refused(&snapshot, &plan)),
         Reply::Refreshed { .. } => {
@@ -69,11 +70,27 @@ pub(crate) async fn act(
         document.result = Some("accepted".to_owned());
         document.message =
             plan.steps.is_empty().then(|| "nothing to do: it is so already, or on its way".to_owned());
-        return answer::action(StatusCode::ACCEPTED, &document);
+        return remembered(StatusCode::ACCEPTED, document, unwritten);
     };
     let limit = limit.unwrap_or_else(|| waiting::default_limit(&plan, goal));
     let outcome = waiting::wait(ecosystem, changes, &plan, &restarts, goal, limit).await;
-    concluded(&ecosystem.snapshot(), &plan, goal, limit, outcome)
+    remembered(StatusCode::OK, concluded(&ecosystem.snapshot(), &plan, goal, limit, outcome)?, unwritten)
+}
+
+/// The result of a command that was carried out: 507 when a restart of heartbeatd would forget it.
+fn remembered(
+    status: StatusCode,
+    document: ActionDocument,
+    unwritten: Option<String>,
+) -> Result<Answer, Trouble> {
+    let Some(why) = unwritten else { return answer::action(status, &document) };
+    let detail = format!(
+        "{} {} was carried out, but it is not on disk and a restart of heartbeatd would forget it: {why}. heartbeatd writes it as soon as that is possible",
+        document.action,
+        document.realms.join(", "),
+    );
+    let trouble = Trouble::new(StatusCode::INSUFFICIENT_STORAGE, "not-remembered", detail);
+    Err(trouble.applied().plan(document))
 }
 
 fn concluded(
@@ -82,7 +99,7 @@ fn concluded(
     goal: Goal,
     limit: Duration,
     outcome: Outcome,
-) -> Result<Answer, Trouble> {
+) -> Result<ActionDocument, Trouble> {
     let mut document = document(snapshot, plan, false);
     match outcome {
         Outcome::Reached => document.result = Some(goal.as_str().to_owned()),
@@ -100,7 +117,7 @@ fn concluded(
         }
         Outcome::Ending => return Err(Trouble::ending()),
     }
-    answer::action(StatusCode::OK, &document)
+    Ok(document)
 }
 
 fn parse(body: &[u8]) -> Result<ActionRequest, Trouble> {

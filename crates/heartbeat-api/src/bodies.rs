@@ -50,9 +50,11 @@ pub(crate) enum Freshness {
     Newest,
 }
 
-/// One document: its newest body, and whose turn it is to build the next.
+/// One document for one kind of reader: its newest body, and whose turn it is to build the next.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
+    /// For readers without a role: see [`About::public`].
+    public: bool,
     body: Mutex<Option<Arc<Body>>>,
     building: Turn<()>,
 }
@@ -65,6 +67,10 @@ pub(crate) struct Source<'a> {
 }
 
 impl Slot {
+    fn new(public: bool) -> Self {
+        Self { public, ..Self::default() }
+    }
+
     fn current(&self, snapshot: &Snapshot, now: Instant, freshness: Freshness) -> Option<Arc<Body>> {
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let young = now.since(body.made_at) < BODY_AGE;
@@ -73,25 +79,41 @@ impl Slot {
     }
 }
 
+/// The slot of a document that is made for readers without a role.
+#[derive(Debug)]
+struct PublicSlot(Slot);
+
+impl Default for PublicSlot {
+    fn default() -> Self {
+        Self(Slot::new(true))
+    }
+}
+
 /// Every document that is shared.
 #[derive(Debug, Default)]
 pub(crate) struct Bodies {
-    pub(crate) status: Slot,
+    socket_status: Slot,
+    public_status: PublicSlot,
     pub(crate) summary: Slot,
     pub(crate) page: Slot,
     pub(crate) graph: Slot,
     pub(crate) dot: Slot,
     pub(crate) mermaid: Slot,
-    /// By realm and door; as many as the plan has, twice.
+    /// By realm and kind of reader; as many as the plan has, twice.
     realms: Mutex<BTreeMap<(RealmIx, bool), Arc<Slot>>>,
     built: AtomicU64,
 }
 
 impl Bodies {
-    /// The slot of a realm of the plan, for the socket (with its output) or for the other door.
-    pub(crate) fn realm(&self, ix: RealmIx, on_socket: bool) -> Arc<Slot> {
+    /// The slot of the whole status, for the socket or for readers without a role.
+    pub(crate) fn status(&self, public: bool) -> &Slot {
+        if public { &self.public_status.0 } else { &self.socket_status }
+    }
+
+    /// The slot of a realm of the plan, for the socket (with its output) or for readers without a role.
+    pub(crate) fn realm(&self, ix: RealmIx, public: bool) -> Arc<Slot> {
         let mut realms = self.realms.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(realms.entry((ix, on_socket)).or_default())
+        Arc::clone(realms.entry((ix, public)).or_insert_with(|| Arc::new(Slot::new(public))))
     }
 
     /// Bodies built so far.
@@ -116,7 +138,7 @@ impl Bodies {
         if let Some(body) = slot.current(&snapshot, now, freshness) {
             return Ok(body);
         }
-        let about = ecosystem.about();
+        let about = About { public: slot.public, ..ecosystem.about() };
         let bytes = build(&Source { snapshot: &snapshot, about: &about, now });
         let bytes = bytes.map_err(|error| Trouble::unwritable(&error))?;
         self.built.fetch_add(1, Ordering::Relaxed);

@@ -9,19 +9,33 @@ use crate::answer::{Answer, JSON, fresh};
 use crate::problem::Trouble;
 
 /// Ends heartbeatd: 202, and nobody answers any more soon after.
-pub(crate) async fn leave(ecosystem: &dyn Ecosystem) -> Result<Answer, Trouble> {
+pub(crate) async fn leave(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<Answer, Trouble> {
+    check_empty(body)?;
     ecosystem.leave().await;
     accepted(ecosystem, "leave")
 }
 
 /// Hands over to another heartbeatd under the same pid: 202, and soon another `instance` answers; 409 with why not.
-pub(crate) async fn upgrade(ecosystem: &dyn Ecosystem) -> Result<Answer, Trouble> {
+pub(crate) async fn upgrade(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<Answer, Trouble> {
+    check_empty(body)?;
     match ecosystem.upgrade().await {
         Ok(()) => accepted(ecosystem, "upgrade"),
         Err(why) => {
             let detail = format!("nothing was changed: {why}");
             Err(Trouble::new(StatusCode::CONFLICT, "cannot-upgrade", detail))
         }
+    }
+}
+
+/// Refuses a field: there is none, and what is passed over may have been meant.
+pub(crate) fn check_empty(body: &[u8]) -> Result<(), Trouble> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body) {
+        Ok(fields) if fields.is_empty() => Ok(()),
+        Ok(_) => Err(Trouble::bad("the body of this request has no fields; `{}` will do")),
+        Err(error) => Err(Trouble::bad(format!("the body is not JSON: {error}; `{{}}` will do"))),
     }
 }
 

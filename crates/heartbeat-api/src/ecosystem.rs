@@ -53,6 +53,15 @@ pub struct OwnHealth {
     pub problems: Vec<OwnProblem>,
 }
 
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Commanded {
+    /// [`Reply::Accepted`] or [`Reply::Refused`].
+    pub reply: Reply,
+    /// It was carried out, but is not on disk: why not. A restart of heartbeatd would forget it.
+    pub unwritten: Option<String>,
+}
+
 /// Why a realm is not registered, or not removed. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -119,8 +128,8 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
     /// What `command` would do now.
     fn plan(&self, command: Command) -> BoxFuture<Option<ActionPlan>>;
-    /// Does it: [`Reply::Accepted`] or [`Reply::Refused`].
-    fn command(&self, command: Command) -> BoxFuture<Option<Reply>>;
+    /// Does it, and answers once it is on disk or cannot be.
+    fn command(&self, command: Command) -> BoxFuture<Option<Commanded>>;
     /// Measures one realm, or all, now: [`Reply::Refreshed`]. Bounded by the core (10 s).
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>>;
     /// Ends heartbeatd and leaves every realm running. The answer goes out before it does.

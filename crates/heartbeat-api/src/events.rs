@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use http_body_util::Either;
 use hyper::body::{Body, Frame as BodyFrame};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::Ecosystem;
@@ -21,6 +21,7 @@ use crate::feed::{self, Feed, Frame, Kind};
 use crate::limits::{COMMENT_EVERY, MAX_PAST_FACTS};
 use crate::problem::Trouble;
 use crate::query::Query;
+use crate::serving::{Closing, closes};
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// Where a reader whose stream broke goes on.
@@ -31,7 +32,18 @@ pub(crate) const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
 
 /// A body that ends when its sender does.
 #[derive(Debug)]
-pub(crate) struct Pieces(mpsc::Receiver<Bytes>);
+pub(crate) struct Pieces {
+    pieces: mpsc::Receiver<Bytes>,
+    /// Held until the stream is over.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Pieces {
+    /// Holds a place among the streams for as long as this one lasts.
+    pub(crate) fn hold(&mut self, place: OwnedSemaphorePermit) {
+        self.place = Some(place);
+    }
+}
 
 impl Body for Pieces {
     type Data = Bytes;
@@ -41,14 +53,14 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(BodyFrame::data(piece))))
+        self.pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(BodyFrame::data(piece))))
     }
 }
 
 /// An answer that goes on as long as somebody has its other end. One piece waits to be taken.
 pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Answer) {
     let (out, pieces) = mpsc::channel(1);
-    let mut answer = Answer::new(Either::Right(Pieces(pieces)));
+    let mut answer = Answer::new(Either::Right(Pieces { pieces, place: None }));
     answer::set_type(&mut answer, EVENT_STREAM);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Otherwise a proxy in between keeps what is to be seen now.
@@ -110,7 +122,7 @@ pub(crate) fn follow(
     query: &Query<'_>,
     headers: &HeaderMap,
     method: &Method,
-    end: watch::Receiver<bool>,
+    closing: watch::Receiver<Closing>,
 ) -> Result<Answer, Trouble> {
     let wish = Wish::of(query)?;
     let since = headers.get(LAST_EVENT_ID).map(|id| since(&**ecosystem, id));
@@ -125,7 +137,7 @@ pub(crate) fn follow(
             revision: 0,
             seq: 0,
         };
-        tokio::spawn(follower.run(since.flatten(), since.is_some(), end));
+        tokio::spawn(follower.run(since.flatten(), since.is_some(), closing));
     }
     Ok(answer)
 }
@@ -137,7 +149,7 @@ fn since(ecosystem: &dyn Ecosystem, id: &HeaderValue) -> Option<u64> {
 }
 
 impl Follower {
-    async fn run(mut self, since: Option<u64>, resumes: bool, mut end: watch::Receiver<bool>) {
+    async fn run(mut self, since: Option<u64>, resumes: bool, mut closing: watch::Receiver<Closing>) {
         let working = async {
             self.begin(since, resumes).await?;
             while self.wish.follow {
@@ -147,7 +159,7 @@ impl Follower {
         };
         tokio::select! {
             // Whoever follows hears of the end by the end of the stream.
-            _ = end.wait_for(|end| *end) => {}
+            () = closes(&mut closing) => {}
             _ = working => {}
         }
     }

@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use heartbeat_status::wire::{DeltaDocument, StatusDocument};
-use heartbeat_status::{RealmStatus, Snapshot};
+use heartbeat_status::wire::{About, DeltaDocument, StatusDocument};
+use heartbeat_status::{Instant, RealmStatus, Snapshot};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -86,17 +86,22 @@ struct State {
 /// The frames and their making.
 #[derive(Debug)]
 pub(crate) struct Feed {
+    /// For readers without a role.
+    public: bool,
     frames: broadcast::Sender<Frame>,
     state: Mutex<State>,
 }
 
-impl Default for Feed {
-    fn default() -> Self {
-        Self { frames: broadcast::Sender::new(MAX_FRAMES_SHARED), state: Mutex::default() }
-    }
-}
-
 impl Feed {
+    /// `public`: for readers without a role.
+    pub(crate) fn new(public: bool) -> Self {
+        Self { public, frames: broadcast::Sender::new(MAX_FRAMES_SHARED), state: Mutex::default() }
+    }
+
+    fn about(&self, ecosystem: &dyn Ecosystem) -> About {
+        About { public: self.public, ..ecosystem.about() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,7 +128,7 @@ impl Feed {
                     state.running = false;
                     return;
                 }
-                for frame in state.advance(&*ecosystem) {
+                for frame in state.advance(&*ecosystem, &self.about(&*ecosystem)) {
                     // The last one may have gone meanwhile.
                     let _ = self.frames.send(frame);
                 }
@@ -138,14 +143,15 @@ impl Feed {
     /// What a reader of the state at `since` has missed: a delta, or everything where that cannot be told.
     pub(crate) fn catch_up(&self, ecosystem: &dyn Ecosystem, since: Option<u64>) -> Option<Frame> {
         // The snapshot that goes with these numbers, not a newer one.
+        let about = self.about(ecosystem);
         let (snapshot, changed_at, whole_at) = {
             let mut state = self.state();
-            for frame in state.advance(ecosystem) {
+            for frame in state.advance(ecosystem, &about) {
                 let _ = self.frames.send(frame);
             }
             (state.last.clone()?, state.changed_at.clone(), state.whole_at)
         };
-        let (about, now) = (ecosystem.about(), ecosystem.now());
+        let now = ecosystem.now();
         let instance = about.instance.as_str();
         match since.filter(|since| *since >= whole_at && *since <= snapshot.revision) {
             Some(since) => {
@@ -181,24 +187,23 @@ impl State {
     }
 
     /// Frames of what has happened since the last look, in the order of their identifiers.
-    fn advance(&mut self, ecosystem: &dyn Ecosystem) -> Vec<Frame> {
+    fn advance(&mut self, ecosystem: &dyn Ecosystem, about: &About) -> Vec<Frame> {
         let facts = facts(ecosystem, self.fact_seq);
         self.fact_seq = facts.last().map_or(self.fact_seq, |fact| fact.seq);
         let snapshot = ecosystem.snapshot();
         let (mut frames, later): (Vec<Frame>, Vec<Frame>) =
             facts.into_iter().partition(|fact| fact.revision < snapshot.revision);
-        frames.extend(self.change(ecosystem, &snapshot));
+        frames.extend(self.change(ecosystem.now(), about, &snapshot));
         frames.extend(later);
         frames
     }
 
-    fn change(&mut self, ecosystem: &dyn Ecosystem, snapshot: &Arc<Snapshot>) -> Option<Frame> {
+    fn change(&mut self, now: Instant, about: &About, snapshot: &Arc<Snapshot>) -> Option<Frame> {
         let last = self.last.replace(Arc::clone(snapshot))?;
         if last.revision == snapshot.revision {
             return None;
         }
         let revision = snapshot.revision;
-        let (about, now) = (ecosystem.about(), ecosystem.now());
         let infos = |snapshot: &Snapshot| {
             let infos = snapshot.realms.iter().map(|realm| Arc::as_ptr(&realm.info));
             infos.collect::<Vec<_>>()
@@ -206,7 +211,7 @@ impl State {
         if last.start_order != snapshot.start_order || infos(&last) != infos(snapshot) {
             self.changed_at = vec![revision; snapshot.realms.len()];
             self.whole_at = revision;
-            let document = StatusDocument::render(snapshot, &about, now);
+            let document = StatusDocument::render(snapshot, about, now);
             return Frame::of(Kind::Snapshot, &about.instance, revision, 0, &document);
         }
         let pairs = self.changed_at.iter_mut().zip(last.realms.iter().zip(&snapshot.realms));
@@ -216,7 +221,7 @@ impl State {
             }
         }
         let changed = |realm: &RealmStatus| self.changed_at.get(realm.info.ix.index()) == Some(&revision);
-        let delta = DeltaDocument::render(snapshot, &about, now, changed);
+        let delta = DeltaDocument::render(snapshot, about, now, changed);
         Frame::of(Kind::Delta, &about.instance, revision, 0, &delta)
     }
 }

@@ -22,13 +22,13 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use heartbeat_api::{Api, Ecosystem, Limits, bind_unix};
+//! # use heartbeat_api::{Api, Closing, Ecosystem, Limits, bind_unix};
 //! # async fn serve(ecosystem: Arc<dyn Ecosystem>) -> Result<(), Box<dyn std::error::Error>> {
 //! let socket = bind_unix("/run/heartbeat/heartbeat.sock".as_ref(), 0o660)?;
-//! let (end, ended) = tokio::sync::watch::channel(false);
+//! let (closing, open) = tokio::sync::watch::channel(Closing::Open);
 //! let api = Api::new(ecosystem, Limits::default());
-//! api.serve_unix(tokio::net::UnixListener::from_std(socket)?, ended).await; // until `end.send(true)`
-//! # drop(end);
+//! api.serve_unix(tokio::net::UnixListener::from_std(socket)?, open).await; // until `closing` says otherwise
+//! # drop(closing);
 //! # Ok(())
 //! # }
 //! ```
@@ -37,7 +37,7 @@ mod access;
 mod action;
 mod answer;
 mod bodies;
-mod bounded;
+mod client_stream;
 mod departure;
 mod door;
 mod ecosystem;
@@ -59,11 +59,15 @@ mod registering;
 mod reload;
 mod route;
 mod server;
+mod serving;
 mod status;
 mod waiting;
 
 pub use door::{bind_tcp, bind_unix};
-pub use ecosystem::{BoxFuture, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind};
+pub use ecosystem::{
+    BoxFuture, Commanded, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind,
+};
 pub use error::BindError;
 pub use limits::Limits;
 pub use server::{Api, Counts};
+pub use serving::Closing;

@@ -10,6 +10,20 @@ pub(crate) const MAX_HEADER_COUNT: usize = 64;
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// From the order to end until connections still busy are dropped.
 pub(crate) const GRACE: Duration = Duration::from_millis(1_000);
+/// From the order to drain until connections still busy are dropped.
+pub(crate) const DRAIN: Duration = Duration::from_millis(2_000);
+/// From the order to drain until requests still waiting for something are answered as unavailable.
+pub(crate) const DRAIN_LAST_CALL: Duration = Duration::from_millis(1_500);
+/// While draining: how long a client that has just connected has to send its first request.
+pub(crate) const DRAIN_FIRST_REQUEST: Duration = Duration::from_millis(1_500);
+/// While draining: how long a connection between two requests stays open, for a request that is on its way.
+pub(crate) const DRAIN_NEXT_REQUEST: Duration = Duration::from_millis(100);
+/// Longest time that a connection lingers at its end for a client that is still sending.
+pub(crate) const LINGER: Duration = Duration::from_millis(1_000);
+/// Most bytes that are dropped then.
+pub(crate) const MAX_LINGER_BYTES: usize = 16 * 1_024 * 1_024;
+/// Places of the Unix socket that only root and heartbeatd's own user are given, and that no stream takes.
+pub(crate) const RESERVED_PLACES: usize = 8;
 /// From the order to end until requests still waiting for something are answered as unavailable.
 pub(crate) const LAST_CALL: Duration = Duration::from_millis(700);
 /// Pause after a failed accept (out of descriptors, mostly), so that the loop does not spin.

@@ -20,6 +20,7 @@ use crate::events::{ALIVE, LAST_EVENT_ID, stream};
 use crate::limits::{COMMENT_EVERY, DEFAULT_LOG_LINES, LOG_CATCH_UP_EVERY, LOG_LOOK_EVERY, MAX_LOG_LINES};
 use crate::problem::Trouble;
 use crate::query::Query;
+use crate::serving::{Closing, closes};
 use crate::{Ecosystem, Output, status};
 
 /// What is asked for.
@@ -56,7 +57,7 @@ pub(crate) async fn logs(
     query: &Query<'_>,
     headers: &HeaderMap,
     method: &Method,
-    end: watch::Receiver<bool>,
+    closing: watch::Receiver<Closing>,
 ) -> Result<Answer, Trouble> {
     let wish = Wish::of(query)?;
     let realm = status::find(&ecosystem.snapshot(), name)?;
@@ -66,7 +67,7 @@ pub(crate) async fn logs(
         && let Some(since) = since
     {
         let place: LogPlace = since.ok_or_else(|| Trouble::bad("`Last-Event-ID` is none of this stream"))?;
-        return Ok(follow(name, path, None, place, method, end));
+        return Ok(follow(name, path, None, place, method, closing));
     }
     let of = path.clone();
     let read =
@@ -79,7 +80,7 @@ pub(crate) async fn logs(
     let place = page.next;
     let document = document(name, page);
     if wish.follow {
-        return Ok(follow(name, path, Some(document), place, method, end));
+        return Ok(follow(name, path, Some(document), place, method, closing));
     }
     let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
     Ok(answer::fresh(StatusCode::OK, JSON, body))
@@ -146,7 +147,7 @@ fn follow(
     first: Option<LogsDocument>,
     place: LogPlace,
     method: &Method,
-    mut end: watch::Receiver<bool>,
+    mut closing: watch::Receiver<Closing>,
 ) -> Answer {
     let (out, answer) = stream();
     if *method != Method::HEAD {
@@ -155,7 +156,7 @@ fn follow(
         tokio::spawn(async move {
             tokio::select! {
                 // Whoever follows hears of the end by the end of the stream.
-                _ = end.wait_for(|end| *end) => {}
+                () = closes(&mut closing) => {}
                 _ = reader.run(first, place, follower) => {}
             }
         });

@@ -34,7 +34,17 @@ fn html(source: &Source<'_>) -> String {
     let (snapshot, about) = (source.snapshot, source.about);
     let name = escaped(&about.name);
     let worst = snapshot.worst();
-    let verdict = if snapshot.is_ok() { "everything is as it should be" } else { "something is wrong" };
+    let verdict = match (snapshot.is_ok(), about.notes.as_slice()) {
+        (true, []) => "everything is as it should be".to_owned(),
+        (false, []) => "something is wrong".to_owned(),
+        (ok, notes) => {
+            let realms = if ok { "every realm is as it should be" } else { "something is wrong" };
+            format!(
+                "{realms}; heartbeatd itself is unhealthy: {}",
+                escaped(&sanitise_line(&notes.join("; ")))
+            )
+        }
+    };
     let mut rows: Vec<&RealmStatus> = snapshot.in_start_order().map(|realm| &**realm).collect();
     rows.sort_by_key(|realm| std::cmp::Reverse(realm.status.severity())); // stable: start order within
     let mut page = String::with_capacity(1024 + rows.len() * 256);

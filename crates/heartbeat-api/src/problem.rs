@@ -27,6 +27,7 @@ impl Trouble {
             detail: detail.into(),
             near: Vec::new(),
             plan: None,
+            applied: None,
             problems: Vec::new(),
         };
         Self { status, problem: Box::new(problem), allow: None }
@@ -59,6 +60,12 @@ impl Trouble {
 
     pub(crate) fn plan(mut self, plan: ActionDocument) -> Self {
         self.problem.plan = Some(plan);
+        self
+    }
+
+    /// The command was carried out all the same.
+    pub(crate) fn applied(mut self) -> Self {
+        self.problem.applied = Some(true);
         self
     }
 

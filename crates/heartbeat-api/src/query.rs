@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::near;
 use crate::problem::Trouble;
+use crate::route::Rule;
 
 /// A parsed query.
 #[derive(Debug, Default)]
@@ -13,12 +14,16 @@ pub(crate) struct Query<'a> {
 
 impl<'a> Query<'a> {
     /// Refuses a name that is not `known`: a misspelt `gate` must not look like a passing one.
-    pub(crate) fn parse(query: Option<&'a str>, known: &'static [&'static str]) -> Result<Self, Trouble> {
+    pub(crate) fn parse(query: Option<&'a str>, rule: &Rule) -> Result<Self, Trouble> {
+        let known = rule.query;
         let mut pairs: Vec<(&'static str, Cow<'a, str>)> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decoded(name);
             let Some(name) = known.iter().copied().find(|known| *known == name) else {
+                if rule.any_query {
+                    continue;
+                }
                 return Err(unknown(&name, known));
             };
             if pairs.iter().any(|(seen, _)| *seen == name) {
@@ -83,16 +88,23 @@ pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
+    fn rule(query: &'static [&'static str]) -> Rule {
+        Rule { query, ..crate::route::Route::Page.rule() }
+    }
+
     #[test]
     fn names_are_known_and_given_once() {
         let query =
-            Query::parse(Some("refresh=1&gate&fields=sum%6Dary"), &["refresh", "gate", "fields"]).unwrap();
+            Query::parse(Some("refresh=1&gate&fields=sum%6Dary"), &rule(&["refresh", "gate", "fields"]))
+                .unwrap();
         assert!(query.switch("refresh").unwrap() && query.switch("gate").unwrap());
         assert_eq!(query.get("fields"), Some("summary"));
         for bad in ["gat=1", "gate=1&gate=0", "gate=yes", "%zz=1"] {
-            let parsed = Query::parse(Some(bad), &["gate"]).and_then(|query| query.switch("gate"));
+            let parsed = Query::parse(Some(bad), &rule(&["gate"])).and_then(|query| query.switch("gate"));
             assert!(parsed.is_err(), "{bad}");
         }
+        let health = crate::route::Route::Health.rule();
+        assert!(Query::parse(Some("cachebuster=0.1&x=1&x=2"), &health).is_ok(), "health routes take any");
         assert_eq!(decoded("a%2"), "a%2");
         assert_eq!(decoded("%ff"), "%ff");
         assert_eq!(decoded("%C3%A9+"), "é+");

@@ -7,6 +7,7 @@ use serde_json::to_vec;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, JSON, fresh};
+use crate::departure::check_empty;
 use crate::limits::REGISTRATION_LIMIT;
 use crate::problem::Trouble;
 use crate::query::Query;
@@ -33,9 +34,11 @@ pub(crate) async fn register(
 pub(crate) async fn unregister(
     ecosystem: &dyn Ecosystem,
     name: &str,
+    body: &[u8],
     query: &Query<'_>,
     uid: Option<u32>,
 ) -> Result<Answer, Trouble> {
+    check_empty(body)?;
     let dry_run = query.switch("dry_run")?;
     if !dry_run {
         tracing::info!(realm = sanitise_line(name), uid, "registration to be removed");

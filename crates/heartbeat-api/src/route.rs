@@ -52,6 +52,8 @@ pub(crate) struct Rule {
     pub(crate) built: bool,
     /// Names its query may have.
     pub(crate) query: &'static [&'static str],
+    /// Any other name is passed over: monitors add numbers of their own against caches.
+    pub(crate) any_query: bool,
 }
 
 /// A route of the contract; what is in braces there is in the variant.
@@ -155,9 +157,9 @@ impl Route {
     pub(crate) fn rule(&self) -> Rule {
         match self {
             Self::Page => read("/"),
-            Self::Livez => read("/livez"),
-            Self::Readyz => read("/readyz"),
-            Self::Health => read("/api/health/"),
+            Self::Livez => health("/livez"),
+            Self::Readyz => health("/readyz"),
+            Self::Health => health("/api/health/"),
             Self::Status => status("/api/status/"),
             Self::EcosystemHealth => status("/api/realms/ecosystem-health/"),
             Self::Realm(_) => Rule { query: &["refresh"], ..read("/api/status/{realm}/") },
@@ -194,7 +196,19 @@ impl Route {
 }
 
 const fn read(name: &'static str) -> Rule {
-    Rule { name, verbs: Verbs::Get, permission: Permission::Read, on_tcp: true, built: true, query: &[] }
+    Rule {
+        name,
+        verbs: Verbs::Get,
+        permission: Permission::Read,
+        on_tcp: true,
+        built: true,
+        query: &[],
+        any_query: false,
+    }
+}
+
+const fn health(name: &'static str) -> Rule {
+    Rule { any_query: true, ..read(name) }
 }
 
 const fn status(name: &'static str) -> Rule {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use heartbeat_status::wire::{RealmDocument, StatusDocument};
 use heartbeat_status::{RealmIx, Snapshot, sanitise_line};
 use http::{HeaderMap, StatusCode};
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use crate::access::Caller;
 use crate::answer::{self, Answer, JSON};
@@ -14,6 +15,7 @@ use crate::limits::{MAX_POLL, REFRESH_LIMIT};
 use crate::near;
 use crate::problem::Trouble;
 use crate::query::Query;
+use crate::serving::{Closing, closes};
 use crate::{Ecosystem, Past};
 
 /// `GET /api/status/` and `GET /api/realms/ecosystem-health/`.
@@ -22,8 +24,10 @@ pub(crate) async fn ecosystem(
     bodies: &Bodies,
     query: &Query<'_>,
     headers: &HeaderMap,
+    caller: Caller,
+    closing: watch::Receiver<Closing>,
 ) -> Result<Answer, Trouble> {
-    await_news(ecosystem, query).await?;
+    await_news(ecosystem, query, closing).await?;
     let gate = query.switch("gate")?;
     let refresh = query.switch("refresh")?;
     let summary = match query.get("fields") {
@@ -41,7 +45,7 @@ pub(crate) async fn ecosystem(
         let build = |source: &crate::bodies::Source<'_>| {
             serde_json::to_vec(&StatusDocument::render(source.snapshot, source.about, source.now))
         };
-        bodies.get(&bodies.status, ecosystem, freshness, build).await?
+        bodies.get(bodies.status(caller.is_public()), ecosystem, freshness, build).await?
     };
     let status = if gate && !body.ok() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     Ok(answer::shared(status, JSON, &body, headers))
@@ -60,15 +64,15 @@ pub(crate) async fn realm(
     let ix = find(&ecosystem.snapshot(), name)?;
     let freshness = freshly(ecosystem, refresh, Some(ix)).await?;
     // What a realm printed stays behind the door that knows its callers.
-    let on_socket = matches!(caller, Caller::Unix { .. });
-    let slot = bodies.realm(ix, on_socket);
+    let public = caller.is_public();
+    let slot = bodies.realm(ix, public);
     let build = |source: &crate::bodies::Source<'_>| {
         let Some(realm) = source.snapshot.realm(ix) else { return Ok(Vec::new()) };
         let Past { recent, failures, transitions, log_tail, holder } = ecosystem.past(ix);
         let past = (recent, failures, transitions);
         let mut document = RealmDocument::render(source.snapshot, realm, past, source.about, source.now);
         document.holder = holder;
-        if on_socket {
+        if !public {
             document.log_tail = log_tail;
         }
         serde_json::to_vec(&document)
@@ -91,7 +95,11 @@ pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<RealmIx, Trouble> 
 
 /// The long poll: holds the answer until the revision differs from the one the reader has, or its time is up. One of
 /// another life of heartbeatd differs at once.
-async fn await_news(ecosystem: &dyn Ecosystem, query: &Query<'_>) -> Result<(), Trouble> {
+async fn await_news(
+    ecosystem: &dyn Ecosystem,
+    query: &Query<'_>,
+    mut closing: watch::Receiver<Closing>,
+) -> Result<(), Trouble> {
     let Some(since) = query.get("since") else {
         if query.get("wait").is_some() {
             return Err(Trouble::bad(
@@ -120,7 +128,11 @@ async fn await_news(ecosystem: &dyn Ecosystem, query: &Query<'_>) -> Result<(), 
         }
     };
     // Without news by then the reader is given what there is: the same revision, with fresh numbers.
-    let _ = timeout(wait, news).await;
+    tokio::select! {
+        () = news => {}
+        () = sleep(wait) => {}
+        () = closes(&mut closing) => {}
+    }
     Ok(())
 }
 

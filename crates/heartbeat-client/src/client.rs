@@ -395,7 +395,7 @@ impl Client {
         let Some(problem) = parsed else {
             return protocol(&self.host, format!("status {} without a problem document", answer.status));
         };
-        let Problem { detail, near, plan, problems, .. } = problem;
+        let Problem { detail, near, plan, problems, applied, .. } = problem;
         let plan = plan.map(Box::new);
         // There is such a realm; what is not there is something of it.
         let of_realm = matches!(problem.kind.as_str(), "heartbeat:no-log" | "heartbeat:no-previous");
@@ -403,12 +403,16 @@ impl Client {
             StatusCode::NOT_FOUND if !of_realm => ClientError::NotFound { detail, near },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ClientError::Forbidden { detail },
             StatusCode::CONFLICT => ClientError::Refused { detail, plan },
+            StatusCode::INSUFFICIENT_STORAGE if applied == Some(true) => {
+                ClientError::NotRemembered { detail, plan }
+            }
             StatusCode::GATEWAY_TIMEOUT => ClientError::Deadline { detail, plan },
             _ => ClientError::Problem(Box::new(Problem {
                 problems,
                 detail,
                 near,
                 plan: plan.map(|plan| *plan),
+                applied,
                 kind: problem.kind,
                 title: problem.title,
                 status: problem.status,

@@ -69,6 +69,14 @@ pub enum ClientError {
         /// What is being done.
         plan: Option<Box<ActionDocument>>,
     },
+    /// Carried out, but not on disk: a restart of heartbeatd would forget it (507).
+    #[error("{detail}")]
+    NotRemembered {
+        /// What heartbeatd says.
+        detail: String,
+        /// What was done.
+        plan: Option<Box<ActionDocument>>,
+    },
     /// Any other answer heartbeatd gives as a problem (RFC 9457), e.g. 501 for what is not built yet.
     #[error("{} ({}): {}", .0.title, .0.status, .0.detail)]
     Problem(Box<Problem>),

@@ -1,14 +1,11 @@
 //! Composition: from a configuration to a running heartbeatd, and to its end.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::Read;
-use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::UnixListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,7 +20,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::caretaker::{Care, Caretaker};
 use crate::commands::Commands;
+use crate::directories::Directories;
 use crate::driver::{Departure, Driver, DriverState, Tap};
 use crate::ecosystem::Surface;
 use crate::executor::Executor;
@@ -31,17 +30,19 @@ use crate::inbox::{Inbox, Request};
 use crate::incident_writer::IncidentWriter;
 use crate::intent::IntentFile;
 use crate::lag::{ProbingLag, Pulse};
+use crate::listeners::Listeners;
 use crate::lock::StateLock;
 use crate::own_problems::OwnProblems;
 use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
 use crate::recovery::Recovery;
+use crate::recovery_problem::{Damage, RecoveryProblem};
 use crate::reload::Reloader;
 use crate::stored::StoredIntent;
 use crate::systemd::Manager;
 use crate::upgrade::{Program, Upgrader};
-use crate::{DaemonError, clock, logs, receivers, recovery, registering, signals};
+use crate::{DaemonError, clock, logs, receivers, recovery, registering, signals, state_id};
 
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
@@ -83,12 +84,6 @@ pub enum Ended {
     Upgrade(Handover),
 }
 
-/// What is shared with whoever follows under the same pid.
-struct Doors {
-    socket: OwnedFd,
-    tcp: Option<OwnedFd>,
-}
-
 /// A running heartbeatd.
 pub struct Daemon {
     inbox: Arc<Inbox>,
@@ -96,13 +91,13 @@ pub struct Daemon {
     reloader: Arc<Reloader>,
     driver: Option<JoinHandle<Departure>>,
     upgrader: Arc<Upgrader>,
-    doors: Doors,
+    listeners: Arc<Listeners>,
+    caretaker: Caretaker,
     soft_descriptors: Option<u64>,
     runtime: Option<Runtime>,
     notifier: Arc<Notifier>,
-    api_end: watch::Sender<bool>,
     socket: PathBuf,
-    locks: (StateLock, StateLock),
+    locks: Arc<Mutex<Vec<StateLock>>>,
 }
 
 impl Daemon {
@@ -118,12 +113,16 @@ impl Daemon {
         let receivers = receivers::receivers(&config.webhooks)
             .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
         let records = records_dir(&config.heartbeat);
-        prepare_directories(&config.heartbeat, &records)?;
-        let lock = take_lock(&mut handover, "lock", &config.heartbeat.state_dir)?;
-        let records_lock = take_lock(&mut handover, "daemon.lock", &records)?;
-        let mark = state_mark(&config.heartbeat.state_dir)?;
+        let directories = Directories::of(&config.heartbeat, &records);
+        directories.prepare()?;
+        let locks = vec![
+            take_lock(&mut handover, "lock", &config.heartbeat.state_dir)?,
+            take_lock(&mut handover, "daemon.lock", &records)?,
+        ];
+        let locks = Arc::new(Mutex::new(locks));
+        let (mark, lost_id) = state_id::of(&config.heartbeat.state_dir)?;
         let groups = control_groups(&config.heartbeat, &mark);
-        let recovery =
+        let mut recovery =
             Recovery::look(&records, &config.heartbeat.state_dir, &mark, groups.as_deref(), &kept)?;
         let registered = recovery.intent().registered;
         let (config, aside) = registering::beside(config, &registered, |name| recovery.is_there(name));
@@ -146,7 +145,7 @@ impl Daemon {
         let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(raise_descriptors);
         let processes = open_processes(
             (&records, &heartbeat.runtime_dir),
-            (mark, groups),
+            (mark.clone(), groups),
             soft_descriptors,
             &inbox,
             &commands,
@@ -177,19 +176,18 @@ impl Daemon {
             Arc::clone(&problems),
         ));
         published.restore_incidents(recovery.incidents(&plan));
-        if !recovery.troubles.is_empty() {
-            problems.report(OwnProblemKind::Recovery, recovery.troubles.join("; "));
-        }
+        let lost_id = lost_id.map(|message| Damage { realm: None, message });
+        let damages = lost_id.into_iter().chain(std::mem::take(&mut recovery.damages)).collect();
+        let recovery_problem = RecoveryProblem::new(clock::now(), damages, Arc::clone(&problems));
         for kept in recovery.incidents(&plan) {
             notifier.tell(told_again(kept.document));
         }
         let intent = open_intent(&heartbeat, recovery.intent(), &inbox)?;
-        let (api_end, _) = watch::channel(false);
         let reloader = Arc::new(Reloader::new(
             sources,
             Arc::clone(&inbox),
             Arc::clone(&published),
-            intent.book(),
+            intent.writer(),
             registered,
         ));
         let surface = Surface::new(
@@ -198,8 +196,25 @@ impl Daemon {
             Arc::clone(&reloader),
             Arc::clone(&upgrader),
         );
-        let doors = open_doors(&runtime, &heartbeat, surface, &api_end, &mut handover)?;
+        let limits = Limits { max_connections: heartbeat.max_connections, ..Limits::default() };
+        let listeners = Arc::new(Listeners::bind(
+            Api::new(Arc::new(surface), limits),
+            runtime.handle().clone(),
+            Arc::clone(&problems),
+            &heartbeat,
+            &mut handover,
+        )?);
+        upgrader.drains(Arc::clone(&listeners));
         let socket = heartbeat.socket.clone();
+        let caretaker = Caretaker::start(Care {
+            directories,
+            state_dir: heartbeat.state_dir.clone(),
+            id: mark,
+            locks: Arc::clone(&locks),
+            listeners: Arc::clone(&listeners),
+            intent: intent.writer(),
+            problems: Arc::clone(&problems),
+        })?;
         let manager = Manager::find();
         for realm in kept.keys().filter(|realm| !recovery.is_alive(realm)) {
             manager.forget(realm);
@@ -229,6 +244,8 @@ impl Daemon {
             inbox: Arc::clone(&inbox),
             published: Arc::clone(&published),
             problems: Arc::clone(&problems),
+            listeners: Arc::clone(&listeners),
+            recovery_problem,
             tap,
             intent,
             manager,
@@ -258,13 +275,13 @@ impl Daemon {
             reloader,
             driver: Some(driver),
             upgrader,
-            doors,
+            listeners,
+            caretaker,
             soft_descriptors,
             runtime: Some(runtime),
             notifier,
-            api_end,
             socket,
-            locks: (lock, records_lock),
+            locks,
         })
     }
 
@@ -329,14 +346,14 @@ impl Daemon {
         if let (Some(runtime), Some(notifier)) = (&self.runtime, Arc::into_inner(self.notifier)) {
             runtime.block_on(notifier.close(receivers::PATIENCE));
         }
-        // Nobody may be listening any more.
-        let _ = self.api_end.send(true);
+        // Nothing is restored any more.
+        drop(self.caretaker);
+        self.listeners.end();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(API_GRACE);
         }
         if departure != Some(Departure::Upgrade) {
-            // A leftover socket only makes the next start look twice.
-            let _ = std::fs::remove_file(&self.socket);
+            self.listeners.remove_socket();
         }
         match departure {
             Some(Departure::Stopped) => Ok(Ended::Stopped),
@@ -344,11 +361,10 @@ impl Daemon {
             Some(Departure::Upgrade) => {
                 let share = |source| DaemonError::Runtime { what: "handover", source };
                 let mut handover = Handover::default();
-                let own = &mut handover.descriptors;
-                own.insert("socket".to_owned(), self.doors.socket);
-                own.extend(self.doors.tcp.map(|tcp| ("tcp".to_owned(), tcp)));
-                own.insert("lock".to_owned(), self.locks.0.share().map_err(share)?);
-                own.insert("daemon.lock".to_owned(), self.locks.1.share().map_err(share)?);
+                self.listeners.hand_over(&mut handover).map_err(share)?;
+                for lock in &*self.locks.lock().unwrap_or_else(PoisonError::into_inner) {
+                    handover.descriptors.insert(lock.name().to_owned(), lock.share().map_err(share)?);
+                }
                 let soft = self.soft_descriptors.map(|soft| ("soft_descriptors".to_owned(), soft));
                 handover.numbers.extend(soft);
                 Ok(Ended::Upgrade(handover))
@@ -359,33 +375,11 @@ impl Daemon {
 }
 
 /// The lock of a directory: the one that was handed over, or a new one.
-fn take_lock(handover: &mut Handover, name: &str, dir: &Path) -> Result<StateLock, DaemonError> {
+fn take_lock(handover: &mut Handover, name: &'static str, dir: &Path) -> Result<StateLock, DaemonError> {
     match handover.descriptors.remove(name) {
-        Some(descriptor) => StateLock::inherit(descriptor, dir),
+        Some(descriptor) => StateLock::inherit(descriptor, dir, name),
         None => StateLock::take(dir, name),
     }
-}
-
-fn prepare_directories(heartbeat: &Heartbeat, records: &Path) -> Result<(), DaemonError> {
-    let make = |path: PathBuf, mode: u32, what: &'static str| {
-        let made = DirBuilder::new().recursive(true).mode(mode).create(&path);
-        made.map_err(|source| DaemonError::Prepare { what, path, source })
-    };
-    make(heartbeat.state_dir.clone(), 0o700, "state directory")?;
-    make(heartbeat.state_dir.join("log"), 0o700, "log directory")?;
-    make(heartbeat.runtime_dir.clone(), 0o711, "runtime directory")?;
-    make(records.to_owned(), 0o700, "directory of adoption records")?;
-    refuse_foreign(records)?;
-    // Made when the first realm is asked to say something; whoever owns them says what is heard.
-    for dir in ["notify", "ready"].map(|name| heartbeat.runtime_dir.join(name)) {
-        if dir.symlink_metadata().is_ok() {
-            refuse_foreign(&dir)?;
-        }
-    }
-    if let Some(parent) = heartbeat.socket.parent() {
-        make(parent.to_owned(), 0o711, "directory of the socket")?;
-    }
-    Ok(())
 }
 
 /// Where adoption records lie: in the runtime directory, if that outlives us. systemd removes one that it has made when
@@ -396,23 +390,6 @@ pub(crate) fn records_dir(heartbeat: &Heartbeat) -> PathBuf {
     });
     let preserved = std::env::var_os("HEARTBEAT_RUNTIME_PRESERVED").is_some_and(|said| said == "yes");
     if removed && !preserved { heartbeat.state_dir.join("run") } else { heartbeat.runtime_dir.join("realms") }
-}
-
-/// A directory that somebody else can write to says nothing that can be believed.
-fn refuse_foreign(path: &Path) -> Result<(), DaemonError> {
-    let what = "directory that must be ours alone";
-    let prepare = |source| DaemonError::Prepare { what, path: path.to_owned(), source };
-    let meta = std::fs::symlink_metadata(path).map_err(prepare)?;
-    let own = nix::unistd::geteuid().as_raw();
-    if !meta.is_dir() || meta.uid() != own || meta.mode() & 0o022 != 0 {
-        let why = format!(
-            "it must be a directory of uid {own} that nobody else can write to (it belongs to uid {}, mode {:o})",
-            meta.uid(),
-            meta.mode() & 0o7777
-        );
-        return Err(prepare(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why)));
-    }
-    Ok(())
 }
 
 /// An incident that may or may not have been told when an earlier heartbeatd died: told again under the same key.
@@ -430,20 +407,6 @@ fn open_intent(
     IntentFile::open(&heartbeat.state_dir, stored, move |version, trouble| {
         inbox.request(Request::IntentWritten { version, trouble });
     })
-}
-
-/// The id of a state directory, made once: what marks the processes of one ecosystem.
-fn state_mark(state_dir: &Path) -> Result<String, DaemonError> {
-    let path = state_dir.join("id");
-    let prepare = |source| DaemonError::Prepare { what: "state id", path: path.clone(), source };
-    match std::fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        Ok(_) | Err(_) => {
-            let mark = format!("{:016x}", random());
-            std::fs::write(&path, format!("{mark}\n")).map_err(prepare)?;
-            Ok(mark)
-        }
-    }
 }
 
 /// Where realms get control groups of their own. Without any, their trees are found by other means, and what has left them
@@ -500,54 +463,8 @@ fn raise_descriptors() -> Option<u64> {
     Some(soft)
 }
 
-fn open_doors(
-    runtime: &Runtime,
-    heartbeat: &Heartbeat,
-    surface: Surface,
-    end: &watch::Sender<bool>,
-    handover: &mut Handover,
-) -> Result<Doors, DaemonError> {
-    let api = Api::new(
-        Arc::new(surface),
-        Limits { max_connections: heartbeat.max_connections, ..Limits::default() },
-    );
-    let _entered = runtime.enter();
-    let path = heartbeat.socket.clone();
-    let handed_over = handover.descriptors.remove("socket").map(UnixListener::from);
-    // A listener for another place is of no use here.
-    let same = |listener: &UnixListener| {
-        listener.local_addr().is_ok_and(|at| at.as_pathname() == Some(&path)) && path.exists()
-    };
-    let socket = match handed_over.filter(same) {
-        Some(socket) => socket,
-        None => heartbeat_api::bind_unix(&path, heartbeat.socket_mode)
-            .map_err(|source| DaemonError::Socket { path: path.clone(), source })?,
-    };
-    let share = |source| DaemonError::Runtime { what: "listeners", source };
-    let shared = socket.as_fd().try_clone_to_owned().map_err(share)?;
-    let door = tokio::net::UnixListener::from_std(socket).map_err(share)?;
-    let mut tcp = None;
-    if let Some(address) = heartbeat.listen {
-        let handed_over = handover.descriptors.remove("tcp").map(TcpListener::from);
-        let same = |listener: &TcpListener| listener.local_addr().is_ok_and(|at| at == address);
-        let listener = match handed_over.filter(same) {
-            Some(listener) => listener,
-            None => {
-                heartbeat_api::bind_tcp(address).map_err(|source| DaemonError::Listen { address, source })?
-            }
-        };
-        tcp = Some(listener.as_fd().try_clone_to_owned().map_err(share)?);
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(share)?;
-        let (api, end) = (api.clone(), end.subscribe());
-        runtime.spawn(async move { api.serve_tcp(listener, end).await });
-    }
-    let end = end.subscribe();
-    runtime.spawn(async move { api.serve_unix(door, end).await });
-    Ok(Doors { socket: shared, tcp })
-}
-
 /// Seeds and names: read once, so the kernel's source is asked directly. Without it the clock has to do.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let mut bytes = [0; 8];
     match File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes)) {
         Ok(()) => u64::from_ne_bytes(bytes),

@@ -2,10 +2,11 @@
 //!
 //! It holds no rules and never blocks: what takes time sits on threads and tasks behind the inbox.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_api::Commanded;
 use heartbeat_config::{
     Config, Heartbeat, InForce, Merged, RegistrationRules, WebhookConfig, configured, merge,
 };
@@ -25,9 +26,11 @@ use crate::inbox::{Batch, Inbox, Request};
 use crate::incident_writer::IncidentWriter;
 use crate::intent::IntentFile;
 use crate::lag::{LagMeter, ProbingLag, Pulse};
+use crate::listeners::Listeners;
 use crate::own_problems::OwnProblems;
 use crate::prober::Prober;
 use crate::published::Published;
+use crate::recovery_problem::RecoveryProblem;
 use crate::stored::StoredEcosystem;
 use crate::systemd::Manager;
 use crate::{clock, receivers, reload};
@@ -63,6 +66,8 @@ pub(crate) struct Driver {
     pub(crate) executor: Executor,
     pub(crate) published: Arc<Published>,
     pub(crate) problems: Arc<OwnProblems>,
+    pub(crate) listeners: Arc<Listeners>,
+    pub(crate) recovery_problem: RecoveryProblem,
     pub(crate) tap: Tap,
     pub(crate) incident_writer: IncidentWriter,
     pub(crate) notifier: Arc<Notifier>,
@@ -82,13 +87,11 @@ pub(crate) struct Driver {
 /// What only the loop itself needs.
 #[derive(Debug, Default)]
 pub(crate) struct DriverState {
-    replies: BTreeMap<CommandId, oneshot::Sender<Reply>>,
-    ready_replies: Vec<(CommandId, Reply)>,
-    /// Answers that wait until what was asked is on disk, in the order of their versions.
-    held_replies: VecDeque<(u64, CommandId, Reply)>,
-    /// The newest version of the intent that something was said in.
-    intent_said: u64,
-    intent_written: u64,
+    replies: BTreeMap<CommandId, oneshot::Sender<Commanded>>,
+    ready_replies: Vec<(CommandId, Commanded)>,
+    /// Answers that wait until the version of the intent that has what was asked is on disk, or cannot be.
+    held_replies: Vec<(u64, CommandId, Reply)>,
+    intent: IntentOnDisk,
     ready_reloads: Vec<(oneshot::Sender<reload::Answer>, reload::Answer)>,
     next_command: u64,
     lag: LagMeter,
@@ -99,13 +102,37 @@ pub(crate) struct DriverState {
     late: bool,
 }
 
+/// How far the intent file has come.
+#[derive(Debug, Default)]
+struct IntentOnDisk {
+    /// The newest version that was tried.
+    tried: u64,
+    /// The newest version that is on disk.
+    durable: u64,
+    /// Why the last one is not.
+    problem: Option<String>,
+}
+
+impl IntentOnDisk {
+    /// Whether a version is on disk; `None` as long as nobody has tried.
+    fn outcome(&self, version: u64) -> Option<Result<(), String>> {
+        if version <= self.durable {
+            return Some(Ok(()));
+        }
+        (version <= self.tried).then(|| Err(self.problem.clone().unwrap_or_default()))
+    }
+}
+
 impl Driver {
     /// Runs until everything is stopped, or is to be left.
     pub(crate) fn run(mut self) -> Departure {
         let mut batch = Batch::default();
-        // The doors are open, and what has survived is known: first to start.
+        // What has survived is known now, and what has not: from here on every answer is true.
+        let now = clock::now();
+        self.handle(now, Input::Boot);
+        self.publish(now);
+        self.listeners.open();
         self.manager.ready();
-        self.handle(clock::now(), Input::Boot);
         self.settle(clock::now());
         let departure = loop {
             if let Some(departure) = self.state.departure {
@@ -139,7 +166,7 @@ impl Driver {
 
     fn next_deadline(&self) -> Option<Instant> {
         let publish = self.state.unpublished.then(|| self.state.published_at + PUBLISH_GAP);
-        let others = [publish, self.boot_deadline, self.manager.deadline()];
+        let others = [publish, self.boot_deadline, self.manager.deadline(), self.recovery_problem.deadline()];
         others.into_iter().chain([self.supervisor.poll_timeout()]).flatten().min()
     }
 
@@ -213,8 +240,13 @@ impl Driver {
                 let _ = reply.send(Box::new(config));
             }
             Request::IntentWritten { version, trouble } => {
-                self.state.intent_written = version;
-                self.problems.set(OwnProblemKind::Intent, trouble);
+                self.problems.set(OwnProblemKind::Intent, trouble.clone());
+                let on_disk = &mut self.state.intent;
+                on_disk.tried = version;
+                if trouble.is_none() {
+                    on_disk.durable = version;
+                }
+                on_disk.problem = trouble;
             }
             Request::OwnProblem { kind, message } => self.handle(now, Input::OwnProblem { kind, message }),
             Request::Leave { upgrade } => {
@@ -222,6 +254,9 @@ impl Driver {
                 if self.supervisor.daemon_phase() != DaemonPhase::Stopping {
                     let departure = if upgrade { Departure::Upgrade } else { Departure::Left };
                     self.state.departure = Some(departure);
+                } else if upgrade {
+                    // It has drained them for nothing.
+                    self.listeners.open();
                 }
             }
             Request::Shutdown { now: at_once } => {
@@ -282,7 +317,7 @@ impl Driver {
         }
     }
 
-    fn expect_reply(&mut self, reply: oneshot::Sender<Reply>) -> CommandId {
+    fn expect_reply(&mut self, reply: oneshot::Sender<Commanded>) -> CommandId {
         self.state.next_command += 1;
         let id = CommandId(self.state.next_command);
         self.state.replies.insert(id, reply);
@@ -314,11 +349,10 @@ impl Driver {
                 self.handle(now, input);
             }
         }
-        while let Some((_, id, reply)) =
-            self.state.held_replies.pop_front_if(|(version, ..)| *version <= self.state.intent_written)
-        {
-            self.state.ready_replies.push((id, reply));
+        for (version, id, reply) in std::mem::take(&mut self.state.held_replies) {
+            self.answer(version, id, reply);
         }
+        self.recovery_problem.pass(now);
         let mut told = false;
         while let Some(event) = self.supervisor.poll_event() {
             told = true;
@@ -334,6 +368,7 @@ impl Driver {
                 let log = root.and_then(|root| self.executor.log_of(root));
                 self.incident_writer.tell(step, document, log);
             }
+            self.recovery_problem.note(&event);
             if matches!(event.kind, EventKind::Booted | EventKind::Reloaded { .. }) {
                 give_back_memory();
             }
@@ -342,12 +377,7 @@ impl Driver {
         let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
         let reloads = std::mem::take(&mut self.state.ready_reloads);
         if told || due || !self.state.ready_replies.is_empty() {
-            self.state.published_at = now;
-            self.state.unpublished = false;
-            let snapshot = self.supervisor.snapshot(now);
-            self.manager.status(&snapshot);
-            let (driver, probing) = (self.state.lag.read(), self.probing_lag.read());
-            self.published.publish(snapshot, (driver.0.max(probing.0), driver.1.max(probing.1)));
+            self.publish(now);
         }
         for (id, reply) in self.state.ready_replies.drain(..) {
             if let Some(waiting) = self.state.replies.remove(&id) {
@@ -364,13 +394,37 @@ impl Driver {
         }
     }
 
+    fn publish(&mut self, now: Instant) {
+        self.state.published_at = now;
+        self.state.unpublished = false;
+        let snapshot = self.supervisor.snapshot(now);
+        self.manager.status(&snapshot);
+        let (driver, probing) = (self.state.lag.read(), self.probing_lag.read());
+        self.published.publish(snapshot, (driver.0.max(probing.0), driver.1.max(probing.1)));
+    }
+
+    /// An operator is answered when what he said is on disk, since it outlives heartbeatd from then on; or when it cannot be.
+    fn answer(&mut self, version: u64, id: CommandId, reply: Reply) {
+        match self.state.intent.outcome(version) {
+            Some(written) => {
+                self.state.ready_replies.push((id, Commanded { reply, unwritten: written.err() }));
+            }
+            None => self.state.held_replies.push((version, id, reply)),
+        }
+    }
+
+    /// The version of the intent that has everything a command has changed.
+    fn version_of(&self, reply: &Reply) -> u64 {
+        let Reply::Accepted { plan, .. } = reply else { return 0 };
+        let realms = plan.realms.iter().copied().chain(plan.steps.iter().map(|step| step.realm));
+        realms.map(|realm| self.intent.version_of(self.executor.name(realm))).max().unwrap_or(0)
+    }
+
     /// On record before whatever follows from it is done.
     fn remember(&mut self, realm: RealmIx, record: Option<&RealmRecord>, intent: Intent) {
         self.executor.remember(realm, record);
         let anchor = self.published.about_times();
-        if let Some(version) = self.intent.say(self.executor.name(realm), intent, anchor) {
-            self.state.intent_said = version;
-        }
+        self.intent.say(self.executor.name(realm), intent, anchor);
     }
 
     fn carry_out(&mut self, now: Instant, effect: Effect) -> Option<Input> {
@@ -404,14 +458,7 @@ impl Driver {
                 None
             }
             Effect::Reply { id, reply } => {
-                // An operator is answered when what he said is on disk: it outlives us from then on.
-                if self.state.intent_said > self.state.intent_written
-                    && matches!(reply, Reply::Accepted { .. })
-                {
-                    self.state.held_replies.push_back((self.state.intent_said, id, reply));
-                } else {
-                    self.state.ready_replies.push((id, reply));
-                }
+                self.answer(self.version_of(&reply), id, reply);
                 None
             }
             Effect::Halt => {

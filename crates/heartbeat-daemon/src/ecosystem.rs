@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use heartbeat_api::{Ecosystem, Fact, Output, OwnHealth, Past};
+use heartbeat_api::{Commanded, Ecosystem, Fact, Output, OwnHealth, Past};
 use heartbeat_process::{LogTarget, tail};
 use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, ReloadDocument};
 use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
@@ -122,12 +122,13 @@ impl Ecosystem for Surface {
         self.ask(|reply| Request::Plan(command, reply))
     }
 
-    fn command(&self, command: Command) -> Boxed<Option<Reply>> {
+    fn command(&self, command: Command) -> Boxed<Option<Commanded>> {
         self.ask(|reply| Request::Command(command, reply))
     }
 
     fn refresh(&self, realm: Option<RealmIx>) -> Boxed<Option<Reply>> {
-        self.ask(|reply| Request::Refresh(realm, reply))
+        let refreshed = self.ask(|reply| Request::Refresh(realm, reply));
+        Box::pin(async move { Some(refreshed.await?.reply) })
     }
 
     fn leave(&self) -> Boxed<()> {

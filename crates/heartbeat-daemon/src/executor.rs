@@ -10,13 +10,10 @@ use heartbeat_process::{
     CommandResult, CommandRunId, KeptLog, Key, LaunchError, LaunchSpec, LogKeeper, LogTarget, Notice,
     Processes,
 };
-use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal, sanitise_line};
+use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal};
 use heartbeat_supervisor::{Hook, Input, RealmRecord, StartError};
 
 use crate::owner::Question;
-
-/// Most of a command that a message shows, in characters.
-const MAX_SHOWN_CHARS: usize = 60;
 
 /// A check of a program takes this at most.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,8 +25,8 @@ struct HookRun {
     run: RunId,
     hook: Hook,
     rest: VecDeque<Arc<LaunchSpec>>,
-    /// The one that runs, for messages.
-    running: String,
+    /// How many there are in all.
+    count: usize,
     deadline: Instant,
 }
 
@@ -173,10 +170,8 @@ impl Executor {
             Hook::Stop => config.stop_command.iter().cloned().collect(),
             Hook::Restart => config.restart_command.iter().cloned().collect(),
         };
-        self.next(
-            now,
-            HookRun { realm, run, hook, rest: commands, running: String::new(), deadline: now + timeout },
-        )
+        let count = commands.len();
+        self.next(now, HookRun { realm, run, hook, rest: commands, count, deadline: now + timeout })
     }
 
     fn next(&mut self, now: Instant, mut hook: HookRun) -> Option<Input> {
@@ -191,7 +186,6 @@ impl Executor {
         self.next_command += 1;
         let id = CommandRunId(self.next_command);
         let left = hook.deadline.since(now);
-        hook.running = shown(&spec);
         // As the realm itself. (By this alone nobody is taken for a process of the realm.)
         let mut spec = LaunchSpec::clone(&spec);
         let name = self.names[hook.realm.index()].as_str();
@@ -263,7 +257,11 @@ impl Executor {
                 match failure(&result) {
                     None => self.next(now, hook),
                     Some(how) => {
-                        let failure = Some(format!("`{}`: {how}", hook.running));
+                        // Without its words, which may hold a secret: everybody who can connect reads this.
+                        let failure = Some(match hook.count {
+                            1 => how,
+                            count => format!("command {} of {count}: {how}", count - hook.rest.len()),
+                        });
                         Some(Input::HookDone { realm: hook.realm, run: hook.run, hook: hook.hook, failure })
                     }
                 }
@@ -288,16 +286,6 @@ pub(crate) fn log_of(realms: &[RealmConfig], realm: RealmIx) -> Option<PathBuf> 
         LogTarget::File { path, .. } => Some(path.clone()),
         LogTarget::Null | LogTarget::Capture | LogTarget::Journal { .. } => None,
     }
-}
-
-/// A command for a person.
-fn shown(spec: &LaunchSpec) -> String {
-    let words: Vec<_> = spec.argv.iter().map(|word| word.to_string_lossy()).collect();
-    let line = sanitise_line(&words.join(" "));
-    if line.chars().count() <= MAX_SHOWN_CHARS {
-        return line;
-    }
-    line.chars().take(MAX_SHOWN_CHARS).chain(['…']).collect()
 }
 
 fn start_error(error: LaunchError) -> StartError {

@@ -2,10 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use heartbeat_process::{frame, unframe};
+use nix::fcntl::OFlag;
 
 /// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -40,8 +41,12 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// Writes `body` under `magic` in place of what was there. `durable`: it survives the host, too, once this returns.
 pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::Result<()> {
     let fresh = beside(path, ".new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    // A new file, and nothing that a link of the same name leads to.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
     file.write_all(frame(magic, body).as_bytes())?;
     if durable {
         file.sync_all()?;
@@ -65,28 +70,54 @@ pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::
 /// What was written under `magic`; `None` when there is no such file. One that is damaged is set aside.
 pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Whole, it is the one that was about to take the name; otherwise it was never finished.
-            let beside = std::fs::read(beside(path, ".new")).unwrap_or_default();
-            return Ok(unframe(magic, &beside).ok().map(str::to_owned));
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    match unframe(magic, &bytes) {
-        Ok(body) => Ok(Some(body.to_owned())),
-        Err(what) => Err(damaged(path, what)),
+    if let Some(bytes) = bytes_of(path).map_err(failed)? {
+        return match unframe(magic, &bytes) {
+            Ok(body) => Ok(Some(body.to_owned())),
+            Err(what) => Err(damaged(path, what)),
+        };
     }
+    // The writer has died between taking the old one away and giving the new one its name.
+    let fresh = beside(path, ".new");
+    let Some(bytes) = bytes_of(&fresh).map_err(|source| FileError::Read { path: fresh.clone(), source })?
+    else {
+        return Ok(None);
+    };
+    match unframe(magic, &bytes) {
+        Ok(body) => {
+            // At once: the next writer begins with that name anew.
+            std::fs::rename(&fresh, path).map_err(failed)?;
+            Ok(Some(body.to_owned()))
+        }
+        Err(what) => Err(damaged(&fresh, what)),
+    }
+}
+
+/// The bytes of a file of ours; `None` when there is none. Through a link nothing is read, and nothing that somebody else has
+/// written.
+fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (meta, own) = (file.metadata()?, nix::unistd::geteuid().as_raw());
+    if !meta.is_file() || (meta.uid() != own && meta.uid() != 0) {
+        let why = format!("it is not a file that heartbeatd has written (it belongs to uid {})", meta.uid());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// What was written under `magic`, or what is wrong with it; nothing is set aside.
 pub(crate) fn look(path: &Path, magic: &str) -> Result<Option<String>, String> {
-    match std::fs::read(path) {
-        Ok(bytes) => unframe(magic, &bytes).map(|body| Some(body.to_owned())).map_err(ToOwned::to_owned),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+    match bytes_of(path) {
+        Ok(Some(bytes)) => {
+            unframe(magic, &bytes).map(|body| Some(body.to_owned())).map_err(ToOwned::to_owned)
+        }
+        Ok(None) => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -103,6 +134,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_writer_that_dies_anywhere_loses_nothing_and_neither_does_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ecosystem.now");
+        let fresh = dir.path().join("ecosystem.now.new");
+        write(&path, "test/1", "first", false).unwrap();
+        // The old one is taken away, the new one has its name not yet.
+        std::fs::rename(&path, &fresh).unwrap();
+        assert_eq!(read(&path, "test/1").unwrap().as_deref(), Some("first"));
+        // The next writer dies in the middle of its file.
+        std::fs::write(&fresh, "test/1 6 0123").unwrap();
+        assert_eq!(read(&path, "test/1").unwrap().as_deref(), Some("first"));
+        write(&path, "test/1", "second", false).unwrap();
+        assert_eq!(read(&path, "test/1").unwrap().as_deref(), Some("second"));
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("intent"), dir.path().join("victim"));
+        write(&victim, "test/1", "theirs", true).unwrap();
+        let before = std::fs::read(&victim).unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join("intent.new")).unwrap();
+        write(&path, "test/1", "ours", true).unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), before, "not written through a link");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(matches!(read(&path, "test/1"), Err(FileError::Read { .. })), "not read through a link");
+        assert!(look(&path, "test/1").is_err());
+    }
+
+    #[test]
     fn what_was_written_comes_back_and_anything_else_is_set_aside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("intent");
@@ -111,8 +173,11 @@ mod tests {
         assert_eq!(read(&path, "test/1").unwrap().as_deref(), Some("{\"a\":1}"));
         std::fs::rename(&path, dir.path().join("intent.new")).unwrap();
         assert!(read(&path, "test/1").unwrap().is_some(), "about to take the name");
+        assert!(path.exists() && !dir.path().join("intent.new").exists(), "it has taken the name");
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(dir.path().join("intent.new"), "test/1 2 00").unwrap();
-        assert!(read(&path, "test/1").unwrap().is_none(), "never finished");
+        let damaged = read(&path, "test/1").unwrap_err();
+        assert!(damaged.to_string().contains("intent.new.damaged"), "{damaged}");
         write(&path, "test/1", "{\"a\":1}", false).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..whole.len() {

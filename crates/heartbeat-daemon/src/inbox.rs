@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use heartbeat_api::Commanded;
 use heartbeat_config::Config;
 use heartbeat_process::Notice;
 use heartbeat_status::{CheckId, CheckResult, OwnProblemKind, RealmIx, RunId, Said};
-use heartbeat_supervisor::{ActionPlan, Command, Reply};
+use heartbeat_supervisor::{ActionPlan, Command};
 use tokio::sync::oneshot;
 
 use crate::reload;
@@ -27,11 +28,11 @@ const MAX_REQUESTS_QUEUED: usize = 1_024;
 #[derive(Debug)]
 pub(crate) enum Request {
     /// Carry out a command.
-    Command(Command, oneshot::Sender<Reply>),
+    Command(Command, oneshot::Sender<Commanded>),
     /// Say what a command would do.
     Plan(Command, oneshot::Sender<ActionPlan>),
     /// Measure now.
-    Refresh(Option<RealmIx>, oneshot::Sender<Reply>),
+    Refresh(Option<RealmIx>, oneshot::Sender<Commanded>),
     /// Put another configuration in force, or say what it would change.
     Reload {
         /// Validated.

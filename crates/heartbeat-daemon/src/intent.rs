@@ -65,13 +65,26 @@ struct Pages {
     closed: bool,
 }
 
-/// Where registrations are written to: the same file, from another thread than the driver's.
+/// The way to the same file from other threads than the driver's: for registrations, and for what restores it.
 #[derive(Clone, Debug)]
-pub(crate) struct Book {
+pub(crate) struct IntentWriter {
     pages: Arc<(Mutex<Pages>, Condvar)>,
+    path: PathBuf,
 }
 
-impl Book {
+impl IntentWriter {
+    /// Has the file written again when somebody has removed it. Never waits.
+    pub(crate) fn restore(&self) {
+        let (pages, wake) = &*self.pages;
+        let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_clean = pages.version == pages.written;
+        if is_clean && pages.wanted != StoredIntent::default() && self.path.symlink_metadata().is_err() {
+            tracing::warn!(path = %self.path.display(), "the intent file was gone and is written again");
+            pages.version += 1;
+            wake.notify_one();
+        }
+    }
+
     /// Has everything that is registered on disk and synced, or says why that cannot be. `None` when heartbeatd is ending.
     pub(crate) async fn write(&self, registered: BTreeMap<String, Value>) -> Option<Result<(), String>> {
         let (reply, written) = oneshot::channel();
@@ -94,7 +107,9 @@ impl Book {
 /// The file and its thread.
 pub(crate) struct IntentFile {
     pages: Arc<(Mutex<Pages>, Condvar)>,
-    known: BTreeMap<RealmName, Intent>,
+    path: PathBuf,
+    /// What was last said of each realm, and the version that has it.
+    known: BTreeMap<RealmName, (Intent, u64)>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -107,25 +122,37 @@ impl IntentFile {
     ) -> Result<Self, DaemonError> {
         let pages = Arc::new((Mutex::new(Pages { wanted: stored, ..Pages::default() }), Condvar::new()));
         let (path, shared) = (path(state_dir), Arc::clone(&pages));
+        let own = path.clone();
         let thread = std::thread::Builder::new()
             .name("hb-intent".to_owned())
-            .spawn(move || write_all(&path, &shared, &told))
+            .spawn(move || write_all(&own, &shared, &told))
             .map_err(|source| DaemonError::Runtime { what: "intent thread", source })?;
-        Ok(Self { pages, known: BTreeMap::new(), thread: Some(thread) })
+        Ok(Self { pages, path, known: BTreeMap::new(), thread: Some(thread) })
     }
 
-    /// For registrations.
-    pub(crate) fn book(&self) -> Book {
-        Book { pages: Arc::clone(&self.pages) }
+    /// For other threads.
+    pub(crate) fn writer(&self) -> IntentWriter {
+        IntentWriter { pages: Arc::clone(&self.pages), path: self.path.clone() }
     }
 
-    /// What is said about a realm now. Never waits. Returns the version that has it on disk, when it is news.
-    pub(crate) fn say(&mut self, realm: &RealmName, intent: Intent, anchor: WallAnchor) -> Option<u64> {
-        if self.known.get(realm).is_some_and(|known| *known == intent) {
-            return None;
+    /// The version that has what was last said of a realm; 0 when nothing was said that is not on disk already.
+    pub(crate) fn version_of(&self, realm: &RealmName) -> u64 {
+        self.known.get(realm).map_or(0, |(_, version)| *version)
+    }
+
+    /// What is said about a realm now. Never waits.
+    pub(crate) fn say(&mut self, realm: &RealmName, intent: Intent, anchor: WallAnchor) {
+        if self.known.get(realm).is_some_and(|(known, _)| *known == intent) {
+            return;
         }
-        self.known.insert(realm.clone(), intent.clone());
-        let wish = wish(intent, anchor);
+        let version = self.version_of(realm);
+        let (known, wish) = (intent.clone(), wish(intent, anchor));
+        let version = self.write(realm, wish).unwrap_or(version);
+        self.known.insert(realm.clone(), (known, version));
+    }
+
+    /// Returns the version that has it, when it is news.
+    fn write(&self, realm: &RealmName, wish: StoredWish) -> Option<u64> {
         let (pages, wake) = &*self.pages;
         let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
         let before = pages.wanted.realms.get(realm.as_str()).cloned().unwrap_or_default();
@@ -205,22 +232,25 @@ mod tests {
         let (sender, written) = std::sync::mpsc::sync_channel(8);
         let told = move |version, trouble: Option<String>| sender.send((version, trouble)).unwrap();
         let mut file = IntentFile::open(dir.path(), StoredIntent::default(), told).unwrap();
-        assert_eq!(file.say(&name, Intent::default(), anchor), None, "nothing was said");
+        file.say(&name, Intent::default(), anchor);
+        assert_eq!(file.version_of(&name), 0, "nothing was said");
         let until = clock::now() + Duration::from_secs(3_600);
         let said = Intent {
             desired: Some(Desired::Down),
             reason: Some("move".to_owned()),
             pause: Some(Pause { reason: "upgrade".to_owned(), until: Some(until) }),
         };
-        let version = file.say(&name, said.clone(), anchor).unwrap();
+        file.say(&name, said.clone(), anchor);
+        let version = file.version_of(&name);
         assert_eq!(written.recv().unwrap(), (version, None));
-        assert_eq!(file.say(&name, said.clone(), anchor), None, "no news");
+        file.say(&name, said.clone(), anchor);
+        assert_eq!(file.version_of(&name), version, "no news");
         let back = intent(&load(dir.path()).unwrap().realms["db"], anchor);
         assert_eq!((back.desired, back.reason), (said.desired, said.reason));
         let drift =
             back.pause.unwrap().until.unwrap().since(Instant::ZERO).abs_diff(until.since(Instant::ZERO));
         assert!(drift < Duration::from_millis(5), "{drift:?}");
-        file.say(&name, Intent::default(), anchor).unwrap();
+        file.say(&name, Intent::default(), anchor);
         drop(file);
         assert!(load(dir.path()).unwrap().realms.is_empty(), "what is not wished any more is not there");
     }
@@ -229,7 +259,7 @@ mod tests {
     async fn what_is_registered_is_on_disk_when_it_is_said_to_be() {
         let dir = tempfile::tempdir().unwrap();
         let file = IntentFile::open(dir.path(), StoredIntent::default(), |_, _| {}).unwrap();
-        let book = file.book();
+        let book = file.writer();
         let registered = BTreeMap::from([("shop".to_owned(), serde_json::json!({ "port": 8001 }))]);
         assert_eq!(book.write(registered.clone()).await, Some(Ok(())));
         assert_eq!(load(dir.path()).unwrap().registered, registered);
@@ -239,6 +269,24 @@ mod tests {
         assert_eq!(load(dir.path()).unwrap().registered, registered, "it is what it was");
         drop(file);
         assert_eq!(book.write(BTreeMap::new()).await, None, "nobody is there to write it");
+    }
+
+    #[test]
+    fn a_file_that_is_removed_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, written) = std::sync::mpsc::sync_channel(8);
+        let told = move |_, trouble: Option<String>| sender.send(trouble).unwrap();
+        let mut file = IntentFile::open(dir.path(), StoredIntent::default(), told).unwrap();
+        let (writer, name) = (file.writer(), RealmName::new("db").unwrap());
+        writer.restore();
+        file.say(&name, Intent { desired: Some(Desired::Down), ..Intent::default() }, clock::anchor());
+        assert_eq!(written.recv().unwrap(), None);
+        writer.restore();
+        std::fs::remove_file(path(dir.path())).unwrap();
+        writer.restore();
+        assert_eq!(written.recv().unwrap(), None);
+        assert_eq!(load(dir.path()).unwrap().realms["db"].desired, Some(Desired::Down));
+        assert!(written.try_recv().is_err(), "once, and nothing was written without a need");
     }
 
     #[test]

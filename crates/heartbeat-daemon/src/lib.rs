@@ -25,10 +25,12 @@
 //! # Ok::<(), heartbeat_daemon::DaemonError>(())
 //! ```
 
+mod caretaker;
 mod clock;
 mod commands;
 mod daemon;
 pub mod demo;
+mod directories;
 mod driver;
 mod ecosystem;
 mod error;
@@ -39,6 +41,7 @@ mod incident_writer;
 mod incidents;
 mod intent;
 mod lag;
+mod listeners;
 mod lock;
 mod logs;
 mod narrator;
@@ -49,9 +52,11 @@ mod prober;
 mod published;
 mod receivers;
 mod recovery;
+mod recovery_problem;
 mod registering;
 mod reload;
 mod signals;
+mod state_id;
 mod stored;
 mod systemd;
 mod upgrade;
@@ -62,4 +67,4 @@ pub use error::DaemonError;
 pub use narrator::{Narration, Narrator};
 pub use recovery::check_state;
 pub use signals::HeldSignals;
-pub use upgrade::Program;
+pub use upgrade::{Program, can_go_on};

@@ -273,6 +273,7 @@ impl Published {
             started_at: self.started_at,
             health: if notes.is_empty() { Health::Healthy } else { Health::Unhealthy },
             notes,
+            public: false,
             lag: lag::entry(self.lag()),
             config_revision: self.config_revision(),
             config_problem: self.config_problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Config, RealmConfig, with_retired};
-use heartbeat_process::{Condition, Key, Processes, Record, Survey, Survivor, boot_id, survey};
+use heartbeat_process::{Condition, Key, Processes, Record, RecordError, Survey, Survivor, boot_id, survey};
 use heartbeat_status::{Incident, IncidentNo, Instant, RealmIx, RealmName, RunId, WallAnchor};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
 
 use crate::incidents::Kept;
+use crate::recovery_problem::Damage;
 use crate::stored::{ECOSYSTEM_MAGIC, INTENT_MAGIC, StoredEcosystem, StoredIntent};
 use crate::{DaemonError, files, intent};
 
@@ -18,8 +19,8 @@ pub(crate) struct Recovery {
     survey: Survey,
     intent: StoredIntent,
     ecosystem: StoredEcosystem,
-    /// What is damaged or cannot be read, for people.
-    pub(crate) troubles: Vec<String>,
+    /// What is damaged or cannot be read.
+    pub(crate) damages: Vec<Damage>,
 }
 
 /// Where open incidents are kept: beside the adoption records, under a name that no realm has.
@@ -76,15 +77,10 @@ impl Recovery {
         let prepare =
             |source| DaemonError::Prepare { what: "adoption records", path: records.to_owned(), source };
         let survey = survey(records, mark, groups, kept).map_err(prepare)?;
-        let mut troubles: Vec<String> = survey
-            .damaged
-            .iter()
-            .map(|error| {
-                format!("{error}; its process is looked for by its mark, and nothing is started beside it")
-            })
-            .collect();
+        let mut damages: Vec<Damage> = survey.damaged.iter().map(damage).collect();
+        let mut of_ecosystem = |message: String| damages.push(Damage { realm: None, message });
         let intent = intent::load(state_dir).unwrap_or_else(|error| {
-            troubles.push(format!("{error}; what operators had stopped or paused, and what was registered, is not known any more"));
+            of_ecosystem(format!("{error}; what operators had stopped or paused, and what was registered, is not known any more"));
             StoredIntent::default()
         });
         let ecosystem = match files::read(&ecosystem_path(records), ECOSYSTEM_MAGIC) {
@@ -92,12 +88,12 @@ impl Recovery {
                 body.and_then(|body| serde_json::from_str::<StoredEcosystem>(&body).ok()).unwrap_or_default()
             }
             Err(error) => {
-                troubles.push(error.to_string());
+                of_ecosystem(error.to_string());
                 StoredEcosystem::default()
             }
         };
         let ecosystem = if ecosystem.boot == boot_id() { ecosystem } else { StoredEcosystem::default() };
-        Ok(Self { survey, intent, ecosystem, troubles })
+        Ok(Self { survey, intent, ecosystem, damages })
     }
 
     /// Realms that run and that the configuration does not have any more are in it as retired ones: they are ended.
@@ -209,6 +205,22 @@ impl Recovery {
             processes.adopt(Key { realm, run }, survivor, limits, asked);
         }
     }
+}
+
+/// The damage of a record. Its file is named after its realm.
+fn damage(error: &RecordError) -> Damage {
+    let (RecordError::Read { path, .. } | RecordError::Damaged { path, .. }) = error else {
+        return Damage { realm: None, message: error.to_string() };
+    };
+    let stem = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
+    let realm = stem.filter(|_| !path.ends_with("alive.now")).and_then(|stem| RealmName::new(stem).ok());
+    let message = match &realm {
+        Some(_) => {
+            format!("{error}; its process is looked for by its mark, and nothing is started beside it")
+        }
+        None => error.to_string(),
+    };
+    Damage { realm, message }
 }
 
 fn remembered(survivor: &Survivor) -> Option<RealmRecord> {

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
 use crate::inbox::{Inbox, Request};
-use crate::intent::Book;
+use crate::intent::IntentWriter;
 use crate::published::Published;
 use crate::registering;
 
@@ -29,7 +29,7 @@ pub(crate) struct Reloader {
     sources: Option<Sources>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) published: Arc<Published>,
-    pub(crate) book: Book,
+    pub(crate) book: IntentWriter,
     /// One after the other: what was read first must not take effect last.
     pub(crate) turn: Mutex<Turn>,
 }
@@ -47,10 +47,15 @@ impl Reloader {
         sources: Option<Sources>,
         inbox: Arc<Inbox>,
         published: Arc<Published>,
-        book: Book,
+        book: IntentWriter,
         registered: BTreeMap<String, Value>,
     ) -> Self {
         Self { sources, inbox, published, book, turn: Mutex::new(Turn { registered }) }
+    }
+
+    /// There is a configuration on disk that can be read again.
+    pub(crate) fn has_files(&self) -> bool {
+        self.sources.is_some()
     }
 
     /// Reads everything, and then applies all of it or nothing. `None` when heartbeatd is ending.

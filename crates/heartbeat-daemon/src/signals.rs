@@ -102,10 +102,13 @@ pub(crate) fn obey(
                 _ = term.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hangup.recv() => {
-                    // The order to stop is heard meanwhile, however slow the files are.
-                    let reloader = Arc::clone(&reloader);
-                    tokio::spawn(async move { reloader.reload_and_log().await });
-                    continue;
+                    // Without a file to read again, the terminal is gone: that ends what was started from it.
+                    if reloader.has_files() {
+                        // The order to stop is heard meanwhile, however slow the files are.
+                        let reloader = Arc::clone(&reloader);
+                        tokio::spawn(async move { reloader.reload_and_log().await });
+                        continue;
+                    }
                 }
                 _ = power.recv() => {}
                 _ = halt.recv() => {}

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use heartbeat_process::{CommandResult, LaunchSpec, LogTarget};
@@ -10,9 +10,12 @@ use heartbeat_status::sanitise_line;
 
 use crate::commands::Commands;
 use crate::inbox::{Inbox, Request};
+use crate::listeners::Listeners;
 
 /// The other one has this long to say whether it can.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
+/// With these words a heartbeatd, and no other program, answers `check-state`.
+const CAN_GO_ON: &str = " can go on: ";
 
 /// What is to be run, as it was when this one was started: a file of that name may be another one by now.
 #[derive(Clone, Debug)]
@@ -48,17 +51,45 @@ pub(crate) struct Upgrader {
     program: Option<Program>,
     commands: Arc<Commands>,
     inbox: Arc<Inbox>,
+    listeners: OnceLock<Arc<Listeners>>,
+}
+
+/// What a heartbeatd says when it is asked whether it can go on with the state on disk.
+#[must_use]
+pub fn can_go_on(records: usize) -> String {
+    format!("{CAN_GO_ON}{records} records")
+}
+
+fn is_heartbeatd(line: &str) -> bool {
+    line.starts_with("heartbeatd ") && line.contains(CAN_GO_ON)
 }
 
 impl Upgrader {
     /// `None`: what runs here was not started from a file of configuration, and cannot be started again.
     pub(crate) fn new(program: Option<Program>, commands: Arc<Commands>, inbox: Arc<Inbox>) -> Self {
-        Self { program, commands, inbox }
+        Self { program, commands, inbox, listeners: OnceLock::new() }
+    }
+
+    /// These are drained before it leaves.
+    pub(crate) fn drains(&self, listeners: Arc<Listeners>) {
+        // There is one set of listeners in a life of heartbeatd.
+        let _ = self.listeners.set(listeners);
     }
 
     /// Ends this heartbeatd and leaves every realm running.
     pub(crate) fn leave(&self) {
         self.inbox.request(Request::Leave { upgrade: false });
+    }
+
+    /// Answers what was accepted, and leaves then. What connects meanwhile waits for the one that follows.
+    fn hand_over(&self) {
+        let (listeners, inbox) = (self.listeners.get().cloned(), Arc::clone(&self.inbox));
+        tokio::spawn(async move {
+            if let Some(listeners) = listeners {
+                listeners.drain().await;
+            }
+            inbox.request(Request::Leave { upgrade: true });
+        });
     }
 
     /// Hands over to the program at the path this one was started from. Nothing has changed when that is refused.
@@ -83,9 +114,12 @@ impl Upgrader {
         let said = String::from_utf8_lossy(&output);
         let said: Vec<String> = said.lines().map(sanitise_line).filter(|line| !line.is_empty()).collect();
         match result {
+            CommandResult::Exited(exit) if exit.is_zero() && !said.iter().any(|line| is_heartbeatd(line)) => {
+                Err(format!("{name} does not say that it is a heartbeatd; is it the right program?"))
+            }
             CommandResult::Exited(exit) if exit.is_zero() => {
                 tracing::info!(program = %name, "can go on: handing over");
-                self.inbox.request(Request::Leave { upgrade: true });
+                self.hand_over();
                 Ok(())
             }
             CommandResult::Exited(exit) => Err(format!("{name} cannot go on ({exit}): {}", said.join("; "))),
@@ -93,6 +127,20 @@ impl Upgrader {
                 Err(format!("{name} did not say within {CHECK_LIMIT:?} that it can go on"))
             }
             CommandResult::StartFailed(error) => Err(error.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_heartbeatd_is_taken_for_one() {
+        assert!(is_heartbeatd(&format!("heartbeatd 0.2.0{}", can_go_on(7))));
+        for other in ["", "ok", "can go on: 7 records", "nginx 1.2 can go on: 7 records", "heartbeatd 0.2.0"]
+        {
+            assert!(!is_heartbeatd(other), "{other}");
         }
     }
 }

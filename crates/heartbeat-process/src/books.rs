@@ -10,12 +10,15 @@ use std::path::PathBuf;
 
 use heartbeat_status::{Exit, RealmName, RunId};
 
+use crate::frame::frame;
 use crate::record::{Origin, Record, Recorded};
 use crate::spares;
 
 /// Beside the records: when heartbeatd was last seen alive, in clock ticks since boot. Whoever had started by then and
 /// is in the session of a recorded process belongs to it: its number could not have been used again.
 pub(crate) const ALIVE_FILE: &str = "alive.now";
+/// First words of it.
+pub(crate) const ALIVE_MAGIC: &str = "heartbeat-alive/1";
 
 pub(crate) struct Books {
     dir: PathBuf,
@@ -174,7 +177,8 @@ impl Books {
             let options = options.write(true).create(true).truncate(false).mode(0o600);
             self.alive = options.open(self.dir.join(ALIVE_FILE)).ok();
         }
-        let ticks = format!("{:020}\n", crate::tree::ticks_up());
+        // Always of the same length: it is written over.
+        let ticks = frame(ALIVE_MAGIC, &format!("{:020}\n", crate::tree::ticks_up()));
         // Without it some leftovers cannot be told from strangers, and are left alone.
         let _ = self.alive.as_ref().map(|file| file.write_all_at(ticks.as_bytes(), 0));
         for realm in std::mem::take(&mut self.unwritten) {

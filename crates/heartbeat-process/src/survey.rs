@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
-use crate::books::ALIVE_FILE;
+use crate::books::{ALIVE_FILE, ALIVE_MAGIC};
+use crate::frame::unframe;
 use crate::group::Leaf;
 use crate::record::{Origin, Record};
 use crate::spawn::{COMMAND_MARK, HOOK_SUFFIX};
@@ -106,7 +107,10 @@ pub fn survey(
     let mut marked = Marked::find(&sweep, mark);
     marked.add_members(&sweep, groups);
     marked.end_commands();
-    let witnessed = witnessed(records);
+    let witnessed = witnessed(records).unwrap_or_else(|error| {
+        survey.damaged.push(error);
+        0
+    });
     for record in known {
         let context = Context { origin: &origin, sweep: &sweep, marked: &marked, witnessed };
         survey.realms.extend(context.look(record, kept));
@@ -128,9 +132,19 @@ fn set_aside(path: &Path) {
     let _ = std::fs::rename(path, PathBuf::from(aside));
 }
 
-fn witnessed(records: &Path) -> u64 {
-    let text = std::fs::read_to_string(records.join(ALIVE_FILE)).unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
+/// When the earlier heartbeatd was last seen alive; 0 when it never said so.
+fn witnessed(records: &Path) -> Result<u64, RecordError> {
+    let path = records.join(ALIVE_FILE);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(source) => return Err(RecordError::Read { path, source }),
+    };
+    let ticks = unframe(ALIVE_MAGIC, &bytes).and_then(|text| text.trim().parse().map_err(|_| "not a number"));
+    ticks.map_err(|what| {
+        set_aside(&path);
+        RecordError::Damaged { path, what }
+    })
 }
 
 /// Living processes by the marks in their environment.

@@ -147,6 +147,18 @@ pub struct ProbeInfo {
     pub timeout: Duration,
 }
 
+impl ProbeInfo {
+    /// The target without what may hold a secret: the arguments of a command, the query of a URL.
+    #[must_use]
+    pub fn public_target(&self) -> &str {
+        let ends = match self.kind {
+            ProbeKind::Exec => char::is_whitespace,
+            _ => |letter| matches!(letter, '?' | '#'),
+        };
+        self.target.split(ends).next().unwrap_or_default()
+    }
+}
+
 /// A realm as configured: shared by every snapshot of one plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealmInfo {

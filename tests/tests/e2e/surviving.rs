@@ -426,7 +426,7 @@ fn an_upgrade_that_fails_leaves_the_old_one_at_work() {
     assert!(told(&refused).contains("records of the future"), "{}", told(&refused));
     assert_eq!(pids(&eco, &REALMS), before);
     // One that says it can, and cannot be run.
-    replace("#!/bin/sh\nrm \"$0\"; exit 0\n");
+    replace("#!/bin/sh\nrm \"$0\"; echo \"heartbeatd 9.9.9 can go on: 0 records\"; exit 0\n");
     eco.daemon.signal(Signal::SIGUSR2);
     until("the program to be gone", || !own.exists());
     until("the old one to answer again", || eco.cli(&["status", "db"]).status.code() == Some(0));

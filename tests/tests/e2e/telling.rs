@@ -11,10 +11,10 @@ use crate::program::{PATIENCE, Running, told};
 use crate::supervision::{Ecosystem, pid};
 
 /// What was posted: its `webhook-id`, and the document.
-type Posted = (String, Value);
+pub(crate) type Posted = (String, Value);
 
 /// A receiver that answers 500 the first time, then 204, and hands on what it was told.
-fn receiver() -> (String, Receiver<Posted>) {
+pub(crate) fn receiver() -> (String, Receiver<Posted>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook?key=s3cret", listener.local_addr().unwrap());
     let (sender, posted) = sync_channel(256);

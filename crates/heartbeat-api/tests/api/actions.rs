@@ -282,3 +282,60 @@ async fn a_reload_says_what_it_changes_or_everything_that_is_wrong() {
     assert_eq!(problem.problems.len(), 2);
     assert!(problem.detail.contains("nothing was changed"), "{}", problem.detail);
 }
+
+#[tokio::test]
+async fn a_command_that_cannot_be_remembered_is_carried_out_and_says_so() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.cannot_write("cannot write intent: No space left on device");
+    for (body, result) in [("{}", "accepted"), (r#"{"wait":"up","force":true}"#, "up")] {
+        let problem = doors.post("/api/realms/api/start/", body).await.problem(507);
+        assert_eq!((problem.kind.as_str(), problem.applied), ("heartbeat:not-remembered", Some(true)));
+        assert!(
+            problem.detail.starts_with("start api was carried out, but it is not on disk"),
+            "{}",
+            problem.detail
+        );
+        assert!(problem.detail.contains("No space left on device"), "{}", problem.detail);
+        assert_eq!(problem.plan.unwrap().result.as_deref(), Some(result));
+    }
+    assert_eq!(fake.commands(), 2);
+    // What changes nothing is not to be remembered.
+    assert_eq!(doors.post("/api/realms/api/stop/", r#"{"dry_run":true}"#).await.status, 200);
+    let problem = doors.post("/api/realms/postgres/stop/", "{}").await.problem(409);
+    assert_eq!(problem.applied, None, "what is refused was not carried out");
+}
+
+#[tokio::test]
+async fn a_body_is_a_json_object() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let routes = [
+        "/api/realms/api/start/",
+        "/api/realms/api/stop/",
+        "/api/realms/api/restart/",
+        "/api/realms/api/pause/",
+        "/api/realms/api/resume/",
+        "/api/realms/api/reset/",
+        "/api/realms/api/signal/",
+        "/api/plan/",
+        "/api/reload/",
+        "/api/daemon/leave/",
+        "/api/daemon/upgrade/",
+    ];
+    for path in routes {
+        for body in [r#"["because",true]"#, "[true]", "true", "\"x\"", "null", "7", " [] "] {
+            let problem = doors.post(path, body).await.problem(400);
+            assert!(problem.detail.contains("JSON object"), "{path} {body}: {}", problem.detail);
+        }
+    }
+    for path in ["/api/daemon/leave/", "/api/daemon/upgrade/"] {
+        doors.post(path, r#"{"dry_run":true}"#).await.problem(400);
+        doors.post(path, "{").await.problem(400);
+    }
+    let json = "Content-Type: application/json";
+    for method in ["PUT", "DELETE"] {
+        doors.unix(method, "/api/realms/queue/", &[json], "[1]").await.problem(400);
+    }
+    assert_eq!((fake.commands(), fake.registered().len()), (0, 0));
+}

@@ -6,16 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_api::{BoxFuture, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind};
+use heartbeat_api::{
+    BoxFuture, Commanded, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind,
+};
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, EVENT_SCHEMA, EventEntry, IncidentDocument, LagEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA,
-    RegistrationDocument, ReloadDocument, ReloadedRealm, TransitionEntry,
+    About, EVENT_SCHEMA, EventEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
+    REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm, TransitionEntry,
 };
 use heartbeat_status::{
-    CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, Instant, Outcome, OwnProblem,
-    OwnProblemKind, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind, RealmName,
-    Role, RunId, Snapshot, Thresholds, WallAnchor, WallTime, WhileDown,
+    CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant, Outcome,
+    OwnProblem, OwnProblemKind, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind,
+    RealmName, Reason, Role, RunId, Severity, Snapshot, Status, Thresholds, WallAnchor, WallTime, WhileDown,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec,
@@ -58,6 +60,9 @@ pub(crate) struct Fake {
     /// Why nothing can be registered.
     rejection: Mutex<Option<Rejection>>,
     registrations: Mutex<Vec<String>>,
+    output: Mutex<Vec<String>>,
+    disk: Mutex<Option<String>>,
+    incidents: Mutex<Vec<Arc<IncidentDocument>>>,
     ending: AtomicBool,
     commands: AtomicU64,
     refreshes: AtomicU64,
@@ -89,6 +94,9 @@ impl Fake {
             wrong: Mutex::default(),
             rejection: Mutex::default(),
             registrations: Mutex::default(),
+            output: Mutex::default(),
+            disk: Mutex::default(),
+            incidents: Mutex::default(),
             ending: AtomicBool::new(false),
             commands: AtomicU64::new(0),
             refreshes: AtomicU64::new(0),
@@ -128,6 +136,25 @@ impl Fake {
     /// The output of a realm goes there.
     pub(crate) fn writes(&self, realm: RealmIx, output: Output) {
         self.outputs.lock().unwrap().insert(realm, output);
+    }
+
+    /// The last line of the output of every realm, and of an incident of the past.
+    pub(crate) fn prints(&self, line: &str) {
+        *self.output.lock().unwrap() = vec![line.to_owned()];
+        self.remembers(vec![Arc::new(IncidentDocument {
+            log_tail: vec![line.to_owned()],
+            ..incident("0193", true)
+        })]);
+    }
+
+    /// Nothing that operators say can be written, for that reason.
+    pub(crate) fn cannot_write(&self, why: &str) {
+        *self.disk.lock().unwrap() = Some(why.to_owned());
+    }
+
+    /// The incidents that are remembered, newest first.
+    pub(crate) fn remembers(&self, incidents: Vec<Arc<IncidentDocument>>) {
+        *self.incidents.lock().unwrap() = incidents;
     }
 
     /// Lets virtual time pass.
@@ -349,6 +376,7 @@ impl Ecosystem for Fake {
             started_at: START,
             health: if notes.is_empty() { Health::Healthy } else { Health::Unhealthy },
             notes,
+            public: false,
             lag: LagEntry { p99: 1.2, max: 9.8 },
             config_revision: 1,
             config_problem: None,
@@ -367,7 +395,15 @@ impl Ecosystem for Fake {
             reason: None,
             message: "exit code 1".to_owned(),
         };
-        Past { recent, failures: vec![failure], ..Past::default() }
+        let transition = TransitionEntry {
+            from: Some(Status::Starting.into()),
+            to: Some(Status::Up.into()),
+            reason: Some(Reason::Healthy.into()),
+            message: "healthy".to_owned(),
+            ..failure.clone()
+        };
+        let log_tail = self.output.lock().unwrap().clone();
+        Past { recent, failures: vec![failure], transitions: vec![transition], log_tail, holder: None }
     }
 
     fn output(&self, realm: RealmIx) -> Output {
@@ -375,7 +411,7 @@ impl Ecosystem for Fake {
     }
 
     fn incidents(&self) -> Vec<Arc<IncidentDocument>> {
-        Vec::new()
+        self.incidents.lock().unwrap().clone()
     }
 
     fn facts(&self, after: u64) -> Vec<Fact> {
@@ -406,10 +442,11 @@ impl Ecosystem for Fake {
         Box::pin(async move { plan })
     }
 
-    fn command(&self, command: Command) -> BoxFuture<Option<Reply>> {
+    fn command(&self, command: Command) -> BoxFuture<Option<Commanded>> {
         let reply = self.ask(|id| Input::Command { id, command });
         self.commands.fetch_add(1, Ordering::SeqCst);
-        reply
+        let unwritten = self.disk.lock().unwrap().clone();
+        Box::pin(async move { Some(Commanded { reply: reply.await?, unwritten }) })
     }
 
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>> {
@@ -453,11 +490,35 @@ impl Ecosystem for Fake {
     }
 }
 
+/// An incident of postgres, resolved or still open.
+pub(crate) fn incident(id: &str, resolved: bool) -> IncidentDocument {
+    let at = WallTime::from_millis(1_795_473_601_123);
+    IncidentDocument {
+        schema: INCIDENT_SCHEMA.to_owned(),
+        event: if resolved { IncidentStep::Resolved } else { IncidentStep::Opened }.into(),
+        id: id.to_owned(),
+        seq: 1,
+        ecosystem: "shop".to_owned(),
+        root: "postgres".to_owned(),
+        reason: Reason::Exited.into(),
+        message: "exit code 1".to_owned(),
+        severity: Severity::Critical.into(),
+        affected: vec!["api".to_owned()],
+        opened_at: at,
+        resolved_at: resolved.then_some(at),
+        duration_s: resolved.then_some(1.0),
+        resolution: resolved.then(|| "healthy again".to_owned()),
+        timeline: Vec::new(),
+        log_tail: Vec::new(),
+        links: IncidentLinks { this: format!("/api/incidents/{id}/") },
+    }
+}
+
 fn name(name: &str) -> RealmName {
     RealmName::new(name).unwrap()
 }
 
-fn probe(name: &str, kind: ProbeKind, target: &str, source: ProbeSource) -> ProbeSpec {
+pub(crate) fn probe(name: &str, kind: ProbeKind, target: &str, source: ProbeSource) -> ProbeSpec {
     let info = ProbeInfo {
         name: name.to_owned(),
         kind,

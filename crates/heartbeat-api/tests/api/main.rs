@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
 
 mod actions;
+mod closing;
 mod doors;
 mod events;
 mod fake;
 mod limits;
 mod logs;
+mod public;
 mod raw;
 mod registering;
 mod routes;

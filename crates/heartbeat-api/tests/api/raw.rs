@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_api::{Api, Limits, bind_tcp, bind_unix};
+use heartbeat_api::{Api, Closing, Limits, bind_tcp, bind_unix};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ pub(crate) struct Doors {
     pub(crate) api: Api,
     pub(crate) socket: PathBuf,
     pub(crate) address: SocketAddr,
-    end: watch::Sender<bool>,
+    closing: watch::Sender<Closing>,
     serving: Vec<JoinHandle<()>>,
     _dir: tempfile::TempDir,
 }
@@ -42,18 +42,18 @@ impl Doors {
         let tcp = TcpListener::from_std(bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
         let address = tcp.local_addr().unwrap();
         let api = Api::new(fake.clone(), limits);
-        let (end, ended) = watch::channel(false);
+        let (closing, open) = watch::channel(Closing::Open);
         let serving = vec![
             tokio::spawn({
-                let (api, ended) = (api.clone(), ended.clone());
-                async move { api.serve_unix(unix, ended).await }
+                let (api, open) = (api.clone(), open.clone());
+                async move { api.serve_unix(unix, open).await }
             }),
             tokio::spawn({
                 let api = api.clone();
-                async move { api.serve_tcp(tcp, ended).await }
+                async move { api.serve_tcp(tcp, open).await }
             }),
         ];
-        Self { api, socket, address, end, serving, _dir: dir }
+        Self { api, socket, address, closing, serving, _dir: dir }
     }
 
     /// Over the socket.
@@ -84,7 +84,12 @@ impl Doors {
 
     /// Tells both doors to end.
     pub(crate) fn end(&self) {
-        self.end.send_replace(true);
+        self.closing.send_replace(Closing::Ended);
+    }
+
+    /// Tells both doors to answer what was accepted, and to accept nothing more.
+    pub(crate) fn drain(&self) {
+        self.closing.send_replace(Closing::Draining);
     }
 
     /// Waits until both doors have ended.

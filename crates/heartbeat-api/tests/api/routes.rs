@@ -130,7 +130,7 @@ async fn unknown_paths_and_methods_name_the_way_out() {
     doors.get("/api/status/?gate=maybe").await.problem(400);
     doors.get("/api/status/?fields=names").await.problem(400);
     doors.get("/api/graph/?format=svg").await.problem(400);
-    doors.get("/livez?x=1").await.problem(400);
+    doors.get("/api/graph/?x=1").await.problem(400);
 }
 
 #[tokio::test]
@@ -287,13 +287,20 @@ async fn tcp_reads_only_and_only_under_its_own_names() {
         assert_eq!(doors.tcp_bare("GET", "/livez", &[&host], "").await.status, 200, "{ours}");
     }
     let rebound = format!("Host: attacker.example:{port}");
-    for headers in
-        [vec![rebound.as_str()], vec!["Host: localhost"], vec![], vec!["Host: ", "Host: localhost"]]
-    {
-        let answer = doors.tcp_bare("GET", "/api/status/", &headers, "").await;
-        assert!(matches!(answer.status, 421 | 400), "{headers:?}: {}", answer.status);
-    }
     let own = format!("Host: {}", doors.address);
+    for (headers, status) in [
+        (vec![rebound.as_str()], 421),
+        (vec!["Host: localhost"], 421),
+        (vec!["Host: "], 421),
+        (vec![], 400),
+        (vec![own.as_str(), own.as_str()], 400),
+        (vec![own.as_str(), rebound.as_str()], 400),
+        (vec![rebound.as_str(), own.as_str()], 400),
+    ] {
+        for path in ["/api/status/", "/livez", "/api/health/"] {
+            doors.tcp_bare("GET", path, &headers, "").await.problem(status);
+        }
+    }
     let target = format!("http://attacker.example:{port}/api/status/");
     doors.tcp_bare("GET", &target, &[&own], "").await.problem(421);
 }
@@ -338,4 +345,50 @@ async fn one_connection_serves_one_request_after_the_other() {
     let text = String::from_utf8(bytes).unwrap();
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 3, "{text}");
     assert_eq!(doors.api.counts().connections, 1);
+}
+
+#[tokio::test]
+async fn load_balancers_and_monitors_get_what_http_requires() {
+    let doors = Doors::open(&Fake::shop());
+    let port = doors.address.port();
+    let ask = async |request: String| {
+        let stream = tokio::net::TcpStream::connect(doors.address).await.unwrap();
+        crate::raw::exchange(stream, &request).await
+    };
+    for path in ["/livez", "/readyz", "/api/health/", "/api/status/"] {
+        assert_eq!(
+            ask(format!("GET {path} HTTP/1.0\r\n\r\n")).await.status,
+            200,
+            "as HAProxy and Nagios: {path}"
+        );
+        ask(format!("GET {path} HTTP/1.0\r\nHost: evil.example:{port}\r\n\r\n")).await.problem(421);
+        ask(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n")).await.problem(400);
+        let head = ask(format!("HEAD {path} HTTP/1.0\r\n\r\n")).await;
+        assert_eq!((head.status, head.body.as_str()), (200, ""));
+    }
+    ask("GET http://evil.example/livez HTTP/1.0\r\n\r\n".to_owned()).await.problem(421);
+    for path in ["/livez", "/readyz", "/api/health/"] {
+        let busted = format!("{path}?uptime_kuma_cachebuster=0.123&_=1&_=2");
+        assert_eq!(doors.tcp("GET", &busted, &[], "").await.status, 200, "{busted}");
+    }
+    doors.tcp("GET", "/api/status/?uptime_kuma_cachebuster=0.123", &[], "").await.problem(400);
+}
+
+#[tokio::test]
+async fn lists_of_the_documents_are_present_when_they_are_empty() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let value = async |path: &str| doors.get(path).await.json::<serde_json::Value>();
+    let status = value("/api/status/").await;
+    for pointer in ["/roots", "/daemon/notes", "/realms"] {
+        assert!(status.pointer(pointer).is_some_and(serde_json::Value::is_array), "{pointer}");
+    }
+    let realm = value("/api/status/mail/").await;
+    for pointer in ["/recent", "/failures", "/transitions"] {
+        assert!(realm.pointer(pointer).is_some_and(serde_json::Value::is_array), "{pointer}");
+    }
+    let health = value("/api/health/").await;
+    for pointer in ["/notes", "/problems"] {
+        assert_eq!(health.pointer(pointer), Some(&serde_json::json!([])), "{pointer}");
+    }
 }

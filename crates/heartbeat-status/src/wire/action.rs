@@ -226,6 +226,9 @@ pub struct Problem {
     /// The plan that was refused, or not finished in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<ActionDocument>,
+    /// The command was carried out all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<bool>,
     /// What is wrong with a configuration that was refused, each with file, line and column.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,

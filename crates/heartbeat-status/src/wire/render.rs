@@ -39,6 +39,8 @@ pub struct About {
     pub config_problem: Option<String>,
     /// Turns monotonic times into wall times.
     pub anchor: WallAnchor,
+    /// The reader is anybody who can connect: no arguments of commands, and no queries of URLs.
+    pub public: bool,
     /// What open incidents are called outside.
     pub incident_ids: Vec<(IncidentNo, String)>,
 }
@@ -325,6 +327,7 @@ fn probe_entry(info: &ProbeInfo, probe: &ProbeStatus, pid: Option<u32>, about: &
         // Which process that is, only the moment knows.
         target: match pid.filter(|_| info.kind == crate::ProbeKind::Process) {
             Some(pid) => alloc::format!("pid {pid}"),
+            None if about.public => info.public_target().to_owned(),
             None => info.target.clone(),
         },
         outcome: last.map(|last| last.outcome.as_str().to_owned()),

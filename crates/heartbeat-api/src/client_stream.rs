@@ -1,0 +1,128 @@
+//! The stream of one client: it has to take its answers in time, and a refusal reaches it before the connection closes.
+//!
+//! A socket that is closed with unread bytes in it resets the connection, and the client may lose the answer that it has not
+//! read yet. Therefore the end of a connection lingers: the server sends its end, and drops what the client still sends.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use crate::limits::{LINGER, MAX_LINGER_BYTES};
+
+/// Read at a time from a client whose words are dropped, in bytes.
+const SCRATCH_BYTES: usize = 4 * 1_024;
+
+/// Whether the client may have sent more than was read of its request. Shared with the code that answers.
+pub(crate) type Unread = Arc<AtomicBool>;
+
+/// A stream that fails when a write or flush makes no progress for `limit`.
+#[derive(Debug)]
+pub(crate) struct ClientStream<S> {
+    stream: S,
+    limit: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+    unread: Unread,
+    /// The end was sent; what the client still sends is dropped until then.
+    lingering: Option<Pin<Box<Sleep>>>,
+    dropped_bytes: usize,
+}
+
+impl<S> ClientStream<S> {
+    pub(crate) fn new(stream: S, limit: Duration, unread: Unread) -> Self {
+        Self { stream, limit, stalled: None, unread, lingering: None, dropped_bytes: 0 }
+    }
+
+    /// Passes progress on; without any, arms the timer and fails when it has run out.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if progress.is_ready() {
+            self.stalled = None;
+            return progress;
+        }
+        let limit = self.limit;
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.unread.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncRead + Unpin> ClientStream<S> {
+    /// Drops what the client still sends: until it closes its side too, or enough is enough.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; SCRATCH_BYTES];
+        while self.dropped_bytes <= MAX_LINGER_BYTES {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    self.dropped_bytes += buf.filled().len();
+                    self.unread.store(true, Ordering::Relaxed);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if !self.unread.load(Ordering::Relaxed) => return Poll::Ready(()),
+                Poll::Pending => {
+                    return self.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER))).as_mut().poll(cx);
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, progress)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let progress = Pin::new(&mut self.stream).poll_flush(cx);
+        // A flush with nothing to write says nothing about the peer: the timer of a write runs on.
+        match progress {
+            Poll::Ready(Ok(())) if self.stalled.is_some() => Poll::Ready(Ok(())),
+            progress => self.watch(cx, progress),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            let progress = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.watch(cx, progress))?;
+        }
+        ready!(self.poll_linger(cx));
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, progress)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

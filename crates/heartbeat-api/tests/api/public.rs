@@ -1,0 +1,115 @@
+//! What a reader without a role sees: no arguments of commands, no queries of URLs, no output of realms.
+
+use std::time::Duration;
+
+use heartbeat_status::ProbeKind;
+use heartbeat_status::wire::StatusDocument;
+use heartbeat_supervisor::{Input, ProbeSource};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::fake::{self, API, Fake, POSTGRES};
+use crate::raw::Doors;
+
+/// In arguments and queries.
+const SECRET: &str = "CANARY";
+/// In the output of a realm.
+const OUTPUT: &str = "printed by a realm";
+
+/// Every document that reads, and whether it shows targets of probes.
+const DOCUMENTS: &[(&str, bool)] = &[
+    ("/", false),
+    ("/api/status/", true),
+    ("/api/status/?fields=summary", false),
+    ("/api/status/api/", true),
+    ("/api/status/postgres/", true),
+    ("/api/realms/ecosystem-health/", true),
+    ("/api/graph/", false),
+    ("/api/graph/?format=dot", false),
+    ("/api/graph/?format=mermaid", false),
+    ("/api/incidents/", false),
+    ("/api/health/", false),
+    ("/livez", false),
+    ("/readyz", false),
+];
+
+fn secretive() -> std::sync::Arc<Fake> {
+    let mut realms = fake::shop();
+    let exec = format!("python -m worker.ping --token {SECRET}");
+    realms[POSTGRES.index()].probes.push(fake::probe("exec", ProbeKind::Exec, &exec, ProbeSource::Measured));
+    let http = format!("http://127.0.0.1:8001/api/health/?key={SECRET}");
+    realms[API.index()].probes.push(fake::probe("keyed", ProbeKind::Http, &http, ProbeSource::Measured));
+    let fake = Fake::cold(realms);
+    fake.input(Input::Boot);
+    fake.advance(Duration::from_secs(30));
+    fake.prints(OUTPUT);
+    fake
+}
+
+#[tokio::test]
+async fn no_document_over_tcp_shows_arguments_queries_or_output() {
+    let fake = secretive();
+    fake.exited(POSTGRES, heartbeat_status::Exit::code(1));
+    let doors = Doors::open(&fake);
+    for (path, shows_targets) in DOCUMENTS {
+        // In either order: what was built for one must not be served to the other.
+        let first = doors.tcp("GET", path, &[], "").await;
+        let own = doors.get(path).await;
+        let again = doors.tcp("GET", path, &[], "").await;
+        for answer in [&first, &again] {
+            assert!(answer.status == 200, "{path}: {}", answer.body);
+            assert!(!answer.body.contains(SECRET), "{path}: {}", answer.body);
+        }
+        assert_eq!(own.body.contains(SECRET), *shows_targets, "{path}: {}", own.body);
+    }
+    let document: StatusDocument = doors.tcp("GET", "/api/status/", &[], "").await.json();
+    let targets: Vec<&str> =
+        document.realms.iter().flat_map(|realm| &realm.probes).map(|probe| probe.target.as_str()).collect();
+    assert!(
+        targets.contains(&"python") && targets.contains(&"http://127.0.0.1:8001/api/health/"),
+        "{targets:?}"
+    );
+}
+
+/// The first bytes of a stream, up to the end of its first event.
+async fn first_event(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, host: &str) -> String {
+    stream.write_all(format!("GET /api/events/ HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut text = String::new();
+    while text.matches("\n\n").count() < 1 || !text.contains("event: snapshot") {
+        let mut bytes = [0; 4_096];
+        let read = stream.read(&mut bytes).await.unwrap();
+        assert!(read > 0, "{text}");
+        text += &String::from_utf8_lossy(&bytes[..read]);
+    }
+    text
+}
+
+#[tokio::test]
+async fn no_event_over_tcp_shows_arguments_or_queries() {
+    let doors = Doors::open(&secretive());
+    let tcp = TcpStream::connect(doors.address).await.unwrap();
+    let text = first_event(tcp, &doors.address.to_string()).await;
+    assert!(!text.contains(SECRET), "{text}");
+    let text = first_event(UnixStream::connect(&doors.socket).await.unwrap(), "localhost").await;
+    assert!(text.contains(SECRET), "{text}");
+}
+
+#[tokio::test]
+async fn output_of_realms_is_shown_on_the_socket_alone() {
+    let fake = secretive();
+    let doors = Doors::open(&fake);
+    for path in ["/api/status/api/", "/api/incidents/", "/api/incidents/0193/"] {
+        let public = doors.tcp("GET", path, &[], "").await;
+        let own = doors.get(path).await;
+        let public_again = doors.tcp("GET", path, &[], "").await;
+        assert_eq!((public.status, own.status), (200, 200), "{path}");
+        assert!(own.body.contains(OUTPUT), "{path}: {}", own.body);
+        for answer in [public, public_again] {
+            assert!(
+                !answer.body.contains(OUTPUT) && !answer.body.contains("log_tail"),
+                "{path}: {}",
+                answer.body
+            );
+        }
+    }
+}

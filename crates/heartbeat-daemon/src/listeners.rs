@@ -1,0 +1,227 @@
+//! The listeners of the API: bound at once, served when recovery is complete, drained for an upgrade, and restored when
+//! somebody removes the socket.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use heartbeat_api::{Api, BindError, Closing};
+use heartbeat_config::Heartbeat;
+use heartbeat_process::Handover;
+use heartbeat_status::OwnProblemKind;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::DaemonError;
+use crate::own_problems::OwnProblems;
+
+/// The key under which the identity of the socket is handed over.
+const SOCKET_INODE: &str = "socket_inode";
+
+/// One listening socket. A copy of it stays here while it is served and after: what connects meanwhile waits.
+#[derive(Debug)]
+struct Listening {
+    socket: OwnedFd,
+    closing: watch::Sender<Closing>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Listening {
+    fn new(socket: OwnedFd) -> Self {
+        Self { socket, closing: watch::Sender::new(Closing::Open), serving: None }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    unix: Listening,
+    /// The inode of the socket in its directory: another one there is not ours.
+    inode: u64,
+    tcp: Option<Listening>,
+    /// They are served; otherwise they only exist.
+    open: bool,
+}
+
+/// The listeners. Shared with whatever opens, drains and restores them.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    api: Api,
+    runtime: Handle,
+    problems: Arc<OwnProblems>,
+    path: PathBuf,
+    mode: u32,
+    state: Mutex<State>,
+}
+
+impl Listeners {
+    /// Takes over what was handed over, and binds the rest. Nothing is answered yet: what connects waits.
+    pub(crate) fn bind(
+        api: Api,
+        runtime: Handle,
+        problems: Arc<OwnProblems>,
+        heartbeat: &Heartbeat,
+        handover: &mut Handover,
+    ) -> Result<Self, DaemonError> {
+        let share = |source| DaemonError::Runtime { what: "listeners", source };
+        let (path, mode) = (heartbeat.socket.clone(), heartbeat.socket_mode);
+        let inode = handover.numbers.remove(SOCKET_INODE);
+        let inherited = handover.descriptors.remove("socket").map(UnixListener::from).filter(|listener| {
+            // A listener for another place is of no use here, nor one whose name somebody else has taken.
+            let here = listener.local_addr().is_ok_and(|at| at.as_pathname() == Some(&path));
+            here && inode_of(&path).is_some_and(|found| inode.is_none_or(|inode| inode == found))
+        });
+        let unix = match inherited {
+            Some(listener) => listener,
+            None => heartbeat_api::bind_unix(&path, mode)
+                .map_err(|source| DaemonError::Socket { path: path.clone(), source })?,
+        };
+        let tcp = match heartbeat.listen {
+            None => None,
+            Some(address) => {
+                let inherited = handover.descriptors.remove("tcp").map(TcpListener::from);
+                let same = |listener: &TcpListener| listener.local_addr().is_ok_and(|at| at == address);
+                let listener = match inherited.filter(same) {
+                    Some(listener) => listener,
+                    None => heartbeat_api::bind_tcp(address)
+                        .map_err(|source| DaemonError::Listen { address, source })?,
+                };
+                listener.set_nonblocking(true).map_err(share)?;
+                Some(Listening::new(listener.into()))
+            }
+        };
+        unix.set_nonblocking(true).map_err(share)?;
+        let inode = inode_of(&path).unwrap_or_default();
+        let state = State { unix: Listening::new(unix.into()), inode, tcp, open: false };
+        Ok(Self { api, runtime, problems, path, mode, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers from now on, beginning with whoever has waited.
+    pub(crate) fn open(&self) {
+        let mut state = self.state();
+        state.open = true;
+        let State { unix, tcp, .. } = &mut *state;
+        for (listening, is_unix) in [(Some(unix), true), (tcp.as_mut(), false)] {
+            let Some(listening) = listening else { continue };
+            if let Err(error) = self.serve(listening, is_unix) {
+                self.problems.report(OwnProblemKind::Socket, format!("cannot serve the API: {error}"));
+            }
+        }
+    }
+
+    fn serve(&self, listening: &mut Listening, is_unix: bool) -> std::io::Result<()> {
+        let _entered = self.runtime.enter();
+        let socket = listening.socket.as_fd().try_clone_to_owned()?;
+        listening.closing.send_replace(Closing::Open);
+        let (api, closing) = (self.api.clone(), listening.closing.subscribe());
+        let serving = if is_unix {
+            let listener = tokio::net::UnixListener::from_std(socket.into())?;
+            self.runtime.spawn(async move { api.serve_unix(listener, closing).await })
+        } else {
+            let listener = tokio::net::TcpListener::from_std(socket.into())?;
+            self.runtime.spawn(async move { api.serve_tcp(listener, closing).await })
+        };
+        listening.serving = Some(serving);
+        Ok(())
+    }
+
+    /// Accepts nothing any more and answers what was accepted, 2 s at most. What connects from now on waits for the
+    /// heartbeatd that follows.
+    pub(crate) async fn drain(&self) {
+        for serving in self.close(Closing::Draining) {
+            // One that panicked answers nothing more.
+            let _ = serving.await;
+        }
+    }
+
+    /// Ends idle connections at once, and requests under way soon.
+    pub(crate) fn end(&self) {
+        self.close(Closing::Ended);
+    }
+
+    fn close(&self, how: Closing) -> Vec<JoinHandle<()>> {
+        let mut state = self.state();
+        state.open = false;
+        let State { unix, tcp, .. } = &mut *state;
+        let all = std::iter::once(unix).chain(tcp.as_mut());
+        all.filter_map(|listening| {
+            listening.closing.send_replace(how);
+            listening.serving.take()
+        })
+        .collect()
+    }
+
+    /// Binds the socket anew when it is not where it should be, but never over one that another process answers on.
+    pub(crate) fn restore(&self) {
+        let mut state = self.state();
+        if !state.open || inode_of(&self.path) == Some(state.inode) {
+            return self.problems.clear(OwnProblemKind::Socket);
+        }
+        match self.bind_anew() {
+            Ok(listener) => {
+                tracing::warn!(socket = %self.path.display(), "somebody has removed the socket: it is restored");
+                // Those who are connected by the old one are answered first; nobody finds it any more.
+                state.unix.closing.send_replace(Closing::Draining);
+                state.unix = Listening::new(listener.into());
+                state.inode = inode_of(&self.path).unwrap_or_default();
+                match self.serve(&mut state.unix, true) {
+                    Ok(()) => self.problems.clear(OwnProblemKind::Socket),
+                    Err(error) => {
+                        self.problems
+                            .report(OwnProblemKind::Socket, format!("cannot serve the API: {error}"));
+                    }
+                }
+            }
+            Err(why) => self.problems.report(OwnProblemKind::Socket, why),
+        }
+    }
+
+    fn bind_anew(&self) -> Result<UnixListener, String> {
+        if let Some(parent) = self.path.parent() {
+            crate::directories::make_socket_parent(parent)
+                .map_err(|error| format!("cannot make {} again: {error}", parent.display()))?;
+        }
+        heartbeat_api::bind_unix(&self.path, self.mode).map_err(|error| words(&self.path, &error))
+    }
+
+    /// For the heartbeatd that follows under the same pid.
+    pub(crate) fn hand_over(&self, handover: &mut Handover) -> std::io::Result<()> {
+        let state = self.state();
+        handover.numbers.insert(SOCKET_INODE.to_owned(), state.inode);
+        handover.descriptors.insert("socket".to_owned(), state.unix.socket.try_clone()?);
+        if let Some(tcp) = &state.tcp {
+            handover.descriptors.insert("tcp".to_owned(), tcp.socket.try_clone()?);
+        }
+        Ok(())
+    }
+
+    /// Removes the socket, if it is ours: a leftover only makes the next start look twice.
+    pub(crate) fn remove_socket(&self) {
+        if inode_of(&self.path) == Some(self.state().inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn inode_of(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|found| found.ino())
+}
+
+/// The whole story of a failure, for a person.
+fn words(path: &Path, error: &BindError) -> String {
+    let mut text = format!("the socket {} is gone, and cannot be restored: {error}", path.display());
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,105 @@
+//! The id of a state directory, made once: it marks the processes of one ecosystem.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::{DaemonError, daemon, files};
+
+/// First words of the file.
+const MAGIC: &str = "heartbeat-id/1";
+/// Hexadecimal digits of an id.
+const ID_DIGITS: usize = 16;
+
+fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("id")
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The id of `state_dir`, made and written when there is none. The second value says what is damaged: then the id is a new
+/// one, and living processes of the old one are not known any more.
+///
+/// # Errors
+/// [`DaemonError::Prepare`] when a new id cannot be written: what it marks could never be found again.
+pub(crate) fn of(state_dir: &Path) -> Result<(String, Option<String>), DaemonError> {
+    let damage = match files::read(&path(state_dir), MAGIC) {
+        Ok(Some(id)) if is_id(id.trim()) => return Ok((id.trim().to_owned(), None)),
+        Ok(Some(_)) => Some(files::damaged(&path(state_dir), "no id").to_string()),
+        Ok(None) => None,
+        Err(error) => match unframed(state_dir) {
+            Some(id) => {
+                write(state_dir, &id)?;
+                return Ok((id, None));
+            }
+            None => Some(error.to_string()),
+        },
+    };
+    let id = format!("{:016x}", daemon::random());
+    write(state_dir, &id)?;
+    let damage = damage.map(|damage| {
+        format!("{damage}; a new id is made, and realms that still run under the old one are taken for those of another heartbeatd")
+    });
+    Ok((id, damage))
+}
+
+/// Writes the id again when its file has disappeared.
+pub(crate) fn restore(state_dir: &Path, id: &str) -> Result<(), DaemonError> {
+    if path(state_dir).symlink_metadata().is_ok() { Ok(()) } else { write(state_dir, id) }
+}
+
+fn write(state_dir: &Path, id: &str) -> Result<(), DaemonError> {
+    let prepare = |source| DaemonError::Prepare { what: "state id", path: path(state_dir), source };
+    files::write(&path(state_dir), MAGIC, &format!("{id}\n"), true).map_err(prepare)
+}
+
+/// An id as it was written before it had a checksum: [`files::read`] has set it aside.
+fn unframed(state_dir: &Path) -> Option<String> {
+    let aside = state_dir.join("id.damaged");
+    let text: io::Result<String> = std::fs::read_to_string(&aside);
+    let id = text.ok()?.strip_suffix('\n').filter(|text| is_id(text))?.to_owned();
+    // What could be read was not damaged.
+    let _ = std::fs::remove_file(aside);
+    Some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_stays_and_damage_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (id, damage) = of(dir.path()).unwrap();
+        assert!(is_id(&id) && damage.is_none());
+        assert_eq!(of(dir.path()).unwrap(), (id.clone(), None));
+        let whole = std::fs::read(path(dir.path())).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            std::fs::write(path(dir.path()), &flipped).unwrap();
+            let (other, damage) = of(dir.path()).unwrap();
+            assert!(other != id && damage.is_some(), "byte {at}");
+            std::fs::write(path(dir.path()), &whole[..at]).unwrap();
+            let (other, damage) = of(dir.path()).unwrap();
+            assert!(other != id && damage.is_some(), "cut at {at}");
+        }
+        std::fs::write(path(dir.path()), &whole).unwrap();
+        assert_eq!(of(dir.path()).unwrap(), (id.clone(), None));
+        std::fs::remove_file(path(dir.path())).unwrap();
+        restore(dir.path(), &id).unwrap();
+        assert_eq!(of(dir.path()).unwrap(), (id, None), "somebody has removed it");
+    }
+
+    #[test]
+    fn an_id_of_an_earlier_version_is_kept_and_gets_its_checksum() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(path(dir.path()), "0123456789abcdef\n").unwrap();
+        for _ in 0..2 {
+            assert_eq!(of(dir.path()).unwrap(), ("0123456789abcdef".to_owned(), None));
+        }
+        assert!(std::fs::read_to_string(path(dir.path())).unwrap().starts_with(MAGIC));
+        assert!(!dir.path().join("id.damaged").exists());
+    }
+}

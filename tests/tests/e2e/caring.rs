@@ -1,0 +1,329 @@
+//! heartbeatd looks after itself: it restores what somebody removes, says what is wrong with it, and goes on all the same.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::program::{binary, run, told};
+use crate::supervision::{Ecosystem, pid};
+use crate::surviving::{gone, until};
+use crate::telling::receiver;
+
+fn socket(eco: &Ecosystem) -> PathBuf {
+    eco.dir.path().join("run/heartbeat.sock")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn notes(eco: &Ecosystem) -> String {
+    json(&eco.get("/api/health/"))["notes"].to_string()
+}
+
+#[test]
+fn a_socket_that_is_removed_is_restored() {
+    let eco = Ecosystem::start("");
+    eco.cli(&["status", "--wait=60s"]);
+    std::fs::remove_file(socket(&eco)).unwrap();
+    until("the socket to be back", || UnixStream::connect(socket(&eco)).is_ok());
+    assert_eq!(eco.cli(&["status", "db"]).status.code(), Some(0));
+    // Everything around it.
+    let before = eco.pid_of("worker");
+    std::fs::remove_dir_all(eco.dir.path().join("run")).unwrap();
+    until("the socket to be back", || UnixStream::connect(socket(&eco)).is_ok());
+    until("records to be back", || eco.dir.path().join("run/realms/worker").exists());
+    until("the lock to be back", || eco.dir.path().join("run/realms/daemon.lock").exists());
+    let mode = std::fs::metadata(eco.dir.path().join("run")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o711);
+    let restarted = eco.cli(&["restart", "worker", "--no-wait"]);
+    assert_eq!(restarted.status.code(), Some(0), "commands are taken again: {}", told(&restarted));
+    until("it to run anew", || eco.pid_of("worker") != before && eco.status_of("worker") == "up");
+    until("health to be well", || notes(&eco) == "[]");
+}
+
+#[test]
+fn a_socket_on_which_another_process_answers_is_left_alone() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    std::fs::remove_file(socket(&eco)).unwrap();
+    let other = UnixListener::bind(socket(&eco)).unwrap();
+    until("it to be told", || notes(&eco).contains("served by"));
+    // Whoever connects still reaches the other one.
+    other.set_nonblocking(true).unwrap();
+    let mut mine = UnixStream::connect(socket(&eco)).unwrap();
+    mine.write_all(b"mine").unwrap();
+    until("the other one to be reached", || {
+        other.accept().is_ok_and(|(mut stream, _)| {
+            let mut word = [0; 4];
+            stream.set_nonblocking(false).unwrap();
+            stream.read(&mut word).is_ok_and(|read| &word[..read] == b"mine")
+        })
+    });
+    drop(other);
+    until("the socket to be ours again", || eco.cli(&["status", "db"]).status.code() == Some(0));
+    until("health to be well", || notes(&eco) == "[]");
+}
+
+#[test]
+fn what_cannot_be_written_is_told_everywhere_and_the_command_is_carried_out() {
+    let (url, posted) = receiver();
+    let mut eco = Ecosystem::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n"));
+    eco.wait_for_boot();
+    let healthy = eco.cli(&["why", "heartbeatd"]);
+    assert_eq!(healthy.status.code(), Some(0), "{}", told(&healthy));
+    let worker = eco.pid_of("worker");
+    // In the way of the intent file.
+    let obstacle = eco.dir.path().join("state/intent.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    let stopped = eco.cli(&["stop", "worker"]);
+    assert_eq!(stopped.status.code(), Some(1), "{}", told(&stopped));
+    assert!(told(&stopped).contains("was carried out, but it is not on disk"), "{}", told(&stopped));
+    assert!(gone(worker), "a stop works all the same");
+    let document = eco.cli(&["status", "--json"]);
+    let document: Value = json(&String::from_utf8_lossy(&document.stdout));
+    assert_eq!((&document["ok"], &document["daemon"]["health"]), (&true.into(), &"unhealthy".into()));
+    assert!(document["daemon"]["notes"][0].as_str().unwrap().starts_with("cannot write "), "{document:#}");
+    let status = eco.cli(&["status", "-o", "wide"]);
+    assert_eq!(status.status.code(), Some(0), "exit codes stay those of the realms: {}", told(&status));
+    let shown = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(shown.lines().next().unwrap().contains("; heartbeatd is unhealthy: cannot write "), "{shown}");
+    assert!(
+        shown.lines().any(|line| line.contains("; heartbeatd ") && line.ends_with(", unhealthy")),
+        "{shown}"
+    );
+    let why = eco.cli(&["why", "heartbeatd"]);
+    assert_eq!(why.status.code(), Some(3), "{}", told(&why));
+    assert!(told(&why).contains("  you can    make room"), "{}", told(&why));
+    // Webhooks are told once it has lasted, and when it is over.
+    let about_heartbeatd = |event: &str| loop {
+        let (_, document) = posted.recv_timeout(crate::program::PATIENCE).expect("something to be told");
+        if document["root"] == "heartbeatd" && document["event"] == event {
+            return document;
+        }
+    };
+    let opened = about_heartbeatd("opened");
+    assert_eq!(opened["reason"], "OwnProblem", "{opened:#}");
+    std::fs::remove_dir(&obstacle).unwrap();
+    let resolved = about_heartbeatd("resolved");
+    assert_eq!(resolved["id"], opened["id"]);
+    assert_eq!(eco.cli(&["why", "heartbeatd"]).status.code(), Some(0));
+    // What could not be written was written by then.
+    eco.kill_daemon();
+    eco.start_again();
+    eco.wait_for_boot();
+    assert_eq!(eco.status_of("worker"), "stopped");
+}
+
+#[test]
+fn a_damaged_record_is_told_until_its_realm_is_reset_and_never_concerns_liveness() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let before = eco.pid_of("worker");
+    eco.kill_daemon();
+    let record = eco.dir.path().join("run/realms/worker");
+    let mut bytes = std::fs::read(&record).unwrap();
+    for at in 0..bytes.len() {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&record, bytes).unwrap();
+    eco.start_again();
+    until("it to be told", || notes(&eco).contains("is damaged"));
+    assert_eq!(eco.get("/livez"), "ok\n");
+    assert_eq!(eco.get("/readyz"), "ok\n");
+    kill(pid(before), Signal::SIGKILL).unwrap();
+    let reset = eco.cli(&["reset", "worker"]);
+    assert_eq!(reset.status.code(), Some(0), "{}", told(&reset));
+    until("health to be well", || notes(&eco) == "[]");
+    until("it to run again", || eco.status_of("worker") == "up");
+}
+
+/// Requests of one client, and how many had no answer.
+struct Load {
+    end: Arc<AtomicBool>,
+    clients: Vec<std::thread::JoinHandle<(u32, Vec<String>)>>,
+}
+
+impl Load {
+    fn start(count: usize, ask: impl Fn() -> std::io::Result<String> + Clone + Send + 'static) -> Self {
+        let end = Arc::new(AtomicBool::new(false));
+        let client = || {
+            let (end, ask) = (Arc::clone(&end), ask.clone());
+            std::thread::spawn(move || {
+                let (mut good, mut bad) = (0, Vec::new());
+                while !end.load(Ordering::Relaxed) {
+                    match ask() {
+                        Ok(answer) if answer.starts_with("HTTP/1.1 20") => good += 1,
+                        Ok(answer) => bad.push(answer),
+                        Err(error) => bad.push(error.to_string()),
+                    }
+                }
+                (good, bad)
+            })
+        };
+        let clients = (0..count).map(|_| client()).collect();
+        Self { end, clients }
+    }
+
+    /// Requests that were answered; fails when one was not.
+    fn stop(self) -> u32 {
+        self.end.store(true, Ordering::Relaxed);
+        let mut answered = 0;
+        for client in self.clients {
+            let (good, bad) = client.join().unwrap();
+            assert!(bad.is_empty(), "{good} answered, {} lost: {:?}", bad.len(), &bad[..bad.len().min(3)]);
+            answered += good;
+        }
+        answered
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> std::io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn an_upgrade_loses_no_request_to_heartbeatd_itself() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let before = eco.pid_of("worker");
+    let (listen, path) = (eco.listen.clone(), socket(&eco));
+    let reading = Load::start(2, move || {
+        let stream = std::net::TcpStream::connect(&listen)?;
+        exchange(stream, "GET /api/status/ HTTP/1.0\r\n\r\n")
+            .map(|answer| answer.replacen("HTTP/1.0", "HTTP/1.1", 1))
+    });
+    let operating = Load::start(2, move || {
+        let head = "POST /api/realms/worker/start/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+        exchange(UnixStream::connect(&path)?, head)
+    });
+    for _ in 0..5 {
+        let upgraded = eco.cli(&["daemon", "upgrade"]);
+        assert_eq!(upgraded.status.code(), Some(0), "{}", told(&upgraded));
+    }
+    let (read, operated) = (reading.stop(), operating.stop());
+    assert!(read > 0 && operated > 0, "{read} {operated}");
+    assert_eq!(eco.pid_of("worker"), before);
+}
+
+#[test]
+fn an_upgrade_accepts_only_a_heartbeatd() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    eco.kill_daemon();
+    let own = eco.dir.path().join("own-heartbeatd");
+    std::fs::copy(binary("heartbeatd"), &own).unwrap();
+    eco.start_again_from(&own);
+    eco.wait_for_boot();
+    for script in
+        ["#!/bin/sh\nexit 0\n", "#!/bin/sh\necho fine\n", "#!/bin/sh\necho 'can go on: 3 records' >&2\n"]
+    {
+        let fresh = own.with_extension("new");
+        std::fs::write(&fresh, script).unwrap();
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&fresh, &own).unwrap();
+        let refused = eco.cli(&["daemon", "upgrade"]);
+        assert_eq!(refused.status.code(), Some(7), "{}", told(&refused));
+        assert!(told(&refused).contains("does not say that it is a heartbeatd"), "{}", told(&refused));
+    }
+    assert_eq!(eco.status_of("worker"), "up");
+}
+
+#[test]
+fn no_answer_after_a_restart_shows_a_dead_realm_as_up() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let dead = eco.pid_of("db");
+    eco.kill_daemon();
+    kill(pid(dead), Signal::SIGKILL).unwrap();
+    until("the realm to be gone", || gone(dead));
+    let (path, end) = (socket(&eco), Arc::new(AtomicBool::new(false)));
+    let asking = std::thread::spawn({
+        let end = Arc::clone(&end);
+        move || {
+            let mut wrong = Vec::new();
+            while !end.load(Ordering::Relaxed) {
+                let request = "GET /api/status/db/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+                let Ok(answer) = UnixStream::connect(&path).and_then(|stream| exchange(stream, request))
+                else {
+                    continue;
+                };
+                let Some((_, body)) = answer.split_once("\r\n\r\n") else { continue };
+                let realm = &json(body)["realm"];
+                if realm["status"] == "up" && realm["process"]["pid"] == dead {
+                    wrong.push(realm.to_string());
+                }
+            }
+            wrong
+        }
+    });
+    eco.start_again();
+    eco.wait_for_boot();
+    end.store(true, Ordering::Relaxed);
+    let wrong = asking.join().unwrap();
+    assert!(wrong.is_empty(), "{} wrong answers, the first: {}", wrong.len(), wrong[0]);
+    assert_ne!(eco.pid_of("db"), dead);
+}
+
+#[test]
+fn directories_of_others_are_refused_and_open_ones_are_tightened() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    eco.kill_daemon();
+    let state = eco.dir.path().join("state");
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
+    eco.start_again();
+    eco.wait_for_boot();
+    assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+    if !nix::unistd::geteuid().is_root() {
+        return crate::servers::lacking("only root can give a directory away");
+    }
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.wait();
+    std::os::unix::fs::chown(&state, Some(65_534), None).unwrap();
+    let config = eco.dir.path().join("heartbeat.toml");
+    let refused = run("heartbeatd", &["--config", config.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(
+        told(&refused).contains("state directory") && told(&refused).contains("65534"),
+        "{}",
+        told(&refused)
+    );
+}
+
+#[test]
+fn what_cannot_be_written_of_open_incidents_is_written_when_it_can_be() {
+    let mut eco = Ecosystem::start(
+        "[realm.broken]\nrun = \"false\"\nrestart = { backoff = \"30s\", jitter = \"0%\" }\n",
+    );
+    let up = eco.cli(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    let obstacle = eco.dir.path().join("run/realms/ecosystem.now.new");
+    until("the file of open incidents", || eco.dir.path().join("run/realms/ecosystem.now").exists());
+    std::fs::create_dir(&obstacle).unwrap();
+    kill(pid(eco.pid_of("worker")), Signal::SIGKILL).unwrap();
+    until("it to be told", || notes(&eco).contains("ecosystem.now"));
+    std::fs::remove_dir(&obstacle).unwrap();
+    // Without another incident in between.
+    until("health to be well", || notes(&eco) == "[]");
+    assert_eq!(eco.status_of("broken"), "restarting");
+    let open = |eco: &Ecosystem| {
+        let list = json(&eco.get("/api/incidents/?open=1"));
+        let of = |incident: &&Value| incident["root"] == "broken";
+        list["incidents"].as_array().unwrap().iter().find(of).unwrap()["id"].clone()
+    };
+    let before = open(&eco);
+    eco.kill_daemon();
+    eco.start_again();
+    until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
+    assert_eq!(open(&eco), before);
+}
