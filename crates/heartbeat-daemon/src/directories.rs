@@ -161,7 +161,12 @@ const FILES: &[&str] = &[
 
 impl Directory {
     fn make(&self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(self.mode).create(&self.path)
+        if self.path.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(self.mode).create(&self.path)?;
+        // Whatever our own mask is.
+        fs::set_permissions(&self.path, Permissions::from_mode(self.mode))
     }
 
     fn error(&self, source: io::Error) -> DaemonError {

@@ -167,7 +167,8 @@ impl Books {
         if !self.dir.is_dir() {
             // Somebody has removed it. Everything that belongs there is known here.
             self.alive = None;
-            let _ = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+            // The directory around it is made by whoever knows who is let into that.
+            let _ = DirBuilder::new().mode(0o700).create(&self.dir);
             // No file has room for a second page any more: each is made anew.
             self.paged.clear();
             self.unwritten.extend(self.records.keys().cloned());

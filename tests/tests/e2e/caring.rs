@@ -128,12 +128,10 @@ fn a_damaged_record_is_told_until_its_realm_is_reset_and_never_concerns_liveness
     let before = eco.pid_of("worker");
     eco.kill_daemon();
     let record = eco.dir.path().join("run/realms/worker");
-    let mut bytes = std::fs::read(&record).unwrap();
-    for at in 0..bytes.len() {
-        bytes[at] ^= 1;
-    }
-    std::fs::write(&record, bytes).unwrap();
+    let flipped: Vec<u8> = std::fs::read(&record).unwrap().into_iter().map(|byte| byte ^ 1).collect();
+    std::fs::write(&record, flipped).unwrap();
     eco.start_again();
+    until("it to answer", || eco.cli(&["status"]).status.code() != Some(5));
     until("it to be told", || notes(&eco).contains("is damaged"));
     assert_eq!(eco.get("/livez"), "ok\n");
     assert_eq!(eco.get("/readyz"), "ok\n");

@@ -137,6 +137,9 @@ impl Ear {
 fn in_dir<T>(dir: &Path, mode: u32, operation: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
     match operation(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Others pass through the directory around it.
+            let around = dir.parent().filter(|around| !around.as_os_str().is_empty());
+            around.map_or(Ok(()), |around| DirBuilder::new().recursive(true).mode(0o711).create(around))?;
             DirBuilder::new().recursive(true).mode(mode).create(dir)?;
             // Whatever our own mask is.
             std::fs::set_permissions(dir, Permissions::from_mode(mode))?;
