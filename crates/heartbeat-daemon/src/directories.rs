@@ -33,6 +33,8 @@ struct Directory {
 #[derive(Clone, Debug)]
 pub(crate) struct Directories {
     own: Vec<Directory>,
+    /// Restored by the process adapter, which knows what has to be written there again.
+    records: Directory,
     /// Made by the process adapter when the first realm needs them.
     later: Vec<Directory>,
     socket_parent: Option<PathBuf>,
@@ -49,8 +51,8 @@ impl Directories {
                 directory(heartbeat.state_dir.clone(), PRIVATE, "state directory"),
                 directory(heartbeat.state_dir.join("log"), PRIVATE, "log directory"),
                 directory(runtime.clone(), PASSABLE, "runtime directory"),
-                strict(records.to_owned(), PRIVATE, "directory of adoption records"),
             ],
+            records: strict(records.to_owned(), PRIVATE, "directory of adoption records"),
             later: ["notify", "ready"].map(|name| strict(runtime.join(name), PASSABLE, "directory")).into(),
             socket_parent: heartbeat.socket.parent().map(Path::to_owned),
             socket: heartbeat.socket.clone(),
@@ -59,7 +61,7 @@ impl Directories {
 
     /// Makes what is missing, tightens what is too open, and refuses what belongs to somebody else.
     pub(crate) fn prepare(&self) -> Result<(), DaemonError> {
-        for directory in &self.own {
+        for directory in self.own.iter().chain([&self.records]) {
             directory.make().map_err(|source| directory.error(source))?;
             self.trust(directory).map_err(|source| directory.error(source))?;
         }
@@ -126,7 +128,12 @@ impl Directories {
 
     /// Nothing lies there but what heartbeatd has put there.
     fn is_ours_alone(&self, path: &Path) -> bool {
-        let inner = self.own.iter().chain(&self.later).map(|directory| directory.path.as_path());
+        let inner = self
+            .own
+            .iter()
+            .chain([&self.records])
+            .chain(&self.later)
+            .map(|directory| directory.path.as_path());
         let known: Vec<&Path> = inner.chain([self.socket.as_path()]).collect();
         let is_file =
             |name: &str| FILES.iter().any(|file| name == *file || name.starts_with(&format!("{file}.")));

@@ -53,6 +53,10 @@ impl StateLock {
         let identity =
             |meta: std::io::Result<std::fs::Metadata>| meta.map(|meta| (meta.dev(), meta.ino())).ok();
         let held = identity(self.file.metadata());
+        if !self.dir.is_dir() {
+            // It comes back with the directory, which others restore.
+            return Ok(());
+        }
         if held.is_some() && identity(std::fs::symlink_metadata(self.dir.join(self.name))) == held {
             return Ok(());
         }
