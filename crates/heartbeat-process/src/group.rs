@@ -9,6 +9,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use heartbeat_status::{RealmName, RunId};
@@ -23,6 +24,8 @@ const BASE_PREFIX: &str = "heartbeat-";
 /// Abandoned groups are tried again after this, and this many times.
 const TIDY_EVERY: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 1, tv_nsec: 0 };
 const MAX_TIDY_ROUNDS: u32 = 5;
+/// Attempts to claim a directory that others remove at the same time.
+const MAX_CLAIMS: u32 = 10;
 /// Digits of such an id.
 const ID_CHARS: usize = 16;
 /// Groups that a realm has made in its own are looked into this deep.
@@ -74,10 +77,23 @@ fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
     })
 }
 
-/// Marks the directory as one of a living heartbeatd, as long as the result is held.
+/// Marks the directory as one of a living heartbeatd, as long as the result is held. Another heartbeatd that tidies up may
+/// have removed it before it was marked: then it is made again.
 pub(crate) fn claim(base: &Path) -> Option<File> {
-    let dir = spares::with(|| File::open(base)).ok()?;
-    dir.try_lock_shared().is_ok().then_some(dir)
+    for _ in 0..MAX_CLAIMS {
+        let dir = spares::with(|| {
+            make(base)?;
+            File::open(base)
+        });
+        let dir = dir.ok()?;
+        // Whoever tidies up holds it for a moment only.
+        dir.lock_shared().ok()?;
+        let inode = |meta: io::Result<fs::Metadata>| meta.map(|meta| meta.ino()).ok();
+        if inode(fs::metadata(base)) == inode(dir.metadata()) {
+            return Some(dir);
+        }
+    }
+    None
 }
 
 /// Removes what other heartbeatds have left beside `base`, each killed together with its state directory: directories that
@@ -85,16 +101,15 @@ pub(crate) fn claim(base: &Path) -> Option<File> {
 /// groups in them, so this is no work for a thread that somebody waits for.
 pub(crate) fn remove_abandoned(base: &Path) {
     for _ in 0..MAX_TIDY_ROUNDS {
-        let left = abandoned(base);
         // One in which the kernel is still busy goes in the next round.
-        if left.iter().filter(|dir| remove(dir, MAX_LEVELS).is_err()).count() == 0 {
+        if named_as_ours(base).iter().filter(|dir| remove_if_abandoned(dir).is_err()).count() == 0 {
             return;
         }
         let _ = rustix::event::poll(&mut [], Some(&TIDY_EVERY));
     }
 }
 
-fn abandoned(base: &Path) -> Vec<PathBuf> {
+fn named_as_ours(base: &Path) -> Vec<PathBuf> {
     let Some(root) = base.parent() else { return Vec::new() };
     let is_ours = |dir: &PathBuf| {
         let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -103,12 +118,16 @@ fn abandoned(base: &Path) -> Vec<PathBuf> {
                 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         })
     };
-    directories(root).into_iter().filter(|dir| dir != base && is_ours(dir) && is_abandoned(dir)).collect()
+    directories(root).into_iter().filter(|dir| dir != base && is_ours(dir)).collect()
 }
 
-fn is_abandoned(dir: &Path) -> bool {
-    let is_free = File::open(dir).is_ok_and(|dir| dir.try_lock().is_ok());
-    is_free && Leaf { dir: dir.to_owned() }.is_empty().unwrap_or(false)
+/// Removes a directory that nobody claims, and holds it meanwhile: whoever is about to claim it waits, and makes it again.
+fn remove_if_abandoned(dir: &Path) -> io::Result<()> {
+    let Ok(held) = File::open(dir) else { return Ok(()) };
+    if held.try_lock().is_err() || !(Leaf { dir: dir.to_owned() }.is_empty().unwrap_or(false)) {
+        return Ok(());
+    }
+    remove(dir, MAX_LEVELS)
 }
 
 /// As mountinfo writes paths: space, tab, newline and backslash in octal.
