@@ -86,7 +86,9 @@ fn a_hang_shows_detection_blocked_dependents_verification_and_recovery() {
     let mut demo = Running::start("heartbeatd", &["demo", "--dir", path]);
     demo.read_until("everything up", |line| says(line, "heartbeatd", "running"));
     demo.read_until("detection", |line| says(line, "auth", "down"));
-    demo.read_until("the restart", |line| says(line, "auth", "restart") && line.contains("unhealthy"));
+    demo.read_until("the restart", |line| {
+        says(line, "auth", "restart") && line.contains("probe http failed")
+    });
     demo.read_until("verification", |line| says(line, "auth", "recovered"));
     let seen = |what: &dyn Fn(&str) -> bool| demo.seen.iter().any(|line| what(line));
     assert!(seen(&|line| says(line, "shop", "blocked") && line.contains("auth")), "{:#?}", demo.seen);
@@ -94,4 +96,16 @@ fn a_hang_shows_detection_blocked_dependents_verification_and_recovery() {
     demo.signal(Signal::SIGINT);
     let (code, errors) = demo.end();
     assert_eq!(code, Some(0), "{errors}");
+}
+
+#[test]
+fn a_demo_ends_with_the_terminal_it_was_started_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let mut demo = Running::start("heartbeatd", &["demo", "--dir", path, "--calm"]);
+    demo.read_until("the last realm to be up", |line| says(line, "web", "up"));
+    demo.signal(Signal::SIGHUP);
+    let (code, errors) = demo.end();
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(processes_with(path).is_empty(), "nothing is left running");
 }
