@@ -202,6 +202,8 @@ fn assemble(
             let config = Config { heartbeat, plan, realms, webhooks, files: paths, registering };
             Ok(Loaded { config, warnings: Report::new(warnings) })
         }
+        // Whoever checks a configuration wants to know all of it.
+        _ if look => Err(Report::new(errors.into_iter().chain(warnings).collect())),
         _ => Err(Report::new(errors)),
     }
 }

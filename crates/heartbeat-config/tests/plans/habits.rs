@@ -352,4 +352,8 @@ fn a_check_looks_for_programs_and_directories_and_a_start_does_not() {
     );
     let loaded = heartbeat_config::load(&sources).unwrap();
     assert_eq!(codes(&loaded.warnings), [(12, "HB304")]);
+    // With an error beside it, all of it is said as well.
+    std::fs::write(dir.path().join("heartbeat.toml"), format!("{text}prot = 1\n")).unwrap();
+    assert_eq!(check(&sources).unwrap_err().iter().count(), 9);
+    assert_eq!(heartbeat_config::load(&sources).unwrap_err().iter().count(), 1);
 }

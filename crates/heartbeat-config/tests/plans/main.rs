@@ -1,5 +1,6 @@
 //! What a configuration becomes: layers and files, and what one realm is made of.
 
+mod defaults;
 mod environment;
 mod files;
 mod habits;

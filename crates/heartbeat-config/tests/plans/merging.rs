@@ -21,7 +21,13 @@ fn merged(old: &Config, vacant: &[RealmIx], new: &str) -> Result<Merged, Vec<Str
 }
 
 pub(crate) fn changes(old: &str, new: &str) -> String {
-    merged(&config(old), &[], new).unwrap_or_else(|problems| panic!("{problems:?}")).changes.to_string()
+    let merged = merged(&config(old), &[], new).unwrap_or_else(|problems| panic!("{problems:?}"));
+    // What is restarted is what is told, and nothing else.
+    let name = |ix: &RealmIx| merged.config.plan.realm(*ix).name.to_string();
+    let restarted: Vec<String> = merged.restart.iter().map(name).collect();
+    let told: Vec<String> = merged.changes.restarted.iter().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(restarted, told);
+    merged.changes.to_string()
 }
 
 fn names(config: &Config) -> Vec<(&str, bool)> {
