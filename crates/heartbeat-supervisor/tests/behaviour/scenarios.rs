@@ -132,3 +132,17 @@ fn calm_brings_the_first_delay_back() {
     d.exit(A, Exit::code(1));
     assert_eq!(d.starts(), [A], "at once, as the first time");
 }
+
+#[test]
+fn only_critical_realms_count_for_the_ecosystem() {
+    let mut extra = bare("a");
+    extra.critical = false;
+    let mut d = Drive::up(vec![extra, bare("b")]);
+    d.exit(A, Exit::code(1));
+    let seen = d.sup.snapshot(d.now);
+    assert_eq!(d.word(A), Status::Restarting);
+    assert!(seen.is_ok() && seen.worst() == Status::Up, "nobody depends on it for everything to be well");
+    d.exit(B, Exit::code(1));
+    let seen = d.sup.snapshot(d.now);
+    assert!(!seen.is_ok() && seen.worst() == Status::Restarting);
+}
