@@ -27,7 +27,7 @@ impl OwnProblems {
 
     /// A part of heartbeatd has a problem. A second report of the same kind replaces the words and nothing else.
     pub(crate) fn report(&self, kind: OwnProblemKind, message: impl Into<String>) {
-        let message = message.into();
+        let message = without_numbers(&message.into());
         let mut known = self.known();
         let since = known.get(&kind).map(|problem| (problem.since, problem.message == message));
         if since.is_some_and(|(_, same)| same) {
@@ -69,6 +69,16 @@ impl OwnProblems {
     }
 }
 
+/// The standard library adds the number of an error to its words, which says nothing to a person.
+fn without_numbers(message: &str) -> String {
+    let mut parts = message.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +103,7 @@ mod tests {
         problems.report(OwnProblemKind::Intent, "full");
         problems.report(OwnProblemKind::Intent, "full");
         let since = problems.list()[0].since;
-        problems.report(OwnProblemKind::Intent, "read-only");
+        problems.report(OwnProblemKind::Intent, "read-only (os error 30)");
         let full = (OwnProblemKind::Intent, Some("full".to_owned()));
         let read_only = (OwnProblemKind::Intent, Some("read-only".to_owned()));
         assert_eq!(told(&inbox), [full, read_only]);
