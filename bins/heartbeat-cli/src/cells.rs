@@ -1,6 +1,6 @@
 //! What the table says of one realm, cell by cell.
 
-use heartbeat_status::wire::{NextEntry, ProbeEntry, RealmEntry};
+use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, RealmEntry};
 use heartbeat_status::{NextAction, ProbeKind, WallTime};
 
 use crate::age::{age, ahead, human_seconds_f64, latency};
@@ -103,7 +103,7 @@ pub(crate) fn cell(realm: &RealmEntry, column: Column, now: WallTime, style: Sty
             None if status.is_ok() => Cell::none(),
             None => Cell::new("needs you", Hue::Bad),
         },
-        Column::Probe => probe(realm, style),
+        Column::Probe => probe(realm, now, style),
         Column::Port => port(realm, style),
         Column::Time => time(realm, style),
         Column::Process => process(realm, style),
@@ -181,8 +181,25 @@ fn of_kind(realm: &RealmEntry, kind: ProbeKind) -> Option<&ProbeEntry> {
     realm.probes.iter().find(|probe| probe.kind.is(kind))
 }
 
-fn probe(realm: &RealmEntry, style: Style) -> Cell {
+/// A result that is history, as `passed 57s ago`.
+pub(crate) fn past(last: &LastEntry, now: WallTime) -> String {
+    let verb = match last.outcome.as_str() {
+        "pass" => "passed",
+        "degraded" => "passed with a remark",
+        "fail" => "failed",
+        _ => "was inconclusive",
+    };
+    format!("{verb} {} ago", age(last.at, now))
+}
+
+fn probe(realm: &RealmEntry, now: WallTime, style: Style) -> Cell {
     let Some(probe) = spokesman(realm) else { return Cell::none() };
+    if let (None, Some(last)) = (&probe.outcome, &probe.last) {
+        let (mark, hue) = style.unmeasured();
+        let kind = style.text(&probe.kind.to_string());
+        let words = if style.words { "" } else { " not measured" };
+        return Cell::new(format!("{mark} {kind}{words}, {}", past(last, now)), hue);
+    }
     let (mark, hue) = style.outcome(probe.outcome.as_deref());
     let mut text = format!("{mark} {}", style.text(&probe.kind.to_string()));
     let detail = probe.detail.as_deref().filter(|detail| detail.chars().count() <= MAX_DETAIL_CHARS);
@@ -207,7 +224,10 @@ fn port(realm: &RealmEntry, style: Style) -> Cell {
     let Some(port) = realm.port else { return Cell::none() };
     match probe {
         Some(probe) => {
-            let (mark, hue) = style.outcome(probe.outcome.as_deref());
+            let (mark, hue) = match (&probe.outcome, &probe.last) {
+                (None, Some(_)) => style.unmeasured(),
+                (outcome, _) => style.outcome(outcome.as_deref()),
+            };
             Cell::new(format!("{mark} {port}"), hue)
         }
         None => Cell::new(format!("  {port}"), Hue::Plain),
@@ -271,6 +291,26 @@ mod tests {
         assert_eq!(text(api, Column::Time), "● 12ms");
         assert_eq!(text(api, Column::Process), "● 4120");
         assert_eq!(text(api, Column::Next), "probe when postgres is up");
+    }
+
+    #[test]
+    fn what_is_not_measured_claims_nothing() {
+        let document = sample::outage();
+        let mut postgres = document.realms.iter().find(|realm| realm.name == "postgres").unwrap().clone();
+        let probe = &mut postgres.probes[0];
+        probe.outcome = None;
+        probe.last = Some(LastEntry {
+            outcome: "pass".into(),
+            reason: None,
+            phase: None,
+            detail: None,
+            at: WallTime::from_millis(document.generated_at.as_millis() - 57_000),
+            latency_ms: Some(0.2),
+        });
+        (probe.reason, probe.detail, probe.latency_ms) = (None, None, None);
+        let seen = cell(&postgres, Column::Probe, document.generated_at, Style::default());
+        assert_eq!((seen.text.as_str(), seen.hue), ("○ tcp not measured, passed 57s ago", Hue::Neutral));
+        assert_eq!(text(&postgres, Column::Time), "-");
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl Style {
         (self.mark(status), if outcome.is_none() { Hue::Neutral } else { hue(status) })
     }
 
+    /// The mark of a probe that is not being measured: it claims nothing.
+    pub(crate) fn unmeasured(self) -> (&'static str, Hue) {
+        (if self.words { "not measured" } else { self.mark(Status::Stopped) }, Hue::Neutral)
+    }
+
     /// Somebody else's text, made safe for a terminal in one line.
     pub(crate) fn text(self, text: &str) -> String {
         let clean = sanitise_line(text);

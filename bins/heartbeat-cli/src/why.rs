@@ -11,7 +11,7 @@ use heartbeat_status::{Phase, RestartResult, Status, WallTime};
 
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
 use crate::args::Format;
-use crate::cells::{next, shortened, why};
+use crate::cells::{next, past as past_result, shortened, why};
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::headline::status_of;
@@ -141,7 +141,7 @@ pub(crate) fn explain(
         page.line("blocks", &names.join(", "));
     }
     page.line("axes", &axes(realm, style));
-    page.lines("probes", realm.probes.iter().map(|probe| probe_line(probe, now, style)));
+    page.lines("probes", realm.probes.iter().map(|probe| probe_line(probe, realm, now, style)));
     if let Some(says) = realm.says.as_ref() {
         page.line("says", &says_line(says, style));
     }
@@ -216,11 +216,14 @@ fn axes(realm: &RealmEntry, style: Style) -> String {
     style.text(&text)
 }
 
-fn probe_line(probe: &ProbeEntry, now: WallTime, style: Style) -> String {
-    let (mark, hue) = style.outcome(probe.outcome.as_deref());
+fn probe_line(probe: &ProbeEntry, realm: &RealmEntry, now: WallTime, style: Style) -> String {
+    let unmeasured = probe.outcome.is_none() && probe.last.is_some();
+    let (mark, hue) = if unmeasured { style.unmeasured() } else { style.outcome(probe.outcome.as_deref()) };
     let outcome = style.text(probe.outcome.as_deref().unwrap_or("not measured yet"));
-    let mut text =
-        format!("{} {}", style.paint(hue, &format!("{mark} {}", style.text(&probe.name))), outcome);
+    let outcome = if unmeasured { not_measured(realm) } else { outcome };
+    let name = style.text(&probe.name);
+    let mark = if unmeasured { style.mark(Status::Stopped) } else { mark };
+    let mut text = format!("{} {outcome}", style.paint(hue, &format!("{mark} {name}")));
     if let Some(reason) = &probe.reason {
         text += &format!(" {}", style.text(reason));
     }
@@ -233,7 +236,14 @@ fn probe_line(probe: &ProbeEntry, now: WallTime, style: Style) -> String {
     if let Some(ms) = probe.latency_ms {
         text += &format!(", {}", latency(ms));
     }
-    text += &format!(", {}", style.text(&probe.progress));
+    if !probe.progress.is_empty() {
+        text += &format!(", {}", style.text(&probe.progress));
+    }
+    if let Some(last) = &probe.last {
+        text += &format!(", {}", past_result(last, now));
+        let detail = last.detail.as_deref().filter(|detail| !detail.is_empty());
+        text += &detail.map_or_else(String::new, |detail| format!(": {}", style.text(detail)));
+    }
     if let Some(at) = probe.at {
         text += &format!(", {} ago", age(at, now));
     }
@@ -249,6 +259,16 @@ fn probe_line(probe: &ProbeEntry, now: WallTime, style: Style) -> String {
         style.text(&probe.target),
         probe_role(probe)
     )
+}
+
+/// Why there is no result of this generation.
+fn not_measured(realm: &RealmEntry) -> String {
+    let process = realm.process.as_ref().filter(|process| process.pid.is_none());
+    match process.and_then(|process| process.last_exit.as_ref()) {
+        Some(exit) => format!("not measured: no process since {}", clock(exit.at)),
+        None if process.is_some() => "not measured: no process".to_owned(),
+        None => "not measured yet".to_owned(),
+    }
 }
 
 fn probe_role(probe: &ProbeEntry) -> String {

@@ -223,6 +223,13 @@ pub(crate) const KEYS: &[Key] = &[
     key(Realm, "owner", "string", "", "who is responsible for it, for people"),
     later(Realm, "slo"),
     key(Start, "timeout", "duration", "60s; none for oneshots", "until its live probes pass"),
+    key(
+        Start,
+        "timeout_max",
+        "duration",
+        "10 x timeout",
+        "an incident opens when a server has said that it is starting up for so long; it is not restarted",
+    ),
     key(Start, "settle", "duration", "1s", "without live probes, ready after this"),
     key(
         Start,

@@ -310,7 +310,7 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_co
     let of_trees: &[(&str, &[&str])] = match (has_command, has_checks) {
         (true, _) => &[
             ("limits", &["memory", "cpu", "tasks"]),
-            ("start", &["settle", "before", "after", "ready_fd"]),
+            ("start", &["settle", "before", "after", "ready_fd", "timeout_max"]),
             ("restart", &["min_gap", "success_codes", "never_codes"]),
         ],
         (false, true) => &[("limits", &["memory", "cpu", "tasks"])],
@@ -544,8 +544,24 @@ fn start_spec(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool, config:
     let default = StartSpec::default();
     let timeout = reader.duration(section, "timeout").or(if oneshot { None } else { default.timeout });
     let settle = reader.duration(section, "settle").unwrap_or(default.settle);
+    let timeout_max = section.get("timeout_max").and_then(|entry| {
+        let longest = reader.duration(section, "timeout_max")?;
+        if timeout.is_some_and(|timeout| longest < timeout) {
+            let message = "`timeout_max` is shorter than `timeout`".to_owned();
+            reader.value_problem(
+                &entry,
+                "HB104",
+                message,
+                "here",
+                "it bounds how far `timeout` may be extended",
+            );
+            return None;
+        }
+        Some(longest)
+    });
     StartSpec {
         timeout,
+        timeout_max,
         settle,
         before: !config.start_before.is_empty(),
         after: !config.start_after.is_empty(),

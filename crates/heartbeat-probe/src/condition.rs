@@ -94,6 +94,13 @@ pub(crate) fn reported(body: &[u8], shows: bool) -> Option<(Outcome, String)> {
     Some((Outcome::Degraded(reason), format!("says of itself: {word}{output}")))
 }
 
+/// A body shaped like health+json or Spring's says that its service is starting.
+pub(crate) fn says_it_starts(body: &[u8]) -> bool {
+    let json: Option<Value> = serde_json::from_slice(body).ok();
+    let word = json.as_ref().and_then(|json| json.get("status")?.as_str());
+    word.is_some_and(|word| word.eq_ignore_ascii_case("starting"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +142,7 @@ mod tests {
         );
         assert_eq!(verdict(r#"{"status":3}"#), None);
         assert_eq!(verdict("<html>"), None);
+        assert!(says_it_starts(br#"{"status":"STARTING"}"#));
+        assert!(!says_it_starts(br#"{"status":"started"}"#) && !says_it_starts(b"starting"));
     }
 }

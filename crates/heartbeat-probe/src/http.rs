@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, USER_AGENT};
+use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 use heartbeat_http::{Answer, Sockets, send};
 use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
 use serde_json::Value;
 
-use crate::condition::{Condition, reported};
+use crate::condition::{Condition, reported, says_it_starts};
 use crate::measure::{Frame, Progress, Seen, measure};
 use crate::snippet::{self, coding, is_json};
 use crate::target::{Broken, Target, exchange_broken};
@@ -204,7 +204,13 @@ impl HttpProbe {
             let mut verdict = unexpected(status, headers);
             if self.target.is_trusted() {
                 progress.settle(verdict.clone());
-                add(&mut verdict.detail, snippet::read(headers, &mut answer.body).await);
+                if let Some((body, whole)) = snippet::read(headers, &mut answer.body).await {
+                    if is_json(headers) && whole && says_it_starts(&body) {
+                        let phase = Some(ProbePhase::FirstByte);
+                        verdict.outcome = Outcome::Fail { reason: FailReason::StartingUp, phase };
+                    }
+                    add(&mut verdict.detail, snippet::of(headers, &body, whole));
+                }
             }
             return Err(verdict);
         }
@@ -223,6 +229,10 @@ impl HttpProbe {
         }
         self.check(headers, &body)?;
         let trusted = self.target.is_trusted();
+        if trusted && is_json(headers) && whole && says_it_starts(&body) {
+            let detail = format!("{}: says of itself: starting", status.as_u16());
+            return Err(Broken::fail(FailReason::StartingUp, ProbePhase::Body, detail));
+        }
         let reported = if is_json(headers) && whole { reported(&body, trusted) } else { None };
         match reported {
             Some((Outcome::Degraded(DegradedReason::ReportedDown), detail)) if self.reported_down_fails => {
@@ -272,7 +282,10 @@ fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {
         Some(words) => format!("{} {words}", status.as_u16()),
         None => status.as_u16().to_string(),
     };
-    Broken::fail(FailReason::UnexpectedStatus, ProbePhase::FirstByte, detail)
+    // A service that says when to ask again is on its way up; one that has been up before is judged by the core.
+    let starts = status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(RETRY_AFTER);
+    let reason = if starts { FailReason::StartingUp } else { FailReason::UnexpectedStatus };
+    Broken::fail(reason, ProbePhase::FirstByte, detail)
 }
 
 #[cfg(test)]

@@ -148,8 +148,11 @@ fn refused(body: &[u8]) -> Seen {
     };
     let text = field(b'M').unwrap_or_else(|| "an error without a message".to_owned());
     match field(b'C').as_deref() {
-        // cannot_connect_now: starting up, shutting down, in recovery.
-        Some("57P03") => Err(Broken::fail(FailReason::ReportedDown, ProbePhase::FirstByte, text)),
+        // cannot_connect_now: starting up, in recovery, or shutting down.
+        Some("57P03") if text.contains("shutting down") => {
+            Err(Broken::fail(FailReason::ReportedDown, ProbePhase::FirstByte, text))
+        }
+        Some("57P03") => Err(Broken::fail(FailReason::StartingUp, ProbePhase::FirstByte, text)),
         // too_many_connections: it serves, and nobody new gets in.
         Some("53300") => Ok((Outcome::Degraded(DegradedReason::ReportedDegraded), text)),
         _ => Ok((Outcome::Pass, format!("accepts connections ({text})"))),
@@ -162,15 +165,18 @@ mod tests {
 
     #[test]
     fn refusals_are_judged_as_pg_isready_does() {
-        let body = |code: &str| format!("SFATAL\0C{code}\0Mthe words\0\0").into_bytes();
-        let outcome = |code: &str| match refused(&body(code)) {
-            Ok((outcome, _)) => outcome,
-            Err(broken) => broken.outcome,
-        };
-        let down = FailReason::ReportedDown;
-        assert_eq!(outcome("57P03"), Outcome::Fail { reason: down, phase: Some(ProbePhase::FirstByte) });
-        assert_eq!(outcome("53300"), Outcome::Degraded(DegradedReason::ReportedDegraded));
-        assert_eq!(outcome("3D000"), Outcome::Pass);
+        let outcome =
+            |code: &str, words: &str| match refused(format!("SFATAL\0C{code}\0M{words}\0\0").as_bytes()) {
+                Ok((outcome, _)) => outcome,
+                Err(broken) => broken.outcome,
+            };
+        let fail = |reason| Outcome::Fail { reason, phase: Some(ProbePhase::FirstByte) };
+        for words in ["the database system is starting up", "the database system is in recovery mode"] {
+            assert_eq!(outcome("57P03", words), fail(FailReason::StartingUp));
+        }
+        assert_eq!(outcome("57P03", "the database system is shutting down"), fail(FailReason::ReportedDown));
+        assert_eq!(outcome("53300", "too many"), Outcome::Degraded(DegradedReason::ReportedDegraded));
+        assert_eq!(outcome("3D000", "no such database"), Outcome::Pass);
     }
 
     #[test]

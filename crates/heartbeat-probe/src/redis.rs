@@ -91,7 +91,7 @@ fn judge(line: &[u8]) -> Seen {
     let Some(error) = text.strip_prefix('-') else { return Err(not_redis(line)) };
     match error.split(' ').next().unwrap_or_default() {
         "NOAUTH" => Ok((Outcome::Pass, "answers, and wants a password".to_owned())),
-        "LOADING" => Err(Broken::fail(FailReason::ReportedDown, ProbePhase::FirstByte, error)),
+        "LOADING" => Err(Broken::fail(FailReason::StartingUp, ProbePhase::FirstByte, error)),
         _ => Ok((Outcome::Degraded(DegradedReason::ReportedDegraded), error.to_owned())),
     }
 }
@@ -109,7 +109,7 @@ mod tests {
         let fail = |reason| Outcome::Fail { reason, phase: Some(ProbePhase::FirstByte) };
         assert_eq!(outcome("+PONG"), Outcome::Pass);
         assert_eq!(outcome("-NOAUTH Authentication required."), Outcome::Pass);
-        assert_eq!(outcome("-LOADING Redis is loading"), fail(FailReason::ReportedDown));
+        assert_eq!(outcome("-LOADING Redis is loading"), fail(FailReason::StartingUp));
         assert_eq!(outcome("-MASTERDOWN x"), Outcome::Degraded(DegradedReason::ReportedDegraded));
         assert_eq!(outcome("HTTP/1.1 400 Bad Request"), fail(FailReason::Protocol));
     }

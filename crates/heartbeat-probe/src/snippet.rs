@@ -14,13 +14,13 @@ const MAX_SHOWN_CHARS: usize = 200;
 /// The body of a failing answer usually comes with its head. The verdict does not wait longer for it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Reads the beginning of the body of a failing answer; `None` where it is no text, or does not come.
-pub(crate) async fn read(headers: &HeaderMap, body: &mut Body) -> Option<String> {
+/// Reads the beginning of the body of a failing answer, and whether that was all of it; `None` where it is no text, or
+/// does not come.
+pub(crate) async fn read(headers: &HeaderMap, body: &mut Body) -> Option<(Vec<u8>, bool)> {
     if !may_be_text(headers) {
         return None;
     }
-    let (bytes, whole) = tokio::time::timeout(PATIENCE, body.read(MAX_READ_BYTES)).await.ok()?.ok()?;
-    of(headers, &bytes, whole)
+    tokio::time::timeout(PATIENCE, body.read(MAX_READ_BYTES)).await.ok()?.ok()
 }
 
 /// The first characters of a text or JSON body, on one line.

@@ -132,6 +132,23 @@ closed_list! {
     }
 }
 
+impl InconclusiveReason {
+    /// What prevented a conclusive result, for a person, where the measurement itself does not say it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::MonitorLag => "heartbeatd was too late",
+            Self::MonitorResources => "heartbeatd ran out of descriptors, ports, memory or processes",
+            Self::LocalNetwork => "the local network does not answer",
+            Self::NameTemporary => "the resolver does not answer",
+            Self::Suspended => "heartbeatd or the host was suspended",
+            Self::Cancelled => "the measurement was called off",
+            Self::PluginUnknown => "the check could not tell",
+            Self::Unattributable => "the listening socket cannot be attributed to a process",
+        }
+    }
+}
+
 /// Any reason an outcome can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OutcomeReason {

@@ -38,11 +38,24 @@ pub struct LastResult {
     pub phases: PhaseTimes,
 }
 
+impl LastResult {
+    /// What prevented a conclusive result, for a person; `None` for a conclusive one.
+    #[must_use]
+    pub fn prevented_by(&self) -> Option<&str> {
+        let Outcome::Inconclusive(reason) = self.outcome else { return None };
+        Some(if self.detail.is_empty() { reason.words() } else { self.detail.as_str() })
+    }
+}
+
 /// A probe as it stands; its configuration is the entry of the same index in [`RealmInfo::probes`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeStatus {
     /// Last result; `None` before the first.
     pub last: Option<LastResult>,
+    /// It is being measured, and `last` was seen since that began. Otherwise `last` is history.
+    pub current: bool,
+    /// The last conclusive result while `last` is not conclusive.
+    pub conclusive: Option<LastResult>,
     /// The verdict with hysteresis.
     pub verdict: Option<Verdict>,
     /// Consecutive passes.

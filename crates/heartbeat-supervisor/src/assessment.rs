@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use heartbeat_status::{Health, InconclusiveReason, Instant, Outcome, Role, Verdict};
+use heartbeat_status::{FailReason, Health, InconclusiveReason, Instant, Outcome, Role, Verdict};
 
 use crate::probing::Probing;
 use crate::realm::Realm;
@@ -58,6 +58,20 @@ impl Realm {
             let enough = if spec.is_told() { 0 } else { passes.min(spec.info.thresholds.pass_after()) };
             !stranger && probe.tally.verdict() == Some(Verdict::Passing) && probe.tally.passes() >= enough
         }))
+    }
+
+    /// Its server answers that it is still starting up: when the newest of these measurements began, and its words.
+    pub(crate) fn says_it_starts(&self, spec: &RealmSpec) -> Option<(Instant, &str)> {
+        if !matches!(self.state, State::Starting(_)) {
+            return None;
+        }
+        let live = spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role == Role::Live);
+        let says = live.filter_map(|(_, probe)| {
+            let last = probe.last.as_ref().filter(|_| probe.current)?;
+            let starts = matches!(last.outcome, Outcome::Fail { reason: FailReason::StartingUp, .. });
+            starts.then_some((last.at, last.detail.as_str()))
+        });
+        says.max_by_key(|(at, _)| *at)
     }
 
     /// No measured live probe has failed last in this generation, and one of them could not be measured.

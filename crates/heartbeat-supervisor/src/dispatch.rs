@@ -103,6 +103,7 @@ impl Supervisor {
                 }
             }
             TimerKind::Pause => realm.end_pause(cx, true),
+            TimerKind::Overdue => state::starting::overdue(realm, cx),
             TimerKind::State | TimerKind::Second | TimerKind::Act => state::on_deadline(realm, cx, timer),
         });
     }

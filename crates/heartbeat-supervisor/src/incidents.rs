@@ -139,6 +139,11 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
                     since: detected,
                 });
             }
+            let faulty = open.is_some_and(|record| record.cause.is_debited());
+            if !faulty && matches!(&realm.state, State::Starting(starting) if starting.is_overdue()) {
+                let message = format!("has not become ready; {}", words());
+                return Some(Outage { reason: Reason::StartTimedOut, message, since: now });
+            }
             // A restart that belongs to the incident of a need is no outage of its own.
             let record = open.filter(|record| realm.excused != Some(record.id))?;
             if let Some(stranger) = &realm.stranger {
@@ -498,7 +503,9 @@ impl Supervisor {
                 let name = &self.plan.realm(*first).name;
                 let more = self.incidents.stale.len() - 1;
                 let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-                let message = format!("no conclusive measurement of {name}{more} for too long");
+                let words = why::stale_words(self.plan.realm(*first), &self.realms[first.index()]);
+                let words = if words.is_empty() { words } else { format!(": {words}") };
+                let message = format!("no conclusive measurement of {name}{more} for too long{words}");
                 let outage = Outage { reason: Reason::Stale, message, since: now };
                 self.open_incident(now, None, outage, Vec::new());
             }

@@ -77,6 +77,9 @@ pub struct NeedSpec {
 pub struct StartSpec {
     /// From spawn until the live probes pass; `None` for no limit (the default of oneshots).
     pub timeout: Option<Duration>,
+    /// From spawn until an incident opens about a realm that goes on saying that it is starting up; `None` for ten times
+    /// the timeout.
+    pub timeout_max: Option<Duration>,
     /// How long a realm without measured live probes must run to count as ready.
     pub settle: Duration,
     /// A command runs before the spawn.
@@ -85,10 +88,21 @@ pub struct StartSpec {
     pub after: bool,
 }
 
+/// `start.timeout_max` is so many times `start.timeout` where it is not configured.
+const TIMEOUT_MAX_FACTOR: u32 = 10;
+
+impl StartSpec {
+    /// When a start that goes on asking for time is an incident.
+    pub(crate) fn overdue_after(&self) -> Option<Duration> {
+        self.timeout_max.or(self.timeout.map(|timeout| timeout.saturating_mul(TIMEOUT_MAX_FACTOR)))
+    }
+}
+
 impl Default for StartSpec {
     fn default() -> Self {
         Self {
             timeout: Some(Duration::from_secs(60)),
+            timeout_max: None,
             settle: Duration::from_secs(1),
             before: false,
             after: false,

@@ -248,6 +248,7 @@ impl Realm {
             cx.disarm(TimerKind::Stale(ix));
         }
         cx.disarm(TimerKind::Act);
+        cx.disarm(TimerKind::Overdue);
     }
 
     pub(crate) fn cancel(&mut self, cx: &mut Cx<'_>, at: usize) {
@@ -477,6 +478,9 @@ impl Realm {
             result.outcome = Outcome::Fail { reason, phase: Some(ProbePhase::Connect) };
             result.detail.clone_from(holder);
         }
+        if self.probes[at].tally.parts().passed_once {
+            result.outcome = once_up(result.outcome, spec.info.kind);
+        }
         // A watchdog has no threshold but its time, unless somebody else is to blame.
         let missed = matches!(result.outcome, Outcome::Fail { reason: FailReason::MissedBeat, .. });
         let bypasses = stranger.is_some() || (missed && spec.is_told() && !self.around.need_broken);
@@ -627,4 +631,20 @@ impl Realm {
 
 fn stale_after(spec: &ProbeSpec, interval: Duration) -> Duration {
     STALE_MIN.max(interval.saturating_mul(3) + spec.info.timeout)
+}
+
+/// What "I am starting up" means of a realm that has been up in this generation.
+fn once_up(outcome: Outcome, kind: ProbeKind) -> Outcome {
+    match outcome {
+        // It serves, with a remark in its body.
+        Outcome::Fail { reason: FailReason::StartingUp, phase: Some(ProbePhase::Body) } => {
+            Outcome::Degraded(DegradedReason::ReportedDegraded)
+        }
+        Outcome::Fail { reason: FailReason::StartingUp, phase } => {
+            let http = kind == ProbeKind::Http;
+            let reason = if http { FailReason::UnexpectedStatus } else { FailReason::ReportedDown };
+            Outcome::Fail { reason, phase }
+        }
+        other => other,
+    }
 }

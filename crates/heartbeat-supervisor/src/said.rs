@@ -166,9 +166,17 @@ impl Realm {
         self.spoken.watchdog.or(configured).filter(|watchdog| !watchdog.is_zero())
     }
 
+    fn tell_state(&self, cx: &mut Cx<'_>) {
+        let status = self.spoken.status.clone().unwrap_or_default();
+        cx.event(EventKind::Said { state: self.spoken.state(), status });
+    }
+
     fn said_it_is_well(&mut self, cx: &mut Cx<'_>, at: usize) {
         // Time that it was granted before ends with the next sign of life.
-        (self.spoken.triggered, self.spoken.extended) = (false, None);
+        self.spoken.triggered = false;
+        if self.spoken.extended.take().is_some() {
+            self.tell_state(cx);
+        }
         self.take_result(cx, at, passive(cx.now, Outcome::Pass, self.spoken.words()), true);
         self.await_beat(cx, at);
     }
@@ -261,6 +269,9 @@ impl Realm {
     /// Everything that waits for it waits at least this long from now. Nothing is ever shortened.
     fn extend(&mut self, cx: &mut Cx<'_>, by: Duration) {
         let until = cx.now + by;
+        if self.spoken.extended.is_none() {
+            self.tell_state(cx);
+        }
         self.spoken.extended = Some(self.spoken.extended.map_or(until, |known| known.max(until)));
         cx.out.remember.insert(cx.ix);
         match &self.state {

@@ -93,6 +93,8 @@ fn probe_status(plan: &Plan, supervisor: &Supervisor, ix: RealmIx, at: usize) ->
     let thresholds = &spec.probes[at].info.thresholds;
     ProbeStatus {
         last: probe.last.clone(),
+        current: probe.current,
+        conclusive: probe.conclusive.clone(),
         verdict: probe.tally.verdict(),
         passes: probe.tally.passes(),
         fails: probe.tally.fails(),

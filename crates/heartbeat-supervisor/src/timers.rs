@@ -24,6 +24,8 @@ pub(crate) enum TimerKind {
     Act,
     /// A pause ends.
     Pause,
+    /// A start that asks for more and more time has had `start.timeout_max`.
+    Overdue,
     /// The next slot of a probe.
     Slot(ProbeIx),
     /// A measurement whose answer is overdue.
@@ -32,7 +34,16 @@ pub(crate) enum TimerKind {
     Stale(ProbeIx),
 }
 
-const PER_REALM: u32 = 5;
+/// The timers of each realm, in the order of their slots.
+const OF_REALM: [TimerKind; 6] = [
+    TimerKind::State,
+    TimerKind::Second,
+    TimerKind::Stable,
+    TimerKind::Act,
+    TimerKind::Pause,
+    TimerKind::Overdue,
+];
+const PER_REALM: u32 = OF_REALM.len() as u32;
 const PER_PROBE: u32 = 3;
 
 #[derive(Clone, Debug)]
@@ -53,9 +64,7 @@ impl Timers {
         for (at, realm) in plan.realms().iter().enumerate() {
             let ix = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
             base.push(u32::try_from(owner.len()).unwrap_or(u32::MAX));
-            for kind in
-                [TimerKind::State, TimerKind::Second, TimerKind::Stable, TimerKind::Act, TimerKind::Pause]
-            {
+            for kind in OF_REALM {
                 owner.push((ix, kind));
             }
             for probe in 0..realm.probes.len() {
@@ -81,9 +90,7 @@ impl Timers {
                     timers.arm(realm, to, due);
                 }
             };
-            for kind in
-                [TimerKind::State, TimerKind::Second, TimerKind::Stable, TimerKind::Act, TimerKind::Pause]
-            {
+            for kind in OF_REALM {
                 carry(kind, kind);
             }
             for (to, from) in probes.iter().enumerate() {
@@ -104,6 +111,7 @@ impl Timers {
             TimerKind::Stable => 2,
             TimerKind::Act => 3,
             TimerKind::Pause => 4,
+            TimerKind::Overdue => 5,
             TimerKind::Slot(probe) => PER_REALM + PER_PROBE * u32::from(probe.0),
             TimerKind::Lost(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 1,
             TimerKind::Stale(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 2,

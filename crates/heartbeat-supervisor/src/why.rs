@@ -317,8 +317,19 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
     );
     let waits_for = waiting_probe(view);
     let says = says(view);
+    let extended = view.realm().spoken.extended.is_some();
     if view.realm().restart_open() {
-        return (restart_reason(view.realm()), format!("{}{waits_for}{says}", ended(view)), next);
+        let words = match starting_up(view) {
+            Some(words) => return (Reason::StartingUp, format!("{words}; {}", ended(view)), next),
+            None => ended(view),
+        };
+        return (restart_reason(view.realm()), format!("{words}{waits_for}{says}"), next);
+    }
+    if let Some(words) = starting_up(view) {
+        return (Reason::StartingUp, format!("{words}{says}"), next);
+    }
+    if extended {
+        return (Reason::StartingUp, format!("starting, has asked for more time{waits_for}{says}"), next);
     }
     (Reason::Starting, format!("started, not ready yet{waits_for}{says}"), next)
 }
@@ -337,10 +348,30 @@ fn waiting_probe(view: &View<'_>) -> String {
         let last = probe.last.as_ref().filter(|last| last.at >= since)?;
         (probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true)).then(|| {
             let reason = last.outcome.reason().map_or("no answer", |reason| reason.as_str());
-            format!("; {}: {reason}", spec.info.name)
+            let words = if last.detail.is_empty() { reason } else { last.detail.as_str() };
+            format!("; {}: {words}", spec.info.name)
         })
     });
     missing.unwrap_or_default()
+}
+
+/// What a server that is starting up says, and for how long it has been starting.
+fn starting_up(view: &View<'_>) -> Option<String> {
+    let realm = view.realm();
+    let since = realm.started_at.unwrap_or(view.now);
+    let words = realm.says_it_starts(view.spec())?.1;
+    let words = if words.is_empty() { "it says that it is starting up" } else { words };
+    Some(format!("starting: {words} (for {})", lasts(view.now.since(since))))
+}
+
+/// What keeps the stale probes of a realm from a conclusive result.
+pub(crate) fn stale_words(spec: &RealmSpec, realm: &Realm) -> String {
+    let stale = spec.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.stale);
+    let words = stale.filter_map(|(spec, probe)| {
+        let prevented = probe.last.as_ref()?.prevented_by()?;
+        Some(format!("{}: {prevented}", spec.info.name))
+    });
+    words.collect::<Vec<_>>().join("; ")
 }
 
 fn next_probe(view: &View<'_>) -> Option<Instant> {
@@ -426,7 +457,9 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (reason, degraded_words(view), probe_next())
         }
         Status::Unknown if realm.probes.iter().any(|probe| probe.stale) => {
-            (Reason::Stale, "no conclusive measurement for too long".to_string(), probe_next())
+            let words = stale_words(view.spec(), realm);
+            let colon = if words.is_empty() { "" } else { "; " };
+            (Reason::Stale, format!("no conclusive measurement for too long{colon}{words}"), probe_next())
         }
         Status::Unknown | Status::Starting
             if view.spec().kind == RealmKind::External && realm.probes.is_empty() =>
@@ -548,6 +581,15 @@ fn healthy_words(view: &View<'_>) -> String {
     if realm.probes.iter().any(fails) {
         // Its verdict stands until the threshold: what was seen last is told as what it is.
         return format!("passing until its threshold; {}", failing_words(view));
+    }
+    let doubtful = view.spec().probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
+        let prevented = probe.last.as_ref()?.prevented_by()?;
+        let seen = probe.conclusive.as_ref().map(|last| last.detail.as_str()).filter(|seen| !seen.is_empty());
+        let seen = seen.unwrap_or("passed");
+        Some(format!("{}: {seen}; since then inconclusive: {prevented}", spec.info.name))
+    });
+    if let Some(words) = doubtful {
+        return format!("{words}{}", says(view));
     }
     let measured = view.spec().probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
         let last = probe.last.as_ref()?;

@@ -29,8 +29,8 @@ pub use incident::{
 pub use logs::{LogsDocument, LostEntry};
 pub use open::Open;
 pub use realm::{
-    ExitEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, RealmEntry,
-    RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
+    ExitEntry, LastEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
+    RealmEntry, RestartEntry, RestartStepEntry, RestartsEntry, SaysEntry,
 };
 pub use render::About;
 

@@ -221,7 +221,7 @@ pub struct ProbeEntry {
     pub role: Open<Role>,
     /// What it looks at.
     pub target: String,
-    /// `pass`, `degraded`, `fail` or `inconclusive`; absent before the first result.
+    /// `pass`, `degraded`, `fail` or `inconclusive`; absent while it is not being measured, and before the first result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// Why.
@@ -242,11 +242,17 @@ pub struct ProbeEntry {
     /// Its stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phases_ms: Option<PhasesEntry>,
+    /// Its last conclusive result, where that is history: it is not being measured, or later results say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastEntry>,
     /// Consecutive passes.
+    #[serde(default)]
     pub passes: u32,
     /// Consecutive failures that counted.
+    #[serde(default)]
     pub fails: u32,
-    /// The counter that is moving.
+    /// The counter that is moving; absent while it is not being measured.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub progress: String,
     /// Interval in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -259,6 +265,27 @@ pub struct ProbeEntry {
     /// Slots that went by because a measurement was still in flight.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+}
+
+/// A result of a probe that is history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastEntry {
+    /// `pass`, `degraded`, `fail` or `inconclusive`.
+    pub outcome: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// In which stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Open<ProbePhase>>,
+    /// For a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// When it was measured.
+    pub at: WallTime,
+    /// Time to the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]

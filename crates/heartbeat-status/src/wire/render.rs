@@ -6,14 +6,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{
-    DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, NeedEntry, NextEntry, PauseEntry,
-    PhasesEntry, ProbeEntry, ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry,
+    DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, LastEntry, NeedEntry, NextEntry, Open,
+    PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry,
     RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, SaysEntry, StatusDocument, Summary,
     TransitionEntry, millis, seconds, whole_millis,
 };
 use crate::{
-    ExitKind, Health, IncidentNo, Instant, LastExit, PhaseTimes, ProbeInfo, ProbeStatus, RealmIx, RealmKind,
-    RealmStatus, RestartRecord, Snapshot, Status, WallAnchor,
+    ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Outcome, PhaseTimes, ProbeInfo, ProbePhase,
+    ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartRecord, Snapshot, Status, WallAnchor,
 };
 
 /// What a document says about heartbeatd itself, beside the snapshot.
@@ -319,7 +319,8 @@ fn restart_entry(record: &RestartRecord, about: &About) -> RestartEntry {
 }
 
 fn probe_entry(info: &ProbeInfo, probe: &ProbeStatus, pid: Option<u32>, about: &About) -> ProbeEntry {
-    let last = probe.last.as_ref();
+    let last = probe.last.as_ref().filter(|_| probe.current);
+    let history = if probe.current { &probe.conclusive } else { &probe.last };
     ProbeEntry {
         name: info.name.clone(),
         kind: info.kind.into(),
@@ -331,23 +332,43 @@ fn probe_entry(info: &ProbeInfo, probe: &ProbeStatus, pid: Option<u32>, about: &
             None => info.target.clone(),
         },
         outcome: last.map(|last| last.outcome.as_str().to_owned()),
-        reason: last.and_then(|last| last.outcome.reason()).map(|reason| reason.as_str().to_owned()),
-        phase: last.and_then(|last| match last.outcome {
-            crate::Outcome::Fail { phase, .. } => phase.map(Into::into),
-            _ => None,
-        }),
-        detail: last.filter(|last| !last.detail.is_empty()).map(|last| last.detail.clone()),
+        reason: last.and_then(reason_of),
+        phase: last.and_then(phase_of),
+        detail: last.and_then(detail_of),
         at: last.map(|last| about.anchor.wall(last.at)),
         latency_ms: last.and_then(|last| last.latency).map(millis),
         phases_ms: last.and_then(|last| phases_entry(&last.phases)),
-        passes: probe.passes,
-        fails: probe.fails,
-        progress: probe.progress.to_string(),
+        last: history.as_ref().map(|last| LastEntry {
+            outcome: last.outcome.as_str().to_owned(),
+            reason: reason_of(last),
+            phase: phase_of(last),
+            detail: detail_of(last),
+            at: about.anchor.wall(last.at),
+            latency_ms: last.latency.map(millis),
+        }),
+        passes: if probe.current { probe.passes } else { 0 },
+        fails: if probe.current { probe.fails } else { 0 },
+        progress: if probe.current { probe.progress.to_string() } else { String::new() },
         interval_ms: probe.interval.map(whole_millis),
         next_at: probe.next_at.map(|at| about.anchor.wall(at)),
         stale: probe.stale,
         skipped: probe.skipped,
     }
+}
+
+fn reason_of(last: &LastResult) -> Option<String> {
+    last.outcome.reason().map(|reason| reason.as_str().to_owned())
+}
+
+fn phase_of(last: &LastResult) -> Option<Open<ProbePhase>> {
+    match last.outcome {
+        Outcome::Fail { phase, .. } => phase.map(Into::into),
+        Outcome::Pass | Outcome::Degraded(_) | Outcome::Inconclusive(_) => None,
+    }
+}
+
+fn detail_of(last: &LastResult) -> Option<String> {
+    Some(last.detail.clone()).filter(|detail| !detail.is_empty())
 }
 
 fn phases_entry(phases: &PhaseTimes) -> Option<PhasesEntry> {

@@ -30,6 +30,7 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);
     cx.disarm(TimerKind::Act);
+    cx.disarm(TimerKind::Overdue);
     realm.restart_step(cx, RestartStep::Ready);
     if cx.spec.kind == RealmKind::Oneshot {
         if let Some(limit) = cx.spec.start.timeout {
@@ -186,6 +187,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         }
         TimerKind::Stable
         | TimerKind::Pause
+        | TimerKind::Overdue
         | TimerKind::Slot(_)
         | TimerKind::Lost(_)
         | TimerKind::Stale(_) => {}

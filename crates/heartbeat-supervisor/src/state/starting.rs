@@ -49,6 +49,8 @@ pub(crate) struct Starting {
     left: Option<Duration>,
     /// Since when it runs; `None` while it stands still.
     ticking_since: Option<Instant>,
+    /// It has had `start.timeout_max`, and goes on saying that it is starting up.
+    overdue: bool,
 }
 
 impl Starting {
@@ -59,12 +61,12 @@ impl Starting {
             (false, true) => Stage::Before,
             (false, false) => Stage::Queued,
         };
-        Self { stage, left: None, ticking_since: None }
+        Self { stage, left: None, ticking_since: None, overdue: false }
     }
 
     /// As it is remembered once it was exec'd.
     pub(crate) fn started() -> Self {
-        Self { stage: Stage::Execed, left: None, ticking_since: None }
+        Self { stage: Stage::Execed, left: None, ticking_since: None, overdue: false }
     }
 
     /// What has to be remembered of it: time that has gone by is not.
@@ -83,6 +85,10 @@ impl Starting {
 
     pub(crate) fn stage(&self) -> Stage {
         self.stage
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue
     }
 }
 
@@ -115,8 +121,10 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
     // A generation that could not even be tried has its preparations behind it.
     let stage = if cx.spec.start.before && !again { Stage::Before } else { Stage::Queued };
-    realm
-        .set_state(cx, State::Starting(Starting { stage, left: cx.spec.start.timeout, ticking_since: None }));
+    realm.set_state(
+        cx,
+        State::Starting(Starting { stage, left: cx.spec.start.timeout, ticking_since: None, overdue: false }),
+    );
     if stage == Stage::Before {
         let timeout = hook_timeout(cx.spec.start.timeout);
         cx.effect(Effect::Hook { realm: cx.ix, run: realm.run, hook: Hook::Before, timeout });
@@ -204,9 +212,17 @@ pub(crate) fn adopt(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
     let known = realm.started_at.filter(|_| realm.pid == Some(pid));
     let granted = realm.spoken.extended.map(|until| until.since(cx.now)).unwrap_or_default();
     let left = cx.spec.start.timeout.map(|left| left.max(granted));
-    realm.set_state(cx, State::Starting(Starting { stage: Stage::Launching, left, ticking_since: None }));
+    realm.set_state(
+        cx,
+        State::Starting(Starting { stage: Stage::Launching, left, ticking_since: None, overdue: false }),
+    );
     started(realm, cx, pid);
     realm.started_at = known.or(realm.started_at);
+    if let (Some(known), Some(longest)) = (known, cx.spec.start.overdue_after())
+        && matches!(realm.state, State::Starting(_))
+    {
+        cx.arm(TimerKind::Overdue, (known + longest).max(cx.now));
+    }
 }
 
 pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
@@ -266,6 +282,9 @@ fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
         return;
     }
     tick(realm, cx);
+    if let Some(longest) = cx.spec.start.overdue_after() {
+        cx.arm(TimerKind::Overdue, cx.now + longest);
+    }
     match realm.live_probes_pass(cx.spec, 1) {
         None => cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle),
         // It had said so before heartbeatd died.
@@ -286,6 +305,18 @@ pub(crate) fn extend(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
         }
         Some(_) => {}
         None => starting.left = Some(left.max(until.since(cx.now))),
+    }
+}
+
+/// It has had `start.timeout_max`. It is not ended: it says what it does, and would begin anew.
+pub(crate) fn overdue(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let says =
+        realm.says_it_starts(cx.spec).is_some() || realm.spoken.extended.is_some_and(|until| until > cx.now);
+    if realm.around.need_broken || realm.pause.is_some() || !says {
+        let limit = cx.spec.start.timeout.unwrap_or_default().max(OURS_RECHECK);
+        cx.arm(TimerKind::Overdue, cx.now + limit);
+    } else if let State::Starting(starting) = &mut realm.state {
+        starting.overdue = true;
     }
 }
 
@@ -324,6 +355,10 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
     if stage(realm) == Stage::Execed && realm.live_probes_pass(cx.spec, 1) == Some(true) {
         ready(realm, cx);
         return;
+    }
+    let says = realm.says_it_starts(cx.spec).map(|(at, _)| at);
+    if let (Some(at), Some(limit)) = (says, cx.spec.start.timeout) {
+        extend(realm, cx, at + limit);
     }
     // Only with an explicit `grace` shorter than `start.timeout` do failures count before the first pass.
     judge(realm, cx);

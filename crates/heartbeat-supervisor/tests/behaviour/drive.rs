@@ -110,6 +110,8 @@ pub(crate) struct Drive {
     pub(crate) events: Vec<Event>,
     /// What is on record of each realm.
     pub(crate) records: BTreeMap<RealmIx, (RealmRecord, Intent)>,
+    /// What measurements say beside their outcome.
+    pub(crate) detail: String,
     in_flight: Vec<(CheckId, RealmIx, ProbeIx)>,
     commands: u64,
 }
@@ -126,6 +128,7 @@ impl Drive {
             effects: Vec::new(),
             events: Vec::new(),
             records: BTreeMap::new(),
+            detail: String::new(),
             in_flight: Vec::new(),
             commands: 0,
         }
@@ -288,7 +291,7 @@ impl Drive {
     fn checked(&mut self, id: CheckId, outcome: Outcome, detail: &str) {
         let result = CheckResult {
             outcome,
-            detail: detail.to_string(),
+            detail: if detail.is_empty() { self.detail.clone() } else { detail.to_string() },
             started_at: self.now,
             finished_at: self.now,
             latency: outcome.passed().map(|_| Duration::from_millis(3)),

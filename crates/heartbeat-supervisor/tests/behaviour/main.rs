@@ -3,6 +3,7 @@
 mod breaker;
 mod drive;
 mod evidence;
+mod history;
 mod incidents;
 mod limits;
 mod own_problems;
@@ -16,6 +17,7 @@ mod restoring;
 mod saying;
 mod scenarios;
 mod starting;
+mod starting_up;
 mod stopping;
 mod transitions;
 mod unusable;
