@@ -19,7 +19,7 @@ pub(crate) const NOT_BUILT: &[&str] = &[
 ];
 
 /// The last signal that has a name of its own.
-const MAX_SIGNAL: u8 = 31;
+const LAST_SIGNAL: u8 = 31;
 
 const EXIT_CODES: &str = "\
 Exit codes, the same for every command and format:
@@ -503,7 +503,7 @@ fn signal_name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     let names: Vec<String> =
-        (1..=i32::from(MAX_SIGNAL)).filter_map(Signal::new).map(|signal| signal.to_string()).collect();
+        (1..=i32::from(LAST_SIGNAL)).filter_map(Signal::new).map(|signal| signal.to_string()).collect();
     let upper = text.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     let names = names.iter().map(|name| name.strip_prefix("SIG").unwrap_or(name));

@@ -276,7 +276,7 @@ impl Reader<'_> {
                 "HB304",
                 message,
                 "no shell reads this",
-                "write the directory itself, for example \"/home/app\"",
+                "write the directory itself, for example \"/srv/app\"",
             );
         }
     }

@@ -171,7 +171,7 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Refusal
                 return Err(needs_a_shell(&format!("`{}`", expansion(rest)), help));
             }
             '~' if word.is_none() && (rest.is_empty() || rest.starts_with(['/', ' '])) => {
-                return Err(needs_a_shell("`~`", "write the directory itself, for example /home/app"));
+                return Err(needs_a_shell("`~`", "write the directory itself, for example /srv/app"));
             }
             '=' if words.is_empty() && word.as_deref().is_some_and(is_a_name) => {
                 let name = word.unwrap_or_default();
