@@ -182,6 +182,10 @@ impl Daemon {
         for kept in recovery.incidents(&plan) {
             notifier.tell(told_again(kept.document));
         }
+        for document in recovery.orphaned_incidents(&plan, anchor) {
+            notifier.tell(told_again(document.clone()));
+            notifier.tell(Arc::new(document));
+        }
         let intent = open_intent(&heartbeat, recovery.intent(), &inbox)?;
         let reloader = Arc::new(Reloader::new(
             sources,

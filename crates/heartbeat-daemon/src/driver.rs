@@ -31,7 +31,6 @@ use crate::own_problems::OwnProblems;
 use crate::prober::Prober;
 use crate::published::Published;
 use crate::recovery_problem::RecoveryProblem;
-use crate::stored::StoredEcosystem;
 use crate::systemd::Manager;
 use crate::{clock, receivers, reload};
 
@@ -156,9 +155,9 @@ impl Driver {
             self.settle(now);
         };
         if departure == Departure::Stopped {
-            // On purpose: the next heartbeatd begins anew, but for what operators have said.
+            // On purpose: the next heartbeatd starts every realm anew. What operators have said stays, and so do the incidents
+            // that are open, since a stop is no evidence that their realms are well.
             self.executor.forget_all();
-            self.incident_writer.remember(StoredEcosystem::default());
         }
         self.executor.close();
         departure

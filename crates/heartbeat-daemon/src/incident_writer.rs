@@ -15,8 +15,9 @@ use crate::published::Published;
 use crate::stored::{ECOSYSTEM_MAGIC, StoredEcosystem};
 use crate::{DaemonError, files};
 
-/// Steps of incidents that may wait; a step beyond that is only logged.
-const MAX_STEPS_QUEUED: usize = 4_096;
+/// Steps of incidents that may wait: several for each of the realms that can fail together. A step beyond that is only
+/// logged.
+const MAX_STEPS_QUEUED: usize = 32_768;
 /// Last lines of output in an incident.
 pub(crate) const LOG_TAIL_LINES: usize = 20;
 /// How much of the end of a log is read for them, in bytes.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Config, RealmConfig, with_retired};
 use heartbeat_process::{Condition, Key, Processes, Record, RecordError, Survey, Survivor, boot_id, survey};
-use heartbeat_status::{Incident, IncidentNo, Instant, RealmIx, RealmName, RunId, WallAnchor};
+use heartbeat_status::wire::IncidentDocument;
+use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmIx, RealmName, RunId, WallAnchor};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
 
 use crate::incidents::Kept;
@@ -189,6 +190,25 @@ impl Recovery {
             Some(Kept { incident, document: stored.document.clone() })
         });
         kept.collect()
+    }
+
+    /// Incidents that were open, of realms that are gone from the configuration: closed with that as their message.
+    pub(crate) fn orphaned_incidents(&self, plan: &Plan, anchor: WallAnchor) -> Vec<IncidentDocument> {
+        let orphans = self
+            .ecosystem
+            .incidents
+            .iter()
+            .filter(|stored| stored.root.as_ref().is_some_and(|root| plan.find(root).is_none()));
+        let ended = orphans.map(|stored| {
+            let mut document = stored.document.clone();
+            let lasted = anchor.instant.since(Instant::from_nanos(stored.opened_ns));
+            (document.event, document.seq) = (IncidentStep::Resolved.into(), document.seq + 1);
+            document.resolved_at = Some(anchor.wall);
+            document.duration_s = Some(lasted.as_secs_f64());
+            document.resolution = Some("removed from the configuration, or disabled in it".to_owned());
+            document
+        });
+        ended.collect()
     }
 
     /// Hands what lives, and what is left of what has ended, to the process adapter.

@@ -12,8 +12,9 @@ use heartbeat_status::IncidentStep;
 
 use crate::WhyDropped;
 
-/// Longest queue of one receiver, in notifications.
-pub const MAX_QUEUED_NOTIFICATIONS: usize = 1024;
+/// Longest queue of one receiver, in notifications; and most incidents that are open for it at once, so it has to be more
+/// than the realms that can fail together.
+pub const MAX_QUEUED_NOTIFICATIONS: usize = 8_192;
 
 /// One event of an incident, as it comes.
 #[derive(Clone, Debug)]

@@ -156,3 +156,29 @@ fn events_are_shown_as_they_happen_and_followed_again_after_a_break() {
     again.signal(Signal::SIGTERM);
     assert_eq!(again.end().0, Some(0));
 }
+
+#[test]
+fn an_incident_outlives_a_stop_of_heartbeatd_and_ends_when_its_realm_is_removed() {
+    let (url, posted) = receiver();
+    let [nobody] = crate::supervision::ports();
+    let gone = format!(
+        "[realm.gone]\nhealth = {{ tcp = \"127.0.0.1:{nobody}\", interval = \"1s\", timeout = \"1s\", fail_after = 1, grace = \"0s\" }}\n"
+    );
+    let mut eco = Ecosystem::start(&format!("[notify.ops]\nwebhook = \"{url}\"\n\n{gone}"));
+    let next = || posted.recv_timeout(PATIENCE).expect("something to be told");
+    let (_, (_, opened)) = (next(), next());
+    assert_eq!((&opened["event"], &opened["root"]), (&"opened".into(), &"gone".into()), "{opened:#}");
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.wait();
+    assert!(posted.try_recv().is_err(), "a stop of heartbeatd is no evidence that it is well");
+    let file = eco.dir.path().join("heartbeat.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(&gone, "")).unwrap();
+    eco.start_again();
+    let ((_, again), (_, end)) = (next(), next());
+    assert_eq!((&again["event"], &again["id"]), (&"opened".into(), &opened["id"]), "{again:#}");
+    assert_eq!((&end["event"], &end["id"]), (&"resolved".into(), &opened["id"]), "{end:#}");
+    assert!(end["resolution"].as_str().unwrap().starts_with("removed from the configuration"), "{end:#}");
+    eco.daemon.signal(Signal::SIGTERM);
+    assert_eq!(eco.daemon.end().0, Some(0));
+}
