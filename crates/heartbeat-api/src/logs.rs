@@ -137,7 +137,8 @@ fn document(name: &str, page: LogPage) -> LogsDocument {
 }
 
 fn entry(lost: Lost) -> Option<LostEntry> {
-    (!lost.is_nothing()).then(|| LostEntry::new(lost.truncations, lost.cut_bytes, lost.dropped_bytes))
+    (!lost.is_nothing())
+        .then(|| LostEntry::new(lost.truncations, lost.cut_bytes, lost.dropped_bytes, lost.emptied))
 }
 
 /// Begins to answer; the rest comes as it is written.

@@ -91,7 +91,10 @@ impl Ecosystem for Surface {
         let realms = self.published.realms();
         match realms.get(realm.index()).and_then(|realm| realm.launch.as_ref()).map(|launch| &launch.log) {
             Some(LogTarget::File { path, .. }) => Output::File(path.clone()),
-            Some(LogTarget::Journal { identifier, .. }) => Output::Journal(identifier.clone()),
+            Some(log @ LogTarget::Journal { identifier, .. }) => match heartbeat_process::is_stray(log) {
+                Some(place) => Output::File(place),
+                None => Output::Journal(identifier.clone()),
+            },
             Some(LogTarget::Null | LogTarget::Capture) => Output::Nowhere,
             None => Output::Elsewhere,
         }

@@ -232,6 +232,7 @@ impl Executor {
             Notice::MemoryUsed { key, bytes } => {
                 Some(Input::MemoryUsed { realm: key.realm, run: key.run, bytes })
             }
+            Notice::LogInMemory { key } => Some(Input::LogInMemory { realm: key.realm, run: key.run }),
             // Taken by whoever forwards notices.
             Notice::RecordsFail { .. } => None,
             Notice::CommandDone { id, result, .. } if self.checks.contains_key(&id) => {
@@ -284,7 +285,9 @@ fn kept(realms: &[RealmConfig]) -> Vec<KeptLog> {
 pub(crate) fn log_of(realms: &[RealmConfig], realm: RealmIx) -> Option<PathBuf> {
     match &realms.get(realm.index())?.launch.as_ref()?.log {
         LogTarget::File { path, .. } => Some(path.clone()),
-        LogTarget::Null | LogTarget::Capture | LogTarget::Journal { .. } => None,
+        // What the journal has not taken yet.
+        log @ LogTarget::Journal { .. } => heartbeat_process::is_stray(log),
+        LogTarget::Null | LogTarget::Capture => None,
     }
 }
 

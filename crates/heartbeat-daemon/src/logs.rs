@@ -16,7 +16,7 @@ pub(crate) fn keeper(problems: &Arc<OwnProblems>) -> Result<LogKeeper, DaemonErr
     let problems = Arc::clone(problems);
     let mut told: BTreeMap<PathBuf, u64> = BTreeMap::new();
     let sink = move |notice| match notice {
-        LogNotice::Unbounded(trouble) => problems.set(OwnProblemKind::Logs, trouble),
+        LogNotice::Trouble(trouble) => problems.set(OwnProblemKind::Logs, trouble),
         LogNotice::Lost { path, lost, why } => {
             let log = path.display().to_string();
             let count = told.entry(path).or_default();
@@ -31,6 +31,8 @@ pub(crate) fn keeper(problems: &Arc<OwnProblems>) -> Result<LogKeeper, DaemonErr
                     bytes = lost.dropped_bytes,
                     "could not be set aside, and is dropped: {why}"
                 );
+            } else if lost.emptied > 0 {
+                tracing::warn!(log, bytes = lost.cut_bytes, "{}", why.unwrap_or_default());
             } else {
                 tracing::warn!(
                     log,

@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Config, RealmConfig, with_retired};
-use heartbeat_process::{Condition, Key, Processes, Record, RecordError, Survey, Survivor, boot_id, survey};
+use heartbeat_process::{
+    Condition, Key, LaunchSpec, Processes, Record, RecordError, Survey, Survivor, boot_id, survey,
+};
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmIx, RealmName, RunId, WallAnchor};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
@@ -220,9 +222,7 @@ impl Recovery {
                 .or_else(|| remembered(&survivor).map(|record| record.run()))
                 .unwrap_or_default();
             let launch = realms.get(realm.index()).and_then(|config| config.launch.as_ref());
-            let limits = launch.map(|launch| launch.limits.clone()).unwrap_or_default();
-            let asked = launch.map(|launch| launch.readiness.clone()).unwrap_or_default();
-            processes.adopt(Key { realm, run }, survivor, limits, asked);
+            processes.adopt(Key { realm, run }, survivor, launch.map(|launch| LaunchSpec::clone(launch)));
         }
     }
 }

@@ -224,7 +224,10 @@ fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result
         LogTarget::Null | LogTarget::Journal { .. } => None,
         LogTarget::Capture => Some(capture.ok_or_else(|| failed(Step::Log)(Errno::EBADF))?),
         LogTarget::File { path, .. } => {
-            Some(log::open(path, spec.user.as_ref(), setting.run).map_err(failed_io(Step::Log))?)
+            // A log that cannot be opened is no reason not to start: its output is kept in memory, and nowhere if there is
+            // none. heartbeatd sees that by the descriptor, and finds out why when it tries to write there itself.
+            let opened = log::open(path, spec.user.as_ref(), setting.run);
+            opened.or_else(|_| log::writers::memory()).ok()
         }
     };
     let ready = match &setting.ready {
@@ -246,7 +249,8 @@ fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result
     let log = match &spec.log {
         // journald notes who connects.
         LogTarget::Journal { socket, identifier } => {
-            Some(log::journal::connect(socket, identifier).map_err(failed_io(Step::Log))?.into())
+            let connected = log::journal::connect(socket, identifier).map(File::from);
+            connected.or_else(|_| log::writers::memory()).ok()
         }
         _ => log,
     };

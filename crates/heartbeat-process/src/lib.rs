@@ -83,7 +83,7 @@ pub use handover::Handover;
 pub use launcher::{is_launcher, launcher_main};
 pub use limits::Limits;
 pub use log::{
-    KeptLog, LogBatch, LogFollower, LogKeeper, LogNotice, LogPage, LogPlace, Lost, MAX_PAGE_BYTES,
+    KeptLog, LogBatch, LogFollower, LogKeeper, LogNotice, LogPage, LogPlace, Lost, MAX_PAGE_BYTES, is_stray,
     last_lines, previous_lines, tail,
 };
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};

@@ -285,6 +285,11 @@ pub enum Notice {
         /// In bytes.
         bytes: u64,
     },
+    /// The log of a run could not be opened: its output is kept in memory until it can be copied there.
+    LogInMemory {
+        /// Which run.
+        key: Key,
+    },
     /// Records cannot be written (and why), or can be again (`None`): told when it changes. Processes are started all
     /// the same.
     RecordsFail {

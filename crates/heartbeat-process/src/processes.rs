@@ -18,7 +18,7 @@ use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places, Run};
 use crate::spawn::{Launch, SpawnQueue, Spawner, command_marked, marked, tell_where};
-use crate::{LaunchSpec, Limits, LogTarget, ProcessError, Readiness, Survivor, spares};
+use crate::{LaunchSpec, LogTarget, ProcessError, Readiness, Survivor, spares};
 
 /// The launcher is made once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
@@ -77,8 +77,7 @@ pub(crate) enum Order {
     Adopt {
         key: Key,
         survivor: Box<Survivor>,
-        limits: Limits,
-        asked: Readiness,
+        spec: Option<Box<LaunchSpec>>,
     },
     Remember {
         realm: RealmName,
@@ -295,10 +294,11 @@ impl Processes {
     /// here, and `Emptied` tells when what was left of it is gone. Of a launcher that has not become its program yet,
     /// `Started` or `StartFailed` is told.
     ///
-    /// `limits` are those it was started with: what of them nobody keeps is told as after a start. `asked` is what it was
-    /// asked to say of itself: it is heard again.
-    pub fn adopt(&self, key: Key, survivor: Survivor, limits: Limits, asked: Readiness) {
-        self.commander.orders.push(Order::Adopt { key, survivor: Box::new(survivor), limits, asked });
+    /// `spec` is what it would be started with now: of its limits those that nobody keeps are told as after a start, what it
+    /// was asked to say of itself is heard again, and its log is looked after. `None`: it is not in the configuration any more.
+    pub fn adopt(&self, key: Key, survivor: Survivor, spec: Option<LaunchSpec>) {
+        let (survivor, spec) = (Box::new(survivor), spec.map(Box::new));
+        self.commander.orders.push(Order::Adopt { key, survivor, spec });
     }
 
     /// Puts on record what heartbeatd has to remember of a realm, in place of what was there: one line. It is on record
@@ -418,6 +418,8 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                     limit,
                     unbounded,
                     places: places(&spec),
+                    log: spec.log,
+                    user: spec.user,
                     pidfile: spec.pidfile,
                     ear: ear.map(Box::new),
                     asked: spec.readiness,

@@ -246,7 +246,9 @@ impl Reaper {
                         self.tell_failure(owner, error);
                     }
                 }
-                Order::Adopt { key, survivor, limits, asked } => self.adopt(key, *survivor, limits, asked),
+                Order::Adopt { key, survivor, spec } => {
+                    self.adopt(key, *survivor, spec.map(|spec| *spec).unwrap_or_default());
+                }
                 Order::Remember { realm, memory, soon } => self.books.remember(&realm, memory, soon),
                 Order::Signal { owner, signal } => self.signal(owner, signal),
                 Order::Follow { owner, pid } => self.follow(owner, pid),

@@ -13,7 +13,7 @@ use rustix::time::Timespec;
 use crate::group::Leaf;
 use crate::notice::{CommandRunId, Key, LaunchError};
 use crate::notify::{Ear, Readiness};
-use crate::{Limits, survey, sys};
+use crate::{Limits, LogTarget, User, survey, sys};
 
 /// Whose process it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +97,11 @@ pub(crate) struct Run {
     pub(crate) leftovers: Vec<OwnedFd>,
     /// Where the output of a command is captured.
     pub(crate) capture: Option<OwnedFd>,
+    /// Where its output goes, and whose that is.
+    pub(crate) log: LogTarget,
+    pub(crate) user: Option<User>,
+    /// Its output is in memory, since its log could not be opened.
+    pub(crate) log_in_memory: bool,
     /// Working directory and log file, for messages.
     pub(crate) places: Places,
     /// Bounds of its tree that nobody keeps, by their keys.
@@ -140,6 +145,9 @@ impl Run {
             silent: false,
             leftovers: Vec::new(),
             capture: None,
+            log: LogTarget::Null,
+            user: None,
+            log_in_memory: false,
             places: Places::default(),
             unbounded: Vec::new(),
             ear: None,

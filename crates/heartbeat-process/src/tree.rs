@@ -81,6 +81,15 @@ pub(crate) fn is_launcher_copy(pid: u32) -> bool {
     spares::with(|| environment(pid)).is_ok_and(|environment| environment.is_empty())
 }
 
+/// Whether a process that was a copy of the launcher has become its program. One that may not be looked at has: a copy always
+/// may be.
+pub(crate) fn has_become_program(pid: u32) -> bool {
+    match spares::with(|| environment(pid)) {
+        Ok(environment) => !environment.is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
 /// Zombies that are children of that process, each with its pid.
 pub(crate) fn zombies_of(parent: u32) -> Vec<u32> {
     let pids = spares::with(all_pids).unwrap_or_default();

@@ -627,6 +627,19 @@ fn main() -> ExitCode {
             logs::a_full_disk_stops_neither_the_program_nor_the_bound,
         ),
         ("a_journald_is_given_a_stream", logs::a_journald_is_given_a_stream),
+        (
+            "a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later",
+            logs::a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later,
+        ),
+        ("output_without_a_file_is_bounded", logs::output_without_a_file_is_bounded),
+        (
+            "a_log_that_is_moved_or_removed_goes_on_under_its_name",
+            logs::a_log_that_is_moved_or_removed_goes_on_under_its_name,
+        ),
+        (
+            "a_log_that_its_own_program_empties_is_counted",
+            logs::a_log_that_its_own_program_empties_is_counted,
+        ),
         ("output_of_commands_is_captured", commands::output_of_commands_is_captured),
         (
             "a_command_that_writes_too_much_neither_blocks_nor_grows",

@@ -84,6 +84,10 @@ impl Sim {
                 let bytes = if self.rng.u32(0..4) == 0 { 1 } else { MEMORY_LIMIT_BYTES + 1 };
                 self.feed(Some(Input::MemoryUsed { realm, run, bytes }), Some(realm))
             }
+            85 if self.rng.bool() => {
+                let run = self.last.realms[realm.index()].process.run;
+                self.feed(Some(Input::LogInMemory { realm, run }), Some(realm))
+            }
             85 => {
                 let run = self.last.realms[realm.index()].process.run;
                 let limits = if self.rng.bool() { vec!["memory".to_string()] } else { Vec::new() };

@@ -37,6 +37,7 @@ pub const INPUTS: &[&str] = &[
     "Notify",
     "OwnProblem",
     "ProgramChecked",
+    "LogInMemory",
 ];
 
 /// The column of a reload, which is no input of the core but a call.
@@ -76,6 +77,7 @@ pub fn column(input: Option<&Input>) -> usize {
         Some(Input::Notify { .. }) => 26,
         Some(Input::OwnProblem { .. }) => 27,
         Some(Input::ProgramChecked { .. }) => 28,
+        Some(Input::LogInMemory { .. }) => 29,
     }
 }
 

@@ -165,6 +165,10 @@ pub enum Recorded {
         hook: RecordedHook,
         failure: Option<String>,
     },
+    LogInMemory {
+        realm: u32,
+        run: u64,
+    },
     Unbounded {
         realm: u32,
         run: u64,
@@ -292,6 +296,7 @@ impl Recorded {
                 lasts_ms: command.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
                 signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
             },
+            Input::LogInMemory { realm, run } => Self::LogInMemory { realm: realm.0, run: run.0 },
             Input::Unbounded { realm, run, limits } => {
                 Self::Unbounded { realm: realm.0, run: run.0, limits: limits.clone() }
             }
@@ -391,6 +396,7 @@ impl Recorded {
                     },
                 }
             }
+            Self::LogInMemory { realm, run } => Input::LogInMemory { realm: RealmIx(realm), run: RunId(run) },
             Self::Unbounded { realm, run, limits } => {
                 Input::Unbounded { realm: RealmIx(realm), run: RunId(run), limits }
             }

@@ -229,6 +229,7 @@ impl Sim {
             | Input::Halted { realm, .. }
             | Input::MainChanged { realm, .. }
             | Input::Unbounded { realm, .. }
+            | Input::LogInMemory { realm, .. }
             | Input::MemoryUsed { realm, .. }
             | Input::Notify { realm, .. }
             | Input::PortHeld { realm, .. }

@@ -223,6 +223,8 @@ closed_list! {
         Unbounded = "unbounded",
         /// Degraded, and dependents of it fail: it probably refuses them.
         Suspect = "suspect",
+        /// Its log could not be opened: its output is kept in memory until it can be copied there.
+        LogInMemory = "log_in_memory",
     }
 }
 

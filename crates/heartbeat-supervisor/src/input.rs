@@ -138,6 +138,13 @@ pub enum Input {
         /// By their keys: `memory`, `cpu`, `tasks`; empty when all are kept.
         limits: Vec<String>,
     },
+    /// The log of the generation cannot be written, and its output is kept in memory.
+    LogInMemory {
+        /// The realm.
+        realm: RealmIx,
+        /// The generation.
+        run: RunId,
+    },
     /// How much memory the tree of a generation uses, where no kernel bounds it: now and then.
     MemoryUsed {
         /// The realm.

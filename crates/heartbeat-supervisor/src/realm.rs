@@ -140,6 +140,8 @@ pub(crate) struct Realm {
     pub(crate) found: Option<(crate::Found, bool)>,
     /// Limits of its generation that nobody keeps.
     pub(crate) unbounded: Vec<String>,
+    /// The generation whose output is kept in memory, since its log could not be opened.
+    pub(crate) log_in_memory: Option<RunId>,
     /// Samples in a row that were over its limit of memory.
     pub(crate) samples_over: u32,
     /// What it has said of itself in this generation.
@@ -234,6 +236,7 @@ impl Realm {
             adopted: false,
             found: None,
             unbounded: Vec::new(),
+            log_in_memory: None,
             samples_over: 0,
             spoken: Spoken::default(),
             remedy: None,

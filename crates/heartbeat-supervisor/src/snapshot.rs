@@ -50,6 +50,9 @@ pub(crate) fn realm_status(
     if !realm.unbounded.is_empty() && realm.pid.is_some() {
         flags.insert(Flag::Unbounded);
     }
+    if realm.log_in_memory == Some(realm.run) && realm.pid.is_some() {
+        flags.insert(Flag::LogInMemory);
+    }
     if realm.held == Some(Hold::Tripped) {
         flags.insert(Flag::Fuse);
     }

@@ -122,6 +122,9 @@ impl Supervisor {
             Input::HookDone { realm, run, hook, failure } => {
                 self.fact(now, realm, run, Fact::HookDone { hook, failure });
             }
+            Input::LogInMemory { realm, run } => {
+                self.of_generation(now, realm, run, |realm, _| realm.log_in_memory = Some(realm.run));
+            }
             Input::Unbounded { realm, run, limits } => {
                 self.of_generation(now, realm, run, |realm, cx| memory_limit::unbounded(realm, cx, limits));
             }

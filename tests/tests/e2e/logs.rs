@@ -72,13 +72,12 @@ fn what_a_realm_has_written_is_shown_by_generation() {
         let output = eco.cli(&["logs", "-f", realm]);
         assert_eq!(output.status.code(), Some(code), "-f {realm} {}", told(&output));
     }
-    // Without journald the start says which socket is missing; with one, it runs.
+    // With or without journald it runs; without, heartbeatd says which socket is missing.
     let started = eco.cli(&["start", "lost"]);
-    if Path::new("/run/systemd/journal/stdout").exists() {
-        assert_eq!(started.status.code(), Some(0), "{}", told(&started));
-    } else {
-        assert_eq!(started.status.code(), Some(1), "{}", told(&started));
-        assert!(told(&started).contains("/run/systemd/journal/stdout"), "{}", told(&started));
+    assert_eq!(started.status.code(), Some(0), "{}", told(&started));
+    if !Path::new("/run/systemd/journal/stdout").exists() {
+        wait_until("the problem", || eco.get("/api/health/").contains("/run/systemd/journal/stdout"));
+        assert!(eco.realm("lost")["flags"].to_string().contains("log_in_memory"), "{:#}", eco.realm("lost"));
     }
     let host = format!("http://{}", eco.listen);
     let refused = crate::program::run("heartbeat-cli", &["-H", &host, "logs", "talker"]);
@@ -170,3 +169,65 @@ fn a_full_disk_below_the_logs_stops_nobody() {
     eco.daemon.signal(Signal::SIGTERM);
     eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
 }
+
+#[test]
+fn a_log_directory_that_is_gone_or_read_only_keeps_nobody_from_running() {
+    let mut eco = if nix::unistd::geteuid().is_root() {
+        // What is read-only is so for this heartbeatd alone.
+        let line = "exec unshare -m --propagation private \"$@\"";
+        Ecosystem::start_under(line, TALKER)
+    } else {
+        Ecosystem::start(TALKER)
+    };
+    eco.wait_for_boot();
+    let dir = eco.dir.path().join("state/log");
+    let again = |eco: &Ecosystem, name: &str| {
+        let before = eco.pid_of(name);
+        let killed = eco.cli(&["signal", "KILL", name]);
+        assert_eq!(killed.status.code(), Some(0), "{}", told(&killed));
+        wait_until("the next process", || eco.pid_of(name) != before && eco.status_of(name) == "up");
+        assert_eq!(eco.realm(name)["reason"], "Healthy");
+    };
+    let inside = |eco: &Ecosystem, script: &str| {
+        let target = eco.daemon.pid().to_string();
+        let dir = eco.dir.path().join("state");
+        let words = ["nsenter", "-m", "-t", &target, "sh", "-c", script, dir.to_str().unwrap()];
+        #[expect(clippy::disallowed_methods, reason = "the test plays a disk that fails")]
+        let done = std::process::Command::new(words[0]).args(&words[1..]).status().unwrap();
+        assert!(done.success(), "{script}");
+    };
+    // Somebody has cleaned up.
+    std::fs::remove_dir_all(&dir).unwrap();
+    again(&eco, "talker");
+    wait_until("its log", || dir.join("talker.log").exists());
+    assert_eq!(eco.realm("talker")["restarts"]["used"], 1, "one crash, and nothing else");
+    if !nix::unistd::geteuid().is_root() {
+        eco.daemon.signal(Signal::SIGTERM);
+        return;
+    }
+    // As ext4 does after an error.
+    inside(&eco, "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"");
+    again(&eco, "talker");
+    wait_until("the flag", || eco.realm("talker")["flags"].to_string().contains("log_in_memory"));
+    let problem = |eco: &Ecosystem| {
+        let health = eco.get("/api/health/");
+        health.contains("cannot be written") && health.contains("talker")
+    };
+    wait_until("the problem", || problem(&eco));
+    let said = |eco: &Ecosystem| lines(eco, &["logs", "talker", "-n", "1"]);
+    let pid = eco.pid_of("talker");
+    wait_until("its line", || said(&eco) == [format!("run {pid}")]);
+    assert_eq!(eco.realm("talker")["restarts"]["used"], 2, "{:#}", eco.realm("talker"));
+    // Writable again, without a restart of the realm.
+    inside(&eco, "umount -l \"$0\"");
+    wait_until("the end of the problem", || !problem(&eco));
+    let log = dir.join("talker.log");
+    wait_until("the line on disk", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with(&format!("run {pid}\n")))
+    });
+    eco.daemon.signal(Signal::SIGTERM);
+    eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
+}
+
+const TALKER: &str = "[realm.talker]\nrun = [\"sh\", \"-c\", \"echo run $$; exec sleep 86395\"]\n\
+                      restart = { backoff = \"50ms\", min_gap = \"50ms\", burst = 4 }\n";

@@ -291,6 +291,7 @@ impl Work<'_> {
         self.held.lost.truncations += on_top.truncations;
         self.held.lost.cut_bytes += on_top.cut_bytes;
         self.held.lost.dropped_bytes += on_top.dropped_bytes;
+        self.held.lost.emptied += on_top.emptied;
         let _ = ledger.write();
     }
 }

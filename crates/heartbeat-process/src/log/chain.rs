@@ -4,17 +4,27 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::aside::numbered;
 use super::ledger::Ledger;
+use super::writers;
 
 /// Files that were set aside and are read.
 const MAX_ASIDE_FILES: u32 = 100;
 
+/// Where the bytes of a stretch are.
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    /// In an open file, from there on.
+    Open(Arc<File>, u64),
+}
+
 /// One of the files.
 #[derive(Debug)]
 struct Stretch {
-    path: PathBuf,
+    source: Source,
     /// Position of its first byte.
     start: u64,
     size: u64,
@@ -24,7 +34,7 @@ struct Stretch {
 #[derive(Debug)]
 pub(super) struct Chain {
     pub(super) ledger: Ledger,
-    /// The live one first, then backwards.
+    /// The newest first: what waits for its place in the live one, the live one, and backwards.
     files: Vec<Stretch>,
 }
 
@@ -34,12 +44,17 @@ impl Chain {
     /// # Errors
     /// There is no log (`NotFound`), it is no ordinary file (`InvalidInput`), or it cannot be read.
     pub(super) fn open(log: &Path) -> io::Result<Self> {
-        let ledger = Ledger::look(log)?;
+        let mut ledger = Ledger::look(log)?;
         let (mut files, mut start) = (Vec::new(), ledger.moved);
+        let waiting = writers::waiting(log);
+        for waiting in &waiting {
+            ledger.lost.dropped_bytes += waiting.dropped_bytes;
+            ledger.dropped_heads += waiting.dropped_bytes;
+        }
         let live = std::fs::symlink_metadata(log);
         match &live {
             Ok(meta) if !meta.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
-            Ok(meta) => files.push(Stretch { path: log.to_owned(), start, size: meta.len() }),
+            Ok(meta) => files.push(Stretch { source: Source::File(log.to_owned()), start, size: meta.len() }),
             Err(_) => {}
         }
         for number in 1..=MAX_ASIDE_FILES {
@@ -47,7 +62,13 @@ impl Chain {
             let Ok(meta) = std::fs::symlink_metadata(&path) else { break };
             let Some(before) = start.checked_sub(meta.len()).filter(|_| meta.is_file()) else { break };
             start = before;
-            files.push(Stretch { path, start, size: meta.len() });
+            files.push(Stretch { source: Source::File(path), start, size: meta.len() });
+        }
+        let mut end = ledger.moved + live.as_ref().map_or(0, std::fs::Metadata::len);
+        for waiting in waiting {
+            let source = Source::Open(waiting.source, waiting.from);
+            files.insert(0, Stretch { source, start: end, size: waiting.bytes });
+            end += waiting.bytes;
         }
         match live {
             Err(error) if files.is_empty() => Err(error),
@@ -71,10 +92,14 @@ impl Chain {
     /// A file cannot be read.
     pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        for Stretch { path, start, size } in self.files.iter().rev() {
+        for Stretch { source, start, size } in self.files.iter().rev() {
             let (first, last) = (from.max(*start), to.min(start + size));
             if first < last {
-                fill(&open(path)?, first - start, last - first, &mut bytes)?;
+                let (at, count) = (first - start, last - first);
+                match source {
+                    Source::File(path) => fill(&open(path)?, at, count, &mut bytes)?,
+                    Source::Open(file, from) => fill(file, from + at, count, &mut bytes)?,
+                }
             }
         }
         Ok(bytes)

@@ -3,14 +3,18 @@
 //! It looks every second, at a log that is quiet less often, and at one that grows fast ten times a second. A look at a log
 //! within its bound is one `stat`.
 
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::KeptLog;
-use super::ledger::Lost;
+use super::ledger::{Ledger, Lost};
+use super::reopened::Reopened;
+use super::{KeptLog, writers};
 use crate::ProcessError;
 
 /// From look to look.
@@ -19,12 +23,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
 /// Close looks that make one of the others.
 const CLOSE_LOOKS: u32 = 10;
-/// A log that does not grow is looked at every so many looks.
-const MAX_REST_LOOKS: u32 = 4;
+/// Looks at others before the next at a log that does not grow.
+const MAX_REST_LOOKS: u32 = 1;
 /// One that cannot be shortened is tried again after so many looks.
 const RETRY_AFTER_LOOKS: u32 = 60;
 /// A log that has grown by this share of its bound since the last look grows fast.
 const FAST_SHARE: u64 = 4;
+
+/// So many bytes tell whether a log was written anew from its beginning.
+const HEAD_BYTES: usize = 64;
 
 /// What is to be told of logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +45,8 @@ pub enum LogNotice {
         /// Why, where something could not be written.
         why: Option<String>,
     },
-    /// Logs that cannot be shortened, and why; `None`: all can be again. Told when it changes.
-    Unbounded(Option<String>),
+    /// Logs that are not where they belong, or cannot be shortened, and why; `None`: all are fine again. Told when it changes.
+    Trouble(Option<String>),
 }
 
 /// What the thread is told.
@@ -105,26 +112,53 @@ struct Watched {
     /// How many of them there were last time.
     rested_looks: u32,
     trouble: Option<String>,
+    /// The first bytes of the live file: somebody who empties it changes them.
+    head: Vec<u8>,
+    /// The run that wrote to it at the last look.
+    run: Option<u64>,
 }
 
 impl Watched {
     fn new(log: KeptLog) -> Self {
-        Self { log, bytes: 0, fast: false, rest_looks: 0, rested_looks: 0, trouble: None }
+        Self {
+            log,
+            bytes: 0,
+            fast: false,
+            rest_looks: 0,
+            rested_looks: 0,
+            trouble: None,
+            head: Vec::new(),
+            run: None,
+        }
     }
 
     /// Looks, when its turn has come.
-    fn look(&mut self, close: bool, sink: &mut impl FnMut(LogNotice)) {
-        if !self.fast && (close || self.rest_looks > 0) {
+    fn look(&mut self, close: bool, reopened: bool, sink: &mut impl FnMut(LogNotice)) {
+        if !self.fast && !reopened && (close || self.rest_looks > 0) {
             self.rest_looks -= u32::from(!close);
             return;
         }
         let before = self.bytes;
-        self.bytes = self.size();
+        let named = std::fs::symlink_metadata(&self.log.path).ok();
+        self.bytes = named.as_ref().map_or(0, std::fs::Metadata::len);
+        let file = match &named {
+            // The program writes to what a link leads to.
+            Some(meta) if meta.is_symlink() => std::fs::metadata(&self.log.path).ok(),
+            _ => named.clone(),
+        };
+        let (writer, taken_away) = writers::look(&self.log.path, file.as_ref().map(writers::id), before);
+        if taken_away {
+            self.head.clear();
+        } else if self.was_emptied(before, reopened, writer) {
+            self.note_emptied(before, sink);
+        }
+        self.run = writer.run;
         let mut moved = false;
         if self.bytes > self.log.max_bytes {
             match self.log.hold() {
                 Ok(held) => {
                     moved = held.moved;
+                    self.head.clear();
                     self.trouble = None;
                     self.bytes = self.size();
                     if !held.lost.is_nothing() {
@@ -145,10 +179,88 @@ impl Watched {
         self.rest_looks = self.rested_looks;
     }
 
+    /// Whether somebody else has emptied the log since the last look. `reopened`: it was closed by somebody who had opened it
+    /// for writing; a run that ends does that, too.
+    fn was_emptied(&mut self, before: u64, reopened: bool, writer: writers::WriterState) -> bool {
+        let shorter = self.bytes < before;
+        let mut emptied = shorter;
+        if shorter {
+            self.head.clear();
+        }
+        if self.bytes > 0 && (reopened || self.head.len() < HEAD_BYTES) {
+            let head = first_bytes(&self.log.path);
+            emptied |= !head.starts_with(&self.head);
+            // What was written in the first moment is not known. The one run that has begun with an empty log and still
+            // lives has not closed it.
+            let unseen = self.head.is_empty() && before == 0 && writer.began_empty;
+            let same_run = writer.run.is_some() && (self.run.is_none() || self.run == writer.run);
+            emptied |= reopened && unseen && same_run;
+            self.head = head;
+        }
+        emptied
+    }
+
+    fn note_emptied(&self, before: u64, sink: &mut impl FnMut(LogNotice)) {
+        let lost = Lost { emptied: 1, cut_bytes: before, ..Lost::default() };
+        if let Ok(mut ledger) = Ledger::lock(&self.log.path) {
+            ledger.note_emptied(before, self.bytes);
+            // On a full disk it is not remembered.
+            let _ = ledger.write();
+        }
+        let why = "a program of the realm has opened it anew and emptied it, as `> /dev/stderr` does; `>&2` does not";
+        sink(LogNotice::Lost { path: self.log.path.clone(), lost, why: Some(why.to_owned()) });
+    }
+
     fn size(&self) -> u64 {
         // A log that is not there is no log yet.
         std::fs::symlink_metadata(&self.log.path).map_or(0, |meta| meta.len())
     }
+}
+
+fn first_bytes(path: &Path) -> Vec<u8> {
+    let mut bytes = vec![0; HEAD_BYTES];
+    let options = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let count = options.and_then(|file| file.read_at(&mut bytes, 0)).unwrap_or(0);
+    bytes.truncate(count);
+    bytes
+}
+
+/// Copies what does not go to its log to where it belongs; why that cannot be done, or what is to be done about it, in one
+/// sentence for all realms of which the same is true.
+fn copy_stray() -> Vec<String> {
+    let mut refused: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut moved = Vec::new();
+    for place in writers::stray_places() {
+        match writers::copy(&place) {
+            Err(error) => refused.entry(error.to_string()).or_default().push(place),
+            Ok(()) if writers::is_moved(&place) => moved.push(place),
+            Ok(()) => {}
+        }
+    }
+    let refused = refused.into_iter().map(|(why, places)| {
+        let (logs, first) = (logs_of(&places), places[0].display());
+        format!("{logs} cannot be written ({first}: {why}); the newest output is kept in memory meanwhile")
+    });
+    let moved = (!moved.is_empty()).then(|| {
+        let (logs, names) = (logs_of(&moved), names(&moved).join(" "));
+        format!(
+            "{logs} was moved or removed; heartbeatd copies what is written to a new file of that name, and \
+             `heartbeat-cli restart {names}` lets the realm write there itself"
+        )
+    });
+    refused.chain(moved).collect()
+}
+
+fn names(places: &[PathBuf]) -> Vec<String> {
+    let name = |place: &PathBuf| {
+        let name = place.file_name().unwrap_or_default().to_string_lossy();
+        name.strip_suffix(".log").unwrap_or(&name).to_owned()
+    };
+    places.iter().map(name).collect()
+}
+
+fn logs_of(places: &[PathBuf]) -> String {
+    format!("the log of {}", names(places).join(", "))
 }
 
 /// `None`: it has gone meanwhile.
@@ -160,6 +272,7 @@ fn refusal(log: &KeptLog, error: &io::Error) -> Option<String> {
 fn look_after(wanted: &(Mutex<Wanted>, Condvar), mut sink: impl FnMut(LogNotice)) {
     let mut watched: Vec<Watched> = Vec::new();
     let (mut close_looks, mut told) = (0, None);
+    let mut reopened = Reopened::default();
     loop {
         let closely = watched.iter().any(|log| log.fast);
         let pause = if closely { LOOK_CLOSELY_EVERY } else { LOOK_EVERY };
@@ -177,14 +290,22 @@ fn look_after(wanted: &(Mutex<Wanted>, Condvar), mut sink: impl FnMut(LogNotice)
             watched = taken_over(watched, logs);
         }
         close_looks = if closely { (close_looks + 1) % CLOSE_LOOKS } else { 0 };
-        for log in &mut watched {
-            log.look(close_looks != 0, &mut sink);
+        if close_looks == 0 {
+            reopened.watch(watched.iter().map(|watched| watched.log.path.as_path()));
         }
-        let trouble: Vec<&str> = watched.iter().filter_map(|log| log.trouble.as_deref()).collect();
+        let closed = reopened.take();
+        // Before they are looked at: what was found at the last look was told then.
+        let stray = copy_stray();
+        for log in &mut watched {
+            let reopened = closed.contains(&log.log.path);
+            log.look(close_looks != 0, reopened, &mut sink);
+        }
+        let unbounded = watched.iter().filter_map(|log| log.trouble.as_deref());
+        let trouble: Vec<&str> = stray.iter().map(String::as_str).chain(unbounded).collect();
         let trouble = (!trouble.is_empty()).then(|| trouble.join("; "));
         if trouble != told {
             told.clone_from(&trouble);
-            sink(LogNotice::Unbounded(trouble));
+            sink(LogNotice::Trouble(trouble));
         }
     }
 }
@@ -194,7 +315,7 @@ fn taken_over(old: Vec<Watched>, logs: Vec<KeptLog>) -> Vec<Watched> {
     let mut logs = logs;
     logs.sort();
     logs.dedup_by(|a, b| a.path == b.path);
-    let mut old: std::collections::BTreeMap<PathBuf, Watched> =
+    let mut old: BTreeMap<PathBuf, Watched> =
         old.into_iter().map(|watched| (watched.log.path.clone(), watched)).collect();
     let taken = logs.into_iter().map(|log| match old.remove(&log.path) {
         Some(known) => Watched { log, rest_looks: 0, ..known },

@@ -29,6 +29,8 @@ pub struct Lost {
     pub cut_bytes: u64,
     /// Bytes that were dropped before their time, since there was no room on the disk, or nothing could be written.
     pub dropped_bytes: u64,
+    /// How often the log was emptied by somebody else: `> /dev/stderr` in a script of the realm does that.
+    pub emptied: u64,
 }
 
 impl Lost {
@@ -44,6 +46,7 @@ impl Lost {
             truncations: self.truncations.saturating_sub(earlier.truncations),
             cut_bytes: self.cut_bytes.saturating_sub(earlier.cut_bytes),
             dropped_bytes: self.dropped_bytes.saturating_sub(earlier.dropped_bytes),
+            emptied: self.emptied.saturating_sub(earlier.emptied),
         }
     }
 }
@@ -88,7 +91,9 @@ impl Ledger {
                 file.lock_shared()?;
                 Ok(Self::read(Some(file)))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::read(None)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Self::read(None))
+            }
             Err(error) => Err(error),
         }
     }
@@ -111,9 +116,13 @@ impl Ledger {
             let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
             match (what, numbers.as_slice()) {
                 (Some("moved"), [moved]) => ledger.moved = *moved,
-                (Some("lost"), [truncations, cut, dropped]) => {
-                    ledger.lost =
-                        Lost { truncations: *truncations, cut_bytes: *cut, dropped_bytes: *dropped };
+                (Some("lost"), [truncations, cut, dropped, rest @ ..]) => {
+                    ledger.lost = Lost {
+                        truncations: *truncations,
+                        cut_bytes: *cut,
+                        dropped_bytes: *dropped,
+                        emptied: rest.first().copied().unwrap_or(0),
+                    };
                 }
                 (Some("heads"), [bytes]) => ledger.dropped_heads = *bytes,
                 (Some("run"), [run, at]) => ledger.generations.push((*run, *at)),
@@ -130,9 +139,9 @@ impl Ledger {
     /// It cannot be written; the log itself is not harmed by that.
     pub(super) fn write(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let Lost { truncations, cut_bytes, dropped_bytes } = self.lost;
+        let Lost { truncations, cut_bytes, dropped_bytes, emptied } = self.lost;
         let mut body = format!("moved {}\nheads {}\n", self.moved, self.dropped_heads);
-        body.push_str(&format!("lost {truncations} {cut_bytes} {dropped_bytes}\n"));
+        body.push_str(&format!("lost {truncations} {cut_bytes} {dropped_bytes} {emptied}\n"));
         for (run, at) in &self.generations {
             body.push_str(&format!("run {run} {at}\n"));
         }
@@ -149,6 +158,16 @@ impl Ledger {
         self.generations.push((run, end));
         if self.generations.len() > MAX_GENERATIONS {
             self.generations.remove(0);
+        }
+    }
+
+    /// Somebody else has emptied the live file, which had `before` bytes and has `size` now.
+    pub(super) fn note_emptied(&mut self, before: u64, size: u64) {
+        self.lost.emptied += 1;
+        self.lost.cut_bytes += before;
+        let end = self.moved + size;
+        for (_, at) in &mut self.generations {
+            *at = (*at).min(end);
         }
     }
 
@@ -172,7 +191,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("db.log");
         let mut ledger = Ledger::lock(&log).unwrap();
-        (ledger.moved, ledger.lost.truncations) = (u64::MAX / 2, 7);
+        (ledger.moved, ledger.lost.truncations, ledger.lost.emptied) = (u64::MAX / 2, 7, 3);
         for run in 0..40 {
             ledger.begin(run, run * 1_000_000_000);
         }
@@ -180,7 +199,7 @@ mod tests {
         let (known, file) = (ledger.generations.clone(), beside(&log, ".ledger"));
         drop(ledger);
         let again = Ledger::look(&log).unwrap();
-        assert_eq!((again.moved, again.lost.truncations), (u64::MAX / 2, 7));
+        assert_eq!((again.moved, again.lost.truncations, again.lost.emptied), (u64::MAX / 2, 7, 3));
         assert_eq!((again.generations.len(), &again.generations), (MAX_GENERATIONS, &known));
         drop(again);
         let size = std::fs::metadata(&file).unwrap().len();

@@ -13,7 +13,9 @@ mod keeper;
 mod ledger;
 mod open;
 mod page;
+mod reopened;
 mod tail;
+pub(crate) mod writers;
 
 pub use bound::KeptLog;
 pub use follow::{LogBatch, LogFollower, LogPlace};
@@ -22,3 +24,4 @@ pub use ledger::Lost;
 pub(crate) use open::open;
 pub use page::{LogPage, MAX_PAGE_BYTES, last_lines, previous_lines};
 pub use tail::tail;
+pub use writers::is_stray;

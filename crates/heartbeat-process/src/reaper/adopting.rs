@@ -9,11 +9,12 @@ use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::notify::Ear;
 use crate::run::{Owner, Places, Run, Stage};
 use crate::survey::{Condition, Survivor};
-use crate::{Limits, Readiness, spares, tree};
+use crate::{LaunchSpec, log, spares, tree};
 
 impl Reaper {
     /// Takes over a realm as it was found.
-    pub(super) fn adopt(&mut self, key: Key, survivor: Survivor, limits: Limits, asked: Readiness) {
+    pub(super) fn adopt(&mut self, key: Key, survivor: Survivor, spec: LaunchSpec) {
+        let LaunchSpec { limits, readiness: asked, log, user, .. } = spec;
         let Survivor { realm, condition, record, mut held, .. } = survivor;
         let process = record.as_ref().and_then(|record| record.process);
         let unproven = matches!(condition, Condition::Unverifiable { .. });
@@ -36,6 +37,8 @@ impl Reaper {
             leaf,
             marks: self.marks(Owner::Realm(key), Some(&realm), false),
             asked,
+            log,
+            user,
             ..Run::new(Owner::Realm(key), Some(realm.clone()), realm.to_string())
         };
         self.next_run += 1;
@@ -46,6 +49,8 @@ impl Reaper {
                 run.stage = if launching { Stage::Launching } else { Stage::Started };
                 run.pidfd = held.pop();
                 run.ear = Ear::again(&self.places, &realm, &run.asked).map(Box::new);
+                let process = (run.pid, run.start_time);
+                run.log_in_memory = log::writers::take_over(&run.log, run.user.as_ref(), key.run.0, process);
                 if launching {
                     let what = format!("for {realm}: its heartbeatd died before it could be started");
                     run.failure = Some(LaunchError::never_tried(Step::Launcher, &what));
@@ -66,6 +71,7 @@ impl Reaper {
         }
         if run.stage == Stage::Started {
             self.tell_unbounded(key, &run);
+            self.tell_log(key, &run);
         }
         let speaks = run.stage == Stage::Started;
         let leftovers = run.stage == Stage::Exited && (run.leaf.is_some() || !run.leftovers.is_empty());
@@ -83,7 +89,7 @@ impl Reaper {
     pub(super) fn look_at_launcher(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.looks -= 1;
-        if !tree::is_launcher_copy(run.pid) {
+        if tree::has_become_program(run.pid) {
             run.looks = 0;
             run.failure = None;
             self.started(id);

@@ -17,6 +17,13 @@ impl Reaper {
         }
     }
 
+    /// Tells that the output of a run that has started is kept in memory.
+    pub(super) fn tell_log(&self, key: Key, run: &Run) {
+        if run.log_in_memory {
+            (self.sink)(Notice::LogInMemory { key });
+        }
+    }
+
     /// Says how much memory those trees use whose bound no kernel keeps.
     pub(super) fn sample_memory(&self) {
         let mut sweep = None;

@@ -14,7 +14,7 @@ use crate::record::Recorded;
 use crate::run::{Owner, Run, Stage};
 use crate::spawn::captured;
 use crate::tree::{self, Sweep};
-use crate::{spares, sys};
+use crate::{log, spares, sys};
 
 impl Reaper {
     /// Hears what is said about a launch.
@@ -27,6 +27,7 @@ impl Reaper {
                 Said::Made { pid } => self.meet(id, pid),
                 Said::Ready { pid } => {
                     self.meet(id, pid);
+                    self.note_log(id);
                     self.go(id);
                 }
                 Said::Exec => run.said_exec = true,
@@ -64,7 +65,9 @@ impl Reaper {
         let held = spares::with(|| tree::read_stat(pid)).and_then(|stat| {
             // A child of ours that has not become its program, whatever has become of that number.
             let ours = |stat: &tree::Stat| stat.parent == std::process::id();
-            let stat = stat.filter(|stat| ours(stat) && tree::is_launcher_copy(pid)).ok_or_else(gone)?;
+            // One that has ended has nothing left to tell it by, and keeps its number until it is collected.
+            let is_copy = |stat: &tree::Stat| stat.state == 'Z' || tree::is_launcher_copy(pid);
+            let stat = stat.filter(|stat| ours(stat) && is_copy(stat)).ok_or_else(gone)?;
             Ok((stat.start_time, hold(pid, &stat)?.ok_or_else(gone)?))
         });
         match held {
@@ -95,6 +98,15 @@ impl Reaper {
             let process = Recorded { run: key.run, pid: run.pid, start_time: run.start_time };
             let group = run.leaf.as_ref().map(|leaf| leaf.dir().to_owned());
             self.books.begin(realm, process, group, run.made_of);
+        }
+    }
+
+    /// What a realm is about to write to, before it can change that.
+    fn note_log(&mut self, id: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if let Owner::Realm(key) = run.owner {
+            let process = (run.pid, run.start_time);
+            run.log_in_memory = log::writers::begin(&run.log, run.user.as_ref(), key.run.0, process);
         }
     }
 
@@ -158,6 +170,7 @@ impl Reaper {
                 (self.sink)(Notice::Started { key, pid, start_time });
                 if let Some(run) = self.runs.get(&id) {
                     self.tell_unbounded(key, run);
+                    self.tell_log(key, run);
                 }
                 // What it has said already waits there.
                 self.open_ear(id);
@@ -214,6 +227,7 @@ impl Reaper {
         // Whoever it leaves behind speaks for nobody.
         run.ear.take().into_iter().for_each(|ear| ear.remove());
         let exit = super::bounds::with_oom(run, exit);
+        log::writers::end(&run.log, key.run.0);
         let empty = self.nobody_is_left(id, sweep);
         if empty {
             self.forget(id);
@@ -242,7 +256,7 @@ impl Reaper {
         match run.stage {
             Stage::Launching if run.looks > 0 => self.look_at_launcher(id),
             Stage::Launching
-                if run.said_exec && run.failure.is_none() && !tree::is_launcher_copy(run.pid) =>
+                if run.said_exec && run.failure.is_none() && tree::has_become_program(run.pid) =>
             {
                 // The launcher holds its socket still, and does not go on.
                 self.orders.distrust(run.launcher);

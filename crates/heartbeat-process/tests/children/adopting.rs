@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 
 use heartbeat_process::{
-    Condition, LaunchSpec, Limits, Notice, Processes, Readiness, Record, Settings, Survey, survey,
+    Condition, LaunchSpec, Notice, Processes, Readiness, Record, Settings, Survey, survey,
 };
 use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal, StartFailure};
 use nix::unistd::Pid;
@@ -85,12 +85,8 @@ pub(crate) fn adopt(bench: &Bench) -> Condition {
         Condition::Alive { run, .. } | Condition::Ended { run, .. } => run,
         Condition::Nothing | Condition::Unverifiable { .. } => RunId(1),
     };
-    bench.processes.adopt(
-        Key { realm: RealmIx(0), run },
-        survivor,
-        Limits::default(),
-        super::notify::asked(),
-    );
+    let spec = LaunchSpec { readiness: super::notify::asked(), ..bench.shell("") };
+    bench.processes.adopt(Key { realm: RealmIx(0), run }, survivor, Some(spec));
     condition
 }
 

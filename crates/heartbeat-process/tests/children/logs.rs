@@ -145,25 +145,202 @@ pub(super) fn a_journald_is_given_a_stream() {
     let bench = Bench::new();
     let socket = bench.dir.path().join("stdout");
     let log = LogTarget::Journal { socket: socket.clone(), identifier: "db".into() };
-    let spec = LaunchSpec { log, ..bench.shell("echo out; echo '<3>err' >&2; sleep 600") };
-    bench.launch(1, &spec);
-    match bench.next() {
-        Notice::StartFailed { error, .. } => {
-            assert_eq!((error.step, error.errno), (Step::Log, Some(nix::errno::Errno::ENOENT as i32)));
-            let said = &error.message;
-            assert!(said.contains(socket.to_str().unwrap()) && said.contains("journald"), "{said}");
-        }
-        other => panic!("{other:?}"),
-    }
+    let place = socket.join("db");
+    let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
+    let spec = LaunchSpec { log: log.clone(), ..bench.shell("echo out; echo '<3>err' >&2; sleep 600") };
+    let said_by = |listener: &UnixListener| {
+        let (stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        let said: Vec<String> = lines.by_ref().take(9).collect();
+        (said, lines)
+    };
+    // While there is no journald its output waits in memory.
+    let key = bench.launch(1, &spec);
+    bench.started();
+    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    let told = trouble(&notices).unwrap();
+    assert!(told.contains("the log of db") && told.contains(socket.to_str().unwrap()), "{told}");
+    assert_eq!(heartbeat_process::is_stray(&log), Some(place.clone()));
+    wait_for_line(&place, "<3>err");
     let listener = UnixListener::bind(&socket).unwrap();
+    let wanted = ["db", "", "6", "1", "0", "0", "0", "out", "<3>err"];
+    assert_eq!(said_by(&listener).0, wanted);
+    assert_eq!(trouble(&notices), None);
+    bench.processes.signal(key, Signal::KILL);
+    exit_of(&bench.next());
+    wait_until("nothing to wait for", || heartbeat_process::is_stray(&log).is_none());
     let key = bench.launch(2, &spec);
     bench.started();
-    let (stream, _) = listener.accept().unwrap();
-    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    let said: Vec<String> = lines.by_ref().take(9).collect();
+    let (said, mut lines) = said_by(&listener);
     // Identifier, unit, priority, prefixes, three that are off; then what is written.
-    assert_eq!(said, ["db", "", "6", "1", "0", "0", "0", "out", "<3>err"]);
+    assert_eq!(said, wanted);
     bench.processes.signal(key, Signal::KILL);
     exit_of(&bench.next());
     assert_eq!(lines.next(), None, "nothing of ours holds it");
+}
+
+/// Waits until the last line of a log is that one.
+fn wait_for_line(log: &Path, line: &str) {
+    wait_until(line, || {
+        last_lines(log, 1, true).is_ok_and(|page| page.lines.last().is_some_and(|last| last == line))
+    });
+}
+
+/// What the keeper says last of troubles.
+fn trouble(notices: &Receiver<LogNotice>) -> Option<String> {
+    loop {
+        if let LogNotice::Trouble(trouble) = notices.recv_timeout(PATIENCE).unwrap() {
+            return trouble;
+        }
+    }
+}
+
+pub(super) fn a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later() {
+    let bench = Bench::new();
+    let dir = bench.dir.path().join("log");
+    let path = dir.join("db.log");
+    let kept = KeptLog { path: path.clone(), max_bytes: PIECE, keep: 2 };
+    let log = LogTarget::File { path: path.clone(), max_bytes: PIECE, keep: 2 };
+    let (_keeper, notices) = keeper(kept);
+    // A file is where the directory should be: for root, too, nothing can be made in it.
+    std::fs::write(&dir, "").unwrap();
+    let script = "echo first; while :; do read -r line < \"$HEARTBEAT_TEST_FIFO\"; echo $line; done";
+    let fifo = bench.dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut spec = LaunchSpec { log, ..bench.shell(script) };
+    spec.env.push(("HEARTBEAT_TEST_FIFO".into(), fifo.clone().into()));
+    let key = bench.launch(1, &spec);
+    bench.started();
+    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    let told = trouble(&notices).unwrap();
+    assert!(told.contains("the log of db") && told.contains("cannot be written"), "{told}");
+    assert_eq!(last_lines(&path, 9, true).unwrap().lines, ["first"], "read where it is");
+    // The fault is over: what it says from now on, and what it has said, is on disk.
+    std::fs::remove_file(&dir).unwrap();
+    assert_eq!(trouble(&notices), None);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "first\n");
+    std::fs::write(&fifo, "second\n").unwrap();
+    wait_until("the second line", || all(&path) == "first\nsecond\n");
+    bench.processes.signal(key, Signal::KILL);
+    exit_of(&bench.next());
+    // The next start writes to the file itself; a directory that is gone is made again.
+    std::fs::remove_dir_all(&dir).unwrap();
+    bench.launch(2, &LaunchSpec { argv: bench.shell("echo third").argv, ..spec });
+    bench.started();
+    exit_of(&bench.next());
+    assert_eq!(all(&path), "third\n");
+}
+
+pub(super) fn output_without_a_file_is_bounded() {
+    let bench = Bench::new();
+    let dir = bench.dir.path().join("log");
+    let path = dir.join("db.log");
+    let (_keeper, notices) = keeper(KeptLog { path: path.clone(), max_bytes: PIECE, keep: 2 });
+    std::fs::write(&dir, "").unwrap();
+    let log = LogTarget::File { path: path.clone(), max_bytes: PIECE, keep: 2 };
+    // 8 MiB, of which 1 MiB is kept.
+    let key = bench.launch(1, &LaunchSpec { log, ..bench.shell("seq -f %07.0f 0 1048575; exec sleep 644") });
+    bench.started();
+    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    assert!(trouble(&notices).is_some());
+    let kib = |pid: u32| {
+        let blocks = std::fs::metadata(format!("/proc/{pid}/fd/1")).unwrap().blocks();
+        blocks / 2
+    };
+    wait_for_line(&path, "1048575");
+    let pid = Record::read(&Record::path(bench.dir.path(), &name())).unwrap().process.unwrap().pid;
+    wait_until("the bound", || kib(pid) <= 1_024 + 64);
+    let page = last_lines(&path, 1, true).unwrap();
+    assert!(page.lost.dropped_bytes >= 7 * 1024 * 1024, "{:?}", page.lost);
+    std::fs::remove_file(&dir).unwrap();
+    assert_eq!(trouble(&notices), None);
+    let lost = last_lines(&path, 1, true).unwrap().lost;
+    assert_eq!(lost.dropped_bytes, page.lost.dropped_bytes, "counted once");
+    bench.processes.signal(key, Signal::KILL);
+    exit_of(&bench.next());
+}
+
+pub(super) fn a_log_that_is_moved_or_removed_goes_on_under_its_name() {
+    for moved in [false, true] {
+        let bench = Bench::new();
+        let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
+        let fifo = bench.dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let script = format!(
+            "echo before; read -r line < {fifo}; echo $line; read -r line < {fifo}; yes | head -c 300000; exec sleep 645",
+            fifo = fifo.display()
+        );
+        let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 2 };
+        let key = bench.launch(1, &LaunchSpec { log, ..bench.shell(&script) });
+        bench.started();
+        wait_for_line(&bench.log(), "before");
+        // The keeper has seen it, and so knows what is new.
+        let looked = bench.dir.path().join("out.log.ledger");
+        assert!(looked.exists());
+        let away = bench.dir.path().join("rotated");
+        if moved {
+            std::fs::rename(bench.log(), &away).unwrap();
+        } else {
+            std::fs::remove_file(bench.log()).unwrap();
+        }
+        let told = trouble(&notices).unwrap();
+        assert!(told.contains("moved or removed") && told.contains("heartbeat-cli restart out"), "{told}");
+        std::fs::write(&fifo, "after\n").unwrap();
+        wait_for_line(&bench.log(), "after");
+        if moved {
+            assert!(
+                std::fs::read_to_string(&away).unwrap().starts_with("before\n"),
+                "that is somebody else's now"
+            );
+        }
+        std::fs::write(&fifo, "more\n").unwrap();
+        // All files together hold what the bound allows, and the file without a name holds nothing.
+        let pid = Record::read(&Record::path(bench.dir.path(), &name())).unwrap().process.unwrap().pid;
+        let kib = || std::fs::metadata(format!("/proc/{pid}/fd/1")).map_or(0, |meta| meta.blocks() / 2);
+        wait_until("the bound", || size(&numbered(&bench.log(), 1)) >= PIECE && kib() <= 64);
+        bench.processes.signal(key, Signal::KILL);
+        exit_of(&bench.next());
+        assert_eq!(trouble(&notices), None, "the next start writes to the file itself");
+    }
+}
+
+pub(super) fn a_log_that_its_own_program_empties_is_counted() {
+    let bench = Bench::new();
+    let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
+    // The keeper watches from its first look on.
+    wait_until("the watch", || {
+        let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+        let texts = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+        texts.filter(|text| text.contains("inotify wd:")).count() > 0
+    });
+    let script = "echo one; echo two > /dev/stderr; echo three; exec sleep 646";
+    let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 2 };
+    let key = bench.launch(1, &LaunchSpec { log: log.clone(), ..bench.shell(script) });
+    bench.started();
+    match notices.recv_timeout(PATIENCE).unwrap() {
+        LogNotice::Lost { lost, why, .. } => {
+            assert_eq!(lost.emptied, 1);
+            assert!(why.unwrap().contains(">&2"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let page = last_lines(&bench.log(), 9, true).unwrap();
+    assert_eq!((page.lines, page.lost.emptied), (vec!["two".to_owned(), "three".to_owned()], 1));
+    bench.processes.signal(key, Signal::KILL);
+    exit_of(&bench.next());
+    // A run that only ends, and one that appends to what it opens anew, empties nothing.
+    let script = "echo four; echo five >> /dev/stderr; echo six >&2";
+    bench.launch(2, &LaunchSpec { log: log.clone(), ..bench.shell(script) });
+    bench.started();
+    exit_of(&bench.next());
+    wait_for_line(&bench.log(), "six");
+    let emptied = last_lines(&bench.log(), 9, true).unwrap();
+    assert_eq!((emptied.lines.len(), emptied.lost.emptied), (5, 1));
+    // The next that is told is the next that empties it.
+    let key = bench.launch(3, &LaunchSpec { log, ..bench.shell("echo 7 > /dev/stdout; exec sleep 647") });
+    bench.started();
+    assert!(matches!(notices.recv_timeout(PATIENCE), Ok(LogNotice::Lost { lost, .. }) if lost.emptied == 1));
+    assert_eq!(last_lines(&bench.log(), 9, true).unwrap().lost.emptied, 2);
+    bench.processes.signal(key, Signal::KILL);
+    exit_of(&bench.next());
 }

@@ -63,13 +63,21 @@ pub struct LostEntry {
     pub cut_bytes: u64,
     /// Bytes that were dropped, since there was no room to set them aside.
     pub dropped_bytes: u64,
+    /// How often a program of the realm has emptied the log.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub emptied: u64,
 }
 
 impl LostEntry {
     /// With its words.
     #[must_use]
-    pub fn new(truncations: u64, cut_bytes: u64, dropped_bytes: u64) -> Self {
+    pub fn new(truncations: u64, cut_bytes: u64, dropped_bytes: u64, emptied: u64) -> Self {
         let mut said = Vec::new();
+        if emptied > 0 {
+            said.push(format!(
+                "emptied at least {emptied} times by a program of the realm: `> /dev/stderr` does that, `>&2` does not"
+            ));
+        }
         if truncations > 0 {
             said.push(format!(
                 "may have lost output: copied and truncated {truncations} times, {cut_bytes} bytes known to be lost"
@@ -78,6 +86,6 @@ impl LostEntry {
         if dropped_bytes > 0 {
             said.push(format!("dropped {dropped_bytes} bytes: no room to set them aside"));
         }
-        Self { message: said.join("; "), truncations, cut_bytes, dropped_bytes }
+        Self { message: said.join("; "), truncations, cut_bytes, dropped_bytes, emptied }
     }
 }
