@@ -70,11 +70,23 @@ async fn one(
     leave: &Leave,
     console: &mut Console,
 ) -> Outcome {
-    let mut request =
-        ActionRequest { cascade: args.cascade, reason: args.reason.clone(), ..ActionRequest::default() };
-    let plan = plan(client, realm, action, &request).await?;
+    let mut request = ActionRequest {
+        cascade: args.cascade,
+        lift_holds: args.lift_holds,
+        reason: args.reason.clone(),
+        ..ActionRequest::default()
+    };
+    let mut plan = foresee(client, realm, action, &request).await?;
     if args.dry_run {
         return show_plan(&plan, console);
+    }
+    if plan.refusal.as_deref() == Some("held") {
+        // A yes that was given before the question does not name what is lifted.
+        if leave.yes || !ask_to_lift(action, realm, &plan, console).await? {
+            return Err(held(&plan, console.style));
+        }
+        request.lift_holds = true;
+        plan = foresee(client, realm, action, &request).await?;
     }
     if !plan.breaks.is_empty() && !args.cascade {
         // Those that are named beside it are asked to do the same.
@@ -83,7 +95,7 @@ async fn one(
             return Ok(Exit::Refused);
         }
         request.force = true;
-    } else if plan.steps.iter().any(|step| step.realm != realm) {
+    } else if !plan.holds.is_empty() || plan.steps.iter().any(|step| step.realm != realm) {
         // Others are part of it: shown before anything is done.
         console.note(&format!("{action} {}, in this order:", console.style.text(realm)));
         for line in plan_lines(&plan, console.style) {
@@ -101,7 +113,7 @@ async fn one(
 }
 
 /// What would be done; nothing is changed. A plan inside a refusal is a plan, too.
-async fn plan(
+async fn foresee(
     client: &Client,
     realm: &str,
     action: Action,
@@ -132,6 +144,34 @@ fn show_plan(plan: &ActionDocument, console: &mut Console) -> Outcome {
     Ok(exit)
 }
 
+/// The command would have to start realms that an operator has stopped.
+fn held(plan: &ActionDocument, style: Style) -> Failure {
+    let holds: Vec<String> = plan.holds.iter().map(|hold| style.text(&hold.sentence())).collect();
+    let them = if holds.len() == 1 { "it" } else { "them" };
+    let what = format!("refused: {}; --lift-holds starts {them} as well", holds.join("; "));
+    Failure::new(Exit::Refused, what)
+}
+
+/// Names what an operator has stopped and asks, where there is somebody to ask.
+async fn ask_to_lift(
+    action: Action,
+    realm: &str,
+    plan: &ActionDocument,
+    console: &mut Console,
+) -> Result<bool, Failure> {
+    let style = console.style;
+    if !console.interactive {
+        return Ok(false);
+    }
+    console.note(&format!("{action} {} needs what an operator has stopped:", style.text(realm)));
+    for hold in &plan.holds {
+        console.note(&format!("    {}", style.text(&hold.sentence())));
+    }
+    let names: Vec<String> = plan.holds.iter().map(|hold| style.text(&hold.realm)).collect();
+    console.passing_note(&format!("start {} as well? [y/N] ", names.join(", ")));
+    confirmed().await
+}
+
 /// Shows who would suffer and asks, where there is somebody to ask. A no changes nothing.
 async fn ask(
     action: Action,
@@ -159,6 +199,15 @@ async fn ask(
         console.note(&line);
     }
     console.passing_note("go on and leave them as they are? [y/N] ");
+    let yes = confirmed().await?;
+    if !yes {
+        console.note(&format!("nothing was changed; {ways}"));
+    }
+    Ok(yes)
+}
+
+/// What a person answers.
+async fn confirmed() -> Result<bool, Failure> {
     // Reading may block for as long as a person thinks; Ctrl-C is heard meanwhile.
     let answer = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
@@ -168,11 +217,7 @@ async fn ask(
         Ok(line) => line?,
         Err(_) => String::new(),
     };
-    let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-    if !yes {
-        console.note(&format!("nothing was changed; {ways}"));
-    }
-    Ok(yes)
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 async fn carry_out(

@@ -151,6 +151,9 @@ pub(crate) enum Command {
         /// Which realms
         #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
+        /// Also start realms that an operator has stopped, where these need them
+        #[arg(long)]
+        lift_holds: bool,
     },
     /// Send a signal to the main process of realms
     Signal {
@@ -294,6 +297,9 @@ pub(crate) struct ActArgs {
     /// Leave the running dependents as they are, although they would break
     #[arg(long, conflicts_with = "cascade")]
     pub(crate) leave_dependents: bool,
+    /// Also start realms that an operator has stopped, where these need them
+    #[arg(long)]
+    pub(crate) lift_holds: bool,
     /// Only say what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,

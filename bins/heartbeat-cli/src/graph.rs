@@ -123,7 +123,7 @@ impl Branch<'_> {
 
 /// Its word says it all.
 const fn status_is_quiet(status: heartbeat_status::Status) -> bool {
-    matches!(status, heartbeat_status::Status::Stopped)
+    matches!(status, heartbeat_status::Status::Stopping | heartbeat_status::Status::Stopped)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The first line: is it fine, and if not, why.
 
 use heartbeat_status::wire::{RealmEntry, StatusDocument, Summary};
-use heartbeat_status::{Health, Status};
+use heartbeat_status::{Health, Reason, RestartCause, Status};
 
 use crate::cells::shortened;
 use crate::style::{Hue, Style, UNKNOWN};
@@ -34,9 +34,11 @@ pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
         }
         return line + &own;
     }
+    let faulty = document.realms.iter().any(is_fault) || !document.roots.is_empty();
     let word = match document.status.known().unwrap_or(UNKNOWN) {
         Status::Failed => "FAILED",
         Status::Starting => "STARTING",
+        Status::Restarting if !faulty => "RESTARTING",
         Status::Unknown => "UNKNOWN",
         _ => "DOWN",
     };
@@ -61,12 +63,25 @@ fn own_problems(document: &StatusDocument, style: Style) -> String {
     text
 }
 
+/// Something has gone wrong with it: a restart that somebody has asked for is no fault.
+fn is_fault(realm: &RealmEntry) -> bool {
+    let open = realm.restart.as_ref().filter(|restart| restart.result.is_none());
+    match status_of(realm) {
+        Status::Failed | Status::Down | Status::Blocked => true,
+        Status::Restarting | Status::Starting => {
+            open.is_some_and(|restart| restart.cause.known().is_none_or(RestartCause::is_debited))
+        }
+        _ => false,
+    }
+}
+
 /// Hue of the first line.
 pub(crate) fn headline_hue(document: &StatusDocument) -> Hue {
     match document.status.known() {
         _ if document.ok && !document.daemon.health.is(Health::Healthy) => Hue::Attention,
         _ if document.ok => Hue::Ok,
         Some(Status::Starting) => Hue::Attention,
+        Some(Status::Restarting) if document.roots.is_empty() => Hue::Attention,
         _ => Hue::Bad,
     }
 }
@@ -79,9 +94,19 @@ fn troubles(document: &StatusDocument, style: Style) -> String {
             causes.push((realm, &root.blocks));
         }
     }
+    let mut waiting = 0;
     if causes.is_empty() {
-        let bad = document.realms.iter().filter(|realm| !status_of(realm).is_ok());
-        causes.extend(bad.map(|realm| (realm, &[][..])));
+        let bad: Vec<&RealmEntry> =
+            document.realms.iter().filter(|realm| !status_of(realm).is_ok()).collect();
+        // Who only waits for others that are on their way up is counted behind them.
+        let (others, first): (Vec<&RealmEntry>, Vec<&RealmEntry>) =
+            bad.into_iter().partition(|realm| realm.reason.is(Reason::WaitingForNeed));
+        if first.is_empty() {
+            causes.extend(others.into_iter().map(|realm| (realm, &[][..])));
+        } else {
+            waiting = others.len();
+            causes.extend(first.into_iter().map(|realm| (realm, &[][..])));
+        }
     }
     causes.sort_by_key(|(realm, blocks)| {
         (std::cmp::Reverse(status_of(realm).severity()), std::cmp::Reverse(blocks.len()), realm.order)
@@ -90,6 +115,11 @@ fn troubles(document: &StatusDocument, style: Style) -> String {
         causes.iter().take(MAX_ROOTS).map(|(realm, blocks)| cause(realm, blocks, style)).collect();
     if causes.len() > MAX_ROOTS {
         parts.push(format!("and {} more", causes.len() - MAX_ROOTS));
+    }
+    if waiting > 0 {
+        let (verb, whom) =
+            (if waiting == 1 { "waits" } else { "wait" }, if causes.len() == 1 { "it" } else { "them" });
+        parts.push(format!("{waiting} {verb} for {whom}"));
     }
     parts.join("; ")
 }
@@ -122,6 +152,7 @@ pub(crate) fn counts(summary: &Summary) -> String {
         (summary.degraded, "degraded"),
         (summary.up, "up"),
         (summary.done, "done"),
+        (summary.stopping, "stopping"),
         (summary.stopped, "stopped"),
         (summary.paused, "paused"),
     ]
@@ -161,6 +192,56 @@ mod tests {
             headline(&document, Style::default()),
             "shop: DOWN - 2 blocked, 1 restarting, 1 degraded, 1 up, 1 done"
         );
+    }
+
+    /// Everything is on its way up, and `postgres` is what the others wait for.
+    fn booting() -> StatusDocument {
+        let mut document = sample::outage();
+        document.roots.clear();
+        document.status = Status::Starting.into();
+        for realm in &mut document.realms {
+            realm.status = Status::Starting.into();
+            realm.reason = Reason::WaitingForNeed.into();
+            realm.message = "waits for postgres, which is starting".into();
+            realm.restart = None;
+            if realm.name == "postgres" {
+                realm.reason = Reason::Starting.into();
+                realm.message = "started, not ready yet; http: Refused".into();
+            }
+        }
+        document
+    }
+
+    #[test]
+    fn a_boot_is_starting_and_names_what_the_others_wait_for() {
+        let mut document = booting();
+        assert_eq!(
+            headline(&document, Style::default()),
+            "shop: STARTING - postgres is starting (started, not ready yet; http: Refused); 5 wait for it"
+        );
+        assert_eq!(headline_hue(&document), Hue::Attention);
+        document.realms.truncate(2);
+        assert!(headline(&document, Style::default()).ends_with("; 1 waits for it"));
+    }
+
+    #[test]
+    fn a_restart_that_was_asked_for_is_not_down() {
+        let mut document = booting();
+        document.status = Status::Restarting.into();
+        let postgres = document.realms.iter_mut().find(|realm| realm.name == "postgres").unwrap();
+        postgres.status = Status::Restarting.into();
+        postgres.message = "being stopped for a restart: requested".into();
+        let line = headline(&document, Style::default());
+        assert!(line.starts_with("shop: RESTARTING - postgres is restarting (being stopped"), "{line}");
+        assert_eq!(headline_hue(&document), Hue::Attention);
+        // The same after a crash.
+        let outage = sample::outage();
+        let crashed = outage.realms.iter().find(|realm| realm.name == "postgres").unwrap().clone();
+        document.realms.retain(|realm| realm.name != "postgres");
+        document.realms.push(crashed);
+        document.roots = outage.roots;
+        assert!(headline(&document, Style::default()).starts_with("shop: DOWN - postgres is restarting"));
+        assert_eq!(headline_hue(&document), Hue::Bad);
     }
 
     #[test]

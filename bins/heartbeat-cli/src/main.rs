@@ -171,8 +171,9 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Resume { realms }) => {
             hold::run(&connect(console), Action::Resume, realms, &ActionRequest::default(), console).await
         }
-        Some(Command::Reset { realms }) => {
-            hold::run(&connect(console), Action::Reset, realms, &ActionRequest::default(), console).await
+        Some(Command::Reset { realms, lift_holds }) => {
+            let request = ActionRequest { lift_holds: *lift_holds, ..ActionRequest::default() };
+            hold::run(&connect(console), Action::Reset, realms, &request, console).await
         }
         Some(Command::Signal { signal, realms, tree }) => {
             let signal = Some(signal.clone());

@@ -1,7 +1,7 @@
 //! A plan, as it is shown and as it comes true.
 
 use heartbeat_status::wire::{Action, ActionDocument, RealmEntry, StatusDocument};
-use heartbeat_status::{Phase, Status, WallTime};
+use heartbeat_status::{Health, NextAction, Phase, Status, WallTime};
 
 use crate::age::latency;
 use crate::cells::why;
@@ -29,6 +29,9 @@ pub(crate) fn plan_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
         .collect();
     if plan.steps.is_empty() {
         lines.push("    nothing to do".to_owned());
+    }
+    for hold in &plan.holds {
+        lines.push(format!("    {}", style.text(&hold.sentence())));
     }
     if !plan.breaks.is_empty() {
         let names: Vec<String> = plan.breaks.iter().map(|name| style.text(name)).collect();
@@ -135,8 +138,13 @@ impl Tracker {
 
     /// What is being waited for, and why it is not there yet.
     pub(crate) fn pending(&self, document: &StatusDocument, style: Style) -> Option<String> {
-        let step = self.steps.iter().find(|step| !step.done)?;
-        let realm = document.realms.iter().find(|realm| realm.name == step.realm)?;
+        let find = |step: &Step| document.realms.iter().find(|realm| realm.name == step.realm);
+        let Some(step) = self.steps.iter().find(|step| !step.done) else {
+            let starts = self.steps.iter().filter(|step| step.start).filter_map(find);
+            let verifying = starts.filter(|realm| is_verifying(realm)).max_by_key(|realm| realm.next.at)?;
+            return Some(verifying_line(verifying, document.generated_at, style));
+        };
+        let realm = find(step)?;
         let word = step.word();
         let dots = if style.ascii { "..." } else { "…" };
         let status = style.text(&realm.status.to_string());
@@ -144,8 +152,24 @@ impl Tracker {
     }
 }
 
+/// It was restarted, passes, and has to go on passing for a while.
+fn is_verifying(realm: &RealmEntry) -> bool {
+    let passes = realm.health.is(Health::Healthy) || realm.health.is(Health::Degraded);
+    status_of(realm) == Status::Restarting && realm.phase.is(Phase::Running) && passes
+}
+
 fn generation(realm: &RealmEntry) -> u64 {
     realm.process.as_ref().map_or(0, |process| process.generation)
+}
+
+/// `… postgres answers; verifying, 4s left`.
+fn verifying_line(realm: &RealmEntry, now: WallTime, style: Style) -> String {
+    let dots = if style.ascii { "..." } else { "…" };
+    let left = realm.next.at.filter(|_| realm.next.action.is(NextAction::Verify)).map(|at| {
+        let ms = at.as_millis().saturating_sub(now.as_millis()).max(0);
+        format!(", {} s left", (ms + 999) / 1_000)
+    });
+    format!("{dots} {} answers; verifying{}", style.text(&realm.name), left.unwrap_or_default())
 }
 
 impl Step {
@@ -164,7 +188,9 @@ impl Step {
                 return false;
             }
             let up = matches!(status_of(realm), Status::Up | Status::Degraded | Status::Done);
-            return up && (younger || !self.after_stop);
+            // It answers; whether it goes on doing so is verified beside the steps that wait for it.
+            let answers = self.in_place.is_none() && younger && is_verifying(realm);
+            return answers || (up && (younger || !self.after_stop));
         }
         younger || !realm.phase.known().is_some_and(Phase::may_have_process)
     }
@@ -174,7 +200,11 @@ impl Step {
         let ms = now.as_millis().saturating_sub(began.as_millis()).max(0);
         let took = latency(i32::try_from(ms).map_or(f64::INFINITY, f64::from));
         let word = self.word();
-        let state = if self.start { style.text(&realm.status.to_string()) } else { "stopped".to_owned() };
+        let state = match self.start {
+            true if is_verifying(realm) => "answers".to_owned(),
+            true => style.text(&realm.status.to_string()),
+            false => "stopped".to_owned(),
+        };
         format!("{mark} {word} {}  {state} after {took}", style.text(&self.realm))
     }
 }
@@ -202,6 +232,8 @@ mod tests {
                 })
                 .collect(),
             breaks: vec!["api".into()],
+            holds: Vec::new(),
+            refusal: None,
             result: None,
             message: None,
         }
@@ -238,15 +270,28 @@ mod tests {
         assert!(tracker.pending(&document, style).unwrap().starts_with("… stop api (up): "));
         set(&mut document, "api", Status::Restarting, Phase::Waiting, 2, 400);
         assert_eq!(tracker.observe(&document, style), ["✓ stop api  stopped after 400ms"]);
-        set(&mut document, "postgres", Status::Restarting, Phase::Running, 2, 2_000);
+        set(&mut document, "postgres", Status::Restarting, Phase::Starting, 2, 2_000);
         assert_eq!(
             tracker.observe(&document, style),
             ["✓ stop postgres  stopped after 2.0s"],
             "already the next one"
         );
-        set(&mut document, "postgres", Status::Up, Phase::Running, 2, 500);
+        set(&mut document, "postgres", Status::Restarting, Phase::Running, 2, 500);
+        assert_eq!(
+            tracker.observe(&document, style),
+            ["✓ start postgres  answers after 500ms"],
+            "its verification goes on beside the next step"
+        );
+        assert!(tracker.pending(&document, style).unwrap().starts_with("… start api (restarting)"));
+        set(&mut document, "api", Status::Restarting, Phase::Running, 3, 300);
+        assert_eq!(tracker.observe(&document, style), ["✓ start api  answers after 300ms"]);
+        let now = document.generated_at;
+        let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
+        api.next.action = NextAction::Verify.into();
+        api.next.at = Some(WallTime::from_millis(now.as_millis() + 3_200));
+        assert_eq!(tracker.pending(&document, style).as_deref(), Some("… api answers; verifying, 4 s left"));
         set(&mut document, "api", Status::Up, Phase::Running, 3, 0);
-        assert_eq!(tracker.observe(&document, style).len(), 2);
+        set(&mut document, "postgres", Status::Up, Phase::Running, 2, 0);
         assert_eq!(tracker.pending(&document, style), None);
     }
 

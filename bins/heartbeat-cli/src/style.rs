@@ -41,7 +41,7 @@ pub(crate) const fn hue(status: Status) -> Hue {
         Status::Up | Status::Done => Hue::Ok,
         Status::Degraded | Status::Starting | Status::Restarting | Status::Unknown => Hue::Attention,
         Status::Down | Status::Failed => Hue::Bad,
-        Status::Blocked | Status::Stopped | Status::Paused => Hue::Neutral,
+        Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused => Hue::Neutral,
     }
 }
 
@@ -57,6 +57,7 @@ impl Style {
             Status::Down => ("✗", "X"),
             Status::Failed => ("‼", "F"),
             Status::Blocked => ("⊘", "!"),
+            Status::Stopping => ("◎", "-"),
             Status::Stopped => ("○", "o"),
             Status::Paused => ("‖", "="),
             Status::Unknown => ("?", "?"),

@@ -230,6 +230,49 @@ async fn dependents_that_suffer_are_shown_before_anything_is_done() {
 }
 
 #[tokio::test]
+async fn what_an_operator_has_stopped_is_named_and_only_a_word_lifts_it() {
+    const HELD: &str = r#"{"schema":"heartbeat.action/1","action":"start","realms":["api"],"dry_run":true,
+        "steps":[{"wave":1,"realm":"api","action":"start"}],"refusal":"held",
+        "holds":[{"realm":"redis","by":"root","ago_s":125.0,"reason":"disk repair until 17:00"}]}"#;
+    const FREE: &str = r#"{"schema":"heartbeat.action/1","action":"start","realms":["api"],"dry_run":false,
+        "steps":[{"wave":1,"realm":"redis","action":"start"}],"result":"accepted"}"#;
+    let fake = fake(|line, body, _| match line {
+        line if line.starts_with("GET") => ok(sample::OUTAGE),
+        _ if body.contains(r#""lift_holds":true"#) => ok(FREE),
+        _ if body.contains(r#""dry_run":true"#) => ok(HELD),
+        // Nothing else is asked.
+        _ => problem(500, ""),
+    });
+    for args in [&["start", "api"][..], &["start", "api", "--yes"], &["restart", "api", "--cascade"]] {
+        let ran = fake.run(args).await;
+        assert_eq!(ran.exit, Exit::Refused, "{args:?}");
+        let words = "refused: redis was stopped by an operator (root) 2m ago: disk repair until 17:00; \
+            --lift-holds starts it as well";
+        assert!(ran.err.contains(words), "{args:?}: {}", ran.err);
+    }
+    let ran = fake.run(&["start", "api", "--lift-holds", "--no-wait"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Holds, "start api: accepted\n"));
+    assert!(ran.err.contains("1 start   redis"), "what is lifted is shown: {}", ran.err);
+}
+
+#[tokio::test]
+async fn a_realm_that_is_being_stopped_is_not_stopped() {
+    let stopping = sample::CALM.replacen(r#""status": "up""#, r#""status": "stopping""#, 1);
+    assert_ne!(stopping, sample::CALM);
+    let name = {
+        let document: heartbeat_status::wire::StatusDocument = serde_json::from_str(&stopping).unwrap();
+        document.realms.iter().find(|realm| realm.status.is(Status::Stopping)).unwrap().name.clone()
+    };
+    let fake = fake(move |_, _, _| ok(&stopping));
+    let ran = fake.run(&["is", "stopped", &name]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::No, "stopping\n"));
+    assert_eq!(fake.run(&["is", "stopping", &name]).await.exit, Exit::Holds);
+    let waited = fake.run(&["wait", &name, "--for", "stopped", "--timeout", "300ms"]).await;
+    assert_eq!(waited.exit, Exit::Deadline);
+    assert_eq!(fake.run(&["status", &name]).await.exit, Exit::Holds, "it is what was asked for");
+}
+
+#[tokio::test]
 async fn an_action_that_is_late_not_allowed_or_fails_says_so() {
     const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"start","realms":["api"],"dry_run":true,
         "steps":[{"wave":1,"realm":"api","action":"start"}]}"#;

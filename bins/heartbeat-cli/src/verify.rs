@@ -1,7 +1,7 @@
 //! Does what is desired hold yet? The judgement behind `status --wait` and `wait`, apart from waiting itself.
 
+use heartbeat_status::Status;
 use heartbeat_status::wire::{RealmEntry, StatusDocument};
-use heartbeat_status::{Phase, Status};
 
 use crate::args::Goal;
 use crate::headline::status_of;
@@ -70,14 +70,10 @@ fn holds(realm: &RealmEntry, wanted: Wanted) -> bool {
     match wanted {
         Wanted::Desired => status.is_ok(),
         Wanted::Goal(Goal::Up) => matches!(status, Status::Up | Status::Degraded | Status::Done),
-        // `stopped` is the word from the moment it was asked for; the process has to be gone, too.
-        Wanted::Goal(Goal::Stopped) => match status {
-            Status::Stopped => !realm.phase.known().is_some_and(Phase::may_have_process),
-            other => other == Status::Done,
-        },
+        Wanted::Goal(Goal::Stopped) => matches!(status, Status::Stopped | Status::Done),
         Wanted::Goal(Goal::Done) => status == Status::Done,
         Wanted::Goal(Goal::Settled) => {
-            status == Status::Failed || (status.is_ok() && !realm.phase.is(Phase::Stopping))
+            status == Status::Failed || (status.is_ok() && status != Status::Stopping)
         }
     }
 }
@@ -124,12 +120,11 @@ mod tests {
     fn a_stop_is_over_when_the_process_is_gone() {
         let mut document = sample::calm();
         let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
-        api.status = Status::Stopped.into();
-        api.phase = Phase::Stopping.into();
+        api.status = Status::Stopping.into();
         let stopped = Wanted::Goal(Goal::Stopped);
         assert!(matches!(judged(&document, &["api"], stopped), Judgement::Missing(_)));
         let api = document.realms.iter_mut().find(|realm| realm.name == "api").unwrap();
-        api.phase = Phase::Stopped.into();
+        api.status = Status::Stopped.into();
         assert_eq!(judged(&document, &["api"], stopped), Judgement::Holds);
         assert!(matches!(judged(&document, &["api"], Wanted::Goal(Goal::Up)), Judgement::Missing(_)));
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use heartbeat_client::Client;
 use heartbeat_status::wire::{
-    ExitEntry, PlanRequest, ProbeEntry, RealmDocument, RealmEntry, RestartEntry, SaysEntry, StatusDocument,
-    TransitionEntry,
+    ExitEntry, NeedEntry, PlanRequest, ProbeEntry, RealmDocument, RealmEntry, RestartEntry, SaysEntry,
+    StatusDocument, TransitionEntry,
 };
-use heartbeat_status::{Phase, RestartResult, Status, WallTime};
+use heartbeat_status::{EdgeKind, Phase, Reason, RestartResult, Status, WallTime};
 
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
 use crate::args::Format;
@@ -134,6 +134,9 @@ pub(crate) fn explain(
             if is_well { "upstream" } else { "because" },
             hops.map(|hop| hop_line(hop, !is_well && hop.name == root.name, style)),
         );
+    } else {
+        let pending = pending(realm, ecosystem);
+        page.lines("because", pending.into_iter().map(|hop| pending_line(hop, style)));
     }
     let blocked = blocked_by(realm, ecosystem);
     if !blocked.is_empty() {
@@ -181,6 +184,31 @@ fn upstream<'a>(realm: &RealmEntry, ecosystem: &'a StatusDocument) -> Option<Vec
         blockers = &hop.blocked_by;
     }
     (!path.is_empty()).then_some(path)
+}
+
+/// From the first need that is on its way up down to the one that waits for no other.
+fn pending<'a>(realm: &RealmEntry, ecosystem: &'a StatusDocument) -> Vec<&'a RealmEntry> {
+    let mut path: Vec<&RealmEntry> = Vec::new();
+    let mut at = realm;
+    while at.reason.is(Reason::WaitingForNeed) && path.len() < ecosystem.realms.len() {
+        let needs = at.needs.iter().filter(|need| need.kind.is(EdgeKind::Needs));
+        let on_its_way =
+            |need: &&NeedEntry| need.status.is(Status::Starting) || need.status.is(Status::Restarting);
+        let next = needs.filter(on_its_way).find_map(|need| {
+            let seen = path.iter().any(|hop| hop.name == need.realm);
+            ecosystem.realms.iter().find(|hop| hop.name == need.realm && !seen)
+        });
+        let Some(next) = next else { break };
+        path.push(next);
+        at = next;
+    }
+    path
+}
+
+fn pending_line(hop: &RealmEntry, style: Style) -> String {
+    let status = status_of(hop);
+    let state = format!("{} {}", style.mark(status), style.text(&hop.status.to_string()));
+    format!("waits for {}: {}: {}", style.text(&hop.name), style.paint(hue(status), &state), why(hop, style))
 }
 
 fn hop_line(hop: &RealmEntry, is_root: bool, style: Style) -> String {
@@ -409,6 +437,7 @@ fn advice(document: &RealmDocument, root: Option<&RealmEntry>, restarts: bool, s
             say("restart", &name, "try now instead of later"),
             say("stop", &name, "stop trying; what needs it stays blocked"),
         ],
+        Status::Stopping => vec![say("wait", &format!("{name} --for stopped"), "come back when it is gone")],
         Status::Stopped => vec![say("start", &name, "run it again")],
         Status::Unknown if realm.phase.to_string() == Phase::Unverified.as_str() => vec![
             "kill PID # the process that was found, if it should not be there; it is started by itself then"

@@ -1,10 +1,15 @@
 //! Commands: from a body to a command, from a plan to a document, from a refusal to a way out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::wire::{ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep, PlanRequest};
-use heartbeat_status::{EdgeKind, RealmIx, Snapshot, sanitise_line};
-use heartbeat_supervisor::{ActionPlan, Command, PlanStep, Refusal, Reply, Signalling, StepAction};
+use heartbeat_status::wire::{
+    ACTION_SCHEMA, Action, ActionDocument, ActionRequest, ActionStep, HoldEntry, PlanRequest,
+};
+use heartbeat_status::{EdgeKind, RealmIx, Snapshot, WallTime, sanitise_line};
+use heartbeat_supervisor::{
+    ActionPlan, Command, Held, OperatorHold, PlanStep, Refusal, Reply, Signalling, StepAction,
+};
 use http::StatusCode;
 use tokio::time::timeout;
 
@@ -17,7 +22,7 @@ use crate::{Commanded, Ecosystem, near};
 
 /// Fields a body may have, for "did you mean".
 const FIELDS: &[&str] =
-    &["reason", "cascade", "force", "wait", "timeout_s", "dry_run", "for_s", "signal", "tree"];
+    &["reason", "cascade", "force", "wait", "timeout_s", "lift_holds", "dry_run", "for_s", "signal", "tree"];
 
 /// Longest pause with an end of its own: a year. One without an end lasts until it is resumed.
 const MAX_PAUSE: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -40,6 +45,9 @@ pub(crate) async fn act(
         realms: vec![realm],
         cascade: request.cascade,
         force: request.force,
+        lift_holds: request.lift_holds,
+        by: uid,
+        at: Some(ecosystem.about().anchor.wall(ecosystem.now())),
         reason: request.reason.as_deref().map(sanitise_line).filter(|reason| !reason.is_empty()),
         lasts,
         signal,
@@ -49,24 +57,24 @@ pub(crate) async fn act(
     }
     if request.dry_run {
         let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;
-        return dry_run(&ecosystem.snapshot(), &plan.ok_or_else(Trouble::ending)?);
+        return dry_run(&Seen::now(ecosystem), &plan.ok_or_else(Trouble::ending)?);
     }
     tracing::info!(realm = name, %action, uid, reason = command.reason, "command");
     // From before the command on, so that no change after it is missed.
     let changes = ecosystem.changes();
     let reply = timeout(COMMAND_LIMIT, ecosystem.command(command)).await.map_err(|_| busy())?;
-    let snapshot = ecosystem.snapshot();
+    let seen = Seen::now(ecosystem);
     let Commanded { reply, unwritten } = reply.ok_or_else(Trouble::ending)?;
     let (plan, restarts) = match reply {
         Reply::Accepted { plan, restarts } => (plan, restarts),
-        Reply::Refused { plan } => return Err(refused(&snapshot, &plan)),
+        Reply::Refused { plan } => return Err(refused(&seen, &plan)),
         Reply::Refreshed { .. } => {
             let detail = "the command was answered as a refresh; this is a fault of heartbeatd";
             return Err(Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail));
         }
     };
     let Some(goal) = Goal::of(action, request.wait) else {
-        let mut document = document(&snapshot, &plan, false);
+        let mut document = document(&seen, &plan, false);
         document.result = Some("accepted".to_owned());
         document.message =
             plan.steps.is_empty().then(|| "nothing to do: it is so already, or on its way".to_owned());
@@ -74,7 +82,7 @@ pub(crate) async fn act(
     };
     let limit = limit.unwrap_or_else(|| waiting::default_limit(&plan, goal));
     let outcome = waiting::wait(ecosystem, changes, &plan, &restarts, goal, limit).await;
-    remembered(StatusCode::OK, concluded(&ecosystem.snapshot(), &plan, goal, limit, outcome)?, unwritten)
+    remembered(StatusCode::OK, concluded(&Seen::now(ecosystem), &plan, goal, limit, outcome)?, unwritten)
 }
 
 /// The result of a command that was carried out: 507 when a restart of heartbeatd would forget it.
@@ -93,14 +101,26 @@ fn remembered(
     Err(trouble.applied().plan(document))
 }
 
+/// What an answer is made of: the ecosystem, and the time of day.
+struct Seen {
+    snapshot: Arc<Snapshot>,
+    now: WallTime,
+}
+
+impl Seen {
+    fn now(ecosystem: &dyn Ecosystem) -> Self {
+        Self { snapshot: ecosystem.snapshot(), now: ecosystem.about().anchor.wall(ecosystem.now()) }
+    }
+}
+
 fn concluded(
-    snapshot: &Snapshot,
+    seen: &Seen,
     plan: &ActionPlan,
     goal: Goal,
     limit: Duration,
     outcome: Outcome,
 ) -> Result<ActionDocument, Trouble> {
-    let mut document = document(snapshot, plan, false);
+    let mut document = document(seen, plan, false);
     match outcome {
         Outcome::Reached => document.result = Some(goal.as_str().to_owned()),
         Outcome::Failed(why) => {
@@ -187,35 +207,59 @@ fn busy() -> Trouble {
     Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
 }
 
-fn dry_run(snapshot: &Snapshot, plan: &ActionPlan) -> Result<Answer, Trouble> {
-    let mut document = document(snapshot, plan, true);
+fn dry_run(seen: &Seen, plan: &ActionPlan) -> Result<Answer, Trouble> {
+    let mut document = document(seen, plan, true);
     document.message = match &plan.refusal {
-        Some(refusal) => Some(format!("would be refused: {}", why_refused(snapshot, plan, refusal))),
+        Some(refusal) => Some(format!("would be refused: {}", why_refused(seen, plan, refusal))),
         None if plan.steps.is_empty() => Some("nothing to do: it is so already, or on its way".to_owned()),
         None => None,
     };
     answer::action(StatusCode::OK, &document)
 }
 
-fn refused(snapshot: &Snapshot, plan: &ActionPlan) -> Trouble {
+fn refused(seen: &Seen, plan: &ActionPlan) -> Trouble {
     let Some(refusal) = &plan.refusal else {
         let detail = "the command was refused without a reason; this is a fault of heartbeatd";
         return Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
     };
-    let (status, code) = match refusal {
-        Refusal::WouldBreak => (StatusCode::CONFLICT, "would-break"),
-        Refusal::External(_) => (StatusCode::CONFLICT, "external"),
-        Refusal::Stuck(_) => (StatusCode::CONFLICT, "stuck"),
-        Refusal::Unverified(_) => (StatusCode::CONFLICT, "unverified"),
-        Refusal::Removed(_) => (StatusCode::CONFLICT, "removed"),
-        Refusal::NotRunning(_) => (StatusCode::CONFLICT, "not-running"),
-        Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
+    let status = match refusal {
+        Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::CONFLICT,
     };
-    Trouble::new(status, code, why_refused(snapshot, plan, refusal)).plan(document(snapshot, plan, false))
+    let code = refusal_code(refusal);
+    Trouble::new(status, code, why_refused(seen, plan, refusal)).plan(document(seen, plan, false))
 }
 
-fn why_refused(snapshot: &Snapshot, plan: &ActionPlan, refusal: &Refusal) -> String {
+/// The word for it behind `heartbeat:`.
+fn refusal_code(refusal: &Refusal) -> &'static str {
     match refusal {
+        Refusal::WouldBreak => "would-break",
+        Refusal::Held => "held",
+        Refusal::External(_) => "external",
+        Refusal::Stuck(_) => "stuck",
+        Refusal::Unverified(_) => "unverified",
+        Refusal::Removed(_) => "removed",
+        Refusal::NotRunning(_) => "not-running",
+        Refusal::ShuttingDown => "shutting-down",
+    }
+}
+
+fn hold_entry(seen: &Seen, held: &Held) -> HoldEntry {
+    let OperatorHold { reason, by, at } = &held.hold;
+    let ago_s = at.map(|at| seen.now.as_millis().saturating_sub(at.as_millis()).max(0) as f64 / 1_000.0);
+    let by = by.map(|by| if by == 0 { "root".to_owned() } else { format!("user {by}") });
+    HoldEntry { realm: name(&seen.snapshot, held.realm), by, at: *at, ago_s, reason: reason.clone() }
+}
+
+fn why_refused(seen: &Seen, plan: &ActionPlan, refusal: &Refusal) -> String {
+    let snapshot = &*seen.snapshot;
+    match refusal {
+        Refusal::Held => {
+            let words: Vec<String> =
+                plan.holds.iter().map(|held| hold_entry(seen, held).sentence()).collect();
+            let them = if words.len() == 1 { "it" } else { "them" };
+            format!("{}; nothing was changed. `lift_holds` starts {them} as well", words.join("; "))
+        }
         Refusal::WouldBreak => {
             let subject = names(snapshot, &plan.realms).join(", ");
             let broken = names(snapshot, &plan.breaks).join(", ");
@@ -267,10 +311,11 @@ pub(crate) async fn foresee(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<An
             sanitise_line(&error.to_string())
         ))
     })?;
-    let snapshot = ecosystem.snapshot();
-    let realm = find(&snapshot, &request.realm)?;
+    let seen = Seen::now(ecosystem);
+    let snapshot = &*seen.snapshot;
+    let realm = find(snapshot, &request.realm)?;
     if request.action == "fail" {
-        return answer::action(StatusCode::OK, &crate::impact::document(&snapshot, realm));
+        return answer::action(StatusCode::OK, &crate::impact::document(snapshot, realm));
     }
     // What a signal does is up to the program.
     let action = request.action.parse().ok().filter(|action| *action != Action::Signal).ok_or_else(|| {
@@ -281,11 +326,12 @@ pub(crate) async fn foresee(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<An
     })?;
     let command = Command { cascade: request.cascade, ..Command::new(action, realm) };
     let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;
-    dry_run(&snapshot, &plan.ok_or_else(Trouble::ending)?)
+    dry_run(&seen, &plan.ok_or_else(Trouble::ending)?)
 }
 
 /// The plan as a document.
-fn document(snapshot: &Snapshot, plan: &ActionPlan, dry_run: bool) -> ActionDocument {
+fn document(seen: &Seen, plan: &ActionPlan, dry_run: bool) -> ActionDocument {
+    let snapshot = &*seen.snapshot;
     ActionDocument {
         schema: ACTION_SCHEMA.to_owned(),
         action: plan.action.into(),
@@ -293,6 +339,8 @@ fn document(snapshot: &Snapshot, plan: &ActionPlan, dry_run: bool) -> ActionDocu
         dry_run,
         steps: plan.steps.iter().map(|step| step_entry(snapshot, plan, step)).collect(),
         breaks: names(snapshot, &plan.breaks),
+        refusal: plan.refusal.as_ref().map(|refusal| refusal_code(refusal).to_owned()),
+        holds: plan.holds.iter().map(|held| hold_entry(seen, held)).collect(),
         result: None,
         message: None,
     }

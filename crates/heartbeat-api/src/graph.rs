@@ -69,7 +69,7 @@ fn colour(status: Status) -> &'static str {
         Status::Degraded | Status::Starting | Status::Restarting | Status::Unknown => "#fff3c4",
         Status::Down | Status::Failed => "#ffcdd2",
         Status::Blocked => "#ffe0cc",
-        Status::Stopped | Status::Paused => "#e0e0e0",
+        Status::Stopping | Status::Stopped | Status::Paused => "#e0e0e0",
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
             reaction = reaction.max(need.while_down);
         }
         // What is done or rests by itself does not notice.
-        if through.is_empty() || matches!(realm.status, Status::Done | Status::Stopped) {
+        if through.is_empty() || matches!(realm.status, Status::Done | Status::Stopping | Status::Stopped) {
             continue;
         }
         hit.push(realm.info.ix);
@@ -49,6 +49,8 @@ pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
         dry_run: true,
         steps,
         breaks,
+        holds: Vec::new(),
+        refusal: None,
         result: None,
         message: Some(message),
     }

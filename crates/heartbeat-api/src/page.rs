@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use heartbeat_status::{NextAction, RealmStatus, sanitise_line};
+use heartbeat_status::{NextAction, RealmStatus, Snapshot, Status, sanitise_line};
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 
@@ -19,7 +19,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em;color:#222;background:#fff}\
 table{border-collapse:collapse}th,td{text-align:left;padding:.3em .9em;border-bottom:1px solid #ddd;vertical-align:top}\
 .up,.done{color:#1b7a2f}.degraded,.starting,.restarting,.unknown{color:#8a6100}.down,.failed,.blocked{color:#b3161b}\
-.stopped,.paused{color:#666}";
+.stopping,.stopped,.paused{color:#666}";
 
 /// `GET /`. Never 304: what a person looks at says when it was so.
 pub(crate) async fn page(ecosystem: &dyn Ecosystem, bodies: &Bodies) -> Result<Answer, Trouble> {
@@ -34,15 +34,18 @@ fn html(source: &Source<'_>) -> String {
     let (snapshot, about) = (source.snapshot, source.about);
     let name = escaped(&about.name);
     let worst = snapshot.worst();
-    let verdict = match (snapshot.is_ok(), about.notes.as_slice()) {
-        (true, []) => "everything is as it should be".to_owned(),
-        (false, []) => "something is wrong".to_owned(),
-        (ok, notes) => {
-            let realms = if ok { "every realm is as it should be" } else { "something is wrong" };
-            format!(
-                "{realms}; heartbeatd itself is unhealthy: {}",
-                escaped(&sanitise_line(&notes.join("; ")))
-            )
+    let realms = match worst {
+        _ if snapshot.is_ok() && about.notes.is_empty() => "everything is as it should be",
+        _ if snapshot.is_ok() => "every realm is as it should be",
+        Status::Starting => "realms are on their way up",
+        Status::Restarting if !faults(snapshot) => "realms are being restarted, as was asked for",
+        _ => "something is wrong",
+    };
+    let verdict = match about.notes.as_slice() {
+        [] => realms.to_owned(),
+        notes => {
+            let notes = escaped(&sanitise_line(&notes.join("; ")));
+            format!("{realms}; heartbeatd itself is unhealthy: {notes}")
         }
     };
     let mut rows: Vec<&RealmStatus> = snapshot.in_start_order().map(|realm| &**realm).collect();
@@ -87,6 +90,14 @@ fn row(page: &mut String, realm: &RealmStatus, source: &Source<'_>) {
         anchor.wall(realm.why.since),
         then.trim_start(),
     );
+}
+
+/// Something has gone wrong with a realm that is restarting or on its way up.
+fn faults(snapshot: &Snapshot) -> bool {
+    let open = |realm: &RealmStatus| {
+        realm.restart.as_ref().is_some_and(|record| record.result.is_none() && record.cause.is_debited())
+    };
+    snapshot.in_start_order().any(|realm| realm.info.critical && open(realm))
 }
 
 /// One line of text that means nothing to HTML.

@@ -125,6 +125,10 @@ fn judge(snapshot: &Snapshot, plan: &ActionPlan, restarts: &[(RealmIx, RestartId
             Goal::Up => up(realm, restart),
             Goal::Verified => verified(realm, restart),
         };
+        let step = match step {
+            Step::OnTheWay if goal != Goal::Stopped => held_up(snapshot, realm, plan).unwrap_or(step),
+            step => step,
+        };
         match step {
             Step::There => {}
             Step::Lost(why) => return Outcome::Failed(why),
@@ -178,6 +182,14 @@ fn lost(realm: &RealmStatus) -> Option<Step> {
     None
 }
 
+/// It waits for a realm that an operator has stopped, and that nothing will start before somebody says so.
+fn held_up(snapshot: &Snapshot, realm: &RealmStatus, plan: &ActionPlan) -> Option<Step> {
+    let waits = realm.phase == Phase::Waiting;
+    let held = plan.holds.iter().find(|held| waits && realm.blocked_by.contains(&held.realm))?;
+    let name = snapshot.realm(held.realm).map(|held| held.info.name.to_string()).unwrap_or_default();
+    Some(Step::Lost(format!("{} waits for {name}, which an operator has stopped", realm.info.name)))
+}
+
 fn up(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
     if let Some(step) = lost(realm) {
         return step;
@@ -220,6 +232,7 @@ mod tests {
             realms: vec![RealmIx(0)],
             steps: steps.collect(),
             breaks: Vec::new(),
+            holds: Vec::new(),
             refusal: None,
         }
     }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use heartbeat_status::{Pause, RealmName, WallAnchor};
-use heartbeat_supervisor::Intent;
+use heartbeat_supervisor::{Intent, OperatorHold};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -38,7 +38,8 @@ pub(crate) fn intent(wish: &StoredWish, anchor: WallAnchor) -> Intent {
         reason: pause.reason.clone(),
         until: pause.until.map(|until| clock::instant_of(until, anchor)),
     });
-    Intent { desired: wish.desired, reason: wish.reason.clone(), pause }
+    let hold = OperatorHold { reason: wish.reason.clone(), by: wish.by, at: wish.at };
+    Intent { desired: wish.desired, hold, pause }
 }
 
 fn wish(intent: Intent, anchor: WallAnchor) -> StoredWish {
@@ -46,7 +47,8 @@ fn wish(intent: Intent, anchor: WallAnchor) -> StoredWish {
         reason: pause.reason,
         until: pause.until.map(|until| anchor.wall(until)),
     });
-    StoredWish { desired: intent.desired, reason: intent.reason, pause }
+    let OperatorHold { reason, by, at } = intent.hold;
+    StoredWish { desired: intent.desired, reason, by, at, pause }
 }
 
 /// A registrar who waits for a version to be on disk.
@@ -237,7 +239,11 @@ mod tests {
         let until = clock::now() + Duration::from_secs(3_600);
         let said = Intent {
             desired: Some(Desired::Down),
-            reason: Some("move".to_owned()),
+            hold: OperatorHold {
+                reason: Some("move".to_owned()),
+                by: Some(0),
+                at: Some(anchor.wall(clock::now())),
+            },
             pause: Some(Pause { reason: "upgrade".to_owned(), until: Some(until) }),
         };
         file.say(&name, said.clone(), anchor);
@@ -246,7 +252,7 @@ mod tests {
         file.say(&name, said.clone(), anchor);
         assert_eq!(file.version_of(&name), version, "no news");
         let back = intent(&load(dir.path()).unwrap().realms["db"], anchor);
-        assert_eq!((back.desired, back.reason), (said.desired, said.reason));
+        assert_eq!((back.desired, back.hold), (said.desired, said.hold));
         let drift =
             back.pause.unwrap().until.unwrap().since(Instant::ZERO).abs_diff(until.since(Instant::ZERO));
         assert!(drift < Duration::from_millis(5), "{drift:?}");

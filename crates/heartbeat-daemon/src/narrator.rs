@@ -101,7 +101,7 @@ fn status_colour(status: Status) -> &'static str {
         Status::Up | Status::Done => GREEN,
         Status::Failed | Status::Down => "1;31",
         Status::Blocked | Status::Restarting | Status::Degraded => YELLOW,
-        Status::Starting | Status::Stopped | Status::Paused | Status::Unknown => DIM,
+        Status::Starting | Status::Stopping | Status::Stopped | Status::Paused | Status::Unknown => DIM,
     }
 }
 

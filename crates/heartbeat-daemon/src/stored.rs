@@ -28,6 +28,12 @@ pub(crate) struct StoredWish {
     pub(crate) desired: Option<Desired>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The user who stopped it, by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<u32>,
+    /// When it was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<WallTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<StoredPause>,
 }

@@ -126,6 +126,32 @@ impl Sim {
         }
     }
 
+    /// Something that may be asked for without anything going wrong by it.
+    pub(crate) fn request(&mut self) -> Outcome {
+        let realm = self.any_realm();
+        match self.rng.u32(0..10) {
+            0 => {
+                let id = self.next_id();
+                self.feed(Some(Input::Refresh { id, realm: None }), None)
+            }
+            1 => self.reload(),
+            _ => {
+                let actions = [
+                    Action::Start,
+                    Action::Restart,
+                    Action::Restart,
+                    Action::Reset,
+                    Action::Pause,
+                    Action::Resume,
+                ];
+                let action = actions[self.rng.usize(0..actions.len())];
+                let (cascade, id) = (self.rng.bool(), self.next_id());
+                let command = Command { cascade, force: !cascade, ..Command::new(action, realm) };
+                self.feed(Some(Input::Command { id, command }), Some(realm))
+            }
+        }
+    }
+
     pub(crate) fn next_id(&mut self) -> CommandId {
         self.next_command += 1;
         CommandId(self.next_command)
@@ -152,6 +178,7 @@ impl Sim {
             1 => command.force = true,
             _ => {}
         }
+        command.lift_holds = self.rng.u32(0..4) == 0;
         if command.action == Action::Pause && self.rng.bool() {
             command.lasts = Some(Duration::from_millis(self.rng.u64(1..60_000)));
         }

@@ -54,6 +54,8 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("no_health_restart_while_a_need_is_broken", no_health_restart_while_a_need_is_broken),
     ("a_health_restart_has_fresh_evidence", a_health_restart_has_fresh_evidence),
     ("nothing_acts_on_a_paused_realm", nothing_acts_on_a_paused_realm),
+    ("pending_is_not_broken", pending_is_not_broken),
+    ("a_need_that_is_as_it_should_be_blocks_nobody", a_need_that_is_as_it_should_be_blocks_nobody),
     ("health_restarts_are_bounded", health_restarts_are_bounded),
     ("incidents_open_once_and_end_once", incidents_open_once_and_end_once),
     ("no_incident_is_rooted_in_a_blocked_realm", no_incident_is_rooted_in_a_blocked_realm),
@@ -260,7 +262,7 @@ fn no_health_restart_while_a_need_is_broken(view: &View<'_>) -> Verdict {
                 }
                 _ => None,
             });
-            told.is_some_and(|status| !status.is_broken())
+            told.is_some_and(|status| matches!(status, Status::Up | Status::Degraded | Status::Done))
         };
         let before = status(view.before, *realm).map_or(&[][..], |status| &status.blocked_by);
         let mended = before.iter().all(|need| well(*need));
@@ -329,6 +331,42 @@ fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
             .find(|effect| matches!(effect, Effect::Start { realm, .. } if *realm == after.info.ix));
         let going_on = before.phase == Phase::Starting;
         fail(started.is_some() && !going_on, || format!("{} is paused and started", after.info.name))?;
+    }
+    Ok(())
+}
+
+/// Where nothing goes wrong, nothing is shown as if it had.
+fn pending_is_not_broken(view: &View<'_>) -> Verdict {
+    if !view.reference.faultless {
+        return Ok(());
+    }
+    let trouble = |status: Status| matches!(status, Status::Blocked | Status::Down | Status::Failed);
+    for realm in &view.after.realms {
+        fail(trouble(realm.status), || {
+            format!("{} is {}: {}", realm.info.name, realm.status, realm.why.message)
+        })?;
+        fail(!realm.blocked_by.is_empty(), || {
+            format!("{} is blocked by {:?}", realm.info.name, realm.blocked_by)
+        })?;
+    }
+    let flash = view.events.iter().find(
+        |event| matches!(event.kind, EventKind::StatusChanged { from, to, .. } if trouble(from) || trouble(to)),
+    );
+    fail(flash.is_some(), || format!("{flash:?}"))?;
+    fail(!view.after.incidents.is_empty(), || format!("{:?}", view.after.incidents))
+}
+
+fn a_need_that_is_as_it_should_be_blocks_nobody(view: &View<'_>) -> Verdict {
+    for realm in &view.after.realms {
+        for need in &realm.blocked_by {
+            let sound = |status: Status| {
+                matches!(status, Status::Up | Status::Degraded | Status::Done | Status::Paused)
+            };
+            let status = status(view.after, *need).map_or(Status::Unknown, |status| status.status);
+            fail(sound(status) || status == Status::Unknown, || {
+                format!("{} is blocked by {need:?}, which is {status}", realm.info.name)
+            })?;
+        }
     }
     Ok(())
 }

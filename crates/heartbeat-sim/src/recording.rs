@@ -207,6 +207,8 @@ pub enum Recorded {
         realms: Vec<u32>,
         cascade: bool,
         force: bool,
+        #[serde(default)]
+        lift_holds: bool,
         reason: Option<String>,
         #[serde(default)]
         lasts_ms: Option<u64>,
@@ -292,6 +294,7 @@ impl Recorded {
                 realms: command.realms.iter().map(|ix| ix.0).collect(),
                 cascade: command.cascade,
                 force: command.force,
+                lift_holds: command.lift_holds,
                 reason: command.reason.clone(),
                 lasts_ms: command.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
                 signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
@@ -379,7 +382,7 @@ impl Recorded {
                 };
                 Input::HookDone { realm: RealmIx(realm), run: RunId(run), hook, failure }
             }
-            Self::Command { id, action, realms, cascade, force, reason, lasts_ms, signal } => {
+            Self::Command { id, action, realms, cascade, force, lift_holds, reason, lasts_ms, signal } => {
                 let realms = realms.into_iter().map(RealmIx).collect();
                 Input::Command {
                     id: CommandId(id),
@@ -388,6 +391,9 @@ impl Recorded {
                         realms,
                         cascade,
                         force,
+                        lift_holds,
+                        by: None,
+                        at: None,
                         reason,
                         lasts: lasts_ms.map(Duration::from_millis),
                         signal: signal.and_then(|(number, tree)| {

@@ -58,6 +58,8 @@ pub(crate) struct Reference {
     /// A person asked for the restart under way: it is not a debit, whatever it joined.
     pub(crate) requested: Vec<bool>,
     pub(crate) halted: bool,
+    /// Nothing goes wrong in this run, and nobody stops anything.
+    pub(crate) faultless: bool,
     /// Commands and refreshes that have not been answered, with the time of the question.
     pub(crate) open: Vec<(CommandId, Instant)>,
 }
@@ -87,6 +89,7 @@ impl Reference {
             spent: vec![false; count],
             requested: vec![false; count],
             halted: false,
+            faultless: false,
             open: Vec::new(),
         }
     }
@@ -172,6 +175,12 @@ impl Reference {
         self.held.fill(false);
         self.open.clear();
         self.unseen = Duration::ZERO;
+    }
+
+    /// An operator has stopped it, and nobody has lifted that since.
+    pub(crate) fn is_held(&self, plan: &Plan, realm: RealmIx) -> bool {
+        let at = realm.index();
+        self.desired[at] == Desired::Down && !self.manual[at] && !plan.realm(realm).retired
     }
 
     /// A command was accepted: the steps say what is wanted from now on.

@@ -9,7 +9,8 @@ use heartbeat_status::{
     RestartCause, RunId, Snapshot, StartFailure, Status,
 };
 use heartbeat_supervisor::{
-    ActionPlan, Command, Effect, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored, Supervisor,
+    ActionPlan, Command, Effect, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored, StepAction,
+    Supervisor,
 };
 
 use crate::coverage;
@@ -49,6 +50,8 @@ pub struct Sim {
     dying: Option<usize>,
     /// heartbeatd is not there.
     dead: bool,
+    /// The hold of this realm was lifted although nobody has asked for that.
+    lifted: Option<RealmIx>,
     pub(crate) trace: bool,
 }
 
@@ -81,6 +84,7 @@ impl Sim {
             records: Vec::new(),
             dying: None,
             dead: false,
+            lifted: None,
             trace: options.trace,
         };
         if options.record {
@@ -93,6 +97,9 @@ impl Sim {
     }
 
     fn script(&mut self, options: Options) -> Outcome {
+        if self.rng.u32(0..16) == 0 {
+            return self.faultless(options);
+        }
         if self.rng.u32(0..10) == 0 {
             for _ in 0..self.rng.u32(1..6) {
                 self.disturb()?;
@@ -104,6 +111,17 @@ impl Sim {
             if self.rng.u32(0..100) < calm_weight { self.advance()? } else { self.disturb()? }
         }
         if self.reference.shutdown.is_some() || self.rng.u32(0..4) == 0 { self.end() } else { self.calm() }
+    }
+
+    /// A world in which nothing goes wrong, with people who only start, restart and reload.
+    fn faultless(&mut self, options: Options) -> Outcome {
+        self.world.calm(self.now);
+        self.reference.faultless = true;
+        self.feed(Some(Input::Boot), None)?;
+        for _ in 0..options.steps {
+            if self.rng.u32(0..100) < 95 { self.advance()? } else { self.request()? }
+        }
+        self.calm()
     }
 
     /// Shutdown, until it halts; and then some more, since nothing may happen any more.
@@ -318,6 +336,10 @@ impl Sim {
             self.reference.voices[realm.index()].forgotten |= self.dying.is_some();
         }
         let expected = self.expect(input.as_ref());
+        if let Some(realm) = self.lifted.take() {
+            let detail = format!("{realm:?} was stopped by an operator, and {expected:?} starts it");
+            return Err(self.violation("nothing_but_a_word_lifts_a_hold", detail));
+        }
         let trace = self.trace;
         if trace {
             self.report.trace.push(format!("{:?} {input:?}", self.now));
@@ -396,6 +418,14 @@ impl Sim {
         }
     }
 
+    /// A realm that an operator has stopped, and that a plan starts although nobody has asked for that.
+    fn lifted_without_a_word(&self, command: &Command, plan: &ActionPlan) -> Option<RealmIx> {
+        let own = |realm: RealmIx| plan.action == Action::Start && plan.realms.contains(&realm);
+        let starts = plan.steps.iter().filter(|step| step.action == StepAction::Start);
+        let mut lifted = starts.map(|step| step.realm).filter(|realm| !command.lift_holds && !own(*realm));
+        lifted.find(|realm| self.reference.is_held(&self.plan, *realm))
+    }
+
     fn cover(&mut self, column: usize, realm: Option<RealmIx>) {
         match realm {
             Some(realm) => self.report.coverage.hit(self.last.realms[realm.index()].phase, column),
@@ -415,6 +445,7 @@ impl Sim {
                 self.reference.open.push((*id, self.now));
                 let plan = self.supervisor.plan(self.now, command);
                 if plan.refusal.is_none() {
+                    self.lifted = self.lifted_without_a_word(command, &plan);
                     if plan.action == Action::Reset {
                         plan.realms.iter().for_each(|realm| self.world.forget_unproven(*realm));
                     }

@@ -132,6 +132,9 @@ impl World {
                 (None, Some(watchdog)) => process.voice = Some(Voice::new(rng, now, *watchdog)),
                 (voice, None) => *voice = None,
             }
+            if let Some(voice) = process.voice.as_mut().filter(|_| !self.faults) {
+                voice.calm(now);
+            }
         }
         for measurement in &mut self.measurements {
             let (before, after) = (old.realm(measurement.realm), new.realm(measurement.realm));

@@ -69,7 +69,9 @@ pub use snapshot::{
     RestartRecord, RestartStep, Snapshot,
 };
 pub use start_failure::StartFailure;
-pub use status::{Desired, Flag, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why};
+pub use status::{
+    Desired, Flag, NeedState, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why,
+};
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
 pub use text::{clock_span, is_hostile, sanitise, sanitise_line};
 pub use time::{Instant, WallAnchor, WallTime};

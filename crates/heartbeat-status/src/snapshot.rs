@@ -266,7 +266,7 @@ impl Snapshot {
         self.start_order.iter().filter_map(|ix| self.realm(*ix))
     }
 
-    /// The ecosystem is fine: every critical realm is up, degraded, done, or stopped or paused on purpose.
+    /// The ecosystem is fine: every critical realm is up, degraded, done, or stopping, stopped or paused on purpose.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.in_start_order().filter(|realm| realm.info.critical).all(|realm| realm.status.is_ok())

@@ -69,7 +69,9 @@ closed_list! {
         Starting = "starting",
         /// In an open restart.
         Restarting = "restarting",
-        /// Stopped on purpose.
+        /// An operator has stopped it, and a process of it is still alive.
+        Stopping = "stopping",
+        /// Stopped on purpose: no process of it is alive.
         Stopped = "stopped",
         /// Paused on purpose.
         Paused = "paused",
@@ -81,21 +83,10 @@ closed_list! {
 }
 
 impl Status {
-    /// A need with this status is broken: its dependents are held and their failures are not their own.
-    ///
-    /// Not broken: degraded (a pass), unknown (no evidence against it), paused (on purpose), done, up.
-    #[must_use]
-    pub const fn is_broken(self) -> bool {
-        matches!(
-            self,
-            Self::Down | Self::Restarting | Self::Starting | Self::Failed | Self::Blocked | Self::Stopped
-        )
-    }
-
     /// The state people asked for: what `ok`, `status` and the exit codes count as fine.
     #[must_use]
     pub const fn is_ok(self) -> bool {
-        matches!(self, Self::Up | Self::Degraded | Self::Done | Self::Stopped | Self::Paused)
+        matches!(self, Self::Up | Self::Degraded | Self::Done | Self::Stopping | Self::Stopped | Self::Paused)
     }
 
     /// How bad it is, for sorting: failed, down, blocked, restarting, unknown, starting, degraded, then the rest.
@@ -110,7 +101,7 @@ impl Status {
             Self::Starting => 4,
             Self::Degraded => 3,
             Self::Paused => 2,
-            Self::Stopped => 1,
+            Self::Stopping | Self::Stopped => 1,
             Self::Up | Self::Done => 0,
         }
     }
@@ -199,6 +190,8 @@ closed_list! {
         Kill = "kill",
         /// Ends the pause.
         Resume = "resume",
+        /// Is done: a oneshot that runs.
+        Done = "done",
         /// Nothing: a person has to act.
         None = "none",
     }
@@ -281,6 +274,28 @@ pub struct Pause {
     pub until: Option<Instant>,
 }
 
+closed_list! {
+    /// What the realms that a realm needs amount to.
+    #[derive(Default)]
+    pub enum NeedState ("state of needs") {
+        /// None of them holds it up.
+        #[default]
+        Ready = "ready",
+        /// One of them is on its way up, and nothing has gone wrong.
+        Pending = "pending",
+        /// One of them is broken.
+        Broken = "broken",
+    }
+}
+
+impl NeedState {
+    /// The realm's failures are not its own fault: they are shown, and neither counted nor acted on.
+    #[must_use]
+    pub const fn excuses(self) -> bool {
+        !matches!(self, Self::Ready)
+    }
+}
+
 /// What the status word is derived from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusFacts {
@@ -292,8 +307,10 @@ pub struct StatusFacts {
     pub desired: Desired,
     /// Health axis.
     pub health: Health,
-    /// A realm it needs is broken.
-    pub need_broken: bool,
+    /// It is a oneshot: it is done or failed in the end, and never up.
+    pub oneshot: bool,
+    /// The realms it needs; for a realm that fails, also what they were until its next verdict.
+    pub needs: NeedState,
     /// A restart transaction is open (not yet verified).
     pub restart_open: bool,
     /// Within the grace of this generation: no verdict is expected yet.
@@ -304,48 +321,55 @@ impl StatusFacts {
     /// The one word; first match wins, in the order of this function.
     ///
     /// ```
-    /// use heartbeat_status::{Desired, Health, Phase, Status, StatusFacts};
+    /// use heartbeat_status::{Desired, Health, NeedState, Phase, Status, StatusFacts};
     ///
     /// let facts = StatusFacts {
     ///     paused: false, phase: Phase::Running, desired: Desired::Up, health: Health::Unhealthy,
-    ///     need_broken: true, restart_open: false, in_grace: false,
+    ///     oneshot: false, needs: NeedState::Broken, restart_open: false, in_grace: false,
     /// };
     /// assert_eq!(facts.derive(), Status::Blocked, "somebody else's fault");
     /// ```
     #[must_use]
     pub const fn derive(&self) -> Status {
+        // A tree that survives KILL is shown whatever an operator has asked for.
+        if matches!(self.phase, Phase::Stuck) {
+            return Status::Failed;
+        }
         if self.paused {
             return Status::Paused;
         }
-        if matches!(self.phase, Phase::Stuck | Phase::Failed | Phase::Cooldown) {
+        if matches!(self.phase, Phase::Failed | Phase::Cooldown) {
             return Status::Failed;
         }
         if matches!(self.phase, Phase::Unverified) {
             return Status::Unknown;
         }
         if matches!(self.desired, Desired::Down) {
-            return Status::Stopped;
+            return if self.phase.may_have_process() { Status::Stopping } else { Status::Stopped };
         }
+        let broken = matches!(self.needs, NeedState::Broken);
         match self.phase {
             Phase::Done => return Status::Done,
             Phase::Stopped => return Status::Stopped,
-            Phase::Waiting if self.need_broken => return Status::Blocked,
+            Phase::Waiting if broken => return Status::Blocked,
             Phase::Waiting => return Status::Starting,
             Phase::Backoff => return Status::Restarting,
             _ if self.restart_open => return Status::Restarting,
             Phase::Starting => return Status::Starting,
             // Told to stop although it should be up, and no restart is open: a need took it down with it.
-            Phase::Stopping if self.need_broken => return Status::Blocked,
+            Phase::Stopping if broken => return Status::Blocked,
             Phase::Stopping => return Status::Restarting,
+            Phase::Running if self.oneshot => return Status::Starting,
             _ => {}
         }
-        match self.health {
-            Health::Unhealthy if self.need_broken => Status::Blocked,
-            Health::Unhealthy => Status::Down,
-            Health::Degraded => Status::Degraded,
-            Health::Unknown if self.in_grace => Status::Starting,
-            Health::Unknown => Status::Unknown,
-            Health::Healthy => Status::Up,
+        match (self.health, self.needs) {
+            (Health::Unhealthy, NeedState::Broken) => Status::Blocked,
+            (Health::Unhealthy, NeedState::Pending) => Status::Starting,
+            (Health::Unhealthy, NeedState::Ready) => Status::Down,
+            (Health::Degraded, _) => Status::Degraded,
+            (Health::Unknown, _) if self.in_grace => Status::Starting,
+            (Health::Unknown, _) => Status::Unknown,
+            (Health::Healthy, _) => Status::Up,
         }
     }
 }
@@ -359,35 +383,49 @@ mod tests {
         phase: Phase::Running,
         desired: Desired::Up,
         health: Health::Healthy,
-        need_broken: false,
+        oneshot: false,
+        needs: NeedState::Ready,
         restart_open: false,
         in_grace: false,
     };
 
     #[test]
     fn the_first_match_wins() {
+        let broken = StatusFacts { needs: NeedState::Broken, ..UP };
+        let pending = StatusFacts { needs: NeedState::Pending, ..UP };
+        let oneshot = StatusFacts { oneshot: true, ..UP };
+        let down = StatusFacts { desired: Desired::Down, ..UP };
         let cases = [
             (UP, Status::Up),
-            (StatusFacts { paused: true, phase: Phase::Stuck, ..UP }, Status::Paused),
-            (StatusFacts { phase: Phase::Stuck, desired: Desired::Down, ..UP }, Status::Failed),
-            (StatusFacts { phase: Phase::Unverified, desired: Desired::Down, ..UP }, Status::Unknown),
+            (StatusFacts { paused: true, ..UP }, Status::Paused),
+            (StatusFacts { paused: true, phase: Phase::Stuck, ..UP }, Status::Failed),
+            (StatusFacts { paused: true, phase: Phase::Failed, ..UP }, Status::Paused),
+            (StatusFacts { phase: Phase::Stuck, ..down }, Status::Failed),
+            (StatusFacts { phase: Phase::Unverified, ..down }, Status::Unknown),
             (StatusFacts { phase: Phase::Cooldown, ..UP }, Status::Failed),
-            (StatusFacts { phase: Phase::Stopping, desired: Desired::Down, ..UP }, Status::Stopped),
+            (StatusFacts { phase: Phase::Stopping, ..down }, Status::Stopping),
+            (StatusFacts { phase: Phase::Running, ..down }, Status::Stopping),
+            (StatusFacts { phase: Phase::Stopped, ..down }, Status::Stopped),
+            (StatusFacts { phase: Phase::Done, ..down }, Status::Stopped),
             (StatusFacts { phase: Phase::Done, ..UP }, Status::Done),
-            (
-                StatusFacts { phase: Phase::Waiting, need_broken: true, restart_open: true, ..UP },
-                Status::Blocked,
-            ),
+            (StatusFacts { phase: Phase::Waiting, restart_open: true, ..broken }, Status::Blocked),
+            (StatusFacts { phase: Phase::Waiting, ..pending }, Status::Starting),
             (StatusFacts { phase: Phase::Waiting, ..UP }, Status::Starting),
-            (StatusFacts { phase: Phase::Backoff, need_broken: true, ..UP }, Status::Restarting),
+            (StatusFacts { phase: Phase::Backoff, ..broken }, Status::Restarting),
             (StatusFacts { restart_open: true, ..UP }, Status::Restarting),
             (StatusFacts { phase: Phase::Starting, health: Health::Unhealthy, ..UP }, Status::Starting),
-            (StatusFacts { health: Health::Unhealthy, need_broken: true, ..UP }, Status::Blocked),
+            (StatusFacts { phase: Phase::Stopping, ..broken }, Status::Blocked),
+            (StatusFacts { phase: Phase::Stopping, ..pending }, Status::Restarting),
+            (oneshot, Status::Starting),
+            (StatusFacts { restart_open: true, ..oneshot }, Status::Restarting),
+            (StatusFacts { phase: Phase::Done, ..oneshot }, Status::Done),
+            (StatusFacts { health: Health::Unhealthy, ..broken }, Status::Blocked),
+            (StatusFacts { health: Health::Unhealthy, ..pending }, Status::Starting),
             (StatusFacts { health: Health::Unhealthy, ..UP }, Status::Down),
-            (StatusFacts { health: Health::Degraded, need_broken: true, ..UP }, Status::Degraded),
+            (StatusFacts { health: Health::Degraded, ..broken }, Status::Degraded),
             (StatusFacts { health: Health::Unknown, in_grace: true, ..UP }, Status::Starting),
             (StatusFacts { health: Health::Unknown, ..UP }, Status::Unknown),
-            (StatusFacts { need_broken: true, ..UP }, Status::Up),
+            (broken, Status::Up),
             (StatusFacts { phase: Phase::External, health: Health::Unhealthy, ..UP }, Status::Down),
         ];
         for (facts, expected) in cases {
@@ -396,11 +434,21 @@ mod tests {
     }
 
     #[test]
-    fn brokenness_is_the_list_of_the_contract() {
-        use Status::{Blocked, Down, Failed, Restarting, Starting, Stopped};
+    fn what_was_asked_for_is_ok_and_the_rest_is_not() {
+        use Status::{Degraded, Done, Paused, Stopped, Stopping, Up};
         for status in Status::ALL {
-            let expected = [Down, Restarting, Starting, Failed, Blocked, Stopped].contains(status);
-            assert_eq!(status.is_broken(), expected, "{status}");
+            let expected = [Up, Degraded, Done, Stopping, Stopped, Paused].contains(status);
+            assert_eq!(status.is_ok(), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_worst_is_named_in_the_order_of_the_contract() {
+        use Status::{Blocked, Degraded, Down, Failed, Restarting, Starting, Unknown, Up};
+        let order = [Failed, Down, Blocked, Restarting, Unknown, Starting, Degraded, Up];
+        assert!(order.windows(2).all(|pair| pair[0].severity() > pair[1].severity()));
+        for asked_for in [Status::Stopping, Status::Stopped, Status::Paused, Status::Done] {
+            assert!(asked_for.severity() < Degraded.severity(), "{asked_for} does not count");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the neighbours of a realm amount to, and when a gate holds.
 
-use heartbeat_status::{EdgeKind, Gate, Instant, RealmIx, Status, WhileDown};
+use heartbeat_status::{EdgeKind, Gate, Instant, NeedState, RealmIx, Status, WhileDown};
 
 use crate::cx::Around;
 use crate::realm::Facts;
@@ -13,8 +13,7 @@ impl Supervisor {
             mode: self.mode,
             needs_hold: true,
             order_holds: true,
-            need_broken: false,
-            hopeful: true,
+            needs: NeedState::Ready,
             stop_with_need: false,
             restart_with_need: false,
             upstream_pass: Instant::from_nanos(u64::MAX),
@@ -36,15 +35,15 @@ fn add_need(around: &mut Around, need: &NeedSpec, facts: &Facts) {
     match need.kind {
         EdgeKind::Needs => {
             let holds = gate_holds(need.until, facts);
-            let broken = is_broken(need.until, facts);
+            let state = need_state(need.until, facts);
             if facts.measured {
                 around.upstream_pass = around.upstream_pass.min(facts.evidence.unwrap_or(Instant::ZERO));
             }
             around.needs_hold &= holds;
-            around.need_broken |= broken;
-            around.hopeful &= !broken || facts.hopeful;
-            around.stop_with_need |= broken && !holds && need.while_down == WhileDown::Stop;
-            around.restart_with_need |= broken && !holds && need.while_down == WhileDown::Restart;
+            around.needs = around.needs.max(state);
+            let lost = state.excuses() && !holds;
+            around.stop_with_need |= lost && need.while_down == WhileDown::Stop;
+            around.restart_with_need |= lost && need.while_down == WhileDown::Restart;
         }
         EdgeKind::Wants | EdgeKind::After => around.order_holds &= !facts.pending,
     }
@@ -58,8 +57,8 @@ pub(crate) fn gate_holds(until: Gate, facts: &Facts) -> bool {
     }
 }
 
-/// The list of the contract; what was only needed to be done and is done cannot break any more.
-pub(crate) fn is_broken(until: Gate, facts: &Facts) -> bool {
+/// What one need is to a realm that waits for `until`. What only had to be done, and is done, cannot break any more.
+pub(crate) fn need_state(until: Gate, facts: &Facts) -> NeedState {
     let satisfied = until == Gate::Done && facts.done_once && facts.status != Status::Failed;
-    facts.status.is_broken() && !satisfied
+    if satisfied { NeedState::Ready } else { facts.as_need }
 }

@@ -38,6 +38,12 @@ impl Realm {
         Health::Healthy
     }
 
+    /// A deciding probe fails with its full threshold of evidence from a time when no need was to blame.
+    pub(crate) fn fails_by_own_fault(&self, spec: &RealmSpec) -> bool {
+        let deciding = spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role != Role::Info);
+        deciding.into_iter().any(|(_, probe)| probe.fails() && probe.proven)
+    }
+
     /// A probe has had no evidence for too long, and that is our own fault, not that of a check command.
     pub(crate) fn lacks_evidence(&self) -> bool {
         let excused = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);

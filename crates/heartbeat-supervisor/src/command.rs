@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_status::{RealmIx, RestartId, Signal, wire::Action};
+use heartbeat_status::{RealmIx, RestartId, Signal, WallTime, wire::Action};
 
 /// A signal that an operator sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,26 @@ pub struct Signalling {
     pub signal: Signal,
     /// To every process of the realm, and not to its main process alone.
     pub tree: bool,
+}
+
+/// An operator's stop: nothing but a start of the realm itself, or a command that lifts holds, ends it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperatorHold {
+    /// Why, if the operator has said so.
+    pub reason: Option<String>,
+    /// The user who asked for it, by number; `None` where that is not known.
+    pub by: Option<u32>,
+    /// When it was asked for; `None` where that is not known.
+    pub at: Option<WallTime>,
+}
+
+/// A realm that an operator has stopped, and that a plan needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub realm: RealmIx,
+    /// Who stopped it, when and why.
+    pub hold: OperatorHold,
 }
 
 /// A command about one or more realms.
@@ -26,6 +46,12 @@ pub struct Command {
     pub cascade: bool,
     /// Leave dependents that would break alone.
     pub force: bool,
+    /// Also start realms that an operator has stopped, where the command needs them.
+    pub lift_holds: bool,
+    /// The user who asks, by number, where that is known.
+    pub by: Option<u32>,
+    /// When it was asked for, where that is known.
+    pub at: Option<WallTime>,
     /// Why, for the record.
     pub reason: Option<String>,
     /// For how long; only a pause has an end of its own.
@@ -35,7 +61,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// `action` on one realm, without cascade or force.
+    /// `action` on one realm, without cascade or force; no hold is lifted.
     #[must_use]
     pub fn new(action: Action, realm: RealmIx) -> Self {
         Self {
@@ -43,6 +69,9 @@ impl Command {
             realms: alloc::vec![realm],
             cascade: false,
             force: false,
+            lift_holds: false,
+            by: None,
+            at: None,
             reason: None,
             lasts: None,
             signal: None,
@@ -87,6 +116,8 @@ pub struct PlanStep {
 pub enum Refusal {
     /// Dependents would break, and neither `cascade` nor `force` was given.
     WouldBreak,
+    /// It would have to start a realm that an operator has stopped: [`ActionPlan::holds`].
+    Held,
     /// The realm is external: watched, never started.
     External(RealmIx),
     /// What is left of its last run could not be killed: no second copy.
@@ -112,6 +143,9 @@ pub struct ActionPlan {
     pub steps: Vec<PlanStep>,
     /// Running dependents that would break and are not part of the plan, in start order.
     pub breaks: Vec<RealmIx>,
+    /// Realms that an operator has stopped: with [`Refusal::Held`] those that would have to be started, otherwise those
+    /// that a realm of the plan waits for once it has been stopped.
+    pub holds: Vec<Held>,
     /// Why it would be refused.
     pub refusal: Option<Refusal>,
 }

@@ -3,7 +3,7 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 
-use heartbeat_status::{CheckId, Event, EventKind, Instant, RealmIx, Signal};
+use heartbeat_status::{CheckId, Event, EventKind, Instant, NeedState, RealmIx, Signal};
 
 use crate::timers::{TimerKind, Timers};
 use crate::{Effect, RealmSpec};
@@ -32,13 +32,11 @@ pub(crate) struct Around {
     pub(crate) needs_hold: bool,
     /// Everything under `wants` and `after` has settled.
     pub(crate) order_holds: bool,
-    /// A realm it needs is broken.
-    pub(crate) need_broken: bool,
-    /// Every broken need is merely on its way up.
-    pub(crate) hopeful: bool,
-    /// A need with `while_down = "stop"` is broken.
+    /// The worst that its `needs` are.
+    pub(crate) needs: NeedState,
+    /// A need with `while_down = "stop"` is broken or pending.
     pub(crate) stop_with_need: bool,
-    /// A need with `while_down = "restart"` is broken.
+    /// A need with `while_down = "restart"` is broken or pending.
     pub(crate) restart_with_need: bool,
     /// Every measured need has passed in a measurement that began then or later; the end of time without one.
     pub(crate) upstream_pass: Instant,

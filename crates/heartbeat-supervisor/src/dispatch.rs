@@ -20,12 +20,12 @@ impl Supervisor {
         }
         self.mode = Mode::Booted;
         self.resume(now);
-        self.pull_in(now);
+        self.pull_in(now, Vec::new());
     }
 
-    /// What is to run pulls in what it needs and wants, `manual` or not.
-    pub(crate) fn pull_in(&mut self, now: Instant) {
-        let mut pulled_in = Vec::new();
+    /// Starts `wanted`. What is to run pulls in what it needs and wants, `manual` or not.
+    pub(crate) fn pull_in(&mut self, now: Instant, wanted: Vec<RealmIx>) {
+        let mut pulled_in = wanted;
         for at in (0..self.start_order.len()).rev() {
             let ix = self.start_order[at];
             if self.realms[ix.index()].desired != Desired::Up {

@@ -17,11 +17,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::{
-    Desired, EventKind, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, RealmIx, Reason,
-    Severity, StartFailure, Status,
+    Desired, EventKind, Incident, IncidentNo, IncidentStep, Instant, NeedState, OwnProblemKind, RealmIx,
+    Reason, Severity, StartFailure, Status,
 };
 
-use crate::around::is_broken;
+use crate::around::need_state;
 use crate::cx::Mode;
 use crate::realm::{Realm, Resting};
 use crate::state::{FailedWhy, State};
@@ -122,7 +122,7 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
     let open = realm.restart.as_ref().filter(|record| record.result.is_none());
     let detected = open.and_then(|record| record.steps.first()).map_or(now, |(_, at)| *at);
     match realm.status {
-        Status::Blocked | Status::Stopped | Status::Paused | Status::Done => None,
+        Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused | Status::Done => None,
         Status::Failed => Some(Outage { reason: given_up_for(realm), message: words(), since: detected }),
         Status::Down => {
             let detail = realm.fault.clone()?;
@@ -223,7 +223,8 @@ fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
     while let Some(at) = stack.pop() {
         for need in supervisor.plan.realm(at).needs.iter() {
             let facts = &supervisor.realms[need.realm.index()].facts;
-            let binds = need.kind == heartbeat_status::EdgeKind::Needs && is_broken(need.until, facts);
+            let binds = need.kind == heartbeat_status::EdgeKind::Needs
+                && need_state(need.until, facts) == NeedState::Broken;
             if !binds || core::mem::replace(&mut seen[need.realm.index()], true) {
                 continue;
             }
@@ -315,7 +316,7 @@ impl Supervisor {
     fn opened_on_a_dependent(&self, ix: RealmIx) -> Option<usize> {
         self.incidents.open.iter().position(|incident| {
             incident.root.is_some_and(|root| {
-                self.realms[root.index()].around.need_broken
+                self.realms[root.index()].around.needs == NeedState::Broken
                     && roots_of(self, root).contains(&ix)
                     && self.is_wrong_root(incident, ix)
             })

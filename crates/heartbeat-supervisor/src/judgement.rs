@@ -48,7 +48,7 @@ pub(crate) fn restart_is_due(realm: &Realm, spec: &RealmSpec) -> bool {
 
 /// A restart for its health is what happens next, unless the realm passes before.
 pub(crate) fn restart_is_pending(realm: &Realm, spec: &RealmSpec) -> bool {
-    let excused = realm.around.need_broken || realm.pause.is_some() || realm.stranger.is_some();
+    let excused = realm.around.needs.excuses() || realm.pause.is_some() || realm.stranger.is_some();
     !excused && restart_is_due(realm, spec)
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn restart_is_pending(realm: &Realm, spec: &RealmSpec) -> bool {
 /// The order is that of the conditions: its threshold and the time since its first failure, the circuit breaker when that
 /// has held it before, evidence that is not older than the moment the action became due, the needs, the circuit breaker.
 pub(crate) fn judge(realm: &mut Realm, cx: &mut Cx<'_>) {
-    if realm.around.need_broken || realm.pause.is_some() {
+    if realm.around.needs.excuses() || realm.pause.is_some() {
         acquit(realm, cx);
         return;
     }
@@ -143,7 +143,7 @@ pub(crate) fn hold(realm: &mut Realm, cx: &mut Cx<'_>, hold: Option<Hold>, words
 /// The circuit breaker lets it through: end the old run because of the probe that failed.
 pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
     // With a stranger on its port, the port would still not be free.
-    if realm.around.need_broken || realm.pause.is_some() || realm.stranger.is_some() {
+    if realm.around.needs.excuses() || realm.pause.is_some() || realm.stranger.is_some() {
         return;
     }
     let Some((probe, when)) = realm.actionable(cx.spec, |role| role == Role::Live) else { return };

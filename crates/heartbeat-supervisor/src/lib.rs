@@ -92,7 +92,9 @@ mod supervisor;
 mod timers;
 mod why;
 
-pub use command::{ActionPlan, Command, PlanStep, Refusal, Reply, Signalling, StepAction};
+pub use command::{
+    ActionPlan, Command, Held, OperatorHold, PlanStep, Refusal, Reply, Signalling, StepAction,
+};
 pub use effect::Effect;
 pub use fuse::FuseSettings;
 pub use input::{Hook, Input, StartError};

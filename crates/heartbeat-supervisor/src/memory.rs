@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use heartbeat_status::{Desired, Exit, Incident, Instant, Pause, RealmName, RunId};
 
-use crate::RealmRecord;
+use crate::{OperatorHold, RealmRecord};
 
 /// What became of a realm's process while heartbeatd was not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub enum Found {
 pub struct Intent {
     /// Start or stop, where he has said either.
     pub desired: Option<Desired>,
-    /// Why, if he has said so.
-    pub reason: Option<String>,
+    /// Who has stopped it, when and why.
+    pub hold: OperatorHold,
     /// The pause that lasts.
     pub pause: Option<Pause>,
 }

@@ -8,10 +8,11 @@ use heartbeat_status::{
     Desired, EdgeKind, EventKind, Gate, Instant, Pause, RealmIx, RealmKind, RestartCause, RestartId,
 };
 
+use crate::around::gate_holds;
 use crate::cx::Mode;
 use crate::realm::{Realm, Resting};
 use crate::state::{self, Intent, State};
-use crate::{ActionPlan, Command, Plan, PlanStep, Refusal, StepAction, Supervisor};
+use crate::{ActionPlan, Command, Held, OperatorHold, Plan, PlanStep, Refusal, StepAction, Supervisor};
 
 /// What follows the first signal at the latest: KILL, and then being stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -40,12 +41,13 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     targets.dedup();
     let together = with_companions(supervisor, plan, command, &targets);
     let mut stops = Set::new(plan.realms().len());
-    let mut starts = Set::new(plan.realms().len());
     let mut commanded = Set::new(plan.realms().len());
+    let mut pulled = Pulled::new(supervisor, plan, command, &targets);
     match command.action {
         Action::Start => {
             for ix in &targets {
-                add_with_needs(supervisor, plan, *ix, &mut starts, true);
+                pulled.start(*ix);
+                pulled.add_needs(*ix, true);
             }
         }
         Action::Stop => {
@@ -53,22 +55,31 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
                 stops.insert(*ix);
             }
         }
-        Action::Pause | Action::Resume | Action::Reset | Action::Signal => {}
+        Action::Reset => {
+            for ix in &targets {
+                if is_reset_to_start(&supervisor.realms[ix.index()]) {
+                    pulled.add_held_needs(*ix);
+                }
+            }
+        }
+        Action::Pause | Action::Resume | Action::Signal => {}
         Action::Restart => {
             for ix in &together {
+                let runs = may_have_process(supervisor, *ix);
                 if state::remedy::applies(&supervisor.realms[ix.index()], plan.realm(*ix)) {
                     commanded.insert(*ix);
-                    add_with_needs(supervisor, plan, *ix, &mut starts, false);
-                    continue;
+                } else {
+                    if runs {
+                        stops.insert(*ix);
+                    }
+                    pulled.restart(*ix);
                 }
-                if may_have_process(supervisor, *ix) {
-                    stops.insert(*ix);
-                }
-                starts.insert(*ix);
-                add_with_needs(supervisor, plan, *ix, &mut starts, false);
+                // What runs beside a need that an operator has stopped may go on beside it.
+                pulled.add_needs(*ix, !runs && !commanded.has(*ix));
             }
         }
     }
+    let Pulled { mut starts, mut held, .. } = pulled;
     let mut breaks = Vec::new();
     if command.action.stops() {
         let broken = would_break(supervisor, plan, &together);
@@ -83,10 +94,23 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
             breaks = broken;
         }
     }
-    let refusal = refusal(supervisor, plan, command, &targets, &breaks);
+    let refusal = refusal(supervisor, plan, command, &targets, &breaks, !held.is_empty());
+    if held.is_empty() {
+        held = waited_for(supervisor, plan, &stops, &starts);
+    }
+    let hold = |ix: RealmIx| supervisor.realms[ix.index()].operator_hold().cloned().unwrap_or_default();
+    let holds = held.into_iter().map(|realm| Held { realm, hold: hold(realm) }).collect();
     // What is only unconfirmed shows what a yes would do; what cannot be done has no steps.
-    if refusal.as_ref().is_some_and(|refusal| *refusal != Refusal::WouldBreak) {
-        return ActionPlan { action: command.action, realms: targets, steps: Vec::new(), breaks, refusal };
+    match refusal {
+        None | Some(Refusal::WouldBreak) => {}
+        Some(Refusal::Held) => {
+            let lifted = self::plan(supervisor, plan, &Command { lift_holds: true, ..command.clone() });
+            return ActionPlan { holds, refusal, ..lifted };
+        }
+        Some(_) => {
+            let (action, steps) = (command.action, Vec::new());
+            return ActionPlan { action, realms: targets, steps, breaks, holds, refusal };
+        }
     }
     let mut steps = stop_steps(supervisor, plan, &stops, command.action == Action::Stop);
     let last_wave = |steps: &[PlanStep]| steps.last().map_or(0, |step| step.wave);
@@ -95,7 +119,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     let first = last_wave(&steps);
     steps.extend(start_steps(plan, &starts, first));
     steps.extend(overlay_steps(supervisor, command.action, &targets));
-    ActionPlan { action: command.action, realms: targets, steps, breaks, refusal }
+    ActionPlan { action: command.action, realms: targets, steps, breaks, holds, refusal }
 }
 
 /// What concerns the overlay and the counters, and no process: one wave, and nothing where nothing would change.
@@ -137,20 +161,119 @@ fn may_have_process(supervisor: &Supervisor, ix: RealmIx) -> bool {
     supervisor.realms[ix.index()].state.phase().may_have_process()
 }
 
-/// Whatever has to be started so that `ix` can run: itself, and what it needs and wants and nobody is starting.
-fn add_with_needs(supervisor: &Supervisor, plan: &Plan, ix: RealmIx, starts: &mut Set, itself: bool) {
-    let mut stack = alloc::vec![ix];
-    let mut seen = Set::new(plan.realms().len());
-    while let Some(at) = stack.pop() {
-        if !seen.insert(at) {
-            continue;
+/// A reset starts it: it should run, and only waits for its own clock or for a person.
+fn is_reset_to_start(realm: &Realm) -> bool {
+    let waits = matches!(realm.state, State::Backoff(_) | State::Cooldown(_) | State::Failed(_));
+    waits && realm.desired == Desired::Up
+}
+
+/// What a command starts so that its realms can run, and what an operator's stop keeps from being started.
+struct Pulled<'a> {
+    supervisor: &'a Supervisor,
+    plan: &'a Plan,
+    lift_holds: bool,
+    starts_targets: bool,
+    targets: &'a [RealmIx],
+    starts: Set,
+    /// In the order in which they were found.
+    held: Vec<RealmIx>,
+}
+
+impl<'a> Pulled<'a> {
+    fn new(supervisor: &'a Supervisor, plan: &'a Plan, command: &Command, targets: &'a [RealmIx]) -> Self {
+        Self {
+            supervisor,
+            plan,
+            lift_holds: command.lift_holds,
+            starts_targets: command.action == Action::Start,
+            targets,
+            starts: Set::new(plan.realms().len()),
+            held: Vec::new(),
         }
-        if (at != ix || itself) && rests(&supervisor.realms[at.index()]) {
-            starts.insert(at);
-        }
-        let pulled_in = plan.realm(at).needs.iter().filter(|need| need.kind != EdgeKind::After);
-        stack.extend(pulled_in.map(|need| need.realm));
     }
+
+    fn realm(&self, ix: RealmIx) -> &Realm {
+        &self.supervisor.realms[ix.index()]
+    }
+
+    /// An operator's stop stands in the way. A start of the realm itself lifts it.
+    fn is_held(&self, ix: RealmIx) -> bool {
+        let asked_for = self.starts_targets && self.targets.contains(&ix);
+        self.realm(ix).operator_hold().is_some() && !self.lift_holds && !asked_for
+    }
+
+    fn note_held(&mut self, ix: RealmIx) {
+        if !self.held.contains(&ix) {
+            self.held.push(ix);
+        }
+    }
+
+    /// A realm that the command starts.
+    fn start(&mut self, ix: RealmIx) {
+        if rests(self.realm(ix)) {
+            self.starts.insert(ix);
+        }
+    }
+
+    /// A realm that the command restarts, whether it runs or not.
+    fn restart(&mut self, ix: RealmIx) {
+        if self.is_held(ix) {
+            self.note_held(ix);
+        } else {
+            self.starts.insert(ix);
+        }
+    }
+
+    /// Whatever `ix` needs and wants, directly and through others, that nobody is starting. `strict`: it cannot do without
+    /// the needs that an operator has stopped.
+    fn add_needs(&mut self, ix: RealmIx, strict: bool) {
+        let mut stack = alloc::vec![ix];
+        let mut seen = Set::new(self.plan.realms().len());
+        while let Some(at) = stack.pop() {
+            if !seen.insert(at) {
+                continue;
+            }
+            for need in self.plan.realm(at).needs.iter().filter(|need| need.kind != EdgeKind::After) {
+                if self.is_held(need.realm) {
+                    let open = gate_holds(need.until, &self.realm(need.realm).facts);
+                    if strict && need.kind == EdgeKind::Needs && !open {
+                        self.note_held(need.realm);
+                    }
+                    continue;
+                }
+                self.start(need.realm);
+                stack.push(need.realm);
+            }
+        }
+    }
+
+    /// As [`Self::add_needs`], where nothing else is started than what an operator has stopped.
+    fn add_held_needs(&mut self, ix: RealmIx) {
+        let others = core::mem::replace(&mut self.starts, Set::new(self.plan.realms().len()));
+        self.add_needs(ix, true);
+        let found = core::mem::replace(&mut self.starts, others);
+        for at in (0..found.0.len()).filter(|at| found.0[*at]) {
+            let ix = self.plan.infos()[at].ix;
+            if self.realm(ix).operator_hold().is_some() {
+                self.starts.insert(ix);
+            }
+        }
+    }
+}
+
+/// Needs that an operator has stopped, and that a realm which is stopped first waits for when it is to start again.
+fn waited_for(supervisor: &Supervisor, plan: &Plan, stops: &Set, starts: &Set) -> Vec<RealmIx> {
+    let mut held = Vec::new();
+    for ix in plan.graph().start_order().iter().filter(|ix| stops.has(**ix) && starts.has(**ix)) {
+        for need in plan.realm(*ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
+            let realm = &supervisor.realms[need.realm.index()];
+            let shut = !starts.has(need.realm) && !gate_holds(need.until, &realm.facts);
+            if realm.operator_hold().is_some() && shut && !held.contains(&need.realm) {
+                held.push(need.realm);
+            }
+        }
+    }
+    held
 }
 
 /// It does not run and would not run by itself.
@@ -190,6 +313,7 @@ fn refusal(
     command: &Command,
     targets: &[RealmIx],
     breaks: &[RealmIx],
+    held: bool,
 ) -> Option<Refusal> {
     if matches!(supervisor.mode, Mode::ShuttingDown | Mode::Killing) {
         return Some(Refusal::ShuttingDown);
@@ -226,6 +350,9 @@ fn refusal(
             targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Unverified(_)))
     {
         return Some(Refusal::Unverified(*unverified));
+    }
+    if held {
+        return Some(Refusal::Held);
     }
     if !breaks.is_empty() && !command.force {
         return Some(Refusal::WouldBreak);
@@ -291,8 +418,7 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
                 if matches!(realm.state, State::External) {
                     state::remedy::forget_spent(realm, cx);
                 }
-                let held = matches!(realm.state, State::Backoff(_) | State::Cooldown(_) | State::Failed(_));
-                if held && realm.desired == Desired::Up {
+                if is_reset_to_start(realm) {
                     state::on_command(realm, cx, Intent::Run);
                 }
             }),
@@ -311,6 +437,29 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
     }
 }
 
+/// Realms that were not asked for and are stopped or started all the same: their events name the command.
+fn tell_taken_along(supervisor: &mut Supervisor, now: Instant, command: &Command, plan: &ActionPlan) {
+    let targets: Vec<_> = plan.realms.iter().map(|ix| supervisor.plan.realm(*ix).name.as_str()).collect();
+    let whole = alloc::format!("`{} {}`", plan.action, targets.join(" "));
+    let reason = match &command.reason {
+        Some(reason) => alloc::format!("{whole}: {reason}"),
+        None => whole,
+    };
+    let stopped = |ix| plan.steps.iter().any(|step| step.action == StepAction::Stop && step.realm == ix);
+    for step in plan.steps.iter().filter(|step| !plan.realms.contains(&step.realm)) {
+        let action = match step.action {
+            StepAction::Stop => plan.action.as_str(),
+            // Told with its stop.
+            StepAction::Start if stopped(step.realm) => continue,
+            StepAction::Start => Action::Start.as_str(),
+            StepAction::Restart => Action::Restart.as_str(),
+            StepAction::Pause | StepAction::Resume | StepAction::Reset | StepAction::Signal => continue,
+        };
+        let kind = EventKind::Commanded { action, reason: Some(reason.clone()) };
+        supervisor.step(now, step.realm, |_, cx| cx.event(kind));
+    }
+}
+
 /// Carries out the steps of a plan that was not refused. Returns the restarts it opened.
 pub(crate) fn execute(
     supervisor: &mut Supervisor,
@@ -325,6 +474,7 @@ pub(crate) fn execute(
         let kind = EventKind::Commanded { action: command.action.as_str(), reason: command.reason.clone() };
         supervisor.step(now, *ix, |_, cx| cx.event(kind));
     }
+    tell_taken_along(supervisor, now, command, plan);
     // What is wanted of them has to be remembered, whether anything comes of it now or not.
     supervisor
         .out
@@ -354,7 +504,8 @@ pub(crate) fn execute(
         let again = plan.action == Action::Restart;
         if !again {
             supervisor.realms[ix.index()].desired = Desired::Down;
-            supervisor.realms[ix.index()].resting = Resting::Operator(command.reason.clone());
+            let hold = OperatorHold { reason: command.reason.clone(), by: command.by, at: command.at };
+            supervisor.realms[ix.index()].resting = Resting::Operator(hold);
             supervisor.realms[ix.index()].asked_for = false;
         }
         // Dependents come first in the plan: by now they count as being stopped.

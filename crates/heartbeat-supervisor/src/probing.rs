@@ -65,7 +65,7 @@ pub(crate) struct Probing {
     /// The failing verdict has its full threshold of own evidence behind it.
     pub(crate) proven: bool,
     /// Its last failures were not counted, since a need was broken: shown until the next pass.
-    blamed_elsewhere: bool,
+    pub(crate) blamed_elsewhere: bool,
     pub(crate) flapping: Flapping,
     /// Measurements made while down, for the growing interval.
     pub(crate) down_rounds: u32,
@@ -483,10 +483,10 @@ impl Realm {
         }
         // A watchdog has no threshold but its time, unless somebody else is to blame.
         let missed = matches!(result.outcome, Outcome::Fail { reason: FailReason::MissedBeat, .. });
-        let bypasses = stranger.is_some() || (missed && spec.is_told() && !self.around.need_broken);
+        let bypasses = stranger.is_some() || (missed && spec.is_told() && !self.around.needs.excuses());
         let seen = self.probes[at].tally.verdict().is_some();
         let counts = scheduled && self.failures_count(cx, spec, seen);
-        let need_broken = self.around.need_broken;
+        let need_broken = self.around.needs.excuses();
         let probe = &mut self.probes[at];
         let before = (probe.tally.verdict(), probe.stale, probe.proven);
         let told = probe.last.as_ref().map(|last| (last.outcome.as_str(), last.outcome.reason()));
@@ -546,7 +546,7 @@ impl Realm {
     /// A failure of a probe counts: not within grace, and not while another realm is to blame. `seen`: the probe has a
     /// verdict already.
     fn failures_count(&self, cx: &Cx<'_>, spec: &ProbeSpec, seen: bool) -> bool {
-        if self.around.need_broken || self.spoken.stopping {
+        if self.around.needs.excuses() || self.spoken.stopping {
             return false;
         }
         let measured =

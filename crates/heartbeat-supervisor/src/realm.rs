@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use heartbeat_restart::RestartTracker;
 use heartbeat_status::{
-    Attempt, Desired, EventKind, Health, Instant, LastExit, Pause, RealmKind, RestartCause, RestartId,
-    RestartRecord, RestartResult, RestartStep, RunId, Status, StatusFacts,
+    Attempt, Desired, EventKind, Health, Instant, LastExit, NeedState, Pause, RealmKind, RestartCause,
+    RestartId, RestartRecord, RestartResult, RestartStep, RunId, Status, StatusFacts,
 };
 
 use crate::cx::{Around, Cx, Mode};
@@ -14,15 +14,15 @@ use crate::probing::Probing;
 use crate::said::Spoken;
 use crate::state::{self, FailedStart, Remedy, State};
 use crate::timers::TimerKind;
-use crate::{ProbeSpec, RealmSpec};
+use crate::{OperatorHold, ProbeSpec, RealmSpec};
 
 /// Why a realm is desired down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Resting {
     /// `manual = true` and nobody asked for it yet.
     Manual,
-    /// An operator said stop, and perhaps why.
-    Operator(Option<String>),
+    /// An operator said stop.
+    Operator(OperatorHold),
     /// The configuration in force does not have it any more.
     Removed,
 }
@@ -50,8 +50,8 @@ pub(crate) struct Facts {
     pub(crate) done: bool,
     /// It has been done once: what only waits for that is not broken by another run of it.
     pub(crate) done_once: bool,
-    /// On its way up, with nothing but other realms on their way up before it.
-    pub(crate) hopeful: bool,
+    /// What it is to a realm that needs it.
+    pub(crate) as_need: NeedState,
     /// A start that is still to be decided: `wants` and `after` wait for it.
     pub(crate) pending: bool,
     /// Being stopped.
@@ -105,6 +105,10 @@ pub(crate) struct Realm {
     pub(crate) start_owed: bool,
     /// The last launch was never attempted: the next one is the same generation.
     pub(crate) keep_run: bool,
+    /// It has failed, and has neither been up nor been asked for since.
+    pub(crate) faulted: bool,
+    /// What its needs are; while it fails, what they were until its next verdict.
+    pub(crate) excuse: NeedState,
     /// Failing probes past their threshold that are its own fault, in words.
     pub(crate) fault: Option<String>,
     /// It is down, and the next thing that happens is a restart for its health.
@@ -162,8 +166,7 @@ impl Realm {
             mode: Mode::Cold,
             needs_hold: false,
             order_holds: false,
-            need_broken: false,
-            hopeful: true,
+            needs: NeedState::Ready,
             stop_with_need: false,
             restart_with_need: false,
             upstream_pass: Instant::from_nanos(u64::MAX),
@@ -202,6 +205,8 @@ impl Realm {
             failed_start: None,
             start_owed: false,
             keep_run: false,
+            faulted: false,
+            excuse: NeedState::Ready,
             fault: None,
             restart_due: false,
             held: None,
@@ -224,7 +229,7 @@ impl Realm {
                 started: false,
                 done: false,
                 done_once: false,
-                hopeful: true,
+                as_need: NeedState::Pending,
                 pending: true,
                 stopping: false,
                 waits: false,
@@ -271,6 +276,14 @@ impl Realm {
     /// It should have a process now. A paused realm keeps the one it has and is given no other.
     pub(crate) fn wants_to_run(&self) -> bool {
         self.desired == Desired::Up && self.around.mode == Mode::Booted && self.pause.is_none()
+    }
+
+    /// An operator's stop holds it.
+    pub(crate) fn operator_hold(&self) -> Option<&OperatorHold> {
+        match &self.resting {
+            Resting::Operator(hold) if self.desired == Desired::Down => Some(hold),
+            Resting::Operator(_) | Resting::Manual | Resting::Removed => None,
+        }
     }
 
     /// It would run, were it not paused.
@@ -328,35 +341,75 @@ impl Realm {
             phase: self.state.phase(),
             desired: if matches!(self.state, State::External) { Desired::Up } else { desired },
             health: self.health,
-            need_broken: self.around.need_broken,
+            oneshot: self.oneshot,
+            needs: self.excuse,
             restart_open: self.restart_open(),
             in_grace: self.in_grace(),
         };
         facts.derive()
     }
 
+    /// Remembers by whose fault it fails: when a need is back, what was measured before says nothing yet.
+    pub(crate) fn note_excuse(&mut self, spec: &RealmSpec) {
+        let needs = self.around.needs;
+        let measured = matches!(self.state, State::Running(_) | State::External);
+        let undecided = measured && self.health == Health::Unhealthy && !self.fails_by_own_fault(spec);
+        if needs.excuses() || !undecided {
+            self.excuse = needs;
+        }
+    }
+
+    /// Forgets that it has failed once it is as it should be.
+    pub(crate) fn note_recovery(&mut self) {
+        let well = matches!(self.status, Status::Up | Status::Degraded | Status::Done | Status::Stopped);
+        self.faulted &= !well;
+    }
+
+    /// It runs and passes: the gate `up` holds, unless something has gone wrong and is not verified yet.
+    fn answers(&self) -> bool {
+        let runs = matches!(self.state, State::Running(_)) && !self.oneshot;
+        let undisturbed = !self.remedy.is_some_and(Remedy::is_under_way);
+        self.health.is_pass() && undisturbed && (runs || matches!(self.state, State::External))
+    }
+
+    /// What it is to a realm that needs it.
+    fn as_need(&self) -> NeedState {
+        match self.status {
+            // Boot pulls it in, if anything needs it.
+            Status::Stopped if self.around.mode == Mode::Cold && self.resting == Resting::Manual => {
+                NeedState::Pending
+            }
+            Status::Down | Status::Failed | Status::Blocked | Status::Stopping | Status::Stopped => {
+                NeedState::Broken
+            }
+            Status::Starting | Status::Restarting if self.faulted => NeedState::Broken,
+            Status::Starting | Status::Restarting if !self.answers() => NeedState::Pending,
+            // A restart that was asked for is verified beside what waits for it.
+            Status::Starting | Status::Restarting => NeedState::Ready,
+            Status::Up | Status::Degraded | Status::Done | Status::Paused | Status::Unknown => {
+                NeedState::Ready
+            }
+        }
+    }
+
     pub(crate) fn derive_facts(&self) -> Facts {
         let running = matches!(self.state, State::Running(_));
         let execed = running || matches!(&self.state, State::Starting(starting) if starting.execed());
-        let passing = self.health.is_pass();
         let waiting = matches!(self.state, State::Waiting(_));
         let starting = matches!(self.state, State::Starting(_));
         let wanted = self.wants_to_run();
+        let as_need = self.as_need();
         Facts {
             status: self.status,
-            up: passing && !self.status.is_broken() && (running || matches!(self.state, State::External)),
+            up: self.answers() && as_need == NeedState::Ready,
             started: execed || matches!(self.state, State::Done),
             done: self.done_once && matches!(self.state, State::Done | State::Stopped),
             done_once: self.done_once,
-            hopeful: !self.restart_open()
-                && self.failed_start.is_none()
-                && (starting
-                    || (waiting && (!self.around.need_broken || self.around.hopeful))
-                    || (matches!(self.state, State::External) && self.status == Status::Starting)),
+            as_need,
             pending: (wanted || self.around.mode == Mode::Cold)
                 && (starting
                     || (self.oneshot && running)
-                    || (waiting && (!self.around.need_broken || self.around.hopeful))),
+                    || (waiting && self.around.needs != NeedState::Broken)),
             stopping: matches!(self.state, State::Stopping(_)),
             waits: waiting && wanted && !self.around.needs_hold,
             evidence: self.evidence,
@@ -378,6 +431,7 @@ impl Realm {
 
     /// Opens a restart transaction, or joins the open one. The fault was seen now.
     pub(crate) fn open_restart(&mut self, cx: &mut Cx<'_>, cause: RestartCause, detail: String) -> RestartId {
+        self.faulted |= cause.is_debited();
         if let Some(record) = self.restart.as_ref().filter(|record| record.result.is_none()) {
             return record.id;
         }
@@ -393,6 +447,7 @@ impl Realm {
         detail: String,
         attempt: u32,
     ) -> RestartId {
+        self.faulted |= cause.is_debited();
         self.restarts_opened += 1;
         let id = RestartId(self.restarts_opened);
         let steps = alloc::vec![(RestartStep::Detected, cx.now)];

@@ -12,8 +12,8 @@ use core::time::Duration;
 use heartbeat_restart::{RestartTracker, Spent};
 use heartbeat_status::{
     DegradedReason, Desired, Exit, ExitKind, FailReason, InconclusiveReason, Instant, LastExit, LastResult,
-    Outcome, Pause, PhaseTimes, ProbePhase, RealmKind, RestartCause, RestartId, RestartRecord, RestartResult,
-    RestartStep, RunId, Signal, StartFailure, Status, Tally, TallyParts, Verdict,
+    NeedState, Outcome, Pause, PhaseTimes, ProbePhase, RealmKind, RestartCause, RestartId, RestartRecord,
+    RestartResult, RestartStep, RunId, Signal, StartFailure, Status, Tally, TallyParts, Verdict, WallTime,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::probing::Probing;
 use crate::realm::{Realm, Resting};
 use crate::said::Spoken;
 use crate::state::{Backoff, Cooldown, Failed, FailedStart, FailedWhy, State};
-use crate::{Intent, ProbeSpec, RealmSpec};
+use crate::{Intent, OperatorHold, ProbeSpec, RealmSpec};
 
 /// Everything the core has to know about a realm to go on with it. Opaque: it is made by the core and read by the core.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,14 @@ pub struct RealmRecord {
     resting: StoredRest,
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<StoredPause>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_by: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_at: Option<WallTime>,
+    #[serde(skip_serializing_if = "is_false")]
+    faulted: bool,
+    #[serde(skip_serializing_if = "is_ready")]
+    excuse: NeedState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +136,11 @@ fn is_zero(number: &u32) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_ready(needs: &NeedState) -> bool {
+    *needs == NeedState::Ready
 }
 
 /// Where it is in its life.
@@ -323,6 +336,9 @@ struct StoredProbe {
     first_fail_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_fail_ns: Option<u64>,
+    /// Its last failures were not counted, since a need was to blame.
+    #[serde(skip_serializing_if = "is_false")]
+    blamed: bool,
     #[serde(skip_serializing_if = "is_zero")]
     flaps: u32,
     #[serde(skip_serializing_if = "is_false")]
@@ -441,6 +457,7 @@ fn stored_probe(spec: &ProbeSpec, probe: &Probing) -> StoredProbe {
         last_pass_ns: probe.last_pass.map(ns),
         first_fail_ns: probe.first_fail.map(ns),
         last_fail_ns: probe.last_fail.map(ns),
+        blamed: probe.blamed_elsewhere,
         flaps,
         flapping,
         skipped: probe.skipped,
@@ -475,6 +492,7 @@ fn probe(stored: StoredProbe) -> Probing {
     probe.last = last;
     probe.skipped = stored.skipped;
     probe.stale = stored.stale;
+    probe.blamed_elsewhere = stored.blamed;
     probe.last_conclusive = stored.conclusive_ns.map(Instant::from_nanos);
     probe.last_pass = stored.last_pass_ns.map(Instant::from_nanos);
     probe.first_fail = stored.first_fail_ns.map(Instant::from_nanos);
@@ -495,9 +513,13 @@ impl Realm {
             status: Some((self.status, ns(self.status_since))),
             resting: match &self.resting {
                 Resting::Manual => StoredRest::Manual,
-                Resting::Operator(reason) => StoredRest::Operator(reason.clone()),
+                Resting::Operator(hold) => StoredRest::Operator(hold.reason.clone()),
                 Resting::Removed => StoredRest::Removed,
             },
+            held_by: self.operator_hold().and_then(|hold| hold.by),
+            held_at: self.operator_hold().and_then(|hold| hold.at),
+            faulted: self.faulted,
+            excuse: self.excuse,
             pause: self
                 .pause
                 .as_ref()
@@ -553,7 +575,9 @@ impl Realm {
         self.desired = record.desired.unwrap_or(self.desired);
         self.resting = match record.resting {
             StoredRest::Manual => Resting::Manual,
-            StoredRest::Operator(reason) => Resting::Operator(reason),
+            StoredRest::Operator(reason) => {
+                Resting::Operator(OperatorHold { reason, by: record.held_by, at: record.held_at })
+            }
             StoredRest::Removed => Resting::Removed,
         };
         let lifted = match self.resting {
@@ -565,6 +589,7 @@ impl Realm {
             self.desired = Desired::Up;
         }
         self.asked_for = record.asked_for;
+        (self.faulted, self.excuse) = (record.faulted, record.excuse);
         if let Some((status, since)) = record.status {
             (self.status, self.status_since) = (status, Instant::from_nanos(since));
         }
@@ -622,7 +647,7 @@ impl Realm {
         match intent.desired {
             Some(Desired::Down) => {
                 self.desired = Desired::Down;
-                self.resting = Resting::Operator(intent.reason);
+                self.resting = Resting::Operator(intent.hold);
             }
             Some(Desired::Up) => (self.desired, self.asked_for) = (Desired::Up, true),
             None => {}
@@ -632,13 +657,13 @@ impl Realm {
 
     /// The last word of an operator.
     pub(crate) fn intent(&self, spec: &RealmSpec) -> Intent {
-        let (desired, reason) = match (&self.resting, self.desired) {
-            (Resting::Operator(reason), Desired::Down) => (Some(Desired::Down), reason.clone()),
+        let hold = self.operator_hold();
+        let desired = match self.desired {
+            Desired::Down => hold.map(|_| Desired::Down),
             // What starts by itself needs no word.
-            (_, Desired::Up) if spec.manual && self.asked_for => (Some(Desired::Up), None),
-            (_, _) => (None, None),
+            Desired::Up => (spec.manual && self.asked_for).then_some(Desired::Up),
         };
-        Intent { desired, reason, pause: self.pause.clone() }
+        Intent { desired, hold: hold.cloned().unwrap_or_default(), pause: self.pause.clone() }
     }
 }
 

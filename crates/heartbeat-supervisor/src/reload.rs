@@ -82,16 +82,20 @@ impl Supervisor {
                 realm.take_up_probing(cx);
             });
         }
-        // Everybody knows what the neighbours amount to before anybody acts on it.
-        for at in 0..self.start_order.len() {
-            self.reconsider(now, self.start_order[at]);
+        // What is to run again is on its way before anything that needs it is looked at. Every realm knows what its
+        // neighbours amount to before a result of its own is acted on.
+        if self.mode == Mode::Booted {
+            let wanted = self.take_back(&old, &mapped);
+            self.pull_in(now, wanted);
+        } else {
+            for at in 0..self.start_order.len() {
+                self.reconsider(now, self.start_order[at]);
+            }
         }
         for at in 0..self.start_order.len() {
             self.step(now, self.start_order[at], state::on_reload);
         }
         if self.mode == Mode::Booted {
-            self.take_back(now, &old, &mapped);
-            self.pull_in(now);
             self.retire(now, &old);
             for (ix, keys) in restart {
                 self.step(now, *ix, |realm, cx| renew(realm, cx, Some(keys.clone())));
@@ -130,11 +134,11 @@ impl Supervisor {
         self.queued.resize(self.realms.len(), false);
     }
 
-    /// What was to go, or was not to start by itself, and is wanted after all runs on or runs again. What an operator
-    /// has stopped stays down.
-    fn take_back(&mut self, now: Instant, old: &Plan, mapped: &[Option<Kept>]) {
-        for at in 0..self.start_order.len() {
-            let ix = self.start_order[at];
+    /// Realms that were to go, or not to start by themselves, and are wanted after all. What an operator has stopped stays
+    /// down.
+    fn take_back(&mut self, old: &Plan, mapped: &[Option<Kept>]) -> Vec<RealmIx> {
+        let mut wanted = Vec::new();
+        for ix in self.start_order.iter().copied() {
             let spec = self.plan.realm(ix);
             let Some(before) = old.realms().get(ix.index()).filter(|_| mapped[ix.index()].is_some()) else {
                 continue;
@@ -146,9 +150,10 @@ impl Supervisor {
             let resting = realm.desired == Desired::Down && realm.resting == Resting::Manual;
             if resting && !spec.manual && !spec.retired {
                 realm.desired = Desired::Up;
-                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
+                wanted.push(ix);
             }
         }
+        wanted
     }
 
     /// Stops what the new plan does not have any more, dependents first.

@@ -5,11 +5,11 @@ use alloc::sync::Arc;
 
 use heartbeat_status::Instant;
 use heartbeat_status::{
-    EdgeKind, Flag, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus, Reason, RestartCounts,
-    Status,
+    Desired, EdgeKind, Flag, NeedState, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus, Reason,
+    RestartCounts, Status,
 };
 
-use crate::around::{gate_holds, is_broken};
+use crate::around::{gate_holds, need_state};
 use crate::realm::Hold;
 use crate::timers::TimerKind;
 use crate::{Plan, Supervisor, why};
@@ -32,10 +32,13 @@ pub(crate) fn realm_status(
         NeedStatus { status: facts.status, gate_holds: holds }
     });
     let broken = spec.needs.iter().filter(|need| {
-        need.kind == EdgeKind::Needs && is_broken(need.until, &supervisor.realms[need.realm.index()].facts)
+        let facts = &supervisor.realms[need.realm.index()].facts;
+        let wanted = realm.desired == Desired::Up;
+        wanted && need.kind == EdgeKind::Needs && need_state(need.until, facts) == NeedState::Broken
     });
     let mut flags = BTreeSet::new();
-    if realm.around.need_broken && matches!(realm.status, Status::Up | Status::Degraded | Status::Blocked) {
+    let broken_need = realm.around.needs == NeedState::Broken;
+    if broken_need && matches!(realm.status, Status::Up | Status::Degraded | Status::Blocked) {
         flags.insert(Flag::UpstreamDown);
     }
     if realm.probes.iter().any(|probe| probe.stale) {

@@ -311,6 +311,7 @@ impl Supervisor {
         }
         let mut cx = Cx { now, ix, order: self.plan.graph().order(ix), spec, out: &mut self.out };
         state::running::note_health(realm, &mut cx, health);
+        realm.note_excuse(spec);
         let status = realm.derive_status();
         let due = status == Status::Down
             && self.out.timers.deadline(ix, TimerKind::Act).is_some()
@@ -328,6 +329,7 @@ impl Supervisor {
             self.out.event(now, Some((ix, spec)), kind);
         }
         self.note_flapping(now, ix);
+        self.realms[ix.index()].note_recovery();
         let facts = self.realms[ix.index()].derive_facts();
         let before = core::mem::replace(&mut self.realms[ix.index()].facts, facts);
         if facts != before {

@@ -7,11 +7,11 @@ use core::time::Duration;
 
 use heartbeat_status::Instant;
 use heartbeat_status::{
-    Desired, Gate, Next, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason, RestartCause, RestartRecord,
-    Status, Verdict, Why,
+    Desired, EdgeKind, Gate, Health, NeedState, Next, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason,
+    RestartCause, RestartRecord, Status, Verdict, Why,
 };
 
-use crate::around::{gate_holds, is_broken};
+use crate::around::{gate_holds, need_state};
 use crate::cx::Outbox;
 use crate::probing::Probing;
 use crate::realm::{Hold, Realm, Resting};
@@ -54,6 +54,10 @@ pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now:
 
 fn answer(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
+    if matches!(realm.state, State::Stuck) {
+        let next = Next::when(NextAction::Start, "its last processes are gone".to_string());
+        return (Reason::Stuck, "SIGKILL did not end all of its processes".to_string(), next);
+    }
     if let Some(pause) = realm.pause.as_ref().filter(|_| !realm.shutting_down()) {
         let next = pause.until.map_or_else(
             || Next::when(NextAction::Resume, "an operator resumes it".to_string()),
@@ -62,10 +66,6 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
         return (Reason::Paused, pause.reason.clone(), next);
     }
     match &realm.state {
-        State::Stuck => {
-            let next = Next::when(NextAction::Start, "its last processes are gone".to_string());
-            (Reason::Stuck, "SIGKILL did not end all of its processes".to_string(), next)
-        }
         State::Unverified(what) => {
             let gone = "it is gone, or `reset` says that it is nothing of this realm".to_string();
             (Reason::Unverifiable, what.clone(), Next::when(NextAction::Start, gone))
@@ -107,7 +107,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::StartFailed, start_failed(view), Next::at(NextAction::Start, backoff.until))
         }
         State::Backoff(backoff) => (Reason::Backoff, ended(view), Next::at(NextAction::Start, backoff.until)),
-        State::Stopping(_) => stopping(view),
+        State::Stopping(_) | State::Stuck => stopping(view),
         State::Starting(_) => starting(view),
         State::Running(_) | State::External => running(view),
     }
@@ -161,11 +161,9 @@ fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
         Resting::Removed => {
             (Reason::StoppedByOperator, "removed from the configuration".to_string(), Next::none())
         }
-        Resting::Operator(None) => {
-            (Reason::StoppedByOperator, "stopped by an operator".to_string(), Next::none())
-        }
-        Resting::Operator(Some(reason)) => {
-            (Reason::StoppedByOperator, format!("stopped by an operator: {reason}"), Next::none())
+        Resting::Operator(hold) => {
+            let why = hold.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            (Reason::StoppedByOperator, format!("stopped by an operator{why}"), Next::none())
         }
     }
 }
@@ -227,34 +225,46 @@ fn ended(view: &View<'_>) -> String {
     }
 }
 
-/// The needs that are broken, as `postgres, which is restarting`.
-fn broken_needs(view: &View<'_>) -> (Vec<String>, String) {
-    let mut names = Vec::new();
-    let mut words = Vec::new();
-    for need in &view.spec().needs {
-        let facts = &view.realms[need.realm.index()].facts;
-        if need.kind == heartbeat_status::EdgeKind::Needs && is_broken(need.until, facts) {
-            let name = view.plan.realm(need.realm).name.to_string();
-            words.push(format!("{name}, which is {}", facts.status));
-            names.push(name);
+/// The needs in one state: what they have to become (`postgres is up`), and what they are (`postgres, which is starting`).
+struct Needs {
+    goals: String,
+    words: String,
+}
+
+impl Needs {
+    /// `None` when no need is in that state.
+    fn find(view: &View<'_>, state: NeedState) -> Option<Self> {
+        let (mut goals, mut words) = (Vec::new(), Vec::new());
+        for need in view.spec().needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
+            let facts = &view.realms[need.realm.index()].facts;
+            if need_state(need.until, facts) == state {
+                let name = &view.plan.realm(need.realm).name;
+                let goal = if gate_holds(need.until, facts) { Gate::Up } else { need.until };
+                goals.push(format!("{name} is {}", gate_word(goal)));
+                words.push(format!("{name}, which is {}", facts.status));
+            }
         }
+        (!words.is_empty()).then(|| Self { goals: goals.join(", "), words: words.join("; ") })
     }
-    (names, words.join("; "))
 }
 
 fn waiting(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
-    let (names, words) = broken_needs(view);
-    if !names.is_empty() {
-        let next = Next::when(NextAction::Start, format!("{} is up", names.join(", ")));
-        let reason = if realm.around.hopeful { Reason::WaitingForNeed } else { Reason::NeedBroken };
-        return (reason, format!("needs {words}"), next);
+    if let Some(broken) = Needs::find(view, NeedState::Broken) {
+        let next = Next::when(NextAction::Start, broken.goals);
+        return (Reason::NeedBroken, format!("needs {}", broken.words), next);
+    }
+    let held =
+        !realm.around.needs_hold || matches!(&realm.state, State::Waiting(waiting) if waiting.until_mended());
+    if let Some(pending) = Needs::find(view, NeedState::Pending).filter(|_| held) {
+        let next = Next::when(NextAction::Start, pending.goals);
+        return (Reason::WaitingForNeed, format!("waits for {}", pending.words), next);
     }
     if !realm.around.needs_hold {
         let mut gates = Vec::new();
         for need in &view.spec().needs {
             let facts = &view.realms[need.realm.index()].facts;
-            if need.kind == heartbeat_status::EdgeKind::Needs && !gate_holds(need.until, facts) {
+            if need.kind == EdgeKind::Needs && !gate_holds(need.until, facts) {
                 gates.push(format!("{} is {}", view.plan.realm(need.realm).name, gate_word(need.until)));
             }
         }
@@ -291,11 +301,11 @@ fn stopping(view: &View<'_>) -> (Reason, String, Next) {
     if realm.restart_open() {
         return (Reason::Stopping, format!("being stopped for a restart: {}", ended(view)), next);
     }
-    let (names, words) = broken_needs(view);
-    if names.is_empty() {
-        (Reason::Stopping, "being stopped".to_string(), next)
-    } else {
-        (Reason::NeedBroken, format!("being stopped with {words}"), next)
+    let broken = Needs::find(view, NeedState::Broken).map(|needs| (Reason::NeedBroken, needs));
+    let lost = broken.or_else(|| Some((Reason::Stopping, Needs::find(view, NeedState::Pending)?)));
+    match lost {
+        Some((reason, needs)) => (reason, format!("being stopped with {}", needs.words), next),
+        None => (Reason::Stopping, "being stopped".to_string(), next),
     }
 }
 
@@ -390,10 +400,28 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         )
     };
     match realm.status {
-        Status::Blocked => {
-            let (names, words) = broken_needs(view);
-            let next = Next::when(NextAction::Probe, format!("{} is up", names.join(", ")));
-            (Reason::NeedBroken, format!("needs {words}"), next)
+        Status::Blocked => match Needs::find(view, NeedState::Broken) {
+            Some(broken) => {
+                let next = Next::when(NextAction::Probe, broken.goals);
+                (Reason::NeedBroken, format!("needs {}", broken.words), next)
+            }
+            None => (Reason::NeedBroken, measured_afresh(view), probe_next()),
+        },
+        Status::Starting if realm.health == Health::Unhealthy && realm.excuse.excuses() => {
+            match Needs::find(view, NeedState::Pending) {
+                Some(pending) => {
+                    let next = Next::when(NextAction::Probe, pending.goals);
+                    (Reason::WaitingForNeed, format!("waits for {}", pending.words), next)
+                }
+                None => (Reason::WaitingForNeed, measured_afresh(view), probe_next()),
+            }
+        }
+        Status::Starting | Status::Restarting if view.spec().kind == RealmKind::Oneshot => {
+            let next = Next::when(NextAction::Done, "its process ends".to_string());
+            if realm.restart_open() {
+                return (restart_reason(realm), format!("{}; runs", ended(view)), next);
+            }
+            (Reason::Starting, "runs".to_string(), next)
         }
         Status::Restarting if realm.remedy.is_some_and(Remedy::is_under_way) => {
             let at = view.deadline(TimerKind::State);
@@ -526,6 +554,11 @@ pub(crate) fn short(detail: &str) -> String {
         Some((end, _)) => format!("{}…", detail[..end].trim_end()),
         None => detail.to_string(),
     }
+}
+
+/// Its needs are back, and what was measured before says nothing about it.
+fn measured_afresh(view: &View<'_>) -> String {
+    format!("what it needs is back; measured afresh{}", waiting_probe(view))
 }
 
 /// `http: UnexpectedStatus: 500 (2/3)` for the probes that fail.

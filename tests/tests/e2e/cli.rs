@@ -81,7 +81,11 @@ fn stop_start_and_restart_do_what_they_say() {
     assert_eq!(stopped.status.code(), Some(0), "{}", told(&stopped));
     assert_eq!((eco.status_of("db"), eco.status_of("api")), ("stopped".to_owned(), "stopped".to_owned()));
 
-    let started = eco.cli(&["start", "api"]);
+    let refused = eco.cli(&["start", "api", "--yes"]);
+    assert_eq!(refused.status.code(), Some(7), "an operator's stop is a hold");
+    assert!(told(&refused).contains("db was stopped by an operator"), "{}", told(&refused));
+    assert_eq!(eco.status_of("db"), "stopped");
+    let started = eco.cli(&["start", "api", "--lift-holds"]);
     assert_eq!(started.status.code(), Some(0), "{}", told(&started));
     assert_eq!(
         (eco.status_of("db"), eco.status_of("api")),

@@ -161,11 +161,40 @@ async fn a_stop_is_waited_for_until_nothing_runs() {
     let answer = doors.post("/api/realms/postgres/stop/", body).await;
     let again: ActionDocument = answer.json();
     assert_eq!((answer.status, again.result.as_deref(), again.steps.len()), (200, Some("stopped"), 0));
-    // What is started brings along what it needs.
-    let asked = under_way(&doors, &fake, "/api/realms/api/start/", r#"{"wait":"up","timeout_s":15}"#).await;
+    // What is started brings along what it needs, where that is said.
+    let body = r#"{"wait":"up","timeout_s":15,"lift_holds":true}"#;
+    let asked = under_way(&doors, &fake, "/api/realms/api/start/", body).await;
     fake.advance(Duration::from_secs(10));
     let answer = asked.await.unwrap();
     assert_eq!(answer.json::<ActionDocument>().result.as_deref(), Some("up"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn what_an_operator_has_stopped_is_named_and_stays_stopped() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let stop = r#"{"wait":"up","force":true,"reason":"disk repair until 17:00","timeout_s":15}"#;
+    assert_eq!(doors.post("/api/realms/postgres/stop/", stop).await.status, 200);
+    fake.advance(Duration::from_secs(125));
+    for extra in ["", r#","cascade":true"#, r#","force":true"#] {
+        let answer = doors.post("/api/realms/api/start/", &format!(r#"{{"reason":"deploy"{extra}}}"#)).await;
+        let problem = answer.problem(409);
+        assert_eq!(problem.kind, "heartbeat:held");
+        let words =
+            "postgres was stopped by an operator (root) 2m ago: disk repair until 17:00; nothing was changed";
+        assert!(problem.detail.starts_with(words), "{}", problem.detail);
+        let plan = problem.plan.unwrap();
+        assert_eq!(plan.refusal.as_deref(), Some("held"));
+        let hold = &plan.holds[0];
+        let said = (hold.realm.as_str(), hold.by.as_deref(), hold.reason.as_deref());
+        assert_eq!(said, ("postgres", Some("root"), Some("disk repair until 17:00")));
+        assert!(hold.at.is_some() && hold.ago_s.is_some_and(|ago| (125.0..130.0).contains(&ago)), "{hold:?}");
+    }
+    let dry = doors.post("/api/realms/api/start/", r#"{"dry_run":true}"#).await;
+    let dry: ActionDocument = dry.json();
+    assert!(dry.message.unwrap().starts_with("would be refused: postgres was stopped by an operator"));
+    let stopped = heartbeat_api::Ecosystem::snapshot(&*fake);
+    assert_eq!(stopped.find("postgres").unwrap().status, Status::Stopped);
 }
 
 #[tokio::test]

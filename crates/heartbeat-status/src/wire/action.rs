@@ -1,7 +1,9 @@
 //! Commands, their plans and their results; and what went wrong, as RFC 9457 problems.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,9 @@ pub struct ActionRequest {
     pub cascade: bool,
     /// Leave the dependents that would break alone.
     pub force: bool,
+    /// Also start realms that an operator has stopped, where the command needs them.
+    #[serde(skip_serializing_if = "is_false")]
+    pub lift_holds: bool,
     /// How far to wait.
     pub wait: Wait,
     /// How long to wait, in seconds.
@@ -183,12 +188,58 @@ pub struct ActionDocument {
     /// Running dependents that break and are not part of the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub breaks: Vec<String>,
+    /// Realms that an operator has stopped: those that keep the command from being carried out, or that a realm of the
+    /// plan waits for once it has been stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldEntry>,
+    /// Why it is not carried out, in the word of the problem: `would-break`, `held`, ...; absent when it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// What came of it: `accepted`, `up`, `stopped`, `verified`; absent in a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
     /// For a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// An operator's stop that only a start of the realm itself, or `lift_holds`, ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HoldEntry {
+    /// Which realm.
+    pub realm: String,
+    /// The user who stopped it: `root`, or a number; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When it was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<WallTime>,
+    /// How long ago that was, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ago_s: Option<f64>,
+    /// Why, if the operator has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl HoldEntry {
+    /// `redis was stopped by an operator (root) 2m ago: disk repair until 17:00`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let by = self.by.as_ref().map_or_else(String::new, |by| format!(" ({by})"));
+        let ago = self.ago_s.map_or_else(String::new, |ago| format!(" {} ago", coarse(ago)));
+        let reason = self.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        format!("{} was stopped by an operator{by}{ago}{reason}", self.realm)
+    }
+}
+
+/// `12s`, `5m`, `3h`, `2d`: in the largest unit that says something.
+fn coarse(seconds: f64) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    // Never negative, and far from the end of the range.
+    let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+    let (unit, word) = UNITS.into_iter().find(|(unit, _)| seconds >= *unit).unwrap_or((1, "s"));
+    format!("{}{word}", seconds / unit)
 }
 
 /// One step of a plan.

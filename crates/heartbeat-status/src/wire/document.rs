@@ -21,7 +21,7 @@ pub struct StatusDocument {
     pub generated_at: WallTime,
     /// The ecosystem's name.
     pub name: String,
-    /// Every critical realm is up, degraded, done, or stopped or paused on purpose.
+    /// Every critical realm is up, degraded, done, or stopping, stopped or paused on purpose.
     pub ok: bool,
     /// The worst status of the critical realms.
     pub status: Open<Status>,
@@ -51,6 +51,7 @@ pub struct Summary {
     pub failed: u32,
     pub starting: u32,
     pub restarting: u32,
+    pub stopping: u32,
     pub stopped: u32,
     pub paused: u32,
     pub done: u32,

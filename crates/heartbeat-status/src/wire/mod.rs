@@ -17,8 +17,8 @@ mod render;
 
 pub use action::{
     Action, ActionDocument, ActionRequest, ActionStep, DepartureDocument, GraphDocument, GraphEdge,
-    GraphNode, HealthDocument, OwnProblemEntry, PlanRequest, Problem, RegistrationDocument, ReloadDocument,
-    ReloadRequest, ReloadedRealm, Wait,
+    GraphNode, HealthDocument, HoldEntry, OwnProblemEntry, PlanRequest, Problem, RegistrationDocument,
+    ReloadDocument, ReloadRequest, ReloadedRealm, Wait,
 };
 pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,

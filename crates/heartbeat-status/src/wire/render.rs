@@ -159,6 +159,7 @@ fn summary(snapshot: &Snapshot) -> Summary {
             Status::Failed => &mut summary.failed,
             Status::Starting => &mut summary.starting,
             Status::Restarting => &mut summary.restarting,
+            Status::Stopping => &mut summary.stopping,
             Status::Stopped => &mut summary.stopped,
             Status::Paused => &mut summary.paused,
             Status::Done => &mut summary.done,
@@ -173,7 +174,13 @@ fn summary(snapshot: &Snapshot) -> Summary {
 fn roots(snapshot: &Snapshot, about: &About) -> Vec<RootEntry> {
     let mut blocks: BTreeMap<RealmIx, Vec<String>> = BTreeMap::new();
     for realm in snapshot.in_start_order() {
-        let own_fault = matches!(realm.status, Status::Down | Status::Failed | Status::Restarting);
+        // A restart that was asked for is no trouble.
+        let fault = realm.restart.as_ref().is_none_or(|record| record.cause.is_debited());
+        let own_fault = match realm.status {
+            Status::Down | Status::Failed => true,
+            Status::Restarting => fault,
+            _ => false,
+        };
         if own_fault {
             blocks.entry(realm.info.ix).or_default();
         }
@@ -212,6 +219,16 @@ fn roots_of(snapshot: &Snapshot, realm: &RealmStatus) -> Vec<RealmIx> {
     found
 }
 
+/// The message, with the figures that only the moment knows.
+fn message(realm: &RealmStatus, now: Instant) -> String {
+    let message = &realm.why.message;
+    let runs = realm.info.kind == RealmKind::Oneshot && realm.phase == crate::Phase::Running;
+    match realm.process.started_at.filter(|_| runs && message.ends_with("runs")) {
+        Some(since) => alloc::format!("{message} since {}s", now.since(since).as_secs()),
+        None => message.clone(),
+    }
+}
+
 fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Instant) -> RealmEntry {
     let name_of = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
     let info = &*realm.info;
@@ -239,7 +256,7 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
         since: about.anchor.wall(realm.why.since),
         reason: realm.why.reason.into(),
         start_failure: realm.start_failure.map(Into::into),
-        message: realm.why.message.clone(),
+        message: message(realm, now),
         next: NextEntry {
             action: realm.why.next.action.into(),
             at: realm.why.next.at.map(|at| about.anchor.wall(at)),

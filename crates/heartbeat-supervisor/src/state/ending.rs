@@ -22,7 +22,7 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
     remedy::drop(realm, cx);
     stopping::note_exit(realm, cx, exit, false);
     let ran_for = realm.last_exit.and_then(|last| last.ran_for);
-    if will_restart(cx, &exit) && !realm.around.need_broken && realm.pause.is_none() {
+    if will_restart(cx, &exit) && !realm.around.needs.excuses() && realm.pause.is_none() {
         if realm.restart_open() {
             // The attempt that was under way has failed; what follows is the next one.
             realm.close_restart(cx, RestartResult::Failed);
@@ -158,8 +158,9 @@ pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, ex
         stopped::enter(realm, cx);
         return;
     }
-    if cause.is_debited() && realm.around.need_broken {
+    if cause.is_debited() && realm.around.needs.excuses() {
         // Another realm's fault: no debit; it starts when the need is back, and later each time this happens again.
+        realm.faulted = true;
         realm.close_restart(cx, RestartResult::Abandoned);
         let dice = cx.dice();
         if let Decision::StartAt { at, .. } = realm.tracker.decide_uncounted(&cx.spec.restart, cx.now, dice) {

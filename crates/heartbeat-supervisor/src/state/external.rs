@@ -32,7 +32,7 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
         (Mode::Cold, Mode::Booted) => realm.start_probing(cx),
         (Mode::Booted, Mode::ShuttingDown | Mode::Killing) => let_go(realm, cx),
         (_, _) => {
-            if was.need_broken && !realm.around.need_broken {
+            if was.needs.excuses() && !realm.around.needs.excuses() {
                 realm.probe_afresh(cx);
             }
             remedy::on_around(realm, cx);

@@ -190,6 +190,10 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
 }
 
 pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+    if matches!(intent, Intent::Run | Intent::Again(RestartCause::Requested | RestartCause::Reloaded)) {
+        // What went wrong before somebody asked for it does not count against this start.
+        realm.faulted = false;
+    }
     match realm.state.phase() {
         Phase::Waiting => waiting::on_command(realm, cx, intent),
         Phase::Starting => starting::on_command(realm, cx, intent),

@@ -59,6 +59,7 @@ pub(crate) fn requested(realm: &mut Realm, cx: &mut Cx<'_>) {
         super::on_command(realm, cx, Intent::Again(RestartCause::Requested));
         return;
     }
+    realm.faulted = false;
     if realm.remedy.is_some_and(Remedy::is_under_way) {
         // The later request joins the earlier one.
         return;
@@ -142,7 +143,7 @@ fn come_due(realm: &mut Realm, cx: &mut Cx<'_>, at: Instant) {
 fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::State);
     let evidence = realm.is_healing();
-    if evidence && (realm.around.need_broken || realm.pause.is_some()) {
+    if evidence && (realm.around.needs.excuses() || realm.pause.is_some()) {
         call_off(realm, cx);
         return;
     }
@@ -224,7 +225,11 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
         Some(Remedy::Verifying(since)) => {
             let long_enough = cx.now.since(since) >= cx.spec.restart.verify_for();
             let enough_passes = realm.live_probes_pass(cx.spec, u32::MAX).unwrap_or(true);
-            if long_enough && enough_passes && realm.assess(cx.spec).is_pass() && !realm.around.need_broken {
+            if long_enough
+                && enough_passes
+                && realm.assess(cx.spec).is_pass()
+                && !realm.around.needs.excuses()
+            {
                 realm.remedy = None;
                 cx.disarm(TimerKind::State);
                 realm.restart_step(cx, RestartStep::Verified);
@@ -256,7 +261,8 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         (Some(Remedy::Verifying(_)), TimerKind::Second) => on_result(realm, cx),
         (Some(Remedy::Verifying(_)), TimerKind::State) => {
             on_result(realm, cx);
-            let excused = realm.around.need_broken || realm.pause.is_some() || realm.fault_is_ours(cx.spec);
+            let excused =
+                realm.around.needs.excuses() || realm.pause.is_some() || realm.fault_is_ours(cx.spec);
             match realm.remedy {
                 Some(Remedy::Verifying(_)) if excused => {
                     cx.arm(TimerKind::State, cx.now + hook_timeout(cx.spec.start.timeout).max(RECHECK));

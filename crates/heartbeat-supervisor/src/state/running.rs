@@ -106,7 +106,7 @@ fn verify(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
     let long_enough = cx.now.since(running.ready_at) >= cx.spec.restart.verify_for();
     let enough_passes = realm.live_probes_pass(cx.spec, u32::MAX).unwrap_or(true);
-    if long_enough && enough_passes && realm.assess(cx.spec).is_pass() && !realm.around.need_broken {
+    if long_enough && enough_passes && realm.assess(cx.spec).is_pass() && !realm.around.needs.excuses() {
         cx.disarm(TimerKind::State);
         realm.restart_step(cx, RestartStep::Verified);
         realm.close_restart(cx, RestartResult::Verified);
@@ -173,7 +173,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         TimerKind::State => {
             verify(realm, cx);
             // What passes again, or fails only what does not restart it, goes on being looked at.
-            let excused = realm.around.need_broken
+            let excused = realm.around.needs.excuses()
                 || realm.stranger.is_some()
                 || realm.fault_is_ours(cx.spec)
                 || !realm.a_live_probe_fails(cx.spec);
@@ -210,7 +210,7 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
         realm.restart_owed = true;
     }
     remedy::on_around(realm, cx);
-    if realm.around.need_broken {
+    if realm.around.needs.excuses() {
         acquit(realm, cx);
         return;
     }
@@ -219,7 +219,7 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
         stopping::again(realm, cx, RestartCause::DependencyRestarted);
         return;
     }
-    if was.need_broken {
+    if was.needs.excuses() {
         realm.probe_afresh(cx);
         verify(realm, cx);
     } else if was.upstream_pass != realm.around.upstream_pass {

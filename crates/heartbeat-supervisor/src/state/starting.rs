@@ -312,7 +312,7 @@ pub(crate) fn extend(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
 pub(crate) fn overdue(realm: &mut Realm, cx: &mut Cx<'_>) {
     let says =
         realm.says_it_starts(cx.spec).is_some() || realm.spoken.extended.is_some_and(|until| until > cx.now);
-    if realm.around.need_broken || realm.pause.is_some() || !says {
+    if realm.around.needs.excuses() || realm.pause.is_some() || !says {
         let limit = cx.spec.start.timeout.unwrap_or_default().max(OURS_RECHECK);
         cx.arm(TimerKind::Overdue, cx.now + limit);
     } else if let State::Starting(starting) = &mut realm.state {
@@ -322,7 +322,7 @@ pub(crate) fn overdue(realm: &mut Realm, cx: &mut Cx<'_>) {
 
 /// Lets `start.timeout` run, or stand still while a need is broken. Once it is ready, the timer is that of `start.after`.
 fn tick(realm: &mut Realm, cx: &mut Cx<'_>) {
-    let still = realm.around.need_broken;
+    let still = realm.around.needs.excuses();
     let State::Starting(starting) = &mut realm.state else { return };
     if starting.stage != Stage::Execed {
         return;
@@ -460,7 +460,7 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
         Stage::Before | Stage::Queued | Stage::Launching | Stage::Unusable => {}
         Stage::Execed | Stage::After => {
             tick(realm, cx);
-            if was.need_broken && !realm.around.need_broken {
+            if was.needs.excuses() && !realm.around.needs.excuses() {
                 realm.probe_afresh(cx);
             }
         }

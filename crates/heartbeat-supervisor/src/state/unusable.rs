@@ -37,6 +37,7 @@ impl Realm {
         let (since, cooldowns) = before.map_or((now, 0), |before| (before.since, before.cooldowns));
         let (failure, message) = (error.failure, error.message.clone());
         self.failed_start = Some(FailedStart { failure, message, since, cooldowns });
+        self.faulted = true;
     }
 
     /// Its program cannot be used, and its path is checked.

@@ -58,7 +58,7 @@ fn proceed(realm: &mut Realm, cx: &mut Cx<'_>) {
         return;
     }
     let State::Waiting(waiting) = &mut realm.state else { return };
-    waiting.until_mended &= realm.around.need_broken;
+    waiting.until_mended &= realm.around.needs.excuses();
     if realm.around.mode == Mode::Cold || !realm.around.needs_hold || waiting.until_mended {
         waiting.order_until = None;
         cx.disarm(TimerKind::State);

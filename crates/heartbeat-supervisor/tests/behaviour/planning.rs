@@ -2,7 +2,7 @@
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{EdgeKind, Exit, Gate, WhileDown};
-use heartbeat_supervisor::{Command, Plan, PlanError, PlanSettings, Refusal, Reply, StepAction};
+use heartbeat_supervisor::{Command, Plan, PlanError, PlanSettings, RealmSpec, Refusal, Reply, StepAction};
 
 use crate::drive::{A, B, C, Depends, Drive, bare, external, oneshot};
 
@@ -52,10 +52,8 @@ fn what_only_had_to_be_done_does_not_break() {
 
 #[test]
 fn a_start_shows_what_it_pulls_in() {
-    let mut d = Drive::up(vec![bare("a"), bare("b").needs(A), external("c")]);
-    d.command(Command { cascade: true, ..Command::new(Action::Stop, A) });
-    d.exit(B, Exit::code(0));
-    d.exit(A, Exit::code(0));
+    let waiting = |name| RealmSpec { manual: true, ..bare(name) };
+    let mut d = Drive::up(vec![waiting("a"), waiting("b").needs(A), external("c")]);
     let reply = d.command(Command::new(Action::Start, B));
     assert_eq!(steps(&reply), [(1, 0, StepAction::Start), (2, 1, StepAction::Start)]);
     let reply = d.command(Command::new(Action::Start, C));

@@ -13,8 +13,8 @@ use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, polic
 fn a_realm_starts_the_moment_its_own_gates_hold() {
     let mut d = Drive::boot(vec![probed("a"), bare("b").needs(A), bare("c")]);
     assert_eq!(d.starts(), [A, C], "what needs nothing, at once");
-    assert_eq!(d.word(B), Status::Blocked);
-    assert_eq!(d.message(B), "needs a, which is starting");
+    assert_eq!(d.word(B), Status::Starting);
+    assert_eq!(d.message(B), "waits for a, which is starting");
     d.launch_all();
     d.wait(Duration::from_millis(10));
     assert_eq!(d.starts(), []);
