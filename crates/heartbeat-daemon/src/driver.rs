@@ -430,7 +430,9 @@ impl Driver {
         match effect {
             Effect::Check { id, realm, probe, run, timeout } => {
                 let owner = self.executor.question(realm, run).filter(|_| self.looks_at_port(realm, probe));
-                self.prober.check(now, id, (realm, probe), timeout, owner);
+                let spec = &self.supervisor.plan_in_force().realm(realm).probes[probe.index()];
+                let is_port_fact = spec.info.kind == ProbeKind::Port;
+                self.prober.check(now, id, (realm, probe), timeout, owner, is_port_fact);
                 None
             }
             Effect::CancelCheck { id } => {

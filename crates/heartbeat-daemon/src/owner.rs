@@ -31,17 +31,41 @@ pub(crate) struct Owners {
     table: Mutex<Option<(Instant, Arc<Listeners>)>>,
     /// Sockets known to belong to a generation of a realm: one a realm.
     known: Mutex<BTreeMap<RealmIx, (RunId, u64)>>,
+    /// Generations of realms whose socket could not be attributed last.
+    unattributable: Mutex<BTreeMap<RealmIx, RunId>>,
     turns: Arc<Semaphore>,
 }
 
 impl Owners {
     pub(crate) fn new(mark: String) -> Self {
-        Self { mark, table: Mutex::default(), known: Mutex::default(), turns: Arc::new(Semaphore::new(1)) }
+        let (table, known, unattributable) = Default::default();
+        Self { mark, table, known, unattributable, turns: Arc::new(Semaphore::new(1)) }
     }
 
     /// Whether a stranger listens there, in words. `None`: it cannot be told. Reads /proc: not for the driver.
     pub(crate) fn stranger(&self, question: &Question) -> Option<Option<String>> {
-        let listeners = self.listeners()?;
+        let told = self.look(question);
+        let mut unattributable = self.unattributable.lock().unwrap_or_else(PoisonError::into_inner);
+        match told {
+            Some(_) => unattributable.remove(&question.realm),
+            None => unattributable.insert(question.realm, question.run),
+        };
+        told
+    }
+
+    /// The socket on which this generation was seen last could not be attributed to any process.
+    pub(crate) fn is_unattributable(&self, question: &Question) -> bool {
+        let unattributable = self.unattributable.lock().unwrap_or_else(PoisonError::into_inner);
+        unattributable.get(&question.realm) == Some(&question.run)
+    }
+
+    fn look(&self, question: &Question) -> Option<Option<String>> {
+        let mut listeners = self.listeners()?;
+        if listeners.on(question.address).is_empty() {
+            // It answered: the table is older than its socket.
+            *self.table.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            listeners = self.listeners()?;
+        }
         let here = listeners.on(question.address);
         let before = self.known().get(&question.realm).copied();
         if here.first().is_some_and(|first| before == Some((question.run, first.inode))) {
@@ -55,7 +79,8 @@ impl Owners {
                 }
                 Some(None)
             }
-            Ownership::NotListening => Some(None),
+            // Something answered, and it is in no table that can be read from here.
+            Ownership::NotListening => None,
             Ownership::Stranger(holder) => Some(Some(holder.has_port(question.address.port()))),
             Ownership::Unattributable(_) => None,
         }
@@ -110,6 +135,27 @@ fn misplaced(address: SocketAddr, pid: u32, found: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_comes_from_no_socket_that_is_seen_here_is_attributed_to_nobody() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let question = |run| Question {
+            realm: RealmIx(0),
+            run: RunId(run),
+            name: RealmName::new("web").unwrap(),
+            pid: std::process::id(),
+            address: listener.local_addr().unwrap(),
+        };
+        let owners = Owners::new("no-such-mark".to_owned());
+        // Another network namespace answers, through a rule of the firewall.
+        let elsewhere = Question { address: "127.0.0.1:1".parse().unwrap(), ..question(1) };
+        assert_eq!((owners.stranger(&elsewhere), owners.is_unattributable(&elsewhere)), (None, true));
+        assert!(!owners.is_unattributable(&question(2)), "another generation");
+        assert_eq!(
+            (owners.stranger(&question(1)), owners.is_unattributable(&question(1))),
+            (Some(None), false)
+        );
+    }
 
     #[test]
     fn a_realm_that_listens_at_another_address_is_told_where() {

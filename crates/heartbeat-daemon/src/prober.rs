@@ -59,6 +59,7 @@ impl Prober {
         (realm, probe): (RealmIx, ProbeIx),
         timeout: Duration,
         owner: Option<Question>,
+        is_port_fact: bool,
     ) {
         let probes = self.probes.get(realm.index());
         let Some(probe) = probes.and_then(|probes| probes.get(probe.index())?.clone()) else {
@@ -76,6 +77,12 @@ impl Prober {
                 && let Some(words) = elsewhere(&owners, question).await
             {
                 result.detail = words;
+            }
+            if owner.as_ref().is_some_and(|question| owners.is_unattributable(question)) {
+                result.unattributable = true;
+                if is_port_fact {
+                    result.outcome = result.port_fact();
+                }
             }
             inbox.result(id, result);
             // Reading /proc takes a while on a busy host: no result waits for it, and one look at a time is enough.
@@ -130,5 +137,6 @@ fn no_adapter(now: Instant) -> CheckResult {
         finished_at: now,
         latency: None,
         phases: PhaseTimes::default(),
+        unattributable: false,
     }
 }

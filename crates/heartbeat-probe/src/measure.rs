@@ -21,6 +21,9 @@ const LOOKS: u32 = 16;
 /// ... but not more often than this.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
+/// A timer that fires no later than this is in time: so much is the scheduler's granularity.
+const JITTER: Duration = Duration::from_millis(10);
+
 /// Where a measurement stands. It outlives the future that is dropped at the deadline.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -101,6 +104,7 @@ pub(crate) async fn measure(
         finished_at,
         latency: answered.then_some(took),
         phases: progress.times,
+        unattributable: false,
     }
 }
 
@@ -121,12 +125,12 @@ async fn within<T>(
     poll_fn(|ctx| {
         // The measurement comes before the deadline: an answer that is there counts, however late it is read.
         if let Poll::Ready(seen) = measurement.as_mut().poll(ctx) {
-            *lag += clock::now().since(planned);
+            *lag += clock::now().since(planned + JITTER);
             return Poll::Ready(Some(seen));
         }
         while timer.as_mut().poll(ctx).is_ready() {
             let now = clock::now();
-            *lag += now.since(planned);
+            *lag += now.since(planned + JITTER);
             if now >= end {
                 return Poll::Ready(None);
             }

@@ -345,6 +345,7 @@ impl Recorded {
                     finished_at: now,
                     latency: latency_ns.map(Duration::from_nanos),
                     phases: PhaseTimes::default(),
+                    unattributable: false,
                 };
                 Input::Checked { id: CheckId(id), result }
             }

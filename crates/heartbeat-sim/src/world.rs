@@ -588,6 +588,7 @@ impl World {
             finished_at: now,
             latency,
             phases: PhaseTimes::default(),
+            unattributable: false,
         }
     }
 }

@@ -266,6 +266,8 @@ pub struct CheckResult {
     pub latency: Option<Duration>,
     /// The stages apart.
     pub phases: PhaseTimes,
+    /// The owner of the listening socket cannot be found out, so that the answer says nothing about the port fact.
+    pub unattributable: bool,
 }
 
 impl CheckResult {
@@ -275,14 +277,17 @@ impl CheckResult {
     /// second connection.
     #[must_use]
     pub fn port_fact(&self) -> Outcome {
-        if self.phases.connect.is_some() {
+        let answered = self.phases.connect.is_some() || self.outcome.passed() == Some(true);
+        if answered && self.unattributable {
+            return Outcome::Inconclusive(InconclusiveReason::Unattributable);
+        }
+        if answered {
             return Outcome::Pass;
         }
         match self.outcome {
             Outcome::Fail { reason: FailReason::Refused, .. } => {
                 Outcome::Fail { reason: FailReason::NotListening, phase: Some(ProbePhase::Connect) }
             }
-            Outcome::Pass | Outcome::Degraded(_) => Outcome::Pass,
             other => other,
         }
     }
@@ -302,6 +307,7 @@ mod tests {
             finished_at: Instant::ZERO,
             latency: None,
             phases,
+            unattributable: false,
         }
     }
 
@@ -316,5 +322,11 @@ mod tests {
         ));
         let lag = Outcome::Inconclusive(InconclusiveReason::MonitorLag);
         assert_eq!(result(lag, false).port_fact(), lag);
+        let foreign = |outcome, connected| {
+            CheckResult { unattributable: true, ..result(outcome, connected) }.port_fact()
+        };
+        let unknown = Outcome::Inconclusive(InconclusiveReason::Unattributable);
+        assert_eq!((foreign(Outcome::Pass, false), foreign(hang, true)), (unknown, unknown));
+        assert_eq!(foreign(refused, false), result(refused, false).port_fact(), "nothing listens there");
     }
 }

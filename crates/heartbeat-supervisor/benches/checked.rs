@@ -48,6 +48,7 @@ fn pass(now: Instant) -> CheckResult {
         finished_at: now,
         latency: Some(Duration::from_millis(1)),
         phases: PhaseTimes::default(),
+        unattributable: false,
     }
 }
 

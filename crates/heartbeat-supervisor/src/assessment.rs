@@ -21,8 +21,10 @@ impl Realm {
             }
             State::Starting(_) | State::Running(_) | State::Stopping(_) | State::External => {}
         }
-        let deciding =
-            || spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role != Role::Info);
+        let deciding = || {
+            let all = spec.probes.iter().zip(&self.probes);
+            all.filter(|(spec, probe)| spec.info.role != Role::Info && !probe.is_unattributable())
+        };
         if deciding().any(|(_, probe)| probe.fails()) {
             return Health::Unhealthy;
         }
@@ -46,18 +48,20 @@ impl Realm {
 
     /// A probe has had no evidence for too long, and that is our own fault, not that of a check command.
     pub(crate) fn lacks_evidence(&self) -> bool {
-        let excused = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
-        self.probes
-            .iter()
-            .any(|probe| probe.stale && probe.last.as_ref().is_none_or(|last| last.outcome != excused))
+        let plugin = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
+        self.probes.iter().any(|probe| {
+            let excused = || probe.last.as_ref().is_some_and(|last| last.outcome == plugin);
+            probe.stale && !probe.is_unattributable() && !excused()
+        })
     }
 
     /// Every live probe that is measured or told has passed in this generation; `None` when there is no such probe.
     pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
         // Whoever answers there, it is not this realm.
         let stranger = self.stranger.is_some();
+        let all = spec.probes.iter().zip(&self.probes);
         let mut live =
-            spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.tells_readiness()).peekable();
+            all.filter(|(spec, probe)| spec.tells_readiness() && !probe.is_unattributable()).peekable();
         live.peek()?;
         Some(live.all(|(spec, probe)| {
             // What is said once is said.
@@ -90,7 +94,9 @@ impl Realm {
         }
         let live = || {
             spec.probes.iter().zip(&self.probes).filter_map(|(spec, probe)| {
-                let counts = spec.source == ProbeSource::Measured && spec.info.role == Role::Live;
+                let counts = spec.source == ProbeSource::Measured
+                    && spec.info.role == Role::Live
+                    && !probe.is_unattributable();
                 let last = probe.last.as_ref().filter(|last| counts && last.at >= started)?;
                 // A plugin that cannot tell is at fault itself: `start.timeout` ends its start.
                 let plugin = last.outcome == Outcome::Inconclusive(InconclusiveReason::PluginUnknown);

@@ -153,6 +153,13 @@ impl Probing {
         }
     }
 
+    /// The owner of the socket that it sees cannot be found out: this fact alone says nothing, and the realm goes by its
+    /// other probes.
+    pub(crate) fn is_unattributable(&self) -> bool {
+        let unknown = Outcome::Inconclusive(InconclusiveReason::Unattributable);
+        self.last.as_ref().is_some_and(|last| last.outcome == unknown)
+    }
+
     pub(crate) fn degraded(&self) -> bool {
         self.remark().is_some()
     }
@@ -427,6 +434,7 @@ impl Realm {
             finished_at: cx.now,
             latency: None,
             phases: PhaseTimes::default(),
+            unattributable: false,
         };
         self.on_checked(cx, flight.id, result);
     }

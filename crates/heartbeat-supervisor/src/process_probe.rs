@@ -116,5 +116,6 @@ pub(crate) fn passive(now: Instant, outcome: Outcome, detail: String) -> CheckRe
         finished_at: now,
         latency: None,
         phases: PhaseTimes::default(),
+        unattributable: false,
     }
 }

@@ -349,6 +349,7 @@ impl Core {
             finished_at: self.now,
             latency: (!broken).then_some(latency),
             phases,
+            unattributable: false,
         }
     }
 }

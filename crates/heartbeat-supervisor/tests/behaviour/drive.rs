@@ -296,6 +296,7 @@ impl Drive {
             finished_at: self.now,
             latency: outcome.passed().map(|_| Duration::from_millis(3)),
             phases: PhaseTimes::default(),
+            unattributable: false,
         };
         self.feed(Input::Checked { id, result });
     }

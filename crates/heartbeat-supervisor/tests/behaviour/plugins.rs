@@ -52,6 +52,25 @@ fn a_plugin_that_cannot_tell_any_more_is_its_own_problem() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_attributed_makes_that_fact_alone_inconclusive() {
+    const UNKNOWN_OWNER: Outcome = Outcome::Inconclusive(InconclusiveReason::Unattributable);
+    let mut spec = probed("a");
+    let mut port = spec.probes[0].clone();
+    (port.info.name, port.info.kind) = ("port".to_string(), ProbeKind::Port);
+    spec.probes.push(port);
+    let mut d = Drive::boot(vec![spec]);
+    d.launch_all();
+    for _ in 0..40 {
+        d.until_measured(A);
+        d.answer_probes(A, [Outcome::Pass, UNKNOWN_OWNER]);
+    }
+    let status = d.status(A);
+    assert_eq!(status.status, Status::Up, "{}", status.why.message);
+    assert_eq!(status.probes[1].last.as_ref().map(|last| last.outcome), Some(UNKNOWN_OWNER));
+    assert_eq!(d.sup.snapshot(d.now).incidents.len(), 0, "heartbeatd has no problem of its own");
+}
+
+#[test]
 fn commands_run_at_most_once_per_second() {
     for kind in [ProbeKind::Exec, ProbeKind::Nagios] {
         let mut d = Drive::boot(vec![checked("a", kind)]);
