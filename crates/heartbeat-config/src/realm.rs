@@ -482,7 +482,14 @@ fn environment(
     if let Some(entry) = section.get("env") {
         impossible_variables(reader, &entry, &written);
     }
-    for name in ["PORT", "HEARTBEAT_SOCKET", "HEARTBEAT_REALM", "HEARTBEAT_STATE", "HEARTBEAT_COMMAND"] {
+    for name in [
+        "PORT",
+        "HEARTBEAT_SOCKET",
+        "HEARTBEAT_REALM",
+        "HEARTBEAT_STATE",
+        "HEARTBEAT_RUN",
+        "HEARTBEAT_COMMAND",
+    ] {
         let ours = name != "PORT" || port.is_some();
         if let Some(entry) = section.get("env").filter(|_| ours && written.contains_key(name)) {
             let help = format!("remove {name} from `env`; heartbeat says it to every realm itself");

@@ -122,8 +122,7 @@ impl Daemon {
         let locks = Arc::new(Mutex::new(locks));
         let (mark, lost_id) = state_id::of(&config.heartbeat.state_dir)?;
         let groups = control_groups(&config.heartbeat, &mark);
-        let mut recovery =
-            Recovery::look(&records, &config.heartbeat.state_dir, &mark, groups.as_deref(), &kept)?;
+        let mut recovery = Recovery::look(&records, &config, &mark, groups.as_deref(), &kept)?;
         let registered = recovery.intent().registered;
         let (config, aside) = registering::beside(config, &registered, |name| recovery.is_there(name));
         for aside in aside {

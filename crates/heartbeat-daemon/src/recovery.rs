@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Config, RealmConfig, with_retired};
 use heartbeat_process::{
-    Condition, Key, LaunchSpec, Processes, Record, RecordError, Survey, Survivor, boot_id, survey,
+    Condition, Key, LaunchSpec, Processes, Record, RecordError, Search, Survey, Survivor, boot_id, survey,
 };
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmIx, RealmName, RunId, WallAnchor};
@@ -64,6 +64,16 @@ pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
     Ok(count)
 }
 
+/// The realms that have a program, and the user that each runs as.
+fn users(config: &Config) -> BTreeMap<RealmName, Option<u32>> {
+    let realms = config.plan.realms().iter().zip(&config.realms);
+    let launched = realms.filter_map(|(realm, config)| {
+        let launch = config.launch.as_ref()?;
+        Some((realm.name.clone(), launch.user.as_ref().map(|user| user.uid)))
+    });
+    launched.collect()
+}
+
 fn parses<T: serde::de::DeserializeOwned>(body: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<T>(body).map(|_| ())
 }
@@ -72,14 +82,18 @@ impl Recovery {
     /// Looks at the records, the intent, and once at /proc. `kept` are pidfds that somebody has kept meanwhile.
     pub(crate) fn look(
         records: &Path,
-        state_dir: &Path,
+        config: &Config,
         mark: &str,
         groups: Option<&Path>,
         kept: &BTreeMap<RealmName, OwnedFd>,
     ) -> Result<Self, DaemonError> {
+        let state_dir = &config.heartbeat.state_dir;
+        let realms = users(config);
+        let socket = Some(config.heartbeat.socket.as_path());
+        let search = Search { records, mark, groups, kept, realms: &realms, socket };
         let prepare =
             |source| DaemonError::Prepare { what: "adoption records", path: records.to_owned(), source };
-        let survey = survey(records, mark, groups, kept).map_err(prepare)?;
+        let survey = survey(&search).map_err(prepare)?;
         let mut damages: Vec<Damage> = survey.damaged.iter().map(damage).collect();
         let mut of_ecosystem = |message: String| damages.push(Damage { realm: None, message });
         let intent = intent::load(state_dir).unwrap_or_else(|error| {

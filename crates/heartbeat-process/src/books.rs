@@ -71,10 +71,11 @@ impl Books {
         process: Recorded,
         group: Option<PathBuf>,
         made_of: u64,
+        word: Option<String>,
     ) {
         let record = self.open(realm);
         (record.process, record.group, record.made_of) = (Some(process), group, Some(made_of));
-        record.exit = None;
+        (record.exit, record.word) = (None, word);
         self.write(realm);
     }
 
@@ -218,7 +219,7 @@ mod tests {
         let path = Record::path(dir.path(), &name());
         books.remember(&name(), Some("{}".into()), true);
         books.flush();
-        books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, None, 5);
+        books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, None, 5, None);
         let record = Record::read(&path).unwrap();
         assert_eq!(
             (record.process.unwrap().pid, record.made_of, record.memory.as_deref()),

@@ -94,7 +94,7 @@ pub use ports::{
 pub use processes::{Commander, Processes, Settings};
 pub use record::{Record, Recorded, boot_id};
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
-pub use survey::{Condition, Survey, Survivor, survey};
+pub use survey::{Condition, Search, Survey, Survivor, survey};
 pub use sys::give_back_free_memory;
 pub use tree::is_process;
 pub use trusted::{MAX_TRUSTED_BYTES, TrustError, read_trusted};

@@ -25,6 +25,27 @@ pub(crate) struct Traits<'a> {
     pub(crate) since: u64,
     /// What stands in the environment of all of it; empty for nothing.
     pub(crate) marks: &'a [String],
+    /// Whose processes are believed when only the mark tells. What session, group and descent tell is proof of the kernel,
+    /// whoever a process has become since.
+    pub(crate) users: Users,
+}
+
+/// Users whose processes are believed: root, ourselves, and the one that a realm runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Users {
+    own: u32,
+    of_realm: Option<u32>,
+}
+
+impl Users {
+    pub(crate) fn with(of_realm: Option<u32>) -> Self {
+        Self { own: nix::unistd::geteuid().as_raw(), of_realm }
+    }
+
+    /// That process was started by one of them.
+    pub(crate) fn have(&self, pid: u32) -> bool {
+        tree::real_user(pid).is_some_and(|user| user == 0 || user == self.own || Some(user) == self.of_realm)
+    }
 }
 
 /// One of them.
@@ -107,7 +128,7 @@ impl Traits<'_> {
     }
 
     fn carries_mark(&self, pid: u32) -> bool {
-        !self.marks.is_empty() && tree::environment_has(pid, self.marks)
+        !self.marks.is_empty() && tree::environment_has(pid, self.marks) && self.users.have(pid)
     }
 
     /// Ends everybody: whoever is found is stopped first, so that it forks nobody while the others are looked for, and

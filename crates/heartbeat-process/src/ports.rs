@@ -12,6 +12,8 @@ pub use holder::{Holder, holder};
 pub use listeners::{Listener, Listeners};
 pub use taken::port_taken;
 
+use crate::members::Users;
+use crate::spawn::RUN_MARK;
 use crate::tree::{self, Sweep};
 use holder::{Held, holds};
 
@@ -48,14 +50,16 @@ impl Tree {
     /// read from `main` itself; when `main` has overwritten its environment, give the mark: [`Tree::marked`].
     #[must_use]
     pub fn of(main: u32) -> Self {
-        Self::at(main, tree::environment_entries(main, &MARKS))
+        Self::at(main, tree::environment_entries(main, &[MARKS[0], MARKS[1], &format!("{RUN_MARK}=")]))
     }
 
     /// As [`Tree::of`], with the realm's name and the id of the state directory that started it
     /// ([`Settings::mark`](crate::Settings::mark)).
     #[must_use]
     pub fn marked(main: u32, realm: &str, state: &str) -> Self {
-        Self::at(main, vec![format!("{}{realm}", MARKS[0]), format!("{}{state}", MARKS[1])])
+        let word = tree::environment_entries(main, &[&format!("{RUN_MARK}=")]);
+        let mark = [format!("{}{realm}", MARKS[0]), format!("{}{state}", MARKS[1])];
+        Self::at(main, mark.into_iter().chain(word).collect())
     }
 
     fn at(main: u32, mark: Vec<String>) -> Self {
@@ -98,10 +102,12 @@ impl Tree {
     pub fn strays(&self) -> &[u32] {
         self.strays.get_or_init(|| {
             // Half a mark is the mark of many.
-            if self.mark.len() != MARKS.len() {
+            if self.mark.len() < MARKS.len() {
                 return Vec::new();
             }
-            self.others.iter().copied().filter(|pid| tree::environment_has(*pid, &self.mark)).collect()
+            let users = Users::with(tree::real_user(self.main));
+            let is_stray = |pid: &u32| tree::environment_has(*pid, &self.mark) && users.have(*pid);
+            self.others.iter().copied().filter(is_stray).collect()
         })
     }
 }

@@ -17,7 +17,7 @@ use crate::notify::Ear;
 use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places, Run};
-use crate::spawn::{Launch, SpawnQueue, Spawner, command_marked, marked, tell_where};
+use crate::spawn::{Launch, SpawnQueue, Spawner, command_marked, marked, random_word, tell_where};
 use crate::{LaunchSpec, LogTarget, ProcessError, Readiness, Survivor, spares};
 
 /// The launcher is made once nothing was to be started for this long.
@@ -159,6 +159,8 @@ struct Wanted {
     spec: LaunchSpec,
     limit: Option<Duration>,
     made_of: u64,
+    /// What tells its processes from those of every other run.
+    word: Option<String>,
     /// Only look whether its program can be used.
     check: bool,
 }
@@ -190,6 +192,7 @@ impl Commander {
             spec: command_marked(spec, id, &self.mark),
             limit: Some(timeout),
             made_of: 0,
+            word: None,
             check: false,
         });
     }
@@ -205,6 +208,7 @@ impl Commander {
             spec: command_marked(&spec, id, &self.mark),
             limit: Some(timeout),
             made_of: 0,
+            word: None,
             check: true,
         });
     }
@@ -279,13 +283,15 @@ impl Processes {
     /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`. `made_of` goes on record, so
     /// that a later heartbeatd can tell whether it would start the same.
     pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec, made_of: u64) {
-        let spec = marked(spec, name, &self.commander.mark);
+        let word = random_word();
+        let spec = marked(spec, name, &self.commander.mark, &word);
         self.commander.want(Wanted {
             owner: Owner::Realm(key),
             realm: Some(name.clone()),
             spec,
             limit: None,
             made_of,
+            word: Some(word),
             check: false,
         });
     }
@@ -380,7 +386,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                 None => return,
             },
         };
-        let Wanted { owner, realm, mut spec, limit, made_of, check } = next;
+        let Wanted { owner, realm, mut spec, limit, made_of, check, word } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let leaf = match (&realm, owner) {
             (Some(realm), Owner::Realm(key)) => spawner.leaf(realm, key.run),
@@ -411,6 +417,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                 };
                 let run = Run {
                     made_of,
+                    word,
                     socket: Some(socket),
                     launcher,
                     capture,

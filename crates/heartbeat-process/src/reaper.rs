@@ -238,7 +238,8 @@ impl Reaper {
                 Order::Spawned(mut run) => {
                     let expected = self.expected.remove(&run.owner).unwrap_or_default();
                     run.silent = expected.silent;
-                    run.marks = self.marks(run.owner, run.realm.as_ref(), run.capture.is_some());
+                    let captured = run.capture.is_some();
+                    run.marks = self.marks(run.owner, run.realm.as_ref(), captured, run.word.as_deref());
                     self.watch(*run, expected.called_off);
                 }
                 Order::SpawnFailed { owner, error } => {
@@ -299,10 +300,16 @@ impl Reaper {
 
     /// What stands in the environment of all processes of a run. Of a hook nothing does: whom it leaves behind on purpose is
     /// its own.
-    fn marks(&self, owner: Owner, realm: Option<&RealmName>, captured: bool) -> Vec<String> {
+    fn marks(
+        &self,
+        owner: Owner,
+        realm: Option<&RealmName>,
+        captured: bool,
+        word: Option<&str>,
+    ) -> Vec<String> {
         let mark = &self.books.origin.mark;
         match (owner, realm) {
-            (Owner::Realm(_), Some(realm)) => realm_marks(realm, mark),
+            (Owner::Realm(_), Some(realm)) => realm_marks(realm, mark, word),
             (Owner::Command(id), _) if captured => vec![format!("{COMMAND_MARK}={}", command_mark(id, mark))],
             _ => Vec::new(),
         }

@@ -51,6 +51,8 @@ pub struct Record {
     pub mark: String,
     /// Its process, while there is one, or something of it.
     pub process: Option<Recorded>,
+    /// What stands in the environment of the processes of that run and of no other; a run of an earlier version has none.
+    pub word: Option<String>,
     /// How a generation ended, from before its main process is reaped until the next one begins.
     pub exit: Option<(RunId, Exit)>,
     /// The control group it lives in.
@@ -105,6 +107,9 @@ impl Record {
         if let Some(Recorded { run, pid, start_time }) = self.process {
             let _ = write!(body, "run={run}\npid={pid}\nstart_time={start_time}\n");
         }
+        if let Some(word) = &self.word {
+            let _ = writeln!(body, "word={word}");
+        }
         if let Some((run, exit)) = &self.exit {
             let _ = writeln!(body, "exit={run} {}", exit_text(exit));
         }
@@ -139,6 +144,7 @@ impl Record {
             init: field("init")? == "true",
             mark: field("mark")?.to_owned(),
             process,
+            word: optional("word").map(str::to_owned),
             exit: optional("exit").map(|text| exit_of(text).ok_or("not an exit")).transpose()?,
             group: optional("group").map(PathBuf::from),
             made_of: optional("made_of").map(str::parse).transpose().map_err(|_| "not a number")?,
@@ -279,6 +285,7 @@ impl Origin {
             init: self.init,
             mark: self.mark.clone(),
             process: None,
+            word: None,
             exit: None,
             group: None,
             made_of: None,
@@ -300,6 +307,7 @@ mod tests {
             init: false,
             mark: "a1b2".into(),
             process: Some(Recorded { run: RunId(7), pid: 4_120, start_time: 99_001 }),
+            word: Some("c3d4".into()),
             exit: Some((RunId(6), Exit::code(3))),
             group: Some("/sys/fs/cgroup/heartbeat-a1b2/db.7".into()),
             made_of: Some(12_345),
@@ -315,6 +323,7 @@ mod tests {
         let read = || Record::read(&path).unwrap();
         let bare = Record {
             process: None,
+            word: None,
             exit: None,
             group: None,
             made_of: None,

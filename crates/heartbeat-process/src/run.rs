@@ -11,6 +11,7 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use rustix::time::Timespec;
 
 use crate::group::Leaf;
+use crate::members::Users;
 use crate::notice::{CommandRunId, Key, LaunchError};
 use crate::notify::{Ear, Readiness};
 use crate::{Limits, LogTarget, User, survey, sys};
@@ -64,6 +65,8 @@ pub(crate) struct Run {
     pub(crate) events: Option<OwnedFd>,
     /// What stands in the environment of its processes.
     pub(crate) marks: Vec<String>,
+    /// The part of that which no other realm knows.
+    pub(crate) word: Option<String>,
     /// Its program makes a daemon of itself, and writes its number there.
     pub(crate) pidfile: Option<PathBuf>,
     /// It is nobody's child here, or was taken over by a heartbeatd that goes on under the same pid.
@@ -126,6 +129,7 @@ impl Run {
             leaf: None,
             events: None,
             marks: Vec::new(),
+            word: None,
             pidfile: None,
             adopted: false,
             halted: false,
@@ -153,6 +157,11 @@ impl Run {
             ear: None,
             asked: Readiness::default(),
         }
+    }
+
+    /// Whose processes are believed to be of the run when only the mark says so, or speak for it.
+    pub(crate) fn users(&self) -> Users {
+        Users::with(self.user.as_ref().map(|user| user.uid))
     }
 
     /// Signals the group that the main process leads, and the main process if it leads none. False when the kernel cannot

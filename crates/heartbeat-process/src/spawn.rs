@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -304,15 +305,26 @@ impl<T> SpawnQueue<T> {
     }
 }
 
-/// What stands in the environment of all processes of a realm.
-pub(crate) fn realm_marks(realm: &RealmName, mark: &str) -> Vec<String> {
-    vec![format!("HEARTBEAT_REALM={realm}"), format!("HEARTBEAT_STATE={mark}")]
+/// In which the word of a run stands, in the environment of its processes.
+pub(crate) const RUN_MARK: &str = "HEARTBEAT_RUN";
+
+/// What stands in the environment of all processes of a run of a realm. `word` is what no other realm can know; a run that an
+/// earlier version has started has none.
+pub(crate) fn realm_marks(realm: &RealmName, mark: &str, word: Option<&str>) -> Vec<String> {
+    let word = word.map(|word| format!("{RUN_MARK}={word}"));
+    [format!("HEARTBEAT_REALM={realm}"), format!("HEARTBEAT_STATE={mark}")].into_iter().chain(word).collect()
+}
+
+/// A word that nobody can guess: the standard library keys its hashes by random numbers of the kernel, and takes another key
+/// for every hasher. It costs no descriptor, of which there may be none.
+pub(crate) fn random_word() -> String {
+    format!("{:016x}", RandomState::new().hash_one(()))
 }
 
 /// The environment of a realm: its own, and the mark by which its processes are found again.
-pub(crate) fn marked(spec: &LaunchSpec, realm: &RealmName, mark: &str) -> LaunchSpec {
+pub(crate) fn marked(spec: &LaunchSpec, realm: &RealmName, mark: &str, word: &str) -> LaunchSpec {
     let mut spec = spec.clone();
-    for entry in realm_marks(realm, mark) {
+    for entry in realm_marks(realm, mark, Some(word)) {
         let Some((name, value)) = entry.split_once('=') else { continue };
         spec.env.retain(|(known, _)| known != name);
         spec.env.push((OsString::from(name), OsString::from(value)));

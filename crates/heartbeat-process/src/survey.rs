@@ -13,10 +13,11 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use crate::books::{ALIVE_FILE, ALIVE_MAGIC};
 use crate::frame::unframe;
 use crate::group::Leaf;
+use crate::members::Users;
 use crate::record::{Origin, Record};
-use crate::spawn::{COMMAND_MARK, HOOK_SUFFIX};
+use crate::spawn::{COMMAND_MARK, HOOK_SUFFIX, RUN_MARK};
 use crate::tree::{self, Stat, Sweep};
-use crate::{RecordError, members, sys};
+use crate::{RecordError, members, spares, sys};
 
 /// What became of a realm's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,22 +76,30 @@ pub struct Survey {
     pub damaged: Vec<RecordError>,
 }
 
-/// Looks for what is left. `mark` is the id of the state directory; whoever asks holds its lock, so no other heartbeatd
-/// is at work. `kept` are pidfds of main processes that somebody has kept meanwhile: they still know how theirs ended.
-///
-/// `groups` is where control groups of realms lie, if anywhere: somebody in one of them is a realm's, whatever he has made
-/// of his environment.
-///
-/// Commands of the earlier heartbeatd (hooks and exec probes) are ended: nobody waits for them.
+/// Where to look for what is left, and what is believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// Directory of adoption records.
+    pub records: &'a Path,
+    /// Id of the state directory; the caller holds its lock, so no other heartbeatd is at work.
+    pub mark: &'a str,
+    /// Where control groups of realms lie, if anywhere: a process in one of them is a realm's, whatever its environment says.
+    pub groups: Option<&'a Path>,
+    /// Pidfds of main processes that somebody has kept meanwhile: they still know how theirs ended.
+    pub kept: &'a BTreeMap<RealmName, OwnedFd>,
+    /// Realms of the configuration that have a program, with the user that each runs as; `None`: as ourselves.
+    pub realms: &'a BTreeMap<RealmName, Option<u32>>,
+    /// Our socket, as realms are told it. A process that was told the same belongs to a heartbeatd that has lost its state
+    /// directory: there is never another one with that socket.
+    pub socket: Option<&'a Path>,
+}
+
+/// Looks for what is left. Commands of the earlier heartbeatd (hooks and exec probes) are ended: nothing waits for them.
 ///
 /// # Errors
 /// When the directory of records cannot be read.
-pub fn survey(
-    records: &Path,
-    mark: &str,
-    groups: Option<&Path>,
-    kept: &BTreeMap<RealmName, OwnedFd>,
-) -> std::io::Result<Survey> {
+pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
+    let Search { records, mark, groups, kept, .. } = *search;
     let origin = Origin::read(mark.to_owned());
     let mut survey = Survey::default();
     let mut known = Vec::new();
@@ -104,7 +113,7 @@ pub fn survey(
         }
     }
     let sweep = Sweep::take();
-    let mut marked = Marked::find(&sweep, mark);
+    let mut marked = Marked::find(&sweep, search);
     marked.add_members(&sweep, groups);
     marked.end_commands();
     let witnessed = witnessed(records).unwrap_or_else(|error| {
@@ -119,7 +128,13 @@ pub fn survey(
         if survey.realms.iter().any(|known| known.realm == *name) {
             continue;
         }
-        survey.realms.push(stray(name, found, None));
+        // One of another state directory counts only as long as a realm of ours is called so.
+        let ours = search.realms.contains_key(name);
+        let found: Vec<(u32, Stat)> =
+            found.iter().filter(|found| ours || !found.foreign).map(Found::process).collect();
+        if !found.is_empty() {
+            survey.realms.push(stray(name, &found, None));
+        }
     }
     Ok(survey)
 }
@@ -147,50 +162,86 @@ fn witnessed(records: &Path) -> Result<u64, RecordError> {
     })
 }
 
+/// A living process that carries the mark of a realm, or lives in a control group of it.
+#[derive(Clone, Debug)]
+struct Found {
+    pid: u32,
+    stat: Stat,
+    /// The word of its run.
+    word: Option<String>,
+    /// It lives in a control group of the realm.
+    in_group: bool,
+    /// It was started under another state directory.
+    foreign: bool,
+}
+
+impl Found {
+    fn process(&self) -> (u32, Stat) {
+        (self.pid, self.stat)
+    }
+}
+
 /// Living processes by the marks in their environment.
 struct Marked {
-    realms: BTreeMap<RealmName, Vec<(u32, Stat)>>,
+    realms: BTreeMap<RealmName, Vec<Found>>,
     commands: Vec<(u32, Stat, bool)>,
 }
 
 impl Marked {
-    fn find(sweep: &Sweep, mark: &str) -> Self {
+    fn find(sweep: &Sweep, search: &Search<'_>) -> Self {
         let own = std::process::id();
         let mut found = Self { realms: BTreeMap::new(), commands: Vec::new() };
-        let command = format!("{COMMAND_MARK}={mark}/");
-        let state = format!("HEARTBEAT_STATE={mark}");
+        let command = format!("{COMMAND_MARK}={}/", search.mark);
+        let (state, realm, run) = ("HEARTBEAT_STATE=", "HEARTBEAT_REALM=", format!("{RUN_MARK}="));
+        let socket = "HEARTBEAT_SOCKET=";
+        let beginnings = [&command, state, realm, &run, socket];
         for (pid, stat) in sweep.all().filter(|(pid, _)| *pid != own) {
-            let mut entries =
-                tree::environment_entries(pid, &["HEARTBEAT_STATE=", "HEARTBEAT_REALM=", &command]);
-            if let Some(entry) = entries.pop_if(|entry| entry.starts_with(&command)) {
-                found.commands.push((pid, stat, entry.ends_with(HOOK_SUFFIX)));
-            }
-            if let [marked, realm] = &entries[..]
-                && *marked == state
-                && let Some(Ok(name)) = realm.strip_prefix("HEARTBEAT_REALM=").map(RealmName::new)
+            let entries = tree::environment_entries(pid, &beginnings);
+            let value = |beginning: &str| entries.iter().find_map(|entry| entry.strip_prefix(beginning));
+            let of_any_realm = || search.realms.values().any(|user| Users::with(*user).have(pid));
+            if let Some(rest) = value(&command)
+                && (Users::with(None).have(pid) || of_any_realm())
             {
-                found.realms.entry(name).or_default().push((pid, stat));
+                found.commands.push((pid, stat, rest.ends_with(HOOK_SUFFIX)));
+            }
+            let (Some(id), Some(Ok(name))) = (value(state), value(realm).map(RealmName::new)) else {
+                continue;
+            };
+            let foreign = id != search.mark;
+            let same_socket = || search.socket.is_some_and(|path| value(socket).map(Path::new) == Some(path));
+            // Another user's process that knows the mark, and carries it, proves nothing.
+            let user = search.realms.get(&name).copied().flatten();
+            if (!foreign || same_socket()) && Users::with(user).have(pid) {
+                let word = value(&run).map(str::to_owned);
+                let process = Found { pid, stat, word, in_group: false, foreign };
+                found.realms.entry(name).or_default().push(process);
             }
         }
         found
     }
 
-    /// Whoever lives in the control group of a realm.
+    /// Adds the processes in the control groups of realms.
     fn add_members(&mut self, sweep: &Sweep, groups: Option<&Path>) {
         for (realm, leaf) in groups.map(Leaf::all).unwrap_or_default() {
             for pid in leaf.members().unwrap_or_default() {
                 let Some((_, stat)) = sweep.all().find(|(known, _)| *known == pid) else { continue };
-                // Zombies are nobody, and no entry.
                 let known = self.realms.entry(realm.clone()).or_default();
-                if known.iter().all(|(known, _)| *known != pid) {
-                    known.push((pid, stat));
-                }
+                known.retain(|known| known.pid != pid);
+                known.push(Found { pid, stat, word: None, in_group: true, foreign: false });
             }
         }
     }
 
-    fn of(&self, realm: &RealmName) -> &[(u32, Stat)] {
-        self.realms.get(realm).map_or(&[], Vec::as_slice)
+    /// Processes of the run on record: those in a control group of the realm, and those that carry its word.
+    fn of(&self, record: &Record) -> Vec<(u32, Stat)> {
+        let found = self.realms.get(&record.realm).into_iter().flatten();
+        let of_run = |found: &&Found| found.in_group || (!found.foreign && found.word == record.word);
+        found.filter(of_run).map(Found::process).collect()
+    }
+
+    /// Processes of a realm of which none is on record.
+    fn strays(&self, realm: &RealmName) -> Vec<(u32, Stat)> {
+        self.realms.get(realm).into_iter().flatten().map(Found::process).collect()
     }
 
     /// Ends what ran for an exec probe, wherever it is, and what ran for a hook, as far as it is its session: a hook may
@@ -213,9 +264,24 @@ fn hold(pid: u32, stat: &Stat) -> Option<OwnedFd> {
     members::hold(pid, stat).ok().flatten()
 }
 
-fn open(pid: u32) -> Option<OwnedFd> {
-    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-    rustix::process::pidfd_open(raw, PidfdFlags::empty()).ok()
+/// Holds a process; `None`: there is none of that number.
+fn open(pid: u32) -> std::io::Result<Option<OwnedFd>> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    let opened = || rustix::process::pidfd_open(raw, PidfdFlags::empty()).map_err(std::io::Error::from);
+    match spares::with(opened) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The process does not carry the word of another run. One that has overwritten its environment carries none, and is known
+/// by its number and its start time; so is a copy of the launcher, which has no environment yet.
+fn has_word(pid: u32, record: &Record) -> bool {
+    let beginning = format!("{RUN_MARK}=");
+    let entries = tree::environment_entries(pid, &[&beginning]);
+    let word = entries.first().and_then(|entry| entry.strip_prefix(&beginning));
+    word.is_none_or(|word| record.word.as_deref() == Some(word))
 }
 
 struct Context<'a> {
@@ -229,19 +295,18 @@ struct Context<'a> {
 impl Context<'_> {
     fn look(&self, record: Record, kept: &BTreeMap<RealmName, OwnedFd>) -> Option<Survivor> {
         let here = record.boot == self.origin.boot;
-        let strays = self.marked.of(&record.realm);
         if !here || (record.init && record.pid_namespace != self.origin.pid_namespace) {
             // Of another boot, or of a namespace that ended with its heartbeatd: nothing of it is left or means anything.
             return None;
         }
         let foreign = record.mark != self.origin.mark || record.pid_namespace != self.origin.pid_namespace;
         let Some(process) = record.process else {
-            let condition = Condition::Nothing;
-            let survivor = survivor(record, condition, Vec::new());
+            let strays = self.marked.strays(&record.realm);
+            let survivor = survivor(record, Condition::Nothing, Vec::new());
             return Some(if strays.is_empty() {
                 survivor
             } else {
-                stray(&survivor.realm, strays, survivor.record)
+                stray(&survivor.realm, &strays, survivor.record)
             });
         };
         if foreign {
@@ -257,8 +322,19 @@ impl Context<'_> {
             return Some(survivor(record, Condition::Unverifiable { what }, Vec::new()));
         }
         // In this order: whoever has that pid and start time had them when it was held, too.
-        let pidfd = open(process.pid);
-        let stat = tree::stat(process.pid).filter(|stat| stat.start_time == process.start_time);
+        let looked = open(process.pid).and_then(|pidfd| {
+            let stat = spares::with(|| tree::read_stat(process.pid))?;
+            Ok((pidfd, stat))
+        });
+        let (pidfd, stat) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                let what = format!("pid {} on record cannot be looked at: {error}", process.pid);
+                return Some(survivor(record, Condition::Unverifiable { what }, Vec::new()));
+            }
+        };
+        let stat =
+            stat.filter(|stat| stat.start_time == process.start_time && has_word(process.pid, &record));
         if let (Some(stat), Some(pidfd)) = (stat, pidfd) {
             if !matches!(stat.state, 'Z' | 'X') {
                 let launching = tree::is_launcher_copy(process.pid);
@@ -290,7 +366,7 @@ impl Context<'_> {
     /// had started while it was known to live.
     fn leftovers(&self, record: &Record) -> Vec<(u32, Stat)> {
         let Some(process) = record.process else { return Vec::new() };
-        let mut left = self.marked.of(&record.realm).to_vec();
+        let mut left = self.marked.of(record);
         // A process of that number today is another one, and so are its session and group.
         let reused = self.sweep.all().any(|(pid, _)| pid == process.pid);
         for (pid, stat) in self.sweep.all().filter(|_| !reused) {

@@ -90,6 +90,14 @@ pub(crate) fn has_become_program(pid: u32) -> bool {
     }
 }
 
+/// The user that has started a process, and who may signal it: its real user id. A set-user-id program has another one as its
+/// effective id, and the environment that its caller has chosen.
+pub(crate) fn real_user(pid: u32) -> Option<u32> {
+    let status = spares::with(|| fs::read_to_string(format!("/proc/{pid}/status"))).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_whitespace().next()?.parse().ok()
+}
+
 /// Zombies that are children of that process, each with its pid.
 pub(crate) fn zombies_of(parent: u32) -> Vec<u32> {
     let pids = spares::with(all_pids).unwrap_or_default();

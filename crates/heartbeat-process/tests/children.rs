@@ -745,6 +745,10 @@ fn main() -> ExitCode {
         ("a_daemon_that_was_followed_is_taken_over", trees::a_daemon_that_was_followed_is_taken_over),
         ("groups_are_removed_when_nobody_is_in_them", trees::groups_are_removed_when_nobody_is_in_them),
         ("abandoned_groups_are_removed_and_no_others", trees::abandoned_groups_are_removed_and_no_others),
+        (
+            "whoever_only_knows_the_mark_is_no_member_and_no_stray",
+            trees::whoever_only_knows_the_mark_is_no_member_and_no_stray,
+        ),
         ("without_descriptors_an_end_is_only_late", trees::without_descriptors_an_end_is_only_late),
         ("an_exit_is_on_record_until_the_next_start", adopting::an_exit_is_on_record_until_the_next_start),
         ("a_realm_may_be_called_like_the_launcher", adopting::a_realm_may_be_called_like_the_launcher),

@@ -98,6 +98,7 @@ fn what_no_program_can_be_given_is_refused() {
         (r#"env = { HEARTBEAT_REALM = "x" }"#, "HB124"),
         (r#"env = { HEARTBEAT_STATE = "x" }"#, "HB124"),
         (r#"env = { HEARTBEAT_COMMAND = "x" }"#, "HB124"),
+        (r#"env = { HEARTBEAT_RUN = "x" }"#, "HB124"),
         ("port = 8001\nenv = { PORT = \"x\" }", "HB124"),
     ] {
         let report = refused(&format!("[realm.a]\nrun = \"x\"\n{keys}\n"));

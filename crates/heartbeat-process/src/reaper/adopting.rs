@@ -17,6 +17,7 @@ impl Reaper {
         let LaunchSpec { limits, readiness: asked, log, user, .. } = spec;
         let Survivor { realm, condition, record, mut held, .. } = survivor;
         let process = record.as_ref().and_then(|record| record.process);
+        let word = record.as_ref().and_then(|record| record.word.clone());
         let unproven = matches!(condition, Condition::Unverifiable { .. });
         // What cannot be proven to be the realm's is not signalled, and its group neither.
         let group = record.as_ref().and_then(|record| record.group.clone()).filter(|_| !unproven);
@@ -35,7 +36,8 @@ impl Reaper {
             unbounded: limits.unbounded(leaf.as_ref().map(Leaf::dir)),
             places: Places { limits, ..Places::default() },
             leaf,
-            marks: self.marks(Owner::Realm(key), Some(&realm), false),
+            marks: self.marks(Owner::Realm(key), Some(&realm), false, word.as_deref()),
+            word,
             asked,
             log,
             user,

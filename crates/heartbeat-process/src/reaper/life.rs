@@ -66,7 +66,9 @@ impl Reaper {
             // A child of ours that has not become its program, whatever has become of that number.
             let ours = |stat: &tree::Stat| stat.parent == std::process::id();
             // One that has ended has nothing left to tell it by, and keeps its number until it is collected.
-            let is_copy = |stat: &tree::Stat| stat.state == 'Z' || tree::is_launcher_copy(pid);
+            let has_ended =
+                |at: u64| tree::stat(pid).is_some_and(|now| now.state == 'Z' && now.start_time == at);
+            let is_copy = |stat: &tree::Stat| tree::is_launcher_copy(pid) || has_ended(stat.start_time);
             let stat = stat.filter(|stat| ours(stat) && is_copy(stat)).ok_or_else(gone)?;
             Ok((stat.start_time, hold(pid, &stat)?.ok_or_else(gone)?))
         });
@@ -97,7 +99,7 @@ impl Reaper {
             // by its mark, and starts no second copy.
             let process = Recorded { run: key.run, pid: run.pid, start_time: run.start_time };
             let group = run.leaf.as_ref().map(|leaf| leaf.dir().to_owned());
-            self.books.begin(realm, process, group, run.made_of);
+            self.books.begin(realm, process, group, run.made_of, run.word.clone());
         }
     }
 

@@ -173,7 +173,9 @@ impl Reaper {
             None => traits(run, None).has(pid, &stat, &self.other_mains(id)),
         };
         // It must still be the one that was looked at.
-        let proven = belongs && tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time);
+        let proven = belongs
+            && run.users().have(pid)
+            && tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time);
         if proven && let Some(ear) = self.runs.get_mut(&id).and_then(|run| run.ear.as_mut()) {
             ear.known = Some(who);
         }

@@ -214,7 +214,7 @@ pub(super) fn traits<'a>(run: &'a Run, sweep: Option<&Sweep>) -> Traits<'a> {
         None => tree::stat(run.pid).is_some(),
     };
     let leader = (run.pid != 0 && run.pidfd.is_some() && !(collected && reused())).then_some(run.pid);
-    Traits { leader, since: run.since, marks: &run.marks }
+    Traits { leader, since: run.since, marks: &run.marks, users: run.users() }
 }
 
 /// Signals the processes of a control group one by one; only those beside the group of the main process, or all.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 
 use heartbeat_process::{
-    Condition, LaunchSpec, Notice, Processes, Readiness, Record, Settings, Survey, survey,
+    Condition, LaunchSpec, Notice, Processes, Readiness, Record, Search, Settings, Survey, survey,
 };
 use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal, StartFailure};
 use nix::unistd::Pid;
@@ -71,8 +71,12 @@ impl Victim {
     }
 }
 
-fn look(bench: &Bench) -> Survey {
-    survey(bench.dir.path(), &super::mark(), super::groups().as_deref(), &BTreeMap::new()).unwrap()
+pub(crate) fn look(bench: &Bench) -> Survey {
+    let (mark, groups, kept) = (super::mark(), super::groups(), BTreeMap::new());
+    let (records, groups) = (bench.dir.path(), groups.as_deref());
+    let realms = BTreeMap::from([(name(), None)]);
+    let search = Search { records, mark: &mark, groups, kept: &kept, realms: &realms, socket: None };
+    survey(&search).unwrap()
 }
 
 /// Takes over whatever there is of the one realm.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use heartbeat_process::{Condition, Key, LaunchSpec, LogTarget, Notice};
+use heartbeat_process::{Condition, Key, LaunchSpec, LogTarget, Notice, Record};
 use heartbeat_status::{Exit, RealmIx, RealmName, RunId, Signal};
 
 use super::adopting::{Victim, adopt, gone, until};
@@ -288,4 +288,54 @@ pub(crate) fn without_descriptors_an_end_is_only_late() {
         nix::sys::wait::waitpid(pid, None).unwrap();
     }
     setrlimit(Resource::RLIMIT_NOFILE, before.0, before.1).unwrap();
+}
+
+/// Somebody else's process, in a session of its own, that carries the mark of a run.
+#[expect(clippy::disallowed_methods, reason = "the test plays somebody else")]
+fn pretender(uid: Option<u32>, word: Option<&str>) -> std::process::Child {
+    use std::os::unix::process::CommandExt;
+    let mut command = std::process::Command::new("setsid");
+    command.args(["sleep", "648"]).env("HEARTBEAT_REALM", "db").env("HEARTBEAT_STATE", super::mark());
+    if let Some(word) = word {
+        command.env("HEARTBEAT_RUN", word);
+    }
+    if let Some(uid) = uid {
+        command.uid(uid);
+    }
+    command.spawn().unwrap()
+}
+
+pub(crate) fn whoever_only_knows_the_mark_is_no_member_and_no_stray() {
+    const NOBODY: u32 = 65_534;
+    let bench = Bench::new();
+    let key = bench.launch(1, &bench.shell("exec sleep 649"));
+    bench.started();
+    let word = Record::read(&Record::path(bench.dir.path(), &super::name())).unwrap().word.unwrap();
+    assert_eq!(word.len(), 16);
+    let mut pretenders = vec![pretender(None, None), pretender(None, Some("0123456789abcdef"))];
+    if nix::unistd::geteuid().is_root() {
+        // Even with the word of the run.
+        pretenders.push(pretender(Some(NOBODY), Some(&word)));
+    }
+    until(|| processes_called(&["sleep", "648"]).len() == pretenders.len());
+    bench.processes.signal(key, Signal::KILL);
+    assert_eq!(ended(&bench, key), Exit::signal(Signal::KILL));
+    for pretender in &mut pretenders {
+        assert!(pretender.try_wait().unwrap().is_none(), "no signal reaches a stranger");
+    }
+    // Nothing is on record any more. Of another user it keeps no realm from starting; of ours it may be one that was lost.
+    let mut others = pretenders.split_off(2);
+    for mut ours in pretenders {
+        ours.kill().unwrap();
+        ours.wait().unwrap();
+    }
+    until(|| !Record::path(bench.dir.path(), &super::name()).exists());
+    assert!(super::adopting::look(&bench).realms.is_empty());
+    let mut ours = pretender(None, None);
+    until(|| super::adopting::look(&bench).realms.len() == 1);
+    assert!(matches!(super::adopting::look(&bench).realms[0].condition, Condition::Unverifiable { .. }));
+    for left in others.iter_mut().chain([&mut ours]) {
+        left.kill().unwrap();
+        left.wait().unwrap();
+    }
 }
