@@ -146,6 +146,11 @@ impl World {
         }
     }
 
+    /// A realm is asked to say how it is.
+    pub(crate) fn asks_any(&self) -> bool {
+        self.asked.iter().any(Option::is_some)
+    }
+
     fn chance(&self, rng: &mut fastrand::Rng, percent: u32) -> bool {
         rng.u32(0..100) < percent && self.faults
     }

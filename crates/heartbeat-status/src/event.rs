@@ -222,6 +222,8 @@ pub enum EventKind {
     /// The cooldown after that is over: one trial is made if it is still needed. Only of an external realm, whose phase
     /// does not tell.
     CooldownOver,
+    /// The log of a realm cannot be opened, and its output goes to memory until its next start.
+    LogInMemory,
     /// These limits of a realm are kept by nobody: the host has no controller for them.
     Unbounded {
         /// By their keys; empty when there are none any more.

@@ -40,6 +40,8 @@ closed_list! {
         HookFailed = "HookFailed",
         /// Limits of a realm are kept by nobody.
         Unbounded = "Unbounded",
+        /// A realm writes into memory, since its log cannot be opened.
+        LogInMemory = "LogInMemory",
         /// A restart was verified: the realm has recovered.
         RestartVerified = "RestartVerified",
         /// A restart failed; another attempt may follow.
@@ -142,6 +144,9 @@ impl EventKind {
                     What::Unbounded,
                     format!("no controller for {limits} on this host: nobody bounds that{watched}"),
                 )
+            }
+            Self::LogInMemory => {
+                (What::LogInMemory, "its log cannot be opened: its output goes to memory".to_string())
             }
             Self::RestartHeld { why: Some(why) } => (What::RestartHeld, why.clone()),
             Self::RestartCommand { ended: false, .. } => {

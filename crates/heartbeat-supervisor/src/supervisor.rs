@@ -123,7 +123,11 @@ impl Supervisor {
                 self.fact(now, realm, run, Fact::HookDone { hook, failure });
             }
             Input::LogInMemory { realm, run } => {
-                self.of_generation(now, realm, run, |realm, _| realm.log_in_memory = Some(realm.run));
+                self.of_generation(now, realm, run, |realm, cx| {
+                    if realm.log_in_memory.replace(realm.run) != Some(realm.run) {
+                        cx.event(EventKind::LogInMemory);
+                    }
+                });
             }
             Input::Unbounded { realm, run, limits } => {
                 self.of_generation(now, realm, run, |realm, cx| memory_limit::unbounded(realm, cx, limits));
