@@ -257,6 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn the_words_of_others_are_cut_and_the_sentence_is_not() {
+        let mut document = sample::outage();
+        for realm in &mut document.realms {
+            realm.message = format!("unhealthy: 503 {}, attempt 1 of 6", "x".repeat(250));
+        }
+        let line = headline(&document, Style::default());
+        let expected = format!(
+            "shop: DOWN - postgres is restarting (unhealthy: 503 {}…, attempt 1 of 6), blocks api, worker",
+            "x".repeat(80 - 32)
+        );
+        assert_eq!(line, expected);
+    }
+
+    #[test]
     fn many_roots_are_counted() {
         let mut document = sample::outage();
         document.roots.clear();

@@ -454,6 +454,7 @@ fn advice(document: &RealmDocument, root: Option<&RealmEntry>, restarts: bool, s
 mod tests {
     use super::*;
     use crate::sample;
+    use heartbeat_status::RestartCause;
     use heartbeat_status::wire::HolderEntry;
 
     #[test]
@@ -478,6 +479,35 @@ mod tests {
         }
         let committed = include_str!("../samples/why.txt");
         assert!(text == committed, "samples/why.txt should read:\n{text}");
+    }
+
+    #[test]
+    fn what_is_well_has_something_upstream_and_no_root_cause() {
+        let mut realm = sample::realm();
+        let page = |realm: &RealmDocument| explain(realm, &sample::outage(), true, 200, Style::default());
+        let text = page(&realm);
+        assert!(
+            text.contains("  because ") && text.contains("<- root cause") && !text.contains("upstream "),
+            "{text}"
+        );
+        realm.realm.status = Status::Up.into();
+        let text = page(&realm);
+        assert!(text.contains("  upstream   needs postgres: ↻ restarting"), "{text}");
+        assert!(!text.contains("root cause") && !text.contains("  because "), "{text}");
+    }
+
+    #[test]
+    fn the_result_of_an_attempt_comes_first_and_survives_a_long_detail() {
+        let mut realm = sample::realm();
+        let restart = &mut realm.recent[0];
+        restart.detail = "x".repeat(400);
+        restart.cause = RestartCause::StartTimedOut.into();
+        restart.steps.push(restart.steps[0].clone());
+        let last = restart.steps.len() - 1;
+        restart.steps[last].at = WallTime::from_millis(restart.steps[0].at.as_millis() + 8_900);
+        let text = explain(&realm, &sample::outage(), true, 400, Style::default());
+        assert!(text.contains("verified after 8.9s: attempt 1, start timed out: xxx"), "{text}");
+        assert!(!text.contains(&"x".repeat(160)), "{text}");
     }
 
     #[test]

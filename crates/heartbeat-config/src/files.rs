@@ -270,6 +270,7 @@ mod tests {
 
     #[test]
     fn what_does_not_answer_is_given_up_and_named() {
+        assert_eq!(SILENCE, Duration::from_secs(5), "what the page on configuration promises");
         let (go_on, wait) = sync_channel::<()>(1);
         let (ended, end) = sync_channel::<()>(1);
         let silent = within(Duration::from_millis(20), move |files| {

@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use heartbeat_config::{Loaded, Report, Sources, load, load_str};
+use heartbeat_config::{Loaded, Report, Sources, load, load_str, socket_of};
 use tempfile::TempDir;
 
 fn dir(files: &[(&str, &str)]) -> TempDir {
@@ -138,6 +138,30 @@ fn what_others_can_write_is_not_loaded_wherever_it_comes_from() {
         );
         fs::set_permissions(&path, before).unwrap();
     }
+}
+
+#[test]
+fn those_who_only_talk_to_heartbeatd_find_its_socket_in_its_configuration() {
+    let text = "[heartbeat]\nsocket = \"run/${NAME:-hb}.sock\"\n[realm.a]\nrun = 5\n";
+    let dir = dir(&[("heartbeat.toml", text), (".env", "NAME=shop\n")]);
+    let sources = |env: &[(&str, &str)]| Sources {
+        file: None,
+        env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        overrides: Vec::new(),
+        cwd: dir.path().to_owned(),
+    };
+    assert_eq!(
+        socket_of(&sources(&[])),
+        Some(dir.path().join("run/shop.sock")),
+        "what is wrong beside it does not matter"
+    );
+    assert_eq!(socket_of(&sources(&[("NAME", "env")])), Some(dir.path().join("run/env.sock")));
+    assert_eq!(socket_of(&sources(&[("HEARTBEAT__HEARTBEAT__SOCKET", "/x/s")])), Some("/x/s".into()));
+    fs::write(dir.path().join("heartbeat.toml"), realm("a")).unwrap();
+    assert_eq!(socket_of(&sources(&[])), None, "where it is not written there is the default");
+    let elsewhere = TempDir::new().unwrap();
+    let nothing = Sources { cwd: elsewhere.path().to_owned(), ..sources(&[("XDG_CONFIG_HOME", "/nowhere")]) };
+    assert_eq!(socket_of(&nothing), None);
 }
 
 #[test]

@@ -159,10 +159,14 @@ fn what_only_a_shell_expands_is_refused_in_every_command() {
 
 #[test]
 fn a_message_never_shows_what_a_variable_was_replaced_by() {
-    let env = BTreeMap::from([("SECRET".to_owned(), "hunter2 | x".to_owned())]);
-    let report =
-        load_str("heartbeat.toml", "[realm.a]\nrun = \"x --key ${SECRET}\"\n", &env).unwrap_err().to_string();
-    assert!(report.contains("HB107") && !report.contains("hunter2"), "{report}");
+    for (secret, run) in
+        [("'hunter2", "x --key ${SECRET}"), ("hunter2 y", "KEY=${SECRET}"), ("hunter2|x", "x ${SECRET}")]
+    {
+        let env = BTreeMap::from([("SECRET".to_owned(), secret.to_owned())]);
+        let text = format!("[realm.a]\nrun = \"{run}\"\n");
+        let report = load_str("heartbeat.toml", &text, &env).unwrap_err().to_string();
+        assert!(report.contains("HB107") && !report.contains("hunter2"), "{report}");
+    }
 }
 
 #[test]
