@@ -237,6 +237,37 @@ mod tests {
         }
     }
 
+    /// One realm that has been up for a while, and was never restarted.
+    fn up() -> Snapshot {
+        let name = heartbeat_status::RealmName::new("api").unwrap();
+        let spec = heartbeat_supervisor::RealmSpec::service(name);
+        let plan = heartbeat_supervisor::Plan::new(Default::default(), vec![spec]).unwrap();
+        let mut supervisor = heartbeat_supervisor::Supervisor::new(plan, 1);
+        let mut now = heartbeat_status::Instant::from_millis(1_000);
+        supervisor.handle(now, heartbeat_supervisor::Input::Boot);
+        while let Some(effect) = supervisor.poll_effect() {
+            if let heartbeat_supervisor::Effect::Start { realm, run } = effect {
+                supervisor.handle(now, heartbeat_supervisor::Input::Started { realm, run, pid: 7 });
+            }
+        }
+        now = now + Duration::from_secs(30);
+        supervisor.handle_timeout(now);
+        let snapshot = supervisor.snapshot(now);
+        assert_eq!(snapshot.realms[0].status, Status::Up);
+        snapshot
+    }
+
+    #[test]
+    fn what_was_up_before_the_restart_is_not_up_after_it() {
+        let (snapshot, plan) = (up(), plan(&[Some(60)]));
+        let restarts = [(RealmIx(0), RestartId(1))];
+        assert_eq!(judge(&snapshot, &plan, &[], Goal::Up), Outcome::Reached);
+        for goal in [Goal::Up, Goal::Verified] {
+            assert!(matches!(judge(&snapshot, &plan, &restarts, goal), Outcome::Late(_)), "{goal}");
+        }
+        assert!(matches!(judge(&snapshot, &plan, &[], Goal::Stopped), Outcome::Failed(_)));
+    }
+
     #[test]
     fn the_default_limit_is_what_the_steps_may_take() {
         assert_eq!(default_limit(&plan(&[Some(60), Some(30)]), Goal::Up), Duration::from_secs(90));

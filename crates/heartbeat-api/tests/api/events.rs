@@ -1,5 +1,6 @@
 //! `/api/events/`: a snapshot first, then what changes, and nothing lost over a broken connection.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use heartbeat_status::wire::{DeltaDocument, EventEntry, StatusDocument};
@@ -8,10 +9,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use crate::fake::{API, Fake, POSTGRES};
+use crate::fake::{API, Fake, MAIL, POSTGRES};
 use crate::raw::Doors;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Changes after which nothing more goes into the socket of a follower that does not read.
+const FRAMES_UNTIL_STUCK: usize = 400;
 
 /// A follower. HTTP/1.0, so that the body comes as it is.
 pub(crate) struct Follower(BufReader<UnixStream>);
@@ -75,6 +78,10 @@ impl Follower {
     }
 }
 
+fn level_revision(id: &str) -> &str {
+    id.strip_prefix("k3v9.").unwrap()
+}
+
 fn changed(delta: &DeltaDocument) -> Vec<&str> {
     delta.realms.iter().map(|realm| realm.name.as_str()).collect()
 }
@@ -132,7 +139,9 @@ async fn a_broken_connection_loses_nothing() {
     let mut level = Follower::open(&doors, "", Some(&missed.id)).await;
     let nothing: DeltaDocument = level.next().await.unwrap().json();
     assert!(nothing.realms.is_empty(), "{nothing:#?}");
-    for foreign in ["other.3", "nonsense", "k3v9.99999999", "k3v9.x"] {
+    // The revision of another life may be the same number.
+    let same_number = format!("other.{}", level_revision(&missed.id));
+    for foreign in [same_number.as_str(), "other.3", "nonsense", "k3v9.99999999", "k3v9.x"] {
         let mut follower = Follower::open(&doors, "", Some(foreign)).await;
         assert_eq!(follower.next().await.unwrap().kind, "snapshot", "{foreign}");
     }
@@ -230,4 +239,50 @@ async fn a_hundred_followers_that_do_not_read_hold_nobody_up() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_follower_that_lags_loses_no_change() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let mut late = Follower::open(&doors, "", None).await;
+    let first: StatusDocument = late.next().await.unwrap().json();
+    let mut state: BTreeMap<String, String> =
+        first.realms.iter().map(|realm| (realm.name.clone(), realm.status.to_string())).collect();
+    // Sees every frame being made.
+    let mut keeper = Follower::open(&doors, "", None).await;
+    let mut made = keeper.next().await.unwrap().revision();
+    let mut busy = async |rounds: usize| {
+        for _ in 0..rounds {
+            fake.exited(POSTGRES, Exit::code(1));
+            fake.advance(Duration::from_secs(400));
+            let target = heartbeat_api::Ecosystem::snapshot(&*fake).revision;
+            while made < target {
+                made = keeper.next().await.unwrap().revision();
+            }
+        }
+    };
+    // More than a socket and everything between holds.
+    busy(FRAMES_UNTIL_STUCK).await;
+    fake.break_probes(MAIL);
+    // More than is kept for those who are behind.
+    busy(200).await;
+    let end: StatusDocument = doors.get("/api/status/").await.json();
+    let mut revision = first.revision;
+    let mut frames = 0;
+    while revision < end.revision {
+        let event = late.next().await.unwrap();
+        frames += 1;
+        revision = event.revision();
+        let realms = match event.kind.as_str() {
+            "delta" => event.json::<DeltaDocument>().realms,
+            _ => event.json::<StatusDocument>().realms,
+        };
+        state.extend(realms.iter().map(|realm| (realm.name.clone(), realm.status.to_string())));
+    }
+    assert!(frames < FRAMES_UNTIL_STUCK, "it was behind: {frames} frames");
+    let is: BTreeMap<String, String> =
+        end.realms.iter().map(|realm| (realm.name.clone(), realm.status.to_string())).collect();
+    assert_eq!(state, is);
+    assert_eq!(is["mail"], "down");
 }

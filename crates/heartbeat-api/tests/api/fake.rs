@@ -66,6 +66,7 @@ pub(crate) struct Fake {
     ending: AtomicBool,
     commands: AtomicU64,
     refreshes: AtomicU64,
+    departures: AtomicU64,
 }
 
 impl Fake {
@@ -100,6 +101,7 @@ impl Fake {
             ending: AtomicBool::new(false),
             commands: AtomicU64::new(0),
             refreshes: AtomicU64::new(0),
+            departures: AtomicU64::new(0),
         })
     }
 
@@ -208,6 +210,11 @@ impl Fake {
 
     pub(crate) fn commands(&self) -> u64 {
         self.commands.load(Ordering::SeqCst)
+    }
+
+    /// How often it was told to leave or to hand over.
+    pub(crate) fn departures(&self) -> u64 {
+        self.departures.load(Ordering::SeqCst)
     }
 
     pub(crate) fn refreshes(&self) -> u64 {
@@ -428,11 +435,13 @@ impl Ecosystem for Fake {
     }
 
     fn leave(&self) -> BoxFuture<()> {
+        self.departures.fetch_add(1, Ordering::SeqCst);
         self.ending.store(true, Ordering::SeqCst);
         Box::pin(async {})
     }
 
     fn upgrade(&self) -> BoxFuture<Result<(), String>> {
+        self.departures.fetch_add(1, Ordering::SeqCst);
         let ending = self.ending.load(Ordering::SeqCst);
         Box::pin(async move { if ending { Err("heartbeatd is ending".to_owned()) } else { Ok(()) } })
     }

@@ -6,6 +6,7 @@ use heartbeat_api::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::fake::{self, Fake};
 use crate::raw::{Answer, Doors, exchange, read_all, until};
@@ -80,20 +81,24 @@ async fn slow_and_idle_clients_are_closed() {
     let fake = Fake::shop();
     let short = Duration::from_millis(100);
     let doors = Doors::with(&fake, Limits { head_timeout: short, body_timeout: short, ..Limits::default() });
-    // Slow-loris: half a head, and then nothing.
-    let mut slow = TcpStream::connect(doors.address).await.unwrap();
-    slow.write_all(b"GET /livez HTTP/1.1\r\nHost: ").await.unwrap();
-    assert!(read_all(slow).await.is_empty());
-    // Nothing at all.
-    assert!(read_all(UnixStream::connect(&doors.socket).await.unwrap()).await.is_empty());
-    // Kept alive and idle.
-    let mut idle = UnixStream::connect(&doors.socket).await.unwrap();
-    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    assert!(read_all(idle).await.starts_with(b"HTTP/1.1 200"), "answered, then closed");
-    // A body that does not come.
-    let stream = UnixStream::connect(&doors.socket).await.unwrap();
-    let head = "POST /api/realms/api/start/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
-    exchange(stream, head).await.problem(408);
+    // Each within its time, with room for a busy machine: fifty times as long.
+    let bounded = async {
+        // Slow-loris: half a head, and then nothing.
+        let mut slow = TcpStream::connect(doors.address).await.unwrap();
+        slow.write_all(b"GET /livez HTTP/1.1\r\nHost: ").await.unwrap();
+        assert!(read_all(slow).await.is_empty());
+        // Nothing at all.
+        assert!(read_all(UnixStream::connect(&doors.socket).await.unwrap()).await.is_empty());
+        // Kept alive and idle.
+        let mut idle = UnixStream::connect(&doors.socket).await.unwrap();
+        idle.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        assert!(read_all(idle).await.starts_with(b"HTTP/1.1 200"), "answered, then closed");
+        // A body that does not come.
+        let stream = UnixStream::connect(&doors.socket).await.unwrap();
+        let head = "POST /api/realms/api/start/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
+        exchange(stream, head).await.problem(408);
+    };
+    timeout(50 * short, bounded).await.expect("closed in time");
     assert_eq!(fake.commands(), 0);
 }
 

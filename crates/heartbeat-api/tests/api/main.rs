@@ -8,6 +8,7 @@ mod events;
 mod fake;
 mod limits;
 mod logs;
+mod mutating;
 mod public;
 mod raw;
 mod registering;

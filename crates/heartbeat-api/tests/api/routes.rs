@@ -1,12 +1,15 @@
 //! Every route, its status codes, and who may do what at which door.
 
 use heartbeat_status::wire::{
-    GraphDocument, HealthDocument, IncidentsDocument, RealmDocument, StatusDocument,
+    GraphDocument, HealthDocument, IncidentDocument, IncidentsDocument, RealmDocument, StatusDocument,
 };
+use std::time::Duration;
+
 use heartbeat_status::{Health, OwnProblemKind, Status};
 use heartbeat_supervisor::Input;
+use tokio::time::timeout;
 
-use crate::fake::{API, Fake, POSTGRES};
+use crate::fake::{API, Fake, POSTGRES, incident};
 use crate::raw::Doors;
 
 /// Routes of the contract that are built, for reading.
@@ -79,9 +82,18 @@ async fn a_long_poll_answers_when_something_means_something_else() {
     // Without news it answers by its time, with the same revision.
     let same: StatusDocument = doors.get(&format!("/api/status/?since={token}&wait=1ms")).await.json();
     assert_eq!(same.revision, document.revision);
-    // One of another life, or an older one, is answered at once.
-    for other in ["other-1", &format!("{}-{}", document.instance, document.revision - 1)] {
-        doors.get(&format!("/api/status/?since={other}&wait=60s")).await.json::<StatusDocument>();
+    // One of another life, whatever its number, or an older one, is answered at once.
+    let others = [
+        "other-1".to_owned(),
+        format!("other-{}", document.revision),
+        format!("{}-{}", document.instance, document.revision - 1),
+        format!("\"other-{}\"", document.revision),
+        document.revision.to_string(),
+    ];
+    for other in others {
+        let path = format!("/api/status/?since={}&wait=60s", other.replace('"', "%22"));
+        let answer = timeout(Duration::from_secs(20), doors.get(&path)).await;
+        answer.unwrap_or_else(|_| panic!("{other} waits")).json::<StatusDocument>();
     }
     let (socket, path) = (doors.socket.clone(), format!("/api/status/?since={token}&wait=60s"));
     let asked = tokio::spawn(async move { crate::raw::get(&socket, &path).await });
@@ -101,6 +113,28 @@ async fn incidents_are_listed_and_found() {
     assert_eq!((list.schema.as_str(), list.incidents.len(), list.next), ("heartbeat.incidents/1", 0, None));
     assert_eq!(doors.get("/api/incidents/0193/").await.problem(404).kind, "heartbeat:no-such-incident");
     doors.get("/api/incidents/?after=0193").await.problem(404);
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    // The newest first: two are open.
+    let all = [("e", false), ("d", true), ("c", false), ("b", true), ("a", true)];
+    fake.remembers(all.iter().map(|(id, resolved)| std::sync::Arc::new(incident(id, *resolved))).collect());
+    let ids = async |query: &str| {
+        let list: IncidentsDocument = doors.get(&format!("/api/incidents/{query}")).await.json();
+        let ids: Vec<String> = list.incidents.into_iter().map(|incident| incident.id).collect();
+        (ids.join(""), list.next)
+    };
+    let page = |ids: &str, next: Option<&str>| (ids.to_owned(), next.map(str::to_owned));
+    assert_eq!(ids("").await, page("edcba", None));
+    assert_eq!(ids("?open=1").await, page("ec", None));
+    assert_eq!(ids("?open=0").await, page("edcba", None));
+    assert_eq!(ids("?limit=2").await, page("ed", Some("d")));
+    assert_eq!(ids("?limit=2&after=d").await, page("cb", Some("b")));
+    assert_eq!(ids("?limit=2&after=b").await, page("a", None), "the last page says so");
+    assert_eq!(ids("?limit=5").await, page("edcba", None), "a page that is just full is the last one");
+    assert_eq!(ids("?open=1&limit=1").await, page("e", Some("e")));
+    assert_eq!(ids("?open=1&after=e").await, page("c", None));
+    assert_eq!(ids("?after=a").await, page("", None));
+    assert_eq!(doors.get("/api/incidents/c/").await.json::<IncidentDocument>().id, "c");
     for bad in ["limit=0", "limit=201", "limit=x", "open=maybe"] {
         doors.get(&format!("/api/incidents/?{bad}")).await.problem(400);
     }
@@ -179,7 +213,7 @@ async fn a_refresh_measures_first_and_shows_the_result() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);
     let before: RealmDocument = doors.get("/api/status/postgres/").await.json();
-    fake.advance(std::time::Duration::from_millis(100));
+    fake.advance(Duration::from_millis(100));
     let after: RealmDocument = doors.get("/api/status/postgres/?refresh=1").await.json();
     assert!(after.realm.probes[0].at > before.realm.probes[0].at, "{:?}", after.realm.probes[0]);
     assert_eq!(fake.refreshes(), 1);
