@@ -113,6 +113,15 @@ struct IntentOnDisk {
 }
 
 impl IntentOnDisk {
+    /// The file was written up to a version, or could not be.
+    fn note(&mut self, version: u64, problem: Option<String>) {
+        self.tried = version;
+        if problem.is_none() {
+            self.durable = version;
+        }
+        self.problem = problem;
+    }
+
     /// Whether a version is on disk; `None` as long as nobody has tried.
     fn outcome(&self, version: u64) -> Option<Result<(), String>> {
         if version <= self.durable {
@@ -240,12 +249,7 @@ impl Driver {
             }
             Request::IntentWritten { version, trouble } => {
                 self.problems.set(OwnProblemKind::Intent, trouble.clone());
-                let on_disk = &mut self.state.intent;
-                on_disk.tried = version;
-                if trouble.is_none() {
-                    on_disk.durable = version;
-                }
-                on_disk.problem = trouble;
+                self.state.intent.note(version, trouble);
             }
             Request::OwnProblem { kind, message } => self.handle(now, Input::OwnProblem { kind, message }),
             Request::Leave { upgrade } => {
@@ -513,4 +517,29 @@ impl Driver {
 fn give_back_memory() {
     let named = std::thread::Builder::new().name("hb-trim".to_owned());
     let _ = named.spawn(heartbeat_process::give_back_free_memory);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_waits_for_its_version_and_says_when_it_is_not_on_disk() {
+        let full = || Some("cannot write intent: No space left on device".to_owned());
+        let mut on_disk = IntentOnDisk::default();
+        assert_eq!(on_disk.outcome(0), Some(Ok(())), "nothing was said");
+        assert_eq!(on_disk.outcome(1), None, "nobody has tried yet");
+        on_disk.note(1, full());
+        assert_eq!(on_disk.outcome(1), Some(Err(full().unwrap())));
+        assert_eq!(on_disk.outcome(2), None);
+        // A later command about the same realm finds the same state, without another try.
+        assert_eq!(on_disk.outcome(1), Some(Err(full().unwrap())));
+        on_disk.note(3, None);
+        for version in 0..=3 {
+            assert_eq!(on_disk.outcome(version), Some(Ok(())), "{version}");
+        }
+        on_disk.note(4, full());
+        assert_eq!(on_disk.outcome(3), Some(Ok(())), "what is on disk stays there");
+        assert_eq!(on_disk.outcome(4), Some(Err(full().unwrap())));
+    }
 }

@@ -38,6 +38,17 @@ struct ProgramCheck {
     rest: VecDeque<Arc<LaunchSpec>>,
 }
 
+impl HookRun {
+    /// The failure of the command that runs, for a person. Without its words, which may hold a secret: everybody who can
+    /// connect reads this.
+    fn failed(&self, how: String) -> String {
+        match self.count {
+            1 => how,
+            count => format!("command {} of {count}: {how}", count - self.rest.len()),
+        }
+    }
+}
+
 /// The hands of the core.
 pub(crate) struct Executor {
     processes: Processes,
@@ -258,11 +269,7 @@ impl Executor {
                 match failure(&result) {
                     None => self.next(now, hook),
                     Some(how) => {
-                        // Without its words, which may hold a secret: everybody who can connect reads this.
-                        let failure = Some(match hook.count {
-                            1 => how,
-                            count => format!("command {} of {count}: {how}", count - hook.rest.len()),
-                        });
+                        let failure = Some(hook.failed(how));
                         Some(Input::HookDone { realm: hook.realm, run: hook.run, hook: hook.hook, failure })
                     }
                 }
@@ -301,5 +308,54 @@ fn failure(result: &CommandResult) -> Option<String> {
         CommandResult::Exited(exit) => Some(exit.to_string()),
         CommandResult::TimedOut => Some("did not end in time and was killed".to_owned()),
         CommandResult::StartFailed(error) => Some(error.message.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat_status::Exit;
+
+    fn hook(count: usize, left: usize) -> HookRun {
+        let spec =
+            LaunchSpec { argv: vec!["migrate".into(), "--password=CANARY".into()], ..LaunchSpec::default() };
+        HookRun {
+            realm: RealmIx(0),
+            run: RunId(1),
+            hook: Hook::Before,
+            rest: std::iter::repeat_n(Arc::new(spec), left).collect(),
+            count,
+            deadline: Instant::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_hook_that_fails_is_told_by_its_place_and_never_by_its_words() {
+        assert_eq!(hook(1, 0).failed("exit code 1".to_owned()), "exit code 1");
+        assert_eq!(hook(3, 2).failed("exit code 1".to_owned()), "command 1 of 3: exit code 1");
+        assert_eq!(hook(3, 0).failed("exit code 1".to_owned()), "command 3 of 3: exit code 1");
+    }
+
+    #[test]
+    fn how_a_command_ended_is_a_failure_unless_it_ended_well() {
+        assert_eq!(failure(&CommandResult::Exited(Exit::code(0))), None);
+        assert_eq!(failure(&CommandResult::Exited(Exit::code(3))).as_deref(), Some("exit code 3"));
+        assert_eq!(
+            failure(&CommandResult::Exited(Exit::signal(Signal::KILL))).as_deref(),
+            Some("killed by SIGKILL")
+        );
+        assert_eq!(failure(&CommandResult::TimedOut).as_deref(), Some("did not end in time and was killed"));
+    }
+
+    #[test]
+    fn only_output_in_a_file_has_a_file() {
+        let config = crate::sample::config(
+            "[realm.a]\nrun = \"true\"\n[realm.b]\nrun = \"true\"\nlog.to = \"none\"\n[realm.c]\nhealth = \"tcp://127.0.0.1:1\"\n",
+        );
+        let of = |name: &str| log_of(&config.realms, config.plan.find(name).unwrap());
+        assert!(of("a").is_some_and(|path| path.ends_with("state/log/a.log")));
+        assert_eq!((of("b"), of("c")), (None, None));
+        assert_eq!(log_of(&config.realms, RealmIx(99)), None);
+        assert_eq!(kept(&config.realms).len(), 1);
     }
 }

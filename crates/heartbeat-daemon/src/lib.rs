@@ -55,6 +55,8 @@ mod recovery;
 mod recovery_problem;
 mod registering;
 mod reload;
+#[cfg(test)]
+mod sample;
 mod signals;
 mod state_id;
 mod stored;

@@ -140,3 +140,120 @@ fn no_adapter(now: Instant) -> CheckResult {
         unattributable: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::Batch;
+    use crate::{clock, sample};
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    /// Nothing waited for here takes longer, by far.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Bench {
+        runtime: tokio::runtime::Runtime,
+        inbox: Arc<Inbox>,
+        prober: Prober,
+    }
+
+    /// A prober of external realms with these health checks, in order.
+    fn bench(checks: &[String], max_in_flight: usize) -> Bench {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let inbox = Arc::new(Inbox::default());
+        let owners = Arc::new(Owners::new("no-such-mark".to_owned()));
+        let commands = Arc::new(Commands::default());
+        let mut prober =
+            Prober::new(runtime.handle().clone(), Arc::clone(&inbox), max_in_flight, owners, commands);
+        let realms: String = checks
+            .iter()
+            .enumerate()
+            .map(|(at, check)| format!("[realm.r{at}]\nhealth = \"{check}\"\n"))
+            .collect();
+        let config = sample::config(&realms);
+        prober.equip(&config.plan, &config.realms);
+        Bench { runtime, inbox, prober }
+    }
+
+    impl Bench {
+        fn check(&mut self, id: u64, realm: u32, timeout: Duration) {
+            self.prober.check(clock::now(), CheckId(id), (RealmIx(realm), ProbeIx(0)), timeout, None);
+        }
+
+        /// So many results, by their numbers.
+        fn results<const COUNT: usize>(&self) -> [(CheckId, CheckResult); COUNT] {
+            let (mut batch, mut results) = (Batch::default(), Vec::new());
+            while results.len() < COUNT {
+                self.inbox.take(&mut batch, Some(PATIENCE));
+                assert!(!batch.results.is_empty(), "a result in time");
+                results.extend(batch.results.drain(..));
+            }
+            results.sort_by_key(|(id, _)| *id);
+            results.try_into().unwrap()
+        }
+    }
+
+    fn listener() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        (listener, address)
+    }
+
+    #[test]
+    fn a_result_comes_through_the_inbox_under_its_own_number() {
+        let (_listener, address) = listener();
+        let mut bench = bench(&[format!("tcp://{address}")], 8);
+        bench.check(7, 0, Duration::from_secs(2));
+        let [(id, result)] = bench.results();
+        assert_eq!((id, &result.outcome), (CheckId(7), &Outcome::Pass));
+        bench.prober.done(id);
+        assert!(bench.prober.under_way.is_empty());
+    }
+
+    #[test]
+    fn a_probe_that_cannot_be_measured_blames_heartbeatd() {
+        let (_listener, address) = listener();
+        let mut bench = bench(&[format!("tcp://{address}")], 8);
+        for (realm, probe) in [(0, 9), (9, 0)] {
+            let at = (RealmIx(realm), ProbeIx(probe));
+            bench.prober.check(clock::now(), CheckId(1), at, Duration::from_secs(1), None);
+            let [(_, result)] = bench.results();
+            assert_eq!(result.outcome, Outcome::Inconclusive(InconclusiveReason::MonitorResources));
+        }
+    }
+
+    #[test]
+    fn a_measurement_that_is_cancelled_closes_its_connection_and_says_nothing() {
+        let (listener, address) = listener();
+        let mut bench = bench(&[format!("http://{address}/")], 8);
+        bench.check(1, 0, Duration::from_secs(600));
+        let (mut stream, _) = listener.accept().unwrap();
+        bench.prober.cancel(CheckId(1));
+        let mut request = Vec::new();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Ends when the prober has closed the connection: a reset is an end, too.
+        let _ = stream.read_to_end(&mut request);
+        assert!(bench.prober.under_way.is_empty());
+        bench.runtime.shutdown_timeout(PATIENCE);
+        let mut batch = Batch::default();
+        bench.inbox.take(&mut batch, Some(Duration::ZERO));
+        assert!(batch.is_empty(), "{batch:?}");
+    }
+
+    #[test]
+    fn measurements_wait_for_a_place_and_are_not_blamed_for_it() {
+        let ((_hangs, hanging), (_answers, answering)) = (listener(), listener());
+        let mut bench = bench(&[format!("http://{hanging}/"), format!("tcp://{answering}")], 1);
+        bench.check(1, 0, Duration::from_millis(300));
+        bench.check(2, 1, Duration::from_secs(10));
+        let results: [_; 2] = bench.results();
+        assert!(matches!(results[0].1.outcome, Outcome::Fail { .. }), "{:?}", results[0].1);
+        let waited = &results[1].1;
+        assert_eq!(waited.outcome, Outcome::Pass);
+        let queued = waited.phases.queue.unwrap_or_default();
+        assert!(queued >= Duration::from_millis(250), "{:?}", waited.phases);
+        assert!(waited.latency.unwrap() < queued, "the wait is no part of its latency");
+    }
+}

@@ -282,3 +282,90 @@ impl Published {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::sample;
+    use heartbeat_status::{EventKind, RealmName};
+
+    const REALMS: &str = "[realm.db]\nrun = \"true\"\n";
+
+    fn event(seq: u64) -> Event {
+        let realm = Some((RealmIx(0), RealmName::new("db").unwrap()));
+        let kind = EventKind::Commanded { action: "stop", reason: None };
+        Event { seq, at: clock::now(), realm, kind }
+    }
+
+    #[test]
+    fn facts_are_bounded_and_read_from_where_a_reader_stands() {
+        let sample = sample(REALMS);
+        let most = MAX_FACTS as u64;
+        for seq in 1..=most + 10 {
+            sample.published.note(&event(seq));
+        }
+        let seqs =
+            |after| sample.published.facts(after).iter().map(|fact| fact.entry.seq).collect::<Vec<_>>();
+        assert_eq!((seqs(0).len(), seqs(0)[0]), (MAX_FACTS, 11), "the oldest go");
+        assert_eq!(seqs(most + 7), [most + 8, most + 9, most + 10]);
+        assert!(seqs(most + 10).is_empty());
+    }
+
+    #[test]
+    fn the_loop_lives_for_ten_seconds_after_its_last_turn() {
+        let sample = sample(REALMS);
+        let turned = Instant::from_millis(1_000_000);
+        sample.published.note_turn(turned);
+        assert!(sample.published.loop_turns(turned + Duration::from_secs(10)));
+        assert!(!sample.published.loop_turns(turned + Duration::from_millis(10_001)));
+    }
+
+    #[test]
+    fn every_problem_is_a_note_and_makes_heartbeatd_unhealthy() {
+        let sample = sample(REALMS);
+        let about = || sample.published.about();
+        assert_eq!((about().health, about().notes.len()), (Health::Healthy, 0));
+        sample.problems.report(OwnProblemKind::Socket, "the socket is gone");
+        sample.problems.report(OwnProblemKind::Intent, "cannot write intent");
+        assert_eq!(about().health, Health::Unhealthy);
+        assert_eq!(about().notes, ["cannot write intent", "the socket is gone"]);
+        sample.problems.clear(OwnProblemKind::Socket);
+        sample.problems.clear(OwnProblemKind::Intent);
+        assert_eq!((about().health, about().notes.len()), (Health::Healthy, 0));
+    }
+
+    #[tokio::test]
+    async fn readers_are_woken_by_what_is_published_and_find_it() {
+        let mut sample = sample(REALMS);
+        let mut changes = sample.published.changes();
+        changes.borrow_and_update();
+        sample.supervisor.handle(clock::now(), heartbeat_supervisor::Input::Boot);
+        let snapshot = sample.supervisor.snapshot(clock::now());
+        let revision = snapshot.revision;
+        sample.published.publish(snapshot, (Duration::from_millis(3), Duration::from_millis(9)));
+        changes.changed().await.unwrap();
+        assert_eq!(sample.published.snapshot().revision, revision);
+        let lag = sample.published.about().lag;
+        assert_eq!((lag.p99, lag.max), (3.0, 9.0));
+    }
+
+    #[test]
+    fn a_place_that_belongs_to_another_realm_has_no_past() {
+        let sample = sample("[realm.db]\nrun = \"true\"\n[realm.web]\nrun = \"true\"\n");
+        let exit = |ix, name: &str| {
+            let kind = EventKind::RunExited {
+                run: heartbeat_status::RunId(1),
+                exit: heartbeat_status::Exit::code(1),
+                expected: false,
+            };
+            Event { seq: 1, at: clock::now(), realm: Some((ix, RealmName::new(name).unwrap())), kind }
+        };
+        sample.published.note(&exit(RealmIx(0), "db"));
+        sample.published.note(&exit(RealmIx(1), "web"));
+        let revision = sample.published.config_revision();
+        sample.published.reconfigure(sample.published.realms(), &[RealmIx(0)]);
+        let failures = |ix| sample.published.past(ix).1.len();
+        assert_eq!((failures(RealmIx(0)), failures(RealmIx(1))), (0, 1));
+        assert_eq!(sample.published.config_revision(), revision + 1);
+    }
+}

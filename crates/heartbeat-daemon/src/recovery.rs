@@ -74,6 +74,12 @@ fn users(config: &Config) -> BTreeMap<RealmName, Option<u32>> {
     launched.collect()
 }
 
+/// What is in a file of open incidents; a file that is whole and makes no sense is set aside.
+fn parsed(path: &Path, body: Option<&str>) -> Result<StoredEcosystem, files::FileError> {
+    let Some(body) = body else { return Ok(StoredEcosystem::default()) };
+    serde_json::from_str(body).map_err(|error| files::damaged(path, error.to_string()))
+}
+
 fn parses<T: serde::de::DeserializeOwned>(body: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<T>(body).map(|_| ())
 }
@@ -101,9 +107,10 @@ impl Recovery {
             StoredIntent::default()
         });
         let ecosystem = match files::read(&ecosystem_path(records), ECOSYSTEM_MAGIC) {
-            Ok(body) => {
-                body.and_then(|body| serde_json::from_str::<StoredEcosystem>(&body).ok()).unwrap_or_default()
-            }
+            Ok(body) => parsed(&ecosystem_path(records), body.as_deref()).unwrap_or_else(|error| {
+                of_ecosystem(format!("{error}; incidents that were open are opened anew"));
+                StoredEcosystem::default()
+            }),
             Err(error) => {
                 of_ecosystem(error.to_string());
                 StoredEcosystem::default()
@@ -284,5 +291,187 @@ fn found(survivor: &Survivor, record: Option<&RealmRecord>) -> Found {
         Condition::Alive { pid, launching, .. } => Found::Alive { pid: *pid, launching: *launching },
         Condition::Ended { exit, empty, .. } => Found::Ended { exit: *exit, empty: *empty },
         Condition::Unverifiable { what } => Found::Unverifiable { what: what.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::sample::{config, sample};
+    use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
+    use heartbeat_status::{Desired, Exit, IncidentStep, OwnProblemKind, Reason, Severity};
+
+    /// No other heartbeatd on this host has realms of these names.
+    const REALMS: &str =
+        "[realm.zq-db]\nrun = \"true\"\n[realm.zq-web]\nrun = \"true\"\nneeds = [\"zq-db\"]\n";
+
+    struct Disk {
+        dir: tempfile::TempDir,
+    }
+
+    impl Disk {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("realms")).unwrap();
+            Self { dir }
+        }
+
+        fn records(&self) -> PathBuf {
+            self.dir.path().join("realms")
+        }
+
+        fn look(&self) -> Recovery {
+            // Nothing of any living process carries this mark.
+            let mark = format!("no-such-mark-{}", std::process::id());
+            let mut config = config(REALMS);
+            config.heartbeat.state_dir = self.dir.path().to_owned();
+            Recovery::look(&self.records(), &config, &mark, None, &BTreeMap::new()).unwrap()
+        }
+
+        fn writes(&self, path: &Path, magic: &str, body: &impl serde::Serialize) {
+            files::write(path, magic, &serde_json::to_string(body).unwrap(), true).unwrap();
+        }
+    }
+
+    fn document(id: &str) -> IncidentDocument {
+        IncidentDocument {
+            schema: INCIDENT_SCHEMA.to_owned(),
+            event: IncidentStep::Updated.into(),
+            id: id.to_owned(),
+            seq: 3,
+            ecosystem: "shop".to_owned(),
+            root: "db".to_owned(),
+            reason: Reason::Exited.into(),
+            message: "exit code 1".to_owned(),
+            severity: Severity::Warning.into(),
+            affected: vec!["web".to_owned()],
+            opened_at: heartbeat_status::WallTime::from_millis(1_795_473_601_123),
+            resolved_at: None,
+            duration_s: None,
+            resolution: None,
+            timeline: Vec::new(),
+            log_tail: vec!["bye".to_owned()],
+            links: IncidentLinks { this: format!("/api/incidents/{id}/") },
+        }
+    }
+
+    fn kept(no: u64, root: Option<u32>, problem: Option<OwnProblemKind>) -> Kept {
+        let incident = Incident {
+            no: IncidentNo(no),
+            root: root.map(RealmIx),
+            problem,
+            reason: Reason::Exited,
+            message: format!("message {no}"),
+            severity: Severity::Warning,
+            affected: vec![RealmIx(1)],
+            opened_at: Instant::from_millis(77),
+            failed: no == 1,
+        };
+        Kept { incident, document: document(&format!("01-{no}")) }
+    }
+
+    #[test]
+    fn open_incidents_come_back_field_by_field() {
+        let (disk, sample) = (Disk::new(), sample(REALMS));
+        let open = [kept(1, Some(0), None), kept(2, None, Some(OwnProblemKind::Intent)), kept(5, None, None)];
+        sample.published.restore_incidents(open.to_vec());
+        let restarts = [Instant::from_millis(5), Instant::from_millis(9)];
+        let stored = sample.published.ecosystem(&boot_id(), &restarts);
+        disk.writes(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, &stored);
+        let recovery = disk.look();
+        assert_eq!(recovery.damages, []);
+        let back = recovery.incidents(&sample.plan);
+        for (before, after) in open.iter().zip(&back) {
+            assert_eq!(before.incident, after.incident);
+            assert_eq!(before.document, after.document);
+        }
+        assert_eq!(back.len(), open.len());
+        let memory = recovery.memory(&sample.plan, |_| 0, clock::anchor());
+        assert_eq!(memory.health_restarts, restarts);
+        assert_eq!(memory.incidents.len(), open.len());
+    }
+
+    #[test]
+    fn incidents_of_another_boot_and_of_realms_that_are_gone_do_not_come_back() {
+        let (disk, sample) = (Disk::new(), sample(REALMS));
+        sample.published.restore_incidents(vec![kept(1, Some(0), None)]);
+        let mut stored = sample.published.ecosystem("another boot", &[]);
+        disk.writes(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, &stored);
+        assert!(disk.look().incidents(&sample.plan).is_empty());
+        stored.boot = boot_id();
+        stored.incidents[0].root = Some("gone".to_owned());
+        disk.writes(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, &stored);
+        assert!(disk.look().incidents(&sample.plan).is_empty());
+    }
+
+    #[test]
+    fn what_operators_have_said_comes_back_without_any_process() {
+        let (disk, sample) = (Disk::new(), sample(REALMS));
+        let wish = crate::stored::StoredWish { desired: Some(Desired::Down), ..Default::default() };
+        let realms = BTreeMap::from([("zq-db".to_owned(), wish.clone()), ("gone".to_owned(), wish)]);
+        let stored = StoredIntent { realms, registered: BTreeMap::new() };
+        disk.writes(&intent::path(disk.dir.path()), INTENT_MAGIC, &stored);
+        let memory = disk.look().memory(&sample.plan, |_| 0, clock::anchor());
+        assert_eq!(memory.realms.len(), 1, "of realms that the plan has");
+        let db = &memory.realms[0];
+        assert_eq!(
+            (db.realm.as_str(), &db.found, db.run, db.changed),
+            ("zq-db", &Found::Nothing, None, false)
+        );
+        assert_eq!(db.intent.as_ref().and_then(|intent| intent.desired), Some(Desired::Down));
+        assert!(db.record.is_none());
+    }
+
+    #[test]
+    fn damage_is_told_with_the_realm_it_concerns_and_set_aside() {
+        let disk = Disk::new();
+        std::fs::write(disk.records().join("zq-db"), "not a record").unwrap();
+        std::fs::write(disk.records().join("alive.now"), "not a time").unwrap();
+        std::fs::write(ecosystem_path(&disk.records()), "no incidents").unwrap();
+        std::fs::write(intent::path(disk.dir.path()), "no intent").unwrap();
+        let damages = disk.look().damages;
+        let of: Vec<Option<&str>> =
+            damages.iter().map(|damage| damage.realm.as_ref().map(RealmName::as_str)).collect();
+        assert_eq!(of, [Some("zq-db"), None, None, None], "{damages:#?}");
+        for name in ["realms/zq-db", "realms/alive.now", "realms/ecosystem.now", "intent"] {
+            assert!(disk.dir.path().join(format!("{name}.damaged")).exists(), "{name}");
+        }
+        assert_eq!(disk.look().damages, [], "told once");
+    }
+
+    #[test]
+    fn a_file_that_is_whole_and_makes_no_sense_is_damage_too() {
+        let disk = Disk::new();
+        files::write(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, "[1, 2]", true).unwrap();
+        let damages = disk.look().damages;
+        assert_eq!(damages.len(), 1, "{damages:#?}");
+        assert!(damages[0].message.contains("ecosystem.now"), "{damages:#?}");
+    }
+
+    #[test]
+    fn a_generation_is_on_record_for_what_runs_and_for_what_has_ended() {
+        let alive = Condition::Alive { run: RunId(4), pid: 7, launching: true };
+        let ended = Condition::Ended { run: RunId(5), exit: Exit::code(1), empty: false };
+        let unverifiable = Condition::Unverifiable { what: "pid 9".to_owned() };
+        assert_eq!((run_on_record(&alive), run_on_record(&ended)), (Some(RunId(4)), Some(RunId(5))));
+        assert_eq!((run_on_record(&unverifiable), run_on_record(&Condition::Nothing)), (None, None));
+    }
+
+    #[test]
+    fn checking_the_state_changes_nothing_and_names_what_cannot_be_read() {
+        let disk = Disk::new();
+        let mut config = config(REALMS);
+        (config.heartbeat.state_dir, config.heartbeat.runtime_dir) =
+            (disk.dir.path().into(), disk.dir.path().into());
+        assert_eq!(check_state(&config).unwrap(), 0);
+        let path = intent::path(disk.dir.path());
+        std::fs::write(&path, "no intent").unwrap();
+        let refused = check_state(&config).unwrap_err().to_string();
+        assert!(refused.contains("intent"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "no intent", "not set aside by a look");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_dir(disk.records()).unwrap();
+        assert_eq!(check_state(&config).unwrap(), 0, "a first start");
     }
 }

@@ -150,3 +150,110 @@ fn document(changes: Changes, config_revision: u64, dry_run: bool, warnings: Vec
         warnings,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::Batch;
+    use crate::intent::IntentFile;
+    use crate::sample::sample;
+    use crate::stored::StoredIntent;
+    use std::path::Path;
+    use std::time::Duration;
+
+    const GOOD: &str = "[heartbeat]\nlisten = \"off\"\nsocket = \"hb.sock\"\nstate_dir = \"state\"\nruntime_dir = \"run\"\n[realm.db]\nrun = \"true\"\n";
+
+    fn reloader(file: Option<&Path>, dir: &Path) -> (Arc<Reloader>, Arc<Inbox>) {
+        let sample = sample("[realm.db]\nrun = \"true\"\n");
+        let intent = IntentFile::open(dir, StoredIntent::default(), |_, _| {}).unwrap();
+        let sources = file.map(|file| Sources {
+            file: Some(file.to_owned()),
+            env: BTreeMap::new(),
+            overrides: Vec::new(),
+            cwd: dir.to_owned(),
+        });
+        let inbox = Arc::clone(&sample.inbox);
+        let reloader = Reloader::new(
+            sources,
+            Arc::clone(&inbox),
+            Arc::clone(&sample.published),
+            intent.writer(),
+            BTreeMap::new(),
+        );
+        (Arc::new(reloader), inbox)
+    }
+
+    /// Answers the one reload that is asked for, as the driver would; returns whether it was to change nothing.
+    fn answers(inbox: Arc<Inbox>, answer: Option<Answer>) -> std::thread::JoinHandle<(usize, bool)> {
+        std::thread::spawn(move || {
+            let mut batch = Batch::default();
+            inbox.take(&mut batch, Some(Duration::from_secs(20)));
+            match batch.requests.pop_front() {
+                Some(Request::Reload { config, dry_run, reply }) => {
+                    if let Some(answer) = answer {
+                        reply.send(answer).unwrap();
+                    }
+                    (config.plan.realms().len(), dry_run)
+                }
+                other => panic!("{other:?}"),
+            }
+        })
+    }
+
+    #[tokio::test]
+    async fn a_configuration_without_files_cannot_be_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (reloader, _) = reloader(None, dir.path());
+        assert!(!reloader.has_files());
+        let problems = reloader.reload(false).await.unwrap().unwrap_err();
+        assert!(problems[0].contains("no file to read again"), "{problems:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_told_as_a_whole_and_reaches_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("heartbeat.toml");
+        std::fs::write(&file, GOOD.replace("run = \"true\"", "rum = \"true\"\nhealth = \"gopher://x\""))
+            .unwrap();
+        let (reloader, inbox) = reloader(Some(&file), dir.path());
+        let problems = reloader.reload(false).await.unwrap().unwrap_err();
+        assert!(problems.len() >= 2, "every mistake at once: {problems:#?}");
+        let mut batch = Batch::default();
+        inbox.take(&mut batch, Some(Duration::ZERO));
+        let reloads = batch.requests.iter().filter(|request| matches!(request, Request::Reload { .. }));
+        assert_eq!(reloads.count(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_driver_is_given_all_of_it_and_its_answer_is_the_document() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("heartbeat.toml");
+        std::fs::write(&file, format!("{GOOD}[realm.web]\nrun = \"true\"\n")).unwrap();
+        for dry_run in [true, false] {
+            let (reloader, inbox) = reloader(Some(&file), dir.path());
+            let added = vec![RealmName::new("web").unwrap()];
+            let changes = Changes { added, ..Changes::default() };
+            let driver = answers(inbox, Some(Ok((changes, 4))));
+            let document = reloader.reload(dry_run).await.unwrap().unwrap();
+            assert_eq!(driver.join().unwrap(), (2, dry_run));
+            assert_eq!(
+                (document.dry_run, document.config_revision, document.added),
+                (dry_run, 4, vec!["web".to_owned()])
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_does_not_fit_is_refused_and_an_end_is_no_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("heartbeat.toml");
+        std::fs::write(&file, GOOD).unwrap();
+        let (reloader, inbox) = reloader(Some(&file), dir.path());
+        let driver = answers(Arc::clone(&inbox), Some(Err(vec!["`socket` cannot change".to_owned()])));
+        assert_eq!(reloader.reload(false).await.unwrap().unwrap_err(), ["`socket` cannot change"]);
+        driver.join().unwrap();
+        let driver = answers(inbox, None);
+        assert!(reloader.reload(false).await.is_none(), "heartbeatd is ending");
+        driver.join().unwrap();
+    }
+}
