@@ -179,7 +179,7 @@ mod tests {
 
     impl Bench {
         fn check(&mut self, id: u64, realm: u32, timeout: Duration) {
-            self.prober.check(clock::now(), CheckId(id), (RealmIx(realm), ProbeIx(0)), timeout, None);
+            self.prober.check(clock::now(), CheckId(id), (RealmIx(realm), ProbeIx(0)), timeout, None, false);
         }
 
         /// So many results, by their numbers.
@@ -218,7 +218,7 @@ mod tests {
         let mut bench = bench(&[format!("tcp://{address}")], 8);
         for (realm, probe) in [(0, 9), (9, 0)] {
             let at = (RealmIx(realm), ProbeIx(probe));
-            bench.prober.check(clock::now(), CheckId(1), at, Duration::from_secs(1), None);
+            bench.prober.check(clock::now(), CheckId(1), at, Duration::from_secs(1), None, false);
             let [(_, result)] = bench.results();
             assert_eq!(result.outcome, Outcome::Inconclusive(InconclusiveReason::MonitorResources));
         }
