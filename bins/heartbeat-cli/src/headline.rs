@@ -10,6 +10,8 @@ use crate::style::{Hue, Style, UNKNOWN};
 const MAX_ROOTS: usize = 3;
 /// Longest message of a root, in characters: the row below has all of it.
 const MAX_MESSAGE_CHARS: usize = 80;
+/// Longest sentence about the need that is probably to blame, in characters.
+const MAX_PROBABLY_CHARS: usize = 120;
 /// Dependents named behind a root; more are counted.
 const MAX_BLOCKED_REALMS: usize = 4;
 
@@ -89,7 +91,14 @@ pub(crate) fn headline_hue(document: &StatusDocument) -> Hue {
 /// The roots of trouble with what they block, worst first; without roots whatever is not fine.
 fn troubles(document: &StatusDocument, style: Style) -> String {
     let mut causes: Vec<(&RealmEntry, &[String])> = Vec::new();
+    let suspicious: Vec<&RealmEntry> =
+        document.realms.iter().filter(|realm| !realm.suspects.is_empty()).collect();
+    causes.extend(suspicious.iter().map(|realm| (*realm, &[][..])));
     for root in &document.roots {
+        // What refuses work is named by what fails for that.
+        if suspicious.iter().any(|realm| realm.suspects.contains(&root.realm)) {
+            continue;
+        }
         if let Some(realm) = document.realms.iter().find(|realm| realm.name == root.realm) {
             causes.push((realm, &root.blocks));
         }
@@ -126,7 +135,11 @@ fn troubles(document: &StatusDocument, style: Style) -> String {
 
 fn cause(realm: &RealmEntry, blocks: &[String], style: Style) -> String {
     let mut text = format!("{} is {}", style.text(&realm.name), style.text(&realm.status.to_string()));
-    if !realm.message.is_empty() {
+    if !realm.suspects.is_empty() {
+        // The message begins with the need that is probably to blame.
+        let probably = realm.message.split("; ").next().unwrap_or_default();
+        text.push_str(&format!(", {}", style.text(&shortened(probably, MAX_PROBABLY_CHARS, style))));
+    } else if !realm.message.is_empty() {
         text.push_str(&format!(" ({})", style.text(&shortened(&realm.message, MAX_MESSAGE_CHARS, style))));
     }
     if !blocks.is_empty() {
@@ -175,6 +188,22 @@ mod tests {
             "shop: DOWN - postgres is restarting (exit code 1 after 0.2 s, attempt 2 of 6), blocks api, worker"
         );
         assert_eq!(headline(&sample::calm(), Style::default()), "shop: OK - 1 degraded, 4 up, 1 done");
+    }
+
+    #[test]
+    fn a_need_that_refuses_work_is_named_with_what_fails_for_it() {
+        let mut document = sample::calm();
+        (document.ok, document.status) = (false, Status::Down.into());
+        document.realms.truncate(2);
+        let (need, dependent) = (document.realms[0].name.clone(), &mut document.realms[1]);
+        dependent.status = Status::Down.into();
+        dependent.suspects = vec![need.clone()];
+        let sentence = format!("probably because {need} is degraded: sorry, too many clients already");
+        dependent.message = format!("{sentence}; http: 503 (3/3)");
+        let blocks = vec![dependent.name.clone()];
+        let expected = format!("shop: DOWN - {} is down, {sentence}", dependent.name);
+        document.roots = vec![heartbeat_status::wire::RootEntry { realm: need, incident: None, blocks }];
+        assert_eq!(headline(&document, Style::default()), expected);
     }
 
     #[test]

@@ -177,11 +177,11 @@ fn upstream<'a>(realm: &RealmEntry, ecosystem: &'a StatusDocument) -> Option<Vec
     let find = |name: &String| ecosystem.realms.iter().find(|realm| realm.name == *name);
     let mut path = Vec::new();
     let mut seen = BTreeSet::from([realm.name.as_str()]);
-    let mut blockers = &realm.blocked_by;
+    let mut blockers = blamed(realm);
     while let Some(hop) = blockers.iter().filter_map(find).find(|hop| !seen.contains(hop.name.as_str())) {
         seen.insert(&hop.name);
         path.push(hop);
-        blockers = &hop.blocked_by;
+        blockers = blamed(hop);
     }
     (!path.is_empty()).then_some(path)
 }
@@ -211,10 +211,20 @@ fn pending_line(hop: &RealmEntry, style: Style) -> String {
     format!("waits for {}: {}: {}", style.text(&hop.name), style.paint(hue(status), &state), why(hop, style))
 }
 
+/// The needs that are broken, or refuse work.
+fn blamed(realm: &RealmEntry) -> &[String] {
+    if realm.blocked_by.is_empty() { &realm.suspects } else { &realm.blocked_by }
+}
+
 fn hop_line(hop: &RealmEntry, is_root: bool, style: Style) -> String {
     let status = status_of(hop);
     let state = format!("{} {}", style.mark(status), style.text(&hop.status.to_string()));
-    let root = if is_root { "  <- root cause" } else { "" };
+    let root = match status {
+        // It serves, and says that something is wrong with it.
+        Status::Degraded if is_root => "  <- suspected root cause",
+        _ if is_root => "  <- root cause",
+        _ => "",
+    };
     format!(
         "needs {}: {}: {}{root}",
         style.text(&hop.name),
@@ -424,6 +434,9 @@ fn advice(document: &RealmDocument, root: Option<&RealmEntry>, restarts: bool, s
     }
     let name = style.text(&realm.name);
     let say = |command: &str, name: &str, does: &str| format!("heartbeat-cli {command} {name} # {does}");
+    if let Some(suspect) = realm.suspects.first() {
+        return vec![say("why", &style.text(suspect), "the suspected root cause")];
+    }
     match status_of(realm) {
         // Also one that still passes beside a broken need.
         Status::Blocked | Status::Up | Status::Degraded => {
@@ -530,6 +543,24 @@ mod tests {
             let text = explain(&realm, &sample::outage(), true, 200, Style::default());
             assert!(text.contains(line), "{text}");
         }
+    }
+
+    #[test]
+    fn a_need_that_refuses_work_is_the_suspected_root_cause() {
+        let mut ecosystem = sample::calm();
+        ecosystem.realms[0].status = Status::Degraded.into();
+        let suspect = ecosystem.realms[0].name.clone();
+        let mut document = sample::realm();
+        document.realm.status = Status::Down.into();
+        document.realm.blocked_by.clear();
+        document.realm.suspects = vec![suspect.clone()];
+        let text = explain(&document, &ecosystem, true, 200, Style::default());
+        let because = text.lines().find(|line| line.contains("because")).unwrap();
+        assert!(
+            because.contains(&format!("needs {suspect}: ")) && because.ends_with("<- suspected root cause"),
+            "{text}"
+        );
+        assert!(text.contains(&format!("heartbeat-cli why {suspect} # the suspected root cause")), "{text}");
     }
 
     #[test]

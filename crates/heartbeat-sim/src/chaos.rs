@@ -39,6 +39,8 @@ impl Sim {
                     Condition::Sick,
                     Condition::Sick,
                     Condition::Remark,
+                    Condition::Refuses,
+                    Condition::Begins,
                     Condition::Ours,
                     Condition::Random,
                 ];

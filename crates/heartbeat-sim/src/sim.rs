@@ -489,7 +489,8 @@ impl Sim {
                     !commanded && matches!(after.realms[at].phase, Phase::Running | Phase::External);
                 if *cause == RestartCause::Unhealthy && in_place && !self.dead {
                     self.reference.fault[at] = false;
-                    if !std::mem::take(&mut self.reference.spent[at]) {
+                    if !std::mem::take(&mut self.reference.spent[at]) && after.realms[at].suspects.is_empty()
+                    {
                         self.debit(*realm, name)?;
                     }
                 }
@@ -511,7 +512,8 @@ impl Sim {
             if self.dead {
                 continue;
             }
-            if again && launched && debited && fault && !free && !requested {
+            let blamed = !after.realms[at].suspects.is_empty();
+            if again && launched && debited && fault && !free && !requested && !blamed {
                 self.debit(*realm, name)?;
             }
         }

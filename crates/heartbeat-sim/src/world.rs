@@ -17,6 +17,10 @@ use crate::voice::Voice;
 pub(crate) enum Condition {
     Well,
     Remark,
+    /// It answers that it refuses work.
+    Refuses,
+    /// It answers that it is starting up.
+    Begins,
     Sick,
     Ours,
     Random,
@@ -574,6 +578,10 @@ impl World {
         let condition = self.conditions[m.realm.index()];
         let outcome = match (condition, rng.u32(0..10)) {
             (Condition::Well, _) | (Condition::Random, 0..=4) => Outcome::Pass,
+            (Condition::Refuses, _) => Outcome::Degraded(DegradedReason::ReportedDegraded),
+            (Condition::Begins, _) => {
+                Outcome::Fail { reason: FailReason::StartingUp, phase: Some(ProbePhase::FirstByte) }
+            }
             (Condition::Remark, _) | (Condition::Random, 5) => Outcome::Degraded(DegradedReason::Slow),
             (Condition::Ours, _) | (Condition::Random, 6) => {
                 Outcome::Inconclusive(InconclusiveReason::MonitorLag)

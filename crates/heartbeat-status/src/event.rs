@@ -281,6 +281,11 @@ pub enum EventKind {
         /// Who, for a person.
         holder: Option<String>,
     },
+    /// A realm fails, and a need that refuses work is the suspect; or that is over.
+    NeedSuspected {
+        /// It is.
+        suspected: bool,
+    },
     /// A realm that is down will be restarted for its health, or will not any more, while its status stays the same.
     HealthRestartDue {
         /// It will, unless it passes before.

@@ -225,6 +225,7 @@ impl EventKind {
             | Self::CooldownOver
             | Self::HealthChanged { .. }
             | Self::RestartHeld { why: None }
+            | Self::NeedSuspected { .. }
             | Self::HealthRestartDue { .. }
             | Self::Signalled { .. }
             | Self::Ignored { .. } => return None,

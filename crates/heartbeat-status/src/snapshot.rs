@@ -190,6 +190,8 @@ pub struct RealmStatus {
     pub needs: Vec<NeedStatus>,
     /// The broken realms it needs directly.
     pub blocked_by: Vec<RealmIx>,
+    /// Realms it needs that refuse work, while it fails: probably for that.
+    pub suspects: Vec<RealmIx>,
 }
 
 impl RealmStatus {
@@ -212,6 +214,7 @@ impl RealmStatus {
             && self.process.run == other.process.run
             && self.says.as_ref().map(|says| says.state) == other.says.as_ref().map(|says| says.state)
             && self.blocked_by == other.blocked_by
+            && self.suspects == other.suspects
             && self.restarts.total == other.restarts.total
             && self.probes.len() == other.probes.len()
             && self

@@ -17,6 +17,7 @@ impl Supervisor {
             stop_with_need: false,
             restart_with_need: false,
             upstream_pass: Instant::from_nanos(u64::MAX),
+            refused_since: None,
             dependents_stopping: false,
             dependents_waiting: false,
         };
@@ -41,6 +42,8 @@ fn add_need(around: &mut Around, need: &NeedSpec, facts: &Facts) {
             }
             around.needs_hold &= holds;
             around.needs = around.needs.max(state);
+            let refuses = facts.refuses_since.filter(|_| need.until != Gate::Done);
+            around.refused_since = around.refused_since.into_iter().chain(refuses).min();
             let lost = state.excuses() && !holds;
             around.stop_with_need |= lost && need.while_down == WhileDown::Stop;
             around.restart_with_need |= lost && need.while_down == WhileDown::Restart;

@@ -40,6 +40,8 @@ pub(crate) struct Around {
     pub(crate) restart_with_need: bool,
     /// Every measured need has passed in a measurement that began then or later; the end of time without one.
     pub(crate) upstream_pass: Instant,
+    /// One of its needs refuses work since then: the earliest of them.
+    pub(crate) refused_since: Option<Instant>,
     /// A dependent is being stopped.
     pub(crate) dependents_stopping: bool,
     /// A dependent waits for a gate.

@@ -10,7 +10,7 @@ use crate::cx::{Cx, Mode, Outbox};
 use crate::realm::{Realm, Resting};
 use crate::state::{self, Fact, Intent, State};
 use crate::timers::TimerKind;
-use crate::{Command, Effect, Reply, Supervisor};
+use crate::{Command, Effect, Reply, Supervisor, suspicion};
 
 impl Supervisor {
     pub(crate) fn boot(&mut self, now: Instant) {
@@ -103,6 +103,7 @@ impl Supervisor {
                 }
             }
             TimerKind::Pause => realm.end_pause(cx, true),
+            TimerKind::Alone => suspicion::clear(realm, cx),
             TimerKind::Overdue => state::starting::overdue(realm, cx),
             TimerKind::State | TimerKind::Second | TimerKind::Act => state::on_deadline(realm, cx, timer),
         });

@@ -116,8 +116,12 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
     if let State::Unverified(what) = &realm.state {
         return Some(Outage { reason: Reason::Unverifiable, message: what.clone(), since: now });
     }
-    if realm.desired == Desired::Down {
+    if realm.desired == Desired::Down || realm.is_suspicious() {
         return None;
+    }
+    if supervisor.suspected_by(ix).next().is_some() {
+        let message = format!("degraded: {}", why::remark_words(supervisor.plan.realm(ix), realm));
+        return Some(Outage { reason: Reason::SuspectNeed, message, since: now });
     }
     let open = realm.restart.as_ref().filter(|record| record.result.is_none());
     let detected = open.and_then(|record| record.steps.first()).map_or(now, |(_, at)| *at);
@@ -228,14 +232,18 @@ fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
             if !binds || core::mem::replace(&mut seen[need.realm.index()], true) {
                 continue;
             }
+            let suspects = supervisor.suspects_of(need.realm);
             if facts.status == Status::Blocked {
                 stack.push(need.realm);
-            } else {
+            } else if suspects.is_empty() {
                 found.push(need.realm);
+            } else {
+                found.extend(suspects);
             }
         }
     }
     found.sort_unstable_by_key(|ix| supervisor.plan.graph().order(*ix));
+    found.dedup();
     found
 }
 
@@ -287,7 +295,7 @@ impl Supervisor {
         }
         // Those that were blocked before it was confirmed.
         for at in 0..self.realms.len() {
-            if self.realms[at].status == Status::Blocked {
+            if self.realms[at].status == Status::Blocked || self.realms[at].is_suspicious() {
                 self.incidents.touch(self.plan.infos()[at].ix);
             }
         }
@@ -316,9 +324,10 @@ impl Supervisor {
     fn opened_on_a_dependent(&self, ix: RealmIx) -> Option<usize> {
         self.incidents.open.iter().position(|incident| {
             incident.root.is_some_and(|root| {
-                self.realms[root.index()].around.needs == NeedState::Broken
-                    && roots_of(self, root).contains(&ix)
-                    && self.is_wrong_root(incident, ix)
+                self.suspects_of(root).contains(&ix)
+                    || (self.realms[root.index()].around.needs == NeedState::Broken
+                        && roots_of(self, root).contains(&ix)
+                        && self.is_wrong_root(incident, ix))
             })
         })
     }
@@ -425,18 +434,23 @@ impl Supervisor {
     /// A blocked realm joins the incidents of its roots. One that was opened on it although one of these may have been
     /// the cause folds under it; one for an older fault of its own stays.
     fn review_blocked(&mut self, now: Instant, ix: RealmIx) {
-        if self.realms[ix.index()].status != Status::Blocked {
+        let suspects = self.suspects_of(ix);
+        if self.realms[ix.index()].status != Status::Blocked && suspects.is_empty() {
             return;
         }
-        for root in roots_of(self, ix) {
+        let roots = if suspects.is_empty() { roots_of(self, ix) } else { suspects.clone() };
+        for root in roots {
             let storm = || {
                 let hit = self.incidents.in_storm.contains(&root);
                 self.incidents.rooted_in(None, Some(Reason::StormFuse)).filter(|_| hit)
             };
             let Some(at) = self.incidents.rooted_in(Some(root), None).or_else(storm) else { continue };
             self.join(now, at, ix);
+            if !suspects.is_empty() {
+                self.excuse(Some(ix));
+            }
             if let Some(at) = self.incidents.rooted_in(Some(ix), None)
-                && self.is_wrong_root(&self.incidents.open[at], root)
+                && (!suspects.is_empty() || self.is_wrong_root(&self.incidents.open[at], root))
             {
                 let root = self.plan.realm(root).name.to_string();
                 self.excuse(Some(ix));
@@ -450,7 +464,10 @@ impl Supervisor {
         let Some(at) = self.incidents.rooted_in(Some(ix), None) else { return };
         let realm = &self.realms[ix.index()];
         let Some(outage) = outage(self, ix, now) else {
-            if let Some(how) = ended(realm) {
+            let suspect = self.incidents.open[at].reason == Reason::SuspectNeed;
+            let passes = suspect && realm.status == Status::Degraded;
+            let how = if passes { Some("what needs it passes again") } else { ended(realm) };
+            if let Some(how) = how {
                 self.resolve(now, at, how.to_string());
             }
             return;

@@ -15,6 +15,7 @@ use crate::RealmSpec;
 use crate::cx::Cx;
 use crate::realm::{Hold, Realm};
 use crate::state::{Remedy, State, remedy, stopping};
+use crate::suspicion;
 use crate::timers::TimerKind;
 use crate::why;
 
@@ -48,7 +49,8 @@ pub(crate) fn restart_is_due(realm: &Realm, spec: &RealmSpec) -> bool {
 
 /// A restart for its health is what happens next, unless the realm passes before.
 pub(crate) fn restart_is_pending(realm: &Realm, spec: &RealmSpec) -> bool {
-    let excused = realm.around.needs.excuses() || realm.pause.is_some() || realm.stranger.is_some();
+    let blamed = realm.around.needs.excuses() || realm.is_held_by_suspicion();
+    let excused = blamed || realm.pause.is_some() || realm.stranger.is_some();
     !excused && restart_is_due(realm, spec)
 }
 
@@ -71,11 +73,16 @@ pub(crate) fn judge(realm: &mut Realm, cx: &mut Cx<'_>) {
         cx.disarm(TimerKind::Act);
         return;
     }
+    if realm.is_held_by_suspicion() {
+        realm.fault = None;
+        cx.disarm(TimerKind::Act);
+        return;
+    }
     let live = realm.actionable(cx.spec, |role| role == Role::Live);
     let when = live.filter(|_| restarts(realm, cx.spec)).map(|(_, when)| when);
     let due = when.filter(|when| cx.now >= *when);
     match due {
-        None if realm.fault.is_some() => {
+        None if realm.fault.is_some() || realm.suspicion.is_some() => {
             wait_for(cx, when);
             return;
         }
@@ -98,7 +105,12 @@ pub(crate) fn judge(realm: &mut Realm, cx: &mut Cx<'_>) {
         cx.arm(TimerKind::Act, cx.now + ASK_AGAIN);
         return;
     }
-    realm.fault = Some(failure_detail(realm, cx, first.0));
+    let began = realm.probes[first.0].first_fail.unwrap_or(cx.now);
+    if realm.suspicion.is_some() || realm.may_blame(began) {
+        suspicion::begin(realm, cx);
+    } else {
+        realm.fault = Some(failure_detail(realm, cx, first.0));
+    }
     if due.is_some() {
         // Granted in the same breath, unless the circuit breaker holds it.
         cx.out.health_restarts.push_back(cx.ix);
@@ -149,6 +161,7 @@ pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
     let Some((probe, when)) = realm.actionable(cx.spec, |role| role == Role::Live) else { return };
     if cx.now >= when && restarts(realm, cx.spec) {
         let detail = realm.unmended.clone().unwrap_or_else(|| failure_detail(realm, cx, probe));
+        suspicion::tried(realm);
         if remedy::applies(realm, cx.spec) && remedy::heal(realm, cx, detail.clone()) {
             return;
         }

@@ -89,6 +89,7 @@ mod said;
 mod snapshot;
 mod state;
 mod supervisor;
+mod suspicion;
 mod timers;
 mod why;
 

@@ -497,7 +497,8 @@ impl Realm {
         let need_broken = self.around.needs.excuses();
         let probe = &mut self.probes[at];
         let before = (probe.tally.verdict(), probe.stale, probe.proven);
-        let told = probe.last.as_ref().map(|last| (last.outcome.as_str(), last.outcome.reason()));
+        let seen = probe.last.as_ref().filter(|_| probe.current);
+        let told = seen.map(|last| (last.outcome.as_str(), last.outcome.reason()));
         if let Some(passed) = result.outcome.passed() {
             probe.last_conclusive = Some(result.started_at);
             probe.stale = false;

@@ -13,6 +13,7 @@ use crate::cx::{Around, Cx, Mode};
 use crate::probing::Probing;
 use crate::said::Spoken;
 use crate::state::{self, FailedStart, Remedy, State};
+use crate::suspicion::Suspicion;
 use crate::timers::TimerKind;
 use crate::{OperatorHold, ProbeSpec, RealmSpec};
 
@@ -58,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) stopping: bool,
     /// It waits for a gate of what it needs.
     pub(crate) waits: bool,
+    /// It answers that it refuses work, since then.
+    pub(crate) refuses_since: Option<Instant>,
     /// Since it was last asked by a dependent, all it is measured by has passed; the oldest of these began then.
     pub(crate) evidence: Option<Instant>,
     /// It is judged by measurements, so it can be asked.
@@ -115,6 +118,12 @@ pub(crate) struct Realm {
     pub(crate) restart_due: bool,
     /// What its restart for its health waits for, when it could begin otherwise.
     pub(crate) held: Option<Hold>,
+    /// See [`Facts::refuses_since`].
+    pub(crate) refuses_since: Option<Instant>,
+    /// It fails, and a need that refuses work is the suspect.
+    pub(crate) suspicion: Option<Suspicion>,
+    /// Needs have refused work since then, and what fails here is not blamed on that any more.
+    pub(crate) cleared: Option<Instant>,
     /// A restart for its health acts on a failure that began then or later: when the action became due.
     pub(crate) acts_on: Instant,
     /// Its needs have been asked about the failure that began then.
@@ -170,6 +179,7 @@ impl Realm {
             stop_with_need: false,
             restart_with_need: false,
             upstream_pass: Instant::from_nanos(u64::MAX),
+            refused_since: None,
             dependents_stopping: false,
             dependents_waiting: false,
         };
@@ -210,6 +220,9 @@ impl Realm {
             fault: None,
             restart_due: false,
             held: None,
+            refuses_since: None,
+            suspicion: None,
+            cleared: None,
             acts_on: Instant::ZERO,
             asked_since: None,
             flapping: false,
@@ -233,6 +246,7 @@ impl Realm {
                 pending: true,
                 stopping: false,
                 waits: false,
+                refuses_since: None,
                 evidence: None,
                 measured: false,
                 run: RunId::default(),
@@ -411,6 +425,7 @@ impl Realm {
                     || (self.oneshot && running)
                     || (waiting && self.around.needs != NeedState::Broken)),
             stopping: matches!(self.state, State::Stopping(_)),
+            refuses_since: self.refuses_since,
             waits: waiting && wanted && !self.around.needs_hold,
             evidence: self.evidence,
             measured: self.measured,

@@ -50,6 +50,9 @@ pub(crate) fn realm_status(
     if realm.flapping {
         flags.insert(Flag::Flapping);
     }
+    if supervisor.suspected_by(ix).next().is_some() {
+        flags.insert(Flag::Suspect);
+    }
     if !realm.unbounded.is_empty() && realm.pid.is_some() {
         flags.insert(Flag::Unbounded);
     }
@@ -87,6 +90,7 @@ pub(crate) fn realm_status(
         },
         restart: realm.restart.clone(),
         needs: needs.collect(),
+        suspects: supervisor.suspects_of(ix),
         blocked_by: broken.map(|need| need.realm).collect(),
         probes,
     }

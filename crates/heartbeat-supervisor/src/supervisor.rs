@@ -4,7 +4,7 @@
 //! before anything leaves. No recursion over the graph.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -22,7 +22,7 @@ use crate::realm::{Hold, Realm};
 use crate::refresh::Rounds;
 use crate::state::{self, Fact, Intent, State};
 use crate::timers::{TimerKind, Timers};
-use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, memory_limit, snapshot, why};
+use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, memory_limit, snapshot, suspicion, why};
 
 /// The state machine. See the crate's essay for how it is driven.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Supervisor {
     /// Realms to be restarted together with one whose own fault has just opened a restart.
     pub(crate) companions: VecDeque<RealmIx>,
     pub(crate) launching: u32,
+    /// Realms that suspect a need of their failures.
+    pub(crate) suspicious: BTreeSet<RealmIx>,
     /// Health restarts that are open.
     pub(crate) healing: u32,
     pub(crate) fuse: Fuse,
@@ -68,6 +70,7 @@ impl Supervisor {
             queue: VecDeque::new(),
             companions: VecDeque::new(),
             launching: 0,
+            suspicious: BTreeSet::new(),
             healing: 0,
             fuse: Fuse::new(),
             launch_gap_until: Instant::ZERO,
@@ -284,6 +287,7 @@ impl Supervisor {
             Cx { now, ix, order: self.plan.graph().order(ix), spec: self.plan.realm(ix), out: &mut self.out };
         let result = code(realm, &mut cx);
         realm.hasten(&mut cx);
+        let suspects = realm.suspicion.is_some();
         let holds_slot = state::starting::holds_launch_slot(realm);
         realm.dirty = true;
         let own_fault = realm.restart.as_ref().is_some_and(|record| record.cause.is_debited());
@@ -296,7 +300,11 @@ impl Supervisor {
         if healed_before && !healing {
             self.health_restart_ended(now, ix);
         }
+        let known = if suspects { !self.suspicious.insert(ix) } else { !self.suspicious.remove(&ix) };
         self.refresh_facts(now, ix);
+        if !known || suspects {
+            self.touch_needs(ix);
+        }
         if self.realms[ix.index()].fault.is_some() && !blamed_before {
             self.note_down(now, ix);
         }
@@ -313,6 +321,7 @@ impl Supervisor {
             let from = core::mem::replace(&mut realm.health, health);
             self.out.event(now, Some((ix, spec)), EventKind::HealthChanged { from, to: health });
         }
+        realm.refuses_since = realm.refuses_work(spec).then(|| realm.refuses_since.unwrap_or(now));
         let mut cx = Cx { now, ix, order: self.plan.graph().order(ix), spec, out: &mut self.out };
         state::running::note_health(realm, &mut cx, health);
         realm.note_excuse(spec);
@@ -365,6 +374,7 @@ impl Supervisor {
                 break;
             }
         }
+        self.watch_suspicions(now);
         while let Some(id) = self.out.settled_checks.pop_front() {
             self.settle_check(id);
         }
@@ -383,7 +393,20 @@ impl Supervisor {
         // The same for itself, and yet a need may be broken for another reason.
         self.incidents.touch(ix);
         if was != around {
-            self.step(now, ix, |realm, cx| state::on_around(realm, cx, was));
+            self.step(now, ix, |realm, cx| {
+                if was.refused_since != realm.around.refused_since {
+                    suspicion::follow(realm, cx);
+                }
+                state::on_around(realm, cx, was);
+            });
+        }
+    }
+
+    /// What a realm suspects its needs of is told with them, too.
+    fn touch_needs(&mut self, ix: RealmIx) {
+        for edge in self.plan.graph().dependencies(ix) {
+            self.realms[edge.to.index()].dirty = true;
+            self.incidents.touch(edge.to);
         }
     }
 
@@ -423,6 +446,13 @@ impl Supervisor {
 
     /// A realm is to be restarted for its health: as far as the circuit breaker lets it.
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
+        if self.realms[ix.index()].suspicion.is_some() && self.names_its_suspect(ix) {
+            self.step(now, ix, |realm, cx| {
+                suspicion::tried(realm);
+                cx.disarm(TimerKind::Act);
+            });
+            return;
+        }
         let settings = self.plan.settings().fuse;
         // What its own restart command has not mended is the next attempt of a restart that is open.
         let others = self.healing - u32::from(self.realms[ix.index()].is_healing());

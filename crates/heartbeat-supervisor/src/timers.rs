@@ -24,6 +24,8 @@ pub(crate) enum TimerKind {
     Act,
     /// A pause ends.
     Pause,
+    /// A realm that blames a need fails alone for too long.
+    Alone,
     /// A start that asks for more and more time has had `start.timeout_max`.
     Overdue,
     /// The next slot of a probe.
@@ -35,13 +37,14 @@ pub(crate) enum TimerKind {
 }
 
 /// The timers of each realm, in the order of their slots.
-const OF_REALM: [TimerKind; 6] = [
+const OF_REALM: [TimerKind; 7] = [
     TimerKind::State,
     TimerKind::Second,
     TimerKind::Stable,
     TimerKind::Act,
     TimerKind::Pause,
     TimerKind::Overdue,
+    TimerKind::Alone,
 ];
 const PER_REALM: u32 = OF_REALM.len() as u32;
 const PER_PROBE: u32 = 3;
@@ -112,6 +115,7 @@ impl Timers {
             TimerKind::Act => 3,
             TimerKind::Pause => 4,
             TimerKind::Overdue => 5,
+            TimerKind::Alone => 6,
             TimerKind::Slot(probe) => PER_REALM + PER_PROBE * u32::from(probe.0),
             TimerKind::Lost(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 1,
             TimerKind::Stale(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 2,

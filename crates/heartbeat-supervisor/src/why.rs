@@ -48,8 +48,39 @@ impl View<'_> {
 /// The answer for one realm.
 pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now: Instant) -> Why {
     let view = View { plan, realms, ix, out, now };
-    let (reason, message, next) = answer(&view);
+    let (reason, message, next) = suspecting(&view, answer(&view));
     Why { reason, message, since: view.realm().status_since, next }
+}
+
+/// The same, with the need that is probably to blame.
+fn suspecting(view: &View<'_>, (reason, message, next): (Reason, String, Next)) -> (Reason, String, Next) {
+    let realm = view.realm();
+    if !realm.is_suspicious() || matches!(realm.state, State::Stopping(_) | State::Stuck) {
+        return (reason, message, next);
+    }
+    let needs = view.spec().needs.iter().filter(|need| need.kind == EdgeKind::Needs);
+    let suspects = needs.filter_map(|need| {
+        let (need, spec) = (&view.realms[need.realm.index()], view.plan.realm(need.realm));
+        need.facts.refuses_since?;
+        Some((spec.name.to_string(), remark_words(spec, need)))
+    });
+    let words = crate::suspicion::words(suspects);
+    if words.is_empty() {
+        return (reason, message, next);
+    }
+    let message = match (&realm.state, realm.last_exit) {
+        (State::Waiting(_), Some(last)) => last.exit.to_string(),
+        _ => message,
+    };
+    (Reason::SuspectNeed, format!("probably because {words}; {message}"), next)
+}
+
+/// What a degraded realm says of itself.
+pub(crate) fn remark_words(spec: &RealmSpec, realm: &Realm) -> String {
+    let remarks = spec.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.degraded());
+    let words = remarks.filter_map(|(_, probe)| Some(probe.last.as_ref()?.detail.clone()));
+    let words: Vec<String> = words.filter(|words| !words.is_empty()).collect();
+    if words.is_empty() { "it says so".to_string() } else { words.join("; ") }
 }
 
 fn answer(view: &View<'_>) -> (Reason, String, Next) {

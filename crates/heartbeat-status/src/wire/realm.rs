@@ -88,6 +88,9 @@ pub struct RealmEntry {
     pub needed_by: Vec<String>,
     /// Broken realms it needs directly.
     pub blocked_by: Vec<String>,
+    /// What it needs and refuses work, while it fails: probably for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspects: Vec<String>,
     /// Open incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,

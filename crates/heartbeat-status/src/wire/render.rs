@@ -174,6 +174,9 @@ fn summary(snapshot: &Snapshot) -> Summary {
 fn roots(snapshot: &Snapshot, about: &About) -> Vec<RootEntry> {
     let mut blocks: BTreeMap<RealmIx, Vec<String>> = BTreeMap::new();
     for realm in snapshot.in_start_order() {
+        for suspect in &realm.suspects {
+            blocks.entry(*suspect).or_default().push(realm.info.name.to_string());
+        }
         // A restart that was asked for is no trouble.
         let fault = realm.restart.as_ref().is_none_or(|record| record.cause.is_debited());
         let own_fault = match realm.status {
@@ -181,7 +184,7 @@ fn roots(snapshot: &Snapshot, about: &About) -> Vec<RootEntry> {
             Status::Restarting => fault,
             _ => false,
         };
-        if own_fault {
+        if own_fault && realm.suspects.is_empty() {
             blocks.entry(realm.info.ix).or_default();
         }
         if realm.status != Status::Blocked {
@@ -211,11 +214,14 @@ fn roots_of(snapshot: &Snapshot, realm: &RealmStatus) -> Vec<RealmIx> {
         }
         if upstream.status == Status::Blocked && !upstream.blocked_by.is_empty() {
             queue.extend_from_slice(&upstream.blocked_by);
+        } else if !upstream.suspects.is_empty() {
+            found.extend_from_slice(&upstream.suspects);
         } else {
             found.push(ix);
         }
     }
     found.sort_unstable();
+    found.dedup();
     found
 }
 
@@ -295,6 +301,7 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
             .collect(),
         needed_by: info.needed_by.iter().filter_map(name_of).collect(),
         blocked_by: realm.blocked_by.iter().filter_map(name_of).collect(),
+        suspects: realm.suspects.iter().filter_map(name_of).collect(),
         incident: about.incident_of(snapshot, info.ix),
     }
 }

@@ -12,6 +12,7 @@ use crate::StartError;
 use crate::cx::Cx;
 use crate::memory_limit::size;
 use crate::realm::Realm;
+use crate::suspicion;
 
 /// A port that a stranger holds is looked at again after this.
 const PORT_RECHECK: Duration = Duration::from_secs(1);
@@ -167,6 +168,16 @@ pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, ex
             realm.not_before = realm.not_before.max(at);
         }
         waiting::enter_until_mended(realm, cx);
+        return;
+    }
+    let own = exit.is_some_and(|exit| exit.oom) || exit.is_some_and(|exit| !will_restart(cx, &exit));
+    if cause.is_debited() && !own && realm.may_blame(cx.now) {
+        suspicion::begin(realm, cx);
+        // What was ended to be tried once more starts at once.
+        if cause == RestartCause::Exited || cause == RestartCause::OutOfMemory {
+            realm.not_before = realm.not_before.max(suspicion::next_start(realm, cx));
+        }
+        waiting::enter(realm, cx);
         return;
     }
     let dice = cx.dice();

@@ -77,11 +77,11 @@ pub(crate) fn requested(realm: &mut Realm, cx: &mut Cx<'_>) {
 /// ended like any other.
 pub(crate) fn heal(realm: &mut Realm, cx: &mut Cx<'_>, detail: String) -> bool {
     let service = !matches!(realm.state, State::External);
-    if service && !realm.tracker.may_restart(&cx.spec.restart, cx.now) {
+    if service && realm.suspicion.is_none() && !realm.tracker.may_restart(&cx.spec.restart, cx.now) {
         return false;
     }
     realm.close_restart(cx, RestartResult::Failed);
-    if realm.remedy == Some(Remedy::Trial) {
+    if realm.remedy == Some(Remedy::Trial) || realm.suspicion.is_some() {
         realm.open_restart(cx, RestartCause::Unhealthy, detail);
         due(realm, cx, cx.now);
         return true;
@@ -261,8 +261,8 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         (Some(Remedy::Verifying(_)), TimerKind::Second) => on_result(realm, cx),
         (Some(Remedy::Verifying(_)), TimerKind::State) => {
             on_result(realm, cx);
-            let excused =
-                realm.around.needs.excuses() || realm.pause.is_some() || realm.fault_is_ours(cx.spec);
+            let blamed = realm.around.needs.excuses() || realm.may_blame(cx.now);
+            let excused = blamed || realm.pause.is_some() || realm.fault_is_ours(cx.spec);
             match realm.remedy {
                 Some(Remedy::Verifying(_)) if excused => {
                     cx.arm(TimerKind::State, cx.now + hook_timeout(cx.spec.start.timeout).max(RECHECK));

@@ -174,6 +174,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
             verify(realm, cx);
             // What passes again, or fails only what does not restart it, goes on being looked at.
             let excused = realm.around.needs.excuses()
+                || realm.may_blame(cx.now)
                 || realm.stranger.is_some()
                 || realm.fault_is_ours(cx.spec)
                 || !realm.a_live_probe_fails(cx.spec);
@@ -188,6 +189,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         TimerKind::Stable
         | TimerKind::Pause
         | TimerKind::Overdue
+        | TimerKind::Alone
         | TimerKind::Slot(_)
         | TimerKind::Lost(_)
         | TimerKind::Stale(_) => {}

@@ -12,6 +12,7 @@ use crate::judgement::judge;
 use crate::memory::Found;
 use crate::realm::Realm;
 use crate::record::StoredState;
+use crate::suspicion;
 use crate::timers::TimerKind;
 use crate::{Effect, Hook};
 
@@ -415,7 +416,11 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         }
         (TimerKind::State, Stage::Execed) => {
             let limit = cx.spec.start.timeout.unwrap_or_default();
-            if realm.fault_is_ours(cx.spec) || realm.stranger.is_some() || realm.pause.is_some() {
+            let blamed = realm.may_blame(cx.now);
+            if blamed {
+                suspicion::begin(realm, cx);
+            }
+            if blamed || realm.fault_is_ours(cx.spec) || realm.stranger.is_some() || realm.pause.is_some() {
                 // Nothing speaks against it: what could not be measured, or a stranger answered, restarts nothing.
                 cx.arm(TimerKind::State, cx.now + limit.max(OURS_RECHECK));
                 return;

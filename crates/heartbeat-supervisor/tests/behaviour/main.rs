@@ -22,5 +22,6 @@ mod scenarios;
 mod starting;
 mod starting_up;
 mod stopping;
+mod suspicion;
 mod transitions;
 mod unusable;

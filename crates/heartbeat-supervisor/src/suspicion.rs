@@ -1,0 +1,191 @@
+//! A need that refuses work: it answers, it is degraded because it says so, and what needs it fails.
+//!
+//! Such a need is the *suspect* of every dependent whose failures began while it was degraded, or shortly before. It is
+//! not restarted for that. The dependent is restarted for its health at most once per suspicion, without using budget;
+//! one that exits waits, with a start every `backoff_max` at most. The suspicion ends when the need passes without a
+//! remark, and for a dependent that fails alone, while the others of that need pass, after its `start.timeout`.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use heartbeat_status::{DegradedReason, EdgeKind, EventKind, Health, Instant, RealmIx, Status};
+
+use crate::cx::Cx;
+use crate::realm::Realm;
+use crate::state::{State, waiting};
+use crate::timers::TimerKind;
+use crate::{RealmSpec, Supervisor};
+
+/// Failures that began so long before the need was degraded are blamed on it, too: it is measured now and then only.
+const BEFORE: Duration = Duration::from_secs(30);
+/// How long a dependent without `start.timeout` that fails alone is blamed on its need.
+const ALONE: Duration = Duration::from_secs(60);
+
+/// What a realm that fails blames on a need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Suspicion {
+    /// Its one restart has been made, or there is none.
+    pub(crate) tried: bool,
+    /// Since when all other dependents of its suspects pass.
+    alone_since: Option<Instant>,
+}
+
+impl Realm {
+    /// The realm answers that it refuses work. A certificate that expires soon refuses nobody.
+    pub(crate) fn refuses_work(&self, spec: &RealmSpec) -> bool {
+        let remarks = spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.decides());
+        self.health == Health::Degraded
+            && remarks.filter_map(|(_, probe)| probe.remark()).any(|reason| {
+                matches!(reason, DegradedReason::ReportedDegraded | DegradedReason::ReportedDown)
+            })
+    }
+
+    /// A failure that began then may be the fault of a need that refuses work.
+    pub(crate) fn may_blame(&self, began: Instant) -> bool {
+        self.around.refused_since.is_some_and(|since| began + BEFORE >= since && self.cleared != Some(since))
+    }
+
+    /// It fails, and a need that refuses work is the suspect.
+    pub(crate) fn is_suspicious(&self) -> bool {
+        let fails = matches!(
+            self.status,
+            Status::Down | Status::Restarting | Status::Starting | Status::Failed | Status::Unknown
+        );
+        self.suspicion.is_some() && fails && self.pause.is_none() && !self.around.needs.excuses()
+    }
+
+    /// Nothing is done to it any more before its suspect passes.
+    pub(crate) fn is_held_by_suspicion(&self) -> bool {
+        self.suspicion.is_some_and(|suspicion| suspicion.tried)
+    }
+}
+
+/// The realm fails, and a need that refuses work is the suspect from now on.
+pub(crate) fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if realm.suspicion.is_none() {
+        realm.suspicion = Some(Suspicion { tried: false, alone_since: None });
+        cx.event(EventKind::NeedSuspected { suspected: true });
+    }
+    realm.fault = None;
+}
+
+/// Its one restart has been made, or makes no sense.
+pub(crate) fn tried(realm: &mut Realm) {
+    if let Some(suspicion) = &mut realm.suspicion {
+        suspicion.tried = true;
+    }
+}
+
+/// When a realm that has exited is started again while its suspect refuses work.
+pub(crate) fn next_start(realm: &Realm, cx: &Cx<'_>) -> Instant {
+    let ran_for = realm.last_exit.and_then(|last| last.ran_for).unwrap_or_default();
+    cx.now + cx.spec.restart.settings().backoff_max.saturating_sub(ran_for)
+}
+
+/// Needs have begun or ceased to refuse work.
+pub(crate) fn follow(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if realm.around.refused_since.is_none() {
+        realm.cleared = None;
+        end(realm, cx);
+    }
+}
+
+/// The suspicion is over: failures count afresh, and what waits starts.
+fn end(realm: &mut Realm, cx: &mut Cx<'_>) {
+    cx.disarm(TimerKind::Alone);
+    if realm.suspicion.take().is_none() {
+        return;
+    }
+    cx.event(EventKind::NeedSuspected { suspected: false });
+    realm.probe_afresh(cx);
+    if matches!(realm.state, State::Waiting(_)) {
+        realm.not_before = realm.gap_until;
+        waiting::on_around(realm, cx);
+    }
+}
+
+/// It has failed alone for long enough: it is its own fault after all.
+pub(crate) fn clear(realm: &mut Realm, cx: &mut Cx<'_>) {
+    if realm.suspicion.is_some() {
+        realm.cleared = realm.around.refused_since;
+        end(realm, cx);
+    }
+}
+
+impl Supervisor {
+    /// The needs of a realm that refuse work.
+    pub(crate) fn suspects_of(&self, ix: RealmIx) -> Vec<RealmIx> {
+        if !self.realms[ix.index()].is_suspicious() {
+            return Vec::new();
+        }
+        let needs = self.plan.realm(ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs);
+        let refuses = |ix: &RealmIx| self.realms[ix.index()].facts.refuses_since.is_some();
+        needs.map(|need| need.realm).filter(refuses).collect()
+    }
+
+    /// The realms that fail and suspect this one.
+    pub(crate) fn suspected_by(&self, ix: RealmIx) -> impl Iterator<Item = RealmIx> + '_ {
+        self.suspicious.iter().copied().filter(move |other| self.suspects_of(*other).contains(&ix))
+    }
+
+    /// A realm that is restarted for its health and whose answer names the suspect gains nothing by it.
+    pub(crate) fn names_its_suspect(&self, ix: RealmIx) -> bool {
+        let suspects = self.suspects_of(ix);
+        let realm = &self.realms[ix.index()];
+        let failing = realm.probes.iter().filter(|probe| probe.last_fail.is_some());
+        let mut answers = failing.filter_map(|probe| probe.last.as_ref()).map(|last| last.detail.as_str());
+        answers.any(|answer| {
+            suspects.iter().any(|suspect| {
+                let spec = self.plan.realm(*suspect);
+                let kinds = spec.probes.iter().filter(|probe| probe.decides());
+                let mut names = kinds.map(|probe| probe.info.kind.as_str()).chain([spec.name.as_str()]);
+                names.any(|name| has_word(answer, name))
+            })
+        })
+    }
+
+    /// Looks whether the realms that suspect a need fail alone.
+    pub(crate) fn watch_suspicions(&mut self, now: Instant) {
+        if self.suspicious.is_empty() {
+            return;
+        }
+        for ix in self.suspicious.clone() {
+            let suspects = self.suspects_of(ix);
+            let alone = !suspects.is_empty() && suspects.iter().all(|suspect| self.others_pass(*suspect, ix));
+            let Some(known) = self.realms[ix.index()].suspicion else { continue };
+            if alone == known.alone_since.is_some() {
+                continue;
+            }
+            let limit = self.plan.realm(ix).start.timeout.unwrap_or(ALONE);
+            self.step(now, ix, |realm, cx| {
+                realm.suspicion = Some(Suspicion { alone_since: alone.then_some(cx.now), ..known });
+                if alone {
+                    cx.arm(TimerKind::Alone, cx.now + limit);
+                } else {
+                    cx.disarm(TimerKind::Alone);
+                }
+            });
+        }
+    }
+
+    /// There are other dependents of a need, and all of them pass.
+    fn others_pass(&self, need: RealmIx, except: RealmIx) -> bool {
+        let edges = self.plan.graph().dependents(need).iter().filter(|edge| edge.kind == EdgeKind::Needs);
+        let others = edges.map(|edge| edge.from).filter(|ix| *ix != except);
+        let mut wanted = others.filter(|ix| self.realms[ix.index()].wants_to_run()).peekable();
+        wanted.peek().is_some() && wanted.all(|ix| self.realms[ix.index()].facts.up)
+    }
+}
+
+/// `text` contains `word` as a word, whatever its case.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '-';
+    text.split(|letter| !is_part(letter)).any(|found| found.eq_ignore_ascii_case(word))
+}
+
+/// `postgres is degraded: sorry, too many clients already` for the suspects of a realm.
+pub(crate) fn words(suspects: impl Iterator<Item = (String, String)>) -> String {
+    let words = suspects.map(|(name, says)| alloc::format!("{name} is degraded: {says}"));
+    words.collect::<Vec<_>>().join(", and ")
+}
