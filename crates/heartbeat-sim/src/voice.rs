@@ -9,6 +9,8 @@ use heartbeat_status::{Beat, Instant, Said};
 #[derive(Clone, Debug)]
 pub(crate) struct Voice {
     watchdog: Option<Duration>,
+    /// What it has said of its watchdog, which stands whatever is configured later.
+    said: Option<Duration>,
     ready: bool,
     /// When it speaks next; `None`: never again by itself.
     pub(crate) next: Option<Instant>,
@@ -16,7 +18,12 @@ pub(crate) struct Voice {
 
 impl Voice {
     pub(crate) fn new(rng: &mut fastrand::Rng, now: Instant, watchdog: Option<Duration>) -> Self {
-        Self { watchdog, ready: false, next: Some(now + Duration::from_millis(rng.u64(0..6_000))) }
+        Self {
+            watchdog,
+            said: None,
+            ready: false,
+            next: Some(now + Duration::from_millis(rng.u64(0..6_000))),
+        }
     }
 
     /// It is to beat at another rate.
@@ -39,7 +46,7 @@ impl Voice {
     }
 
     fn again(&mut self, now: Instant, percent: u32) {
-        let watchdog = self.watchdog.unwrap_or(Duration::from_secs(10));
+        let watchdog = self.watchdog.into_iter().chain(self.said).min().unwrap_or(Duration::from_secs(10));
         self.next = Some(now + watchdog.mul_f64(f64::from(percent) / 100.0));
     }
 
@@ -78,6 +85,7 @@ impl Voice {
                 said.ready = true;
                 // What it said of its watchdog may have gone nowhere.
                 said.watchdog = self.watchdog.filter(|_| !faults);
+                self.said = said.watchdog.or(self.said);
             }
             (true, 0..=3) => self.next = None,
             (true, 4..=5) => said.beat = Some(Beat::Trigger),
