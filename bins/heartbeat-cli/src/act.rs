@@ -72,6 +72,7 @@ async fn one(
 ) -> Outcome {
     let mut request = ActionRequest {
         cascade: args.cascade,
+        force: args.leave_dependents,
         lift_holds: args.lift_holds,
         reason: args.reason.clone(),
         ..ActionRequest::default()

@@ -42,7 +42,7 @@ pub(crate) fn plan_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
 
 /// The command itself would be refused.
 pub(crate) fn is_refused(plan: &ActionDocument) -> bool {
-    plan.message.as_deref().is_some_and(|message| message.starts_with("would be refused"))
+    plan.refusal.is_some()
 }
 
 /// Why it would be refused; with what a yes would do, where a yes is all that is missing.

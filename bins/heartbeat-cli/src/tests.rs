@@ -354,7 +354,7 @@ fn what_is_not_built_yet_is_a_usage_error() {
 /// A heartbeatd that refuses what it is asked about a realm that it only watches.
 fn watching() -> Fake {
     const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"restart","realms":["mail"],"dry_run":true,
-        "steps":[],"message":"would be refused: mail has no `run`"}"#;
+        "steps":[],"refusal":"external","message":"would be refused: mail has no `run`"}"#;
     fake(|line, body, _| match line {
         line if line.starts_with("GET /api/status/mail") => ok(&sample::REALM
             .replace("\"api\"", "\"mail\"")

@@ -25,6 +25,7 @@ fn every_answer_has_its_exit_code() {
         (&["stop", "db"], 7),
         (&["restart", "db", "--dry-run"], 7),
         (&["restart", "db", "--dry-run", "--cascade"], 0),
+        (&["restart", "db", "--dry-run", "--leave-dependents"], 0),
         (&["plan", "restart", "worker"], 0),
         (&["events", "dbb"], 4),
         (&["stop", "@nobody"], 4),
