@@ -16,12 +16,12 @@ use heartbeat_process::{Handover, Notice, Processes, Settings};
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, OwnProblemKind, RealmName, Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::caretaker::{Care, Caretaker};
 use crate::commands::Commands;
+use crate::descriptors::{self, Budget};
 use crate::directories::Directories;
 use crate::driver::{Departure, Driver, DriverState, Tap};
 use crate::ecosystem::Surface;
@@ -141,7 +141,8 @@ impl Daemon {
         let owners = Arc::new(Owners::new(mark.clone()));
         let commands = Arc::new(Commands::default());
         let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
-        let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(raise_descriptors);
+        let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(descriptors::raise);
+        let budget = Budget::of(&realms, heartbeat.max_probes_in_flight, heartbeat.max_connections)?;
         let processes = open_processes(
             (&records, &heartbeat.runtime_dir),
             (mark.clone(), groups),
@@ -152,13 +153,8 @@ impl Daemon {
         )?;
         commands.open(processes.commander());
         let upgrader = Arc::new(Upgrader::new(program, Arc::clone(&commands), Arc::clone(&inbox)));
-        let mut prober = Prober::new(
-            runtime.handle().clone(),
-            Arc::clone(&inbox),
-            heartbeat.max_probes_in_flight,
-            owners,
-            commands,
-        );
+        let mut prober =
+            Prober::new(runtime.handle().clone(), Arc::clone(&inbox), budget.probes, owners, commands);
         prober.equip(&plan, &realms);
         let notifier = Arc::new(receivers::start(receivers, runtime.handle().clone()));
         let herald = Arc::clone(&notifier);
@@ -199,7 +195,11 @@ impl Daemon {
             Arc::clone(&reloader),
             Arc::clone(&upgrader),
         );
-        let limits = Limits { max_connections: heartbeat.max_connections, ..Limits::default() };
+        let limits = Limits {
+            max_connections: budget.tcp_connections,
+            max_socket_connections: budget.socket_connections,
+            ..Limits::default()
+        };
         let listeners = Arc::new(Listeners::bind(
             Api::new(Arc::new(surface), limits),
             runtime.handle().clone(),
@@ -456,14 +456,6 @@ fn open_processes(
         }
     };
     Processes::open(settings, sink).map_err(|source| DaemonError::Processes { source })
-}
-
-/// Raises our own soft limit of descriptors to the hard one; returns what it was, for the realms. Without the
-/// privilege, or without a need, everything stays as it is.
-fn raise_descriptors() -> Option<u64> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
-    Some(soft)
 }
 
 /// Seeds and names: read once, so the kernel's source is asked directly. Without it the clock has to do.

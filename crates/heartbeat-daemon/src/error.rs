@@ -61,6 +61,19 @@ pub enum DaemonError {
         /// Why not.
         source: NotifyError,
     },
+    /// The limit of open descriptors is too low for the realms of the configuration.
+    #[error(
+        "the limit of open files is {limit}, and {realms} realms need {needed}; raise it with `ulimit -n {needed}`, or with \
+         LimitNOFILE={needed} in the unit"
+    )]
+    Descriptors {
+        /// What the kernel allows, in descriptors.
+        limit: u64,
+        /// What is needed, in descriptors.
+        needed: u64,
+        /// Realms that have a program.
+        realms: usize,
+    },
     /// The process adapter cannot run.
     #[error("cannot start processes")]
     Processes {

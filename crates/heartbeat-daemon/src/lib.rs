@@ -30,6 +30,7 @@ mod clock;
 mod commands;
 mod daemon;
 pub mod demo;
+mod descriptors;
 mod directories;
 mod driver;
 mod ecosystem;

@@ -52,7 +52,7 @@ fn a_stop_of_heartbeatd_itself_is_nobodys_outage() {
 }
 
 #[test]
-fn without_descriptors_realms_are_still_restarted() {
+fn idle_clients_cannot_take_what_a_restart_needs() {
     // As many as it takes to be up, and few more.
     let mut eco = Ecosystem::start_under("ulimit -n 160; exec \"$@\"", "");
     eco.wait_for_boot();
@@ -65,7 +65,8 @@ fn without_descriptors_realms_are_still_restarted() {
         let _ = stream.write_all(b"GET /api/status/ HTTP/1.1\r\n");
         idle.push(stream);
     }
-    until("every descriptor to be in use", || open() >= 150);
+    until("that clients have taken what they may", || open() >= 70);
+    assert!(open() <= 160 - 24, "{}", open());
     kill(pid(worker), Signal::SIGKILL).unwrap();
     eco.daemon.read_until("its recovery", |line| line.contains("worker") && line.contains("recovered"));
     drop(idle);
@@ -201,4 +202,36 @@ fn without_processes_starts_wait_without_a_debit() {
     eco.daemon.signal(Signal::SIGTERM);
     eco.daemon.read_until("the end", |line| line.contains("nothing is left running"));
     eco.daemon.wait();
+}
+
+#[test]
+fn too_few_descriptors_for_the_realms_are_refused_with_both_numbers() {
+    let eco = Ecosystem::start_under("ulimit -n 60; exec \"$@\"", "");
+    let (code, said) = eco.daemon.end();
+    assert!(said.contains("limit of open files is 60") && said.contains("LimitNOFILE="), "{said}");
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+}
+
+#[test]
+fn orphans_are_collected_whatever_they_are_called() {
+    const ORPHANS: usize = 100;
+    let mut eco = Ecosystem::start(&format!(
+        "[realm.parent]\nrun = [\"sh\", \"-c\", \"ln -sf $(command -v sleep) hb-launch; for i in $(seq {ORPHANS}); do (./hb-launch 0.3 &); done; exec sleep 86394\"]\n"
+    ));
+    eco.wait_for_boot();
+    let parent = eco.daemon.pid().to_string();
+    let children = |wanted: &str| {
+        let of_ours = |path: std::path::PathBuf| {
+            let stat = std::fs::read_to_string(path.join("stat")).ok()?;
+            let (name, rest) = stat.rsplit_once(") ")?;
+            let fields: Vec<&str> = rest.split(' ').take(2).collect();
+            (fields[1] == parent && name.ends_with("(hb-launch")).then(|| fields[0].to_owned())
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        entries.filter_map(of_ours).filter(|state| wanted.contains(state.as_str())).count()
+    };
+    // The launcher itself is a child of that name, too, and lives.
+    until("the ends of all orphans", || children("SRDI") <= 1);
+    until("that all of them are collected", || children("Z") == 0);
+    eco.daemon.signal(Signal::SIGTERM);
 }

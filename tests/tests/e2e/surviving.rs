@@ -512,3 +512,31 @@ fn a_full_runtime_directory_stops_nothing() {
     });
     drop(file);
 }
+
+#[test]
+fn without_any_directory_of_ours_nothing_is_started_twice() {
+    let mut eco = Ecosystem::start("[realm.lonely]\nrun = \"sleep 86393\"\n");
+    eco.wait_for_boot();
+    let before: Vec<i64> = ["lonely", "db", "api", "worker"].iter().map(|name| eco.pid_of(name)).collect();
+    eco.kill_daemon();
+    for dir in ["state", "run"] {
+        std::fs::remove_dir_all(eco.dir.path().join(dir)).unwrap();
+    }
+    eco.start_again();
+    until("it to answer", || eco.cli(&["status"]).status.code() != Some(5));
+    until("that it knows of them", || {
+        ["lonely", "db", "api", "worker"].iter().all(|name| eco.status_of(name) == "unknown")
+    });
+    let lonely = eco.realm("lonely");
+    assert_eq!(lonely["reason"], "Unverifiable", "{lonely:#}");
+    assert!(lonely["message"].to_string().contains(&before[0].to_string()), "{lonely:#}");
+    assert!(eco.get("/api/incidents/").contains("\"root\":\"lonely\""), "somebody is told");
+    assert!(before.iter().all(|pid| !gone(*pid)), "no signal, and no second copy");
+    // What a person has looked at and ended is started.
+    kill(pid(before[0]), Signal::SIGKILL).unwrap();
+    until("the next one", || eco.status_of("lonely") == "up");
+    for left in &before[1..] {
+        kill(pid(*left), Signal::SIGKILL).unwrap();
+    }
+    eco.daemon.signal(Signal::SIGTERM);
+}

@@ -174,7 +174,7 @@ impl Reaper {
         };
         // It must still be the one that was looked at.
         let proven = belongs
-            && run.users().have(pid)
+            && (run.users().have(pid) || tree::real_user(pid) == tree::real_user(run.pid))
             && tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time);
         if proven && let Some(ear) = self.runs.get_mut(&id).and_then(|run| run.ear.as_mut()) {
             ear.known = Some(who);

@@ -1,0 +1,105 @@
+//! How many descriptors there are, and what they go to: first to what runs and to what a restart takes, then to probes, and the
+//! rest to connections, so that no client can take what a restart needs.
+
+use heartbeat_config::RealmConfig;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+use crate::DaemonError;
+
+/// What heartbeatd has open without any realm, the spare ones of the process adapter among them.
+const BASE_DESCRIPTORS: u64 = 48;
+/// What starts that are under way take at most, beside the spare ones.
+const RESTART_DESCRIPTORS: u64 = 16;
+/// A process is held by one, and its successor is made while the last of the old tree are held.
+const REALM_DESCRIPTORS: u64 = 2;
+/// Probes and connections have at least these.
+const MIN_REST_DESCRIPTORS: u64 = 16;
+/// Connections of the socket, if there is room for them.
+const SOCKET_DESCRIPTORS: u64 = 32;
+
+/// What is left for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    pub(crate) probes: usize,
+    pub(crate) tcp_connections: usize,
+    pub(crate) socket_connections: usize,
+}
+
+impl Budget {
+    /// Divides what our own limit allows.
+    ///
+    /// # Errors
+    /// [`DaemonError::Descriptors`] when realms could not be restarted with what is left.
+    pub(crate) fn of(
+        realms: &[RealmConfig],
+        max_probes: usize,
+        max_connections: usize,
+    ) -> Result<Self, DaemonError> {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(RLIM_INFINITY, |(soft, _)| soft);
+        let of_realm = |realm: &RealmConfig| {
+            let asked = realm.launch.as_ref().map(|launch| &launch.readiness)?;
+            Some(REALM_DESCRIPTORS + u64::from(asked.notify) + u64::from(asked.ready_fd.is_some()))
+        };
+        let of_realms: Vec<u64> = realms.iter().filter_map(of_realm).collect();
+        let probes = realms.iter().map(|realm| realm.probes.len()).sum();
+        Self::divide(limit, &of_realms, max_probes.min(probes), max_connections)
+    }
+
+    fn divide(limit: u64, of_realms: &[u64], probes: usize, connections: usize) -> Result<Self, DaemonError> {
+        let taken = BASE_DESCRIPTORS + RESTART_DESCRIPTORS + of_realms.iter().sum::<u64>();
+        let needed = taken + MIN_REST_DESCRIPTORS;
+        if limit < needed {
+            return Err(DaemonError::Descriptors { limit, needed, realms: of_realms.len() });
+        }
+        let left = limit - taken;
+        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        // One more, for a probe of a realm that is registered later.
+        let probes = number(left / 2).min(probes.saturating_add(1));
+        let left = number(left) - probes;
+        let socket_connections = (left / 2).min(number(SOCKET_DESCRIPTORS));
+        let tcp_connections = connections.min(left - socket_connections);
+        Ok(Self { probes, tcp_connections, socket_connections })
+    }
+}
+
+/// Raises our own soft limit of descriptors to the hard one; returns what it was, for the realms. Without the
+/// privilege, or without a need, everything stays as it is.
+pub(crate) fn raise() -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
+    Some(soft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn divided(limit: u64, realms: usize, probes: usize) -> Option<(usize, usize, usize)> {
+        let budget = Budget::divide(limit, &vec![2; realms], probes, 256).ok()?;
+        Some((budget.probes, budget.tcp_connections, budget.socket_connections))
+    }
+
+    #[test]
+    fn realms_come_first_then_probes_then_connections() {
+        assert_eq!(divided(1 << 20, 5_000, 1_024), Some((1_025, 256, 32)), "there is room for all");
+        assert_eq!(divided(256, 60, 60), Some((36, 18, 18)));
+        assert_eq!(divided(80, 0, 0), Some((1, 8, 7)));
+        for (limit, realms) in [(79, 0), (199, 60), (48, 20), (0, 1)] {
+            assert_eq!(divided(limit, realms, 9), None, "{limit} for {realms}");
+        }
+        for realms in 0..40 {
+            for limit in 80 + 2 * realms as u64..300 {
+                let (probes, tcp, socket) = divided(limit, realms, 30).unwrap();
+                let all = BASE_DESCRIPTORS + RESTART_DESCRIPTORS + 2 * realms as u64;
+                assert!(all + (probes + tcp + socket) as u64 <= limit, "{limit} {realms}");
+                assert!(probes > 0 && tcp > 0 && socket > 0, "{limit} {realms}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_too_low_is_refused_with_both_numbers() {
+        let error = Budget::divide(48, &[2; 20], 20, 256).unwrap_err().to_string();
+        assert!(error.contains("48") && error.contains("120") && error.contains("20 realms"), "{error}");
+    }
+}
