@@ -30,7 +30,7 @@ impl Sim {
     pub(crate) fn disturb(&mut self) -> Outcome {
         let realm = self.any_realm();
         let what = self.rng.u32(0..100);
-        let realm = if matches!(what, 83..=86) { self.rather_rare(realm) } else { realm };
+        let realm = if matches!(what, 83..=96) { self.rather_rare(realm) } else { realm };
         match what {
             0..=24 => {
                 let conditions = [

@@ -313,24 +313,43 @@ fn a_health_restart_has_fresh_evidence(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
+/// A pause holds every restart for a fault, every signal and every command, whatever the cause. A start that was under way
+/// goes on, and so does the end of what had been told to end before, or has ended by itself.
 fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
     for (before, after) in view.before.realms.iter().zip(&view.after.realms) {
         let paused = before.status == Status::Paused && after.status == Status::Paused;
-        let concerns = |event: &&Event| event.realm.as_ref().is_some_and(|(ix, _)| *ix == after.info.ix);
-        let resumed = |event: &Event| matches!(event.kind, EventKind::Resumed { .. });
-        if !paused || view.events.iter().filter(concerns).any(resumed) {
+        let ix = after.info.ix;
+        let mine =
+            || view.events.iter().filter(|event| event.realm.as_ref().is_some_and(|(at, _)| *at == ix));
+        if !paused || mine().any(|event| matches!(event.kind, EventKind::Resumed { .. })) {
             continue;
         }
-        let restarted = view.events.iter().filter(concerns).find(|event| {
-            matches!(event.kind, EventKind::RestartOpened { cause: RestartCause::Unhealthy, .. })
-        });
-        fail(restarted.is_some(), || format!("{} is paused and restarted: {restarted:?}", after.info.name))?;
-        let started = view
-            .effects
-            .iter()
-            .find(|effect| matches!(effect, Effect::Start { realm, .. } if *realm == after.info.ix));
-        let going_on = before.phase == Phase::Starting;
-        fail(started.is_some() && !going_on, || format!("{} is paused and started", after.info.name))?;
+        let name = &after.info.name;
+        let restarted = mine()
+            .find(|event| matches!(event.kind, EventKind::RestartOpened { cause, .. } if cause.is_debited()));
+        fail(restarted.is_some(), || format!("{name} is paused and restarted: {restarted:?}"))?;
+        let (starting, runs) = (before.phase == Phase::Starting, before.phase == Phase::Running);
+        // A person has signalled it, or stops or restarts it together with others.
+        let by_hand = after.desired == Desired::Down
+            || mine().any(|event| {
+                matches!(
+                    event.kind,
+                    EventKind::Commanded { action: "signal", .. }
+                        | EventKind::RestartOpened { cause: RestartCause::Requested, .. }
+                )
+            });
+        let ended = mine().any(|event| matches!(event.kind, EventKind::RunExited { .. }));
+        for effect in view.effects {
+            let acts = match effect {
+                Effect::Start { realm, .. } => *realm == ix && !starting,
+                Effect::Signal { realm, .. } | Effect::SignalMain { realm, .. } => {
+                    *realm == ix && (starting || runs) && !by_hand && !ended
+                }
+                Effect::Hook { realm, hook, .. } => *realm == ix && runs && !by_hand && *hook != Hook::After,
+                _ => false,
+            };
+            fail(acts, || format!("{name} is paused and acted on: {effect:?}"))?;
+        }
     }
     Ok(())
 }
@@ -452,7 +471,8 @@ fn incidents_have_the_right_severity_and_time(view: &View<'_>) -> Verdict {
         }
         let restart = incident.root.and_then(|ix| status(view.after, ix)?.restart.as_ref());
         let open = restart.filter(|record| record.result.is_none());
-        let detected = open.and_then(|record| record.steps.first()).map_or(view.now, |(_, at)| *at);
+        // It may have been closed within the step.
+        let detected = restart.and_then(|record| record.steps.first()).map_or(view.now, |(_, at)| *at);
         fail(incident.opened_at != detected && incident.opened_at != view.now, || {
             format!("incident {} began at {:?}, detected at {detected:?}", incident.no, incident.opened_at)
         })?;
@@ -621,6 +641,10 @@ fn no_start_is_given_up_before_the_time_it_asked_for(view: &View<'_>) -> Verdict
             continue;
         };
         let Some((realm, name)) = &event.realm else { continue };
+        if view.before.realms[realm.index()].phase == Phase::Stuck {
+            // It was given up before it got stuck.
+            continue;
+        }
         let restart = view.after.realms[realm.index()].restart.as_ref();
         let unready = restart.is_some_and(|record| record.detail.starts_with("not ready within"));
         let extended = view.reference.voices[realm.index()].extended;

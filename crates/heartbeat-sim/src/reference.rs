@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use heartbeat_restart::PolicySettings;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Beat, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, Said, Snapshot, Status,
@@ -27,6 +28,92 @@ pub(crate) struct Heard {
     pub(crate) forgotten: bool,
 }
 
+/// Counted restarts of one realm, and how long each of them has to wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pace {
+    /// Since when it runs and passes without a break.
+    healthy_since: Option<Instant>,
+    /// Its run was healthy for `reset_after`.
+    stable: bool,
+    /// Counted restarts since the last stable run, without the first one after it.
+    attempts: u32,
+    /// A counted restart that has not been started yet.
+    owed: Option<Owed>,
+    /// Counted restarts, newest last.
+    opened: VecDeque<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    since: Instant,
+    /// It is not started before this has gone by.
+    wait: Duration,
+    /// It is one of `attempts`.
+    counts: bool,
+}
+
+impl Pace {
+    /// Time has passed.
+    pub(crate) fn pass(&mut self, now: Instant, reset_after: Duration) {
+        if self.healthy_since.is_some_and(|since| now.since(since) >= reset_after) {
+            (self.stable, self.attempts) = (true, 0);
+        }
+    }
+
+    /// What is known of its health after a step. `broken`: it was interrupted within the step.
+    pub(crate) fn see(&mut self, healthy: bool, broken: bool, now: Instant) {
+        if broken || !healthy {
+            self.healthy_since = None;
+        }
+        if healthy {
+            self.healthy_since.get_or_insert(now);
+        }
+    }
+
+    /// A counted restart is opened. How many there are within the window.
+    pub(crate) fn open(&mut self, settings: &PolicySettings, now: Instant) -> usize {
+        let least = 100 - u32::from(settings.jitter_percent);
+        let delay = settings.backoff.saturating_mul(1 << self.attempts.min(20)).min(settings.backoff_max);
+        let counts = !std::mem::take(&mut self.stable);
+        self.attempts += u32::from(counts);
+        let wait = if counts { delay * least / 100 } else { Duration::ZERO };
+        self.owed = Some(Owed { since: now, wait, counts });
+        self.opened.retain(|at| now.since(*at) < settings.window);
+        self.opened.push_back(now);
+        self.opened.len()
+    }
+
+    /// It is made in place, by a command: a start that follows has another cause.
+    pub(crate) fn in_place(&mut self) {
+        if let Some(owed) = self.owed.as_mut() {
+            owed.wait = Duration::ZERO;
+        }
+    }
+
+    /// What was owed is not made, or made for another reason.
+    pub(crate) fn call_off(&mut self) {
+        if let Some(owed) = self.owed.take() {
+            self.attempts -= u32::from(owed.counts).min(self.attempts);
+            self.stable |= !owed.counts;
+            self.opened.pop_back();
+        }
+    }
+
+    /// A person, or another configuration, may have begun anew: the next restart may be made at once.
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { healthy_since: self.healthy_since, stable: true, ..Self::default() };
+    }
+
+    /// It is started: too early when this says how early.
+    pub(crate) fn start(&mut self, now: Instant) -> Option<String> {
+        self.stable = false;
+        let owed = self.owed.take()?;
+        let waited = now.since(owed.since);
+        (waited < owed.wait)
+            .then(|| format!("it is started {waited:?} after its restart began, due after {:?}", owed.wait))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
     pub(crate) desired: Vec<Desired>,
@@ -36,6 +123,10 @@ pub(crate) struct Reference {
     /// Debited restarts, newest last.
     pub(crate) debits: Vec<VecDeque<Instant>>,
     pub(crate) last_start: Vec<Option<Instant>>,
+    /// How often each realm has been made of something else.
+    pub(crate) made_of: Vec<u64>,
+    /// What its restarts have cost each realm.
+    pub(crate) pace: Vec<Pace>,
     /// When the last passing measurement of each probe began.
     pub(crate) passes: Vec<Vec<Option<Instant>>>,
     /// When the failing measurements of each probe began since it passed last, or was told to be another generation's.
@@ -75,6 +166,8 @@ impl Reference {
             done: vec![false; count],
             debits: vec![VecDeque::new(); count],
             last_start: vec![None; count],
+            made_of: vec![0; count],
+            pace: vec![Pace::default(); count],
             passes: plan.realms().iter().map(|realm| vec![None; realm.probes.len()]).collect(),
             failures: plan.realms().iter().map(|realm| vec![Vec::new(); realm.probes.len()]).collect(),
             held_until: vec![Instant::ZERO; count],
@@ -157,6 +250,10 @@ impl Reference {
             }
         }
         self.pull_in(new);
+        for ix in restart {
+            self.made_of[ix.index()] += 1;
+        }
+        self.pace.iter_mut().for_each(Pace::begin_anew);
         for ix in restart.iter().filter(|ix| self.desired[ix.index()] == Desired::Up) {
             match snapshot.realms[ix.index()].phase {
                 Phase::Starting | Phase::Running | Phase::Done => self.requested[ix.index()] = true,
@@ -167,6 +264,24 @@ impl Reference {
         }
     }
 
+    /// While heartbeatd was away the targets of some probes have changed.
+    pub(crate) fn retarget(&mut self, old: &Plan, new: &Plan) {
+        for (at, (before, after)) in old.realms().iter().zip(new.realms()).enumerate() {
+            let passes = |probe| self.passes[at].get(kept(before, probe)?).copied().flatten();
+            self.passes[at] = after.probes.iter().map(passes).collect();
+            self.voices[at].excused |= before.probes != after.probes;
+        }
+    }
+
+    /// While heartbeatd was away the process of a realm has come to be made of something else.
+    pub(crate) fn made_anew(&mut self, ix: RealmIx) {
+        let at = ix.index();
+        self.made_of[at] += 1;
+        self.debits[at].clear();
+        self.pace[at].begin_anew();
+        self.requested[at] |= self.desired[at] == Desired::Up;
+    }
+
     /// heartbeatd was killed: a shutdown that it had begun is forgotten, and so is whoever waits for an answer.
     pub(crate) fn died(&mut self) {
         self.shutdown = None;
@@ -174,6 +289,8 @@ impl Reference {
         self.halted = false;
         self.held.fill(false);
         self.open.clear();
+        // What was decided in the moment of its death may not have been remembered.
+        self.pace.iter_mut().for_each(Pace::call_off);
         self.unseen = Duration::ZERO;
     }
 
@@ -199,6 +316,7 @@ impl Reference {
             }
             // A person's start or restart begins with a fresh budget where it was spent.
             self.debits[at].clear();
+            self.pace[at].begin_anew();
             self.requested[at] |= plan.action == Action::Restart;
         }
     }

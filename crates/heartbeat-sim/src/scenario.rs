@@ -109,6 +109,22 @@ pub(crate) fn vary(seed: u64, plan: &Plan) -> Result<Varied, ScenarioError> {
     Ok(Varied { plan: Plan::new(*plan.settings(), realms)?, restart })
 }
 
+/// What has been written while heartbeatd was away: some probes measure something else.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn retarget(rng: &mut fastrand::Rng, plan: &Plan) -> Result<Plan, ScenarioError> {
+    let mut realms = plan.realms().to_vec();
+    for realm in &mut realms {
+        for probe in realm.probes.iter_mut().filter(|probe| probe.source == ProbeSource::Measured) {
+            if one_in(rng, 3) {
+                probe.info.target = format!("http://127.0.0.1:{}/", rng.u16(2..));
+            }
+        }
+    }
+    Ok(Plan::new(*plan.settings(), realms)?)
+}
+
 /// Removes a realm that nobody depends on, or brings it back if everybody it depends on is there.
 fn turn(realms: &mut [RealmSpec], at: usize) {
     let ix = index(at);
@@ -203,6 +219,7 @@ fn policy(rng: &mut fastrand::Rng, kind: RealmKind) -> Result<RestartPolicy, Sce
         success_codes: if one_in(rng, 6) { vec![3] } else { Vec::new() },
         backoff: millis(rng, 100..=1_000),
         backoff_max: millis(rng, 1_000..=10_000),
+        jitter_percent: rng.u8(0..=50),
         min_gap: millis(rng, 0..=500),
         reset_after: millis(rng, 5_000..=60_000),
         burst: rng.u32(1..7),
@@ -211,7 +228,6 @@ fn policy(rng: &mut fastrand::Rng, kind: RealmKind) -> Result<RestartPolicy, Sce
         cooldown,
         cooldown_max: cooldown * rng.u32(1..3),
         verify_for: millis(rng, 0..=5_000),
-        ..base
     };
     Ok(RestartPolicy::new(settings)?)
 }

@@ -6,11 +6,11 @@ use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RealmName,
-    RestartCause, RunId, Snapshot, StartFailure, Status,
+    RestartCause, RestartResult, RunId, Snapshot, StartFailure, Status,
 };
 use heartbeat_supervisor::{
-    ActionPlan, Command, Effect, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored, StepAction,
-    Supervisor,
+    ActionPlan, Command, Effect, Found, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored,
+    StepAction, Supervisor,
 };
 
 use crate::coverage;
@@ -194,6 +194,11 @@ impl Sim {
                 excused[ix.index()] = true;
                 continue;
             }
+            let process = self.world.process(*ix);
+            let made_of = self.reference.made_of[ix.index()];
+            if let Some(old) = process.filter(|process| process.made_of != made_of) {
+                return Some(format!("{} still runs what it was made of before: {old:?}", spec.name));
+            }
             if !matches!(status.status, Status::Up | Status::Degraded | Status::Done) {
                 let why = &status.why;
                 return Some(format!(
@@ -295,13 +300,26 @@ impl Sim {
             self.world.crash(&mut self.rng, self.now, realm);
         }
         self.now = self.now + Duration::from_millis(self.rng.u64(0..20_000));
+        let runs: Vec<Option<RunId>> =
+            self.world.processes.iter().map(|process| Some(process.as_ref()?.run)).collect();
         let found = self.world.survive(&mut self.rng, self.now);
-        let realms = self.plan.infos().iter().zip(found).map(|(info, found)| {
-            let kept = self.records.get(info.ix.index()).cloned().flatten();
-            let (record, intent) = kept.map_or((None, None), |(record, intent)| (Some(record), Some(intent)));
-            Restored { realm: info.name.clone(), record, run: None, found, intent, changed: false }
-        });
-        let memory = Memory { realms: realms.collect(), incidents, health_restarts };
+        if self.rng.u32(0..4) == 0 {
+            self.retarget()?;
+        }
+        let mut realms = Vec::new();
+        for (info, found) in self.plan.infos().to_vec().iter().zip(found) {
+            let at = info.ix.index();
+            let (record, intent) = self.records.get(at).cloned().flatten().unzip();
+            let run = runs[at].filter(|_| found != Found::Nothing);
+            // What it is made of has changed meanwhile.
+            let alive = matches!(found, Found::Alive { .. }) && !self.plan.realm(info.ix).retired;
+            let changed = alive && self.rng.u32(0..6) == 0;
+            if changed {
+                self.reference.made_anew(info.ix);
+            }
+            realms.push(Restored { realm: info.name.clone(), record, run, found, intent, changed });
+        }
+        let memory = Memory { realms, incidents, health_restarts };
         self.supervisor = Supervisor::new(self.plan.clone(), self.rng.u64(..));
         self.supervisor.restore(self.now, memory);
         while self.supervisor.poll_event().is_some() {}
@@ -311,6 +329,16 @@ impl Sim {
             *done |= realm.phase == Phase::Done;
         }
         self.feed(Some(Input::Boot), None)
+    }
+
+    /// The configuration that the next heartbeatd reads has other targets.
+    fn retarget(&mut self) -> Outcome {
+        let plan = scenario::retarget(&mut self.rng, &self.plan)
+            .map_err(|error| self.violation("plans_can_be_varied", error.to_string()))?;
+        self.reference.retarget(&self.plan, &plan);
+        self.world.reload(&mut self.rng, self.now, &self.plan, &plan);
+        self.plan = plan;
+        Ok(())
     }
 
     fn turn(
@@ -472,6 +500,7 @@ impl Sim {
 
     /// What the model learns from the facts.
     fn learn(&mut self, after: &Snapshot, events: &[Event], free: bool) -> Outcome {
+        self.keep_pace(after, events)?;
         for event in events {
             let Some((realm, name)) = &event.realm else { continue };
             let at = realm.index();
@@ -520,6 +549,46 @@ impl Sim {
         Ok(())
     }
 
+    /// What the restarts of a step cost, and whose health it interrupts.
+    fn keep_pace(&mut self, after: &Snapshot, events: &[Event]) -> Outcome {
+        for (at, status) in after.realms.iter().enumerate() {
+            let settings = self.plan.realms()[at].restart.settings();
+            let mine = || events.iter().filter(|e| e.realm.as_ref().is_some_and(|(ix, _)| ix.index() == at));
+            let pace = &mut self.reference.pace[at];
+            pace.pass(self.now, settings.reset_after);
+            let failed_start = mine().any(|event| matches!(event.kind, EventKind::StartFailed { .. }));
+            let mut worst = 0;
+            for event in mine() {
+                match &event.kind {
+                    EventKind::RestartOpened { attempt, .. } if attempt.is_some() && !failed_start => {
+                        worst = worst.max(pace.open(settings, self.now));
+                    }
+                    EventKind::RestartOpened { .. }
+                    | EventKind::RestartClosed {
+                        result: RestartResult::Abandoned | RestartResult::Failed,
+                        ..
+                    } => pace.call_off(),
+                    _ => {}
+                }
+            }
+            if status.phase == Phase::Running {
+                pace.in_place();
+            }
+            let broken = mine().any(|event| match event.kind {
+                EventKind::HealthChanged { to, .. } => !to.is_pass(),
+                EventKind::PhaseChanged { .. } => true,
+                _ => false,
+            });
+            let healthy = status.health.is_pass() && status.phase == Phase::Running;
+            pace.see(healthy, broken, self.now);
+            if worst > settings.burst as usize {
+                let detail = format!("{} has opened {worst} counted restarts", status.info.name);
+                return Err(self.violation("counted_restarts_keep_within_the_burst", detail));
+            }
+        }
+        Ok(())
+    }
+
     fn debit(&mut self, realm: RealmIx, name: &RealmName) -> Outcome {
         let inside = self.reference.debit(&self.plan, realm, self.now);
         let burst = self.plan.realm(realm).restart.burst() as usize;
@@ -547,10 +616,14 @@ impl Sim {
                 }
             }
             self.report.digest(effect);
-            self.world.carry_out(&mut self.rng, self.now, effect);
+            self.world.carry_out(&mut self.rng, self.now, (effect, &self.reference.made_of));
             match effect {
                 Effect::Start { realm, run } => {
                     self.started[realm.index()] = *run;
+                    if let Some(why) = self.reference.pace[realm.index()].start(self.now) {
+                        let detail = format!("{}: {why}", self.plan.realm(*realm).name);
+                        return Err(self.violation("counted_restarts_wait_for_their_delay", detail));
+                    }
                     self.reference.voices[realm.index()] = Heard::default();
                     self.reference.fault[realm.index()] = false;
                     self.reference.last_start[realm.index()] = Some(self.now);

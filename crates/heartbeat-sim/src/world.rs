@@ -49,6 +49,8 @@ pub(crate) struct Process {
     pub(crate) run: RunId,
     pub(crate) stage: Stage,
     pub(crate) pid: Option<u32>,
+    /// Which configuration of its realm it was launched with.
+    pub(crate) made_of: u64,
     /// Its end has begun: `stop.command` or the first signal.
     pub(crate) signalled: bool,
     launch: Option<(Instant, Launch)>,
@@ -190,7 +192,12 @@ impl World {
     }
 
     /// Carries out an effect.
-    pub(crate) fn carry_out(&mut self, rng: &mut fastrand::Rng, now: Instant, effect: &Effect) {
+    pub(crate) fn carry_out(
+        &mut self,
+        rng: &mut fastrand::Rng,
+        now: Instant,
+        (effect, made_of): (&Effect, &[u64]),
+    ) {
         match effect {
             Effect::Check { id, realm, probe, timeout, .. } => {
                 let answer = match rng.u32(0..40) {
@@ -215,7 +222,12 @@ impl World {
                     m.probe = ProbeIx(u16::MAX);
                 }
             }
-            Effect::Start { realm, run } => self.launch(rng, now, *realm, *run),
+            Effect::Start { realm, run } => {
+                self.launch(rng, now, *realm, *run);
+                if let Some(process) = self.processes[realm.index()].as_mut() {
+                    process.made_of = made_of[realm.index()];
+                }
+            }
             // Some are lost.
             Effect::CheckProgram { .. } if self.chance(rng, 3) => {}
             Effect::CheckProgram { realm, run } => {
@@ -271,6 +283,7 @@ impl World {
             run,
             stage: Stage::Launching,
             pid: None,
+            made_of: 0,
             signalled: false,
             launch: Some((at, launch)),
             ends: None,

@@ -188,6 +188,7 @@ impl Realm {
         (self.acts_on, self.asked_since) = (Instant::ZERO, None);
         self.healthy_since = None;
         self.restart_owed = false;
+        self.renew_owed = false;
         self.evidence = None;
     }
 

@@ -83,6 +83,8 @@ pub(crate) struct Realm {
     pub(crate) failure: Option<String>,
     /// What it is made of has changed with the last reload: the keys.
     pub(crate) renewed: Option<String>,
+    /// It was made of something else while it was paused: restarted when it is resumed.
+    pub(crate) renew_owed: bool,
     /// Never two starts within `min_gap`, whatever the cause.
     pub(crate) gap_until: Instant,
     /// The next start is not before this: the gap, or a backoff.
@@ -90,6 +92,8 @@ pub(crate) struct Realm {
     pub(crate) tracker: RestartTracker,
     pub(crate) restart: Option<RestartRecord>,
     pub(crate) restarts_opened: u64,
+    /// It is stuck in a restart for this cause.
+    pub(crate) stuck_for: Option<RestartCause>,
     /// A restart of it that belongs to the incident of what it needs.
     pub(crate) excused: Option<RestartId>,
     pub(crate) probes: Vec<Probing>,
@@ -200,11 +204,13 @@ impl Realm {
             last_exit: None,
             failure: None,
             renewed: None,
+            renew_owed: false,
             gap_until: Instant::ZERO,
             not_before: Instant::ZERO,
             tracker: RestartTracker::new(),
             restart: None,
             restarts_opened: 0,
+            stuck_for: None,
             excused: None,
             probes: spec.probes.iter().map(|_| Probing::new()).collect(),
             probing: false,
@@ -452,6 +458,14 @@ impl Realm {
         }
         let attempt = self.tracker.used(&cx.spec.restart, cx.now) + 1;
         self.open_attempt(cx, cause, detail, attempt)
+    }
+
+    /// Opens a restart transaction that the budget does not count, or joins the open one.
+    pub(crate) fn open_uncounted(&mut self, cx: &mut Cx<'_>, cause: RestartCause, detail: String) {
+        if !self.restart_open() {
+            let beyond = cx.spec.restart.burst().saturating_add(1);
+            self.open_attempt(cx, cause, detail, beyond);
+        }
     }
 
     /// Opens a restart transaction that has its place in the budget already. None is open.

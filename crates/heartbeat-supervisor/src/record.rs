@@ -72,6 +72,8 @@ pub struct RealmRecord {
     restart: Option<StoredRestart>,
     restarts_opened: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stuck_for: Option<RestartCause>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     excused: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     healthy_since_ns: Option<u64>,
@@ -85,6 +87,8 @@ pub struct RealmRecord {
     keep_run: bool,
     #[serde(skip_serializing_if = "is_false")]
     restart_owed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    renew_owed: bool,
     #[serde(skip_serializing_if = "is_false")]
     done_once: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -545,6 +549,7 @@ impl Realm {
                 result: record.result,
             }),
             restarts_opened: self.restarts_opened,
+            stuck_for: self.stuck_for,
             excused: self.excused.map(|restart| restart.0),
             healthy_since_ns: self.healthy_since.map(ns),
             stranger: self.stranger.clone(),
@@ -552,6 +557,7 @@ impl Realm {
             start_owed: self.start_owed,
             keep_run: self.keep_run,
             restart_owed: self.restart_owed,
+            renew_owed: self.renew_owed,
             done_once: self.done_once,
             asked_for: self.asked_for,
             said: StoredSaid::of(&self.spoken),
@@ -622,6 +628,7 @@ impl Realm {
             steps: stored.steps.into_iter().map(|(step, at)| (step, Instant::from_nanos(at))).collect(),
             result: stored.result,
         });
+        self.stuck_for = record.stuck_for;
         self.excused = record.excused.map(RestartId);
         self.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);
         self.stranger = record.stranger;
@@ -629,6 +636,7 @@ impl Realm {
         self.start_owed = record.start_owed;
         self.keep_run = record.keep_run;
         self.restart_owed = record.restart_owed;
+        self.renew_owed = record.renew_owed;
         self.done_once = record.done_once && spec.kind == RealmKind::Oneshot;
         self.spoken = record.said.spoken();
         let mut stored = record.probes;

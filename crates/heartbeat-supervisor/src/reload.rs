@@ -186,6 +186,7 @@ pub(crate) fn renew(realm: &mut Realm, cx: &mut Cx<'_>, keys: Option<String>) {
     realm.renewed = keys;
     // It is told again of the new one.
     realm.unbounded.clear();
+    realm.renew_owed = realm.held_by_pause();
     if !realm.wants_to_run() {
         return;
     }

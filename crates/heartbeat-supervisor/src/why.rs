@@ -275,7 +275,7 @@ impl Needs {
                 words.push(format!("{name}, which is {}", facts.status));
             }
         }
-        (!words.is_empty()).then(|| Self { goals: goals.join(", "), words: words.join("; ") })
+        (!words.is_empty()).then(|| Self { goals: goals.join(" and "), words: words.join("; ") })
     }
 }
 
@@ -299,7 +299,7 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
                 gates.push(format!("{} is {}", view.plan.realm(need.realm).name, gate_word(need.until)));
             }
         }
-        let gates = gates.join(", ");
+        let gates = gates.join(" and ");
         let next = Next::when(NextAction::Start, gates.clone());
         return (Reason::WaitingForNeed, format!("waits until {gates}"), next);
     }

@@ -1,6 +1,7 @@
 //! Cooldown: the restart budget is spent, or the program cannot be used for too long; one trial after a long wait.
 
 use alloc::string::String;
+use core::time::Duration;
 
 use heartbeat_status::{Instant, RestartCause, RestartResult};
 
@@ -9,6 +10,9 @@ use super::{Fact, Intent, State, no_process, stopped, unusable, waiting};
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
+
+/// A trial that a pause holds is looked at again after this.
+const PAUSED_RECHECK: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Cooldown {
@@ -37,17 +41,15 @@ pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
 pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
     match timer {
         TimerKind::Second => unusable::check(realm, cx),
+        // A pause holds the trial.
+        _ if realm.pause.is_some() => cx.arm(TimerKind::State, cx.now + PAUSED_RECHECK),
         _ => trial(realm, cx, RestartCause::Exited, "one trial after the cooldown".into()),
     }
 }
 
 fn trial(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, detail: String) {
     realm.not_before = realm.gap_until;
-    if !realm.restart_open() {
-        // Not one of those that the budget allows.
-        let beyond = cx.spec.restart.burst() + 1;
-        realm.open_attempt(cx, cause, detail, beyond);
-    }
+    realm.open_uncounted(cx, cause, detail);
     waiting::enter(realm, cx);
 }
 

@@ -84,7 +84,7 @@ fn port_taken(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
     realm.stop_probing(cx);
     realm.stranger = Some(error.message.clone());
     realm.keep_run = true;
-    realm.open_restart(cx, RestartCause::Exited, error.message.clone());
+    realm.open_uncounted(cx, RestartCause::Exited, error.message.clone());
     if realm.wants_to_run() {
         realm.not_before = cx.now + PORT_RECHECK;
         let until = realm.not_before;
@@ -116,6 +116,13 @@ pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartErro
     realm.failure = Some(error.message.clone());
     cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
     realm.stop_probing(cx);
+    if realm.held_by_pause() && error.failure != StartFailure::ProgramUnusable {
+        // Nothing is held against a paused realm: it starts when it is resumed.
+        realm.close_restart(cx, RestartResult::Abandoned);
+        realm.start_owed = true;
+        stopped::enter(realm, cx);
+        return;
+    }
     let dice = cx.dice();
     let decision = match error.failure {
         StartFailure::ProgramUnusable => return unusable::enter(realm, cx),
@@ -126,8 +133,8 @@ pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartErro
             }
             let decision = realm.tracker.decide(&cx.spec.restart, cx.now, RestartCause::Exited, None, dice);
             // A start that failed is no restart; the attempt that follows is one.
-            if matches!(decision, Decision::StartAt { .. }) {
-                realm.open_restart(cx, RestartCause::Exited, error.message.clone());
+            if let Decision::StartAt { attempt, .. } = decision {
+                realm.open_attempt(cx, RestartCause::Exited, error.message.clone(), attempt);
             }
             decision
         }

@@ -225,6 +225,11 @@ pub(crate) fn on_reload(realm: &mut Realm, cx: &mut Cx<'_>) {
 
 /// A pause is over: what it held goes on.
 pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
+    let runs = matches!(realm.state, State::Starting(_) | State::Running(_) | State::Done);
+    if core::mem::take(&mut realm.renew_owed) && runs && realm.wants_to_run() {
+        on_command(realm, cx, Intent::Again(RestartCause::Reloaded));
+        return;
+    }
     match realm.state.phase() {
         Phase::Waiting => waiting::on_around(realm, cx),
         Phase::Running => running::on_resumed(realm, cx),

@@ -411,6 +411,9 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
         (TimerKind::State, Stage::After) => hook_failed(realm, cx, Hook::After, "its end was never reported"),
         (TimerKind::Second, Stage::Unusable) => unusable::check(realm, cx),
         (TimerKind::State, Stage::Unusable) => unusable::cool_down(realm, cx),
+        (TimerKind::State, Stage::Launching) if realm.pause.is_some() => {
+            cx.arm(TimerKind::State, cx.now + LAUNCH_TIMEOUT);
+        }
         (TimerKind::State, Stage::Launching) => {
             timed_out(realm, cx, "the launcher did not answer".to_string())
         }
@@ -441,6 +444,11 @@ fn timed_out(realm: &mut Realm, cx: &mut Cx<'_>, detail: String) {
 
 fn hook_failed(realm: &mut Realm, cx: &mut Cx<'_>, hook: Hook, failure: &str) {
     let detail = format!("{} failed: {failure}", hook.as_str());
+    if realm.pause.is_some() && realm.pid.is_some() {
+        // A pause holds what follows from it.
+        cx.arm(TimerKind::State, cx.now + HOOK_GRACE);
+        return;
+    }
     cx.event(EventKind::StartFailed { run: realm.run, error: detail.clone() });
     if realm.pid.is_some() {
         stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
@@ -448,7 +456,9 @@ fn hook_failed(realm: &mut Realm, cx: &mut Cx<'_>, hook: Hook, failure: &str) {
     }
     cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
     realm.failure = Some(detail.clone());
-    realm.open_restart(cx, RestartCause::StartTimedOut, detail);
+    if realm.pause.is_none() {
+        realm.open_restart(cx, RestartCause::StartTimedOut, detail);
+    }
     ending::decide(realm, cx, RestartCause::StartTimedOut, None);
 }
 
@@ -478,12 +488,19 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
         Intent::Run | Intent::Again(_) if stage(realm) == Stage::Unusable => {
             if let Intent::Again(cause) = intent {
                 realm.failed_start = None;
-                realm.open_restart(cx, cause, "requested".to_string());
+                let words = realm.words_for(cause);
+                realm.open_restart(cx, cause, words);
             }
             unusable::try_again(realm, cx);
         }
         // It is on its way already; the later request joins the earlier one.
         Intent::Run => {}
+        // What was launched before a reload is made of something else.
+        Intent::Again(RestartCause::Reloaded)
+            if matches!(stage(realm), Stage::Launching | Stage::Execed | Stage::After) =>
+        {
+            stopping::again(realm, cx, RestartCause::Reloaded);
+        }
         Intent::Again(cause)
             if realm.restart_open() || !matches!(stage(realm), Stage::Execed | Stage::After) =>
         {

@@ -225,6 +225,11 @@ fn set_stage(realm: &mut Realm, stage: Stage) {
     }
 }
 
+/// Why it is to run again, if that is why it is being stopped.
+pub(crate) fn cause(realm: &Realm) -> Option<RestartCause> {
+    stopping(realm)?.cause
+}
+
 fn stopping(realm: &Realm) -> Option<&Stopping> {
     match &realm.state {
         State::Stopping(stopping) => Some(stopping),

@@ -9,6 +9,7 @@ use crate::realm::Realm;
 use crate::timers::TimerKind;
 
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+    realm.stuck_for = stopping::cause(realm);
     realm.close_restart(cx, RestartResult::Failed);
     realm.set_state(cx, State::Stuck);
     cx.disarm(TimerKind::State);
@@ -60,12 +61,23 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
 pub(crate) fn freed(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.pid = None;
     realm.started_at = None;
-    stopping::after_stop(realm, cx, None, None);
+    // The restart that got stuck is made after all, and costs what it would have cost.
+    let cause = realm.stuck_for.take();
+    if let Some(cause) = cause.filter(|cause| cause.is_debited() && realm.wants_to_run())
+        && !realm.around.needs.excuses()
+        && realm.tracker.may_restart(&cx.spec.restart, cx.now)
+    {
+        let detail = realm.failure.clone().unwrap_or_default();
+        realm.open_restart(cx, cause, detail);
+    }
+    stopping::after_stop(realm, cx, cause, None);
 }
 
-pub(crate) fn on_command(_realm: &mut Realm, _cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, _cx: &mut Cx<'_>, intent: Intent) {
+    // `desired` has been set; what is wanted is looked at when the tree is empty.
     match intent {
-        // `desired` has been set; what is wanted is looked at when the tree is empty.
-        Intent::Run | Intent::Rest | Intent::Again(_) | Intent::Kill => {}
+        Intent::Run => {}
+        Intent::Again(cause) => realm.stuck_for = Some(cause),
+        Intent::Rest | Intent::Kill => realm.stuck_for = None,
     }
 }

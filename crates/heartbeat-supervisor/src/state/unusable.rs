@@ -97,6 +97,10 @@ pub(crate) fn checked(realm: &mut Realm, cx: &mut Cx<'_>, failure: Option<&Start
         return;
     }
     match failure {
+        // A pause holds the restart.
+        None if realm.pause.is_some() && matches!(realm.state, State::Cooldown(_)) => {
+            cx.arm(TimerKind::Second, cx.now + CHECK_INTERVAL)
+        }
         None => try_again(realm, cx),
         Some(error) => {
             if error.failure == StartFailure::ProgramUnusable {
@@ -112,7 +116,7 @@ pub(crate) fn try_again(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.not_before = realm.gap_until;
     if matches!(realm.state, State::Cooldown(_)) {
         let detail = realm.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
-        realm.open_restart(cx, RestartCause::Exited, detail);
+        realm.open_uncounted(cx, RestartCause::Exited, detail);
     }
     waiting::enter(realm, cx);
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, Exit, Gate, NextAction, Outcome, Phase, Reason, RestartCause, RestartResult, RestartStep,
-    Signal, StartFailure, Status, What, WhileDown,
+    EdgeKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause, RestartResult,
+    RestartStep, Signal, StartFailure, Status, What, WhileDown,
 };
 use heartbeat_supervisor::{Input, Reply, StartError};
 
@@ -359,4 +359,50 @@ fn a_trial_that_fails_when_the_budget_is_free_again_is_told_as_what_it_is() {
             (What::CooldownBegan, "exit code 1 after 0.0 s; next trial in 10m00s"),
         ]
     );
+}
+
+#[test]
+fn a_person_who_starts_it_out_of_its_cooldown_begins_with_a_fresh_budget() {
+    for action in [Action::Start, Action::Restart] {
+        let mut spec = bare("a");
+        spec.restart = policy(|settings| settings.burst = 2);
+        let mut d = Drive::boot(vec![spec]);
+        d.launch_all();
+        for _ in 0..3 {
+            d.exit(A, Exit::code(1));
+            d.wait(secs(2));
+            d.launch_all();
+        }
+        assert_eq!((d.phase(A), d.status(A).restarts.used), (Phase::Cooldown, 2));
+        d.order(action, A);
+        assert_eq!((d.status(A).restarts.used, d.starts()), (0, vec![A]), "{action}");
+        d.started(A);
+        d.exit(A, Exit::code(1));
+        assert_eq!(d.phase(A), Phase::Backoff, "{action}: it has its two restarts again");
+    }
+}
+
+#[test]
+fn a_restart_that_gets_stuck_costs_what_it_would_have_cost() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.wait_answering(secs(40), |_| FAIL);
+    assert_eq!(d.phase(A), Phase::Stuck);
+    d.take();
+    d.exit(A, Exit::signal(Signal::KILL));
+    assert_eq!((d.phase(A), d.starts(), d.status(A).restarts.used), (Phase::Backoff, vec![], 1));
+}
+
+#[test]
+fn jitter_moves_delays_of_realms_apart() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut d = Drive::boot(names.into_iter().map(bare).collect());
+    d.launch_all();
+    for realm in 0..8 {
+        d.exit(RealmIx(realm), Exit::code(1));
+    }
+    let due: std::collections::BTreeSet<_> =
+        (0..8).map(|realm| d.status(RealmIx(realm)).why.next.at.expect("a time").since(d.now)).collect();
+    assert!(due.len() >= 7, "{due:?}");
+    let (least, most) = (Duration::from_millis(400), Duration::from_millis(600));
+    assert!(due.iter().all(|delay| (least..=most).contains(delay)), "{due:?}");
 }

@@ -302,3 +302,78 @@ fn an_operators_stop_outlives_a_reboot_of_the_host() {
     d.wait(secs(5));
     assert_eq!((d.word(A), d.starts()), (Status::Stopped, vec![B]));
 }
+
+#[test]
+fn what_is_made_of_something_else_by_now_is_restarted_and_what_is_not_is_left_alone() {
+    let mut d = Drive::up(vec![bare("a"), bare("b")]);
+    d.killed_with(|memory| memory.realms[A.index()].changed = true, alive);
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+    let record = d.status(A).restart.clone().expect("a restart");
+    assert_eq!((record.cause, record.detail.as_str()), (RestartCause::Reloaded, "reloaded"));
+    assert_eq!((d.status(A).restarts.used, d.phase(B)), (0, Phase::Running));
+}
+
+#[test]
+fn a_restart_that_is_open_does_not_keep_what_is_made_of_something_else() {
+    let mut d = Drive::stable(vec![probed("a")]);
+    d.exit(A, Exit::code(1));
+    d.started(A);
+    d.killed_with(|memory| memory.realms[A.index()].changed = true, alive);
+    assert_eq!(d.signals(), [(A, Signal::TERM)], "it was started before the change");
+}
+
+#[test]
+fn what_was_changed_while_it_was_paused_is_restarted_when_it_is_resumed() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.order(Action::Pause, A);
+    d.take();
+    d.reload(vec![bare("a")], &[A]);
+    d.killed(alive);
+    d.wait(secs(30));
+    assert_eq!((d.word(A), d.signals()), (Status::Paused, vec![]));
+    d.order(Action::Resume, A);
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+}
+
+#[test]
+fn the_generation_on_record_outranks_what_is_remembered() {
+    let mut d = Drive::up(vec![bare("a")]);
+    let run = d.run(A).next();
+    d.killed_with(|memory| memory.realms[A.index()].run = Some(run), alive);
+    assert_eq!((d.run(A), d.phase(A)), (run, Phase::Running));
+    d.exit(A, Exit::code(1));
+    assert_ne!(d.phase(A), Phase::Running, "its end is heard under that generation");
+}
+
+#[test]
+fn the_budget_of_the_host_is_remembered() {
+    let mut d = Drive::up(vec![probed("a"), bare("b"), bare("c")]);
+    let now = d.now;
+    d.killed_with(|memory| memory.health_restarts = vec![now; 12], alive);
+    d.wait_answering(secs(20), |_| FAIL);
+    assert!(d.message(A).ends_with("12 restarts for health in 5m"), "{}", d.message(A));
+    assert_eq!(d.sup.health_restarts().len(), 12);
+    d.wait_answering(secs(320), |_| FAIL);
+    assert!(d.signals().contains(&(A, Signal::TERM)), "the budget is free again");
+}
+
+#[test]
+fn delays_and_cooldowns_grow_on_over_a_death() {
+    let mut spec = bare("a");
+    spec.restart = policy(|settings| (settings.burst, settings.jitter_percent) = (3, 0));
+    let mut d = Drive::boot(vec![spec]);
+    d.launch_all();
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        d.wait(secs(1));
+        d.exit(A, Exit::code(1));
+        let from = d.now;
+        d.killed(|_| Found::Nothing);
+        while d.starts().is_empty() {
+            d.wait(Duration::from_millis(100));
+        }
+        waits.push(d.now.since(from).as_millis());
+        d.launch_all();
+    }
+    assert_eq!(waits, [500, 1_000, 2_000, 300_000, 600_000]);
+}
