@@ -120,9 +120,6 @@ pub enum Measure {
 pub struct RealmConfig {
     /// Its program; `None` for an external realm.
     pub launch: Option<Arc<LaunchSpec>>,
-    /// What its process is made of, in one number: its command, directory, user, and what the configuration says of its
-    /// environment. What it inherits from heartbeatd is not part of it.
-    pub made_of: u64,
     /// Where its own processes are to listen, if that is looked after.
     pub listens: Option<SocketAddr>,
     /// Its probes, parallel to those of the plan; `None` for those that are not measured.

@@ -57,33 +57,6 @@ fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String
     variables.get(name).cloned().ok_or_else(missing)
 }
 
-/// `NAME=value` lines of an environment file; comments with `#`, values perhaps quoted.
-pub(crate) fn env_file(text: &str) -> Result<Vec<(String, String)>, String> {
-    let mut found = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let (name, value) = line.split_once('=').ok_or_else(|| format!("line {}: not NAME=value", at + 1))?;
-        let (name, value) = (name.trim(), value.trim());
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(format!("line {}: `{name}` is not the name of a variable", at + 1));
-        }
-        if value.contains('\0') {
-            return Err(format!(
-                "line {}: the value of {name} has a NUL byte, which no program can be given",
-                at + 1
-            ));
-        }
-        let quoted = |quote: char| value.strip_prefix(quote).and_then(|value| value.strip_suffix(quote));
-        let value = quoted('"').or_else(|| quoted('\'')).unwrap_or(value);
-        found.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,14 +71,5 @@ mod tests {
         for bad in ["${B}", "${A", "${}", "${A!}"] {
             assert!(done(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn environment_files_are_read_line_by_line() {
-        let pairs = env_file("# c\nexport A=1\nB=\"x y\"\n\nC='z'\nD=").unwrap();
-        let names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["A", "B", "C", "D"]);
-        assert_eq!(pairs[1].1, "x y");
-        assert!(env_file("A").is_err() && env_file("a-b=1").is_err() && env_file("A=x\0y").is_err());
     }
 }

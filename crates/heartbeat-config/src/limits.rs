@@ -90,20 +90,3 @@ fn within<T: TryFrom<i64>>(
 fn refuse(reader: &Reader<'_>, entry: &Entry<'_>, message: &str) {
     reader.value_problem(entry, "HB102", message, "here", "leave it out to have no limit of its own");
 }
-
-/// The keys in which two realms differ.
-pub(crate) fn differing(old: &Limits, new: &Limits) -> Vec<&'static str> {
-    let same = [
-        ("limits.memory", old.memory_bytes == new.memory_bytes),
-        ("limits.cpu", old.cpu_percent == new.cpu_percent),
-        ("limits.tasks", old.tasks == new.tasks),
-        ("limits.nofile", old.nofile == new.nofile),
-        ("limits.nproc", old.nproc == new.nproc),
-        ("limits.core", old.core_bytes == new.core_bytes),
-        ("limits.memlock", old.memlock_bytes == new.memlock_bytes),
-        ("limits.fsize", old.fsize_bytes == new.fsize_bytes),
-        ("limits.nice", old.nice == new.nice),
-        ("limits.oom_score", old.oom_score == new.oom_score),
-    ];
-    same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
-}

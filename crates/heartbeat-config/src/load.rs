@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use figment::value::{Dict, Value};
+use heartbeat_process::parse_env_file;
 use heartbeat_status::RealmName;
 
 use crate::config::{Config, Heartbeat, Loaded, WebhookConfig};
@@ -15,7 +17,7 @@ use crate::environment::from_environment;
 use crate::files::{self, Files, Found, Silent};
 use crate::heartbeat;
 use crate::host;
-use crate::interpolate::{env_file, interpolate};
+use crate::interpolate::interpolate;
 use crate::keys::Table;
 use crate::notify;
 use crate::plan::plan;
@@ -33,6 +35,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The environment: `HEARTBEAT__*` set keys, all of it feeds `${}` and is inherited by realms.
     pub env: BTreeMap<String, String>,
+    /// Variables that are not UTF-8: realms inherit them, and no other use is made of them.
+    pub bytes: Vec<(OsString, OsString)>,
     /// Keys set on the command line, as `section.key` and value.
     pub overrides: Vec<(String, String)>,
     /// Where relative paths of the search start.
@@ -43,9 +47,20 @@ impl Sources {
     /// The environment and directory of this process.
     #[must_use]
     pub fn from_process(file: Option<PathBuf>) -> Self {
-        let text = |text: std::ffi::OsString| text.into_string().ok();
-        let env = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
-        Self { file, env, overrides: Vec::new(), cwd: std::env::current_dir().unwrap_or_else(|_| "/".into()) }
+        let (mut env, mut bytes) = (BTreeMap::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            match (name.to_str(), value.to_str()) {
+                (Some(name), Some(value)) => drop(env.insert(name.to_owned(), value.to_owned())),
+                _ => bytes.push((name, value)),
+            }
+        }
+        Self {
+            file,
+            env,
+            bytes,
+            overrides: Vec::new(),
+            cwd: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+        }
     }
 }
 
@@ -155,7 +170,8 @@ pub fn load_str(name: &str, text: &str, env: &BTreeMap<String, String>) -> Resul
     let source = Arc::new(Source::new(name.to_owned(), text.to_owned()));
     let found = Found { parsed: vec![Parsed::parse(&source, &mut problems)], paths: Vec::new() };
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-    let sources = Sources { file: None, env: env.clone(), overrides: Vec::new(), cwd: cwd.clone() };
+    let sources =
+        Sources { file: None, env: env.clone(), bytes: Vec::new(), overrides: Vec::new(), cwd: cwd.clone() };
     let files = Files::unwatched();
     assemble(found, cwd, &sources, &Asking { files: &files, registered: &[], look: false }, problems)
 }
@@ -248,9 +264,12 @@ fn variables(
     let path = dir.join(written.unwrap_or(".env"));
     let mut variables = BTreeMap::new();
     match files.read(&path) {
-        Ok(text) => match env_file(&text) {
+        Ok(text) => match parse_env_file(&text) {
             Ok(pairs) => variables.extend(pairs),
-            Err(why) => problems.push(Diagnostic::new("HB108", why).said_by(&path.display().to_string())),
+            Err(error) => {
+                let diagnostic = Diagnostic::new("HB108", error.to_string());
+                problems.push(diagnostic.said_by(&path.display().to_string()));
+            }
         },
         // `.env` is read if it is there; a file that was named has to be.
         Err(error) if written.is_none() && error.is_missing() => {}
@@ -308,13 +327,14 @@ fn realms(
     sources: &Sources,
     dir: &Path,
 ) -> Vec<ReadRealm> {
+    let inherited = realm::inherited(sources);
     // Read once on their own, so that a mistake in [defaults] is found even where nobody has it.
     if let Ok(name) = RealmName::new("defaults") {
         let setting = Setting {
             state_dir: &heartbeat.state_dir,
             socket: &heartbeat.socket,
             runtime_dir: &heartbeat.runtime_dir,
-            inherited: &sources.env,
+            inherited: &inherited,
             dir: dir.to_owned(),
         };
         realm::read(reader, name, defaults, &setting);
@@ -347,7 +367,7 @@ fn realms(
             state_dir: &heartbeat.state_dir,
             socket: &heartbeat.socket,
             runtime_dir: &heartbeat.runtime_dir,
-            inherited: &sources.env,
+            inherited: &inherited,
             dir,
         };
         realms.push(realm::read(reader, valid, &Section::new(path, values).over(defaults), &setting));

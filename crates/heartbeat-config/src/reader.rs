@@ -104,6 +104,19 @@ impl<'a> Reader<'a> {
         let is_in_part = problems.borrow().iter().any(of_a_file);
         Self { document, variables, problems, files, registered, compared: Cell::default(), is_in_part }
     }
+
+    /// The same with other variables.
+    pub(crate) fn with<'b>(&'b self, variables: &'b BTreeMap<String, String>) -> Reader<'b> {
+        Reader {
+            document: self.document,
+            variables,
+            problems: self.problems,
+            files: self.files,
+            registered: self.registered,
+            compared: Cell::new(self.compared.get()),
+            is_in_part: self.is_in_part,
+        }
+    }
 }
 
 impl Reader<'_> {

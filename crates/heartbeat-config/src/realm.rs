@@ -7,7 +7,7 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use figment::value::{Dict, Value};
-use heartbeat_process::{LaunchSpec, Limits, LogTarget, Readiness, User, UserError};
+use heartbeat_process::{LaunchSpec, LogTarget, Readiness, User, UserError, parse_env_file};
 use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec};
 
@@ -15,9 +15,9 @@ use crate::config::{Measure, RealmConfig};
 use crate::files::code_of;
 use crate::health;
 use crate::heartbeat::MAX_SOCKET_BYTES;
-use crate::interpolate::env_file;
 use crate::keys::Table;
 use crate::limits;
+use crate::load::Sources;
 use crate::others;
 use crate::reader::{Entry, Reader, Section};
 use crate::restart;
@@ -31,8 +31,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) state_dir: &'a FsPath,
     pub(crate) socket: &'a FsPath,
     pub(crate) runtime_dir: &'a FsPath,
-    /// The environment of heartbeatd.
-    pub(crate) inherited: &'a BTreeMap<String, String>,
+    /// What every realm inherits from heartbeatd.
+    pub(crate) inherited: &'a BTreeMap<OsString, OsString>,
     /// Where the files stand that declare realms.
     pub(crate) dir: PathBuf,
 }
@@ -79,12 +79,46 @@ pub(crate) fn check(reader: &Reader<'_>, path: &[String], values: &Dict) {
     }
 }
 
+/// The assigned port.
+fn port(reader: &Reader<'_>, section: &Section<'_>) -> Option<u16> {
+    let entry = section.get("port")?;
+    let port = reader.number::<u16>(&entry, "a port from 1 to 65535")?;
+    if port == 0 {
+        reader.value_problem(
+            &entry,
+            "HB102",
+            "`port` takes a port from 1 to 65535, not 0",
+            "here",
+            "for example port = 8001",
+        );
+    }
+    Some(port).filter(|port| *port != 0)
+}
+
+/// What `${}` may name within a realm: `PORT` is its own, as it is in its environment.
+fn variables(
+    reader: &Reader<'_>,
+    section: &Section<'_>,
+    port: Option<u16>,
+) -> Option<BTreeMap<String, String>> {
+    // Of [defaults] each realm makes its own.
+    let is_default = section.path().first().is_some_and(|first| first == "defaults");
+    let port = port.map(|port| port.to_string()).or_else(|| is_default.then(|| "1".to_owned()))?;
+    let mut variables = reader.variables.clone();
+    variables.insert("PORT".to_owned(), port);
+    Some(variables)
+}
+
 pub(crate) fn read(
     reader: &Reader<'_>,
     name: RealmName,
     section: &Section<'_>,
     setting: &Setting<'_>,
 ) -> ReadRealm {
+    let port = port(reader, section);
+    let variables = variables(reader, section, port);
+    let own = variables.as_ref().map(|variables| reader.with(variables));
+    let reader = own.as_ref().unwrap_or(reader);
     let flag = |key: &str, default: bool| {
         section.get(key).and_then(|entry| reader.boolean(&entry)).unwrap_or(default)
     };
@@ -93,19 +127,6 @@ pub(crate) fn read(
     // What [defaults] say is read as if it were said of a service.
     let runs =
         section.get("run").is_some() || section.path().first().is_some_and(|first| first == "defaults");
-    let port = section.get("port").and_then(|entry| {
-        let port = reader.number::<u16>(&entry, "a port from 1 to 65535")?;
-        if port == 0 {
-            reader.value_problem(
-                &entry,
-                "HB102",
-                "`port` takes a port from 1 to 65535, not 0",
-                "here",
-                "for example port = 8001",
-            );
-        }
-        Some(port).filter(|port| *port != 0)
-    });
     let host = text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
     let oneshot = flag("oneshot", false);
     let kind = match (runs, oneshot) {
@@ -114,7 +135,8 @@ pub(crate) fn read(
         (true, false) => RealmKind::Service,
     };
     let user = user(reader, section);
-    let env = environment(reader, section, setting, port, user.as_ref());
+    let env = environment(reader, section, setting, port);
+    let env_file = env_file(reader, section, setting, port);
     let dir = section
         .get("dir")
         .and_then(|entry| Some(beside(reader, &entry, setting, &reader.text(&entry)?)))
@@ -124,10 +146,13 @@ pub(crate) fn read(
     let limits = limits::read(reader, &section.table(reader, "limits"));
     let no_new_privileges = flag("no_new_privileges", user.is_some());
     let umask = section.get("umask").and_then(|entry| reader.mode(&entry, "022"));
+    let inherited = surroundings(setting, user.as_ref(), &dir);
     let launch = |argv: Vec<String>| {
         let argv = argv.into_iter().map(OsString::from).collect();
         Arc::new(LaunchSpec {
             argv,
+            inherited: inherited.clone(),
+            env_file: env_file.clone(),
             env: env.clone(),
             dir: dir.clone(),
             log: log.clone(),
@@ -159,7 +184,6 @@ pub(crate) fn read(
     let launch_spec =
         argv.map(|argv| Arc::new(LaunchSpec { pidfile, readiness, ..LaunchSpec::clone(&launch(argv)) }));
     let config = RealmConfig {
-        made_of: launch_spec.as_ref().map_or(0, |spec| made_of(spec, setting.inherited)),
         probes: measures,
         start_before: commands(&start, "before"),
         start_after: commands(&start, "after"),
@@ -384,119 +408,113 @@ fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
     }
 }
 
-/// FNV-1a over what the configuration makes of a process. Not for security: for telling the same from something else.
-fn made_of(spec: &LaunchSpec, inherited: &BTreeMap<String, String>) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |bytes: &[u8]| {
-        // A byte that no text has stands between them.
-        for byte in bytes.iter().chain(&[0xff]) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+/// What belongs to heartbeatd's own unit or session, and to no realm: all `HEARTBEAT_` variables, and exactly these.
+const NOT_INHERITED: [&str; 17] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "MAINPID",
+    "MANAGERPID",
+    "SYSTEMD_EXEC_PID",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "STATE_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "CACHE_DIRECTORY",
+    "LOGS_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+];
+
+/// What belongs to the login of heartbeatd's user, and to no other user.
+const OF_THE_LOGIN: [&str; 5] =
+    ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "MAIL", "TMPDIR"];
+
+/// What a realm without `user` inherits from heartbeatd.
+pub(crate) fn inherited(sources: &Sources) -> BTreeMap<OsString, OsString> {
+    let text = sources.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let ours = |name: &OsString| {
+        name.as_encoded_bytes().starts_with(b"HEARTBEAT_") || NOT_INHERITED.iter().any(|known| name == *known)
     };
-    for word in &spec.argv {
-        add(word.as_encoded_bytes());
-    }
-    add(spec.dir.as_os_str().as_encoded_bytes());
-    add(&spec.umask.unwrap_or(u32::MAX).to_le_bytes());
-    if let Some(user) = &spec.user {
-        add(user.name.as_bytes());
-        add(&user.uid.to_le_bytes());
-        add(&user.gid.to_le_bytes());
-    }
-    if let Some(pidfile) = &spec.pidfile {
-        add(pidfile.as_os_str().as_encoded_bytes());
-    }
-    // What is as it is without being said leaves the number as it was before there were such keys.
-    if spec.limits != Limits::default() {
-        add(format!("{:?}", spec.limits).as_bytes());
-    }
-    if spec.no_new_privileges != spec.user.is_some() {
-        add(&[u8::from(spec.no_new_privileges)]);
-    }
-    // So is what is asked of it: it was told so when it was started.
-    if spec.readiness != Readiness::default() {
-        add(format!("{:?}", spec.readiness).as_bytes());
-    }
-    match &spec.log {
-        LogTarget::File { path, .. } => add(path.as_os_str().as_encoded_bytes()),
-        LogTarget::Journal { socket, identifier } => {
-            add(socket.as_os_str().as_encoded_bytes());
-            add(identifier.as_bytes());
-        }
-        LogTarget::Null | LogTarget::Capture => {}
-    }
-    for (name, value) in &spec.env {
-        let same =
-            name.to_str().and_then(|name| inherited.get(name)).is_some_and(|known| value == known.as_str());
-        if !same {
-            add(name.as_encoded_bytes());
-            add(value.as_encoded_bytes());
-        }
-    }
-    hash
+    text.chain(sources.bytes.iter().cloned()).filter(|(name, _)| !ours(name)).collect()
 }
 
+/// What a realm inherits, as its user in its directory.
+fn surroundings(setting: &Setting<'_>, user: Option<&User>, dir: &FsPath) -> Vec<(OsString, OsString)> {
+    let mut env = setting.inherited.clone();
+    if let Some(user) = user {
+        env.retain(|name, _| !OF_THE_LOGIN.iter().any(|known| name == *known));
+        env.insert("HOME".into(), user.home.clone().into());
+        env.insert("USER".into(), user.name.clone().into());
+        env.insert("LOGNAME".into(), user.name.clone().into());
+        env.insert("SHELL".into(), user.shell.clone().into());
+    }
+    env.insert("PWD".into(), dir.into());
+    env.into_iter().collect()
+}
+
+/// The `env_file` of a realm: looked at now, so that a mistake is told at once, and read again at each start.
+fn env_file(
+    reader: &Reader<'_>,
+    section: &Section<'_>,
+    setting: &Setting<'_>,
+    port: Option<u16>,
+) -> Option<PathBuf> {
+    let entry = section.get("env_file")?;
+    let path = beside(reader, &entry, setting, &reader.text(&entry)?);
+    match reader.files.read(&path) {
+        Ok(text) => match parse_env_file(&text) {
+            Ok(pairs) => {
+                for name in set_by_heartbeat(port) {
+                    if pairs.iter().any(|(known, _)| known == name) {
+                        let message =
+                            format!("`{name}` is set by heartbeat, and {} sets it, too", path.display());
+                        let help = format!("remove {name} from that file");
+                        reader.value_problem(&entry, "HB124", message, "this file", &help);
+                    }
+                }
+            }
+            Err(error) => {
+                let why = format!("{}: {error}", path.display());
+                let help = "a NAME=value a line; a value over several lines stands in quotes";
+                reader.value_problem(&entry, "HB108", why, "this file", help);
+            }
+        },
+        Err(error) => {
+            let command = error.help();
+            let help = command.as_deref().unwrap_or("the path starts at the directory of this file");
+            let code = code_of("HB108", &error);
+            reader.value_problem(&entry, code, error.to_string(), "this file", help);
+        }
+    }
+    Some(path)
+}
+
+/// Variables that heartbeat says to every realm itself.
+fn set_by_heartbeat(port: Option<u16>) -> impl Iterator<Item = &'static str> {
+    ["HEARTBEAT_SOCKET", "HEARTBEAT_REALM", "HEARTBEAT_STATE", "HEARTBEAT_RUN", "HEARTBEAT_COMMAND"]
+        .into_iter()
+        .chain(port.map(|_| "PORT"))
+}
+
+/// Its own variables.
 fn environment(
     reader: &Reader<'_>,
     section: &Section<'_>,
     setting: &Setting<'_>,
     port: Option<u16>,
-    user: Option<&User>,
 ) -> Vec<(OsString, OsString)> {
-    let ours = |name: &str| {
-        ["HEARTBEAT_", "NOTIFY_", "LISTEN_", "WATCHDOG_"].iter().any(|prefix| name.starts_with(prefix))
-            || matches!(name, "JOURNAL_STREAM" | "INVOCATION_ID")
-    };
-    let mut env: BTreeMap<String, String> = setting
-        .inherited
-        .iter()
-        .filter(|(name, _)| !ours(name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    if let Some(user) = user {
-        env.insert("HOME".to_owned(), user.home.to_string_lossy().into_owned());
-        env.insert("USER".to_owned(), user.name.clone());
-        env.insert("LOGNAME".to_owned(), user.name.clone());
-    }
-    if let Some(entry) = section.get("env_file")
-        && let Some(path) = reader.text(&entry)
-    {
-        let path = beside(reader, &entry, setting, &path);
-        match reader.files.read(&path) {
-            Ok(text) => match env_file(&text) {
-                Ok(pairs) => env.extend(pairs),
-                Err(why) => {
-                    let why = format!("{}: {why}", path.display());
-                    reader.value_problem(&entry, "HB108", why, "this file", "a NAME=value a line");
-                }
-            },
-            Err(error) => {
-                let command = error.help();
-                let help = command.as_deref().unwrap_or("the path starts at the directory of this file");
-                let code = code_of("HB108", &error);
-                reader.value_problem(&entry, code, error.to_string(), "this file", help);
-            }
-        }
-    }
-    let written = reader.pairs(section, "env");
+    let mut env = reader.pairs(section, "env");
     if let Some(entry) = section.get("env") {
-        impossible_variables(reader, &entry, &written);
-    }
-    for name in [
-        "PORT",
-        "HEARTBEAT_SOCKET",
-        "HEARTBEAT_REALM",
-        "HEARTBEAT_STATE",
-        "HEARTBEAT_RUN",
-        "HEARTBEAT_COMMAND",
-    ] {
-        let ours = name != "PORT" || port.is_some();
-        if let Some(entry) = section.get("env").filter(|_| ours && written.contains_key(name)) {
+        impossible_variables(reader, &entry, &env);
+        for name in set_by_heartbeat(port).filter(|name| env.contains_key(*name)) {
             let help = format!("remove {name} from `env`; heartbeat says it to every realm itself");
             reader.value_problem(&entry, "HB124", format!("`{name}` is set by heartbeat"), "here", &help);
         }
     }
-    env.extend(written);
     env.insert("HEARTBEAT_SOCKET".to_owned(), setting.socket.to_string_lossy().into_owned());
     if let Some(port) = port {
         env.insert("PORT".to_owned(), port.to_string());

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -340,7 +341,8 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
     closed(&reader, &path, table);
     let fits = problems.borrow().is_empty();
     let realm = fits.then(|| {
-        let setting = setting(&config.heartbeat, &nothing);
+        let inherited = BTreeMap::new();
+        let setting = setting(&config.heartbeat, &inherited);
         let defaults = Section::new(vec!["defaults".to_owned()], &config.registering.defaults);
         let section = Section::new(path.clone(), table).over(&defaults);
         let mut realm = realm::read(&reader, name.clone(), &section, &setting);
@@ -355,7 +357,7 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
     }
 }
 
-fn setting<'a>(heartbeat: &'a Heartbeat, nothing: &'a BTreeMap<String, String>) -> Setting<'a> {
+fn setting<'a>(heartbeat: &'a Heartbeat, nothing: &'a BTreeMap<OsString, OsString>) -> Setting<'a> {
     let (state_dir, socket): (&FsPath, &FsPath) = (&heartbeat.state_dir, &heartbeat.socket);
     Setting {
         state_dir,

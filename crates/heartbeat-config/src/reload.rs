@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use heartbeat_process::LogTarget;
 use heartbeat_status::{EdgeKind, RealmIx, RealmName};
 use heartbeat_supervisor::{NeedSpec, Plan, ProbeSource, ProbeSpec, RealmSpec};
 
 use crate::config::{Config, Heartbeat, Measure, RealmConfig, WebhookConfig};
-use crate::limits;
 
 /// What is in force.
 #[derive(Clone, Copy, Debug)]
@@ -278,28 +276,11 @@ fn differences(
     };
     let mut made_of = false;
     if let (Some(old), Some(new)) = (&before.launch, &after.launch) {
-        made_of |= differ("run", old.argv != new.argv);
-        made_of |= differ("env", old.env != new.env);
-        made_of |= differ("dir", old.dir != new.dir);
-        made_of |= differ("umask", old.umask != new.umask);
-        made_of |= differ("user", old.user != new.user);
-        for key in limits::differing(&old.limits, &new.limits) {
-            made_of |= differ(key, true);
-        }
-        made_of |= differ("no_new_privileges", old.no_new_privileges != new.no_new_privileges);
-        let told = |differs: bool, key: &'static str| differs.then_some(key);
-        let (asked, asks) = (&old.readiness, &new.readiness);
-        let keys = [
-            told(asked.notify != asks.notify, "health.notify"),
-            told(asked.watchdog != asks.watchdog, "health.watchdog"),
-            told(asked.ready_fd != asks.ready_fd, "start.ready_fd"),
-        ];
-        for key in keys.into_iter().flatten() {
+        for key in old.identity().difference(&new.identity()) {
             made_of |= differ(key, true);
         }
         // How far a log grows, and how many are kept, takes effect on the one that is written to.
         differ("log", old.log != new.log);
-        made_of |= !same_place(&old.log, &new.log);
     }
     let edges = |spec: &RealmSpec, kind: EdgeKind| -> Vec<NeedSpec> {
         let mut edges: Vec<NeedSpec> = spec.needs.iter().filter(|need| need.kind == kind).copied().collect();
@@ -337,13 +318,6 @@ fn differences(
     differ("restart", old.restart != new.restart || old.restart_with != new.restart_with);
     differ("restart", before.restart_command != after.restart_command);
     (made_of, keys)
-}
-
-fn same_place(old: &LogTarget, new: &LogTarget) -> bool {
-    match (old, new) {
-        (LogTarget::File { path: old, .. }, LogTarget::File { path: new, .. }) => old == new,
-        _ => old == new,
-    }
 }
 
 fn same_measures(old: &[Option<Measure>], new: &[Option<Measure>]) -> bool {

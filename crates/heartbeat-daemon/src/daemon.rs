@@ -161,7 +161,7 @@ impl Daemon {
         let mut supervisor = Supervisor::new(plan, random());
         let anchor = clock::anchor();
         let plan = Arc::clone(supervisor.plan_in_force());
-        supervisor.restore(anchor.instant, recovery.memory(&plan, |ix| realms[ix.index()].made_of, anchor));
+        supervisor.restore(anchor.instant, recovery.memory(&plan, &realms, anchor));
         let first = supervisor.snapshot(clock::now());
         let published = Arc::new(Published::new(
             first,

@@ -83,7 +83,7 @@ impl Executor {
         if let Some(error) = config.listens.and_then(heartbeat_process::port_taken) {
             return failed(error);
         }
-        self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec, config.made_of);
+        self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec);
         None
     }
 

@@ -9,7 +9,7 @@ use heartbeat_process::{
     Condition, Key, LaunchSpec, Processes, Record, RecordError, Search, Survey, Survivor, boot_id, survey,
 };
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmIx, RealmName, RunId, WallAnchor};
+use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, RunId, WallAnchor};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
 
 use crate::incidents::Kept;
@@ -155,12 +155,20 @@ impl Recovery {
         self.intent.clone()
     }
 
-    /// What the core has to know. `made_of` is what each realm's process would be made of now.
-    pub(crate) fn memory(&self, plan: &Plan, made_of: impl Fn(RealmIx) -> u64, anchor: WallAnchor) -> Memory {
+    /// What the core has to know. `configs` are those of the plan: what their processes would be made of now.
+    pub(crate) fn memory(&self, plan: &Plan, configs: &[RealmConfig], anchor: WallAnchor) -> Memory {
         let mut realms: BTreeMap<&str, Restored> = BTreeMap::new();
         for survivor in &self.survey.realms {
             let Some(ix) = plan.find(survivor.realm.as_str()) else { continue };
-            let known = survivor.made_of.filter(|_| !plan.realm(ix).retired);
+            let launch = configs.get(ix.index()).and_then(|config| config.launch.as_ref());
+            let now = launch.filter(|_| !plan.realm(ix).retired).map(|launch| launch.identity().digest());
+            let known = survivor.identity.as_ref();
+            let changed =
+                known.zip(now.as_ref()).map(|(known, now)| known.difference(now)).unwrap_or_default();
+            if !changed.is_empty() {
+                let keys = changed.join(", ");
+                tracing::info!(realm = %survivor.realm, %keys, "its process is made of something else now");
+            }
             let record = remembered(survivor);
             let restored = Restored {
                 realm: survivor.realm.clone(),
@@ -168,7 +176,7 @@ impl Recovery {
                 found: found(survivor, record.as_ref()),
                 record,
                 intent: None,
-                changed: known.is_some_and(|known| known != made_of(ix)),
+                changed: !changed.is_empty(),
             };
             realms.insert(survivor.realm.as_str(), restored);
         }

@@ -12,7 +12,7 @@ use heartbeat_status::{Exit, RealmName, RunId};
 
 use crate::frame::frame;
 use crate::record::{Origin, Record, Recorded};
-use crate::spares;
+use crate::{IdentityDigest, spares};
 
 /// Beside the records: when heartbeatd was last seen alive, in clock ticks since boot. Whoever had started by then and
 /// is in the session of a recorded process belongs to it: its number could not have been used again.
@@ -60,8 +60,12 @@ impl Books {
     }
 
     /// What an earlier heartbeatd had on record is on record.
-    pub(crate) fn carry_over(&mut self, realm: &RealmName, record: Record) {
-        self.records.insert(realm.clone(), Record { mark: self.origin.mark.clone(), ..record });
+    ///
+    /// `identity` is what its process would be made of now: it goes on record where an earlier version has put none.
+    pub(crate) fn carry_over(&mut self, realm: &RealmName, record: Record, identity: IdentityDigest) {
+        let (mark, known) = (self.origin.mark.clone(), record.identity.clone());
+        let record = Record { mark, identity: known.or(Some(identity)), ..record };
+        self.records.insert(realm.clone(), record);
     }
 
     /// A process of the realm is about to exist.
@@ -70,11 +74,11 @@ impl Books {
         realm: &RealmName,
         process: Recorded,
         group: Option<PathBuf>,
-        made_of: u64,
+        identity: IdentityDigest,
         word: Option<String>,
     ) {
         let record = self.open(realm);
-        (record.process, record.group, record.made_of) = (Some(process), group, Some(made_of));
+        (record.process, record.group, record.identity) = (Some(process), group, Some(identity));
         (record.exit, record.word) = (None, word);
         self.write(realm);
     }
@@ -217,13 +221,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut books = Books::new(dir.path().into(), Origin::read("m".into()));
         let path = Record::path(dir.path(), &name());
+        let identity: IdentityDigest = "1 run=00000005".parse().unwrap();
         books.remember(&name(), Some("{}".into()), true);
         books.flush();
-        books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, None, 5, None);
+        books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, None, identity.clone(), None);
         let record = Record::read(&path).unwrap();
         assert_eq!(
-            (record.process.unwrap().pid, record.made_of, record.memory.as_deref()),
-            (9, Some(5), Some("{}"))
+            (record.process.unwrap().pid, record.identity, record.memory.as_deref()),
+            (9, Some(identity), Some("{}"))
         );
         books.end(&name(), RunId(2));
         assert!(Record::read(&path).unwrap().process.is_some(), "of another generation");

@@ -6,6 +6,7 @@
 //! `ready`, wait for `go`, say `exec`, execve. If heartbeatd dies before `go`, its socket ends and so does the copy: no program
 //! runs that is not on record. The launcher itself ends with the socket on which it is given its work.
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -27,10 +28,12 @@ use crate::channel::Order;
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
-use crate::{LaunchSpec, LogTarget, channel, log, program, sys};
+use crate::{EnvFileError, LaunchSpec, LogTarget, channel, log, program, sys};
 
 /// What a launcher is called, in its argv and for the kernel.
 pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
+/// Where a program is looked for without a `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Exit code of a launcher that did not exec; nobody reads it but people.
 const NOT_LAUNCHED: u8 = 125;
 
@@ -161,6 +164,8 @@ struct Checked;
 /// Returns only what a check has found, or that nothing was exec'd; `Err(None)`: heartbeatd is gone.
 fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Checked, Option<Failure>> {
     let (spec, setting) = read_spec(spec).map_err(Some)?;
+    // As heartbeatd, like systemd: a file of secrets need not be readable for the user.
+    let env = spec.environment().map_err(|error| Some(env_file_failed(&error)))?;
     if let Some((_, number)) = &setting.ready {
         make_way(kept, *number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
@@ -169,7 +174,7 @@ fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Check
         // Nothing else is open any more but our socket.
         place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
-    let (program, argv, env) = prepare_exec(&spec, setting.watched).map_err(Some)?;
+    let (program, argv, env) = prepare_exec(&spec, env, setting.watched).map_err(Some)?;
     if setting.check {
         program::find(&program).map_err(Some)?;
     }
@@ -195,6 +200,11 @@ fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Check
         }
     }
     Err(Some(program::helper_at_fault(&program).unwrap_or_else(|| failed(Step::Exec)(errno))))
+}
+
+/// The words take the place of a path.
+fn env_file_failed(error: &EnvFileError) -> Failure {
+    Failure { step: Step::EnvFile, errno: 0, path: Some(PathBuf::from(error.to_string())) }
 }
 
 fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
@@ -290,13 +300,18 @@ fn place(file: File, number: u32) -> io::Result<()> {
 type Exec = (Vec<CString>, Vec<CString>, Vec<CString>);
 
 /// Everything execve needs, made before `go`, so that nothing but execve is left to do.
-fn prepare_exec(spec: &LaunchSpec, watched: bool) -> Result<Exec, Failure> {
+fn prepare_exec(
+    spec: &LaunchSpec,
+    env: BTreeMap<OsString, OsString>,
+    watched: bool,
+) -> Result<Exec, Failure> {
     let invalid = || failed(Step::Exec)(Errno::EINVAL);
     let c_string = |text: OsString| CString::new(text.into_vec()).map_err(|_| invalid());
     let name = spec.argv.first().filter(|name| !name.is_empty()).ok_or_else(invalid)?;
     let argv = spec.argv.iter().cloned().map(c_string).collect::<Result<_, _>>()?;
-    let env = spec.env.iter().map(|(name, value)| {
-        let mut pair = name.clone();
+    let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| DEFAULT_PATH.into());
+    let env = env.into_iter().map(|(name, value)| {
+        let mut pair = name;
         pair.push("=");
         pair.push(value);
         c_string(pair)
@@ -309,12 +324,6 @@ fn prepare_exec(spec: &LaunchSpec, watched: bool) -> Result<Exec, Failure> {
     let candidates = if name.as_bytes().contains(&b'/') {
         vec![c_string(name.clone())?]
     } else {
-        let path = spec
-            .env
-            .iter()
-            .rev()
-            .find(|(key, _)| key == "PATH")
-            .map_or("/usr/local/bin:/usr/bin:/bin".into(), |(_, path)| path.clone());
         std::env::split_paths(&path)
             .map(|dir| c_string(dir.join(name).into_os_string()))
             .collect::<Result<_, _>>()?

@@ -44,16 +44,18 @@
 //!     log: LogTarget::Null,
 //!     ..LaunchSpec::default()
 //! };
-//! processes.launch(Key { realm: RealmIx(0), run: RunId(1) }, &RealmName::new("sleeper").expect("a name"), &spec, 0);
+//! processes.launch(Key { realm: RealmIx(0), run: RunId(1) }, &RealmName::new("sleeper").expect("a name"), &spec);
 //! # Ok::<(), heartbeat_process::ProcessError>(())
 //! ```
 
 mod books;
 mod channel;
+mod env_file;
 mod error;
 mod frame;
 mod group;
 mod handover;
+mod identity;
 mod launcher;
 mod limits;
 mod log;
@@ -76,10 +78,12 @@ mod trusted;
 mod usage;
 mod user;
 
+pub use env_file::{EnvFileError, EnvLineError, parse_env_file, read_env_file};
 pub use error::{ProcessError, RecordError, UserError};
 pub use frame::{frame, unframe};
 pub use group::own_groups;
 pub use handover::Handover;
+pub use identity::{DigestError, Identity, IdentityDigest};
 pub use launcher::{is_launcher, launcher_main};
 pub use limits::Limits;
 pub use log::{

@@ -65,10 +65,12 @@ pub enum Step {
     Port,
     /// What it is made of: it has no program.
     Program,
+    /// Its file of environment variables.
+    EnvFile,
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Spawn,
         Self::Launcher,
         Self::Record,
@@ -90,6 +92,7 @@ impl Step {
         Self::Loader,
         Self::Port,
         Self::Program,
+        Self::EnvFile,
     ];
 
     /// For a person: what was being done.
@@ -115,6 +118,7 @@ impl Step {
             Self::Exec | Self::Interpreter | Self::Loader => "execute",
             Self::Port => "have its port",
             Self::Program => "find a program",
+            Self::EnvFile => "read env_file",
         }
     }
 
@@ -161,6 +165,12 @@ impl LaunchError {
         };
         let message = format!("cannot {} {what}: its {kind} {}{why}", step.as_str(), path.display());
         Self { step, failure: failure(step, Some(errno)), errno: Some(errno), message }
+    }
+
+    /// The `env_file` of the program `what` cannot be read, and why.
+    pub(crate) fn env_file(what: &str, why: &str) -> Self {
+        let message = format!("cannot read env_file for {what}: {why}");
+        Self { step: Step::EnvFile, failure: StartFailure::ProgramUnusable, errno: None, message }
     }
 
     /// Nothing of the program was tried.

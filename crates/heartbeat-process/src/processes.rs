@@ -18,7 +18,7 @@ use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places, Run};
 use crate::spawn::{Launch, SpawnQueue, Spawner, command_marked, marked, random_word, tell_where};
-use crate::{LaunchSpec, LogTarget, ProcessError, Readiness, Survivor, spares};
+use crate::{IdentityDigest, LaunchSpec, LogTarget, ProcessError, Readiness, Survivor, spares};
 
 /// The launcher is made once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
@@ -158,7 +158,7 @@ struct Wanted {
     realm: Option<RealmName>,
     spec: LaunchSpec,
     limit: Option<Duration>,
-    made_of: u64,
+    identity: IdentityDigest,
     /// What tells its processes from those of every other run.
     word: Option<String>,
     /// Only look whether its program can be used.
@@ -191,7 +191,7 @@ impl Commander {
             realm: None,
             spec: command_marked(spec, id, &self.mark),
             limit: Some(timeout),
-            made_of: 0,
+            identity: IdentityDigest::default(),
             word: None,
             check: false,
         });
@@ -207,7 +207,7 @@ impl Commander {
             realm: None,
             spec: command_marked(&spec, id, &self.mark),
             limit: Some(timeout),
-            made_of: 0,
+            identity: IdentityDigest::default(),
             word: None,
             check: true,
         });
@@ -280,9 +280,10 @@ impl Processes {
         Ok(Self { commander: Commander { orders, spawns, mark: mark.into() }, threads })
     }
 
-    /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`. `made_of` goes on record, so
+    /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`. What it is made of goes on record, so
     /// that a later heartbeatd can tell whether it would start the same.
-    pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec, made_of: u64) {
+    pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec) {
+        let identity = spec.identity().digest();
         let word = random_word();
         let spec = marked(spec, name, &self.commander.mark, &word);
         self.commander.want(Wanted {
@@ -290,7 +291,7 @@ impl Processes {
             realm: Some(name.clone()),
             spec,
             limit: None,
-            made_of,
+            identity,
             word: Some(word),
             check: false,
         });
@@ -386,7 +387,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                 None => return,
             },
         };
-        let Wanted { owner, realm, mut spec, limit, made_of, check, word } = next;
+        let Wanted { owner, realm, mut spec, limit, identity, check, word } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let leaf = match (&realm, owner) {
             (Some(realm), Owner::Realm(key)) => spawner.leaf(realm, key.run),
@@ -416,7 +417,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                     Owner::Command(_) => Vec::new(),
                 };
                 let run = Run {
-                    made_of,
+                    identity,
                     word,
                     socket: Some(socket),
                     launcher,

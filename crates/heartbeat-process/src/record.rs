@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal};
 
-use crate::{RecordError, frame, tree, unframe};
+use crate::{IdentityDigest, RecordError, frame, tree, unframe};
 
 const MAGIC: &str = "heartbeat-adoption/3";
 /// Room of one record, in bytes.
@@ -57,8 +57,8 @@ pub struct Record {
     pub exit: Option<(RunId, Exit)>,
     /// The control group it lives in.
     pub group: Option<PathBuf>,
-    /// What its process was made of when it was last started: whatever the caller calls so.
-    pub made_of: Option<u64>,
+    /// What its process was made of when it was last started; `None` where an earlier version has written the record.
+    pub identity: Option<IdentityDigest>,
     /// What heartbeatd remembers of it: one line, opaque.
     pub memory: Option<String>,
     /// Grows with every write: the newest of two is the one that holds.
@@ -116,8 +116,8 @@ impl Record {
         if let Some(group) = &self.group {
             let _ = writeln!(body, "group={}", group.display());
         }
-        if let Some(made_of) = self.made_of {
-            let _ = writeln!(body, "made_of={made_of}");
+        if let Some(identity) = &self.identity {
+            let _ = writeln!(body, "identity={identity}");
         }
         if let Some(memory) = &self.memory {
             let _ = writeln!(body, "memory={}", memory.replace('\n', " "));
@@ -147,7 +147,8 @@ impl Record {
             word: optional("word").map(str::to_owned),
             exit: optional("exit").map(|text| exit_of(text).ok_or("not an exit")).transpose()?,
             group: optional("group").map(PathBuf::from),
-            made_of: optional("made_of").map(str::parse).transpose().map_err(|_| "not a number")?,
+            // One of another version says nothing.
+            identity: optional("identity").and_then(|text| text.parse().ok()),
             memory: optional("memory").map(str::to_owned),
             edition: field("edition")?.parse().map_err(|_| "not an edition")?,
         })
@@ -288,7 +289,7 @@ impl Origin {
             word: None,
             exit: None,
             group: None,
-            made_of: None,
+            identity: None,
             memory: None,
             edition: 0,
         }
@@ -310,7 +311,7 @@ mod tests {
             word: Some("c3d4".into()),
             exit: Some((RunId(6), Exit::code(3))),
             group: Some("/sys/fs/cgroup/heartbeat-a1b2/db.7".into()),
-            made_of: Some(12_345),
+            identity: "1 dir=00000001 run=12345678".parse().ok(),
             memory: Some(r#"{"run":7,"detail":"a=b"}"#.into()),
             edition: 4,
         }
@@ -326,7 +327,7 @@ mod tests {
             word: None,
             exit: None,
             group: None,
-            made_of: None,
+            identity: None,
             memory: None,
             init: true,
             ..record()

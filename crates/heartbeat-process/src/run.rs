@@ -14,7 +14,7 @@ use crate::group::Leaf;
 use crate::members::Users;
 use crate::notice::{CommandRunId, Key, LaunchError};
 use crate::notify::{Ear, Readiness};
-use crate::{Limits, LogTarget, User, survey, sys};
+use crate::{IdentityDigest, Limits, LogTarget, User, survey, sys};
 
 /// Whose process it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +80,7 @@ pub(crate) struct Run {
     /// Looks that are left: until an adopted launcher has to have become its program, or a daemon its pid file.
     pub(crate) looks: u32,
     /// What it is made of.
-    pub(crate) made_of: u64,
+    pub(crate) identity: IdentityDigest,
     pub(crate) start_time: u64,
     /// Nobody of it is older, in clock ticks since boot.
     pub(crate) since: u64,
@@ -136,7 +136,7 @@ impl Run {
             condemned: false,
             unproven: false,
             looks: 0,
-            made_of: 0,
+            identity: IdentityDigest::default(),
             start_time: 0,
             since: 0,
             socket: None,

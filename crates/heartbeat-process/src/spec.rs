@@ -69,7 +69,11 @@ impl LogTarget {
 pub struct LaunchSpec {
     /// Program and arguments; a program without `/` is searched in the `PATH` of `env`.
     pub argv: Vec<OsString>,
-    /// The whole environment.
+    /// What it has of heartbeatd's own environment, and what follows from its user and its directory.
+    pub inherited: Vec<(OsString, OsString)>,
+    /// A file of variables over what is inherited, read at each start ([`read_env_file`](crate::read_env_file)).
+    pub env_file: Option<PathBuf>,
+    /// Its own variables, over both: [`LaunchSpec::environment`] is the whole.
     pub env: Vec<(OsString, OsString)>,
     /// Working directory.
     pub dir: PathBuf,
@@ -98,6 +102,7 @@ impl fmt::Debug for LaunchSpec {
         f.debug_struct("LaunchSpec")
             .field("argv", &self.argv)
             .field("env", &names)
+            .field("env_file", &self.env_file)
             .field("dir", &self.dir)
             .field("log", &self.log)
             .field("umask", &self.umask)
@@ -163,10 +168,13 @@ impl LaunchSpec {
         for word in &self.argv {
             put(&mut out, word.as_bytes());
         }
-        put_u32(&mut out, u32::try_from(self.env.len()).unwrap_or(u32::MAX));
-        for (name, value) in &self.env {
-            put(&mut out, name.as_bytes());
-            put(&mut out, value.as_bytes());
+        put(&mut out, self.env_file.as_ref().map_or(&b""[..], |path| path.as_os_str().as_bytes()));
+        for variables in [&self.inherited, &self.env] {
+            put_u32(&mut out, u32::try_from(variables.len()).unwrap_or(u32::MAX));
+            for (name, value) in variables {
+                put(&mut out, name.as_bytes());
+                put(&mut out, value.as_bytes());
+            }
         }
         out
     }
@@ -198,12 +206,25 @@ impl LaunchSpec {
         let limits = reader.limits()?;
         let no_new_privileges = reader.u32()? != 0;
         let argv = (0..reader.u32()?).map(|_| reader.text()).collect::<Option<_>>()?;
-        let env =
-            (0..reader.u32()?).map(|_| Some((reader.text()?, reader.text()?))).collect::<Option<_>>()?;
+        let env_file = Some(PathBuf::from(reader.text()?)).filter(|path| !path.as_os_str().is_empty());
+        let (inherited, env) = (reader.variables()?, reader.variables()?);
         let setting = Setting { soft_descriptors, run, ready, watched, check };
         // Where its pid file lies is no business of the launcher, and what it is asked to say is in the setting.
         let (pidfile, readiness) = (None, Readiness::default());
-        let spec = Self { argv, env, dir, log, umask, user, pidfile, limits, no_new_privileges, readiness };
+        let spec = Self {
+            argv,
+            inherited,
+            env_file,
+            env,
+            dir,
+            log,
+            umask,
+            user,
+            pidfile,
+            limits,
+            no_new_privileges,
+            readiness,
+        };
         reader.rest.is_empty().then_some((spec, setting))
     }
 }
@@ -215,6 +236,7 @@ fn put_user(out: &mut Vec<u8>, user: Option<&User>) {
         put_u32(out, user.uid);
         put_u32(out, user.gid);
         put(out, user.home.as_os_str().as_bytes());
+        put(out, user.shell.as_os_str().as_bytes());
         put_u32(out, u32::try_from(user.groups.len()).unwrap_or(u32::MAX));
         for group in &user.groups {
             put_u32(out, *group);
@@ -270,10 +292,15 @@ impl Reader<'_> {
                 uid: self.u32()?,
                 gid: self.u32()?,
                 home: self.text()?.into(),
+                shell: self.text()?.into(),
                 groups: (0..self.u32()?).map(|_| self.u32()).collect::<Option<_>>()?,
             })),
             _ => None,
         }
+    }
+
+    fn variables(&mut self) -> Option<Vec<(OsString, OsString)>> {
+        (0..self.u32()?).map(|_| Some((self.text()?, self.text()?))).collect()
     }
 
     fn limit(&mut self) -> Option<Option<u64>> {
@@ -307,6 +334,8 @@ mod tests {
     fn spec() -> LaunchSpec {
         LaunchSpec {
             argv: vec!["sh".into(), "-c".into(), "exit 3".into()],
+            inherited: vec![("LANG".into(), "C".into())],
+            env_file: Some("/etc/db.env".into()),
             env: vec![("PATH".into(), "/bin".into()), ("KEY".into(), OsString::from_vec(vec![0xff, b'=']))],
             dir: "/".into(),
             log: LogTarget::File { path: "/x.log".into(), max_bytes: 10, keep: 2 },
@@ -317,6 +346,7 @@ mod tests {
                 gid: 104,
                 groups: vec![103, 104],
                 home: "/var/lib/postgresql".into(),
+                shell: "/bin/bash".into(),
             }),
             pidfile: None,
             limits: Limits {

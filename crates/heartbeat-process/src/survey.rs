@@ -17,7 +17,7 @@ use crate::members::Users;
 use crate::record::{Origin, Record};
 use crate::spawn::{COMMAND_MARK, HOOK_SUFFIX, RUN_MARK};
 use crate::tree::{self, Stat, Sweep};
-use crate::{RecordError, members, spares, sys};
+use crate::{IdentityDigest, RecordError, members, spares, sys};
 
 /// What became of a realm's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Survivor {
     /// What heartbeatd remembered of it in this boot.
     pub memory: Option<String>,
     /// What its process was made of.
-    pub made_of: Option<u64>,
+    pub identity: Option<IdentityDigest>,
     /// What became of it.
     pub condition: Condition,
     /// How a generation ended of which nothing is left, where that is on record.
@@ -383,7 +383,7 @@ fn survivor(record: Record, condition: Condition, held: Vec<OwnedFd>) -> Survivo
     Survivor {
         realm: record.realm.clone(),
         memory: record.memory.clone(),
-        made_of: record.made_of,
+        identity: record.identity.clone(),
         condition,
         last_exit: record.exit,
         record: Some(record),
@@ -403,7 +403,7 @@ fn stray(realm: &RealmName, found: &[(u32, Stat)], record: Option<Record>) -> Su
     Survivor {
         realm: realm.clone(),
         memory: record.as_ref().and_then(|record| record.memory.clone()),
-        made_of: record.as_ref().and_then(|record| record.made_of),
+        identity: record.as_ref().and_then(|record| record.identity.clone()),
         condition: Condition::Unverifiable { what },
         last_exit: None,
         record,

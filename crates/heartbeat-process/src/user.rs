@@ -24,6 +24,8 @@ pub struct User {
     pub groups: Vec<u32>,
     /// Home directory. Nobody sets `HOME` from it but who makes the environment.
     pub home: PathBuf,
+    /// Login shell. `SHELL` is set like `HOME`.
+    pub shell: PathBuf,
 }
 
 impl User {
@@ -47,6 +49,7 @@ impl User {
             uid: found.uid.as_raw(),
             gid: found.gid.as_raw(),
             home: found.dir,
+            shell: found.shell,
         })
     }
 
@@ -152,6 +155,7 @@ mod tests {
             gid: gid.as_raw(),
             groups: ordered(groups),
             home: "/".into(),
+            shell: "/bin/sh".into(),
         };
         assert_eq!(own.is_current(), Ok(true));
         assert_eq!(own.assume(), Ok(()));

@@ -74,7 +74,7 @@ impl Bench {
 
     fn launch(&self, run: u64, spec: &LaunchSpec) -> Key {
         let key = key(run);
-        self.processes.launch(key, &name(), spec, 0);
+        self.processes.launch(key, &name(), spec);
         key
     }
 
@@ -396,7 +396,7 @@ fn a_thousand_short_children_leave_nothing_behind() {
             asked += 1;
             let key = Key { realm: RealmIx(u32::try_from(asked).unwrap()), run: RunId(1) };
             let realm = RealmName::new(&format!("r{asked}")).unwrap();
-            bench.processes.launch(key, &realm, &spec, 0);
+            bench.processes.launch(key, &realm, &spec);
         }
         match bench.next() {
             Notice::Started { .. } => {}

@@ -61,7 +61,7 @@ fn with_adapter(bed: &Bed) -> Times {
         log: LogTarget::Null,
         ..LaunchSpec::default()
     };
-    let launch = move |run| processes.launch(Key { realm: RealmIx(0), run: RunId(run) }, &name, &spec, 0);
+    let launch = move |run| processes.launch(Key { realm: RealmIx(0), run: RunId(run) }, &name, &spec);
     launch(1);
     std::thread::spawn(move || {
         let mut run = 1;

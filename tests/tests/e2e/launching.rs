@@ -125,3 +125,89 @@ fn a_program_that_is_missing_for_a_while_costs_no_budget_and_starts_by_itself() 
     eco.daemon.signal(Signal::SIGTERM);
     assert_eq!(eco.daemon.end().0, Some(0));
 }
+
+fn rewrite(eco: &Ecosystem, change: impl FnOnce(String) -> String) {
+    let file = eco.path("heartbeat.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, change(text)).unwrap();
+}
+
+/// Revoked groups, another pid file, another mask: by a reload, and while heartbeatd is dead. The same answer each time, and the
+/// same file restarts nothing.
+#[test]
+fn what_a_process_is_made_of_has_one_answer_for_a_reload_and_after_kill_9() {
+    let is_root = nix::unistd::geteuid().is_root();
+    let grouped = if is_root { "user = \"nobody\"\ngroups = [\"adm\"]\n" } else { "" };
+    let extra = format!(
+        "[realm.grouped]\nrun = \"sleep 86369\"\n{grouped}[realm.masked]\nrun = \"sleep 86368\"\numask = \"022\"\n\
+         [realm.forking]\nrun = \"sh -c 'sleep 86367 & echo $! > PID; echo $! > PID2; sleep 0.2'\"\nshell = false\npidfile = \"PID\"\n"
+    );
+    let place = tempfile::tempdir().unwrap();
+    let pid_file = place.path().join("a.pid").display().to_string();
+    let extra = extra.replace("PID2", &format!("{pid_file}2")).replace("PID", &pid_file);
+    let mut eco = Ecosystem::start(&extra);
+    eco.wait_for_boot();
+    let all = ["db", "api", "worker", "grouped", "masked", "forking"];
+    let pids = |eco: &Ecosystem| all.map(|realm| eco.pid_of(realm));
+    let first = pids(&eco);
+    eco.kill_daemon();
+    eco.start_again();
+    eco.wait_for_boot();
+    assert_eq!(pids(&eco), first, "the same file restarts nothing");
+    rewrite(&eco, |text| {
+        text.replace(&format!("pidfile = \"{pid_file}\""), &format!("pidfile = \"{pid_file}2\""))
+    });
+    let reload = eco.cli(&["reload"]);
+    assert!(told(&reload).contains("forking (pidfile)"), "{}", told(&reload));
+    wait_until("it runs again", || {
+        ![0, first[5]].contains(&eco.pid_of("forking")) && eco.status_of("forking") == "up"
+    });
+    let second = pids(&eco);
+    assert_eq!(second[..5], first[..5]);
+    rewrite(&eco, |text| text.replace("\"adm\"", "\"daemon\"").replace("umask = \"022\"", "umask = \"027\""));
+    let plan = told(&eco.cli(&["plan", "reload"]));
+    assert!(plan.contains("masked (umask)"), "{plan}");
+    assert_eq!(plan.contains("grouped (groups)"), is_root, "{plan}");
+    eco.kill_daemon();
+    eco.start_again();
+    eco.wait_for_boot();
+    wait_until("they are restarted", || {
+        let now = pids(&eco);
+        now[4] != second[4] && now[4] != 0 && (!is_root || (now[3] != second[3] && now[3] != 0))
+    });
+    let third = pids(&eco);
+    assert_eq!((&third[..3], third[5]), (&second[..3], second[5]));
+    eco.daemon.signal(Signal::SIGTERM);
+    assert_eq!(eco.daemon.end().0, Some(0));
+}
+
+/// A secret that was rotated needs a restart and no reload; a file that is gone is an error of the start, and mends by itself.
+#[test]
+fn the_environment_of_a_realm_is_its_own_and_its_file_is_read_at_each_start() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().display();
+    let file = place.path().join("api.env");
+    std::fs::write(&file, "TOKEN=\"old # 1\" # rotated\n").unwrap();
+    let extra = format!(
+        "[realm.tokens]\nrun = \"echo token $TOKEN in $PWD, port $PORT, unit $STATE_DIRECTORY, $LISTEN_ADDR; exec sleep 86366\"\n\
+         shell = true\ndir = \"{root}\"\nenv_file = \"{root}/api.env\"\n"
+    );
+    let line = "export STATE_DIRECTORY=/var/lib/heartbeat LISTEN_ADDR=0.0.0.0:80 PORT=5999; exec \"$@\"";
+    let mut eco = Ecosystem::start_under(line, &extra);
+    eco.wait_for_boot();
+    wait_until("its first line", || eco.log("tokens").contains("port"));
+    let expected = format!("token old # 1 in {root}, port 5999, unit , 0.0.0.0:80\n");
+    assert_eq!(eco.log("tokens"), expected);
+    std::fs::write(&file, "TOKEN=new\n").unwrap();
+    eco.ok(&["restart", "tokens"]);
+    assert!(eco.log("tokens").contains("token new"), "{}", eco.log("tokens"));
+    std::fs::remove_file(&file).unwrap();
+    eco.ok(&["restart", "tokens", "--no-wait"]);
+    wait_until("the start has failed", || eco.realm("tokens")["reason"] == "StartFailed");
+    let entry = eco.realm("tokens");
+    let message = entry["message"].as_str().unwrap();
+    assert!(message.contains("cannot read env_file") && message.contains("api.env"), "{entry}");
+    std::fs::write(&file, "TOKEN=third\n").unwrap();
+    wait_until("it runs again", || eco.log("tokens").contains("token third"));
+    assert_eq!(eco.realm("tokens")["restarts"]["used"], 0);
+}

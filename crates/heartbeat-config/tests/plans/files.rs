@@ -19,7 +19,13 @@ fn dir(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn read(dir: &Path) -> Result<Loaded, Report> {
-    load(&Sources { file: None, env: BTreeMap::new(), overrides: Vec::new(), cwd: dir.to_owned() })
+    load(&Sources {
+        file: None,
+        env: BTreeMap::new(),
+        bytes: Vec::new(),
+        overrides: Vec::new(),
+        cwd: dir.to_owned(),
+    })
 }
 
 fn names(dir: &Path) -> (Vec<String>, Vec<String>) {
@@ -145,6 +151,7 @@ fn those_who_only_talk_to_heartbeatd_find_its_socket_in_its_configuration() {
     let text = "[heartbeat]\nsocket = \"run/${NAME:-hb}.sock\"\n[realm.a]\nrun = 5\n";
     let dir = dir(&[("heartbeat.toml", text), (".env", "NAME=shop\n")]);
     let sources = |env: &[(&str, &str)]| Sources {
+        bytes: Vec::new(),
         file: None,
         env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         overrides: Vec::new(),

@@ -335,7 +335,8 @@ fn a_check_looks_for_programs_and_directories_and_a_start_does_not() {
     std::fs::write(dir.path().join("plain"), "#!/bin/sh\n").unwrap();
     let path = std::env::var("PATH").unwrap();
     let env = BTreeMap::from([("PATH".to_owned(), path)]);
-    let sources = Sources { file: None, env, overrides: Vec::new(), cwd: dir.path().to_owned() };
+    let sources =
+        Sources { file: None, env, bytes: Vec::new(), overrides: Vec::new(), cwd: dir.path().to_owned() };
     let codes =
         |report: &Report| report.iter().map(|problem| (problem.line, problem.code)).collect::<Vec<_>>();
     let checked = check(&sources).unwrap_or_else(|report| panic!("{report}"));

@@ -90,16 +90,3 @@ fn who_is_responsible_is_shown() {
     let info = &config.plan.infos()[0];
     assert_eq!((info.docs.as_deref(), info.owner.as_deref()), (Some("https://wiki/a"), Some("team core")));
 }
-
-#[test]
-fn the_number_of_what_it_is_made_of_knows_them() {
-    let of = |keys: &str| realm(&text(&format!("[realm.a]\nrun = \"x\"\n{keys}\n")), "a").1.made_of;
-    let plain = of("");
-    for keys in ["limits.nice = 1", "limits.memory = \"64MiB\"", "no_new_privileges = true"] {
-        assert_ne!(of(keys), plain, "{keys}");
-        assert_eq!(of(keys), of(keys), "{keys}");
-    }
-    for keys in ["limits = {}", "limits.nice = 0", "no_new_privileges = false"] {
-        assert_eq!(of(keys), plain, "{keys}");
-    }
-}

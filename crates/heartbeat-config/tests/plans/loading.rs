@@ -31,7 +31,13 @@ fn files(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn sources(dir: &Path) -> Sources {
-    Sources { file: None, env: BTreeMap::new(), overrides: Vec::new(), cwd: dir.to_owned() }
+    Sources {
+        file: None,
+        env: BTreeMap::new(),
+        bytes: Vec::new(),
+        overrides: Vec::new(),
+        cwd: dir.to_owned(),
+    }
 }
 
 fn loaded(sources: &Sources) -> Config {

@@ -4,6 +4,7 @@ mod defaults;
 mod environment;
 mod files;
 mod habits;
+mod identity;
 mod limits;
 mod loading;
 mod merging;

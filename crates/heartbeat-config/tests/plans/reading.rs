@@ -30,5 +30,6 @@ pub(crate) fn facts(spec: &RealmSpec) -> Vec<(ProbeKind, &str, &str, ProbeSource
 pub(crate) fn variables(realm: &RealmConfig) -> BTreeMap<String, String> {
     let launch = realm.launch.as_ref().expect("it has a program");
     let text = |value: &std::ffi::OsString| value.to_str().expect("text").to_owned();
-    launch.env.iter().map(|(name, value)| (text(name), text(value))).collect()
+    let environment = launch.environment().expect("its env_file can be read");
+    environment.iter().map(|(name, value)| (text(name), text(value))).collect()
 }

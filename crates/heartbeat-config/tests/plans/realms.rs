@@ -195,8 +195,9 @@ fn the_log_lies_below_the_state_directory() {
     let journal =
         LogTarget::Journal { socket: "/run/systemd/journal/stdout".into(), identifier: "told".into() };
     assert_eq!(log("told"), journal);
-    let of = |name: &str| realm(&config, name).1.made_of;
-    assert!(of("told") != of("quiet") && of("told") != of("api"), "another target is another process");
+    let of = |name: &str| realm(&config, name).1.launch.as_ref().unwrap().identity();
+    assert_eq!(of("told").difference(&of("quiet")), ["log"], "another target is another process");
+    assert!(of("told") != of("api"));
 }
 
 #[test]

@@ -402,7 +402,7 @@ fn the_files_load_without_what_is_registered() {
     std::fs::write(dir.path().join("heartbeat.toml"), "[realm.api]\nrun = \"api\"\nneeds = [\"shop\"]\n")
         .unwrap();
     let cwd = dir.path().to_owned();
-    let sources = Sources { file: None, env: BTreeMap::new(), overrides: Vec::new(), cwd };
+    let sources = Sources { file: None, env: BTreeMap::new(), bytes: Vec::new(), overrides: Vec::new(), cwd };
     let report = load_beside(&sources, &["shop".to_owned()]).unwrap_err().to_string();
     assert!(report.contains("HB202: realm `shop` is registered at run time"), "{report}");
     assert!(report.contains("declare it: [realm.shop]"), "{report}");

@@ -14,6 +14,7 @@ use crate::{LaunchSpec, log, spares, tree};
 impl Reaper {
     /// Takes over a realm as it was found.
     pub(super) fn adopt(&mut self, key: Key, survivor: Survivor, spec: LaunchSpec) {
+        let identity = spec.identity().digest();
         let LaunchSpec { limits, readiness: asked, log, user, .. } = spec;
         let Survivor { realm, condition, record, mut held, .. } = survivor;
         let process = record.as_ref().and_then(|record| record.process);
@@ -23,7 +24,7 @@ impl Reaper {
         let group = record.as_ref().and_then(|record| record.group.clone()).filter(|_| !unproven);
         let leaf = group.and_then(Leaf::at);
         if let Some(record) = record {
-            self.books.carry_over(&realm, record);
+            self.books.carry_over(&realm, record, identity);
         }
         let (pid, start_time) = process.map_or((0, 0), |process| (process.pid, process.start_time));
         let mut run = Run {

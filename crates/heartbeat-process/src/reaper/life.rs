@@ -38,6 +38,9 @@ impl Reaper {
                         (Step::Interpreter | Step::Loader, Some(path)) => {
                             LaunchError::helper(step, errno, &what, &path)
                         }
+                        (Step::EnvFile, Some(why)) => {
+                            LaunchError::env_file(&run.program, &why.to_string_lossy())
+                        }
                         (step, _) => LaunchError::new(step, Some(errno), &what),
                     });
                     if let Some(pid) = pid {
@@ -99,7 +102,7 @@ impl Reaper {
             // by its mark, and starts no second copy.
             let process = Recorded { run: key.run, pid: run.pid, start_time: run.start_time };
             let group = run.leaf.as_ref().map(|leaf| leaf.dir().to_owned());
-            self.books.begin(realm, process, group, run.made_of, run.word.clone());
+            self.books.begin(realm, process, group, run.identity.clone(), run.word.clone());
         }
     }
 

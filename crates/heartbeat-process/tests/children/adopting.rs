@@ -32,7 +32,7 @@ pub(crate) fn victim(dir: &Path, script: &str) -> ! {
     // One whose script speaks is asked to.
     let asked = if script.contains("NOTIFY") { super::notify::asked() } else { Readiness::default() };
     let spec = LaunchSpec { readiness: asked, ..super::shell(dir, script) };
-    processes.launch(key(1), &name(), &spec, 77);
+    processes.launch(key(1), &name(), &spec);
     loop {
         if let Notice::Started { pid, .. } = notices.recv().unwrap() {
             println!("pid {pid}");
@@ -114,7 +114,7 @@ pub(crate) fn a_realm_outlives_its_heartbeatd_and_is_taken_over() {
     let pid = Victim::start(bench.dir.path(), "exec sleep 620").kill();
     let found = look(&bench);
     assert_eq!(found.realms[0].memory.as_deref(), Some(r#"{"of":"run 1"}"#));
-    assert_eq!(found.realms[0].made_of, Some(77));
+    assert!(found.realms[0].identity.is_some());
     assert_eq!(adopt(&bench), Condition::Alive { run: RunId(1), pid, launching: false });
     bench.processes.signal(key(1), Signal::TERM);
     match bench.next() {
@@ -192,7 +192,7 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
     bench.processes.signal(key(1), Signal::KILL);
     // Of another realm: one of this realm would be swept, and looks after everybody with its mark.
     let other = heartbeat_status::RealmName::new("other").unwrap();
-    bench.processes.launch(key(9), &other, &bench.shell("exit 0"), 0);
+    bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
     assert!(matches!(bench.next(), Notice::Started { .. }), "the adapter is at work");
     assert!(matches!(bench.next(), Notice::Exited { .. }));
     assert!(!gone(pid), "what is not proven gets no signal");
@@ -260,7 +260,7 @@ pub(crate) fn a_reused_pid_is_nobody() {
     bench.processes.signal(key(1), Signal::KILL);
     // Of another realm: one of this realm would be swept, and looks after everybody with its mark.
     let other = heartbeat_status::RealmName::new("other").unwrap();
-    bench.processes.launch(key(9), &other, &bench.shell("exit 0"), 0);
+    bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
     bench.started();
     super::exit_of(&bench.next());
     assert!(stranger.try_wait().unwrap().is_none(), "no signal reaches a stranger");
@@ -337,7 +337,7 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
     std::fs::remove_dir_all(&records).unwrap();
     std::fs::write(&records, "in the way").unwrap();
-    processes.launch(key(1), &name(), &bench.shell("exec sleep 630"), 0);
+    processes.launch(key(1), &name(), &bench.shell("exec sleep 630"));
     let mut told = [notices.recv_timeout(PATIENCE).unwrap(), notices.recv_timeout(PATIENCE).unwrap()];
     told.sort_by_key(|notice| matches!(notice, Notice::Started { .. }));
     assert!(matches!(&told[0], Notice::RecordsFail { trouble: Some(why) } if why.contains("db")), "{told:?}");

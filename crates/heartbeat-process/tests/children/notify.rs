@@ -158,7 +158,7 @@ pub(super) fn everybody_of_the_tree_is_believed_and_nobody_else() {
     let other = Key { realm: RealmIx(1), run: RunId(1) };
     let exe = std::env::current_exe().unwrap();
     let script = format!("NOTIFY_SOCKET={} {} say READY=1; exit 0", socket.display(), exe.display());
-    bench.processes.launch(other, &RealmName::new("web").unwrap(), &bench.shell(&script), 0);
+    bench.processes.launch(other, &RealmName::new("web").unwrap(), &bench.shell(&script));
     assert!(matches!(bench.next(), Notice::Started { key, .. } if key == other));
     assert!(matches!(bench.next(), Notice::Exited { key, .. } if key == other));
     std::fs::write(&go, "go\n").unwrap();

@@ -55,7 +55,7 @@ impl Listening {
         let exe = std::env::current_exe().unwrap();
         let spec = bench.shell(&script.replace("LISTEN", &format!("{} listen", exe.display())));
         let key = key(1);
-        bench.processes.launch(key, &RealmName::new(realm).unwrap(), &spec, 0);
+        bench.processes.launch(key, &RealmName::new(realm).unwrap(), &spec);
         let main = bench.started();
         let text = bench.wait_for_output(" \n");
         let address = text.trim().strip_prefix("listening ").unwrap().parse().unwrap();

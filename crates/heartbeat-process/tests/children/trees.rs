@@ -161,7 +161,7 @@ pub(crate) fn five_hundred_killed_at_once_lose_no_cause() {
     let spec = LaunchSpec { log: LogTarget::Null, ..bench.shell("exec sleep 637") };
     for at in 0..REALMS {
         let realm = RealmName::new(&format!("r{at}")).unwrap();
-        bench.processes.launch(Key { realm: RealmIx(at), run: RunId(1) }, &realm, &spec, 0);
+        bench.processes.launch(Key { realm: RealmIx(at), run: RunId(1) }, &realm, &spec);
     }
     let pids: Vec<u32> = (0..REALMS).map(|_| bench.started()).collect();
     pids.iter().for_each(|pid| kill_main(*pid));
@@ -250,7 +250,7 @@ pub(crate) fn without_descriptors_an_end_is_only_late() {
     let keys = |run| (1..=REALMS).map(move |realm| Key { realm: RealmIx(realm), run: RunId(run) });
     let launch = |key: Key, script| {
         let name = RealmName::new(&format!("db{}", key.realm.0)).unwrap();
-        bench.processes.launch(key, &name, &bench.shell(script), 0);
+        bench.processes.launch(key, &name, &bench.shell(script));
     };
     for key in keys(1) {
         launch(key, "setsid sleep 641 & setsid sleep 641 & exec sleep 641");

@@ -111,7 +111,7 @@ pub(super) fn a_command_runs_as_its_user_and_oneself_needs_no_right() {
     let bench = Bench::new();
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let groups = nix::unistd::getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
-    let own = User { name: "own".into(), uid, gid, groups, home: "/".into() };
+    let own = User { name: "own".into(), uid, gid, groups, home: "/".into(), shell: "/bin/sh".into() };
     let other = User { uid: uid + 1, name: "somebody-else".into(), ..own.clone() };
     for (id, user) in [(1, own), (2, other)] {
         let wanted = user.uid;

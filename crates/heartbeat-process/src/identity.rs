@@ -1,0 +1,269 @@
+//! What a process is made of, as its configuration says it: one projection. A reload compares it, its digest goes on record for
+//! the next heartbeatd, and both name what differs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::str::FromStr;
+
+use crate::{LaunchSpec, Limits, LogTarget, Readiness, User};
+
+/// Version of the digests: those of another version say nothing.
+const VERSION: &str = "1";
+
+/// What a process is made of, by the keys of the configuration. Two processes with equal identities need no restart.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    parts: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its bytes hold the environment.
+        f.debug_list().entries(self.parts.iter().map(|(key, _)| key)).finish()
+    }
+}
+
+impl Identity {
+    /// The keys in which they differ, in the order of the identity.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Vec<&'static str> {
+        let differing = self.parts.iter().zip(&other.parts).filter(|(a, b)| a.1 != b.1);
+        differing.map(|((key, _), _)| *key).collect()
+    }
+
+    /// A short form of it, the same for every build: for the adoption record.
+    #[must_use]
+    pub fn digest(&self) -> IdentityDigest {
+        let parts = self.parts.iter().map(|(key, bytes)| ((*key).to_owned(), fnv(bytes)));
+        IdentityDigest { parts: parts.collect() }
+    }
+}
+
+/// One number for each key of an [`Identity`]. Its text is stable: `1 run=0a1b2c3d env=...`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityDigest {
+    parts: BTreeMap<String, u32>,
+}
+
+impl IdentityDigest {
+    /// The keys in which they differ. A key that only one of them has says nothing: that one is older, and did not know it.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Vec<String> {
+        let differs =
+            |(key, digest): &(&String, &u32)| other.parts.get(*key).is_some_and(|known| known != *digest);
+        self.parts.iter().filter(differs).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+impl fmt::Display for IdentityDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(VERSION)?;
+        self.parts.iter().try_for_each(|(key, digest)| write!(f, " {key}={digest:08x}"))
+    }
+}
+
+/// The text is no digest of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no digest of this version")]
+pub struct DigestError;
+
+impl FromStr for IdentityDigest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut words = text.split(' ');
+        if words.next() != Some(VERSION) {
+            return Err(DigestError);
+        }
+        let part = |word: &str| {
+            let (key, digest) = word.split_once('=')?;
+            Some((key.to_owned(), u32::from_str_radix(digest, 16).ok()?))
+        };
+        let parts = words.map(part).collect::<Option<_>>().ok_or(DigestError)?;
+        Ok(Self { parts })
+    }
+}
+
+/// FNV-1a. Not for security: for telling the same from something else.
+fn fnv(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Bytes that no other values make: each value with its length.
+#[derive(Default)]
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    fn of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let mut bytes = Self::default();
+        values.into_iter().for_each(|value| bytes.put(value));
+        bytes.0
+    }
+
+    fn put(&mut self, value: &[u8]) {
+        self.0.extend_from_slice(&(value.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(value);
+    }
+
+    fn number(value: Option<u64>) -> Vec<u8> {
+        value.map_or_else(Vec::new, |value| value.to_le_bytes().to_vec())
+    }
+}
+
+impl LaunchSpec {
+    /// What the process is made of. A new field does not compile until it has a place here: a key, or a reason why another value
+    /// of it needs no other process.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let Self {
+            argv,
+            // What heartbeatd itself was started with, and what follows from `user` and `dir`.
+            inherited: _,
+            // Its content is read at each start.
+            env_file,
+            env,
+            dir,
+            log,
+            umask,
+            user,
+            pidfile,
+            limits,
+            no_new_privileges,
+            readiness,
+        } = self;
+        let path = |path: &Option<std::path::PathBuf>| {
+            Bytes::of(path.iter().map(|path| path.as_os_str().as_bytes()))
+        };
+        let mut variables: Vec<_> = env.iter().collect();
+        variables.sort();
+        let variables = variables.into_iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        let (account, groups) = of_user(user.as_ref());
+        let mut parts = vec![
+            ("run", Bytes::of(argv.iter().map(|word| word.as_bytes()))),
+            ("env", Bytes::of(variables)),
+            ("env_file", path(env_file)),
+            ("dir", Bytes::of([dir.as_os_str().as_bytes()])),
+            ("umask", Bytes::number(umask.map(u64::from))),
+            ("user", account),
+            ("groups", groups),
+            ("pidfile", path(pidfile)),
+        ];
+        parts.extend(of_limits(limits));
+        parts.push(("no_new_privileges", vec![u8::from(*no_new_privileges)]));
+        parts.extend(of_readiness(readiness));
+        parts.push(("log", of_log(log)));
+        Identity { parts }
+    }
+}
+
+fn of_user(user: Option<&User>) -> (Vec<u8>, Vec<u8>) {
+    let Some(User { name, uid, gid, groups, home, shell }) = user else { return (Vec::new(), Vec::new()) };
+    let (uid, gid) = (uid.to_le_bytes(), gid.to_le_bytes());
+    let account = Bytes::of([
+        name.as_bytes(),
+        uid.as_slice(),
+        gid.as_slice(),
+        home.as_os_str().as_bytes(),
+        shell.as_os_str().as_bytes(),
+    ]);
+    (account, groups.iter().flat_map(|group| group.to_le_bytes()).collect())
+}
+
+fn of_limits(limits: &Limits) -> [(&'static str, Vec<u8>); 10] {
+    let Limits {
+        memory_bytes,
+        cpu_percent,
+        tasks,
+        nofile,
+        nproc,
+        core_bytes,
+        memlock_bytes,
+        fsize_bytes,
+        nice,
+        oom_score,
+    } = limits;
+    [
+        ("limits.memory", Bytes::number(*memory_bytes)),
+        ("limits.cpu", Bytes::number(cpu_percent.map(u64::from))),
+        ("limits.tasks", Bytes::number(*tasks)),
+        ("limits.nofile", Bytes::number(*nofile)),
+        ("limits.nproc", Bytes::number(*nproc)),
+        ("limits.core", Bytes::number(*core_bytes)),
+        ("limits.memlock", Bytes::number(*memlock_bytes)),
+        ("limits.fsize", Bytes::number(*fsize_bytes)),
+        ("limits.nice", nice.to_le_bytes().to_vec()),
+        ("limits.oom_score", oom_score.to_le_bytes().to_vec()),
+    ]
+}
+
+/// It was told what it is asked when it was started.
+fn of_readiness(readiness: &Readiness) -> [(&'static str, Vec<u8>); 3] {
+    let Readiness { notify, watchdog, ready_fd } = readiness;
+    let nanos = watchdog.map(|watchdog| u64::try_from(watchdog.as_nanos()).unwrap_or(u64::MAX));
+    [
+        ("health.notify", vec![u8::from(*notify)]),
+        ("health.watchdog", Bytes::number(nanos)),
+        ("start.ready_fd", Bytes::number(ready_fd.map(u64::from))),
+    ]
+}
+
+/// Where it goes. How far it grows, and how many are kept, takes effect on the one that is written to.
+fn of_log(log: &LogTarget) -> Vec<u8> {
+    match log {
+        LogTarget::Null => Bytes::of([b"null".as_slice()]),
+        LogTarget::File { path, max_bytes: _, keep: _ } => {
+            Bytes::of([b"file".as_slice(), path.as_os_str().as_bytes()])
+        }
+        LogTarget::Journal { socket, identifier } => {
+            Bytes::of([b"journal".as_slice(), socket.as_os_str().as_bytes(), identifier.as_bytes()])
+        }
+        LogTarget::Capture => Bytes::of([b"capture".as_slice()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> LaunchSpec {
+        LaunchSpec { argv: vec!["sleep".into(), "1".into()], dir: "/".into(), ..LaunchSpec::default() }
+    }
+
+    #[test]
+    fn a_digest_is_the_same_in_every_build_and_comes_back_from_its_text() {
+        let text = spec().identity().digest().to_string();
+        assert!(text.starts_with("1 dir=") && text.contains(" run=8a137137 "), "{text}");
+        assert_eq!(text.parse(), Ok(spec().identity().digest()));
+        for other in ["", "1", "2 run=8a137137", "1 run", "1 run=x", "12345678901234567890"] {
+            let read = other.parse::<IdentityDigest>();
+            assert_eq!(read.is_ok(), other == "1", "{other}");
+        }
+    }
+
+    #[test]
+    fn what_an_older_version_did_not_know_differs_in_nothing() {
+        let now = spec().identity().digest();
+        let known = now
+            .to_string()
+            .split(' ')
+            .filter(|word| !word.starts_with("pidfile="))
+            .collect::<Vec<_>>()
+            .join(" ");
+        let older: IdentityDigest = known.parse().unwrap();
+        let moved = LaunchSpec { pidfile: Some("/x.pid".into()), umask: Some(0o27), ..spec() };
+        assert_eq!(now.difference(&moved.identity().digest()), ["pidfile", "umask"]);
+        assert_eq!(older.difference(&moved.identity().digest()), ["umask"]);
+        assert_eq!(older.difference(&now), Vec::<String>::new());
+        assert_eq!(IdentityDigest::default().difference(&now), Vec::<String>::new());
+    }
+
+    #[test]
+    fn words_do_not_run_together_and_nothing_inherited_counts() {
+        let joined = LaunchSpec { argv: vec!["sleep1".into()], ..spec() };
+        assert_eq!(spec().identity().difference(&joined.identity()), ["run"]);
+        let inherited = vec![("LANG".into(), "C".into())];
+        assert_eq!(spec().identity(), LaunchSpec { inherited, ..spec() }.identity());
+        assert!(!format!("{:?}", spec().identity()).contains("sleep"));
+    }
+}
