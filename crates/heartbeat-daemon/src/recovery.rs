@@ -304,6 +304,8 @@ fn found(survivor: &Survivor, record: Option<&RealmRecord>) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use heartbeat_status::RealmIx;
+
     use super::*;
     use crate::clock;
     use crate::sample::{config, sample};
@@ -395,7 +397,7 @@ mod tests {
             assert_eq!(before.document, after.document);
         }
         assert_eq!(back.len(), open.len());
-        let memory = recovery.memory(&sample.plan, |_| 0, clock::anchor());
+        let memory = recovery.memory(&sample.plan, &[], clock::anchor());
         assert_eq!(memory.health_restarts, restarts);
         assert_eq!(memory.incidents.len(), open.len());
     }
@@ -420,7 +422,7 @@ mod tests {
         let realms = BTreeMap::from([("zq-db".to_owned(), wish.clone()), ("gone".to_owned(), wish)]);
         let stored = StoredIntent { realms, registered: BTreeMap::new() };
         disk.writes(&intent::path(disk.dir.path()), INTENT_MAGIC, &stored);
-        let memory = disk.look().memory(&sample.plan, |_| 0, clock::anchor());
+        let memory = disk.look().memory(&sample.plan, &[], clock::anchor());
         assert_eq!(memory.realms.len(), 1, "of realms that the plan has");
         let db = &memory.realms[0];
         assert_eq!(

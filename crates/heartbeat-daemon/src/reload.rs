@@ -169,6 +169,7 @@ mod tests {
         let sources = file.map(|file| Sources {
             file: Some(file.to_owned()),
             env: BTreeMap::new(),
+            bytes: Vec::new(),
             overrides: Vec::new(),
             cwd: dir.to_owned(),
         });
