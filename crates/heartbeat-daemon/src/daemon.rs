@@ -159,15 +159,16 @@ impl Daemon {
         let notifier = Arc::new(receivers::start(receivers, runtime.handle().clone()));
         let herald = Arc::clone(&notifier);
         let mut supervisor = Supervisor::new(plan, random());
-        let anchor = clock::anchor();
+        let anchor = recovery.anchor();
         let plan = Arc::clone(supervisor.plan_in_force());
-        supervisor.restore(anchor.instant, recovery.memory(&plan, &realms, anchor));
+        supervisor.restore(clock::now(), recovery.memory(&plan, &realms, anchor));
         let first = supervisor.snapshot(clock::now());
         let published = Arc::new(Published::new(
             first,
             Arc::clone(&realms),
             instance(),
             heartbeat.name.clone(),
+            anchor,
             Arc::clone(&problems),
         ));
         published.restore_incidents(recovery.incidents(&plan));

@@ -142,6 +142,7 @@ impl Driver {
         self.listeners.open();
         self.manager.ready();
         self.settle(clock::now());
+        self.remember_ecosystem();
         let departure = loop {
             if let Some(departure) = self.state.departure {
                 break departure;
@@ -344,6 +345,12 @@ impl Driver {
         true
     }
 
+    /// What belongs to no single realm goes on record.
+    fn remember_ecosystem(&self) {
+        let health_restarts = self.supervisor.health_restarts();
+        self.incident_writer.remember(self.published.ecosystem(&self.boot, &health_restarts));
+    }
+
     /// Carries out what was decided, tells what happened, publishes, and only then answers: whoever is told
     /// "done" finds it done.
     fn settle(&mut self, now: Instant) {
@@ -364,8 +371,7 @@ impl Driver {
                 matches!(&event.kind, EventKind::RestartOpened { cause, .. } if *cause == unhealthy);
             let incident = self.published.note(&event);
             if granted || incident.is_some() {
-                let health_restarts = self.supervisor.health_restarts();
-                self.incident_writer.remember(self.published.ecosystem(&self.boot, &health_restarts));
+                self.remember_ecosystem();
             }
             if let Some((step, document, root)) = incident {
                 let log = root.and_then(|root| self.executor.log_of(root));

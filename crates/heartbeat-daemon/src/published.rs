@@ -53,6 +53,7 @@ impl Published {
         realms: Arc<Vec<RealmConfig>>,
         instance: String,
         name: String,
+        anchor: WallAnchor,
         problems: Arc<OwnProblems>,
     ) -> Self {
         let past = Past::new(first.realms.len());
@@ -62,7 +63,7 @@ impl Published {
             past: Mutex::new(past),
             incidents: Mutex::new(Incidents::new(name.clone())),
             facts: Mutex::default(),
-            anchor: Mutex::new(clock::anchor()),
+            anchor: Mutex::new(anchor),
             realms: Mutex::new(realms),
             config_revision: AtomicU64::new(1),
             config_problem: Mutex::default(),
@@ -234,6 +235,7 @@ impl Published {
             boot: boot.to_owned(),
             incidents: self.incidents().open().into_iter().map(stored).collect(),
             health_restarts_ns: health_restarts.iter().map(|at| at.as_nanos()).collect(),
+            anchor: Some((self.anchor().instant.as_nanos(), self.anchor().wall.as_millis())),
         }
     }
 

@@ -9,13 +9,13 @@ use heartbeat_process::{
     Condition, Key, LaunchSpec, Processes, Record, RecordError, Search, Survey, Survivor, boot_id, survey,
 };
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, RunId, WallAnchor};
+use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, RunId, WallAnchor, WallTime};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
 
 use crate::incidents::Kept;
 use crate::recovery_problem::Damage;
 use crate::stored::{ECOSYSTEM_MAGIC, INTENT_MAGIC, StoredEcosystem, StoredIntent};
-use crate::{DaemonError, files, intent};
+use crate::{DaemonError, clock, files, intent};
 
 /// Everything that was found, before anything acts on it.
 pub(crate) struct Recovery {
@@ -85,6 +85,15 @@ fn parses<T: serde::de::DeserializeOwned>(body: &str) -> Result<(), serde_json::
 }
 
 impl Recovery {
+    /// The anchor by which an earlier heartbeatd of this boot has shown times, unless the wall clock was stepped since.
+    pub(crate) fn anchor(&self) -> WallAnchor {
+        let earlier = self.ecosystem.anchor.map(|(instant, wall)| WallAnchor {
+            instant: Instant::from_nanos(instant),
+            wall: WallTime::from_millis(wall),
+        });
+        earlier.map_or_else(clock::anchor, clock::still_true)
+    }
+
     /// Looks at the records, the intent, and once at /proc. `kept` are pidfds that somebody has kept meanwhile.
     pub(crate) fn look(
         records: &Path,
@@ -356,7 +365,7 @@ mod tests {
             message: "exit code 1".to_owned(),
             severity: Severity::Warning.into(),
             affected: vec!["web".to_owned()],
-            opened_at: heartbeat_status::WallTime::from_millis(1_795_473_601_123),
+            opened_at: WallTime::from_millis(1_795_473_601_123),
             resolved_at: None,
             duration_s: None,
             resolution: None,

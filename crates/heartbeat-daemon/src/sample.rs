@@ -37,8 +37,14 @@ pub(crate) fn sample(realms: &str) -> Sample {
     let first = supervisor.snapshot(clock::now());
     let inbox = Arc::new(Inbox::default());
     let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
-    let published =
-        Published::new(first, Arc::new(realms), "k3v9".to_owned(), "shop".to_owned(), Arc::clone(&problems));
+    let published = Published::new(
+        first,
+        Arc::new(realms),
+        "k3v9".to_owned(),
+        "shop".to_owned(),
+        crate::clock::anchor(),
+        Arc::clone(&problems),
+    );
     let plan = Arc::clone(supervisor.plan_in_force());
     Sample { plan, supervisor, published: Arc::new(published), problems, inbox }
 }

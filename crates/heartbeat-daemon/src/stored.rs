@@ -55,6 +55,10 @@ pub(crate) struct StoredEcosystem {
     pub(crate) incidents: Vec<StoredIncident>,
     #[serde(default)]
     pub(crate) health_restarts_ns: Vec<u64>,
+    /// Where the monotonic clock, in nanoseconds, and the wall clock, in milliseconds, met: times of this boot are shown
+    /// by the same anchor after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) anchor: Option<(u64, i64)>,
 }
 
 /// An open incident.

@@ -21,6 +21,14 @@ impl Supervisor {
         self.mode = Mode::Booted;
         self.resume(now);
         self.pull_in(now, Vec::new());
+        // Since when a realm is as it is has to be remembered of those, too, of which nothing will be told for long.
+        for at in 0..self.realms.len() {
+            let realm = &mut self.realms[at];
+            if realm.status_since == Instant::ZERO {
+                realm.status_since = now;
+            }
+            self.out.remember.insert(self.plan.infos()[at].ix);
+        }
     }
 
     /// Starts `wanted`. What is to run pulls in what it needs and wants, `manual` or not.

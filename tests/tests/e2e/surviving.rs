@@ -38,12 +38,18 @@ const REALMS: [&str; 3] = ["db", "api", "worker"];
 
 #[test]
 fn after_a_kill_the_next_heartbeatd_takes_everything_back() {
-    let mut eco = Ecosystem::start("[realm.stopped]\nrun = \"sleep 86380\"\n");
+    let mut eco = Ecosystem::start(
+        "[realm.stopped]\nrun = \"sleep 86380\"\n[realm.later]\nrun = \"sleep 86380\"\nmanual = true\n",
+    );
     eco.wait_for_boot();
     let stop = eco.cli(&["stop", "stopped"]);
     assert_eq!(stop.status.code(), Some(0), "{}", told(&stop));
     let before = pids(&eco, &REALMS);
     let started = eco.realm("db")["process"]["started_at"].clone();
+    let since = |eco: &Ecosystem| {
+        ["db", "api", "worker", "stopped", "later"].map(|of| eco.realm(of)["since"].clone())
+    };
+    let as_they_are = since(&eco);
     eco.kill_daemon();
     for alive in &before {
         assert!(kill(pid(*alive), None).is_ok(), "realms outlive heartbeatd");
@@ -55,10 +61,8 @@ fn after_a_kill_the_next_heartbeatd_takes_everything_back() {
     assert_eq!(db["process"]["adopted"], true, "{db:#}");
     assert!(db["flags"].as_array().unwrap().contains(&"adopted".into()), "{db:#}");
     assert_eq!((&db["restarts"]["total"], &db["status"]), (&0.into(), &"up".into()), "{db:#}");
-    assert!(
-        millis(&db["process"]["started_at"]).abs_diff(millis(&started)) <= 5,
-        "the uptime is that of the process"
-    );
+    assert_eq!(db["process"]["started_at"], started, "the uptime is that of the process");
+    assert_eq!(since(&eco), as_they_are, "and they are what they are since the same time");
     assert_eq!(eco.status_of("stopped"), "stopped", "what an operator has stopped stays stopped");
     assert!(processes_with("sleep\086380").is_empty());
     // They are supervised like any other: an end is seen, whoever was the parent.

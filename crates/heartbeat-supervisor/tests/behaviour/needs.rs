@@ -296,3 +296,43 @@ fn a_realm_that_is_not_critical_does_not_count_for_the_whole() {
     d.wait_answering(secs(20), |_| FAIL);
     assert!(!d.sup.snapshot(d.now).is_ok(), "the other one does");
 }
+
+#[test]
+fn since_does_not_change_over_a_restart_of_heartbeatd() {
+    use heartbeat_supervisor::Found;
+    let manual = RealmSpec { manual: true, ..bare("d") };
+    let mut failing = bare("e");
+    failing.restart = crate::drive::policy(|settings| settings.when = heartbeat_restart::RestartWhen::Never);
+    let plan = vec![
+        probed("a"),
+        bare("b"),
+        external("c"),
+        manual,
+        failing,
+        probed("f").needs(RealmIx(4)),
+        oneshot("g"),
+    ];
+    let mut d = Drive::up(plan);
+    d.exit(RealmIx(6), Exit::code(0));
+    d.exit(RealmIx(4), Exit::code(1));
+    d.order(Action::Stop, B);
+    d.exit(B, Exit::code(0));
+    d.wait_answering(secs(100), |realm| if [2, 5].contains(&realm.0) { FAIL } else { Outcome::Pass });
+    let all = |d: &mut Drive| -> Vec<_> {
+        let snapshot = d.sup.snapshot(d.now);
+        snapshot.realms.iter().map(|realm| (realm.status, realm.why.since)).collect()
+    };
+    let before = all(&mut d);
+    let words: Vec<Status> = before.iter().map(|(status, _)| *status).collect();
+    use Status::{Blocked, Done, Down, Failed, Stopped, Up};
+    assert_eq!(words, [Up, Stopped, Down, Stopped, Failed, Blocked, Done]);
+    d.now = d.now + secs(7);
+    d.killed(|realm| match realm.0 {
+        0 => Found::Alive { pid: 100, launching: false },
+        5 => Found::Alive { pid: 105, launching: false },
+        _ => Found::Nothing,
+    });
+    assert_eq!(all(&mut d), before);
+    d.wait_answering(secs(3), |realm| if [2, 5].contains(&realm.0) { FAIL } else { Outcome::Pass });
+    assert_eq!(all(&mut d), before);
+}

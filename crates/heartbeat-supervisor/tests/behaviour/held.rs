@@ -1,0 +1,136 @@
+//! Time that does not count, and realms that nothing acts on: a pause, sleep of heartbeatd, a stopped process.
+
+use std::time::Duration;
+
+use heartbeat_status::wire::Action;
+use heartbeat_status::{Exit, Outcome, Phase, Signal, Status};
+use heartbeat_supervisor::{Command, Effect, Input};
+
+use crate::drive::{A, B, C, Drive, FAIL, bare, policy, probed, secs};
+
+fn pause(d: &mut Drive) {
+    d.command(Command { reason: Some("a look at it".to_string()), ..Command::new(Action::Pause, A) });
+    d.take();
+}
+
+#[test]
+fn a_paused_realm_is_not_restarted_at_the_end_of_its_start_timeout() {
+    let mut d = Drive::boot(vec![probed("a")]);
+    d.launch_all();
+    pause(&mut d);
+    d.wait_answering(secs(600), |_| FAIL);
+    assert_eq!((d.phase(A), d.word(A), d.signals()), (Phase::Starting, Status::Paused, vec![]));
+    assert_eq!(d.status(A).restarts.total, 0);
+    // Once it is resumed the time counts again.
+    d.order(Action::Resume, A);
+    d.wait_answering(secs(61), |_| FAIL);
+    assert_eq!(d.signals()[0], (A, Signal::TERM));
+}
+
+#[test]
+fn a_paused_realm_is_not_restarted_when_its_verification_is_overdue() {
+    let mut d = Drive::up(vec![probed("a")]);
+    d.order(Action::Restart, A);
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.launch_all();
+    d.wait_answering(Duration::from_millis(600), |_| Outcome::Pass);
+    assert_eq!((d.phase(A), d.word(A)), (Phase::Running, Status::Restarting), "it is being verified");
+    pause(&mut d);
+    d.wait_answering(secs(600), |_| FAIL);
+    assert_eq!((d.phase(A), d.word(A), d.signals()), (Phase::Running, Status::Paused, vec![]));
+    assert_eq!(d.status(A).restarts.total, 1);
+}
+
+#[test]
+fn a_stopped_process_is_continued_after_the_first_signal() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut spec = bare("a");
+        spec.stop.signal = signal;
+        let mut d = Drive::up(vec![spec]);
+        d.order(Action::Stop, A);
+        let sent: Vec<Signal> = d
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Signal { signal, .. } | Effect::SignalMain { signal, .. } => Some(*signal),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(sent, [signal, Signal::CONT], "or it could not act on it before KILL");
+    }
+}
+
+#[test]
+fn time_asleep_does_not_count_against_the_start_timeout() {
+    let mut d = Drive::boot(vec![probed("a")]);
+    d.launch_all();
+    d.wait_answering(secs(50), |_| FAIL);
+    // The clock went on, and nothing was measured.
+    d.now = d.now + secs(55);
+    d.feed(Input::Suspended { asleep: secs(55) });
+    d.wait_answering(secs(50), |_| FAIL);
+    assert_eq!((d.phase(A), d.signals()), (Phase::Starting, vec![]), "all of it is left");
+    d.wait_answering(secs(15), |_| FAIL);
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+}
+
+#[test]
+fn failures_of_a_pause_do_not_count_after_it() {
+    let mut d = Drive::up(vec![probed("a")]);
+    pause(&mut d);
+    d.wait_answering(secs(60), |_| FAIL);
+    d.order(Action::Resume, A);
+    d.take();
+    assert_eq!((d.status(A).probes[0].fails, d.signals()), (0, vec![]), "counted afresh");
+    d.wait_answering(secs(1), |_| FAIL);
+    assert_eq!(d.signals(), [], "nothing is done on what was measured before");
+    d.wait_answering(secs(30), |_| FAIL);
+    assert_eq!(d.signals()[0], (A, Signal::TERM));
+}
+
+#[test]
+fn probes_of_many_realms_do_not_share_one_moment() {
+    let mut d = Drive::up((0..8).map(|at| probed(&format!("realm-{at}"))).collect());
+    d.wait_answering(secs(20), |_| Outcome::Pass);
+    let snapshot = d.sup.snapshot(d.now);
+    let mut slots: Vec<_> = snapshot.realms.iter().map(|realm| realm.probes[0].next_at).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    assert!(slots.len() >= 6, "each has a slot of its own: {slots:?}");
+    let first = slots.iter().flatten().min().expect("they are measured");
+    let last = slots.iter().flatten().max().expect("they are measured");
+    assert!(last.since(*first) >= secs(1), "over the whole interval: {slots:?}");
+}
+
+#[test]
+fn what_has_been_stopped_or_failed_is_left_by_a_restart_alone() {
+    // Of each phase that rests: what a start, a reset and the clock do about it.
+    let mut failing = bare("a");
+    failing.restart = policy(|settings| {
+        (settings.burst, settings.when_spent) = (1, heartbeat_restart::WhenSpent::Fail);
+    });
+    let mut d = Drive::up(vec![failing]);
+    for _ in 0..2 {
+        d.exit(A, Exit::code(1));
+        d.wait(secs(2));
+        d.launch_all();
+    }
+    assert_eq!(d.phase(A), Phase::Failed);
+    d.wait(secs(7_200));
+    assert_eq!(d.starts(), [], "not by the clock");
+    d.order(Action::Reset, A);
+    assert_eq!(d.starts(), [A], "by a reset");
+}
+
+#[test]
+fn a_companion_that_rests_is_not_restarted_along() {
+    let mut spec = bare("a");
+    spec.restart_with = vec![B, C];
+    let mut d = Drive::up(vec![spec, bare("b"), bare("c")]);
+    d.order(Action::Stop, B);
+    d.exit(B, Exit::code(0));
+    d.take();
+    d.exit(A, Exit::code(1));
+    assert_eq!(d.signals(), [(C, Signal::TERM)]);
+    assert_eq!(d.word(B), Status::Stopped);
+}
