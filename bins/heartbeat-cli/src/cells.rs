@@ -133,14 +133,15 @@ pub(crate) fn why(realm: &RealmEntry, style: Style) -> String {
 }
 
 /// A sentence of at most `most` characters. It is cut where others speak in it (the body of an answer, an error of a
-/// program), and keeps its own end: `, attempt 2 of 6`.
+/// program), and keeps what heartbeatd itself says behind that: `, attempt 2 of 6`.
 pub(crate) fn shortened(text: &str, most: usize, style: Style) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
     let dots = if style.ascii { "..." } else { "…" };
-    let end = text.rfind(", ").map_or("", |at| &text[at..]);
-    let end = if end.chars().count() <= MAX_END_CHARS { end } else { "" };
+    let attempt = text.rfind(", attempt ").map_or("", |at| &text[at..]);
+    let end =
+        attempt.split(';').next().filter(|end| end.chars().count() <= MAX_END_CHARS).unwrap_or_default();
     let room = most.saturating_sub(end.chars().count() + dots.chars().count());
     let kept: String = text.chars().take(room).collect();
     format!("{}{dots}{end}", kept.trim_end())
@@ -334,6 +335,11 @@ mod tests {
         assert_eq!(shortened("short, attempt 1 of 6", 80, style), "short, attempt 1 of 6");
         let other = shortened(&format!("a, {}", "y".repeat(300)), 80, Style { ascii: true, ..style });
         assert!(other.ends_with("y...") && other.chars().count() == 80, "{other}");
+        // What a probe adds behind its own sentence, and a comma in foreign text, are no end worth keeping.
+        let twice = shortened(&format!("http: {0}, attempt 2 of 6; http: {0}", "z".repeat(90)), 80, style);
+        assert!(twice.ends_with("z…, attempt 2 of 6"), "{twice}");
+        let foreign = shortened(&format!("http: {} (a, b)", "z".repeat(90)), 80, style);
+        assert!(foreign.ends_with("z…"), "{foreign}");
     }
 
     #[test]
