@@ -728,3 +728,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
