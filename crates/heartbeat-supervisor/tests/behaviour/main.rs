@@ -18,6 +18,7 @@ mod reloading;
 mod remedies;
 mod restarting;
 mod restoring;
+mod roles;
 mod saying;
 mod scenarios;
 mod starting;
