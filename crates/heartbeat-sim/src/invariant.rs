@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use heartbeat_status::Verdict as ProbeVerdict;
 use heartbeat_status::{
-    Desired, EdgeKind, Event, EventKind, FailReason, Gate, Health, IncidentStep, Instant, OutcomeReason,
-    Phase, RealmIx, RealmKind, RealmStatus, RestartCause, RestartResult, Role, Severity, Signal, Snapshot,
-    Status,
+    Desired, EdgeKind, Event, EventKind, FailReason, Gate, Health, IncidentStep, InconclusiveReason, Instant,
+    Outcome, OutcomeReason, Phase, ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartCause, RestartResult,
+    Role, Severity, Signal, Snapshot, Status,
 };
 use heartbeat_supervisor::{Effect, Hook, Plan, ProbeSource, ProbeSpec};
 
@@ -51,6 +52,10 @@ pub(crate) const OF_EFFECTS: &[(&str, OfEffect)] = &[
 /// Every invariant of a whole step.
 pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("every_status_says_why", every_status_says_why),
+    ("health_is_what_the_roles_say", health_is_what_the_roles_say),
+    ("a_failing_verdict_has_its_threshold", a_failing_verdict_has_its_threshold),
+    ("a_restart_is_verified_after_verify_for", a_restart_is_verified_after_verify_for),
+    ("green_is_recent", green_is_recent),
     ("no_health_restart_while_a_need_is_broken", no_health_restart_while_a_need_is_broken),
     ("a_health_restart_has_fresh_evidence", a_health_restart_has_fresh_evidence),
     ("nothing_acts_on_a_paused_realm", nothing_acts_on_a_paused_realm),
@@ -230,6 +235,87 @@ fn halt_only_when_nothing_runs(view: &View<'_>, effect: &Effect) -> Verdict {
     for (at, process) in view.world.processes.iter().enumerate() {
         let stuck = matches!(view.after.realms[at].phase, Phase::Stuck | Phase::Unverified);
         fail(process.is_some() && !stuck, || format!("halted while realm {at} runs: {process:?}"))?;
+    }
+    Ok(())
+}
+
+/// A failing probe of a role that decides makes a realm unhealthy, and nothing else does.
+fn health_is_what_the_roles_say(view: &View<'_>) -> Verdict {
+    for realm in &view.after.realms {
+        if !matches!(realm.phase, Phase::Running | Phase::External) {
+            continue;
+        }
+        let unattributable = Outcome::Inconclusive(InconclusiveReason::Unattributable);
+        let deciding = || {
+            let probes = view.plan.realm(realm.info.ix).probes.iter().zip(&realm.probes);
+            probes.filter(|(spec, probe)| {
+                let last = probe.last.as_ref().map(|last| last.outcome);
+                spec.info.role != Role::Info && last != Some(unattributable)
+            })
+        };
+        let name = &realm.info.name;
+        let unhealthy = realm.health == Health::Unhealthy;
+        let failing =
+            deciding().any(|(_, probe)| !probe.stale && probe.verdict == Some(ProbeVerdict::Failing));
+        fail(failing && !unhealthy, || format!("{name} has a failing probe and is {}", realm.health))?;
+        let fails = |probe: &ProbeStatus| {
+            let last = probe.last.as_ref().map(|last| last.outcome.passed());
+            probe.verdict == Some(ProbeVerdict::Failing) || last != Some(Some(true))
+        };
+        fail(unhealthy && !deciding().any(|(_, probe)| fails(probe)), || {
+            format!("{name} is unhealthy, and no probe that decides fails")
+        })?;
+    }
+    Ok(())
+}
+
+/// As many failures in a row as its threshold asks for come before a verdict turns.
+fn a_failing_verdict_has_its_threshold(view: &View<'_>) -> Verdict {
+    for (before, after) in view.before.realms.iter().zip(&view.after.realms) {
+        let ix = after.info.ix;
+        if before.probes.len() != after.probes.len() || before.process.run != after.process.run {
+            continue;
+        }
+        let probes = view.plan.realm(ix).probes.iter().zip(&view.reference.failures[ix.index()]);
+        for ((spec, failures), (was, is)) in probes.zip(before.probes.iter().zip(&after.probes)) {
+            let turned = was.verdict != is.verdict && is.verdict == Some(ProbeVerdict::Failing);
+            let wanted = spec.info.thresholds.fail_after() as usize;
+            let measured = spec.source == ProbeSource::Measured;
+            fail(turned && measured && failures.len() < wanted, || {
+                format!("{} of {} fails after {failures:?}, {wanted} wanted", spec.info.name, after.info.name)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn a_restart_is_verified_after_verify_for(view: &View<'_>) -> Verdict {
+    for event in view.events {
+        let EventKind::RestartClosed { result: RestartResult::Verified, .. } = event.kind else { continue };
+        let Some((realm, name)) = &event.realm else { continue };
+        let spec = view.plan.realm(*realm);
+        // A oneshot has done what it was for.
+        let since = view.reference.ready_since[realm.index()].filter(|_| spec.kind != RealmKind::Oneshot);
+        let proven = since.map(|since| view.now.since(since));
+        fail(proven.is_some_and(|proven| proven < spec.restart.verify_for()), || {
+            format!("{name} is verified after {proven:?}, {:?} wanted", spec.restart.verify_for())
+        })?;
+    }
+    Ok(())
+}
+
+/// What claims an outcome is being measured.
+fn green_is_recent(view: &View<'_>) -> Verdict {
+    for realm in &view.after.realms {
+        let measures = matches!(realm.phase, Phase::Starting | Phase::Running | Phase::External);
+        for (spec, probe) in view.plan.realm(realm.info.ix).probes.iter().zip(&realm.probes) {
+            fail(spec.source != ProbeSource::Process && probe.current && !measures, || {
+                format!(
+                    "{} of {} has an outcome while it is {}",
+                    spec.info.name, realm.info.name, realm.phase
+                )
+            })?;
+        }
     }
     Ok(())
 }

@@ -134,6 +134,8 @@ pub(crate) struct Reference {
     /// Until when a pause, a need or the circuit breaker held a restart for the realm's health.
     pub(crate) held_until: Vec<Instant>,
     held: Vec<bool>,
+    /// Since when a realm has to prove itself: it became ready, or its restart command has succeeded.
+    pub(crate) ready_since: Vec<Option<Instant>>,
     pub(crate) voices: Vec<Heard>,
     pub(crate) booted: bool,
     pub(crate) shutdown: Option<Instant>,
@@ -172,6 +174,7 @@ impl Reference {
             failures: plan.realms().iter().map(|realm| vec![Vec::new(); realm.probes.len()]).collect(),
             held_until: vec![Instant::ZERO; count],
             held: vec![false; count],
+            ready_since: vec![None; count],
             voices: vec![Heard::default(); count],
             booted: false,
             shutdown: None,
@@ -344,7 +347,13 @@ impl Reference {
             match event.kind {
                 EventKind::RestartHeld { ref why } => self.held[realm.index()] = why.is_some(),
                 // Another generation is not held.
-                EventKind::PhaseChanged { .. } => self.held[realm.index()] = false,
+                EventKind::PhaseChanged { to, .. } => {
+                    self.held[realm.index()] = false;
+                    self.ready_since[realm.index()] = (to == Phase::Running).then_some(snapshot.at);
+                }
+                EventKind::RestartCommand { ended: true, failure: None } => {
+                    self.ready_since[realm.index()] = Some(snapshot.at);
+                }
                 _ => {}
             }
         }

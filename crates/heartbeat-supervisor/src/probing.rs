@@ -629,9 +629,6 @@ impl Realm {
         self.probe_afresh(cx);
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             if self.probing && spec.source == ProbeSource::Measured {
-                if let Some(last) = self.probes[at].last_conclusive.as_mut() {
-                    *last = (*last).max(cx.now);
-                }
                 let bound = stale_after(spec, spec.info.interval);
                 cx.arm(TimerKind::Stale(probe_ix(at)), cx.now + bound);
             }
