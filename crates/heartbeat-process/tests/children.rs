@@ -565,7 +565,7 @@ fn main() -> ExitCode {
         Some("judge") => return ports::judge(&words.next().unwrap(), &words.next().unwrap()),
         _ => {}
     }
-    let tests: &[(&str, fn())] = &[
+    let tests: &'static [(&str, fn())] = &[
         ("exits_are_told_as_they_were", exits_are_told_as_they_were),
         (
             "a_program_that_cannot_be_executed_is_told_with_its_path",
@@ -753,33 +753,28 @@ fn main() -> ExitCode {
         ("an_exit_is_on_record_until_the_next_start", adopting::an_exit_is_on_record_until_the_next_start),
         ("a_realm_may_be_called_like_the_launcher", adopting::a_realm_may_be_called_like_the_launcher),
     ];
-    let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let chosen: Vec<_> =
-        tests.iter().filter(|(name, _)| filter.as_ref().is_none_or(|word| name.contains(word))).collect();
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Each looks at all children of this process, so no two run at a time.
+    arguments.test_threads = Some(1);
     let groups = heartbeat_process::own_groups(&format!("test-{}", std::process::id()));
-    if let Err(why) = &groups {
+    if let (Err(why), false) = (&groups, arguments.list) {
         println!("skipped: every test in a control group: {why}");
     }
-    let rounds: Vec<Option<PathBuf>> =
-        [None].into_iter().chain(groups.as_ref().ok().cloned().map(Some)).collect();
-    println!("\nrunning {} tests", chosen.len() * rounds.len());
-    let mut failed = 0;
-    for round in &rounds {
-        *GROUPS.lock().unwrap() = round.clone();
-        let how = if round.is_some() { " in a control group" } else { "" };
-        for (name, test) in &chosen {
-            let ok = std::panic::catch_unwind(test).is_ok();
-            failed += usize::from(!ok);
-            println!("test {name}{how} ... {}", if ok { "ok" } else { "FAILED" });
-        }
+    let mut trials = Vec::new();
+    for round in [None].into_iter().chain(groups.as_ref().ok().cloned().map(Some)) {
+        let how = if round.is_some() { "::in_a_control_group" } else { "" };
+        trials.extend(tests.iter().map(|(name, test)| {
+            let (round, test) = (round.clone(), *test);
+            libtest_mimic::Trial::test(format!("{name}{how}"), move || {
+                *GROUPS.lock().unwrap() = round;
+                test();
+                Ok(())
+            })
+        }));
     }
+    let conclusion = libtest_mimic::run(&arguments, trials);
     if let Ok(groups) = groups {
         let _ = std::fs::remove_dir(groups);
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {word}. {} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n",
-        chosen.len() * rounds.len() - failed
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    conclusion.exit_code()
 }

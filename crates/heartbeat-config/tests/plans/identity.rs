@@ -94,10 +94,14 @@ fn answers(before: &str, after: &str) -> ((bool, BTreeSet<String>), (bool, BTree
     let (old, new) = (text(before), text(after));
     let identity = |config| {
         let (_, adapters) = realm(config, "a");
-        adapters.launch.as_ref().unwrap().identity()
+        adapters.launch.as_ref().expect("it has a program").identity()
     };
     // As it comes back from the record.
-    let on_record = identity(&old).digest().to_string().parse::<heartbeat_process::IdentityDigest>().unwrap();
+    let on_record = identity(&old)
+        .digest()
+        .to_string()
+        .parse::<heartbeat_process::IdentityDigest>()
+        .expect("its own text");
     let found: BTreeSet<String> = on_record.difference(&identity(&new).digest()).into_iter().collect();
     let in_force = InForce {
         heartbeat: &old.heartbeat,
@@ -108,7 +112,7 @@ fn answers(before: &str, after: &str) -> ((bool, BTreeSet<String>), (bool, BTree
     };
     let keys: BTreeSet<String> =
         identity(&old).difference(&identity(&new)).into_iter().map(str::to_owned).collect();
-    let merged = merge(in_force, new.clone()).unwrap();
+    let merged = merge(in_force, new.clone()).expect("it fits in");
     let restarted = !merged.restart.is_empty();
     let told: BTreeSet<String> =
         merged.changes.restarted.iter().flat_map(|(_, keys)| keys).map(|key| (*key).to_owned()).collect();

@@ -17,6 +17,11 @@ use crate::suspicion;
 /// A port that a stranger holds is looked at again after this.
 const PORT_RECHECK: Duration = Duration::from_secs(1);
 
+/// A program that makes a daemon of itself has ended within this.
+const FORKS_WITHIN: Duration = Duration::from_secs(10);
+const FORKED_AWAY: &str = "; it left processes behind, which heartbeatd ends: the program makes a daemon of itself. \
+                           Start it with its foreground option, or name its pid file with `pidfile`";
+
 /// The main process ended by itself, while starting or running.
 pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty: bool) {
     starting::cancel_hooks(realm, cx);
@@ -32,10 +37,13 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
             Some(limit) => format!("killed for want of memory (limit {})", size(limit)),
             None => exit.to_string(),
         };
-        let detail = match ran_for {
+        let mut detail = match ran_for {
             Some(ran_for) => format!("{how} after {}", span(ran_for)),
             None => how,
         };
+        if !empty && exit.is_zero() && ran_for.is_some_and(|ran_for| ran_for < FORKS_WITHIN) {
+            detail.push_str(FORKED_AWAY);
+        }
         realm.failure = Some(detail.clone());
         // Without budget no attempt follows, so none is opened.
         if realm.tracker.may_restart(&cx.spec.restart, cx.now) {

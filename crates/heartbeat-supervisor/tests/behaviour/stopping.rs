@@ -120,6 +120,29 @@ fn every_path_that_stops_a_realm_signals_its_main_process_first() {
     }
 }
 
+/// The most asked question of every supervisor.
+#[test]
+fn a_program_that_makes_a_daemon_of_itself_is_told_so() {
+    let mut d = Drive::boot(vec![bare("a")]);
+    d.started(A);
+    let run = d.run(A);
+    d.feed(Input::Exited { realm: A, run, exit: Exit::code(0), empty: false });
+    d.feed(Input::Emptied { realm: A, run });
+    let message = d.message(A);
+    let expected = "exit code 0 after 0.0 s; it left processes behind, which heartbeatd ends: the program makes a \
+                    daemon of itself. Start it with its foreground option, or name its pid file with `pidfile`";
+    assert!(message.starts_with(expected), "{message}");
+    // What has worked for long, fails, or leaves nothing behind does not.
+    for (ran, code, empty) in [(60, 0, false), (0, 1, false), (0, 0, true)] {
+        let mut d = Drive::boot(vec![bare("a")]);
+        d.started(A);
+        d.wait(secs(ran));
+        let run = d.run(A);
+        d.feed(Input::Exited { realm: A, run, exit: Exit::code(code), empty });
+        assert!(!d.message(A).contains("daemon of itself"), "{}", d.message(A));
+    }
+}
+
 #[test]
 fn leftovers_are_swept_before_the_next_start() {
     let mut d = Drive::stable(vec![bare("a")]);
