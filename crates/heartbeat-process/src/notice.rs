@@ -195,8 +195,11 @@ fn failure(step: Step, errno: Option<i32>) -> StartFailure {
     use nix::errno::Errno as E;
     match (step, errno.map(E::from_raw)) {
         (Step::CalledOff, _) | (Step::Record, Some(E::ESRCH)) => StartFailure::NeverTried,
-        // What is heartbeatd's own has been taken away, and is made anew with the next start.
-        (Step::Spawn | Step::Group, _) | (Step::Notify, Some(E::ENOENT)) => StartFailure::HostExhausted,
+        // What is heartbeatd's own has been taken away, and is made anew with the next start, or its disk is full or read-only.
+        (Step::Spawn | Step::Group, _)
+        | (Step::Notify, Some(E::ENOENT | E::EROFS | E::ENOSPC | E::EDQUOT | E::EIO)) => {
+            StartFailure::HostExhausted
+        }
         (_, Some(E::ETXTBSY | E::EAGAIN | E::ENOMEM | E::EMFILE | E::ENFILE)) => StartFailure::HostExhausted,
         (Step::Exec | Step::Interpreter | Step::Loader | Step::Directory, Some(errno)) => match errno {
             E::ENOENT | E::EACCES | E::EPERM | E::ENOTDIR | E::EISDIR | E::ELOOP | E::ENAMETOOLONG => {
@@ -344,6 +347,8 @@ mod tests {
             (Step::Spawn, Errno::ENOENT, HostExhausted),
             (Step::Group, Errno::ENOENT, HostExhausted),
             (Step::Notify, Errno::ENOENT, HostExhausted),
+            (Step::Notify, Errno::EROFS, HostExhausted),
+            (Step::Notify, Errno::ENOSPC, HostExhausted),
             (Step::Record, Errno::ESRCH, NeverTried),
             (Step::Exec, Errno::E2BIG, Other),
             (Step::User, Errno::EPERM, Other),

@@ -94,7 +94,8 @@ fn who_follows_misses_nothing_over_rotations_and_the_death_of_heartbeatd() {
     eco.wait_for_boot();
     let host = format!("unix:{}/run/heartbeat.sock", eco.dir.path().display());
     let mut follower = Running::start("heartbeat-cli", &["-H", &host, "logs", "-f", "-n", "1", "counter"]);
-    let number = |line: &str| line.strip_prefix("line ").unwrap().parse::<u64>().unwrap();
+    let number =
+        |line: &str| line.strip_prefix("line ").unwrap_or_else(|| panic!("{line:?}")).parse::<u64>().unwrap();
     let first = number(&follower.read_until("a line", |_| true));
     let aside = eco.dir.path().join("state/log/counter.log.3");
     wait_until("rotations", || aside.exists());

@@ -132,7 +132,12 @@ impl Work<'_> {
         }
         // In this order: a heartbeatd that dies in between leaves the piece twice, and never not at all.
         self.name_fresh()?;
-        if !self.collapse(self.piece) {
+        ledger.pending_bytes = self.piece;
+        // On a full disk it is not remembered, and positions are those of before if we die now.
+        let _ = ledger.write();
+        let collapsed = self.collapse(self.piece);
+        ledger.pending_bytes = 0;
+        if !collapsed {
             self.truncate_after_copying(ledger, self.piece)?;
             return Ok(false);
         }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::aside::beside;
+use super::aside::{beside, numbered};
 use crate::frame::{frame, unframe};
 
 /// Generations whose beginning is remembered.
@@ -17,6 +17,8 @@ const MAX_GENERATIONS: usize = 16;
 const BODY_BYTES: usize = 2_000;
 /// Where positions begin: what was set aside before there was a ledger has some, too.
 const FIRST_POSITION: u64 = 1 << 48;
+/// So much of two files tells whether one begins as the other.
+const COMPARED_BYTES: usize = 4_096;
 const MAGIC: &str = "heartbeat-log 1";
 
 /// What of a log is not to be found any more, although it should be. Counted since the log is there.
@@ -63,6 +65,9 @@ pub(super) struct Ledger {
     pub(super) lost_before: Lost,
     /// Bytes dropped from the beginning of the live file: by so much everything after them has come nearer.
     pub(super) dropped_heads: u64,
+    /// The first bytes of the live file that were set aside and are about to be taken out of it; whoever dies meanwhile leaves
+    /// it open whether they are.
+    pub(super) pending_bytes: u64,
     /// Generations and where they begin, the oldest first.
     pub(super) generations: Vec<(u64, u64)>,
 }
@@ -77,7 +82,7 @@ impl Ledger {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW).open(beside(log, ".ledger"))?;
         file.lock()?;
-        Ok(Self::read(Some(file)))
+        Ok(Self::read(Some(file)).settled(log))
     }
 
     /// Waits until nobody changes the log. It cannot be written then.
@@ -89,7 +94,7 @@ impl Ledger {
         match options.read(true).custom_flags(libc::O_NOFOLLOW).open(beside(log, ".ledger")) {
             Ok(file) => {
                 file.lock_shared()?;
-                Ok(Self::read(Some(file)))
+                Ok(Self::read(Some(file)).settled(log))
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(Self::read(None))
@@ -108,6 +113,7 @@ impl Ledger {
             lost: Lost::default(),
             lost_before: Lost::default(),
             dropped_heads: 0,
+            pending_bytes: 0,
             generations: Vec::new(),
         };
         for line in unframe(MAGIC, &bytes[..count]).unwrap_or_default().lines() {
@@ -125,12 +131,28 @@ impl Ledger {
                     };
                 }
                 (Some("heads"), [bytes]) => ledger.dropped_heads = *bytes,
+                (Some("pending"), [bytes]) => ledger.pending_bytes = *bytes,
                 (Some("run"), [run, at]) => ledger.generations.push((*run, *at)),
                 _ => {}
             }
         }
         ledger.lost_before = ledger.lost;
         ledger
+    }
+
+    /// Finds out what has become of bytes that somebody was taking out when he died: what begins the newest file that was set
+    /// aside either still begins the live one, or does not.
+    fn settled(mut self, log: &Path) -> Self {
+        let pending = std::mem::take(&mut self.pending_bytes);
+        if pending == 0 {
+            return self;
+        }
+        let mut aside = first_bytes(&numbered(log, 1));
+        aside.truncate(usize::try_from(pending).unwrap_or(usize::MAX));
+        if !first_bytes(log).starts_with(&aside) {
+            self.moved += pending;
+        }
+        self
     }
 
     /// Writes it in place.
@@ -142,6 +164,9 @@ impl Ledger {
         let Lost { truncations, cut_bytes, dropped_bytes, emptied } = self.lost;
         let mut body = format!("moved {}\nheads {}\n", self.moved, self.dropped_heads);
         body.push_str(&format!("lost {truncations} {cut_bytes} {dropped_bytes} {emptied}\n"));
+        if self.pending_bytes > 0 {
+            body.push_str(&format!("pending {}\n", self.pending_bytes));
+        }
         for (run, at) in &self.generations {
             body.push_str(&format!("run {run} {at}\n"));
         }
@@ -182,6 +207,14 @@ impl Ledger {
     }
 }
 
+fn first_bytes(path: &Path) -> Vec<u8> {
+    let mut bytes = vec![0; COMPARED_BYTES];
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let count = file.and_then(|file| file.read_at(&mut bytes, 0)).unwrap_or(0);
+    bytes.truncate(count);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +243,25 @@ mod tests {
         std::fs::write(&file, bytes).unwrap();
         let damaged = Ledger::look(&log).unwrap();
         assert_eq!((damaged.moved, damaged.generations.len()), (FIRST_POSITION, 0));
+    }
+
+    #[test]
+    fn a_death_while_bytes_are_taken_out_leaves_positions_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("db.log");
+        let mut ledger = Ledger::lock(&log).unwrap();
+        (ledger.moved, ledger.pending_bytes) = (1_000, 4);
+        ledger.write().unwrap();
+        drop(ledger);
+        std::fs::write(numbered(&log, 1), "one\n").unwrap();
+        std::fs::write(&log, "one\ntwo\n").unwrap();
+        assert_eq!(Ledger::look(&log).unwrap().moved, 1_000, "before");
+        std::fs::write(&log, "two\n").unwrap();
+        let settled = Ledger::lock(&log).unwrap();
+        assert_eq!((settled.moved, settled.pending_bytes), (1_004, 0), "after");
+        settled.write().unwrap();
+        drop(settled);
+        assert_eq!(Ledger::look(&log).unwrap().moved, 1_004, "once");
     }
 
     #[test]
