@@ -95,6 +95,15 @@ async fn an_address_that_does_not_answer_holds_up_the_next_for_a_quarter_of_a_se
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_family_that_does_not_answer_holds_up_the_other_once() {
+    let attempts =
+        [("[::1]:80", Attempt::Hangs), ("[::2]:80", Attempt::Hangs), ("10.0.0.1:80", Attempt::Connects)];
+    let (ended, tried) = played(&attempts).await;
+    ended.unwrap();
+    assert_eq!(tried[..2], waits(&[("::1", 0), ("10.0.0.1", 250)]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_that_refuses_holds_up_nothing() {
     let (ended, tried) =
         played(&[("[::1]:80", REFUSED), ("10.0.0.1:80", NO_ROUTE), ("10.0.0.2:80", REFUSED)]).await;
