@@ -6,7 +6,7 @@ use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RealmName,
-    RestartCause, RestartResult, RunId, Snapshot, StartFailure, Status,
+    Reason, RestartCause, RestartResult, RunId, Snapshot, StartFailure, Status,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Found, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored,
@@ -571,7 +571,8 @@ impl Sim {
                     _ => {}
                 }
             }
-            if status.phase == Phase::Running {
+            if status.phase == Phase::Running || status.why.reason == Reason::SuspectNeed {
+                // By a command, or not counted after all.
                 pace.in_place();
             }
             let broken = mine().any(|event| match event.kind {

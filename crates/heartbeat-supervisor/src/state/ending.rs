@@ -45,11 +45,13 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
             detail.push_str(FORKED_AWAY);
         }
         realm.failure = Some(detail.clone());
-        // Without budget no attempt follows, so none is opened.
-        if realm.tracker.may_restart(&cx.spec.restart, cx.now) {
-            let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
+        let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
+        if !exit.oom && realm.may_blame(cx.now) {
+            realm.open_uncounted(cx, cause, detail);
+        } else if realm.tracker.may_restart(&cx.spec.restart, cx.now) {
             realm.open_restart(cx, cause, detail);
         }
+        // Without budget no attempt follows, so none is opened.
     }
     if empty {
         realm.stop_probing(cx);
@@ -188,6 +190,9 @@ pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, ex
     let own = exit.is_some_and(|exit| exit.oom) || exit.is_some_and(|exit| !will_restart(cx, &exit));
     if cause.is_debited() && !own && realm.may_blame(cx.now) {
         suspicion::begin(realm, cx);
+        if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
+            record.attempt = cx.spec.restart.burst().saturating_add(1);
+        }
         // What was ended to be tried once more starts at once.
         if cause == RestartCause::Exited || cause == RestartCause::OutOfMemory {
             realm.not_before = realm.not_before.max(suspicion::next_start(realm, cx));

@@ -101,7 +101,11 @@ pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, d
         realm.close_restart(cx, RestartResult::Failed);
     }
     realm.failure = Some(detail.clone());
-    realm.open_restart(cx, cause, detail);
+    if cause.is_debited() && realm.may_blame(cx.now) {
+        realm.open_uncounted(cx, cause, detail);
+    } else {
+        realm.open_restart(cx, cause, detail);
+    }
     enter(realm, cx, Some(cause), None, false);
 }
 
