@@ -42,7 +42,7 @@ pub(crate) fn sample(realms: &str) -> Sample {
         Arc::new(realms),
         "k3v9".to_owned(),
         "shop".to_owned(),
-        crate::clock::anchor(),
+        clock::anchor(),
         Arc::clone(&problems),
     );
     let plan = Arc::clone(supervisor.plan_in_force());
