@@ -114,6 +114,12 @@ impl RestartTracker {
         *self = Self::default();
     }
 
+    /// What was debited at `since` or later was another realm's fault.
+    pub fn refund(&mut self, since: Instant) {
+        let debits = self.budget.debits().filter(|at| *at < since).collect();
+        self.budget = Budget::restored(debits);
+    }
+
     /// A debited restart at `now` would be within the budget.
     #[must_use]
     pub fn may_restart(&self, policy: &RestartPolicy, now: Instant) -> bool {

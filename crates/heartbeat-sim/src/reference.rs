@@ -83,6 +83,11 @@ impl Pace {
         self.opened.len()
     }
 
+    /// A need is the suspect: what was counted shortly before is given back.
+    pub(crate) fn refund(&mut self) {
+        self.opened.clear();
+    }
+
     /// It is made in place, by a command: a start that follows has another cause.
     pub(crate) fn in_place(&mut self) {
         if let Some(owed) = self.owed.as_mut() {

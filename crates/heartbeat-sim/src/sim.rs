@@ -524,6 +524,10 @@ impl Sim {
                     }
                 }
             }
+            if event.kind == (EventKind::NeedSuspected { suspected: true }) {
+                // What it has spent shortly before is given back.
+                self.reference.debits[at].clear();
+            }
             let EventKind::PhaseChanged { from, to } = &event.kind else { continue };
 
             if *to == Phase::Done {
@@ -568,6 +572,7 @@ impl Sim {
                         result: RestartResult::Abandoned | RestartResult::Failed,
                         ..
                     } => pace.call_off(),
+                    EventKind::NeedSuspected { suspected: true } => pace.refund(),
                     _ => {}
                 }
             }

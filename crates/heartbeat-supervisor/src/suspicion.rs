@@ -65,6 +65,10 @@ impl Realm {
 pub(crate) fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
     if realm.suspicion.is_none() {
         realm.suspicion = Some(Suspicion { tried: false, alone_since: None });
+        if let Some(since) = realm.around.refused_since {
+            // It may have exited before its need was measured.
+            realm.tracker.refund(since - BEFORE);
+        }
         cx.event(EventKind::NeedSuspected { suspected: true });
     }
     realm.fault = None;

@@ -70,7 +70,9 @@ fn suspecting(view: &View<'_>, (reason, message, next): (Reason, String, Next)) 
     }
     let message = match (&realm.state, realm.last_exit) {
         (State::Waiting(_), Some(last)) => last.exit.to_string(),
-        _ => message,
+        _ => Some(waiting_probe(view))
+            .filter(|words| !words.is_empty())
+            .map_or(message, |words| words.trim_start_matches("; ").to_string()),
     };
     (Reason::SuspectNeed, format!("probably because {words}; {message}"), next)
 }

@@ -128,6 +128,18 @@ fn a_dependent_that_exits_waits_and_starts_at_most_once_per_backoff_max() {
 }
 
 #[test]
+fn an_exit_shortly_before_the_need_was_measured_is_not_debited() {
+    let mut d = Drive::stable(vec![probed("a"), bare("b").needs(A)]);
+    d.detail = "MISCONF".into();
+    d.exit(B, Exit::code(1));
+    assert_eq!(d.status(B).restarts.used, 1, "nothing is known of its need yet");
+    d.launch_all();
+    d.wait_answering(secs(6), |_| REFUSES);
+    d.exit(B, Exit::code(1));
+    assert_eq!((d.status(B).restarts.used, d.phase(B)), (0, Phase::Waiting));
+}
+
+#[test]
 fn a_need_that_is_merely_slow_is_no_suspect() {
     let mut d = Drive::stable(shop());
     d.wait_answering(secs(20), |realm| if realm == A { SLOW } else { FAIL });
