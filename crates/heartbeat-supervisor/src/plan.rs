@@ -89,12 +89,12 @@ pub struct StartSpec {
 }
 
 /// `start.timeout_max` is so many times `start.timeout` where it is not configured.
-const TIMEOUT_MAX_FACTOR: u32 = 10;
+const TIMEOUT_MAX_MULTIPLES: u32 = 10;
 
 impl StartSpec {
     /// When a start that goes on asking for time is an incident.
     pub(crate) fn overdue_after(&self) -> Option<Duration> {
-        self.timeout_max.or(self.timeout.map(|timeout| timeout.saturating_mul(TIMEOUT_MAX_FACTOR)))
+        self.timeout_max.or(self.timeout.map(|timeout| timeout.saturating_mul(TIMEOUT_MAX_MULTIPLES)))
     }
 }
 
