@@ -6,8 +6,8 @@ use std::time::Duration;
 use heartbeat_status::Verdict as ProbeVerdict;
 use heartbeat_status::{
     Desired, EdgeKind, Event, EventKind, FailReason, Gate, Health, IncidentStep, InconclusiveReason, Instant,
-    Outcome, OutcomeReason, Phase, ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartCause, RestartResult,
-    Role, Severity, Signal, Snapshot, Status,
+    Outcome, OutcomeReason, Phase, ProbeStatus, RealmIx, RealmKind, RealmStatus, Reason, RestartCause,
+    RestartResult, Role, Severity, Signal, Snapshot, Status,
 };
 use heartbeat_supervisor::{Effect, Hook, Plan, ProbeSource, ProbeSpec};
 
@@ -365,6 +365,10 @@ fn a_health_restart_has_fresh_evidence(view: &View<'_>) -> Verdict {
     for event in view.events {
         let EventKind::RestartOpened { cause: RestartCause::Unhealthy, .. } = event.kind else { continue };
         let Some((realm, name)) = &event.realm else { continue };
+        if view.before.realms[realm.index()].phase == Phase::Stuck {
+            // It was decided before it got stuck.
+            continue;
+        }
         let spec = view.plan.realm(*realm);
         let held = view.reference.held_until[realm.index()];
         let failures = &view.reference.failures[realm.index()];
@@ -565,7 +569,9 @@ fn incidents_have_the_right_severity_and_time(view: &View<'_>) -> Verdict {
         let unplanned = restart.is_some_and(|record| record.cause.is_debited());
         let failed = incident.root.and_then(|ix| status(view.after, ix)).map(|root| root.status);
         let restarting = failed == Some(Status::Restarting) && unplanned && open.is_some();
-        fail(restarting && incident.opened_at != detected, || {
+        // What a suspect does to its dependents is another matter than its own restart.
+        let suspected = incident.reason == Reason::SuspectNeed;
+        fail(restarting && !suspected && incident.opened_at != detected, || {
             format!("incident {} began at {:?}, detected at {detected:?}", incident.no, incident.opened_at)
         })?;
     }

@@ -576,8 +576,10 @@ impl Sim {
                     _ => {}
                 }
             }
-            if status.phase == Phase::Running || status.why.reason == Reason::SuspectNeed {
-                // By a command, or not counted after all.
+            if status.why.reason == Reason::SuspectNeed {
+                // Not counted after all.
+                pace.call_off();
+            } else if status.phase == Phase::Running {
                 pace.in_place();
             }
             let broken = mine().any(|event| match event.kind {

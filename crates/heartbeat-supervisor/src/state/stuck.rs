@@ -65,10 +65,13 @@ pub(crate) fn freed(realm: &mut Realm, cx: &mut Cx<'_>) {
     let cause = realm.stuck_for.take();
     if let Some(cause) = cause.filter(|cause| cause.is_debited() && realm.wants_to_run())
         && !realm.around.needs.excuses()
-        && realm.tracker.may_restart(&cx.spec.restart, cx.now)
     {
         let detail = realm.failure.clone().unwrap_or_default();
-        realm.open_restart(cx, cause, detail);
+        if realm.may_blame(cx.now) {
+            realm.open_uncounted(cx, cause, detail);
+        } else if realm.tracker.may_restart(&cx.spec.restart, cx.now) {
+            realm.open_restart(cx, cause, detail);
+        }
     }
     stopping::after_stop(realm, cx, cause, None);
 }
