@@ -8,7 +8,12 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn init(filter: &str, format: &str) {
     // The configuration was validated; a filter that does not parse all the same falls back to the default.
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written (a full disk, a pipe without a reader) is lost. Reported with `eprintln!`, as
+    // tracing-subscriber does by itself, it would panic in the thread that logs.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr);
     if format == "json" {
         builder.json().init();
     } else {

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
         return heartbeat_process::launcher_main();
     }
+    abort_when_a_thread_panics();
     // Before any descriptor is opened or closed.
     let handover = Handover::receive();
     let kept = if handover.is_some() { Vec::new() } else { Handover::receive_from_manager() };
@@ -54,6 +55,19 @@ fn main() -> ExitCode {
 /// To standard error; that it cannot be written to is nothing to fail for.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+}
+
+/// Ends heartbeatd when one of its own threads panics: without its reaper, its driver or its writers it would answer and
+/// supervise nothing. The next heartbeatd adopts every realm. A panic in a task of the API ends its
+/// connection alone.
+fn abort_when_a_thread_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if std::thread::current().name().is_some_and(|name| name.starts_with("hb-") && name != "hb-io") {
+            std::process::abort();
+        }
+    }));
 }
 
 fn coloured(stream: &impl IsTerminal) -> bool {

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::ExchangeError;
-use crate::lenient::Lenient;
+use crate::lenient::{Lenient, Patience};
 
 /// Largest head of an answer, in bytes.
 pub const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -77,7 +77,8 @@ where
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
         .ignore_invalid_headers_in_responses(true);
-    let hands = builder.handshake(TokioIo::new(Lenient::new(stream))).await;
+    let patience = Patience::new();
+    let hands = builder.handshake(TokioIo::new(Lenient::new(stream, patience.clone()))).await;
     let (mut sender, connection) = hands.map_err(|error| broken(&error, false))?;
     let mut wire = Wire { connection: Box::pin(connection), open: true };
     let mut answer = pin!(sender.send_request(request.map(Full::new)));
@@ -86,6 +87,7 @@ where
         answer.as_mut().poll(ctx)
     });
     let (head, incoming) = answer.await.map_err(|error| broken(&error, false))?.into_parts();
+    patience.end();
     Ok(Answer { head, body: Body { incoming, wire, _sender: sender } })
 }
 

@@ -2,9 +2,41 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that may come before the head of the answer has been read, in `1xx` answers and in the head itself. hyper reads
+/// `1xx` answers in a loop that never yields, so a server that sends them without end would outlast every deadline.
+const MAX_BYTES_BEFORE_ANSWER: usize = 4 * crate::MAX_HEAD_BYTES;
+
+/// How many more bytes may come before the head of the answer is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Patience(Arc<AtomicUsize>);
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicUsize::new(MAX_BYTES_BEFORE_ANSWER)))
+    }
+
+    /// The head is there: what comes now is the body, which its reader bounds.
+    pub(crate) fn end(&self) {
+        self.0.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: usize) -> io::Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            usize::MAX => Ok(()),
+            0 => Err(io::Error::new(io::ErrorKind::InvalidData, "informational (1xx) answers without end")),
+            left => {
+                self.0.store(left.saturating_sub(bytes), Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+}
 
 /// How an answer of the old version begins. Its last byte is the only one that is changed.
 const OLD: &[u8; 8] = b"HTTP/1.0";
@@ -16,11 +48,12 @@ pub(crate) struct Lenient<S> {
     inner: S,
     /// Bytes of [`OLD`] that have been read so far; its length once the beginning is over.
     seen: usize,
+    patience: Patience,
 }
 
 impl<S> Lenient<S> {
-    pub(crate) const fn new(inner: S) -> Self {
-        Self { inner, seen: 0 }
+    pub(crate) const fn new(inner: S, patience: Patience) -> Self {
+        Self { inner, seen: 0, patience }
     }
 
     fn rewrite(&mut self, read: &mut [u8]) {
@@ -47,6 +80,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
         let polled = Pin::new(&mut self.inner).poll_read(ctx, buf);
         if self.seen < OLD.len() && matches!(polled, Poll::Ready(Ok(()))) {
             self.rewrite(&mut buf.filled_mut()[before..]);
+        }
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.patience.take(buf.filled().len() - before)?;
         }
         polled
     }
@@ -92,7 +128,7 @@ mod tests {
             ("HHTTP/1.0", "HHTTP/1.0"),
         ] {
             for piece in [1, 3, 8, 100] {
-                let mut stream = Lenient::new(());
+                let mut stream = Lenient::new((), Patience::new());
                 let mut bytes = said.as_bytes().to_vec();
                 for piece in bytes.chunks_mut(piece) {
                     stream.rewrite(piece);

@@ -199,3 +199,70 @@ async fn an_answer_that_is_dropped_closes_the_connection() {
     let mut rest = Vec::new();
     tokio::time::timeout(LONG, far.read_to_end(&mut rest)).await.unwrap().unwrap();
 }
+
+/// Once it is asked, it sends the same bytes for ever, and is always ready.
+struct Endless {
+    piece: &'static [u8],
+    asked: bool,
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _ctx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.asked {
+            return Poll::Pending;
+        }
+        while buf.remaining() >= self.piece.len() {
+            buf.put_slice(self.piece);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(mut self: Pin<&mut Self>, ctx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.asked = true;
+        ctx.waker().wake_by_ref();
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn informational_answers_without_end_are_no_http() {
+    let request = Request::get("/").header("host", "x").body(Bytes::new()).unwrap();
+    let seen = send(Endless { piece: b"HTTP/1.1 100 Continue\r\n\r\n", asked: false }, request).await;
+    let Err(ExchangeError::NotHttp { why }) = seen else { panic!("{seen:?}") };
+    assert!(why.contains("informational"), "{why}");
+}
+
+#[tokio::test]
+async fn some_informational_answers_are_passed_over() {
+    let mut answer = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(100);
+    answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+    answer.resize(answer.len() + 50_000, b'x');
+    let (near, mut far) = duplex(256 * 1024);
+    let server = tokio::spawn(async move {
+        while far.read_u8().await.unwrap() != b'\n' {}
+        far.write_all(&answer).await.unwrap();
+        // A large body that comes at once is read all the same.
+        far.write_all(&[b'x'; 50_000]).await.unwrap();
+        far
+    });
+    let request = Request::get("/").header("host", "x").body(Bytes::new()).unwrap();
+    let mut seen = send(near, request).await.unwrap();
+    assert_eq!(seen.head.status, 200);
+    let (body, whole) = seen.body.read(200_000).await.unwrap();
+    assert_eq!((body.len(), whole), (100_000, true));
+    server.await.unwrap();
+}
