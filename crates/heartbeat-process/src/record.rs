@@ -9,11 +9,12 @@
 //! death, and not that of the host, which no process survives either.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::{IdentityDigest, RecordError, frame, tree, unframe};
 
@@ -63,6 +64,24 @@ pub struct Record {
     pub memory: Option<String>,
     /// Grows with every write: the newest of two is the one that holds.
     pub(crate) edition: u64,
+}
+
+/// Reads a file of the directory of records: only a regular one, through no link, within a bound. A pipe that was put there
+/// is not waited for.
+pub(crate) fn own_file(path: &Path) -> Result<Vec<u8>, RecordError> {
+    let read = |source| RecordError::Read { path: path.to_owned(), source };
+    let damaged = |what| RecordError::Damaged { path: path.to_owned(), what };
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path).map_err(read)?;
+    if !file.metadata().map_err(read)?.is_file() {
+        return Err(damaged("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_RECORD_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() as u64 > MAX_RECORD_BYTES {
+        return Err(damaged("too long"));
+    }
+    Ok(bytes)
 }
 
 impl Record {
@@ -165,12 +184,8 @@ impl Record {
     /// # Errors
     /// [`RecordError`]: unreadable, or not a whole record. A damaged record is never half believed.
     pub fn read(path: &Path) -> Result<Self, RecordError> {
-        let read = |source| RecordError::Read { path: path.to_owned(), source };
         let damaged = |what| RecordError::Damaged { path: path.to_owned(), what };
-        if fs::metadata(path).map_err(read)?.len() > MAX_RECORD_BYTES {
-            return Err(damaged("too long"));
-        }
-        Self::newest(&fs::read(path).map_err(read)?).map_err(damaged)
+        Self::newest(&own_file(path)?).map_err(damaged)
     }
 
     /// The newest record of a whole file.
@@ -373,6 +388,18 @@ mod tests {
         assert!(!Record { process: Some(reused), ..own.clone() }.is_alive(), "a reused pid");
         assert!(!Record { boot: "another".into(), ..own.clone() }.is_alive(), "before a reboot");
         assert!(!Record { pid_namespace: "pid:[1]".into(), ..own }.is_alive(), "another namespace");
+    }
+
+    #[test]
+    fn a_pipe_or_a_link_in_place_of_a_record_is_no_record_and_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(matches!(Record::read(&pipe), Err(RecordError::Damaged { .. })));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        assert!(matches!(Record::read(&link), Err(RecordError::Read { .. })));
+        assert!(matches!(Record::read(dir.path()), Err(RecordError::Damaged { .. })));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::books::{ALIVE_FILE, ALIVE_MAGIC};
 use crate::frame::unframe;
 use crate::group::Leaf;
 use crate::members::Users;
-use crate::record::{Origin, Record};
+use crate::record::{Origin, Record, own_file};
 use crate::spawn::{COMMAND_MARK, HOOK_SUFFIX, RUN_MARK};
 use crate::tree::{self, Stat, Sweep};
 use crate::{IdentityDigest, RecordError, members, spares, sys};
@@ -150,10 +150,15 @@ fn set_aside(path: &Path) {
 /// When the earlier heartbeatd was last seen alive; 0 when it never said so.
 fn witnessed(records: &Path) -> Result<u64, RecordError> {
     let path = records.join(ALIVE_FILE);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match own_file(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(source) => return Err(RecordError::Read { path, source }),
+        Err(RecordError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(0);
+        }
+        Err(error) => {
+            set_aside(&path);
+            return Err(error);
+        }
     };
     let ticks = unframe(ALIVE_MAGIC, &bytes).and_then(|text| text.trim().parse().map_err(|_| "not a number"));
     ticks.map_err(|what| {
