@@ -135,7 +135,8 @@ impl LaunchSpec {
         let path = |path: &Option<std::path::PathBuf>| {
             Bytes::of(path.iter().map(|path| path.as_os_str().as_bytes()))
         };
-        let mut variables: Vec<_> = env.iter().collect();
+        // Where heartbeatd listens is its own affair: a realm keeps the socket that it was told until its next start.
+        let mut variables: Vec<_> = env.iter().filter(|(name, _)| name != "HEARTBEAT_SOCKET").collect();
         variables.sort();
         let variables = variables.into_iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
         let (account, groups) = of_user(user.as_ref());
@@ -228,6 +229,14 @@ mod tests {
 
     fn spec() -> LaunchSpec {
         LaunchSpec { argv: vec!["sleep".into(), "1".into()], dir: "/".into(), ..LaunchSpec::default() }
+    }
+
+    #[test]
+    fn another_socket_of_heartbeatd_makes_no_other_process() {
+        let of = |socket: &str| {
+            LaunchSpec { env: vec![("HEARTBEAT_SOCKET".into(), socket.into())], ..spec() }.identity()
+        };
+        assert_eq!(of("/run/a.sock"), of("/run/b.sock"));
     }
 
     #[test]
