@@ -47,11 +47,14 @@ pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::
     }
     // A new file, and nothing that a link of the same name leads to.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    file.write_all(frame(magic, body).as_bytes())?;
-    if durable {
-        file.sync_all()?;
-    }
+    let written = file.write_all(frame(magic, body).as_bytes());
+    let written = if durable { written.and_then(|()| file.sync_all()) } else { written };
     drop(file);
+    if let Err(error) = written {
+        // On a full disk this leaves part of a file, which the next heartbeatd would take for damage.
+        let _ = std::fs::remove_file(&fresh);
+        return Err(error);
+    }
     if !durable {
         // Renamed over the old one, ext4 would begin to write it to the disk at once. Whoever reads in between finds the
         // new one beside.

@@ -514,6 +514,11 @@ fn a_full_runtime_directory_stops_nothing() {
         let record = std::fs::read(format!("{inside}/run/realms/worker")).unwrap();
         String::from_utf8_lossy(&record).contains(&format!("pid={after}\n"))
     });
+    // What could not be written leaves no part of a file, which the next heartbeatd would take for damage.
+    until("no rest of a file", || {
+        eco.get("/api/health/").contains("ecosystem.now")
+            && !std::path::Path::new(&format!("{inside}/run/realms/ecosystem.now.new")).exists()
+    });
     drop(file);
 }
 
