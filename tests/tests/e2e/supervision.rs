@@ -196,7 +196,7 @@ fn loopback_is_read_only() {
 
 #[test]
 fn a_program_that_does_not_exist_is_failed_with_its_name() {
-    let eco = Ecosystem::start("[realm.ghost]\nrun = \"/nonexistent/ghost --now\"\n");
+    let eco = Ecosystem::start("[realm.ghost]\nrun = \"/nonexistent/ghost --now\"\nstart.timeout = \"1s\"\n");
     let wait = eco.cli(&["status", "--wait=60s"]);
     assert_eq!(wait.status.code(), Some(3), "{}", told(&wait));
     let ghost = eco.realm("ghost");
