@@ -47,7 +47,7 @@ impl HeldSignals {
     }
 
     /// Does `work`, which may take long, in a thread of its own. `None` when an order to end came meanwhile and the work is
-    /// not done [`AFTER_AN_ORDER`] later; the order that comes while all goes well is obeyed by whoever lets go of the
+    /// not done `AFTER_AN_ORDER` later; the order that comes while all goes well is obeyed by whoever lets go of the
     /// signals.
     pub fn unless_ended<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let orders: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
