@@ -204,7 +204,7 @@ pub(super) fn a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later() 
     let (_keeper, notices) = keeper(kept);
     // A file is where the directory should be: for root, too, nothing can be made in it.
     std::fs::write(&dir, "").unwrap();
-    let script = "echo first; while :; do read -r line < \"$HEARTBEAT_TEST_FIFO\"; echo $line; done";
+    let script = "exec 3<> \"$HEARTBEAT_TEST_FIFO\"; echo first; while read -r line <&3; do echo $line; done";
     let fifo = bench.dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut spec = LaunchSpec { log, ..bench.shell(script) };
@@ -267,7 +267,7 @@ pub(super) fn a_log_that_is_moved_or_removed_goes_on_under_its_name() {
         let fifo = bench.dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let script = format!(
-            "echo before; read -r line < {fifo}; echo $line; read -r line < {fifo}; yes | head -c 300000; exec sleep 645",
+            "exec 3<> {fifo}; echo before; read -r line <&3; echo $line; read -r line <&3; yes | head -c 300000; exec sleep 645",
             fifo = fifo.display()
         );
         let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 2 };
