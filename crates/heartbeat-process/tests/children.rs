@@ -520,6 +520,15 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// Orphans of an earlier test come to this program, and its `Processes` may have gone before they ended.
+fn collect_zombies() {
+    for zombie in zombies() {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(zombie).unwrap());
+        // It has ended, so nothing is waited for.
+        let _ = nix::sys::wait::waitpid(pid, None);
+    }
+}
+
 fn zombies() -> Vec<u32> {
     let ours = std::process::id().to_string();
     let mut found = Vec::new();
@@ -767,6 +776,7 @@ fn main() -> ExitCode {
             let (round, test) = (round.clone(), *test);
             libtest_mimic::Trial::test(format!("{name}{how}"), move || {
                 *GROUPS.lock().unwrap() = round;
+                collect_zombies();
                 test();
                 Ok(())
             })
