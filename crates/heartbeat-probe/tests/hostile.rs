@@ -254,7 +254,7 @@ async fn a_head_of_thirty_kib_is_fine() {
 #[tokio::test]
 async fn endless_interim_answers() {
     let address = repeats("", b"HTTP/1.1 100 Continue\r\n\r\n", Duration::ZERO).await;
-    at_deadline(http(&address), FailReason::HeadersTimeout, ProbePhase::FirstByte).await;
+    at_once(http(&address), FailReason::Protocol, ProbePhase::FirstByte).await;
 }
 
 #[tokio::test]
