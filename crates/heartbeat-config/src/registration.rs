@@ -523,7 +523,7 @@ fn fenced(reader: &Reader<'_>, config: RealmConfig, networks: &Arc<Networks>) ->
             Ok(probe) => Measure::Probe(Arc::new(probe)),
             Err(denied) => {
                 let message = format!("{} may not be probed: {denied}", probe.target());
-                let help = if denied.for_ever {
+                let help = if denied.permanent {
                     "no key permits that to a realm that is registered".to_owned()
                 } else {
                     format!(

@@ -176,11 +176,11 @@ impl Daemon {
         let damages = lost_id.into_iter().chain(std::mem::take(&mut recovery.damages)).collect();
         let recovery_problem = RecoveryProblem::new(clock::now(), damages, Arc::clone(&problems));
         for kept in recovery.incidents(&plan) {
-            notifier.tell(told_again(kept.document));
+            notifier.notify(told_again(kept.document));
         }
         for document in recovery.orphaned_incidents(&plan, anchor) {
-            notifier.tell(told_again(document.clone()));
-            notifier.tell(Arc::new(document));
+            notifier.notify(told_again(document.clone()));
+            notifier.notify(Arc::new(document));
         }
         let intent = open_intent(&heartbeat, recovery.intent(), &inbox)?;
         let reloader = Arc::new(Reloader::new(
@@ -260,7 +260,7 @@ impl Daemon {
                 Arc::clone(&published),
                 Arc::clone(&problems),
                 recovery::ecosystem_path(&records),
-                Box::new(move |document| herald.tell(document)),
+                Box::new(move |document| herald.notify(document)),
             )?,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
             notifier: Arc::clone(&notifier),

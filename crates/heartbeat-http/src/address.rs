@@ -1,4 +1,4 @@
-//! A host and a port.
+//! The host and port of a server.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -43,19 +43,19 @@ impl Address {
         (!host.is_empty() && (ip.is_some() || name_like)).then(|| Self { host: host.to_owned(), port, ip })
     }
 
-    /// The name or the address, without brackets.
+    /// The host name or IP address, without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port.
+    /// The TCP port, never 0.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The address, where the host is one and needs no resolver.
+    /// The IP address, if the host is one and needs no resolver.
     #[must_use]
     pub const fn ip(&self) -> Option<IpAddr> {
         self.ip
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_told_apart_from_nonsense() {
+    fn addresses_parse_and_nonsense_does_not() {
         let printed = |text: &str, port| Address::parse(text, port).map(|address| address.to_string());
         assert_eq!(printed("127.0.0.1:80", None).as_deref(), Some("127.0.0.1:80"));
         assert_eq!(printed("[::1]:80", None).as_deref(), Some("[::1]:80"));

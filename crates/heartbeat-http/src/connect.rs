@@ -1,4 +1,4 @@
-//! The way to a connection: all addresses of a name, as RFC 8305 says.
+//! Connecting to a name by all of its addresses (RFC 8305).
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -17,10 +17,11 @@ use crate::{Address, ConnectError, ResolveError, Resolving};
 /// An attempt to connect begins this long after the previous one, or at once when that one has failed (RFC 8305).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// One attempt to connect.
+/// A pending attempt to connect.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
-/// The outside that a connection needs: [`System`](crate::System), or what a test or an embedder puts in its place.
+/// The resolver and the sockets that a connection uses: those of the [`System`](crate::System), or those that a test or
+/// an embedder supplies.
 pub trait Sockets: fmt::Debug + Send + Sync {
     /// Finds the addresses of a name.
     fn resolve(&self, host: &str, port: u16) -> Resolving;
@@ -48,7 +49,7 @@ pub async fn connect(sockets: &dyn Sockets, address: &Address) -> Result<TcpStre
 /// connects wins.
 ///
 /// # Errors
-/// [`ConnectError`] of the address whose error says most; [`ConnectError::Io`] when there is no address.
+/// [`ConnectError`] of the address with the most informative error; [`ConnectError::Io`] when there is no address.
 pub async fn connect_first(
     sockets: &dyn Sockets,
     addresses: &[SocketAddr],
@@ -89,12 +90,12 @@ fn checked(stream: TcpStream) -> Result<TcpStream, ConnectError> {
         let _ = stream.set_zero_linger();
         return Err(ConnectError::SelfConnected);
     }
-    // A request is one write, and waits for no more to come.
+    // A request is a single write: waiting for more data would only delay it.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
-/// Waits for any of the attempts to end, and takes it out.
+/// Waits until one of the attempts ends, and removes it.
 async fn first_to_end(attempts: &mut Vec<Connecting>) -> io::Result<TcpStream> {
     poll_fn(|ctx| {
         for at in 0..attempts.len() {

@@ -1,4 +1,4 @@
-//! Why there is no connection, or no answer.
+//! Errors of resolving, connecting and exchanging.
 
 use std::io;
 
@@ -11,19 +11,19 @@ pub enum ResolveError {
     /// The resolver says that the name does not exist, or has no address.
     #[error("no address for {host}")]
     NotFound {
-        /// The name.
+        /// The host name.
         host: String,
     },
-    /// The resolver did not answer, or could not find out.
+    /// The resolver did not answer, or answered with a temporary failure.
     #[error("the resolver does not answer for {host}")]
     Temporary {
-        /// The name.
+        /// The host name.
         host: String,
     },
     /// The resolver could not be asked.
     #[error("cannot ask the resolver: {source}")]
     Io {
-        /// The error below.
+        /// The underlying error.
         #[source]
         source: io::Error,
     },
@@ -40,23 +40,23 @@ pub enum ConnectError {
     /// ports: nothing listens there.
     #[error("the connection reached itself: nothing listens there")]
     SelfConnected,
-    /// No address could be connected to; of several errors the one that says most.
+    /// No address could be connected to; the most informative of several errors.
     #[error("{source}")]
     Io {
-        /// The error below.
+        /// The underlying error.
         #[source]
         source: io::Error,
     },
 }
 
-/// Why there is no answer, or only a part of one.
+/// Why an answer is missing or incomplete.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExchangeError {
     /// The connection broke.
     #[error("{source}")]
     Io {
-        /// The error below.
+        /// The underlying error.
         #[source]
         source: io::Error,
     },
@@ -72,28 +72,28 @@ pub enum ExchangeError {
     /// The answer is not HTTP.
     #[error("not HTTP: {why}")]
     NotHttp {
-        /// The words of the parser.
+        /// The error text of the parser.
         why: String,
     },
 }
 
-/// True for an error that says that this process or its host ran out of something: descriptors, local ports, memory.
-/// Such an error says nothing about the target.
+/// Whether this process or its host ran out of descriptors, local ports or memory. Such an error says nothing about the
+/// target.
 #[must_use]
 pub fn is_shortage(error: &io::Error) -> bool {
     let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
     error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// How much an error of one address says about a target that has several; the highest is the one to report.
+/// How informative the error of one address is for a target that has several; the highest weight is reported.
 pub(crate) fn weight(error: &ConnectError) -> u8 {
     let ConnectError::Io { source } = error else { return 2 };
-    // A family that this host does not have. When another address has answered, the target is known to be at fault;
-    // otherwise the local ports may be used up.
+    // An address family that this host does not have. An error of another address says more; without one, the local
+    // ports may be exhausted.
     if source.raw_os_error() == Some(Errno::ADDRNOTAVAIL.raw_os_error()) {
         return 0;
     }
-    // That address was not even tried: it may well serve.
+    // The host could not even try that address, so it may well serve.
     if is_shortage(source) {
         return 3;
     }

@@ -28,7 +28,7 @@ pub const MAX_HEADER_COUNT: usize = 256;
 pub struct Answer {
     /// Status and headers.
     pub head: response::Parts,
-    /// The rest, as it comes.
+    /// The body, read on demand.
     pub body: Body,
 }
 
@@ -36,7 +36,7 @@ pub struct Answer {
 pub struct Body {
     incoming: Incoming,
     wire: Wire,
-    /// hyper ends the exchange when the other end of this is gone.
+    /// Kept because hyper ends the exchange when it is dropped.
     _sender: http1::SendRequest<Full<Bytes>>,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Debug for Body {
     }
 }
 
-/// The connection below an exchange. The exchange itself drives it: there is no task that could outlive it.
+/// The connection of an exchange. The exchange itself polls it, so no task outlives the exchange.
 struct Wire {
     connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
     open: bool,
@@ -54,7 +54,7 @@ struct Wire {
 
 impl Wire {
     fn drive(&mut self, ctx: &mut Context<'_>) {
-        // Whatever breaks here also breaks the exchange, which reports it.
+        // An error of the connection also ends the exchange, which reports it.
         if self.open && self.connection.as_mut().poll(ctx).is_ready() {
             self.open = false;
         }
@@ -92,7 +92,7 @@ where
 }
 
 impl Body {
-    /// Bytes that are still to come at least, as far as the server has announced them.
+    /// Lower bound of the bytes that are still to come, from what the server announced.
     #[must_use]
     pub fn announced_bytes(&self) -> u64 {
         self.incoming.size_hint().lower()
@@ -139,7 +139,7 @@ impl Body {
     }
 }
 
-/// What an error of hyper says, before the head was there or in the body.
+/// The meaning of an error of hyper, before the head or in the body.
 fn broken(error: &hyper::Error, in_body: bool) -> ExchangeError {
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     if let Some(io) = source.filter(|io| io.kind() != io::ErrorKind::UnexpectedEof) {
@@ -165,7 +165,7 @@ fn broken(error: &hyper::Error, in_body: bool) -> ExchangeError {
     ExchangeError::NotHttp { why: error.to_string() }
 }
 
-/// An error cannot be cloned; its number and its kind can.
+/// Copies an I/O error, which is not `Clone`, by its number or kind.
 fn again(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),

@@ -1,4 +1,4 @@
-//! What hyper has no switch for.
+//! Leniency that hyper has no switch for.
 
 use std::io;
 use std::pin::Pin;
@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that may come before the head of the answer has been read, in `1xx` answers and in the head itself. hyper reads
-/// `1xx` answers in a loop that never yields, so a server that sends them without end would outlast every deadline.
+/// Most bytes before the end of the answer's head, `1xx` answers included. hyper reads `1xx` answers in a loop that does
+/// not yield, so a server that sends them without end would outlast every deadline.
 const MAX_BYTES_BEFORE_ANSWER: usize = 4 * crate::MAX_HEAD_BYTES;
 
-/// How many more bytes may come before the head of the answer is there.
+/// The remaining byte budget for everything up to the end of the answer's head.
 #[derive(Clone, Debug)]
 pub(crate) struct Patience(Arc<AtomicUsize>);
 
@@ -21,7 +21,7 @@ impl Patience {
         Self(Arc::new(AtomicUsize::new(MAX_BYTES_BEFORE_ANSWER)))
     }
 
-    /// The head is there: what comes now is the body, which its reader bounds.
+    /// Lifts the bound: the head is complete, and the reader of the body bounds the rest.
     pub(crate) fn end(&self) {
         self.0.store(usize::MAX, Ordering::Relaxed);
     }
@@ -38,7 +38,7 @@ impl Patience {
     }
 }
 
-/// How an answer of the old version begins. Its last byte is the only one that is changed.
+/// The beginning of an HTTP/1.0 answer. Only its last byte is rewritten.
 const OLD: &[u8; 8] = b"HTTP/1.0";
 
 /// A stream whose answer calls itself HTTP/1.1, also when it said HTTP/1.0. On a connection with one request the only

@@ -1,4 +1,4 @@
-//! The system's resolver and its sockets.
+//! The operating system's resolver and sockets.
 
 use std::future::Future;
 use std::io;
@@ -11,23 +11,23 @@ use tokio::sync::Semaphore;
 
 use crate::{Connecting, ResolveError, Sockets};
 
-/// Addresses of one name that are looked at.
+/// Most addresses of one name that are used.
 const MAX_ADDRESSES_RESOLVED: usize = 64;
-/// What `localhost` is, without asking the resolver.
+/// The addresses of `localhost`, which needs no resolver.
 const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-/// Names that are being resolved at a time, in the whole process. getaddrinfo blocks a thread and cannot be cancelled:
+/// Most names that the process resolves at a time. getaddrinfo blocks a thread and cannot be cancelled:
 /// a resolver that hangs holds this many threads and no more.
 pub const MAX_LOOKUPS: usize = 8;
 static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
-/// The addresses of a name, once they are known.
+/// A pending lookup of a name's addresses.
 pub type Resolving = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, ResolveError>> + Send>>;
 
 /// The resolver and the sockets of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 
-/// The one [`System`].
+/// The only instance of [`System`].
 pub static SYSTEM: System = System;
 
 impl Sockets for System {
@@ -48,7 +48,7 @@ fn getaddrinfo(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     (host, port).to_socket_addrs().map(|found| found.take(MAX_ADDRESSES_RESOLVED).collect())
 }
 
-/// Runs `ask` on a thread that keeps its slot until the resolver lets it go, also when the caller has given up.
+/// Runs `ask` on a thread that keeps its slot until the resolver returns, even after the caller has cancelled.
 async fn lookup(
     slots: &'static Semaphore,
     host: String,
@@ -68,7 +68,7 @@ async fn lookup(
     found.map_err(|error| refusal(&name, error))
 }
 
-/// What an error of getaddrinfo says. The standard library keeps only its text.
+/// Classifies an error of getaddrinfo, of which the standard library keeps only the text.
 fn refusal(host: &str, source: io::Error) -> ResolveError {
     let host = host.to_owned();
     if source.raw_os_error().is_some() {
@@ -93,8 +93,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resolver_that_cannot_tell_is_not_one_that_says_no() {
-        let told = |text: &str| {
+    fn a_temporary_failure_is_not_a_missing_name() {
+        let classified = |text: &str| {
             let error = io::Error::other(format!("failed to lookup address information: {text}"));
             refusal("db", error)
         };
@@ -103,18 +103,18 @@ mod tests {
             "Try again",
             "Non-recoverable failure in name resolution",
         ] {
-            assert!(matches!(told(text), ResolveError::Temporary { .. }), "{text}");
+            assert!(matches!(classified(text), ResolveError::Temporary { .. }), "{text}");
         }
         for text in
             ["Name or service not known", "No address associated with hostname", "Name does not resolve"]
         {
-            assert!(matches!(told(text), ResolveError::NotFound { .. }), "{text}");
+            assert!(matches!(classified(text), ResolveError::NotFound { .. }), "{text}");
         }
         let ours = |error: ResolveError| match error {
             ResolveError::Io { source } => crate::is_shortage(&source),
             _ => false,
         };
-        assert!(ours(told("Memory allocation failure")));
+        assert!(ours(classified("Memory allocation failure")));
         assert!(ours(refusal("db", io::Error::from_raw_os_error(24))), "EMFILE of the resolver's own socket");
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let hanging = (HANGING.load(Ordering::SeqCst), SLOTS.available_permits());
         *RELEASED.0.lock().unwrap() = true;
         RELEASED.1.notify_all();
-        // Judged only now: the runtime of a test that fails earlier would wait for these threads.
+        // Asserted only now: the runtime of a test that fails earlier would wait for these threads.
         assert_eq!(
             (free_while_asking, hanging),
             (0, (MAX_LOOKUPS, 0)),

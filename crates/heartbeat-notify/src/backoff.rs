@@ -1,18 +1,17 @@
-//! How long to wait before the next attempt.
+//! The wait before the next delivery attempt.
 
 use std::time::Duration;
 
-/// Wait after the first failed attempt.
+/// Wait after the first failed attempt, in milliseconds.
 const FIRST_WAIT_MS: u64 = 1_000;
-/// Longest wait of our own choice.
+/// Longest wait without a `Retry-After`, in milliseconds.
 const LONGEST_WAIT_MS: u64 = 5 * 60 * 1_000;
-/// Share by which a wait is made longer or shorter at random, so that receivers that fell together are not told
-/// together.
+/// Random share of a wait, in both directions, so that receivers that fail together are not retried together.
 const JITTER: f64 = 0.2;
-/// Longest `Retry-After` that is obeyed.
+/// Longest `Retry-After` that the worker obeys.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The wait after `attempt` (from 1) failed; `chance` is in `0.0..1.0`. What the receiver asks for is a minimum.
+/// The wait after `attempt` (from 1) failed; `chance` is in `0.0..1.0`. The receiver's `Retry-After` is a minimum.
 pub(crate) fn wait(attempt: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
     let doubled = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX);
     let own = Duration::from_millis(FIRST_WAIT_MS.saturating_mul(doubled).min(LONGEST_WAIT_MS));

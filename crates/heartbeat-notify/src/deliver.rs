@@ -1,4 +1,4 @@
-//! One attempt at one delivery: a fresh connection, one request, one deadline.
+//! One delivery attempt: a fresh connection, one request, one deadline.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use tokio::time::{sleep, timeout_at};
 
 use crate::{DeliveryError, Webhook, retry_after};
 
-/// From the connect to the head of the answer, for one attempt.
+/// Longest delivery attempt, from the connect to the head of the answer.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most of an answer's body that is read (and thrown away), in bytes.
+/// Largest part of an answer's body that is read and discarded, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// What goes out.
+/// The request body and its idempotency key.
 #[derive(Clone, Debug)]
-pub(crate) struct Parcel {
-    /// The same at every attempt, so that the receiver can tell a repetition.
+pub(crate) struct Notification {
+    /// The same for every attempt, so that the receiver recognises a repetition.
     pub(crate) webhook_id: String,
     pub(crate) body: Bytes,
 }
 
-/// An attempt that did not succeed.
+/// A failed delivery attempt.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) error: DeliveryError,
-    /// How long the receiver asks to be left alone.
+    /// The wait that the receiver asks for with `Retry-After`.
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -36,15 +36,16 @@ impl From<DeliveryError> for Failure {
     }
 }
 
-/// Posts the parcel, at `unix_s` seconds since 1970.
-pub(crate) async fn post(webhook: &Webhook, parcel: &Parcel, unix_s: u64) -> Result<(), Failure> {
-    let request = request(webhook, parcel, unix_s).map_err(|source| DeliveryError::Request { source })?;
+/// Posts the notification, at `unix_s` seconds since 1970.
+pub(crate) async fn post(webhook: &Webhook, notification: &Notification, unix_s: u64) -> Result<(), Failure> {
+    let request =
+        request(webhook, notification, unix_s).map_err(|source| DeliveryError::Request { source })?;
     let deadline = sleep(ATTEMPT_TIMEOUT).deadline();
     let answer = timeout_at(deadline, exchange(webhook, request)).await;
     let mut answer = answer.map_err(|_| DeliveryError::TimedOut { after: ATTEMPT_TIMEOUT })??;
-    // Lets the receiver finish its sentence, within the limits. How that ends changes nothing.
+    // Reads the body so that the receiver gets no reset while it writes. The verdict does not depend on it.
     drop(timeout_at(deadline, answer.body.read(MAX_ANSWER_BYTES)).await);
-    judge(answer.head.status, retry_after::asked(&answer.head.headers, unix_s))
+    verdict(answer.head.status, retry_after::asked(&answer.head.headers, unix_s))
 }
 
 async fn exchange(webhook: &Webhook, request: Request<Bytes>) -> Result<Answer, DeliveryError> {
@@ -53,7 +54,11 @@ async fn exchange(webhook: &Webhook, request: Request<Bytes>) -> Result<Answer, 
     send(stream, request).await.map_err(|source| DeliveryError::Exchange { source })
 }
 
-fn request(webhook: &Webhook, parcel: &Parcel, unix_s: u64) -> Result<Request<Bytes>, http::Error> {
+fn request(
+    webhook: &Webhook,
+    notification: &Notification,
+    unix_s: u64,
+) -> Result<Request<Bytes>, http::Error> {
     Request::builder()
         .method(Method::POST)
         .uri(webhook.target())
@@ -62,12 +67,12 @@ fn request(webhook: &Webhook, parcel: &Parcel, unix_s: u64) -> Result<Request<By
         .header(header::ACCEPT, "*/*")
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::CONNECTION, "close")
-        .header("webhook-id", &parcel.webhook_id)
+        .header("webhook-id", &notification.webhook_id)
         .header("webhook-timestamp", unix_s)
-        .body(parcel.body.clone())
+        .body(notification.body.clone())
 }
 
-fn judge(status: StatusCode, retry_after: Option<Duration>) -> Result<(), Failure> {
+fn verdict(status: StatusCode, retry_after: Option<Duration>) -> Result<(), Failure> {
     let error = match status {
         _ if status.is_success() => return Ok(()),
         StatusCode::GONE => DeliveryError::Gone,

@@ -1,4 +1,4 @@
-//! What can be wrong with a webhook, and with one attempt to reach it.
+//! Errors of a receiver's set-up and of one delivery attempt.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use thiserror::Error;
 
 /// Why a receiver cannot be set up.
 ///
-/// The URL is in none of the texts: its path may be a secret. Whoever shows the error knows which line it is about.
+/// The URL is in none of the texts: its path may be a secret. The caller knows which line of the configuration the error concerns.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NotifyError {
-    /// Not a URL at all.
+    /// The text is not a URL.
     #[error("the webhook is not a URL")]
     NotAUrl {
-        /// What the parser says.
+        /// The error of the parser.
         #[source]
         source: http::uri::InvalidUri,
     },
@@ -31,23 +31,23 @@ pub enum NotifyError {
         /// The rule that was broken.
         why: &'static str,
     },
-    /// A receiver whose `on` could never let anything through.
+    /// The receiver's `on` contains no step that can come first.
     #[error(
-        "the receiver would never be told anything: `resolved` follows what was told before, \
+        "the receiver would get no notification: `resolved` only follows an earlier one, \
          so `on` needs `opened`, `updated` or `failed`"
     )]
-    NeverTold,
+    NoFirstStep,
 }
 
-/// Refusals of a client that say "later".
-const PASSING: [StatusCode; 3] =
+/// 4xx answers that ask for another attempt later.
+const TRANSIENT: [StatusCode; 3] =
     [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
 
-/// Why one attempt at a delivery did not succeed.
+/// Why a delivery attempt failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// No connection.
+    /// The connection could not be made.
     #[error("cannot connect: {source}")]
     Connect {
         /// The error below.
@@ -61,7 +61,7 @@ pub enum DeliveryError {
         #[source]
         source: ExchangeError,
     },
-    /// No complete head of a response in time, counted from the connect.
+    /// The head of the response did not arrive in time, counted from the connect.
     #[error("no answer within {after:?}")]
     TimedOut {
         /// [`ATTEMPT_TIMEOUT`](crate::ATTEMPT_TIMEOUT).
@@ -70,16 +70,16 @@ pub enum DeliveryError {
     /// A redirect: not followed, since a notification goes where the configuration says and nowhere else.
     #[error("answered {status}: redirects are not followed, put the final URL into the configuration")]
     Redirected {
-        /// 3xx.
+        /// A 3xx status.
         status: StatusCode,
     },
-    /// 410: the receiver says for good that it does not want to be told.
-    #[error("answered 410 Gone: it does not want to be told any more")]
+    /// 410: the receiver refuses notifications for good.
+    #[error("answered 410 Gone: it wants no more notifications")]
     Gone,
     /// Any other answer that is not 2xx.
     #[error("answered {status}")]
     Refused {
-        /// Not 2xx.
+        /// A status other than 2xx.
         status: StatusCode,
     },
     /// The request cannot be made from this document; trying again would not help.
@@ -92,12 +92,12 @@ pub enum DeliveryError {
 }
 
 impl DeliveryError {
-    /// Trying again could help.
-    pub(crate) fn may_pass(&self) -> bool {
+    /// Whether another attempt can succeed.
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Gone | Self::Request { .. } => false,
             // The receiver understands the request and refuses it: the same again would be refused again.
-            Self::Refused { status } => !status.is_client_error() || PASSING.contains(status),
+            Self::Refused { status } => !status.is_client_error() || TRANSIENT.contains(status),
             _ => true,
         }
     }

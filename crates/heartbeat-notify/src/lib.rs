@@ -1,30 +1,30 @@
-//! Delivers heartbeatd's incidents to webhooks: in order, with retries, never in anybody's way.
+//! Delivers heartbeatd's incidents to webhooks, in order and with retries.
 //!
 //! # What it is
-//! The last step of an incident on its way to people. It takes `heartbeat.incident/1` documents
-//! ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) as they are made and posts them to every
-//! [`Receiver`] that asked for such. Each receiver has a queue and a task of its own, so one that hangs, fails or
-//! floods delays nobody else, and [`Notifier::tell`] never waits.
+//! It takes `heartbeat.incident/1` documents ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) and posts
+//! them to each [`Receiver`] that asked for them. Each receiver has a queue and a worker of its own, so a receiver that
+//! hangs, fails or floods does not delay the others, and [`Notifier::notify`] never waits.
 //!
 //! To a receiver it promises:
-//! - **Order.** One notification after the other; the next starts when the last has arrived or was given up.
+//! - **Order.** One notification after the other; the next starts when the last has arrived or is abandoned.
 //! - **At least once, with a constant key.** `webhook-id` is the same at every attempt (`ID.SEQ`), as
-//!   [Standard Webhooks](https://www.standardwebhooks.com) have it; a repetition can be told by it.
+//!   [Standard Webhooks](https://www.standardwebhooks.com) have it, so a receiver recognises a repetition.
 //!   `webhook-timestamp` is the time of the attempt.
-//! - **`resolved` if and only if `opened`.** Who was told of an outage is told of its end, and nobody is told of the
-//!   end of an outage that they never heard of, also when the queue overflows or deliveries are given up.
-//! - **Patience.** An attempt has [`ATTEMPT_TIMEOUT`]; 2xx is success, and everything else is tried again after 1 s,
+//! - **`resolved` if and only if `opened`.** A receiver that knows of an outage gets its end, and never the end of an
+//!   outage that it does not know of, also when the queue overflows or a delivery is abandoned.
+//! - **Retries.** An attempt has [`ATTEMPT_TIMEOUT`]; 2xx is success. The worker retries everything else after 1 s,
 //!   doubling up to 5 min (± 20 %), not before the `Retry-After` of the answer (seconds or a date, at most 1 h), for
-//!   [`GIVE_UP_AFTER`]; after a 4xx other than 408, 425 and 429 at once. `410 Gone` disables the receiver. Redirects are not followed.
+//!   [`GIVE_UP_AFTER`]. It abandons a notification at once after a 4xx other than 408, 425 and 429. `410 Gone` disables
+//!   the receiver. The worker follows no redirect.
 //!
-//! A receiver that asked for certain realms joins an incident when the first of these becomes part of it; it is told
-//! of it as `opened` then, with the `seq` the incident has by that time.
+//! A receiver that asked for certain realms joins an incident when the first of these becomes part of it; it gets
+//! `opened` then, with the `seq` the incident has by that time.
 //!
 //! # What it is not
-//! It does not decide what an incident is, or how it goes on: the core does. It keeps its queues **in memory**, at
+//! It does not decide what an incident is or how it develops: the core does. It keeps its queues **in memory**, at
 //! most [`MAX_QUEUED_NOTIFICATIONS`] each: what is undelivered when heartbeatd ends is lost, with a report. The
 //! durable outbox comes with the store, signatures (`webhook-signature`) with it. TLS is not built: `https://` is an
-//! error, never plain text in disguise.
+//! error, not a silent fallback to plain text.
 //!
 //! # How to use it
 //! ```
@@ -40,7 +40,7 @@
 //!         Report::GivenUp { receiver, error, .. } => println!("{receiver}: {error}"),
 //!         other => println!("{other:?}"),
 //!     });
-//!     // notifier.tell(document) with every document that is made
+//!     // notifier.notify(document) with every document that is made
 //!     assert_eq!(notifier.backlog(), [("ops".to_owned(), 0)]);
 //!     notifier.close(Duration::from_secs(5)).await;
 //!     Ok(())
@@ -50,7 +50,6 @@
 
 mod backoff;
 mod deliver;
-mod desk;
 mod error;
 mod notifier;
 mod queue;
@@ -58,12 +57,13 @@ mod receiver;
 mod report;
 mod retry_after;
 mod webhook;
+mod worker;
 
 pub use deliver::ATTEMPT_TIMEOUT;
-pub use desk::GIVE_UP_AFTER;
 pub use error::{DeliveryError, NotifyError};
 pub use notifier::Notifier;
 pub use queue::MAX_QUEUED_NOTIFICATIONS;
 pub use receiver::{DEFAULT_STEPS, Receiver};
 pub use report::{Report, WhyDropped};
 pub use webhook::Webhook;
+pub use worker::GIVE_UP_AFTER;

@@ -1,4 +1,4 @@
-//! All receivers together.
+//! The notifier: one delivery worker per receiver.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -14,32 +14,32 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout_at};
 
-use crate::deliver::Parcel;
-use crate::desk::{Desk, Order, Surroundings};
+use crate::deliver::Notification;
+use crate::worker::{Delivery, DeliveryWorker, Environment};
 use crate::{GIVE_UP_AFTER, Receiver, Report, WhyDropped};
 
-/// A receiver and the task that works for it.
-struct Place {
-    desk: Arc<Desk>,
+/// A delivery worker and its task.
+struct RunningWorker {
+    worker: Arc<DeliveryWorker>,
     task: JoinHandle<()>,
 }
 
-impl Place {
-    /// Ends it now; what it still had is reported as dropped.
+impl RunningWorker {
+    /// Ends the worker now and reports its queue as dropped.
     fn end(self, why: WhyDropped) {
-        self.desk.shut(why);
+        self.worker.shut(why);
         self.task.abort();
     }
 }
 
-/// Tells receivers of incidents, each at its own pace.
+/// Sends incidents to receivers, each at its own pace.
 ///
 /// Dropping it ends all tasks at once, without reports; [`close`](Self::close) is the orderly way.
 pub struct Notifier {
     runtime: Handle,
-    surroundings: Arc<Surroundings>,
-    /// By name.
-    places: Mutex<BTreeMap<String, Place>>,
+    environment: Arc<Environment>,
+    /// Workers by the name of their receiver.
+    running: Mutex<BTreeMap<String, RunningWorker>>,
 }
 
 impl Notifier {
@@ -55,122 +55,123 @@ impl Notifier {
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Self {
         let (closing, _) = watch::channel(false);
-        let surroundings = Surroundings { unix_s: Box::new(unix_s), report: Box::new(report), closing };
+        let environment = Environment { unix_s: Box::new(unix_s), report: Box::new(report), closing };
         let notifier =
-            Self { runtime, surroundings: Arc::new(surroundings), places: Mutex::new(BTreeMap::new()) };
+            Self { runtime, environment: Arc::new(environment), running: Mutex::new(BTreeMap::new()) };
         notifier.replace(receivers);
         notifier
     }
 
-    fn places(&self) -> MutexGuard<'_, BTreeMap<String, Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, RunningWorker>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues the document for everybody who asked for it. Never waits for a receiver.
+    /// Queues the document for each receiver that asked for it. Never waits for a receiver.
     ///
     /// Events of one incident are expected in the order of their `seq`; others are dropped, with a report. A step
-    /// that this version does not know is nobody's.
-    pub fn tell(&self, document: Arc<IncidentDocument>) {
+    /// that this version does not know is ignored.
+    pub fn notify(&self, document: Arc<IncidentDocument>) {
         let Some(step) = document.event.known() else {
             return;
         };
-        let desks: Vec<Arc<Desk>> = self.places().values().map(|place| place.desk.clone()).collect();
-        if desks.is_empty() {
+        let workers: Vec<Arc<DeliveryWorker>> =
+            self.running().values().map(|running| running.worker.clone()).collect();
+        if workers.is_empty() {
             return;
         }
         let id: Arc<str> = document.id.as_str().into();
         let Ok(body) = serde_json::to_vec(&*document).map(Bytes::from) else {
-            for desk in desks {
-                desk.tell_unwritable(&id, document.seq);
+            for worker in workers {
+                worker.report_unserialisable(&id, document.seq);
             }
             return;
         };
-        let give_up_at = {
+        let expires_at = {
             let _timers = self.runtime.enter();
             sleep(GIVE_UP_AFTER).deadline()
         };
         let webhook_id = format!("{}.{}", document.id, document.seq);
-        // Written once, for all to whom it opens later than for others.
+        // Serialised once for all receivers whose realms join an open incident now.
         let as_opened = OnceCell::new();
-        for desk in desks {
-            desk.tell(&id, step, &document, |told_as| {
-                let body = if told_as == step {
+        for worker in workers {
+            worker.push(&id, step, &document, |sent_as| {
+                let body = if sent_as == step {
                     body.clone()
                 } else {
                     as_opened
-                        .get_or_init(|| retold(&document, told_as).unwrap_or_else(|| body.clone()))
+                        .get_or_init(|| with_step(&document, sent_as).unwrap_or_else(|| body.clone()))
                         .clone()
                 };
-                Order { parcel: Parcel { webhook_id: webhook_id.clone(), body }, give_up_at }
+                Delivery { notification: Notification { webhook_id: webhook_id.clone(), body }, expires_at }
             });
         }
     }
 
-    /// Changes who is told, from the next document on.
+    /// Replaces the receivers, from the next document on.
     ///
-    /// A receiver with the name and webhook of a present one goes on with its queue and with what it was told;
-    /// its other settings hold for what comes. The queue of every other present one is dropped, with reports.
+    /// A receiver with the name and webhook of a present one keeps that one's queue and open incidents; its other
+    /// settings apply to later documents. The queues of all other present receivers are dropped, with reports.
     pub fn replace(&self, receivers: Vec<Receiver>) {
         let mut ended = Vec::new();
         {
-            let mut places = self.places();
+            let mut running = self.running();
             let wanted: BTreeMap<String, Receiver> =
                 receivers.into_iter().map(|receiver| (receiver.name.clone(), receiver)).collect();
-            let before = std::mem::take(&mut *places);
-            for (name, place) in before {
+            let before = std::mem::take(&mut *running);
+            for (name, kept) in before {
                 match wanted.get(&name) {
-                    Some(receiver) if place.desk.adapt(receiver) => {
-                        places.insert(name, place);
+                    Some(receiver) if kept.worker.adapt(receiver) => {
+                        running.insert(name, kept);
                     }
-                    _ => ended.push(place),
+                    _ => ended.push(kept),
                 }
             }
             for (name, receiver) in wanted {
-                places.entry(name).or_insert_with(|| self.open(receiver));
+                running.entry(name).or_insert_with(|| self.open(receiver));
             }
         }
-        for place in ended {
-            place.end(WhyDropped::ReceiverRemoved);
+        for running in ended {
+            running.end(WhyDropped::ReceiverRemoved);
         }
     }
 
-    fn open(&self, receiver: Receiver) -> Place {
-        let desk = Arc::new(Desk::new(receiver, self.surroundings.clone()));
-        let task = self.runtime.spawn(desk.clone().work());
-        Place { desk, task }
+    fn open(&self, receiver: Receiver) -> RunningWorker {
+        let worker = Arc::new(DeliveryWorker::new(receiver, self.environment.clone()));
+        let task = self.runtime.spawn(worker.clone().work());
+        RunningWorker { worker, task }
     }
 
-    /// How many notifications wait for each receiver, the one under way included; by name.
+    /// Number of queued notifications by receiver name, the one in delivery included.
     #[must_use]
     pub fn backlog(&self) -> Vec<(String, usize)> {
-        self.places().iter().map(|(name, place)| (name.clone(), place.desk.backlog())).collect()
+        self.running().iter().map(|(name, running)| (name.clone(), running.worker.backlog())).collect()
     }
 
     /// Delivers what is queued, for at most `patience`; what is left then is dropped, with reports.
     ///
-    /// Receivers that are waited for after a failure are tried at once.
+    /// Workers that wait after a failure try again at once.
     pub async fn close(self, patience: Duration) {
-        self.surroundings.closing.send_replace(true);
-        let places = std::mem::take(&mut *self.places());
+        self.environment.closing.send_replace(true);
+        let running = std::mem::take(&mut *self.running());
         let deadline = sleep(patience).deadline();
-        for mut place in places.into_values() {
-            // Past the deadline this still finds those that have ended by themselves.
-            drop(timeout_at(deadline, &mut place.task).await);
-            place.end(WhyDropped::Closing);
+        for mut running in running.into_values() {
+            // Past the deadline this still collects tasks that have ended.
+            drop(timeout_at(deadline, &mut running.task).await);
+            running.end(WhyDropped::Closing);
         }
     }
 }
 
-/// The document with another event in it.
-fn retold(document: &IncidentDocument, step: IncidentStep) -> Option<Bytes> {
-    let retold = IncidentDocument { event: step.into(), ..document.clone() };
-    serde_json::to_vec(&retold).ok().map(Bytes::from)
+/// The document with another step as its event.
+fn with_step(document: &IncidentDocument, step: IncidentStep) -> Option<Bytes> {
+    let with_step = IncidentDocument { event: step.into(), ..document.clone() };
+    serde_json::to_vec(&with_step).ok().map(Bytes::from)
 }
 
 impl Drop for Notifier {
     fn drop(&mut self) {
-        for place in self.places().values() {
-            place.task.abort();
+        for running in self.running().values() {
+            running.task.abort();
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What one receiver is still to be told, and what it was told of which incident.
+//! The queue of one receiver, and which open incidents the receiver knows of.
 //!
 //! A plain state machine: no clock, no I/O, no randomness. It keeps one promise however events arrive, fail or are
-//! dropped: **`resolved` is delivered if and only if what began the incident for this receiver was** (its `opened`;
-//! or, for a receiver that did not ask for `opened`, the first step it was told). Only giving up the `resolved`
-//! itself, after three days of trying, breaks it; that is reported.
+//! dropped: **`resolved` is delivered if and only if the incident's first step for this receiver was** (its `opened`;
+//! or, for a receiver that did not ask for `opened`, the first step it asked for). Only abandoning the `resolved`
+//! itself, after three days of retries, breaks it; the worker reports that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,33 +12,33 @@ use heartbeat_status::IncidentStep;
 
 use crate::WhyDropped;
 
-/// Longest queue of one receiver, in notifications; and most incidents that are open for it at once, so it has to be more
-/// than the realms that can fail together.
+/// Longest queue of one receiver, in notifications. It also bounds the incidents that are open at once for a receiver, so
+/// it exceeds the number of realms that can fail together.
 pub const MAX_QUEUED_NOTIFICATIONS: usize = 8_192;
 
-/// One event of an incident, as it comes.
+/// One event of an incident, as it arrives.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) id: Arc<str>,
     pub(crate) seq: u64,
     pub(crate) step: IncidentStep,
-    /// The incident has to do with the realms the receiver asked for.
+    /// The incident concerns a realm that the receiver asked for.
     pub(crate) concerned: bool,
 }
 
-/// One notification that waits, or is under way.
+/// One notification that waits or is being delivered.
 #[derive(Clone, Debug)]
-pub(crate) struct Letter<T> {
+pub(crate) struct Queued<T> {
     pub(crate) id: Arc<str>,
     pub(crate) seq: u64,
-    /// As what it is told, which is `opened` when the receiver's realms joined an open incident.
+    /// The step that is sent: `opened` when a realm of the receiver joined an open incident.
     pub(crate) step: IncidentStep,
     pub(crate) body: T,
-    /// Attempts that failed.
+    /// Number of failed attempts.
     pub(crate) failures: u32,
 }
 
-/// A notification that leaves the queue undelivered, or never got in.
+/// A notification that leaves the queue undelivered, or was not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
     pub(crate) id: Arc<str>,
@@ -46,40 +46,40 @@ pub(crate) struct Lost {
     pub(crate) why: WhyDropped,
 }
 
-/// What the receiver knows of an incident.
+/// Whether the receiver knows of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knows {
-    /// Nothing, and so far it has nothing to do with its realms.
-    Unconcerned,
-    /// Nothing yet; what begins it is in the queue.
-    Untold,
-    /// At least what began it.
-    Told,
+enum Announced {
+    /// No: so far the incident concerns only other realms.
+    OtherRealms,
+    /// Not yet: its first step is in the queue.
+    NotYet,
+    /// Its first step was delivered.
+    Yes,
 }
 
 /// An incident that is not over for this receiver.
 #[derive(Debug)]
-struct Case {
-    /// Orders cases by their beginning.
+struct OpenIncident {
+    /// Its place in the order in which incidents opened.
     began: u64,
-    knows: Knows,
-    /// Only `opened` begins it; otherwise any step but `resolved` does.
+    announced: Announced,
+    /// Its first step must be `opened`; otherwise any step but `resolved` may be the first.
     by_opened: bool,
-    /// Its `resolved` has come.
+    /// Its `resolved` has arrived.
     over: bool,
     last_seq: u64,
 }
 
-/// See the module.
+/// The queue and the open incidents of one receiver.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     on: BTreeSet<IncidentStep>,
     capacity: usize,
-    waiting: VecDeque<Letter<T>>,
-    cases: BTreeMap<Arc<str>, Case>,
-    /// Cases so far.
+    waiting: VecDeque<Queued<T>>,
+    incidents: BTreeMap<Arc<str>, OpenIncident>,
+    /// Number of incidents so far.
     begun: u64,
-    /// The first letter has been handed out. It may have reached the receiver, so it is never dropped.
+    /// The first notification is being delivered. It may have reached the receiver, so it is never dropped.
     under_way: bool,
 }
 
@@ -88,18 +88,18 @@ impl<T> Queue<T> {
         Self::with_capacity(on, MAX_QUEUED_NOTIFICATIONS)
     }
 
-    /// At least 2: one under way and one that waits.
+    /// A capacity is at least 2: one notification in delivery and one that waits.
     fn with_capacity(on: BTreeSet<IncidentStep>, capacity: usize) -> Self {
         let capacity = capacity.max(2);
-        let (waiting, cases) = (VecDeque::new(), BTreeMap::new());
-        Self { on, capacity, waiting, cases, begun: 0, under_way: false }
+        let (waiting, incidents) = (VecDeque::new(), BTreeMap::new());
+        Self { on, capacity, waiting, incidents, begun: 0, under_way: false }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// From now on the receiver asks for these steps. What already waits stays.
+    /// Sets the steps that the receiver asks for. Queued notifications stay.
     pub(crate) fn set_on(&mut self, on: BTreeSet<IncidentStep>) {
         self.on = on;
     }
@@ -108,203 +108,208 @@ impl<T> Queue<T> {
         self.on.contains(&step)
     }
 
-    /// Takes an event. `body` is asked for what goes out, given the step as which it goes out.
+    /// Admits an event. `body` makes what goes out for the step that is sent.
     pub(crate) fn push(&mut self, arrival: &Arrival, body: impl FnOnce(IncidentStep) -> T) -> Vec<Lost> {
         let mut lost = Vec::new();
         if let Some(step) = self.admit(arrival, &mut lost) {
             let body = body(step);
             let Arrival { id, seq, .. } = arrival;
-            self.waiting.push_back(Letter { id: id.clone(), seq: *seq, step, body, failures: 0 });
+            self.waiting.push_back(Queued { id: id.clone(), seq: *seq, step, body, failures: 0 });
             while self.waiting.len() > self.capacity && self.drop_one(&mut lost) {}
-            debug_assert!(self.waiting.len() <= self.capacity, "something can always be dropped");
+            debug_assert!(self.waiting.len() <= self.capacity, "there is always a notification to drop");
         }
         lost
     }
 
-    /// The notification to deliver now, under way from here on until it is delivered or given up.
-    pub(crate) fn next(&mut self) -> Option<&Letter<T>> {
+    /// The notification to deliver now; it stays first until it is delivered or abandoned.
+    pub(crate) fn next(&mut self) -> Option<&Queued<T>> {
         self.under_way = !self.waiting.is_empty();
         self.waiting.front()
     }
 
-    /// An attempt at the one under way failed; how many have, with it.
+    /// Counts a failed attempt at the first notification; returns the number of failures.
     pub(crate) fn failed(&mut self) -> u32 {
         match self.waiting.front_mut() {
-            Some(letter) if self.under_way => {
-                letter.failures = letter.failures.saturating_add(1);
-                letter.failures
+            Some(queued) if self.under_way => {
+                queued.failures = queued.failures.saturating_add(1);
+                queued.failures
             }
             _ => 0,
         }
     }
 
-    /// The one under way has arrived; how many attempts that took.
+    /// Removes the first notification, which arrived; returns the number of attempts.
     pub(crate) fn delivered(&mut self) -> u32 {
-        let Some(letter) = self.take_under_way() else {
+        let Some(queued) = self.take_under_way() else {
             return 0;
         };
-        if let Some(case) = self.cases.get_mut(&letter.id) {
-            case.knows = Knows::Told;
+        if let Some(incident) = self.incidents.get_mut(&queued.id) {
+            incident.announced = Announced::Yes;
         }
-        // Nothing is lost by what arrived: this forgets the incident if it is over.
-        self.settle(&letter.id, WhyDropped::NotTold, &mut Vec::new());
-        letter.failures.saturating_add(1)
+        // A delivered notification loses nothing: this forgets the incident if it is over.
+        self.settle(&queued.id, WhyDropped::NotOpened, &mut Vec::new());
+        queued.failures.saturating_add(1)
     }
 
-    /// The one under way is not tried again. Returns what therefore must not be told either.
-    pub(crate) fn given_up(&mut self) -> Vec<Lost> {
+    /// Removes the first notification undelivered. Returns what must not be sent without it.
+    pub(crate) fn abandoned(&mut self) -> Vec<Lost> {
         let mut lost = Vec::new();
-        if let Some(letter) = self.take_under_way() {
-            self.settle(&letter.id, WhyDropped::NotTold, &mut lost);
+        if let Some(queued) = self.take_under_way() {
+            self.settle(&queued.id, WhyDropped::NotOpened, &mut lost);
         }
         lost
     }
 
-    /// Forgets everything.
+    /// Drops the queue and forgets all incidents.
     pub(crate) fn clear(&mut self, why: WhyDropped) -> Vec<Lost> {
         self.under_way = false;
-        self.cases.clear();
-        self.waiting.drain(..).map(|letter| Lost { id: letter.id, seq: letter.seq, why }).collect()
+        self.incidents.clear();
+        self.waiting.drain(..).map(|queued| Lost { id: queued.id, seq: queued.seq, why }).collect()
     }
 
-    fn take_under_way(&mut self) -> Option<Letter<T>> {
+    fn take_under_way(&mut self) -> Option<Queued<T>> {
         std::mem::take(&mut self.under_way).then(|| self.waiting.pop_front()).flatten()
     }
 
-    /// Whether an event goes into the queue, and as which step.
+    /// Decides whether an event is queued, and as which step.
     fn admit(&mut self, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<IncidentStep> {
         let Arrival { id, seq, step, concerned } = arrival;
-        let Some(case) = self.cases.get_mut(id) else {
+        let Some(incident) = self.incidents.get_mut(id) else {
             return self.begin(arrival, lost);
         };
-        if case.over || *seq <= case.last_seq || *step == IncidentStep::Opened {
-            if case.knows != Knows::Unconcerned && self.on.contains(step) {
+        if incident.over || *seq <= incident.last_seq || *step == IncidentStep::Opened {
+            if incident.announced != Announced::OtherRealms && self.on.contains(step) {
                 lost.push(Lost { id: id.clone(), seq: *seq, why: WhyDropped::OutOfOrder });
             }
             return None;
         }
-        case.last_seq = *seq;
-        case.over = *step == IncidentStep::Resolved;
-        if case.knows == Knows::Unconcerned {
+        incident.last_seq = *seq;
+        incident.over = *step == IncidentStep::Resolved;
+        if incident.announced == Announced::OtherRealms {
             if !self.on.contains(&IncidentStep::Opened) {
-                self.cases.remove(id);
+                self.incidents.remove(id);
                 return self.begin(arrival, lost);
             }
-            if case.over {
-                self.cases.remove(id);
+            if incident.over {
+                self.incidents.remove(id);
                 return None;
             }
-            // For this receiver it opens now.
+            // For this receiver the incident opens now.
             return concerned.then(|| {
-                case.knows = Knows::Untold;
+                incident.announced = Announced::NotYet;
                 IncidentStep::Opened
             });
         }
         if self.on.contains(step) {
             return Some(*step);
         }
-        self.settle(id, WhyDropped::NotTold, lost);
+        self.settle(id, WhyDropped::NotOpened, lost);
         None
     }
 
-    /// An event of an incident that is not known (any more).
+    /// Admits an event of an incident that the queue does not know.
     fn begin(&mut self, arrival: &Arrival, lost: &mut Vec<Lost>) -> Option<IncidentStep> {
         let Arrival { id, seq, step, concerned } = arrival;
         let by_opened = self.on.contains(&IncidentStep::Opened);
         if !begins(by_opened, *step) || !self.on.contains(step) {
-            // Without `opened`, most incidents end untold; that is no loss.
+            // For a receiver without `opened`, an incident that is resolved unannounced is no loss.
             if by_opened && *concerned && self.on.contains(step) {
-                lost.push(Lost { id: id.clone(), seq: *seq, why: WhyDropped::NotTold });
+                lost.push(Lost { id: id.clone(), seq: *seq, why: WhyDropped::NotOpened });
             }
             return None;
         }
         if !concerned && !by_opened {
             return None;
         }
-        // One less than letters, so that the last `resolved` of all of them and the letter under way fit the queue.
-        let full = self.cases.len() + 1 >= self.capacity;
-        if full && !(self.forget_unconcerned() || *concerned && self.drop_untold_case(lost)) {
+        // One less than the capacity, so that the `resolved` of every incident fits beside the one in delivery.
+        let full = self.incidents.len() + 1 >= self.capacity;
+        if full && !(self.forget_other_realms() || *concerned && self.drop_unannounced(lost)) {
             if *concerned {
                 lost.push(Lost { id: id.clone(), seq: *seq, why: WhyDropped::TooManyIncidents });
             }
             return None;
         }
-        let knows = if *concerned { Knows::Untold } else { Knows::Unconcerned };
+        let announced = if *concerned { Announced::NotYet } else { Announced::OtherRealms };
         self.begun += 1;
-        let case = Case { began: self.begun, knows, by_opened, over: false, last_seq: *seq };
-        self.cases.insert(id.clone(), case);
+        let incident = OpenIncident { began: self.begun, announced, by_opened, over: false, last_seq: *seq };
+        self.incidents.insert(id.clone(), incident);
         concerned.then_some(*step)
     }
 
-    /// Makes room for one letter, at the least cost for the receiver: a mere update; then an incident it knows
-    /// nothing of, rather one that is over; then the call for a person. Never a `resolved` that is owed.
+    /// Makes room for one notification at the least cost for the receiver: an `updated` first; then an incident that it
+    /// does not know of, preferably one that is over; then a `failed`. Never the `resolved` of an incident it knows of.
     fn drop_one(&mut self, lost: &mut Vec<Lost>) -> bool {
         self.drop_oldest(IncidentStep::Updated, lost)
-            || self.drop_untold_case(lost)
+            || self.drop_unannounced(lost)
             || self.drop_oldest(IncidentStep::Failed, lost)
     }
 
     fn drop_oldest(&mut self, step: IncidentStep, lost: &mut Vec<Lost>) -> bool {
         let under_way = usize::from(self.under_way);
-        let found = self.waiting.iter().skip(under_way).position(|letter| letter.step == step);
-        let Some(letter) = found.and_then(|index| self.waiting.remove(index + under_way)) else {
+        let found = self.waiting.iter().skip(under_way).position(|queued| queued.step == step);
+        let Some(queued) = found.and_then(|index| self.waiting.remove(index + under_way)) else {
             return false;
         };
-        lost.push(Lost { id: letter.id.clone(), seq: letter.seq, why: WhyDropped::QueueFull });
-        self.settle(&letter.id, WhyDropped::QueueFull, lost);
+        lost.push(Lost { id: queued.id.clone(), seq: queued.seq, why: WhyDropped::QueueFull });
+        self.settle(&queued.id, WhyDropped::QueueFull, lost);
         true
     }
 
-    fn drop_untold_case(&mut self, lost: &mut Vec<Lost>) -> bool {
-        let under_way = self.waiting.front().filter(|_| self.under_way).map(|letter| &letter.id);
-        let untold =
-            self.cases.iter().filter(|(id, case)| case.knows == Knows::Untold && Some(*id) != under_way);
-        let Some(id) = untold.min_by_key(|(_, case)| (!case.over, case.began)).map(|(id, _)| id.clone())
+    fn drop_unannounced(&mut self, lost: &mut Vec<Lost>) -> bool {
+        let under_way = self.waiting.front().filter(|_| self.under_way).map(|queued| &queued.id);
+        let unannounced = self
+            .incidents
+            .iter()
+            .filter(|(id, incident)| incident.announced == Announced::NotYet && Some(*id) != under_way);
+        let Some(id) = unannounced
+            .min_by_key(|(_, incident)| (!incident.over, incident.began))
+            .map(|(id, _)| id.clone())
         else {
             return false;
         };
-        self.waiting.retain(|letter| {
-            let stays = letter.id != id;
+        self.waiting.retain(|queued| {
+            let stays = queued.id != id;
             if !stays {
-                lost.push(Lost { id: letter.id.clone(), seq: letter.seq, why: WhyDropped::QueueFull });
+                lost.push(Lost { id: queued.id.clone(), seq: queued.seq, why: WhyDropped::QueueFull });
             }
             stays
         });
-        self.cases.remove(&id);
+        self.incidents.remove(&id);
         true
     }
 
-    fn forget_unconcerned(&mut self) -> bool {
-        let unconcerned = self.cases.iter().filter(|(_, case)| case.knows == Knows::Unconcerned);
-        let oldest = unconcerned.min_by_key(|(_, case)| case.began).map(|(id, _)| id.clone());
-        oldest.is_some_and(|id| self.cases.remove(&id).is_some())
+    fn forget_other_realms(&mut self) -> bool {
+        let unconcerned =
+            self.incidents.iter().filter(|(_, incident)| incident.announced == Announced::OtherRealms);
+        let oldest = unconcerned.min_by_key(|(_, incident)| incident.began).map(|(id, _)| id.clone());
+        oldest.is_some_and(|id| self.incidents.remove(&id).is_some())
     }
 
-    /// After a letter of this incident has left: drops those that must not be told without it, and forgets the
-    /// incident once nothing more can come of it.
+    /// Drops the notifications of this incident that must not be sent without the one that left, and forgets the
+    /// incident once no step of it can follow.
     fn settle(&mut self, id: &Arc<str>, why: WhyDropped, lost: &mut Vec<Lost>) {
-        let Some(case) = self.cases.get(id) else {
+        let Some(incident) = self.incidents.get(id) else {
             return;
         };
-        let first = |queue: &Self| queue.waiting.iter().position(|letter| letter.id == *id);
-        let (knows, by_opened, over) = (case.knows, case.by_opened, case.over);
+        let first = |queue: &Self| queue.waiting.iter().position(|queued| queued.id == *id);
+        let (announced, by_opened, over) = (incident.announced, incident.by_opened, incident.over);
         while let Some(index) = first(self) {
-            if knows == Knows::Told || begins(by_opened, self.waiting[index].step) {
+            if announced == Announced::Yes || begins(by_opened, self.waiting[index].step) {
                 return;
             }
-            lost.extend(self.waiting.remove(index).map(|letter| Lost {
-                id: letter.id,
-                seq: letter.seq,
+            lost.extend(self.waiting.remove(index).map(|queued| Lost {
+                id: queued.id,
+                seq: queued.seq,
                 why,
             }));
         }
-        if over || knows == Knows::Untold {
-            self.cases.remove(id);
+        if over || announced == Announced::NotYet {
+            self.incidents.remove(id);
         }
     }
 }
 
-/// Whether a step can be the first of an incident that a receiver is told.
+/// Whether a step can be the first that a receiver gets of an incident.
 fn begins(by_opened: bool, step: IncidentStep) -> bool {
     if by_opened { step == IncidentStep::Opened } else { step != IncidentStep::Resolved }
 }

@@ -1,4 +1,4 @@
-//! What became of a notification.
+//! Reports of what happened to a notification.
 
 use std::fmt;
 
@@ -8,72 +8,72 @@ use crate::DeliveryError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Report {
-    /// The receiver has it.
+    /// The receiver accepted it.
     Delivered {
         /// Name of the receiver.
         receiver: String,
-        /// The incident.
+        /// Id of the incident.
         id: String,
-        /// Which event of it.
+        /// Number of the event within the incident.
         seq: u64,
-        /// How many attempts it took, from 1.
+        /// Number of attempts, from 1.
         attempts: u32,
     },
-    /// An attempt failed; there will be another.
+    /// An attempt failed; another follows.
     Retrying {
         /// Name of the receiver.
         receiver: String,
-        /// The incident.
+        /// Id of the incident.
         id: String,
-        /// Which event of it.
+        /// Number of the event within the incident.
         seq: u64,
         /// The attempt that failed, from 1.
         attempt: u32,
         /// Why it failed.
         error: DeliveryError,
-        /// The next one is made after this time, in milliseconds.
+        /// Milliseconds until the next attempt.
         in_ms: u64,
     },
-    /// It was tried and will not be tried again: too old, or the receiver refused it with a 4xx.
+    /// No further attempt follows: it is too old, or the receiver refused it with a 4xx.
     GivenUp {
         /// Name of the receiver.
         receiver: String,
-        /// The incident.
+        /// Id of the incident.
         id: String,
-        /// Which event of it.
+        /// Number of the event within the incident.
         seq: u64,
         /// Why the last attempt failed.
         error: DeliveryError,
     },
-    /// It leaves the queue undelivered, or never got in.
+    /// It leaves the queue undelivered, or was not admitted.
     Dropped {
         /// Name of the receiver.
         receiver: String,
-        /// The incident.
+        /// Id of the incident.
         id: String,
-        /// Which event of it.
+        /// Number of the event within the incident.
         seq: u64,
-        /// Why.
+        /// The reason for dropping it.
         why: WhyDropped,
     },
-    /// The receiver answered 410 Gone: it is told nothing until its webhook changes or heartbeatd starts again.
+    /// The receiver answered 410 Gone: it gets nothing until its webhook changes or heartbeatd starts again.
     Disabled {
         /// Name of the receiver.
         receiver: String,
     },
 }
 
-/// Why a notification is not delivered although the receiver asked for such.
+/// Why a notification that the receiver asked for is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhyDropped {
-    /// The queue was full and others matter more.
+    /// The queue was full of more important notifications.
     QueueFull,
-    /// The receiver was not told that the incident opened, so it is not told how it goes on.
-    NotTold,
-    /// More incidents are open at once than are kept track of.
+    /// The receiver does not know that the incident opened, so it gets none of its later steps.
+    NotOpened,
+    /// More incidents are open at once than the queue tracks.
     TooManyIncidents,
-    /// Its number is not above that of the last event of its incident, or the incident was over already.
+    /// Its number is not above that of the incident's last event, or the incident is resolved.
     OutOfOrder,
     /// The receiver is no longer in the configuration, or its webhook changed.
     ReceiverRemoved,
@@ -82,20 +82,20 @@ pub enum WhyDropped {
     /// heartbeatd ended before it could be delivered.
     Closing,
     /// The document could not be written as JSON.
-    NoBody,
+    Unserialisable,
 }
 
 impl fmt::Display for WhyDropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::QueueFull => "the queue is full",
-            Self::NotTold => "the receiver was not told that the incident opened",
+            Self::NotOpened => "the receiver does not know that the incident opened",
             Self::TooManyIncidents => "too many incidents are open at once",
             Self::OutOfOrder => "it came after a later event of its incident",
             Self::ReceiverRemoved => "the receiver was removed or its webhook changed",
             Self::ReceiverDisabled => "the receiver answered 410 Gone",
-            Self::Closing => "heartbeatd ended first",
-            Self::NoBody => "the document could not be written as JSON",
+            Self::Closing => "heartbeatd ended before it was delivered",
+            Self::Unserialisable => "the document could not be written as JSON",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! How long a receiver asks to be left alone.
+//! The `Retry-After` header of an answer.
 
 use std::time::{Duration, UNIX_EPOCH};
 

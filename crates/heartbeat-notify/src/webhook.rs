@@ -1,4 +1,4 @@
-//! Where a receiver listens.
+//! The URL of a receiver.
 
 use std::fmt;
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_printed_tells_the_path() {
+    fn the_path_is_never_printed() {
         let webhook = Webhook::new("http://h:1/s3cret?s3cret").unwrap();
         assert!(!format!("{webhook} {webhook:?}").contains("s3cret"));
         let refused = Webhook::new("http://u:s3cret@h/s3cret").unwrap_err();

@@ -1,4 +1,4 @@
-//! The clock of this crate: the one file that reads it.
+//! The only file of this crate that reads a clock.
 
 use heartbeat_status::Instant;
 use rustix::time::{ClockId, clock_gettime};

@@ -1,4 +1,4 @@
-//! What an answer has to contain. Parsed when the probe is made; a value that is missing fails.
+//! Conditions on the body of an answer, parsed by the constructor. A missing value fails.
 
 use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbePhase};
 use serde_json::Value;
@@ -7,10 +7,10 @@ use crate::HttpError;
 use crate::target::Broken;
 use crate::tcp::contains;
 
-/// Most of a value that was found that is shown.
+/// Most characters of a found value that are shown.
 const MAX_SHOWN_CHARS: usize = 80;
 
-/// One condition on the body.
+/// A condition on the body.
 #[derive(Clone, Debug)]
 pub(crate) enum Condition {
     Contains(String),
@@ -46,7 +46,7 @@ impl Condition {
         Ok(Self::Json { pointer: pointer.to_owned(), expected })
     }
 
-    /// Whether `body` meets it. `shows` says whether the error may repeat what was found.
+    /// Checks `body`. `shows` says whether the error may repeat the value that it found.
     pub(crate) fn check(&self, body: &[u8], shows: bool) -> Result<(), Broken> {
         let failed =
             |detail: String| Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::Body, detail));
@@ -80,7 +80,7 @@ impl Condition {
     }
 }
 
-/// What a body shaped like health+json or Spring's says of its own service: `pass`/`ok`/`up`, `warn`, `fail`/`error`/`down`.
+/// The verdict of a body shaped like health+json or Spring's: `pass`/`ok`/`up`, `warn`, `fail`/`error`/`down`.
 pub(crate) fn reported(body: &[u8], shows: bool) -> Option<(Outcome, String)> {
     let json: Value = serde_json::from_slice(body).ok()?;
     let word = json.get("status")?.as_str()?;
@@ -91,11 +91,11 @@ pub(crate) fn reported(body: &[u8], shows: bool) -> Option<(Outcome, String)> {
     };
     let output = json.get("output").and_then(Value::as_str).filter(|_| shows);
     let output = output.map_or_else(String::new, |text| format!(": {text}"));
-    Some((Outcome::Degraded(reason), format!("says of itself: {word}{output}")))
+    Some((Outcome::Degraded(reason), format!("reports {word}{output}")))
 }
 
-/// A body shaped like health+json or Spring's says that its service is starting.
-pub(crate) fn says_it_starts(body: &[u8]) -> bool {
+/// Whether a body shaped like health+json or Spring's reports that its service is starting.
+pub(crate) fn reports_starting(body: &[u8]) -> bool {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let word = json.as_ref().and_then(|json| json.get("status")?.as_str());
     word.is_some_and(|word| word.eq_ignore_ascii_case("starting"))
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_says_of_itself_is_heard() {
+    fn the_status_in_a_body_is_a_verdict() {
         let verdict = |body: &str| reported(body.as_bytes(), true).map(|(outcome, _)| outcome);
         assert_eq!(verdict(r#"{"status":"UP"}"#), None);
         assert_eq!(verdict(r#"{"status":"DOWN"}"#), Some(Outcome::Degraded(DegradedReason::ReportedDown)));
@@ -142,7 +142,7 @@ mod tests {
         );
         assert_eq!(verdict(r#"{"status":3}"#), None);
         assert_eq!(verdict("<html>"), None);
-        assert!(says_it_starts(br#"{"status":"STARTING"}"#));
-        assert!(!says_it_starts(br#"{"status":"started"}"#) && !says_it_starts(b"starting"));
+        assert!(reports_starting(br#"{"status":"STARTING"}"#));
+        assert!(!reports_starting(br#"{"status":"started"}"#) && !reports_starting(b"starting"));
     }
 }

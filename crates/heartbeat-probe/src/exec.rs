@@ -1,5 +1,5 @@
-//! A check command, judged by its exit code. This crate starts no process: the embedder brings the spawner, so that one
-//! reaper owns every exit status.
+//! A check command, evaluated by its exit code. This crate starts no process: the embedder supplies the spawner, so that
+//! one reaper owns every exit status.
 
 use std::fmt;
 use std::future::Future;
@@ -14,53 +14,53 @@ use heartbeat_status::{
 use crate::measure::{Frame, Progress, Seen, measure};
 use crate::target::Broken;
 
-/// What a spawner is given beyond the timeout to end the command and to report it. One that is silent for longer has
-/// lost track of it, which says nothing about the target.
+/// Time beyond the timeout in which a spawner ends the command and reports it. A spawner that takes longer has lost track
+/// of the command, which says nothing about the target.
 const SPAWNER_GRACE: Duration = Duration::from_secs(2);
-/// Most bytes of the output that are looked at.
+/// Most bytes of the output that are read.
 const MAX_OUTPUT_BYTES: usize = 4 * 1024;
 
-/// A command that ended.
+/// The end of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// How it ended.
+    /// Exit code or signal.
     pub exit: Exit,
-    /// What it wrote, bytes as they were. The first line of the first 4 KiB becomes the detail.
+    /// Its raw output. The first line of the first 4 KiB becomes the detail.
     pub output: Vec<u8>,
 }
 
-/// A command that did not end, or never began.
+/// Why a command has no exit status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecError {
-    /// It ran for longer than it may, and was ended.
+    /// It exceeded its timeout and was killed.
     #[error("the command did not end within its timeout")]
     TimedOut,
-    /// It could not be started, and the command is at fault: no such program, no permission.
+    /// The command cannot be started: no such program, no permission.
     #[error("cannot run the command: {message}")]
     CannotRun {
-        /// What was tried and why it failed.
+        /// The program and the error.
         message: String,
     },
-    /// It was not started, and the spawner is at fault: no descriptors, no memory, no processes left, or it is ending.
+    /// The spawner could not start it: no descriptors, memory or processes left, or it is shutting down.
     #[error("the command was not run: {message}")]
     NotTried {
-        /// What was missing.
+        /// The resource that is missing.
         message: String,
     },
 }
 
-/// How a run of a check command ends, once it does.
+/// A pending run of a check command.
 pub type ExecFuture = Pin<Box<dyn Future<Output = Result<ExecOutput, ExecError>> + Send>>;
 
-/// One command, and the means to run it.
+/// One command and the means to run it.
 pub trait Spawn: Send + Sync + fmt::Debug {
     /// Runs the command once, with everything it starts in a group of its own, and ends all of it after `timeout`
     /// ([`ExecError::TimedOut`]). Dropping the future must end it too.
     fn spawn(&self, timeout: Duration) -> ExecFuture;
 }
 
-/// The meaning of exit codes.
+/// How exit codes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Convention {
     /// 0 passes, everything else fails: Docker, compose, kubelet.
@@ -105,21 +105,21 @@ impl ExecProbe {
         Self { slow: Some(slow), ..self }
     }
 
-    /// The command, for people.
+    /// The command line, for people.
     #[must_use]
     pub fn target(&self) -> String {
         self.target.clone()
     }
 
-    /// It reads exit codes as those of a plugin of Nagios.
+    /// Whether it reads exit codes as a Nagios plugin's.
     #[must_use]
     pub fn is_nagios(&self) -> bool {
         self.convention == Convention::Nagios
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        // The spawner keeps the deadline, because it ends groups of processes. `run` bounds the spawner; the frame's
-        // own deadline lies behind both and never decides.
+        // The spawner keeps the deadline, because it kills process groups. `run` bounds the spawner; the deadline of
+        // the frame is later than both.
         let grace = SPAWNER_GRACE.saturating_mul(2);
         let frame = Frame { grace, ..Frame::new(queued_at, timeout, self.slow) };
         measure(frame, async |_: &mut Progress| self.run(timeout).await).await
@@ -128,7 +128,7 @@ impl ExecProbe {
     async fn run(&self, timeout: Duration) -> Seen {
         let bound = timeout.saturating_add(SPAWNER_GRACE);
         match tokio::time::timeout(bound, self.command.spawn(timeout)).await {
-            Ok(Ok(ended)) => Ok(self.judge(&ended)),
+            Ok(Ok(ended)) => Ok(self.evaluate(&ended)),
             Ok(Err(ExecError::TimedOut)) => {
                 let detail = format!("not done within {} ms", timeout.as_millis());
                 Err(Broken { outcome: fail(FailReason::ExecTimeout), detail })
@@ -151,7 +151,7 @@ impl ExecProbe {
         }
     }
 
-    fn judge(&self, ended: &ExecOutput) -> (Outcome, String) {
+    fn evaluate(&self, ended: &ExecOutput) -> (Outcome, String) {
         let outcome = match (self.convention, ended.exit.kind) {
             (_, ExitKind::Code(0)) => Outcome::Pass,
             (Convention::Nagios, ExitKind::Code(1)) => Outcome::Degraded(DegradedReason::ReportedDegraded),
@@ -163,7 +163,7 @@ impl ExecProbe {
         };
         let line = first_line(&ended.output);
         let detail = match (outcome, line.is_empty()) {
-            // A plugin names its state in its words; any other command may say anything.
+            // The text of a plugin names its state; the text of any other command may not.
             (Outcome::Fail { reason: FailReason::ExecFailed, .. }, false) => {
                 format!("{}: {line}", ended.exit)
             }
@@ -174,12 +174,12 @@ impl ExecProbe {
     }
 }
 
-/// A command has no stages.
+/// A failure without a phase: a command has none.
 const fn fail(reason: FailReason) -> Outcome {
     Outcome::Fail { reason, phase: None }
 }
 
-/// The first line that is not empty, with the figures that a plugin puts behind `|`. The frame sanitises it.
+/// The first line that is not empty, perfdata behind `|` included. The frame sanitises it.
 fn first_line(output: &[u8]) -> String {
     let output = &output[..output.len().min(MAX_OUTPUT_BYTES)];
     let mut lines = output.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);

@@ -1,4 +1,4 @@
-//! HTTP: one request over a fresh connection, every stage timed apart.
+//! HTTP: one request over a fresh connection, every phase timed separately.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use heartbeat_http::{Answer, Sockets, send};
 use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
 use serde_json::Value;
 
-use crate::condition::{Condition, reported, says_it_starts};
+use crate::condition::{Condition, reported, reports_starting};
 use crate::measure::{Frame, Progress, Seen, measure};
 use crate::snippet::{self, coding, is_json};
 use crate::target::{Broken, Target, exchange_broken};
@@ -81,16 +81,16 @@ impl HttpProbe {
         })
     }
 
-    /// Another method.
+    /// Sends another method than GET.
     ///
     /// # Errors
-    /// [`HttpError::Method`] when it is none.
+    /// [`HttpError::Method`] when it is not a token.
     pub fn with_method(self, method: &str) -> Result<Self, HttpError> {
         let refused = |_| HttpError::Method { method: method.to_owned() };
         Ok(Self { method: method.parse().map_err(refused)?, ..self })
     }
 
-    /// One more header, or another value for one of ours.
+    /// Adds a header, or replaces one of the defaults.
     ///
     /// # Errors
     /// [`HttpError::Header`] when it cannot be sent.
@@ -98,19 +98,19 @@ impl HttpProbe {
         let refused = || HttpError::Header { name: name.to_owned() };
         let header: HeaderName = name.parse().map_err(|_| refused())?;
         let mut value = HeaderValue::from_str(value).map_err(|_| refused())?;
-        // It may be a secret: Debug does not show it.
+        // The value may be a secret, which Debug must not show.
         value.set_sensitive(true);
         self.headers.insert(header, value);
         Ok(self)
     }
 
-    /// A body to send.
+    /// Sends this body with the request.
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..self }
     }
 
-    /// Which statuses pass.
+    /// Sets the statuses that pass.
     #[must_use]
     pub fn with_status(self, status: StatusSet) -> Self {
         Self { status, ..self }
@@ -153,11 +153,11 @@ impl HttpProbe {
         Self { slow: Some(slow), ..self }
     }
 
-    /// Connects within `networks` only. A name is resolved, and its addresses are checked, at every measurement. Somebody
-    /// else named such a target: its body decides, and no part of it is shown.
+    /// Connects to addresses in `networks` only, checked after each resolution. The target is then untrusted: its body is
+    /// evaluated, but no part of it is shown.
     ///
     /// # Errors
-    /// [`Denied`] when it is known already: for an address, and for `localhost`.
+    /// [`Denied`] for an address or `localhost` that is known to be outside.
     pub fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
         Ok(Self { target: self.target.within(networks)?, ..self })
     }
@@ -166,7 +166,7 @@ impl HttpProbe {
         Self { target: self.target.through(sockets), ..self }
     }
 
-    /// The URL.
+    /// The URL of the request.
     #[must_use]
     pub fn target(&self) -> String {
         format!("http://{}{}", self.target.address(), self.path)
@@ -184,13 +184,13 @@ impl HttpProbe {
         let answer = send(stream, request).await;
         let answer = answer.map_err(|error| exchange_broken(&error, ProbePhase::FirstByte))?;
         progress.times.first_byte = Some(clock::now().since(began));
-        self.judge(answer, progress).await
+        self.evaluate(answer, progress).await
     }
 
     fn request(&self) -> Result<Request<Bytes>, Broken> {
         let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
-        // Parsed once when the probe was made.
+        // The constructor has checked that it parses.
         *request.uri_mut() = self.path.parse().map_err(|_| {
             Broken::fail(FailReason::Protocol, ProbePhase::FirstByte, "the path cannot be sent")
         })?;
@@ -198,14 +198,14 @@ impl HttpProbe {
         Ok(request)
     }
 
-    async fn judge(&self, mut answer: Answer, progress: &mut Progress) -> Seen {
+    async fn evaluate(&self, mut answer: Answer, progress: &mut Progress) -> Seen {
         let (status, headers) = (answer.head.status, &answer.head.headers);
         if !self.status.contains(status.as_u16()) {
             let mut verdict = unexpected(status, headers);
             if self.target.is_trusted() {
                 progress.settle(verdict.clone());
                 if let Some((body, whole)) = snippet::read(headers, &mut answer.body).await {
-                    if is_json(headers) && whole && says_it_starts(&body) {
+                    if is_json(headers) && whole && reports_starting(&body) {
                         let phase = Some(ProbePhase::FirstByte);
                         verdict.outcome = Outcome::Fail { reason: FailReason::StartingUp, phase };
                     }
@@ -229,8 +229,8 @@ impl HttpProbe {
         }
         self.check(headers, &body)?;
         let trusted = self.target.is_trusted();
-        if trusted && is_json(headers) && whole && says_it_starts(&body) {
-            let detail = format!("{}: says of itself: starting", status.as_u16());
+        if trusted && is_json(headers) && whole && reports_starting(&body) {
+            let detail = format!("{}: reports that it is starting", status.as_u16());
             return Err(Broken::fail(FailReason::StartingUp, ProbePhase::Body, detail));
         }
         let reported = if is_json(headers) && whole { reported(&body, trusted) } else { None };
@@ -250,7 +250,7 @@ impl HttpProbe {
         let Some(mut broken) = failed else { return Ok(()) };
         if let Some(coding) = coding(headers) {
             let coding = format!(
-                "the body is compressed (Content-Encoding: {coding}), though `identity` was asked for"
+                "the body is compressed (Content-Encoding: {coding}), though the request accepts only `identity`"
             );
             add(&mut broken.detail, Some(coding));
         } else if trusted {
@@ -282,7 +282,7 @@ fn unexpected(status: StatusCode, headers: &HeaderMap) -> Broken {
         Some(words) => format!("{} {words}", status.as_u16()),
         None => status.as_u16().to_string(),
     };
-    // A service that says when to ask again is on its way up; one that has been up before is judged by the core.
+    // Retry-After with a 503 means that the service is starting; the core knows whether it has been up before.
     let starts = status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(RETRY_AFTER);
     let reason = if starts { FailReason::StartingUp } else { FailReason::UnexpectedStatus };
     Broken::fail(reason, ProbePhase::FirstByte, detail)

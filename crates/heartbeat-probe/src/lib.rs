@@ -1,15 +1,15 @@
-//! Embeddable health probes: measure, within one deadline, and say what was seen.
+//! Embeddable health probes: measure a target within one deadline and report the result.
 //!
 //! # What it is
 //! [`Probe`] is one measurement of one target: an HTTP request ([`HttpProbe`]), a TCP connection ([`TcpProbe`]),
 //! a process ([`ProcessProbe`]), Redis ([`RedisProbe`]) or PostgreSQL ([`PostgresProbe`]) in its own protocol, or a
-//! command ([`ExecProbe`], run by whoever embeds it). Its [`CheckResult`](heartbeat_status::CheckResult) has four
-//! kinds of outcome: pass, degraded, fail with a reason and the stage in which it happened, and *inconclusive*, which means that the
-//! fault was ours (no descriptors, our own lag) and nothing is known about the target. Stages are timed apart.
+//! command ([`ExecProbe`], run by the embedder). Its [`CheckResult`](heartbeat_status::CheckResult) has four
+//! kinds of outcome: pass, degraded, fail with a reason and the phase in which it happened, and *inconclusive*, which means that the
+//! fault was ours (no descriptors, our own lag) and nothing is known about the target. Phases are timed separately.
 //!
 //! # What it is not
-//! It does not judge, schedule, retry or count: three failures in a row are somebody else's business
-//! ([`Tally`](heartbeat_status::Tally) is there for that). It starts no task of its own, and no thread
+//! It does not schedule, retry or count: thresholds belong to the caller
+//! ([`Tally`](heartbeat_status::Tally) counts results). It starts no task of its own, and no thread
 //! but those on which the system's resolver blocks: at most eight, and none for an address or `localhost`.
 //!
 //! # How to use it
@@ -24,8 +24,8 @@
 //! # Ok(())
 //! # }
 //! ```
-//! Where somebody else names the target, [`Networks`] say where a probe may connect to: addresses are checked after they
-//! are resolved, and one that was checked is connected to.
+//! For a target from outside, [`Networks`] restrict the addresses that a probe connects to: it checks them after each
+//! resolution and connects to a checked address.
 //!
 //! Whatever the server does (one byte a second, endless headers, a body without end), the measurement is over
 //! when the timeout is.

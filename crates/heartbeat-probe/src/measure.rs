@@ -1,4 +1,4 @@
-//! The frame around every measurement: one absolute deadline, the stages, and whose fault a late answer is.
+//! The frame of every measurement: one absolute deadline, the phases, and whether our own lag explains a failure.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,22 +14,22 @@ use tokio::time::sleep;
 use crate::clock;
 use crate::target::{Broken, timed_out};
 
-/// Lag up to this, or up to a quarter of the timeout, is no excuse for the target.
+/// Lag up to this, or up to a quarter of the timeout, does not excuse the target.
 const LAG_FLOOR: Duration = Duration::from_millis(100);
-/// A measurement looks at its own lateness so many times before its deadline ...
+/// How often a measurement checks its own lateness before its deadline ...
 const LOOKS: u32 = 16;
-/// ... but not more often than this.
+/// ... with at least this time between two checks.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
-/// A timer that fires no later than this is in time: so much is the scheduler's granularity.
+/// A timer that fires no later than this is on time: the granularity of the scheduler.
 const JITTER: Duration = Duration::from_millis(10);
 
-/// Where a measurement stands. It outlives the future that is dropped at the deadline.
+/// The progress of a measurement. It outlives the future that is dropped at the deadline.
 #[derive(Debug)]
 pub(crate) struct Progress {
     pub(crate) phase: ProbePhase,
     pub(crate) times: PhaseTimes,
-    /// The verdict that stands already, while the measurement collects words for it; and when it was reached.
+    /// The verdict, and when it was reached, while the measurement still collects details for it.
     settled: Option<(Broken, Instant)>,
 }
 
@@ -40,23 +40,23 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// From now on the deadline changes nothing about the verdict, and its latency is fixed.
+    /// Fixes the verdict and its latency: the deadline no longer changes them.
     pub(crate) fn settle(&mut self, verdict: Broken) {
         self.settled = Some((verdict, clock::now()));
     }
 }
 
-/// The result of a measurement that came to its end.
+/// The result of a measurement that ended before its deadline.
 pub(crate) type Seen = Result<(Outcome, String), Broken>;
 
 /// The bounds of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
-    /// Since when it has waited for its turn.
+    /// When it began to wait for its turn.
     pub(crate) queued_at: Option<Instant>,
-    /// What the target is given.
+    /// The time that the target has.
     pub(crate) timeout: Duration,
-    /// What the measurement is given beyond that, where it keeps the deadline of the target itself.
+    /// Additional time for a measurement that enforces the target's deadline itself.
     pub(crate) grace: Duration,
     /// A pass that takes longer is degraded.
     pub(crate) slow: Option<Duration>,
@@ -68,7 +68,7 @@ impl Frame {
     }
 }
 
-/// Runs `measurement` within its frame, and makes a result of what it saw.
+/// Runs `measurement` within its frame and returns its result.
 pub(crate) async fn measure(
     frame: Frame,
     measurement: impl AsyncFnOnce(&mut Progress) -> Seen,
@@ -92,7 +92,7 @@ pub(crate) async fn measure(
     };
     let (outcome, detail) = match outcome {
         Outcome::Fail { reason, .. } if is_too_late(lag, frame.timeout) && lag_explains(reason) => {
-            let detail = format!("heartbeat itself was {} ms late", lag.as_millis());
+            let detail = format!("heartbeatd itself was {} ms late", lag.as_millis());
             (Outcome::Inconclusive(InconclusiveReason::MonitorLag), detail)
         }
         seen => (seen, detail),
@@ -108,8 +108,8 @@ pub(crate) async fn measure(
     }
 }
 
-/// Polls `measurement` until `timeout`, and adds up in `lag` how late this task was on the way. Its timers go through
-/// the same queues as its answers, so what delays the one delays the other. `None` at the deadline.
+/// Polls `measurement` until `timeout` and sums up in `lag` how late this task was polled. Its timers go through the same
+/// queues as its answers, so what delays the one delays the other. `None` at the deadline.
 async fn within<T>(
     timeout: Duration,
     started_at: Instant,
@@ -123,7 +123,7 @@ async fn within<T>(
     let mut timer = pin!(sleep(planned.since(started_at)));
     let mut measurement = pin!(measurement);
     poll_fn(|ctx| {
-        // The measurement comes before the deadline: an answer that is there counts, however late it is read.
+        // The measurement is polled before the deadline: an answer that has arrived counts, however late it is read.
         if let Poll::Ready(seen) = measurement.as_mut().poll(ctx) {
             *lag += clock::now().since(planned + JITTER);
             return Poll::Ready(Some(seen));
@@ -142,13 +142,13 @@ async fn within<T>(
     .await
 }
 
-/// So much lag has taken from the target what it was to be given.
+/// Whether lag took so much of the timeout that the target cannot be blamed.
 fn is_too_late(lag: Duration, timeout: Duration) -> bool {
     lag > LAG_FLOOR.max(timeout / 4)
 }
 
-/// Failures that lag of our own can bring about: time ran out, or the server lost patience with us. Everything else is
-/// the target's own word.
+/// Failures that our own lag can cause: the time ran out, or the server closed the connection. Others come from the
+/// target.
 const fn lag_explains(reason: FailReason) -> bool {
     matches!(
         reason,

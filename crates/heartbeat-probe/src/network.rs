@@ -1,10 +1,10 @@
-//! Where a probe may connect to, for targets that somebody else names.
+//! Networks that a probe may connect to, for targets that come from outside the configuration.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Where clouds serve the credentials of a machine to whoever asks from it, beside link-local addresses.
+/// Addresses, beside link-local ones, at which clouds serve a machine's credentials to every local process.
 const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
@@ -28,7 +28,7 @@ pub struct Network {
     prefix: u8,
 }
 
-/// A text that is no network.
+/// The text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a network: {why}")]
 pub struct NetworkError {
@@ -37,7 +37,7 @@ pub struct NetworkError {
 }
 
 impl Network {
-    /// Whether `address` is in it; an IPv4 address that is written as IPv6 is the IPv4 address.
+    /// Whether `address` is in this network; an IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -53,7 +53,7 @@ impl Network {
         }
     }
 
-    /// Its first address, which is how it is written.
+    /// Its first address, as it is written.
     fn first(&self) -> IpAddr {
         match self.address {
             IpAddr::V4(own) => {
@@ -110,9 +110,8 @@ impl fmt::Display for Network {
 /// [`TcpProbe::within`](crate::TcpProbe::within)) checks the addresses of every measurement after they are resolved, and
 /// connects to one that was checked.
 ///
-/// Whatever is listed, never permitted are link-local addresses and the other ones at which clouds hand out credentials,
-/// multicast, broadcast, and `0.0.0.0`, which is the machine itself by another name. An IPv4 address inside an IPv6 one
-/// is looked through.
+/// No list permits link-local addresses and the others at which clouds serve credentials, multicast, broadcast, and
+/// `0.0.0.0`, which reaches the machine itself. An IPv4 address inside an IPv6 address is checked as IPv4.
 ///
 /// ```
 /// use heartbeat_probe::Networks;
@@ -127,15 +126,15 @@ pub struct Networks {
     listed: Vec<Network>,
 }
 
-/// An address that may not be connected to.
+/// The address may not be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{address} {why}")]
 pub struct Denied {
-    /// Which.
+    /// The refused address.
     pub address: IpAddr,
     why: &'static str,
-    /// No list of networks changes that.
-    pub for_ever: bool,
+    /// No list of networks permits this address.
+    pub permanent: bool,
 }
 
 impl Networks {
@@ -151,7 +150,7 @@ impl Networks {
         }
     }
 
-    /// And this one.
+    /// Adds a network to the list.
     #[must_use]
     pub fn with(mut self, network: Network) -> Self {
         self.listed.push(network);
@@ -161,51 +160,51 @@ impl Networks {
     /// Whether `address` may be connected to.
     ///
     /// # Errors
-    /// [`Denied`] says why not.
+    /// [`Denied`] names the reason.
     pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
         let address = address.to_canonical();
-        if let Some(why) = never(address) {
-            return Err(Denied { address, why, for_ever: true });
+        if let Some(why) = never_permitted(address) {
+            return Err(Denied { address, why, permanent: true });
         }
         if self.listed.iter().any(|network| network.contains(address)) {
             return Ok(());
         }
-        Err(Denied { address, why: "is in none of the networks that it may connect to", for_ever: false })
+        Err(Denied { address, why: "is in none of the networks that it may connect to", permanent: false })
     }
 }
 
-/// Why an address is never connected to.
-fn never(address: IpAddr) -> Option<&'static str> {
+/// Why no list permits this address; `None` if one may.
+fn never_permitted(address: IpAddr) -> Option<&'static str> {
     if METADATA.contains(&address) {
-        return Some("is where a cloud hands out credentials");
+        return Some("is where a cloud serves credentials");
     }
     match address {
         IpAddr::V4(v4) => {
             if v4.is_link_local() {
-                Some("is link-local, where clouds hand out credentials")
+                Some("is link-local, where clouds serve credentials")
             } else if v4.is_multicast() || v4.is_broadcast() {
-                Some("is the address of many")
+                Some("is a multicast or broadcast address")
             } else if v4.octets()[0] == 0 {
-                Some("is not the address of anybody")
+                Some("is not the address of a host")
             } else {
                 None
             }
         }
         IpAddr::V6(v6) => {
             if v6.is_unicast_link_local() {
-                Some("is link-local, where clouds hand out credentials")
+                Some("is link-local, where clouds serve credentials")
             } else if v6.is_multicast() {
-                Some("is the address of many")
+                Some("is a multicast or broadcast address")
             } else if v6.is_unspecified() {
-                Some("is not the address of anybody")
+                Some("is not the address of a host")
             } else {
-                inside(v6).and_then(|v4| never(v4.into()))
+                inside(v6).and_then(|v4| never_permitted(v4.into()))
             }
         }
     }
 }
 
-/// The IPv4 address that is reached by an IPv6 one: IPv4-compatible, behind NAT64, by 6to4.
+/// The IPv4 address that an IPv6 address reaches: IPv4-compatible, NAT64, 6to4.
 fn inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let parts = address.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
@@ -217,7 +216,7 @@ fn inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// An IPv4 address in one of the spellings that the system's resolver takes for one: `127.1`, `0x7f.0.0.1`, `017700000001`,
+/// An IPv4 address in a spelling that only the system's resolver accepts: `127.1`, `0x7f.0.0.1`, `017700000001`,
 /// `2130706433`.
 pub(crate) fn odd_spelling(host: &str) -> Option<Ipv4Addr> {
     let host = host.strip_suffix('.').unwrap_or(host);
@@ -250,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_is_what_it_says_or_is_refused() {
+    fn a_network_parses_or_is_refused() {
         let inside = |network: &str, address: &str| {
             network.parse::<Network>().unwrap().contains(address.parse().unwrap())
         };
@@ -297,7 +296,7 @@ mod tests {
             "::",
         ] {
             let denied = everything.check(never.parse().unwrap()).unwrap_err();
-            assert!(denied.for_ever, "{never}: {denied}");
+            assert!(denied.permanent, "{never}: {denied}");
         }
         for fine in ["127.0.0.1", "10.0.0.1", "::1", "2001:db8::1", "64:ff9b::10.0.0.1"] {
             assert_eq!(everything.check(fine.parse().unwrap()), Ok(()), "{fine}");
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_that_a_resolver_takes_for_an_address_are_addresses() {
+    fn odd_spellings_of_addresses_are_addresses() {
         for (spelling, address) in [
             ("127.1", "127.0.0.1"),
             ("127.0.1", "127.0.0.1"),

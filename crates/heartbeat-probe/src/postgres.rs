@@ -1,4 +1,4 @@
-//! PostgreSQL: the beginning of a session, as `pg_isready` judges it.
+//! PostgreSQL: the start of a session, evaluated as `pg_isready` does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::{ServerError, clock};
 
 /// Port of a URL that names none.
 const DEFAULT_PORT: u16 = 5432;
-/// Who asks, when the URL does not say.
+/// User of a URL that names none.
 const DEFAULT_USER: &str = "postgres";
 /// Version 3.0 of the protocol.
 const PROTOCOL_VERSION: u32 = 196_608;
 /// Longest message that is read.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
-/// Most messages before the server is ready: one a parameter, and a few.
+/// Most messages before the server is ready: one per parameter, and a few.
 const MAX_MESSAGES: usize = 64;
 
 /// Begins a session with PostgreSQL and ends it politely. Passes when the server accepts connections: it is ready, or
-/// asks for a password, or refuses this user or database; as `pg_isready` judges it. A server that is starting up,
+/// asks for a password, or refuses this user or database; as `pg_isready` does. A server that is starting up,
 /// shutting down or recovering says so and fails.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PostgresProbe {
@@ -38,7 +38,7 @@ impl PostgresProbe {
     /// A probe of `postgres://[user@]host[:port][/database]`: port 5432, user `postgres`, its database.
     ///
     /// # Errors
-    /// [`ServerError`] when it is no such URL, or carries a password: none is needed to see that the server serves.
+    /// [`ServerError`] when the URL is malformed or carries a password.
     pub fn new(url: &str) -> Result<Self, ServerError> {
         let parts = ServerError::target(url, &["postgres", "postgresql"], DEFAULT_PORT)?;
         let user = parts.user.unwrap_or_else(|| DEFAULT_USER.to_owned());
@@ -56,7 +56,7 @@ impl PostgresProbe {
         Self { target: self.target.through(sockets), ..self }
     }
 
-    /// Its address.
+    /// The address as `host:port`.
     #[must_use]
     pub fn target(&self) -> String {
         self.target.address().to_string()
@@ -92,12 +92,12 @@ impl PostgresProbe {
             let (kind, body) = message(&mut stream).await?;
             progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
             match kind {
-                // Authentication: 0 is "you are in", everything else a question we do not answer.
+                // Authentication: 0 accepts the session; anything else asks for credentials.
                 b'R' if body.get(..4) != Some(&[0; 4][..]) => {
                     return Ok((Outcome::Pass, "accepts connections".to_owned()));
                 }
                 b'Z' => {
-                    // It hangs up on us either way; a goodbye keeps its log quiet.
+                    // Terminate keeps the server's log quiet; the connection is closed either way.
                     let _ = stream.write_all(b"X\0\0\0\x04").await;
                     return Ok((Outcome::Pass, "ready".to_owned()));
                 }
@@ -139,7 +139,7 @@ async fn message(stream: &mut TcpStream) -> Result<(u8, Vec<u8>), Broken> {
     Ok((kind, body))
 }
 
-/// An ErrorResponse: is it that the server does not serve, or does it refuse only us?
+/// Evaluates an ErrorResponse: either the server does not serve at all, or it refuses only this session.
 fn refused(body: &[u8]) -> Seen {
     let field = |wanted: u8| {
         let mut fields = body.split(|byte| *byte == 0);
@@ -153,7 +153,7 @@ fn refused(body: &[u8]) -> Seen {
             Err(Broken::fail(FailReason::ReportedDown, ProbePhase::FirstByte, text))
         }
         Some("57P03") => Err(Broken::fail(FailReason::StartingUp, ProbePhase::FirstByte, text)),
-        // too_many_connections: it serves, and nobody new gets in.
+        // too_many_connections: it serves, but accepts no new session.
         Some("53300") => Ok((Outcome::Degraded(DegradedReason::ReportedDegraded), text)),
         _ => Ok((Outcome::Pass, format!("accepts connections ({text})"))),
     }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_judged_as_pg_isready_does() {
+    fn refusals_are_evaluated_as_by_pg_isready() {
         let outcome =
             |code: &str, words: &str| match refused(format!("SFATAL\0C{code}\0M{words}\0\0").as_bytes()) {
                 Ok((outcome, _)) => outcome,

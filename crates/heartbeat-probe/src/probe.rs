@@ -1,4 +1,4 @@
-//! Any probe.
+//! A probe of any kind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +16,18 @@ pub enum Probe {
     Http(HttpProbe),
     /// A TCP connection.
     Tcp(TcpProbe),
-    /// A process.
+    /// A process by its pid.
     Process(ProcessProbe),
-    /// Redis PING.
+    /// A PING of Redis.
     Redis(RedisProbe),
-    /// The beginning of a session with PostgreSQL.
+    /// The start of a PostgreSQL session.
     Postgres(PostgresProbe),
-    /// A command.
+    /// A check command.
     Exec(ExecProbe),
 }
 
 impl Probe {
-    /// Its kind, as documents write it.
+    /// The kind, as the wire format writes it.
     #[must_use]
     pub fn kind(&self) -> ProbeKind {
         match self {
@@ -41,7 +41,7 @@ impl Probe {
         }
     }
 
-    /// What it looks at, for people.
+    /// The target, for people.
     #[must_use]
     pub fn target(&self) -> String {
         match self {
@@ -54,8 +54,7 @@ impl Probe {
         }
     }
 
-    /// The same, reached by other sockets and another resolver than the system's. Changes nothing about a probe that
-    /// connects to nothing.
+    /// Replaces the system's sockets and resolver. Has no effect on a probe that makes no connection.
     #[must_use]
     pub fn through(self, sockets: Arc<dyn Sockets>) -> Self {
         match self {
@@ -68,13 +67,13 @@ impl Probe {
     }
 
     /// Measures once. `timeout` bounds everything, from the resolver to the last byte of the body. Dropping the
-    /// future calls the measurement off and closes its connection. Needs a tokio runtime with I/O and time.
+    /// future cancels the measurement and closes its connection. Needs a tokio runtime with I/O and time.
     pub async fn measure(&self, timeout: Duration) -> CheckResult {
         self.run(None, timeout).await
     }
 
-    /// The same for a measurement that has waited for its turn since `queued_at`: the wait is told apart, and is
-    /// neither part of the latency nor of the timeout.
+    /// Measures once after a wait since `queued_at`. The wait is reported separately and is part of neither the latency
+    /// nor the timeout.
     pub async fn measure_queued(&self, queued_at: Instant, timeout: Duration) -> CheckResult {
         self.run(Some(queued_at), timeout).await
     }

@@ -1,4 +1,4 @@
-//! A process by its pid, for services that watch one they did not start.
+//! A process by its pid, for embedders that watch a process that they did not start.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl ProcessProbe {
         Self { pid, start_time: stat(pid).map(|(_, start_time)| start_time) }
     }
 
-    /// What it looks at.
+    /// The pid, for people.
     #[must_use]
     pub fn target(&self) -> String {
         format!("pid {}", self.pid)
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn we_run_and_a_stranger_with_our_pid_does_not_count() {
+    async fn a_running_process_passes_and_a_reused_pid_fails() {
         let own = ProcessProbe::new(std::process::id());
         assert_eq!(own.measure(None, Duration::from_secs(5)).await.outcome, Outcome::Pass);
         let other = ProcessProbe { start_time: own.start_time.map(|start| start + 1), ..own };

@@ -1,4 +1,4 @@
-//! Redis: PING, as a client would say it.
+//! Redis: PING over its own protocol.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::{ServerError, clock};
 const DEFAULT_PORT: u16 = 6379;
 /// PING in the protocol's own form; servers that rename commands still know it.
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-/// Most bytes of an answer that are looked at.
+/// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 512;
 
 /// Connects to Redis and sends PING. Passes when the server answers as one that serves: `PONG`, or that it wants a
@@ -30,7 +30,7 @@ impl RedisProbe {
     /// A probe of `redis://host:port` (port 6379 when none is named).
     ///
     /// # Errors
-    /// [`ServerError`] when it is no such URL, or carries a password: none is needed to see that the server serves.
+    /// [`ServerError`] when the URL is malformed or carries a password.
     pub fn new(url: &str) -> Result<Self, ServerError> {
         let target = ServerError::target(url, &["redis"], DEFAULT_PORT)?.target;
         Ok(Self { target, slow: None })
@@ -46,7 +46,7 @@ impl RedisProbe {
         Self { target: self.target.through(sockets), ..self }
     }
 
-    /// Its address.
+    /// The address as `host:port`.
     #[must_use]
     pub fn target(&self) -> String {
         self.target.address().to_string()
@@ -69,7 +69,7 @@ impl RedisProbe {
             progress.times.first_byte.get_or_insert_with(|| clock::now().since(connected));
             answer.extend_from_slice(&chunk[..read.min(MAX_ANSWER_BYTES - answer.len())]);
             if let Some(end) = answer.windows(2).position(|pair| pair == b"\r\n") {
-                return judge(&answer[..end]);
+                return evaluate(&answer[..end]);
             }
             if read == 0 || answer.len() >= MAX_ANSWER_BYTES {
                 return Err(not_redis(&answer));
@@ -83,7 +83,7 @@ fn not_redis(answer: &[u8]) -> Broken {
     Broken::fail(FailReason::Protocol, ProbePhase::FirstByte, format!("not an answer of Redis: {seen:?}"))
 }
 
-fn judge(line: &[u8]) -> Seen {
+fn evaluate(line: &[u8]) -> Seen {
     let text = String::from_utf8_lossy(line).into_owned();
     if text == "+PONG" {
         return Ok((Outcome::Pass, "PONG".to_owned()));
@@ -101,8 +101,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_told_apart() {
-        let outcome = |line: &str| match judge(line.as_bytes()) {
+    fn each_answer_has_its_verdict() {
+        let outcome = |line: &str| match evaluate(line.as_bytes()) {
             Ok((outcome, _)) => outcome,
             Err(broken) => broken.outcome,
         };

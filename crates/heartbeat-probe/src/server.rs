@@ -1,25 +1,25 @@
-//! URLs of servers that are asked in their own protocol: `scheme://[user@]host[:port][/path]`.
+//! URLs of servers that are probed in their own protocol: `scheme://[user@]host[:port][/path]`.
 
 use crate::target::Target;
 
-/// A probe of a server that cannot be.
+/// Why a probe of a server is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// Not such a URL. What was given is not repeated: it may hold a password.
+    /// The URL is malformed. It is not repeated, because it may contain a password.
     #[error("this is not a URL like {scheme}://127.0.0.1:{port}")]
     Url {
-        /// The scheme that was expected.
+        /// The expected scheme.
         scheme: &'static str,
-        /// Its usual port.
+        /// The default port.
         port: u16,
     },
-    /// A password, which nothing is done with.
+    /// The URL contains a password.
     #[error("no password is needed to see whether the server serves: leave it out of the URL")]
     Password,
 }
 
-/// What a URL says.
+/// The parts of a URL.
 pub(crate) struct Parts {
     pub(crate) target: Target,
     pub(crate) user: Option<String>,
@@ -27,7 +27,7 @@ pub(crate) struct Parts {
 }
 
 impl ServerError {
-    /// Takes a URL apart.
+    /// Parses a URL.
     pub(crate) fn target(url: &str, schemes: &[&'static str], port: u16) -> Result<Parts, Self> {
         let bad = || Self::Url { scheme: schemes.first().copied().unwrap_or_default(), port };
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;

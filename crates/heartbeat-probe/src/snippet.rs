@@ -1,4 +1,4 @@
-//! What a failing answer says, for the detail: a 503 usually names its cause in its body.
+//! The beginning of a failing answer's body, for the detail: a 503 usually names its cause there.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use heartbeat_http::Body;
 use heartbeat_status::is_hostile;
 
-/// Most of a body that is read for it, in bytes.
+/// Largest part of a body that is read for the detail, in bytes.
 const MAX_READ_BYTES: usize = 4 * 1024;
-/// Most of a body that is shown, in characters.
+/// Largest part of a body that is shown, in characters.
 const MAX_SHOWN_CHARS: usize = 200;
-/// The body of a failing answer usually comes with its head. The verdict does not wait longer for it.
+/// Longest wait for the body of a failing answer, which usually arrives with its head.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Reads the beginning of the body of a failing answer, and whether that was all of it; `None` where it is no text, or
-/// does not come.
+/// Reads the beginning of the body of a failing answer, and whether that was all of it; `None` where it is not text or
+/// does not arrive.
 pub(crate) async fn read(headers: &HeaderMap, body: &mut Body) -> Option<(Vec<u8>, bool)> {
     if !may_be_text(headers) {
         return None;
@@ -39,8 +39,8 @@ pub(crate) fn of(headers: &HeaderMap, body: &[u8], whole: bool) -> Option<String
         (true, Err(_)) => String::from_utf8_lossy(body).into_owned(),
     };
     let (shown, more) = one_line(&text);
-    let mark = if more || !whole { "…" } else { "" };
-    (!shown.is_empty()).then(|| format!("{shown}{mark}"))
+    let ellipsis = if more || !whole { "…" } else { "" };
+    (!shown.is_empty()).then(|| format!("{shown}{ellipsis}"))
 }
 
 /// White space folded, everything that could move a cursor or reorder text left out; whether there is more of it.

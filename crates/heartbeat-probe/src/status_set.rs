@@ -1,4 +1,4 @@
-//! Which HTTP statuses pass.
+//! The HTTP statuses that pass.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Where a probe connects to: an address, the networks it may be in, and the sockets it is reached by.
+//! The target of a probe: an address, the networks it may be in, and the sockets that reach it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,11 +14,11 @@ use crate::clock;
 use crate::measure::Progress;
 use crate::network::{self, Denied, Networks};
 
-/// A host, a port, and the way there.
+/// A host, a port, and how to connect to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
     address: Address,
-    /// Where it may be; `None` for anywhere.
+    /// The networks it may be in; `None` for all.
     within: Option<Arc<Networks>>,
     through: Through,
 }
@@ -43,7 +43,7 @@ impl Target {
         Some(Self { address, within: None, through: Through::default() })
     }
 
-    /// The same, connected to within `networks` only. What is known without resolving a name is checked now.
+    /// Restricts the target to `networks`. What is known without resolving a name is checked now.
     pub(crate) fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
         let host = self.address.host();
         if let Some(ip) = self.address.ip().or_else(|| network::odd_spelling(host).map(IpAddr::V4)) {
@@ -55,12 +55,12 @@ impl Target {
         Ok(Self { within: Some(networks), ..self })
     }
 
-    /// The same, reached by other sockets than the system's.
+    /// Replaces the system's sockets.
     pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
         Self { through: Through(Some(sockets)), ..self }
     }
 
-    /// The probe's owner named the target, so what the target says may be shown.
+    /// The configuration names the target, so the detail may show what the target answers.
     pub(crate) const fn is_trusted(&self) -> bool {
         self.within.is_none()
     }
@@ -69,7 +69,7 @@ impl Target {
         &self.address
     }
 
-    /// Resolves and connects. `progress` always names the current stage, which a missed deadline is blamed on.
+    /// Resolves and connects. `progress` names the current phase, to which a missed deadline is attributed.
     pub(crate) async fn connect(&self, progress: &mut Progress) -> Result<TcpStream, Broken> {
         let sockets: &dyn Sockets = self.through.0.as_deref().unwrap_or(&SYSTEM);
         progress.phase = ProbePhase::Resolve;
@@ -94,7 +94,7 @@ impl Target {
         Ok(stream)
     }
 
-    /// Those of `found` that may be connected to.
+    /// The addresses in `found` that may be connected to.
     fn permitted(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
         let Some(networks) = &self.within else { return Ok(found) };
         let mut denied = None;
@@ -115,7 +115,7 @@ impl Target {
     }
 }
 
-/// How a measurement ended early.
+/// The verdict of a measurement that ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
     pub(crate) outcome: Outcome,
@@ -150,7 +150,7 @@ fn unconnected(error: ConnectError) -> Broken {
     }
 }
 
-/// What a broken exchange says about the target.
+/// The verdict for a broken exchange.
 pub(crate) fn exchange_broken(error: &ExchangeError, phase: ProbePhase) -> Broken {
     let reason = match error {
         ExchangeError::Io { source } => return io_broken(source, phase),
@@ -162,7 +162,7 @@ pub(crate) fn exchange_broken(error: &ExchangeError, phase: ProbePhase) -> Broke
     Broken::fail(reason, phase, error.to_string())
 }
 
-/// What an error of a socket says about the target.
+/// The verdict for an error of a socket.
 pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
     if is_shortage(error) {
         return Broken::inconclusive(InconclusiveReason::MonitorResources, error.to_string());
@@ -172,7 +172,7 @@ pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             (FailReason::Reset, "connection reset by peer".to_owned())
         }
-        io::ErrorKind::TimedOut => (timeout_reason(phase), "the kernel gave up".to_owned()),
+        io::ErrorKind::TimedOut => (timeout_reason(phase), "the kernel timed the connection out".to_owned()),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
             (FailReason::Unreachable, error.to_string())
         }
@@ -182,10 +182,10 @@ pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
     Broken::fail(reason, phase, detail)
 }
 
-/// What a deadline that passes in this stage says about the target.
+/// The verdict for a deadline that passes in this phase.
 pub(crate) fn timed_out(phase: ProbePhase, timeout: std::time::Duration) -> Broken {
     if phase == ProbePhase::Resolve {
-        // The target has not even been asked: the resolver is what hangs.
+        // The resolver hangs; the target was not contacted.
         let detail = format!("the resolver does not answer within {} ms", timeout.as_millis());
         return Broken::inconclusive(InconclusiveReason::NameTemporary, detail);
     }
@@ -274,7 +274,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_turns_out_to_be_elsewhere_is_not_connected_to() {
-        // What the resolver takes for an address, told as the name it was before it was asked.
+        // The resolver reads this name as an address.
         let networks = Arc::new(Networks::default().with("10.0.0.0/8".parse().unwrap()));
         let target = Target { within: Some(networks), ..Target::parse("2130706433:80", None).unwrap() };
         let mut progress = Progress::default();

@@ -1,4 +1,4 @@
-//! TCP: a connection, and where asked for, a word and its answer.
+//! TCP: a connection, and optionally text to send and an expected answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::measure::{Frame, Progress, Seen, measure};
 use crate::target::{Broken, Target, io_broken};
 use crate::{Denied, Networks, TcpError};
 
-/// Most bytes of an answer that are looked at.
+/// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 4 * 1024;
 /// Most bytes of an answer that are shown.
 const MAX_SHOWN_BYTES: usize = 80;
@@ -31,7 +31,7 @@ impl TcpProbe {
     /// A probe that connects to `host:port`.
     ///
     /// # Errors
-    /// [`TcpError::Address`] when it is no such thing.
+    /// [`TcpError::Address`] when `address` is not one.
     pub fn new(address: &str) -> Result<Self, TcpError> {
         let target =
             Target::parse(address, None).ok_or_else(|| TcpError::Address { address: address.to_owned() })?;
@@ -44,7 +44,7 @@ impl TcpProbe {
         Self { send: Some(send.into()), ..self }
     }
 
-    /// Passes only when the first 4 KiB of the answer contain this. Without anything to send: a banner.
+    /// Passes only when the first 4 KiB of the answer contain this. Without text to send, the server's banner is awaited.
     #[must_use]
     pub fn with_expect(self, expect: impl Into<Bytes>) -> Self {
         Self { expect: Some(expect.into()), ..self }
@@ -56,11 +56,11 @@ impl TcpProbe {
         Self { slow: Some(slow), ..self }
     }
 
-    /// Connects within `networks` only. A name is resolved, and its addresses are checked, at every measurement. Somebody
-    /// else named such a target: what it answers decides, and no part of it is shown.
+    /// Connects to addresses in `networks` only, checked after each resolution. The target is then untrusted: its answer is
+    /// evaluated, but no part of it is shown.
     ///
     /// # Errors
-    /// [`Denied`] when it is known already: for an address, and for `localhost`.
+    /// [`Denied`] for an address or `localhost` that is known to be outside.
     pub fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
         Ok(Self { target: self.target.within(networks)?, ..self })
     }
@@ -69,7 +69,7 @@ impl TcpProbe {
         Self { target: self.target.through(sockets), ..self }
     }
 
-    /// Its address.
+    /// The address as `host:port`.
     #[must_use]
     pub fn target(&self) -> String {
         self.target.address().to_string()

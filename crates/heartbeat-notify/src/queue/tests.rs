@@ -22,16 +22,16 @@ impl Queue<IncidentStep> {
     }
 
     fn put_arrival(&mut self, arrival: &Arrival) -> Vec<(String, u64, WhyDropped)> {
-        let lost = self.push(arrival, |told_as| told_as);
+        let lost = self.push(arrival, |sent_as| sent_as);
         lost.into_iter().map(|lost| (lost.id.to_string(), lost.seq, lost.why)).collect()
     }
 
     /// Delivers everything.
     fn drain(&mut self) -> Vec<(String, u64, IncidentStep)> {
         let mut told = Vec::new();
-        while let Some(letter) = self.next() {
-            assert_eq!(letter.step, letter.body);
-            told.push((letter.id.to_string(), letter.seq, letter.step));
+        while let Some(queued) = self.next() {
+            assert_eq!(queued.step, queued.body);
+            told.push((queued.id.to_string(), queued.seq, queued.step));
             self.delivered();
         }
         told
@@ -53,7 +53,7 @@ fn in_order_and_only_what_was_asked_for() {
         assert!(queue.put("a", seq, step).is_empty());
     }
     assert_eq!(queue.drain(), told(&[("a", 1, Opened), ("a", 3, Failed), ("a", 4, Resolved)]));
-    assert!(queue.cases.is_empty(), "an incident that is over is forgotten");
+    assert!(queue.incidents.is_empty(), "an incident that is over is forgotten");
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn attempts_are_counted_and_the_one_under_way_stays_first() {
 #[test]
 fn without_opened_nothing_follows() {
     let mut queue = queue(&ALL, 9);
-    assert_eq!(queue.put("a", 2, Updated), lost(&[("a", 2, WhyDropped::NotTold)]));
-    assert_eq!(queue.put("a", 3, Resolved), lost(&[("a", 3, WhyDropped::NotTold)]));
+    assert_eq!(queue.put("a", 2, Updated), lost(&[("a", 2, WhyDropped::NotOpened)]));
+    assert_eq!(queue.put("a", 3, Resolved), lost(&[("a", 3, WhyDropped::NotOpened)]));
     assert_eq!(queue.drain(), []);
 }
 
@@ -85,9 +85,9 @@ fn giving_up_opened_takes_the_rest_with_it() {
     queue.put("b", 1, Opened);
     queue.put("a", 2, Resolved);
     queue.next();
-    let gone = queue.given_up();
-    assert_eq!(gone, [Lost { id: "a".into(), seq: 2, why: WhyDropped::NotTold }]);
-    assert_eq!(queue.put("a", 3, Failed), lost(&[("a", 3, WhyDropped::NotTold)]));
+    let gone = queue.abandoned();
+    assert_eq!(gone, [Lost { id: "a".into(), seq: 2, why: WhyDropped::NotOpened }]);
+    assert_eq!(queue.put("a", 3, Failed), lost(&[("a", 3, WhyDropped::NotOpened)]));
     assert_eq!(queue.drain(), told(&[("b", 1, Opened)]));
 }
 
@@ -99,7 +99,7 @@ fn giving_up_in_the_middle_keeps_the_end() {
     queue.put("a", 2, Failed);
     queue.put("a", 3, Resolved);
     queue.next();
-    assert_eq!(queue.given_up(), []);
+    assert_eq!(queue.abandoned(), []);
     assert_eq!(queue.drain(), told(&[("a", 3, Resolved)]));
 }
 
@@ -165,7 +165,7 @@ fn an_incident_opens_for_a_receiver_when_it_comes_to_concern_it() {
     assert_eq!(queue.drain(), told(&[("a", 3, Opened), ("a", 5, Resolved)]));
     assert!(queue.put_arrival(&Arrival { concerned: false, ..arrival("b", 1, Opened) }).is_empty());
     assert!(queue.put_arrival(&Arrival { concerned: false, ..arrival("b", 2, Resolved) }).is_empty());
-    assert!(queue.cases.is_empty() && queue.waiting.is_empty());
+    assert!(queue.incidents.is_empty() && queue.waiting.is_empty());
 }
 
 #[test]
@@ -191,9 +191,9 @@ fn other_steps_asked_for_later_keep_what_was_promised() {
 /// One thing that happens to a queue.
 #[derive(Clone, Debug)]
 enum Op {
-    /// An event of the incident in this place; after its `resolved` another incident takes the place.
+    /// An event of the incident in this running; after its `resolved` another incident takes the running.
     Event {
-        place: usize,
+        running: usize,
         step: IncidentStep,
         concerned: bool,
     },
@@ -218,7 +218,7 @@ fn step() -> impl Strategy<Value = IncidentStep> {
 fn orderly() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0..5_usize, step(), prop::bool::weighted(0.7))
-            .prop_map(|(place, step, concerned)| Op::Event { place, step, concerned }),
+            .prop_map(|(running, step, concerned)| Op::Event { running, step, concerned }),
         3 => Just(Op::Next),
         1 => Just(Op::Failed),
         2 => Just(Op::Delivered),
@@ -242,11 +242,11 @@ fn some_on() -> impl Strategy<Value = BTreeSet<IncidentStep>> {
 /// A queue, and what an observer saw of it.
 struct Observed {
     queue: Queue<IncidentStep>,
-    /// Number of the incident and of its next event, by place.
-    places: [(u64, u64); 5],
+    /// Number of the incident and of its next event, by running.
+    running: [(u64, u64); 5],
     incidents: u64,
     delivered: Vec<(Arc<str>, u64, IncidentStep)>,
-    given_up: Vec<(Arc<str>, u64, IncidentStep)>,
+    abandoned: Vec<(Arc<str>, u64, IncidentStep)>,
     /// `resolved` that came.
     resolved: BTreeSet<Arc<str>>,
     entered: usize,
@@ -257,10 +257,10 @@ impl Observed {
     fn new(on: BTreeSet<IncidentStep>, capacity: usize) -> Self {
         Self {
             queue: Queue::with_capacity(on, capacity),
-            places: [0, 1, 2, 3, 4].map(|n| (n, 0)),
+            running: [0, 1, 2, 3, 4].map(|n| (n, 0)),
             incidents: 5,
             delivered: Vec::new(),
-            given_up: Vec::new(),
+            abandoned: Vec::new(),
             resolved: BTreeSet::new(),
             entered: 0,
             left: 0,
@@ -270,9 +270,9 @@ impl Observed {
     fn push(&mut self, arrival: &Arrival) {
         let before = self.queue.waiting.len();
         let mut entered = 0;
-        let lost = self.queue.push(arrival, |told_as| {
+        let lost = self.queue.push(arrival, |sent_as| {
             entered = 1;
-            told_as
+            sent_as
         });
         // One that was refused is reported without ever having been in the queue.
         let refused = usize::from(
@@ -283,8 +283,8 @@ impl Observed {
         assert_eq!(self.queue.waiting.len(), before + entered + refused - lost.len());
     }
 
-    fn event(&mut self, place: usize, step: IncidentStep, concerned: bool) {
-        let (incident, seq) = self.places[place];
+    fn event(&mut self, running: usize, step: IncidentStep, concerned: bool) {
+        let (incident, seq) = self.running[running];
         let step = match (seq, step) {
             (0, _) => Opened,
             (_, Opened) => Updated,
@@ -292,17 +292,17 @@ impl Observed {
         };
         let id: Arc<str> = format!("i{incident}").into();
         self.push(&Arrival { id: id.clone(), seq: seq + 1, step, concerned });
-        self.places[place].1 += 1;
+        self.running[running].1 += 1;
         if step == Resolved {
             self.resolved.insert(id);
-            self.places[place] = (self.incidents, 0);
+            self.running[running] = (self.incidents, 0);
             self.incidents += 1;
         }
     }
 
     fn under_way(&self) -> Option<(Arc<str>, u64, IncidentStep)> {
         let first = self.queue.waiting.front().filter(|_| self.queue.under_way);
-        first.map(|letter| (letter.id.clone(), letter.seq, letter.step))
+        first.map(|queued| (queued.id.clone(), queued.seq, queued.step))
     }
 
     fn apply(&mut self, op: Op) {
@@ -310,7 +310,7 @@ impl Observed {
         let under_way_before = under_way.clone();
         let arrives = !matches!(op, Op::Next | Op::Delivered | Op::GivenUp);
         match op {
-            Op::Event { place, step, concerned } => self.event(place, step, concerned),
+            Op::Event { running, step, concerned } => self.event(running, step, concerned),
             Op::Noise { id, seq, step, concerned } => {
                 self.push(&Arrival { id: format!("i{id}").into(), seq, step, concerned });
             }
@@ -322,8 +322,8 @@ impl Observed {
                 self.delivered.extend(under_way);
             }
             Op::GivenUp => {
-                self.left += self.queue.given_up().len() + usize::from(under_way.is_some());
-                self.given_up.extend(under_way);
+                self.left += self.queue.abandoned().len() + usize::from(under_way.is_some());
+                self.abandoned.extend(under_way);
             }
             Op::On(on) => self.queue.set_on(on),
         }
@@ -334,10 +334,10 @@ impl Observed {
     fn check(&self) {
         let queue = &self.queue;
         assert!(queue.waiting.len() <= queue.capacity, "bounded");
-        assert!(queue.cases.len() < queue.capacity, "bounded");
+        assert!(queue.incidents.len() < queue.capacity, "bounded");
         assert_eq!(self.entered - self.left, queue.waiting.len(), "everything is accounted for");
-        for letter in &queue.waiting {
-            assert!(queue.cases.contains_key(&letter.id), "no letter without its incident");
+        for queued in &queue.waiting {
+            assert!(queue.incidents.contains_key(&queued.id), "no queued without its incident");
         }
     }
 
@@ -346,8 +346,11 @@ impl Observed {
         while self.queue.next().is_some() {
             self.apply(Op::Delivered);
         }
-        for (id, case) in &self.queue.cases {
-            assert!(!case.over && case.knows != Knows::Untold, "{id} is forgotten when it is over");
+        for (id, incident) in &self.queue.incidents {
+            assert!(
+                !incident.over && incident.announced != Announced::NotYet,
+                "{id} is forgotten when it is over"
+            );
         }
     }
 
@@ -381,8 +384,8 @@ proptest! {
             prop_assert!(heard[0] != Resolved);
             let resolved = heard.iter().position(|step| *step == Resolved);
             prop_assert!(resolved.is_none_or(|at| at + 1 == heard.len()), "nothing after the end");
-            let given_up = observed.given_up.iter().any(|(of, _, step)| *of == id && *step == Resolved);
-            let owed = on.contains(&Resolved) && observed.resolved.contains(&id) && !given_up;
+            let abandoned = observed.abandoned.iter().any(|(of, _, step)| *of == id && *step == Resolved);
+            let owed = on.contains(&Resolved) && observed.resolved.contains(&id) && !abandoned;
             prop_assert_eq!(resolved.is_some(), owed, "{} {:?}", &id, &heard);
         }
     }

@@ -23,7 +23,7 @@ async fn a_receiver_that_hangs_delays_nobody_else() {
     let (notifier, reports) = start(vec![receiver("fast", &fast), receiver("slow", &slow)]);
     let before = clock();
     for seq in 1..=9 {
-        notifier.tell(event("a", seq, if seq == 1 { Opened } else { Updated }));
+        notifier.notify(event("a", seq, if seq == 1 { Opened } else { Updated }));
     }
     assert_eq!(notifier.backlog(), [("fast".to_owned(), 9), ("slow".to_owned(), 9)]);
     reports.wait_for("fast a.9 delivered").await;
@@ -42,7 +42,7 @@ async fn telling_works_from_any_thread() {
     let server = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     let told = std::thread::spawn(move || {
-        notifier.tell(event("a", 1, Opened));
+        notifier.notify(event("a", 1, Opened));
         notifier
     });
     let notifier = told.join().unwrap();
@@ -55,15 +55,15 @@ async fn telling_works_from_any_thread() {
 async fn a_flood_is_bounded_and_owes_nobody_an_end() {
     let server = Server::start([Act::status("200 OK"), stall()]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.tell(event("first", 1, Opened));
+    notifier.notify(event("first", 1, Opened));
     reports.wait_for("ops first.1 delivered").await;
     let flood = MAX_QUEUED_NOTIFICATIONS / 2 + 200;
     for incident in 0..flood {
         let id = format!("i{incident}");
-        notifier.tell(event(&id, 1, Opened));
-        notifier.tell(event(&id, 2, Updated));
+        notifier.notify(event(&id, 1, Opened));
+        notifier.notify(event(&id, 2, Updated));
     }
-    notifier.tell(event("first", 2, Resolved));
+    notifier.notify(event("first", 2, Resolved));
     let backlog = notifier.backlog()[0].1;
     assert!(backlog <= MAX_QUEUED_NOTIFICATIONS && backlog > MAX_QUEUED_NOTIFICATIONS / 2, "{backlog}");
     let lost: Vec<String> = reports.all().into_iter().filter(|line| line.contains("first.2")).collect();
@@ -78,10 +78,10 @@ async fn receivers_are_told_what_they_asked_for() {
     let calls_only = Receiver { on: [Failed, Resolved].into(), ..receiver("calls", &calls) };
     let (notifier, reports) = start(vec![receiver("all", &all), calls_only]);
     for (seq, step) in (1..).zip([Opened, Updated, Failed, Resolved]) {
-        notifier.tell(event("a", seq, step));
+        notifier.notify(event("a", seq, step));
     }
-    notifier.tell(event("b", 1, Opened));
-    notifier.tell(event("b", 2, Resolved));
+    notifier.notify(event("b", 1, Opened));
+    notifier.notify(event("b", 2, Resolved));
     reports.wait_for("calls a.4 delivered").await;
     reports.wait_for("all b.2 delivered").await;
     assert_eq!(calls.ids(), ["a.3", "a.4"]);
@@ -94,14 +94,14 @@ async fn an_incident_opens_for_a_realm_when_it_joins() {
     let server = Server::start([]).await;
     let web = Receiver { realms: vec!["web".to_owned()], ..Receiver::new("web", server.webhook()) };
     let (notifier, reports) = start(vec![web]);
-    notifier.tell(event("a", 1, Opened));
+    notifier.notify(event("a", 1, Opened));
     for (seq, step) in [(2, Updated), (3, Updated), (4, Resolved)] {
         let mut joined = document("a", seq, step);
         joined.affected.push("web".to_owned());
-        notifier.tell(joined.into());
+        notifier.notify(joined.into());
     }
-    notifier.tell(event("b", 1, Opened));
-    notifier.tell(event("b", 2, Resolved));
+    notifier.notify(event("b", 1, Opened));
+    notifier.notify(event("b", 2, Resolved));
     reports.wait_for("web a.4 delivered").await;
     assert_eq!(server.ids(), ["a.2", "a.4"]);
     let heard = server.heard()[0].document();
@@ -115,8 +115,8 @@ async fn a_word_of_the_future_is_nobodys() {
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     let mut strange = document("a", 1, Opened);
     strange.event = Open::Unknown("postponed".to_owned());
-    notifier.tell(strange.into());
-    notifier.tell(event("b", 1, Opened));
+    notifier.notify(strange.into());
+    notifier.notify(event("b", 1, Opened));
     reports.wait_for("ops b.1 delivered").await;
     assert_eq!(server.ids(), ["b.1"]);
 }
@@ -126,15 +126,15 @@ async fn other_settings_keep_the_queue_and_what_was_told() {
     let server = Server::start([Act::status("200 OK"), stall()]).await;
     let ops = receiver("ops", &server);
     let (notifier, reports) = start(vec![ops.clone()]);
-    notifier.tell(event("a", 1, Opened));
+    notifier.notify(event("a", 1, Opened));
     reports.wait_for("ops a.1 delivered").await;
-    notifier.tell(event("b", 1, Opened));
+    notifier.notify(event("b", 1, Opened));
     server.hears(2).await;
     notifier.replace(vec![ops.clone()]);
     notifier.replace(vec![Receiver { on: [Opened, Resolved].into(), ..ops }]);
     assert_eq!(notifier.backlog(), [("ops".to_owned(), 1)]);
-    notifier.tell(event("a", 2, Failed));
-    notifier.tell(event("a", 3, Resolved));
+    notifier.notify(event("a", 2, Failed));
+    notifier.notify(event("a", 3, Resolved));
     reports.wait_for("ops a.3 delivered").await;
     assert_eq!(server.ids(), ["a.1", "b.1", "b.1", "a.3"]);
 }
@@ -143,16 +143,16 @@ async fn other_settings_keep_the_queue_and_what_was_told() {
 async fn another_webhook_is_another_receiver() {
     let (before, after) = (Server::start([stall()]).await, Server::start([]).await);
     let (notifier, reports) = start(vec![receiver("ops", &before), receiver("gone", &before)]);
-    notifier.tell(event("a", 1, Opened));
+    notifier.notify(event("a", 1, Opened));
     before.hears(2).await;
     notifier.replace(vec![receiver("ops", &after)]);
-    notifier.tell(event("a", 2, Resolved));
-    notifier.tell(event("b", 1, Opened));
+    notifier.notify(event("a", 2, Resolved));
+    notifier.notify(event("b", 1, Opened));
     reports.wait_for("ops b.1 delivered").await;
     assert_eq!(after.ids(), ["b.1"]);
     let reports = reports.all();
     assert!(reports.contains(&"ops a.1 dropped: ReceiverRemoved".to_owned()), "{reports:?}");
-    assert!(reports.contains(&"ops a.2 dropped: NotTold".to_owned()), "{reports:?}");
+    assert!(reports.contains(&"ops a.2 dropped: NotOpened".to_owned()), "{reports:?}");
     assert_eq!(notifier.backlog(), [("ops".to_owned(), 0)]);
 }
 
@@ -160,8 +160,8 @@ async fn another_webhook_is_another_receiver() {
 async fn closing_delivers_what_waits() {
     let server = Server::start([Act::with("503 Service Unavailable", "Retry-After: 3600\r\n")]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.tell(event("a", 1, Opened));
-    notifier.tell(event("a", 2, Resolved));
+    notifier.notify(event("a", 1, Opened));
+    notifier.notify(event("a", 2, Resolved));
     reports.wait_for("ops a.1 retrying").await;
     let before = clock();
     notifier.close(PATIENCE).await;
@@ -177,8 +177,8 @@ async fn closing_does_not_wait_longer_than_its_patience() {
     let fine = Server::start([]).await;
     let receivers = vec![receiver("broken", &broken), receiver("dead", &dead), receiver("fine", &fine)];
     let (notifier, reports) = start(receivers);
-    notifier.tell(event("a", 1, Opened));
-    notifier.tell(event("a", 2, Resolved));
+    notifier.notify(event("a", 1, Opened));
+    notifier.notify(event("a", 2, Resolved));
     let before = clock();
     notifier.close(PATIENCE).await;
     let took = clock() - before;
@@ -197,7 +197,7 @@ async fn closing_does_not_wait_longer_than_its_patience() {
 async fn nobody_to_tell_is_fine() {
     let (notifier, reports) = start(Vec::new());
     for step in IncidentStep::ALL {
-        notifier.tell(event("a", 1, *step));
+        notifier.notify(event("a", 1, *step));
     }
     assert_eq!(notifier.backlog(), []);
     notifier.close(PATIENCE).await;
@@ -210,10 +210,10 @@ async fn hundreds_of_incidents_at_once_are_each_opened_and_resolved() {
     let server = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     for incident in 0..REALMS {
-        notifier.tell(event(&format!("i{incident}"), 1, Opened));
+        notifier.notify(event(&format!("i{incident}"), 1, Opened));
     }
     for incident in 0..REALMS {
-        notifier.tell(event(&format!("i{incident}"), 2, Resolved));
+        notifier.notify(event(&format!("i{incident}"), 2, Resolved));
     }
     reports.wait_for(&format!("ops i{}.2 delivered", REALMS - 1)).await;
     assert_eq!(server.ids().len(), 2 * REALMS);

@@ -78,7 +78,11 @@ async fn whose_fault_it_is_that_there_is_no_connection() {
         (Fails::Connect(11), resources, "Resource temporarily unavailable"),
         (Fails::Connect(111), theirs(FailReason::Refused, connect), "connection refused"),
         (Fails::Connect(113), theirs(FailReason::Unreachable, connect), "No route to host"),
-        (Fails::Connect(110), theirs(FailReason::ConnectTimeout, connect), "the kernel gave up"),
+        (
+            Fails::Connect(110),
+            theirs(FailReason::ConnectTimeout, connect),
+            "the kernel timed the connection out",
+        ),
     ];
     for (fails, outcome, detail) in table {
         for probe in every_kind_that_connects() {
@@ -135,7 +139,7 @@ async fn a_deadline_that_our_own_lag_ate_says_nothing_about_the_target() {
     for blocked in [TIMEOUT * 2, TIMEOUT / 2] {
         let result = blocked_and_then(None, blocked).await;
         assert_eq!(result.outcome, ours, "blocked {blocked:?}: {result:?}");
-        assert!(result.detail.starts_with("heartbeat itself was "), "{}", result.detail);
+        assert!(result.detail.starts_with("heartbeatd itself was "), "{}", result.detail);
     }
 }
 
@@ -155,8 +159,11 @@ async fn what_our_own_lag_can_bring_about_is_excused_and_nothing_else() {
     }
     let late = blocked_and_then(Some(failing(FailReason::Reset)), TIMEOUT * 2).await;
     assert_eq!(late.outcome, Outcome::Inconclusive(InconclusiveReason::MonitorLag), "{late:?}");
-    let told = blocked_and_then(Some(failing(FailReason::UnexpectedStatus)), TIMEOUT * 2).await;
-    assert!(matches!(told.outcome, Outcome::Fail { reason: FailReason::UnexpectedStatus, .. }), "{told:?}");
+    let reported = blocked_and_then(Some(failing(FailReason::UnexpectedStatus)), TIMEOUT * 2).await;
+    assert!(
+        matches!(reported.outcome, Outcome::Fail { reason: FailReason::UnexpectedStatus, .. }),
+        "{reported:?}"
+    );
 }
 
 #[tokio::test]

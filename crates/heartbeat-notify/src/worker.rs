@@ -1,4 +1,4 @@
-//! One receiver: its queue, and the one task that works it off.
+//! The delivery worker of one receiver: its queue, and the task that delivers from it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,53 +8,53 @@ use heartbeat_status::wire::IncidentDocument;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::deliver::{self, Failure, Parcel};
-use crate::queue::{Arrival, Letter, Lost, Queue};
+use crate::deliver::{self, Failure, Notification};
+use crate::queue::{Arrival, Lost, Queue, Queued};
 use crate::{DeliveryError, Receiver, Report, Webhook, WhyDropped, backoff};
 
-/// How long a notification is tried, counted from when it was told.
+/// How long the worker retries a notification, counted from the incident's event.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 60 * 60);
 
-/// What every desk needs from outside.
-pub(crate) struct Surroundings {
-    /// Seconds since 1970.
+/// The clock, the report sink and the closing signal that all workers share.
+pub(crate) struct Environment {
+    /// The wall clock, in seconds since 1970.
     pub(crate) unix_s: Box<dyn Fn() -> u64 + Send + Sync>,
     pub(crate) report: Box<dyn Fn(Report) + Send + Sync>,
-    /// Becomes true when desks are to end with what they have.
+    /// Becomes true when workers deliver what they have and end.
     pub(crate) closing: watch::Sender<bool>,
 }
 
-/// A parcel, and until when it is tried.
+/// A notification and the time at which the worker abandons it.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
-    pub(crate) parcel: Parcel,
-    pub(crate) give_up_at: Instant,
+pub(crate) struct Delivery {
+    pub(crate) notification: Notification,
+    pub(crate) expires_at: Instant,
 }
 
 struct State {
     receiver: Receiver,
-    queue: Queue<Order>,
-    /// Why nothing goes out any more.
+    queue: Queue<Delivery>,
+    /// Set once the worker delivers nothing more.
     shut: Option<WhyDropped>,
 }
 
-/// See the module. Reports are made outside its lock, so that whoever is told may ask for the backlog.
-pub(crate) struct Desk {
-    surroundings: Arc<Surroundings>,
+/// The worker reports outside its lock, so that the report sink may ask for the backlog.
+pub(crate) struct DeliveryWorker {
+    environment: Arc<Environment>,
     state: Mutex<State>,
-    /// Rings when something is put into an empty queue.
-    bell: Notify,
+    /// Notified when `push` puts something into the queue.
+    wake: Notify,
 }
 
-impl Desk {
-    pub(crate) fn new(receiver: Receiver, surroundings: Arc<Surroundings>) -> Self {
+impl DeliveryWorker {
+    pub(crate) fn new(receiver: Receiver, environment: Arc<Environment>) -> Self {
         let queue = Queue::new(receiver.on.clone());
         let state = Mutex::new(State { receiver, queue, shut: None });
-        Self { surroundings, state, bell: Notify::new() }
+        Self { environment, state, wake: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic of another holder leaves a queue that is whole: no method of it can stop half-way.
+        // No method of the queue panics half-way, so a poisoned lock still guards a consistent queue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,7 +62,7 @@ impl Desk {
         self.state().queue.len()
     }
 
-    /// Takes other settings if it is the same receiver, that is, the same name and webhook.
+    /// Adopts the settings of `receiver` if it has the same name and webhook; says whether it does.
     pub(crate) fn adapt(&self, receiver: &Receiver) -> bool {
         let mut state = self.state();
         let same = state.receiver.name == receiver.name && state.receiver.webhook == receiver.webhook;
@@ -73,20 +73,20 @@ impl Desk {
         same
     }
 
-    /// Takes an event of an incident; `order` writes what goes out, given the step as which it goes out.
-    pub(crate) fn tell(
+    /// Queues an event of an incident; `delivery` makes the notification for the step that goes out.
+    pub(crate) fn push(
         &self,
         id: &Arc<str>,
         step: IncidentStep,
         document: &IncidentDocument,
-        order: impl FnOnce(IncidentStep) -> Order,
+        delivery: impl FnOnce(IncidentStep) -> Delivery,
     ) {
         let (name, lost) = {
             let mut state = self.state();
             let concerned = state.receiver.is_concerned(document);
             let arrival = Arrival { id: id.clone(), seq: document.seq, step, concerned };
             let lost = match state.shut {
-                None => state.queue.push(&arrival, order),
+                None => state.queue.push(&arrival, delivery),
                 Some(why) if concerned && state.queue.asks_for(step) => {
                     vec![Lost { id: arrival.id, seq: arrival.seq, why }]
                 }
@@ -94,17 +94,17 @@ impl Desk {
             };
             (state.receiver.name.clone(), lost)
         };
-        self.bell.notify_one();
+        self.wake.notify_one();
         self.report_lost(&name, lost);
     }
 
-    /// An event that cannot be written for anybody.
-    pub(crate) fn tell_unwritable(&self, id: &Arc<str>, seq: u64) {
+    /// Reports an event whose document cannot be serialised.
+    pub(crate) fn report_unserialisable(&self, id: &Arc<str>, seq: u64) {
         let name = self.name();
-        self.report_lost(&name, vec![Lost { id: id.clone(), seq, why: WhyDropped::NoBody }]);
+        self.report_lost(&name, vec![Lost { id: id.clone(), seq, why: WhyDropped::Unserialisable }]);
     }
 
-    /// Nothing goes out from here on.
+    /// Ends delivery and drops the queue, with reports.
     pub(crate) fn shut(&self, why: WhyDropped) {
         let (name, lost) = {
             let mut state = self.state();
@@ -120,7 +120,7 @@ impl Desk {
     }
 
     fn report(&self, report: Report) {
-        (self.surroundings.report)(report);
+        (self.environment.report)(report);
     }
 
     fn report_lost(&self, name: &str, lost: Vec<Lost>) {
@@ -129,44 +129,45 @@ impl Desk {
         }
     }
 
-    /// Delivers one after the other, until closing finds nothing left.
+    /// Delivers one notification after the other; ends when closing and the queue is empty.
     pub(crate) async fn work(self: Arc<Self>) {
-        let mut closing = self.surroundings.closing.subscribe();
+        let mut closing = self.environment.closing.subscribe();
         loop {
             let next = {
                 let mut state = self.state();
                 let webhook = state.receiver.webhook.clone();
-                state.queue.next().cloned().map(|letter| (webhook, letter))
+                state.queue.next().cloned().map(|queued| (webhook, queued))
             };
-            if let Some((webhook, letter)) = next {
-                while !self.attempt(&webhook, &letter, &mut closing).await {}
+            if let Some((webhook, queued)) = next {
+                while !self.attempt(&webhook, &queued, &mut closing).await {}
                 continue;
             }
             if *closing.borrow() {
                 return;
             }
             tokio::select! {
-                () = self.bell.notified() => {}
+                () = self.wake.notified() => {}
                 _ = closing.changed() => {}
             }
         }
     }
 
-    /// One attempt, and the wait after it if it failed. True once the letter is no longer in the queue.
+    /// Makes one attempt, and waits after a failure. True once the notification has left the queue.
     async fn attempt(
         &self,
         webhook: &Webhook,
-        letter: &Letter<Order>,
+        queued: &Queued<Delivery>,
         closing: &mut watch::Receiver<bool>,
     ) -> bool {
-        let unix_s = (self.surroundings.unix_s)();
-        let Failure { error, retry_after } = match deliver::post(webhook, &letter.body.parcel, unix_s).await {
-            Ok(()) => {
-                self.delivered(letter);
-                return true;
-            }
-            Err(failure) => failure,
-        };
+        let unix_s = (self.environment.unix_s)();
+        let Failure { error, retry_after } =
+            match deliver::post(webhook, &queued.body.notification, unix_s).await {
+                Ok(()) => {
+                    self.delivered(queued);
+                    return true;
+                }
+                Err(failure) => failure,
+            };
         let failures = {
             let mut state = self.state();
             if state.shut.is_some() {
@@ -176,19 +177,19 @@ impl Desk {
         };
         let wait = backoff::wait(failures, retry_after, fastrand::f64());
         let pause = sleep(wait);
-        if !error.may_pass() || pause.deadline() > letter.body.give_up_at {
-            self.given_up(letter, error);
+        if !error.is_transient() || pause.deadline() > queued.body.expires_at {
+            self.abandoned(queued, error);
             return true;
         }
         self.report(Report::Retrying {
             receiver: self.name(),
-            id: letter.id.to_string(),
-            seq: letter.seq,
+            id: queued.id.to_string(),
+            seq: queued.seq,
             attempt: failures,
             error,
             in_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         });
-        // Closing cuts one wait short: whatever can still be delivered is to be delivered now.
+        // Closing cuts the wait short: what a receiver still accepts is delivered now.
         tokio::select! {
             () = pause => {}
             _ = closing.changed() => {}
@@ -196,7 +197,7 @@ impl Desk {
         false
     }
 
-    fn delivered(&self, letter: &Letter<Order>) {
+    fn delivered(&self, queued: &Queued<Delivery>) {
         let (receiver, attempts) = {
             let mut state = self.state();
             if state.shut.is_some() {
@@ -205,21 +206,21 @@ impl Desk {
             let attempts = state.queue.delivered();
             (state.receiver.name.clone(), attempts)
         };
-        self.report(Report::Delivered { receiver, id: letter.id.to_string(), seq: letter.seq, attempts });
+        self.report(Report::Delivered { receiver, id: queued.id.to_string(), seq: queued.seq, attempts });
     }
 
-    fn given_up(&self, letter: &Letter<Order>, error: DeliveryError) {
+    fn abandoned(&self, queued: &Queued<Delivery>, error: DeliveryError) {
         let gone = matches!(error, DeliveryError::Gone);
         let (name, lost) = {
             let mut state = self.state();
-            let mut lost = state.queue.given_up();
+            let mut lost = state.queue.abandoned();
             if gone {
                 state.shut = Some(WhyDropped::ReceiverDisabled);
                 lost.extend(state.queue.clear(WhyDropped::ReceiverDisabled));
             }
             (state.receiver.name.clone(), lost)
         };
-        let (id, seq) = (letter.id.to_string(), letter.seq);
+        let (id, seq) = (queued.id.to_string(), queued.seq);
         self.report(Report::GivenUp { receiver: name.clone(), id, seq, error });
         if gone {
             self.report(Report::Disabled { receiver: name.clone() });
