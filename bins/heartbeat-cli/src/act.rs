@@ -1,11 +1,11 @@
-//! `start`, `stop` and `restart`: the plan first, who suffers before anything is done, then a line a step.
+//! `start`, `stop` and `restart`: the plan first, who suffers before anything is done, then one line per step.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError};
-use heartbeat_status::Status;
 use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, StatusDocument, Wait};
+use heartbeat_status::{RealmKind, Status};
 use tokio::time::interval;
 
 use crate::args::{ActArgs, Format};
@@ -35,7 +35,7 @@ pub(crate) struct Leave {
     pub(crate) limit: Option<Duration>,
 }
 
-/// Acts on every realm in turn; the first that does not come out right ends it.
+/// Acts on every realm in turn, in the order of the graph; the first that does not come out right ends it.
 pub(crate) async fn run(
     client: &Client,
     action: Action,
@@ -43,24 +43,75 @@ pub(crate) async fn run(
     leave: &Leave,
     console: &mut Console,
 ) -> Outcome {
-    let mut realms = names(client, &args.realms, true).await?;
-    if action == Action::Stop {
-        // The reverse of the start order: what needs others goes before them.
-        realms.reverse();
-    }
-    if realms.len() > 1 && args.realms.iter().any(|selector| !is_name(selector)) {
-        let shown: Vec<String> = realms.iter().map(|realm| console.style.text(realm)).collect();
-        console.note(&format!("{action} {}", shown.join(", ")));
-    }
+    let realms = targets(client, action, args, console).await?;
+    let mut restarted: Vec<String> = Vec::new();
     for realm in &realms {
-        let exit = one(client, action, realm, &realms, args, leave, console).await?;
+        if restarted.contains(realm) {
+            // A cascade of an earlier one has taken it along.
+            continue;
+        }
+        let (exit, started) = one(client, action, realm, &realms, args, leave, console).await?;
         if exit != Exit::Holds {
             return Ok(exit);
+        }
+        if action == Action::Restart {
+            restarted.extend(started);
         }
     }
     Ok(Exit::Holds)
 }
 
+/// The realms that are meant, in the order in which they are acted on: the start order, for a stop its reverse. What a
+/// pattern brings in and heartbeatd neither starts nor stops is left out, and named.
+async fn targets(
+    client: &Client,
+    action: Action,
+    args: &ActArgs,
+    console: &mut Console,
+) -> Result<Vec<String>, Failure> {
+    let mut realms = names(client, &args.realms, true).await?;
+    if action == Action::Stop {
+        // What needs others goes before them.
+        realms.reverse();
+    }
+    if args.realms.iter().all(|selector| is_name(selector)) {
+        return Ok(realms);
+    }
+    let watched = watched(&client.status(false).await?);
+    let mut left_out = Vec::new();
+    for realm in watched.iter().filter(|realm| !args.realms.contains(realm)) {
+        if realms.contains(realm) && is_watched_only(client, action, realm).await? {
+            left_out.push(console.style.text(realm));
+            realms.retain(|name| name != realm);
+        }
+    }
+    if !left_out.is_empty() {
+        let them = if left_out.len() == 1 { "it" } else { "them" };
+        let names = left_out.join(", ");
+        console.note(&format!(
+            "left out: {names} (no `run`: heartbeatd watches {them} and does not {action} {them})"
+        ));
+    }
+    if realms.len() > 1 {
+        let shown: Vec<String> = realms.iter().map(|realm| console.style.text(realm)).collect();
+        console.note(&format!("{action} {}", shown.join(", ")));
+    }
+    Ok(realms)
+}
+
+/// The realms without `run`.
+fn watched(document: &StatusDocument) -> Vec<String> {
+    let external = document.realms.iter().filter(|realm| realm.kind.is(RealmKind::External));
+    external.map(|realm| realm.name.clone()).collect()
+}
+
+/// One with a restart command of its own can be restarted: heartbeatd says which.
+async fn is_watched_only(client: &Client, action: Action, realm: &str) -> Result<bool, Failure> {
+    let plan = planned(client, realm, action, &ActionRequest::default()).await?;
+    Ok(plan.refusal.as_deref() == Some("external"))
+}
+
+/// Acts on one; also says which realms were started by that.
 async fn one(
     client: &Client,
     action: Action,
@@ -69,7 +120,7 @@ async fn one(
     args: &ActArgs,
     leave: &Leave,
     console: &mut Console,
-) -> Outcome {
+) -> Result<(Exit, Vec<String>), Failure> {
     let mut request = ActionRequest {
         cascade: args.cascade,
         force: args.leave_dependents,
@@ -77,9 +128,12 @@ async fn one(
         reason: args.reason.clone(),
         ..ActionRequest::default()
     };
-    let mut plan = foresee(client, realm, action, &request).await?;
+    let mut plan = planned(client, realm, action, &request).await?;
     if args.dry_run {
-        return show_plan(&plan, console);
+        return Ok((show_plan(&plan, console)?, Vec::new()));
+    }
+    if let Some(refused) = impossible(&plan) {
+        return Err(refused);
     }
     if plan.refusal.as_deref() == Some("held") {
         // A yes that was given before the question does not name what is lifted.
@@ -87,13 +141,13 @@ async fn one(
             return Err(held(&plan, console.style));
         }
         request.lift_holds = true;
-        plan = foresee(client, realm, action, &request).await?;
+        plan = planned(client, realm, action, &request).await?;
     }
     if !plan.breaks.is_empty() && !args.cascade {
         // Those that are named beside it are asked to do the same.
         let named = plan.breaks.iter().all(|broken| together.contains(broken));
         if !named && !args.leave_dependents && !leave.yes && !ask(action, realm, &plan, console).await? {
-            return Ok(Exit::Refused);
+            return Ok((Exit::Refused, Vec::new()));
         }
         request.force = true;
     } else if !plan.holds.is_empty() || plan.steps.iter().any(|step| step.realm != realm) {
@@ -103,18 +157,32 @@ async fn one(
             console.note(&line);
         }
     }
+    let starts = plan.steps.iter().filter(|step| step.action.is(Action::Start));
+    let started = starts.map(|step| step.realm.clone()).collect();
     if args.no_wait {
         let done = client.action(realm, action, &request).await?;
-        return finish(client, &done, action, realm, console).await;
+        return Ok((finish(client, &done, action, realm, console).await?, started));
     }
     request.wait = if action == Action::Restart { Wait::Verified } else { Wait::Up };
     let own = plan_limit_s(&plan).map_or(OPEN_PLAN_S, |seconds| seconds + SLACK_S);
     request.timeout_s = Some(leave.limit.map_or(own, |limit| limit.as_secs_f64()));
-    carry_out(client, action, realm, &request, &plan, console).await
+    Ok((carry_out(client, action, realm, &request, &plan, console).await?, started))
+}
+
+/// What no answer of a person changes: a realm that heartbeatd does not start, one that is stuck, ...
+fn impossible(plan: &ActionDocument) -> Option<Failure> {
+    match plan.refusal.as_deref() {
+        None | Some("held" | "would-break") => None,
+        Some(_) => {
+            let why = plan.message.as_deref().unwrap_or("heartbeatd refuses it");
+            let why = why.strip_prefix("would be refused: ").unwrap_or(why);
+            Some(Failure::new(Exit::Refused, format!("refused: {}", plain_words(why))))
+        }
+    }
 }
 
 /// What would be done; nothing is changed. A plan inside a refusal is a plan, too.
-async fn foresee(
+pub(crate) async fn planned(
     client: &Client,
     realm: &str,
     action: Action,
@@ -141,7 +209,7 @@ fn show_plan(plan: &ActionDocument, console: &mut Console) -> Outcome {
         console.line("plan, nothing changed:")?;
         plan_lines(plan, console.style)
     };
-    lines.iter().try_for_each(|line| console.line(line))?;
+    lines.iter().try_for_each(|line| console.prose(line, 2))?;
     Ok(exit)
 }
 
@@ -275,11 +343,12 @@ async fn carry_out(
 }
 
 fn progress(lines: &mut Vec<String>, table: bool, console: &mut Console) -> Result<(), Failure> {
-    if !table || lines.is_empty() {
+    if !table || lines.is_empty() || console.quiet {
+        lines.clear();
         return Ok(());
     }
     console.passing_note("");
-    lines.drain(..).try_for_each(|line| console.line(&line))
+    lines.drain(..).try_for_each(|line| console.prose(&line, 2))
 }
 
 /// The result in a line, and the exit code it means; of a failure what the realm said last, and where there is more.
@@ -302,7 +371,10 @@ async fn finish(
     if let Some(message) = done.message.as_deref().filter(|message| !message.is_empty()) {
         line += &format!(" ({})", style.text(message));
     }
-    console.line(&line)?;
+    if good && console.quiet {
+        return Ok(exit);
+    }
+    console.prose(&line, 2)?;
     if !good {
         let failed = match client.status(false).await {
             Ok(document) => failed(&document, done, realm),
@@ -313,7 +385,7 @@ async fn finish(
         for line in output.iter().skip(skipped) {
             console.line(&format!("  {} | {}", style.text(&failed), style.text(line)))?;
         }
-        console.line(&more(&failed, style))?;
+        console.prose(&more(&failed, style), 2)?;
     }
     Ok(exit)
 }

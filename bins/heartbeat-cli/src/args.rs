@@ -98,9 +98,9 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Why a realm is as it is: root cause, evidence, what happens next, what to type
     Why {
-        /// The realm, or `heartbeatd` itself
-        #[arg(value_parser = realm_name)]
-        realm: String,
+        /// Which realms; `heartbeatd` for heartbeatd itself
+        #[arg(required = true, value_name = "REALM", value_parser = selector_or_heartbeatd)]
+        realms: Vec<String>,
         /// Ask for fresh probes first
         #[arg(long)]
         refresh: bool,
@@ -138,7 +138,7 @@ pub(crate) enum Command {
         reason: String,
         /// For how long [default: until resumed]
         #[arg(long = "for", value_name = "DUR", value_parser = parse_duration)]
-        lasts: Option<Duration>,
+        duration: Option<Duration>,
     },
     /// End a pause
     Resume {
@@ -169,13 +169,13 @@ pub(crate) enum Command {
     },
     /// What would happen, in which order, and who would notice; nothing is changed
     Plan {
-        /// What
+        /// The command, or the failure, to look ahead to
         #[arg(value_enum)]
-        what: Foreseen,
-        /// To which realm; none for `reload`
-        #[arg(value_parser = realm_name, required_if_eq_any([("what", "start"), ("what", "stop"), ("what", "restart"), ("what", "fail")]))]
-        realm: Option<String>,
-        /// The running dependents that would break, too
+        what: PlanTarget,
+        /// Of which realms; none for `reload`
+        #[arg(value_name = "REALM", value_parser = selector, required_if_eq_any([("what", "start"), ("what", "stop"), ("what", "restart"), ("what", "fail")]))]
+        realms: Vec<String>,
+        /// Also act on running dependents that would break
         #[arg(long)]
         cascade: bool,
     },
@@ -291,7 +291,7 @@ pub(crate) struct ActArgs {
     /// Which realms
     #[arg(required = true, value_name = "REALM", value_parser = selector)]
     pub(crate) realms: Vec<String>,
-    /// The running dependents that would break, too
+    /// Also act on running dependents that would break
     #[arg(long)]
     pub(crate) cascade: bool,
     /// Leave the running dependents as they are, although they would break
@@ -362,7 +362,7 @@ pub(crate) enum Goal {
 
 /// What `plan` looks ahead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Foreseen {
+pub(crate) enum PlanTarget {
     /// It is started
     Start,
     /// It is stopped
@@ -375,7 +375,7 @@ pub(crate) enum Foreseen {
     Reload,
 }
 
-impl Foreseen {
+impl PlanTarget {
     /// The word of the API.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -490,10 +490,11 @@ pub(crate) fn with_joined_wait(args: impl Iterator<Item = OsString>) -> Vec<OsSt
     joined
 }
 
+fn selector_or_heartbeatd(text: &str) -> Result<String, String> {
+    if text == crate::why_heartbeatd::NAME { Ok(text.to_owned()) } else { selector(text) }
+}
+
 fn realm_name(text: &str) -> Result<String, String> {
-    if text == crate::why_heartbeatd::NAME {
-        return Ok(text.to_owned());
-    }
     match selector(text)? {
         name if is_name(&name) => Ok(name),
         // A reserved word says that it is one.
@@ -544,7 +545,7 @@ mod tests {
         for args in [
             "status 5s",
             "why 5s",
-            "why all",
+            "register all --tcp x:1",
             "start 5s",
             "wait 5s",
             "is up 5s",

@@ -7,7 +7,7 @@ use clap::ColorChoice;
 
 use crate::args::{Format, Global};
 use crate::exit::Failure;
-use crate::style::{Hue, Style};
+use crate::style::{Hue, Style, fold};
 
 /// Columns assumed when nobody says how many there are.
 const DEFAULT_COLUMNS: usize = 80;
@@ -90,6 +90,15 @@ impl Console {
         self.print(&format!("{text}\n"))
     }
 
+    /// A sentence on stdout: on a terminal it is broken between words, and its later lines are indented by `hang` more.
+    pub(crate) fn prose(&mut self, text: &str, hang: usize) -> Result<(), Failure> {
+        if !self.terminal || self.form == Format::Wide {
+            return self.line(text);
+        }
+        let columns = self.width();
+        fold(text, columns, hang).iter().try_for_each(|line| self.line(line))
+    }
+
     /// A document on stdout, as JSON with a line end.
     pub(crate) fn json(&mut self, document: &impl serde::Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(document)?;
@@ -110,17 +119,33 @@ impl Console {
     /// A remark on stderr, unless remarks are unwanted. Nothing can be done about one that is lost.
     pub(crate) fn note(&mut self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(self.err, "{text}");
+            self.write_error(text);
         }
+    }
+
+    /// A text on stderr; on a terminal its lines are broken between words.
+    fn write_error(&mut self, text: &str) {
+        let columns = if self.err_terminal { self.error_width() } else { usize::MAX };
+        for line in text.split('\n').flat_map(|line| fold(line, columns, 2)) {
+            let _ = writeln!(self.err, "{line}");
+        }
+    }
+
+    /// Columns of the terminal that stderr is.
+    fn error_width(&self) -> usize {
+        let screen = || crossterm::terminal::size().ok().map(|(width, _)| usize::from(width));
+        self.fixed_width
+            .or_else(screen)
+            .filter(|width| *width > 0)
+            .unwrap_or(DEFAULT_COLUMNS)
+            .max(MIN_COLUMNS)
     }
 
     /// A remark without a line end, on a terminal only; the empty text removes it again.
     pub(crate) fn passing_note(&mut self, text: &str) {
         if self.err_terminal && !self.quiet {
-            let columns =
-                crossterm::terminal::size().map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width));
             // A note that wraps could not be taken back.
-            let text = self.style.cut(text, columns.saturating_sub(1));
+            let text = self.style.cut(text, self.error_width().saturating_sub(1));
             let _ = write!(self.err, "\r\x1b[K{text}");
             let _ = self.err.flush();
         }
@@ -130,12 +155,12 @@ impl Console {
     pub(crate) fn error(&mut self, failure: &Failure) {
         let style = Style { color: self.style.color && self.err_terminal, ..self.style };
         let word = style.paint(Hue::Bad, "error:");
-        let _ = writeln!(self.err, "{word} {}", style.text(&failure.message));
+        self.write_error(&format!("{word} {}", style.text(&failure.message)));
         for line in &failure.lines {
-            let _ = writeln!(self.err, "  {}", style.text(line));
+            self.write_error(&format!("  {}", style.text(line)));
         }
         if let Some(help) = &failure.help {
-            let _ = writeln!(self.err, " {} {}", style.paint(Hue::Strong, "help:"), style.text(help));
+            self.write_error(&format!(" {} {}", style.paint(Hue::Strong, "help:"), style.text(help)));
         }
     }
 }
@@ -169,6 +194,12 @@ pub(crate) mod capture {
     }
 
     impl Console {
+        /// A terminal of so many columns.
+        pub(crate) fn with_screen(mut self, columns: usize) -> Self {
+            (self.terminal, self.err_terminal, self.fixed_width) = (true, true, Some(columns));
+            self
+        }
+
         /// Not a terminal, 80 columns; returns its stdout and stderr.
         pub(crate) fn captured(form: Format) -> (Self, Pipe, Pipe) {
             let (out, err) = (Pipe::default(), Pipe::default());
@@ -216,6 +247,29 @@ mod tests {
             text.contains("\n  one: bad") && text.contains("\n  two: ") && !text.contains('\u{1b}'),
             "{text}"
         );
+    }
+
+    #[test]
+    fn sentences_are_broken_between_words_on_a_terminal_alone() {
+        let long = "refused: redis was stopped by an operator (root) 2m ago: disk repair until 17:00";
+        for columns in [40, 80, 200] {
+            let (console, out, err) = Console::captured(Format::Table);
+            let mut console = console.with_screen(columns);
+            console.style.color = true;
+            console.prose(long, 4).unwrap();
+            console.note(long);
+            console.error(&Failure::new(crate::exit::Exit::Refused, long).help(long));
+            for text in [out.text(), err.text()] {
+                let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+                assert!(words(&text).windows(words(long).len()).any(|some| some == words(long)), "{text}");
+                let wide = |line: &str| crate::style::visible_width(line);
+                assert!(text.lines().all(|line| wide(line) <= columns), "{columns}: {text}");
+                assert_eq!(text.lines().count() > 3, columns < 100 && text.contains("error:"), "{text}");
+            }
+        }
+        let (mut console, out, _) = Console::captured(Format::Table);
+        console.prose(&long.repeat(3), 4).unwrap();
+        assert_eq!(out.text().lines().count(), 1, "what a program reads is one line");
     }
 
     #[test]

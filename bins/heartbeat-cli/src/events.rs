@@ -19,6 +19,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// heartbeatd that is away for longer than this many attempts is not waited for.
 const MAX_RETRIES: u32 = 30;
 
+/// Where the detail begins: behind the time, the realm and the name of the event.
+const DETAIL_COLUMN: usize = 45;
+
 /// What is asked for.
 pub(crate) struct Asked<'a> {
     /// Only these realms; empty for all and heartbeatd itself.
@@ -103,7 +106,11 @@ fn print(fact: &EventEntry, console: &mut Console) -> Result<(), crate::exit::Fa
             let realm = style.text(fact.realm.as_deref().unwrap_or("heartbeatd"));
             console.line(&format!("{}\t{realm}\t{}\t{}", fact.at, fact.what, style.text(&fact.detail)))
         }
-        _ => console.line(&line(fact, console.style)),
+        _ => {
+            // The later lines stand below the detail where there is room for it.
+            let hang = if console.width() > 2 * DETAIL_COLUMN { DETAIL_COLUMN } else { 4 };
+            console.prose(&line(fact, console.style), hang)
+        }
     }
 }
 

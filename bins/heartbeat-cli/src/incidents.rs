@@ -31,7 +31,7 @@ pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mu
                 ))
             })?;
         }
-        _ => lines(&document, open, console.style).iter().try_for_each(|line| console.line(line))?,
+        _ => lines(&document, open, console.style).iter().try_for_each(|line| console.prose(line, 4))?,
     }
     Ok(Exit::Holds)
 }
@@ -91,7 +91,7 @@ pub(crate) async fn one(client: &Client, id: &str, console: &mut Console) -> Out
     if matches!(console.form, Format::Json | Format::Ndjson) {
         console.json(&incident)?;
     } else {
-        story(&incident, console.style).iter().try_for_each(|line| console.line(line))?;
+        story(&incident, console.style).iter().try_for_each(|line| console.prose(line, 4))?;
     }
     Ok(Exit::Holds)
 }

@@ -5,18 +5,20 @@
 //! heartbeatd could decide, and no clock is read: ages are counted from the moment a document was made.
 //!
 //! * [`status`], [`table`], [`cells`], [`headline`]: the health table;
-//! * [`why`], [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
-//! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, plan;
+//! * [`why`] (with [`chain`] and [`advice`] on a [`page`]), [`graph`], [`ask`], [`wait`] (with [`verify`]): questions;
+//! * [`act`] (with [`steps`]): start, stop, restart; [`hold`]: pause, resume, reset, signal; [`plan`];
 //! * [`incidents`], [`events`], [`logs`];
 //! * configuration: [`check`], [`reload`], [`register`];
 //! * heartbeatd itself: [`daemon`];
 //! * [`console`], [`style`], [`age`]: what it all looks like.
 
 mod act;
+mod advice;
 mod age;
 mod args;
 mod ask;
 mod cells;
+mod chain;
 mod check;
 mod console;
 mod daemon;
@@ -27,6 +29,8 @@ mod headline;
 mod hold;
 mod incidents;
 mod logs;
+mod page;
+mod plan;
 mod register;
 mod reload;
 #[cfg(test)]
@@ -51,7 +55,7 @@ use heartbeat_client::{Client, Host};
 use heartbeat_config::{Sources, socket_of};
 use heartbeat_status::wire::{Action, ActionRequest};
 
-use crate::args::{Cli, Command, Foreseen, Format, NOT_BUILT, meant, with_joined_wait};
+use crate::args::{Cli, Command, Format, NOT_BUILT, meant, with_joined_wait};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -152,7 +156,9 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
     match &cli.command {
         None => overview(&connect(console), console).await,
         Some(Command::Status(args)) => status::run(&connect(console), args, limit, console).await,
-        Some(Command::Why { realm, refresh }) => why::run(&connect(console), realm, *refresh, console).await,
+        Some(Command::Why { realms, refresh }) => {
+            why::run(&connect(console), realms, *refresh, console).await
+        }
         Some(Command::Start(args)) => {
             act::run(&connect(console), Action::Start, args, &acting, console).await
         }
@@ -164,8 +170,8 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
             wait::run(&connect(console), realms, *goal, limit, console).await
         }
         Some(Command::Is { status, realms }) => ask::run(&connect(console), status, realms, console).await,
-        Some(Command::Pause { realms, reason, lasts }) => {
-            let request = hold::pause(reason, *lasts);
+        Some(Command::Pause { realms, reason, duration }) => {
+            let request = hold::pause(reason, *duration);
             hold::run(&connect(console), Action::Pause, realms, &request, console).await
         }
         Some(Command::Resume { realms }) => {
@@ -180,15 +186,8 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
             let request = ActionRequest { signal, tree: *tree, ..ActionRequest::default() };
             hold::run(&connect(console), Action::Signal, realms, &request, console).await
         }
-        Some(Command::Plan { what: Foreseen::Reload, realm: Some(_), .. }) => {
-            Err(Failure::new(Exit::Usage, "`plan reload` takes no realm"))
-        }
-        Some(Command::Plan { what: Foreseen::Reload, .. }) => {
-            reload::run(&connect(console), true, console).await
-        }
-        Some(Command::Plan { what, realm, cascade }) => {
-            let realm = realm.as_deref().unwrap_or_default();
-            hold::foresee(&connect(console), *what, realm, *cascade, console).await
+        Some(Command::Plan { what, realms, cascade }) => {
+            plan::run(&connect(console), *what, realms, *cascade, console).await
         }
         Some(Command::Reload { dry_run }) => reload::run(&connect(console), *dry_run, console).await,
         Some(Command::Register(args)) => register::register(&connect(console), args, console).await,

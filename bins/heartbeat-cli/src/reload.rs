@@ -16,7 +16,7 @@ pub(crate) async fn run(client: &Client, dry_run: bool, console: &mut Console) -
         return Ok(Exit::Holds);
     }
     for line in lines(&document, console.style) {
-        console.line(&line)?;
+        console.prose(&line, 2)?;
     }
     for warning in &document.warnings {
         let warning = console.style.text(warning);

@@ -1,7 +1,7 @@
 //! A plan, as it is shown and as it comes true.
 
 use heartbeat_status::wire::{Action, ActionDocument, RealmEntry, StatusDocument};
-use heartbeat_status::{Health, NextAction, Phase, Status, WallTime};
+use heartbeat_status::{Health, NextAction, Phase, RealmKind, Status, WallTime};
 
 use crate::age::latency;
 use crate::cells::why;
@@ -152,10 +152,21 @@ impl Tracker {
     }
 }
 
-/// It was restarted, passes, and has to go on passing for a while.
+/// It was restarted, passes, and has to go on passing for a while. A oneshot answers nothing: it is done, or not yet.
 fn is_verifying(realm: &RealmEntry) -> bool {
     let passes = realm.health.is(Health::Healthy) || realm.health.is(Health::Degraded);
-    status_of(realm) == Status::Restarting && realm.phase.is(Phase::Running) && passes
+    let serves = !realm.kind.is(RealmKind::Oneshot);
+    serves && status_of(realm) == Status::Restarting && realm.phase.is(Phase::Running) && passes
+}
+
+/// How long a step took, as far as that is known: documents are compared that are up to this far apart.
+const RESOLUTION_MS: i64 = 250;
+
+fn took(ms: i64) -> String {
+    match ms {
+        ..RESOLUTION_MS => "at once".to_owned(),
+        _ => format!("after {}", latency(i32::try_from(ms).map_or(f64::INFINITY, f64::from))),
+    }
 }
 
 fn generation(realm: &RealmEntry) -> u64 {
@@ -197,15 +208,14 @@ impl Step {
 
     fn done_line(&self, realm: &RealmEntry, began: WallTime, now: WallTime, style: Style) -> String {
         let mark = style.paint(Hue::Ok, style.mark(Status::Done));
-        let ms = now.as_millis().saturating_sub(began.as_millis()).max(0);
-        let took = latency(i32::try_from(ms).map_or(f64::INFINITY, f64::from));
+        let took = took(now.as_millis().saturating_sub(began.as_millis()));
         let word = self.word();
         let state = match self.start {
             true if is_verifying(realm) => "answers".to_owned(),
             true => style.text(&realm.status.to_string()),
             false => "stopped".to_owned(),
         };
-        format!("{mark} {word} {}  {state} after {took}", style.text(&self.realm))
+        format!("{mark} {word} {}  {state} {took}", style.text(&self.realm))
     }
 }
 
@@ -310,6 +320,22 @@ mod tests {
         assert!(tracker.observe(&document, style).is_empty());
         set(&mut document, "postgres", Status::Up, Phase::Running, generation, 900);
         assert_eq!(tracker.observe(&document, style), ["✓ restart postgres  up after 1.0s"]);
+    }
+
+    #[test]
+    fn a_oneshot_is_done_and_answers_nothing() {
+        let restart = plan(&[(1, "postgres", Action::Stop), (2, "postgres", Action::Start)]);
+        let mut document = sample::calm();
+        let mut tracker = Tracker::new(&restart, &document);
+        let style = Style::default();
+        let realm = document.realms.iter_mut().find(|realm| realm.name == "postgres").unwrap();
+        realm.kind = RealmKind::Oneshot.into();
+        set(&mut document, "postgres", Status::Restarting, Phase::Running, 9, 40);
+        let lines = tracker.observe(&document, style);
+        assert_eq!(lines, ["✓ stop postgres  stopped at once"], "no time is claimed that was not measured");
+        assert!(tracker.pending(&document, style).unwrap().starts_with("… start postgres (restarting)"));
+        set(&mut document, "postgres", Status::Done, Phase::Done, 9, 1_000);
+        assert_eq!(tracker.observe(&document, style), ["✓ start postgres  done after 1.0s"]);
     }
 
     #[test]

@@ -182,10 +182,40 @@ pub(crate) fn wrap_with(text: &str, columns: usize, indent: &str, style: Style) 
     lines
 }
 
+/// Breaks `text` (which may be painted) at blanks, so that no line is wider than `columns` unless a single word is. A text
+/// that fits stays as it is. The later lines begin with the blanks of the first and `hang` more, and nothing is left out: a
+/// path that is too long for the screen is still one that can be copied.
+pub(crate) fn fold(text: &str, columns: usize, hang: usize) -> Vec<String> {
+    if visible_width(text) <= columns {
+        return vec![text.to_owned()];
+    }
+    let lead = text.len() - text.trim_start_matches(' ').len();
+    let indent = " ".repeat((lead + hang).min(columns / 2));
+    let mut lines = Vec::new();
+    let (mut line, mut used, mut has_word) = (String::new(), 0, false);
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c != ' ') {
+        let (gap, tail) = rest.split_at(at);
+        let (word, after) = tail.split_at(tail.find(' ').unwrap_or(tail.len()));
+        let wide = visible_width(word);
+        if has_word && used + gap.len() + wide > columns {
+            lines.push(std::mem::replace(&mut line, indent.clone()));
+            used = indent.len();
+        } else {
+            line.push_str(gap);
+            used += gap.len();
+        }
+        line.push_str(word);
+        (used, has_word, rest) = (used + wide, true, after);
+    }
+    lines.push(line);
+    lines
+}
+
 const ESCAPE: char = '\x1b';
 
 /// Columns that a word takes once the terminal has acted on its colours (the only escapes there are: `ESC [ .. m`).
-fn visible_width(word: &str) -> usize {
+pub(crate) fn visible_width(word: &str) -> usize {
     let mut rest = word;
     let mut columns = 0;
     while let Some((before, after)) = rest.split_once(ESCAPE) {
@@ -233,6 +263,29 @@ mod tests {
             format!("{} is {}", style.paint(Hue::Strong, "api"), style.paint(Hue::Bad, "down here"));
         assert_eq!(wrap(&painted, 16, style).len(), 1, "colours take no columns");
         assert_eq!(wrap(&painted, 12, style).len(), 2);
+    }
+
+    #[test]
+    fn folding_breaks_between_words_and_leaves_nothing_out() {
+        let text = "    22:39:58Z  api   Exited  exit code 1 after 0.2 s /a/path/that/is/longer/than/the/whole/screen end";
+        for columns in [20, 40, 80] {
+            let lines = fold(text, columns, 4);
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&lines.join(" ")), words(text), "no word is broken or lost at {columns}");
+            let fits = |line: &String| line.width() <= columns || words(line).len() == 1;
+            assert!(lines.iter().all(fits), "{columns}: {lines:?}");
+            assert!(lines[1..].iter().all(|line| line.starts_with("        ")), "{lines:?}");
+        }
+        assert_eq!(fold("a  b", 80, 2), ["a  b"], "a line that fits stays as it is");
+        let style = Style { color: true, ..Style::default() };
+        let painted =
+            format!("{} {}", style.paint(Hue::Bad, "restart failed"), style.paint(Hue::Ok, "twice"));
+        assert_eq!(fold(&painted, 20, 2).len(), 1, "colours take no columns");
+        let lines = fold(&painted, 10, 2);
+        assert_eq!(lines.len(), 3);
+        let sequences = |text: &str| text.matches("\x1b[").count();
+        assert_eq!(lines.iter().map(|line| sequences(line)).sum::<usize>(), sequences(&painted), "{lines:?}");
+        assert!(lines.iter().all(|line| visible_width(line) <= 10), "{lines:?}");
     }
 
     #[test]

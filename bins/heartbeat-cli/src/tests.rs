@@ -181,6 +181,9 @@ async fn why_names_the_root() {
     assert_eq!(outage().run(&["why", "apo"]).await.exit, Exit::NoSuchRealm);
     let ran = outage().run(&["why", "api", "--json"]).await;
     assert!(ran.out.contains("\"heartbeat.realm/1\""), "{}", ran.out);
+    let ran = outage().run(&["why", "[a]*", "api"]).await;
+    assert_eq!((ran.exit, ran.out.matches("<- root cause").count()), (Exit::NotDesired, 1), "{}", ran.out);
+    assert_eq!(outage().run(&["why", "@none"]).await.exit, Exit::NoSuchRealm);
 }
 
 /// A heartbeatd on which stopping postgres breaks api, unless it is taken along or left alone.
@@ -380,6 +383,68 @@ async fn what_is_refused_has_no_steps_and_the_exit_code_of_a_refusal() {
 }
 
 #[tokio::test]
+async fn a_plan_takes_selectors_and_shows_each_realm() {
+    const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"stop","realms":["REALM"],"dry_run":true,
+        "steps":[{"wave":1,"realm":"REALM","action":"stop"}]}"#;
+    let fake = fake(|line, body, _| match line {
+        line if line.starts_with("GET") => ok(sample::OUTAGE),
+        _ => {
+            let realm = if body.contains("postgres") { "postgres" } else { "worker" };
+            ok(&PLAN.replace("REALM", realm))
+        }
+    });
+    let ran = fake.run(&["plan", "stop", "postgres", "work*"]).await;
+    let expected = "stop worker:\nplan, nothing changed:\n  1 stop    worker\n\n\
+        stop postgres:\nplan, nothing changed:\n  1 stop    postgres\n";
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Holds, expected), "dependents first");
+    assert_eq!(fake.run(&["plan", "stop", "@none"]).await.exit, Exit::NoSuchRealm);
+    assert_eq!(fake.run(&["plan", "reload", "postgres"]).await.exit, Exit::Usage);
+}
+
+#[tokio::test]
+async fn quiet_prints_neither_steps_nor_what_went_well() {
+    let ran = stoppable().run(&["stop", "postgres", "--yes", "-q"]).await;
+    assert_eq!((ran.exit, ran.out.as_str(), ran.err.as_str()), (Exit::Holds, "", ""));
+}
+
+#[tokio::test]
+async fn all_leaves_out_what_heartbeatd_only_watches_and_keeps_the_order_of_the_graph() {
+    let document = sample::OUTAGE;
+    let fake = fake(move |line, body, _| {
+        if line.starts_with("GET") {
+            return ok(document);
+        }
+        let realm = line.split('/').nth(3).unwrap_or_default();
+        let dry = body.contains(r#""dry_run":true"#);
+        let rest = match (realm, dry) {
+            ("mail", _) => {
+                r#","steps":[],"refusal":"external","message":"would be refused: mail has no `run`""#
+            }
+            // The cascade of the first takes api along.
+            ("postgres", true) => {
+                r#","steps":[{"wave":1,"realm":"postgres","action":"start"},{"wave":2,"realm":"api","action":"start"}]"#
+            }
+            (_, true) => r#","steps":[]"#,
+            (_, false) => r#","steps":[],"result":"accepted""#,
+        };
+        ok(&format!(
+            r#"{{"schema":"heartbeat.action/1","action":"restart","realms":["{realm}"],"dry_run":{dry}{rest}}}"#
+        ))
+    });
+    let ran = fake.run(&["restart", "all", "--cascade", "--no-wait"]).await;
+    assert_eq!(ran.exit, Exit::Holds, "{}", ran.err);
+    let acted: Vec<&str> = ran.out.lines().filter_map(|line| line.split([' ', ':']).nth(1)).collect();
+    let order: Vec<String> = sample::outage().realms.iter().map(|realm| realm.name.clone()).collect();
+    let order: Vec<&str> =
+        order.iter().map(String::as_str).filter(|name| !["mail", "api"].contains(name)).collect();
+    assert_eq!(acted, order, "{}", ran.out);
+    assert!(ran.err.starts_with("left out: mail (no `run`"), "{}", ran.err);
+    let named = fake.run(&["restart", "mail"]).await;
+    assert_eq!((named.exit, named.out.as_str()), (Exit::Refused, ""), "named, it is refused");
+    assert!(named.err.contains("mail has no `run`") && !named.err.contains("--cascade"), "{}", named.err);
+}
+
+#[tokio::test]
 async fn the_advice_about_what_is_only_watched_is_what_works() {
     let ran = watching().run(&["why", "mail"]).await;
     let advice: Vec<&str> =
@@ -388,7 +453,7 @@ async fn the_advice_about_what_is_only_watched_is_what_works() {
         advice,
         [
             "you can    heartbeat-cli why --refresh mail # ask for fresh probes",
-            "heartbeat-cli pause mail --reason TEXT # alert nobody while it is repaired",
+            "heartbeat-cli pause mail --reason TEXT # no alerts while it is repaired",
         ],
         "{}",
         ran.out

@@ -1,23 +1,23 @@
 //! `why`: status, reason, evidence, root, what happens next, and what to type.
 
-use std::collections::BTreeSet;
-
 use heartbeat_client::Client;
 use heartbeat_status::wire::{
-    ExitEntry, NeedEntry, PlanRequest, ProbeEntry, RealmDocument, RealmEntry, RestartEntry, SaysEntry,
+    ActionDocument, ExitEntry, ProbeEntry, RealmDocument, RealmEntry, RestartEntry, SaysEntry,
     StatusDocument, TransitionEntry,
 };
-use heartbeat_status::{EdgeKind, Phase, Reason, RestartResult, Status, WallTime};
+use heartbeat_status::{RestartResult, Status, WallTime};
 
+use crate::advice::{advice, plan_of_remedy};
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
 use crate::args::Format;
 use crate::cells::{next, past as past_result, shortened, why};
+use crate::chain::{blocked_by, hop_line, pending, pending_line, upstream};
 use crate::console::Console;
-use crate::exit::Outcome;
+use crate::exit::{Exit, Outcome};
 use crate::headline::status_of;
-use crate::status::exit_of;
-use crate::steps::is_refused;
-use crate::style::{Hue, Style, hue, width, wrap, wrap_with};
+use crate::page::Page;
+use crate::select::{is_name, names};
+use crate::style::{Hue, Style, hue, wrap};
 use crate::why_heartbeatd;
 
 /// Transitions and restarts shown, newest first.
@@ -26,88 +26,66 @@ const MAX_PAST_ENTRIES: usize = 5;
 const MAX_ATTEMPT_CHARS: usize = 160;
 /// Last lines of its output shown while it is not as it should be.
 const MAX_OUTPUT_LINES: usize = 10;
-/// Columns of the headings on the left.
-const LABEL: usize = 10;
 
-/// `why REALM`.
-pub(crate) async fn run(client: &Client, name: &str, refresh: bool, console: &mut Console) -> Outcome {
-    if name == why_heartbeatd::NAME {
-        return why_heartbeatd::run(client, console).await;
+/// `why REALM..`: a page for each realm; exit 0 when all of them are as desired.
+pub(crate) async fn run(
+    client: &Client,
+    selectors: &[String],
+    refresh: bool,
+    console: &mut Console,
+) -> Outcome {
+    let (own, selectors): (Vec<String>, Vec<String>) =
+        selectors.iter().cloned().partition(|selector| selector == why_heartbeatd::NAME);
+    let mut exit = Exit::Holds;
+    if !own.is_empty() {
+        exit = why_heartbeatd::run(client, console).await?;
     }
+    // One name is asked for as it is, so that heartbeatd itself says which names are near.
+    let realms = match selectors.as_slice() {
+        [name] if is_name(name) => selectors.clone(),
+        [] => Vec::new(),
+        several => names(client, several, false).await?,
+    };
+    for (at, name) in realms.iter().enumerate() {
+        if (at > 0 || !own.is_empty()) && !matches!(console.form, Format::Json | Format::Ndjson) {
+            console.line("")?;
+        }
+        if one(client, name, refresh, console).await? != Exit::Holds {
+            exit = Exit::NotDesired;
+        }
+    }
+    Ok(exit)
+}
+
+async fn one(client: &Client, name: &str, refresh: bool, console: &mut Console) -> Outcome {
     if refresh {
         console.passing_note("asking for fresh probes ...");
     }
     let answer = client.realm(name, refresh).await;
     console.passing_note("");
     let realm = answer?;
-    if matches!(console.form, Format::Json | Format::Ndjson) {
-        console.json(&realm)?;
-        return Ok(exit_of_realm(&realm));
-    }
-    let ecosystem = client.status(false).await?;
-    let columns = if console.terminal { console.width() } else { usize::MAX };
-    let restarts = can_restart(client, &realm.realm).await;
-    let text = explain(&realm, &ecosystem, restarts, columns, console.style);
-    console.print(&text)?;
-    Ok(exit_of(&ecosystem, &[name.to_owned()]))
-}
-
-/// Whether a restart would be refused; of a realm that heartbeatd only watches, heartbeatd knows it.
-async fn can_restart(client: &Client, realm: &RealmEntry) -> bool {
-    if !realm.phase.is(Phase::External) || status_of(realm).is_ok() {
-        return true;
-    }
-    let request = PlanRequest { action: "restart".to_owned(), realm: realm.name.clone(), cascade: false };
-    client.foresee(&request).await.is_ok_and(|plan| !is_refused(&plan))
-}
-
-fn exit_of_realm(document: &RealmDocument) -> crate::exit::Exit {
-    if status_of(&document.realm).is_ok() { crate::exit::Exit::Holds } else { crate::exit::Exit::NotDesired }
-}
-
-/// An explanation: lines with a heading on the left.
-pub(crate) struct Page {
-    pub(crate) out: String,
-    columns: usize,
-    style: Style,
-}
-
-impl Page {
-    pub(crate) fn new(columns: usize, style: Style) -> Self {
-        Self { out: String::new(), columns, style }
-    }
-
-    /// A line without a heading, as it is.
-    pub(crate) fn push(&mut self, line: &str) {
-        self.out += line;
-        self.out.push('\n');
-    }
-
-    /// A line with a heading; an empty heading continues the last one.
-    pub(crate) fn line(&mut self, label: &str, text: &str) {
-        let pad = " ".repeat(LABEL.saturating_sub(width(label)));
-        let label = self.style.paint(Hue::Neutral, label);
-        let indent = " ".repeat(LABEL + 3);
-        let room = self.columns.saturating_sub(indent.len());
-        for (at, line) in wrap_with(text, room, "  ", self.style).iter().enumerate() {
-            let lead = if at == 0 { format!("  {label}{pad} ") } else { indent.clone() };
-            self.out += format!("{lead}{line}").trim_end();
-            self.out.push('\n');
+    match console.form {
+        Format::Json => console.json(&realm)?,
+        Format::Ndjson => console.json_line(&realm)?,
+        _ => {
+            let ecosystem = client.status(false).await?;
+            let columns = if console.terminal { console.width() } else { usize::MAX };
+            let plan = plan_of_remedy(client, &realm.realm).await;
+            console.print(&explain(&realm, &ecosystem, plan.as_ref(), columns, console.style))?;
         }
     }
-
-    fn lines(&mut self, label: &str, lines: impl IntoIterator<Item = String>) {
-        for (at, line) in lines.into_iter().enumerate() {
-            self.line(if at == 0 { label } else { "" }, &line);
-        }
-    }
+    Ok(exit_of_realm(&realm))
 }
 
-/// The whole explanation, at most `columns` wide.
+fn exit_of_realm(document: &RealmDocument) -> Exit {
+    if status_of(&document.realm).is_ok() { Exit::Holds } else { Exit::NotDesired }
+}
+
+/// The whole explanation, at most `columns` wide. `plan` is that of the command which would get the realm going.
 pub(crate) fn explain(
     document: &RealmDocument,
     ecosystem: &StatusDocument,
-    restarts: bool,
+    plan: Option<&ActionDocument>,
     columns: usize,
     style: Style,
 ) -> String {
@@ -168,75 +146,9 @@ pub(crate) fn explain(
         let last = document.log_tail.iter().skip(skipped);
         page.lines("output", last.map(|line| style.text(line)));
     }
-    page.lines("you can", advice(document, chain.as_deref().and_then(<[_]>::last).copied(), restarts, style));
+    let root = chain.as_deref().and_then(<[_]>::last).copied();
+    page.lines("you can", advice(document, root, plan, style));
     page.out
-}
-
-/// From the first broken need down to the root: the path a person follows by hand otherwise.
-fn upstream<'a>(realm: &RealmEntry, ecosystem: &'a StatusDocument) -> Option<Vec<&'a RealmEntry>> {
-    let find = |name: &String| ecosystem.realms.iter().find(|realm| realm.name == *name);
-    let mut path = Vec::new();
-    let mut seen = BTreeSet::from([realm.name.as_str()]);
-    let mut blockers = blamed(realm);
-    while let Some(hop) = blockers.iter().filter_map(find).find(|hop| !seen.contains(hop.name.as_str())) {
-        seen.insert(&hop.name);
-        path.push(hop);
-        blockers = blamed(hop);
-    }
-    (!path.is_empty()).then_some(path)
-}
-
-/// From the first need that is on its way up down to the one that waits for no other.
-fn pending<'a>(realm: &RealmEntry, ecosystem: &'a StatusDocument) -> Vec<&'a RealmEntry> {
-    let mut path: Vec<&RealmEntry> = Vec::new();
-    let mut at = realm;
-    while at.reason.is(Reason::WaitingForNeed) && path.len() < ecosystem.realms.len() {
-        let needs = at.needs.iter().filter(|need| need.kind.is(EdgeKind::Needs));
-        let on_its_way =
-            |need: &&NeedEntry| need.status.is(Status::Starting) || need.status.is(Status::Restarting);
-        let next = needs.filter(on_its_way).find_map(|need| {
-            let seen = path.iter().any(|hop| hop.name == need.realm);
-            ecosystem.realms.iter().find(|hop| hop.name == need.realm && !seen)
-        });
-        let Some(next) = next else { break };
-        path.push(next);
-        at = next;
-    }
-    path
-}
-
-fn pending_line(hop: &RealmEntry, style: Style) -> String {
-    let status = status_of(hop);
-    let state = format!("{} {}", style.mark(status), style.text(&hop.status.to_string()));
-    format!("waits for {}: {}: {}", style.text(&hop.name), style.paint(hue(status), &state), why(hop, style))
-}
-
-/// The needs that are broken, or refuse work.
-fn blamed(realm: &RealmEntry) -> &[String] {
-    if realm.blocked_by.is_empty() { &realm.suspects } else { &realm.blocked_by }
-}
-
-fn hop_line(hop: &RealmEntry, is_root: bool, style: Style) -> String {
-    let status = status_of(hop);
-    let state = format!("{} {}", style.mark(status), style.text(&hop.status.to_string()));
-    let root = match status {
-        // It serves, and says that something is wrong with it.
-        Status::Degraded if is_root => "  <- suspected root cause",
-        _ if is_root => "  <- root cause",
-        _ => "",
-    };
-    format!(
-        "needs {}: {}: {}{root}",
-        style.text(&hop.name),
-        style.paint(hue(status), &state),
-        why(hop, style)
-    )
-}
-
-/// Whom this realm holds as a root.
-fn blocked_by<'a>(realm: &RealmEntry, ecosystem: &'a StatusDocument) -> &'a [String] {
-    let root = ecosystem.roots.iter().find(|root| root.realm == realm.name);
-    root.map_or(&[], |root| root.blocks.as_slice())
 }
 
 fn axes(realm: &RealmEntry, style: Style) -> String {
@@ -403,70 +315,11 @@ fn result_of(restart: &RestartEntry) -> String {
     }
 }
 
-/// What a person can type about a realm that heartbeatd only watches.
-fn advice_external(realm: &RealmEntry, restarts: bool, style: Style) -> Vec<String> {
-    let name = style.text(&realm.name);
-    let mut lines = vec![format!("heartbeat-cli why --refresh {name} # ask for fresh probes")];
-    if restarts {
-        lines.push(format!("heartbeat-cli restart {name} # run its own restart command now"));
-    }
-    lines.push(format!("heartbeat-cli pause {name} --reason TEXT # alert nobody while it is repaired"));
-    if realm.registered {
-        lines.push(format!("heartbeat-cli unregister {name} # do not watch it any more"));
-    }
-    lines
-}
-
-/// What a person can type now; `restarts`: a restart is possible.
-fn advice(document: &RealmDocument, root: Option<&RealmEntry>, restarts: bool, style: Style) -> Vec<String> {
-    let realm = &document.realm;
-    if realm.phase.is(Phase::External) && !status_of(realm).is_ok() && status_of(realm) != Status::Blocked {
-        return advice_external(realm, restarts, style);
-    }
-    if let Some(holder) = &document.holder {
-        let name = style.text(&realm.name);
-        return vec![
-            format!("kill {} # if it should not be there; {name} starts by itself then", holder.pid),
-            format!(
-                "verify_owner = false # in [realm.{name}], if it serves for {name}: a proxy, a container runtime"
-            ),
-        ];
-    }
-    let name = style.text(&realm.name);
-    let say = |command: &str, name: &str, does: &str| format!("heartbeat-cli {command} {name} # {does}");
-    if let Some(suspect) = realm.suspects.first() {
-        return vec![say("why", &style.text(suspect), "the suspected root cause")];
-    }
-    match status_of(realm) {
-        // Also one that still passes beside a broken need.
-        Status::Blocked | Status::Up | Status::Degraded => {
-            let root = root.map_or_else(String::new, |root| style.text(&root.name));
-            let what =
-                if status_of(realm) == Status::Blocked { "the root cause" } else { "what is wrong there" };
-            if root.is_empty() { Vec::new() } else { vec![say("why", &root, what)] }
-        }
-        Status::Failed => vec![say("restart", &name, "try again once the cause is gone")],
-        Status::Down | Status::Restarting => vec![
-            say("restart", &name, "try now instead of later"),
-            say("stop", &name, "stop trying; what needs it stays blocked"),
-        ],
-        Status::Stopping => vec![say("wait", &format!("{name} --for stopped"), "come back when it is gone")],
-        Status::Stopped => vec![say("start", &name, "run it again")],
-        Status::Unknown if realm.phase.to_string() == Phase::Unverified.as_str() => vec![
-            "kill PID # the process that was found, if it should not be there; it is started by itself then"
-                .to_owned(),
-            say("reset", &name, "it is nothing of this realm: go on without it"),
-        ],
-        Status::Unknown => vec![say("why --refresh", &name, "ask for fresh probes")],
-        Status::Starting => vec![say("wait", &name, "come back when it is up")],
-        Status::Done | Status::Paused => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sample;
+    use crate::style::width;
     use heartbeat_status::RestartCause;
     use heartbeat_status::wire::HolderEntry;
 
@@ -478,7 +331,7 @@ mod tests {
         held.log_tail = (1..=12).map(|line| format!("line {line} \u{1b}[31mof its output")).collect();
         let pages = [("", sample::realm()), (", and a stranger on its port", held)].map(|(what, realm)| {
             [80, 200].map(|columns| {
-                let text = explain(&realm, &sample::outage(), true, columns, Style::default());
+                let text = explain(&realm, &sample::outage(), None, columns, Style::default());
                 assert!(text.lines().all(|line| width(line) <= columns), "{text}");
                 format!("== {columns} columns{what}\n{text}\n")
             })
@@ -497,7 +350,7 @@ mod tests {
     #[test]
     fn what_is_well_has_something_upstream_and_no_root_cause() {
         let mut realm = sample::realm();
-        let page = |realm: &RealmDocument| explain(realm, &sample::outage(), true, 200, Style::default());
+        let page = |realm: &RealmDocument| explain(realm, &sample::outage(), None, 200, Style::default());
         let text = page(&realm);
         assert!(
             text.contains("  because ") && text.contains("<- root cause") && !text.contains("upstream "),
@@ -518,7 +371,7 @@ mod tests {
         restart.steps.push(restart.steps[0].clone());
         let last = restart.steps.len() - 1;
         restart.steps[last].at = WallTime::from_millis(restart.steps[0].at.as_millis() + 8_900);
-        let text = explain(&realm, &sample::outage(), true, 400, Style::default());
+        let text = explain(&realm, &sample::outage(), None, 400, Style::default());
         assert!(text.contains("verified after 8.9s: attempt 1, start timed out: xxx"), "{text}");
         assert!(!text.contains(&"x".repeat(160)), "{text}");
     }
@@ -540,7 +393,7 @@ mod tests {
             ),
         ] {
             realm.realm.says = Some(entry);
-            let text = explain(&realm, &sample::outage(), true, 200, Style::default());
+            let text = explain(&realm, &sample::outage(), None, 200, Style::default());
             assert!(text.contains(line), "{text}");
         }
     }
@@ -554,27 +407,12 @@ mod tests {
         document.realm.status = Status::Down.into();
         document.realm.blocked_by.clear();
         document.realm.suspects = vec![suspect.clone()];
-        let text = explain(&document, &ecosystem, true, 200, Style::default());
+        let text = explain(&document, &ecosystem, None, 200, Style::default());
         let because = text.lines().find(|line| line.contains("because")).unwrap();
         assert!(
             because.contains(&format!("needs {suspect}: ")) && because.ends_with("<- suspected root cause"),
             "{text}"
         );
         assert!(text.contains(&format!("heartbeat-cli why {suspect} # the suspected root cause")), "{text}");
-    }
-
-    #[test]
-    fn the_chain_ends_at_the_root_even_in_a_ring() {
-        let mut ecosystem = sample::outage();
-        for realm in &mut ecosystem.realms {
-            match realm.name.as_str() {
-                "postgres" => realm.blocked_by = vec!["worker".into()],
-                "worker" => realm.blocked_by = vec!["postgres".into(), "gone".into()],
-                _ => {}
-            }
-        }
-        let api = ecosystem.realms.iter().find(|realm| realm.name == "api").unwrap();
-        let chain = upstream(api, &ecosystem).unwrap();
-        assert_eq!(chain.iter().map(|hop| hop.name.as_str()).collect::<Vec<_>>(), ["postgres", "worker"]);
     }
 }

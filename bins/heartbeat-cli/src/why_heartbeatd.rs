@@ -8,8 +8,8 @@ use crate::age::{age, clock, human_seconds_f64, latency};
 use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::page::Page;
 use crate::style::{Hue, Style, hue, wrap};
-use crate::why::Page;
 
 /// The name under which heartbeatd itself is a root of incidents; no realm can have it.
 pub(crate) const NAME: &str = "heartbeatd";

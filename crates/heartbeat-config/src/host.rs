@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use heartbeat_process::{LaunchSpec, User};
+use heartbeat_process::{LaunchSpec, LogTarget, User};
 
 use crate::config::Measure;
 use crate::diagnostic::Diagnostic;
@@ -37,8 +37,40 @@ pub(crate) fn look(reader: &Reader<'_>, realms: &[ReadRealm]) {
         let named = named.into_iter().filter_map(|(key, spec)| Some((key, spec.as_ref()?)));
         for (key, spec) in named.chain(hooks).chain(checks) {
             program(reader, realm, key, spec);
+            redirection(reader, realm, key, spec);
         }
     }
+}
+
+/// Where a script reaches what it has as standard output and error.
+const OWN_OUTPUT: [&str; 6] =
+    ["/dev/stderr", "/dev/stdout", "/proc/self/fd/1", "/proc/self/fd/2", "/dev/fd/1", "/dev/fd/2"];
+
+/// Warns of a shell that opens its own log anew, which empties it: the kernel does so where the log is a file.
+fn redirection(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchSpec) {
+    if !matches!(spec.log, LogTarget::File { .. }) {
+        return;
+    }
+    let lines = spec.argv.iter().map(|word| word.to_string_lossy());
+    let Some(target) = lines.filter_map(|line| emptied_by(&line)).next() else { return };
+    let message = format!("`> {target}` empties the log of {} each time", realm.spec.name);
+    let number = if target.ends_with(['1', 't']) { 1 } else { 2 };
+    let help = format!("write >&{number}, or >> {target}: a log is a file, and `>` begins it anew");
+    push(reader, realm, key, Diagnostic::new("HB307", message).help(help), "empties its log");
+}
+
+/// The target of a redirection that is no `>>`, where it is the output that the line has already.
+fn emptied_by(line: &str) -> Option<&'static str> {
+    line.match_indices('>').find_map(|(at, _)| {
+        if line[..at].ends_with('>') || line[at + 1..].starts_with('>') {
+            return None;
+        }
+        let target = line[at + 1..].trim_start_matches(['|', '&', ' ', '\t']);
+        let ends = |rest: &str| {
+            !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.'))
+        };
+        OWN_OUTPUT.into_iter().find(|own| target.strip_prefix(own).is_some_and(ends))
+    })
 }
 
 fn push(reader: &Reader<'_>, realm: &ReadRealm, key: &str, diagnostic: Diagnostic, label: &str) {
@@ -126,4 +158,27 @@ fn may_execute(meta: &Metadata, user: Option<&User>) -> bool {
 /// A leading `~` is the name of a directory to everybody but a shell.
 pub(crate) fn is_tilde(path: &str) -> bool {
     path == "~" || Path::new(path).starts_with("~")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_opens_its_own_output_anew_is_named() {
+        for (line, target) in [
+            ("echo x > /dev/stderr", Some("/dev/stderr")),
+            ("echo x >/dev/stdout; echo y", Some("/dev/stdout")),
+            ("serve 2> /proc/self/fd/2", Some("/proc/self/fd/2")),
+            ("serve &>/dev/stderr", Some("/dev/stderr")),
+            ("echo x >> /dev/stderr", None),
+            ("echo x >&2", None),
+            ("serve > /dev/stderr.log", None),
+            ("serve > /dev/fd/12", None),
+            ("serve > /dev/null 2>&1", None),
+            ("echo 'a > b'", None),
+        ] {
+            assert_eq!(emptied_by(line), target, "{line}");
+        }
+    }
 }

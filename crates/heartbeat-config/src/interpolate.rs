@@ -44,7 +44,8 @@ fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String
     }
     if let Some(message) = rest.strip_prefix(":?") {
         let help = format!("set {name} in the environment of heartbeatd, or write {name}=... into .env");
-        return value.cloned().ok_or_else(|| Refusal::new(format!("{name} is not set: {message}"), help));
+        let unset = || Refusal::new(format!("{name} is not set: {message}"), help).of_unset(name);
+        return value.cloned().ok_or_else(unset);
     }
     if !rest.is_empty() {
         let help = "there are ${NAME}, ${NAME:-default} and ${NAME:?message}";
@@ -52,7 +53,7 @@ fn variable(inside: &str, variables: &BTreeMap<String, String>) -> Result<String
     }
     let missing = || {
         let help = format!("set it, write {name}=... into .env, or give a default: ${{{name}:-default}}");
-        Refusal::new(format!("{name} is not set"), help)
+        Refusal::new(format!("{name} is not set"), help).of_unset(name)
     };
     variables.get(name).cloned().ok_or_else(missing)
 }

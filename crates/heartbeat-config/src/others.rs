@@ -270,6 +270,39 @@ pub(crate) fn instead(table: Table, name: &str, value: &Value) -> Option<String>
     })
 }
 
+/// A key of ours that belongs into another table: where to write it.
+pub(crate) fn elsewhere(table: Table, name: &str, value: &Value, path: &[String]) -> Option<String> {
+    let realm = match path {
+        [first, name, ..] if first == "realm" => format!("[realm.{name}]"),
+        _ => "[defaults]".to_owned(),
+    };
+    let written = line(name, value);
+    let has = |table: Table| keys::find(table, name).is_some_and(|key| key.built);
+    const WITHIN_A_REALM: [Table; 6] = [Start, Stop, Restart, Limits, Log, Health];
+    match table {
+        Realm => {
+            let tables: Vec<&str> =
+                WITHIN_A_REALM.into_iter().filter(|table| has(*table)).map(Table::as_str).collect();
+            let first = tables.first()?;
+            Some(if tables.len() == 1 {
+                format!("write {first} = {{ {written} }}")
+            } else {
+                format!("write it in {}, for example {first} = {{ {written} }}", tables.join(" or "))
+            })
+        }
+        _ if WITHIN_A_REALM.contains(&table) && has(Realm) => {
+            Some(format!("write {written} in {realm}, not in {}", table.as_str()))
+        }
+        _ if WITHIN_A_REALM.contains(&table) => {
+            let other = WITHIN_A_REALM.into_iter().find(|other| has(*other))?;
+            Some(format!("write {} = {{ {written} }} in {realm}", other.as_str()))
+        }
+        Heartbeat if has(Fuse) => Some(format!("write fuse = {{ {written} }}")),
+        Fuse if has(Heartbeat) => Some(format!("write {written} in [heartbeat]")),
+        _ => None,
+    }
+}
+
 /// The key of ours that a word stands for, for what is ignored because it begins with `x-`.
 pub(crate) fn meant(table: Table, name: &str) -> Option<&'static str> {
     let word = folded(name);
@@ -369,6 +402,32 @@ fn scalar(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_in_the_wrong_table_is_sent_to_its_own() {
+        let path = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let in_realm = path(&["realm", "api", "start"]);
+        let of = |table, name: &str, value: Value| elsewhere(table, name, &value, &in_realm);
+        assert_eq!(
+            of(Start, "manual", true.into()).as_deref(),
+            Some("write manual = true in [realm.api], not in start")
+        );
+        assert_eq!(
+            elsewhere(Start, "manual", &true.into(), &path(&["defaults", "start"])).as_deref(),
+            Some("write manual = true in [defaults], not in start")
+        );
+        assert_eq!(of(Realm, "burst", 3.into()).as_deref(), Some("write restart = { burst = 3 }"));
+        assert_eq!(
+            of(Realm, "timeout", "5s".into()).as_deref(),
+            Some("write it in start or stop or health, for example start = { timeout = \"5s\" }")
+        );
+        assert_eq!(
+            of(Restart, "signal", "INT".into()).as_deref(),
+            Some("write stop = { signal = \"INT\" } in [realm.api]")
+        );
+        assert_eq!(of(Heartbeat, "parallel", 2.into()).as_deref(), Some("write fuse = { parallel = 2 }"));
+        assert_eq!(of(Need, "zzz", 2.into()), None);
+    }
 
     #[test]
     fn every_word_leads_to_a_key_that_is_built_and_none_is_a_key_itself() {

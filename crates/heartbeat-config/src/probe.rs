@@ -1,7 +1,9 @@
 //! One measured probe, from a URL or from its table.
 
 use figment::value::Value;
-use heartbeat_probe::{HttpProbe, PostgresProbe, Probe, RedisProbe, StatusSet, TcpProbe};
+use heartbeat_probe::{
+    HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, StatusSet, TcpError, TcpProbe,
+};
 
 use crate::reader::{Entry, Reader, Section};
 
@@ -59,18 +61,20 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
 /// An HTTP probe from its table.
 pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpProbe> {
     let entry = section.get("http")?;
-    let url = reader.text(&entry)?;
+    let url = reader.text(&entry);
     let refuse = |entry: &Entry<'_>, why: String| {
         let help = example(entry.path.last().map_or("", String::as_str));
         reader.value_problem(entry, "HB111", why, "here", help);
     };
-    let made = HttpProbe::new(&url);
-    if let Err(error) = &made {
-        reader.value_problem(&entry, "HB111", error.to_string(), "here", &instead(&url));
-    }
+    let made = url.and_then(|url| {
+        let refused = |error: HttpError| {
+            reader.value_problem(&entry, "HB111", error.to_string(), "here", &instead(&url))
+        };
+        HttpProbe::new(&url).map_err(refused).ok()
+    });
     // What else is wrong with it is said in the same run.
-    let is_url = made.is_ok();
-    let mut probe = made.or_else(|_| HttpProbe::new("http://127.0.0.1/")).ok()?;
+    let is_url = made.is_some();
+    let mut probe = made.or_else(|| HttpProbe::new("http://127.0.0.1/").ok())?;
     let mut apply = |key: &str, change: &dyn Fn(HttpProbe, &str) -> Result<HttpProbe, String>| {
         if let Some(entry) = section.get(key)
             && let Some(text) = reader.text(&entry)
@@ -132,7 +136,7 @@ fn statuses(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<StatusSet> {
     }
     let text = parts.join(",");
     text.parse()
-        .map_err(|error: heartbeat_probe::HttpError| {
+        .map_err(|error: HttpError| {
             reader.value_problem(entry, "HB111", error.to_string(), "here", example("status"))
         })
         .ok()
@@ -141,8 +145,8 @@ fn statuses(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<StatusSet> {
 /// A Redis or PostgreSQL probe from its table.
 pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> Option<Probe> {
     let entry = section.get(kind)?;
-    let url = reader.text(&entry)?;
     let slow = reader.duration(section, "slow");
+    let url = reader.text(&entry)?;
     let made = if kind == "redis" {
         RedisProbe::new(&url).map(|probe| slow.map_or(probe.clone(), |slow| probe.with_slow(slow)).into())
     } else {
@@ -159,14 +163,14 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> 
 /// A TCP probe from its table.
 pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>) -> Option<TcpProbe> {
     let entry = section.get("tcp")?;
-    let address = reader.text(&entry)?;
-    let made = TcpProbe::new(&address);
-    if let Err(error) = &made {
+    let made = reader.text(&entry).and_then(|address| {
         let help = "for example tcp = \"127.0.0.1:5432\"";
-        reader.value_problem(&entry, "HB111", error.to_string(), "here", help);
-    }
-    let is_address = made.is_ok();
-    let mut probe = made.or_else(|_| TcpProbe::new("127.0.0.1:1")).ok()?;
+        let refused =
+            |error: TcpError| reader.value_problem(&entry, "HB111", error.to_string(), "here", help);
+        TcpProbe::new(&address).map_err(refused).ok()
+    });
+    let is_address = made.is_some();
+    let mut probe = made.or_else(|| TcpProbe::new("127.0.0.1:1").ok())?;
     let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
     if let Some(send) = text("send") {
         probe = probe.with_send(send);

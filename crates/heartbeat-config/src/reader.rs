@@ -26,6 +26,8 @@ pub(crate) struct Reader<'a> {
     compared: Cell<usize>,
     /// A file could not be read whole, so what it declares is not known.
     pub(crate) is_in_part: bool,
+    /// Variables of the `env` of the realm that is being read: its program is given them, and no string is filled in with them.
+    own_env: Vec<String>,
     /// Names that are registered at run time, which the files cannot need: they have to load without.
     pub(crate) registered: &'a [String],
 }
@@ -69,6 +71,15 @@ impl<'a> Section<'a> {
         &self.layers[0].0
     }
 
+    /// The names in a table within, of all layers.
+    pub(crate) fn names_in(&self, key: &str) -> Vec<String> {
+        let tables = self.layers.iter().filter_map(|(_, values)| match values.get(key) {
+            Some(Value::Dict(_, table)) => Some(table),
+            _ => None,
+        });
+        tables.flat_map(|table| table.keys().cloned()).collect()
+    }
+
     /// A table within, with the same layers.
     pub(crate) fn table(&self, reader: &Reader<'_>, key: &str) -> Self {
         let mut layers = Vec::new();
@@ -102,14 +113,20 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let of_a_file = |problem: &Diagnostic| ["HB001", "HB004", "HB008"].contains(&problem.code);
         let is_in_part = problems.borrow().iter().any(of_a_file);
-        Self { document, variables, problems, files, registered, compared: Cell::default(), is_in_part }
+        let (own_env, compared) = (Vec::new(), Cell::default());
+        Self { document, variables, problems, files, registered, own_env, compared, is_in_part }
     }
 
-    /// The same with other variables.
-    pub(crate) fn with<'b>(&'b self, variables: &'b BTreeMap<String, String>) -> Reader<'b> {
+    /// The same for one realm: with its variables, and the names of those that its own `env` sets.
+    pub(crate) fn of_realm<'b>(
+        &'b self,
+        variables: &'b BTreeMap<String, String>,
+        own_env: Vec<String>,
+    ) -> Reader<'b> {
         Reader {
             document: self.document,
             variables,
+            own_env,
             problems: self.problems,
             files: self.files,
             registered: self.registered,
@@ -204,7 +221,9 @@ impl Reader<'_> {
                 None => {
                     let message = format!("unknown key `{name}` in {}", table.as_str());
                     let near = || keys::near(table, name).map(|near| format!("did you mean `{near}`?"));
-                    let help = others::instead(table, name, value).or_else(near).unwrap_or_else(|| {
+                    let elsewhere = || others::elsewhere(table, name, value, path);
+                    let help = others::instead(table, name, value).or_else(elsewhere).or_else(near);
+                    let help = help.unwrap_or_else(|| {
                         let there = keys::built(table).collect::<Vec<_>>().join(", ");
                         format!("there are {there}; a key of your own begins with `x-`")
                     });
@@ -222,7 +241,17 @@ impl Reader<'_> {
         match interpolate(text, self.variables) {
             Ok(text) => Some(text),
             Err(refusal) => {
-                self.value_problem(entry, "HB104", refusal.why, "in this string", &refusal.help);
+                // A variable of `env` may well take its value from one of the same name.
+                let of_itself = |name: &String| entry.path.last() == Some(name);
+                let own =
+                    refusal.unset.as_ref().filter(|name| self.own_env.contains(name) && !of_itself(name));
+                let help = own.map_or(refusal.help.clone(), |name| {
+                    format!(
+                        "`env` is for the program and fills in no string of this file: write the value itself, or, in `run`, \
+                         shell = true and ${name} without braces"
+                    )
+                });
+                self.value_problem(entry, "HB104", refusal.why, "in this string", &help);
                 None
             }
         }

@@ -117,8 +117,8 @@ pub(crate) fn read(
 ) -> ReadRealm {
     let port = port(reader, section);
     let variables = variables(reader, section, port);
-    let own = variables.as_ref().map(|variables| reader.with(variables));
-    let reader = own.as_ref().unwrap_or(reader);
+    let variables = variables.as_ref().unwrap_or(reader.variables);
+    let reader = &reader.of_realm(variables, section.names_in("env"));
     let flag = |key: &str, default: bool| {
         section.get(key).and_then(|entry| reader.boolean(&entry)).unwrap_or(default)
     };

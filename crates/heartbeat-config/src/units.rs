@@ -13,11 +13,18 @@ const SHOWN_OF_A_COMMAND: usize = 24;
 pub(crate) struct Refusal {
     pub(crate) why: String,
     pub(crate) help: String,
+    /// The variable that is not set, where that is the reason.
+    pub(crate) unset: Option<String>,
 }
 
 impl Refusal {
     pub(crate) fn new(why: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { why: why.into(), help: help.into() }
+        Self { why: why.into(), help: help.into(), unset: None }
+    }
+
+    pub(crate) fn of_unset(mut self, variable: &str) -> Self {
+        self.unset = Some(variable.to_owned());
+        self
     }
 }
 

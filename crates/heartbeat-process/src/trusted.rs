@@ -192,7 +192,8 @@ fn private_group(gid: u32, owner: Uid) -> bool {
     group.name == name && group.mem.iter().all(|member| *member == name)
 }
 
-fn name_of(uid: Uid) -> String {
+/// The name of a user, or the number where it has none.
+pub(crate) fn name_of(uid: Uid) -> String {
     nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("{uid}"), |user| user.name)
 }
 

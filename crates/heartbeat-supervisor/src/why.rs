@@ -196,7 +196,12 @@ fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
         }
         Resting::Operator(hold) => {
             let why = hold.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-            (Reason::StoppedByOperator, format!("stopped by an operator{why}"), Next::none())
+            let by = match hold.by {
+                None => "an operator".to_string(),
+                Some(0) => "root".to_string(),
+                Some(user) => format!("user {user}"),
+            };
+            (Reason::StoppedByOperator, format!("stopped by {by}{why}"), Next::none())
         }
     }
 }

@@ -328,6 +328,23 @@ fn thousands_of_mistakes_are_told_in_a_moment() {
 }
 
 #[test]
+fn a_check_warns_of_a_line_that_empties_its_own_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[heartbeat]\nsocket = \"run/s\"\n[realm.a]\nshell = true\nrun = \"echo > /dev/stderr; exec sleep 9\"\n[realm.b]\nrun = [\"sh\", \"-c\", \"echo >> /dev/stderr; echo >&2\"]\n[realm.c]\nrun = \"sh -c 'echo >/dev/stdout'\"\nlog.to = \"none\"\n";
+    std::fs::write(dir.path().join("heartbeat.toml"), text).unwrap();
+    let env = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
+    let sources =
+        Sources { file: None, env, bytes: Vec::new(), overrides: Vec::new(), cwd: dir.path().to_owned() };
+    let warnings = check(&sources).unwrap_or_else(|report| panic!("{report}")).warnings;
+    let first = warnings.iter().find(|problem| problem.code == "HB307").unwrap();
+    assert_eq!(
+        (first.line, first.help.as_deref()),
+        (5, Some("write >&2, or >> /dev/stderr: a log is a file, and `>` begins it anew"))
+    );
+    assert_eq!(warnings.iter().filter(|problem| problem.code == "HB307").count(), 1, "{warnings}");
+}
+
+#[test]
 fn a_check_looks_for_programs_and_directories_and_a_start_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let text = "[heartbeat]\nsocket = \"run/s\"\n[realm.program]\nrun = \"gunicornn shop.wsgi\"\n[realm.path]\nrun = \"./bin/none\"\n[realm.directory]\nrun = \"sleep 1\"\ndir = \"none\"\n[realm.tilde]\nrun = \"sleep 1\"\ndir = \"~/shop\"\n[realm.mode]\nrun = \"./plain\"\n[realm.hook]\nrun = \"sh -c true\"\nstop.command = \"no-such-hook\"\nhealth = { exec = \"no-such-check\" }\n[realm.user]\nrun = \"true\"\nuser = \"nobody\"\n[realm.shell]\nshell = true\nrun = \"no-such-program | x\"\n[realm.off]\nrun = \"no-such-program\"\nenabled = false\n";

@@ -12,3 +12,4 @@ mod readiness;
 mod reading;
 mod realms;
 mod registering;
+mod whole_tables;

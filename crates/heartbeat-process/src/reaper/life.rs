@@ -14,6 +14,7 @@ use crate::record::Recorded;
 use crate::run::{Owner, Run, Stage};
 use crate::spawn::captured;
 use crate::tree::{self, Sweep};
+use crate::trusted::name_of;
 use crate::{log, spares, sys};
 
 impl Reaper {
@@ -33,7 +34,7 @@ impl Reaper {
                 Said::Exec => run.said_exec = true,
                 Said::Failed { step, errno, pid, path } => {
                     run.said_exec = false;
-                    let what = failed_object(run, step);
+                    let what = failed_object(run, step, errno);
                     run.failure.get_or_insert_with(|| match (step, path) {
                         (Step::Interpreter | Step::Loader, Some(path)) => {
                             LaunchError::helper(step, errno, &what, &path)
@@ -88,7 +89,7 @@ impl Reaper {
             }
             Err(error) => {
                 // Without its identity on record nobody would know it again.
-                let what = failed_object(run, Step::Record);
+                let what = failed_object(run, Step::Record, 0);
                 run.failure.get_or_insert(LaunchError::new(Step::Record, error.raw_os_error(), &what));
             }
         }
@@ -355,10 +356,10 @@ fn gone() -> std::io::Error {
     std::io::Error::from_raw_os_error(Errno::ESRCH as i32)
 }
 
-fn failed_object(run: &Run, step: Step) -> String {
+fn failed_object(run: &Run, step: Step, errno: i32) -> String {
     match step {
-        Step::Exec | Step::Interpreter | Step::Loader => format!("{}{}", run.program, as_user(run)),
-        Step::Directory => format!("{} for {}{}", run.places.dir, run.program, as_user(run)),
+        Step::Exec | Step::Interpreter | Step::Loader => format!("{}{}", run.program, as_user(run, errno)),
+        Step::Directory => format!("{} for {}{}", run.places.dir, run.program, as_user(run, errno)),
         Step::User => {
             format!("{} for {}", run.places.user.as_deref().unwrap_or("of its own"), run.program)
         }
@@ -371,6 +372,13 @@ fn failed_object(run: &Run, step: Step) -> String {
     }
 }
 
-fn as_user(run: &Run) -> String {
-    run.places.user.as_ref().map_or_else(String::new, |user| format!(" as user {user}"))
+/// The user of the realm; heartbeatd's own is named where that user lacks a permission.
+fn as_user(run: &Run, errno: i32) -> String {
+    match &run.places.user {
+        Some(user) => format!(" as user {user}"),
+        None if errno == Errno::EACCES as i32 => {
+            format!(" as user {} (heartbeatd's own)", name_of(nix::unistd::geteuid()))
+        }
+        None => String::new(),
+    }
 }

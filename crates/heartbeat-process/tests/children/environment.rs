@@ -62,6 +62,12 @@ pub(super) fn a_missing_interpreter_is_named_with_the_user() {
     let shown = script.display();
     let expected = format!("cannot execute {shown}: its interpreter no-such-venv/bin/python3 is not there");
     assert_eq!((error.failure, error.message), (StartFailure::ProgramUnusable, expected));
+    // heartbeatd's own user, where the realm has none.
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o600)).unwrap();
+    bench.launch(3, &spec);
+    let own = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+    let expected = format!("cannot execute {shown} as user {own} (heartbeatd's own): Permission denied");
+    assert_eq!(start_failed(bench.next()).message, expected);
     if !nix::unistd::geteuid().is_root() {
         return;
     }

@@ -56,6 +56,7 @@ fn a_start_that_needs_a_held_realm_is_refused_with_who_when_and_why() {
         }
     }
     assert_eq!((d.starts(), d.status(A).desired), (vec![], Desired::Down), "nothing has changed");
+    assert_eq!(d.message(A), format!("stopped by root: {WHY}"), "who stopped it and why is in its status");
 }
 
 #[test]
