@@ -73,6 +73,10 @@ pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::
 /// What was written under `magic`; `None` when there is no such file. One that is damaged is set aside.
 pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        // A directory, a pipe, or a link: never what was written here, and in the way of what is written next.
+        return Err(damaged(path, "it is no regular file"));
+    }
     if let Some(bytes) = bytes_of(path).map_err(failed)? {
         return match unframe(magic, &bytes) {
             Ok(body) => Ok(Some(body.to_owned())),
@@ -127,8 +131,13 @@ pub(crate) fn look(path: &Path, magic: &str) -> Result<Option<String>, String> {
 
 /// Sets a file aside that is not what was written.
 pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> FileError {
+    let aside = beside(path, ".damaged");
+    if path.is_dir() || aside.is_dir() {
+        // A directory takes the place of nothing, and nothing takes its place.
+        let _ = std::fs::rename(&aside, beside(path, ".damaged.before"));
+    }
     // What cannot be set aside is found damaged again.
-    let _ = std::fs::rename(path, beside(path, ".damaged"));
+    let _ = std::fs::rename(path, aside);
     FileError::Damaged { path: path.to_owned(), what: what.into() }
 }
 
@@ -163,8 +172,9 @@ mod tests {
         assert_eq!(std::fs::read(&victim).unwrap(), before, "not written through a link");
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(&victim, &path).unwrap();
-        assert!(matches!(read(&path, "test/1"), Err(FileError::Read { .. })), "not read through a link");
         assert!(look(&path, "test/1").is_err());
+        assert!(matches!(read(&path, "test/1"), Err(FileError::Damaged { .. })), "not read through a link");
+        assert!(dir.path().join("intent.damaged").is_symlink());
     }
 
     #[test]

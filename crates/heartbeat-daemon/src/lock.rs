@@ -8,11 +8,16 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use rustix::time::Timespec;
 
 use crate::DaemonError;
 
 /// Longest text read from a lock file.
 const MAX_HOLDER_BYTES: u64 = 64;
+
+/// A lock whose holder is ending is tried again after this, and this many times: 2 s.
+const RETRY_AFTER: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+const MAX_RETRIES: u32 = 200;
 
 /// Held for as long as it lives. Realms do not inherit it: every descriptor of ours is close-on-exec.
 #[derive(Debug)]
@@ -82,7 +87,18 @@ impl StateLock {
             .mode(0o600)
             .open(&path)
             .map_err(prepare)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let mut locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+        for _ in 0..MAX_RETRIES {
+            let Err((mut file, Errno::EWOULDBLOCK)) = locked else { break };
+            // One that was killed a moment ago holds it until the kernel is through with it.
+            let holder = holder(&mut file);
+            if holder.is_some_and(|pid| !heartbeat_process::is_ending(pid)) {
+                return Err(DaemonError::Held { state_dir: state_dir.to_owned(), holder });
+            }
+            let _ = rustix::event::poll(&mut [], Some(&RETRY_AFTER));
+            locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+        }
+        match locked {
             Ok(mut file) => {
                 file.set_len(0).map_err(prepare)?;
                 file.rewind().map_err(prepare)?;
@@ -90,14 +106,19 @@ impl StateLock {
                 Ok(Self { file, dir: state_dir.to_owned(), name })
             }
             Err((mut file, Errno::EWOULDBLOCK)) => {
-                let mut text = String::new();
-                // Who holds it is a courtesy: without it the refusal stands.
-                let _ = Read::by_ref(&mut file).take(MAX_HOLDER_BYTES).read_to_string(&mut text);
-                Err(DaemonError::Held { state_dir: state_dir.to_owned(), holder: text.trim().parse().ok() })
+                Err(DaemonError::Held { state_dir: state_dir.to_owned(), holder: holder(&mut file) })
             }
             Err((_, errno)) => Err(prepare(errno.into())),
         }
     }
+}
+
+/// Who says that it holds the lock; `None`: it has not said so yet.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    // Who it is is a courtesy: without it a refusal stands.
+    file.rewind().and_then(|()| file.take(MAX_HOLDER_BYTES).read_to_string(&mut text)).ok()?;
+    text.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -114,6 +135,32 @@ mod tests {
         }
         drop(first);
         StateLock::take(dir.path(), "lock").unwrap();
+    }
+
+    #[test]
+    fn a_holder_that_is_gone_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateLock::take(dir.path(), "lock").unwrap();
+        // As after kill -9: the lock is held a moment longer than its holder lives. No process has that number.
+        std::fs::write(dir.path().join("lock"), "4194305\n").unwrap();
+        let begun = std::sync::Arc::new(std::sync::Barrier::new(2));
+        let second = std::thread::spawn({
+            let (dir, begun) = (dir.path().to_owned(), std::sync::Arc::clone(&begun));
+            move || {
+                begun.wait();
+                StateLock::take(&dir, "lock").map(drop)
+            }
+        });
+        begun.wait();
+        drop(first);
+        second.join().unwrap().unwrap();
+        // One that lives is not waited for, and one that never goes is refused in the end.
+        let _first = StateLock::take(dir.path(), "lock").unwrap();
+        std::fs::write(dir.path().join("lock"), "4194305\n").unwrap();
+        match StateLock::take(dir.path(), "lock") {
+            Err(DaemonError::Held { holder, .. }) => assert_eq!(holder, Some(4_194_305)),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

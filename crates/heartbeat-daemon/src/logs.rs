@@ -31,8 +31,8 @@ pub(crate) fn keeper(problems: &Arc<OwnProblems>) -> Result<LogKeeper, DaemonErr
                     bytes = lost.dropped_bytes,
                     "could not be set aside, and is dropped: {why}"
                 );
-            } else if lost.emptied > 0 {
-                tracing::warn!(log, bytes = lost.cut_bytes, "{}", why.unwrap_or_default());
+            } else if let Some(why) = why {
+                tracing::warn!(log, bytes = lost.cut_bytes, "{why}");
             } else {
                 tracing::warn!(
                     log,

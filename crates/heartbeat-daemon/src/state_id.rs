@@ -93,6 +93,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_set_aside_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            std::fs::create_dir(path(dir.path())).unwrap();
+            std::fs::write(path(dir.path()).join("inner"), "").unwrap();
+            let (id, damage) = of(dir.path()).unwrap();
+            let damage = damage.unwrap();
+            assert!(damage.contains("no regular file") && damage.contains("id.damaged"), "{damage}");
+            assert_eq!(of(dir.path()).unwrap(), (id, None));
+            assert!(dir.path().join("id.damaged/inner").exists(), "nothing is lost");
+            std::fs::remove_file(path(dir.path())).unwrap();
+        }
+    }
+
+    #[test]
     fn an_id_of_an_earlier_version_is_kept_and_gets_its_checksum() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(path(dir.path()), "0123456789abcdef\n").unwrap();

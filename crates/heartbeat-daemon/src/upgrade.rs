@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use heartbeat_process::{CommandResult, LaunchSpec, LogTarget};
+use heartbeat_process::{CommandResult, LaunchSpec, LogTarget, trust_program};
 use heartbeat_status::sanitise_line;
 
 use crate::commands::Commands;
@@ -100,6 +100,10 @@ impl Upgrader {
                     .to_owned(),
             );
         };
+        if let Err(error) = trust_program(&program.path) {
+            let help = error.help().map_or_else(String::new, |help| format!("; type: {help}"));
+            return Err(format!("this heartbeatd goes on, since {error}{help}"));
+        }
         let spec = LaunchSpec {
             argv: program.check(),
             env: std::env::vars_os().collect(),

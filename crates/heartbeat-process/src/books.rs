@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
@@ -20,8 +21,30 @@ pub(crate) const ALIVE_FILE: &str = "alive.now";
 /// First words of it.
 pub(crate) const ALIVE_MAGIC: &str = "heartbeat-alive/1";
 
-pub(crate) struct Books {
+/// Where records are written.
+pub(crate) trait RecordFiles {
+    /// Writes a record as the newest of its file; `fresh`: into a new file.
+    fn write(&mut self, record: &Record, fresh: bool) -> io::Result<()>;
+    /// Removes the file of a realm.
+    fn remove(&mut self, realm: &RealmName) -> io::Result<()>;
+}
+
+/// The directory of records.
+pub(crate) struct Directory(PathBuf);
+
+impl RecordFiles for Directory {
+    fn write(&mut self, record: &Record, fresh: bool) -> io::Result<()> {
+        spares::with(|| record.write(&self.0, fresh))
+    }
+
+    fn remove(&mut self, realm: &RealmName) -> io::Result<()> {
+        std::fs::remove_file(Record::path(&self.0, realm))
+    }
+}
+
+pub(crate) struct Books<F = Directory> {
     dir: PathBuf,
+    files: F,
     pub(crate) origin: Origin,
     records: BTreeMap<RealmName, Record>,
     /// Files of this life with room for two: the next write goes into them.
@@ -39,8 +62,16 @@ pub(crate) struct Books {
 
 impl Books {
     pub(crate) fn new(dir: PathBuf, origin: Origin) -> Self {
+        let files = Directory(dir.clone());
+        Self::with(files, dir, origin)
+    }
+}
+
+impl<F: RecordFiles> Books<F> {
+    fn with(files: F, dir: PathBuf, origin: Origin) -> Self {
         let mut books = Self {
             dir,
+            files,
             origin,
             records: BTreeMap::new(),
             paged: BTreeSet::new(),
@@ -134,8 +165,8 @@ impl Books {
         let Some(record) = self.records.get_mut(realm) else { return };
         let written = if record.process.is_none() && record.memory.is_none() {
             self.paged.remove(realm);
-            match std::fs::remove_file(Record::path(&self.dir, realm)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            match self.files.remove(realm) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 Ok(()) | Err(_) => {
                     self.records.remove(realm);
                     Ok(())
@@ -145,7 +176,7 @@ impl Books {
             record.edition += 1;
             let record = &*record;
             let fresh = !self.paged.contains(realm);
-            let written = spares::with(|| record.write(&self.dir, fresh));
+            let written = self.files.write(record, fresh);
             if written.is_ok() && record.is_short() {
                 self.paged.insert(realm.clone());
             } else {
@@ -210,6 +241,8 @@ impl Books {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn name() -> RealmName {
@@ -238,6 +271,103 @@ mod tests {
         books.remember(&name(), None, true);
         books.flush();
         assert!(!path.exists());
+    }
+
+    /// A directory of which the `at`-th write fails, and with `for_ever` every one from it on.
+    struct Failing {
+        files: Directory,
+        errno: i32,
+        writes: usize,
+        at: usize,
+        for_ever: bool,
+    }
+
+    impl Failing {
+        fn count(&mut self) -> io::Result<()> {
+            self.writes += 1;
+            let fails = self.writes == self.at || (self.for_ever && self.writes > self.at);
+            if fails { Err(io::Error::from_raw_os_error(self.errno)) } else { Ok(()) }
+        }
+    }
+
+    impl RecordFiles for Failing {
+        fn write(&mut self, record: &Record, fresh: bool) -> io::Result<()> {
+            self.count().and_then(|()| self.files.write(record, fresh))
+        }
+
+        fn remove(&mut self, realm: &RealmName) -> io::Result<()> {
+            self.count().and_then(|()| self.files.remove(realm))
+        }
+    }
+
+    /// What is to be on record of `db` and of `web` after so many steps of their lives.
+    fn live<F: RecordFiles>(books: &mut Books<F>, steps: usize) {
+        let web = RealmName::new("web").unwrap();
+        let process = |run, pid| Recorded { run: RunId(run), pid, start_time: 7 };
+        let digest = || "1 run=00000005".parse::<IdentityDigest>().unwrap();
+        let mut step = 0;
+        let mut next = |act: &mut dyn FnMut(&mut Books<F>)| {
+            step += 1;
+            if step <= steps {
+                act(books);
+                books.flush();
+            }
+        };
+        next(&mut |books| books.remember(&name(), Some("first".into()), false));
+        next(&mut |books| books.begin(&name(), process(1, 11), None, digest(), Some("w1".into())));
+        next(&mut |books| books.begin(&web, process(1, 12), Some("/group".into()), digest(), None));
+        next(&mut |books| books.follow(&name(), process(1, 13)));
+        next(&mut |books| books.remember(&web, Some("x".repeat(5_000)), true));
+        next(&mut |books| books.ended(&name(), RunId(1), Exit::code(3)));
+        next(&mut |books| books.end(&name(), RunId(1)));
+        next(&mut |books| books.begin(&name(), process(2, 14), None, digest(), Some("w2".into())));
+        next(&mut |books| books.end(&web, RunId(1)));
+        next(&mut |books| books.remember(&web, None, true));
+        next(&mut |books| books.remember(&name(), Some("last".into()), false));
+    }
+    const STEPS: usize = 11;
+
+    /// Everything on record, but how often it was written.
+    fn on_record(dir: &Path) -> Vec<Record> {
+        let records = Record::all(dir).unwrap().into_iter();
+        records.map(|(_, record)| Record { edition: 0, ..record.unwrap() }).collect()
+    }
+
+    #[test]
+    fn a_write_that_fails_is_made_up_for_and_loses_nothing() {
+        let mut points = 0;
+        for steps in 1..=STEPS {
+            let clean = tempfile::tempdir().unwrap();
+            live(&mut Books::new(clean.path().into(), Origin::read("m".into())), steps);
+            let wanted = on_record(clean.path());
+            for (errno, for_ever) in [libc::ENOSPC, libc::EIO, libc::EROFS]
+                .into_iter()
+                .flat_map(|errno| [(errno, false), (errno, true)])
+            {
+                for at in 1..=steps {
+                    let dir = tempfile::tempdir().unwrap();
+                    let files =
+                        Failing { files: Directory(dir.path().into()), errno, writes: 0, at, for_ever };
+                    let mut books = Books::with(files, dir.path().into(), Origin::read("m".into()));
+                    live(&mut books, steps);
+                    if books.files.writes < at {
+                        continue;
+                    }
+                    points += 1;
+                    if for_ever {
+                        // As long as it lasts it is told once, and every look tries again.
+                        assert!(books.news().unwrap().unwrap().contains("cannot write the record of"));
+                        books.touch();
+                        assert!(books.news().is_none() && !books.unwritten.is_empty());
+                        books.files.at = usize::MAX;
+                    }
+                    books.touch();
+                    assert_eq!(on_record(dir.path()), wanted, "{errno} at write {at} of {steps} steps");
+                    assert!(books.told.is_none());
+                }
+            }
+        }
+        assert!(points > 300, "{points}");
     }
 
     #[test]

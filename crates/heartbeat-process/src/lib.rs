@@ -100,6 +100,6 @@ pub use record::{Record, Recorded, boot_id};
 pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use survey::{Condition, Search, Survey, Survivor, survey};
 pub use sys::give_back_free_memory;
-pub use tree::is_process;
-pub use trusted::{MAX_TRUSTED_BYTES, TrustError, read_trusted};
+pub use tree::{is_ending, is_process};
+pub use trusted::{MAX_TRUSTED_BYTES, TrustError, read_trusted, trust_program};
 pub use user::User;

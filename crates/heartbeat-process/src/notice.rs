@@ -27,8 +27,8 @@ pub enum Step {
     Spawn,
     /// The launcher ended or was killed before it could say why.
     Launcher,
-    /// Writing the adoption record.
-    Record,
+    /// Watching the process that is to become the program.
+    Watch,
     /// The launcher could not read its specification.
     Spec,
     /// The socket or the FIFO through which it says how it is.
@@ -73,7 +73,7 @@ impl Step {
     pub(crate) const ALL: [Self; 22] = [
         Self::Spawn,
         Self::Launcher,
-        Self::Record,
+        Self::Watch,
         Self::Spec,
         Self::Group,
         Self::Session,
@@ -101,7 +101,7 @@ impl Step {
         match self {
             Self::Spawn => "start the launcher",
             Self::Launcher => "wait for the launcher",
-            Self::Record => "write the adoption record",
+            Self::Watch => "watch the process",
             Self::Spec => "read the specification",
             Self::Notify => "open what it is heard by",
             Self::Group => "enter the control group",
@@ -194,9 +194,9 @@ impl LaunchError {
 fn failure(step: Step, errno: Option<i32>) -> StartFailure {
     use nix::errno::Errno as E;
     match (step, errno.map(E::from_raw)) {
-        (Step::CalledOff, _) | (Step::Record, Some(E::ESRCH)) => StartFailure::NeverTried,
+        (Step::CalledOff, _) => StartFailure::NeverTried,
         // What is heartbeatd's own has been taken away, and is made anew with the next start, or its disk is full or read-only.
-        (Step::Spawn | Step::Group, _)
+        (Step::Spawn | Step::Group | Step::Watch, _)
         | (Step::Notify, Some(E::ENOENT | E::EROFS | E::ENOSPC | E::EDQUOT | E::EIO)) => {
             StartFailure::HostExhausted
         }
@@ -349,7 +349,8 @@ mod tests {
             (Step::Notify, Errno::ENOENT, HostExhausted),
             (Step::Notify, Errno::EROFS, HostExhausted),
             (Step::Notify, Errno::ENOSPC, HostExhausted),
-            (Step::Record, Errno::ESRCH, NeverTried),
+            (Step::Watch, Errno::ENOSPC, HostExhausted),
+            (Step::Watch, Errno::ENOMEM, HostExhausted),
             (Step::Exec, Errno::E2BIG, Other),
             (Step::User, Errno::EPERM, Other),
             (Step::Limits, Errno::EPERM, Other),

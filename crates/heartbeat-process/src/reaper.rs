@@ -322,7 +322,8 @@ impl Reaper {
         let speaks = run.socket.as_ref().map_or(Ok(()), |socket| watch(socket, SOCKET));
         self.deadlines.set(id, self.launch_timeout);
         if let Err(errno) = speaks {
-            run.failure = Some(LaunchError::new(Step::Spawn, Some(errno.raw_os_error()), &run.program));
+            let what = format!("of {}", run.program);
+            run.failure = Some(LaunchError::new(Step::Watch, Some(errno.raw_os_error()), &what));
         }
         let failed = run.failure.is_some();
         self.by_owner.insert(run.owner, id);
@@ -411,10 +412,10 @@ impl Reaper {
             return;
         }
         match what {
-            SOCKET => self.listen(id),
+            SOCKET => drop(self.listen(id)),
             MAIN => {
                 // Its last words come first: whether it was exec'd decides what its end means.
-                self.listen(id);
+                let _ = self.listen(id);
                 self.hear_words(id);
                 self.hear_line(id);
                 self.ended(id, sweep);

@@ -13,9 +13,15 @@ pub(crate) struct Stat {
     pub(crate) group: u32,
     pub(crate) session: u32,
     pub(crate) start_time: u64,
+    /// It runs no instruction of its program any more: it is a zombie, or the kernel is taking it apart.
+    pub(crate) is_ending: bool,
     /// How it ended, as wait(2) says it: of a zombie, where it may be read.
     pub(crate) wait_status: Option<i32>,
 }
+
+/// `PF_EXITING` of `<linux/sched.h>`. The kernel sets it before it takes the memory of the process away, and so before anything
+/// that /proc tells of it disappears.
+const PF_EXITING: u64 = 0x4;
 
 /// A stat line is shorter: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
 const MAX_STAT_BYTES: usize = 2_048;
@@ -46,6 +52,21 @@ pub fn is_process(pid: u32, start_time: u64) -> bool {
     stat(pid).is_some_and(|stat| stat.start_time == start_time)
 }
 
+/// Whether that process has ended, or cannot do anything any more but end: the kernel takes it apart, or SIGKILL waits for it.
+#[must_use]
+pub fn is_ending(pid: u32) -> bool {
+    const KILL_BIT: u64 = 1 << (libc::SIGKILL - 1);
+    if stat(pid).is_none_or(|stat| stat.is_ending) {
+        return true;
+    }
+    let status = spares::with(|| fs::read_to_string(format!("/proc/{pid}/status"))).unwrap_or_default();
+    let pending = status.lines().filter_map(|line| {
+        let (name, mask) = line.split_once(':')?;
+        matches!(name, "SigPnd" | "ShdPnd").then(|| u64::from_str_radix(mask.trim(), 16).ok())?
+    });
+    pending.fold(0, |all, mask| all | mask) & KILL_BIT != 0
+}
+
 fn parse(line: &[u8]) -> Option<Stat> {
     // The name stands in parentheses and may be anything, also parentheses, spaces, and no text at all.
     let name_ends = line.iter().rposition(|byte| *byte == b')')?;
@@ -54,11 +75,14 @@ fn parse(line: &[u8]) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // Field 22 of proc(5); state is field 3, session field 6.
-    let start_time = fields.nth(15)?.parse().ok()?;
+    // Field 9 of proc(5); state is field 3, session field 6.
+    let flags: u64 = fields.nth(2)?.parse().ok()?;
+    let is_ending = matches!(state, 'Z' | 'X') || flags & PF_EXITING != 0;
+    // Field 22.
+    let start_time = fields.nth(12)?.parse().ok()?;
     // Field 52.
     let wait_status = fields.nth(29).and_then(|code| code.parse().ok()).filter(|_| state == 'Z');
-    Some(Stat { state, parent, group, session, start_time, wait_status })
+    Some(Stat { state, parent, group, session, start_time, is_ending, wait_status })
 }
 
 /// How long the kernel is up, in the clock ticks that start times are told in; 0 when it does not say.
@@ -202,9 +226,13 @@ mod tests {
                 group: 40,
                 session: 41,
                 start_time: 987_654,
+                is_ending: false,
                 wait_status: None
             })
         );
+        // 4194308: PF_EXITING beside what was there.
+        let ending = String::from_utf8_lossy(line).replace("4194304", "4194308");
+        assert!(parse(ending.as_bytes()).unwrap().is_ending);
         assert_eq!(parse(b"nothing"), None);
     }
 

@@ -124,6 +124,17 @@ pub fn read_trusted(path: &Path) -> Result<String, TrustError> {
     String::from_utf8(bytes).map_err(|_| TrustError::NotText { path: path.to_owned() })
 }
 
+/// Judges a program that is about to be run in place of this one, by the rule for files of the configuration.
+///
+/// # Errors
+/// [`TrustError`]: it is missing, no regular file, or could have been written by others than root and heartbeatd's own user.
+pub fn trust_program(path: &Path) -> Result<(), TrustError> {
+    let meta = path.metadata().map_err(|source| TrustError::Io { path: path.to_owned(), source })?;
+    regular(path, &meta)?;
+    only_ours(path, &meta)?;
+    directories(path)
+}
+
 fn bounded(
     file: File,
     path: &Path,
@@ -256,6 +267,12 @@ mod tests {
         let link = dir.path().join("link");
         symlink(&closed, &link).unwrap();
         assert!(matches!(read_trusted(&link), Err(TrustError::Writable { .. })));
+        // A program is judged by the same rule.
+        for program in [&open, &closed, &link] {
+            assert!(matches!(trust_program(program), Err(TrustError::Writable { .. })), "{program:?}");
+        }
+        assert!(matches!(trust_program(dir.path()), Err(TrustError::NotRegular { .. })));
+        assert!(trust_program(&written(dir.path(), "program", 0o755)).is_ok());
         std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o1777)).unwrap();
         assert!(read_trusted(&closed).is_ok(), "in a sticky directory nobody else can replace it");
     }

@@ -1,4 +1,8 @@
 //! Real children of the real adapter. This program is its own launcher, so it has a `main` of its own.
+//!
+//! Every test runs in a process of its own below a guard, which is to its orphans what process 1 is elsewhere, and which ends
+//! whatever the test has left behind, also when it fails: no test sees the processes of another one. Most of them wait most of
+//! the time, so more of them run at a time than there are processors.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program without the test harness")]
 
 #[path = "children/adopting.rs"]
@@ -20,25 +24,32 @@ mod trees;
 #[path = "children/users.rs"]
 mod users;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::sync::Mutex;
+use std::process::{Command, ExitCode};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_process::{
     CommandResult, CommandRunId, Key, LaunchSpec, LogTarget, Notice, Processes, Record, Settings, Step,
 };
 use heartbeat_status::{Exit, ExitKind, RealmIx, RealmName, RunId, Signal, StartFailure};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 /// Bounds a hang; nothing here takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_NOTICES: usize = 10_000;
+/// Tests that run at the same time.
+const TESTS_AT_A_TIME: usize = 8;
 
 struct Bench {
     processes: Processes,
     notices: Receiver<Notice>,
+    /// As long as somebody else holds it, the reaper does not go on after a notice.
+    gate: Arc<Mutex<()>>,
     dir: tempfile::TempDir,
 }
 
@@ -60,8 +71,15 @@ impl Bench {
             launch_timeout,
             ..Settings::default()
         };
-        let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
-        Self { processes, notices, dir }
+        let gate = Arc::new(Mutex::new(()));
+        let of_reaper = Arc::clone(&gate);
+        let sink = move |notice| {
+            // Nobody listens any more when a test has failed.
+            let _ = sender.send(notice);
+            drop(of_reaper.lock());
+        };
+        let processes = Processes::open(settings, sink).unwrap();
+        Self { processes, notices, gate, dir }
     }
 
     fn shell(&self, script: &str) -> LaunchSpec {
@@ -211,6 +229,93 @@ fn a_program_that_cannot_be_executed_is_told_with_its_path() {
     }
 }
 
+/// A child that has ended is known by what it has reported, even if nothing else is left of it.
+fn what_a_child_reports_counts_more_than_that_it_is_gone() {
+    for is_collected in [false, true] {
+        let bench = Bench::new();
+        let missing = LaunchSpec { dir: "/nonexistent".into(), ..bench.shell("exit 0") };
+        let gate = bench.gate.lock().unwrap();
+        bench.launch(1, &bench.shell("exec sleep 650"));
+        // From now on the reaper waits for the gate.
+        bench.started();
+        bench.launch(2, &missing);
+        adopting::until(|| zombies().len() == 1);
+        if is_collected {
+            collect_zombies();
+        }
+        drop(gate);
+        match bench.next() {
+            Notice::StartFailed { error, .. } => {
+                assert_eq!(
+                    (error.step, error.failure),
+                    (Step::Directory, StartFailure::ProgramUnusable),
+                    "{error:?}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(zombies(), Vec::<u32>::new());
+    }
+}
+
+/// One that is ready, and is killed before anybody could look at it, was never tried.
+fn a_child_that_is_gone_before_it_is_held_was_never_tried() {
+    let bench = Bench::new();
+    let launcher = the_launcher();
+    let gate = bench.gate.lock().unwrap();
+    bench.launch(2, &bench.shell("exec sleep 651"));
+    bench.started();
+    bench.launch(3, &bench.shell("exec sleep 652"));
+    let copy = || launchers().into_iter().find(|pid| *pid != launcher);
+    adopting::until(|| copy().is_some());
+    kill_main(copy().unwrap());
+    adopting::until(|| zombies().len() == 1);
+    collect_zombies();
+    drop(gate);
+    match bench.next() {
+        Notice::StartFailed { error, .. } => {
+            assert_eq!((error.step, error.failure), (Step::Launcher, StartFailure::NeverTried), "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A reaper that was late does not hold its own delay against a launch.
+fn a_launch_is_not_too_late_when_the_reaper_is() {
+    let bench = Bench::within(Duration::from_millis(300));
+    let key = bench.launch(1, &bench.shell("exec sleep 653"));
+    bench.started();
+    // The launch is known, and goes no further while its launcher is halted.
+    let launcher = the_launcher();
+    let signal = |signal| {
+        nix::sys::signal::kill(Pid::from_raw(i32::try_from(launcher).unwrap()), signal).unwrap();
+    };
+    signal(nix::sys::signal::Signal::SIGSTOP);
+    let before = watched();
+    bench.launch(2, &bench.shell("exec sleep 654"));
+    while watched() == before {
+        rustix_yield();
+    }
+    let gate = bench.gate.lock().unwrap();
+    bench.processes.signal(key, Signal::STOP);
+    assert_eq!(bench.next(), Notice::Halted { key, halted: true });
+    // The reaper waits for the gate, and meanwhile the launch becomes ready and its time runs out.
+    signal(nix::sys::signal::Signal::SIGCONT);
+    adopting::until(|| launchers().len() == 2);
+    adopting::until(a_timer_has_expired);
+    drop(gate);
+    bench.started();
+}
+
+/// A timer of this process that comes once has expired, and nobody has taken notice.
+fn a_timer_has_expired() -> bool {
+    let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let texts = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    texts.into_iter().any(|text| {
+        text.contains("it_interval: (0, 0)") && text.contains("ticks: ") && !text.contains("ticks: 0")
+    })
+}
+
 fn libc_errno(name: &str) -> i32 {
     match name {
         "ENOENT" => nix::errno::Errno::ENOENT as i32,
@@ -313,11 +418,7 @@ fn a_group_of_its_own_does_not_hide_a_leftover() {
 }
 
 fn kill_main(pid: u32) {
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()),
-        nix::sys::signal::SIGKILL,
-    )
-    .unwrap();
+    nix::sys::signal::kill(Pid::from_raw(i32::try_from(pid).unwrap()), nix::sys::signal::SIGKILL).unwrap();
 }
 
 fn a_stopped_process_is_told_and_so_is_its_continuation() {
@@ -438,7 +539,7 @@ fn a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end() {
     assert_eq!(exit_of(&bench.next()), (Exit::code(6), true));
     // One that is killed with a specification in its hands has failed for nothing that the program is: try again.
     let launcher = the_launcher();
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(launcher).unwrap());
+    let pid = Pid::from_raw(i32::try_from(launcher).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
     let before = watched();
     bench.launch(12, &bench.shell("exit 7"));
@@ -467,7 +568,7 @@ fn a_launcher_that_does_nothing_is_replaced() {
     bench.started();
     exit_of(&bench.next());
     let launcher = the_launcher();
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(launcher).unwrap());
+    let pid = Pid::from_raw(i32::try_from(launcher).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
     bench.launch(2, &bench.shell("exit 6"));
     match bench.next() {
@@ -523,9 +624,9 @@ fn descriptors() -> usize {
 /// Orphans of an earlier test come to this program, and its `Processes` may have gone before they ended.
 fn collect_zombies() {
     for zombie in zombies() {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(zombie).unwrap());
+        let pid = Pid::from_raw(i32::try_from(zombie).unwrap());
         // It has ended, so nothing is waited for.
-        let _ = nix::sys::wait::waitpid(pid, None);
+        let _ = waitpid(pid, None);
     }
 }
 
@@ -543,248 +644,344 @@ fn zombies() -> Vec<u32> {
     found
 }
 
+/// Living processes of this test that were called so.
 fn processes_called(argv: &[&str]) -> Vec<PathBuf> {
     let wanted: Vec<u8> = argv.iter().flat_map(|word| word.bytes().chain([0])).collect();
-    let entries = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    entries
-        .filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(|line| line == wanted))
-        .filter(|path| !is_zombie(path))
-        .collect()
+    let is_called = |pid: &u32| {
+        let path = PathBuf::from(format!("/proc/{pid}"));
+        std::fs::read(path.join("cmdline")).is_ok_and(|line| line == wanted) && !is_zombie(&path)
+    };
+    let guard = nix::unistd::getppid().as_raw().unsigned_abs();
+    let called: Vec<u32> = descendants(guard).into_iter().filter(is_called).collect();
+    called.into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}"))).collect()
+}
+
+/// Everything below a process, zombies too.
+fn descendants(of: u32) -> Vec<u32> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        children.entry(parent.unwrap_or(0)).or_default().push(pid);
+    }
+    let (mut found, mut at) = (children.remove(&of).unwrap_or_default(), 0);
+    while let Some(pid) = found.get(at) {
+        found.extend(children.remove(pid).unwrap_or_default());
+        at += 1;
+    }
+    found
 }
 
 fn is_zombie(process: &Path) -> bool {
     std::fs::read_to_string(process.join("stat")).map_or(true, |stat| stat.contains(") Z "))
 }
 
+const TESTS: &[(&str, fn())] = &[
+    ("exits_are_told_as_they_were", exits_are_told_as_they_were),
+    (
+        "what_a_child_reports_counts_more_than_that_it_is_gone",
+        what_a_child_reports_counts_more_than_that_it_is_gone,
+    ),
+    (
+        "a_child_that_is_gone_before_it_is_held_was_never_tried",
+        a_child_that_is_gone_before_it_is_held_was_never_tried,
+    ),
+    ("a_launch_is_not_too_late_when_the_reaper_is", a_launch_is_not_too_late_when_the_reaper_is),
+    (
+        "a_program_that_cannot_be_executed_is_told_with_its_path",
+        a_program_that_cannot_be_executed_is_told_with_its_path,
+    ),
+    ("the_realm_gets_a_clean_world", the_realm_gets_a_clean_world),
+    ("the_record_is_there_before_the_program_is", the_record_is_there_before_the_program_is),
+    ("a_signal_reaches_the_whole_group", a_signal_reaches_the_whole_group),
+    (
+        "what_a_main_process_leaves_behind_is_told_and_can_be_killed",
+        what_a_main_process_leaves_behind_is_told_and_can_be_killed,
+    ),
+    ("a_group_of_its_own_does_not_hide_a_leftover", a_group_of_its_own_does_not_hide_a_leftover),
+    (
+        "a_stopped_process_is_told_and_so_is_its_continuation",
+        a_stopped_process_is_told_and_so_is_its_continuation,
+    ),
+    ("a_launch_can_be_called_off", a_launch_can_be_called_off),
+    ("commands_are_bounded_and_die_with_their_group", commands_are_bounded_and_die_with_their_group),
+    ("every_exit_code_is_told_exactly", every_exit_code_is_told_exactly),
+    ("a_realm_says_how_it_is_and_is_told_where", notify::a_realm_says_how_it_is_and_is_told_where),
+    (
+        "the_first_word_is_not_lost_and_the_last_comes_before_the_end",
+        notify::the_first_word_is_not_lost_and_the_last_comes_before_the_end,
+    ),
+    (
+        "everybody_of_the_tree_is_believed_and_nobody_else",
+        notify::everybody_of_the_tree_is_believed_and_nobody_else,
+    ),
+    ("what_is_no_message_does_no_harm", notify::what_is_no_message_does_no_harm),
+    (
+        "a_flood_is_bounded_and_what_matters_comes_through",
+        notify::a_flood_is_bounded_and_what_matters_comes_through,
+    ),
+    (
+        "a_realm_names_its_main_process_and_no_stranger",
+        notify::a_realm_names_its_main_process_and_no_stranger,
+    ),
+    ("a_socket_that_was_taken_away_is_put_back", notify::a_socket_that_was_taken_away_is_put_back),
+    ("a_line_on_its_descriptor_is_readiness", notify::a_line_on_its_descriptor_is_readiness),
+    (
+        "ready_fd_works_whatever_descriptors_heartbeatd_inherited",
+        notify::ready_fd_works_whatever_descriptors_heartbeatd_inherited,
+    ),
+    ("whoever_comes_back_hears_again", notify::whoever_comes_back_hears_again),
+    ("a_record_of_another_boot_means_nothing", adopting::a_record_of_another_boot_means_nothing),
+    (
+        "a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end",
+        a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end,
+    ),
+    ("a_launcher_that_does_nothing_is_replaced", a_launcher_that_does_nothing_is_replaced),
+    (
+        "a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing",
+        logs::a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing,
+    ),
+    ("what_the_generation_before_has_said_is_known", logs::what_the_generation_before_has_said_is_known),
+    (
+        "a_full_disk_stops_neither_the_program_nor_the_bound",
+        logs::a_full_disk_stops_neither_the_program_nor_the_bound,
+    ),
+    ("a_journald_is_given_a_stream", logs::a_journald_is_given_a_stream),
+    (
+        "a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later",
+        logs::a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later,
+    ),
+    ("output_without_a_file_is_bounded", logs::output_without_a_file_is_bounded),
+    (
+        "a_log_that_is_moved_or_removed_goes_on_under_its_name",
+        logs::a_log_that_is_moved_or_removed_goes_on_under_its_name,
+    ),
+    (
+        "a_directory_of_logs_that_is_removed_empties_nothing",
+        logs::a_directory_of_logs_that_is_removed_empties_nothing,
+    ),
+    ("a_link_at_the_place_of_a_log_is_set_aside", logs::a_link_at_the_place_of_a_log_is_set_aside),
+    ("a_log_that_its_own_program_empties_is_counted", logs::a_log_that_its_own_program_empties_is_counted),
+    ("output_of_commands_is_captured", commands::output_of_commands_is_captured),
+    (
+        "a_command_that_writes_too_much_neither_blocks_nor_grows",
+        commands::a_command_that_writes_too_much_neither_blocks_nor_grows,
+    ),
+    ("a_captured_command_leaves_nothing_behind", commands::a_captured_command_leaves_nothing_behind),
+    ("captures_leave_no_descriptors", commands::captures_leave_no_descriptors),
+    ("a_realm_runs_as_its_user", users::a_realm_runs_as_its_user),
+    (
+        "the_directory_and_the_program_are_reached_with_the_rights_of_the_user",
+        users::the_directory_and_the_program_are_reached_with_the_rights_of_the_user,
+    ),
+    (
+        "a_command_runs_as_its_user_and_oneself_needs_no_right",
+        users::a_command_runs_as_its_user_and_oneself_needs_no_right,
+    ),
+    (
+        "a_program_is_found_by_the_path_of_its_own_environment",
+        environment::a_program_is_found_by_the_path_of_its_own_environment,
+    ),
+    (
+        "a_missing_interpreter_is_named_with_the_user",
+        environment::a_missing_interpreter_is_named_with_the_user,
+    ),
+    ("a_program_is_checked_and_not_started", environment::a_program_is_checked_and_not_started),
+    ("limits_are_those_of_the_specification", limits::limits_are_those_of_the_specification),
+    (
+        "without_limits_a_program_has_the_same_however_we_were_started",
+        limits::without_limits_a_program_has_the_same_however_we_were_started,
+    ),
+    ("a_limit_beyond_ours_fails_the_start", limits::a_limit_beyond_ours_fails_the_start),
+    ("limits_of_the_tree_are_kept_or_told", limits::limits_of_the_tree_are_kept_or_told),
+    (
+        "a_signal_to_the_main_process_reaches_nobody_else",
+        limits::a_signal_to_the_main_process_reaches_nobody_else,
+    ),
+    (
+        "a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_reaches_its_tree",
+        limits::a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_reaches_its_tree,
+    ),
+    ("a_hook_is_ended_whole_at_its_deadline", limits::a_hook_is_ended_whole_at_its_deadline),
+    (
+        "without_new_privileges_set_user_id_means_nothing",
+        limits::without_new_privileges_set_user_id_means_nothing,
+    ),
+    ("a_port_of_the_tree_is_ours", ports::a_port_of_the_tree_is_ours),
+    ("a_daemon_is_known_by_its_mark", ports::a_daemon_is_known_by_its_mark),
+    ("a_stranger_is_named", ports::a_stranger_is_named),
+    ("whoever_may_not_look_does_not_guess", ports::whoever_may_not_look_does_not_guess),
+    ("one_socket_of_several_is_enough", ports::one_socket_of_several_is_enough),
+    ("wildcards_and_ipv6_are_understood", ports::wildcards_and_ipv6_are_understood),
+    (
+        "a_realm_outlives_its_heartbeatd_and_is_taken_over",
+        adopting::a_realm_outlives_its_heartbeatd_and_is_taken_over,
+    ),
+    (
+        "the_exit_code_of_somebody_elses_child_is_told",
+        adopting::the_exit_code_of_somebody_elses_child_is_told,
+    ),
+    ("what_ended_meanwhile_is_known_to_have_ended", adopting::what_ended_meanwhile_is_known_to_have_ended),
+    (
+        "leftovers_of_a_main_process_that_died_meanwhile_are_held_and_killed",
+        adopting::leftovers_of_a_main_process_that_died_meanwhile_are_held_and_killed,
+    ),
+    (
+        "a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark",
+        adopting::a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark,
+    ),
+    ("a_reused_pid_is_nobody", adopting::a_reused_pid_is_nobody),
+    (
+        "a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash",
+        adopting::a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash,
+    ),
+    ("what_stops_is_told_of_adopted_processes_too", adopting::what_stops_is_told_of_adopted_processes_too),
+    ("records_that_cannot_be_written_stop_nothing", adopting::records_that_cannot_be_written_stop_nothing),
+    ("a_thousand_short_children_leave_nothing_behind", a_thousand_short_children_leave_nothing_behind),
+    (
+        "whoever_makes_a_session_of_its_own_is_signalled_too",
+        trees::whoever_makes_a_session_of_its_own_is_signalled_too,
+    ),
+    (
+        "a_daemon_that_is_nobodys_child_is_told_and_can_be_killed",
+        trees::a_daemon_that_is_nobodys_child_is_told_and_can_be_killed,
+    ),
+    (
+        "whoever_hides_from_its_mark_is_found_by_descent_or_group",
+        trees::whoever_hides_from_its_mark_is_found_by_descent_or_group,
+    ),
+    ("a_storm_of_forks_is_ended", trees::a_storm_of_forks_is_ended),
+    ("a_daemon_is_followed_by_its_pid_file", trees::a_daemon_is_followed_by_its_pid_file),
+    ("a_pid_file_is_believed_within_the_tree_alone", trees::a_pid_file_is_believed_within_the_tree_alone),
+    ("another_main_process_can_be_named", trees::another_main_process_can_be_named),
+    ("five_hundred_killed_at_once_lose_no_cause", trees::five_hundred_killed_at_once_lose_no_cause),
+    ("a_daemon_that_was_followed_is_taken_over", trees::a_daemon_that_was_followed_is_taken_over),
+    ("groups_are_removed_when_nobody_is_in_them", trees::groups_are_removed_when_nobody_is_in_them),
+    ("abandoned_groups_are_removed_and_no_others", trees::abandoned_groups_are_removed_and_no_others),
+    (
+        "whoever_only_knows_the_mark_is_no_member_and_no_stray",
+        trees::whoever_only_knows_the_mark_is_no_member_and_no_stray,
+    ),
+    ("without_descriptors_an_end_is_only_late", trees::without_descriptors_an_end_is_only_late),
+    ("an_exit_is_on_record_until_the_next_start", adopting::an_exit_is_on_record_until_the_next_start),
+    ("a_realm_may_be_called_like_the_launcher", adopting::a_realm_may_be_called_like_the_launcher),
+];
+
+/// The first argument of this program when it looks after a test, and when it is one.
+const GUARD: &str = "--guard";
+const TEST: &str = "--one-test";
+/// How the second round of a test is called, and the word for it.
+const IN_A_GROUP: &str = "in_a_control_group";
+
 fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
         return heartbeat_process::launcher_main();
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [role, dir, script, groups @ ..] = &words[..]
-        && role == adopting::VICTIM
-    {
-        *GROUPS.lock().unwrap() = groups.first().map(PathBuf::from);
-        adopting::victim(Path::new(dir), script);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let group = |words: &[&str]| *GROUPS.lock().unwrap() = words.first().map(PathBuf::from);
+    match words[..] {
+        [adopting::VICTIM, dir, script, ref groups @ ..] => {
+            group(groups);
+            adopting::victim(Path::new(dir), script)
+        }
+        ["say", ..] => notify::say(words[1..].iter().map(|word| (*word).to_owned())),
+        ["listen", address] => ports::listen_for_ever(address),
+        ["judge", address, main] => ports::judge(address, main),
+        [GUARD, name, ref round @ ..] => guard(name, !round.is_empty()),
+        [TEST, name, ref groups @ ..] => {
+            group(groups);
+            let (_, test) = TESTS.iter().find(|(known, _)| *known == name).expect("a test");
+            test();
+            ExitCode::SUCCESS
+        }
+        _ => run_all(),
     }
-    let mut words = std::env::args().skip(1);
-    match words.next().as_deref() {
-        Some("say") => return notify::say(words),
-        Some("listen") => return ports::listen_for_ever(&words.next().unwrap()),
-        Some("judge") => return ports::judge(&words.next().unwrap(), &words.next().unwrap()),
-        _ => {}
-    }
-    let tests: &'static [(&str, fn())] = &[
-        ("exits_are_told_as_they_were", exits_are_told_as_they_were),
-        (
-            "a_program_that_cannot_be_executed_is_told_with_its_path",
-            a_program_that_cannot_be_executed_is_told_with_its_path,
-        ),
-        ("the_realm_gets_a_clean_world", the_realm_gets_a_clean_world),
-        ("the_record_is_there_before_the_program_is", the_record_is_there_before_the_program_is),
-        ("a_signal_reaches_the_whole_group", a_signal_reaches_the_whole_group),
-        (
-            "what_a_main_process_leaves_behind_is_told_and_can_be_killed",
-            what_a_main_process_leaves_behind_is_told_and_can_be_killed,
-        ),
-        ("a_group_of_its_own_does_not_hide_a_leftover", a_group_of_its_own_does_not_hide_a_leftover),
-        (
-            "a_stopped_process_is_told_and_so_is_its_continuation",
-            a_stopped_process_is_told_and_so_is_its_continuation,
-        ),
-        ("a_launch_can_be_called_off", a_launch_can_be_called_off),
-        ("commands_are_bounded_and_die_with_their_group", commands_are_bounded_and_die_with_their_group),
-        ("every_exit_code_is_told_exactly", every_exit_code_is_told_exactly),
-        ("a_realm_says_how_it_is_and_is_told_where", notify::a_realm_says_how_it_is_and_is_told_where),
-        (
-            "the_first_word_is_not_lost_and_the_last_comes_before_the_end",
-            notify::the_first_word_is_not_lost_and_the_last_comes_before_the_end,
-        ),
-        (
-            "everybody_of_the_tree_is_believed_and_nobody_else",
-            notify::everybody_of_the_tree_is_believed_and_nobody_else,
-        ),
-        ("what_is_no_message_does_no_harm", notify::what_is_no_message_does_no_harm),
-        (
-            "a_flood_is_bounded_and_what_matters_comes_through",
-            notify::a_flood_is_bounded_and_what_matters_comes_through,
-        ),
-        (
-            "a_realm_names_its_main_process_and_no_stranger",
-            notify::a_realm_names_its_main_process_and_no_stranger,
-        ),
-        ("a_socket_that_was_taken_away_is_put_back", notify::a_socket_that_was_taken_away_is_put_back),
-        ("a_line_on_its_descriptor_is_readiness", notify::a_line_on_its_descriptor_is_readiness),
-        (
-            "ready_fd_works_whatever_descriptors_heartbeatd_inherited",
-            notify::ready_fd_works_whatever_descriptors_heartbeatd_inherited,
-        ),
-        ("whoever_comes_back_hears_again", notify::whoever_comes_back_hears_again),
-        ("a_record_of_another_boot_means_nothing", adopting::a_record_of_another_boot_means_nothing),
-        (
-            "a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end",
-            a_launcher_that_waits_starts_the_same_and_goes_home_at_the_end,
-        ),
-        ("a_launcher_that_does_nothing_is_replaced", a_launcher_that_does_nothing_is_replaced),
-        (
-            "a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing",
-            logs::a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing,
-        ),
-        ("what_the_generation_before_has_said_is_known", logs::what_the_generation_before_has_said_is_known),
-        (
-            "a_full_disk_stops_neither_the_program_nor_the_bound",
-            logs::a_full_disk_stops_neither_the_program_nor_the_bound,
-        ),
-        ("a_journald_is_given_a_stream", logs::a_journald_is_given_a_stream),
-        (
-            "a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later",
-            logs::a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later,
-        ),
-        ("output_without_a_file_is_bounded", logs::output_without_a_file_is_bounded),
-        (
-            "a_log_that_is_moved_or_removed_goes_on_under_its_name",
-            logs::a_log_that_is_moved_or_removed_goes_on_under_its_name,
-        ),
-        (
-            "a_log_that_its_own_program_empties_is_counted",
-            logs::a_log_that_its_own_program_empties_is_counted,
-        ),
-        ("output_of_commands_is_captured", commands::output_of_commands_is_captured),
-        (
-            "a_command_that_writes_too_much_neither_blocks_nor_grows",
-            commands::a_command_that_writes_too_much_neither_blocks_nor_grows,
-        ),
-        ("a_captured_command_leaves_nothing_behind", commands::a_captured_command_leaves_nothing_behind),
-        ("captures_leave_no_descriptors", commands::captures_leave_no_descriptors),
-        ("a_realm_runs_as_its_user", users::a_realm_runs_as_its_user),
-        (
-            "the_directory_and_the_program_are_reached_with_the_rights_of_the_user",
-            users::the_directory_and_the_program_are_reached_with_the_rights_of_the_user,
-        ),
-        (
-            "a_command_runs_as_its_user_and_oneself_needs_no_right",
-            users::a_command_runs_as_its_user_and_oneself_needs_no_right,
-        ),
-        (
-            "a_program_is_found_by_the_path_of_its_own_environment",
-            environment::a_program_is_found_by_the_path_of_its_own_environment,
-        ),
-        (
-            "a_missing_interpreter_is_named_with_the_user",
-            environment::a_missing_interpreter_is_named_with_the_user,
-        ),
-        ("a_program_is_checked_and_not_started", environment::a_program_is_checked_and_not_started),
-        ("limits_are_those_of_the_specification", limits::limits_are_those_of_the_specification),
-        (
-            "without_limits_a_program_has_the_same_however_we_were_started",
-            limits::without_limits_a_program_has_the_same_however_we_were_started,
-        ),
-        ("a_limit_beyond_ours_fails_the_start", limits::a_limit_beyond_ours_fails_the_start),
-        ("limits_of_the_tree_are_kept_or_told", limits::limits_of_the_tree_are_kept_or_told),
-        (
-            "a_signal_to_the_main_process_reaches_nobody_else",
-            limits::a_signal_to_the_main_process_reaches_nobody_else,
-        ),
-        (
-            "a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_reaches_its_tree",
-            limits::a_signal_to_the_main_process_of_a_daemon_that_has_no_pid_file_yet_reaches_its_tree,
-        ),
-        ("a_hook_is_ended_whole_at_its_deadline", limits::a_hook_is_ended_whole_at_its_deadline),
-        (
-            "without_new_privileges_set_user_id_means_nothing",
-            limits::without_new_privileges_set_user_id_means_nothing,
-        ),
-        ("a_port_of_the_tree_is_ours", ports::a_port_of_the_tree_is_ours),
-        ("a_daemon_is_known_by_its_mark", ports::a_daemon_is_known_by_its_mark),
-        ("a_stranger_is_named", ports::a_stranger_is_named),
-        ("whoever_may_not_look_does_not_guess", ports::whoever_may_not_look_does_not_guess),
-        ("one_socket_of_several_is_enough", ports::one_socket_of_several_is_enough),
-        ("wildcards_and_ipv6_are_understood", ports::wildcards_and_ipv6_are_understood),
-        (
-            "a_realm_outlives_its_heartbeatd_and_is_taken_over",
-            adopting::a_realm_outlives_its_heartbeatd_and_is_taken_over,
-        ),
-        (
-            "the_exit_code_of_somebody_elses_child_is_told",
-            adopting::the_exit_code_of_somebody_elses_child_is_told,
-        ),
-        (
-            "what_ended_meanwhile_is_known_to_have_ended",
-            adopting::what_ended_meanwhile_is_known_to_have_ended,
-        ),
-        (
-            "leftovers_of_a_main_process_that_died_meanwhile_are_held_and_killed",
-            adopting::leftovers_of_a_main_process_that_died_meanwhile_are_held_and_killed,
-        ),
-        (
-            "a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark",
-            adopting::a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark,
-        ),
-        ("a_reused_pid_is_nobody", adopting::a_reused_pid_is_nobody),
-        (
-            "a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash",
-            adopting::a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash,
-        ),
-        (
-            "what_stops_is_told_of_adopted_processes_too",
-            adopting::what_stops_is_told_of_adopted_processes_too,
-        ),
-        (
-            "records_that_cannot_be_written_stop_nothing",
-            adopting::records_that_cannot_be_written_stop_nothing,
-        ),
-        ("a_thousand_short_children_leave_nothing_behind", a_thousand_short_children_leave_nothing_behind),
-        (
-            "whoever_makes_a_session_of_its_own_is_signalled_too",
-            trees::whoever_makes_a_session_of_its_own_is_signalled_too,
-        ),
-        (
-            "a_daemon_that_is_nobodys_child_is_told_and_can_be_killed",
-            trees::a_daemon_that_is_nobodys_child_is_told_and_can_be_killed,
-        ),
-        (
-            "whoever_hides_from_its_mark_is_found_by_descent_or_group",
-            trees::whoever_hides_from_its_mark_is_found_by_descent_or_group,
-        ),
-        ("a_storm_of_forks_is_ended", trees::a_storm_of_forks_is_ended),
-        ("a_daemon_is_followed_by_its_pid_file", trees::a_daemon_is_followed_by_its_pid_file),
-        ("a_pid_file_is_believed_within_the_tree_alone", trees::a_pid_file_is_believed_within_the_tree_alone),
-        ("another_main_process_can_be_named", trees::another_main_process_can_be_named),
-        ("five_hundred_killed_at_once_lose_no_cause", trees::five_hundred_killed_at_once_lose_no_cause),
-        ("a_daemon_that_was_followed_is_taken_over", trees::a_daemon_that_was_followed_is_taken_over),
-        ("groups_are_removed_when_nobody_is_in_them", trees::groups_are_removed_when_nobody_is_in_them),
-        ("abandoned_groups_are_removed_and_no_others", trees::abandoned_groups_are_removed_and_no_others),
-        (
-            "whoever_only_knows_the_mark_is_no_member_and_no_stray",
-            trees::whoever_only_knows_the_mark_is_no_member_and_no_stray,
-        ),
-        ("without_descriptors_an_end_is_only_late", trees::without_descriptors_an_end_is_only_late),
-        ("an_exit_is_on_record_until_the_next_start", adopting::an_exit_is_on_record_until_the_next_start),
-        ("a_realm_may_be_called_like_the_launcher", adopting::a_realm_may_be_called_like_the_launcher),
-    ];
+}
+
+fn run_all() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // Each looks at all children of this process, so no two run at a time.
-    arguments.test_threads = Some(1);
+    arguments.test_threads.get_or_insert(TESTS_AT_A_TIME);
     let groups = heartbeat_process::own_groups(&format!("test-{}", std::process::id()));
-    if let (Err(why), false) = (&groups, arguments.list) {
-        println!("skipped: every test in a control group: {why}");
+    match &groups {
+        Err(why) if !arguments.list => println!("skipped: every test in a control group: {why}"),
+        Ok(groups) => std::fs::remove_dir(groups).unwrap(),
+        Err(_) => {}
     }
     let mut trials = Vec::new();
-    for round in [None].into_iter().chain(groups.as_ref().ok().cloned().map(Some)) {
-        let how = if round.is_some() { "::in_a_control_group" } else { "" };
-        trials.extend(tests.iter().map(|(name, test)| {
-            let (round, test) = (round.clone(), *test);
-            libtest_mimic::Trial::test(format!("{name}{how}"), move || {
-                *GROUPS.lock().unwrap() = round;
-                collect_zombies();
-                test();
-                Ok(())
-            })
+    for round in [None].into_iter().chain(groups.is_ok().then_some(Some(IN_A_GROUP))) {
+        let how = round.map_or_else(String::new, |round| format!("::{round}"));
+        trials.extend(TESTS.iter().map(|(name, _)| {
+            libtest_mimic::Trial::test(format!("{name}{how}"), move || guarded(name, round))
         }));
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Ok(groups) = groups {
-        let _ = std::fs::remove_dir(groups);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn guarded(name: &str, round: Option<&str>) -> Result<(), libtest_mimic::Failed> {
+    let output = this_program().arg(GUARD).arg(name).args(round).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        print!("{}", text(&output.stdout));
+        return Ok(());
     }
-    conclusion.exit_code()
+    Err(format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)).into())
+}
+
+#[expect(clippy::disallowed_methods, reason = "every test is a process of its own")]
+fn this_program() -> Command {
+    Command::new("/proc/self/exe")
+}
+
+/// Runs a test and ends whatever it leaves behind.
+fn guard(name: &str, in_a_group: bool) -> ExitCode {
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let own = std::process::id();
+    let groups = in_a_group.then(|| heartbeat_process::own_groups(&format!("test-{own}")).unwrap());
+    let test = this_program().arg(TEST).arg(name).args(&groups).spawn().unwrap().id();
+    let test = Pid::from_raw(i32::try_from(test).unwrap());
+    let code = loop {
+        // Its orphans come here, and are collected as they are elsewhere.
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == test => break u8::try_from(code).unwrap_or(u8::MAX),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == test => {
+                println!("the test was ended by {signal}");
+                break u8::MAX;
+            }
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => panic!("{errno}"),
+        }
+    };
+    loop {
+        let left = descendants(own);
+        for pid in &left {
+            // Gone meanwhile: that is what was wanted.
+            let _ = nix::sys::signal::kill(
+                Pid::from_raw(i32::try_from(*pid).unwrap()),
+                nix::sys::signal::SIGKILL,
+            );
+        }
+        if left.is_empty() {
+            break;
+        }
+        while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {
+        }
+        rustix_yield();
+    }
+    if let Some(groups) = groups {
+        remove_groups(&groups);
+    }
+    ExitCode::from(code)
+}
+
+/// Removes a control group with everything in it, in which nobody is left.
+fn remove_groups(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_groups(&entry.path());
+        }
+    }
+    // The test has removed it, or the kernel is still busy with it.
+    let _ = std::fs::remove_dir(dir);
 }

@@ -233,6 +233,15 @@ fn an_upgrade_accepts_only_a_heartbeatd() {
         assert_eq!(refused.status.code(), Some(7), "{}", told(&refused));
         assert!(told(&refused).contains("does not say that it is a heartbeatd"), "{}", told(&refused));
     }
+    // A program that others could have written is not even asked.
+    let asked = eco.dir.path().join("asked");
+    std::fs::write(&own, format!("#!/bin/sh\ntouch {}\n", asked.display())).unwrap();
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = eco.cli(&["daemon", "upgrade"]);
+    assert_eq!(refused.status.code(), Some(7), "{}", told(&refused));
+    let wanted = ["can be written by every user", &format!("chmod go-w {}", own.display())];
+    assert!(wanted.iter().all(|words| told(&refused).contains(*words)), "{}", told(&refused));
+    assert!(!asked.exists());
     assert_eq!(eco.status_of("worker"), "up");
 }
 

@@ -43,15 +43,18 @@ runtime_dir = "{root}/run"
 [realm.db]
 run = ["{program}", "demo-realm", "--listen=127.0.0.1:{db}"]
 port = {db}
+restart.verify_for = "1s"
 
 [realm.api]
 run = ["{program}", "demo-realm", "--listen=127.0.0.1:{api}", "--asks=127.0.0.1:{db}"]
 port = {api}
 needs = ["db"]
+restart.verify_for = "1s"
 
 [realm.worker]
 run = "sleep 86399"
 needs = ["api"]
+restart.verify_for = "1s"
 {extra}
 "#
         );

@@ -3,7 +3,7 @@
 //! It looks every second, at a log that is quiet less often, and at one that grows fast ten times a second. A look at a log
 //! within its bound is one `stat`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::ledger::{Ledger, Lost};
 use super::reopened::Reopened;
+use super::writers::FileId;
 use super::{KeptLog, writers};
 use crate::ProcessError;
 
@@ -112,6 +113,8 @@ struct Watched {
     /// How many of them there were last time.
     rested_looks: u32,
     trouble: Option<String>,
+    /// Which file it was.
+    file: Option<FileId>,
     /// The first bytes of the live file: somebody who empties it changes them.
     head: Vec<u8>,
     /// The run that wrote to it at the last look.
@@ -127,6 +130,7 @@ impl Watched {
             rest_looks: 0,
             rested_looks: 0,
             trouble: None,
+            file: None,
             head: Vec::new(),
             run: None,
         }
@@ -139,16 +143,20 @@ impl Watched {
             return;
         }
         let before = self.bytes;
-        let named = std::fs::symlink_metadata(&self.log.path).ok();
+        // Nothing is written through a link, so a link is no log.
+        let named = std::fs::symlink_metadata(&self.log.path).ok().filter(std::fs::Metadata::is_file);
         self.bytes = named.as_ref().map_or(0, std::fs::Metadata::len);
-        let file = match &named {
-            // The program writes to what a link leads to.
-            Some(meta) if meta.is_symlink() => std::fs::metadata(&self.log.path).ok(),
-            _ => named.clone(),
-        };
-        let (writer, taken_away) = writers::look(&self.log.path, file.as_ref().map(writers::id), before);
-        if taken_away {
+        let file = named.as_ref().map(writers::id);
+        let is_gone = self.file.is_some() && self.file != file;
+        self.file = file;
+        let (writer, taken_away) = writers::look(&self.log.path, file, before);
+        if taken_away || is_gone {
             self.head.clear();
+            if !taken_away && before > 0 {
+                let lost = Lost { cut_bytes: before, ..Lost::default() };
+                let why = "it was removed, or another file was put in its place".to_owned();
+                sink(LogNotice::Lost { path: self.log.path.clone(), lost, why: Some(why) });
+            }
         } else if self.was_emptied(before, reopened, writer) {
             self.note_emptied(before, sink);
         }
@@ -225,17 +233,18 @@ fn first_bytes(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Copies what does not go to its log to where it belongs; why that cannot be done, or what is to be done about it, in one
-/// sentence for all realms of which the same is true.
-fn copy_stray() -> Vec<String> {
+/// Copies what does not go to its log to where it belongs, and adds those logs to `written`; why that cannot be done, or what
+/// is to be done about it, in one sentence for all realms of which the same is true.
+fn copy_stray(written: &mut BTreeSet<PathBuf>) -> Vec<String> {
     let mut refused: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let mut moved = Vec::new();
     for place in writers::stray_places() {
         match writers::copy(&place) {
-            Err(error) => refused.entry(error.to_string()).or_default().push(place),
-            Ok(()) if writers::is_moved(&place) => moved.push(place),
+            Err(error) => refused.entry(error.to_string()).or_default().push(place.clone()),
+            Ok(()) if writers::is_moved(&place) => moved.push(place.clone()),
             Ok(()) => {}
         }
+        written.insert(place);
     }
     let refused = refused.into_iter().map(|(why, places)| {
         let (logs, first) = (logs_of(&places), places[0].display());
@@ -293,11 +302,13 @@ fn look_after(wanted: &(Mutex<Wanted>, Condvar), mut sink: impl FnMut(LogNotice)
         if close_looks == 0 {
             reopened.watch(watched.iter().map(|watched| watched.log.path.as_path()));
         }
-        let closed = reopened.take();
         // Before they are looked at: what was found at the last look was told then.
-        let stray = copy_stray();
+        let mut written = BTreeSet::new();
+        let stray = copy_stray(&mut written);
+        // What heartbeatd itself has closed after writing to it was emptied by nobody.
+        let closed = reopened.take();
         for log in &mut watched {
-            let reopened = closed.contains(&log.log.path);
+            let reopened = closed.contains(&log.log.path) && !written.contains(&log.log.path);
             log.look(close_looks != 0, reopened, &mut sink);
         }
         let unbounded = watched.iter().filter_map(|log| log.trouble.as_deref());

@@ -3,8 +3,9 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::aside::beside;
 use super::ledger::Ledger;
 use crate::User;
 
@@ -40,26 +41,72 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// What is opened for another user is given to it: somebody who may write to the directory must not make us give away the
-/// file behind a link.
+/// Opens the file of a log for appending; it is given to its user. Nothing is written through a link: output would land in a
+/// file that somebody else has chosen. A link at the place of the log is set aside as `.replaced`, and a fresh file is begun.
 pub(super) fn append(path: &Path, user: Option<&User>) -> io::Result<File> {
+    match append_to_own(path, user) {
+        Err(error) if is_link(&error) => {
+            std::fs::rename(path, replaced(path))?;
+            append_to_own(path, user)
+        }
+        done => done,
+    }
+}
+
+/// Where a link is set aside that lay at the place of a log.
+pub(super) fn replaced(path: &Path) -> PathBuf {
+    beside(path, ".replaced")
+}
+
+/// The path is a symbolic link, or one of several names of its file.
+fn is_link(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EMLINK))
+}
+
+/// # Errors
+/// ELOOP: a symbolic link; EMLINK: the file has other names; EINVAL: no file.
+fn append_to_own(path: &Path, user: Option<&User>) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // Opening a FIFO must not wait for somebody.
-    let no_link = if user.is_some() { libc::O_NOFOLLOW } else { 0 };
-    options.append(true).create(true).mode(0o600).custom_flags(no_link | libc::O_NONBLOCK);
-    let log = options.open(path)?;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let log = options.append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
     let meta = log.metadata()?;
     if !meta.is_file() {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
+    if meta.nlink() > 1 {
+        return Err(io::Error::from_raw_os_error(libc::EMLINK));
+    }
     if let Some(user) = user
         && (meta.uid(), meta.gid()) != (user.uid, user.gid)
     {
-        if meta.nlink() > 1 {
-            return Err(io::Error::from_raw_os_error(libc::EMLINK));
-        }
         fchown(&log, Some(user.uid), Some(user.gid))?;
     }
     rustix::fs::fcntl_setfl(&log, rustix::fs::OFlags::APPEND)?;
     Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn nothing_is_written_through_a_link_and_a_fresh_file_is_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, other) = (dir.path().join("db.log"), dir.path().join("theirs"));
+        let own = User::find(&nix::unistd::geteuid().to_string()).unwrap();
+        for user in [None, Some(&own)] {
+            for hard in [false, true] {
+                std::fs::write(&other, "theirs\n").unwrap();
+                let link = if hard { std::fs::hard_link } else { std::os::unix::fs::symlink };
+                link(&other, &log).unwrap();
+                append(&log, user).unwrap().write_all(b"ours\n").unwrap();
+                let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+                assert_eq!((text(&log).as_str(), text(&other).as_str()), ("ours\n", "theirs\n"));
+                assert_eq!(text(&replaced(&log)), "theirs\n", "nothing is lost");
+                std::fs::remove_file(&log).unwrap();
+            }
+        }
+    }
 }

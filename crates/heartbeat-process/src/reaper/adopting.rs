@@ -125,7 +125,9 @@ impl Reaper {
         };
         let unseen: Vec<u64> = self.runs.iter().filter(|(_, run)| unseen(run)).map(|(id, _)| *id).collect();
         for id in unseen {
-            self.watch_end(id);
+            // Its own report comes before its end.
+            let _ = self.listen(id);
+            let _ = self.watch_end(id);
             self.ended(id, &mut None);
         }
         let mut told = Vec::new();

@@ -83,7 +83,8 @@ impl Reaper {
             self.books.follow(realm, Recorded { run: key.run, ..process });
             (self.sink)(Notice::MainChanged { key, pid, start_time: stat.start_time });
         }
-        self.watch_end(id);
+        // One that cannot be watched is found by the next look.
+        let _ = self.watch_end(id);
         true
     }
 }

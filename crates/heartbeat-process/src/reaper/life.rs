@@ -1,6 +1,7 @@
 //! What becomes of a run: from its launcher's first word to the last process it leaves behind.
 
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
 use heartbeat_status::{Exit, ExitKind, Signal};
 use nix::errno::Errno;
@@ -18,19 +19,34 @@ use crate::trusted::name_of;
 use crate::{log, spares, sys};
 
 impl Reaper {
-    /// Hears what is said about a launch.
-    pub(super) fn listen(&mut self, id: u64) {
+    /// Reads everything that the launcher and its copy have reported about a launch. Their own report always comes before what
+    /// the reaper finds out about a process that has ended. True: something was reported.
+    pub(super) fn listen(&mut self, id: u64) -> bool {
+        let mut heard = false;
         loop {
-            let Some(run) = self.runs.get_mut(&id) else { return };
-            let Some(socket) = &run.socket else { return };
-            match channel::hear(socket.as_fd()) {
-                Said::Nothing => return,
-                Said::Made { pid } => self.meet(id, pid),
-                Said::Ready { pid } => {
-                    self.meet(id, pid);
-                    self.note_log(id);
-                    self.go(id);
-                }
+            let Some(run) = self.runs.get_mut(&id) else { return heard };
+            let Some(socket) = &run.socket else { return heard };
+            let said = channel::hear(socket.as_fd());
+            heard |= said != Said::Nothing;
+            match said {
+                Said::Nothing => return heard,
+                // A copy that cannot be held now either has ended and reported why, or is held when it is ready.
+                Said::Made { pid } => drop(self.register_child(id, pid)),
+                Said::Ready { pid } => match self.register_child(id, pid) {
+                    Ok(()) => {
+                        self.note_log(id);
+                        self.go(id);
+                    }
+                    Err(error) => {
+                        if let Some(run) = self.runs.get_mut(&id)
+                            && error.raw_os_error() != Some(Errno::ESRCH as i32)
+                        {
+                            run.failure.get_or_insert_with(|| unwatched(&run.program, &error));
+                        }
+                        // One that has gone ends the launch like every other that was killed.
+                        self.give_up(id);
+                    }
+                },
                 Said::Exec => run.said_exec = true,
                 Said::Failed { step, errno, pid, path } => {
                     run.said_exec = false;
@@ -45,7 +61,10 @@ impl Reaper {
                         (step, _) => LaunchError::new(step, Some(errno), &what),
                     });
                     if let Some(pid) = pid {
-                        self.meet(id, pid);
+                        // Whether it can be held or not, it has failed, and why is known.
+                        if self.register_child(id, pid).is_err() {
+                            self.give_up(id);
+                        }
                     }
                 }
                 Said::End => {
@@ -55,48 +74,33 @@ impl Reaper {
                     } else if run.pid == 0 {
                         self.launch_ended(id, None);
                     } else {
-                        self.watch_end(id);
+                        // One that cannot be watched is found by the next look.
+                        let _ = self.watch_end(id);
                     }
-                    return;
+                    return true;
                 }
             }
         }
     }
 
-    /// The copy that the launcher has made for a run is that process: it is held, watched, and put on record.
-    fn meet(&mut self, id: u64, pid: u32) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.pid == 0) else { return };
-        let held = spares::with(|| tree::read_stat(pid)).and_then(|stat| {
-            // A child of ours that has not become its program, whatever has become of that number.
-            let ours = |stat: &tree::Stat| stat.parent == std::process::id();
-            // One that has ended has nothing left to tell it by, and keeps its number until it is collected.
-            let has_ended =
-                |at: u64| tree::stat(pid).is_some_and(|now| now.state == 'Z' && now.start_time == at);
-            let is_copy = |stat: &tree::Stat| tree::is_launcher_copy(pid) || has_ended(stat.start_time);
-            let stat = stat.filter(|stat| ours(stat) && is_copy(stat)).ok_or_else(gone)?;
-            Ok((stat.start_time, hold(pid, &stat)?.ok_or_else(gone)?))
-        });
-        match held {
-            Ok((start_time, pidfd)) => {
-                (run.pid, run.start_time, run.since) = (pid, start_time, start_time);
-                run.pidfd = Some(pidfd);
-                self.watch_end(id);
-                if let Some(run) = self.runs.get_mut(&id).filter(|run| !run.watched) {
-                    // Its end would be told by nobody.
-                    let error = LaunchError::new(Step::Spawn, Some(Errno::EMFILE as i32), &run.program);
-                    run.failure.get_or_insert(error);
-                }
-            }
-            Err(error) => {
-                // Without its identity on record nobody would know it again.
-                let what = failed_object(run, Step::Record, 0);
-                run.failure.get_or_insert(LaunchError::new(Step::Record, error.raw_os_error(), &what));
-            }
+    /// The copy that the launcher has made for a run is that process: it is held, watched, and put on record. A launch that has
+    /// failed already ends here.
+    ///
+    /// # Errors
+    /// It cannot be held. ESRCH: it has gone.
+    fn register_child(&mut self, id: u64, pid: u32) -> io::Result<()> {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.pid == 0) else { return Ok(()) };
+        let (start_time, pidfd) = hold_copy(pid)?;
+        (run.pid, run.start_time, run.since) = (pid, start_time, start_time);
+        run.pidfd = Some(pidfd);
+        let watched = self.watch_end(id);
+        let Some(run) = self.runs.get_mut(&id) else { return Ok(()) };
+        if let Err(error) = watched {
+            run.failure.get_or_insert_with(|| unwatched(&run.program, &error));
         }
-        let Some(run) = self.runs.get_mut(&id) else { return };
         if run.failure.is_some() {
             self.give_up(id);
-            return;
+            return Ok(());
         }
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
             // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
@@ -105,6 +109,7 @@ impl Reaper {
             let group = run.leaf.as_ref().map(|leaf| leaf.dir().to_owned());
             self.books.begin(realm, process, group, run.identity.clone(), run.word.clone());
         }
+        Ok(())
     }
 
     /// What a realm is about to write to, before it can change that.
@@ -119,6 +124,8 @@ impl Reaper {
     /// It is set up, and on record: let it go on. In this order: at every instruction either no process of the realm exists,
     /// or it is on record.
     fn go(&mut self, id: u64) {
+        // Until now it may have waited for us.
+        self.deadlines.set(id, self.launch_timeout);
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.is_set_up = true;
         let told = match (&run.socket, &run.failure) {
@@ -137,7 +144,8 @@ impl Reaper {
         self.kill_launch(id);
         let held = self.runs.get(&id).is_some_and(|run| run.pidfd.is_some());
         if held {
-            self.watch_end(id);
+            // One that cannot be watched is found by the next look.
+            let _ = self.watch_end(id);
         } else {
             self.launch_ended(id, None);
         }
@@ -258,6 +266,13 @@ impl Reaper {
     }
 
     pub(super) fn deadline(&mut self, id: u64) {
+        if self.listen(id) {
+            // The reaper itself was late, and the launch has come further meanwhile. It reports four times at most.
+            if self.runs.get(&id).is_some_and(|run| run.stage == Stage::Launching) {
+                self.deadlines.set(id, self.launch_timeout);
+            }
+            return;
+        }
         let Some(run) = self.runs.get_mut(&id) else { return };
         match run.stage {
             Stage::Launching if run.looks > 0 => self.look_at_launcher(id),
@@ -313,12 +328,16 @@ impl Reaper {
     }
 
     /// From now on the end of the process is told.
-    pub(super) fn watch_end(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| !run.watched) else { return };
+    ///
+    /// # Errors
+    /// The kernel can watch no more: only the next look finds the end.
+    pub(super) fn watch_end(&mut self, id: u64) -> io::Result<()> {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| !run.watched) else { return Ok(()) };
         if let Some(pidfd) = &run.pidfd {
-            // One that cannot be watched is found by the next look.
-            run.watched = epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN).is_ok();
+            epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN)?;
+            run.watched = true;
         }
+        Ok(())
     }
 
     /// Ends a launch, whatever has become of it: the copy before it leads a group and after, and whoever it has become.
@@ -352,8 +371,21 @@ impl Reaper {
     }
 }
 
-fn gone() -> std::io::Error {
-    std::io::Error::from_raw_os_error(Errno::ESRCH as i32)
+/// Holds a copy of the launcher: a child of ours that has not become its program, or is ending. It keeps its number until it
+/// is collected.
+fn hold_copy(pid: u32) -> io::Result<(u64, OwnedFd)> {
+    let gone = || io::Error::from_raw_os_error(Errno::ESRCH as i32);
+    let stat = spares::with(|| tree::read_stat(pid))?.filter(|stat| stat.parent == std::process::id());
+    let stat = stat.ok_or_else(gone)?;
+    // The kernel has taken away the environment of one that is ending, by which a copy is known.
+    let is_copy = tree::is_launcher_copy(pid)
+        || tree::stat(pid).is_some_and(|now| now.is_ending && now.start_time == stat.start_time);
+    let pidfd = if is_copy { hold(pid, &stat)? } else { None };
+    Ok((stat.start_time, pidfd.ok_or_else(gone)?))
+}
+
+fn unwatched(program: &str, error: &io::Error) -> LaunchError {
+    LaunchError::new(Step::Watch, error.raw_os_error(), &format!("of {program}"))
 }
 
 fn failed_object(run: &Run, step: Step, errno: i32) -> String {

@@ -167,7 +167,7 @@ pub(super) fn a_journald_is_given_a_stream() {
     assert_eq!(said_by(&listener).0, wanted);
     assert_eq!(trouble(&notices), None);
     bench.processes.signal(key, Signal::KILL);
-    exit_of(&bench.next());
+    trees::ended(&bench, key);
     wait_until("nothing to wait for", || heartbeat_process::is_stray(&log).is_none());
     let key = bench.launch(2, &spec);
     bench.started();
@@ -304,15 +304,89 @@ pub(super) fn a_log_that_is_moved_or_removed_goes_on_under_its_name() {
     }
 }
 
-pub(super) fn a_log_that_its_own_program_empties_is_counted() {
-    let bench = Bench::new();
-    let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
-    // The keeper watches from its first look on.
+/// Waits until the keeper watches a directory: from then on it knows who closes a log.
+fn wait_for_watch() {
     wait_until("the watch", || {
         let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
         let texts = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
         texts.filter(|text| text.contains("inotify wd:")).count() > 0
     });
+}
+
+pub(super) fn a_directory_of_logs_that_is_removed_empties_nothing() {
+    let bench = Bench::new();
+    let dir = bench.dir.path().join("log");
+    let path = dir.join("db.log");
+    std::fs::create_dir(&dir).unwrap();
+    let (_keeper, notices) = keeper(KeptLog { path: path.clone(), max_bytes: PIECE, keep: 2 });
+    wait_for_watch();
+    let fifo = bench.dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script =
+        format!("exec 3<> {}; echo before; while read -r line <&3; do echo $line; done", fifo.display());
+    let log = LogTarget::File { path: path.clone(), max_bytes: PIECE, keep: 2 };
+    let key = bench.launch(1, &LaunchSpec { log, ..bench.shell(&script) });
+    bench.started();
+    wait_for_line(&path, "before");
+    std::fs::remove_dir_all(&dir).unwrap();
+    let told = trouble(&notices).unwrap();
+    assert!(told.contains("moved or removed"), "{told}");
+    for line in ["one", "two", "three"] {
+        // Each of these is copied, and so closed by heartbeatd itself, in another look.
+        std::fs::write(&fifo, format!("{line}\n")).unwrap();
+        wait_until(line, || all(&path).ends_with(&format!("{line}\n")));
+    }
+    bench.processes.signal(key, Signal::KILL);
+    exit_of(&bench.next());
+    let mut rest = Vec::new();
+    while rest.last() != Some(&LogNotice::Trouble(None)) {
+        rest.push(notices.recv_timeout(PATIENCE).unwrap());
+    }
+    assert_eq!(rest, [LogNotice::Trouble(None)], "nobody has emptied anything");
+    // Without a living writer nothing is copied, and what is gone is gone.
+    std::fs::remove_dir_all(&dir).unwrap();
+    match notices.recv_timeout(PATIENCE).unwrap() {
+        LogNotice::Lost { lost, why, .. } => {
+            assert_eq!((lost.emptied, lost.cut_bytes > 0), (0, true));
+            assert!(why.unwrap().contains("removed"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn a_link_at_the_place_of_a_log_is_set_aside() {
+    let bench = Bench::new();
+    let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
+    let other = bench.dir.path().join("theirs");
+    std::fs::write(&other, "theirs\n").unwrap();
+    let link = || std::os::unix::fs::symlink(&other, bench.log()).unwrap();
+    let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 2 };
+    // Before the start, and while it runs.
+    link();
+    let script = "echo one; read -r line < fifo; echo $line; exec sleep 655";
+    nix::unistd::mkfifo(&bench.dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let key = bench.launch(1, &LaunchSpec { log, dir: bench.dir.path().into(), ..bench.shell(script) });
+    bench.started();
+    wait_for_line(&bench.log(), "one");
+    std::fs::remove_file(bench.log()).unwrap();
+    link();
+    assert!(trouble(&notices).unwrap().contains("moved or removed"));
+    std::fs::write(bench.dir.path().join("fifo"), "two\n").unwrap();
+    wait_until("a file in its place", || {
+        std::fs::symlink_metadata(bench.log()).is_ok_and(|meta| meta.is_file())
+    });
+    wait_for_line(&bench.log(), "two");
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "theirs\n");
+    assert!(bench.dir.path().join("out.log.replaced").is_symlink());
+    bench.processes.signal(key, Signal::KILL);
+    exit_of(&bench.next());
+}
+
+pub(super) fn a_log_that_its_own_program_empties_is_counted() {
+    let bench = Bench::new();
+    let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
+    // The keeper watches from its first look on.
+    wait_for_watch();
     let script = "echo one; echo two > /dev/stderr; echo three; exec sleep 646";
     let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 2 };
     let key = bench.launch(1, &LaunchSpec { log: log.clone(), ..bench.shell(script) });

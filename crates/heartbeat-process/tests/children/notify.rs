@@ -137,8 +137,9 @@ pub(super) fn the_first_word_is_not_lost_and_the_last_comes_before_the_end() {
 
 pub(super) fn everybody_of_the_tree_is_believed_and_nobody_else() {
     let bench = Bench::new();
-    let script = "SAY STATUS=child; setsid SAY STATUS=session; (env -i NOTIFY_SOCKET=$NOTIFY_SOCKET SAY STATUS=bare); \
-                  echo up; read line < $0.go; SAY STATUS=end; exec sleep 651";
+    // It waits after each word, since words that come together may be told together.
+    let script = "exec 3<> $0.go; SAY STATUS=child; read line <&3; setsid SAY STATUS=session; read line <&3; \
+                  (env -i NOTIFY_SOCKET=$NOTIFY_SOCKET SAY STATUS=bare); read line <&3; SAY STATUS=end; exec sleep 651";
     let go = bench.dir.path().join("it.go");
     nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let script = script.replace("$0.go", go.to_str().unwrap());
@@ -146,8 +147,10 @@ pub(super) fn everybody_of_the_tree_is_believed_and_nobody_else() {
     let pid = bench.started();
     for text in ["child", "session", "bare"] {
         assert_eq!(said(&bench, key), status(text));
+        if text != "bare" {
+            std::fs::write(&go, "go\n").unwrap();
+        }
     }
-    bench.wait_for_output("up");
     // The same user, the right path, the right words: a stranger all the same.
     let socket = bench.dir.path().join("run/notify/db");
     let stranger = UnixDatagram::unbound().unwrap();

@@ -9,7 +9,7 @@ use super::adopting::{Victim, adopt, gone, until};
 use super::{Bench, exit_of, groups, kill_main, processes_called, zombies};
 
 /// Reads notices until nothing of the run is left; how its main process ended.
-fn ended(bench: &Bench, key: Key) -> Exit {
+pub(super) fn ended(bench: &Bench, key: Key) -> Exit {
     let (exit, empty) = exit_of(&bench.next());
     if !empty {
         assert_eq!(bench.next(), Notice::Emptied { key });
