@@ -142,7 +142,7 @@ impl Daemon {
         let commands = Arc::new(Commands::default());
         let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
         let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(descriptors::raise);
-        let budget = Budget::of(&realms, heartbeat.max_probes_in_flight, heartbeat.max_connections)?;
+        let budget = Budget::of(&realms, heartbeat.max_connections)?;
         let processes = open_processes(
             (&records, &heartbeat.runtime_dir),
             (mark.clone(), groups),
@@ -153,8 +153,9 @@ impl Daemon {
         )?;
         commands.open(processes.commander());
         let upgrader = Arc::new(Upgrader::new(program, Arc::clone(&commands), Arc::clone(&inbox)));
+        let in_flight = (heartbeat.max_probes_in_flight, budget.probes);
         let mut prober =
-            Prober::new(runtime.handle().clone(), Arc::clone(&inbox), budget.probes, owners, commands);
+            Prober::new(runtime.handle().clone(), Arc::clone(&inbox), in_flight, owners, commands);
         prober.equip(&plan, &realms);
         let notifier = Arc::new(receivers::start(receivers, runtime.handle().clone()));
         let herald = Arc::clone(&notifier);
@@ -263,6 +264,7 @@ impl Daemon {
                 Box::new(move |document| herald.notify(document)),
             )?,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
+            budget,
             notifier: Arc::clone(&notifier),
             heartbeat,
             webhooks,

@@ -1,7 +1,8 @@
 //! How many descriptors there are, and what they go to: first to what runs and to what a restart takes, then to probes, and the
 //! rest to connections, so that no client can take what a restart needs.
 
-use heartbeat_config::RealmConfig;
+use heartbeat_config::{Measure, RealmConfig};
+use heartbeat_process::COMMAND_DESCRIPTORS;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::DaemonError;
@@ -10,16 +11,17 @@ use crate::DaemonError;
 const BASE_DESCRIPTORS: u64 = 48;
 /// What starts that are under way take at most, beside the spare ones.
 const RESTART_DESCRIPTORS: u64 = 16;
-/// A process is held by one, and its successor is made while the last of the old tree are held.
-const REALM_DESCRIPTORS: u64 = 2;
 /// Probes and connections have at least these.
 const MIN_REST_DESCRIPTORS: u64 = 16;
 /// Connections of the socket, if there is room for them.
 const SOCKET_DESCRIPTORS: u64 = 32;
+/// This share of what could go to connections is left for realms that a reload adds.
+const GROWTH_SHARE: usize = 4;
 
 /// What is left for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
+    limit: u64,
     pub(crate) probes: usize,
     pub(crate) tcp_connections: usize,
     pub(crate) socket_connections: usize,
@@ -30,23 +32,37 @@ impl Budget {
     ///
     /// # Errors
     /// [`DaemonError::Descriptors`] when realms could not be restarted with what is left.
-    pub(crate) fn of(
-        realms: &[RealmConfig],
-        max_probes: usize,
-        max_connections: usize,
-    ) -> Result<Self, DaemonError> {
+    pub(crate) fn of(realms: &[RealmConfig], max_connections: usize) -> Result<Self, DaemonError> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(RLIM_INFINITY, |(soft, _)| soft);
-        let of_realm = |realm: &RealmConfig| {
-            let asked = realm.launch.as_ref().map(|launch| &launch.readiness)?;
-            Some(REALM_DESCRIPTORS + u64::from(asked.notify) + u64::from(asked.ready_fd.is_some()))
-        };
-        let of_realms: Vec<u64> = realms.iter().filter_map(of_realm).collect();
-        let probes = realms.iter().map(|realm| realm.probes.len()).sum();
-        Self::divide(limit, &of_realms, max_probes.min(probes), max_connections)
+        let (of_realms, probes) = needs(realms);
+        Self::divide(limit, &of_realms, probes, max_connections)
+    }
+
+    /// Whether these realms fit in beside the probes and connections that were granted.
+    ///
+    /// # Errors
+    /// Why not, and what to do, for a person.
+    pub(crate) fn admit(&self, realms: &[RealmConfig]) -> Result<(), String> {
+        self.admit_needs(&needs(realms).0)
+    }
+
+    fn admit_needs(&self, of_realms: &[u64]) -> Result<(), String> {
+        let granted = self.probes + self.tcp_connections + self.socket_connections;
+        let needed = taken(of_realms) + granted as u64;
+        if needed <= self.limit {
+            return Ok(());
+        }
+        Err(format!(
+            "{} realms with a program need {needed} descriptors beside the {granted} that probes and connections were granted when \
+             heartbeatd was started, and its limit is {}; raise the limit (`LimitNOFILE=` of the unit, or `ulimit -n`) or lower \
+             `max_connections`, then restart heartbeatd",
+            of_realms.len(),
+            self.limit
+        ))
     }
 
     fn divide(limit: u64, of_realms: &[u64], probes: usize, connections: usize) -> Result<Self, DaemonError> {
-        let taken = BASE_DESCRIPTORS + RESTART_DESCRIPTORS + of_realms.iter().sum::<u64>();
+        let taken = taken(of_realms);
         let needed = taken + MIN_REST_DESCRIPTORS;
         if limit < needed {
             return Err(DaemonError::Descriptors { limit, needed, realms: of_realms.len() });
@@ -56,10 +72,25 @@ impl Budget {
         // One more, for a probe of a realm that is registered later.
         let probes = number(left / 2).min(probes.saturating_add(1));
         let left = number(left) - probes;
+        let left = left - left / GROWTH_SHARE;
         let socket_connections = (left / 2).min(number(SOCKET_DESCRIPTORS));
         let tcp_connections = connections.min(left - socket_connections);
-        Ok(Self { probes, tcp_connections, socket_connections })
+        Ok(Self { limit, probes, tcp_connections, socket_connections })
     }
+}
+
+fn taken(of_realms: &[u64]) -> u64 {
+    BASE_DESCRIPTORS + RESTART_DESCRIPTORS + of_realms.iter().sum::<u64>()
+}
+
+/// What each realm with a program takes, and what all probes take that run at the same time.
+fn needs(realms: &[RealmConfig]) -> (Vec<u64>, usize) {
+    let of_realms = realms.iter().filter_map(|realm| realm.launch.as_ref());
+    let probes = realms.iter().flat_map(|realm| &realm.probes).flatten().map(|measure| match measure {
+        Measure::Command { .. } => COMMAND_DESCRIPTORS as usize,
+        Measure::Probe(_) => 1,
+    });
+    (of_realms.map(|launch| u64::from(launch.descriptors())).collect(), probes.sum())
 }
 
 /// Raises our own soft limit of descriptors to the hard one; returns what it was, for the realms. Without the
@@ -82,8 +113,8 @@ mod tests {
     #[test]
     fn realms_come_first_then_probes_then_connections() {
         assert_eq!(divided(1 << 20, 5_000, 1_024), Some((1_025, 256, 32)), "there is room for all");
-        assert_eq!(divided(256, 60, 60), Some((36, 18, 18)));
-        assert_eq!(divided(80, 0, 0), Some((1, 8, 7)));
+        assert_eq!(divided(256, 60, 60), Some((36, 14, 13)));
+        assert_eq!(divided(80, 0, 0), Some((1, 6, 6)));
         for (limit, realms) in [(79, 0), (199, 60), (48, 20), (0, 1)] {
             assert_eq!(divided(limit, realms, 9), None, "{limit} for {realms}");
         }
@@ -95,6 +126,15 @@ mod tests {
                 assert!(probes > 0 && tcp > 0 && socket > 0, "{limit} {realms}");
             }
         }
+    }
+
+    #[test]
+    fn realms_of_a_reload_fit_in_beside_what_was_granted_or_are_refused() {
+        let budget = Budget::divide(256, &[2; 60], 60, 256).unwrap();
+        assert_eq!(budget.admit_needs(&[2; 64]), Ok(()), "there is room for some more");
+        let refused = budget.admit_needs(&[2; 80]).unwrap_err();
+        assert!(refused.contains("80 realms") && refused.contains("limit is 256"), "{refused}");
+        assert!(refused.contains("max_connections") && refused.contains("LimitNOFILE="), "{refused}");
     }
 
     #[test]

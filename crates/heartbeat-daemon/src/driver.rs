@@ -21,6 +21,7 @@ use heartbeat_supervisor::{
 };
 use tokio::sync::oneshot;
 
+use crate::descriptors::Budget;
 use crate::executor::Executor;
 use crate::inbox::{Batch, Inbox, Request};
 use crate::incident_writer::IncidentWriter;
@@ -74,6 +75,7 @@ pub(crate) struct Driver {
     pub(crate) webhooks: Vec<WebhookConfig>,
     pub(crate) registering: Arc<RegistrationRules>,
     pub(crate) boot_deadline: Option<Instant>,
+    pub(crate) budget: Budget,
     pub(crate) intent: IntentFile,
     pub(crate) manager: Manager,
     pub(crate) pulse: Pulse,
@@ -279,6 +281,7 @@ impl Driver {
         let registering = Arc::clone(&config.registering);
         let vacant = self.supervisor.vacant();
         let Merged { config, restart, changes } = merge(self.in_force(&old, &vacant), config)?;
+        self.budget.admit(&config.realms).map_err(|why| vec![why])?;
         let receivers = receivers::receivers(&config.webhooks)
             .map_err(|(name, error)| vec![format!("the receiver {name} cannot be told: {error}")])?;
         if !dry_run {

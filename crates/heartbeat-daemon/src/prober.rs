@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use heartbeat_config::RealmConfig;
 use heartbeat_probe::Probe;
+use heartbeat_process::COMMAND_DESCRIPTORS;
 use heartbeat_status::{
     CheckId, CheckResult, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, RealmIx,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Prober {
     runtime: Handle,
     inbox: Arc<Inbox>,
     slots: Arc<Semaphore>,
+    /// Descriptors for all of them together, and how many there are.
+    descriptors: (Arc<Semaphore>, u32),
     under_way: BTreeMap<CheckId, AbortHandle>,
     owners: Arc<Owners>,
     commands: Arc<Commands>,
@@ -35,12 +38,21 @@ impl Prober {
     pub(crate) fn new(
         runtime: Handle,
         inbox: Arc<Inbox>,
-        max_in_flight: usize,
+        (max_in_flight, max_descriptors): (usize, usize),
         owners: Arc<Owners>,
         commands: Arc<Commands>,
     ) -> Self {
-        let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { runtime, inbox, slots, under_way: BTreeMap::new(), owners, commands, probes: Vec::new() }
+        let places = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
+        Self {
+            runtime,
+            inbox,
+            slots: places(max_in_flight),
+            descriptors: (places(max_descriptors), u32::try_from(max_descriptors.max(1)).unwrap_or(u32::MAX)),
+            under_way: BTreeMap::new(),
+            owners,
+            commands,
+            probes: Vec::new(),
+        }
     }
 
     /// From now on these are measured; what is under way goes on.
@@ -68,8 +80,11 @@ impl Prober {
         };
         let (inbox, slots) = (Arc::clone(&self.inbox), Arc::clone(&self.slots));
         let owners = Arc::clone(&self.owners);
+        let (descriptors, most) = self.descriptors.clone();
+        let wanted = if matches!(*probe, Probe::Exec(_)) { COMMAND_DESCRIPTORS.min(most) } else { 1 };
         let task = self.runtime.spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
+            let Ok(_descriptors) = descriptors.acquire_many_owned(wanted).await else { return };
             let mut result = probe.measure_queued(now, timeout).await;
             let answered = result.port_fact().passed() == Some(true);
             let refused = matches!(result.outcome, Outcome::Fail { reason: FailReason::Refused, .. });
@@ -165,8 +180,9 @@ mod tests {
         let inbox = Arc::new(Inbox::default());
         let owners = Arc::new(Owners::new("no-such-mark".to_owned()));
         let commands = Arc::new(Commands::default());
+        let in_flight = (max_in_flight, max_in_flight);
         let mut prober =
-            Prober::new(runtime.handle().clone(), Arc::clone(&inbox), max_in_flight, owners, commands);
+            Prober::new(runtime.handle().clone(), Arc::clone(&inbox), in_flight, owners, commands);
         let realms: String = checks
             .iter()
             .enumerate()

@@ -97,7 +97,7 @@ pub use ports::{
 };
 pub use processes::{Commander, Processes, Settings};
 pub use record::{Record, Recorded, boot_id};
-pub use spec::{LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
+pub use spec::{COMMAND_DESCRIPTORS, LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use survey::{Condition, Search, Survey, Survivor, survey};
 pub use sys::give_back_free_memory;
 pub use tree::{is_ending, is_process};

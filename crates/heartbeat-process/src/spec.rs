@@ -130,7 +130,21 @@ pub(crate) struct Setting {
     pub(crate) check: bool,
 }
 
+/// Descriptors that heartbeatd holds at most for one run of a command: both ends of its socket, its process, its output, and its
+/// specification while that is handed over.
+pub const COMMAND_DESCRIPTORS: u32 = 5;
+
+/// Descriptors for a process, and for its successor, which is made while the last of the old tree are held.
+const PROCESS_DESCRIPTORS: u32 = 2;
+
 impl LaunchSpec {
+    /// Descriptors that heartbeatd holds for a realm that is started so, beside those that it keeps back for starts.
+    #[must_use]
+    pub fn descriptors(&self) -> u32 {
+        let Readiness { notify, ready_fd, .. } = &self.readiness;
+        PROCESS_DESCRIPTORS + u32::from(*notify) + u32::from(ready_fd.is_some())
+    }
+
     /// As bytes for the launcher. Lengths go first, so that any byte may be in a value.
     pub(crate) fn encode(&self, setting: &Setting) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
