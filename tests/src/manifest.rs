@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("heartbeat-api", 3),
     ("heartbeat-client", 3),
     ("heartbeat-notify", 3),
+    ("heartbeat-store", 3),
     ("heartbeat-daemon", 4),
     ("heartbeatd", 5),
     ("heartbeat-cli", 5),
@@ -57,6 +58,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("libc", &["heartbeat-process"]),
     ("figment", &["heartbeat-config"]),
     ("petgraph", &["heartbeat-graph"]),
+    ("rusqlite", &["heartbeat-store"]),
 ];
 
 fn layer(name: &str) -> Option<u8> {

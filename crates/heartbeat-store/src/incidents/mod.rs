@@ -1,0 +1,178 @@
+//! `incidents.db`: every incident with its story, what is still to be delivered, and who has changed what.
+
+mod batch;
+mod rows;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use heartbeat_status::wire::IncidentDocument;
+use heartbeat_status::{Instant, WallTime};
+
+use crate::StoreError;
+use crate::file::Schema;
+use crate::worker::{Confirm, Reporter, Worker};
+
+use batch::Batch;
+use rows::Incidents;
+
+/// Largest size of the file, in bytes: some 20,000 incidents. The oldest resolved ones go first.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+const SCHEMA: Schema =
+    Schema { migrations: &[include_str!("v1.sql")], durable: true, max_bytes: MAX_FILE_BYTES };
+
+/// An incident as it stands.
+#[derive(Clone, Debug)]
+pub struct IncidentRecord {
+    /// As readers and receivers get it.
+    pub document: Arc<IncidentDocument>,
+    /// What its owner needs to go on with it after a restart; `None` once it is resolved.
+    pub state: Option<String>,
+}
+
+/// A notification that one receiver is to get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The receiver's name.
+    pub receiver: String,
+    /// What it gets.
+    pub document: Arc<IncidentDocument>,
+}
+
+/// How a notification has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The receiver's name.
+    pub receiver: String,
+    /// Of which incident.
+    pub incident: String,
+    /// Of which of its events.
+    pub seq: u64,
+    /// `None`: it was delivered. Otherwise why it never will be.
+    pub given_up: Option<String>,
+}
+
+/// A change that somebody has asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// When.
+    pub at: WallTime,
+    /// Who, as far as it is known: `uid 1000`.
+    pub by: String,
+    /// What, e.g. `stop`.
+    pub action: String,
+    /// Of which realm or incident; empty for everything.
+    pub target: String,
+    /// The reason that was given, and the outcome.
+    pub detail: String,
+}
+
+/// What an earlier heartbeatd has left.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered {
+    /// Incidents that are open, the oldest first.
+    pub open: Vec<IncidentRecord>,
+    /// The newest incidents that are resolved, the newest first.
+    pub resolved: Vec<Arc<IncidentDocument>>,
+    /// Notifications that are neither delivered nor given up, in the order in which they were to be sent.
+    pub deliveries: Vec<Delivery>,
+    /// What was remembered by name.
+    pub notes: Vec<(String, String)>,
+}
+
+/// Which incidents are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Only those that are open.
+    pub open: bool,
+    /// Only those that are older than the one of this identifier.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Incidents on disk. Nothing here waits for the disk.
+pub struct IncidentDb {
+    worker: Worker<Incidents>,
+}
+
+impl std::fmt::Debug for IncidentDb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IncidentDb").finish_non_exhaustive()
+    }
+}
+
+impl IncidentDb {
+    /// Starts the thread that opens `incidents.db` in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when there is no thread. A file that cannot be opened is reported, and tried again.
+    pub fn start(dir: &Path, now: fn() -> Instant, report: Reporter) -> Result<Self, StoreError> {
+        let path = dir.join("incidents.db");
+        let duty = Incidents::new(path.clone());
+        Ok(Self { worker: Worker::start(("hb-incidents-db", path), SCHEMA, duty, now, report)? })
+    }
+
+    /// Writes an incident in place of what was written of it before, with the notifications that follow from it, in one
+    /// transaction.
+    pub fn record(&self, record: IncidentRecord, deliveries: Vec<Delivery>, confirm: Option<Confirm>) {
+        self.worker.push(|batch| batch.record(record, deliveries, confirm));
+    }
+
+    /// A notification needs no further attempt.
+    pub fn settle(&self, settled: Settled) {
+        self.worker.push(|batch| batch.settle(settled));
+    }
+
+    /// Writes who has changed what.
+    pub fn audit(&self, entry: AuditEntry) {
+        self.worker.push(|batch| batch.audit(entry));
+    }
+
+    /// Remembers `body` under `name`, in place of what was remembered under it.
+    pub fn note(&self, name: &str, body: String) {
+        self.worker.push(|batch| batch.note(name, body));
+    }
+
+    /// What an earlier heartbeatd has left, with at most `resolved` incidents that are over.
+    pub fn remembered(
+        &self,
+        resolved: usize,
+        answer: impl FnOnce(Result<Remembered, StoreError>) + Send + 'static,
+    ) {
+        self.worker.ask(move |connection| rows::remembered(connection, resolved), answer);
+    }
+
+    /// Incidents, the newest first.
+    pub fn page(
+        &self,
+        page: Page,
+        answer: impl FnOnce(Result<Vec<Arc<IncidentDocument>>, StoreError>) + Send + 'static,
+    ) {
+        self.worker.ask(move |connection| rows::page(connection, &page), answer);
+    }
+
+    /// One incident.
+    pub fn one(
+        &self,
+        id: String,
+        answer: impl FnOnce(Result<Option<Arc<IncidentDocument>>, StoreError>) + Send + 'static,
+    ) {
+        self.worker.ask(move |connection| rows::one(connection, &id), answer);
+    }
+
+    /// The newest entries of the audit, the newest first.
+    pub fn audited(
+        &self,
+        limit: usize,
+        answer: impl FnOnce(Result<Vec<AuditEntry>, StoreError>) + Send + 'static,
+    ) {
+        self.worker.ask(move |connection| rows::audited(connection, limit), answer);
+    }
+
+    /// Reports a disk that does not answer. To be called now and then.
+    pub fn check(&self) {
+        self.worker.check();
+    }
+}

@@ -1,0 +1,380 @@
+//! The rows of `incidents.db`. Every row has a checksum: one that is not what was written is damage.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use heartbeat_status::WallTime;
+use heartbeat_status::wire::IncidentDocument;
+use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
+
+use crate::StoreError;
+use crate::bytes::row_check;
+use crate::file;
+use crate::incidents::{AuditEntry, Batch, Delivery, IncidentRecord, Page, Remembered};
+use crate::worker::{Confirm, Duty};
+
+/// Entries of the audit that are kept; the oldest go first.
+const MAX_AUDIT_ENTRIES: i64 = 100_000;
+/// Notifications that were delivered or given up and are kept, for `notify log`.
+const MAX_SETTLED_DELIVERIES: i64 = 20_000;
+/// Resolved incidents that go at a time when the file is nearly full.
+const PRUNED_INCIDENTS: i64 = 100;
+/// Resolved incidents go when so much of the largest size is used, in percent.
+const FULL_PERCENT: i64 = 90;
+
+/// What the thread of `incidents.db` does.
+pub(crate) struct Incidents {
+    path: PathBuf,
+}
+
+impl Incidents {
+    pub(crate) const fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    fn failed(&self, what: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + use<> {
+        StoreError::database(what, &self.path)
+    }
+}
+
+impl Duty for Incidents {
+    type Batch = Batch;
+
+    fn is_empty(batch: &Batch) -> bool {
+        batch.is_empty()
+    }
+
+    fn join(earlier: &mut Batch, later: Batch) -> Option<String> {
+        earlier.join(later);
+        let given_up = earlier.take_given_up();
+        (given_up > 0)
+            .then(|| format!("{given_up} records of incidents do not fit into memory while the disk fails"))
+    }
+
+    fn confirms(batch: &mut Batch) -> Vec<Confirm> {
+        std::mem::take(&mut batch.confirms)
+    }
+
+    /// Every row is looked at: they are few, and each counts.
+    fn opened(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
+        for (what, table) in TABLES {
+            let mut statement =
+                connection.prepare(&format!("SELECT * FROM {table}")).map_err(self.failed("check"))?;
+            let mut rows = statement.query([]).map_err(self.failed("check"))?;
+            while let Some(row) = rows.next().map_err(self.failed("check"))? {
+                if !is_whole(row) {
+                    return Err(StoreError::DamagedValue { what, path: self.path.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn salvage(&mut self, damaged: &Path, connection: &mut Connection) {
+        let Ok(old) = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_ONLY) else { return };
+        for (_, table) in TABLES {
+            // A table ends where it cannot be read on.
+            let _ = copy(&old, connection, table);
+        }
+    }
+
+    fn make_room(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
+        while file::used_percent(connection).map_err(self.failed("look into"))? >= FULL_PERCENT {
+            let gone = connection.execute(
+                "DELETE FROM incident WHERE id IN
+                    (SELECT id FROM incident WHERE resolved_at IS NOT NULL ORDER BY id LIMIT ?1)",
+                [PRUNED_INCIDENTS],
+            );
+            if gone.map_err(self.failed("prune"))? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, connection: &mut Connection, batch: &Batch) -> Result<(), StoreError> {
+        let failed = || self.failed("write");
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed())?;
+        write(&transaction, batch, &self.path)?;
+        transaction.commit().map_err(failed())
+    }
+
+    fn upkeep(&mut self, _: &mut Connection) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+/// What a row of each table is, and the table.
+const TABLES: [(&str, &str); 4] =
+    [("incident", "incident"), ("notification", "outbox"), ("audit entry", "audit"), ("note", "note")];
+
+/// The last column is the checksum of all others.
+fn is_whole(row: &Row<'_>) -> bool {
+    let columns = row.as_ref().column_count();
+    let values: Option<Vec<Vec<u8>>> =
+        (0..columns - 1).map(|column| row.get_ref(column).ok().map(bytes_of)).collect();
+    let kept: Result<i64, _> = row.get(columns - 1);
+    let Some(values) = values else { return false };
+    let slices: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+    kept.is_ok_and(|kept| kept == row_check(&slices))
+}
+
+fn bytes_of(value: rusqlite::types::ValueRef<'_>) -> Vec<u8> {
+    use rusqlite::types::ValueRef;
+    match value {
+        ValueRef::Null => b"-".to_vec(),
+        ValueRef::Integer(number) => [b"i".as_slice(), &number.to_le_bytes()].concat(),
+        ValueRef::Real(number) => [b"r".as_slice(), &number.to_le_bytes()].concat(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => [b"t".as_slice(), bytes].concat(),
+    }
+}
+
+fn check_of(values: &[rusqlite::types::Value]) -> i64 {
+    let bytes: Vec<Vec<u8>> = values.iter().map(|value| bytes_of(value.into())).collect();
+    let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+    row_check(&slices)
+}
+
+/// Writes a row with its checksum.
+fn put(
+    connection: &Connection,
+    table: &str,
+    mut values: Vec<rusqlite::types::Value>,
+) -> rusqlite::Result<()> {
+    values.push(check_of(&values).into());
+    let marks = vec!["?"; values.len()].join(",");
+    connection.execute(
+        &format!("INSERT OR REPLACE INTO {table} VALUES ({marks})"),
+        rusqlite::params_from_iter(values),
+    )?;
+    Ok(())
+}
+
+fn copy(old: &Connection, new: &Connection, table: &str) -> rusqlite::Result<()> {
+    let mut statement = old.prepare(&format!("SELECT * FROM {table}"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if is_whole(row) {
+            let columns = row.as_ref().column_count() - 1;
+            let values = (0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<_>>>()?;
+            put(new, table, values)?;
+        }
+    }
+    Ok(())
+}
+
+fn text(document: &IncidentDocument) -> String {
+    // Its fields are text, numbers and lists of them: nothing in it can fail.
+    serde_json::to_string(document).unwrap_or_default()
+}
+
+fn write(connection: &Connection, batch: &Batch, path: &Path) -> Result<(), StoreError> {
+    let failed = || StoreError::database("write", path);
+    for record in batch.incidents.values() {
+        let document = &record.document;
+        let row = vec![
+            document.id.clone().into(),
+            document.opened_at.as_millis().into(),
+            document.resolved_at.map(WallTime::as_millis).into(),
+            document.root.clone().into(),
+            document.reason.to_string().into(),
+            document.message.clone().into(),
+            text(document).into(),
+            record.state.clone().into(),
+        ];
+        put(connection, "incident", row).map_err(failed())?;
+    }
+    for delivery in &batch.deliveries {
+        deliver(connection, delivery).map_err(failed())?;
+    }
+    for settled in &batch.settled {
+        settle(connection, settled).map_err(failed())?;
+    }
+    for entry in &batch.audit {
+        let n = next(connection, "audit").map_err(failed())?;
+        let row = vec![
+            n.into(),
+            entry.at.as_millis().into(),
+            entry.by.clone().into(),
+            entry.action.clone().into(),
+            entry.target.clone().into(),
+            entry.detail.clone().into(),
+        ];
+        put(connection, "audit", row).map_err(failed())?;
+        connection.execute("DELETE FROM audit WHERE n <= ?1", [n - MAX_AUDIT_ENTRIES]).map_err(failed())?;
+    }
+    for (name, body) in &batch.notes {
+        put(connection, "note", vec![name.clone().into(), body.clone().into()]).map_err(failed())?;
+    }
+    Ok(())
+}
+
+fn next(connection: &Connection, table: &str) -> rusqlite::Result<i64> {
+    connection.query_row(&format!("SELECT coalesce(max(n), 0) + 1 FROM {table}"), [], |row| row.get(0))
+}
+
+fn deliver(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<()> {
+    let document = &delivery.document;
+    let seq = i64::try_from(document.seq).unwrap_or(i64::MAX);
+    let known = "SELECT 1 FROM outbox WHERE incident = ?1 AND seq = ?2 AND receiver = ?3";
+    // A batch that was written once is not written again: the same notification is due once.
+    if connection.prepare(known)?.exists(params![document.id, seq, delivery.receiver])? {
+        return Ok(());
+    }
+    let row = vec![
+        next(connection, "outbox")?.into(),
+        document.id.clone().into(),
+        seq.into(),
+        delivery.receiver.clone().into(),
+        "due".to_owned().into(),
+        rusqlite::types::Value::Null,
+        text(document).into(),
+    ];
+    put(connection, "outbox", row)
+}
+
+fn settle(connection: &Connection, settled: &super::Settled) -> rusqlite::Result<()> {
+    let seq = i64::try_from(settled.seq).unwrap_or(i64::MAX);
+    let find = "SELECT * FROM outbox WHERE incident = ?1 AND seq = ?2 AND receiver = ?3 AND state = 'due'";
+    let row = connection.query_row(find, params![settled.incident, seq, settled.receiver], |row| {
+        (0..7).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>()
+    });
+    let mut row = match row {
+        Ok(row) => row,
+        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let state = if settled.given_up.is_none() { "delivered" } else { "given up" };
+    (row[4], row[5]) = (state.to_owned().into(), settled.given_up.clone().into());
+    put(connection, "outbox", row)?;
+    let newest = next(connection, "outbox")?;
+    connection
+        .execute("DELETE FROM outbox WHERE n <= ?1 AND state <> 'due'", [newest - MAX_SETTLED_DELIVERIES])?;
+    Ok(())
+}
+
+fn path_of(connection: &Connection) -> PathBuf {
+    connection.path().map(PathBuf::from).unwrap_or_default()
+}
+
+fn failed(connection: &Connection) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
+    let path = path_of(connection);
+    move |error| StoreError::database("read", &path)(error)
+}
+
+/// A document that was damaged since the file was opened, or written by a version that knows more, is left out.
+fn parsed(text: &str) -> Option<Arc<IncidentDocument>> {
+    serde_json::from_str(text).ok().map(Arc::new)
+}
+
+pub(super) fn remembered(connection: &Connection, resolved: usize) -> Result<Remembered, StoreError> {
+    let failed = failed(connection);
+    let mut remembered = Remembered::default();
+    let mut open = connection
+        .prepare("SELECT document, state FROM incident WHERE resolved_at IS NULL ORDER BY id")
+        .map_err(&failed)?;
+    let rows = open.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).map_err(&failed)?;
+    for row in rows {
+        let (text, state) = row.map_err(&failed)?;
+        remembered.open.extend(parsed(&text).map(|document| IncidentRecord { document, state }));
+    }
+    remembered.resolved = documents(
+        connection,
+        "SELECT document FROM incident WHERE resolved_at IS NOT NULL AND id < ?1 ORDER BY id DESC LIMIT ?2",
+        LAST_ID,
+        resolved,
+    )?;
+    let mut due = connection
+        .prepare("SELECT receiver, document FROM outbox WHERE state = 'due' ORDER BY n")
+        .map_err(&failed)?;
+    let rows = due.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).map_err(&failed)?;
+    for row in rows {
+        let (receiver, text) = row.map_err(&failed)?;
+        remembered.deliveries.extend(parsed(&text).map(|document| Delivery { receiver, document }));
+    }
+    let mut notes = connection.prepare("SELECT name, body FROM note").map_err(&failed)?;
+    let rows = notes.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(&failed)?;
+    remembered.notes = rows.collect::<rusqlite::Result<_>>().map_err(&failed)?;
+    Ok(remembered)
+}
+
+/// Behind every identifier.
+const LAST_ID: &str = "~";
+
+fn documents(
+    connection: &Connection,
+    sql: &str,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Arc<IncidentDocument>>, StoreError> {
+    let failed = failed(connection);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare(sql).map_err(&failed)?;
+    let rows = statement.query_map(params![after, limit], |row| row.get::<_, String>(0)).map_err(&failed)?;
+    let mut found = Vec::new();
+    for row in rows {
+        found.extend(parsed(&row.map_err(&failed)?));
+    }
+    Ok(found)
+}
+
+pub(super) fn page(connection: &Connection, page: &Page) -> Result<Vec<Arc<IncidentDocument>>, StoreError> {
+    let sql = if page.open {
+        "SELECT document FROM incident WHERE resolved_at IS NULL AND id < ?1 ORDER BY id DESC LIMIT ?2"
+    } else {
+        "SELECT document FROM incident WHERE id < ?1 ORDER BY id DESC LIMIT ?2"
+    };
+    documents(connection, sql, page.after.as_deref().unwrap_or(LAST_ID), page.limit)
+}
+
+pub(super) fn one(connection: &Connection, id: &str) -> Result<Option<Arc<IncidentDocument>>, StoreError> {
+    Ok(documents(connection, "SELECT document FROM incident WHERE id = ?1 LIMIT ?2", id, 1)?.pop())
+}
+
+pub(super) fn audited(connection: &Connection, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+    let failed = failed(connection);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection
+        .prepare("SELECT at, by, action, target, detail FROM audit ORDER BY n DESC LIMIT ?1")
+        .map_err(&failed)?;
+    let rows = statement.query_map([limit], |row| {
+        Ok(AuditEntry {
+            at: WallTime::from_millis(row.get(0)?),
+            by: row.get(1)?,
+            action: row.get(2)?,
+            target: row.get(3)?,
+            detail: row.get(4)?,
+        })
+    });
+    rows.map_err(&failed)?.collect::<rusqlite::Result<_>>().map_err(&failed)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentLinks};
+    use heartbeat_status::{IncidentStep, Reason, Severity};
+
+    pub(crate) fn document(id: &str, open: bool) -> IncidentDocument {
+        IncidentDocument {
+            schema: INCIDENT_SCHEMA.to_owned(),
+            event: IncidentStep::Opened.into(),
+            id: id.to_owned(),
+            seq: 1,
+            ecosystem: "shop".to_owned(),
+            root: "db".to_owned(),
+            reason: Reason::Exited.into(),
+            message: "exit code 1".to_owned(),
+            severity: Severity::Critical.into(),
+            affected: Vec::new(),
+            opened_at: WallTime::from_millis(1_700_000_000_000),
+            resolved_at: (!open).then(|| WallTime::from_millis(1_700_000_060_000)),
+            duration_s: None,
+            resolution: None,
+            timeline: Vec::new(),
+            log_tail: Vec::new(),
+            links: IncidentLinks { this: format!("/api/incidents/{id}/") },
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Objectives: what is left of the budget, and how fast it is used up.
+
+use std::time::Duration;
+
+use crate::availability::{Account, Class};
+
+/// A pair of windows in which the budget is used faster than it may be: the long one says that it matters, the short one
+/// that it still goes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BurnRule {
+    /// How many times faster than the objective allows.
+    pub factor: f64,
+    /// The long window.
+    pub long: Duration,
+    /// The short window.
+    pub short: Duration,
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The rules of the SRE workbook (chapter 5): the first two wake a person, the third can wait until the day.
+pub const BURN_RULES: [BurnRule; 3] = [
+    BurnRule { factor: 14.4, long: HOUR, short: Duration::from_secs(300) },
+    BurnRule { factor: 6.0, long: Duration::from_secs(6 * 3_600), short: Duration::from_secs(1_800) },
+    BurnRule { factor: 1.0, long: Duration::from_secs(3 * 86_400), short: Duration::from_secs(6 * 3_600) },
+];
+
+/// How many times faster than the objective allows the budget was used in a window; `None` when no time of it counts.
+/// `objective` is a share below 1.
+#[must_use]
+pub fn burn_rate(account: &Account, objective: f64) -> Option<f64> {
+    Some((1.0 - account.availability()?.share) / (1.0 - objective))
+}
+
+/// Whether a rule holds for the accounts of its two windows.
+#[must_use]
+pub fn burns(rule: &BurnRule, long: &Account, short: &Account, objective: f64) -> bool {
+    let above = |account| burn_rate(account, objective).is_some_and(|rate| rate >= rule.factor);
+    above(long) && above(short)
+}
+
+/// The budget of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Downtime that the objective allows in the whole window, in milliseconds.
+    pub allowed_ms: f64,
+    /// Downtime that was used, in milliseconds.
+    pub used_ms: f64,
+}
+
+impl Budget {
+    /// Of an account that covers `window` or its beginning; the time to come counts as up.
+    #[must_use]
+    pub fn of(account: &Account, objective: f64, window: Duration) -> Self {
+        let (used_ms, stopped_ms) = (account.ms(Class::Down) as f64, account.ms(Class::Stopped) as f64);
+        let counted = (window.as_secs_f64() * 1_000.0 - stopped_ms).max(0.0);
+        Self { allowed_ms: counted * (1.0 - objective), used_ms }
+    }
+
+    /// What is left, in minutes; below zero when more was used than is allowed.
+    #[must_use]
+    pub fn left_minutes(&self) -> f64 {
+        (self.allowed_ms - self.used_ms) / 60_000.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(up_ms: u64, down_ms: u64) -> Account {
+        let mut account = Account::default();
+        account.add(Class::Up, up_ms);
+        account.add(Class::Down, down_ms);
+        account
+    }
+
+    #[test]
+    fn a_budget_begins_full_and_can_be_overdrawn() {
+        let month = Duration::from_secs(30 * 86_400);
+        let left = |down_ms| Budget::of(&account(0, down_ms), 0.999, month).left_minutes();
+        assert!((left(0) - 43.2).abs() < 1e-6);
+        assert!((left(60_000) - 42.2).abs() < 1e-6);
+        assert!(left(3_600_000) < 0.0);
+    }
+
+    #[test]
+    fn a_rule_needs_both_windows() {
+        let rule = &BURN_RULES[0];
+        let calm = account(3_600_000, 0);
+        let bad = account(3_500_000, 100_000);
+        assert!(burns(rule, &bad, &bad, 0.999));
+        assert!(!burns(rule, &bad, &calm, 0.999), "it is over");
+        assert!(!burns(rule, &calm, &bad, 0.999), "it does not matter yet");
+        assert!(!burns(rule, &Account::default(), &Account::default(), 0.999), "nothing is known");
+    }
+
+    #[test]
+    fn a_rate_of_one_uses_exactly_the_budget() {
+        let rate = burn_rate(&account(999_000, 1_000), 0.999).unwrap();
+        assert!((rate - 1.0).abs() < 1e-9, "{rate}");
+    }
+}

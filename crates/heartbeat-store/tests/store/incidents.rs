@@ -1,0 +1,134 @@
+//! Incidents, notifications, audit.
+
+use std::os::unix::fs::PermissionsExt;
+
+use heartbeat_status::WallTime;
+use heartbeat_store::{AuditEntry, Delivery, IncidentDb, Page, Settled};
+
+use crate::scene::{Scene, answer, document, open_numbers, record, remembered, sqlite, write};
+
+fn page(db: &IncidentDb, page: Page) -> Vec<u64> {
+    let found = answer(|give| db.page(page, move |answer| give.send(answer).unwrap())).unwrap();
+    found.iter().map(|document| document.id[24..].parse().unwrap()).collect()
+}
+
+#[test]
+fn what_was_confirmed_is_there_after_a_restart() {
+    let scene = Scene::new();
+    {
+        let db = scene.incidents();
+        write(&db, 1, true).unwrap();
+        write(&db, 2, true).unwrap();
+        write(&db, 2, false).unwrap();
+        db.note("breaker", "[1]".to_owned());
+    }
+    let db = scene.incidents();
+    let kept = remembered(&db);
+    assert_eq!(kept.open.len(), 1);
+    assert_eq!(*kept.open[0].document, document(1, true));
+    assert_eq!(kept.open[0].state.as_deref(), Some("{\"no\":1}"));
+    assert_eq!(*kept.resolved[0], document(2, false));
+    assert_eq!(kept.notes, [("breaker".to_owned(), "[1]".to_owned())]);
+    assert_eq!(scene.reports.all(), []);
+}
+
+#[test]
+fn pages_go_from_the_newest_to_the_oldest_without_a_gap() {
+    let scene = Scene::new();
+    let db = scene.incidents();
+    for no in 1..=7 {
+        db.record(record(no, no % 2 == 0), Vec::new(), None);
+    }
+    let after = |no: u64| Some(document(no, true).id);
+    assert_eq!(page(&db, Page { limit: 3, ..Page::default() }), [7, 6, 5]);
+    assert_eq!(page(&db, Page { limit: 3, after: after(5), ..Page::default() }), [4, 3, 2]);
+    assert_eq!(page(&db, Page { limit: 3, after: after(2), ..Page::default() }), [1]);
+    assert_eq!(page(&db, Page { limit: 9, open: true, ..Page::default() }), [6, 4, 2]);
+    let one = |id: String| answer(|give| db.one(id, move |answer| give.send(answer).unwrap())).unwrap();
+    assert_eq!(*one(document(3, false).id).unwrap(), document(3, false));
+    assert_eq!(one("nothing".to_owned()), None);
+}
+
+#[test]
+fn a_notification_is_due_until_it_is_settled_and_never_twice() {
+    let scene = Scene::new();
+    let record = record(1, true);
+    let to = |receiver: &str| Delivery { receiver: receiver.to_owned(), document: record.document.clone() };
+    {
+        let db = scene.incidents();
+        db.record(record.clone(), vec![to("ops"), to("pager")], None);
+        db.record(record.clone(), vec![to("ops")], None);
+        let settled = |receiver: &str, given_up: Option<&str>| Settled {
+            receiver: receiver.to_owned(),
+            incident: record.document.id.clone(),
+            seq: 1,
+            given_up: given_up.map(str::to_owned),
+        };
+        db.settle(settled("ops", None));
+        db.settle(settled("nobody", Some("404")));
+    }
+    let db = scene.incidents();
+    assert_eq!(remembered(&db).deliveries, [to("pager")]);
+}
+
+#[test]
+fn the_audit_names_who_has_changed_what() {
+    let scene = Scene::new();
+    let db = scene.incidents();
+    let entry = |target: &str| AuditEntry {
+        at: WallTime::from_millis(7),
+        by: "uid 1000".to_owned(),
+        action: "stop".to_owned(),
+        target: target.to_owned(),
+        detail: "maintenance".to_owned(),
+    };
+    db.audit(entry("api"));
+    db.audit(entry("db"));
+    let found = answer(|give| db.audited(1, move |answer| give.send(answer).unwrap())).unwrap();
+    assert_eq!(found, [entry("db")]);
+}
+
+#[test]
+fn the_file_is_private_and_answers_to_sql() {
+    let scene = Scene::new();
+    let db = scene.incidents();
+    write(&db, 1, true).unwrap();
+    let path = scene.path("incidents.db");
+    for name in ["incidents.db", "incidents.db-wal"] {
+        let mode = std::fs::metadata(scene.path(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let reader = sqlite(&path);
+    let sql = "SELECT root || ' ' || message FROM incident WHERE resolved_at IS NULL";
+    assert_eq!(reader.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap(), "db exit code 1");
+    for view in ["timeline", "action", "acknowledgement"] {
+        let count = reader.query_row(&format!("SELECT count(*) FROM {view}"), [], |row| row.get::<_, i64>(0));
+        assert_eq!(count.unwrap(), 0, "{view}");
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_left_alone_and_said_so() {
+    let scene = Scene::new();
+    drop(scene.incidents());
+    let path = scene.path("incidents.db");
+    sqlite(&path).pragma_update(None, "user_version", 9).unwrap();
+    let db = scene.incidents();
+    let why = scene.reports.failing();
+    assert!(why.contains("newer heartbeatd") && why.contains("up to 1"), "{why}");
+    write(&db, 1, true).unwrap_err();
+    drop(db);
+    let version: i64 = sqlite(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 9);
+}
+
+#[test]
+fn a_file_that_somebody_deletes_is_made_again_at_the_next_write() {
+    let scene = Scene::new();
+    let db = scene.incidents();
+    write(&db, 1, true).unwrap();
+    std::fs::remove_file(scene.path("incidents.db")).unwrap();
+    write(&db, 2, true).unwrap();
+    assert_eq!(open_numbers(&db), [2]);
+    assert!(scene.path("incidents.db").exists());
+}
