@@ -13,10 +13,8 @@ use crate::age::parse_duration;
 use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
-pub(crate) const NOT_BUILT: &[&str] = &[
-    "ack", "boot", "config", "doctor", "explain", "history", "import", "init", "nagios", "notify", "probe",
-    "schema", "show",
-];
+pub(crate) const NOT_BUILT: &[&str] =
+    &["ack", "boot", "config", "doctor", "history", "import", "init", "nagios", "notify", "probe", "show"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -253,6 +251,13 @@ pub(crate) enum Command {
         #[arg(short, long, value_enum, default_value_t = CheckForm::Full)]
         format: CheckForm,
     },
+    /// Explain a key, a code, a status, a reason or any other word; without one, list them
+    Explain {
+        /// For example `backoff`, `restart.backoff`, `HB101`, `blocked` or `BudgetSpent`
+        words: Vec<String>,
+    },
+    /// Print a JSON Schema of heartbeat.toml for editors
+    Schema,
     /// Completions for a shell, on stdout
     Completion {
         /// Which shell
@@ -435,7 +440,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("health", "status"),
     ("info", "why"),
     ("describe", "why"),
-    ("explain", "why"),
     ("log", "logs"),
     ("tail", "logs"),
     ("journal", "logs"),

@@ -30,6 +30,40 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// Every exit, by its number.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Holds,
+        Self::No,
+        Self::Usage,
+        Self::NotDesired,
+        Self::NoSuchRealm,
+        Self::Unreachable,
+        Self::Forbidden,
+        Self::Refused,
+        Self::Deadline,
+        Self::Interrupted,
+    ];
+
+    /// What it says to a script.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Holds => {
+                "The condition holds, or the command did what was asked. A realm that is stopped or paused on purpose, and a finished oneshot, count as fine."
+            }
+            Self::No => "The condition does not hold (`is`), or the command failed.",
+            Self::Usage => "The command line or the configuration is wrong.",
+            Self::NotDesired => "Realms are not in their desired state.",
+            Self::NoSuchRealm => "There is no such realm.",
+            Self::Unreachable => "heartbeatd cannot be reached.",
+            Self::Forbidden => "This user may not do that.",
+            Self::Refused => {
+                "heartbeatd refuses it; the answer names what it needs: --cascade, --leave-dependents or --lift-holds."
+            }
+            Self::Deadline => "The deadline passed; the answer lists what is missing.",
+            Self::Interrupted => "Interrupted by Ctrl-C.",
+        }
+    }
+
     /// The number.
     pub(crate) const fn code(self) -> u8 {
         match self {

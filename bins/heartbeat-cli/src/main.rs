@@ -24,6 +24,7 @@ mod console;
 mod daemon;
 mod events;
 mod exit;
+mod explain;
 mod graph;
 mod headline;
 mod hold;
@@ -210,6 +211,11 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         }
         Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
         Some(Command::Check { files, format }) => check::run(files, *format, console),
+        Some(Command::Explain { words }) => explain::run(words, console),
+        Some(Command::Schema) => {
+            console.json(&heartbeat_config::schema())?;
+            Ok(Exit::Holds)
+        }
         Some(Command::Completion { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "heartbeat-cli", &mut script);

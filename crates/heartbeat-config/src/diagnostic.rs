@@ -9,6 +9,8 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use heartbeat_status::sanitise;
 
+use crate::code::Code;
+
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -115,8 +117,8 @@ fn shown(text: &str) -> Cow<'_, str> {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// `HB0xx` file, `HB1xx` key and value, `HB2xx` graph, `HB3xx` warning.
-    pub code: &'static str,
+    /// Which kind of mistake.
+    pub code: Code,
     /// How bad.
     pub severity: Severity,
     /// What is wrong.
@@ -135,8 +137,8 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        let severity = if code.starts_with("HB3") { Severity::Warning } else { Severity::Error };
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        let severity = if code.is_warning() { Severity::Warning } else { Severity::Error };
         Self {
             code,
             severity,
@@ -189,7 +191,7 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let title = level.primary_title(self.message.as_str()).id(self.code);
+        let title = level.primary_title(self.message.as_str()).id(self.code.as_str());
         let mut group = Group::with_title(title);
         if let Some(place) = &self.place {
             let mut here = vec![(AnnotationKind::Primary, place, self.label.as_str())];
@@ -312,7 +314,7 @@ const fn word(severity: Severity) -> &'static str {
 
 fn json(diagnostic: &Diagnostic) -> serde_json::Value {
     serde_json::json!({
-        "code": diagnostic.code,
+        "code": diagnostic.code.as_str(),
         "severity": word(diagnostic.severity),
         "message": diagnostic.message,
         "file": diagnostic.file,

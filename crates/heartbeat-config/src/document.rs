@@ -9,6 +9,7 @@ use figment::{Error, Figment, Metadata, Profile, Provider};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Place, Source};
 
 /// The way to a value: names of tables, and positions in lists as numbers.
@@ -75,8 +76,9 @@ impl Parsed {
             } else {
                 "a line is [table], or key = value with \"text\", 5, true, [\"list\"] or { key = \"table\" }"
             };
-            problems
-                .push(Diagnostic::new("HB001", format!("not TOML: {message}")).at(place, "here").help(help));
+            problems.push(
+                Diagnostic::new(Code::Syntax, format!("not TOML: {message}")).at(place, "here").help(help),
+            );
         }
         Self { values, places, name: source.name.clone() }
     }
@@ -131,7 +133,7 @@ fn twice(source: &Arc<Source>, span: &Range<usize>, places: &BTreeMap<Path, Span
             (format!("`{name}` stands twice in its table"), first, "keep one of them")
         }
     };
-    Diagnostic::new("HB001", format!("not TOML: {what}"))
+    Diagnostic::new(Code::Syntax, format!("not TOML: {what}"))
         .at(Some(place(source, span.clone())), "again here")
         .related(first.filter(|first| first.span != *span), "first here")
         .help(help)
@@ -239,7 +241,8 @@ impl Document {
             Ok(Value::Dict(_, root)) => root,
             Ok(_) => Dict::new(),
             Err(error) => {
-                problems.push(Diagnostic::new("HB002", format!("the layers do not fit together: {error}")));
+                problems
+                    .push(Diagnostic::new(Code::Layers, format!("the layers do not fit together: {error}")));
                 Dict::new()
             }
         };

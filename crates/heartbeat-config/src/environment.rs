@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use figment::value::Value;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::document::scalar;
 use crate::keys::{self, Table};
@@ -28,7 +29,7 @@ pub(crate) fn from_environment(
         match env_path(&words, realms) {
             Ok(path) => said.push((path, format!("the environment variable {name}"), scalar(value))),
             Err(why) => problems.push(
-                Diagnostic::new("HB109", format!("{name}: {why}"))
+                Diagnostic::new(Code::BadOverride, format!("{name}: {why}"))
                     .said_by(&format!("the environment variable {name}"))
                     .help("unset it, or write HEARTBEAT__SECTION__KEY, e.g. HEARTBEAT__HEARTBEAT__LISTEN or HEARTBEAT__REALM__API__PORT"),
             ),
@@ -60,7 +61,7 @@ fn env_path(words: &[String], realms: &[String]) -> Result<Vec<String>, String> 
         ["log", key] => (Table::Log, *key),
         _ => return Err("does not name a key".to_owned()),
     };
-    if keys::find(table, key).is_none() {
+    if keys::find(table, key).is_none() && !keys::reserved::is_reserved(table, key) {
         return Err(format!("there is no key `{key}` in {}", table.as_str()));
     }
     if table == Table::Heartbeat && EARLY_KEYS.contains(&key) {

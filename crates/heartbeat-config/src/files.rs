@@ -13,6 +13,8 @@ use figment::value::Value;
 use glob::{MatchOptions, Pattern, glob_with};
 use heartbeat_process::{TrustError, read_trusted};
 
+use crate::code::Code;
+use crate::defaults;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::document::Parsed;
 
@@ -24,9 +26,6 @@ const MAX_INCLUDED_FILES: usize = 1_000;
 const MAX_ABANDONED_THREADS: usize = 8;
 
 static ABANDONED: AtomicUsize = AtomicUsize::new(0);
-
-/// What is brought in where `include` is not written.
-const STANDARD_INCLUDE: &str = "conf.d/*.toml";
 
 /// As in a shell: a wildcard matches neither a leading dot nor a `/`.
 const AS_IN_A_SHELL: MatchOptions =
@@ -156,12 +155,12 @@ fn read_one(file: &Path, files: &Files<'_>, found: &mut Found, problems: &mut Ve
             found.parsed.push(Parsed::parse(&source, problems));
             found.paths.push(file.to_owned());
         }
-        Err(error) => problems.push(unreadable("HB004", &error).said_by(&name)),
+        Err(error) => problems.push(unreadable(Code::UnreadableFile, &error).said_by(&name)),
     }
 }
 
 /// A file that is not read, and what to type.
-pub(crate) fn unreadable(code: &'static str, error: &TrustError) -> Diagnostic {
+pub(crate) fn unreadable(code: Code, error: &TrustError) -> Diagnostic {
     let diagnostic = Diagnostic::new(code_of(code, error), error.to_string());
     match error.help() {
         Some(command) => diagnostic.help(command),
@@ -170,8 +169,8 @@ pub(crate) fn unreadable(code: &'static str, error: &TrustError) -> Diagnostic {
 }
 
 /// A file that others could have written has a code of its own.
-pub(crate) fn code_of(code: &'static str, error: &TrustError) -> &'static str {
-    if error.help().is_some() { "HB008" } else { code }
+pub(crate) fn code_of(code: Code, error: &TrustError) -> Code {
+    if error.help().is_some() { Code::Unfit } else { code }
 }
 
 /// The files that `include` names, in the order of its patterns, each once.
@@ -199,13 +198,13 @@ fn included(first: &Parsed, file: &Path, files: &Files<'_>, problems: &mut Vec<D
         let matching = match matching {
             Ok(matching) => matching,
             Err(why) => {
-                problems.push(at(Diagnostic::new("HB005", why), "in this pattern"));
+                problems.push(at(Diagnostic::new(Code::BadInclude, why), "in this pattern"));
                 continue;
             }
         };
         if matching.is_empty() && is_written {
             problems.push(
-                at(Diagnostic::new("HB302", format!("`{pattern}` matches no file")), "brings in nothing")
+                at(Diagnostic::new(Code::NoMatch, format!("`{pattern}` matches no file")), "brings in nothing")
                     .help("`*` and `?` match within one name, `**` any number of directories; none of them a leading dot"),
             );
         }
@@ -216,7 +215,9 @@ fn included(first: &Parsed, file: &Path, files: &Files<'_>, problems: &mut Vec<D
     if found.len() > MAX_INCLUDED_FILES {
         let message =
             format!("`include` brings in {} files; at most {MAX_INCLUDED_FILES} are read", found.len());
-        problems.push(Diagnostic::new("HB005", message).at(first.place(&["heartbeat", "include"]), "here"));
+        problems.push(
+            Diagnostic::new(Code::BadInclude, message).at(first.place(&["heartbeat", "include"]), "here"),
+        );
         found.clear();
     }
     found
@@ -226,7 +227,7 @@ fn included(first: &Parsed, file: &Path, files: &Files<'_>, problems: &mut Vec<D
 fn patterns(first: &Parsed) -> Vec<(String, Vec<String>)> {
     let way = || vec!["heartbeat".to_owned(), "include".to_owned()];
     match first.peek("heartbeat", "include") {
-        None => vec![(STANDARD_INCLUDE.to_owned(), Vec::new())],
+        None => vec![(defaults::INCLUDE.to_owned(), Vec::new())],
         Some(Value::Array(_, items)) => items
             .iter()
             .enumerate()

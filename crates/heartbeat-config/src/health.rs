@@ -9,19 +9,20 @@ use heartbeat_process::LaunchSpec;
 use heartbeat_status::{FailWindow, ProbeInfo, ProbeIx, ProbeKind, Role, Thresholds, sanitise_line};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 
+use crate::code::Code;
 use crate::config::Measure;
-use crate::keys::Table;
+use crate::defaults::{INTERVAL, TIMEOUT};
+use crate::keys::{Table, reserved};
 use crate::probe;
 use crate::reader::{Entry, Reader, Section};
 
 /// What the ecosystem's own realms answer on.
 const HEALTH_PATH: &str = "/api/health/";
 /// What a probe may be.
-const KINDS: [&str; 8] = ["http", "tcp", "redis", "postgres", "exec", "nagios", "process", "notify"];
+pub(crate) const KINDS: [&str; 8] =
+    ["http", "tcp", "redis", "postgres", "exec", "nagios", "process", "notify"];
 /// What a `notify` probe shows as its target.
 pub(crate) const SD_NOTIFY: &str = "sd_notify";
-const INTERVAL: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A probe for the core, and what measures it.
 pub(crate) type Pair = (ProbeSpec, Option<Measure>);
@@ -56,7 +57,13 @@ pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> V
             (fact.0.source, &fact.1, realm.get("health"), realm.get("host"))
         {
             let message = format!("`{host}` is not a host");
-            reader.value_problem(&entry, "HB111", message, "this host", "for example host = \"127.0.0.1\"");
+            reader.value_problem(
+                &entry,
+                Code::BadTarget,
+                message,
+                "this host",
+                "for example host = \"127.0.0.1\"",
+            );
         }
         pairs.push(fact);
     }
@@ -71,7 +78,7 @@ pub(crate) fn probes(reader: &Reader<'_>, realm: &Section<'_>, of: &Of<'_>) -> V
             && let Some(entry) = realm.get("health")
         {
             let message = format!("two probes of this realm are called `{}`", spec.info.name);
-            reader.value_problem(&entry, "HB112", message, "here", "give each a `name` of its own");
+            reader.value_problem(&entry, Code::ProbeTwice, message, "here", "give each a `name` of its own");
         }
     }
     pairs
@@ -86,12 +93,12 @@ fn written(reader: &Reader<'_>, health: &Entry<'_>, of: &Of<'_>) -> (Vec<Pair>, 
         let is_told = |pair: &Pair| matches!(pair.0.source, ProbeSource::Notify { .. });
         if is_told(&pair) && pairs.iter().any(is_told) {
             let help = "keep one: a realm says what it says of itself in one place";
-            reader.value_problem(&entry, "HB112", "a second `notify` probe", "again here", help);
+            reader.value_problem(&entry, Code::ProbeTwice, "a second `notify` probe", "again here", help);
         } else if pair.0.source != ProbeSource::Process {
             pairs.push(pair);
         } else if process.replace(pair).is_some() {
             let help = "keep one: a realm has one process";
-            reader.value_problem(&entry, "HB112", "a second `process` probe", "again here", help);
+            reader.value_problem(&entry, Code::ProbeTwice, "a second `process` probe", "again here", help);
         }
     }
     (pairs, process)
@@ -123,7 +130,7 @@ fn implied(reader: &Reader<'_>, realm: &Section<'_>, host: &str, port: u16) -> O
             if let Some(entry) = realm.get("host") {
                 reader.value_problem(
                     &entry,
-                    "HB111",
+                    Code::BadTarget,
                     error.to_string(),
                     "this host",
                     "for example host = \"127.0.0.1\"",
@@ -205,7 +212,7 @@ fn explicit(reader: &Reader<'_>, entry: &Entry<'_>, of: &Of<'_>) -> Option<Pair>
         _ => {
             reader.value_problem(
                 entry,
-                "HB110",
+                Code::BadProbe,
                 "`health` takes a URL, a table, or a list of tables",
                 "not one of them",
                 "for example health = \"http://127.0.0.1:8001/api/health/\"",
@@ -302,7 +309,7 @@ fn measure(
 
 /// A probe is of exactly one kind.
 fn one_kind(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, kinds: &[&str]) {
-    let later = table.keys().any(|key| crate::keys::find(Table::Health, key).is_some_and(|key| !key.built));
+    let later = table.keys().any(|key| reserved::is_reserved(Table::Health, key));
     if kinds.is_empty() && later {
         return;
     }
@@ -310,20 +317,20 @@ fn one_kind(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, kinds: &[&str]
         if kinds.is_empty() { "names no kind".to_owned() } else { format!("names {}", kinds.join(" and ")) };
     let message = format!("a probe {found}; it needs exactly one of {}", KINDS.join(", "));
     let help = "for example { tcp = \"127.0.0.1:5432\" }; several probes are a list of tables";
-    reader.value_problem(entry, "HB110", message, "this probe", help);
+    reader.value_problem(entry, Code::BadProbe, message, "this probe", help);
 }
 
 /// `notify = true` in a realm that can be asked; `None` when it is refused.
 fn notify(reader: &Reader<'_>, probe: &Entry<'_>, section: &Section<'_>, runs: bool) -> Option<()> {
     if !runs {
         let message = "a `notify` probe needs a service with `run`; a oneshot is done when it ends";
-        reader.value_problem(probe, "HB110", message, "this probe", "remove it");
+        reader.value_problem(probe, Code::BadProbe, message, "this probe", "remove it");
         return None;
     }
     let entry = section.get("notify")?;
     if !reader.boolean(&entry)? {
         let help = "leave it out where the realm says nothing of itself";
-        reader.value_problem(&entry, "HB110", "`notify` takes true", "here", help);
+        reader.value_problem(&entry, Code::BadProbe, "`notify` takes true", "here", help);
         return None;
     }
     Some(())
@@ -335,7 +342,7 @@ fn watchdog(reader: &Reader<'_>, section: &Section<'_>) -> Option<Duration> {
         && let Some(entry) = section.get("watchdog")
     {
         let help = "for example watchdog = \"30s\", or leave it out for none";
-        reader.value_problem(&entry, "HB114", "`watchdog` must be longer than zero", "here", help);
+        reader.value_problem(&entry, Code::BadTiming, "`watchdog` must be longer than zero", "here", help);
     }
     Some(watchdog).filter(|watchdog| !watchdog.is_zero())
 }
@@ -344,13 +351,13 @@ fn watchdog(reader: &Reader<'_>, section: &Section<'_>) -> Option<Duration> {
 fn process(reader: &Reader<'_>, probe: &Entry<'_>, section: &Section<'_>, runs: bool) -> Option<()> {
     if !runs {
         let message = "a `process` probe needs a service with `run`; a oneshot is judged by its exit";
-        reader.value_problem(probe, "HB110", message, "this probe", "remove it");
+        reader.value_problem(probe, Code::BadProbe, message, "this probe", "remove it");
         return None;
     }
     let entry = section.get("process")?;
     if !reader.boolean(&entry)? {
         let help = "every service with `run` has its process watched";
-        reader.value_problem(&entry, "HB110", "`process` takes true", "here", help);
+        reader.value_problem(&entry, Code::BadProbe, "`process` takes true", "here", help);
         return None;
     }
     Some(())
@@ -371,7 +378,7 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
         if stranger && let Some(entry) = section.get(key) {
             reader.value_problem(
                 &entry,
-                "HB113",
+                Code::MisplacedKey,
                 format!("`{key}` means nothing for a {kind} probe"),
                 "here",
                 "remove it",
@@ -396,7 +403,7 @@ fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &
     let mut fits = true;
     let mut refuse = |key: &str, message: String, label: &str, help: &str| {
         fits = false;
-        reader.value_problem(&at(key), "HB114", message, label, help);
+        reader.value_problem(&at(key), Code::BadTiming, message, label, help);
     };
     for (key, time) in [("interval", info.interval), ("timeout", info.timeout)] {
         if time.is_zero() && (key == "interval" || timeout.is_some()) {
@@ -441,7 +448,13 @@ fn thresholds(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>) -> 
             if count == 0 {
                 let at = section.get(key).unwrap_or_else(|| entry.clone());
                 let help = format!("leave it out for {default}");
-                reader.value_problem(&at, "HB115", format!("`{key}` must be at least 1"), "here", &help);
+                reader.value_problem(
+                    &at,
+                    Code::BadThreshold,
+                    format!("`{key}` must be at least 1"),
+                    "here",
+                    &help,
+                );
             }
             count.max(1)
         });

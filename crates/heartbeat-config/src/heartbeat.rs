@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heartbeat_probe::Network;
-use heartbeat_supervisor::FuseSettings;
+use heartbeat_supervisor::{FuseSettings, PlanSettings};
 
+use crate::code::Code;
 use crate::config::Heartbeat;
+use crate::defaults;
 use crate::diagnostic::Diagnostic;
 use crate::load::{EARLY_KEYS, Sources};
 use crate::reader::{Reader, Section};
 
 /// Longest path of a Unix socket, in bytes.
 pub(crate) const MAX_SOCKET_BYTES: usize = 107;
-/// Realms started between spawn and exec, a core.
-const START_PARALLEL_PER_CORE: u32 = 4;
 
 pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources, dir: &Path) -> Heartbeat {
     let text = |key: &str| section.get(key).and_then(|entry| reader.text(&entry));
@@ -25,19 +25,18 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         reader.tilde(&entry, &path);
         Some(dir.join(path))
     };
-    let time =
-        |key: &str, default: u64| reader.duration(section, key).unwrap_or(Duration::from_secs(default));
+    let time = |key: &str, default: Duration| reader.duration(section, key).unwrap_or(default);
     let env = |name: &str| sources.env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let socket = path("socket").unwrap_or_else(|| match env("XDG_RUNTIME_DIR").filter(|_| !is_root()) {
         Some(runtime) => runtime.join("heartbeat").join("heartbeat.sock"),
-        None => "/run/heartbeat/heartbeat.sock".into(),
+        None => defaults::SOCKET.into(),
     });
     can_be_bound(reader, section, &socket);
     let state_dir = path("state_dir").unwrap_or_else(|| {
         let home = || env("HOME").map(|home| home.join(".local").join("state"));
         match env("XDG_STATE_HOME").or_else(home).filter(|_| !is_root()) {
             Some(state) => state.join("heartbeat"),
-            None => "/var/lib/heartbeat".into(),
+            None => defaults::STATE_DIR.into(),
         }
     });
     let runtime_dir =
@@ -48,7 +47,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
             if number == 0 {
                 reader.value_problem(
                     &entry,
-                    "HB118",
+                    Code::OutOfRange,
                     format!("`{key}` must be at least 1"),
                     "here",
                     "leave it out for its default",
@@ -61,7 +60,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
     early(reader, section);
     let cores =
         std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-    let start_parallel = count("start_parallel", (cores * START_PARALLEL_PER_CORE) as usize);
+    let start_parallel = count("start_parallel", (cores * defaults::START_PARALLEL_PER_CORE) as usize);
     let formats = [("auto", "auto"), ("pretty", "pretty"), ("json", "json")];
     Heartbeat {
         name: text("name").unwrap_or_else(host_name),
@@ -69,8 +68,8 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         socket_mode: section
             .get("socket_mode")
             .and_then(|entry| reader.mode(&entry, "0660"))
-            .unwrap_or(0o660),
-        log: text("log").unwrap_or_else(|| "info".to_owned()),
+            .unwrap_or(defaults::SOCKET_MODE),
+        log: text("log").unwrap_or_else(|| defaults::LOG.to_owned()),
         log_format: section
             .get("log_format")
             .and_then(|entry| reader.word(&entry, &formats))
@@ -80,11 +79,11 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
             .get("cgroups")
             .and_then(|entry| reader.word(&entry, &[("auto", true), ("off", false)]))
             .unwrap_or(true),
-        boot_deadline: time("boot_deadline", 300),
-        shutdown_timeout: time("shutdown_timeout", 60),
+        boot_deadline: time("boot_deadline", defaults::BOOT_DEADLINE),
+        shutdown_timeout: time("shutdown_timeout", PlanSettings::default().shutdown_timeout),
         start_parallel: u32::try_from(start_parallel).unwrap_or(u32::MAX),
-        max_probes_in_flight: count("max_probes_in_flight", 1_024),
-        max_connections: count("max_connections", 256),
+        max_probes_in_flight: count("max_probes_in_flight", defaults::MAX_PROBES_IN_FLIGHT),
+        max_connections: count("max_connections", defaults::MAX_CONNECTIONS),
         register_networks: networks(reader, section),
         fuse: fuse(reader, &section.table(reader, "fuse")),
         socket,
@@ -102,8 +101,10 @@ fn can_be_bound(reader: &Reader<'_>, section: &Section<'_>, socket: &Path) {
     let message = format!("the path of the socket has {length} bytes; {MAX_SOCKET_BYTES} are possible");
     let help = "write a shorter `socket`, for example \"/run/heartbeat/heartbeat.sock\"";
     match section.get("socket") {
-        Some(entry) => reader.value_problem(&entry, "HB128", message, "too long", help),
-        None => reader.push(Diagnostic::new("HB128", message).said_by("XDG_RUNTIME_DIR").help(help)),
+        Some(entry) => reader.value_problem(&entry, Code::LongSocketPath, message, "too long", help),
+        None => {
+            reader.push(Diagnostic::new(Code::LongSocketPath, message).said_by("XDG_RUNTIME_DIR").help(help))
+        }
     }
 }
 
@@ -115,7 +116,7 @@ fn fuse(reader: &Reader<'_>, section: &Section<'_>) -> FuseSettings {
         if number == 0 || number > most {
             let range = if most == u32::MAX { "at least 1".to_owned() } else { format!("from 1 to {most}") };
             let message = format!("`{key}` must be {range}");
-            reader.value_problem(&entry, "HB118", message, "here", "leave it out for its default");
+            reader.value_problem(&entry, Code::OutOfRange, message, "here", "leave it out for its default");
             return default;
         }
         number
@@ -146,7 +147,7 @@ fn early(reader: &Reader<'_>, section: &Section<'_>) {
             let help = "it is needed before flags are: write it into the file";
             reader.value_problem(
                 &entry,
-                "HB109",
+                Code::BadOverride,
                 format!("`{key}` is read from the file only"),
                 "here",
                 help,
@@ -156,7 +157,13 @@ fn early(reader: &Reader<'_>, section: &Section<'_>) {
         for item in items {
             if item.value.as_str().is_some_and(|text| text.contains("${")) {
                 let message = format!("`{key}` is read before there are variables");
-                reader.value_problem(&item, "HB104", message, "in this string", "write the path as it is");
+                reader.value_problem(
+                    &item,
+                    Code::Variable,
+                    message,
+                    "in this string",
+                    "write the path as it is",
+                );
             } else {
                 reader.text(&item);
             }
@@ -165,8 +172,7 @@ fn early(reader: &Reader<'_>, section: &Section<'_>) {
 }
 
 fn listen(reader: &Reader<'_>, section: &Section<'_>) -> Option<SocketAddr> {
-    let standard = SocketAddr::from(([127, 0, 0, 1], 4_327));
-    let Some(entry) = section.get("listen") else { return Some(standard) };
+    let Some(entry) = section.get("listen") else { return Some(defaults::LISTEN) };
     let text = reader.text(&entry)?;
     if text == "off" {
         return None;
@@ -176,11 +182,11 @@ fn listen(reader: &Reader<'_>, section: &Section<'_>) -> Option<SocketAddr> {
         Ok(address) => {
             let message = format!("{address} is not a loopback address");
             let help = "anything else needs TLS and a token, which this version does not support; use 127.0.0.1 and a reverse proxy";
-            reader.value_problem(&entry, "HB119", message, "not loopback", help);
+            reader.value_problem(&entry, Code::BadListen, message, "not loopback", help);
         }
         Err(_) => reader.value_problem(
             &entry,
-            "HB119",
+            Code::BadListen,
             format!("`{text}` is not an address"),
             "here",
             "for example \"127.0.0.1:4327\", or \"off\"",

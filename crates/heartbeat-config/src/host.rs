@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_process::{LaunchSpec, LogTarget, User};
 
+use crate::code::Code;
 use crate::config::Measure;
 use crate::diagnostic::Diagnostic;
 use crate::reader::Reader;
@@ -56,7 +57,7 @@ fn redirection(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchS
     let message = format!("`> {target}` empties the log of {} each time", realm.spec.name);
     let number = if target.ends_with(['1', 't']) { 1 } else { 2 };
     let help = format!("write >&{number}, or >> {target}: a log is a file, and `>` begins it anew");
-    push(reader, realm, key, Diagnostic::new("HB307", message).help(help), "empties its log");
+    push(reader, realm, key, Diagnostic::new(Code::EmptiesLog, message).help(help), "empties its log");
 }
 
 /// The target of a redirection that is no `>>`, where it is the output that the line has already.
@@ -87,7 +88,7 @@ fn directory(reader: &Reader<'_>, realm: &ReadRealm, launch: &LaunchSpec) -> boo
     }
     let message = format!("{} is started in {}, which is no directory", realm.spec.name, dir.display());
     let help = "make it before the realm is started, or write another `dir`";
-    push(reader, realm, "dir", Diagnostic::new("HB306", message).help(help), "not there now");
+    push(reader, realm, "dir", Diagnostic::new(Code::NoDirectory, message).help(help), "not there now");
     false
 }
 
@@ -106,7 +107,7 @@ fn program(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchSpec)
     };
     let message = format!("{} cannot be started: {why}", realm.spec.name);
     let help = "install it before the realm is started, or write the whole path";
-    push(reader, realm, key, Diagnostic::new("HB305", message).help(help), "not there now");
+    push(reader, realm, key, Diagnostic::new(Code::NoProgram, message).help(help), "not there now");
 }
 
 enum Found {

@@ -2,7 +2,7 @@
 //!
 //! # What it is
 //! [`load`] finds the files, layers them with the environment and flags, reads every key through one table
-//! ([`key_table`]), and gives a [`Config`]: what the core supervises ([`Plan`](heartbeat_supervisor::Plan)) and
+//! ([`keys`]), and gives a [`Config`]: what the core supervises ([`Plan`](heartbeat_supervisor::Plan)) and
 //! what the adapters need beside it. Or it gives a [`Report`]: *everything* that is wrong in one run, each with a
 //! code, file, line, column, cause, and what to type.
 //!
@@ -29,7 +29,9 @@
 //! );
 //! ```
 
+mod code;
 mod config;
+mod defaults;
 mod diagnostic;
 mod document;
 mod environment;
@@ -47,17 +49,22 @@ mod plan;
 mod probe;
 mod reader;
 mod realm;
+mod reference;
 mod registration;
 mod reload;
 mod restart;
+mod schema;
 mod units;
 
+pub use code::Code;
 pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig};
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
-pub use keys::{Key, Table, key_table, nearest};
+pub use keys::{Key, Table, Takes, keys, nearest};
 pub use load::{Sources, check, find_file, load, load_beside, load_str, socket_of};
+pub use reference::{codes_page, keys_called, keys_page};
 pub use registration::{
     MAX_REGISTRATION_BYTES, Misfit, Registration, RegistrationRules, configured, with_registered,
     with_what_fits,
 };
 pub use reload::{Changed, Changes, InForce, Merged, merge, with_retired};
+pub use schema::schema;

@@ -2,6 +2,7 @@
 
 use heartbeat_process::Limits;
 
+use crate::code::Code;
 use crate::reader::{Entry, Reader, Section};
 use crate::units;
 
@@ -88,5 +89,5 @@ fn within<T: TryFrom<i64>>(
 }
 
 fn refuse(reader: &Reader<'_>, entry: &Entry<'_>, message: &str) {
-    reader.value_problem(entry, "HB102", message, "here", "leave it out to have no limit of its own");
+    reader.value_problem(entry, Code::WrongType, message, "here", "leave it out to have no limit of its own");
 }

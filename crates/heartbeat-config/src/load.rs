@@ -10,7 +10,9 @@ use figment::value::{Dict, Value};
 use heartbeat_process::parse_env_file;
 use heartbeat_status::RealmName;
 
+use crate::code::Code;
 use crate::config::{Config, Heartbeat, Loaded, WebhookConfig};
+use crate::defaults;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
 use crate::environment::from_environment;
@@ -130,7 +132,7 @@ fn within_bounds(sources: &Sources, registered: &[String], look: bool) -> Result
     files::bounded(move |files| read(&sources, &registered, files, look)).unwrap_or_else(|Silent(what)| {
         let message = format!("{what} does not answer; nothing was read");
         let help = "a network mount or directory service may be away: bring it back, and try again";
-        Err(Report::new(vec![Diagnostic::new("HB009", message).help(help)]))
+        Err(Report::new(vec![Diagnostic::new(Code::Silent, message).help(help)]))
     })
 }
 
@@ -140,7 +142,7 @@ fn read(sources: &Sources, registered: &[String], files: &Files<'_>, look: bool)
         let looked = places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ");
         let message = format!("no configuration found; looked at {looked}");
         Report::new(vec![
-            Diagnostic::new("HB003", message)
+            Diagnostic::new(Code::NoFile, message)
                 .help("name one with --config FILE, or try `heartbeatd demo`, which needs none"),
         ])
     })?;
@@ -150,7 +152,7 @@ fn read(sources: &Sources, registered: &[String], files: &Files<'_>, look: bool)
         for key in EARLY_KEYS.iter().filter(|key| included.peek("heartbeat", key).is_some()) {
             let message = format!("`{key}` stands in a file that is itself included");
             problems.push(
-                Diagnostic::new("HB007", message)
+                Diagnostic::new(Code::TooLate, message)
                     .at(included.place(&["heartbeat", key]), "too late here")
                     .help(format!("move it to {}", file.display())),
             );
@@ -239,10 +241,11 @@ fn duplicates(parsed: &[Parsed], problems: &mut Vec<Diagnostic>) {
         for name in file.realms() {
             if let Some(first) = seen.get(&name) {
                 let path = ["realm", name.as_str()];
-                let diagnostic = Diagnostic::new("HB006", format!("realm `{name}` is declared in two files"))
-                    .at(file.place(&path), "again here")
-                    .related(parsed[*first].place(&path), "first here")
-                    .help("declare a realm in one file; what all share goes into [defaults]");
+                let diagnostic =
+                    Diagnostic::new(Code::DeclaredTwice, format!("realm `{name}` is declared in two files"))
+                        .at(file.place(&path), "again here")
+                        .related(parsed[*first].place(&path), "first here")
+                        .help("declare a realm in one file; what all share goes into [defaults]");
                 problems.push(diagnostic);
             } else {
                 seen.insert(name, at);
@@ -261,13 +264,13 @@ fn variables(
 ) -> BTreeMap<String, String> {
     let written =
         first.and_then(|first| first.peek("heartbeat", "env_file")).and_then(|value| value.as_str());
-    let path = dir.join(written.unwrap_or(".env"));
+    let path = dir.join(written.unwrap_or(defaults::ENV_FILE));
     let mut variables = BTreeMap::new();
     match files.read(&path) {
         Ok(text) => match parse_env_file(&text) {
             Ok(pairs) => variables.extend(pairs),
             Err(error) => {
-                let diagnostic = Diagnostic::new("HB108", error.to_string());
+                let diagnostic = Diagnostic::new(Code::BadEnvFile, error.to_string());
                 problems.push(diagnostic.said_by(&path.display().to_string()));
             }
         },
@@ -275,7 +278,7 @@ fn variables(
         Err(error) if written.is_none() && error.is_missing() => {}
         Err(error) => {
             let place = first.and_then(|first| first.place(&["heartbeat", "env_file"]));
-            let diagnostic = files::unreadable("HB108", &error).said_by(&path.display().to_string());
+            let diagnostic = files::unreadable(Code::BadEnvFile, &error).said_by(&path.display().to_string());
             problems.push(diagnostic.at(place, "this file"));
         }
     }
@@ -296,7 +299,7 @@ fn read_all(reader: &Reader<'_>, sources: &Sources, dir: PathBuf) -> (Heartbeat,
             let entry = crate::reader::Entry { path: vec![name.clone()], value };
             reader.value_problem(
                 &entry,
-                "HB102",
+                Code::WrongType,
                 format!("`{name}` is a table"),
                 "not a table",
                 &format!("write [{name}]"),
@@ -345,14 +348,14 @@ fn realms(
         let place = reader.key_place(&path);
         let Value::Dict(_, values) = value else {
             reader.push(
-                Diagnostic::new("HB102", format!("realm `{name}` is not a table"))
+                Diagnostic::new(Code::WrongType, format!("realm `{name}` is not a table"))
                     .at(place, "here")
                     .help(format!("write [realm.{name}], and its keys below")),
             );
             continue;
         };
         let valid = RealmName::new(name).or_else(|error| {
-            let diagnostic = Diagnostic::new("HB117", error.to_string()).at(place, "this name");
+            let diagnostic = Diagnostic::new(Code::BadName, error.to_string()).at(place, "this name");
             reader.push(diagnostic.help(renamed(name)));
             // What else is wrong with it is said in the same run.
             RealmName::new(&format!("no-name-{}", realms.len()))

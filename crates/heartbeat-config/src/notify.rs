@@ -4,6 +4,7 @@ use figment::value::{Dict, Value};
 use heartbeat_probe::HttpProbe;
 use heartbeat_status::{IncidentStep, RealmName};
 
+use crate::code::Code;
 use crate::config::WebhookConfig;
 use crate::diagnostic::Diagnostic;
 use crate::keys::{self, Table};
@@ -26,13 +27,13 @@ pub(crate) fn read(reader: &Reader<'_>, written: &Dict, realms: &[&RealmName]) -
         let Value::Dict(_, values) = value else {
             let message = format!("receiver `{name}` is not a table");
             let help = format!("write [notify.{name}], and its keys below");
-            reader.push(Diagnostic::new("HB102", message).at(place, "here").help(help));
+            reader.push(Diagnostic::new(Code::WrongType, message).at(place, "here").help(help));
             continue;
         };
         if let Err(error) = RealmName::new(name) {
             let message = error.to_string().replace("realm", "receiver");
             let help = "lower-case letters, digits, `-` and `_`, for example [notify.ops]";
-            reader.push(Diagnostic::new("HB117", message).at(place, "this name").help(help));
+            reader.push(Diagnostic::new(Code::BadName, message).at(place, "this name").help(help));
         }
         reader.check_keys(Table::Notify, &path, values);
         found.extend(receiver(reader, name, &Section::new(path, values), realms));
@@ -51,7 +52,7 @@ fn receiver(
         let url = reader.text(entry)?;
         let refused = refusal(&url);
         if let Some((why, help)) = &refused {
-            reader.value_problem(entry, "HB126", why.clone(), "this webhook", help);
+            reader.value_problem(entry, Code::BadReceiver, why.clone(), "this webhook", help);
         }
         refused.is_none().then_some(url)
     });
@@ -61,7 +62,7 @@ fn receiver(
         let message = format!("receiver `{name}` has no `webhook`: there is nobody to tell");
         let help = "for example webhook = \"http://127.0.0.1:3000/api/incidents/\"";
         let place = reader.key_place(section.path());
-        reader.push(Diagnostic::new("HB126", message).at(place, "this receiver").help(help));
+        reader.push(Diagnostic::new(Code::BadReceiver, message).at(place, "this receiver").help(help));
     }
     let on = section.get("on").map(|entry| steps(reader, &entry));
     let realms = section.get("realms").map(|entry| concerned(reader, &entry, realms)).unwrap_or_default();
@@ -98,7 +99,7 @@ fn steps(reader: &Reader<'_>, entry: &Entry<'_>) -> Vec<IncidentStep> {
     if steps.len() == items.len() && steps.iter().all(|step| *step == IncidentStep::Resolved) {
         let message = "this receiver would never be told anything: `resolved` follows what was told before";
         let help = "add \"opened\", \"updated\" or \"failed\"";
-        reader.value_problem(entry, "HB127", message, "never told", help);
+        reader.value_problem(entry, Code::NeverSent, message, "never told", help);
     }
     steps
 }
@@ -114,7 +115,13 @@ fn concerned(reader: &Reader<'_>, entry: &Entry<'_>, realms: &[&RealmName]) -> V
         let near = keys::nearest(&text, realms.iter().map(|name| name.as_str()));
         let help = near
             .map_or_else(|| format!("declare it: [realm.{text}]"), |near| format!("did you mean `{near}`?"));
-        reader.value_problem(&item, "HB202", format!("there is no realm `{text}`"), "unknown realm", &help);
+        reader.value_problem(
+            &item,
+            Code::UnknownRealm,
+            format!("there is no realm `{text}`"),
+            "unknown realm",
+            &help,
+        );
     }
     found
 }

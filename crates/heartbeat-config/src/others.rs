@@ -1,40 +1,25 @@
-//! Other tools' words: what compose, systemd, supervisord, Kubernetes and pm2 call our keys, and what to write here.
+//! Other tools' words: what to write here for what compose, systemd, supervisord, Kubernetes and pm2 say.
 
 use figment::value::Value;
 
 use crate::keys::{self, Table};
 
-use Table::{Fuse, Health, Heartbeat, Limits, Log, Need, Notify, Realm, Restart, Root, Start, Stop};
+use Table::{Fuse, Health, Heartbeat, Limits, Log, Need, Realm, Restart, Root, Start, Stop};
 
 /// What a person who knows another tool should write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ours {
-    /// This key of the same table, with the same value.
-    Key(&'static str),
     /// This line: the value has another form here.
     Line(&'static str),
     /// There is no such thing, and this is what to do.
     Nothing(&'static str),
 }
 
-use Ours::{Key, Line, Nothing};
+use Ours::{Line, Nothing};
 
-/// Words as [`folded`], for each of our keys.
+/// Words as [`folded`] that no key of ours takes the place of alone; those for which one does stand with the key.
 const WORDS: &[(Table, &[&str], Ours)] = &[
-    (
-        Realm,
-        &["command", "cmd", "exec", "execstart", "program", "startcommand", "entrypoint", "script", "args"],
-        Key("run"),
-    ),
-    (
-        Realm,
-        &["dependson", "depends", "dependencies", "requires", "requisite", "bindsto", "links"],
-        Key("needs"),
-    ),
     (Realm, &["before"], Line("after = [\"THIS_REALM\"] in the realm that comes later")),
-    (Realm, &["environment", "environ", "envs", "envvars", "variables"], Key("env")),
-    (Realm, &["environmentfile", "envfiles", "dotenv"], Key("env_file")),
-    (Realm, &["cwd", "directory", "workingdir", "workingdirectory", "workdir", "chdir"], Key("dir")),
     (
         Realm,
         &["healthcheck", "healthchecks", "healthurl", "url", "http", "check", "checks", "probe", "probes"],
@@ -53,14 +38,8 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
             "oneshot = true for a command that ends, health = { notify = true } for sd_notify, or nothing for a service",
         ),
     ),
-    (Realm, &["username", "runas", "uid"], Key("user")),
-    (Realm, &["supplementarygroups", "groupadd", "gid"], Key("groups")),
     (Realm, &["autostart"], Line("manual = true for a realm that is started on request only")),
     (Realm, &["disabled"], Line("enabled = false")),
-    (Realm, &["description", "displayname"], Key("title")),
-    (Realm, &["documentation", "homepage"], Key("docs")),
-    (Realm, &["tags", "annotations"], Key("labels")),
-    (Realm, &["address", "bind", "hostname"], Key("host")),
     (Realm, &["ports", "listen", "expose"], Line("port = 8001")),
     (
         Realm,
@@ -152,62 +131,16 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
         &["image", "build", "container", "containername", "volumes", "networks"],
         Nothing("it runs programs, not containers; run = \"docker run ...\" is a program"),
     ),
-    (Start, &["timeoutsec", "timeoutstartsec", "startperiod", "deadline", "wait"], Key("timeout")),
-    (Start, &["startsecs", "delay"], Key("settle")),
-    (Start, &["pre", "execstartpre", "prestart"], Key("before")),
-    (Start, &["post", "execstartpost", "poststart"], Key("after")),
-    (Stop, &["sig", "killsignal", "stopsignal"], Key("signal")),
-    (Stop, &["graceperiod", "grace", "stopwaitsecs", "timeoutstopsec", "killtimeout"], Key("timeout")),
     (Stop, &["killmode"], Line("signal_to = \"tree\" to signal all processes at once")),
-    (Stop, &["exec", "run", "cmd", "execstop"], Key("command")),
-    (Restart, &["when", "on", "condition", "mode"], Key("policy")),
-    (Restart, &["delay", "sec", "restartsec", "wait"], Key("backoff")),
-    (Restart, &["maxdelay", "maxbackoff"], Key("backoff_max")),
-    (
-        Restart,
-        &["max", "retries", "attempts", "maxretries", "maxattempts", "maxrestarts", "limit"],
-        Key("burst"),
-    ),
-    (Restart, &["interval", "within", "period"], Key("window")),
-    (Restart, &["exec", "run", "cmd"], Key("command")),
-    (Limits, &["mem", "memorymax", "memorylimit"], Key("memory")),
-    (Limits, &["cpus", "cpuquota"], Key("cpu")),
-    (Limits, &["openfiles", "files", "fds", "limitnofile"], Key("nofile")),
-    (Limits, &["pids", "processes", "tasksmax"], Key("tasks")),
-    (Limits, &["oomscoreadjust", "oomscoreadj"], Key("oom_score")),
     (
         Log,
         &["path", "file", "target", "driver", "stdout", "stderr"],
         Line("to = \"file\"; its place is state_dir/log"),
     ),
-    (Log, &["size", "maxbytes", "logfilemaxbytes", "rotatesize"], Key("max_size")),
-    (Log, &["backups", "maxfiles", "maxfile", "rotate", "count"], Key("keep")),
-    (Health, &["url", "httpget", "endpoint"], Key("http")),
-    (Health, &["test", "command", "cmd", "script", "run"], Key("exec")),
     (Health, &["tcpsocket", "port", "address"], Line("tcp = \"127.0.0.1:5432\"")),
     (Health, &["path"], Line("http = \"http://127.0.0.1:8001/api/health/\"")),
-    (Health, &["retries", "failurethreshold", "threshold", "failures"], Key("fail_after")),
-    (Health, &["successthreshold", "successes"], Key("pass_after")),
-    (Health, &["period", "periodseconds", "every", "frequency"], Key("interval")),
-    (Health, &["timeoutseconds"], Key("timeout")),
-    (Health, &["startperiod", "initialdelayseconds", "initialdelay", "delay"], Key("grace")),
-    (Health, &["expectedstatus", "statuscode", "code", "codes"], Key("status")),
-    (Health, &["keyword", "text"], Key("contains")),
-    (Health, &["regex", "pattern"], Key("matches")),
-    (Need, &["name", "service", "target"], Key("realm")),
     (Need, &["condition"], Line("until = \"up\", \"started\" or \"done\"")),
     (Heartbeat, &["bind", "address", "port", "host", "listenaddress"], Line("listen = \"127.0.0.1:4327\"")),
-    (Heartbeat, &["sock", "socketpath", "unixsocket"], Key("socket")),
-    (Heartbeat, &["datadir", "statedirectory", "dir"], Key("state_dir")),
-    (Heartbeat, &["rundir", "runtimedirectory"], Key("runtime_dir")),
-    (Heartbeat, &["includes", "includedir", "imports", "files"], Key("include")),
-    (Heartbeat, &["loglevel", "level", "verbosity"], Key("log")),
-    (Heartbeat, &["envfiles", "dotenv", "environmentfile"], Key("env_file")),
-    (Heartbeat, &["workers", "parallelism"], Key("start_parallel")),
-    (Fuse, &["percent", "threshold"], Key("unhealthy_percent")),
-    (Notify, &["url", "http", "endpoint"], Key("webhook")),
-    (Notify, &["events", "event", "when"], Key("on")),
-    (Notify, &["services", "programs", "only"], Key("realms")),
     (Root, &["settings", "daemon", "global", "supervisord", "server", "manager"], Line("[heartbeat]")),
     (Root, &["default", "common", "base"], Line("[defaults]")),
     (
@@ -246,7 +179,7 @@ const TABLES_OF_REALMS: &[&str] = &[
 ];
 
 /// A word without what differs between tools: case, `-` and `_`.
-fn folded(name: &str) -> String {
+pub(crate) fn folded(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '-' | '_' | '.')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
@@ -259,15 +192,22 @@ pub(crate) fn instead(table: Table, name: &str, value: &Value) -> Option<String>
         return Some(help);
     }
     // Our own key in another spelling.
-    if let Some(key) = keys::built(table).find(|key| folded(key) == word) {
+    if let Some(key) = keys::names(table).find(|key| folded(key) == word) {
         return Some(in_our_form(key, value).unwrap_or_else(|| format!("write {}", line(key, value))));
+    }
+    if let Some(key) = called(table, &word) {
+        return Some(format!("write {}", line(key, value)));
     }
     let (_, _, ours) = WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&word.as_str()))?;
     Some(match ours {
-        Key(key) => format!("write {}", line(key, value)),
         Line(line) => format!("write {line}"),
         Nothing(instead) => format!("heartbeatd does not have that: {instead}"),
     })
+}
+
+/// The key of ours that other tools call so.
+fn called(table: Table, word: &str) -> Option<&'static str> {
+    keys::of(table).find(|key| key.also.contains(&word)).map(|key| key.name)
 }
 
 /// A key of ours that belongs into another table: where to write it.
@@ -277,7 +217,7 @@ pub(crate) fn elsewhere(table: Table, name: &str, value: &Value, path: &[String]
         _ => "[defaults]".to_owned(),
     };
     let written = line(name, value);
-    let has = |table: Table| keys::find(table, name).is_some_and(|key| key.built);
+    let has = |table: Table| keys::find(table, name).is_some();
     const WITHIN_A_REALM: [Table; 6] = [Start, Stop, Restart, Limits, Log, Health];
     match table {
         Realm => {
@@ -309,12 +249,12 @@ pub(crate) fn meant(table: Table, name: &str) -> Option<&'static str> {
     if table == Root && (TABLES_OF_REALMS.contains(&word.as_str()) || word == "realm") {
         return Some("[realm.NAME]");
     }
-    if let Some(key) = keys::built(table).find(|key| folded(key) == word) {
+    if let Some(key) = keys::names(table).find(|key| folded(key) == word).or_else(|| called(table, &word)) {
         return Some(key);
     }
     WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&word.as_str())).and_then(
         |(_, _, ours)| match ours {
-            Key(key) | Line(key) => Some(*key),
+            Line(line) => Some(*line),
             Nothing(_) => None,
         },
     )
@@ -323,10 +263,7 @@ pub(crate) fn meant(table: Table, name: &str) -> Option<&'static str> {
 /// A word that means `run` in another tool: the realm has a program, under a wrong name.
 pub(crate) fn means_run(name: &str) -> bool {
     let word = folded(name.strip_prefix("x-").unwrap_or(name));
-    word == "run"
-        || WORDS
-            .iter()
-            .any(|(of, words, ours)| *of == Realm && *ours == Key("run") && words.contains(&word.as_str()))
+    word == "run" || called(Realm, &word) == Some("run")
 }
 
 /// `[services.web]`, `[program.api]`, `[api]`: a realm under another heading.
@@ -430,19 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn every_word_leads_to_a_key_that_is_built_and_none_is_a_key_itself() {
-        for (at, (table, words, ours)) in WORDS.iter().enumerate() {
-            if let Key(key) = ours {
-                assert!(keys::find(*table, key).is_some_and(|key| key.built), "{table:?} {key}");
-            }
-            for word in *words {
-                assert_eq!(*word, folded(word), "{word} is not as words are compared");
-                let mut ours = keys::key_table().iter().filter(|key| key.table == *table);
-                assert!(!ours.any(|key| folded(key.name) == *word), "{table:?}: `{word}` is a key");
-                let again =
-                    WORDS[at + 1..].iter().any(|(of, others, _)| of == table && others.contains(word));
-                assert!(!again, "{table:?}: `{word}` stands twice");
-            }
+    fn every_word_has_one_way_out_and_none_is_a_key_itself() {
+        let mut all: Vec<(Table, &str)> =
+            keys::keys().flat_map(|key| key.also.iter().map(|word| (key.table, *word))).collect();
+        all.extend(WORDS.iter().flat_map(|(table, words, _)| words.iter().map(|word| (*table, *word))));
+        for (at, (table, word)) in all.iter().enumerate() {
+            assert_eq!(*word, folded(word), "{word} is not as words are compared");
+            assert!(!keys::names(*table).any(|key| folded(key) == *word), "{table:?}: `{word}` is a key");
+            assert!(!all[at + 1..].contains(&(*table, *word)), "{table:?}: `{word}` stands twice");
         }
     }
 }

@@ -6,6 +6,7 @@ use heartbeat_graph::{DependencyGraph, Edge, GraphError};
 use heartbeat_status::{EdgeKind, Gate, RealmIx, RealmKind, RealmName, sanitise_line};
 use heartbeat_supervisor::{NeedSpec, Plan, PlanSettings, RealmSpec};
 
+use crate::code::Code;
 use crate::config::Heartbeat;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::keys;
@@ -63,7 +64,7 @@ pub(crate) fn plan(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: Vec<ReadR
         Ok(plan) => Some((plan, configs)),
         // Everything it refuses has been looked for above: a rule was added there and not here.
         Err(error) => {
-            reader.push(Diagnostic::new("HB200", error.to_string()));
+            reader.push(Diagnostic::new(Code::BadPlan, error.to_string()));
             None
         }
     }
@@ -103,7 +104,7 @@ pub(crate) fn resolve(
                     None => "register it first, or declare it in the configuration".to_owned(),
                 };
                 let message = format!("there is no realm `{}`", sanitise_line(&need.name));
-                problems.push(Diagnostic::new("HB202", message).help(help));
+                problems.push(Diagnostic::new(Code::UnknownRealm, message).help(help));
             }
         }
     }
@@ -126,7 +127,7 @@ fn impossible(from: &RealmName, need: &realm::WrittenNeed, until: Gate, kind: Re
         RealmKind::Service => "a service can be waited for until = \"up\" or \"started\"",
         RealmKind::External => "an external realm can be waited for until = \"up\"",
     };
-    Diagnostic::new("HB204", message).help(help)
+    Diagnostic::new(Code::ImpossibleGate, message).help(help)
 }
 
 fn until_place(reader: &Reader<'_>, need: &realm::WrittenNeed) -> Option<Place> {
@@ -141,13 +142,13 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
     }
     let place = reader.place(&need.path);
     let diagnostic = if disabled.contains(&need.name.as_str()) {
-        Diagnostic::new("HB203", format!("realm `{}` is not enabled", need.name))
+        Diagnostic::new(Code::NotEnabled, format!("realm `{}` is not enabled", need.name))
             .at(place, "depends on it")
             .help(format!("enable it, or remove `{}` here", need.name))
     } else if reader.registered.contains(&need.name) {
         let name = &need.name;
         Diagnostic::new(
-            "HB202",
+            Code::UnknownRealm,
             format!("realm `{name}` is registered at run time, and the files have to load without it"),
         )
         .at(place, "is in no file")
@@ -157,7 +158,7 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
             || format!("declare it: [realm.{}]", need.name),
             |near| format!("did you mean `{near}`?"),
         );
-        Diagnostic::new("HB202", format!("there is no realm `{}`", need.name))
+        Diagnostic::new(Code::UnknownRealm, format!("there is no realm `{}`", need.name))
             .at(place, "unknown realm")
             .help(help)
     };
@@ -168,12 +169,12 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
 pub(crate) fn graph_problem(error: &GraphError, place: &dyn Fn(usize) -> Option<Place>) -> Diagnostic {
     match error {
         GraphError::SelfEdge { index, realm, .. } => {
-            Diagnostic::new("HB205", format!("{realm} depends on itself"))
+            Diagnostic::new(Code::SelfEdge, format!("{realm} depends on itself"))
                 .at(place(*index), "itself")
                 .help("remove it")
         }
         GraphError::DuplicateEdge { first, second, from, to, .. } => {
-            Diagnostic::new("HB206", format!("{from} depends on {to} twice"))
+            Diagnostic::new(Code::EdgeTwice, format!("{from} depends on {to} twice"))
                 .at(place(*second), "again here")
                 .related(place(*first), "first here")
                 .help("keep one: `needs` says more than `wants`, and `wants` more than `after`")
@@ -185,7 +186,7 @@ pub(crate) fn graph_problem(error: &GraphError, place: &dyn Fn(usize) -> Option<
                 .chain(path.first().map(|step| step.from.as_str()))
                 .collect();
             let mut diagnostic =
-                Diagnostic::new("HB201", format!("realms wait for each other: {}", names.join(" -> ")));
+                Diagnostic::new(Code::Cycle, format!("realms wait for each other: {}", names.join(" -> ")));
             for (at, step) in path.iter().enumerate() {
                 let label = format!("{} waits for {}", step.from, step.to);
                 diagnostic = if at == 0 {
@@ -196,7 +197,7 @@ pub(crate) fn graph_problem(error: &GraphError, place: &dyn Fn(usize) -> Option<
             }
             diagnostic.help("remove one of these; heartbeat does not choose one for you")
         }
-        other => Diagnostic::new("HB200", other.to_string()),
+        other => Diagnostic::new(Code::BadPlan, other.to_string()),
     }
 }
 
@@ -218,7 +219,7 @@ fn companions(reader: &Reader<'_>, realms: &mut [ReadRealm], names: &[RealmName]
                 None => "there is no such realm".to_owned(),
             };
             let diagnostic = Diagnostic::new(
-                "HB208",
+                Code::BadCompanion,
                 format!("{} cannot be restarted with `{name}`: {problem}", realm.spec.name),
             );
             reader.push(
@@ -242,7 +243,7 @@ fn ports(reader: &Reader<'_>, realms: &[ReadRealm]) {
                 "{} and {} both have port {port} on {}",
                 first.spec.name, realm.spec.name, realm.host
             );
-            let diagnostic = Diagnostic::new("HB207", message)
+            let diagnostic = Diagnostic::new(Code::PortTwice, message)
                 .at(reader.place(&path(realm)), format!("port of {}", realm.spec.name))
                 .related(reader.place(&path(first)), format!("port of {}", first.spec.name))
                 .help("give one of them another port");
@@ -253,7 +254,7 @@ fn ports(reader: &Reader<'_>, realms: &[ReadRealm]) {
     }
     if realms.is_empty() {
         reader.push(
-            Diagnostic::new("HB301", "there is no realm: nothing will be started or watched")
+            Diagnostic::new(Code::NoRealm, "there is no realm: nothing will be started or watched")
                 .help("for example [realm.api] with run = \"...\" and port = 8001"),
         );
     }
@@ -271,7 +272,7 @@ fn own_port(reader: &Reader<'_>, heartbeat: &Heartbeat, realms: &[ReadRealm]) {
         let path: Vec<String> = realm.path.iter().cloned().chain(["port".to_owned()]).collect();
         let listens = ["heartbeat".to_owned(), "listen".to_owned()];
         let message = format!("{} and heartbeatd itself both have {listen}", realm.spec.name);
-        let diagnostic = Diagnostic::new("HB209", message)
+        let diagnostic = Diagnostic::new(Code::OwnPort, message)
             .at(reader.place(&path), format!("port of {}", realm.spec.name))
             .related(reader.place(&listens), "heartbeatd listens here")
             .help("give the realm another port, or [heartbeat] another `listen`");

@@ -5,6 +5,7 @@ use heartbeat_probe::{
     HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, StatusSet, TcpError, TcpProbe,
 };
 
+use crate::code::Code;
 use crate::reader::{Entry, Reader, Section};
 
 /// What can be asked by a URL.
@@ -53,7 +54,7 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
     };
     built
         .map_err(|why| {
-            reader.value_problem(entry, "HB111", why, "this probe", &instead(text));
+            reader.value_problem(entry, Code::BadTarget, why, "this probe", &instead(text));
         })
         .ok()
 }
@@ -64,11 +65,11 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpPro
     let url = reader.text(&entry);
     let refuse = |entry: &Entry<'_>, why: String| {
         let help = example(entry.path.last().map_or("", String::as_str));
-        reader.value_problem(entry, "HB111", why, "here", help);
+        reader.value_problem(entry, Code::BadTarget, why, "here", help);
     };
     let made = url.and_then(|url| {
         let refused = |error: HttpError| {
-            reader.value_problem(&entry, "HB111", error.to_string(), "here", &instead(&url))
+            reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", &instead(&url))
         };
         HttpProbe::new(&url).map_err(refused).ok()
     });
@@ -117,7 +118,13 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpPro
         for entry in ["contains", "matches", "json"].iter().filter_map(|key| section.get(key)) {
             let key = entry.path.last().cloned().unwrap_or_default();
             let message = format!("`{key}` never holds: the answer to HEAD has no body");
-            reader.value_problem(&entry, "HB113", message, "here", "remove it, or leave `method` out");
+            reader.value_problem(
+                &entry,
+                Code::MisplacedKey,
+                message,
+                "here",
+                "remove it, or leave `method` out",
+            );
         }
     }
     if let Some(slow) = reader.duration(section, "slow") {
@@ -137,7 +144,7 @@ fn statuses(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<StatusSet> {
     let text = parts.join(",");
     text.parse()
         .map_err(|error: HttpError| {
-            reader.value_problem(entry, "HB111", error.to_string(), "here", example("status"))
+            reader.value_problem(entry, Code::BadTarget, error.to_string(), "here", example("status"))
         })
         .ok()
 }
@@ -157,7 +164,7 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> 
     } else {
         "for example postgres = \"postgres://127.0.0.1:5432\""
     };
-    made.map_err(|error| reader.value_problem(&entry, "HB111", error.to_string(), "here", help)).ok()
+    made.map_err(|error| reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help)).ok()
 }
 
 /// A TCP probe from its table.
@@ -166,7 +173,7 @@ pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>) -> Option<TcpProbe
     let made = reader.text(&entry).and_then(|address| {
         let help = "for example tcp = \"127.0.0.1:5432\"";
         let refused =
-            |error: TcpError| reader.value_problem(&entry, "HB111", error.to_string(), "here", help);
+            |error: TcpError| reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
         TcpProbe::new(&address).map_err(refused).ok()
     });
     let is_address = made.is_some();

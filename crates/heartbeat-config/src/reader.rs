@@ -7,12 +7,14 @@ use std::time::Duration;
 use figment::value::{Dict, Num, Value};
 use heartbeat_status::RealmName;
 
+use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::document::{Document, Path};
 use crate::files::Files;
+use crate::health::KINDS;
 use crate::host::is_tilde;
 use crate::interpolate::interpolate;
-use crate::keys::{self, Table};
+use crate::keys::{self, Table, reserved};
 use crate::others;
 use crate::units::{self, Refusal};
 
@@ -111,7 +113,8 @@ impl<'a> Reader<'a> {
         files: &'a Files<'a>,
         registered: &'a [String],
     ) -> Self {
-        let of_a_file = |problem: &Diagnostic| ["HB001", "HB004", "HB008"].contains(&problem.code);
+        let of_a_file =
+            |problem: &Diagnostic| [Code::Syntax, Code::UnreadableFile, Code::Unfit].contains(&problem.code);
         let is_in_part = problems.borrow().iter().any(of_a_file);
         let (own_env, compared) = (Vec::new(), Cell::default());
         Self { document, variables, problems, files, registered, own_env, compared, is_in_part }
@@ -163,7 +166,7 @@ impl Reader<'_> {
     pub(crate) fn value_problem(
         &self,
         entry: &Entry<'_>,
-        code: &'static str,
+        code: Code,
         message: impl Into<String>,
         label: &str,
         help: &str,
@@ -184,7 +187,7 @@ impl Reader<'_> {
         });
         let of = if in_a_list { "each item of " } else { "" };
         let message = format!("{of}`{name}` takes {wanted}, not {found}");
-        self.value_problem(entry, "HB102", message, &format!("expected {wanted}"), &help);
+        self.value_problem(entry, Code::WrongType, message, &format!("expected {wanted}"), &help);
     }
 
     /// Refuses every key that is not in the table of keys, and every one that is not built.
@@ -201,33 +204,33 @@ impl Reader<'_> {
                 if let Some(ours) = others::meant(table, own) {
                     let message = format!("`{name}` is ignored, as every key that begins with `x-`");
                     let help = format!("did you mean `{ours}`?");
-                    self.push(here(Diagnostic::new("HB303", message), "ignored").help(help));
+                    self.push(here(Diagnostic::new(Code::Ignored, message), "ignored").help(help));
                 }
                 continue;
             }
             match keys::find(table, name) {
-                Some(key) if key.built => {}
-                Some(_) => {
+                Some(_) => {}
+                None if reserved::is_reserved(table, name) => {
                     let message = format!("`{name}` is not supported by this version of heartbeat");
                     let setting =
                         ["redirects", "verify", "ca", "expires", "max_age"].contains(&name.as_str());
                     let help = if table == Table::Health && !setting {
-                        "remove it; there are http, tcp, redis, postgres, exec and process"
+                        format!("remove it; there are {}", KINDS.join(", "))
                     } else {
-                        "remove it; it is refused rather than ignored"
+                        "remove it; it is refused rather than ignored".to_owned()
                     };
-                    self.push(here(Diagnostic::new("HB103", message), "not built yet").help(help));
+                    self.push(here(Diagnostic::new(Code::NotBuilt, message), "not built yet").help(help));
                 }
                 None => {
                     let message = format!("unknown key `{name}` in {}", table.as_str());
-                    let near = || keys::near(table, name).map(|near| format!("did you mean `{near}`?"));
+                    let near = || keys::suggestion(table, name).map(|near| format!("did you mean `{near}`?"));
                     let elsewhere = || others::elsewhere(table, name, value, path);
                     let help = others::instead(table, name, value).or_else(elsewhere).or_else(near);
                     let help = help.unwrap_or_else(|| {
-                        let there = keys::built(table).collect::<Vec<_>>().join(", ");
+                        let there = keys::names(table).collect::<Vec<_>>().join(", ");
                         format!("there are {there}; a key of your own begins with `x-`")
                     });
-                    self.push(here(Diagnostic::new("HB101", message), "unknown key").help(help));
+                    self.push(here(Diagnostic::new(Code::UnknownKey, message), "unknown key").help(help));
                 }
             }
         }
@@ -251,7 +254,7 @@ impl Reader<'_> {
                          shell = true and ${name} without braces"
                     )
                 });
-                self.value_problem(entry, "HB104", refusal.why, "in this string", &help);
+                self.value_problem(entry, Code::Variable, refusal.why, "in this string", &help);
                 None
             }
         }
@@ -292,7 +295,7 @@ impl Reader<'_> {
             let key = entry.path.last().map_or("", String::as_str);
             let shown = number.to_i128().map_or_else(|| "a number".to_owned(), |number| number.to_string());
             let help = format!("write a string with a unit: {key} = \"{}\"", with_number(example, &shown));
-            self.value_problem(entry, "HB105", format!("`{key}` has no unit"), "a bare number", &help);
+            self.value_problem(entry, Code::BadUnit, format!("`{key}` has no unit"), "a bare number", &help);
             return None;
         }
         let text = self.text(entry)?;
@@ -303,7 +306,7 @@ impl Reader<'_> {
                     || format!("for example \"{example}\""),
                     |meant| format!("write \"{meant}\""),
                 );
-                self.value_problem(entry, "HB105", why, "not understood", &help);
+                self.value_problem(entry, Code::BadUnit, why, "not understood", &help);
                 None
             }
         }
@@ -315,7 +318,7 @@ impl Reader<'_> {
             let message = "`~` is not expanded: this is a directory of that name";
             self.value_problem(
                 entry,
-                "HB304",
+                Code::Tilde,
                 message,
                 "no shell reads this",
                 "write the directory itself, for example \"/srv/app\"",
@@ -329,7 +332,13 @@ impl Reader<'_> {
         let key = name_of(&entry.path);
         let help = |digits: &str| format!("write {key} = \"{digits}\"");
         let refuse = |what: &str, help: String| {
-            self.value_problem(entry, "HB105", format!("{what} is not an octal mode"), "not a mode", &help);
+            self.value_problem(
+                entry,
+                Code::BadUnit,
+                format!("{what} is not an octal mode"),
+                "not a mode",
+                &help,
+            );
         };
         if let Value::Num(_, number) = entry.value {
             let place = self.place(&entry.path);
@@ -380,7 +389,7 @@ impl Reader<'_> {
         );
         self.value_problem(
             entry,
-            "HB106",
+            Code::UnknownWord,
             format!("`{text}` is not one of {list}"),
             "not one of them",
             &help,
@@ -445,21 +454,27 @@ impl Reader<'_> {
                 let words = self.texts(entry);
                 if words.is_empty() && matches!(entry.value, Value::Array(_, items) if items.is_empty()) {
                     let help = "name a program: [\"program\", \"argument\"]";
-                    self.value_problem(entry, "HB107", "the command is empty", "no program", help);
+                    self.value_problem(entry, Code::BadCommand, "the command is empty", "no program", help);
                 }
                 words
             }
             _ => match self.split(entry)? {
                 Ok(words) => words,
                 Err(refusal) => {
-                    self.value_problem(entry, "HB107", refusal.why, "in this command", &refusal.help);
+                    self.value_problem(
+                        entry,
+                        Code::BadCommand,
+                        refusal.why,
+                        "in this command",
+                        &refusal.help,
+                    );
                     return None;
                 }
             },
         };
         if words.iter().any(|word| word.contains('\0')) {
             let why = "the command has a NUL byte, which no program can be given";
-            self.value_problem(entry, "HB107", why, "in this command", "remove it");
+            self.value_problem(entry, Code::BadCommand, why, "in this command", "remove it");
         }
         Some(words).filter(|words| !words.is_empty())
     }

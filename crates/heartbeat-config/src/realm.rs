@@ -11,7 +11,9 @@ use heartbeat_process::{LaunchSpec, LogTarget, Readiness, User, UserError, parse
 use heartbeat_status::{EdgeKind, Gate, RealmKind, RealmName, WhileDown};
 use heartbeat_supervisor::{ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec};
 
+use crate::code::Code;
 use crate::config::{Measure, RealmConfig};
+use crate::defaults;
 use crate::files::code_of;
 use crate::health;
 use crate::heartbeat::MAX_SOCKET_BYTES;
@@ -86,7 +88,7 @@ fn port(reader: &Reader<'_>, section: &Section<'_>) -> Option<u16> {
     if port == 0 {
         reader.value_problem(
             &entry,
-            "HB102",
+            Code::WrongType,
             "`port` takes a port from 1 to 65535, not 0",
             "here",
             "for example port = 8001",
@@ -127,7 +129,7 @@ pub(crate) fn read(
     // What [defaults] say is read as if it were said of a service.
     let runs =
         section.get("run").is_some() || section.path().first().is_some_and(|first| first == "defaults");
-    let host = text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
+    let host = text("host").unwrap_or_else(|| defaults::HOST.to_owned());
     let oneshot = flag("oneshot", false);
     let kind = match (runs, oneshot) {
         (false, _) => RealmKind::External,
@@ -201,7 +203,7 @@ pub(crate) fn read(
     }
     if let Some(entry) = restart.get("command").filter(|entry| oneshot && is_of_its_own(entry)) {
         let help = "remove it; another run of a oneshot is a start";
-        reader.value_problem(&entry, "HB121", "`command` means nothing for a oneshot", "here", help);
+        reader.value_problem(&entry, Code::NoEffect, "`command` means nothing for a oneshot", "here", help);
     }
     let spec = RealmSpec {
         title: text("title"),
@@ -241,12 +243,18 @@ fn program(reader: &Reader<'_>, section: &Section<'_>, shell: bool) -> Option<Ve
     if matches!(entry.value, Value::Array(..)) {
         let help = "write run = \"a line for the shell\", or leave `shell` out";
         let message = "`run` is a list, which no shell reads, and `shell` is true";
-        reader.value_problem(&entry, "HB107", message, "a list", help);
+        reader.value_problem(&entry, Code::BadCommand, message, "a list", help);
         return None;
     }
     let line = reader.text(&entry)?;
     if line.trim().is_empty() {
-        reader.value_problem(&entry, "HB107", "the command is empty", "no program", "name a program");
+        reader.value_problem(
+            &entry,
+            Code::BadCommand,
+            "the command is empty",
+            "no program",
+            "name a program",
+        );
         return None;
     }
     Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line])
@@ -259,11 +267,11 @@ fn ready_fd(reader: &Reader<'_>, start: &Section<'_>, oneshot: bool) -> Option<u
     let number = reader.number::<u32>(&entry, "the number of a descriptor")?;
     if oneshot && is_of_its_own(&entry) {
         let help = "remove it; a oneshot is done when it ends";
-        reader.value_problem(&entry, "HB121", "`ready_fd` means nothing for a oneshot", "here", help);
+        reader.value_problem(&entry, Code::NoEffect, "`ready_fd` means nothing for a oneshot", "here", help);
     } else if !NUMBERS.contains(&number) {
         let message = format!("`ready_fd` takes a descriptor from 3 to 1023, not {number}");
         let help = "0 to 2 are its standard input and output; for example ready_fd = 3";
-        reader.value_problem(&entry, "HB102", message, "here", help);
+        reader.value_problem(&entry, Code::WrongType, message, "here", help);
     }
     Some(number).filter(|number| NUMBERS.contains(number))
 }
@@ -298,14 +306,14 @@ fn can_be_heard(
             "the socket on which `{name}` would be heard has a path of {length} bytes; {MAX_SOCKET_BYTES} are possible"
         );
         let help = "give [heartbeat] a shorter `runtime_dir`";
-        reader.value_problem(&entry, "HB128", message, "heard there", help);
+        reader.value_problem(&entry, Code::LongSocketPath, message, "heard there", help);
     }
     let written = reader.pairs(section, "env");
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         if let Some(entry) = section.get("env").filter(|_| written.contains_key(name)) {
             let help = format!("remove {name} from `env`, or `notify` from `health`");
             let message = format!("`{name}` is set by heartbeat where a realm has a `notify` probe");
-            reader.value_problem(&entry, "HB124", message, "here", &help);
+            reader.value_problem(&entry, Code::BadVariable, message, "here", &help);
         }
     }
 }
@@ -324,9 +332,11 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_co
             "realm `{name}` has neither `run` nor `port` nor `health`: there is nothing to run and nothing to watch"
         );
         let place = reader.key_place(section.path());
-        reader.push(crate::diagnostic::Diagnostic::new("HB120", message).at(place, "this realm").help(
-            "give it `run = \"...\"` to have it started, or `health = \"http://...\"` to have it watched",
-        ));
+        reader.push(
+            crate::diagnostic::Diagnostic::new(Code::NothingToDo, message).at(place, "this realm").help(
+                "give it `run = \"...\"` to have it started, or `health = \"http://...\"` to have it watched",
+            ),
+        );
     }
     // Check commands have a directory, an environment and a user.
     let of_commands = ["env", "env_file", "dir", "umask", "user", "groups", "limits", "no_new_privileges"];
@@ -345,7 +355,7 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_co
         for entry in keys.iter().filter_map(|key| section.get(key)).filter(is_of_its_own) {
             let key = entry.path.last().cloned().unwrap_or_default();
             let message = format!("`{table}.{key}` means nothing for a realm without `run`");
-            reader.value_problem(&entry, "HB121", message, "here", "remove it, or add `run`");
+            reader.value_problem(&entry, Code::NoEffect, message, "here", "remove it, or add `run`");
         }
     }
     let of_processes = ["pidfile", "oneshot", "manual", "shell", "verify_owner", "stop"];
@@ -354,7 +364,7 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_co
         if let Some(entry) = section.get(key).filter(is_of_its_own) {
             reader.value_problem(
                 &entry,
-                "HB121",
+                Code::NoEffect,
                 format!("`{key}` means nothing for a realm without `run`"),
                 "here",
                 "remove it, or add `run`",
@@ -381,13 +391,13 @@ fn user(reader: &Reader<'_>, section: &Section<'_>) -> Option<User> {
     let Some(entry) = section.get("user") else {
         if let Some(groups) = groups {
             let help = "add user = \"...\", or remove `groups`";
-            reader.value_problem(&groups, "HB125", "`groups` goes with `user`", "here", help);
+            reader.value_problem(&groups, Code::NoSuchUser, "`groups` goes with `user`", "here", help);
         }
         return None;
     };
     let help = "a user of this machine, by name or number; `getent passwd` lists them";
     let refuse = |entry: &Entry<'_>, error: UserError, help: &str| {
-        reader.value_problem(entry, "HB125", error.to_string(), "here", help);
+        reader.value_problem(entry, Code::NoSuchUser, error.to_string(), "here", help);
     };
     let name = reader.text(&entry)?;
     let found = match reader.files.ask(format!("the user {name}"), || User::find(&name)) {
@@ -473,20 +483,20 @@ fn env_file(
                         let message =
                             format!("`{name}` is set by heartbeat, and {} sets it, too", path.display());
                         let help = format!("remove {name} from that file");
-                        reader.value_problem(&entry, "HB124", message, "this file", &help);
+                        reader.value_problem(&entry, Code::BadVariable, message, "this file", &help);
                     }
                 }
             }
             Err(error) => {
                 let why = format!("{}: {error}", path.display());
                 let help = "a NAME=value a line; a value over several lines stands in quotes";
-                reader.value_problem(&entry, "HB108", why, "this file", help);
+                reader.value_problem(&entry, Code::BadEnvFile, why, "this file", help);
             }
         },
         Err(error) => {
             let command = error.help();
             let help = command.as_deref().unwrap_or("the path starts at the directory of this file");
-            let code = code_of("HB108", &error);
+            let code = code_of(Code::BadEnvFile, &error);
             reader.value_problem(&entry, code, error.to_string(), "this file", help);
         }
     }
@@ -512,7 +522,13 @@ fn environment(
         impossible_variables(reader, &entry, &env);
         for name in set_by_heartbeat(port).filter(|name| env.contains_key(*name)) {
             let help = format!("remove {name} from `env`; heartbeat says it to every realm itself");
-            reader.value_problem(&entry, "HB124", format!("`{name}` is set by heartbeat"), "here", &help);
+            reader.value_problem(
+                &entry,
+                Code::BadVariable,
+                format!("`{name}` is set by heartbeat"),
+                "here",
+                &help,
+            );
         }
     }
     env.insert("HEARTBEAT_SOCKET".to_owned(), setting.socket.to_string_lossy().into_owned());
@@ -535,7 +551,13 @@ fn impossible_variables(reader: &Reader<'_>, entry: &Entry<'_>, written: &BTreeM
             continue;
         };
         let message = format!("`{}` cannot be in an environment: {why}", name.escape_default());
-        reader.value_problem(entry, "HB124", message, "here", "for example env = { LEVEL = \"info\" }");
+        reader.value_problem(
+            entry,
+            Code::BadVariable,
+            message,
+            "here",
+            "for example env = { LEVEL = \"info\" }",
+        );
     }
 }
 
@@ -552,9 +574,14 @@ fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &Setting<'_>, name: 
     let to = log.get("to").and_then(|entry| {
         reader.word(&entry, &[("file", To::File), ("journal", To::Journal), ("none", To::None)])
     });
-    let max_bytes =
-        log.get("max_size").and_then(|entry| reader.parsed(&entry, "10MiB", units::size)).unwrap_or(10 << 20);
-    let keep = log.get("keep").and_then(|entry| reader.number(&entry, "a number of files")).unwrap_or(5);
+    let max_bytes = log
+        .get("max_size")
+        .and_then(|entry| reader.parsed(&entry, "10MiB", units::size))
+        .unwrap_or(defaults::LOG_MAX_BYTES);
+    let keep = log
+        .get("keep")
+        .and_then(|entry| reader.number(&entry, "a number of files"))
+        .unwrap_or(defaults::LOG_KEEP);
     match to.unwrap_or(To::File) {
         To::File => {
             let path = setting.state_dir.join("log").join(format!("{name}.log"));
@@ -575,7 +602,7 @@ fn start_spec(reader: &Reader<'_>, section: &Section<'_>, oneshot: bool, config:
             let message = "`timeout_max` is shorter than `timeout`".to_owned();
             reader.value_problem(
                 &entry,
-                "HB104",
+                Code::BadBounds,
                 message,
                 "here",
                 "it bounds how far `timeout` may be extended",
@@ -634,7 +661,7 @@ fn need(reader: &Reader<'_>, item: &Entry<'_>, kind: EdgeKind, standard: WhileDo
     let named = inner.get("realm");
     if named.is_none() {
         let help = "for example { realm = \"db\", until = \"started\" }";
-        reader.value_problem(item, "HB122", "a dependency names no realm", "this one", help);
+        reader.value_problem(item, Code::NeedWithoutRealm, "a dependency names no realm", "this one", help);
     }
     let untils = [("up", Gate::Up), ("started", Gate::Started), ("done", Gate::Done)];
     let until = inner.get("until").and_then(|entry| reader.word(&entry, &untils));
@@ -645,7 +672,7 @@ fn need(reader: &Reader<'_>, item: &Entry<'_>, kind: EdgeKind, standard: WhileDo
             if let Some(entry) = inner.get(key) {
                 reader.value_problem(
                     &entry,
-                    "HB123",
+                    Code::NeedsOnly,
                     format!("`{key}` means something under `needs` only"),
                     "here",
                     "move the dependency to `needs`, or remove the key",

@@ -21,12 +21,13 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::Value as Json;
 
 use crate::Report;
+use crate::code::Code;
 use crate::config::{Config, Heartbeat, Measure, RealmConfig};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Parsed};
 use crate::files::Files;
 use crate::interpolate::interpolate;
-use crate::keys::{self, Table};
+use crate::keys::{self, Table, reserved};
 use crate::plan;
 use crate::reader::{Entry, Reader, Section};
 use crate::realm::{self, ReadRealm, Setting};
@@ -117,7 +118,7 @@ impl Registration {
     pub fn parse(name: &str, json: &[u8]) -> Result<Self, Report> {
         let example = "for example { \"health\": \"http://127.0.0.1:8001/api/health/\" }";
         let refused = |message: String| {
-            let problem = Diagnostic::new("HB008", message).said_by(&origin(name)).help(example);
+            let problem = Diagnostic::new(Code::Unfit, message).said_by(&origin(name)).help(example);
             Report::new(vec![problem])
         };
         if json.len() > MAX_REGISTRATION_BYTES {
@@ -136,10 +137,13 @@ impl Registration {
     pub fn stored(name: &str, value: Json) -> Result<Self, Report> {
         let refused =
             |code, message: String| Report::new(vec![Diagnostic::new(code, message).said_by(&origin(name))]);
-        let valid = RealmName::new(name).map_err(|error| refused("HB117", error.to_string()))?;
+        let valid = RealmName::new(name).map_err(|error| refused(Code::BadName, error.to_string()))?;
         match value {
             Json::Object(table) => Ok(Self { name: valid, table }),
-            _ => Err(refused("HB008", "a realm is a JSON object, with the keys of [realm.NAME]".to_owned())),
+            _ => Err(refused(
+                Code::Unfit,
+                "a realm is a JSON object, with the keys of [realm.NAME]".to_owned(),
+            )),
         }
     }
 
@@ -174,7 +178,7 @@ pub struct Misfit {
 
 impl Misfit {
     fn new(name: &RealmName, problems: Vec<Diagnostic>) -> Self {
-        let denied = problems.iter().all(|problem| problem.code == "HB131");
+        let denied = problems.iter().all(|problem| problem.code == Code::Denied);
         let said = |problem: Diagnostic| {
             if problem.file.is_empty() { problem.said_by(&origin(name.as_str())) } else { problem }
         };
@@ -220,7 +224,7 @@ pub fn with_registered(config: &Config, registrations: &[Registration]) -> Resul
         return Err(misfits);
     }
     let plan = Plan::new(*config.plan.settings(), specs).map_err(|error| {
-        let problem = |name| Misfit::new(name, vec![Diagnostic::new("HB200", error.to_string())]);
+        let problem = |name| Misfit::new(name, vec![Diagnostic::new(Code::BadPlan, error.to_string())]);
         registrations.iter().map(Registration::name).map(problem).collect::<Vec<_>>()
     })?;
     Ok(Config {
@@ -315,7 +319,7 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
     let name = &registration.name;
     let said_by = origin(name.as_str());
     if let Some(place) = config.registering.declared(name.as_str()) {
-        let problem = Diagnostic::new("HB132", format!("realm `{name}` is declared in {place}"))
+        let problem = Diagnostic::new(Code::Declared, format!("realm `{name}` is declared in {place}"))
             .help("what the configuration has is changed there; register under another name");
         return Err(Misfit::new(name, vec![problem]));
     }
@@ -392,7 +396,7 @@ fn check(reader: &Reader<'_>, table: Table, path: &[String], values: &Dict) {
         let entry = Entry { path: path.iter().cloned().chain([name.clone()]).collect(), value };
         let refuse =
             |code, message: String, help: &str| reader.value_problem(&entry, code, message, "", help);
-        if keys::registrable(table, name) {
+        if keys::find(table, name).is_some_and(|key| key.registrable) {
             if table == Table::Health {
                 of_health(&entry, name, &refuse);
             }
@@ -408,41 +412,49 @@ fn check(reader: &Reader<'_>, table: Table, path: &[String], values: &Dict) {
             continue;
         }
         match keys::find(table, name) {
-            Some(key) if !key.built => {
+            None if reserved::is_reserved(table, name) => {
                 refuse(
-                    "HB103",
+                    Code::NotBuilt,
                     format!("`{name}` is not built yet"),
                     "a registered realm has http and tcp probes",
                 );
             }
-            Some(_) => refuse("HB130", format!("`{name}` is not for a realm that is registered"), BELONGS),
+            Some(_) => refuse(
+                Code::NotRegistrable,
+                format!("`{name}` is not for a realm that is registered"),
+                BELONGS,
+            ),
             None => {
                 let message = format!("unknown key `{name}` in {}", table.as_str());
-                let help = match keys::nearest(name, keys::all_registrable(table)) {
+                let help = match keys::nearest(name, keys::registrable(table)) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => {
-                        format!("there are {}", keys::all_registrable(table).collect::<Vec<_>>().join(", "))
+                        format!("there are {}", keys::registrable(table).collect::<Vec<_>>().join(", "))
                     }
                 };
-                refuse("HB101", message, &help);
+                refuse(Code::UnknownKey, message, &help);
             }
         }
     }
 }
 
 /// A probe that is registered looks, and does nothing else.
-fn of_health(entry: &Entry<'_>, name: &str, refuse: &dyn Fn(&'static str, String, &str)) {
+fn of_health(entry: &Entry<'_>, name: &str, refuse: &dyn Fn(Code, String, &str)) {
     match (name, entry.value) {
         ("method", Value::String(_, method)) if !METHODS.contains(&method.as_str()) => {
             let message = format!("`method` of a realm that is registered is {}", METHODS.join(" or "));
-            refuse("HB130", message, BELONGS);
+            refuse(Code::NotRegistrable, message, BELONGS);
         }
         ("headers", Value::Dict(_, headers)) => {
             let other = |header: &&String| !HEADERS.contains(&header.to_ascii_lowercase().as_str());
             for header in headers.keys().filter(other) {
                 let message =
                     format!("the header `{}` is not for a realm that is registered", sanitise_line(header));
-                refuse("HB130", message, &format!("there are {}; {BELONGS}", HEADERS.join(", ")));
+                refuse(
+                    Code::NotRegistrable,
+                    message,
+                    &format!("there are {}; {BELONGS}", HEADERS.join(", ")),
+                );
             }
         }
         _ => {}
@@ -450,7 +462,7 @@ fn of_health(entry: &Entry<'_>, name: &str, refuse: &dyn Fn(&'static str, String
 }
 
 /// What people read does not move their cursor.
-fn one_line(entry: &Entry<'_>, name: &str, refuse: &dyn Fn(&'static str, String, &str)) {
+fn one_line(entry: &Entry<'_>, name: &str, refuse: &dyn Fn(Code, String, &str)) {
     if let Value::String(_, text) = entry.value
         && sanitise_line(text) != *text
     {
@@ -458,7 +470,7 @@ fn one_line(entry: &Entry<'_>, name: &str, refuse: &dyn Fn(&'static str, String,
             "`{}` is one line of at most 300 characters, and none of them moves a cursor",
             sanitise_line(name)
         );
-        refuse("HB133", message, "write it shorter, and plain");
+        refuse(Code::RegistrationBound, message, "write it shorter, and plain");
     }
 }
 
@@ -470,7 +482,7 @@ fn literal(reader: &Reader<'_>, entry: &Entry<'_>) {
     match entry.value {
         Value::String(_, text) if text.contains("${") => {
             let message = "`${` is not filled in for a realm that is registered";
-            reader.value_problem(entry, "HB104", message, "", "write the value itself");
+            reader.value_problem(entry, Code::Variable, message, "", "write the value itself");
         }
         Value::Dict(_, table) => table.iter().for_each(|(name, value)| below(name.clone(), value)),
         Value::Array(_, items) => {
@@ -487,7 +499,7 @@ fn bounds(reader: &Reader<'_>, realm: &ReadRealm, entry: &Entry<'_>) {
         let message = format!("{} probes are more than {MAX_REGISTERED_PROBES}", probes.len());
         reader.value_problem(
             entry,
-            "HB133",
+            Code::RegistrationBound,
             message,
             "",
             "register what belongs apart under names of its own",
@@ -495,7 +507,7 @@ fn bounds(reader: &Reader<'_>, realm: &ReadRealm, entry: &Entry<'_>) {
     }
     for probe in probes.iter().filter(|probe| probe.info.interval < MIN_REGISTERED_INTERVAL) {
         let message = format!("`interval` of probe {} is below {MIN_REGISTERED_INTERVAL:?}", probe.info.name);
-        reader.value_problem(entry, "HB133", message, "", "leave it out for 5s");
+        reader.value_problem(entry, Code::RegistrationBound, message, "", "leave it out for 5s");
     }
 }
 
@@ -504,7 +516,8 @@ fn fenced(reader: &Reader<'_>, config: RealmConfig, networks: &Arc<Networks>) ->
     let mut fence = |measure: Measure| {
         let Measure::Probe(probe) = &measure else {
             reader.push(
-                Diagnostic::new("HB130", "a command is not for a realm that is registered").help(BELONGS),
+                Diagnostic::new(Code::NotRegistrable, "a command is not for a realm that is registered")
+                    .help(BELONGS),
             );
             return measure;
         };
@@ -514,7 +527,8 @@ fn fenced(reader: &Reader<'_>, config: RealmConfig, networks: &Arc<Networks>) ->
             other => {
                 let message = format!("a {} probe is not for a realm that is registered", other.kind());
                 reader.push(
-                    Diagnostic::new("HB130", message).help(format!("there are http and tcp; {BELONGS}")),
+                    Diagnostic::new(Code::NotRegistrable, message)
+                        .help(format!("there are http and tcp; {BELONGS}")),
                 );
                 return measure;
             }
@@ -531,7 +545,7 @@ fn fenced(reader: &Reader<'_>, config: RealmConfig, networks: &Arc<Networks>) ->
                         denied.address
                     )
                 };
-                reader.push(Diagnostic::new("HB131", message).help(help));
+                reader.push(Diagnostic::new(Code::Denied, message).help(help));
                 measure
             }
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use heartbeat_restart::{PolicyError, PolicySettings, RestartPolicy, RestartWhen, WhenSpent};
 
+use crate::code::Code;
 use crate::reader::{Reader, Section};
 use crate::units;
 
@@ -72,5 +73,5 @@ fn refuse(reader: &Reader<'_>, section: &Section<'_>, problem: PolicyError) {
         }
         _ => "leave it out for its default".to_owned(),
     };
-    reader.value_problem(&entry, "HB116", problem.to_string(), "here", &help);
+    reader.value_problem(&entry, Code::BadBounds, problem.to_string(), "here", &help);
 }

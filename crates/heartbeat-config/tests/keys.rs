@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use heartbeat_config::{Key, Report, Table, key_table, load_str};
+use std::collections::BTreeSet;
+
+use heartbeat_config::{Report, Table, Takes, keys, load_str};
 
 /// A value that no key takes.
 const WRONG: &str = "[[1.5]]";
@@ -12,15 +14,16 @@ fn refused(text: &str) -> Report {
 }
 
 /// A file that says `key = value` where the key belongs, and is right otherwise.
-fn file(key: &Key, value: &str) -> String {
-    let name = key.name;
+fn file(table: Table, name: &str, value: &str) -> String {
     let probe = match name {
-        "http" | "tcp" | "redis" | "postgres" | "exec" | "process" => String::new(),
+        "http" | "tcp" | "redis" | "postgres" | "exec" | "nagios" | "process" | "notify" => String::new(),
+        "watchdog" => "notify = true, ".to_owned(),
+        "name" => "tcp = \"127.0.0.1:1\", ".to_owned(),
         "send" | "expect" => "tcp = \"127.0.0.1:1\", ".to_owned(),
         _ => "http = \"http://127.0.0.1:1/\", ".to_owned(),
     };
     let run = if name == "run" { "" } else { "run = \"x\"\n" };
-    match key.table {
+    match table {
         Table::Root => format!("{name} = {value}\n"),
         Table::Heartbeat => format!("[heartbeat]\n{name} = {value}\n"),
         Table::Fuse => format!("[heartbeat.fuse]\n{name} = {value}\n"),
@@ -30,7 +33,7 @@ fn file(key: &Key, value: &str) -> String {
         }
         Table::Realm => format!("[realm.a]\n{run}{name} = {value}\n"),
         Table::Start | Table::Stop | Table::Restart | Table::Limits | Table::Log => {
-            format!("[realm.a]\nrun = \"x\"\n[realm.a.{}]\n{name} = {value}\n", key.table.as_str())
+            format!("[realm.a]\nrun = \"x\"\n[realm.a.{}]\n{name} = {value}\n", table.as_str())
         }
         Table::Health => format!("[realm.a]\nrun = \"x\"\nhealth = {{ {probe}{name} = {value} }}\n"),
         Table::Need => {
@@ -43,49 +46,102 @@ fn file(key: &Key, value: &str) -> String {
 }
 
 #[test]
-fn every_built_key_is_read() {
-    for key in key_table().iter().filter(|key| key.built) {
-        let report = refused(&file(key, WRONG));
+fn every_key_is_read() {
+    for key in keys() {
+        let report = refused(&file(key.table, key.name, WRONG));
         assert!(report.iter().any(|diagnostic| diagnostic.line > 0), "{key:?}: {report}");
         assert!(
-            report.iter().all(|diagnostic| !["HB101", "HB103"].contains(&diagnostic.code)),
+            report.iter().all(|diagnostic| !["HB101", "HB103"].contains(&diagnostic.code.as_str())),
             "{key:?} is in the table and not in its place: {report}"
         );
     }
 }
 
 #[test]
-fn every_key_that_is_not_built_is_refused_by_name() {
-    for key in key_table().iter().filter(|key| !key.built) {
-        let report = refused(&file(key, "\"x\""));
-        let named = |message: &str| message.contains(&format!("`{}`", key.name));
-        assert!(
-            report.iter().any(|diagnostic| diagnostic.code == "HB103" && named(&diagnostic.message)),
-            "{key:?}: {report}"
-        );
+fn every_example_loads() {
+    for key in keys() {
+        let text = match (key.table, key.name) {
+            (Table::Root, "realm") => key.usage(),
+            (Table::Root, _) => format!("{}\n[realm.a]\nrun = \"x\"\n", key.usage()),
+            (Table::Realm, "groups") => format!("[realm.a]\nrun = \"x\"\nuser = \"root\"\n{}\n", key.usage()),
+            // The file would have to be there.
+            (Table::Realm | Table::Heartbeat, "env_file") => continue,
+            (Table::Realm, "needs" | "wants" | "after") => {
+                let name = if key.example.contains("mail") { "mail" } else { "db" };
+                format!("[realm.{name}]\nrun = \"x\"\n[realm.a]\nrun = \"x\"\n{}\n", key.usage())
+            }
+            (Table::Need, "realm") => {
+                "[realm.db]\nrun = \"x\"\n[realm.a]\nrun = \"x\"\nneeds = [{ realm = \"db\" }]\n".to_owned()
+            }
+            (Table::Restart, "with") => {
+                format!("[realm.b]\nrun = \"x\"\n{}", file(key.table, key.name, key.example))
+            }
+            (Table::Heartbeat, _) => {
+                format!("{}[realm.a]\nrun = \"x\"\n", file(key.table, key.name, key.example))
+            }
+            _ => file(key.table, key.name, key.example),
+        };
+        let loaded = load_str("heartbeat.toml", &text, &BTreeMap::new());
+        assert!(loaded.is_ok(), "{}: {}\n{text}", key.full_name(), loaded.unwrap_err());
+    }
+}
+
+/// The words that an item lists are exactly those that its reader takes.
+#[test]
+fn the_words_of_a_key_are_those_that_are_read() {
+    let mut looked_at = 0;
+    for key in keys() {
+        let (Takes::Word(words) | Takes::Words(words)) = key.takes else { continue };
+        looked_at += 1;
+        let report = refused(&file(key.table, key.name, "\"zzzzzzzz\""));
+        let told = report
+            .iter()
+            .find(|problem| problem.code.as_str() == "HB106")
+            .unwrap_or_else(|| panic!("{key:?}: {report}"));
+        let there: BTreeSet<&str> = told.message.split('"').skip(1).step_by(2).collect();
+        assert_eq!(there, words.iter().copied().collect(), "{}: {}", key.full_name(), told.message);
+    }
+    assert!(looked_at >= 10, "{looked_at}");
+}
+
+#[test]
+fn every_key_of_a_later_version_is_refused_by_name() {
+    for (table, names) in [
+        (Table::Root, &["maintenance"][..]),
+        (
+            Table::Heartbeat,
+            &["socket_group", "token_file", "hosts", "tls", "history", "history_max", "ping", "reference"],
+        ),
+        (Table::Realm, &["slo"]),
+        (Table::Limits, &["memory_action"]),
+        (
+            Table::Notify,
+            &["alertmanager", "slack", "ntfy", "pagerduty", "smtp", "delay", "repeat", "template"],
+        ),
+        (
+            Table::Health,
+            &["unix", "grpc", "tls", "dns", "file", "push", "resource", "redirects", "verify", "ca"],
+        ),
+    ] {
+        for name in names {
+            let report = refused(&file(table, name, "\"x\""));
+            let named = |message: &str| message.contains(&format!("`{name}`"));
+            assert!(
+                report
+                    .iter()
+                    .any(|diagnostic| diagnostic.code.as_str() == "HB103" && named(&diagnostic.message)),
+                "{table:?} {name}: {report}"
+            );
+        }
     }
 }
 
 #[test]
 fn no_key_is_taken_that_is_not_in_the_table() {
-    for table in [
-        Table::Root,
-        Table::Heartbeat,
-        Table::Fuse,
-        Table::Notify,
-        Table::Realm,
-        Table::Start,
-        Table::Stop,
-        Table::Restart,
-        Table::Limits,
-        Table::Log,
-        Table::Health,
-        Table::Need,
-    ] {
-        let key = |name| Key { table, name, takes: "", default: "", doc: "", built: true };
-        let report = refused(&file(&key("zzzzzzzz"), "1"));
-        assert!(report.iter().any(|diagnostic| diagnostic.code == "HB101"), "{table:?}: {report}");
-        let own = load_str("heartbeat.toml", &file(&key("x-own"), "1"), &BTreeMap::new());
+    for table in Table::ALL {
+        let report = refused(&file(table, "zzzzzzzz", "1"));
+        assert!(report.iter().any(|diagnostic| diagnostic.code.as_str() == "HB101"), "{table:?}: {report}");
+        let own = load_str("heartbeat.toml", &file(table, "x-own", "1"), &BTreeMap::new());
         assert!(own.is_ok(), "{table:?}: {}", own.unwrap_err());
     }
 }
@@ -95,12 +151,12 @@ fn a_wrong_default_is_refused_even_where_nobody_has_it() {
     let report =
         refused("[defaults.stop]\ntimeout = \"soon\"\n[realm.a]\nrun = \"x\"\nstop = { timeout = \"1s\" }\n");
     assert_eq!(
-        report.iter().map(|diagnostic| (diagnostic.code, diagnostic.line)).collect::<Vec<_>>(),
+        report.iter().map(|diagnostic| (diagnostic.code.as_str(), diagnostic.line)).collect::<Vec<_>>(),
         [("HB105", 2)]
     );
     let report = refused("[defaults]\ncritical = \"no\"\n");
     assert_eq!(
-        report.iter().map(|diagnostic| (diagnostic.code, diagnostic.line)).collect::<Vec<_>>(),
+        report.iter().map(|diagnostic| (diagnostic.code.as_str(), diagnostic.line)).collect::<Vec<_>>(),
         [("HB102", 2)]
     );
 }

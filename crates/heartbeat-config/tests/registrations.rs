@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use heartbeat_config::{Config, Measure, Registration, key_table, load_str, with_registered, with_what_fits};
+use heartbeat_config::{Config, Measure, Registration, keys, load_str, with_registered, with_what_fits};
 use heartbeat_status::{ProbeKind, RealmKind};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -52,8 +52,7 @@ fn leaf() -> impl Strategy<Value = Value> {
 }
 
 fn anything() -> impl Strategy<Value = Value> {
-    let names: Vec<&str> =
-        key_table().iter().map(|key| key.name).chain(["x-own", "file", "no-such-key"]).collect();
+    let names: Vec<&str> = keys().map(|key| key.name).chain(["x-own", "file", "no-such-key"]).collect();
     leaf().prop_recursive(3, 24, 5, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
@@ -68,7 +67,7 @@ fn anything() -> impl Strategy<Value = Value> {
 
 /// One that would be fine, and one or two members of something else.
 fn nearly_right() -> impl Strategy<Value = Value> {
-    let names: Vec<&str> = key_table().iter().map(|key| key.name).collect();
+    let names: Vec<&str> = keys().map(|key| key.name).collect();
     let more = proptest::collection::vec((proptest::sample::select(names), anything(), any::<bool>()), 0..3);
     more.prop_map(|more| {
         let mut probe = Map::from_iter([("http".to_owned(), json!("http://127.0.0.1:1/"))]);

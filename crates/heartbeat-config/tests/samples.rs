@@ -147,7 +147,7 @@ fn every_diagnostic_looks_as_its_sample() {
     let mut different = Vec::new();
     for (name, code, text) in CASES {
         let report = report(text);
-        let codes: Vec<&str> = report.iter().map(|diagnostic| diagnostic.code).collect();
+        let codes: Vec<&str> = report.iter().map(|diagnostic| diagnostic.code.as_str()).collect();
         assert_eq!(codes, [*code], "{name}: one thing is wrong, and one thing is said\n{report}");
         let rendered = report.render(Format::Full, false) + "\n";
         let file = dir.join(format!("{name}.txt"));
@@ -216,6 +216,6 @@ fn the_other_formats_say_the_same_on_one_line_each() {
 #[test]
 fn a_file_without_realms_is_loaded_with_a_warning() {
     let loaded = load_str("heartbeat.toml", "", &BTreeMap::new()).expect("it is valid");
-    let codes: Vec<&str> = loaded.warnings.iter().map(|diagnostic| diagnostic.code).collect();
+    let codes: Vec<&str> = loaded.warnings.iter().map(|diagnostic| diagnostic.code.as_str()).collect();
     assert_eq!(codes, ["HB301"]);
 }

@@ -4,10 +4,12 @@
 ///
 /// Serde is written here by hand and not derived at each type: these lists *are* the vocabulary of the wire.
 macro_rules! closed_list {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident ($what:literal) { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident ($what:literal) {
+        $($(#[doc = $doc:literal])+ $(#[default $($default:tt)?])? $variant:ident = $text:literal),+ $(,)?
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        $vis enum $name { $($(#[$vmeta])* $variant),+ }
+        $vis enum $name { $($(#[doc = $doc])+ $(#[default $($default)?])? $variant),+ }
 
         impl $name {
             /// Every word of the list, in declaration order.
@@ -17,6 +19,12 @@ macro_rules! closed_list {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
+            }
+
+            /// What this word means, in lines of one sentence: for `explain` and the reference.
+            #[must_use]
+            pub const fn meaning(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($doc),+]),+ }
             }
         }
 

@@ -236,7 +236,7 @@ fn two_realms_that_run_here_cannot_have_one_port() {
         match load_str("heartbeat.toml", &file, &BTreeMap::new()) {
             Ok(_) => false,
             Err(report) => {
-                assert!(report.iter().all(|problem| problem.code == "HB207"), "{report}");
+                assert!(report.iter().all(|problem| problem.code.as_str() == "HB207"), "{report}");
                 true
             }
         }

@@ -160,7 +160,7 @@ fn what_heartbeat_sets_is_refused_in_an_env_file_too() {
         let text = format!("[realm.a]\nrun = \"x\"\n{keys}env_file = \"{}\"\n", file.display());
         let found = match load_str("heartbeat.toml", &text, &BTreeMap::new()) {
             Ok(_) => Vec::new(),
-            Err(report) => report.iter().map(|found| found.code).collect(),
+            Err(report) => report.iter().map(|found| found.code.as_str()).collect(),
         };
         assert_eq!(found, codes, "{line}");
     }
@@ -229,6 +229,6 @@ fn what_no_program_can_be_given_is_refused() {
         ("port = 8001\nenv = { PORT = \"x\" }", "HB124"),
     ] {
         let report = refused(&format!("[realm.a]\nrun = \"x\"\n{keys}\n"));
-        assert_eq!(report.iter().map(|found| found.code).collect::<Vec<_>>(), [code], "{keys}");
+        assert_eq!(report.iter().map(|found| found.code.as_str()).collect::<Vec<_>>(), [code], "{keys}");
     }
 }

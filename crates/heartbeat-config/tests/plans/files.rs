@@ -31,7 +31,14 @@ fn read(dir: &Path) -> Result<Loaded, Report> {
 fn names(dir: &Path) -> (Vec<String>, Vec<String>) {
     let loaded = read(dir).unwrap_or_else(|report| panic!("{report}"));
     let realms = loaded.config.plan.realms().iter().map(|realm| realm.name.to_string()).collect();
-    (realms, loaded.warnings.iter().map(|warning| format!("{} {}", warning.code, warning.message)).collect())
+    (
+        realms,
+        loaded
+            .warnings
+            .iter()
+            .map(|warning| format!("{} {}", warning.code.as_str(), warning.message))
+            .collect(),
+    )
 }
 
 fn realm(name: &str) -> String {
@@ -40,7 +47,10 @@ fn realm(name: &str) -> String {
 
 fn refused(dir: &Path) -> Vec<(&'static str, String, Option<String>)> {
     let report = read(dir).expect_err("refused");
-    report.iter().map(|problem| (problem.code, problem.message.clone(), problem.help.clone())).collect()
+    report
+        .iter()
+        .map(|problem| (problem.code.as_str(), problem.message.clone(), problem.help.clone()))
+        .collect()
 }
 
 #[test]
@@ -77,7 +87,8 @@ fn a_written_pattern_that_matches_nothing_is_a_warning_and_a_file_that_is_missin
     let text = format!("[heartbeat]\ninclude = [\"servces/*.toml\"]\n{}", realm("a"));
     let dir = dir(&[("heartbeat.toml", &text)]);
     let loaded = read(dir.path()).unwrap();
-    let warnings: Vec<_> = loaded.warnings.iter().map(|w| (w.code, w.line, w.message.as_str())).collect();
+    let warnings: Vec<_> =
+        loaded.warnings.iter().map(|w| (w.code.as_str(), w.line, w.message.as_str())).collect();
     assert_eq!(warnings, [("HB302", 2, "`servces/*.toml` matches no file")]);
     fs::write(dir.path().join("heartbeat.toml"), realm("a")).unwrap();
     assert_eq!(names(dir.path()).1, Vec::<String>::new(), "nobody has written conf.d/*.toml");

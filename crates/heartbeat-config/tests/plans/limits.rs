@@ -5,7 +5,7 @@ use heartbeat_process::Limits;
 use crate::reading::{realm, refused, text};
 
 fn codes(keys: &str) -> Vec<&'static str> {
-    refused(&format!("[realm.a]\nrun = \"x\"\n{keys}\n")).iter().map(|found| found.code).collect()
+    refused(&format!("[realm.a]\nrun = \"x\"\n{keys}\n")).iter().map(|found| found.code.as_str()).collect()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn limits_that_nobody_can_mean_are_refused() {
     }
     let external = |keys: &str| refused(&format!("[realm.a]\nhealth = {{ exec = \"x\" }}\n{keys}\n"));
     let report = external("limits = { tasks = 5, nofile = 100 }");
-    assert_eq!(report.iter().map(|found| found.code).collect::<Vec<_>>(), ["HB121"], "{report}");
+    assert_eq!(report.iter().map(|found| found.code.as_str()).collect::<Vec<_>>(), ["HB121"], "{report}");
     assert!(
         report.to_string().contains("limits.tasks"),
         "a check command has descriptors, and no tree: {report}"
@@ -80,7 +80,7 @@ fn a_line_for_a_shell_is_left_to_it() {
     assert_eq!(*argv, ["/bin/sh", "-c", "a | b && exec c $HOME"]);
     for run in ["[\"a\", \"b\"]", "\" \""] {
         let report = refused(&format!("[realm.a]\nrun = {run}\nshell = true\n"));
-        assert_eq!(report.iter().map(|found| found.code).collect::<Vec<_>>(), ["HB107"], "{run}");
+        assert_eq!(report.iter().map(|found| found.code.as_str()).collect::<Vec<_>>(), ["HB107"], "{run}");
     }
 }
 

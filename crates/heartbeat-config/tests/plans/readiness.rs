@@ -16,7 +16,7 @@ fn of(keys: &str) -> (Readiness, Vec<ProbeSpec>) {
 }
 
 fn codes(text: &str) -> Vec<&'static str> {
-    refused(text).iter().map(|found| found.code).collect()
+    refused(text).iter().map(|found| found.code.as_str()).collect()
 }
 
 fn probes(probes: &[ProbeSpec]) -> Vec<(&str, &str, ProbeSource)> {
@@ -100,7 +100,7 @@ fn what_makes_no_sense_is_refused() {
     assert!(!of("env = { NOTIFY_SOCKET = \"/run/other\" }").0.is_asked());
     let long = format!("[heartbeat]\nruntime_dir = \"/{}\"\n[realm.a]\nrun = \"x\"\n", "x".repeat(100));
     let report = refused(&format!("{long}health = {{ notify = true }}\n"));
-    assert_eq!(report.iter().map(|found| found.code).collect::<Vec<_>>(), ["HB128"], "{report}");
+    assert_eq!(report.iter().map(|found| found.code.as_str()).collect::<Vec<_>>(), ["HB128"], "{report}");
     text(&long);
 }
 

@@ -10,7 +10,7 @@ use heartbeat_supervisor::{ProbeSource, SignalTo};
 use crate::reading::{facts, realm, refused, text};
 
 fn codes(text: &str) -> Vec<&'static str> {
-    refused(text).iter().map(|diagnostic| diagnostic.code).collect()
+    refused(text).iter().map(|diagnostic| diagnostic.code.as_str()).collect()
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heartbeat_config::{Table, key_table};
+use heartbeat_config::{Table, keys};
 
 use crate::reading::refused;
 
 /// `key = value` for each built key of `table` that `wanted` accepts, one per line, with a value that no key takes.
 fn wrong(table: Table, wanted: impl Fn(&str) -> bool) -> (String, usize) {
-    let keys = key_table().iter().filter(|key| key.table == table && key.built && wanted(key.name));
+    let keys = keys().filter(|key| key.table == table && wanted(key.name));
     let lines: Vec<String> = keys.map(|key| format!("{} = [[1.5]]\n", key.name)).collect();
     (lines.concat(), lines.len())
 }

@@ -1,0 +1,227 @@
+//! `explain`: what a key, a code, a status or any other word of the product means, without heartbeatd. The pages of the
+//! reference are made from the same lists.
+
+use heartbeat_config::{Code, keys, keys_called, nearest};
+use heartbeat_status::wire::Action;
+use heartbeat_status::{
+    DegradedReason, Desired, EdgeKind, FailReason, Flag, Gate, Health, IncidentStep, InconclusiveReason,
+    NextAction, OwnProblemKind, Phase, ProbeKind, ProbePhase, RealmKind, Reason, RestartCause, RestartResult,
+    RestartStep, Role, StartFailure, Status, What, WhileDown,
+};
+
+use crate::args::Format;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+
+/// A closed list of words, and what each of them means.
+struct List {
+    /// What a word of it is: `status`.
+    kind: &'static str,
+    /// What the list is about, in a sentence.
+    about: &'static str,
+    words: Vec<(String, String)>,
+}
+
+/// The list of a type made by `closed_list!`.
+macro_rules! list {
+    ($kind:literal, $type:ty, $about:literal) => {
+        List {
+            kind: $kind,
+            about: $about,
+            words: <$type>::ALL
+                .iter()
+                .map(|word| (word.as_str().to_owned(), sentence(word.meaning())))
+                .collect(),
+        }
+    };
+}
+
+/// Lines of a comment as one sentence, without the marks of a link.
+fn sentence(lines: &[&str]) -> String {
+    let text = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    text.replace(['[', ']'], "")
+}
+
+fn lists() -> Vec<List> {
+    let exits = Exit::ALL.iter().map(|exit| (exit.code().to_string(), exit.meaning().to_owned()));
+    vec![
+        list!("status", Status, "The one word for a realm; what is worse comes first in `status`."),
+        list!("reason", Reason, "Why a status is what it is."),
+        list!("flag", Flag, "A remark beside the status."),
+        list!("next action", NextAction, "What heartbeatd does next by itself."),
+        list!("phase", Phase, "Where a realm is in its life."),
+        list!("desired state", Desired, "What an operator has asked for."),
+        list!("health", Health, "What the probes say."),
+        list!("failure of a probe", FailReason, "Why a probe fails."),
+        list!("degraded probe", DegradedReason, "Why a probe passes with a remark."),
+        list!(
+            "inconclusive probe",
+            InconclusiveReason,
+            "Why a measurement says nothing: the fault is not the target's."
+        ),
+        list!("stage of a probe", ProbePhase, "How far a measurement came."),
+        list!("kind of probe", ProbeKind, "What a probe looks at."),
+        list!("role of a probe", Role, "What its failure causes."),
+        list!("start failure", StartFailure, "Why a program could not be started."),
+        list!("restart cause", RestartCause, "Why a restart began."),
+        list!("restart step", RestartStep, "How far a restart came."),
+        list!("restart result", RestartResult, "How a restart ended."),
+        list!("event", What, "What `events` shows, one word per fact."),
+        list!("incident event", IncidentStep, "What a receiver is sent about an incident."),
+        list!("problem of heartbeatd", OwnProblemKind, "What can be wrong with heartbeatd itself."),
+        list!("kind of realm", RealmKind, "What kind of realm it is."),
+        list!("kind of dependency", EdgeKind, "How a realm depends on another one."),
+        list!("gate", Gate, "What a start waits for."),
+        list!("while_down", WhileDown, "What a running dependent does while its need is down."),
+        list!("action", Action, "What an operator can ask of a realm."),
+        List {
+            kind: "exit code",
+            about: "What heartbeat-cli exits with, the same for every command and format. `nagios` alone uses 0 to 3 as plugins do.",
+            words: exits.collect(),
+        },
+    ]
+}
+
+/// Everything that is called so, each as a text.
+fn explanations(word: &str) -> Vec<String> {
+    let mut found: Vec<String> = keys_called(word).map(|key| key.explanation()).collect();
+    found.extend(
+        Code::parse(word)
+            .map(|code| format!("{code}, a diagnostic of the configuration\n\n  {}\n", code.explanation())),
+    );
+    for list in lists() {
+        let of_list = list.words.iter().filter(|(name, _)| name.eq_ignore_ascii_case(word));
+        found.extend(
+            of_list.map(|(name, meaning)| {
+                format!("{name}, {} {}\n\n  {meaning}\n", article(list.kind), list.kind)
+            }),
+        );
+    }
+    found
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
+/// Every word that can be explained.
+pub(crate) fn words() -> Vec<String> {
+    let mut words: Vec<String> = keys().flat_map(|key| [key.name.to_owned(), key.full_name()]).collect();
+    words.extend(Code::ALL.iter().map(|code| code.as_str().to_owned()));
+    words.extend(lists().into_iter().flat_map(|list| list.words.into_iter().map(|(word, _)| word)));
+    words.sort_unstable();
+    words.dedup();
+    words
+}
+
+/// `explain WORD..`.
+pub(crate) fn run(asked: &[String], console: &mut Console) -> Outcome {
+    if asked.is_empty() {
+        return overview(console);
+    }
+    for (at, word) in asked.iter().enumerate() {
+        let found = explanations(word);
+        if found.is_empty() {
+            return Err(unknown(word));
+        }
+        if matches!(console.form, Format::Json | Format::Ndjson) {
+            console.json_line(&serde_json::json!({ "word": word, "explanations": found }))?;
+            continue;
+        }
+        let text = if at > 0 { format!("\n{}", found.join("\n")) } else { found.join("\n") };
+        for line in text.trim_end().lines() {
+            console.prose(line, 0)?;
+        }
+    }
+    Ok(Exit::Holds)
+}
+
+fn unknown(word: &str) -> Failure {
+    let shown = heartbeat_status::sanitise_line(word);
+    let failure = Failure::new(Exit::Usage, format!("nothing is called `{shown}`"));
+    let words = words();
+    match nearest(word, words.iter().map(String::as_str)) {
+        Some(near) => failure.help(format!("did you mean {near}?")),
+        None => failure.help("`heartbeat-cli explain` lists what can be explained"),
+    }
+}
+
+/// What there is to explain, list by list.
+fn overview(console: &mut Console) -> Outcome {
+    let keys: Vec<String> = keys().map(heartbeat_config::Key::full_name).collect();
+    console.prose(&format!("keys of the configuration: {}", keys.join(", ")), 4)?;
+    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    console.prose(&format!("codes of diagnostics: {}", codes.join(", ")), 4)?;
+    for list in lists() {
+        let words: Vec<&str> = list.words.iter().map(|(word, _)| word.as_str()).collect();
+        console.line("")?;
+        console.prose(&format!("{}: {}", list.kind, list.about), 4)?;
+        console.prose(&format!("  {}", words.join(", ")), 2)?;
+    }
+    Ok(Exit::Holds)
+}
+
+/// The page of all words, as Markdown.
+#[cfg(test)]
+fn page() -> String {
+    use std::fmt::Write;
+    let mut page = String::from(
+        "# Words\n\n\
+         This page is made from the code. Documents of the API, `heartbeat-cli` and notifications use these words and no others;\n\
+         `heartbeat-cli explain WORD` says the same. A client treats a word that it does not know as `unknown`.\n",
+    );
+    for list in lists() {
+        let mut title = list.kind.to_owned();
+        title[..1].make_ascii_uppercase();
+        let _ = write!(page, "\n## {title}\n\n{}\n\n| word | meaning |\n|---|---|\n", list.about);
+        for (word, meaning) in &list.words {
+            let _ = writeln!(page, "| `{word}` | {} |", meaning.replace('|', "\\|"));
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_words_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/words.md");
+        let page = page();
+        if std::env::var_os("HEARTBEAT_BLESS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let there = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            there == page,
+            "docs/reference/words.md is out of date: HEARTBEAT_BLESS=1 cargo test -p heartbeat-cli explain"
+        );
+    }
+
+    #[test]
+    fn every_word_has_a_meaning() {
+        for list in lists() {
+            for (word, meaning) in &list.words {
+                assert!(
+                    meaning.ends_with(['.', ')']) && meaning.len() > 5,
+                    "{} {word}: {meaning}",
+                    list.kind
+                );
+            }
+        }
+        for word in words() {
+            assert!(!explanations(&word).is_empty(), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_word_of_several_lists_is_explained_in_each() {
+        let found = explanations("restart");
+        assert!(found.len() >= 3, "a key, an action and a next action: {found:?}");
+        assert!(explanations("hb101")[0].starts_with("HB101, a diagnostic"));
+        assert!(explanations("budgetspent").iter().any(|text| text.starts_with("BudgetSpent, a reason")));
+        assert!(explanations("7")[0].starts_with("7, an exit code"));
+        assert_eq!(unknown("backof").help.as_deref(), Some("did you mean backoff?"));
+    }
+}

@@ -1,0 +1,81 @@
+//! Defaults that are this crate's own, and how a default is written for people. Those of restarts, starts and stops stand in
+//! the crates that act on them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Address of the read-only API.
+pub(crate) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_327);
+/// Socket of the API, for root.
+pub(crate) const SOCKET: &str = "/run/heartbeat/heartbeat.sock";
+/// Mode of the socket.
+pub(crate) const SOCKET_MODE: u32 = 0o660;
+/// What survives a reboot, for root.
+pub(crate) const STATE_DIR: &str = "/var/lib/heartbeat";
+/// More files, beside the first.
+pub(crate) const INCLUDE: &str = "conf.d/*.toml";
+/// Variables for `${}`, beside the first file.
+pub(crate) const ENV_FILE: &str = ".env";
+/// Filter of heartbeatd's own log.
+pub(crate) const LOG: &str = "info";
+/// From the start of heartbeatd to the warning of what is not up.
+pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(300);
+/// Realms between spawn and exec at a time, per core.
+pub(crate) const START_PARALLEL_PER_CORE: u32 = 4;
+/// Measurements at a time.
+pub(crate) const MAX_PROBES_IN_FLIGHT: usize = 1_024;
+/// Connections of the TCP listener at a time.
+pub(crate) const MAX_CONNECTIONS: usize = 256;
+/// Host of `port`.
+pub(crate) const HOST: &str = "127.0.0.1";
+/// From the start of one measurement to the start of the next.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
+/// Deadline of one measurement.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+/// Size of a log file, in bytes.
+pub(crate) const LOG_MAX_BYTES: u64 = 10 << 20;
+/// Log files of that size that are kept.
+pub(crate) const LOG_KEEP: u32 = 5;
+
+/// A string as TOML writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+/// A duration as a person writes it: in the largest unit that is whole.
+pub(crate) fn duration(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let ms = duration.as_millis();
+    // Up to two minutes people count in seconds.
+    let whole = |unit: &&(u128, &str)| {
+        ms > 0 && ms.is_multiple_of(unit.0) && (unit.0 <= 1_000 || ms / unit.0 > 1 || unit.0 > 60_000)
+    };
+    match UNITS.iter().find(whole) {
+        Some((unit, word)) => format!("\"{}{word}\"", ms / unit),
+        None => format!("\"{ms}ms\""),
+    }
+}
+
+/// A size as a person writes it.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit)) {
+        Some((unit, word)) => format!("\"{}{word}\"", bytes / unit),
+        None => format!("\"{bytes}B\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_written_as_people_write_them() {
+        let ms = |ms| duration(Duration::from_millis(ms));
+        assert_eq!(
+            [ms(250), ms(5_000), ms(60_000), ms(300_000), ms(3_600_000)],
+            ["\"250ms\"", "\"5s\"", "\"60s\"", "\"5m\"", "\"1h\""]
+        );
+        assert_eq!([size(10 << 20), size(512), size(3 << 10)], ["\"10MiB\"", "\"512B\"", "\"3KiB\""]);
+    }
+}

@@ -1,0 +1,167 @@
+//! An entry of `health`.
+
+use heartbeat_status::Thresholds;
+
+use super::Table::Health;
+use super::{Key, Takes};
+use crate::defaults::{self, duration, quoted};
+
+/// What the failure of a probe may cause.
+pub(crate) const ROLES: &[&str] = &["live", "ready", "info"];
+
+pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        Health,
+        "http",
+        Takes::Text("http:// URL"),
+        "An HTTP request.",
+        "\"http://127.0.0.1:8001/api/health/\"",
+    )
+    .also(&["url", "httpget", "endpoint"])
+    .registrable(),
+    Key::new(Health, "tcp", Takes::Text("host:port"), "A TCP connection.", "\"127.0.0.1:5432\"")
+        .registrable(),
+    Key::new(
+        Health,
+        "redis",
+        Takes::Text("redis:// URL"),
+        "A PING to a Redis server.",
+        "\"redis://127.0.0.1:6379\"",
+    ),
+    Key::new(
+        Health,
+        "postgres",
+        Takes::Text("postgres:// URL"),
+        "The beginning of a session with a PostgreSQL server, as pg_isready does it.",
+        "\"postgres://127.0.0.1:5432\"",
+    ),
+    Key::new(
+        Health,
+        "exec",
+        Takes::Command,
+        "A command: exit code 0 passes, everything else fails. At most one run per second.",
+        "\"worker ping\"",
+    )
+    .also(&["test", "command", "cmd", "script", "run"]),
+    Key::new(
+        Health,
+        "nagios",
+        Takes::Command,
+        "A Nagios plugin: exit code 0 passes, 1 is degraded, 2 fails, 3 is inconclusive. At most one run per second.",
+        "\"check_disk -w 10%\"",
+    ),
+    Key::new(Health, "process", Takes::True, "The process itself, with settings of its own.", "true"),
+    Key::new(
+        Health,
+        "notify",
+        Takes::True,
+        "What a service reports over sd_notify(3): ready at READY=1.",
+        "true",
+    ),
+    Key::new(
+        Health,
+        "watchdog",
+        Takes::Duration,
+        "With `notify`: it fails when no WATCHDOG=1 came for this long; the program is given it as WATCHDOG_USEC.",
+        "\"30s\"",
+    ),
+    Key::new(
+        Health,
+        "name",
+        Takes::Text("string"),
+        "Name of the probe, unique within its realm.",
+        "\"front\"",
+    )
+    .default(|| "its kind".to_owned())
+    .registrable(),
+    Key::new(
+        Health,
+        "interval",
+        Takes::Duration,
+        "Time from the start of one measurement to the start of the next.",
+        "\"5s\"",
+    )
+    .default(|| duration(defaults::INTERVAL))
+    .also(&["period", "periodseconds", "every", "frequency"])
+    .registrable(),
+    Key::new(Health, "timeout", Takes::Duration, "Deadline of one whole measurement.", "\"2s\"")
+        .default(|| format!("{}, or `interval` where that is shorter", duration(defaults::TIMEOUT)))
+        .also(&["timeoutseconds"])
+        .registrable(),
+    Key::new(Health, "slow", Takes::Duration, "A pass that takes longer is degraded.", "\"800ms\"")
+        .registrable(),
+    Key::new(Health, "fail_after", Takes::Number(1, i64::MAX), "Consecutive failures that decide.", "3")
+        .default(|| Thresholds::default().fail_after().to_string())
+        .also(&["retries", "failurethreshold", "threshold", "failures"])
+        .registrable(),
+    Key::new(Health, "pass_after", Takes::Number(1, i64::MAX), "Consecutive passes that decide.", "2")
+        .default(|| Thresholds::default().pass_after().to_string())
+        .also(&["successthreshold", "successes"])
+        .registrable(),
+    Key::new(
+        Health,
+        "fail_if",
+        Takes::Window,
+        "So many failures of the last measurements decide as well.",
+        "\"3 of 5\"",
+    )
+    .registrable(),
+    Key::new(
+        Health,
+        "grace",
+        Takes::Duration,
+        "Time after a start in which failures do not count.",
+        "\"30s\"",
+    )
+    .default(|| "until the first pass".to_owned())
+    .also(&["startperiod", "initialdelayseconds", "initialdelay", "delay"])
+    .registrable(),
+    Key::new(
+        Health,
+        "role",
+        Takes::Word(ROLES),
+        "What its failure causes: `live` a restart, `ready` the status down, `info` nothing.",
+        "\"ready\"",
+    )
+    .default(|| quoted(ROLES[0]))
+    .registrable(),
+    Key::new(Health, "method", Takes::Text("string"), "HTTP method of the request.", "\"HEAD\"")
+        .default(|| quoted("GET"))
+        .registrable(),
+    Key::new(
+        Health,
+        "headers",
+        Takes::Pairs,
+        "HTTP headers of the request.",
+        "{ Accept = \"application/json\" }",
+    )
+    .registrable(),
+    Key::new(Health, "body", Takes::Text("string"), "HTTP request body.", "\"ping\""),
+    Key::new(Health, "status", Takes::Statuses, "HTTP statuses that pass.", "[200, 204]")
+        .default(|| quoted("2xx"))
+        .also(&["expectedstatus", "statuscode", "code", "codes"])
+        .registrable(),
+    Key::new(Health, "contains", Takes::Text("string"), "Text that the HTTP body contains.", "\"ok\"")
+        .also(&["keyword", "text"])
+        .registrable(),
+    Key::new(
+        Health,
+        "matches",
+        Takes::Text("regular expression"),
+        "Pattern that the HTTP body matches.",
+        "'ready: \\d+'",
+    )
+    .also(&["regex", "pattern"])
+    .registrable(),
+    Key::new(
+        Health,
+        "json",
+        Takes::Pointers,
+        "JSON pointers into the HTTP body, and the values there.",
+        "{ \"/status\" = \"ok\" }",
+    )
+    .registrable(),
+    Key::new(Health, "send", Takes::Text("string"), "Text sent over the TCP connection.", "\"PING\\r\\n\""),
+    Key::new(Health, "expect", Takes::Text("string"), "Text that the TCP answer contains.", "\"PONG\"")
+        .registrable(),
+];

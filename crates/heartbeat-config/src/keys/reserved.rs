@@ -1,0 +1,56 @@
+//! Names of what this version does not have: refused by name, so that nothing is accepted and ignored.
+
+use super::Table;
+
+const RESERVED: &[(Table, &[&str])] = &[
+    (Table::Root, &["maintenance"]),
+    (
+        Table::Heartbeat,
+        &["socket_group", "token_file", "hosts", "tls", "history", "history_max", "ping", "reference"],
+    ),
+    (Table::Realm, &["slo"]),
+    (Table::Limits, &["memory_action"]),
+    (
+        Table::Notify,
+        &[
+            "alertmanager",
+            "slack",
+            "ntfy",
+            "pagerduty",
+            "exec",
+            "smtp",
+            "delay",
+            "repeat",
+            "secret_file",
+            "token_file",
+            "template",
+        ],
+    ),
+    (
+        Table::Health,
+        &[
+            "unix",
+            "grpc",
+            "tls",
+            "dns",
+            "file",
+            "push",
+            "resource",
+            "redirects",
+            "verify",
+            "ca",
+            "expires",
+            "max_age",
+        ],
+    ),
+];
+
+/// Whether a later version has a key of this name.
+pub(crate) fn is_reserved(table: Table, name: &str) -> bool {
+    names(table).any(|known| known == name)
+}
+
+/// The reserved names of a table.
+pub(crate) fn names(table: Table) -> impl Iterator<Item = &'static str> {
+    RESERVED.iter().filter(move |(of, _)| *of == table).flat_map(|(_, names)| names.iter().copied())
+}

@@ -1,0 +1,99 @@
+//! The tables of a configuration.
+
+/// Where a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// The top level of the file.
+    Root,
+    /// `[heartbeat]`
+    Heartbeat,
+    /// `[heartbeat.fuse]`
+    Fuse,
+    /// `[notify.NAME]`
+    Notify,
+    /// `[realm.NAME]` and `[defaults]`
+    Realm,
+    /// `[realm.NAME.start]`
+    Start,
+    /// `[realm.NAME.stop]`
+    Stop,
+    /// `[realm.NAME.restart]`
+    Restart,
+    /// `[realm.NAME.limits]`
+    Limits,
+    /// `[realm.NAME.log]`
+    Log,
+    /// An entry of `health`
+    Health,
+    /// An entry of `needs`, `wants` or `after` written as a table
+    Need,
+}
+
+impl Table {
+    /// Every table, in the order of the reference.
+    pub const ALL: [Self; 12] = [
+        Self::Root,
+        Self::Heartbeat,
+        Self::Fuse,
+        Self::Realm,
+        Self::Need,
+        Self::Health,
+        Self::Start,
+        Self::Stop,
+        Self::Restart,
+        Self::Limits,
+        Self::Log,
+        Self::Notify,
+    ];
+
+    /// For messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "the file",
+            Self::Heartbeat => "[heartbeat]",
+            Self::Fuse => "fuse",
+            Self::Notify => "a receiver",
+            Self::Realm => "a realm",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Limits => "limits",
+            Self::Log => "log",
+            Self::Health => "health",
+            Self::Need => "a dependency",
+        }
+    }
+
+    /// Its heading in a file.
+    #[must_use]
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Self::Root => "top level",
+            Self::Heartbeat => "[heartbeat]",
+            Self::Fuse => "[heartbeat.fuse]",
+            Self::Notify => "[notify.NAME]",
+            Self::Realm => "[realm.NAME]",
+            Self::Start => "[realm.NAME.start]",
+            Self::Stop => "[realm.NAME.stop]",
+            Self::Restart => "[realm.NAME.restart]",
+            Self::Limits => "[realm.NAME.limits]",
+            Self::Log => "[realm.NAME.log]",
+            Self::Health => "[realm.NAME.health]",
+            Self::Need => "an entry of needs, wants or after",
+        }
+    }
+
+    /// A key of it with the names of the tables above, without those that a person has chosen: `restart.backoff`.
+    #[must_use]
+    pub fn name_of(self, key: &str) -> String {
+        match self {
+            Self::Root | Self::Realm => key.to_owned(),
+            Self::Heartbeat => format!("heartbeat.{key}"),
+            Self::Fuse => format!("heartbeat.fuse.{key}"),
+            Self::Notify => format!("notify.{key}"),
+            Self::Need => format!("needs.{key}"),
+            within => format!("{}.{key}", within.as_str()),
+        }
+    }
+}
