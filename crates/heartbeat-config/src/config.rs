@@ -81,8 +81,10 @@ pub struct Heartbeat {
 pub struct WebhookConfig {
     /// Its name.
     pub name: String,
-    /// An `http://` URL. Its path may be a secret, so it is not in the `Debug` form.
+    /// An `http://` or `https://` URL. Its path may be a secret, so it is not in the `Debug` form.
     pub url: String,
+    /// A PEM file of the only certificates to trust, instead of the system's roots.
+    pub ca: Option<PathBuf>,
     /// The steps of incidents it is told of; `None` for the usual ones.
     pub on: Option<Vec<IncidentStep>>,
     /// The realms it is told of; empty for all.

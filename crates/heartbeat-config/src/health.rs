@@ -1,5 +1,6 @@
 //! The probes of a realm: what is implied by `port` and `run`, and what `health` says.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,13 @@ use crate::defaults::{INTERVAL, TIMEOUT};
 use crate::keys::{Table, reserved};
 use crate::probe;
 use crate::reader::{Entry, Reader, Section};
+use crate::tls::OF_TLS;
 
 /// What the ecosystem's own realms answer on.
 const HEALTH_PATH: &str = "/api/health/";
 /// What a probe may be.
-pub(crate) const KINDS: [&str; 8] =
-    ["http", "tcp", "redis", "postgres", "exec", "nagios", "process", "notify"];
+pub(crate) const KINDS: [&str; 10] =
+    ["http", "tcp", "unix", "tls", "redis", "postgres", "exec", "nagios", "process", "notify"];
 /// What a `notify` probe shows as its target.
 pub(crate) const SD_NOTIFY: &str = "sd_notify";
 
@@ -38,6 +40,8 @@ pub(crate) struct Of<'a> {
     pub(crate) runs: bool,
     /// The descriptor on which it says that it is ready.
     pub(crate) ready_fd: Option<u32>,
+    /// Where relative paths start.
+    pub(crate) dir: &'a Path,
     /// Makes a check command of an argv: with the realm's directory, environment and user.
     pub(crate) command: &'a dyn Fn(Vec<String>) -> Arc<LaunchSpec>,
 }
@@ -108,11 +112,19 @@ fn basic(name: &str, kind: ProbeKind, target: &str) -> ProbeInfo {
     ProbeInfo {
         name: name.to_owned(),
         kind,
-        role: Role::Live,
+        role: default_role(kind),
         target: target.to_owned(),
         thresholds: Thresholds::default(),
         interval: INTERVAL,
         timeout: TIMEOUT,
+    }
+}
+
+/// A certificate that expires is no reason to restart a realm.
+const fn default_role(kind: ProbeKind) -> Role {
+    match kind {
+        ProbeKind::Tls | ProbeKind::Dns | ProbeKind::File | ProbeKind::Resource => Role::Info,
+        _ => Role::Live,
     }
 }
 
@@ -262,7 +274,7 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
     if let Some(role) = section.get("role") {
         info.role = reader
             .word(&role, &[("live", Role::Live), ("ready", Role::Ready), ("info", Role::Info)])
-            .unwrap_or(Role::Live);
+            .unwrap_or(info.role);
     }
     let grace = reader.duration(&section, "grace");
     Some(match measure? {
@@ -289,8 +301,9 @@ fn measure(
 ) -> Option<Source> {
     let probe = |probe: Probe| Source::Measured(Measure::Probe(Arc::new(probe)));
     match kind {
-        "http" => probe::http(reader, section).map(|http| probe(http.into())),
-        "tcp" => probe::tcp(reader, section).map(|tcp| probe(tcp.into())),
+        "http" => probe::http(reader, section, of.dir).map(|http| probe(http.into())),
+        "tcp" | "unix" => probe::tcp(reader, section, kind).map(|tcp| probe(tcp.into())),
+        "tls" => probe::tls(reader, section, of.dir).map(|tls| probe(tls.into())),
         "redis" | "postgres" => probe::server(reader, section, kind).map(probe),
         "exec" | "nagios" => {
             let slow = reader.duration(section, "slow");
@@ -371,7 +384,8 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
     let of_measured = ["interval", "timeout", "slow", "grace", "fail_after", "pass_after", "fail_if"];
     for key in table.keys() {
         let stranger = (kind != "http" && of_http.contains(&key.as_str()))
-            || (kind != "tcp" && of_tcp.contains(&key.as_str()))
+            || (!["tcp", "unix"].contains(&kind) && of_tcp.contains(&key.as_str()))
+            || (!["http", "tls"].contains(&kind) && OF_TLS.contains(&key.as_str()))
             || (kind == "process" && (key == "slow" || key == "grace"))
             || (kind == "notify" && of_measured.contains(&key.as_str()))
             || (kind != "notify" && key == "watchdog");

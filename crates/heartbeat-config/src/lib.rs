@@ -54,6 +54,7 @@ mod registration;
 mod reload;
 mod restart;
 mod schema;
+mod tls;
 mod units;
 
 pub use code::Code;

@@ -205,8 +205,8 @@ fn assemble(
     let document = Document::layer(parsed, env, flags.collect(), &mut problems);
     let problems = RefCell::new(problems);
     let reader = Reader::new(&document, &variables, &problems, files, registered);
-    let (heartbeat, realms) = read_all(&reader, sources, dir);
-    let webhooks = receivers(&reader, &realms);
+    let (heartbeat, realms) = read_all(&reader, sources, dir.clone());
+    let webhooks = receivers(&reader, &dir, &realms);
     if look {
         host::look(&reader, &realms);
     }
@@ -226,10 +226,10 @@ fn assemble(
     }
 }
 
-fn receivers(reader: &Reader<'_>, realms: &[ReadRealm]) -> Vec<WebhookConfig> {
+fn receivers(reader: &Reader<'_>, dir: &Path, realms: &[ReadRealm]) -> Vec<WebhookConfig> {
     let names: Vec<&RealmName> = realms.iter().map(|realm| &realm.spec.name).collect();
     match reader.document.root.get("notify") {
-        Some(Value::Dict(_, written)) => notify::read(reader, written, &names),
+        Some(Value::Dict(_, written)) => notify::read(reader, dir, written, &names),
         _ => Vec::new(),
     }
 }

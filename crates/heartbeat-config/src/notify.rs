@@ -1,7 +1,9 @@
 //! `[notify.NAME]`: who is told of incidents.
 
+use std::path::Path;
+
 use figment::value::{Dict, Value};
-use heartbeat_probe::HttpProbe;
+use heartbeat_probe::{HttpError, HttpProbe, TlsOptions};
 use heartbeat_status::{IncidentStep, RealmName};
 
 use crate::code::Code;
@@ -9,6 +11,7 @@ use crate::config::WebhookConfig;
 use crate::diagnostic::Diagnostic;
 use crate::keys::{self, Table};
 use crate::reader::{Entry, Reader, Section};
+use crate::realm::beside;
 
 /// The steps of an incident, by the word for them.
 const STEPS: [(&str, IncidentStep); 4] = [
@@ -19,7 +22,12 @@ const STEPS: [(&str, IncidentStep); 4] = [
 ];
 
 /// All receivers. `realms` are the names there are.
-pub(crate) fn read(reader: &Reader<'_>, written: &Dict, realms: &[&RealmName]) -> Vec<WebhookConfig> {
+pub(crate) fn read(
+    reader: &Reader<'_>,
+    dir: &Path,
+    written: &Dict,
+    realms: &[&RealmName],
+) -> Vec<WebhookConfig> {
     let mut found = Vec::new();
     for (name, value) in written {
         let path = vec!["notify".to_owned(), name.clone()];
@@ -36,21 +44,23 @@ pub(crate) fn read(reader: &Reader<'_>, written: &Dict, realms: &[&RealmName]) -
             reader.push(Diagnostic::new(Code::BadName, message).at(place, "this name").help(help));
         }
         reader.check_keys(Table::Notify, &path, values);
-        found.extend(receiver(reader, name, &Section::new(path, values), realms));
+        found.extend(receiver(reader, dir, name, &Section::new(path, values), realms));
     }
     found
 }
 
 fn receiver(
     reader: &Reader<'_>,
+    dir: &Path,
     name: &str,
     section: &Section<'_>,
     realms: &[&RealmName],
 ) -> Option<WebhookConfig> {
     let webhook = section.get("webhook");
+    let ca = section.get("ca").and_then(|entry| Some(beside(reader, &entry, dir, &reader.text(&entry)?)));
     let url = webhook.as_ref().and_then(|entry| {
         let url = reader.text(entry)?;
-        let refused = refusal(&url);
+        let refused = refusal(&url, ca.as_deref());
         if let Some((why, help)) = &refused {
             reader.value_problem(entry, Code::BadReceiver, why.clone(), "this webhook", help);
         }
@@ -66,22 +76,20 @@ fn receiver(
     }
     let on = section.get("on").map(|entry| steps(reader, &entry));
     let realms = section.get("realms").map(|entry| concerned(reader, &entry, realms)).unwrap_or_default();
-    Some(WebhookConfig { name: name.to_owned(), url: url?, on, realms })
+    Some(WebhookConfig { name: name.to_owned(), url: url?, ca, on, realms })
 }
 
 /// Why incidents cannot be posted there, and what to write instead.
-fn refusal(url: &str) -> Option<(String, String)> {
+fn refusal(url: &str, ca: Option<&Path>) -> Option<(String, String)> {
     let example = || "for example \"http://127.0.0.1:3000/api/incidents/\"".to_owned();
-    if url.starts_with("https://") {
-        let why = "https:// webhooks are not supported by this version of heartbeat";
-        return Some((
-            why.to_owned(),
-            "post to a proxy on this machine: \"http://127.0.0.1:...\"".to_owned(),
-        ));
-    }
-    if !url.starts_with("http://") {
+    let is_https = url.starts_with("https://");
+    if !url.starts_with("http://") && !is_https {
         // It may be a secret: it is not repeated.
-        return Some(("the webhook is not an http:// URL".to_owned(), example()));
+        return Some(("the webhook is not an http:// or https:// URL".to_owned(), example()));
+    }
+    if ca.is_some() && !is_https {
+        let why = "`ca` is for https:// webhooks, and this one is http://";
+        return Some((why.to_owned(), "write https://, or remove `ca`".to_owned()));
     }
     if url.contains('#') {
         return Some(("a fragment (`#...`) is not sent to servers".to_owned(), "remove it".to_owned()));
@@ -90,7 +98,16 @@ fn refusal(url: &str) -> Option<(String, String)> {
         let why = "the webhook has credentials in its URL, where logs and process lists would show them";
         return Some((why.to_owned(), "remove them".to_owned()));
     }
-    HttpProbe::new(url).err().map(|_| ("the webhook is not an http:// URL".to_owned(), example()))
+    let made = if is_https {
+        let options = TlsOptions { ca: ca.map(Path::to_owned), ..TlsOptions::default() };
+        HttpProbe::with_tls(url, &options)
+    } else {
+        HttpProbe::new(url)
+    };
+    match made.err()? {
+        HttpError::Tls(error) => Some((error.to_string(), "name a PEM file that can be read".to_owned())),
+        _ => Some(("the webhook is not an http:// or https:// URL".to_owned(), example())),
+    }
 }
 
 fn steps(reader: &Reader<'_>, entry: &Entry<'_>) -> Vec<IncidentStep> {

@@ -1,28 +1,22 @@
 //! One measured probe, from a URL or from its table.
 
+use std::path::Path;
+
 use figment::value::Value;
 use heartbeat_probe::{
-    HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, StatusSet, TcpError, TcpProbe,
+    HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, StatusSet, TcpError, TcpProbe, TlsProbe,
+    TlsProbeError,
 };
 
 use crate::code::Code;
 use crate::reader::{Entry, Reader, Section};
+use crate::tls;
 
 /// What can be asked by a URL.
-const SCHEMES: &str = "http://, tcp://, redis:// and postgres://";
+const SCHEMES: &str = "http://, https://, tcp://, unix://, tls://, redis:// and postgres://";
 
-/// What to write instead of a URL that is not supported.
-fn instead(text: &str) -> String {
-    let host = text
-        .strip_prefix("https://")
-        .and_then(|rest| rest.split(['/', '?', '#']).next())
-        .filter(|host| !host.is_empty() && !host.contains('@'));
-    match host {
-        Some(host) if host.contains(':') => format!("watch that it accepts connections: \"tcp://{host}\""),
-        Some(host) => format!("watch that it accepts connections: \"tcp://{host}:443\""),
-        None => "for example \"http://127.0.0.1:8001/api/health/\" or \"tcp://127.0.0.1:5432\"".to_owned(),
-    }
-}
+/// What to write instead of a text that is no URL.
+const EXAMPLES: &str = "for example \"http://127.0.0.1:8001/api/health/\" or \"tcp://127.0.0.1:5432\"";
 
 /// How a key of an HTTP probe is written.
 fn example(key: &str) -> &'static str {
@@ -40,13 +34,17 @@ fn example(key: &str) -> &'static str {
 pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> Option<Probe> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     let built = match scheme {
-        Some("http") => HttpProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
+        Some("http" | "https") => HttpProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
         Some("tcp") => TcpProbe::new(&text[6..]).map(Probe::from).map_err(|error| error.to_string()),
+        Some("unix") => {
+            TcpProbe::new(&format!("unix:{}", &text[7..])).map(Probe::from).map_err(|error| error.to_string())
+        }
+        Some("tls") => TlsProbe::new(&text[6..]).map(Probe::from).map_err(|error| error.to_string()),
         Some("redis") => RedisProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
         Some("postgres" | "postgresql") => {
             PostgresProbe::new(text).map(Probe::from).map_err(|error| error.to_string())
         }
-        Some(other @ ("https" | "unix" | "grpc" | "tls" | "dns" | "ws" | "wss")) => {
+        Some(other @ ("grpc" | "dns" | "ws" | "wss")) => {
             Err(format!("{other}:// is not supported by this version of heartbeat; there are {SCHEMES}"))
         }
         Some(other) => Err(format!("`{other}` is not a kind of probe; there are {SCHEMES}")),
@@ -54,13 +52,13 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
     };
     built
         .map_err(|why| {
-            reader.value_problem(entry, Code::BadTarget, why, "this probe", &instead(text));
+            reader.value_problem(entry, Code::BadTarget, why, "this probe", EXAMPLES);
         })
         .ok()
 }
 
 /// An HTTP probe from its table.
-pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpProbe> {
+pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Option<HttpProbe> {
     let entry = section.get("http")?;
     let url = reader.text(&entry);
     let refuse = |entry: &Entry<'_>, why: String| {
@@ -69,9 +67,14 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpPro
     };
     let made = url.and_then(|url| {
         let refused = |error: HttpError| {
-            reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", &instead(&url))
+            reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", EXAMPLES)
         };
-        HttpProbe::new(&url).map_err(refused).ok()
+        let made = if tls::is_set(section) {
+            HttpProbe::with_tls(&url, &tls::options(reader, section, dir))
+        } else {
+            HttpProbe::new(&url)
+        };
+        made.map_err(refused).ok()
     });
     // What else is wrong with it is said in the same run.
     let is_url = made.is_some();
@@ -127,6 +130,9 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>) -> Option<HttpPro
             );
         }
     }
+    if let Some(expires) = reader.duration(section, "expires") {
+        probe = probe.with_expires(expires);
+    }
     if let Some(slow) = reader.duration(section, "slow") {
         probe = probe.with_slow(slow);
     }
@@ -167,11 +173,33 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> 
     made.map_err(|error| reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help)).ok()
 }
 
-/// A TCP probe from its table.
-pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>) -> Option<TcpProbe> {
-    let entry = section.get("tcp")?;
+/// A TLS probe from its table.
+pub(crate) fn tls(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Option<TlsProbe> {
+    let entry = section.get("tls")?;
+    let address = reader.text(&entry)?;
+    let made = TlsProbe::with_options(&address, &tls::options(reader, section, dir));
+    let refused = |error: TlsProbeError| {
+        let help = "for example tls = \"shop.example.org:443\"";
+        reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
+    };
+    let mut probe = made.map_err(refused).ok()?;
+    if let Some(expires) = reader.duration(section, "expires") {
+        probe = probe.with_expires(expires);
+    }
+    if let Some(slow) = reader.duration(section, "slow") {
+        probe = probe.with_slow(slow);
+    }
+    Some(probe)
+}
+
+/// A TCP probe, or one of a Unix socket, from its table.
+pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> Option<TcpProbe> {
+    let entry = section.get(kind)?;
     let made = reader.text(&entry).and_then(|address| {
-        let help = "for example tcp = \"127.0.0.1:5432\"";
+        let (address, help) = match kind {
+            "unix" => (format!("unix:{address}"), "for example unix = \"/run/app.sock\""),
+            _ => (address, "for example tcp = \"127.0.0.1:5432\""),
+        };
         let refused =
             |error: TcpError| reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
         TcpProbe::new(&address).map_err(refused).ok()

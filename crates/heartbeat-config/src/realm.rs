@@ -141,7 +141,7 @@ pub(crate) fn read(
     let env_file = env_file(reader, section, setting, port);
     let dir = section
         .get("dir")
-        .and_then(|entry| Some(beside(reader, &entry, setting, &reader.text(&entry)?)))
+        .and_then(|entry| Some(beside(reader, &entry, &setting.dir, &reader.text(&entry)?)))
         .unwrap_or_else(|| setting.dir.clone());
     let verify_owner = flag("verify_owner", true);
     let log = log(reader, section, setting, &name);
@@ -172,7 +172,8 @@ pub(crate) fn read(
     };
     let (start, stop) = (section.table(reader, "start"), section.table(reader, "stop"));
     let ready_fd = ready_fd(reader, &start, oneshot).filter(|_| runs && !oneshot);
-    let of = health::Of { host: &host, port, runs: runs && !oneshot, ready_fd, command: &check };
+    let runs_on = runs && !oneshot;
+    let of = health::Of { host: &host, port, runs: runs_on, ready_fd, dir: &setting.dir, command: &check };
     let (probes, measures): (Vec<_>, Vec<_>) = health::probes(reader, section, &of).into_iter().unzip();
     let readiness = readiness(&probes, ready_fd);
     can_be_heard(reader, section, setting, &name, &readiness);
@@ -181,8 +182,9 @@ pub(crate) fn read(
         let Some(entry) = section.get(key) else { return Vec::new() };
         reader.items(&entry).iter().filter_map(|entry| reader.command(entry)).map(launch).collect()
     };
-    let pidfile =
-        section.get("pidfile").and_then(|entry| Some(beside(reader, &entry, setting, &reader.text(&entry)?)));
+    let pidfile = section
+        .get("pidfile")
+        .and_then(|entry| Some(beside(reader, &entry, &setting.dir, &reader.text(&entry)?)));
     let launch_spec =
         argv.map(|argv| Arc::new(LaunchSpec { pidfile, readiness, ..LaunchSpec::clone(&launch(argv)) }));
     let config = RealmConfig {
@@ -379,10 +381,10 @@ fn is_of_its_own(entry: &Entry<'_>) -> bool {
 }
 
 /// A relative path starts at the file that says it.
-fn beside(reader: &Reader<'_>, entry: &Entry<'_>, setting: &Setting<'_>, path: &str) -> PathBuf {
+pub(crate) fn beside(reader: &Reader<'_>, entry: &Entry<'_>, dir: &FsPath, path: &str) -> PathBuf {
     reader.tilde(entry, path);
     let said_in = reader.document.file_of(&entry.path).map(FsPath::new).and_then(FsPath::parent);
-    said_in.map_or_else(|| setting.dir.join(path), |parent| setting.dir.join(parent).join(path))
+    said_in.map_or_else(|| dir.join(path), |parent| dir.join(parent).join(path))
 }
 
 /// Whom it runs as. That there is such a user is found out at load, not at three in the morning.
@@ -474,7 +476,7 @@ fn env_file(
     port: Option<u16>,
 ) -> Option<PathBuf> {
     let entry = section.get("env_file")?;
-    let path = beside(reader, &entry, setting, &reader.text(&entry)?);
+    let path = beside(reader, &entry, &setting.dir, &reader.text(&entry)?);
     match reader.files.read(&path) {
         Ok(text) => match parse_env_file(&text) {
             Ok(pairs) => {

@@ -537,13 +537,11 @@ fn fenced(reader: &Reader<'_>, config: RealmConfig, networks: &Arc<Networks>) ->
             Ok(probe) => Measure::Probe(Arc::new(probe)),
             Err(denied) => {
                 let message = format!("{} may not be probed: {denied}", probe.target());
-                let help = if denied.permanent {
-                    "no key permits that to a realm that is registered".to_owned()
-                } else {
-                    format!(
-                        "list its network under `register_networks` of [heartbeat], for example [\"{}\"], and reload",
-                        denied.address
-                    )
+                let help = match denied.address.filter(|_| !denied.permanent) {
+                    None => "no key permits that to a realm that is registered".to_owned(),
+                    Some(address) => format!(
+                        "list its network under `register_networks` of [heartbeat], for example [\"{address}\"], and reload"
+                    ),
                 };
                 reader.push(Diagnostic::new(Code::Denied, message).help(help));
                 measure

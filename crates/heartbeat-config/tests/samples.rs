@@ -23,9 +23,9 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("receiver_without_webhook", "HB126", "[realm.api]\nport = 8001\n\n[notify.ops]\non = [\"opened\"]\n"),
     (
-        "webhook_https",
+        "webhook_ca",
         "HB126",
-        "[realm.api]\nport = 8001\n\n[notify.ops]\nwebhook = \"https://hooks.example.org/s3cret\"\n",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nwebhook = \"http://hooks.example.org/s3cret\"\nca = \"/nowhere/ca.pem\"\n",
     ),
     (
         "webhook_never_told",
@@ -94,11 +94,20 @@ const CASES: &[(&str, &str, &str)] = &[
         "HB114",
         "[realm.mail]\nhealth = { tcp = \"127.0.0.1:25\", interval = \"2s\", timeout = \"5s\" }\n",
     ),
-    ("https", "HB111", "[realm.mail]\nhealth = \"https://mail.example.org/healthz\"\n"),
     (
-        "https_in_a_table",
+        "tls_of_http",
         "HB111",
-        "[realm.mail]\nhealth = { http = \"https://mail.example.org/healthz\", interval = \"30s\" }\n",
+        "[realm.mail]\nhealth = { http = \"http://mail.example.org/healthz\", expires = \"30d\" }\n",
+    ),
+    (
+        "missing_ca",
+        "HB111",
+        "[realm.mail]\nhealth = { http = \"https://mail.example.org/healthz\", ca = \"/nowhere/ca.pem\" }\n",
+    ),
+    (
+        "cert_without_key",
+        "HB113",
+        "[realm.mail]\nhealth = { tls = \"mail.example.org\", verify = false, cert = \"/nowhere/cert.pem\" }\n",
     ),
     ("probe_not_built", "HB103", "[realm.worker]\nrun = \"worker\"\nhealth = { push = \"60s\" }\n"),
     ("notify_of_nobody", "HB110", "[realm.mail]\nhealth = { notify = true }\n"),

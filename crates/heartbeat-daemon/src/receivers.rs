@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_config::WebhookConfig;
-use heartbeat_notify::{Notifier, NotifyError, Receiver, Report, Webhook};
+use heartbeat_notify::{Notifier, NotifyError, Receiver, Report, TlsOptions, Webhook};
 use heartbeat_status::RealmName;
 use tokio::runtime::Handle;
 
@@ -18,7 +18,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The name of the first that cannot be one, and why: the configuration lets none of these through.
 pub(crate) fn receivers(webhooks: &[WebhookConfig]) -> Result<Vec<Receiver>, (String, NotifyError)> {
     let receiver = |webhook: &WebhookConfig| {
-        let mut receiver = Receiver::new(webhook.name.clone(), Webhook::new(&webhook.url)?);
+        let options = TlsOptions { ca: webhook.ca.clone(), ..TlsOptions::default() };
+        let mut receiver = Receiver::new(webhook.name.clone(), Webhook::with_tls(&webhook.url, &options)?);
         if let Some(on) = &webhook.on {
             receiver.on = on.iter().copied().collect();
         }

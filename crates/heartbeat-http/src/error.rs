@@ -60,6 +60,12 @@ pub enum ExchangeError {
         #[source]
         source: io::Error,
     },
+    /// The TLS session ended with an alert, or its records are damaged.
+    #[error("the server ended the TLS session: {why}")]
+    Tls {
+        /// The reason in plain words.
+        why: String,
+    },
     /// The server closed the connection before the head of an answer was complete.
     #[error("closed before an answer")]
     Closed,

@@ -143,6 +143,10 @@ impl Body {
 fn broken(error: &hyper::Error, in_body: bool) -> ExchangeError {
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     if let Some(io) = source.filter(|io| io.kind() != io::ErrorKind::UnexpectedEof) {
+        #[cfg(feature = "tls")]
+        if let Some(why) = crate::tls::alert_in(io) {
+            return ExchangeError::Tls { why };
+        }
         // The decoder of chunks reports garbage as an error of input.
         return match io.kind() {
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {

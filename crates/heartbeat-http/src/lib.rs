@@ -3,8 +3,8 @@
 //! # What it is
 //! The only HTTP client of heart-beat: probes, webhooks and the client of heartbeatd's API all use it. It has two
 //! halves. [`connect`] finds a way to an [`Address`]: it resolves the name and tries all of its addresses as RFC 8305
-//! says. [`send`] writes one request to any stream (TCP, a Unix socket, later TLS) and reads the answer as curl does:
-//! it accepts folded header lines, spaces before the colon, lines that end in a bare LF, header lines that are not
+//! says. With the feature `tls`, `Tls::handshake` secures the [`Stream`] and verifies the server's certificate. [`send`]
+//! writes one request to any stream and reads the answer as curl does: it accepts folded header lines, spaces before the colon, lines that end in a bare LF, header lines that are not
 //! headers, and HTTP/1.0 with chunks.
 //!
 //! # What it is not
@@ -33,9 +33,15 @@ mod error;
 mod exchange;
 mod lenient;
 mod resolver;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use address::Address;
 pub use connect::{ATTEMPT_DELAY, Connecting, Sockets, connect, connect_first};
 pub use error::{ConnectError, ExchangeError, ResolveError, is_shortage};
 pub use exchange::{Answer, Body, MAX_HEAD_BYTES, MAX_HEADER_COUNT, send};
 pub use resolver::{MAX_LOOKUPS, Resolving, SYSTEM, System};
+pub use stream::Stream;
+#[cfg(feature = "tls")]
+pub use tls::{Certificate, Secured, Tls, TlsError, TlsOptions, TlsOptionsError};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use heartbeat_http::{Answer, SYSTEM, connect, send};
+use heartbeat_http::{Answer, SYSTEM, Stream, connect, send};
 use http::{Method, Request, StatusCode, header};
 use tokio::time::{sleep, timeout_at};
 
@@ -13,6 +13,9 @@ use crate::{DeliveryError, Webhook, retry_after};
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest part of an answer's body that is read and discarded, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// The protocol that is offered in a TLS handshake.
+const ALPN: &[u8] = b"http/1.1";
 
 /// The request body and its idempotency key.
 #[derive(Clone, Debug)]
@@ -41,16 +44,20 @@ pub(crate) async fn post(webhook: &Webhook, notification: &Notification, unix_s:
     let request =
         request(webhook, notification, unix_s).map_err(|source| DeliveryError::Request { source })?;
     let deadline = sleep(ATTEMPT_TIMEOUT).deadline();
-    let answer = timeout_at(deadline, exchange(webhook, request)).await;
+    let answer = timeout_at(deadline, exchange(webhook, request, unix_s)).await;
     let mut answer = answer.map_err(|_| DeliveryError::TimedOut { after: ATTEMPT_TIMEOUT })??;
     // Reads the body so that the receiver gets no reset while it writes. The verdict does not depend on it.
     drop(timeout_at(deadline, answer.body.read(MAX_ANSWER_BYTES)).await);
     verdict(answer.head.status, retry_after::asked(&answer.head.headers, unix_s))
 }
 
-async fn exchange(webhook: &Webhook, request: Request<Bytes>) -> Result<Answer, DeliveryError> {
+async fn exchange(webhook: &Webhook, request: Request<Bytes>, unix_s: u64) -> Result<Answer, DeliveryError> {
     let stream = connect(&SYSTEM, webhook.address()).await;
-    let stream = stream.map_err(|source| DeliveryError::Connect { source })?;
+    let mut stream = Stream::Tcp(stream.map_err(|source| DeliveryError::Connect { source })?);
+    if let Some(tls) = webhook.tls() {
+        let secured = tls.handshake(stream, webhook.address().host(), Some(ALPN), unix_s).await;
+        stream = secured.map_err(|source| DeliveryError::Secure { source })?.stream;
+    }
     send(stream, request).await.map_err(|source| DeliveryError::Exchange { source })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartbeat_http::{ConnectError, ExchangeError};
+use heartbeat_http::{ConnectError, ExchangeError, TlsError, TlsOptionsError};
 use http::StatusCode;
 use thiserror::Error;
 
@@ -19,9 +19,12 @@ pub enum NotifyError {
         #[source]
         source: http::uri::InvalidUri,
     },
-    /// `https://`.
-    #[error("the webhook asks for TLS, which is not built into this version: use an http:// URL")]
-    TlsNotBuilt,
+    /// The certificates for `https://` cannot be used.
+    #[error(transparent)]
+    Tls {
+        /// The underlying error.
+        source: TlsOptionsError,
+    },
     /// A user or a password in the URL.
     #[error("the webhook has credentials in its URL, where logs and process lists would show them")]
     CredentialsInUrl,
@@ -53,6 +56,13 @@ pub enum DeliveryError {
         /// The error below.
         #[source]
         source: ConnectError,
+    },
+    /// The TLS handshake failed, or the certificate must not be trusted. Nothing was sent.
+    #[error("no secure connection: {source}")]
+    Secure {
+        /// The underlying error.
+        #[source]
+        source: TlsError,
     },
     /// The connection broke, or what came was not HTTP.
     #[error("the exchange broke off: {source}")]

@@ -23,8 +23,7 @@
 //! # What it is not
 //! It does not decide what an incident is or how it develops: the core does. It keeps its queues **in memory**, at
 //! most [`MAX_QUEUED_NOTIFICATIONS`] each: what is undelivered when heartbeatd ends is lost, with a report. The
-//! durable outbox comes with the store, signatures (`webhook-signature`) with it. TLS is not built: `https://` is an
-//! error, not a silent fallback to plain text.
+//! durable outbox comes with the store, signatures (`webhook-signature`) with it.
 //!
 //! # How to use it
 //! ```
@@ -61,6 +60,7 @@ mod worker;
 
 pub use deliver::ATTEMPT_TIMEOUT;
 pub use error::{DeliveryError, NotifyError};
+pub use heartbeat_http::{TlsOptions, TlsOptionsError};
 pub use notifier::Notifier;
 pub use queue::MAX_QUEUED_NOTIFICATIONS;
 pub use receiver::{DEFAULT_STEPS, Receiver};

@@ -12,7 +12,7 @@ pub const DEFAULT_STEPS: [IncidentStep; 3] =
     [IncidentStep::Opened, IncidentStep::Failed, IncidentStep::Resolved];
 
 /// One `[notify.NAME]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
     /// Its name in the configuration; unique among the receivers.
     pub name: String,

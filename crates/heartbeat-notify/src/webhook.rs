@@ -1,14 +1,17 @@
 //! The URL of a receiver.
 
 use std::fmt;
+use std::sync::Arc;
 
-use heartbeat_http::Address;
+use heartbeat_http::{Address, Tls, TlsOptions};
 use http::{Uri, uri};
 
 use crate::NotifyError;
 
 /// Port of `http://` when the URL names none.
 const HTTP_PORT: u16 = 80;
+/// Port of `https://` when the URL names none.
+const HTTPS_PORT: u16 = 443;
 
 /// A URL that notifications are posted to, checked and taken apart once.
 ///
@@ -19,22 +22,31 @@ const HTTP_PORT: u16 = 80;
 ///
 /// let webhook = Webhook::new("http://127.0.0.1:3000/api/incidents/?key=s3cret")?;
 /// assert_eq!(webhook.to_string(), "http://127.0.0.1:3000");
-/// assert!(matches!(Webhook::new("https://hooks.example.org/"), Err(NotifyError::TlsNotBuilt)));
 /// # Ok::<(), NotifyError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Webhook {
     address: Address,
+    /// `None` for plain HTTP.
+    tls: Option<Arc<Tls>>,
     /// Path and query: the target of the request.
     target: String,
 }
 
 impl Webhook {
-    /// Takes `http://NAME[:PORT][/PATH][?QUERY]`.
+    /// Takes `http[s]://NAME[:PORT][/PATH][?QUERY]`. HTTPS trusts the system's roots.
     ///
     /// # Errors
-    /// [`NotifyError`] for anything else; `https://`, credentials and fragments have errors of their own.
+    /// [`NotifyError`] for anything else; credentials and fragments have errors of their own.
     pub fn new(url: &str) -> Result<Self, NotifyError> {
+        Self::with_tls(url, &TlsOptions::default())
+    }
+
+    /// As [`new`](Self::new), with other roots or a client certificate for `https://`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new), and when a file cannot be used.
+    pub fn with_tls(url: &str, options: &TlsOptions) -> Result<Self, NotifyError> {
         let unusable = |why| Err(NotifyError::Unusable { why });
         if url.contains('#') {
             return unusable("a fragment (`#...`) is not sent to servers");
@@ -46,29 +58,32 @@ impl Webhook {
         if authority.as_str().contains('@') {
             return Err(NotifyError::CredentialsInUrl);
         }
-        if scheme == uri::Scheme::HTTPS {
-            return Err(NotifyError::TlsNotBuilt);
-        }
-        if scheme != uri::Scheme::HTTP {
-            return unusable("only `http://` is spoken");
-        }
-        let address = Address::parse(authority.as_str(), Some(HTTP_PORT));
+        let tls = match scheme.as_str() {
+            "http" => None,
+            "https" => Some(Arc::new(Tls::new(options).map_err(|source| NotifyError::Tls { source })?)),
+            _ => return unusable("its scheme is neither `http://` nor `https://`"),
+        };
+        let address = Address::parse(authority.as_str(), Some(default_port(tls.is_some())));
         let address =
             address.ok_or(NotifyError::Unusable { why: "expected a host and a port from 1 to 65535" })?;
         let target = parts.path_and_query.as_ref().map_or("", uri::PathAndQuery::as_str);
         // `http://name?query` is a URL; its request still begins with a slash.
         let slash = if target.starts_with('/') { "" } else { "/" };
         let target = format!("{slash}{target}");
-        Ok(Self { address, target })
+        Ok(Self { address, tls, target })
     }
 
     pub(crate) const fn address(&self) -> &Address {
         &self.address
     }
 
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
     /// The value of the `Host` header; the default port is no part of it.
     pub(crate) fn host_header(&self) -> String {
-        self.address.host_header(HTTP_PORT)
+        self.address.host_header(default_port(self.tls.is_some()))
     }
 
     pub(crate) fn target(&self) -> &str {
@@ -76,9 +91,14 @@ impl Webhook {
     }
 }
 
+const fn default_port(is_https: bool) -> u16 {
+    if is_https { HTTPS_PORT } else { HTTP_PORT }
+}
+
 impl fmt::Display for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.host_header())
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.host_header())
     }
 }
 
@@ -109,11 +129,14 @@ mod tests {
         );
         assert_eq!(taken("http://[::1]:8080/x"), expect("[::1]:8080", "[::1]:8080", "/x"));
         assert_eq!(taken("HTTP://h?q"), expect("h:80", "h", "/?q"));
+        let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
+        let https = Webhook::with_tls("https://h/x", &blind).unwrap();
+        assert_eq!((https.address.port(), https.host_header().as_str()), (443, "h"));
+        assert!(https.tls().is_some() && https.to_string() == "https://h");
     }
 
     #[test]
     fn what_cannot_be_posted_to_is_refused() {
-        assert!(matches!(Webhook::new("https://example.org/"), Err(NotifyError::TlsNotBuilt)));
         assert!(matches!(Webhook::new("http://me:pw@example.org/"), Err(NotifyError::CredentialsInUrl)));
         assert!(matches!(Webhook::new("https://me@example.org/"), Err(NotifyError::CredentialsInUrl)));
         for url in [

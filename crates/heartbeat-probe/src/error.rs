@@ -1,7 +1,7 @@
 //! Errors of the constructors: a probe that cannot measure anything is refused.
 
 /// Why an HTTP probe is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
     /// Not a URL, or one without a host.
@@ -10,14 +10,25 @@ pub enum HttpError {
         /// The text as given.
         url: String,
     },
-    /// A scheme other than `http`.
-    #[error("`{url}`: this version probes http:// only; {scheme}:// is not built")]
+    /// A scheme that is not built.
+    #[error("`{url}`: {scheme}:// is not built; there are http:// and, with the feature `tls`, https://")]
     Scheme {
         /// The text as given.
         url: String,
         /// The scheme of the URL.
         scheme: String,
     },
+    /// TLS options for a URL without TLS.
+    #[cfg(feature = "tls")]
+    #[error("`{url}` has no TLS: options for TLS need an https:// URL")]
+    NotHttps {
+        /// The text as given.
+        url: String,
+    },
+    /// The files or the system's roots cannot be used.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] heartbeat_http::TlsOptionsError),
     /// A method that is not a token.
     #[error("`{method}` is not an HTTP method")]
     Method {
@@ -50,6 +61,22 @@ pub enum HttpError {
         /// The text as given.
         text: String,
     },
+}
+
+/// Why a TLS probe is refused.
+#[cfg(feature = "tls")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsProbeError {
+    /// Not `host[:port]`.
+    #[error("`{address}` is not an address like example.org:443")]
+    Address {
+        /// The text as given.
+        address: String,
+    },
+    /// The files or the system's roots cannot be used.
+    #[error(transparent)]
+    Options(#[from] heartbeat_http::TlsOptionsError),
 }
 
 /// Why a TCP probe is refused.

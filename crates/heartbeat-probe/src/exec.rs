@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_http::Sockets;
 use heartbeat_status::{
-    CheckResult, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Instant, Outcome,
+    CheckResult, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Instant, Outcome, ProbeKind,
 };
 
 use crate::measure::{Frame, Progress, Seen, measure};
@@ -111,10 +112,16 @@ impl ExecProbe {
         self.target.clone()
     }
 
-    /// Whether it reads exit codes as a Nagios plugin's.
-    #[must_use]
-    pub fn is_nagios(&self) -> bool {
-        self.convention == Convention::Nagios
+    pub(crate) const fn kind(&self) -> ProbeKind {
+        match self.convention {
+            Convention::Exec => ProbeKind::Exec,
+            Convention::Nagios => ProbeKind::Nagios,
+        }
+    }
+
+    /// It makes no connection.
+    pub(crate) fn through(self, _: Arc<dyn Sockets>) -> Self {
+        self
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {

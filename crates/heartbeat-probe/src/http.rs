@@ -6,22 +6,47 @@ use std::time::Duration;
 use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
+#[cfg(feature = "tls")]
+use heartbeat_http::TlsOptions;
 use heartbeat_http::{Answer, Sockets, send};
-use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
 
 use crate::condition::{Condition, reported, reports_starting};
 use crate::measure::{Frame, Progress, Seen, measure};
+#[cfg(feature = "tls")]
+use crate::secure::Secure;
 use crate::snippet::{self, coding, is_json};
-use crate::target::{Broken, Target, exchange_broken};
+use crate::target::{Broken, Endpoint, Target, exchange_broken};
 use crate::{Denied, HttpError, Networks, StatusSet, clock};
 
 /// Largest part of a body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Port of a URL that names none.
-const DEFAULT_PORT: u16 = 80;
+/// Port of an `http://` URL that names none.
+const HTTP_PORT: u16 = 80;
+/// Port of an `https://` URL that names none.
+const HTTPS_PORT: u16 = 443;
+/// The protocol that is offered in a TLS handshake.
+#[cfg(feature = "tls")]
+const ALPN: &[u8] = b"http/1.1";
 
 const AGENT: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
+
+/// The scheme of a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
 
 /// One HTTP/1.1 request, `Connection: close`, no redirects, no proxy, no cookies.
 ///
@@ -33,6 +58,7 @@ const AGENT: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
+    scheme: Scheme,
     target: Target,
     path: String,
     method: Method,
@@ -45,30 +71,62 @@ pub struct HttpProbe {
 }
 
 impl HttpProbe {
-    /// `GET` of an `http://` URL, passing with any 2xx.
+    /// `GET` of an `http://` or `https://` URL, passing with any 2xx. `http://unix:/run/app.sock:/api/health/` goes to a
+    /// Unix socket. HTTPS trusts the system's roots unless [`with_tls`](Self::with_tls) says otherwise.
     ///
     /// # Errors
-    /// [`HttpError`]: not a URL, or a scheme that is not built.
+    /// [`HttpError`]: not a URL, a scheme that is not built, or no root certificates on this machine.
     pub fn new(url: &str) -> Result<Self, HttpError> {
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "only TLS changes it"))]
+        let (scheme, mut probe) = Self::plain(url)?;
+        match scheme {
+            Scheme::Http => Ok(probe),
+            #[cfg(feature = "tls")]
+            Scheme::Https => {
+                probe.target.secure = Some(Secure::new(&TlsOptions::default(), Some(ALPN))?);
+                Ok(probe)
+            }
+            #[cfg(not(feature = "tls"))]
+            Scheme::Https => Err(HttpError::Scheme { url: url.to_owned(), scheme: "https".to_owned() }),
+        }
+    }
+
+    /// As [`new`](Self::new) for an `https://` URL, with other roots, a client certificate, or another name to verify.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new), and when a file cannot be used or the URL is not `https://`.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(url: &str, options: &TlsOptions) -> Result<Self, HttpError> {
+        let (scheme, mut probe) = Self::plain(url)?;
+        if scheme == Scheme::Http {
+            return Err(HttpError::NotHttps { url: url.to_owned() });
+        }
+        probe.target.secure = Some(Secure::new(options, Some(ALPN))?);
+        Ok(probe)
+    }
+
+    fn plain(url: &str) -> Result<(Scheme, Self), HttpError> {
         let refused = || HttpError::Url { url: url.to_owned() };
         let (scheme, rest) = url.split_once("://").ok_or_else(refused)?;
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(HttpError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() });
-        }
+        let (known, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (Scheme::Http, HTTP_PORT),
+            "https" => (Scheme::Https, HTTPS_PORT),
+            _ => return Err(HttpError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() }),
+        };
         let rest = rest.split('#').next().unwrap_or_default();
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let target = Target::parse(authority, Some(DEFAULT_PORT)).ok_or_else(refused)?;
+        let (authority, path) = Target::split(rest);
+        let target = Target::parse(authority, Some(default_port)).ok_or_else(refused)?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         path.parse::<::http::uri::PathAndQuery>().map_err(|_| refused())?;
         let mut headers = HeaderMap::new();
-        let host = target.address().host_header(DEFAULT_PORT);
+        let host = target.endpoint().host_header(default_port);
         headers.insert(HOST, host.parse().map_err(|_| refused())?);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        Ok(Self {
+        let probe = Self {
+            scheme: known,
             target,
             path,
             method: Method::GET,
@@ -78,7 +136,16 @@ impl HttpProbe {
             conditions: Vec::new(),
             reported_down_fails: false,
             slow: None,
-        })
+        };
+        Ok((known, probe))
+    }
+
+    /// Degrades when the certificate expires within this time; 14 days, or a third of its life, by default.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_expires(mut self, expires: Duration) -> Self {
+        self.target.secure = self.target.secure.map(|secure| secure.with_expires(expires));
+        self
     }
 
     /// Sends another method than GET.
@@ -162,6 +229,10 @@ impl HttpProbe {
         Ok(Self { target: self.target.within(networks)?, ..self })
     }
 
+    pub(crate) const fn kind(&self) -> ProbeKind {
+        ProbeKind::Http
+    }
+
     pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
         Self { target: self.target.through(sockets), ..self }
     }
@@ -169,7 +240,8 @@ impl HttpProbe {
     /// The URL of the request.
     #[must_use]
     pub fn target(&self) -> String {
-        format!("http://{}{}", self.target.address(), self.path)
+        let colon = if matches!(self.target.endpoint(), Endpoint::Unix(_)) { ":" } else { "" };
+        format!("{}://{}{colon}{}", self.scheme.as_str(), self.target.endpoint(), self.path)
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
@@ -298,7 +370,18 @@ mod tests {
         assert_eq!(target("http://db:8001").unwrap(), "http://db:8001/");
         assert_eq!(target("http://[::1]/x?y=1#z").unwrap(), "http://[::1]:80/x?y=1");
         assert_eq!(target("HTTP://localhost?full").unwrap(), "http://localhost:80/?full");
+        #[cfg(not(feature = "tls"))]
         assert!(matches!(target("https://db/"), Err(HttpError::Scheme { .. })));
+        #[cfg(feature = "tls")]
+        {
+            let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
+            let target = |url: &str| HttpProbe::with_tls(url, &blind).map(|probe| probe.target());
+            assert_eq!(target("https://db/x").unwrap(), "https://db:443/x");
+            assert!(matches!(target("http://db/x"), Err(HttpError::NotHttps { .. })));
+        }
+        assert_eq!(target("http://unix:/run/a.sock:/x").unwrap(), "http://unix:/run/a.sock:/x");
+        assert_eq!(target("http://unix:/run/a.sock").unwrap(), "http://unix:/run/a.sock:/");
+        assert!(matches!(target("ftp://db/"), Err(HttpError::Scheme { .. })));
         for bad in ["db", "http://", "http:///x", "http://user@host/", "http://a b/", "http://db:99999/"] {
             assert!(matches!(target(bad), Err(HttpError::Url { .. })), "{bad}");
         }

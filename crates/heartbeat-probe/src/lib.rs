@@ -41,16 +41,24 @@ mod postgres;
 mod probe;
 mod process;
 mod redis;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod snippet;
 mod status_set;
 mod target;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use crate::http::HttpProbe;
+#[cfg(feature = "tls")]
+pub use error::TlsProbeError;
 pub use error::{HttpError, TcpError};
 pub use exec::{ExecError, ExecFuture, ExecOutput, ExecProbe, Spawn};
 pub use heartbeat_http::{Connecting, ResolveError, Resolving, Sockets};
+#[cfg(feature = "tls")]
+pub use heartbeat_http::{TlsOptions, TlsOptionsError};
 pub use network::{Denied, Network, NetworkError, Networks};
 pub use postgres::PostgresProbe;
 pub use probe::Probe;
@@ -59,3 +67,5 @@ pub use redis::RedisProbe;
 pub use server::ServerError;
 pub use status_set::StatusSet;
 pub use tcp::TcpProbe;
+#[cfg(feature = "tls")]
+pub use tls::TlsProbe;

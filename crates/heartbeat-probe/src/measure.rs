@@ -29,13 +29,22 @@ const JITTER: Duration = Duration::from_millis(10);
 pub(crate) struct Progress {
     pub(crate) phase: ProbePhase,
     pub(crate) times: PhaseTimes,
+    /// What the certificate of a TLS session says, once there is one.
+    #[cfg(feature = "tls")]
+    pub(crate) certificate: Option<crate::secure::Note>,
     /// The verdict, and when it was reached, while the measurement still collects details for it.
     settled: Option<(Broken, Instant)>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { phase: ProbePhase::Resolve, times: PhaseTimes::default(), settled: None }
+        Self {
+            phase: ProbePhase::Resolve,
+            times: PhaseTimes::default(),
+            #[cfg(feature = "tls")]
+            certificate: None,
+            settled: None,
+        }
     }
 }
 
@@ -83,7 +92,12 @@ pub(crate) async fn measure(
     let took = settled.as_ref().map_or(finished_at, |(_, at)| *at).since(started_at);
     let answered = matches!(seen, Some(Ok(_))) || progress.times.first_byte.is_some();
     let (outcome, detail) = match (seen, settled) {
-        (Some(Ok((outcome, detail))), _) => (too_slow(outcome, took.saturating_sub(lag), frame.slow), detail),
+        (Some(Ok((outcome, detail))), _) => {
+            let seen = (too_slow(outcome, took.saturating_sub(lag), frame.slow), detail);
+            #[cfg(feature = "tls")]
+            let seen = crate::secure::noted(seen, progress.certificate.as_ref());
+            seen
+        }
         (Some(Err(broken)), _) | (None, Some((broken, _))) => (broken.outcome, broken.detail),
         (None, None) => {
             let broken = timed_out(progress.phase, frame.timeout);

@@ -128,13 +128,20 @@ pub struct Networks {
 
 /// The address may not be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{address} {why}")]
+#[error("{} {why}", address.map_or_else(|| "a Unix socket".to_owned(), |address| address.to_string()))]
 pub struct Denied {
-    /// The refused address.
-    pub address: IpAddr,
+    /// The refused address; `None` for a Unix socket.
+    pub address: Option<IpAddr>,
     why: &'static str,
     /// No list of networks permits this address.
     pub permanent: bool,
+}
+
+impl Denied {
+    /// A Unix socket is in no network.
+    pub(crate) fn unix_socket() -> Self {
+        Self { address: None, why: "is in no network", permanent: true }
+    }
 }
 
 impl Networks {
@@ -164,12 +171,16 @@ impl Networks {
     pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
         let address = address.to_canonical();
         if let Some(why) = never_permitted(address) {
-            return Err(Denied { address, why, permanent: true });
+            return Err(Denied { address: Some(address), why, permanent: true });
         }
         if self.listed.iter().any(|network| network.contains(address)) {
             return Ok(());
         }
-        Err(Denied { address, why: "is in none of the networks that it may connect to", permanent: false })
+        Err(Denied {
+            address: Some(address),
+            why: "is in none of the networks that it may connect to",
+            permanent: false,
+        })
     }
 }
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_http::Sockets;
-use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
+use heartbeat_http::{Sockets, Stream};
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::measure::{Frame, Progress, Seen, measure};
 use crate::target::{Broken, Target, io_broken};
@@ -52,6 +51,10 @@ impl PostgresProbe {
         Self { slow: Some(slow), ..self }
     }
 
+    pub(crate) const fn kind(&self) -> ProbeKind {
+        ProbeKind::Postgres
+    }
+
     pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
         Self { target: self.target.through(sockets), ..self }
     }
@@ -59,7 +62,7 @@ impl PostgresProbe {
     /// The address as `host:port`.
     #[must_use]
     pub fn target(&self) -> String {
-        self.target.address().to_string()
+        self.target.endpoint().to_string()
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
@@ -121,7 +124,7 @@ fn not_postgres(seen: &[u8]) -> Broken {
 }
 
 /// One message: its kind and its content.
-async fn message(stream: &mut TcpStream) -> Result<(u8, Vec<u8>), Broken> {
+async fn message(stream: &mut Stream) -> Result<(u8, Vec<u8>), Broken> {
     let broken = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => not_postgres(b"the end of the connection"),
         _ => io_broken(&error, ProbePhase::FirstByte),

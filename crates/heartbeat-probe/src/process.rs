@@ -1,8 +1,10 @@
 //! A process by its pid, for embedders that watch a process that they did not start.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_status::{CheckResult, FailReason, Instant, Outcome};
+use heartbeat_http::Sockets;
+use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbeKind};
 
 use crate::measure::{Frame, Progress, Seen, measure};
 
@@ -25,6 +27,15 @@ impl ProcessProbe {
     #[must_use]
     pub fn target(&self) -> String {
         format!("pid {}", self.pid)
+    }
+
+    pub(crate) const fn kind(&self) -> ProbeKind {
+        ProbeKind::Process
+    }
+
+    /// It makes no connection.
+    pub(crate) fn through(self, _: Arc<dyn Sockets>) -> Self {
+        self
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_http::Sockets;
-use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbePhase};
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::measure::{Frame, Progress, Seen, measure};
@@ -42,6 +42,10 @@ impl RedisProbe {
         Self { slow: Some(slow), ..self }
     }
 
+    pub(crate) const fn kind(&self) -> ProbeKind {
+        ProbeKind::Redis
+    }
+
     pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
         Self { target: self.target.through(sockets), ..self }
     }
@@ -49,7 +53,7 @@ impl RedisProbe {
     /// The address as `host:port`.
     #[must_use]
     pub fn target(&self) -> String {
-        self.target.address().to_string()
+        self.target.endpoint().to_string()
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {

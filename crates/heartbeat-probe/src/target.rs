@@ -1,26 +1,61 @@
-//! The target of a probe: an address, the networks it may be in, and the sockets that reach it.
+//! The target of a probe: an address or a Unix socket, the networks it may be in, the sockets that reach it, and TLS.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heartbeat_http::{
-    Address, ConnectError, ExchangeError, ResolveError, SYSTEM, Sockets, connect_first, is_shortage,
+    Address, ConnectError, ExchangeError, ResolveError, SYSTEM, Sockets, Stream, connect_first, is_shortage,
 };
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbePhase};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::clock;
 use crate::measure::Progress;
 use crate::network::{self, Denied, Networks};
+#[cfg(feature = "tls")]
+use crate::secure::Secure;
 
-/// A host, a port, and how to connect to it.
+/// What a Unix socket begins with in place of a host.
+const UNIX: &str = "unix:";
+
+/// Where a probe connects to, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
-    address: Address,
+    endpoint: Endpoint,
     /// The networks it may be in; `None` for all.
     within: Option<Arc<Networks>>,
     through: Through,
+    #[cfg(feature = "tls")]
+    pub(crate) secure: Option<Secure>,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Endpoint {
+    Network(Address),
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// The value of the `Host` header. A Unix socket has no host, and curl sends this one.
+    pub(crate) fn host_header(&self, default_port: u16) -> String {
+        match self {
+            Self::Network(address) => address.host_header(default_port),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
 }
 
 /// The sockets that a probe uses; `None` for those of the system.
@@ -37,16 +72,42 @@ impl PartialEq for Through {
 }
 
 impl Target {
-    /// Parses `host:port`, `1.2.3.4:port`, `[v6]:port`; `default_port` where none is given.
+    /// Parses `host:port`, `1.2.3.4:port`, `[v6]:port` or `unix:/path`; `default_port` where none is given.
     pub(crate) fn parse(text: &str, default_port: Option<u16>) -> Option<Self> {
-        let address = Address::parse(text, default_port)?;
-        Some(Self { address, within: None, through: Through::default() })
+        let endpoint = match text.strip_prefix(UNIX) {
+            Some(path) if Path::new(path).is_absolute() => Endpoint::Unix(path.into()),
+            Some(_) => return None,
+            None => Endpoint::Network(Address::parse(text, default_port)?),
+        };
+        Some(Self {
+            endpoint,
+            within: None,
+            through: Through::default(),
+            #[cfg(feature = "tls")]
+            secure: None,
+        })
+    }
+
+    /// Splits what follows the scheme of a URL into the target and the rest: at the first `/` or `?`, or behind the
+    /// colon after the path of a Unix socket.
+    pub(crate) fn split(rest: &str) -> (&str, &str) {
+        let end = match rest.strip_prefix(UNIX) {
+            Some(path) => {
+                return match path.split_once(':') {
+                    Some((path, after)) => (&rest[..UNIX.len() + path.len()], after),
+                    None => (rest, ""),
+                };
+            }
+            None => rest.find(['/', '?']).unwrap_or(rest.len()),
+        };
+        rest.split_at(end)
     }
 
     /// Restricts the target to `networks`. What is known without resolving a name is checked now.
     pub(crate) fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
-        let host = self.address.host();
-        if let Some(ip) = self.address.ip().or_else(|| network::odd_spelling(host).map(IpAddr::V4)) {
+        let Endpoint::Network(address) = &self.endpoint else { return Err(Denied::unix_socket()) };
+        let host = address.host();
+        if let Some(ip) = address.ip().or_else(|| network::odd_spelling(host).map(IpAddr::V4)) {
             networks.check(ip)?;
         } else if host.eq_ignore_ascii_case("localhost") {
             let own = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
@@ -65,37 +126,67 @@ impl Target {
         self.within.is_none()
     }
 
-    pub(crate) const fn address(&self) -> &Address {
-        &self.address
+    pub(crate) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
-    /// Resolves and connects. `progress` names the current phase, to which a missed deadline is attributed.
-    pub(crate) async fn connect(&self, progress: &mut Progress) -> Result<TcpStream, Broken> {
+    /// Resolves, connects, and shakes hands where the target speaks TLS from the first byte. `progress` names the
+    /// current phase, to which a missed deadline is attributed.
+    pub(crate) async fn connect(&self, progress: &mut Progress) -> Result<Stream, Broken> {
+        let stream = self.open(progress).await?;
+        #[cfg(feature = "tls")]
+        let stream = self.secure(stream, progress).await?;
+        progress.phase = ProbePhase::FirstByte;
+        Ok(stream)
+    }
+
+    /// Shakes hands, where the target has TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn secure(&self, stream: Stream, progress: &mut Progress) -> Result<Stream, Broken> {
+        match &self.secure {
+            Some(secure) => secure.handshake(stream, &self.endpoint, self.is_trusted(), progress).await,
+            None => Ok(stream),
+        }
+    }
+
+    /// Resolves and connects, without TLS.
+    pub(crate) async fn open(&self, progress: &mut Progress) -> Result<Stream, Broken> {
+        let address = match &self.endpoint {
+            Endpoint::Network(address) => address,
+            Endpoint::Unix(path) => {
+                progress.phase = ProbePhase::Connect;
+                let began = clock::now();
+                let stream = UnixStream::connect(path).await.map_err(|error| unix_broken(&error))?;
+                progress.times.connect = Some(clock::now().since(began));
+                progress.phase = ProbePhase::FirstByte;
+                return Ok(Stream::Unix(stream));
+            }
+        };
         let sockets: &dyn Sockets = self.through.0.as_deref().unwrap_or(&SYSTEM);
         progress.phase = ProbePhase::Resolve;
-        let found = match self.address.ip() {
-            Some(ip) => vec![SocketAddr::new(ip, self.address.port())],
+        let found = match address.ip() {
+            Some(ip) => vec![SocketAddr::new(ip, address.port())],
             None => {
                 let began = clock::now();
-                let found = sockets.resolve(self.address.host(), self.address.port()).await;
+                let found = sockets.resolve(address.host(), address.port()).await;
                 progress.times.resolve = Some(clock::now().since(began));
                 found.map_err(unresolved)?
             }
         };
         if found.is_empty() {
-            return Err(unresolved(ResolveError::NotFound { host: self.address.host().to_owned() }));
+            return Err(unresolved(ResolveError::NotFound { host: address.host().to_owned() }));
         }
-        let permitted = self.permitted(found)?;
+        let permitted = self.permitted(address, found)?;
         progress.phase = ProbePhase::Connect;
         let began = clock::now();
-        let stream = connect_first(sockets, &permitted).await.map_err(unconnected)?;
+        let stream: TcpStream = connect_first(sockets, &permitted).await.map_err(unconnected)?;
         progress.times.connect = Some(clock::now().since(began));
         progress.phase = ProbePhase::FirstByte;
-        Ok(stream)
+        Ok(Stream::Tcp(stream))
     }
 
     /// The addresses in `found` that may be connected to.
-    fn permitted(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
+    fn permitted(&self, address: &Address, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
         let Some(networks) = &self.within else { return Ok(found) };
         let mut denied = None;
         let mut permitted = Vec::new();
@@ -107,7 +198,7 @@ impl Target {
         }
         match denied.filter(|_| permitted.is_empty()) {
             Some(why) => {
-                let detail = format!("{}: {why}", self.address.host());
+                let detail = format!("{}: {why}", address.host());
                 Err(Broken::fail(FailReason::Unreachable, ProbePhase::Resolve, detail))
             }
             None => Ok(permitted),
@@ -150,11 +241,30 @@ fn unconnected(error: ConnectError) -> Broken {
     }
 }
 
+/// The verdict for a Unix socket that cannot be connected to.
+fn unix_broken(error: &io::Error) -> Broken {
+    match error.kind() {
+        // EAGAIN of a Unix socket is a full backlog: the service does not accept, and this host lacks nothing.
+        io::ErrorKind::WouldBlock => {
+            let detail = "the service does not accept connections fast enough";
+            Broken::fail(FailReason::ConnectTimeout, ProbePhase::Connect, detail)
+        }
+        io::ErrorKind::NotFound => {
+            Broken::fail(FailReason::Refused, ProbePhase::Connect, "there is no such socket")
+        }
+        io::ErrorKind::PermissionDenied => {
+            let detail = "no permission to connect to the socket";
+            Broken::fail(FailReason::Unreachable, ProbePhase::Connect, detail)
+        }
+        _ => io_broken(error, ProbePhase::Connect),
+    }
+}
+
 /// The verdict for a broken exchange.
 pub(crate) fn exchange_broken(error: &ExchangeError, phase: ProbePhase) -> Broken {
     let reason = match error {
         ExchangeError::Io { source } => return io_broken(source, phase),
-        ExchangeError::Closed => FailReason::Reset,
+        ExchangeError::Closed | ExchangeError::Tls { .. } => FailReason::Reset,
         ExchangeError::Cut => FailReason::BodyIncomplete,
         ExchangeError::HeadTooLarge => FailReason::HeadersTooLarge,
         _ => FailReason::Protocol,
@@ -186,10 +296,27 @@ pub(crate) fn io_broken(error: &io::Error, phase: ProbePhase) -> Broken {
 pub(crate) fn timed_out(phase: ProbePhase, timeout: std::time::Duration) -> Broken {
     if phase == ProbePhase::Resolve {
         // The resolver hangs; the target was not contacted.
-        let detail = format!("the resolver does not answer within {} ms", timeout.as_millis());
+        let detail = format!("the resolver does not answer within {}", seconds(timeout));
         return Broken::inconclusive(InconclusiveReason::NameTemporary, detail);
     }
-    Broken::fail(timeout_reason(phase), phase, format!("not done within {} ms", timeout.as_millis()))
+    let time = seconds(timeout);
+    let detail = match phase {
+        ProbePhase::Queue | ProbePhase::Resolve | ProbePhase::Connect => {
+            format!("no connection within {time}")
+        }
+        ProbePhase::Tls => format!("accepted the connection, but no TLS session within {time}"),
+        // A process that accepts and does not answer is alive: a restart loses the work that keeps it busy.
+        ProbePhase::FirstByte => {
+            format!("accepted the connection, but no answer within {time}: all workers busy?")
+        }
+        ProbePhase::Body => format!("began to answer, but did not finish within {time}"),
+    };
+    Broken::fail(timeout_reason(phase), phase, detail)
+}
+
+/// A time for people: `2 s`, `1.5 s`, `300 ms`.
+pub(crate) fn seconds(time: std::time::Duration) -> String {
+    if time.as_secs() == 0 { format!("{} ms", time.as_millis()) } else { format!("{} s", time.as_secs_f64()) }
 }
 
 const fn timeout_reason(phase: ProbePhase) -> FailReason {
@@ -212,6 +339,27 @@ mod tests {
         Target::parse(text, None).unwrap().within(Arc::new(all))
     }
 
+    fn permitted(target: &Target, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {
+        let Endpoint::Network(address) = target.endpoint() else { panic!("{target:?}") };
+        target.permitted(address, found)
+    }
+
+    #[test]
+    fn a_unix_socket_is_told_from_the_path_behind_it() {
+        for (rest, parts) in [
+            ("db:80/x?y", ("db:80", "/x?y")),
+            ("db?y", ("db", "?y")),
+            ("unix:/run/app.sock", ("unix:/run/app.sock", "")),
+            ("unix:/run/app.sock:/api/health/", ("unix:/run/app.sock", "/api/health/")),
+        ] {
+            assert_eq!(Target::split(rest), parts, "{rest}");
+        }
+        let printed = |text: &str| Target::parse(text, Some(80)).map(|target| target.endpoint().to_string());
+        assert_eq!(printed("unix:/run/app.sock").as_deref(), Some("unix:/run/app.sock"));
+        assert_eq!((printed("unix:app.sock"), printed("unix:")), (None, None));
+        assert!(within("unix:/run/app.sock", &["127.0.0.0/8"]).is_err());
+    }
+
     #[test]
     fn of_the_addresses_of_a_name_only_those_that_are_permitted_are_left() {
         let db = within("db:80", &["127.0.0.0/8", "10.0.0.0/8"]).unwrap();
@@ -219,15 +367,15 @@ mod tests {
             texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 80)).collect::<Vec<_>>()
         };
         let mixed = found(&["169.254.169.254", "10.0.0.1", "192.168.1.1", "::ffff:127.0.0.1"]);
-        assert_eq!(db.permitted(mixed).unwrap(), found(&["10.0.0.1", "::ffff:127.0.0.1"]));
-        let broken = db.permitted(found(&["192.168.1.1", "fe80::1"])).unwrap_err();
+        assert_eq!(permitted(&db, mixed).unwrap(), found(&["10.0.0.1", "::ffff:127.0.0.1"]));
+        let broken = permitted(&db, found(&["192.168.1.1", "fe80::1"])).unwrap_err();
         assert!(
             matches!(broken.outcome, Outcome::Fail { reason: FailReason::Unreachable, .. }),
             "{broken:?}"
         );
         assert!(broken.detail.starts_with("db: fe80::1 is link-local"), "{}", broken.detail);
         let anywhere = Target::parse("db:80", None).unwrap();
-        assert_eq!(anywhere.permitted(found(&["192.168.1.1"])).unwrap().len(), 1);
+        assert_eq!(permitted(&anywhere, found(&["192.168.1.1"])).unwrap().len(), 1);
     }
 
     #[test]
@@ -268,7 +416,7 @@ mod tests {
         // Nothing listens at ::1: without the check the probe would connect to the listener at 127.0.0.1.
         assert!(target.connect(&mut progress).await.is_err());
         let target = within(&format!("localhost:{port}"), &["127.0.0.1"]).unwrap();
-        let stream = target.connect(&mut progress).await.unwrap();
+        let Stream::Tcp(stream) = target.connect(&mut progress).await.unwrap() else { panic!("not TCP") };
         assert_eq!(stream.peer_addr().unwrap().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
 

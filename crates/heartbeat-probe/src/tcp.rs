@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use heartbeat_http::Sockets;
-use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbePhase};
+use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
 use crate::measure::{Frame, Progress, Seen, measure};
-use crate::target::{Broken, Target, io_broken};
+use crate::target::{Broken, Endpoint, Target, io_broken};
 use crate::{Denied, Networks, TcpError};
 
 /// Most bytes of an answer that are read.
@@ -28,7 +28,7 @@ pub struct TcpProbe {
 }
 
 impl TcpProbe {
-    /// A probe that connects to `host:port`.
+    /// A probe that connects to `host:port`, or to a Unix socket as `unix:/run/app.sock`.
     ///
     /// # Errors
     /// [`TcpError::Address`] when `address` is not one.
@@ -65,6 +65,13 @@ impl TcpProbe {
         Ok(Self { target: self.target.within(networks)?, ..self })
     }
 
+    pub(crate) const fn kind(&self) -> ProbeKind {
+        match self.target.endpoint() {
+            Endpoint::Network(_) => ProbeKind::Tcp,
+            Endpoint::Unix(_) => ProbeKind::Unix,
+        }
+    }
+
     pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
         Self { target: self.target.through(sockets), ..self }
     }
@@ -72,7 +79,7 @@ impl TcpProbe {
     /// The address as `host:port`.
     #[must_use]
     pub fn target(&self) -> String {
-        self.target.address().to_string()
+        self.target.endpoint().to_string()
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {

@@ -13,14 +13,24 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Health,
         "http",
-        Takes::Text("http:// URL"),
-        "An HTTP request.",
+        Takes::Text("http:// or https:// URL"),
+        "An HTTP or HTTPS request; `http://unix:/run/app.sock:/path` goes to a Unix socket.",
         "\"http://127.0.0.1:8001/api/health/\"",
     )
     .also(&["url", "httpget", "endpoint"])
     .registrable(),
     Key::new(Health, "tcp", Takes::Text("host:port"), "A TCP connection.", "\"127.0.0.1:5432\"")
         .registrable(),
+    Key::new(Health, "unix", Takes::Text("path"), "A connection to a Unix socket.", "\"/run/app.sock\"")
+        .also(&["socket"]),
+    Key::new(
+        Health,
+        "tls",
+        Takes::Text("host:port"),
+        "A TLS handshake, and the names and the age of the certificate.",
+        "\"shop.example.org:443\"",
+    )
+    .also(&["ssl", "certificate"]),
     Key::new(
         Health,
         "redis",
@@ -164,4 +174,50 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(Health, "send", Takes::Text("string"), "Text sent over the TCP connection.", "\"PING\\r\\n\""),
     Key::new(Health, "expect", Takes::Text("string"), "Text that the TCP answer contains.", "\"PONG\"")
         .registrable(),
+    Key::new(Health, "verify", Takes::Boolean, "Verify the server's certificate.", "false")
+        .default(|| "true".to_owned())
+        .also(&["tlsverify", "sslverify"]),
+    Key::new(
+        Health,
+        "ca",
+        Takes::Text("path"),
+        "PEM file of the only certificates to trust.",
+        "\"/etc/ssl/internal-ca.pem\"",
+    )
+    .default(|| "the system's roots".to_owned())
+    .also(&["cacert", "cafile"]),
+    Key::new(
+        Health,
+        "cert",
+        Takes::Text("path"),
+        "PEM file of the client certificate, with its chain.",
+        "\"/etc/ssl/monitor.pem\"",
+    )
+    .also(&["certfile", "clientcert"]),
+    Key::new(
+        Health,
+        "key",
+        Takes::Text("path"),
+        "PEM file of the private key of `cert`.",
+        "\"/etc/ssl/private/monitor.key\"",
+    )
+    .also(&["keyfile", "clientkey"]),
+    Key::new(
+        Health,
+        "server_name",
+        Takes::Text("host name"),
+        "Name that the server's certificate must be for, also sent as SNI.",
+        "\"shop.example.org\"",
+    )
+    .default(|| "the host".to_owned())
+    .also(&["sni", "hostname"]),
+    Key::new(
+        Health,
+        "expires",
+        Takes::Duration,
+        "A certificate that expires within this time is degraded.",
+        "\"30d\"",
+    )
+    .default(|| "\"14d\", or a third of its life".to_owned())
+    .also(&["certificateexpiration"]),
 ];

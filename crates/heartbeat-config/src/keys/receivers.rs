@@ -10,7 +10,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Notify,
         "webhook",
-        Takes::Text("http:// URL"),
+        Takes::Text("http:// or https:// URL"),
         "URL to which heartbeatd posts a `heartbeat.incident/1` document for each step of an incident.",
         "\"http://127.0.0.1:3000/incidents/\"",
     )
@@ -24,6 +24,15 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default(|| "[\"opened\", \"failed\", \"resolved\"]".to_owned())
     .also(&["events", "event", "when"]),
+    Key::new(
+        Notify,
+        "ca",
+        Takes::Text("path"),
+        "PEM file of the only certificates to trust for an https:// webhook.",
+        "\"/etc/ssl/internal-ca.pem\"",
+    )
+    .default(|| "the system's roots".to_owned())
+    .also(&["cacert", "cafile"]),
     Key::new(Notify, "realms", Takes::Texts("names"), "Only incidents of these realms.", "[\"a\"]")
         .default(|| "all".to_owned())
         .also(&["services", "programs", "only"]),

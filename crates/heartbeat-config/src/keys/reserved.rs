@@ -26,23 +26,7 @@ const RESERVED: &[(Table, &[&str])] = &[
             "template",
         ],
     ),
-    (
-        Table::Health,
-        &[
-            "unix",
-            "grpc",
-            "tls",
-            "dns",
-            "file",
-            "push",
-            "resource",
-            "redirects",
-            "verify",
-            "ca",
-            "expires",
-            "max_age",
-        ],
-    ),
+    (Table::Health, &["grpc", "dns", "file", "push", "resource", "redirects", "max_age"]),
 ];
 
 /// Whether a later version has a key of this name.

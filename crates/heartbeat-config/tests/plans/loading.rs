@@ -168,7 +168,7 @@ start = { timeout = "soon" }
 [realm.b]
 run = "x"
 needs = ["c"]
-health = ["https://example.org/", { tcp = "nowhere" }]
+health = ["ftp://example.org/", { tcp = "nowhere" }]
 [realm.c]
 run = "x"
 needs = ["b", "c"]

@@ -183,10 +183,13 @@ fn whatever_runs_reads_or_acts_is_refused_by_its_name() {
         let text = refused("shop", &json!({ "health": { key: "x" } }));
         assert!(text.contains(&format!("`{key}` is not built yet")), "{text}");
     }
-    for url in ["redis://127.0.0.1:6379", "postgres://127.0.0.1:5432"] {
+    for url in ["redis://127.0.0.1:6379", "postgres://127.0.0.1:5432", "tls://127.0.0.1"] {
         assert!(refused("shop", &json!({ "health": url })).contains("HB130"), "{url}");
     }
-    for url in ["unix:///run/x", "https://127.0.0.1/", "push://x", "exec://x"] {
+    for url in ["unix:///run/x", "http://unix:/run/x:/"] {
+        assert!(refused("shop", &json!({ "health": url })).contains("HB131"), "{url}");
+    }
+    for url in ["push://x", "exec://x"] {
         assert!(refused("shop", &json!({ "health": url })).contains("HB111"), "{url}");
     }
     let text =

@@ -94,7 +94,7 @@ fn every_value_that_cannot_be_is_said() {
             4..7,
         ),
         (
-            "[realm.a]\nrun = \"x\"\n[notify.ops]\nwebhook = \"https://x/\"\non = [\"closed\"]\nrealms = [\"b\"]\n",
+            "[realm.a]\nrun = \"x\"\n[notify.ops]\nwebhook = \"ftp://x/\"\non = [\"closed\"]\nrealms = [\"b\"]\n",
             4..7,
         ),
     ] {

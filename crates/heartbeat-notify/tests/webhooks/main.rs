@@ -4,3 +4,4 @@
 mod answers;
 mod queues;
 mod scene;
+mod secure;

@@ -1,0 +1,121 @@
+//! TLS of a target: the handshake as a phase, and the age of the certificate as a verdict.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_http::{Certificate, Stream, Tls, TlsError, TlsOptions, TlsOptionsError};
+use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbePhase};
+
+use crate::clock;
+use crate::measure::Progress;
+use crate::target::{Broken, Endpoint, io_broken};
+
+/// A certificate that expires within this time, or within a third of its life where that is shorter, is degraded.
+const DEFAULT_EXPIRES: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Some issuers renew certificates of six days only after the fourth.
+const SHARE_OF_LIFE: u64 = 3;
+
+/// How a target is reached by TLS.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Secure {
+    tls: Arc<Tls>,
+    alpn: Option<&'static [u8]>,
+    /// `None` for the default.
+    expires: Option<Duration>,
+}
+
+/// What a certificate says of itself in the result of a measurement.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    pub(crate) expires_soon: bool,
+    pub(crate) text: String,
+}
+
+impl Secure {
+    pub(crate) fn new(options: &TlsOptions, alpn: Option<&'static [u8]>) -> Result<Self, TlsOptionsError> {
+        Ok(Self { tls: Arc::new(Tls::new(options)?), alpn, expires: None })
+    }
+
+    pub(crate) fn with_expires(self, expires: Duration) -> Self {
+        Self { expires: Some(expires), ..self }
+    }
+
+    /// Shakes hands and verifies the certificate. `shows` says whether the result may repeat what it says.
+    pub(crate) async fn handshake(
+        &self,
+        stream: Stream,
+        endpoint: &Endpoint,
+        shows: bool,
+        progress: &mut Progress,
+    ) -> Result<Stream, Broken> {
+        progress.phase = ProbePhase::Tls;
+        let began = clock::now();
+        let unix_s = clock::unix_s();
+        let host = match endpoint {
+            Endpoint::Network(address) => address.host(),
+            Endpoint::Unix(_) => "localhost",
+        };
+        let shaken = self.tls.handshake(stream, host, self.alpn, unix_s).await;
+        let secured = shaken.map_err(|error| unsecured(&error, shows))?;
+        progress.times.tls = Some(clock::now().since(began));
+        progress.certificate = Some(self.note(&secured.certificate, unix_s, shows));
+        progress.phase = ProbePhase::FirstByte;
+        Ok(secured.stream)
+    }
+
+    fn note(&self, certificate: &Certificate, unix_s: u64, shows: bool) -> Note {
+        let life = certificate.not_after_unix_s().saturating_sub(certificate.not_before_unix_s());
+        let margin =
+            self.expires.map_or(DEFAULT_EXPIRES.as_secs().min(life / SHARE_OF_LIFE), |own| own.as_secs());
+        let expires_soon = certificate.not_after_unix_s().saturating_sub(unix_s) < margin;
+        let days = match certificate.days_left(unix_s) {
+            1 => "1 day".to_owned(),
+            days => format!("{days} days"),
+        };
+        let until = certificate.not_after();
+        let text = match (certificate.not_after_unix_s() < unix_s, expires_soon) {
+            (true, _) => format!("the certificate expired on {until}"),
+            (false, true) => format!("the certificate expires in {days}, on {until}"),
+            (false, false) => format!("certificate valid for {days}, until {until}"),
+        };
+        let names = if shows {
+            let (chain, issuer) = (certificate.chain_len(), certificate.issuer());
+            format!(" ({}, issued by {issuer}, chain of {chain})", certificate.issued_to())
+        } else {
+            String::new()
+        };
+        Note { expires_soon, text: text + &names }
+    }
+}
+
+/// The verdict with the note of its certificate: one that expires soon degrades a pass.
+pub(crate) fn noted((outcome, detail): (Outcome, String), note: Option<&Note>) -> (Outcome, String) {
+    let Some(note) = note else { return (outcome, detail) };
+    let outcome = match outcome {
+        Outcome::Pass if note.expires_soon => Outcome::Degraded(DegradedReason::CertExpiring),
+        other => other,
+    };
+    let detail = if detail.is_empty() { note.text.clone() } else { format!("{detail}; {}", note.text) };
+    (outcome, detail)
+}
+
+/// The verdict for a handshake that failed, or a certificate that must not be trusted.
+fn unsecured(error: &TlsError, shows: bool) -> Broken {
+    let reason = match error {
+        TlsError::Io { source } => return io_broken(source, ProbePhase::Tls),
+        TlsError::Closed => FailReason::Reset,
+        TlsError::Expired { .. } | TlsError::ChainExpired { .. } => FailReason::CertExpired,
+        TlsError::WrongHost { .. } | TlsError::Name { .. } => FailReason::CertHost,
+        TlsError::NotYetValid { .. } | TlsError::Untrusted { .. } | TlsError::Unreadable { .. } => {
+            FailReason::CertUntrusted
+        }
+        _ => FailReason::Protocol,
+    };
+    let detail = match reason {
+        FailReason::CertExpired if !shows => "the certificate has expired".to_owned(),
+        FailReason::CertHost if !shows => "the certificate is for another name".to_owned(),
+        FailReason::CertUntrusted if !shows => "the certificate is not trusted".to_owned(),
+        _ => error.to_string(),
+    };
+    Broken::fail(reason, ProbePhase::Tls, detail)
+}
