@@ -26,7 +26,7 @@ const HELD: u8 = 7;
 
 fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
-        return heartbeat_process::launcher_main();
+        return heartbeat_process::launcher_main(&heartbeat_daemon::RealmLogs);
     }
     abort_when_a_thread_panics();
     // Before any descriptor is opened or closed.

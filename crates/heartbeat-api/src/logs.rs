@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use heartbeat_process::{LogBatch, LogFollower, LogPage, LogPlace, Lost, last_lines, previous_lines};
+use heartbeat_logs::{LogBatch, LogFollower, LogPage, LogPlace, Lost, last_lines, previous_lines};
 use heartbeat_status::wire::{LogsDocument, LostEntry};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::{mpsc, watch};

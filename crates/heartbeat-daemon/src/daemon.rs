@@ -42,7 +42,7 @@ use crate::reload::Reloader;
 use crate::stored::StoredIntent;
 use crate::systemd::Manager;
 use crate::upgrade::{Program, Upgrader};
-use crate::{DaemonError, clock, logs, receivers, recovery, registering, signals, state_id};
+use crate::{DaemonError, RealmLogs, clock, logs, receivers, recovery, registering, signals, state_id};
 
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
@@ -458,7 +458,7 @@ fn open_processes(
             inbox.notice(notice);
         }
     };
-    Processes::open(settings, sink).map_err(|source| DaemonError::Processes { source })
+    Processes::open(settings, Arc::new(RealmLogs), sink).map_err(|source| DaemonError::Processes { source })
 }
 
 /// Seeds and names: read once, so the kernel's source is asked directly. Without it the clock has to do.

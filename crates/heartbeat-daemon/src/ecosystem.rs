@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_api::{Commanded, Ecosystem, Fact, Output, OwnHealth, Past};
-use heartbeat_process::{LogTarget, tail};
+use heartbeat_logs::tail;
+use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, ReloadDocument};
 use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -15,7 +16,7 @@ use crate::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::published::Published;
 use crate::reload::Reloader;
 use crate::upgrade::Upgrader;
-use crate::{clock, executor, registering};
+use crate::{clock, executor, logs, registering};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -91,7 +92,7 @@ impl Ecosystem for Surface {
         let realms = self.published.realms();
         match realms.get(realm.index()).and_then(|realm| realm.launch.as_ref()).map(|launch| &launch.log) {
             Some(LogTarget::File { path, .. }) => Output::File(path.clone()),
-            Some(log @ LogTarget::Journal { identifier, .. }) => match heartbeat_process::is_stray(log) {
+            Some(log @ LogTarget::Journal { identifier, .. }) => match logs::place_beside(log) {
                 Some(place) => Output::File(place),
                 None => Output::Journal(identifier.clone()),
             },

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use heartbeat_api::BindError;
+use heartbeat_logs::KeeperError;
 use heartbeat_notify::NotifyError;
 use heartbeat_process::ProcessError;
 
@@ -79,6 +80,12 @@ pub enum DaemonError {
     Processes {
         /// Why not.
         source: ProcessError,
+    },
+    /// Logs cannot be looked after.
+    #[error("cannot look after the logs of realms")]
+    Logs {
+        /// Why not.
+        source: KeeperError,
     },
     /// A thread or the runtime of the API and the probes cannot be started.
     #[error("cannot start the {what}")]

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_config::RealmConfig;
+use heartbeat_logs::{KeptLog, LogKeeper};
 use heartbeat_process::{
-    CommandResult, CommandRunId, KeptLog, Key, LaunchError, LaunchSpec, LogKeeper, LogTarget, Notice,
-    Processes,
+    CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes,
 };
 use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal};
 use heartbeat_supervisor::{Hook, Input, RealmRecord, StartError};
 
+use crate::logs;
 use crate::owner::Question;
 
 /// A check of a program takes this at most.
@@ -285,7 +286,7 @@ impl Executor {
 
 /// The logs that are held down to their size.
 fn kept(realms: &[RealmConfig]) -> Vec<KeptLog> {
-    realms.iter().filter_map(|realm| realm.launch.as_ref()?.log.kept()).collect()
+    realms.iter().filter_map(|realm| logs::kept(&realm.launch.as_ref()?.log)).collect()
 }
 
 /// Where the output of a realm goes, if it goes to a file.
@@ -293,7 +294,7 @@ pub(crate) fn log_of(realms: &[RealmConfig], realm: RealmIx) -> Option<PathBuf> 
     match &realms.get(realm.index())?.launch.as_ref()?.log {
         LogTarget::File { path, .. } => Some(path.clone()),
         // What the journal has not taken yet.
-        log @ LogTarget::Journal { .. } => heartbeat_process::is_stray(log),
+        log @ LogTarget::Journal { .. } => logs::place_beside(log),
         LogTarget::Null | LogTarget::Capture => None,
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use heartbeat_process::{frame, unframe};
+use heartbeat_status::{frame, unframe};
 use nix::fcntl::OFlag;
 
 /// Largest file that is read, in bytes.

@@ -135,7 +135,7 @@ fn write_all(queue: &Receiver<Order>, memory: &Memory, published: &Published, mu
         };
         if let Some(log) = log {
             // A log that cannot be read is no reason to deliver nothing.
-            let lines = heartbeat_process::tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).unwrap_or_default();
+            let lines = heartbeat_logs::tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).unwrap_or_default();
             document.log_tail.clone_from(&lines);
             published.attach_output(&document.id, lines);
         }

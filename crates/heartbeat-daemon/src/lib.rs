@@ -67,6 +67,7 @@ mod upgrade;
 pub use daemon::{Daemon, Ended, Start};
 pub use driver::Tap;
 pub use error::DaemonError;
+pub use logs::RealmLogs;
 pub use narrator::{Narration, Narrator};
 pub use recovery::check_state;
 pub use signals::HeldSignals;

@@ -1,14 +1,78 @@
-//! What is told of the logs of realms, beside what stands in them.
+//! The logs of realms: opened by the launcher, noted by the reaper, looked after by a thread, and what is told of them beside what
+//! stands in them.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use heartbeat_process::{LogKeeper, LogNotice};
+use heartbeat_logs::{KeptLog, LogKeeper, LogNotice, Owner, Target};
+use heartbeat_process::{LogFiles, LogTarget, User};
 use heartbeat_status::OwnProblemKind;
 
 use crate::DaemonError;
 use crate::own_problems::OwnProblems;
+
+/// What the launcher and the reaper know of the logs of realms.
+#[derive(Clone, Copy, Debug)]
+pub struct RealmLogs;
+
+impl LogFiles for RealmLogs {
+    fn open(&self, log: &LogTarget, user: Option<&User>, run: Option<u64>) -> io::Result<OwnedFd> {
+        match target(log).ok_or(io::ErrorKind::Unsupported)? {
+            Target::File(path) => Ok(heartbeat_logs::open(&path, owner(user), run)?.into()),
+            Target::Journal { socket, identifier } => heartbeat_logs::connect(&socket, &identifier),
+        }
+    }
+
+    fn memory(&self) -> io::Result<OwnedFd> {
+        Ok(heartbeat_logs::memory()?.into())
+    }
+
+    fn begin(&self, log: &LogTarget, user: Option<&User>, run: u64, pid: u32) -> bool {
+        target(log).is_some_and(|target| heartbeat_logs::begin(&target, owner(user), run, pid))
+    }
+
+    fn take_over(&self, log: &LogTarget, user: Option<&User>, run: u64, pid: u32) -> bool {
+        target(log).is_some_and(|target| heartbeat_logs::take_over(&target, owner(user), run, pid))
+    }
+
+    fn end(&self, log: &LogTarget, run: u64) {
+        if let Some(target) = target(log) {
+            heartbeat_logs::end(&target, run);
+        }
+    }
+}
+
+fn target(log: &LogTarget) -> Option<Target> {
+    match log {
+        LogTarget::File { path, .. } => Some(Target::File(path.clone())),
+        LogTarget::Journal { socket, identifier } => {
+            Some(Target::Journal { socket: socket.clone(), identifier: identifier.clone() })
+        }
+        LogTarget::Null | LogTarget::Capture => None,
+    }
+}
+
+fn owner(user: Option<&User>) -> Option<Owner> {
+    user.map(|user| Owner { uid: user.uid, gid: user.gid })
+}
+
+/// The log that is held down to its size, where there is one.
+pub(crate) fn kept(log: &LogTarget) -> Option<KeptLog> {
+    match log {
+        LogTarget::File { path, max_bytes, keep } => {
+            Some(KeptLog { path: path.clone(), max_bytes: *max_bytes, keep: *keep })
+        }
+        LogTarget::Null | LogTarget::Capture | LogTarget::Journal { .. } => None,
+    }
+}
+
+/// The place by which the log is read while its output is somewhere beside its files, or not yet in the journal.
+pub(crate) fn place_beside(log: &LogTarget) -> Option<PathBuf> {
+    heartbeat_logs::is_stray(&target(log)?)
+}
 
 /// Looks after the size of logs, and tells in heartbeatd's own log of what is lost, for each of them the first time and ever
 /// more rarely then: the API has the counts.
@@ -42,5 +106,5 @@ pub(crate) fn keeper(problems: &Arc<OwnProblems>) -> Result<LogKeeper, DaemonErr
             }
         }
     };
-    LogKeeper::open(sink).map_err(|source| DaemonError::Processes { source })
+    LogKeeper::open(sink).map_err(|source| DaemonError::Logs { source })
 }

@@ -9,9 +9,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use heartbeat_status::{Exit, RealmName, RunId};
+use heartbeat_status::{Exit, RealmName, RunId, frame};
 
-use crate::frame::frame;
 use crate::record::{Origin, Record, Recorded};
 use crate::{IdentityDigest, spares};
 

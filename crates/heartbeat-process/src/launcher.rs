@@ -28,7 +28,7 @@ use crate::channel::Order;
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
-use crate::{EnvFileError, LaunchSpec, LogTarget, channel, log, program, sys};
+use crate::{EnvFileError, LaunchSpec, LogFiles, LogTarget, channel, program, sys};
 
 /// What a launcher is called, in its argv and for the kernel.
 pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
@@ -61,12 +61,12 @@ fn failed_io(step: Step) -> impl Fn(io::Error) -> Failure {
 /// The role of launcher: call it first thing in `main` when [`is_launcher`] says so, before any thread is started.
 /// Returns only when nothing was exec'd.
 #[must_use]
-pub fn launcher_main() -> ExitCode {
+pub fn launcher_main(logs: &dyn LogFiles) -> ExitCode {
     // What it is called by tools and by a heartbeatd that finds it in a record; a failure changes nothing else.
     let _ = nix::sys::prctl::set_name(c"hb-launch");
     // Whatever a terminal sends to heartbeatd and its group is heartbeatd's to decide.
     let _ = setsid();
-    match serve() {
+    match serve(logs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Gone) => ExitCode::from(NOT_LAUNCHED),
     }
@@ -76,7 +76,7 @@ pub fn launcher_main() -> ExitCode {
 struct Gone;
 
 /// Makes copies until heartbeatd wants no more. In a copy: returns when it could not exec.
-fn serve() -> Result<(), Gone> {
+fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     let given = sys::take_standard_input();
     // Standard input is a copy's to set up: the socket goes above the three standard descriptors.
     let orders = rustix::io::fcntl_dupfd_cloexec(&given, 3).map_err(|_| Gone)?;
@@ -96,7 +96,7 @@ fn serve() -> Result<(), Gone> {
             Ok(Copy::Made(pid)) => channel::say_made(order.socket.as_fd(), pid),
             Ok(Copy::Itself { enter }) => {
                 drop(orders);
-                return copy(order, enter);
+                return copy(order, enter, logs);
             }
             Err(error) => {
                 let step = if order.group.is_some() { Step::Group } else { Step::Spawn };
@@ -138,14 +138,14 @@ fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
 }
 
 /// What a copy does. Returns only when nothing was exec'd; `Ok` after a check.
-fn copy(order: Order<OwnedFd>, enter: bool) -> Result<(), Gone> {
+fn copy(order: Order<OwnedFd>, enter: bool, logs: &dyn LogFiles) -> Result<(), Gone> {
     let Order { spec, mut socket, group, capture } = order;
     let entered = match group.filter(|_| enter) {
         Some(group) => std::fs::write(format!("/proc/self/fd/{}/cgroup.procs", group.as_raw_fd()), "0"),
         None => Ok(()),
     };
     let launched = match entered {
-        Ok(()) => launch(&mut socket, File::from(spec), capture.map(File::from)),
+        Ok(()) => launch(&mut socket, File::from(spec), capture, logs),
         Err(error) => Err(Some(failed_io(Step::Group)(error))),
     };
     match launched {
@@ -162,7 +162,12 @@ fn copy(order: Order<OwnedFd>, enter: bool) -> Result<(), Gone> {
 struct Checked;
 
 /// Returns only what a check has found, or that nothing was exec'd; `Err(None)`: heartbeatd is gone.
-fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Checked, Option<Failure>> {
+fn launch(
+    kept: &mut OwnedFd,
+    spec: File,
+    capture: Option<OwnedFd>,
+    logs: &dyn LogFiles,
+) -> Result<Checked, Option<Failure>> {
     let (spec, setting) = read_spec(spec).map_err(Some)?;
     // As heartbeatd, like systemd: a file of secrets need not be readable for the user.
     let env = spec.environment().map_err(|error| Some(env_file_failed(&error)))?;
@@ -170,7 +175,7 @@ fn launch(kept: &mut OwnedFd, spec: File, capture: Option<File>) -> Result<Check
         make_way(kept, *number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
     let socket = kept.as_fd();
-    if let Some((fifo, number)) = set_up(&spec, &setting, capture).map_err(Some)? {
+    if let Some((fifo, number)) = set_up(&spec, &setting, capture, logs).map_err(Some)? {
         // Nothing else is open any more but our socket.
         place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
@@ -219,7 +224,12 @@ fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
 /// The FIFO that is to be given a number once everything else of ours is closed.
 type Ready = Option<(File, u32)>;
 
-fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result<Ready, Failure> {
+fn set_up(
+    spec: &LaunchSpec,
+    setting: &Setting,
+    capture: Option<OwnedFd>,
+    logs: &dyn LogFiles,
+) -> Result<Ready, Failure> {
     setsid().map_err(failed(Step::Session))?;
     sys::default_dispositions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
@@ -230,15 +240,16 @@ fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result
     }
     let null =
         OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed_io(Step::Descriptors))?;
+    // A log that cannot be opened is no reason not to start: its output is kept in memory, and nowhere if there is none.
+    // heartbeatd sees that by the descriptor, and finds out why when it tries to write there itself.
+    let open_log = || {
+        let opened = logs.open(&spec.log, spec.user.as_ref(), setting.run);
+        opened.or_else(|_| logs.memory()).ok()
+    };
     let log = match &spec.log {
         LogTarget::Null | LogTarget::Journal { .. } => None,
         LogTarget::Capture => Some(capture.ok_or_else(|| failed(Step::Log)(Errno::EBADF))?),
-        LogTarget::File { path, .. } => {
-            // A log that cannot be opened is no reason not to start: its output is kept in memory, and nowhere if there is
-            // none. heartbeatd sees that by the descriptor, and finds out why when it tries to write there itself.
-            let opened = log::open(path, spec.user.as_ref(), setting.run);
-            opened.or_else(|_| log::writers::memory()).ok()
-        }
+        LogTarget::File { .. } => open_log(),
     };
     let ready = match &setting.ready {
         // Its other end is ours as well: whoever dies, nobody is sent SIGPIPE.
@@ -256,19 +267,12 @@ fn set_up(spec: &LaunchSpec, setting: &Setting, capture: Option<File>) -> Result
     if spec.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Privileges))?;
     }
-    let log = match &spec.log {
-        // journald notes who connects.
-        LogTarget::Journal { socket, identifier } => {
-            let connected = log::journal::connect(socket, identifier).map(File::from);
-            connected.or_else(|_| log::writers::memory()).ok()
-        }
-        _ => log,
-    };
+    let log = if matches!(spec.log, LogTarget::Journal { .. }) { open_log() } else { log };
     chdir(&spec.dir).map_err(failed(Step::Directory))?;
-    let output = log.as_ref().unwrap_or(&null);
     dup2_stdin(&null).map_err(failed(Step::Descriptors))?;
-    dup2_stdout(output).map_err(failed(Step::Descriptors))?;
-    dup2_stderr(output).map_err(failed(Step::Descriptors))?;
+    let output = log.unwrap_or_else(|| null.into());
+    dup2_stdout(&output).map_err(failed(Step::Descriptors))?;
+    dup2_stderr(&output).map_err(failed(Step::Descriptors))?;
     // The socket stays open until execve closes it: that end of file is how heartbeatd learns of the start.
     sys::close_on_exec_from(3).map_err(failed_io(Step::Descriptors))?;
     Ok(ready)

@@ -16,9 +16,8 @@
 //! A realm that is asked to ([`Readiness`]) says of itself how it is: [`Notice::Said`] tells only what comes from its own
 //! process tree.
 //!
-//! Beside that it answers two questions about what runs: who holds a port ([`owner_of`], [`holder`]), and what a
-//! log said last ([`tail`], [`last_lines`], [`LogFollower`]). A [`LogKeeper`] holds logs down to their size while they are
-//! written to.
+//! Beside that it answers who holds a port ([`owner_of`], [`holder`]). Logs are opened through [`LogFiles`], which
+//! `heartbeat-logs` implements in heartbeatd.
 //!
 //! When heartbeatd has died, [`survey`] says what is left of it: from the records and one look at /proc it tells what lives
 //! and is proven, what has ended, and what cannot be told. [`Processes::adopt`] takes it over.
@@ -29,14 +28,16 @@
 //!
 //! # How to use it
 //! ```no_run
-//! use heartbeat_process::{Key, LaunchSpec, LogTarget, Notice, Processes, Settings};
+//! use std::sync::Arc;
+//!
+//! use heartbeat_process::{Key, LaunchSpec, LogTarget, Notice, PlainLogs, Processes, Settings};
 //! use heartbeat_status::{RealmIx, RealmName, RunId};
 //!
 //! // First thing in main: this binary is its own launcher.
 //! if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
-//!     let _code = heartbeat_process::launcher_main();
+//!     let _code = heartbeat_process::launcher_main(&PlainLogs);
 //! }
-//! let processes = Processes::open(Settings::default(), |notice: Notice| drop(notice))?;
+//! let processes = Processes::open(Settings::default(), Arc::new(PlainLogs), |notice: Notice| drop(notice))?;
 //! let spec = LaunchSpec {
 //!     argv: vec!["sleep".into(), "60".into()],
 //!     env: vec![("PATH".into(), "/usr/bin:/bin".into())],
@@ -52,16 +53,15 @@ mod books;
 mod channel;
 mod env_file;
 mod error;
-mod frame;
 mod group;
 mod handover;
 mod identity;
 mod launcher;
 mod limits;
-mod log;
 mod members;
 mod notice;
 mod notify;
+mod output;
 mod ports;
 mod processes;
 mod program;
@@ -80,18 +80,14 @@ mod user;
 
 pub use env_file::{EnvFileError, EnvLineError, parse_env_file, read_env_file};
 pub use error::{ProcessError, RecordError, UserError};
-pub use frame::{frame, unframe};
 pub use group::own_groups;
 pub use handover::Handover;
 pub use identity::{DigestError, Identity, IdentityDigest};
 pub use launcher::{is_launcher, launcher_main};
 pub use limits::Limits;
-pub use log::{
-    KeptLog, LogBatch, LogFollower, LogKeeper, LogNotice, LogPage, LogPlace, Lost, MAX_PAGE_BYTES, is_stray,
-    last_lines, previous_lines, tail,
-};
 pub use notice::{CommandResult, CommandRunId, Key, LaunchError, MAX_OUTPUT_BYTES, Notice, Step};
 pub use notify::Readiness;
+pub use output::{LogFiles, PlainLogs};
 pub use ports::{
     Holder, Listener, Listeners, Ownership, Tree, holder, listens_elsewhere, owner_of, port_taken,
 };

@@ -18,7 +18,7 @@ use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places, Run};
 use crate::spawn::{Launch, SpawnQueue, Spawner, command_marked, marked, random_word, tell_where};
-use crate::{IdentityDigest, LaunchSpec, LogTarget, ProcessError, Readiness, Survivor, spares};
+use crate::{IdentityDigest, LaunchSpec, LogFiles, LogTarget, ProcessError, Readiness, Survivor, spares};
 
 /// The launcher is made once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
@@ -243,7 +243,11 @@ impl Processes {
     ///
     /// # Errors
     /// [`ProcessError`]: no descriptors or threads, or no directory for records.
-    pub fn open(settings: Settings, sink: impl Fn(Notice) + Send + 'static) -> Result<Self, ProcessError> {
+    pub fn open(
+        settings: Settings,
+        logs: Arc<dyn LogFiles>,
+        sink: impl Fn(Notice) + Send + 'static,
+    ) -> Result<Self, ProcessError> {
         let records = |source| ProcessError::Records { path: settings.records.clone(), source };
         if !std::fs::metadata(&settings.records).map_err(records)?.is_dir() {
             return Err(records(std::io::ErrorKind::NotADirectory.into()));
@@ -263,8 +267,8 @@ impl Processes {
         let spawner = Spawner::new(&settings, Arc::clone(&orders));
         let origin = Origin::read(settings.mark.clone());
         let groups = settings.groups.clone();
-        let reaper =
-            Reaper::new(settings, origin, Arc::clone(&orders), Box::new(sink)).map_err(make("reaper"))?;
+        let reaper = Reaper::new(settings, origin, Arc::clone(&orders), logs, Box::new(sink))
+            .map_err(make("reaper"))?;
         let (to_reaper, to_spawn) = (Arc::clone(&orders), Arc::clone(&spawns));
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         if let Some(groups) = groups {

@@ -35,8 +35,8 @@ use crate::processes::{Order, Orders, Settings};
 use crate::record::Origin;
 use crate::run::{Owner, Run, Stage};
 use crate::spawn::{COMMAND_MARK, command_mark, realm_marks};
-use crate::sys;
 use crate::tree::Sweep;
+use crate::{LogFiles, sys};
 
 /// Events taken from one wait.
 const MAX_EVENTS: usize = 256;
@@ -117,6 +117,7 @@ pub(crate) struct Reaper {
     _claim: Option<File>,
     places: Places,
     launch_timeout: Duration,
+    logs: Arc<dyn LogFiles>,
     sink: Sink,
 }
 
@@ -125,6 +126,7 @@ impl Reaper {
         settings: Settings,
         origin: Origin,
         orders: Arc<Orders>,
+        logs: Arc<dyn LogFiles>,
         sink: Sink,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -168,6 +170,7 @@ impl Reaper {
             groups: settings.groups,
             places: Places::below(&settings.runtime),
             launch_timeout: settings.launch_timeout,
+            logs,
             sink,
         })
     }

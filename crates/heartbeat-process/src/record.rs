@@ -13,10 +13,10 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal};
+use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal, frame, unframe};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
-use crate::{IdentityDigest, RecordError, frame, tree, unframe};
+use crate::{IdentityDigest, RecordError, tree};
 
 const MAGIC: &str = "heartbeat-adoption/3";
 /// Room of one record, in bytes.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use crate::{KeptLog, Limits, Readiness, User};
+use crate::{Limits, Readiness, User};
 
 /// Largest specification in bytes: what the kernel would take as argv and environment, and a little more.
 pub(crate) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
@@ -29,8 +29,7 @@ pub enum LogTarget {
     File {
         /// The file; made with mode 0600 when it is not there.
         path: PathBuf,
-        /// A [`LogKeeper`](crate::LogKeeper) holds it down to this while it is written to: what is older is set aside
-        /// (`.1`, `.2` ...).
+        /// Its size in bytes: heartbeatd sets aside what is older (`.1`, `.2` ...) while the program writes.
         max_bytes: u64,
         /// How many of those are kept.
         keep: u32,
@@ -49,19 +48,6 @@ pub enum LogTarget {
     /// no more of our memory than this. A write beyond the end is cut short, and the next one fails with EPERM. Files
     /// opened anew through `/dev/stdout` start at its beginning again.
     Capture,
-}
-
-impl LogTarget {
-    /// The log that is to be held down to its size; `None`: it is none of ours.
-    #[must_use]
-    pub fn kept(&self) -> Option<KeptLog> {
-        match self {
-            Self::File { path, max_bytes, keep } => {
-                Some(KeptLog { path: path.clone(), max_bytes: *max_bytes, keep: *keep })
-            }
-            Self::Null | Self::Journal { .. } | Self::Capture => None,
-        }
-    }
 }
 
 /// A program to start. `Debug` shows no value of the environment: secrets live there.

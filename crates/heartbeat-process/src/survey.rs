@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal};
+use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal, unframe};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::books::{ALIVE_FILE, ALIVE_MAGIC};
-use crate::frame::unframe;
 use crate::group::Leaf;
 use crate::members::Users;
 use crate::record::{Origin, Record, own_file};

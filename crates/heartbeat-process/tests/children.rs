@@ -13,8 +13,6 @@ mod commands;
 mod environment;
 #[path = "children/limits.rs"]
 mod limits;
-#[path = "children/logs.rs"]
-mod logs;
 #[path = "children/notify.rs"]
 mod notify;
 #[path = "children/ports.rs"]
@@ -26,6 +24,7 @@ mod users;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -33,7 +32,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_process::{
-    CommandResult, CommandRunId, Key, LaunchSpec, LogTarget, Notice, Processes, Record, Settings, Step,
+    CommandResult, CommandRunId, Key, LaunchSpec, LogFiles, LogTarget, Notice, PlainLogs, Processes, Record,
+    Settings, Step, User,
 };
 use heartbeat_status::{Exit, ExitKind, RealmIx, RealmName, RunId, Signal, StartFailure};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -78,7 +78,7 @@ impl Bench {
             let _ = sender.send(notice);
             drop(of_reaper.lock());
         };
-        let processes = Processes::open(settings, sink).unwrap();
+        let processes = Processes::open(settings, Arc::new(TestLogs), sink).unwrap();
         Self { processes, notices, gate, dir }
     }
 
@@ -130,6 +130,42 @@ fn shell(dir: &Path, script: &str) -> LaunchSpec {
         log: LogTarget::File { path: dir.join("out.log"), max_bytes: 1 << 20, keep: 2 },
         ..LaunchSpec::default()
     }
+}
+
+/// Plain files; what they say of memory is true.
+#[derive(Debug)]
+struct TestLogs;
+
+impl LogFiles for TestLogs {
+    fn open(&self, log: &LogTarget, user: Option<&User>, run: Option<u64>) -> std::io::Result<OwnedFd> {
+        PlainLogs.open(log, user, run)
+    }
+
+    fn memory(&self) -> std::io::Result<OwnedFd> {
+        PlainLogs.memory()
+    }
+
+    fn begin(&self, _: &LogTarget, _: Option<&User>, _: u64, pid: u32) -> bool {
+        std::fs::read_link(format!("/proc/{pid}/fd/1"))
+            .is_ok_and(|output| output.to_string_lossy().starts_with("/memfd:hb-log"))
+    }
+
+    fn take_over(&self, log: &LogTarget, user: Option<&User>, run: u64, pid: u32) -> bool {
+        self.begin(log, user, run, pid)
+    }
+
+    fn end(&self, _: &LogTarget, _: u64) {}
+}
+
+fn a_log_that_cannot_be_opened_is_kept_in_memory_and_told() {
+    let bench = Bench::new();
+    let in_the_way = bench.dir.path().join("file");
+    std::fs::write(&in_the_way, "").unwrap();
+    let log = LogTarget::File { path: in_the_way.join("out.log"), max_bytes: 1 << 20, keep: 2 };
+    let key = bench.launch(1, &LaunchSpec { log, ..bench.shell("echo said; exec sleep 656") });
+    let pid = bench.started();
+    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    adopting::until(|| std::fs::read(format!("/proc/{pid}/fd/1")).unwrap() == b"said\n");
 }
 
 /// Every test runs twice: without control groups, and with, where this machine lets us have some.
@@ -739,30 +775,9 @@ const TESTS: &[(&str, fn())] = &[
     ),
     ("a_launcher_that_does_nothing_is_replaced", a_launcher_that_does_nothing_is_replaced),
     (
-        "a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing",
-        logs::a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing,
+        "a_log_that_cannot_be_opened_is_kept_in_memory_and_told",
+        a_log_that_cannot_be_opened_is_kept_in_memory_and_told,
     ),
-    ("what_the_generation_before_has_said_is_known", logs::what_the_generation_before_has_said_is_known),
-    (
-        "a_full_disk_stops_neither_the_program_nor_the_bound",
-        logs::a_full_disk_stops_neither_the_program_nor_the_bound,
-    ),
-    ("a_journald_is_given_a_stream", logs::a_journald_is_given_a_stream),
-    (
-        "a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later",
-        logs::a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later,
-    ),
-    ("output_without_a_file_is_bounded", logs::output_without_a_file_is_bounded),
-    (
-        "a_log_that_is_moved_or_removed_goes_on_under_its_name",
-        logs::a_log_that_is_moved_or_removed_goes_on_under_its_name,
-    ),
-    (
-        "a_directory_of_logs_that_is_removed_empties_nothing",
-        logs::a_directory_of_logs_that_is_removed_empties_nothing,
-    ),
-    ("a_link_at_the_place_of_a_log_is_set_aside", logs::a_link_at_the_place_of_a_log_is_set_aside),
-    ("a_log_that_its_own_program_empties_is_counted", logs::a_log_that_its_own_program_empties_is_counted),
     ("output_of_commands_is_captured", commands::output_of_commands_is_captured),
     (
         "a_command_that_writes_too_much_neither_blocks_nor_grows",
@@ -876,7 +891,7 @@ const IN_A_GROUP: &str = "in_a_control_group";
 
 fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
-        return heartbeat_process::launcher_main();
+        return heartbeat_process::launcher_main(&TestLogs);
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -46,11 +46,12 @@ fn with_adapter(bed: &Bed) -> Times {
     std::fs::create_dir(&records).unwrap();
     let (tell, told) = sync_channel(64);
     let settings = Settings { records, ..Settings::default() };
-    let processes = Processes::open(settings, move |notice| {
-        if matches!(notice, Notice::Exited { .. }) {
-            let _ = tell.try_send(());
-        }
-    });
+    let processes =
+        Processes::open(settings, std::sync::Arc::new(heartbeat_process::PlainLogs), move |notice| {
+            if matches!(notice, Notice::Exited { .. }) {
+                let _ = tell.try_send(());
+            }
+        });
     let processes = Arc::new(processes.unwrap());
     let name = RealmName::new("one").unwrap();
     let spec = LaunchSpec {

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     // Roles that the measurements give to this same program.
     if std::env::args_os().next().is_some_and(|name| heartbeat_process::is_launcher(&name)) {
-        return heartbeat_process::launcher_main();
+        return heartbeat_process::launcher_main(&heartbeat_process::PlainLogs);
     }
     let named: Vec<String> = words.by_ref().collect();
     match named.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {

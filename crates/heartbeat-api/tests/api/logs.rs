@@ -39,7 +39,7 @@ impl Log {
     }
 
     fn say(&self, ledger: &str) {
-        let framed = heartbeat_process::frame("heartbeat-log 1", &format!("{ledger:<2000}"));
+        let framed = heartbeat_status::frame("heartbeat-log 1", &format!("{ledger:<2000}"));
         std::fs::write(self.path(".ledger"), framed).unwrap();
     }
 }

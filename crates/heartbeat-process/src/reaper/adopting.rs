@@ -9,7 +9,7 @@ use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::notify::Ear;
 use crate::run::{Owner, Places, Run, Stage};
 use crate::survey::{Condition, Survivor};
-use crate::{LaunchSpec, log, spares, tree};
+use crate::{LaunchSpec, spares, tree};
 
 impl Reaper {
     /// Takes over a realm as it was found.
@@ -52,8 +52,7 @@ impl Reaper {
                 run.stage = if launching { Stage::Launching } else { Stage::Started };
                 run.pidfd = held.pop();
                 run.ear = Ear::again(&self.places, &realm, &run.asked).map(Box::new);
-                let process = (run.pid, run.start_time);
-                run.log_in_memory = log::writers::take_over(&run.log, run.user.as_ref(), key.run.0, process);
+                run.log_in_memory = self.logs.take_over(&run.log, run.user.as_ref(), key.run.0, run.pid);
                 if launching {
                     let what = format!("for {realm}: its heartbeatd died before it could be started");
                     run.failure = Some(LaunchError::never_tried(Step::Launcher, &what));

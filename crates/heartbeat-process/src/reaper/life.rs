@@ -16,7 +16,7 @@ use crate::run::{Owner, Run, Stage};
 use crate::spawn::captured;
 use crate::tree::{self, Sweep};
 use crate::trusted::name_of;
-use crate::{log, spares, sys};
+use crate::{spares, sys};
 
 impl Reaper {
     /// Reads everything that the launcher and its copy have reported about a launch. Their own report always comes before what
@@ -116,8 +116,7 @@ impl Reaper {
     fn note_log(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         if let Owner::Realm(key) = run.owner {
-            let process = (run.pid, run.start_time);
-            run.log_in_memory = log::writers::begin(&run.log, run.user.as_ref(), key.run.0, process);
+            run.log_in_memory = self.logs.begin(&run.log, run.user.as_ref(), key.run.0, run.pid);
         }
     }
 
@@ -241,7 +240,7 @@ impl Reaper {
         // Whoever it leaves behind speaks for nobody.
         run.ear.take().into_iter().for_each(|ear| ear.remove());
         let exit = super::bounds::with_oom(run, exit);
-        log::writers::end(&run.log, key.run.0);
+        self.logs.end(&run.log, key.run.0);
         let empty = self.nobody_is_left(id, sweep);
         if empty {
             self.forget(id);

@@ -27,7 +27,10 @@ pub(crate) fn victim(dir: &Path, script: &str) -> ! {
         mark: super::mark(),
         ..Settings::default()
     };
-    let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
+    let processes = Processes::open(settings, std::sync::Arc::new(super::TestLogs), move |notice| {
+        sender.send(notice).unwrap()
+    })
+    .unwrap();
     processes.remember(&name(), Some(r#"{"of":"run 1"}"#.into()), false);
     // One whose script speaks is asked to.
     let asked = if script.contains("NOTIFY") { super::notify::asked() } else { Readiness::default() };
@@ -334,7 +337,10 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     std::fs::create_dir(&records).unwrap();
     let (sender, notices) = sync_channel(MAX_NOTICES);
     let settings = Settings { records: records.clone(), mark: super::mark(), ..Settings::default() };
-    let processes = Processes::open(settings, move |notice| sender.send(notice).unwrap()).unwrap();
+    let processes = Processes::open(settings, std::sync::Arc::new(super::TestLogs), move |notice| {
+        sender.send(notice).unwrap()
+    })
+    .unwrap();
     std::fs::remove_dir_all(&records).unwrap();
     std::fs::write(&records, "in the way").unwrap();
     processes.launch(key(1), &name(), &bench.shell("exec sleep 630"));

@@ -5,56 +5,59 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use super::aside::beside;
-use super::ledger::Ledger;
-use crate::User;
+use crate::Owner;
+use crate::aside::beside;
+use crate::index::LogIndex;
 
 /// Opens the log for appending; it belongs to whom the program runs as. `run` is the generation of a realm that begins
 /// here; a command belongs to the one that is there. A directory that somebody has removed is made again. How much is in the
-/// log is the business of the [`LogKeeper`](super::LogKeeper) alone.
-pub(crate) fn open(path: &Path, user: Option<&User>, run: Option<u64>) -> io::Result<File> {
-    match open_in_place(path, user, run) {
+/// log is the business of the [`LogKeeper`](crate::LogKeeper) alone.
+///
+/// # Errors
+/// The log cannot be opened: its output belongs into [`memory`](crate::memory).
+pub fn open(path: &Path, owner: Option<Owner>, run: Option<u64>) -> io::Result<File> {
+    match open_in_place(path, owner, run) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make_directory(path)?;
-            open_in_place(path, user, run)
+            open_in_place(path, owner, run)
         }
         done => done,
     }
 }
 
-fn open_in_place(path: &Path, user: Option<&User>, run: Option<u64>) -> io::Result<File> {
-    let Some(run) = run else { return append(path, user) };
-    // Without a ledger nothing is known of generations, which is no reason not to start.
-    let ledger = Ledger::lock(path);
-    let log = append(path, user)?;
-    if let Ok(mut ledger) = ledger {
-        ledger.begin(run, log.metadata()?.len());
+fn open_in_place(path: &Path, owner: Option<Owner>, run: Option<u64>) -> io::Result<File> {
+    let Some(run) = run else { return append(path, owner) };
+    // Without a index nothing is known of generations, which is no reason not to start.
+    let index = LogIndex::lock(path);
+    let log = append(path, owner)?;
+    if let Ok(mut index) = index {
+        index.begin(run, log.metadata()?.len());
         // On a full disk the generation is not remembered.
-        let _ = ledger.write();
+        let _ = index.write();
     }
     Ok(log)
 }
 
 /// Makes the directory of a log, which nobody else may look into.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Opens the file of a log for appending; it is given to its user. Nothing is written through a link: output would land in a
 /// file that somebody else has chosen. A link at the place of the log is set aside as `.replaced`, and a fresh file is begun.
-pub(super) fn append(path: &Path, user: Option<&User>) -> io::Result<File> {
-    match append_to_own(path, user) {
+pub(crate) fn append(path: &Path, owner: Option<Owner>) -> io::Result<File> {
+    match append_to_own(path, owner) {
         Err(error) if is_link(&error) => {
             std::fs::rename(path, replaced(path))?;
-            append_to_own(path, user)
+            append_to_own(path, owner)
         }
         done => done,
     }
 }
 
 /// Where a link is set aside that lay at the place of a log.
-pub(super) fn replaced(path: &Path) -> PathBuf {
+pub(crate) fn replaced(path: &Path) -> PathBuf {
     beside(path, ".replaced")
 }
 
@@ -65,7 +68,7 @@ fn is_link(error: &io::Error) -> bool {
 
 /// # Errors
 /// ELOOP: a symbolic link; EMLINK: the file has other names; EINVAL: no file.
-fn append_to_own(path: &Path, user: Option<&User>) -> io::Result<File> {
+fn append_to_own(path: &Path, owner: Option<Owner>) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // Opening a FIFO must not wait for somebody.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -77,10 +80,10 @@ fn append_to_own(path: &Path, user: Option<&User>) -> io::Result<File> {
     if meta.nlink() > 1 {
         return Err(io::Error::from_raw_os_error(libc::EMLINK));
     }
-    if let Some(user) = user
-        && (meta.uid(), meta.gid()) != (user.uid, user.gid)
+    if let Some(Owner { uid, gid }) = owner
+        && (meta.uid(), meta.gid()) != (uid, gid)
     {
-        fchown(&log, Some(user.uid), Some(user.gid))?;
+        fchown(&log, Some(uid), Some(gid))?;
     }
     rustix::fs::fcntl_setfl(&log, rustix::fs::OFlags::APPEND)?;
     Ok(log)
@@ -92,16 +95,29 @@ mod tests {
     use std::io::Write;
 
     #[test]
+    fn a_log_of_somebody_else_changes_hands() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("db.log");
+        for owner in [Owner { uid: 65_534, gid: 65_534 }, Owner { uid: 0, gid: 0 }] {
+            let meta = append(&log, Some(owner)).unwrap().metadata().unwrap();
+            assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (owner.uid, owner.gid, 0o600));
+        }
+    }
+
+    #[test]
     fn nothing_is_written_through_a_link_and_a_fresh_file_is_begun() {
         let dir = tempfile::tempdir().unwrap();
         let (log, other) = (dir.path().join("db.log"), dir.path().join("theirs"));
-        let own = User::find(&nix::unistd::geteuid().to_string()).unwrap();
-        for user in [None, Some(&own)] {
+        let own = Owner { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
+        for owner in [None, Some(own)] {
             for hard in [false, true] {
                 std::fs::write(&other, "theirs\n").unwrap();
                 let link = if hard { std::fs::hard_link } else { std::os::unix::fs::symlink };
                 link(&other, &log).unwrap();
-                append(&log, user).unwrap().write_all(b"ours\n").unwrap();
+                append(&log, owner).unwrap().write_all(b"ours\n").unwrap();
                 let text = |path: &Path| std::fs::read_to_string(path).unwrap();
                 assert_eq!((text(&log).as_str(), text(&other).as_str()), ("ours\n", "theirs\n"));
                 assert_eq!(text(&replaced(&log)), "theirs\n", "nothing is lost");

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
 
-use super::aside;
-use super::ledger::{Ledger, Lost};
+use crate::aside;
+use crate::index::{LogIndex, Lost};
 
 /// Before a log is truncated, what has come meanwhile is copied, at most so often: whoever writes faster than that loses
 /// the rest.
@@ -33,13 +33,13 @@ pub struct KeptLog {
 
 /// What was done about a log.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// Something was taken out of the live file.
-    pub(super) moved: bool,
+    pub(crate) moved: bool,
     /// What was lost over it.
-    pub(super) lost: Lost,
+    pub(crate) lost: Lost,
     /// Why something was dropped.
-    pub(super) why: Option<io::Error>,
+    pub(crate) why: Option<io::Error>,
 }
 
 impl KeptLog {
@@ -47,7 +47,7 @@ impl KeptLog {
     ///
     /// # Errors
     /// The log cannot be opened or shortened: it is not bounded.
-    pub(super) fn hold(&self) -> io::Result<Held> {
+    pub(crate) fn hold(&self) -> io::Result<Held> {
         let live = open_live(&self.path)?;
         let meta = live.metadata()?;
         let piece = self.piece_bytes(meta.blksize());
@@ -87,33 +87,33 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The lock, unless another file has the name meanwhile.
-    fn lock(&self) -> io::Result<Option<Ledger>> {
-        let ledger = Ledger::lock(&self.log.path)?;
+    fn lock(&self) -> io::Result<Option<LogIndex>> {
+        let index = LogIndex::lock(&self.log.path)?;
         let (ours, named) = (self.live.metadata()?, std::fs::symlink_metadata(&self.log.path)?);
-        Ok(((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(ledger))
+        Ok(((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(index))
     }
 
     /// Takes out what is older than everything that is kept, and with it what was set aside before. False: there is
     /// nothing more to be done.
     fn skip(&mut self, bytes: u64) -> io::Result<bool> {
-        let Some(mut ledger) = self.lock()? else { return Ok(false) };
+        let Some(mut index) = self.lock()? else { return Ok(false) };
         if !self.collapse(bytes) {
-            self.truncate(ledger, bytes)?;
+            self.truncate(index, bytes)?;
             return Ok(false);
         }
         aside::clear(&self.log.path);
-        ledger.moved += bytes;
-        self.note(ledger);
+        index.moved += bytes;
+        self.note(index);
         Ok(true)
     }
 
     /// Sets the oldest piece aside. False: there is nothing more to be done.
     fn set_piece_aside(&mut self) -> io::Result<bool> {
         let copied = self.copy_somehow(0, self.piece);
-        let ledger = self.lock()?;
+        let index = self.lock()?;
         // Another file has the name, or somebody else has cut this one.
         let still = self.live.metadata()?.len() > self.piece;
-        let Some(mut ledger) = ledger.filter(|_| still) else {
+        let Some(mut index) = index.filter(|_| still) else {
             let _ = std::fs::remove_file(self.fresh());
             return Ok(false);
         };
@@ -123,26 +123,26 @@ impl Work<'_> {
             }
             self.held.why = Some(error);
             if !self.collapse(self.piece) {
-                self.drop_rest(ledger, 0)?;
+                self.drop_rest(index, 0)?;
                 return Ok(false);
             }
-            ledger.drop_head(self.piece);
-            self.note(ledger);
+            index.drop_head(self.piece);
+            self.note(index);
             return Ok(true);
         }
         // In this order: a heartbeatd that dies in between leaves the piece twice, and never not at all.
         self.name_fresh()?;
-        ledger.pending_bytes = self.piece;
+        index.pending_bytes = self.piece;
         // On a full disk it is not remembered, and positions are those of before if we die now.
-        let _ = ledger.write();
+        let _ = index.write();
         let collapsed = self.collapse(self.piece);
-        ledger.pending_bytes = 0;
+        index.pending_bytes = 0;
         if !collapsed {
-            self.truncate_after_copying(ledger, self.piece)?;
+            self.truncate_after_copying(index, self.piece)?;
             return Ok(false);
         }
-        ledger.moved += self.piece;
-        self.note(ledger);
+        index.moved += self.piece;
+        self.note(index);
         Ok(true)
     }
 
@@ -197,17 +197,17 @@ impl Work<'_> {
 
     /// Without the means to take out a part: everything from `from` on is copied, a piece a file, and the live file is
     /// truncated. What is before that is not kept.
-    fn truncate(&mut self, ledger: Ledger, from: u64) -> io::Result<()> {
+    fn truncate(&mut self, index: LogIndex, from: u64) -> io::Result<()> {
         aside::clear(&self.log.path);
-        let mut ledger = ledger;
-        ledger.moved += from;
-        self.copy_pieces(ledger, from)
+        let mut index = index;
+        index.moved += from;
+        self.copy_pieces(index, from)
     }
 
     /// The same, when the first piece has been set aside already.
-    fn truncate_after_copying(&mut self, ledger: Ledger, from: u64) -> io::Result<()> {
-        let mut ledger = ledger;
-        ledger.moved += from;
+    fn truncate_after_copying(&mut self, index: LogIndex, from: u64) -> io::Result<()> {
+        let mut index = index;
+        index.moved += from;
         let size = self.live.metadata()?.len();
         if size < from + self.piece {
             // What little has come on top goes to the same file.
@@ -215,16 +215,16 @@ impl Work<'_> {
             options.write(true).custom_flags(libc::O_NOFOLLOW);
             let mut file = options.open(aside::numbered(&self.log.path, 1))?;
             file.seek(SeekFrom::End(0))?;
-            return self.finish(ledger, from, &mut file);
+            return self.finish(index, from, &mut file);
         }
-        self.copy_pieces(ledger, from)
+        self.copy_pieces(index, from)
     }
 
-    fn copy_pieces(&mut self, mut ledger: Ledger, mut from: u64) -> io::Result<()> {
+    fn copy_pieces(&mut self, mut index: LogIndex, mut from: u64) -> io::Result<()> {
         if self.log.keep == 0 {
             let size = self.live.metadata()?.len();
-            ledger.moved += size.saturating_sub(from);
-            return self.empty(ledger, size);
+            index.moved += size.saturating_sub(from);
+            return self.empty(index, size);
         }
         for number in 1.. {
             let size = self.live.metadata()?.len();
@@ -235,69 +235,69 @@ impl Work<'_> {
                 Ok(file) => file,
                 Err(error) if is_no_room(&error) => {
                     self.held.why = Some(error);
-                    return self.drop_rest(ledger, from);
+                    return self.drop_rest(index, from);
                 }
                 Err(error) => return Err(error),
             };
             self.name_fresh()?;
             from += bytes;
-            ledger.moved += bytes;
+            index.moved += bytes;
             if whole {
-                return self.finish(ledger, from, &mut file);
+                return self.finish(index, from, &mut file);
             }
         }
         Ok(())
     }
 
     /// Copies what has come meanwhile, truncates, and counts what may be lost.
-    fn finish(&mut self, mut ledger: Ledger, mut from: u64, file: &mut File) -> io::Result<()> {
+    fn finish(&mut self, mut index: LogIndex, mut from: u64, file: &mut File) -> io::Result<()> {
         for _ in 0..MAX_CATCH_UPS {
             let (come, had) = (self.live.metadata()?.len().saturating_sub(from), file.metadata()?.len());
             let copied = copy(&self.live, from, come, file);
             // On a full disk a part of it may be there all the same.
             let there = file.metadata()?.len().saturating_sub(had);
             from += there;
-            ledger.moved += there;
+            index.moved += there;
             if there == 0 || copied.is_err() {
                 break;
             }
         }
-        self.empty(ledger, from)
+        self.empty(index, from)
     }
 
     /// Truncates the live file, of which the first `kept` bytes are accounted for.
-    fn empty(&mut self, mut ledger: Ledger, kept: u64) -> io::Result<()> {
+    fn empty(&mut self, mut index: LogIndex, kept: u64) -> io::Result<()> {
         let size = self.live.metadata()?.len();
         self.live.set_len(0)?;
         let cut = size.saturating_sub(kept);
-        ledger.lost.truncations += 1;
-        ledger.lost.cut_bytes += cut;
-        let end = ledger.moved;
-        for (_, at) in &mut ledger.generations {
+        index.lost.truncations += 1;
+        index.lost.cut_bytes += cut;
+        let end = index.moved;
+        for (_, at) in &mut index.generations {
             *at = (*at).min(end);
         }
         self.held.moved = true;
-        self.note(ledger);
+        self.note(index);
         Ok(())
     }
 
     /// Nothing more can be copied, and nothing can be taken out: from `from` on everything goes.
-    fn drop_rest(&mut self, mut ledger: Ledger, from: u64) -> io::Result<()> {
+    fn drop_rest(&mut self, mut index: LogIndex, from: u64) -> io::Result<()> {
         let size = self.live.metadata()?.len();
         let dropped = size.saturating_sub(from);
-        ledger.lost.dropped_bytes += dropped;
-        self.empty(ledger, size)
+        index.lost.dropped_bytes += dropped;
+        self.empty(index, size)
     }
 
     /// Counts what was lost since the lock was taken. On a full disk what is known of the log may be lost with it.
-    fn note(&mut self, mut ledger: Ledger) {
-        ledger.lost.dropped_bytes += std::mem::take(&mut self.freed);
-        let on_top = ledger.lost.since(ledger.lost_before);
+    fn note(&mut self, mut index: LogIndex) {
+        index.lost.dropped_bytes += std::mem::take(&mut self.freed);
+        let on_top = index.lost.since(index.lost_before);
         self.held.lost.truncations += on_top.truncations;
         self.held.lost.cut_bytes += on_top.cut_bytes;
         self.held.lost.dropped_bytes += on_top.dropped_bytes;
         self.held.lost.emptied += on_top.emptied;
-        let _ = ledger.write();
+        let _ = index.write();
     }
 }
 

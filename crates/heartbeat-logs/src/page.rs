@@ -5,9 +5,9 @@ use std::path::Path;
 
 use heartbeat_status::sanitise;
 
-use super::LogPlace;
-use super::chain::Chain;
-use super::ledger::Lost;
+use crate::LogPlace;
+use crate::chain::Chain;
+use crate::index::Lost;
 
 /// How much of a log is read for its last lines, in bytes.
 pub const MAX_PAGE_BYTES: u64 = 2 * 1024 * 1024;
@@ -46,7 +46,7 @@ pub fn last_lines(log: &Path, lines: usize, unfinished: bool) -> io::Result<LogP
 /// As for [`last_lines`].
 pub fn previous_lines(log: &Path, lines: usize) -> io::Result<Option<LogPage>> {
     let chain = Chain::open(log)?;
-    let [.., (run, from), (_, to)] = *chain.ledger.generations.as_slice() else { return Ok(None) };
+    let [.., (run, from), (_, to)] = *chain.index.generations.as_slice() else { return Ok(None) };
     let (first, end) = (chain.first(), chain.end());
     let mut page = page(&chain, (from.clamp(first, end), to.clamp(first, end)), lines, true)?;
     page.generation = Some(run);
@@ -68,7 +68,7 @@ fn page(chain: &Chain, (from, to): (u64, u64), lines: usize, unfinished: bool) -
     }
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     let rest = bytes.split_off(if unfinished { bytes.len() } else { whole });
-    let next = LogPlace::at(&chain.ledger, to - rest.len() as u64);
+    let next = LogPlace::at(&chain.index, to - rest.len() as u64);
     let mut shown: Vec<&[u8]> = split(&bytes);
     let mut cut = start > from;
     if cut && !shown.is_empty() && shown.len() <= lines {
@@ -80,18 +80,18 @@ fn page(chain: &Chain, (from, to): (u64, u64), lines: usize, unfinished: bool) -
     let surplus = shown.len().saturating_sub(lines);
     cut |= surplus > 0;
     let lines = shown[surplus..].iter().map(|line| readable(line)).collect();
-    Ok(LogPage { lines, cut, generation: None, lost: chain.ledger.lost, next })
+    Ok(LogPage { lines, cut, generation: None, lost: chain.index.lost, next })
 }
 
 /// Lines without their ends; what comes after the last end is one, too.
-pub(super) fn split(bytes: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn split(bytes: &[u8]) -> Vec<&[u8]> {
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     lines.pop_if(|last| last.is_empty());
     lines
 }
 
 /// A line as it can be shown: no control characters, replacement characters for what is no UTF-8, cut at its bound.
-pub(super) fn readable(line: &[u8]) -> String {
+pub(crate) fn readable(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text = sanitise(&String::from_utf8_lossy(line));
     match text.char_indices().nth(MAX_LINE_CHARS) {
@@ -103,8 +103,8 @@ pub(super) fn readable(line: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::aside::numbered;
-    use crate::log::ledger::Ledger;
+    use crate::aside::numbered;
+    use crate::index::LogIndex;
 
     fn of(log: &Path, lines: usize) -> (Vec<String>, bool) {
         let page = last_lines(log, lines, true).unwrap();
@@ -152,11 +152,11 @@ mod tests {
         let log = dir.path().join("db.log");
         std::fs::write(&log, "old\n").unwrap();
         assert_eq!(previous_lines(&log, 9).unwrap(), None);
-        let mut ledger = Ledger::lock(&log).unwrap();
-        ledger.begin(4, 4);
-        ledger.begin(5, 20);
-        ledger.write().unwrap();
-        drop(ledger);
+        let mut index = LogIndex::lock(&log).unwrap();
+        index.begin(4, 4);
+        index.begin(5, 20);
+        index.write().unwrap();
+        drop(index);
         std::fs::write(&log, "old\nfourth begins\nx\nfifth\n").unwrap();
         let previous = previous_lines(&log, 1).unwrap().unwrap();
         assert_eq!(

@@ -8,14 +8,14 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::aside::{beside, numbered};
-use crate::frame::{frame, unframe};
+use crate::aside::{beside, numbered};
+use heartbeat_status::{frame, unframe};
 
 /// Generations whose beginning is remembered.
 const MAX_GENERATIONS: usize = 16;
 /// What the text is filled up to, in bytes: written in place it takes no room that the disk might not have.
 const BODY_BYTES: usize = 2_000;
-/// Where positions begin: what was set aside before there was a ledger has some, too.
+/// Where positions begin: what was set aside before there was a index has some, too.
 const FIRST_POSITION: u64 = 1 << 48;
 /// So much of two files tells whether one begins as the other.
 const COMPARED_BYTES: usize = 4_096;
@@ -43,7 +43,7 @@ impl Lost {
     }
 
     /// What has come on top of `earlier`.
-    pub(super) fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             truncations: self.truncations.saturating_sub(earlier.truncations),
             cut_bytes: self.cut_bytes.saturating_sub(earlier.cut_bytes),
@@ -53,31 +53,31 @@ impl Lost {
     }
 }
 
-/// A ledger that is locked as long as it lives.
+/// A index that is locked as long as it lives.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct LogIndex {
     /// `None`: there is no such file yet, and nothing was moved.
     file: Option<File>,
     /// Position of the first byte of the live file; what was set aside ends there.
-    pub(super) moved: u64,
-    pub(super) lost: Lost,
+    pub(crate) moved: u64,
+    pub(crate) lost: Lost,
     /// What was lost already when it was locked.
-    pub(super) lost_before: Lost,
+    pub(crate) lost_before: Lost,
     /// Bytes dropped from the beginning of the live file: by so much everything after them has come nearer.
-    pub(super) dropped_heads: u64,
+    pub(crate) dropped_heads: u64,
     /// The first bytes of the live file that were set aside and are about to be taken out of it; whoever dies meanwhile leaves
     /// it open whether they are.
-    pub(super) pending_bytes: u64,
+    pub(crate) pending_bytes: u64,
     /// Generations and where they begin, the oldest first.
-    pub(super) generations: Vec<(u64, u64)>,
+    pub(crate) generations: Vec<(u64, u64)>,
 }
 
-impl Ledger {
+impl LogIndex {
     /// Waits until nobody else looks at the log or changes it.
     ///
     /// # Errors
     /// The file cannot be made, opened or locked.
-    pub(super) fn lock(log: &Path) -> io::Result<Self> {
+    pub(crate) fn lock(log: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW).open(beside(log, ".ledger"))?;
@@ -89,7 +89,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The file cannot be opened or locked.
-    pub(super) fn look(log: &Path) -> io::Result<Self> {
+    pub(crate) fn look(log: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         match options.read(true).custom_flags(libc::O_NOFOLLOW).open(beside(log, ".ledger")) {
             Ok(file) => {
@@ -107,7 +107,7 @@ impl Ledger {
     fn read(file: Option<File>) -> Self {
         let mut bytes = vec![0; 2 * BODY_BYTES];
         let count = file.as_ref().and_then(|file| file.read_at(&mut bytes, 0).ok()).unwrap_or(0);
-        let mut ledger = Self {
+        let mut index = Self {
             file,
             moved: FIRST_POSITION,
             lost: Lost::default(),
@@ -121,23 +121,23 @@ impl Ledger {
             let what = words.next();
             let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
             match (what, numbers.as_slice()) {
-                (Some("moved"), [moved]) => ledger.moved = *moved,
+                (Some("moved"), [moved]) => index.moved = *moved,
                 (Some("lost"), [truncations, cut, dropped, rest @ ..]) => {
-                    ledger.lost = Lost {
+                    index.lost = Lost {
                         truncations: *truncations,
                         cut_bytes: *cut,
                         dropped_bytes: *dropped,
                         emptied: rest.first().copied().unwrap_or(0),
                     };
                 }
-                (Some("heads"), [bytes]) => ledger.dropped_heads = *bytes,
-                (Some("pending"), [bytes]) => ledger.pending_bytes = *bytes,
-                (Some("run"), [run, at]) => ledger.generations.push((*run, *at)),
+                (Some("heads"), [bytes]) => index.dropped_heads = *bytes,
+                (Some("pending"), [bytes]) => index.pending_bytes = *bytes,
+                (Some("run"), [run, at]) => index.generations.push((*run, *at)),
                 _ => {}
             }
         }
-        ledger.lost_before = ledger.lost;
-        ledger
+        index.lost_before = index.lost;
+        index
     }
 
     /// Finds out what has become of bytes that somebody was taking out when he died: what begins the newest file that was set
@@ -159,7 +159,7 @@ impl Ledger {
     ///
     /// # Errors
     /// It cannot be written; the log itself is not harmed by that.
-    pub(super) fn write(&self) -> io::Result<()> {
+    pub(crate) fn write(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let Lost { truncations, cut_bytes, dropped_bytes, emptied } = self.lost;
         let mut body = format!("moved {}\nheads {}\n", self.moved, self.dropped_heads);
@@ -174,7 +174,7 @@ impl Ledger {
     }
 
     /// A generation begins at the end of the live file, which has `size` bytes.
-    pub(super) fn begin(&mut self, run: u64, size: u64) {
+    pub(crate) fn begin(&mut self, run: u64, size: u64) {
         let end = self.moved + size;
         // Somebody else may have cut the log.
         for (_, at) in &mut self.generations {
@@ -187,7 +187,7 @@ impl Ledger {
     }
 
     /// Somebody else has emptied the live file, which had `before` bytes and has `size` now.
-    pub(super) fn note_emptied(&mut self, before: u64, size: u64) {
+    pub(crate) fn note_emptied(&mut self, before: u64, size: u64) {
         self.lost.emptied += 1;
         self.lost.cut_bytes += before;
         let end = self.moved + size;
@@ -197,7 +197,7 @@ impl Ledger {
     }
 
     /// The first bytes of the live file were dropped: whatever comes after them has come nearer.
-    pub(super) fn drop_head(&mut self, bytes: u64) {
+    pub(crate) fn drop_head(&mut self, bytes: u64) {
         self.lost.dropped_bytes += bytes;
         self.dropped_heads += bytes;
         let moved = self.moved;
@@ -223,25 +223,25 @@ mod tests {
     fn what_was_written_comes_back_and_damage_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("db.log");
-        let mut ledger = Ledger::lock(&log).unwrap();
-        (ledger.moved, ledger.lost.truncations, ledger.lost.emptied) = (u64::MAX / 2, 7, 3);
+        let mut index = LogIndex::lock(&log).unwrap();
+        (index.moved, index.lost.truncations, index.lost.emptied) = (u64::MAX / 2, 7, 3);
         for run in 0..40 {
-            ledger.begin(run, run * 1_000_000_000);
+            index.begin(run, run * 1_000_000_000);
         }
-        ledger.write().unwrap();
-        let (known, file) = (ledger.generations.clone(), beside(&log, ".ledger"));
-        drop(ledger);
-        let again = Ledger::look(&log).unwrap();
+        index.write().unwrap();
+        let (known, file) = (index.generations.clone(), beside(&log, ".ledger"));
+        drop(index);
+        let again = LogIndex::look(&log).unwrap();
         assert_eq!((again.moved, again.lost.truncations, again.lost.emptied), (u64::MAX / 2, 7, 3));
         assert_eq!((again.generations.len(), &again.generations), (MAX_GENERATIONS, &known));
         drop(again);
         let size = std::fs::metadata(&file).unwrap().len();
-        Ledger::lock(&log).unwrap().write().unwrap();
+        LogIndex::lock(&log).unwrap().write().unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().len(), size, "in place");
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[100] ^= 1;
         std::fs::write(&file, bytes).unwrap();
-        let damaged = Ledger::look(&log).unwrap();
+        let damaged = LogIndex::look(&log).unwrap();
         assert_eq!((damaged.moved, damaged.generations.len()), (FIRST_POSITION, 0));
     }
 
@@ -249,31 +249,31 @@ mod tests {
     fn a_death_while_bytes_are_taken_out_leaves_positions_as_they_are() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("db.log");
-        let mut ledger = Ledger::lock(&log).unwrap();
-        (ledger.moved, ledger.pending_bytes) = (1_000, 4);
-        ledger.write().unwrap();
-        drop(ledger);
+        let mut index = LogIndex::lock(&log).unwrap();
+        (index.moved, index.pending_bytes) = (1_000, 4);
+        index.write().unwrap();
+        drop(index);
         std::fs::write(numbered(&log, 1), "one\n").unwrap();
         std::fs::write(&log, "one\ntwo\n").unwrap();
-        assert_eq!(Ledger::look(&log).unwrap().moved, 1_000, "before");
+        assert_eq!(LogIndex::look(&log).unwrap().moved, 1_000, "before");
         std::fs::write(&log, "two\n").unwrap();
-        let settled = Ledger::lock(&log).unwrap();
+        let settled = LogIndex::lock(&log).unwrap();
         assert_eq!((settled.moved, settled.pending_bytes), (1_004, 0), "after");
         settled.write().unwrap();
         drop(settled);
-        assert_eq!(Ledger::look(&log).unwrap().moved, 1_004, "once");
+        assert_eq!(LogIndex::look(&log).unwrap().moved, 1_004, "once");
     }
 
     #[test]
     fn what_was_dropped_brings_the_rest_nearer() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::lock(&dir.path().join("db.log")).unwrap();
-        ledger.moved = 100;
-        ledger.generations = vec![(1, 40), (2, 110), (3, 200)];
-        ledger.drop_head(50);
-        assert_eq!(ledger.generations, [(1, 40), (2, 100), (3, 150)]);
-        assert_eq!(ledger.lost.dropped_bytes, 50);
-        ledger.begin(4, 20);
-        assert_eq!(ledger.generations, [(1, 40), (2, 100), (3, 120), (4, 120)], "cut by somebody else");
+        let mut index = LogIndex::lock(&dir.path().join("db.log")).unwrap();
+        index.moved = 100;
+        index.generations = vec![(1, 40), (2, 110), (3, 200)];
+        index.drop_head(50);
+        assert_eq!(index.generations, [(1, 40), (2, 100), (3, 150)]);
+        assert_eq!(index.lost.dropped_bytes, 50);
+        index.begin(4, 20);
+        assert_eq!(index.generations, [(1, 40), (2, 100), (3, 120), (4, 120)], "cut by somebody else");
     }
 }

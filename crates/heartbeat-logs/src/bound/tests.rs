@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::log::aside::numbered;
-use crate::log::{LogFollower, last_lines, previous_lines};
+use crate::aside::numbered;
+use crate::{LogFollower, last_lines, previous_lines};
 
 const PIECE: u64 = 64 * 1024;
 
@@ -50,9 +50,9 @@ impl Bench {
 
 fn begin(log: &Path, run: u64) {
     let size = std::fs::metadata(log).map_or(0, |meta| meta.len());
-    let mut ledger = Ledger::lock(log).unwrap();
-    ledger.begin(run, size);
-    ledger.write().unwrap();
+    let mut index = LogIndex::lock(log).unwrap();
+    index.begin(run, size);
+    index.write().unwrap();
 }
 
 /// The directory of a file system that collapses, and of one that does not.

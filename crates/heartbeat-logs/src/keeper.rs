@@ -12,11 +12,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::ledger::{Ledger, Lost};
-use super::reopened::Reopened;
-use super::writers::FileId;
-use super::{KeptLog, writers};
-use crate::ProcessError;
+use crate::index::{LogIndex, Lost};
+use crate::reopened::Reopened;
+use crate::writers::FileId;
+use crate::{KeeperError, KeptLog, writers};
 
 /// From look to look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -70,13 +69,12 @@ impl LogKeeper {
     ///
     /// # Errors
     /// No thread can be made.
-    pub fn open(sink: impl FnMut(LogNotice) + Send + 'static) -> Result<Self, ProcessError> {
+    pub fn open(sink: impl FnMut(LogNotice) + Send + 'static) -> Result<Self, KeeperError> {
         let wanted: Arc<(Mutex<Wanted>, Condvar)> = Arc::default();
         let of_thread = Arc::clone(&wanted);
         let thread = std::thread::Builder::new()
             .name("hb-logs".to_owned())
-            .spawn(move || look_after(&of_thread, sink))
-            .map_err(|source| ProcessError::Make { what: "log thread", source })?;
+            .spawn(move || look_after(&of_thread, sink))?;
         Ok(Self { wanted, thread: Some(thread) })
     }
 
@@ -210,10 +208,10 @@ impl Watched {
 
     fn note_emptied(&self, before: u64, sink: &mut impl FnMut(LogNotice)) {
         let lost = Lost { emptied: 1, cut_bytes: before, ..Lost::default() };
-        if let Ok(mut ledger) = Ledger::lock(&self.log.path) {
-            ledger.note_emptied(before, self.bytes);
+        if let Ok(mut index) = LogIndex::lock(&self.log.path) {
+            index.note_emptied(before, self.bytes);
             // On a full disk it is not remembered.
-            let _ = ledger.write();
+            let _ = index.write();
         }
         let why = "a program of the realm has opened it anew and emptied it, as `> /dev/stderr` does; `>&2` does not";
         sink(LogNotice::Lost { path: self.log.path.clone(), lost, why: Some(why.to_owned()) });

@@ -13,7 +13,7 @@ const PRIORITY: u8 = 6;
 
 /// A stream whose lines have that `SYSLOG_IDENTIFIER`. To be opened as whoever the program runs as: journald notes who
 /// connects.
-pub(crate) fn connect(socket: &Path, identifier: &str) -> io::Result<OwnedFd> {
+pub fn connect(socket: &Path, identifier: &str) -> io::Result<OwnedFd> {
     let mut stream = UnixStream::connect(socket)?;
     stream.shutdown(Shutdown::Read)?;
     // Identifier, unit (found by journald itself), priority, prefixes `<N>` count, and three times: not passed on to

@@ -6,9 +6,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::aside::numbered;
-use super::ledger::Ledger;
-use super::writers;
+use crate::aside::numbered;
+use crate::index::LogIndex;
+use crate::writers;
 
 /// Files that were set aside and are read.
 const MAX_ASIDE_FILES: u32 = 100;
@@ -32,8 +32,8 @@ struct Stretch {
 
 /// The files of a log, locked against being shortened.
 #[derive(Debug)]
-pub(super) struct Chain {
-    pub(super) ledger: Ledger,
+pub(crate) struct Chain {
+    pub(crate) index: LogIndex,
     /// The newest first: what waits for its place in the live one, the live one, and backwards.
     files: Vec<Stretch>,
 }
@@ -43,13 +43,13 @@ impl Chain {
     ///
     /// # Errors
     /// There is no log (`NotFound`), it is no ordinary file (`InvalidInput`), or it cannot be read.
-    pub(super) fn open(log: &Path) -> io::Result<Self> {
-        let mut ledger = Ledger::look(log)?;
-        let (mut files, mut start) = (Vec::new(), ledger.moved);
+    pub(crate) fn open(log: &Path) -> io::Result<Self> {
+        let mut index = LogIndex::look(log)?;
+        let (mut files, mut start) = (Vec::new(), index.moved);
         let waiting = writers::waiting(log);
         for waiting in &waiting {
-            ledger.lost.dropped_bytes += waiting.dropped_bytes;
-            ledger.dropped_heads += waiting.dropped_bytes;
+            index.lost.dropped_bytes += waiting.dropped_bytes;
+            index.dropped_heads += waiting.dropped_bytes;
         }
         let live = std::fs::symlink_metadata(log);
         match &live {
@@ -64,7 +64,7 @@ impl Chain {
             start = before;
             files.push(Stretch { source: Source::File(path), start, size: meta.len() });
         }
-        let mut end = ledger.moved + live.as_ref().map_or(0, std::fs::Metadata::len);
+        let mut end = index.moved + live.as_ref().map_or(0, std::fs::Metadata::len);
         for waiting in waiting {
             let source = Source::Open(waiting.source, waiting.from);
             files.insert(0, Stretch { source, start: end, size: waiting.bytes });
@@ -72,25 +72,25 @@ impl Chain {
         }
         match live {
             Err(error) if files.is_empty() => Err(error),
-            _ => Ok(Self { ledger, files }),
+            _ => Ok(Self { index, files }),
         }
     }
 
     /// Position of the oldest byte there is.
-    pub(super) fn first(&self) -> u64 {
-        self.files.last().map_or(self.ledger.moved, |file| file.start)
+    pub(crate) fn first(&self) -> u64 {
+        self.files.last().map_or(self.index.moved, |file| file.start)
     }
 
     /// Position behind the newest one.
-    pub(super) fn end(&self) -> u64 {
-        self.files.first().map_or(self.ledger.moved, |file| file.start + file.size)
+    pub(crate) fn end(&self) -> u64 {
+        self.files.first().map_or(self.index.moved, |file| file.start + file.size)
     }
 
     /// The bytes from `from` to `to`, as far as they are there.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         for Stretch { source, start, size } in self.files.iter().rev() {
             let (first, last) = (from.max(*start), to.min(start + size));

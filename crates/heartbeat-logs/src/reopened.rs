@@ -15,14 +15,14 @@ const EVENTS_BYTES: usize = 16 * 1024;
 
 /// Watches the directories of logs.
 #[derive(Debug, Default)]
-pub(super) struct Reopened {
+pub(crate) struct Reopened {
     inotify: Option<OwnedFd>,
     watched: BTreeMap<i32, PathBuf>,
 }
 
 impl Reopened {
     /// Watches the directories of these logs, also those that were made again. Without descriptors nothing is noticed.
-    pub(super) fn watch<'a>(&mut self, logs: impl Iterator<Item = &'a Path>) {
+    pub(crate) fn watch<'a>(&mut self, logs: impl Iterator<Item = &'a Path>) {
         let dirs: BTreeSet<&Path> = logs.filter_map(Path::parent).collect();
         if self.inotify.is_none() {
             self.inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
@@ -37,7 +37,7 @@ impl Reopened {
     }
 
     /// Files that were closed after writing since the last look.
-    pub(super) fn take(&mut self) -> BTreeSet<PathBuf> {
+    pub(crate) fn take(&mut self) -> BTreeSet<PathBuf> {
         let mut closed = BTreeSet::new();
         let Some(inotify) = &self.inotify else { return closed };
         let mut room = [MaybeUninit::uninit(); EVENTS_BYTES];

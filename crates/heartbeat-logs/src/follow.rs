@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::chain::Chain;
-use super::ledger::Ledger;
-use super::page::{readable, split};
+use crate::chain::Chain;
+use crate::index::LogIndex;
+use crate::page::{readable, split};
 
 /// Read at a look, in bytes.
 const MAX_LOOK_BYTES: u64 = 128 * 1024;
@@ -26,8 +26,8 @@ pub struct LogPlace {
 }
 
 impl LogPlace {
-    pub(super) fn at(ledger: &Ledger, position: u64) -> Self {
-        Self { position, truncations: ledger.lost.truncations, dropped_heads: ledger.dropped_heads }
+    pub(crate) fn at(index: &LogIndex, position: u64) -> Self {
+        Self { position, truncations: index.lost.truncations, dropped_heads: index.dropped_heads }
     }
 }
 
@@ -107,24 +107,24 @@ impl LogFollower {
 
     /// What has become of the place since the last look; returns how much before it cannot be shown any more.
     fn find_place(&mut self, chain: &Chain) -> u64 {
-        let ledger = &chain.ledger;
-        let dropped = ledger.dropped_heads.saturating_sub(self.place.dropped_heads);
+        let index = &chain.index;
+        let dropped = index.dropped_heads.saturating_sub(self.place.dropped_heads);
         let mut missed = 0;
         let at = &mut self.place.position;
         if dropped > 0 {
-            let beyond = at.saturating_sub(ledger.moved);
+            let beyond = at.saturating_sub(index.moved);
             missed += dropped.saturating_sub(beyond);
-            *at = (*at).min(ledger.moved + beyond.saturating_sub(dropped));
+            *at = (*at).min(index.moved + beyond.saturating_sub(dropped));
         }
         // Truncated, by us or by somebody else: what is in the live file is new.
-        if ledger.lost.truncations > self.place.truncations || *at > chain.end() {
-            *at = (*at).min(ledger.moved);
+        if index.lost.truncations > self.place.truncations || *at > chain.end() {
+            *at = (*at).min(index.moved);
         }
         if *at < chain.first() {
             missed += chain.first() - *at;
             *at = chain.first();
         }
-        self.place = LogPlace::at(ledger, self.place.position);
+        self.place = LogPlace::at(index, self.place.position);
         missed
     }
 

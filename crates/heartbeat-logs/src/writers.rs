@@ -1,7 +1,7 @@
 //! Who writes to which log, and the output that does not go to its file: in memory, since the file could not be opened, or in
 //! a file that somebody has moved or removed.
 //!
-//! Such output is read and shown like the rest of the log, and the [`LogKeeper`](super::LogKeeper) copies it to a file at the
+//! Such output is read and shown like the rest of the log, and the [`LogKeeper`](crate::LogKeeper) copies it to a file at the
 //! log's path as soon as it can. Descriptors belong to the whole process, and so does this table.
 
 use std::collections::BTreeMap;
@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, OFlags};
 
-use super::ledger::Ledger;
-use super::{journal, open};
-use crate::{LogTarget, User, tree};
+use crate::index::LogIndex;
+use crate::{Owner, Target, journal, open};
 
 /// What the memory of a log is called, in `/proc/PID/fd`.
 const MEMORY_NAME: &str = "hb-log";
@@ -29,7 +28,7 @@ const BLOCK_BYTES: u64 = 64 * 1024;
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Device and inode: which file it is, whatever it is called.
-pub(super) type FileId = (u64, u64);
+pub(crate) type FileId = (u64, u64);
 
 static WRITERS: Mutex<BTreeMap<PathBuf, Writer>> = Mutex::new(BTreeMap::new());
 
@@ -40,11 +39,11 @@ fn writers() -> MutexGuard<'static, BTreeMap<PathBuf, Writer>> {
 /// The newest run that writes to a log.
 #[derive(Debug)]
 struct Writer {
-    target: LogTarget,
-    user: Option<User>,
+    target: Target,
+    owner: Option<Owner>,
     run: u64,
-    /// Its main process: pid and kernel start time.
-    process: (u32, u64),
+    /// Its main process when it began.
+    pid: u32,
     /// The file that it was given, and how long that was.
     file: Option<(FileId, u64)>,
     /// It has ended.
@@ -64,7 +63,7 @@ struct Stray {
     /// Dropped since the last copy, in bytes.
     dropped_bytes: u64,
     run: u64,
-    /// Its generation is not in the ledger.
+    /// Its generation is not in the index.
     is_new: bool,
     /// In memory, or in a file of another name, or of none.
     in_memory: bool,
@@ -73,66 +72,56 @@ struct Stray {
 
 /// Output that follows what is in the files of a log.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) source: Arc<File>,
-    pub(super) from: u64,
-    pub(super) bytes: u64,
-    pub(super) dropped_bytes: u64,
+pub(crate) struct Waiting {
+    pub(crate) source: Arc<File>,
+    pub(crate) from: u64,
+    pub(crate) bytes: u64,
+    pub(crate) dropped_bytes: u64,
 }
 
 /// What a look at a log's writer has found.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WriterState {
+pub(crate) struct WriterState {
     /// The generation, while its main process lives.
-    pub(super) run: Option<u64>,
+    pub(crate) run: Option<u64>,
     /// It began with an empty file.
-    pub(super) began_empty: bool,
-}
-
-/// Where a log is known by, beside its files: the file itself, or what is never one.
-pub(crate) fn place(target: &LogTarget) -> Option<PathBuf> {
-    match target {
-        LogTarget::File { path, .. } => Some(path.clone()),
-        // journald listens on a socket, and nothing lies below one.
-        LogTarget::Journal { socket, identifier } => Some(socket.join(identifier)),
-        LogTarget::Null | LogTarget::Capture => None,
-    }
+    pub(crate) began_empty: bool,
 }
 
 /// Memory that takes the output of a program like a file that is opened for appending.
-pub(crate) fn memory() -> io::Result<File> {
+pub fn memory() -> io::Result<File> {
     let memory = rustix::fs::memfd_create(MEMORY_NAME, MemfdFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&memory, OFlags::APPEND)?;
     Ok(File::from(memory))
 }
 
 /// A run of a realm begins to write; its program has not been exec'd, or it is taken over. True: its output is in memory.
-pub(crate) fn begin(target: &LogTarget, user: Option<&User>, run: u64, process: (u32, u64)) -> bool {
-    begin_if(target, user, run, process, |_| true)
+pub fn begin(target: &Target, owner: Option<Owner>, run: u64, pid: u32) -> bool {
+    begin_if(target, owner, run, pid, |_| true)
 }
 
 /// The same of a run that is taken over: its program may have sent its output elsewhere long ago, and that is its own.
-pub(crate) fn take_over(target: &LogTarget, user: Option<&User>, run: u64, process: (u32, u64)) -> bool {
-    let named = place(target).and_then(|place| std::fs::metadata(place).ok()).map(|meta| id(&meta));
-    begin_if(target, user, run, process, |meta| Some(id(meta)) == named || was_log(target, process.0))
+pub fn take_over(target: &Target, owner: Option<Owner>, run: u64, pid: u32) -> bool {
+    let named = std::fs::metadata(target.place()).ok().map(|meta| id(&meta));
+    begin_if(target, owner, run, pid, |meta| Some(id(meta)) == named || was_log(target, pid))
 }
 
 /// The output of a process goes to what was that log: it has its name, and was removed, or lies beside it.
-fn was_log(target: &LogTarget, pid: u32) -> bool {
-    let (Some(place), Ok(link)) = (place(target), std::fs::read_link(output_of(pid))) else { return false };
+fn was_log(target: &Target, pid: u32) -> bool {
+    let (place, Ok(link)) = (target.place(), std::fs::read_link(output_of(pid))) else { return false };
     let removed = link.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(Path::new);
     removed == Some(&place) || (removed.is_none() && link.parent() == place.parent())
 }
 
 fn begin_if(
-    target: &LogTarget,
-    user: Option<&User>,
+    target: &Target,
+    owner: Option<Owner>,
     run: u64,
-    process: (u32, u64),
+    pid: u32,
     is_log: impl Fn(&std::fs::Metadata) -> bool,
 ) -> bool {
-    let Some(place) = place(target) else { return false };
-    let output = output_of(process.0);
+    let place = target.place();
+    let output = output_of(pid);
     let in_memory = is_memory(&output);
     let file = std::fs::metadata(&output).ok().filter(|meta| meta.is_file() && is_log(meta));
     let mut writers = writers();
@@ -147,16 +136,16 @@ fn begin_if(
     }
     let file = file.filter(|_| !in_memory).map(|meta| (id(&meta), meta.len()));
     // Nobody has to look after what is as it should be in the journal.
-    if in_memory || copies || !stray.is_empty() || matches!(target, LogTarget::File { .. }) {
-        let (target, user) = (target.clone(), user.cloned());
-        writers.insert(place, Writer { target, user, run, process, file, ended: false, stray, copies });
+    if in_memory || copies || !stray.is_empty() || matches!(target, Target::File { .. }) {
+        let target = target.clone();
+        writers.insert(place, Writer { target, owner, run, pid, file, ended: false, stray, copies });
     }
     in_memory
 }
 
 /// The main process of a run has ended. What it has written stays until it is copied.
-pub(crate) fn end(target: &LogTarget, run: u64) {
-    let Some(place) = place(target) else { return };
+pub fn end(target: &Target, run: u64) {
+    let place = target.place();
     let mut writers = writers();
     if let Some(writer) = writers.get_mut(&place).filter(|writer| writer.run == run) {
         writer.ended = true;
@@ -168,13 +157,13 @@ pub(crate) fn end(target: &LogTarget, run: u64) {
 
 /// Output of that log is somewhere beside its files.
 #[must_use]
-pub fn is_stray(target: &LogTarget) -> Option<PathBuf> {
-    let place = place(target)?;
+pub fn is_stray(target: &Target) -> Option<PathBuf> {
+    let place = target.place();
     writers().get(&place).is_some_and(|writer| writer.copies || !writer.stray.is_empty()).then_some(place)
 }
 
-/// What follows the files of the log at `place`, the oldest first. The caller holds the lock of the ledger.
-pub(super) fn waiting(place: &Path) -> Vec<Waiting> {
+/// What follows the files of the log at `place`, the oldest first. The caller holds the lock of the index.
+pub(crate) fn waiting(place: &Path) -> Vec<Waiting> {
     let writers = writers();
     let stray = writers.get(place).map_or(&[][..], |writer| &writer.stray);
     stray
@@ -189,23 +178,23 @@ pub(super) fn waiting(place: &Path) -> Vec<Waiting> {
 }
 
 /// Logs beside whose files there is output.
-pub(super) fn stray_places() -> Vec<PathBuf> {
+pub(crate) fn stray_places() -> Vec<PathBuf> {
     writers().iter().filter(|(_, writer)| !writer.stray.is_empty()).map(|(place, _)| place.clone()).collect()
 }
 
 /// Looks whether the writer of a log still writes to the file at its path, which is `named` now; what it writes to another
 /// file from `from` on is stray from now on. The second part is true when that has just been found.
-pub(super) fn look(place: &Path, named: Option<FileId>, from: u64) -> (WriterState, bool) {
+pub(crate) fn look(place: &Path, named: Option<FileId>, from: u64) -> (WriterState, bool) {
     let mut writers = writers();
     let Some(writer) = writers.get_mut(place) else { return (WriterState::default(), false) };
     let began_empty = writer.file.is_some_and(|(_, bytes)| bytes == 0);
-    let lives = !writer.ended && tree::is_process(writer.process.0, writer.process.1);
+    let lives = !writer.ended;
     let state = WriterState { run: lives.then_some(writer.run), began_empty };
     let Some((own, _)) = writer.file.filter(|(own, _)| lives && Some(*own) != named) else {
         return (state, false);
     };
     let source = [1, 2].into_iter().find_map(|number| {
-        let path = PathBuf::from(format!("/proc/{}/fd/{number}", writer.process.0));
+        let path = PathBuf::from(format!("/proc/{}/fd/{number}", writer.pid));
         let is_own = std::fs::metadata(&path).is_ok_and(|meta| id(&meta) == own);
         let source = is_own.then(|| open_again(&path).ok()).flatten()?;
         source.metadata().is_ok_and(|meta| id(&meta) == own).then_some(source)
@@ -226,23 +215,23 @@ pub(super) fn look(place: &Path, named: Option<FileId>, from: u64) -> (WriterSta
 ///
 /// # Errors
 /// It cannot be written there. The oldest of what waits is dropped then, beyond its bound.
-pub(super) fn copy(place: &Path) -> io::Result<()> {
-    // The lock of the ledger comes first, as for readers.
-    let target = writers().get(place).map(|writer| (writer.target.clone(), writer.user.clone()));
-    let Some((target, user)) = target else { return Ok(()) };
+pub(crate) fn copy(place: &Path) -> io::Result<()> {
+    // The lock of the index comes first, as for readers.
+    let target = writers().get(place).map(|writer| (writer.target.clone(), writer.owner));
+    let Some((target, owner)) = target else { return Ok(()) };
     let opened = match &target {
-        LogTarget::File { path, .. } => Some(open_target(path, user.as_ref())),
+        Target::File(path) => Some(open_target(path, owner)),
         _ => None,
     };
-    let (mut ledger, mut live) = match opened {
-        Some(Ok((ledger, live))) => (Some(ledger), Some(live)),
+    let (mut index, mut live) = match opened {
+        Some(Ok((index, live))) => (Some(index), Some(live)),
         Some(Err(error)) => {
             bound(place);
             return Err(error);
         }
         None => (None, None),
     };
-    // Nobody waits for the disk: the table is free meanwhile, and readers wait for the ledger.
+    // Nobody waits for the disk: the table is free meanwhile, and readers wait for the index.
     let Some(mut stray) = writers().get_mut(place).map(|writer| {
         writer.copies = true;
         std::mem::take(&mut writer.stray)
@@ -255,8 +244,8 @@ pub(super) fn copy(place: &Path) -> io::Result<()> {
     }
     let mut copied = Ok(());
     for stray in &mut stray {
-        copied = match (&mut live, &mut ledger) {
-            (Some(live), Some(ledger)) => stray.copy_to_file(live, ledger),
+        copied = match (&mut live, &mut index) {
+            (Some(live), Some(index)) => stray.copy_to_file(live, index),
             _ => stray.copy_to_journal(&target),
         };
         if copied.is_err() {
@@ -280,15 +269,15 @@ pub(super) fn copy(place: &Path) -> io::Result<()> {
         }
     }
     drop(writers);
-    if let Some(ledger) = &ledger {
+    if let Some(index) = &index {
         // On a full disk the generation is not remembered.
-        let _ = ledger.write();
+        let _ = index.write();
     }
     copied
 }
 
 /// Whether the newest run writes to a file that was moved or removed.
-pub(super) fn is_moved(place: &Path) -> bool {
+pub(crate) fn is_moved(place: &Path) -> bool {
     let writers = writers();
     writers.get(place).is_some_and(|writer| {
         !writer.ended && writer.stray.iter().any(|stray| stray.run == writer.run && !stray.in_memory)
@@ -302,18 +291,18 @@ fn bound(place: &Path) {
 }
 
 impl Stray {
-    fn copy_to_file(&mut self, live: &mut File, ledger: &mut Ledger) -> io::Result<()> {
+    fn copy_to_file(&mut self, live: &mut File, index: &mut LogIndex) -> io::Result<()> {
         if std::mem::take(&mut self.is_new) {
-            ledger.begin(self.run, live.metadata()?.len());
+            index.begin(self.run, live.metadata()?.len());
         }
         let dropped = std::mem::take(&mut self.dropped_bytes);
-        ledger.lost.dropped_bytes += dropped;
-        ledger.dropped_heads += dropped;
+        index.lost.dropped_bytes += dropped;
+        index.dropped_heads += dropped;
         self.copy_with(|bytes| live.write(bytes))
     }
 
-    fn copy_to_journal(&mut self, target: &LogTarget) -> io::Result<()> {
-        let LogTarget::Journal { socket, identifier } = target else { return Ok(()) };
+    fn copy_to_journal(&mut self, target: &Target) -> io::Result<()> {
+        let Target::Journal { socket, identifier } = target else { return Ok(()) };
         // Also when nothing waits: whether somebody listens is what is to be told.
         if self.journal.is_none() {
             let stream = UnixStream::from(journal::connect(socket, identifier)?);
@@ -371,8 +360,8 @@ impl Stray {
     }
 }
 
-fn open_target(path: &Path, user: Option<&User>) -> io::Result<(Ledger, File)> {
-    let open = || -> io::Result<_> { Ok((Ledger::lock(path)?, open::append(path, user)?)) };
+fn open_target(path: &Path, owner: Option<Owner>) -> io::Result<(LogIndex, File)> {
+    let open = || -> io::Result<_> { Ok((LogIndex::lock(path)?, open::append(path, owner)?)) };
     match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             open::make_directory(path)?;
@@ -399,6 +388,6 @@ fn size(file: &File) -> u64 {
     file.metadata().map_or(0, |meta| meta.len())
 }
 
-pub(super) fn id(meta: &std::fs::Metadata) -> FileId {
+pub(crate) fn id(meta: &std::fs::Metadata) -> FileId {
     (meta.dev(), meta.ino())
 }

@@ -3,19 +3,19 @@
 use std::path::{Path, PathBuf};
 
 /// The path of a log with more behind it.
-pub(super) fn beside(log: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(log: &Path, ending: &str) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
 /// The file with that number.
-pub(super) fn numbered(log: &Path, number: u32) -> PathBuf {
+pub(crate) fn numbered(log: &Path, number: u32) -> PathBuf {
     beside(log, &format!(".{number}"))
 }
 
 /// Makes room for a new `.1`: every number goes up by one, and the last one goes.
-pub(super) fn shift(log: &Path, keep: u32) {
+pub(crate) fn shift(log: &Path, keep: u32) {
     // More were kept once.
     clear_from(log, keep.saturating_add(1));
     // Those without a file are not to be renamed: `keep` may be any number.
@@ -28,14 +28,14 @@ pub(super) fn shift(log: &Path, keep: u32) {
 }
 
 /// Removes the oldest file, if there is one; its number and its size in bytes.
-pub(super) fn drop_oldest(log: &Path) -> Option<(u32, u64)> {
+pub(crate) fn drop_oldest(log: &Path) -> Option<(u32, u64)> {
     let sizes = (1..).map_while(|number| std::fs::symlink_metadata(numbered(log, number)).ok());
     let (number, meta) = (1..).zip(sizes).last()?;
     std::fs::remove_file(numbered(log, number)).ok().map(|()| (number, meta.len()))
 }
 
 /// Removes everything that was set aside.
-pub(super) fn clear(log: &Path) {
+pub(crate) fn clear(log: &Path) {
     clear_from(log, 1);
 }
 

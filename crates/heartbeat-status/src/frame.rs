@@ -1,5 +1,8 @@
 //! How everything that heartbeatd writes for itself is framed: a line with what it is, its length and its checksum.
 
+use alloc::format;
+use alloc::string::String;
+
 /// FNV-1a: every single change of a byte changes it, which is what a file needs to be told damaged.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -22,7 +25,7 @@ pub fn frame(magic: &str, body: &str) -> String {
 /// # Errors
 /// What is wrong with it, for a person: it was cut, changed, or is something else.
 pub fn unframe<'a>(magic: &str, bytes: &'a [u8]) -> Result<&'a str, &'static str> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "not text")?;
+    let text = core::str::from_utf8(bytes).map_err(|_| "not text")?;
     let (found, body) = text.split_once('\n').ok_or("no head")?;
     if found == head(magic, body) { Ok(body) } else { Err("head, length or checksum do not fit") }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use heartbeat_status::sanitise_line;
 
-use super::chain::Chain;
+use crate::chain::Chain;
 
 /// The last lines of a log, oldest first, of which at most `max_bytes` bytes are read, also of what was set aside. Each is
 /// made safe to show ([`sanitise_line`]): no control characters, replacement characters for what is no UTF-8, cut at its

@@ -1,13 +1,105 @@
-//! What real programs write: bounded, told by generation, owned by their user, sent to a journald.
+//! What real programs write: bounded, known by generation, owned by their user, sent to a journald.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::*;
-use heartbeat_process::{KeptLog, LogKeeper, LogNotice, User, last_lines, previous_lines};
+use heartbeat_logs::{
+    KeptLog, LogKeeper, LogNotice, Owner, Target, begin, connect, end, is_stray, last_lines, memory, open,
+    previous_lines,
+};
 
+/// Bounds a hang; nothing here takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_NOTICES: usize = 10_000;
 const PIECE: u64 = 64 * 1024;
+
+/// Which program writes where is known to the whole process, and each keeper reports all of it: one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+struct Bench {
+    dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { dir: tempfile::tempdir().unwrap(), _turn: turn }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("out.log")
+    }
+
+    fn fifo(&self) -> PathBuf {
+        let fifo = self.dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fifo
+    }
+}
+
+/// A program that writes to a log, until it is ended or this is dropped.
+struct Program {
+    child: Child,
+    target: Target,
+    run: u64,
+    in_memory: bool,
+}
+
+impl Program {
+    fn start(target: Target, run: u64, script: &str) -> Self {
+        Self::start_as(target, None, run, script)
+    }
+
+    /// As heartbeatd starts it: opened before, and to memory where that fails.
+    fn start_as(target: Target, owner: Option<Owner>, run: u64, script: &str) -> Self {
+        let opened = match &target {
+            Target::File(path) => open(path, owner, Some(run)).map(OwnedFd::from),
+            Target::Journal { socket, identifier } => connect(socket, identifier),
+        };
+        let output = opened.or_else(|_| memory().map(OwnedFd::from)).unwrap();
+        // It waits until it is known, as a child of heartbeatd does.
+        let mut child = shell("read -r _; exec sh -c \"$0\" </dev/null", script, output);
+        let in_memory = begin(&target, owner, run, child.id());
+        drop(child.stdin.take());
+        Self { child, target, run, in_memory }
+    }
+
+    /// Waits until it ends by itself.
+    fn wait(mut self) {
+        self.child.wait().unwrap();
+    }
+
+    fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended by itself, perhaps.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        end(&self.target, self.run);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the programs whose output is looked after")]
+fn shell(script: &str, argument: &str, output: OwnedFd) -> Child {
+    let errors = output.try_clone().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", script, argument]).stdin(Stdio::piped()).stdout(output).stderr(errors);
+    command.spawn().unwrap()
+}
 
 /// Looks after the log of a bench, and remembers what is told of it.
 fn keeper(log: KeptLog) -> (LogKeeper, Receiver<LogNotice>) {
@@ -38,24 +130,24 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
-        rustix_yield();
+        // Gives the processor away: a poll of a condition, not a wait for a time.
+        let _ = nix::poll::poll(&mut [], 1u16);
     }
     panic!("waited for {what}");
 }
 
-pub(super) fn a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing() {
+#[test]
+fn a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing() {
     const LINES: usize = 3_000_000;
     let bench = Bench::new();
     let root = nix::unistd::geteuid().is_root();
-    let user = if root { User::find("nobody").ok() } else { None };
+    let owner = root.then_some(Owner { uid: 65_534, gid: 65_534 });
     std::fs::set_permissions(bench.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let kept = KeptLog { path: bench.log(), max_bytes: PIECE, keep: 100_000 };
-    let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 100_000 };
+    let log = Target::File(bench.log());
     let (_keeper, notices) = keeper(kept);
     let script = format!("exec seq -f %09.0f 0 {}", LINES - 1);
-    bench.launch(1, &LaunchSpec { log, user: user.clone(), ..bench.shell(&script) });
-    bench.started();
-    exit_of(&bench.next());
+    Program::start_as(log, owner, 1, &script).wait();
     wait_until("the bound", || size(&bench.log()) <= PIECE);
     let text = all(&bench.log());
     let wrong = text.lines().enumerate().find(|(at, line)| *line != format!("{at:09}"));
@@ -68,24 +160,22 @@ pub(super) fn a_program_that_writes_at_full_speed_is_bounded_and_loses_nothing()
     assert!(size(&numbered(&bench.log(), 1)) >= PIECE);
     for path in [bench.log(), numbered(&bench.log(), 1), numbered(&bench.log(), 2)] {
         let meta = std::fs::metadata(&path).unwrap();
-        let owner = user.as_ref().map_or(nix::unistd::geteuid().as_raw(), |user| user.uid);
-        assert_eq!((meta.uid(), meta.mode() & 0o777), (owner, 0o600), "{}", path.display());
+        let uid = owner.map_or(nix::unistd::geteuid().as_raw(), |owner| owner.uid);
+        assert_eq!((meta.uid(), meta.mode() & 0o777), (uid, 0o600), "{}", path.display());
     }
 }
 
-pub(super) fn what_the_generation_before_has_said_is_known() {
+#[test]
+fn what_the_generation_before_has_said_is_known() {
     let bench = Bench::new();
     let (_keeper, _notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 50 });
-    let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 50 };
+    let log = Target::File(bench.log());
     let scripts = ["echo first", "seq 1 20000; echo 'second, the end'", "echo third; echo more"];
     for (run, script) in (1..).zip(scripts) {
         // What a command says belongs to the generation that is there.
-        let command = LaunchSpec { log: log.clone(), ..bench.shell("echo a command") };
-        bench.processes.run_command(CommandRunId(run), &command, PATIENCE);
-        assert!(matches!(bench.next(), Notice::CommandDone { .. }));
-        bench.launch(run, &LaunchSpec { log: log.clone(), ..bench.shell(script) });
-        bench.started();
-        exit_of(&bench.next());
+        let output: File = open(&bench.log(), None, None).unwrap();
+        shell("echo a command", "", output.into()).wait().unwrap();
+        Program::start(log.clone(), run, script).wait();
     }
     wait_until("the bound", || size(&bench.log()) <= PIECE);
     assert!(numbered(&bench.log(), 1).exists());
@@ -99,7 +189,8 @@ pub(super) fn what_the_generation_before_has_said_is_known() {
     );
 }
 
-pub(super) fn a_full_disk_stops_neither_the_program_nor_the_bound() {
+#[test]
+fn a_full_disk_stops_neither_the_program_nor_the_bound() {
     // In a namespace of its own, which everything that is started from this thread is born into.
     let tested = std::thread::spawn(|| {
         use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -115,15 +206,14 @@ pub(super) fn a_full_disk_stops_neither_the_program_nor_the_bound() {
         mount(Some("tmpfs"), disk.path(), Some("tmpfs"), MsFlags::empty(), Some("size=256k")).unwrap();
         let path = disk.path().join("out.log");
         let (keeper, notices) = keeper(KeptLog { path: path.clone(), max_bytes: PIECE, keep: 9 });
-        let log = LogTarget::File { path: path.clone(), max_bytes: PIECE, keep: 9 };
+        let log = Target::File(path.clone());
         // It goes on when it cannot write, and says so where there is room.
         let alive = bench.dir.path().join("alive");
         let script = format!(
             "n=0; while :; do n=$((n+1)); echo \"line $n\" 2>/dev/null || :; [ $((n % 10000)) = 0 ] && echo $n >{}; done",
             alive.display()
         );
-        let key = bench.launch(1, &LaunchSpec { log, ..bench.shell(&script) });
-        bench.started();
+        let program = Program::start(log, 1, &script);
         wait_until("something that was dropped", || {
             notices.try_iter().any(
                 |notice| matches!(notice, LogNotice::Lost { lost, why, .. } if lost.dropped_bytes > 0 && why.is_some()),
@@ -132,8 +222,7 @@ pub(super) fn a_full_disk_stops_neither_the_program_nor_the_bound() {
         let now = std::fs::read_to_string(&alive).unwrap_or_default();
         wait_until("the program to go on", || std::fs::read_to_string(&alive).unwrap_or_default() != now);
         assert!(last_lines(&path, 1, true).unwrap().lost.dropped_bytes > 0);
-        bench.processes.signal(key, Signal::KILL);
-        exit_of(&bench.next());
+        program.kill();
         wait_until("the bound", || size(&path) <= PIECE);
         drop(keeper);
         umount2(disk.path(), MntFlags::MNT_DETACH).unwrap();
@@ -141,13 +230,14 @@ pub(super) fn a_full_disk_stops_neither_the_program_nor_the_bound() {
     tested.join().unwrap();
 }
 
-pub(super) fn a_journald_is_given_a_stream() {
+#[test]
+fn a_journald_is_given_a_stream() {
     let bench = Bench::new();
     let socket = bench.dir.path().join("stdout");
-    let log = LogTarget::Journal { socket: socket.clone(), identifier: "db".into() };
+    let log = Target::Journal { socket: socket.clone(), identifier: "db".into() };
     let place = socket.join("db");
     let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
-    let spec = LaunchSpec { log: log.clone(), ..bench.shell("echo out; echo '<3>err' >&2; sleep 600") };
+    let script = "echo out; echo '<3>err' >&2; exec sleep 600";
     let said_by = |listener: &UnixListener| {
         let (stream, _) = listener.accept().unwrap();
         let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
@@ -155,27 +245,23 @@ pub(super) fn a_journald_is_given_a_stream() {
         (said, lines)
     };
     // While there is no journald its output waits in memory.
-    let key = bench.launch(1, &spec);
-    bench.started();
-    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    let program = Program::start(log.clone(), 1, script);
+    assert!(program.in_memory);
     let told = trouble(&notices).unwrap();
     assert!(told.contains("the log of db") && told.contains(socket.to_str().unwrap()), "{told}");
-    assert_eq!(heartbeat_process::is_stray(&log), Some(place.clone()));
+    assert_eq!(is_stray(&log), Some(place.clone()));
     wait_for_line(&place, "<3>err");
     let listener = UnixListener::bind(&socket).unwrap();
     let wanted = ["db", "", "6", "1", "0", "0", "0", "out", "<3>err"];
     assert_eq!(said_by(&listener).0, wanted);
     assert_eq!(trouble(&notices), None);
-    bench.processes.signal(key, Signal::KILL);
-    trees::ended(&bench, key);
-    wait_until("nothing to wait for", || heartbeat_process::is_stray(&log).is_none());
-    let key = bench.launch(2, &spec);
-    bench.started();
+    program.kill();
+    wait_until("nothing to wait for", || is_stray(&log).is_none());
+    let program = Program::start(log, 2, script);
     let (said, mut lines) = said_by(&listener);
     // Identifier, unit, priority, prefixes, three that are off; then what is written.
     assert_eq!(said, wanted);
-    bench.processes.signal(key, Signal::KILL);
-    exit_of(&bench.next());
+    program.kill();
     assert_eq!(lines.next(), None, "nothing of ours holds it");
 }
 
@@ -195,23 +281,21 @@ fn trouble(notices: &Receiver<LogNotice>) -> Option<String> {
     }
 }
 
-pub(super) fn a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later() {
+#[test]
+fn a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later() {
     let bench = Bench::new();
     let dir = bench.dir.path().join("log");
     let path = dir.join("db.log");
     let kept = KeptLog { path: path.clone(), max_bytes: PIECE, keep: 2 };
-    let log = LogTarget::File { path: path.clone(), max_bytes: PIECE, keep: 2 };
+    let log = Target::File(path.clone());
     let (_keeper, notices) = keeper(kept);
     // A file is where the directory should be: for root, too, nothing can be made in it.
     std::fs::write(&dir, "").unwrap();
-    let script = "exec 3<> \"$HEARTBEAT_TEST_FIFO\"; echo first; while read -r line <&3; do echo $line; done";
-    let fifo = bench.dir.path().join("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let mut spec = LaunchSpec { log, ..bench.shell(script) };
-    spec.env.push(("HEARTBEAT_TEST_FIFO".into(), fifo.clone().into()));
-    let key = bench.launch(1, &spec);
-    bench.started();
-    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    let fifo = bench.fifo();
+    let script =
+        format!("exec 3<> {}; echo first; while read -r line <&3; do echo $line; done", fifo.display());
+    let program = Program::start(log.clone(), 1, &script);
+    assert!(program.in_memory);
     let told = trouble(&notices).unwrap();
     assert!(told.contains("the log of db") && told.contains("cannot be written"), "{told}");
     assert_eq!(last_lines(&path, 9, true).unwrap().lines, ["first"], "read where it is");
@@ -221,34 +305,31 @@ pub(super) fn a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later() 
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "first\n");
     std::fs::write(&fifo, "second\n").unwrap();
     wait_until("the second line", || all(&path) == "first\nsecond\n");
-    bench.processes.signal(key, Signal::KILL);
-    exit_of(&bench.next());
+    program.kill();
     // The next start writes to the file itself; a directory that is gone is made again.
     std::fs::remove_dir_all(&dir).unwrap();
-    bench.launch(2, &LaunchSpec { argv: bench.shell("echo third").argv, ..spec });
-    bench.started();
-    exit_of(&bench.next());
+    Program::start(log, 2, "echo third").wait();
     assert_eq!(all(&path), "third\n");
 }
 
-pub(super) fn output_without_a_file_is_bounded() {
+#[test]
+fn output_without_a_file_is_bounded() {
     let bench = Bench::new();
     let dir = bench.dir.path().join("log");
     let path = dir.join("db.log");
     let (_keeper, notices) = keeper(KeptLog { path: path.clone(), max_bytes: PIECE, keep: 2 });
     std::fs::write(&dir, "").unwrap();
-    let log = LogTarget::File { path: path.clone(), max_bytes: PIECE, keep: 2 };
+    let log = Target::File(path.clone());
     // 8 MiB, of which 1 MiB is kept.
-    let key = bench.launch(1, &LaunchSpec { log, ..bench.shell("seq -f %07.0f 0 1048575; exec sleep 644") });
-    bench.started();
-    assert_eq!(bench.next(), Notice::LogInMemory { key });
+    let program = Program::start(log, 1, "seq -f %07.0f 0 1048575; exec sleep 644");
+    assert!(program.in_memory);
     assert!(trouble(&notices).is_some());
     let kib = |pid: u32| {
         let blocks = std::fs::metadata(format!("/proc/{pid}/fd/1")).unwrap().blocks();
         blocks / 2
     };
     wait_for_line(&path, "1048575");
-    let pid = Record::read(&Record::path(bench.dir.path(), &name())).unwrap().process.unwrap().pid;
+    let pid = program.child.id();
     wait_until("the bound", || kib(pid) <= 1_024 + 64);
     let page = last_lines(&path, 1, true).unwrap();
     assert!(page.lost.dropped_bytes >= 7 * 1024 * 1024, "{:?}", page.lost);
@@ -256,23 +337,21 @@ pub(super) fn output_without_a_file_is_bounded() {
     assert_eq!(trouble(&notices), None);
     let lost = last_lines(&path, 1, true).unwrap().lost;
     assert_eq!(lost.dropped_bytes, page.lost.dropped_bytes, "counted once");
-    bench.processes.signal(key, Signal::KILL);
-    exit_of(&bench.next());
+    program.kill();
 }
 
-pub(super) fn a_log_that_is_moved_or_removed_goes_on_under_its_name() {
+#[test]
+fn a_log_that_is_moved_or_removed_goes_on_under_its_name() {
     for moved in [false, true] {
         let bench = Bench::new();
         let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
-        let fifo = bench.dir.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let fifo = bench.fifo();
         let script = format!(
             "exec 3<> {fifo}; echo before; read -r line <&3; echo $line; read -r line <&3; yes | head -c 300000; exec sleep 645",
             fifo = fifo.display()
         );
-        let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 2 };
-        let key = bench.launch(1, &LaunchSpec { log, ..bench.shell(&script) });
-        bench.started();
+        let log = Target::File(bench.log());
+        let program = Program::start(log, 1, &script);
         wait_for_line(&bench.log(), "before");
         // The keeper has seen it, and so knows what is new.
         let looked = bench.dir.path().join("out.log.ledger");
@@ -295,11 +374,10 @@ pub(super) fn a_log_that_is_moved_or_removed_goes_on_under_its_name() {
         }
         std::fs::write(&fifo, "more\n").unwrap();
         // All files together hold what the bound allows, and the file without a name holds nothing.
-        let pid = Record::read(&Record::path(bench.dir.path(), &name())).unwrap().process.unwrap().pid;
+        let pid = program.child.id();
         let kib = || std::fs::metadata(format!("/proc/{pid}/fd/1")).map_or(0, |meta| meta.blocks() / 2);
         wait_until("the bound", || size(&numbered(&bench.log(), 1)) >= PIECE && kib() <= 64);
-        bench.processes.signal(key, Signal::KILL);
-        exit_of(&bench.next());
+        program.kill();
         assert_eq!(trouble(&notices), None, "the next start writes to the file itself");
     }
 }
@@ -313,20 +391,19 @@ fn wait_for_watch() {
     });
 }
 
-pub(super) fn a_directory_of_logs_that_is_removed_empties_nothing() {
+#[test]
+fn a_directory_of_logs_that_is_removed_empties_nothing() {
     let bench = Bench::new();
     let dir = bench.dir.path().join("log");
     let path = dir.join("db.log");
     std::fs::create_dir(&dir).unwrap();
     let (_keeper, notices) = keeper(KeptLog { path: path.clone(), max_bytes: PIECE, keep: 2 });
     wait_for_watch();
-    let fifo = bench.dir.path().join("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let fifo = bench.fifo();
     let script =
         format!("exec 3<> {}; echo before; while read -r line <&3; do echo $line; done", fifo.display());
-    let log = LogTarget::File { path: path.clone(), max_bytes: PIECE, keep: 2 };
-    let key = bench.launch(1, &LaunchSpec { log, ..bench.shell(&script) });
-    bench.started();
+    let log = Target::File(path.clone());
+    let program = Program::start(log, 1, &script);
     wait_for_line(&path, "before");
     std::fs::remove_dir_all(&dir).unwrap();
     let told = trouble(&notices).unwrap();
@@ -336,8 +413,7 @@ pub(super) fn a_directory_of_logs_that_is_removed_empties_nothing() {
         std::fs::write(&fifo, format!("{line}\n")).unwrap();
         wait_until(line, || all(&path).ends_with(&format!("{line}\n")));
     }
-    bench.processes.signal(key, Signal::KILL);
-    exit_of(&bench.next());
+    program.kill();
     let mut rest = Vec::new();
     while rest.last() != Some(&LogNotice::Trouble(None)) {
         rest.push(notices.recv_timeout(PATIENCE).unwrap());
@@ -354,43 +430,42 @@ pub(super) fn a_directory_of_logs_that_is_removed_empties_nothing() {
     }
 }
 
-pub(super) fn a_link_at_the_place_of_a_log_is_set_aside() {
+#[test]
+fn a_link_at_the_place_of_a_log_is_set_aside() {
     let bench = Bench::new();
     let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
     let other = bench.dir.path().join("theirs");
     std::fs::write(&other, "theirs\n").unwrap();
     let link = || std::os::unix::fs::symlink(&other, bench.log()).unwrap();
-    let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 2 };
+    let log = Target::File(bench.log());
     // Before the start, and while it runs.
     link();
-    let script = "echo one; read -r line < fifo; echo $line; exec sleep 655";
-    nix::unistd::mkfifo(&bench.dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let key = bench.launch(1, &LaunchSpec { log, dir: bench.dir.path().into(), ..bench.shell(script) });
-    bench.started();
+    let fifo = bench.fifo();
+    let script = format!("echo one; read -r line < {}; echo $line; exec sleep 655", fifo.display());
+    let program = Program::start(log, 1, &script);
     wait_for_line(&bench.log(), "one");
     std::fs::remove_file(bench.log()).unwrap();
     link();
     assert!(trouble(&notices).unwrap().contains("moved or removed"));
-    std::fs::write(bench.dir.path().join("fifo"), "two\n").unwrap();
+    std::fs::write(&fifo, "two\n").unwrap();
     wait_until("a file in its place", || {
         std::fs::symlink_metadata(bench.log()).is_ok_and(|meta| meta.is_file())
     });
     wait_for_line(&bench.log(), "two");
     assert_eq!(std::fs::read_to_string(&other).unwrap(), "theirs\n");
     assert!(bench.dir.path().join("out.log.replaced").is_symlink());
-    bench.processes.signal(key, Signal::KILL);
-    exit_of(&bench.next());
+    program.kill();
 }
 
-pub(super) fn a_log_that_its_own_program_empties_is_counted() {
+#[test]
+fn a_log_that_its_own_program_empties_is_counted() {
     let bench = Bench::new();
     let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
     // The keeper watches from its first look on.
     wait_for_watch();
     let script = "echo one; echo two > /dev/stderr; echo three; exec sleep 646";
-    let log = LogTarget::File { path: bench.log(), max_bytes: PIECE, keep: 2 };
-    let key = bench.launch(1, &LaunchSpec { log: log.clone(), ..bench.shell(script) });
-    bench.started();
+    let log = Target::File(bench.log());
+    let program = Program::start(log.clone(), 1, script);
     match notices.recv_timeout(PATIENCE).unwrap() {
         LogNotice::Lost { lost, why, .. } => {
             assert_eq!(lost.emptied, 1);
@@ -400,21 +475,16 @@ pub(super) fn a_log_that_its_own_program_empties_is_counted() {
     }
     let page = last_lines(&bench.log(), 9, true).unwrap();
     assert_eq!((page.lines, page.lost.emptied), (vec!["two".to_owned(), "three".to_owned()], 1));
-    bench.processes.signal(key, Signal::KILL);
-    exit_of(&bench.next());
+    program.kill();
     // A run that only ends, and one that appends to what it opens anew, empties nothing.
     let script = "echo four; echo five >> /dev/stderr; echo six >&2";
-    bench.launch(2, &LaunchSpec { log: log.clone(), ..bench.shell(script) });
-    bench.started();
-    exit_of(&bench.next());
+    Program::start(log.clone(), 2, script).wait();
     wait_for_line(&bench.log(), "six");
     let emptied = last_lines(&bench.log(), 9, true).unwrap();
     assert_eq!((emptied.lines.len(), emptied.lost.emptied), (5, 1));
     // The next that is told is the next that empties it.
-    let key = bench.launch(3, &LaunchSpec { log, ..bench.shell("echo 7 > /dev/stdout; exec sleep 647") });
-    bench.started();
+    let program = Program::start(log, 3, "echo 7 > /dev/stdout; exec sleep 647");
     assert!(matches!(notices.recv_timeout(PATIENCE), Ok(LogNotice::Lost { lost, .. }) if lost.emptied == 1));
     assert_eq!(last_lines(&bench.log(), 9, true).unwrap().lost.emptied, 2);
-    bench.processes.signal(key, Signal::KILL);
-    exit_of(&bench.next());
+    program.kill();
 }

@@ -1,0 +1,38 @@
+//! Where the output of a program goes, and whose it is.
+
+use std::path::PathBuf;
+
+/// Where the output of a program goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A file.
+    File(PathBuf),
+    /// The stream to journald.
+    Journal {
+        /// The socket that journald listens on.
+        socket: PathBuf,
+        /// `SYSLOG_IDENTIFIER` of every line.
+        identifier: String,
+    },
+}
+
+impl Target {
+    /// The path by which the log is known: that of its file, or a path that is never one.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            // journald listens on a socket, and nothing lies below one.
+            Self::Journal { socket, identifier } => socket.join(identifier),
+        }
+    }
+}
+
+/// The user and the group to whom a log is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
