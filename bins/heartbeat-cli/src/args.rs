@@ -21,17 +21,17 @@ const LAST_SIGNAL: u8 = 31;
 
 const EXIT_CODES: &str = "\
 Exit codes, the same for every command and format:
-  0    holds                          5    heartbeatd cannot be reached
+  0    success                        5    heartbeatd cannot be reached
   1    no (`is`), or failed           6    not permitted
-  2    usage or configuration         7    refused: the answer says what it needs
-  3    realms not in desired state    124  deadline passed
-  4    no such realm                  130  interrupted
+  2    usage or configuration         7    refused: the message says how to insist
+  3    realms not in desired state    124  timed out
+  4    unknown realm                  130  interrupted
 
-A realm that is stopped or paused on purpose, or a oneshot that is done, counts as 0.";
+A realm that is stopped or paused on purpose, or a oneshot that is done, is in its desired state.";
 
-/// Asks heartbeatd, and tells it what to do.
+/// Inspect and control heartbeatd
 #[derive(Debug, Parser)]
-#[command(name = "heartbeat-cli", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "heartbeat-cli", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -39,117 +39,117 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where heartbeatd listens: unix:PATH, or http://ADDRESS:PORT for reading [default: its socket]
+    /// Where heartbeatd listens: unix:PATH, or http://ADDRESS:PORT (read-only) [default: the configured socket]
     #[arg(short = 'H', long, global = true, value_name = "HOST", value_parser = parse_host)]
     pub(crate) host: Option<Host>,
-    /// Form of the output [default: table on a terminal, plain elsewhere]
-    #[arg(short, long, global = true, value_enum, value_name = "FORM", conflicts_with = "json")]
+    /// Output format [default: table on a terminal, otherwise plain]
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", conflicts_with = "json")]
     pub(crate) output: Option<Format>,
-    /// The same as -o json
+    /// Same as -o json
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Colours
+    /// When to use colors
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     pub(crate) color: ColorChoice,
-    /// Nothing but ASCII
+    /// Use ASCII characters only
     #[arg(long, global = true)]
     pub(crate) ascii: bool,
-    /// No remarks, only the exit code and what was asked for
+    /// Print only the requested output
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Say what is asked of whom
+    /// Show which heartbeatd is asked
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
-    /// Do not ask: dependents that break are left alone
+    /// Answer yes to the question; running dependents are left as they are
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
-    /// Longest time the whole command may wait, e.g. 90s
+    /// Give up after this time, e.g. 90s
     #[arg(long, global = true, value_name = "DUR", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
 }
 
-/// Forms of output.
+/// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Columns by the width of the terminal
+    /// Columns that fit the terminal
     Table,
-    /// Every column, nothing cut
+    /// Every column in full
     Wide,
-    /// Tab-separated
+    /// Tab-separated columns
     Plain,
-    /// The document as heartbeatd gives it
+    /// The JSON document of heartbeatd
     Json,
-    /// A line of JSON a realm
+    /// One line of JSON per realm
     Ndjson,
-    /// Names
+    /// Names only
     Name,
 }
 
-/// What is asked.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The health table: what is how, why, since when, and what happens next
+    /// Show the state of every realm: why, since when, and what happens next
     Status(StatusArgs),
-    /// Why a realm is as it is: root cause, evidence, what happens next, what to type
+    /// Explain the state of a realm: root cause, evidence, what happens next, what to type
     Why {
-        /// Which realms; `heartbeatd` for heartbeatd itself
+        /// Realms to explain; `heartbeatd` for heartbeatd itself
         #[arg(required = true, value_name = "REALM", value_parser = selector_or_heartbeatd)]
         realms: Vec<String>,
-        /// Ask for fresh probes first
+        /// Probe again first
         #[arg(long)]
         refresh: bool,
     },
-    /// Start realms, and what they need
+    /// Start realms and the realms they need
     Start(ActArgs),
-    /// Stop realms, and keep them stopped
+    /// Stop realms; they stay stopped until someone starts them
     Stop(ActArgs),
     /// Stop realms and start them again
     Restart(ActArgs),
     /// Wait until realms are up, stopped, done or settled
     Wait {
-        /// Which; they need not be known yet
+        /// Realms to wait for; they may be registered later
         #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
-        /// For what
-        #[arg(long = "for", value_enum, default_value_t = Goal::Up, value_name = "GOAL")]
+        /// State to wait for
+        #[arg(long = "for", value_enum, default_value_t = Goal::Up, value_name = "STATE")]
         goal: Goal,
     },
-    /// Ask whether realms have a status: exit 0 or 1
+    /// Test whether realms have a status: exit 0 if all do, otherwise 1
     Is {
-        /// Which status; degraded counts as up
+        /// up (includes degraded), degraded, down, blocked, failed, starting, restarting, stopping, stopped, paused, done or unknown
         status: String,
-        /// Which realms
+        /// Realms to test
         #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
     },
-    /// Leave a realm alone: it runs on and is measured, nothing acts and nothing alerts
+    /// Suspend supervision: realms keep running and are still probed, but are not restarted and raise no alerts
     Pause {
-        /// Which realms
+        /// Realms to pause
         #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
-        /// Why: whoever finds it paused has to know
+        /// Why, for the next person who looks
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// For how long [default: until resumed]
+        /// Resume by itself after this time [default: never]
         #[arg(long = "for", value_name = "DUR", value_parser = parse_duration)]
         duration: Option<Duration>,
     },
-    /// End a pause
+    /// End a pause: supervise realms again
     Resume {
-        /// Which realms
+        /// Realms to resume
         #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
     },
-    /// Forget attempts, backoff and cooldown, and start what should run
+    /// Clear failed attempts, backoff and cooldown, and start realms that should run
     Reset {
-        /// Which realms
+        /// Realms to reset
         #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
-        /// Also start realms that an operator has stopped, where these need them
+        /// Also start needed realms that an operator has stopped
         #[arg(long)]
         lift_holds: bool,
     },
@@ -158,134 +158,134 @@ pub(crate) enum Command {
         /// The signal, e.g. HUP or USR1
         #[arg(value_parser = signal_name)]
         signal: String,
-        /// To which realms
+        /// Realms to signal
         #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
-        /// To every process of them
+        /// Signal every process of the realm, not only the main one
         #[arg(long)]
         tree: bool,
     },
-    /// What would happen, in which order, and who would notice; nothing is changed
+    /// Show what an action or a failure would do, in order, without doing it
     Plan {
-        /// The command, or the failure, to look ahead to
+        /// Action or failure to simulate
         #[arg(value_enum)]
         what: PlanTarget,
-        /// Of which realms; none for `reload`
+        /// Realms it concerns (omit for `reload`)
         #[arg(value_name = "REALM", value_parser = selector, required_if_eq_any([("what", "start"), ("what", "stop"), ("what", "restart"), ("what", "fail")]))]
         realms: Vec<String>,
-        /// Also act on running dependents that would break
+        /// Also stop or restart running realms that need these
         #[arg(long)]
         cascade: bool,
     },
-    /// Have heartbeatd read its configuration again: all of it takes effect, or nothing
+    /// Reload the configuration; on any error, nothing changes
     Reload {
-        /// Only say what would change
+        /// Show what would change, without changing it
         #[arg(long)]
         dry_run: bool,
     },
-    /// Have a realm watched that runs somewhere else, and that no configuration file has
+    /// Watch a service that heartbeatd does not start and that is in no configuration file
     Register(RegisterArgs),
-    /// Do not watch a realm any more that was registered
+    /// Stop watching a registered realm
     Unregister {
-        /// The realm
+        /// Realm to remove
         #[arg(value_parser = realm_name)]
         realm: String,
-        /// Only say what would be done
+        /// Show what would be done, without doing it
         #[arg(long)]
         dry_run: bool,
     },
-    /// Have heartbeatd itself go, and every realm stay
+    /// Exit or upgrade heartbeatd without stopping any realm
     Daemon {
-        /// `leave`: it ends; `upgrade`: the program at its path takes its place under the same pid
+        /// What heartbeatd does
         what: Departing,
     },
-    /// Incidents, the newest first; or the story of one
+    /// List incidents, newest first, or show one in full
     Incidents {
-        /// Which one, by its identifier or the end of it
+        /// Identifier of one incident, or the end of it
         id: Option<String>,
-        /// Only those that are not resolved
+        /// Only unresolved incidents
         #[arg(long)]
         open: bool,
-        /// How many
+        /// Number of incidents
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
         limit: usize,
     },
-    /// What has happened; with -f, what happens
+    /// Show recent events; -f follows new ones
     Events {
-        /// Only of these realms
+        /// Only events of these realms
         #[arg(value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
-        /// Go on until Ctrl-C
+        /// Follow until Ctrl-C
         #[arg(short, long)]
         follow: bool,
-        /// How many of the past
+        /// Number of past events
         #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=2000))]
         lines: u16,
     },
-    /// What realms have written; with -f, what they write
+    /// Show the output of realms; -f follows it
     Logs {
-        /// Which realms
+        /// Realms whose output to show
         #[arg(required = true, value_name = "REALM", value_parser = selector)]
         realms: Vec<String>,
-        /// Go on until Ctrl-C
+        /// Follow until Ctrl-C
         #[arg(short, long)]
         follow: bool,
-        /// How many lines of the past
+        /// Number of past lines
         #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=10_000))]
         lines: u16,
-        /// Of the generation before the newest one: what it said before it was started again
+        /// Show the output of the previous run
         #[arg(long, conflicts_with = "follow")]
         previous: bool,
     },
-    /// Who needs whom
+    /// Show which realm needs which
     Graph {
-        /// Form of the graph
+        /// Format of the graph
         #[arg(short, long, value_enum, default_value_t = GraphForm::Tree)]
         format: GraphForm,
     },
-    /// Check configuration files without heartbeatd
+    /// Check configuration files; needs no running heartbeatd
     Check {
-        /// Files [default: the one heartbeatd would find]
+        /// Files to check [default: the one heartbeatd would load]
         files: Vec<PathBuf>,
-        /// Form of what is found
+        /// Format of the findings
         #[arg(short, long, value_enum, default_value_t = CheckForm::Full)]
         format: CheckForm,
     },
     /// Explain a key, a code, a status, a reason or any other word; without one, list them
     Explain {
-        /// For example `backoff`, `restart.backoff`, `HB101`, `blocked` or `BudgetSpent`
+        /// Words to explain, such as `backoff`, `restart.backoff`, `HB101`, `blocked` or `BudgetSpent`
         words: Vec<String>,
     },
     /// Print a JSON Schema of heartbeat.toml for editors
     Schema,
-    /// Completions for a shell, on stdout
+    /// Print a completion script for a shell
     Completion {
-        /// Which shell
+        /// The shell
         #[arg(value_enum)]
         shell: Shell,
     },
-    /// The manual page, on stdout
+    /// Print the manual page
     Man,
-    /// The version of this program, and of the heartbeatd it reaches
+    /// Print the versions of this program and of the running heartbeatd
     Version,
 }
 
 /// Arguments of `status`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// Only these realms: names, `all`, patterns (`web*`), `@group`, `label=value`, `status:down`, `+api`, `api+`
+    /// Realms to show: names, `all`, patterns (`web*`), `@group`, `label=value`, `status:down`, `+api`, `api+`
     #[arg(value_name = "REALM", value_parser = selector)]
     pub(crate) realms: Vec<String>,
-    /// Ask for fresh probes first
+    /// Probe again first
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// Keep showing it, until Ctrl-C
+    /// Refresh the table until Ctrl-C
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) watch: bool,
-    /// Wait until everything desired holds [default time: 60s]; exit 3 at the first realm that failed, 124 at the deadline
+    /// Wait until every realm is in its desired state [default: 60s]; exit 3 when one fails, 124 on timeout
     #[arg(long, value_name = "DUR", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
     pub(crate) wait: Option<Option<Duration>>,
-    /// Only what is not in its desired state
+    /// Only realms that are not in their desired state
     #[arg(long)]
     pub(crate) failed: bool,
 }
@@ -293,25 +293,25 @@ pub(crate) struct StatusArgs {
 /// Arguments of `start`, `stop` and `restart`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ActArgs {
-    /// Which realms
+    /// Realms: names, `all`, patterns (`web*`), `@group`, `label=value`, `status:down`, `+api`, `api+`
     #[arg(required = true, value_name = "REALM", value_parser = selector)]
     pub(crate) realms: Vec<String>,
-    /// Also act on running dependents that would break
+    /// Also stop or restart running realms that need these
     #[arg(long)]
     pub(crate) cascade: bool,
-    /// Leave the running dependents as they are, although they would break
+    /// Leave running realms that need these as they are, although they would break
     #[arg(long, conflicts_with = "cascade")]
     pub(crate) leave_dependents: bool,
-    /// Also start realms that an operator has stopped, where these need them
+    /// Also start needed realms that an operator has stopped
     #[arg(long)]
     pub(crate) lift_holds: bool,
-    /// Only say what would be done
+    /// Show what would be done, without doing it
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not wait for the end
+    /// Return at once instead of waiting for the result
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Why, for the record
+    /// Reason, kept in the status and the events
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
 }
@@ -320,63 +320,63 @@ pub(crate) struct ActArgs {
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(group = clap::ArgGroup::new("probe").required(true).multiple(true).args(["http", "tcp", "from"]))]
 pub(crate) struct RegisterArgs {
-    /// Its name
+    /// Name of the realm
     #[arg(value_parser = realm_name)]
     pub(crate) realm: String,
-    /// Ask this URL
+    /// Probe this http:// URL
     #[arg(long, value_name = "URL")]
     pub(crate) http: Vec<String>,
-    /// Connect to this address
+    /// Probe this address by connecting to it
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) tcp: Vec<String>,
-    /// How often [default: 5s]
+    /// Time between probes [default: 5s]
     #[arg(long, value_name = "DUR", conflicts_with = "from")]
     pub(crate) interval: Option<String>,
-    /// What it needs
+    /// Realms that it needs
     #[arg(long, value_name = "REALM", num_args = 1.., conflicts_with = "from")]
     pub(crate) need: Vec<String>,
-    /// Its title for people
+    /// Title shown in status
     #[arg(long, value_name = "TEXT", conflicts_with = "from")]
     pub(crate) title: Option<String>,
-    /// Its label for selectors
+    /// Group, for the selector `@group`
     #[arg(long, value_name = "NAME", conflicts_with = "from")]
     pub(crate) group: Option<String>,
-    /// Its failure is no failure of the ecosystem
+    /// Its failure does not make the whole system count as failed
     #[arg(long, conflicts_with = "from")]
     pub(crate) not_critical: bool,
-    /// Everything about it, as [realm.NAME] would say it, in JSON; `-` for stdin
+    /// The keys of its [realm.NAME] table as JSON; `-` for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["http", "tcp"])]
     pub(crate) from: Option<PathBuf>,
-    /// Only say what would be done
+    /// Show what would be done, without doing it
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// What `wait` waits for.
+/// States that `wait` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Goal {
-    /// Up or degraded, or a oneshot that is done
+    /// Up or degraded; for a oneshot, done
     Up,
     /// Stopped, with no process left
     Stopped,
     /// A oneshot that succeeded
     Done,
-    /// Up, done, stopped, paused or failed: nothing is under way
+    /// Up, done, stopped, paused or failed: nothing is in progress
     Settled,
 }
 
-/// What `plan` looks ahead to.
+/// What `plan` simulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlanTarget {
-    /// It is started
+    /// Starting realms
     Start,
-    /// It is stopped
+    /// Stopping realms
     Stop,
-    /// It is restarted
+    /// Restarting realms
     Restart,
-    /// It fails: whom does that block?
+    /// A failure of realms: which others does it block?
     Fail,
-    /// The configuration is read again
+    /// Reloading the configuration
     Reload,
 }
 
@@ -393,34 +393,34 @@ impl PlanTarget {
     }
 }
 
-/// Forms of the graph.
+/// Formats of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GraphForm {
-    /// Dependents above what they need
+    /// Realms above what they need
     Tree,
     /// Graphviz
     Dot,
     /// Mermaid flowchart
     Mermaid,
-    /// The document as heartbeatd gives it
+    /// The JSON document of heartbeatd
     Json,
 }
 
-/// Forms of diagnostics.
+/// Formats of diagnostics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CheckForm {
-    /// With the source and a caret
+    /// With the line and a caret
     Full,
-    /// A line each
+    /// One line each
     Short,
-    /// A JSON document
+    /// JSON
     Json,
     /// Annotations of GitHub Actions
     Github,
 }
 
 impl Global {
-    /// The form of output, given whether stdout is a terminal.
+    /// The output format, given whether stdout is a terminal.
     pub(crate) fn form(&self, terminal: bool) -> Format {
         match self.output {
             _ if self.json => Format::Json,
@@ -609,11 +609,11 @@ mod tests {
     }
 }
 
-/// How heartbeatd goes.
+/// How heartbeatd leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Departing {
-    /// It ends; whoever starts it again takes every realm back.
+    /// Exit; the next heartbeatd adopts every realm
     Leave,
-    /// The program at its path takes its place.
+    /// Replace itself with the program at its path, under the same pid
     Upgrade,
 }

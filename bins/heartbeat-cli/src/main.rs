@@ -32,6 +32,8 @@ mod incidents;
 mod logs;
 mod page;
 mod plan;
+#[cfg(test)]
+mod reference;
 mod register;
 mod reload;
 #[cfg(test)]

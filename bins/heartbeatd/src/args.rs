@@ -6,15 +6,14 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use heartbeat_daemon::demo::{DEFAULT_VICTIM, Fault};
 
-/// Tier 0 health monitor and supervisor: the first service that starts and the last that stops.
+/// Health monitor and supervisor: the first service to start and the last to stop
 #[derive(Debug, Parser)]
 #[command(
     version,
-    about,
-    after_help = "Exit codes: 0 clean, 1 failure, 2 configuration, 7 another heartbeatd holds the state."
+    after_help = "Exit codes: 0 success, 1 failure, 2 usage or configuration, 7 another heartbeatd uses the state directory."
 )]
 pub(crate) struct Args {
-    /// Configuration file; otherwise ./heartbeat.toml, the XDG configuration directory, /etc/heartbeat
+    /// Configuration file [default: the first of ./heartbeat.toml, $XDG_CONFIG_HOME/heartbeat/heartbeat.toml, /etc/heartbeat/heartbeat.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
@@ -23,13 +22,13 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Supervise what the configuration names (the default)
+    /// Supervise the configured realms (the default command)
     Run,
     /// Check the configuration and exit
     Check,
-    /// Say whether this program can go on with what an earlier one has written, and change nothing
+    /// Check, read-only, whether this version can read the existing state
     CheckState,
-    /// Run a small ecosystem from this binary, break one realm, and show what happens
+    /// Run six small realms from this program, break one, and show what happens
     Demo(DemoArgs),
     /// One realm of the demo
     #[command(hide = true)]
@@ -38,16 +37,16 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
-    /// The realm to break: store, cache, auth, shop or web
+    /// Realm to break: store, cache, auth, shop or web
     #[arg(long = "break", value_name = "REALM", default_value = DEFAULT_VICTIM)]
     pub(crate) victim: String,
-    /// How: crash, hang or 500
+    /// How to break it: crash, hang or 500
     #[arg(long, value_name = "FAULT", default_value = "hang")]
     pub(crate) fault: Fault,
     /// Break nothing
     #[arg(long, conflicts_with_all = ["victim", "fault"])]
     pub(crate) calm: bool,
-    /// Directory for its state; otherwise one of its own, removed at the end
+    /// State directory [default: a temporary one, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
@@ -57,10 +56,10 @@ pub(crate) struct RealmArgs {
     /// Address to serve
     #[arg(long, required_unless_present = "once")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Realms asked by the health check
+    /// Realms that its health check asks
     #[arg(long)]
     pub(crate) asks: Vec<SocketAddr>,
-    /// Do the work and end
+    /// Do the work and exit
     #[arg(long, conflicts_with = "listen")]
     pub(crate) once: bool,
 }

@@ -40,3 +40,8 @@ pub use error::ClientError;
 pub use events::{Events, LogLines};
 pub use host::{DEFAULT_PORT, Host, SOCKET_VARIABLE, SYSTEM_SOCKET};
 pub use transport::MAX_BODY_BYTES;
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

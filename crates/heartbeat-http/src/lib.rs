@@ -45,3 +45,8 @@ pub use resolver::{MAX_LOOKUPS, Resolving, SYSTEM, System};
 pub use stream::Stream;
 #[cfg(feature = "tls")]
 pub use tls::{Certificate, Secured, Tls, TlsError, TlsOptions, TlsOptionsError};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,3 +67,8 @@ pub use receiver::{DEFAULT_STEPS, Receiver};
 pub use report::{Report, WhyDropped};
 pub use webhook::Webhook;
 pub use worker::GIVE_UP_AFTER;
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -69,3 +69,8 @@ pub use status_set::StatusSet;
 pub use tcp::TcpProbe;
 #[cfg(feature = "tls")]
 pub use tls::TlsProbe;
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -77,3 +77,8 @@ pub use status::{
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
 pub use text::{clock_span, is_hostile, sanitise, sanitise_line};
 pub use time::{Instant, WallAnchor, WallTime};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,112 @@
+//! The documentation: its configurations load, its links lead somewhere, and its lists are complete.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use heartbeat_config::load_str;
+use heartbeat_status::{Flag, NextAction, Reason, Status};
+use heartbeat_tests::{File, other_texts, workspace_root};
+
+/// Fewest configurations that a search which works finds.
+const FEWEST_CONFIGURATIONS: usize = 10;
+/// Fewest links that a search which works finds.
+const FEWEST_LINKS: usize = 50;
+
+fn pages() -> impl Iterator<Item = File> {
+    other_texts().into_iter().filter(|file| file.path.ends_with(".md"))
+}
+
+/// The fenced blocks of a language, by their first line.
+fn blocks<'t>(text: &'t str, language: &str) -> Vec<(usize, &'t str)> {
+    let fence = format!("```{language}\n");
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = text[from..].find(&fence) {
+        let begin = from + at + fence.len();
+        let end = begin + text[begin..].find("```").unwrap_or(text.len() - begin);
+        found.push((text[..begin].lines().count() + 1, &text[begin..end]));
+        from = end;
+    }
+    found
+}
+
+#[test]
+fn every_configuration_in_the_documentation_loads() {
+    let mut seen = 0;
+    for page in pages() {
+        for (line, block) in blocks(&page.text, "toml") {
+            let ours = ["[heartbeat", "[realm", "[notify", "[defaults"];
+            if !ours.iter().any(|table| block.starts_with(table)) {
+                continue;
+            }
+            if let Err(report) = load_str("heartbeat.toml", block, &BTreeMap::new()) {
+                panic!("{}:{line}:\n{report}", page.path);
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= FEWEST_CONFIGURATIONS, "only {seen} configurations found");
+}
+
+/// Headings as GitHub and mdBook make anchors of them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let kept = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+            kept.collect::<String>().replace(' ', "-")
+        })
+        .collect()
+}
+
+/// Targets of Markdown links outside of code.
+fn links(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let prose = text.lines().filter(|line| {
+        fenced ^= line.starts_with("```");
+        !fenced && !line.starts_with("    ")
+    });
+    prose
+        .flat_map(|line| line.split("](").skip(1))
+        .filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
+        .collect()
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    let root = workspace_root();
+    let mut seen = 0;
+    for page in pages() {
+        let folder = root.join(&page.path).parent().map(PathBuf::from).unwrap();
+        for link in links(&page.text) {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { root.join(&page.path) } else { folder.join(path) };
+            assert!(target.exists(), "{}: {link} leads nowhere", page.path);
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&target).unwrap();
+                assert!(anchors(&text).contains(anchor), "{}: no heading for {link}", page.path);
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= FEWEST_LINKS, "only {seen} links found");
+}
+
+#[test]
+fn every_status_reason_and_flag_is_explained() {
+    let page = std::fs::read_to_string(workspace_root().join("docs/reference/statuses.md")).unwrap();
+    let explained = |word: &str| page.contains(&format!("| `{word}` |"));
+    let words = Status::ALL.iter().map(|it| it.as_str());
+    let words = words.chain(Reason::ALL.iter().map(|it| it.as_str()));
+    for word in words.chain(Flag::ALL.iter().map(|it| it.as_str())) {
+        assert!(explained(word), "`{word}` is not explained");
+    }
+    for action in NextAction::ALL {
+        assert!(page.contains(&format!("`{}`", action.as_str())), "`{}` is not explained", action.as_str());
+    }
+}
