@@ -220,7 +220,9 @@ fn nothing_is_left_lying_about() {
 #[test]
 fn the_readme_gives_the_two_commands() {
     let readme = read("README.md");
-    assert!(readme.contains("cargo build --profile demo -p heartbeatd -p heartbeat-cli && target/demo/heartbeatd demo"));
+    assert!(readme.contains(
+        "cargo build --profile demo -p heartbeatd -p heartbeat-cli && target/demo/heartbeatd demo"
+    ));
     assert!(readme.contains("cargo test --workspace"));
     assert!(read(".ci/run").contains("cargo test --workspace"));
 }

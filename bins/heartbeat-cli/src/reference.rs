@@ -17,9 +17,10 @@ fn root() -> PathBuf {
 /// The help of the program and of each command, as Markdown.
 fn page() -> String {
     let command = Cli::command().term_width(PAGE_WIDTH);
-    let mut page = "# heartbeat-cli\n\nThe help of every command. A test of `heartbeat-cli` renders this page\n\
+    let mut page =
+        "# heartbeat-cli\n\nThe help of every command. A test of `heartbeat-cli` renders this page\n\
                     (`HEARTBEAT_BLESS=1 cargo test -p heartbeat-cli reference`).\n"
-        .to_owned();
+            .to_owned();
     let mut section = |title: &str, mut command: clap::Command| {
         let help = command.render_long_help().to_string();
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
@@ -40,7 +41,10 @@ fn the_reference_page_is_the_help_of_every_command() {
         std::fs::write(&path, page()).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == page(), "docs/reference/heartbeat-cli.md is not the help; HEARTBEAT_BLESS=1 renders it");
+    assert!(
+        committed == page(),
+        "docs/reference/heartbeat-cli.md is not the help; HEARTBEAT_BLESS=1 renders it"
+    );
 }
 
 /// Pages that show commands.
