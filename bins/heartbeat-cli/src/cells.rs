@@ -154,7 +154,8 @@ pub(crate) fn next(next: &NextEntry, now: WallTime, style: Style) -> Option<Stri
     }
     let action = style.text(&next.action.to_string());
     Some(match (&next.at, &next.when) {
-        (Some(at), _) => format!("{action} {}", ahead(*at, now)),
+        (Some(at), Some(when)) => format!("{action} {} if {}", ahead(*at, now), style.text(when)),
+        (Some(at), None) => format!("{action} {}", ahead(*at, now)),
         (None, Some(when)) => format!("{action} when {}", style.text(when)),
         (None, None) => action,
     })

@@ -1,7 +1,7 @@
 //! The first line: is it fine, and if not, why.
 
 use heartbeat_status::wire::{RealmEntry, StatusDocument, Summary};
-use heartbeat_status::{Health, Reason, RestartCause, Status};
+use heartbeat_status::{DaemonPhase, Health, Reason, RestartCause, Status};
 
 use crate::cells::shortened;
 use crate::style::{Hue, Style, UNKNOWN};
@@ -42,9 +42,14 @@ pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
         Status::Starting => "STARTING",
         Status::Restarting if !faulty => "RESTARTING",
         Status::Unknown => "UNKNOWN",
+        Status::Stopping => "STOPPING",
         _ => "DOWN",
     };
     let why = if troubles.is_empty() { counts(&document.summary) } else { troubles };
+    let why = match document.daemon.phase.known() {
+        Some(DaemonPhase::Stopping) => format!("heartbeatd is stopping everything; {why}"),
+        _ => why,
+    };
     format!("{name}: {word} - {why}{own}")
 }
 
@@ -82,7 +87,7 @@ pub(crate) fn headline_hue(document: &StatusDocument) -> Hue {
     match document.status.known() {
         _ if document.ok && !document.daemon.health.is(Health::Healthy) => Hue::Attention,
         _ if document.ok => Hue::Ok,
-        Some(Status::Starting) => Hue::Attention,
+        Some(Status::Starting | Status::Stopping) => Hue::Attention,
         Some(Status::Restarting) if document.roots.is_empty() => Hue::Attention,
         _ => Hue::Bad,
     }

@@ -196,7 +196,9 @@ fn up(realm: &RealmStatus, restart: Option<RestartId>) -> Step {
     }
     // Up before the restart is not up after it.
     let opened = restart.is_none_or(|id| realm.restart.as_ref().is_some_and(|record| record.id >= id));
-    let up = matches!(realm.status, Status::Up | Status::Degraded | Status::Done);
+    // A pause covers the status of what runs and passes.
+    let covered = realm.status == Status::Paused && realm.phase == Phase::Running && realm.health.is_pass();
+    let up = covered || matches!(realm.status, Status::Up | Status::Degraded | Status::Done);
     if up && opened { Step::There } else { Step::OnTheWay }
 }
 

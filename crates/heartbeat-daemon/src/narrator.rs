@@ -109,19 +109,13 @@ fn status_colour(status: Status) -> &'static str {
 fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, String)> {
     let told = match kind {
         EventKind::StatusChanged { to, message, .. } => (to.to_string(), status_colour(*to), message.clone()),
-        EventKind::RestartClosed { result, took_ms, .. } => {
-            let seconds = *took_ms as f64 / 1_000.0;
-            match result {
-                RestartResult::Verified => (
-                    "recovered".to_owned(),
-                    "1;32",
-                    format!("restart verified {seconds:.1} s after it was detected"),
-                ),
-                RestartResult::Failed => ("restart".to_owned(), RED, kind.fact()?.1),
-                RestartResult::Abandoned => {
-                    ("restart".to_owned(), DIM, "given up for a later order".to_owned())
-                }
-            }
+        EventKind::RestartClosed { result, .. } => {
+            let (word, colour) = match result {
+                RestartResult::Verified => ("recovered", "1;32"),
+                RestartResult::Failed => ("restart", RED),
+                RestartResult::Abandoned => ("restart", DIM),
+            };
+            (word.to_owned(), colour, kind.fact()?.1)
         }
         EventKind::BudgetSpent { .. } => ("spent".to_owned(), "1;31", kind.fact()?.1),
         EventKind::CooldownBegan { .. } => ("cooldown".to_owned(), "1;31", kind.fact()?.1),
@@ -152,13 +146,8 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
 /// What is told only step by step.
 fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
     let told = match kind {
-        EventKind::ProbeChanged { probe, outcome, reason, detail, progress } if *outcome != "pass" => {
-            let reason = reason.map_or("", |reason| reason.as_str());
-            let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-            ("probe".to_owned(), RED, format!("{probe} {outcome}s with {reason}{detail} ({progress})"))
-        }
-        EventKind::ProbeChanged { probe, progress, .. } => {
-            ("probe".to_owned(), DIM, format!("{probe} passes ({progress})"))
+        EventKind::ProbeChanged { outcome, .. } => {
+            ("probe".to_owned(), if *outcome == "pass" { DIM } else { RED }, kind.fact()?.1)
         }
         EventKind::RunStarted { pid, run } => {
             ("started".to_owned(), DIM, format!("pid {pid}, generation {run}"))
@@ -168,8 +157,8 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
         }
         EventKind::Said { .. } => ("says".to_owned(), DIM, kind.fact()?.1),
         EventKind::RunExited { exit, expected, .. } => {
-            let (colour, note) = if *expected { (DIM, ", as asked") } else { (RED, ", unasked") };
-            ("ended".to_owned(), colour, format!("{exit}{note}"))
+            let words = if *expected { kind.fact()?.1 } else { format!("{exit} on its own") };
+            ("ended".to_owned(), if *expected { DIM } else { RED }, words)
         }
         EventKind::Signalled { .. } => ("signal".to_owned(), DIM, kind.fact()?.1),
         EventKind::RestartCommand { .. } => ("command".to_owned(), DIM, kind.fact()?.1),
@@ -209,7 +198,12 @@ mod tests {
 
     #[test]
     fn steps_are_told_only_when_asked_for() {
-        let kind = EventKind::Signalled { run: heartbeat_status::RunId(1), signal: Signal::TERM, tree: true };
+        let kind = EventKind::Signalled {
+            run: heartbeat_status::RunId(1),
+            signal: Signal::TERM,
+            tree: true,
+            kill_in: None,
+        };
         assert_eq!(line(&event(kind.clone()), Narration { every_step: false, colour: false }), None);
         assert!(
             line(&event(kind), Narration { every_step: true, colour: true }).unwrap().contains("SIGTERM")

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use heartbeat_status::Verdict as ProbeVerdict;
 use heartbeat_status::{
-    Desired, EdgeKind, Event, EventKind, FailReason, Gate, Health, IncidentStep, InconclusiveReason, Instant,
-    Outcome, OutcomeReason, Phase, ProbeStatus, RealmIx, RealmKind, RealmStatus, Reason, RestartCause,
-    RestartResult, Role, Severity, Signal, Snapshot, Status,
+    DegradedReason, Desired, EdgeKind, Event, EventKind, FailReason, Gate, Health, IncidentStep,
+    InconclusiveReason, Instant, Outcome, OutcomeReason, Phase, ProbeStatus, RealmIx, RealmKind, RealmStatus,
+    Reason, RestartCause, RestartResult, Role, Severity, Signal, Snapshot, Status,
 };
 use heartbeat_supervisor::{Effect, Hook, Plan, ProbeSource, ProbeSpec};
 
@@ -404,7 +404,8 @@ fn a_health_restart_has_fresh_evidence(view: &View<'_>) -> Verdict {
 }
 
 /// A pause holds every restart for a fault, every signal and every command, whatever the cause. A start that was under way
-/// goes on, and so does the end of what had been told to end before, or has ended by itself.
+/// goes on, and so does the end of what had been told to end before, or has ended by itself. What an operator asks for is
+/// done, and leaves the pause as it is.
 fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
     for (before, after) in view.before.realms.iter().zip(&view.after.realms) {
         let paused = before.status == Status::Paused && after.status == Status::Paused;
@@ -421,6 +422,7 @@ fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
         let (starting, runs) = (before.phase == Phase::Starting, before.phase == Phase::Running);
         // A person has signalled it, or stops or restarts it together with others.
         let by_hand = after.desired == Desired::Down
+            || view.reference.ordered[ix.index()]
             || mine().any(|event| {
                 matches!(
                     event.kind,
@@ -431,7 +433,9 @@ fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
         let ended = mine().any(|event| matches!(event.kind, EventKind::RunExited { .. }));
         for effect in view.effects {
             let acts = match effect {
-                Effect::Start { realm, .. } => *realm == ix && !starting,
+                Effect::Start { realm, .. } => {
+                    *realm == ix && !starting && !view.reference.ordered[ix.index()]
+                }
                 Effect::Signal { realm, .. } | Effect::SignalMain { realm, .. } => {
                     *realm == ix && (starting || runs) && !by_hand && !ended
                 }
@@ -617,9 +621,18 @@ fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
     }
     for incident in &view.after.incidents {
         let Some(root) = incident.root.and_then(|ix| status(view.after, ix)) else { continue };
-        // A need that refuses work is up, and has the incident of what fails for that.
+        // A need that refuses work is up, and has the incident of what it has brought down until that is well again.
         let suspected = view.after.realms.iter().any(|realm| realm.suspects.contains(&root.info.ix));
-        fail(fine(root) && !suspected, || {
+        let refuses = root.probes.iter().any(|probe| {
+            let last = probe.last.as_ref().map(|last| last.outcome);
+            matches!(
+                last,
+                Some(Outcome::Degraded(DegradedReason::ReportedDegraded | DegradedReason::ReportedDown))
+            )
+        });
+        let hurt =
+            incident.affected.iter().any(|ix| status(view.after, *ix).is_some_and(|realm| !fine(realm)));
+        fail(fine(root) && !suspected && !(refuses && hurt), || {
             format!("{} is {}, and its incident is open", root.info.name, root.status)
         })?;
     }

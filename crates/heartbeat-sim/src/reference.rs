@@ -155,6 +155,8 @@ pub(crate) struct Reference {
     pub(crate) spent: Vec<bool>,
     /// A person asked for the restart under way: it is not a debit, whatever it joined.
     pub(crate) requested: Vec<bool>,
+    /// A person asked for a start that has not been made yet: no pause holds it.
+    pub(crate) ordered: Vec<bool>,
     pub(crate) halted: bool,
     /// Nothing goes wrong in this run, and nobody stops anything.
     pub(crate) faultless: bool,
@@ -189,6 +191,7 @@ impl Reference {
             fault: vec![false; count],
             spent: vec![false; count],
             requested: vec![false; count],
+            ordered: vec![false; count],
             halted: false,
             faultless: false,
             open: Vec::new(),
@@ -316,9 +319,10 @@ impl Reference {
                 StepAction::Stop if plan.action == Action::Stop => {
                     self.desired[at] = Desired::Down;
                     self.manual[at] = false;
+                    self.ordered[at] = false;
                 }
                 StepAction::Stop | StepAction::Restart => {}
-                StepAction::Start => self.desired[at] = Desired::Up,
+                StepAction::Start => (self.desired[at], self.ordered[at]) = (Desired::Up, true),
                 StepAction::Pause | StepAction::Resume | StepAction::Signal => continue,
                 StepAction::Reset => {}
             }

@@ -504,6 +504,11 @@ impl Sim {
         for event in events {
             let Some((realm, name)) = &event.realm else { continue };
             let at = realm.index();
+            if let EventKind::RunStarted { .. } = &event.kind {
+                // A launch that is being called off is not the start that was asked for.
+                self.reference.ordered[at] &=
+                    matches!(after.realms[at].phase, Phase::Stopping | Phase::Stuck);
+            }
             if let EventKind::BudgetSpent { .. } | EventKind::CooldownBegan { .. } = &event.kind {
                 self.reference.spent[at] = after.realms[at].phase == Phase::External;
             }

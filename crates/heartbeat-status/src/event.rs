@@ -180,6 +180,8 @@ pub enum EventKind {
         signal: Signal,
         /// To its whole process tree, and not to its main process alone.
         tree: bool,
+        /// KILL follows after this, unless nothing is left of it by then.
+        kill_in: Option<Duration>,
     },
     /// A restart transaction opened.
     RestartOpened {

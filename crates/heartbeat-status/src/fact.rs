@@ -46,7 +46,7 @@ closed_list! {
         RestartVerified = "RestartVerified",
         /// A restart failed; another attempt may follow.
         RestartFailed = "RestartFailed",
-        /// A later order replaced a restart.
+        /// A restart was called off: something else was asked for, or decided.
         RestartAbandoned = "RestartAbandoned",
         /// Every restart that the budget allows has been made: a person is needed.
         BudgetSpent = "BudgetSpent",
@@ -112,9 +112,16 @@ impl EventKind {
                     "fail" => What::ProbeFailed,
                     _ => What::ProbeInconclusive,
                 };
-                let reason = reason.map_or(String::new(), |reason| format!(": {}", reason.as_str()));
-                let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-                (what, format!("{probe} {outcome}{reason}{detail} ({progress})"))
+                let verb = match *outcome {
+                    "pass" => "passes",
+                    "degraded" => "passes with a remark",
+                    "fail" => "fails",
+                    _ => "could not be measured",
+                };
+                let words = reason.map(|reason| reason.words()).filter(|_| detail.is_empty());
+                let words = words.unwrap_or(detail);
+                let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+                (what, format!("{probe} {verb}{words} ({})", progress.replace('/', " of ")))
             }
             Self::Adopted { run, pid } => (What::Adopted, format!("pid {pid}, generation {run}")),
             Self::RunStarted { run, pid } => (What::Started, format!("pid {pid}, generation {run}")),
@@ -127,12 +134,16 @@ impl EventKind {
             Self::Said { state, status } => (What::Said, format!("says that it is {state}: {status}")),
             Self::StartFailed { error, .. } => (What::StartFailed, error.clone()),
             Self::RunExited { exit, expected, .. } => {
-                let asked = if *expected { ", as asked" } else { "" };
-                (What::Exited, format!("{exit}{asked}"))
+                let words =
+                    if *expected { format!("stopped by heartbeatd: {exit}") } else { exit.to_string() };
+                (What::Exited, words)
             }
-            Self::Signalled { signal, tree, .. } if *signal != Signal::CONT => {
+            Self::Signalled { signal, tree, kill_in, .. } if *signal != Signal::CONT => {
                 let whom = if *tree { "whole process tree" } else { "main process" };
-                (What::Signalled, format!("SIG{signal} to its {whom}"))
+                let kill = kill_in.map_or_else(String::new, |kill_in| {
+                    format!("; SIGKILL follows in {} if it has not ended", clock_span(kill_in))
+                });
+                (What::Signalled, format!("SIG{signal} to its {whom}{kill}"))
             }
             Self::HookFailed { hook, failure } => (What::HookFailed, format!("{hook} failed: {failure}")),
             Self::Unbounded { limits } if limits.is_empty() => {
@@ -166,15 +177,14 @@ impl EventKind {
                 let took = format!("{}.{} s", took_ms / 1_000, took_ms % 1_000 / 100);
                 match result {
                     RestartResult::Verified => {
-                        (What::RestartVerified, format!("verified {took} after it was detected"))
+                        let since = if attempt.is_some() { "the failure was detected" } else { "it began" };
+                        (What::RestartVerified, format!("healthy again, {took} after {since}"))
                     }
                     RestartResult::Failed => {
                         let which = attempt.map_or_else(|| "it".to_string(), |attempt| format!("{attempt}"));
                         (What::RestartFailed, format!("{which} failed after {took}"))
                     }
-                    RestartResult::Abandoned => {
-                        (What::RestartAbandoned, format!("given up for a later order after {took}"))
-                    }
+                    RestartResult::Abandoned => (What::RestartAbandoned, format!("called off after {took}")),
                 }
             }
             Self::BudgetSpent { burst, window, retry_in } => {

@@ -96,6 +96,48 @@ closed_list! {
     }
 }
 
+impl FailReason {
+    /// The same for a person, where the measurement itself does not say it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Refused => "connection refused",
+            Self::Reset => "connection reset",
+            Self::ConnectTimeout => "no connection in time",
+            Self::TlsTimeout => "no TLS session in time",
+            Self::HeadersTimeout => "no answer in time",
+            Self::BodyTimeout => "the answer did not end in time",
+            Self::Protocol => "the answer is not the protocol",
+            Self::HeadersTooLarge => "the header of the answer is too large",
+            Self::UnexpectedStatus => "unexpected status code",
+            Self::Redirected => "redirected",
+            Self::BodyIncomplete => "the answer was cut short",
+            Self::BodyTooLarge => "the answer is too large",
+            Self::ConditionFailed => "a condition does not hold",
+            Self::ConditionMissing => "a value that a condition needs is missing",
+            Self::ReportedDegraded => "reports that it is degraded",
+            Self::ReportedDown => "reports that it is down",
+            Self::CertExpired => "the certificate has expired",
+            Self::CertExpiring => "the certificate expires soon",
+            Self::CertHost => "the certificate is for another host",
+            Self::CertUntrusted => "the certificate is not trusted",
+            Self::SelfConnected => "nothing listens there",
+            Self::NameNotFound => "the name does not exist",
+            Self::Unreachable => "no route to it",
+            Self::ExecFailed => "the command failed",
+            Self::ExecTimeout => "the command did not end in time",
+            Self::ProcessExited => "the process has ended",
+            Self::ProcessStopped => "the process is stopped by a signal",
+            Self::NotListening => "nothing listens on the port",
+            Self::WrongProcess => "another process holds the port",
+            Self::MissedBeat => "no sign of life in time",
+            Self::TooOld => "older than allowed",
+            Self::OverLimit => "above its limit",
+            Self::StartingUp => "reports that it is starting up",
+        }
+    }
+}
+
 closed_list! {
     /// Why a pass carries a remark. Degraded is a pass everywhere but in colour, counts and `nagios`.
     pub enum DegradedReason ("degraded reason") {
@@ -132,6 +174,19 @@ closed_list! {
     }
 }
 
+impl DegradedReason {
+    /// The same for a person, where the measurement itself does not say it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::ReportedDegraded => "reports that it is degraded",
+            Self::ReportedDown => "reports that it is down",
+            Self::CertExpiring => "the certificate expires soon",
+        }
+    }
+}
+
 impl InconclusiveReason {
     /// What prevented a conclusive result, for a person, where the measurement itself does not say it.
     #[must_use]
@@ -161,6 +216,16 @@ pub enum OutcomeReason {
 }
 
 impl OutcomeReason {
+    /// The same for a person.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Fail(reason) => reason.words(),
+            Self::Degraded(reason) => reason.words(),
+            Self::Inconclusive(reason) => reason.words(),
+        }
+    }
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -39,6 +39,16 @@ pub struct LastResult {
 }
 
 impl LastResult {
+    /// What it saw, for a person: its own detail, or its reason in words.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        match self.outcome.reason() {
+            _ if !self.detail.is_empty() => &self.detail,
+            Some(reason) => reason.words(),
+            None => "passed",
+        }
+    }
+
     /// What prevented a conclusive result, for a person; `None` for a conclusive one.
     #[must_use]
     pub fn prevented_by(&self) -> Option<&str> {
@@ -269,20 +279,24 @@ impl Snapshot {
         self.start_order.iter().filter_map(|ix| self.realm(*ix))
     }
 
-    /// The ecosystem is fine: every critical realm is up, degraded, done, or stopping, stopped or paused on purpose.
+    /// The ecosystem is fine: every critical realm is up, degraded, done, or stopping, stopped or paused on purpose. While
+    /// heartbeatd stops everything it is not.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.in_start_order().filter(|realm| realm.info.critical).all(|realm| realm.status.is_ok())
+        self.phase != DaemonPhase::Stopping
+            && self.in_start_order().filter(|realm| realm.info.critical).all(|realm| realm.status.is_ok())
     }
 
-    /// The worst status of the critical realms; `up` when there are none.
+    /// The worst status of the critical realms; `up` when there are none. While heartbeatd stops everything, `stopping`
+    /// takes the place of `up`.
     #[must_use]
     pub fn worst(&self) -> Status {
+        let fine = if self.phase == DaemonPhase::Stopping { Status::Stopping } else { Status::Up };
         let critical = self.in_start_order().filter(|realm| realm.info.critical);
         critical
             .map(|realm| realm.status)
             .filter(|status| status.severity() >= 3)
             .max_by_key(|s| s.severity())
-            .unwrap_or(Status::Up)
+            .unwrap_or(fine)
     }
 }

@@ -228,7 +228,7 @@ pub struct Next {
     pub action: NextAction,
     /// When, if a time is known.
     pub at: Option<Instant>,
-    /// On which condition, for a person, e.g. `postgres is up`.
+    /// On which condition, for a person, e.g. `postgres is up`; beside a time, what has to hold then.
     pub when: Option<String>,
 }
 
@@ -243,6 +243,12 @@ impl Next {
     #[must_use]
     pub const fn at(action: NextAction, at: Instant) -> Self {
         Self { action, at: Some(at), when: None }
+    }
+
+    /// `action` at a known time, if a condition holds then.
+    #[must_use]
+    pub const fn at_if(action: NextAction, at: Instant, condition: String) -> Self {
+        Self { action, at: Some(at), when: Some(condition) }
     }
 
     /// `action` on a condition.

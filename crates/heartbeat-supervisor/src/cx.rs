@@ -147,12 +147,28 @@ impl Cx<'_> {
 
     pub(crate) fn signal(&mut self, run: heartbeat_status::RunId, signal: Signal) {
         self.effect(Effect::Signal { realm: self.ix, run, signal });
-        self.event(EventKind::Signalled { run, signal, tree: true });
+        self.event(EventKind::Signalled { run, signal, tree: true, kill_in: None });
     }
 
     pub(crate) fn signal_main(&mut self, run: heartbeat_status::RunId, signal: Signal) {
         self.effect(Effect::SignalMain { realm: self.ix, run, signal });
-        self.event(EventKind::Signalled { run, signal, tree: false });
+        self.event(EventKind::Signalled { run, signal, tree: false, kill_in: None });
+    }
+
+    /// The signal that is to end the realm; KILL follows at `kill_at`.
+    pub(crate) fn stop_signal(&mut self, run: heartbeat_status::RunId, tree: bool, kill_at: Instant) {
+        let (realm, signal) = (self.ix, self.spec.stop.signal);
+        let effect = |signal| match tree {
+            true => Effect::Signal { realm, run, signal },
+            false => Effect::SignalMain { realm, run, signal },
+        };
+        self.effect(effect(signal));
+        let kill_in = (signal != Signal::KILL).then(|| kill_at.since(self.now));
+        self.event(EventKind::Signalled { run, signal, tree, kill_in });
+        if signal != Signal::KILL {
+            // A stopped process cannot act on the signal before it goes on.
+            self.effect(effect(Signal::CONT));
+        }
     }
 
     pub(crate) fn arm(&mut self, kind: TimerKind, at: Instant) {

@@ -17,8 +17,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::{
-    Desired, EventKind, Incident, IncidentNo, IncidentStep, Instant, NeedState, OwnProblemKind, RealmIx,
-    Reason, Severity, StartFailure, Status,
+    Desired, EdgeKind, EventKind, Incident, IncidentNo, IncidentStep, Instant, NeedState, OwnProblemKind,
+    RealmIx, Reason, Severity, StartFailure, Status,
 };
 
 use crate::around::need_state;
@@ -227,8 +227,7 @@ fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
     while let Some(at) = stack.pop() {
         for need in supervisor.plan.realm(at).needs.iter() {
             let facts = &supervisor.realms[need.realm.index()].facts;
-            let binds = need.kind == heartbeat_status::EdgeKind::Needs
-                && need_state(need.until, facts) == NeedState::Broken;
+            let binds = need.kind == EdgeKind::Needs && need_state(need.until, facts) == NeedState::Broken;
             if !binds || core::mem::replace(&mut seen[need.realm.index()], true) {
                 continue;
             }
@@ -267,6 +266,7 @@ impl Supervisor {
             }
             for ix in &touched {
                 self.review_root(now, *ix);
+                self.review_suspects_of(now, *ix);
                 self.review_stale(*ix);
                 self.review_exhausted(now, *ix);
             }
@@ -288,7 +288,7 @@ impl Supervisor {
         if let Some(storm) = self.storm_of(ix, outage.reason) {
             self.incidents.in_storm.insert(ix);
             self.join(now, storm, ix);
-        } else if let Some(at) = self.opened_on_a_dependent(ix) {
+        } else if let Some(at) = self.opened_on_a_dependent(ix).or_else(|| self.opened_on_a_suspect(ix)) {
             self.hand_down(now, at, ix, outage);
         } else {
             self.open_incident(now, Some(ix), outage, Vec::new());
@@ -318,6 +318,15 @@ impl Supervisor {
             _ => false,
         };
         of_storm.then_some(at)
+    }
+
+    /// The incident of a suspect that nothing suspects any more: this realm is what failed, and it fails alone.
+    fn opened_on_a_suspect(&self, ix: RealmIx) -> Option<usize> {
+        self.incidents.open.iter().position(|incident| {
+            incident.reason == Reason::SuspectNeed
+                && incident.affected.contains(&ix)
+                && incident.root.is_some_and(|root| self.suspected_by(root).next().is_none())
+        })
     }
 
     /// An incident of a dependent that this realm may have caused.
@@ -382,7 +391,26 @@ impl Supervisor {
         });
         self.incidents.open.push(Arc::clone(&incident));
         self.tell_incident(now, IncidentStep::Opened, incident, None);
+        if let Some(ix) = root {
+            self.vouch_for_needs(ix, since);
+        }
         no
+    }
+
+    /// An incident of `ix` was opened then: that what it needs was well afterwards has to be remembered, since a need that
+    /// fails later is not its root.
+    pub(crate) fn vouch_for_needs(&mut self, ix: RealmIx, since: Instant) {
+        let mut seen = alloc::vec![false; self.realms.len()];
+        let mut stack = alloc::vec![ix];
+        while let Some(at) = stack.pop() {
+            for need in self.plan.realm(at).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
+                if !core::mem::replace(&mut seen[need.realm.index()], true) {
+                    let realm = &mut self.realms[need.realm.index()];
+                    realm.vouch_after = realm.vouch_after.max(Some(since));
+                    stack.push(need.realm);
+                }
+            }
+        }
     }
 
     /// The incident keeps its number and gets the root it should have had.
@@ -464,9 +492,15 @@ impl Supervisor {
         let Some(at) = self.incidents.rooted_in(Some(ix), None) else { return };
         let realm = &self.realms[ix.index()];
         let Some(outage) = outage(self, ix, now) else {
-            let suspect = self.incidents.open[at].reason == Reason::SuspectNeed;
-            let passes = suspect && realm.status == Status::Degraded;
-            let how = if passes { Some("what needs it passes again") } else { ended(realm) };
+            // It refuses work, and what that has brought down is not known to be well again.
+            let refuses = realm.status == Status::Degraded && realm.facts.refuses_since.is_some();
+            let well = |ix: &RealmIx| self.is_over(*ix);
+            let all_well = self.incidents.open[at].affected.iter().all(well);
+            let how = match (refuses, all_well) {
+                (false, _) => ended(realm),
+                (true, true) => Some("what needs it passes again"),
+                (true, false) => None,
+            };
             if let Some(how) = how {
                 self.resolve(now, at, how.to_string());
             }
@@ -484,6 +518,23 @@ impl Supervisor {
         let step = if failed { IncidentStep::Failed } else { IncidentStep::Updated };
         let incident = Arc::clone(&self.incidents.open[at]);
         self.tell_incident(now, step, incident, None);
+    }
+
+    /// What a need that refuses work has brought down may be well again.
+    fn review_suspects_of(&mut self, now: Instant, ix: RealmIx) {
+        let refuses = |root: &RealmIx| self.realms[root.index()].facts.refuses_since.is_some();
+        let roots = self.incidents.open.iter().filter_map(|incident| {
+            let root = incident.root.filter(refuses)?;
+            incident.affected.contains(&ix).then_some(root)
+        });
+        for root in roots.collect::<Vec<_>>() {
+            self.review_root(now, root);
+        }
+    }
+
+    /// It is fine again, rests, or has an incident of its own.
+    fn is_over(&self, ix: RealmIx) -> bool {
+        ended(&self.realms[ix.index()]).is_some() || self.incidents.rooted_in(Some(ix), None).is_some()
     }
 
     pub(crate) fn resolve(&mut self, now: Instant, at: usize, how: String) {
@@ -578,10 +629,8 @@ impl Supervisor {
     /// of its own.
     pub(crate) fn review_storm(&mut self, now: Instant) {
         let Some(at) = self.incidents.rooted_in(None, Some(Reason::StormFuse)) else { return };
-        let over = |ix: &RealmIx| {
-            ended(&self.realms[ix.index()]).is_some() || self.incidents.rooted_in(Some(*ix), None).is_some()
-        };
-        let hit: BTreeSet<RealmIx> = self.incidents.in_storm.iter().copied().filter(|ix| !over(ix)).collect();
+        let hit: BTreeSet<RealmIx> =
+            self.incidents.in_storm.iter().copied().filter(|ix| !self.is_over(*ix)).collect();
         self.incidents.in_storm = hit;
         if !self.fuse.is_tripped() && self.incidents.in_storm.is_empty() {
             let how = match self.incidents.open[at].affected.is_empty() {

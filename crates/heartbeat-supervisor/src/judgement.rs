@@ -4,7 +4,6 @@
 //! every need of the realm has passed in a measurement that began after the failure: what a health check asks for
 //! usually fails together with it.
 
-use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
@@ -161,7 +160,7 @@ pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>) {
     let Some((probe, when)) = realm.actionable(cx.spec, |role| role == Role::Live) else { return };
     if cx.now >= when && restarts(realm, cx.spec) {
         let detail = realm.unmended.clone().unwrap_or_else(|| failure_detail(realm, cx, probe));
-        suspicion::tried(realm);
+        suspicion::tried(realm, cx);
         if remedy::applies(realm, cx.spec) && remedy::heal(realm, cx, detail.clone()) {
             return;
         }
@@ -184,12 +183,7 @@ pub(crate) fn acquit(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::Act);
 }
 
+/// `http: 503 Service Unavailable, 3 times in a row`.
 fn failure_detail(realm: &Realm, cx: &Cx<'_>, probe: usize) -> String {
-    let spec = &cx.spec.probes[probe].info;
-    let last = realm.probes[probe].last.as_ref();
-    let reason = last.and_then(|last| last.outcome.reason()).map_or("failed", |reason| reason.as_str());
-    match last.map(|last| last.detail.as_str()).filter(|detail| !detail.is_empty()) {
-        Some(detail) => format!("probe {} failed: {reason}: {}", spec.name, why::short(detail)),
-        None => format!("probe {} failed: {reason}", spec.name),
-    }
+    why::failing_probe(&cx.spec.probes[probe], &realm.probes[probe])
 }

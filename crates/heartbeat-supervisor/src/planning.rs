@@ -118,23 +118,26 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     steps.extend(restart_steps(plan, &commanded, first + 1));
     let first = last_wave(&steps);
     steps.extend(start_steps(plan, &starts, first));
-    steps.extend(overlay_steps(supervisor, command.action, &targets));
+    let overlay = overlay_steps(supervisor, command.action, &targets, &stops);
+    steps.splice(0..0, overlay);
     ActionPlan { action: command.action, realms: targets, steps, breaks, holds, refusal }
 }
 
-/// What concerns the overlay and the counters, and no process: one wave, and nothing where nothing would change.
-fn overlay_steps(supervisor: &Supervisor, action: Action, targets: &[RealmIx]) -> Vec<PlanStep> {
+/// What concerns the overlay and the counters, and no process: one wave, and nothing where nothing would change. A stop
+/// ends the pause of what it stops; a start and a restart leave a pause as it is.
+fn overlay_steps(supervisor: &Supervisor, action: Action, targets: &[RealmIx], stops: &Set) -> Vec<PlanStep> {
     let action = match action {
         Action::Pause => StepAction::Pause,
-        Action::Resume => StepAction::Resume,
+        Action::Resume | Action::Stop => StepAction::Resume,
         Action::Reset => StepAction::Reset,
         Action::Signal => StepAction::Signal,
-        Action::Start | Action::Stop | Action::Restart => return Vec::new(),
+        Action::Start | Action::Restart => return Vec::new(),
     };
     let changes =
-        |ix: &&RealmIx| action != StepAction::Resume || supervisor.realms[ix.index()].pause.is_some();
-    let step = |ix: &RealmIx| PlanStep { wave: 1, realm: *ix, action, limit: None };
-    targets.iter().filter(changes).map(step).collect()
+        |ix: &RealmIx| action != StepAction::Resume || supervisor.realms[ix.index()].pause.is_some();
+    let concerned = supervisor.plan.graph().start_order().iter().copied();
+    let concerned = concerned.filter(|ix| targets.contains(ix) || stops.has(*ix)).filter(changes);
+    concerned.map(|realm| PlanStep { wave: 1, realm, action, limit: None }).collect()
 }
 
 /// The targets, and for a restart the running realms that are restarted with them.
@@ -413,7 +416,7 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
                 supervisor.step(now, step.realm, |realm, cx| realm.end_pause(cx, false));
             }
             StepAction::Reset => supervisor.step(now, step.realm, |realm, cx| {
-                realm.tracker.reset();
+                realm.forget_attempts(cx.spec);
                 state::unverified::forget(realm, cx);
                 if matches!(realm.state, State::External) {
                     state::remedy::forget_spent(realm, cx);
@@ -480,24 +483,19 @@ pub(crate) fn execute(
         .out
         .remember
         .extend(plan.steps.iter().map(|step| step.realm).chain(plan.realms.iter().copied()));
+    if plan.action == Action::Stop {
+        // Before its pause ends, or the end of the pause would start it.
+        for ix in plan.realms.iter().copied().chain(stops(StepAction::Stop)) {
+            let realm = &mut supervisor.realms[ix.index()];
+            (realm.desired, realm.start_owed) = (Desired::Down, false);
+        }
+    }
     execute_overlay(supervisor, now, command, plan);
     for ix in stops(StepAction::Start) {
         let realm = &mut supervisor.realms[ix.index()];
         realm.desired = Desired::Up;
         realm.asked_for |= plan.realms.contains(&ix);
-    }
-    if matches!(plan.action, Action::Start | Action::Stop | Action::Restart) {
-        // Whoever says what it should do has taken it out of its pause.
-        for ix in plan.realms.iter().copied().chain(stops(StepAction::Start)) {
-            let resting = plan.action == Action::Stop;
-            supervisor.step(now, ix, |realm, cx| {
-                realm.start_owed &= !resting;
-                if resting {
-                    realm.desired = Desired::Down;
-                }
-                realm.end_pause(cx, false);
-            });
-        }
+        realm.ordered_in_pause = realm.pause.is_some();
     }
     let mut restarts = Vec::new();
     for ix in stops(StepAction::Stop) {

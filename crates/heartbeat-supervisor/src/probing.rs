@@ -298,6 +298,16 @@ impl Realm {
         self.evidence = Some(oldest);
     }
 
+    /// It was well after an incident of a dependent was opened: that is remembered, once.
+    fn note_well(&mut self, cx: &mut Cx<'_>) {
+        let Some(after) = self.vouch_after else { return };
+        let mut deciding = self.probes.iter().zip(&cx.spec.probes).filter(|(_, spec)| spec.decides());
+        if deciding.all(|(probe, _)| probe.last_pass.is_some_and(|pass| pass > after)) {
+            self.vouch_after = None;
+            cx.out.remember.insert(cx.ix);
+        }
+    }
+
     /// Failures so far were somebody else's fault (or ours): measure afresh, now.
     pub(crate) fn probe_afresh(&mut self, cx: &mut Cx<'_>) {
         if !self.probing {
@@ -466,6 +476,7 @@ impl Realm {
         if self.asked {
             self.note_evidence(cx.spec);
         }
+        self.note_well(cx);
         if self.interval(cx.spec, at, cx.out.lagging) != before {
             self.schedule(cx, at);
         }

@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 
 use heartbeat_status::{
-    CheckResult, EventKind, FailReason, Instant, Outcome, PhaseTimes, ProbeKind, RealmKind, Verdict,
+    CheckResult, EventKind, FailReason, Instant, Outcome, PhaseTimes, ProbeKind, RealmKind, Tally, Verdict,
 };
 
 use crate::ProbeSource;
@@ -31,6 +31,18 @@ impl Realm {
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Process {
                 self.probes[at].tally.decide(Verdict::Failing);
+                cx.disarm(TimerKind::Slot(probe_ix(at)));
+            }
+        }
+    }
+
+    /// heartbeatd has ended the process: that is no failure, and there is nothing to measure any more.
+    pub(crate) fn process_stopped(&mut self, cx: &mut Cx<'_>) {
+        for (at, spec) in cx.spec.probes.iter().enumerate() {
+            if spec.source == ProbeSource::Process {
+                let probe = &mut self.probes[at];
+                probe.tally = Tally::new();
+                (probe.current, probe.stale) = (false, false);
                 cx.disarm(TimerKind::Slot(probe_ix(at)));
             }
         }

@@ -102,6 +102,8 @@ pub(crate) struct Realm {
     /// Since when, in this life of heartbeatd.
     pub(crate) probing_since: Instant,
     pub(crate) halted: bool,
+    /// An incident of a dependent was opened then: a proof that this realm was well afterwards is to be remembered.
+    pub(crate) vouch_after: Option<Instant>,
     /// An operator's pause: nothing acts, nothing alerts.
     pub(crate) pause: Option<Pause>,
     /// Who holds its port, when that is not itself.
@@ -110,6 +112,8 @@ pub(crate) struct Realm {
     pub(crate) failed_start: Option<FailedStart>,
     /// It would run if it were not paused: started when it is resumed.
     pub(crate) start_owed: bool,
+    /// An operator has asked for a start of this paused realm, which has not been made yet: the pause does not hold it.
+    pub(crate) ordered_in_pause: bool,
     /// The last launch was never attempted: the next one is the same generation.
     pub(crate) keep_run: bool,
     /// It has failed, and has neither been up nor been asked for since.
@@ -216,10 +220,12 @@ impl Realm {
             probing: false,
             probing_since: Instant::ZERO,
             halted: false,
+            vouch_after: None,
             pause: None,
             stranger: None,
             failed_start: None,
             start_owed: false,
+            ordered_in_pause: false,
             keep_run: false,
             faulted: false,
             excuse: NeedState::Ready,
@@ -293,9 +299,14 @@ impl Realm {
         cx.event(EventKind::MainChanged { run: self.run, pid });
     }
 
-    /// It should have a process now. A paused realm keeps the one it has and is given no other.
+    /// A pause keeps heartbeatd from starting it. What an operator asks for is done in a pause, too.
+    pub(crate) fn is_held_by_pause(&self) -> bool {
+        self.pause.is_some() && !self.ordered_in_pause
+    }
+
+    /// It should have a process now. A paused realm keeps the one it has, and only an operator gives it another one.
     pub(crate) fn wants_to_run(&self) -> bool {
-        self.desired == Desired::Up && self.around.mode == Mode::Booted && self.pause.is_none()
+        self.desired == Desired::Up && self.around.mode == Mode::Booted && !self.is_held_by_pause()
     }
 
     /// An operator's stop holds it.
@@ -306,9 +317,9 @@ impl Realm {
         }
     }
 
-    /// It would run, were it not paused.
+    /// It would run if it were not paused.
     pub(crate) fn held_by_pause(&self) -> bool {
-        self.pause.is_some() && self.desired == Desired::Up && self.around.mode == Mode::Booted
+        self.is_held_by_pause() && self.desired == Desired::Up && self.around.mode == Mode::Booted
     }
 
     /// A pause begins.
@@ -327,6 +338,7 @@ impl Realm {
         if self.pause.take().is_none() {
             return;
         }
+        self.ordered_in_pause = false;
         cx.disarm(TimerKind::Pause);
         cx.event(EventKind::Resumed { expired });
         self.probe_afresh(cx);
@@ -479,11 +491,29 @@ impl Realm {
         self.faulted |= cause.is_debited();
         self.restarts_opened += 1;
         let id = RestartId(self.restarts_opened);
-        let steps = alloc::vec![(RestartStep::Detected, cx.now)];
+        // A failure by probes was detected when the realm went down; its restart may have been held since then.
+        let by_probes = cause == RestartCause::Unhealthy && self.status == Status::Down;
+        let detected = if by_probes { self.status_since.min(cx.now) } else { cx.now };
+        let steps = alloc::vec![(RestartStep::Detected, detected)];
         let of = Attempt::counted(cause, attempt, cx.spec.restart.burst());
         cx.event(EventKind::RestartOpened { id, cause, detail: detail.clone(), attempt: of });
         self.restart = Some(RestartRecord { id, cause, detail, attempt, steps, result: None });
         id
+    }
+
+    /// Restarts of the budget, the one that is open included: it is taken when the old run has ended.
+    pub(crate) fn budget_used(&self, spec: &RealmSpec, now: Instant) -> u32 {
+        let open = self.restart.as_ref().filter(|record| record.result.is_none());
+        let attempt = open.and_then(|open| Attempt::counted(open.cause, open.attempt, spec.restart.burst()));
+        self.tracker.used(&spec.restart, now).max(attempt.map_or(0, |attempt| attempt.number))
+    }
+
+    /// A person says that it counts anew. The restart that is open is a person's from now on.
+    pub(crate) fn forget_attempts(&mut self, spec: &RealmSpec) {
+        self.tracker.reset();
+        if let Some(open) = self.restart.as_mut().filter(|record| record.result.is_none()) {
+            open.attempt = spec.restart.burst().saturating_add(1);
+        }
     }
 
     /// What is said of a restart for this cause that no failure explains.

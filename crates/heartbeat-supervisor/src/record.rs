@@ -22,6 +22,7 @@ use crate::probing::Probing;
 use crate::realm::{Realm, Resting};
 use crate::said::Spoken;
 use crate::state::{Backoff, Cooldown, Failed, FailedStart, FailedWhy, State};
+use crate::suspicion::Suspicion;
 use crate::{Intent, OperatorHold, ProbeSpec, RealmSpec};
 
 /// Everything the core has to know about a realm to go on with it. Opaque: it is made by the core and read by the core.
@@ -78,11 +79,19 @@ pub struct RealmRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     healthy_since_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    refuses_since_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspicion: Option<StoredSuspicion>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cleared_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stranger: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_start: Option<StoredFailedStart>,
     #[serde(skip_serializing_if = "is_false")]
     start_owed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    ordered_in_pause: bool,
     #[serde(skip_serializing_if = "is_false")]
     keep_run: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -239,6 +248,15 @@ impl StoredFailedStart {
         let Self { failure, message, since_ns, cooldowns } = self;
         FailedStart { failure, message, since: Instant::from_nanos(since_ns), cooldowns }
     }
+}
+
+/// What the realm blames on a need that refuses work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct StoredSuspicion {
+    tried: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alone_since_ns: Option<u64>,
 }
 
 /// What the realm has said of itself in this generation.
@@ -552,9 +570,16 @@ impl Realm {
             stuck_for: self.stuck_for,
             excused: self.excused.map(|restart| restart.0),
             healthy_since_ns: self.healthy_since.map(ns),
+            refuses_since_ns: self.refuses_since.map(ns),
+            suspicion: self.suspicion.map(|suspicion| StoredSuspicion {
+                tried: suspicion.tried,
+                alone_since_ns: suspicion.alone_since.map(ns),
+            }),
+            cleared_ns: self.cleared.map(ns),
             stranger: self.stranger.clone(),
             failed_start: self.failed_start.as_ref().map(StoredFailedStart::of),
             start_owed: self.start_owed,
+            ordered_in_pause: self.ordered_in_pause,
             keep_run: self.keep_run,
             restart_owed: self.restart_owed,
             renew_owed: self.renew_owed,
@@ -631,9 +656,16 @@ impl Realm {
         self.stuck_for = record.stuck_for;
         self.excused = record.excused.map(RestartId);
         self.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);
+        self.refuses_since = record.refuses_since_ns.map(Instant::from_nanos);
+        self.suspicion = record.suspicion.map(|stored| Suspicion {
+            tried: stored.tried,
+            alone_since: stored.alone_since_ns.map(Instant::from_nanos),
+        });
+        self.cleared = record.cleared_ns.map(Instant::from_nanos);
         self.stranger = record.stranger;
         self.failed_start = record.failed_start.map(StoredFailedStart::failed_start);
         self.start_owed = record.start_owed;
+        self.ordered_in_pause = record.ordered_in_pause;
         self.keep_run = record.keep_run;
         self.restart_owed = record.restart_owed;
         self.renew_owed = record.renew_owed;
@@ -682,7 +714,7 @@ impl State {
             Self::Waiting(_) => StoredState::Waiting,
             Self::Starting(starting) => starting.stored(),
             Self::Running(running) => StoredState::Running { ready_ns: ns(running.ready_at) },
-            Self::Stopping(stopping) => stopping.stored(deadline.unwrap_or(Instant::ZERO)),
+            Self::Stopping(stopping) => stopping.stored(deadline),
             Self::Backoff(backoff) => StoredState::Backoff { until_ns: ns(backoff.until) },
             Self::Cooldown(cooldown) => {
                 StoredState::Cooldown { until_ns: ns(cooldown.until), why: (&cooldown.why).into() }

@@ -3,13 +3,13 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use heartbeat_status::{Desired, EventKind, Instant, RealmIx};
+use heartbeat_status::{Desired, EventKind, Instant, RealmInfo, RealmIx};
 
 use crate::cx::Mode;
 use crate::realm::Resting;
 use crate::reload::renew;
 use crate::state::{self, Intent, State};
-use crate::{Found, Memory, Restored, Supervisor};
+use crate::{Found, Memory, Restored, Supervisor, suspicion};
 
 impl Supervisor {
     /// Takes up what an earlier heartbeatd of this boot remembered, and what was found of its processes. Once, before
@@ -50,6 +50,12 @@ impl Supervisor {
         self.own_problems.restore(now, &memory.incidents);
         self.incidents.restore(memory.incidents);
         self.fuse.restore(memory.health_restarts);
+        let open: Vec<_> = self.incidents.open.iter().map(|open| (open.root, open.opened_at)).collect();
+        for (root, opened_at) in open {
+            if let Some(ix) = root {
+                self.vouch_for_needs(ix, opened_at);
+            }
+        }
         for at in 0..self.start_order.len() {
             let ix = self.start_order[at];
             self.realms[ix.index()].around = self.around(ix);
@@ -61,6 +67,8 @@ impl Supervisor {
         self.launching =
             count(self.realms.iter().filter(|realm| state::starting::holds_launch_slot(realm)).count());
         self.healing = count(self.realms.iter().filter(|realm| realm.is_healing()).count());
+        let suspicious = |info: &&Arc<RealmInfo>| self.realms[info.ix.index()].suspicion.is_some();
+        self.suspicious = plan.infos().iter().filter(suspicious).map(|info| info.ix).collect();
         self.queue.clear();
         self.queued.fill(false);
         self.out.events.clear();
@@ -85,6 +93,7 @@ impl Supervisor {
             let adopted = matches!(found, Found::Alive { .. });
             self.step(now, ix, |realm, cx| {
                 state::resume(realm, cx, found);
+                suspicion::resume(realm, cx);
                 if adopted && let Some(pid) = realm.pid {
                     cx.event(EventKind::Adopted { run: realm.run, pid });
                 }

@@ -84,7 +84,7 @@ pub(crate) fn realm_status(
         says: realm.says(spec),
         restarts: RestartCounts {
             total: realm.restarts_opened,
-            used: realm.tracker.used(&spec.restart, now),
+            used: realm.budget_used(spec, now),
             burst: spec.restart.burst(),
             window: spec.restart.window(),
         },

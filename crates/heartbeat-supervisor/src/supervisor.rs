@@ -321,7 +321,10 @@ impl Supervisor {
             let from = core::mem::replace(&mut realm.health, health);
             self.out.event(now, Some((ix, spec)), EventKind::HealthChanged { from, to: health });
         }
-        realm.refuses_since = realm.refuses_work(spec).then(|| realm.refuses_since.unwrap_or(now));
+        // Before it has booted nothing is measured: what is remembered stands.
+        if self.mode != Mode::Cold {
+            realm.refuses_since = realm.refuses_work(spec).then(|| realm.refuses_since.unwrap_or(now));
+        }
         let mut cx = Cx { now, ix, order: self.plan.graph().order(ix), spec, out: &mut self.out };
         state::running::note_health(realm, &mut cx, health);
         realm.note_excuse(spec);
@@ -448,7 +451,7 @@ impl Supervisor {
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
         if self.realms[ix.index()].suspicion.is_some() && self.names_its_suspect(ix) {
             self.step(now, ix, |realm, cx| {
-                suspicion::tried(realm);
+                suspicion::tried(realm, cx);
                 cx.disarm(TimerKind::Act);
             });
             return;

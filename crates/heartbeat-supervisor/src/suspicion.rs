@@ -28,7 +28,7 @@ pub(crate) struct Suspicion {
     /// Its one restart has been made, or there is none.
     pub(crate) tried: bool,
     /// Since when all other dependents of its suspects pass.
-    alone_since: Option<Instant>,
+    pub(crate) alone_since: Option<Instant>,
 }
 
 impl Realm {
@@ -74,10 +74,23 @@ pub(crate) fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.fault = None;
 }
 
+/// heartbeatd is back: a realm that fails alone is blamed on its need for as long as it would have been without that.
+pub(crate) fn resume(realm: &Realm, cx: &mut Cx<'_>) {
+    if let Some(since) = realm.suspicion.and_then(|suspicion| suspicion.alone_since) {
+        cx.arm(TimerKind::Alone, (since + alone_limit(cx.spec)).max(cx.now));
+    }
+}
+
+/// How long a dependent that fails alone is blamed on its need.
+fn alone_limit(spec: &RealmSpec) -> Duration {
+    spec.start.timeout.unwrap_or(ALONE)
+}
+
 /// Its one restart has been made, or makes no sense.
-pub(crate) fn tried(realm: &mut Realm) {
+pub(crate) fn tried(realm: &mut Realm, cx: &mut Cx<'_>) {
     if let Some(suspicion) = &mut realm.suspicion {
         suspicion.tried = true;
+        cx.out.remember.insert(cx.ix);
     }
 }
 
@@ -161,11 +174,11 @@ impl Supervisor {
             if alone == known.alone_since.is_some() {
                 continue;
             }
-            let limit = self.plan.realm(ix).start.timeout.unwrap_or(ALONE);
             self.step(now, ix, |realm, cx| {
                 realm.suspicion = Some(Suspicion { alone_since: alone.then_some(cx.now), ..known });
+                cx.out.remember.insert(cx.ix);
                 if alone {
-                    cx.arm(TimerKind::Alone, cx.now + limit);
+                    cx.arm(TimerKind::Alone, cx.now + alone_limit(cx.spec));
                 } else {
                     cx.disarm(TimerKind::Alone);
                 }

@@ -18,7 +18,7 @@ use crate::realm::{Hold, Realm, Resting};
 use crate::state::failed::Why as FailedWhy;
 use crate::state::{Remedy, State, ending};
 use crate::timers::TimerKind;
-use crate::{Plan, ProbeSource, RealmSpec};
+use crate::{OperatorHold, Plan, ProbeSource, ProbeSpec, RealmSpec};
 
 /// Most of the detail of a probe that a message shows, in characters.
 const MAX_DETAIL_CHARS: usize = 100;
@@ -70,9 +70,7 @@ fn suspecting(view: &View<'_>, (reason, message, next): (Reason, String, Next)) 
     }
     let message = match (&realm.state, realm.last_exit) {
         (State::Waiting(_), Some(last)) => last.exit.to_string(),
-        _ => Some(waiting_probe(view))
-            .filter(|words| !words.is_empty())
-            .map_or(message, |words| words.trim_start_matches("; ").to_string()),
+        _ => unready_probe(view.spec(), realm).unwrap_or(message),
     };
     (Reason::SuspectNeed, format!("probably because {words}; {message}"), next)
 }
@@ -89,6 +87,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
     if matches!(realm.state, State::Stuck) {
         let next = Next::when(NextAction::Start, "its last processes are gone".to_string());
+        let next = if realm.desired == Desired::Down || realm.shutting_down() { Next::none() } else { next };
         return (Reason::Stuck, "SIGKILL did not end all of its processes".to_string(), next);
     }
     if let Some(pause) = realm.pause.as_ref().filter(|_| !realm.shutting_down()) {
@@ -142,6 +141,10 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
         State::Backoff(backoff) => (Reason::Backoff, ended(view), Next::at(NextAction::Start, backoff.until)),
         State::Stopping(_) | State::Stuck => stopping(view),
         State::Starting(_) => starting(view),
+        State::External if realm.shutting_down() => {
+            let words = "not watched: heartbeatd is stopping everything".to_string();
+            (Reason::NoEvidence, words, next_heartbeatd(NextAction::Probe))
+        }
         State::Running(_) | State::External => running(view),
     }
 }
@@ -150,7 +153,10 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
 fn unusable(view: &View<'_>) -> (Reason, String, Next) {
     let start = view.realm().failed_start.as_ref();
     let message = start.map(|start| start.message.clone()).unwrap_or_default();
-    let next = Next::when(NextAction::Start, "its program can be used".to_string());
+    let next = match &view.realm().state {
+        State::Cooldown(cooldown) => Next::at(NextAction::Start, cooldown.until),
+        _ => Next::when(NextAction::Start, "its program can be used".to_string()),
+    };
     (Reason::StartFailed, format!("{message}; checked every second"), next)
 }
 
@@ -180,30 +186,49 @@ fn resting(realm: &Realm) -> bool {
 
 fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
-    let next = kill_at(view).map_or_else(Next::none, |at| Next::at(NextAction::Kill, at));
-    if matches!(realm.state, State::Stopping(_) | State::Starting(_) | State::Running(_)) {
-        return (Reason::Stopping, "being stopped".to_string(), next);
-    }
-    if realm.shutting_down() {
-        return (Reason::StoppedByOperator, "heartbeatd is stopping everything".to_string(), Next::none());
-    }
-    match &realm.resting {
-        Resting::Manual => {
-            (Reason::Manual, "started only on request (manual = true)".to_string(), Next::none())
+    let ends = matches!(realm.state, State::Stopping(_) | State::Starting(_) | State::Running(_));
+    let (reason, message) = match &realm.resting {
+        _ if realm.desired == Desired::Up => {
+            (Reason::StoppedByOperator, "stopped: heartbeatd is stopping everything".to_string())
         }
+        Resting::Manual if ends => (Reason::Manual, "stopped".to_string()),
+        Resting::Manual => (Reason::Manual, "started only on request (manual = true)".to_string()),
         Resting::Removed => {
-            (Reason::StoppedByOperator, "removed from the configuration".to_string(), Next::none())
+            (Reason::StoppedByOperator, "stopped: removed from the configuration".to_string())
         }
-        Resting::Operator(hold) => {
-            let why = hold.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-            let by = match hold.by {
-                None => "an operator".to_string(),
-                Some(0) => "root".to_string(),
-                Some(user) => format!("user {user}"),
-            };
-            (Reason::StoppedByOperator, format!("stopped by {by}{why}"), Next::none())
-        }
+        Resting::Operator(hold) => (Reason::StoppedByOperator, stopped_by(hold)),
+    };
+    if ends {
+        return (Reason::Stopping, format!("being {message}"), end_of_stop(view));
     }
+    let again = realm.desired == Desired::Up && realm.shutting_down();
+    let next = if again { next_heartbeatd(NextAction::Start) } else { Next::none() };
+    (reason, message, next)
+}
+
+/// `stopped by root: disk repair`.
+fn stopped_by(hold: &OperatorHold) -> String {
+    let by = match hold.by {
+        None => "an operator".to_string(),
+        Some(0) => "root".to_string(),
+        Some(user) => format!("user {user}"),
+    };
+    let why = hold.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("stopped by {by}{why}")
+}
+
+/// heartbeatd stops everything: nothing more happens before it runs again.
+fn next_heartbeatd(action: NextAction) -> Next {
+    Next::when(action, "heartbeatd is started again".to_string())
+}
+
+/// KILL: at a known time, or so long after the realms that need this one.
+fn end_of_stop(view: &View<'_>) -> Next {
+    let after = || {
+        let timeout = lasts(view.spec().stop.timeout);
+        format!("its dependents are stopped and it has not ended {timeout} later")
+    };
+    kill_at(view).map_or_else(|| Next::when(NextAction::Kill, after()), |at| Next::at(NextAction::Kill, at))
 }
 
 fn failed_words(why: &FailedWhy, view: &View<'_>) -> (Reason, String) {
@@ -347,22 +372,36 @@ fn stopping(view: &View<'_>) -> (Reason, String, Next) {
     }
 }
 
-/// When the stage of its stop is over; one that heartbeatd has come back to is not timed before it has booted.
+/// When the stage of its stop is over.
 fn kill_at(view: &View<'_>) -> Option<Instant> {
-    let remembered = match &view.realm().state {
-        State::Stopping(stopping) => stopping.remembered_deadline(),
+    let known = match &view.realm().state {
+        State::Stopping(stopping) => stopping.kill_at(),
         _ => None,
     };
-    view.deadline(TimerKind::State).or(remembered)
+    known.or_else(|| view.deadline(TimerKind::State))
 }
 
 fn starting(view: &View<'_>) -> (Reason, String, Next) {
     let runs = matches!(&view.realm().state, State::Starting(starting) if starting.execed());
     let first = if runs { "it says that it is ready" } else { "it has been started" };
-    let next = view.deadline(TimerKind::Second).or_else(|| next_probe(view)).map_or_else(
-        || Next::when(NextAction::Probe, first.to_string()),
-        |at| Next::at(NextAction::Probe, at),
-    );
+    let asked = view.spec().probes.iter().any(ProbeSpec::tells_readiness);
+    let limited = runs && asked && view.spec().start.timeout.is_some();
+    let next = match view.deadline(TimerKind::State) {
+        Some(limit) if limited => {
+            Next::at_if(NextAction::Restart, limit, "it is not ready by then".to_string())
+        }
+        // Its time stands still while a need is not up.
+        None if limited => {
+            Next::when(NextAction::Restart, "what it needs is up and it is not ready in time".to_string())
+        }
+        _ => view.deadline(TimerKind::Second).or_else(|| next_probe(view)).map_or_else(
+            || Next::when(NextAction::Probe, first.to_string()),
+            |at| Next::at(NextAction::Probe, at),
+        ),
+    };
+    if view.realm().stranger.is_some() {
+        return stranger(view);
+    }
     let waits_for = waiting_probe(view);
     let says = says(view);
     let extended = view.realm().spoken.extended.is_some();
@@ -388,19 +427,20 @@ fn says(view: &View<'_>) -> String {
     status.map_or_else(String::new, |status| format!("; says: {status}"))
 }
 
-/// `; http: Refused` for the first probe that does not pass yet.
+/// `; http: connection refused` for the first probe that does not pass yet.
 fn waiting_probe(view: &View<'_>) -> String {
-    let since = view.realm().started_at.unwrap_or(view.realm().status_since);
-    let missing = view.spec().probes.iter().zip(&view.realm().probes).find_map(|(spec, probe)| {
+    unready_probe(view.spec(), view.realm()).map_or_else(String::new, |words| format!("; {words}"))
+}
+
+/// `http: connection refused` for the first probe that does not pass yet.
+pub(crate) fn unready_probe(spec: &RealmSpec, realm: &Realm) -> Option<String> {
+    let since = realm.started_at.unwrap_or(realm.status_since);
+    spec.probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
         // What an earlier generation answered says nothing about this one.
         let last = probe.last.as_ref().filter(|last| last.at >= since)?;
-        (probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true)).then(|| {
-            let reason = last.outcome.reason().map_or("no answer", |reason| reason.as_str());
-            let words = if last.detail.is_empty() { reason } else { last.detail.as_str() };
-            format!("; {}: {words}", spec.info.name)
-        })
-    });
-    missing.unwrap_or_default()
+        let missing = probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true);
+        missing.then(|| format!("{}: {}", spec.info.name, short(last.words())))
+    })
 }
 
 /// What a server that is starting up says, and for how long it has been starting.
@@ -599,33 +639,57 @@ fn measured_afresh(view: &View<'_>) -> String {
     format!("what it needs is back; measured afresh{}", waiting_probe(view))
 }
 
-/// `http: UnexpectedStatus: 500 (2/3)` for the probes that fail.
+/// `http: 500, 3 times in a row` for the probes that fail.
 fn failing_words(view: &View<'_>) -> String {
     let failing = view.spec().probes.iter().zip(&view.realm().probes).filter_map(|(spec, probe)| {
         let last = probe.last.as_ref()?;
         if last.outcome.passed() != Some(false) {
             return None;
         }
-        let reason = last.outcome.reason().map_or("failed", |reason| reason.as_str());
         // The port fact has nothing to add to the probe that it comes from.
         let repeated = matches!(spec.source, ProbeSource::PortOf(of) if {
             let of = view.realm().probes[of.index()].last.as_ref();
             of.is_some_and(|of| of.detail == last.detail)
         });
-        let silent = last.detail.is_empty() || repeated;
-        let detail = if silent { String::new() } else { format!(": {}", short(&last.detail)) };
-        Some(format!(
-            "{}: {reason}{detail} ({})",
-            spec.info.name,
-            probe.tally.progress(&spec.info.thresholds)
-        ))
+        let words = match last.outcome.reason() {
+            Some(reason) if repeated => reason.words(),
+            _ => last.words(),
+        };
+        Some(format!("{}: {}{}", spec.info.name, short(words), times(spec, probe)))
     });
     let words: Vec<String> = failing.collect();
-    if words.is_empty() {
-        "failed its probes; passing again, not yet often enough".to_string()
-    } else {
-        words.join("; ")
+    if words.is_empty() { passing_again(view) } else { words.join("; ") }
+}
+
+/// `http: 500, 3 times in a row` for one probe.
+pub(crate) fn failing_probe(spec: &ProbeSpec, probe: &Probing) -> String {
+    let words = probe.last.as_ref().map_or("failed", |last| last.words());
+    format!("{}: {}{}", spec.info.name, short(words), times(spec, probe))
+}
+
+/// `, 3 times in a row`, or how far a probe that fails is from its threshold.
+fn times(spec: &ProbeSpec, probe: &Probing) -> String {
+    let thresholds = &spec.info.thresholds;
+    match (probe.tally.fails(), thresholds.fail_after(), thresholds.fail_if()) {
+        (0, ..) | (_, 1, None) => String::new(),
+        (_, _, Some(window)) => {
+            let fails = probe.tally.fails_within(window);
+            format!(", {fails} failures of the {} that make it down", window.fails())
+        }
+        (fails, goal, None) if fails >= goal => format!(", {fails} times in a row"),
+        (fails, goal, None) => format!(", failure {fails} of {goal}"),
     }
+}
+
+/// `http: passing again, 1 of 2 needed`.
+fn passing_again(view: &View<'_>) -> String {
+    let probes = view.spec().probes.iter().zip(&view.realm().probes);
+    let again = probes.filter(|(_, probe)| probe.fails()).map(|(spec, probe)| {
+        let (passes, goal) = (probe.tally.passes(), spec.info.thresholds.pass_after());
+        format!("{}: passing again, {passes} of {goal} needed", spec.info.name)
+    });
+    let words: Vec<String> = again.collect();
+    if words.is_empty() { "passing again".to_string() } else { words.join("; ") }
 }
 
 fn degraded_words(view: &View<'_>) -> String {
@@ -636,8 +700,8 @@ fn degraded_words(view: &View<'_>) -> String {
         .zip(&view.realm().probes)
         .filter_map(|(spec, probe)| {
             let last = probe.last.as_ref()?;
-            let Outcome::Degraded(reason) = last.outcome else { return None };
-            Some(format!("{}: {reason}: {}", spec.info.name, last.detail))
+            let degraded = matches!(last.outcome, Outcome::Degraded(_));
+            degraded.then(|| format!("{}: {}", spec.info.name, last.words()))
         })
         .collect();
     words.join("; ")

@@ -92,6 +92,7 @@ fn port_taken(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
         cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
     }
     realm.stop_probing(cx);
+    realm.ordered_in_pause = false;
     realm.stranger = Some(error.message.clone());
     realm.keep_run = true;
     realm.open_uncounted(cx, RestartCause::Exited, error.message.clone());
@@ -122,6 +123,7 @@ pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartErro
         StartFailure::NeverTried => return never_tried(realm, cx),
         StartFailure::ProgramUnusable | StartFailure::HostExhausted | StartFailure::Other => {}
     }
+    realm.ordered_in_pause = false;
     realm.note_failed_start(cx.now, error);
     realm.failure = Some(error.message.clone());
     cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });

@@ -14,6 +14,7 @@ use crate::realm::Realm;
 use crate::record::StoredState;
 use crate::suspicion;
 use crate::timers::TimerKind;
+use crate::why;
 use crate::{Effect, Hook};
 
 /// How long a `start.before` command may take in a realm without `start.timeout`.
@@ -269,6 +270,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
 fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
     realm.pid = Some(pid);
     realm.started_at = Some(cx.now);
+    realm.ordered_in_pause = false;
     keep_gap(realm, cx);
     (realm.stranger, realm.failed_start) = (None, None);
     realm.restart_step(cx, RestartStep::Started);
@@ -432,7 +434,9 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
                 Some(_) => "the time it has asked for".to_string(),
                 None => format!("{limit:?}"),
             };
-            timed_out(realm, cx, format!("not ready within {limit}"));
+            let last =
+                why::unready_probe(cx.spec, realm).map_or_else(String::new, |words| format!("; {words}"));
+            timed_out(realm, cx, format!("not ready within {limit}{last}"));
         }
         (_, _) => {}
     }
@@ -455,6 +459,7 @@ fn hook_failed(realm: &mut Realm, cx: &mut Cx<'_>, hook: Hook, failure: &str) {
         return;
     }
     cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
+    realm.ordered_in_pause = false;
     realm.failure = Some(detail.clone());
     if realm.pause.is_none() {
         realm.open_restart(cx, RestartCause::StartTimedOut, detail);

@@ -10,6 +10,7 @@ use crate::timers::TimerKind;
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.stop_probing(cx);
     realm.failed_start = None;
+    realm.ordered_in_pause = false;
     realm.set_state(cx, State::Stopped);
     cx.disarm(TimerKind::State);
     cx.disarm(TimerKind::Second);

@@ -19,6 +19,8 @@ use crate::{Effect, Hook, SignalTo};
 
 /// After KILL the tree has this long to be empty; then the realm is stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+/// A realm of which nobody knows whether an earlier heartbeatd has told it to end is told again so long before KILL.
+const TOLD_AGAIN_BEFORE: Duration = Duration::from_secs(2);
 /// A launch that was called off is answered within this, or the realm is stuck.
 const CALL_OFF_WAIT: Duration = Duration::from_secs(15);
 
@@ -32,7 +34,7 @@ pub(crate) enum Stage {
     Command,
     /// `stop.signal` was sent.
     Term,
-    /// `stop.signal` was sent by an earlier heartbeatd, or was about to be: sent again before KILL is.
+    /// `stop.signal` was sent by an earlier heartbeatd, or was about to be: sent again shortly before KILL is.
     Told,
     /// KILL was sent.
     Kill,
@@ -47,8 +49,8 @@ pub(crate) struct Stopping {
     exit: Option<Exit>,
     /// The launcher has not answered yet: there may be no process at all.
     launching: bool,
-    /// The deadline of its stage, as it is remembered.
-    until: Option<Instant>,
+    /// When KILL follows the first `stop.signal`; the death of heartbeatd does not move it.
+    kill_at: Option<Instant>,
 }
 
 impl Stopping {
@@ -64,11 +66,12 @@ impl Stopping {
             (false, false, true) => Stage::Told,
             (false, false, false) => Stage::AwaitDependents,
         };
-        Self { stage, cause, exit, launching, until: Some(deadline) }
+        Self { stage, cause, exit, launching, kill_at: told.then_some(deadline) }
     }
 
     /// What has to be remembered of it; `deadline` is that of its stage.
-    pub(crate) fn stored(&self, deadline: Instant) -> StoredState {
+    pub(crate) fn stored(&self, deadline: Option<Instant>) -> StoredState {
+        let deadline = self.kill_at.or(deadline).unwrap_or(Instant::ZERO);
         StoredState::Stopping {
             cause: self.cause,
             exit: self.exit.map(Into::into),
@@ -83,9 +86,9 @@ impl Stopping {
         self.stage
     }
 
-    /// When it is told again, or killed, as an earlier heartbeatd has left it.
-    pub(crate) fn remembered_deadline(&self) -> Option<Instant> {
-        self.until.filter(|_| self.stage != Stage::AwaitDependents)
+    /// When KILL follows the first `stop.signal`.
+    pub(crate) fn kill_at(&self) -> Option<Instant> {
+        self.kill_at.filter(|_| matches!(self.stage, Stage::Term | Stage::Told))
     }
 
     /// The launcher has not answered yet.
@@ -152,7 +155,7 @@ fn enter(realm: &mut Realm, cx: &mut Cx<'_>, cause: Option<RestartCause>, exit: 
     // With an exit known, only leftovers are there; the adapter says when they are gone.
     let process = launching || realm.pid.is_some() || exit.is_some();
     let stage = Stage::AwaitDependents;
-    realm.set_state(cx, State::Stopping(Stopping { stage, cause, exit, launching, until: None }));
+    realm.set_state(cx, State::Stopping(Stopping { stage, cause, exit, launching, kill_at: None }));
     if !process {
         gone(realm, cx);
     } else if !(ordered && realm.around.dependents_stopping && realm.around.mode != Mode::Killing) {
@@ -217,7 +220,8 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
         // It may have been told already, and being told twice means something to some programs: first the time it had.
         Some(Stage::Told | Stage::Term | Stage::Command) => {
             set_stage(realm, Stage::Told);
-            cx.arm(TimerKind::State, now.until.unwrap_or(cx.now).max(cx.now));
+            let kill_at = now.kill_at.unwrap_or(cx.now);
+            cx.arm(TimerKind::State, (kill_at - told_again_before(cx)).max(cx.now));
         }
         Some(Stage::AwaitDependents) | None => {}
     }
@@ -262,28 +266,25 @@ fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
 fn send_term(realm: &mut Realm, cx: &mut Cx<'_>) {
     let main_has_ended = stopping(realm).is_some_and(|stopping| stopping.exit.is_some());
     set_stage(realm, Stage::Term);
-    if main_has_ended || cx.spec.stop.signal_to == SignalTo::Tree {
-        signal_tree(realm, cx);
-    } else {
-        signal_main(realm, cx);
-    }
-    cx.arm(TimerKind::State, cx.now + cx.spec.stop.timeout);
+    let kill_at = match stopping(realm).and_then(|stopping| stopping.kill_at) {
+        // Told again: the first deadline stands.
+        Some(first) => first.max(cx.now + told_again_before(cx)),
+        None => cx.now + cx.spec.stop.timeout,
+    };
+    set_kill_at(realm, kill_at);
+    let tree = main_has_ended || cx.spec.stop.signal_to == SignalTo::Tree;
+    cx.stop_signal(realm.run, tree, kill_at);
+    cx.arm(TimerKind::State, kill_at);
 }
 
-fn signal_main(realm: &Realm, cx: &mut Cx<'_>) {
-    let signal = cx.spec.stop.signal;
-    cx.signal_main(realm.run, signal);
-    if signal != Signal::KILL {
-        // A stopped process cannot act on the signal before it goes on.
-        cx.effect(Effect::SignalMain { realm: cx.ix, run: realm.run, signal: Signal::CONT });
-    }
+/// How long before KILL a realm is told again that an earlier heartbeatd may not have told.
+fn told_again_before(cx: &Cx<'_>) -> Duration {
+    TOLD_AGAIN_BEFORE.min(cx.spec.stop.timeout / 2)
 }
 
-fn signal_tree(realm: &Realm, cx: &mut Cx<'_>) {
-    let signal = cx.spec.stop.signal;
-    cx.signal(realm.run, signal);
-    if signal != Signal::KILL {
-        cx.effect(Effect::Signal { realm: cx.ix, run: realm.run, signal: Signal::CONT });
+fn set_kill_at(realm: &mut Realm, at: Instant) {
+    if let State::Stopping(stopping) = &mut realm.state {
+        stopping.kill_at = Some(at);
     }
 }
 
@@ -291,7 +292,8 @@ fn signal_tree(realm: &Realm, cx: &mut Cx<'_>) {
 /// runs on.
 fn signal_leftovers(realm: &Realm, cx: &mut Cx<'_>) {
     if cx.spec.stop.signal_to == SignalTo::Main {
-        signal_tree(realm, cx);
+        let kill_at = stopping(realm).and_then(|stopping| stopping.kill_at);
+        cx.stop_signal(realm.run, true, kill_at.unwrap_or(cx.now + cx.spec.stop.timeout));
     }
 }
 
@@ -369,8 +371,10 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
 /// It needs more time to end, and has said so. KILL waits for nobody.
 pub(crate) fn extend(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
     let waits = matches!(stopping(realm).map(Stopping::stage), Some(Stage::Term | Stage::Told));
-    if waits && cx.out.timers.deadline(cx.ix, TimerKind::State).is_some_and(|at| at < until) {
-        cx.arm(TimerKind::State, until);
+    if waits && stopping(realm).and_then(|stopping| stopping.kill_at).is_some_and(|at| at < until) {
+        set_kill_at(realm, until);
+        let told = stopping(realm).map(Stopping::stage) == Some(Stage::Told);
+        cx.arm(TimerKind::State, if told { until - told_again_before(cx) } else { until });
     }
 }
 
@@ -379,7 +383,11 @@ pub(crate) fn note_exit(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, expected
     let ran_for = realm.started_at.map(|started| cx.now.since(started));
     realm.last_exit = Some(LastExit { exit, at: cx.now, ran_for });
     realm.pid = None;
-    realm.process_ended(cx, exit.to_string());
+    if expected {
+        realm.process_stopped(cx);
+    } else {
+        realm.process_ended(cx, exit.to_string());
+    }
     cx.event(EventKind::RunExited { run: realm.run, exit, expected });
 }
 

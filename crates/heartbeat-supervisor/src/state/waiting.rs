@@ -53,7 +53,7 @@ fn proceed(realm: &mut Realm, cx: &mut Cx<'_>) {
         stopped::enter(realm, cx);
         return;
     }
-    if realm.pause.is_some() {
+    if realm.is_held_by_pause() {
         cx.disarm(TimerKind::State);
         return;
     }

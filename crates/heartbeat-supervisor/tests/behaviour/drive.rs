@@ -7,9 +7,9 @@ use std::time::Duration;
 use heartbeat_restart::{PolicySettings, RestartPolicy};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    CheckId, CheckResult, CommandId, EdgeKind, Event, Exit, FailReason, Gate, Instant, Outcome, Phase,
-    PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, RealmIx, RealmKind, RealmName, RealmStatus, Role, RunId, Said,
-    Signal, Status, Thresholds, WhileDown,
+    CheckId, CheckResult, CommandId, EdgeKind, Event, EventKind, Exit, FailReason, Gate, Instant, Outcome,
+    Phase, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, RealmIx, RealmKind, RealmName, RealmStatus, Role,
+    RunId, Said, Signal, Status, Thresholds, WhileDown,
 };
 use heartbeat_supervisor::{
     Command, Effect, Found, Input, Intent, Memory, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec,
@@ -452,6 +452,15 @@ impl Drive {
             Reply::Refreshed { .. } => panic!("that was no refresh"),
         }
         reply
+    }
+
+    /// When the last restart of a realm was decided, since the last [`Drive::take`].
+    pub(crate) fn restart_opened(&self, realm: RealmIx) -> Option<Instant> {
+        let opened = self.events.iter().rev().find(|event| {
+            let of = event.realm.as_ref().is_some_and(|(ix, _)| *ix == realm);
+            of && matches!(event.kind, EventKind::RestartOpened { .. })
+        });
+        opened.map(|event| event.at)
     }
 
     pub(crate) fn order(&mut self, action: Action, realm: RealmIx) -> Reply {

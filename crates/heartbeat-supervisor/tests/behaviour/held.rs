@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{Exit, Outcome, Phase, Signal, Status};
-use heartbeat_supervisor::{Command, Effect, Input};
+use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, Signal, Status};
+use heartbeat_supervisor::{Command, Effect, Found, Input};
 
-use crate::drive::{A, B, C, Drive, FAIL, bare, policy, probed, secs};
+use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, policy, probed, secs};
+
+fn alive(ix: RealmIx) -> Found {
+    Found::Alive { pid: 100 + ix.0, launching: false }
+}
 
 fn pause(d: &mut Drive) {
     d.command(Command { reason: Some("a look at it".to_string()), ..Command::new(Action::Pause, A) });
@@ -25,6 +29,41 @@ fn a_paused_realm_is_not_restarted_at_the_end_of_its_start_timeout() {
     d.order(Action::Resume, A);
     d.wait_answering(secs(61), |_| FAIL);
     assert_eq!(d.signals()[0], (A, Signal::TERM));
+}
+
+#[test]
+fn a_restart_that_an_operator_asks_for_is_made_in_a_pause_and_leaves_it() {
+    let mut d = Drive::up(vec![probed("a"), bare("b").needs(A)]);
+    for realm in [A, B] {
+        d.command(Command { reason: Some("disk repair".into()), ..Command::new(Action::Pause, realm) });
+    }
+    d.take();
+    d.command(Command { cascade: true, ..Command::new(Action::Restart, A) });
+    let resumed = |d: &Drive| d.events.iter().any(|event| matches!(event.kind, EventKind::Resumed { .. }));
+    d.exit(B, Exit::signal(Signal::TERM));
+    // heartbeatd is killed in between, and goes on.
+    d.killed(|ix| if ix == A { alive(ix) } else { Found::Nothing });
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.live(secs(20), |_| Outcome::Pass);
+    for realm in [A, B] {
+        let status = d.status(realm);
+        assert_eq!((status.phase, status.process.run.0), (Phase::Running, 2), "{}", status.info.name);
+        assert_eq!((status.status, status.pause.is_some()), (Status::Paused, true));
+        assert_eq!(status.why.message, "disk repair");
+    }
+    assert!(!resumed(&d), "nothing but a resume ends a pause");
+    // The order is carried out: what happens to it now is held by the pause again.
+    d.take();
+    d.exit(B, Exit::code(1));
+    d.wait_answering(secs(30), |_| Outcome::Pass);
+    assert_eq!((d.starts(), d.phase(B)), (vec![], Phase::Stopped));
+    d.order(Action::Start, B);
+    assert_eq!(d.starts(), [B], "a start that an operator asks for is made in a pause, too");
+    d.launch_all();
+    assert_eq!(d.word(B), Status::Paused);
+    d.order(Action::Resume, B);
+    d.wait(secs(2));
+    assert_eq!(d.word(B), Status::Up);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use heartbeat_status::{
     CommandId, EventKind, Exit, Flag, IncidentStep, Outcome, Phase, ProbeInfo, ProbeIx, ProbeKind, Reason,
     Role, Severity, Signal, StartFailure, Status, Thresholds,
 };
-use heartbeat_supervisor::{Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StartError};
+use heartbeat_supervisor::{
+    Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StartError, StepAction,
+};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
 
@@ -180,6 +182,9 @@ fn nothing_acts_on_a_paused_realm_and_it_starts_when_it_is_resumed() {
 fn a_stop_ends_a_pause_and_wins() {
     let mut d = Drive::up(vec![probed("a")]);
     order(&mut d, Action::Pause, None);
+    let plan = d.sup.plan(d.now, &Command::new(Action::Stop, A));
+    let steps: Vec<StepAction> = plan.steps.iter().map(|step| step.action).collect();
+    assert_eq!(steps, [StepAction::Resume, StepAction::Stop], "the plan names the end of the pause");
     order(&mut d, Action::Stop, None);
     d.exit(A, Exit::code(0));
     d.wait(secs(90));

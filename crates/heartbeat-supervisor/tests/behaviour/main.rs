@@ -21,6 +21,7 @@ mod restoring;
 mod roles;
 mod saying;
 mod scenarios;
+mod sentences;
 mod starting;
 mod starting_up;
 mod stopping;

@@ -1,7 +1,7 @@
 //! Plans: what is shown is what is done, and what would break is refused.
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{EdgeKind, Exit, Gate, WhileDown};
+use heartbeat_status::{EdgeKind, Exit, Gate, RealmIx, Signal, WhileDown};
 use heartbeat_supervisor::{Command, Plan, PlanError, PlanSettings, RealmSpec, Refusal, Reply, StepAction};
 
 use crate::drive::{A, B, C, Depends, Drive, bare, external, oneshot};
@@ -76,4 +76,33 @@ fn a_plan_that_cannot_be_carried_out_is_refused() {
     let mut spec = crate::drive::probed("a");
     spec.probes[0].info.timeout = std::time::Duration::from_secs(6);
     assert!(matches!(build(vec![spec]), Some(PlanError::BadTiming { .. })));
+}
+
+#[test]
+fn a_command_about_several_realms_is_one_plan_in_the_order_of_the_graph() {
+    let chain = || vec![bare("a"), bare("b").needs(A), bare("c").needs(B), bare("d").needs(C)];
+    for realms in [vec![A, B, C], vec![C, A, B], vec![B, C, A, A]] {
+        let mut d = Drive::up(chain());
+        let command =
+            |cascade| Command { realms: realms.clone(), cascade, ..Command::new(Action::Restart, A) };
+        let refused = d.command(command(false));
+        assert!(matches!(&refused, Reply::Refused { plan } if plan.breaks == [RealmIx(3)]), "{refused:?}");
+        let stop = [(1, 3), (2, 2), (3, 1), (4, 0)].map(|(wave, realm)| (wave, realm, StepAction::Stop));
+        let start = [(5, 0), (6, 1), (7, 2), (8, 3)].map(|(wave, realm)| (wave, realm, StepAction::Start));
+        let done = d.command(command(true));
+        assert_eq!(steps(&done), [stop, start].concat());
+        let Reply::Accepted { restarts, .. } = done else { panic!("{done:?}") };
+        assert_eq!(restarts.len(), 4, "each restart once");
+        // Each is ended once, and none before what needs it is gone.
+        for realm in [RealmIx(3), C, B, A] {
+            assert_eq!(d.signals(), [(realm, Signal::TERM)]);
+            d.take();
+            d.exit(realm, Exit::code(0));
+        }
+        for realm in [A, B, C, RealmIx(3)] {
+            assert_eq!(d.starts(), [realm]);
+            d.launch_all();
+            d.wait(std::time::Duration::from_secs(1));
+        }
+    }
 }

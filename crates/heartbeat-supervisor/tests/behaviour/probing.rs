@@ -27,7 +27,7 @@ fn thresholds_decide_and_are_shown() {
     }
     let expected = [(Status::Up, "1/3"), (Status::Up, "2/3"), (Status::Down, "3/3")];
     assert_eq!(seen, expected.map(|(status, progress)| (status, progress.to_string())));
-    assert_eq!(d.message(A), "http: Refused (3/3)");
+    assert_eq!(d.message(A), "http: connection refused, 3 times in a row");
 }
 
 #[test]

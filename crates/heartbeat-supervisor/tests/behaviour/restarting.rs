@@ -5,8 +5,8 @@ use std::time::Duration;
 use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause, RestartResult,
-    RestartStep, Signal, StartFailure, Status, What, WhileDown,
+    EdgeKind, EventKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause,
+    RestartResult, RestartStep, Signal, StartFailure, Status, What, WhileDown,
 };
 use heartbeat_supervisor::{Input, Reply, StartError};
 
@@ -94,9 +94,50 @@ fn a_health_restart_needs_threshold_and_two_intervals() {
     assert_eq!(d.signals()[0], (A, Signal::TERM));
     let record = d.status(A).restart.clone().expect("a restart");
     assert_eq!(record.cause, RestartCause::Unhealthy);
-    let detected = record.steps[0].1;
-    assert!(detected.since(since) >= secs(10), "not before two intervals: {:?}", detected.since(since));
+    let decided = d.restart_opened(A).expect("it was told").since(since);
+    assert!(decided >= secs(10), "not before two intervals: {decided:?}");
     assert_eq!(d.in_flight(A), 0, "results are on hold until the new generation exists");
+}
+
+#[test]
+fn a_recovery_counts_from_the_moment_in_which_the_failure_was_detected() {
+    let mut d = Drive::stable(vec![probed("a")]);
+    while d.word(A) != Status::Down {
+        d.wait_answering(Duration::from_millis(50), |_| FAIL);
+    }
+    let down = d.status(A).why.since;
+    d.wait_answering(secs(30), |_| FAIL);
+    let decided = d.restart_opened(A).expect("a restart");
+    assert!(decided > down, "the restart waits for two intervals, the verdict does not");
+    assert_eq!(d.status(A).restart.as_ref().expect("a restart").steps[0].1, down);
+    d.exit(A, Exit::signal(Signal::TERM));
+    d.live(secs(15), |_| Outcome::Pass);
+    let took = d.events.iter().find_map(|event| match event.kind {
+        EventKind::RestartClosed { took_ms, .. } => Some((event.at, took_ms)),
+        _ => None,
+    });
+    let (closed, took_ms) = took.expect("verified");
+    assert_eq!(u128::from(took_ms), closed.since(down).as_millis());
+}
+
+#[test]
+fn the_attempt_that_is_told_is_the_budget_that_is_used() {
+    let mut spec = probed("a");
+    spec.stop.timeout = secs(10);
+    let mut d = Drive::stable(vec![spec]);
+    d.exit(A, Exit::code(1));
+    assert_eq!((d.message(A).ends_with("attempt 1 of 6"), d.status(A).restarts.used), (true, 1));
+    d.launch_all();
+    d.wait_answering(secs(40), |realm| if realm == A { Outcome::Pass } else { FAIL });
+    d.wait_answering(secs(20), |_| FAIL);
+    // It is being stopped for its second restart: told as used, though the budget is taken when it has ended.
+    assert_eq!(d.phase(A), Phase::Stopping);
+    assert!(d.message(A).ends_with("attempt 2 of 6"), "{}", d.message(A));
+    assert_eq!(d.status(A).restarts.used, 2);
+    d.exit(A, Exit::signal(Signal::TERM));
+    assert_eq!(d.status(A).restarts.used, 2);
+    d.order(Action::Reset, A);
+    assert_eq!(d.status(A).restarts.used, 0);
 }
 
 #[test]

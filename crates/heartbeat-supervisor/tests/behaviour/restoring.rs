@@ -155,12 +155,52 @@ fn a_stop_goes_on_and_is_not_said_twice_before_its_time() {
     d.wait(secs(4));
     d.killed(alive);
     assert_eq!((d.phase(A), d.signals()), (Phase::Stopping, vec![]));
-    d.wait(secs(7));
+    d.wait(Duration::from_millis(3_999));
+    assert_eq!(d.signals(), []);
+    d.wait(Duration::from_millis(1));
     assert_eq!(d.signals(), [(A, Signal::TERM)], "perhaps it never heard of it");
-    d.wait(secs(10));
-    assert_eq!(d.signals().last(), Some(&(A, Signal::KILL)));
+    d.wait(Duration::from_millis(1_999));
+    assert_eq!(d.signals(), [(A, Signal::TERM)]);
+    d.wait(Duration::from_millis(1));
+    assert_eq!(d.signals(), [(A, Signal::TERM), (A, Signal::KILL)], "at its first deadline");
     d.exit(A, Exit::signal(Signal::KILL));
     assert_eq!(d.word(A), Status::Stopped);
+}
+
+#[test]
+fn a_stop_whose_deadline_has_passed_meanwhile_is_told_once_more_before_kill() {
+    for (timeout, grace) in [(secs(10), secs(2)), (secs(1), Duration::from_millis(500))] {
+        let mut spec = bare("a");
+        spec.stop.timeout = timeout;
+        let mut d = Drive::up(vec![spec]);
+        d.order(Action::Stop, A);
+        d.now = d.now + secs(100);
+        d.killed(alive);
+        d.wait(Duration::ZERO);
+        assert_eq!(d.signals(), [(A, Signal::TERM)]);
+        d.wait(grace - Duration::from_millis(1));
+        assert_eq!(d.signals().len(), 1);
+        // Killed once more: the deadline of the first stop, and no new one.
+        d.killed(alive);
+        d.wait(grace + Duration::from_millis(1));
+        assert_eq!(d.signals().last(), Some(&(A, Signal::KILL)), "{:?}", d.signals());
+    }
+}
+
+#[test]
+fn a_need_that_fails_later_does_not_take_over_an_incident_because_heartbeatd_was_killed() {
+    let mut d = Drive::stable(vec![probed("a"), probed("b").needs(A)]);
+    d.exit(B, Exit::code(1));
+    d.launch_all();
+    let opened = d.sup.snapshot(d.now).incidents;
+    assert_eq!((opened.len(), opened[0].root), (1, Some(B)));
+    // Its need is seen to be well after that, and heartbeatd is killed.
+    d.wait_answering(secs(12), |ix| if ix == A { Outcome::Pass } else { FAIL });
+    d.killed(alive);
+    d.exit(A, Exit::code(1));
+    let incidents = d.sup.snapshot(d.now).incidents;
+    let roots: Vec<_> = incidents.iter().map(|incident| (incident.no, incident.root)).collect();
+    assert_eq!(roots, [(opened[0].no, Some(B)), (heartbeat_status::IncidentNo(opened[0].no.0 + 1), Some(A))]);
 }
 
 #[test]

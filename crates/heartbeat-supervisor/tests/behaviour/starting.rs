@@ -173,7 +173,7 @@ fn only_one_still_bad_after_its_own_full_threshold_is_restarted() {
     let mended = d.now;
     d.wait_answering(secs(30), |_| FAIL);
     assert_eq!(d.signals()[0], (B, Signal::TERM));
-    assert!(d.status(B).restart.as_ref().is_some_and(|record| record.steps[0].1.since(mended) >= secs(2)));
+    assert!(d.restart_opened(B).is_some_and(|opened| opened.since(mended) >= secs(2)));
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, EventKind, Exit, Gate, Outcome, Phase, Signal, StartFailure, Status, WhileDown,
+    EdgeKind, EventKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, Signal, StartFailure, Status,
+    WhileDown,
 };
-use heartbeat_supervisor::{Effect, Input, SignalTo, StartError};
+use heartbeat_supervisor::{Command, Effect, Input, SignalTo, StartError};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
 
@@ -253,7 +254,7 @@ fn shutdown_stops_dependents_first_each_fully_gone() {
     d.exit(A, Exit::code(0));
     assert_eq!(d.effects.last(), Some(&Effect::Halt));
     assert!(d.events.iter().any(|event| event.kind == EventKind::ShutdownFinished { left: 0 }));
-    assert_eq!(d.message(A), "heartbeatd is stopping everything");
+    assert_eq!(d.message(A), "stopped: heartbeatd is stopping everything");
 }
 
 #[test]
@@ -299,4 +300,41 @@ fn a_launch_is_called_off() {
     let error = StartError { failure: StartFailure::NeverTried, message: "called off".into() };
     d.feed(Input::StartFailed { realm: A, run, error });
     assert_eq!(d.phase(A), Phase::Stopped);
+}
+
+#[test]
+fn while_everything_is_stopped_nothing_is_fine_and_each_realm_says_why_and_what_comes_next() {
+    let mut d = Drive::up(vec![bare("a"), bare("b").needs(A), bare("c"), external("d")]);
+    let why = Some("disk repair".to_string());
+    d.command(Command { reason: why, by: Some(0), ..Command::new(Action::Stop, C) });
+    d.exit(C, Exit::code(0));
+    assert!(d.sup.snapshot(d.now).is_ok());
+    d.feed(Input::Shutdown { now: false });
+    let snapshot = d.sup.snapshot(d.now);
+    assert_eq!((snapshot.is_ok(), snapshot.worst()), (false, Status::Stopping));
+    let next = |d: &mut Drive, ix| d.status(ix).why.next.clone();
+    assert_eq!(d.message(B), "being stopped: heartbeatd is stopping everything");
+    assert_eq!((next(&mut d, B).action, next(&mut d, B).at), (NextAction::Kill, Some(d.now + secs(10))));
+    assert_eq!(next(&mut d, A).action, NextAction::Kill);
+    let after = "its dependents are stopped and it has not ended 10s later";
+    assert_eq!(next(&mut d, A).when.as_deref(), Some(after));
+    assert_eq!(d.message(C), "stopped by root: disk repair", "the operator's own reason stays");
+    assert_eq!(next(&mut d, C).action, NextAction::None, "the next heartbeatd leaves it stopped, too");
+    let again = Some("heartbeatd is started again");
+    assert_eq!(
+        (next(&mut d, RealmIx(3)).action, next(&mut d, RealmIx(3)).when.as_deref()),
+        (NextAction::Probe, again)
+    );
+    d.exit(B, Exit::code(0));
+    assert_eq!((next(&mut d, B).action, next(&mut d, B).when.as_deref()), (NextAction::Start, again));
+}
+
+#[test]
+fn the_stop_signal_says_when_kill_follows() {
+    let mut d = Drive::up(vec![bare("a")]);
+    d.order(Action::Stop, A);
+    let told: Vec<String> = d.events.iter().filter_map(|event| Some(event.kind.fact()?.1)).collect();
+    let words = "SIGTERM to its main process; SIGKILL follows in 10s if it has not ended";
+    assert!(told.iter().any(|line| line == words), "{told:?}");
+    assert_eq!(d.message(A), "being stopped by an operator");
 }

@@ -1,7 +1,8 @@
 //! A need that refuses work is the suspect: it is named, and its dependents spend nothing on it.
 
+use heartbeat_status::wire::Action;
 use heartbeat_status::{DegradedReason, Exit, Flag, IncidentStep, Outcome, Phase, Reason, Status};
-use heartbeat_supervisor::RealmSpec;
+use heartbeat_supervisor::{Command, Found, RealmSpec};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, policy, probed, secs};
 
@@ -217,4 +218,81 @@ fn what_is_blocked_by_such_a_dependent_folds_under_the_suspect() {
     let incidents = d.sup.snapshot(d.now).incidents;
     assert_eq!((incidents.len(), incidents[0].root), (1, Some(A)));
     assert!(incidents[0].affected.contains(&B) && incidents[0].affected.contains(&C), "{incidents:?}");
+}
+
+#[test]
+fn a_suspicion_survives_heartbeatd() {
+    let alive = |ix: heartbeat_status::RealmIx| Found::Alive { pid: 100 + ix.0, launching: false };
+    let mut d = refusing();
+    d.exit(B, Exit::code(0));
+    d.launch_all();
+    d.wait_answering(secs(20), refused);
+    let before = d.sup.snapshot(d.now).incidents;
+    assert_eq!(d.status(B).suspects, [A]);
+    d.killed(alive);
+    assert_eq!((d.status(B).suspects.clone(), d.status(B).why.reason), (vec![A], Reason::SuspectNeed));
+    d.detail = "sorry, too many clients already".into();
+    d.wait_answering(secs(300), refused);
+    let after = d.sup.snapshot(d.now).incidents;
+    assert_eq!(
+        (after.len(), after[0].no, after[0].root, d.signals().len(), d.status(B).restarts.used),
+        (1, before[0].no, Some(A), 0, 0),
+        "the restart that a suspicion allows has been made: {}",
+        d.message(B)
+    );
+}
+
+#[test]
+fn a_dependent_that_fails_alone_is_not_blamed_on_its_need_for_longer_because_heartbeatd_was_killed() {
+    let alive = |ix: heartbeat_status::RealmIx| Found::Alive { pid: 100 + ix.0, launching: false };
+    let mut realms = vec![probed("a"), probed("b").needs(A), probed("c").needs(A)];
+    realms.extend(["d", "e", "f"].map(bare));
+    let alone = |realm| match realm {
+        A => REFUSES,
+        B => FAIL,
+        _ => Outcome::Pass,
+    };
+    let mut d = Drive::stable(realms);
+    d.detail = "sorry".into();
+    d.live(secs(40), alone);
+    assert_eq!(d.status(B).suspects, [A]);
+    let no = d.sup.snapshot(d.now).incidents[0].no;
+    for _ in 0..8 {
+        d.killed(alive);
+        d.detail = "sorry".into();
+        d.live(secs(10), alone);
+    }
+    assert!(d.status(B).suspects.is_empty(), "{}", d.message(B));
+    d.live(secs(90), alone);
+    let incidents = d.sup.snapshot(d.now).incidents;
+    assert_eq!(
+        (incidents.len(), incidents[0].no, incidents[0].root),
+        (1, no, Some(B)),
+        "it was the wrong root"
+    );
+}
+
+#[test]
+fn the_incident_of_a_suspect_stays_open_while_it_refuses_and_what_needs_it_is_not_well() {
+    let mut realms = shop();
+    realms[2] = probed("c").needs(A);
+    let mut d = Drive::stable(realms);
+    d.detail = "sorry".into();
+    let refuses = |realm| if realm == C || realm == B { FAIL } else { REFUSES };
+    d.live(secs(60), refuses);
+    let no = d.sup.snapshot(d.now).incidents[0].no;
+    let open = |d: &mut Drive| d.sup.snapshot(d.now).incidents.iter().map(|open| open.no).collect::<Vec<_>>();
+    // Its dependents are looked at by a person, end, and are started again: nothing proves that it is over.
+    for realm in [B, C] {
+        d.command(Command { reason: Some("a look".into()), ..Command::new(Action::Pause, realm) });
+    }
+    d.live(secs(10), refuses);
+    assert_eq!(open(&mut d), [no]);
+    d.order(Action::Resume, B);
+    d.order(Action::Resume, C);
+    d.live(secs(30), refuses);
+    assert_eq!((open(&mut d), d.status(B).suspects.clone()), (vec![no], vec![A]));
+    // They pass although it refuses work.
+    d.live(secs(60), |realm| if realm == A { REFUSES } else { Outcome::Pass });
+    assert_eq!((open(&mut d), d.word(A)), (vec![], Status::Degraded));
 }
