@@ -444,7 +444,7 @@ fn open_processes(
         // heartbeatd has no children but those of the adapter.
         collects_orphans: true,
         records: records.to_owned(),
-        mark,
+        instance_tag: mark,
         groups,
         ..Settings::default()
     };

@@ -235,7 +235,9 @@ impl Executor {
                 self.pids.insert(key.realm, (key.run, pid));
                 Some(Input::MainChanged { realm: key.realm, run: key.run, pid })
             }
-            Notice::Halted { key, halted } => Some(Input::Halted { realm: key.realm, run: key.run, halted }),
+            Notice::StoppedBySignal { key, stopped } => {
+                Some(Input::Halted { realm: key.realm, run: key.run, halted: stopped })
+            }
             Notice::Said { key, said } => Some(Input::Notify { realm: key.realm, run: key.run, said }),
             Notice::Unbounded { key, limits } => {
                 let limits = limits.iter().map(|limit| (*limit).to_owned()).collect();

@@ -71,7 +71,7 @@ impl Owners {
         if here.first().is_some_and(|first| before == Some((question.run, first.inode))) {
             return Some(None);
         }
-        let tree = Tree::marked(question.pid, question.name.as_str(), &self.mark);
+        let tree = Tree::tagged(question.pid, question.name.as_str(), &self.mark);
         match heartbeat_process::owner_of(&listeners, question.address, &tree) {
             Ownership::Ours => {
                 if let Some(first) = here.first() {
@@ -90,7 +90,7 @@ impl Owners {
     /// /proc: not for the driver.
     pub(crate) fn elsewhere(&self, question: &Question) -> Option<String> {
         let listeners = self.listeners()?;
-        let tree = || Tree::marked(question.pid, question.name.as_str(), &self.mark);
+        let tree = || Tree::tagged(question.pid, question.name.as_str(), &self.mark);
         let (pid, found) = heartbeat_process::listens_elsewhere(&listeners, question.address, tree)?;
         Some(misplaced(question.address, pid, found))
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Config, RealmConfig, with_retired};
 use heartbeat_process::{
-    Condition, Key, LaunchSpec, Processes, Record, RecordError, Search, Survey, Survivor, boot_id, survey,
+    Condition, Key, LaunchSpec, ProcessRecord, Processes, RecordError, Search, Survey, Survivor, boot_id,
+    survey,
 };
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, RunId, WallAnchor, WallTime};
@@ -39,7 +40,7 @@ pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
     let records = crate::daemon::records_dir(&config.heartbeat);
     let unreadable = |path: &Path, why: String| DaemonError::State { path: path.to_owned(), why };
     let mut count = 0;
-    let all = match Record::all(&records) {
+    let all = match ProcessRecord::all(&records) {
         Ok(all) => all,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(unreadable(&records, error.to_string())),
@@ -105,7 +106,7 @@ impl Recovery {
         let state_dir = &config.heartbeat.state_dir;
         let realms = users(config);
         let socket = Some(config.heartbeat.socket.as_path());
-        let search = Search { records, mark, groups, kept, realms: &realms, socket };
+        let search = Search { records, instance_tag: mark, groups, kept, realms: &realms, socket };
         let prepare =
             |source| DaemonError::Prepare { what: "adoption records", path: records.to_owned(), source };
         let survey = survey(&search).map_err(prepare)?;
@@ -274,7 +275,9 @@ fn damage(error: &RecordError) -> Damage {
     let realm = stem.filter(|_| !path.ends_with("alive.now")).and_then(|stem| RealmName::new(stem).ok());
     let message = match &realm {
         Some(_) => {
-            format!("{error}; its process is looked for by its mark, and nothing is started beside it")
+            format!(
+                "{error}; its process is looked for by its instance tag, and nothing is started beside it"
+            )
         }
         None => error.to_string(),
     };

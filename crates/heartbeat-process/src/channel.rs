@@ -24,10 +24,10 @@ const MAX_MESSAGE_BYTES: usize = FAILED_BYTES + MAX_PATH_BYTES;
 
 /// What is said about a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum LaunchMessage {
     /// The launcher: its copy has that number. The copy itself may have been faster.
     Made { pid: u32 },
-    /// The copy of that number: set up, and waiting for `go`.
+    /// The copy of that number: set up, and waiting for `proceed`.
     Ready { pid: u32 },
     /// About to execve.
     Exec,
@@ -48,7 +48,7 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 
 /// What a launcher is given for a launch.
 #[derive(Debug)]
-pub(crate) struct Order<T> {
+pub(crate) struct LaunchOrder<T> {
     /// The specification, a sealed memory file.
     pub(crate) spec: T,
     /// The copy's end of the pair on which it is heard.
@@ -64,7 +64,7 @@ const ORDER: u8 = b'S';
 const WITH_GROUP: u8 = 1;
 const WITH_CAPTURE: u8 = 2;
 
-pub(crate) fn send_order(launcher: BorrowedFd<'_>, order: &Order<BorrowedFd<'_>>) -> Result<(), Errno> {
+pub(crate) fn send_order(launcher: BorrowedFd<'_>, order: &LaunchOrder<BorrowedFd<'_>>) -> Result<(), Errno> {
     let fds: Vec<RawFd> = [Some(order.spec), Some(order.socket), order.group, order.capture]
         .into_iter()
         .flatten()
@@ -85,7 +85,7 @@ pub(crate) fn send_order(launcher: BorrowedFd<'_>, order: &Order<BorrowedFd<'_>>
 }
 
 /// Waits for the next order. `None` when heartbeatd is gone.
-pub(crate) fn receive_order(socket: BorrowedFd<'_>) -> Option<Order<OwnedFd>> {
+pub(crate) fn receive_order(socket: BorrowedFd<'_>) -> Option<LaunchOrder<OwnedFd>> {
     let mut message = [0; 2];
     let mut space = nix::cmsg_space!([RawFd; 4]);
     let received = loop {
@@ -104,7 +104,7 @@ pub(crate) fn receive_order(socket: BorrowedFd<'_>) -> Option<Order<OwnedFd>> {
     };
     let mut fds = received.into_iter().map(crate::sys::own);
     let flags = message[1];
-    Some(Order {
+    Some(LaunchOrder {
         spec: fds.next()?,
         socket: fds.next()?,
         group: if flags & WITH_GROUP == 0 { None } else { Some(fds.next()?) },
@@ -112,12 +112,12 @@ pub(crate) fn receive_order(socket: BorrowedFd<'_>) -> Option<Order<OwnedFd>> {
     })
 }
 
-pub(crate) fn send_go(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn send_proceed(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     send(socket.as_raw_fd(), b"G", MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT).map(|_| ())
 }
 
-/// Waits for `go`. False when heartbeatd is gone: nothing must be started then.
-pub(crate) fn receive_go(socket: BorrowedFd<'_>) -> bool {
+/// Waits for `proceed`. False when heartbeatd is gone: nothing must be started then.
+pub(crate) fn receive_proceed(socket: BorrowedFd<'_>) -> bool {
     let mut byte = [0; 1];
     loop {
         match recv(socket.as_raw_fd(), &mut byte, MsgFlags::empty()) {
@@ -163,14 +163,14 @@ fn word(message: &[u8; MAX_MESSAGE_BYTES], at: usize) -> u32 {
 }
 
 /// Hears the next word about a launch, without waiting.
-pub(crate) fn hear(socket: BorrowedFd<'_>) -> Said {
+pub(crate) fn hear(socket: BorrowedFd<'_>) -> LaunchMessage {
     let mut message = [0; MAX_MESSAGE_BYTES];
     match recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
-        Ok(0) => Said::End,
-        Ok(5) if message[0] == b'P' => Said::Made { pid: word(&message, 1) },
-        Ok(5) if message[0] == b'R' => Said::Ready { pid: word(&message, 1) },
-        Ok(1) if message[0] == b'X' => Said::Exec,
-        Ok(length @ FAILED_BYTES..) if message[0] == b'E' => Said::Failed {
+        Ok(0) => LaunchMessage::End,
+        Ok(5) if message[0] == b'P' => LaunchMessage::Made { pid: word(&message, 1) },
+        Ok(5) if message[0] == b'R' => LaunchMessage::Ready { pid: word(&message, 1) },
+        Ok(1) if message[0] == b'X' => LaunchMessage::Exec,
+        Ok(length @ FAILED_BYTES..) if message[0] == b'E' => LaunchMessage::Failed {
             step: Step::from_code(message[1]).unwrap_or(Step::Launcher),
             errno: word(&message, 2).cast_signed(),
             pid: Some(word(&message, 6)).filter(|pid| *pid != 0),
@@ -178,8 +178,8 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> Said {
                 .filter(|path| !path.is_empty())
                 .map(|path| PathBuf::from(OsStr::from_bytes(path))),
         },
-        Err(Errno::EAGAIN | Errno::EINTR) => Said::Nothing,
+        Err(Errno::EAGAIN | Errno::EINTR) => LaunchMessage::Nothing,
         // Anything else is no launcher of ours.
-        Ok(_) | Err(_) => Said::End,
+        Ok(_) | Err(_) => LaunchMessage::End,
     }
 }

@@ -142,7 +142,7 @@ fn plain(value: &str, after_blank: bool) -> String {
     if after_blank && value.starts_with('#') {
         return String::new();
     }
-    let comment = [" #", "\t#"].iter().filter_map(|mark| value.find(mark)).min();
+    let comment = [" #", "\t#"].iter().filter_map(|sign| value.find(sign)).min();
     comment.map_or(value, |at| &value[..at]).trim().to_owned()
 }
 

@@ -3,7 +3,7 @@
 //! The launcher is our own program in a second role: a process with one thread that waits for specifications and makes a copy
 //! of itself for each, as a child of heartbeatd, born in the control group of the run. The copy sets everything up in ordinary
 //! Rust, so nothing of heartbeatd's happens between fork and exec. Its order: read the specification, set everything up, say
-//! `ready`, wait for `go`, say `exec`, execve. If heartbeatd dies before `go`, its socket ends and so does the copy: no program
+//! `ready`, wait for `proceed`, say `exec`, execve. If heartbeatd dies before `proceed`, its socket ends and so does the copy: no program
 //! runs that is not on record. The launcher itself ends with the socket on which it is given its work.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::FdFlags;
 use rustix::time::Timespec;
 
-use crate::channel::Order;
+use crate::channel::LaunchOrder;
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
@@ -81,7 +81,7 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     // Standard input is a copy's to set up: the socket goes above the three standard descriptors.
     let orders = rustix::io::fcntl_dupfd_cloexec(&given, 3).map_err(|_| Gone)?;
     // What heartbeatd inherited from its own parent (`flock`, runit, a wrapper script) may hold a number that `ready_fd`
-    // names. A kernel that cannot close it leaves it open; then only such a start fails.
+    // names. A kernel that cannot close it control groups it open; then only such a start fails.
     let _ = sys::close_inherited(orders.as_fd());
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(|_| Gone)?;
     dup2_stdin(&null).map_err(|_| Gone)?;
@@ -89,7 +89,7 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     std::mem::forget(given);
     drop(null);
     while let Some(order) = channel::receive_order(orders.as_fd()) {
-        if is_called_off(&order.socket) {
+        if is_cancelled(&order.socket) {
             continue;
         }
         match make_copy(order.group.as_ref()) {
@@ -108,7 +108,7 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
 }
 
 /// Nobody listens for it any more: it was given up, or heartbeatd is gone.
-fn is_called_off(socket: &OwnedFd) -> bool {
+fn is_cancelled(socket: &OwnedFd) -> bool {
     let mut wanted = [PollFd::new(socket, PollFlags::HUP)];
     rustix::event::poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
@@ -138,8 +138,8 @@ fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
 }
 
 /// What a copy does. Returns only when nothing was exec'd; `Ok` after a check.
-fn copy(order: Order<OwnedFd>, enter: bool, logs: &dyn LogFiles) -> Result<(), Gone> {
-    let Order { spec, mut socket, group, capture } = order;
+fn copy(order: LaunchOrder<OwnedFd>, enter: bool, logs: &dyn LogFiles) -> Result<(), Gone> {
+    let LaunchOrder { spec, mut socket, group, capture } = order;
     let entered = match group.filter(|_| enter) {
         Some(group) => std::fs::write(format!("/proc/self/fd/{}/cgroup.procs", group.as_raw_fd()), "0"),
         None => Ok(()),
@@ -184,7 +184,7 @@ fn launch(
         program::find(&program).map_err(Some)?;
     }
     channel::say_ready(socket).map_err(|_| None)?;
-    if !channel::receive_go(socket) {
+    if !channel::receive_proceed(socket) {
         return Err(None);
     }
     channel::say_exec(socket).map_err(|_| None)?;
@@ -303,7 +303,7 @@ fn place(file: File, number: u32) -> io::Result<()> {
 
 type Exec = (Vec<CString>, Vec<CString>, Vec<CString>);
 
-/// Everything execve needs, made before `go`, so that nothing but execve is left to do.
+/// Everything execve needs, made before `proceed`, so that nothing but execve is left to do.
 fn prepare_exec(
     spec: &LaunchSpec,
     env: BTreeMap<OsString, OsString>,

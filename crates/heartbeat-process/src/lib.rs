@@ -3,14 +3,14 @@
 //! # What it is
 //! [`Processes`] takes orders without waiting and reports [`Notice`]s from a thread of its own. A program is
 //! started through a *launcher*: a second role of our own binary ([`launcher_main`]) that sets everything up
-//! (session, signals, log, user, directory, descriptors), waits until its identity is on record ([`Record`]), and then
+//! (session, signals, log, user, directory, descriptors), waits until its identity is on record ([`ProcessRecord`]), and then
 //! becomes the program. Nothing of ours runs between fork and exec. Exits are taken through the pidfd of the very
 //! process, never by a wait for anybody, and every signal goes out through a pidfd, never to a number that may
 //! have been reused.
 //!
 //! A realm or a command runs as ourselves or as a [`User`] of the host, for good: its log is opened before, its
 //! directory entered after the change. Output goes to a file, nowhere, or, for exec probes, into a fixed piece of
-//! memory of which the beginning comes back ([`LogTarget::Capture`]); such a command leaves no process behind,
+//! memory of which the beginning comes back ([`LogTarget::Capture`]); such a command control groups no process behind,
 //! wherever it hides.
 //!
 //! A realm that is asked to ([`Readiness`]) says of itself how it is: [`Notice::Said`] tells only what comes from its own
@@ -49,11 +49,10 @@
 //! # Ok::<(), heartbeat_process::ProcessError>(())
 //! ```
 
-mod books;
+mod cgroup;
 mod channel;
 mod env_file;
 mod error;
-mod group;
 mod handover;
 mod identity;
 mod launcher;
@@ -67,8 +66,9 @@ mod processes;
 mod program;
 mod reaper;
 mod record;
+mod record_store;
+mod reserved_fds;
 mod run;
-mod spares;
 mod spawn;
 mod spec;
 mod survey;
@@ -78,9 +78,9 @@ mod trusted;
 mod usage;
 mod user;
 
+pub use cgroup::own_groups;
 pub use env_file::{EnvFileError, EnvLineError, parse_env_file, read_env_file};
 pub use error::{ProcessError, RecordError, UserError};
-pub use group::own_groups;
 pub use handover::Handover;
 pub use identity::{DigestError, Identity, IdentityDigest};
 pub use launcher::{is_launcher, launcher_main};
@@ -92,7 +92,7 @@ pub use ports::{
     Holder, Listener, Listeners, Ownership, Tree, holder, listens_elsewhere, owner_of, port_taken,
 };
 pub use processes::{Commander, Processes, Settings};
-pub use record::{Record, Recorded, boot_id};
+pub use record::{ProcessId, ProcessRecord, boot_id};
 pub use spec::{COMMAND_DESCRIPTORS, LaunchSpec, LogTarget, MAX_CAPTURE_BYTES};
 pub use survey::{Condition, Search, Survey, Survivor, survey};
 pub use sys::give_back_free_memory;

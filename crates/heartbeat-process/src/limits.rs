@@ -10,9 +10,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// The period that cpu time is given out in, in microseconds: the kernel's own default.
 const CPU_PERIOD_MICROS: u64 = 100_000;
 
-/// Bounds of a program; `None` leaves what heartbeatd has.
+/// Bounds of a program; `None` control groups what heartbeatd has.
 ///
-/// The first three are of the tree and need a cgroup v2 leaf with the controller of that name (systemd's `MemoryMax=`,
+/// The first three are of the tree and need a cgroup v2 control group with the controller of that name (systemd's `MemoryMax=`,
 /// `CPUQuota=`, `TasksMax=`). The others are of every single process (setrlimit(2), systemd's `Limit...=`), soft and hard
 /// alike, and are inherited by what it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,17 +114,18 @@ impl Limits {
         ]
     }
 
-    /// What of the tree is bounded by nobody in a leaf of cgroup v2, by its key; without a leaf all that is wanted.
-    pub(crate) fn unbounded(&self, leaf: Option<&Path>) -> Vec<&'static str> {
+    /// What of the tree is bounded by nobody in a control group of cgroup v2, by its key; without a control group all that is wanted.
+    pub(crate) fn unbounded(&self, cgroup: Option<&Path>) -> Vec<&'static str> {
         let wanted = self
             .of_the_tree()
             .into_iter()
             .filter(|(_, _, file, value)| value.is_some() && *file != OOM_GROUP);
-        let missing = wanted.filter(|(_, _, file, _)| leaf.is_none_or(|leaf| !leaf.join(file).exists()));
+        let missing =
+            wanted.filter(|(_, _, file, _)| cgroup.is_none_or(|cgroup| !cgroup.join(file).exists()));
         missing.map(|(key, ..)| key).collect()
     }
 
-    /// Bounds the tree in a leaf of cgroup v2, with what controllers there are: those that are there and not enabled yet
+    /// Bounds the tree in a control group of cgroup v2, with what controllers there are: those that are there and not enabled yet
     /// are enabled above it.
     ///
     /// A tree that is out of memory is killed whole (`memory.oom.group`): what is left of half of it is seldom of use,
@@ -132,12 +133,12 @@ impl Limits {
     ///
     /// # Errors
     /// The kernel refuses a value.
-    pub(crate) fn bound(&self, leaf: &Path) -> io::Result<()> {
+    pub(crate) fn bound(&self, cgroup: &Path) -> io::Result<()> {
         for (_, controller, file, value) in self.of_the_tree() {
             let Some(value) = value else { continue };
-            let file = leaf.join(file);
+            let file = cgroup.join(file);
             if !file.exists() {
-                enable(leaf, controller);
+                enable(cgroup, controller);
             }
             match write(&file, &value) {
                 // No such controller: [`Limits::unbounded`] says so. (Older than Linux 4.19 it has no `memory.oom.group`.)
@@ -151,12 +152,12 @@ impl Limits {
 
 /// A tree that is out of memory is killed whole.
 const OOM_GROUP: &str = "memory.oom.group";
-/// Groups above a leaf that are ours: that of the state directory, and the one it lies in.
+/// Groups above a control group that are ours: that of the state directory, and the one it lies in.
 const OUR_LEVELS: usize = 2;
 
-/// Enables a controller in the groups above a leaf. Where that cannot be done its files do not turn up.
-fn enable(leaf: &Path, controller: &str) {
-    let above: Vec<&Path> = leaf.ancestors().skip(1).take(OUR_LEVELS).collect();
+/// Enables a controller in the groups above a control group. Where that cannot be done its files do not turn up.
+fn enable(cgroup: &Path, controller: &str) {
+    let above: Vec<&Path> = cgroup.ancestors().skip(1).take(OUR_LEVELS).collect();
     for dir in above.iter().rev() {
         let _ = write(&dir.join("cgroup.subtree_control"), &format!("+{controller}"));
     }
@@ -168,9 +169,9 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
     io::Write::write_all(&mut file, value.as_bytes())
 }
 
-/// Processes of a leaf that were killed for want of memory; `None` where no controller counts them.
-pub(crate) fn oom_kills(leaf: &Path) -> Option<u64> {
-    let events = std::fs::read_to_string(leaf.join("memory.events")).ok()?;
+/// Processes of a control group that were killed for want of memory; `None` where no controller counts them.
+pub(crate) fn oom_kills(cgroup: &Path) -> Option<u64> {
+    let events = std::fs::read_to_string(cgroup.join("memory.events")).ok()?;
     let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
     count.trim().parse().ok()
 }
@@ -186,16 +187,16 @@ mod tests {
     #[test]
     fn a_leaf_is_bounded_by_the_controllers_it_has() {
         let root = tempfile::tempdir().unwrap();
-        let leaf = root.path().join("heartbeat-1/db.1");
-        std::fs::create_dir_all(&leaf).unwrap();
+        let cgroup = root.path().join("heartbeat-1/db.1");
+        std::fs::create_dir_all(&cgroup).unwrap();
         let bounded = |limits: &Limits| {
-            limits.bound(&leaf).unwrap();
-            limits.unbounded(Some(&leaf))
+            limits.bound(&cgroup).unwrap();
+            limits.unbounded(Some(&cgroup))
         };
         assert_eq!(bounded(&limits()), ["memory", "cpu", "tasks"], "no controller at all");
-        assert_eq!(limits().unbounded(None), ["memory", "cpu", "tasks"], "no leaf at all");
-        assert_eq!(std::fs::read_dir(&leaf).unwrap().count(), 0, "and none is made up");
-        let file = |name: &str| leaf.join(name);
+        assert_eq!(limits().unbounded(None), ["memory", "cpu", "tasks"], "no cgroup at all");
+        assert_eq!(std::fs::read_dir(&cgroup).unwrap().count(), 0, "and none is made up");
+        let file = |name: &str| cgroup.join(name);
         for name in ["memory.max", OOM_GROUP, "pids.max"] {
             std::fs::write(file(name), "").unwrap();
         }
@@ -213,33 +214,33 @@ mod tests {
     #[test]
     fn controllers_are_enabled_above_a_leaf_and_no_further() {
         let root = tempfile::tempdir().unwrap();
-        let leaf = root.path().join("of-others/ours/heartbeat-1/db.1");
-        std::fs::create_dir_all(&leaf).unwrap();
+        let cgroup = root.path().join("of-others/ours/heartbeat-1/db.1");
+        std::fs::create_dir_all(&cgroup).unwrap();
         let control = |at: &str| root.path().join(at).join("cgroup.subtree_control");
         let levels = ["of-others", "of-others/ours", "of-others/ours/heartbeat-1"];
         levels.iter().for_each(|at| std::fs::write(control(at), "").unwrap());
-        Limits { tasks: Some(1), ..Limits::default() }.bound(&leaf).unwrap();
+        Limits { tasks: Some(1), ..Limits::default() }.bound(&cgroup).unwrap();
         let said = levels.map(|at| std::fs::read_to_string(control(at)).unwrap());
         assert_eq!(said, ["", "+pids", "+pids"]);
     }
 
     #[test]
     fn a_bound_that_the_kernel_refuses_is_an_error() {
-        let leaf = tempfile::tempdir().unwrap();
-        std::fs::create_dir(leaf.path().join("pids.max")).unwrap();
-        assert!(limits().bound(leaf.path()).is_err());
+        let cgroup = tempfile::tempdir().unwrap();
+        std::fs::create_dir(cgroup.path().join("pids.max")).unwrap();
+        assert!(limits().bound(cgroup.path()).is_err());
     }
 
     #[test]
     fn kills_are_counted_where_somebody_counts_them() {
-        let leaf = tempfile::tempdir().unwrap();
-        assert_eq!(oom_kills(leaf.path()), None);
+        let cgroup = tempfile::tempdir().unwrap();
+        assert_eq!(oom_kills(cgroup.path()), None);
         std::fs::write(
-            leaf.path().join("memory.events"),
+            cgroup.path().join("memory.events"),
             "low 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 1\n",
         )
         .unwrap();
-        assert_eq!(oom_kills(leaf.path()), Some(3));
+        assert_eq!(oom_kills(cgroup.path()), Some(3));
     }
 
     #[test]

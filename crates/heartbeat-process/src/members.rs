@@ -1,5 +1,5 @@
 //! Who belongs to a run, where no control group says it: its session, its group, whoever descends from those, and who
-//! carries its mark. Each is held by a pidfd and looked at again, so that no stranger with a reused number is among them.
+//! carries its tag. Each is held by a pidfd and looked at again, so that no stranger with a reused number is among them.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use heartbeat_status::Signal;
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::tree::{self, Stat, Sweep};
-use crate::{spares, sys};
+use crate::tree::{self, ProcScan, Stat};
+use crate::{reserved_fds, sys};
 
 /// Looks for somebody who was forked meanwhile, at most: whoever was found does not run any more, so it ends soon.
 const MAX_LOOKS: u32 = 64;
@@ -24,8 +24,8 @@ pub(crate) struct Traits<'a> {
     /// Nobody of it is older, in clock ticks since boot.
     pub(crate) since: u64,
     /// What stands in the environment of all of it; empty for nothing.
-    pub(crate) marks: &'a [String],
-    /// Whose processes are believed when only the mark tells. What session, group and descent tell is proof of the kernel,
+    pub(crate) tags: &'a [String],
+    /// Whose processes are believed when only the tag tells. What session, group and descent tell is proof of the kernel,
     /// whoever a process has become since.
     pub(crate) users: Users,
 }
@@ -78,22 +78,22 @@ pub(crate) struct Members {
 impl Traits<'_> {
     /// Everybody but the leader. `mains` are the main processes of other runs: they are known not to belong here, and so
     /// are their children.
-    pub(crate) fn find(&self, sweep: &Sweep, mains: &BTreeSet<u32>) -> Members {
+    pub(crate) fn find(&self, scan: &ProcScan, mains: &BTreeSet<u32>) -> Members {
         // A process of that number today is the leader itself, or, once it was collected, somebody else.
         let mut inside: BTreeSet<u32> = self.leader.into_iter().collect();
-        inside.extend(sweep.all().filter(|(pid, stat)| self.knows(*pid, stat, mains)).map(|(pid, _)| pid));
+        inside.extend(scan.all().filter(|(pid, stat)| self.knows(*pid, stat, mains)).map(|(pid, _)| pid));
         // Parents may have a higher number than their children, once the numbers have come round: until nobody joins.
         loop {
             let before = inside.len();
             let joins = |(pid, stat): &(u32, Stat)| inside.contains(&stat.parent) && !mains.contains(pid);
-            let joining: Vec<u32> = sweep.all().filter(joins).map(|(pid, _)| pid).collect();
+            let joining: Vec<u32> = scan.all().filter(joins).map(|(pid, _)| pid).collect();
             inside.extend(joining);
             if inside.len() == before {
                 break;
             }
         }
-        let mut found = Members { held: Vec::new(), complete: sweep.is_complete() };
-        for (pid, stat) in sweep.all() {
+        let mut found = Members { held: Vec::new(), complete: scan.is_complete() };
+        for (pid, stat) in scan.all() {
             if Some(pid) != self.leader && inside.contains(&pid) {
                 found.hold(pid, &stat);
             }
@@ -128,7 +128,7 @@ impl Traits<'_> {
     }
 
     fn carries_mark(&self, pid: u32) -> bool {
-        !self.marks.is_empty() && tree::environment_has(pid, self.marks) && self.users.have(pid)
+        !self.tags.is_empty() && tree::environment_has(pid, self.tags) && self.users.have(pid)
     }
 
     /// Ends everybody: whoever is found is stopped first, so that it forks nobody while the others are looked for, and
@@ -137,7 +137,7 @@ impl Traits<'_> {
         let mut strike = Some(strike);
         let mut stopped: Vec<Member> = Vec::new();
         for _ in 0..MAX_LOOKS {
-            let found = self.find(&Sweep::take(), mains);
+            let found = self.find(&ProcScan::take(), mains);
             let known = |new: &Member| {
                 stopped.iter().any(|old| (old.pid, old.start_time) == (new.pid, new.start_time))
             };
@@ -177,8 +177,8 @@ pub(crate) fn hold(pid: u32, stat: &Stat) -> std::io::Result<Option<OwnedFd>> {
         Err(rustix::io::Errno::SRCH) => Ok(None),
         Err(errno) => Err(errno.into()),
     };
-    let Some(pidfd) = spares::with(open)? else { return Ok(None) };
+    let Some(pidfd) = reserved_fds::with(open)? else { return Ok(None) };
     // Held, it must still be the one that was looked at.
-    let now = spares::with(|| tree::read_stat(pid))?;
+    let now = reserved_fds::with(|| tree::read_stat(pid))?;
     Ok(now.is_some_and(|now| now.start_time == stat.start_time).then_some(pidfd))
 }

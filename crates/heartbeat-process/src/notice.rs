@@ -53,8 +53,8 @@ pub enum Step {
     Privileges,
     /// The launch took longer than its bound.
     Timeout,
-    /// It was called off.
-    CalledOff,
+    /// It was cancelled.
+    Cancelled,
     /// `execve` itself.
     Exec,
     /// The interpreter that the `#!` line of the program names.
@@ -85,7 +85,7 @@ impl Step {
         Self::Limits,
         Self::Privileges,
         Self::Timeout,
-        Self::CalledOff,
+        Self::Cancelled,
         Self::Exec,
         Self::Notify,
         Self::Interpreter,
@@ -114,7 +114,7 @@ impl Step {
             Self::Limits => "set the limits",
             Self::Privileges => "give up new privileges",
             Self::Timeout => "finish in time",
-            Self::CalledOff => "go on: it was called off",
+            Self::Cancelled => "complete the start",
             Self::Exec | Self::Interpreter | Self::Loader => "execute",
             Self::Port => "have its port",
             Self::Program => "find a program",
@@ -194,7 +194,7 @@ impl LaunchError {
 fn failure(step: Step, errno: Option<i32>) -> StartFailure {
     use nix::errno::Errno as E;
     match (step, errno.map(E::from_raw)) {
-        (Step::CalledOff, _) => StartFailure::NeverTried,
+        (Step::Cancelled, _) => StartFailure::NeverTried,
         // What is heartbeatd's own has been taken away, and is made anew with the next start, or its disk is full or read-only.
         (Step::Spawn | Step::Group | Step::Watch, _)
         | (Step::Notify, Some(E::ENOENT | E::EROFS | E::ENOSPC | E::EDQUOT | E::EIO)) => {
@@ -270,11 +270,11 @@ pub enum Notice {
         start_time: u64,
     },
     /// The main process was stopped by a signal, or went on.
-    Halted {
+    StoppedBySignal {
         /// Which run.
         key: Key,
         /// Stopped, or running again.
-        halted: bool,
+        stopped: bool,
     },
     /// A realm has said something of itself: whoever said it belongs to the process tree of the run.
     Said {
@@ -359,7 +359,7 @@ mod tests {
             let error = LaunchError::new(step, Some(errno as i32), "x");
             assert_eq!(error.failure, expected, "{step:?} {errno}");
         }
-        assert_eq!(LaunchError::new(Step::CalledOff, None, "x").failure, NeverTried);
+        assert_eq!(LaunchError::new(Step::Cancelled, None, "x").failure, NeverTried);
         assert_eq!(LaunchError::new(Step::Timeout, None, "x").failure, Other);
     }
 }

@@ -13,8 +13,8 @@ pub use listeners::{Listener, Listeners};
 pub use taken::port_taken;
 
 use crate::members::Users;
-use crate::spawn::RUN_MARK;
-use crate::tree::{self, Sweep};
+use crate::spawn::RUN_TAG;
+use crate::tree::{self, ProcScan};
 use holder::{Held, holds};
 
 /// Whose socket answers on an address.
@@ -34,7 +34,7 @@ pub enum Ownership {
 #[derive(Debug)]
 pub struct Tree {
     main: u32,
-    mark: Vec<String>,
+    instance_tag: Vec<String>,
     pids: Vec<u32>,
     /// Younger than the main process, and none of `pids`.
     others: Vec<u32>,
@@ -42,34 +42,34 @@ pub struct Tree {
 }
 
 /// By which a realm's processes are known, in their environment.
-const MARKS: [&str; 2] = ["HEARTBEAT_REALM=", "HEARTBEAT_STATE="];
+const TAG_NAMES: [&str; 2] = ["HEARTBEAT_REALM=", "HEARTBEAT_STATE="];
 
 impl Tree {
     /// The tree of `main`: itself, whoever shares its session or group, and all descendants of those. A process that
-    /// has left all of that is known by the mark that heartbeatd puts into the environment of every realm, which is
-    /// read from `main` itself; when `main` has overwritten its environment, give the mark: [`Tree::marked`].
+    /// has left all of that is known by the tag that heartbeatd puts into the environment of every realm, which is
+    /// read from `main` itself; when `main` has overwritten its environment, give the tag: [`Tree::marked`].
     #[must_use]
     pub fn of(main: u32) -> Self {
-        Self::at(main, tree::environment_entries(main, &[MARKS[0], MARKS[1], &format!("{RUN_MARK}=")]))
+        Self::at(main, tree::environment_entries(main, &[TAG_NAMES[0], TAG_NAMES[1], &format!("{RUN_TAG}=")]))
     }
 
     /// As [`Tree::of`], with the realm's name and the id of the state directory that started it
-    /// ([`Settings::mark`](crate::Settings::mark)).
+    /// ([`Settings::mark`](crate::Settings::tag)).
     #[must_use]
-    pub fn marked(main: u32, realm: &str, state: &str) -> Self {
-        let word = tree::environment_entries(main, &[&format!("{RUN_MARK}=")]);
-        let mark = [format!("{}{realm}", MARKS[0]), format!("{}{state}", MARKS[1])];
-        Self::at(main, mark.into_iter().chain(word).collect())
+    pub fn tagged(main: u32, realm: &str, state: &str) -> Self {
+        let word = tree::environment_entries(main, &[&format!("{RUN_TAG}=")]);
+        let instance_tag = [format!("{}{realm}", TAG_NAMES[0]), format!("{}{state}", TAG_NAMES[1])];
+        Self::at(main, instance_tag.into_iter().chain(word).collect())
     }
 
-    fn at(main: u32, mark: Vec<String>) -> Self {
-        let sweep = Sweep::take();
+    fn at(main: u32, instance_tag: Vec<String>) -> Self {
+        let scan = ProcScan::take();
         let of_main = tree::stat(main);
-        let mut inside: BTreeSet<u32> = sweep.members(main).chain([main]).collect();
+        let mut inside: BTreeSet<u32> = scan.members(main).chain([main]).collect();
         // Parents may have a higher number than their children, once the numbers have come round: until nobody joins.
         loop {
             let before = inside.len();
-            for (pid, stat) in sweep.all() {
+            for (pid, stat) in scan.all() {
                 if inside.contains(&stat.parent) {
                     inside.insert(pid);
                 }
@@ -79,13 +79,19 @@ impl Tree {
             }
         }
         let since = of_main.map_or(u64::MAX, |stat| stat.start_time);
-        let others = sweep.since(since).map(|(pid, _)| pid).filter(|pid| !inside.contains(pid)).collect();
+        let others = scan.since(since).map(|(pid, _)| pid).filter(|pid| !inside.contains(pid)).collect();
         // The main process most often holds the port itself.
         let rest = inside.into_iter().filter(|pid| *pid != main);
-        Self { main, mark, pids: [main].into_iter().chain(rest).collect(), others, strays: OnceLock::new() }
+        Self {
+            main,
+            instance_tag,
+            pids: [main].into_iter().chain(rest).collect(),
+            others,
+            strays: OnceLock::new(),
+        }
     }
 
-    /// The main process first, then its session, group and descendants; those that only the mark tells are not here.
+    /// The main process first, then its session, group and descendants; those that only the tag tells are not here.
     #[must_use]
     pub fn pids(&self) -> &[u32] {
         &self.pids
@@ -97,16 +103,16 @@ impl Tree {
         self.main
     }
 
-    /// Processes that have left session, group and parents, and carry the mark.
+    /// Processes that have left session, group and parents, and carry the tag.
     #[must_use]
     pub fn strays(&self) -> &[u32] {
         self.strays.get_or_init(|| {
-            // Half a mark is the mark of many.
-            if self.mark.len() < MARKS.len() {
+            // Half a tag is the tag of many.
+            if self.instance_tag.len() < TAG_NAMES.len() {
                 return Vec::new();
             }
             let users = Users::with(tree::real_user(self.main));
-            let is_stray = |pid: &u32| tree::environment_has(*pid, &self.mark) && users.have(*pid);
+            let is_stray = |pid: &u32| tree::environment_has(*pid, &self.instance_tag) && users.have(*pid);
             self.others.iter().copied().filter(is_stray).collect()
         })
     }
@@ -121,7 +127,7 @@ pub fn listens_elsewhere(
     tree: impl FnOnce() -> Tree,
 ) -> Option<(u32, SocketAddr)> {
     let beside = listeners.beside(address);
-    // A sweep over all processes is only worth it where something listens.
+    // A scan over all processes is only worth it where something listens.
     let tree = if beside.is_empty() { return None } else { tree() };
     let pids = || tree.pids().iter().chain(tree.strays());
     beside.iter().find_map(|listener| {
@@ -181,6 +187,6 @@ mod tests {
         assert_eq!(listens_elsewhere(&listeners, own, || unreachable!("it is reached there")), None);
         drop(socket);
         let listeners = Listeners::take().unwrap();
-        assert_eq!(listens_elsewhere(&listeners, asked, || unreachable!("no sweep for nothing")), None);
+        assert_eq!(listens_elsewhere(&listeners, asked, || unreachable!("no scan for nothing")), None);
     }
 }

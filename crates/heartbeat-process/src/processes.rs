@@ -11,14 +11,16 @@ use std::time::Duration;
 use heartbeat_status::{RealmName, Signal};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::group::Leaf;
+use crate::cgroup::Cgroup;
 use crate::notice::{CommandRunId, Key, LaunchError, Notice};
-use crate::notify::Ear;
+use crate::notify::NotifyListener;
 use crate::reaper::Reaper;
 use crate::record::Origin;
 use crate::run::{Owner, Places, Run};
-use crate::spawn::{Launch, SpawnQueue, Spawner, command_marked, marked, random_word, tell_where};
-use crate::{IdentityDigest, LaunchSpec, LogFiles, LogTarget, ProcessError, Readiness, Survivor, spares};
+use crate::spawn::{Launch, SpawnQueue, Spawner, command_tagged, random_word, tagged, tell_where};
+use crate::{
+    IdentityDigest, LaunchSpec, LogFiles, LogTarget, ProcessError, Readiness, Survivor, reserved_fds,
+};
 
 /// The launcher is made once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
@@ -35,12 +37,12 @@ pub struct Settings {
     /// are made when the first one is started.
     pub runtime: PathBuf,
     /// Id of the state directory, in every record and in the environment of every realm.
-    pub mark: String,
-    /// Soft limit of open descriptors for what is started, in descriptors; `None` leaves ours. heartbeatd raises
+    pub instance_tag: String,
+    /// Soft limit of open descriptors for what is started, in descriptors; `None` control groups ours. heartbeatd raises
     /// its own, and many programs do not expect to be given more than they were.
     pub soft_descriptors: Option<u64>,
-    /// Directory of control groups (cgroup v2) in which every run of a realm gets a leaf, as [`own_groups`](crate::own_groups)
-    /// finds it; `None`: trees are found by session, group, descent and mark.
+    /// Directory of control groups (cgroup v2) in which every run of a realm gets a control group, as [`own_groups`](crate::own_groups)
+    /// finds it; `None`: trees are found by session, group, descent and tag.
     pub groups: Option<PathBuf>,
     /// Collect processes that are nobody else's: descendants that lost their parents come to us, and as process 1 so does
     /// everybody (false). Only for a program that has no other children: it takes every exit status.
@@ -55,7 +57,7 @@ impl Default for Settings {
             launcher: "/proc/self/exe".into(),
             records: "/run/heartbeat/realms".into(),
             runtime: "/run/heartbeat".into(),
-            mark: String::new(),
+            instance_tag: String::new(),
             soft_descriptors: None,
             groups: None,
             collects_orphans: false,
@@ -66,7 +68,7 @@ impl Default for Settings {
 
 /// What the reaper is told to do.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum ReaperCommand {
     Expect(Owner),
     /// It has been handed over.
     Spawned(Box<Run>),
@@ -102,11 +104,11 @@ pub(crate) enum Order {
     Close,
 }
 
-/// Orders for the reaper. Bounded by what callers may have outstanding: a launch, a call-off and a handful of
+/// ReaperQueue for the reaper. Bounded by what callers may have outstanding: a launch, a call-off and a handful of
 /// signals a realm.
 #[derive(Debug)]
-pub(crate) struct Orders {
-    queue: Mutex<VecDeque<Order>>,
+pub(crate) struct ReaperQueue {
+    queue: Mutex<VecDeque<ReaperCommand>>,
     wake: OwnedFd,
     /// Launchers up to that number take orders and do nothing about them.
     distrusted: AtomicU64,
@@ -114,8 +116,8 @@ pub(crate) struct Orders {
     makes_launcher: AtomicBool,
 }
 
-impl Orders {
-    pub(crate) fn push(&self, order: Order) {
+impl ReaperQueue {
+    pub(crate) fn push(&self, order: ReaperCommand) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let first = queue.is_empty();
         queue.push_back(order);
@@ -144,7 +146,7 @@ impl Orders {
         self.distrusted.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn take(&self) -> VecDeque<Order> {
+    pub(crate) fn take(&self) -> VecDeque<ReaperCommand> {
         std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -169,9 +171,9 @@ struct Wanted {
 /// and nothing is answered any more.
 #[derive(Clone)]
 pub struct Commander {
-    orders: Arc<Orders>,
+    orders: Arc<ReaperQueue>,
     spawns: Arc<SpawnQueue<Wanted>>,
-    mark: Arc<str>,
+    instance_tag: Arc<str>,
 }
 
 impl std::fmt::Debug for Commander {
@@ -182,14 +184,14 @@ impl std::fmt::Debug for Commander {
 
 impl Commander {
     /// Runs a command in a session of its own: answered by `CommandDone`, within `timeout` after its start at the
-    /// latest, at which its whole process group is killed. What it leaves in its group or session when it ends by
+    /// latest, at which its whole process group is killed. What it control groups in its group or session when it ends by
     /// itself is killed, too. If its output is captured (an exec probe), nothing of it survives at all: it is given
-    /// a mark in its environment (`HEARTBEAT_COMMAND`) by which also a daemon in a session of its own is found.
+    /// a tag in its environment (`HEARTBEAT_COMMAND`) by which also a daemon in a session of its own is found.
     pub fn run_command(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
         self.want(Wanted {
             owner: Owner::Command(id),
             realm: None,
-            spec: command_marked(spec, id, &self.mark),
+            spec: command_tagged(spec, id, &self.instance_tag),
             limit: Some(timeout),
             identity: IdentityDigest::default(),
             word: None,
@@ -205,7 +207,7 @@ impl Commander {
         self.want(Wanted {
             owner: Owner::Command(id),
             realm: None,
-            spec: command_marked(&spec, id, &self.mark),
+            spec: command_tagged(&spec, id, &self.instance_tag),
             limit: Some(timeout),
             identity: IdentityDigest::default(),
             word: None,
@@ -215,12 +217,12 @@ impl Commander {
 
     /// Kills a running command with its whole group; no answer follows.
     pub fn cancel_command(&self, id: CommandRunId) {
-        self.orders.push(Order::Cancel { owner: Owner::Command(id) });
+        self.orders.push(ReaperCommand::Cancel { owner: Owner::Command(id) });
     }
 
     fn want(&self, wanted: Wanted) {
         // The reaper knows of it before the spawn, so that a signal that overtakes the spawn is not lost.
-        self.orders.push(Order::Expect(wanted.owner));
+        self.orders.push(ReaperCommand::Expect(wanted.owner));
         self.spawns.push(wanted);
     }
 }
@@ -255,17 +257,17 @@ impl Processes {
         let make = |what| move |source: std::io::Error| ProcessError::Make { what, source };
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| make("order queue")(errno.into()))?;
-        let orders = Arc::new(Orders {
+        let orders = Arc::new(ReaperQueue {
             queue: Mutex::default(),
             wake,
             distrusted: AtomicU64::default(),
             makes_launcher: AtomicBool::default(),
         });
         let spawns = SpawnQueue::new();
-        let mark = settings.mark.clone();
-        spares::refill();
+        let instance_tag = settings.instance_tag.clone();
+        reserved_fds::refill();
         let spawner = Spawner::new(&settings, Arc::clone(&orders));
-        let origin = Origin::read(settings.mark.clone());
+        let origin = Origin::read(settings.instance_tag.clone());
         let groups = settings.groups.clone();
         let reaper = Reaper::new(settings, origin, Arc::clone(&orders), logs, Box::new(sink))
             .map_err(make("reaper"))?;
@@ -273,7 +275,7 @@ impl Processes {
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         if let Some(groups) = groups {
             // It ends by itself, and nobody waits for it. Without it the groups stay, and harm nobody.
-            let _ = named("hb-tidy").spawn(move || crate::group::remove_abandoned(&groups));
+            let _ = named("hb-tidy").spawn(move || crate::cgroup::remove_abandoned(&groups));
         }
         let threads = vec![
             named("hb-reaper").spawn(move || reaper.run()).map_err(make("reaper thread"))?,
@@ -281,7 +283,7 @@ impl Processes {
                 .spawn(move || spawn_all(&to_spawn, spawner, &to_reaper))
                 .map_err(make("spawn thread"))?,
         ];
-        Ok(Self { commander: Commander { orders, spawns, mark: mark.into() }, threads })
+        Ok(Self { commander: Commander { orders, spawns, instance_tag: instance_tag.into() }, threads })
     }
 
     /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`. What it is made of goes on record, so
@@ -289,7 +291,7 @@ impl Processes {
     pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec) {
         let identity = spec.identity().digest();
         let word = random_word();
-        let spec = marked(spec, name, &self.commander.mark, &word);
+        let spec = tagged(spec, name, &self.commander.instance_tag, &word);
         self.commander.want(Wanted {
             owner: Owner::Realm(key),
             realm: Some(name.clone()),
@@ -309,31 +311,31 @@ impl Processes {
     /// was asked to say of itself is heard again, and its log is looked after. `None`: it is not in the configuration any more.
     pub fn adopt(&self, key: Key, survivor: Survivor, spec: Option<LaunchSpec>) {
         let (survivor, spec) = (Box::new(survivor), spec.map(Box::new));
-        self.commander.orders.push(Order::Adopt { key, survivor, spec });
+        self.commander.orders.push(ReaperCommand::Adopt { key, survivor, spec });
     }
 
     /// Puts on record what heartbeatd has to remember of a realm, in place of what was there: one line. It is on record
     /// before any start that is ordered after this, and otherwise within 10 ms, or at once. `None`: nothing any more.
     pub fn remember(&self, realm: &RealmName, memory: Option<String>, at_once: bool) {
-        self.commander.orders.push(Order::Remember { realm: realm.clone(), memory, soon: !at_once });
+        self.commander.orders.push(ReaperCommand::Remember { realm: realm.clone(), memory, soon: !at_once });
     }
 
     /// Signals the whole process tree of a run. KILL to a run that is still being launched calls it off. A run
     /// that is over is nobody: nothing happens.
     pub fn signal(&self, key: Key, signal: Signal) {
-        self.commander.orders.push(Order::Signal { owner: Owner::Realm(key), signal });
+        self.commander.orders.push(ReaperCommand::Signal { owner: Owner::Realm(key), signal });
     }
 
     /// Makes a process of the tree of a run its main process: from now on its end is the end of the run. One that is not
     /// of the tree is not believed, and nothing happens; otherwise `MainChanged` tells.
     pub fn follow(&self, key: Key, pid: u32) {
-        self.commander.orders.push(Order::Follow { owner: Owner::Realm(key), pid });
+        self.commander.orders.push(ReaperCommand::Follow { owner: Owner::Realm(key), pid });
     }
 
     /// Signals the main process of a run alone. Before it is exec'd, and once it has ended, nothing happens. While the pid file
     /// of a daemon is looked for, there is no main process: the signal goes to the tree.
     pub fn signal_main(&self, key: Key, signal: Signal) {
-        self.commander.orders.push(Order::SignalMain { key, signal });
+        self.commander.orders.push(ReaperCommand::SignalMain { key, signal });
     }
 
     /// Runs commands, also from other threads.
@@ -364,7 +366,7 @@ impl Processes {
 
     fn end(&mut self) {
         self.commander.spawns.close();
-        self.commander.orders.push(Order::Close);
+        self.commander.orders.push(ReaperCommand::Close);
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing left to give back.
             let _ = thread.join();
@@ -378,7 +380,7 @@ impl Drop for Processes {
     }
 }
 
-fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders) {
+fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQueue) {
     loop {
         // What waits comes first; the launcher is made when nothing does, and nothing did for a moment: making one
         // would take the processor from the start that is under way.
@@ -393,30 +395,30 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
         };
         let Wanted { owner, realm, mut spec, limit, identity, check, word } = next;
         let program = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let leaf = match (&realm, owner) {
-            (Some(realm), Owner::Realm(key)) => spawner.leaf(realm, key.run),
+        let cgroup = match (&realm, owner) {
+            (Some(realm), Owner::Realm(key)) => spawner.cgroup(realm, key.run),
             _ => None,
         };
         let (run, heard) = match (&realm, owner) {
-            (Some(realm), Owner::Realm(key)) => (Some(key.run), spawner.ear(realm, &spec)),
+            (Some(realm), Owner::Realm(key)) => (Some(key.run), spawner.notify_listener(realm, &spec)),
             _ => (None, Ok(None)),
         };
         spawner.replace_up_to(reaper.distrusted());
-        let handed = heard.and_then(|ear| {
-            tell_where(&mut spec, ear.as_ref());
-            match spawner.hand_over(&spec, leaf.as_ref(), run, ear.as_ref(), check) {
-                Ok(launch) => Ok((launch, ear)),
+        let handed = heard.and_then(|notify_listener| {
+            tell_where(&mut spec, notify_listener.as_ref());
+            match spawner.hand_over(&spec, cgroup.as_ref(), run, notify_listener.as_ref(), check) {
+                Ok(launch) => Ok((launch, notify_listener)),
                 Err(error) => {
                     // Nobody speaks.
-                    ear.into_iter().for_each(Ear::remove);
+                    notify_listener.into_iter().for_each(NotifyListener::remove);
                     Err(error)
                 }
             }
         });
         reaper.push(match handed {
-            Ok((Launch { socket, capture, launcher }, ear)) => {
+            Ok((Launch { socket, capture, launcher }, notify_listener)) => {
                 let unbounded = match owner {
-                    Owner::Realm(_) => spec.limits.unbounded(leaf.as_ref().map(Leaf::dir)),
+                    Owner::Realm(_) => spec.limits.unbounded(cgroup.as_ref().map(Cgroup::dir)),
                     // It has no tree that outlives it.
                     Owner::Command(_) => Vec::new(),
                 };
@@ -426,23 +428,23 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &Orders)
                     socket: Some(socket),
                     launcher,
                     capture,
-                    leaf,
+                    cgroup,
                     limit,
                     unbounded,
                     places: places(&spec),
                     log: spec.log,
                     user: spec.user,
                     pidfile: spec.pidfile,
-                    ear: ear.map(Box::new),
+                    notify_listener: notify_listener.map(Box::new),
                     asked: spec.readiness,
                     ..Run::new(owner, realm, program)
                 };
-                Order::Spawned(Box::new(run))
+                ReaperCommand::Spawned(Box::new(run))
             }
             Err(error) => {
                 // Nobody is in it.
-                let _ = leaf.map(|leaf| leaf.remove());
-                Order::SpawnFailed { owner, error }
+                let _ = cgroup.map(|cgroup| cgroup.remove());
+                ReaperCommand::SpawnFailed { owner, error }
             }
         });
     }

@@ -27,15 +27,15 @@ use rustix::process::{WaitId, WaitIdOptions};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use self::deadlines::Deadlines;
-use crate::books::Books;
-use crate::group::{self, Leaf};
+use crate::cgroup::{self, Cgroup};
 use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::notify::Places;
-use crate::processes::{Order, Orders, Settings};
+use crate::processes::{ReaperCommand, ReaperQueue, Settings};
 use crate::record::Origin;
+use crate::record_store::RecordStore;
 use crate::run::{Owner, Run, Stage};
-use crate::spawn::{COMMAND_MARK, command_mark, realm_marks};
-use crate::tree::Sweep;
+use crate::spawn::{COMMAND_TAG, command_tag, realm_tags};
+use crate::tree::ProcScan;
 use crate::{LogFiles, sys};
 
 /// Events taken from one wait.
@@ -63,7 +63,7 @@ const LOOK_AT_END: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 const MAX_LOOKS_AT_END: u32 = 50;
 
 /// Tokens of the reaper itself; runs are numbered from 1.
-const ORDERS: u64 = 0;
+const QUEUE: u64 = 0;
 const CHILDREN: u64 = 1;
 const TICK: u64 = 2;
 const FLUSH: u64 = 3;
@@ -77,7 +77,7 @@ const FLUSH_AFTER: Duration = Duration::from_millis(10);
 /// What has become of a launch while it was being spawned.
 #[derive(Clone, Copy, Debug, Default)]
 struct Expected {
-    called_off: bool,
+    cancelled: bool,
     silent: bool,
 }
 
@@ -85,14 +85,14 @@ type Sink = Box<dyn Fn(Notice) + Send>;
 
 pub(crate) struct Reaper {
     epoll: OwnedFd,
-    orders: Arc<Orders>,
+    orders: Arc<ReaperQueue>,
     children: BorrowedFd<'static>,
     runs: BTreeMap<u64, Run>,
     by_owner: BTreeMap<Owner, u64>,
     /// Asked for and not spawned yet.
     expected: BTreeMap<Owner, Expected>,
     next_run: u64,
-    books: Books,
+    records: RecordStore,
     tick: Option<OwnedFd>,
     deadlines: Deadlines,
     /// Until what is not urgent is written.
@@ -109,9 +109,9 @@ pub(crate) struct Reaper {
     /// Children of ours that were the main process of a run, and are not any more.
     former: Vec<OwnedFd>,
     /// Control groups whose runs have ended, to be removed when everybody has been told.
-    vacated: Vec<Leaf>,
+    vacated: Vec<Cgroup>,
     /// Those that could not be removed yet.
-    lingering: Vec<Leaf>,
+    lingering: Vec<Cgroup>,
     groups: Option<PathBuf>,
     /// Says to others that the directory of groups is in use.
     _claim: Option<File>,
@@ -125,13 +125,13 @@ impl Reaper {
     pub(crate) fn new(
         settings: Settings,
         origin: Origin,
-        orders: Arc<Orders>,
+        orders: Arc<ReaperQueue>,
         logs: Arc<dyn LogFiles>,
         sink: Sink,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let children = sys::child_events()?;
-        epoll::add(&epoll, orders.wake(), EventData::new_u64(ORDERS), EventFlags::IN)?;
+        epoll::add(&epoll, orders.wake(), EventData::new_u64(QUEUE), EventFlags::IN)?;
         epoll::add(&epoll, children, EventData::new_u64(CHILDREN), EventFlags::IN)?;
         let deadlines = Deadlines::new()?;
         epoll::add(&epoll, deadlines.fd(), EventData::new_u64(DUE), EventFlags::IN)?;
@@ -144,7 +144,7 @@ impl Reaper {
         if settings.collects_orphans {
             nix::sys::prctl::set_child_subreaper(true)?;
         }
-        let earlier = settings.groups.as_deref().map(Leaf::all).unwrap_or_default();
+        let earlier = settings.groups.as_deref().map(Cgroup::all).unwrap_or_default();
         Ok(Self {
             epoll,
             orders,
@@ -153,7 +153,7 @@ impl Reaper {
             by_owner: BTreeMap::new(),
             expected: BTreeMap::new(),
             next_run: 0,
-            books: Books::new(settings.records, origin),
+            records: RecordStore::new(settings.records, origin),
             tick: Some(tick),
             deadlines,
             flush,
@@ -165,8 +165,8 @@ impl Reaper {
             parting: Vec::new(),
             former: Vec::new(),
             vacated: Vec::new(),
-            lingering: earlier.into_iter().map(|(_, leaf)| leaf).collect(),
-            _claim: settings.groups.as_deref().and_then(group::claim),
+            lingering: earlier.into_iter().map(|(_, cgroup)| cgroup).collect(),
+            _claim: settings.groups.as_deref().and_then(cgroup::claim),
             groups: settings.groups,
             places: Places::below(&settings.runtime),
             launch_timeout: settings.launch_timeout,
@@ -186,11 +186,11 @@ impl Reaper {
                 Err(_) => return,
             }
             // One look at /proc for everybody who ended before it.
-            let mut sweep = None;
+            let mut scan = None;
             let mut flush = false;
             for event in &events {
                 match event.data.u64() {
-                    ORDERS => open = self.take_orders(),
+                    QUEUE => open = self.take_orders(),
                     CHILDREN => self.children_changed(),
                     TICK => self.look_around(),
                     FLUSH => {
@@ -199,15 +199,15 @@ impl Reaper {
                     }
                     WHILE => self.while_is_over(),
                     DUE => self.deadlines.take_due().into_iter().for_each(|run| self.deadline(run)),
-                    token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut sweep),
+                    token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut scan),
                 }
             }
             if events.iter().any(|event| event.data.u64() == CHILDREN) {
                 self.collect_orphans();
             }
             self.write_books(flush);
-            self.remove_leaves(false);
-            if let Some(trouble) = self.books.news() {
+            self.remove_cgroups(false);
+            if let Some(trouble) = self.records.news() {
                 (self.sink)(Notice::RecordsFail { trouble });
             }
         }
@@ -215,13 +215,13 @@ impl Reaper {
 
     /// Writes what is urgent, and the rest when its time has come.
     fn write_books(&mut self, time_has_come: bool) {
-        if self.books.is_urgent() || time_has_come {
-            self.books.flush();
+        if self.records.is_urgent() || time_has_come {
+            self.records.flush();
             self.flush_armed = false;
-        } else if self.books.is_dirty() && !self.flush_armed {
+        } else if self.records.is_dirty() && !self.flush_armed {
             self.flush_armed = set_timer(&self.flush, FLUSH_AFTER, false).is_ok();
             if !self.flush_armed {
-                self.books.flush();
+                self.records.flush();
             }
         }
     }
@@ -235,31 +235,33 @@ impl Reaper {
         drain(self.orders.wake());
         for order in self.orders.take() {
             match order {
-                Order::Expect(owner) => {
+                ReaperCommand::Expect(owner) => {
                     self.expected.insert(owner, Expected::default());
                 }
-                Order::Spawned(mut run) => {
+                ReaperCommand::Spawned(mut run) => {
                     let expected = self.expected.remove(&run.owner).unwrap_or_default();
                     run.silent = expected.silent;
                     let captured = run.capture.is_some();
-                    run.marks = self.marks(run.owner, run.realm.as_ref(), captured, run.word.as_deref());
-                    self.watch(*run, expected.called_off);
+                    run.tags = self.tags(run.owner, run.realm.as_ref(), captured, run.word.as_deref());
+                    self.watch(*run, expected.cancelled);
                 }
-                Order::SpawnFailed { owner, error } => {
+                ReaperCommand::SpawnFailed { owner, error } => {
                     if self.expected.remove(&owner).is_some_and(|expected| !expected.silent) {
                         self.tell_failure(owner, error);
                     }
                 }
-                Order::Adopt { key, survivor, spec } => {
+                ReaperCommand::Adopt { key, survivor, spec } => {
                     self.adopt(key, *survivor, spec.map(|spec| *spec).unwrap_or_default());
                 }
-                Order::Remember { realm, memory, soon } => self.books.remember(&realm, memory, soon),
-                Order::Signal { owner, signal } => self.signal(owner, signal),
-                Order::Follow { owner, pid } => self.follow(owner, pid),
-                Order::SignalMain { key, signal } => self.signal_main(key, signal),
-                Order::Cancel { owner } => self.cancel(owner),
-                Order::Close => {
-                    self.books.flush();
+                ReaperCommand::Remember { realm, memory, soon } => {
+                    self.records.remember(&realm, memory, soon)
+                }
+                ReaperCommand::Signal { owner, signal } => self.signal(owner, signal),
+                ReaperCommand::Follow { owner, pid } => self.follow(owner, pid),
+                ReaperCommand::SignalMain { key, signal } => self.signal_main(key, signal),
+                ReaperCommand::Cancel { owner } => self.cancel(owner),
+                ReaperCommand::Close => {
+                    self.records.flush();
                     self.end_commands();
                     self.close();
                     return false;
@@ -285,15 +287,15 @@ impl Reaper {
             // It has nothing left to do but to end.
             let _ = rustix::process::waitid(WaitId::PidFd(launcher.as_fd()), WaitIdOptions::EXITED);
         }
-        self.remove_leaves(true);
-        let removable = |leaf: &Leaf| leaf.is_empty().unwrap_or(false);
+        self.remove_cgroups(true);
+        let removable = |cgroup: &Cgroup| cgroup.is_empty().unwrap_or(false);
         for _ in 0..MAX_LOOKS_AT_END {
             if !self.lingering.iter().any(removable) {
                 break;
             }
             // The kernel may still be busy with what has just ended.
             let _ = rustix::event::poll(&mut [], Some(&LOOK_AT_END));
-            self.remove_leaves(true);
+            self.remove_cgroups(true);
         }
         if let Some(groups) = &self.groups {
             // As long as a realm lives there is one in it.
@@ -301,24 +303,26 @@ impl Reaper {
         }
     }
 
-    /// What stands in the environment of all processes of a run. Of a hook nothing does: whom it leaves behind on purpose is
+    /// What stands in the environment of all processes of a run. Of a hook nothing does: whom it control groups behind on purpose is
     /// its own.
-    fn marks(
+    fn tags(
         &self,
         owner: Owner,
         realm: Option<&RealmName>,
         captured: bool,
         word: Option<&str>,
     ) -> Vec<String> {
-        let mark = &self.books.origin.mark;
+        let instance_tag = &self.records.origin.instance_tag;
         match (owner, realm) {
-            (Owner::Realm(_), Some(realm)) => realm_marks(realm, mark, word),
-            (Owner::Command(id), _) if captured => vec![format!("{COMMAND_MARK}={}", command_mark(id, mark))],
+            (Owner::Realm(_), Some(realm)) => realm_tags(realm, instance_tag, word),
+            (Owner::Command(id), _) if captured => {
+                vec![format!("{COMMAND_TAG}={}", command_tag(id, instance_tag))]
+            }
             _ => Vec::new(),
         }
     }
 
-    fn watch(&mut self, mut run: Run, called_off: bool) {
+    fn watch(&mut self, mut run: Run, cancelled: bool) {
         self.next_run += 1;
         let id = self.next_run;
         let watch = |fd: &OwnedFd, what| epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN);
@@ -332,21 +336,21 @@ impl Reaper {
         self.by_owner.insert(run.owner, id);
         self.runs.insert(id, run);
         if failed {
-            self.give_up(id);
-        } else if called_off {
-            self.call_off(id);
+            self.abort(id);
+        } else if cancelled {
+            self.cancel_launch(id);
         }
     }
 
     fn signal(&mut self, owner: Owner, signal: Signal) {
         if let Some(expected) = self.expected.get_mut(&owner) {
-            expected.called_off |= signal == Signal::KILL;
+            expected.cancelled |= signal == Signal::KILL;
             return;
         }
         let Some(id) = self.by_owner.get(&owner).copied() else { return };
         let Some(run) = self.runs.get_mut(&id) else { return };
         match run.stage {
-            Stage::Launching if signal == Signal::KILL => self.call_off(id),
+            Stage::Launching if signal == Signal::KILL => self.cancel_launch(id),
             // Nothing of the realm runs yet that could make sense of it.
             Stage::Launching => {}
             Stage::Started | Stage::Forked(_) | Stage::Exited => self.signal_tree(id, signal),
@@ -369,14 +373,14 @@ impl Reaper {
 
     fn cancel(&mut self, owner: Owner) {
         if let Some(expected) = self.expected.get_mut(&owner) {
-            *expected = Expected { called_off: true, silent: true };
+            *expected = Expected { cancelled: true, silent: true };
             return;
         }
         let Some(id) = self.by_owner.get(&owner).copied() else { return };
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.silent = true;
         match run.stage {
-            Stage::Launching => self.call_off(id),
+            Stage::Launching => self.cancel_launch(id),
             Stage::Started | Stage::Forked(_) | Stage::Exited => self.signal_tree(id, Signal::KILL),
         }
     }
@@ -389,27 +393,27 @@ impl Reaper {
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG;
         loop {
             match nix::sys::wait::waitid(Id::All, flags) {
-                Ok(WaitStatus::Stopped(pid, _)) => self.halted(pid.as_raw(), true),
-                Ok(WaitStatus::Continued(pid)) => self.halted(pid.as_raw(), false),
+                Ok(WaitStatus::Stopped(pid, _)) => self.stopped_by_signal(pid.as_raw(), true),
+                Ok(WaitStatus::Continued(pid)) => self.stopped_by_signal(pid.as_raw(), false),
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => {}
             }
         }
     }
 
-    fn halted(&mut self, pid: i32, halted: bool) {
+    fn stopped_by_signal(&mut self, pid: i32, stopped_by_signal: bool) {
         let found = self
             .runs
             .values_mut()
             .find(|run| i64::from(run.pid) == i64::from(pid) && run.stage == Stage::Started);
         let Some(run) = found else { return };
-        run.halted = halted;
+        run.stopped_by_signal = stopped_by_signal;
         if let Owner::Realm(key) = run.owner {
-            (self.sink)(Notice::Halted { key, halted });
+            (self.sink)(Notice::StoppedBySignal { key, stopped: stopped_by_signal });
         }
     }
 
-    fn run_event(&mut self, id: u64, what: u64, sweep: &mut Option<Sweep>) {
+    fn run_event(&mut self, id: u64, what: u64, scan: &mut Option<ProcScan>) {
         // Closed in this very batch: its later events mean nothing.
         if !self.runs.contains_key(&id) {
             return;
@@ -421,9 +425,9 @@ impl Reaper {
                 let _ = self.listen(id);
                 self.hear_words(id);
                 self.hear_line(id);
-                self.ended(id, sweep);
+                self.ended(id, scan);
             }
-            GROUP => self.leaf_changed(id),
+            GROUP => self.cgroup_changed(id),
             WORDS => self.hear_words(id),
             LINE => self.hear_line(id),
             _ => self.leftover_ended(id),

@@ -28,7 +28,7 @@ const MAX_RECORD_BYTES: u64 = 1024 * 1024;
 
 /// A process on record. Only boot, pid namespace, pid and start time together name a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recorded {
+pub struct ProcessId {
     /// The generation it is.
     pub run: RunId,
     /// Its pid.
@@ -39,7 +39,7 @@ pub struct Recorded {
 
 /// What is on record of a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct ProcessRecord {
     /// The realm.
     pub realm: RealmName,
     /// The boot it belongs to (`/proc/sys/kernel/random/boot_id`).
@@ -49,9 +49,9 @@ pub struct Record {
     /// Its heartbeatd was process 1 of that namespace: whoever was in it ended with it.
     pub init: bool,
     /// Id of the state directory of the heartbeatd that wrote it.
-    pub mark: String,
+    pub instance_tag: String,
     /// Its process, while there is one, or something of it.
-    pub process: Option<Recorded>,
+    pub process: Option<ProcessId>,
     /// What stands in the environment of the processes of that run and of no other; a run of an earlier version has none.
     pub word: Option<String>,
     /// How a generation ended, from before its main process is reaped until the next one begins.
@@ -84,7 +84,7 @@ pub(crate) fn own_file(path: &Path) -> Result<Vec<u8>, RecordError> {
     Ok(bytes)
 }
 
-impl Record {
+impl ProcessRecord {
     /// Whether the process on record still runs: the same boot, the same pid namespace, and a living process of
     /// that pid and start time. A reused pid is somebody else.
     #[must_use]
@@ -121,9 +121,9 @@ impl Record {
         use std::fmt::Write as _;
         let mut body = format!(
             "edition={}\nrealm={}\nboot={}\npid_namespace={}\ninit={}\nmark={}\n",
-            self.edition, self.realm, self.boot, self.pid_namespace, self.init, self.mark
+            self.edition, self.realm, self.boot, self.pid_namespace, self.init, self.instance_tag
         );
-        if let Some(Recorded { run, pid, start_time }) = self.process {
+        if let Some(ProcessId { run, pid, start_time }) = self.process {
             let _ = write!(body, "run={run}\npid={pid}\nstart_time={start_time}\n");
         }
         if let Some(word) = &self.word {
@@ -150,7 +150,7 @@ impl Record {
         let field = |key: &str| optional(key).ok_or("a field is missing");
         let process = match optional("pid") {
             None => None,
-            Some(pid) => Some(Recorded {
+            Some(pid) => Some(ProcessId {
                 run: RunId(field("run")?.parse().map_err(|_| "not a generation")?),
                 pid: pid.parse().map_err(|_| "not a pid")?,
                 start_time: field("start_time")?.parse().map_err(|_| "not a start time")?,
@@ -161,7 +161,7 @@ impl Record {
             boot: field("boot")?.to_owned(),
             pid_namespace: field("pid_namespace")?.to_owned(),
             init: field("init")? == "true",
-            mark: field("mark")?.to_owned(),
+            instance_tag: field("mark")?.to_owned(),
             process,
             word: optional("word").map(str::to_owned),
             exit: optional("exit").map(|text| exit_of(text).ok_or("not an exit")).transpose()?,
@@ -282,24 +282,24 @@ pub(crate) struct Origin {
     pub(crate) boot: String,
     pub(crate) pid_namespace: String,
     pub(crate) init: bool,
-    pub(crate) mark: String,
+    pub(crate) instance_tag: String,
 }
 
 impl Origin {
-    pub(crate) fn read(mark: String) -> Self {
+    pub(crate) fn read(instance_tag: String) -> Self {
         let namespace = fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned());
         let init = std::process::id() == 1;
-        Self { boot: boot_id(), pid_namespace: namespace.unwrap_or_default(), init, mark }
+        Self { boot: boot_id(), pid_namespace: namespace.unwrap_or_default(), init, instance_tag }
     }
 
     /// An empty record of `realm`.
-    pub(crate) fn record(&self, realm: &RealmName) -> Record {
-        Record {
+    pub(crate) fn record(&self, realm: &RealmName) -> ProcessRecord {
+        ProcessRecord {
             realm: realm.clone(),
             boot: self.boot.clone(),
             pid_namespace: self.pid_namespace.clone(),
             init: self.init,
-            mark: self.mark.clone(),
+            instance_tag: self.instance_tag.clone(),
             process: None,
             word: None,
             exit: None,
@@ -315,14 +315,14 @@ impl Origin {
 mod tests {
     use super::*;
 
-    fn record() -> Record {
-        Record {
+    fn record() -> ProcessRecord {
+        ProcessRecord {
             realm: RealmName::new("db").unwrap(),
             boot: "6d1c".into(),
             pid_namespace: "pid:[4026531836]".into(),
             init: false,
-            mark: "a1b2".into(),
-            process: Some(Recorded { run: RunId(7), pid: 4_120, start_time: 99_001 }),
+            instance_tag: "a1b2".into(),
+            process: Some(ProcessId { run: RunId(7), pid: 4_120, start_time: 99_001 }),
             word: Some("c3d4".into()),
             exit: Some((RunId(6), Exit::code(3))),
             group: Some("/sys/fs/cgroup/heartbeat-a1b2/db.7".into()),
@@ -335,9 +335,9 @@ mod tests {
     #[test]
     fn a_record_comes_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let path = Record::path(dir.path(), &record().realm);
-        let read = || Record::read(&path).unwrap();
-        let bare = Record {
+        let path = ProcessRecord::path(dir.path(), &record().realm);
+        let read = || ProcessRecord::read(&path).unwrap();
+        let bare = ProcessRecord {
             process: None,
             word: None,
             exit: None,
@@ -347,21 +347,21 @@ mod tests {
             init: true,
             ..record()
         };
-        let long = Record { memory: Some("x".repeat(10_000)), edition: 6, ..record() };
+        let long = ProcessRecord { memory: Some("x".repeat(10_000)), edition: 6, ..record() };
         record().write(dir.path(), true).unwrap();
         assert_eq!(read(), record());
-        let next = Record { edition: 5, ..bare.clone() };
+        let next = ProcessRecord { edition: 5, ..bare.clone() };
         next.write(dir.path(), false).unwrap();
         assert_eq!(read(), next, "the newest of two");
         assert!(!long.is_short());
         long.write(dir.path(), false).unwrap();
         assert_eq!(read(), long, "a file of its own");
-        let short = Record { edition: 7, ..bare };
+        let short = ProcessRecord { edition: 7, ..bare };
         short.write(dir.path(), true).unwrap();
         assert_eq!(read(), short);
         fs::write(dir.path().join(".db.new"), "cut sho").unwrap();
         fs::write(dir.path().join("alive.now"), "1").unwrap();
-        assert_eq!(Record::all(dir.path()).unwrap().len(), 1, "what is no record is passed over");
+        assert_eq!(ProcessRecord::all(dir.path()).unwrap().len(), 1, "what is no record is passed over");
     }
 
     #[test]
@@ -380,14 +380,14 @@ mod tests {
     fn only_the_very_process_is_alive() {
         let origin = Origin::read("a1b2".into());
         let start_time = tree::stat(std::process::id()).unwrap().start_time;
-        let process = Recorded { run: RunId(1), pid: std::process::id(), start_time };
+        let process = ProcessId { run: RunId(1), pid: std::process::id(), start_time };
         let (boot, pid_namespace) = (origin.boot, origin.pid_namespace);
-        let own = Record { process: Some(process), boot, pid_namespace, ..record() };
+        let own = ProcessRecord { process: Some(process), boot, pid_namespace, ..record() };
         assert!(own.is_alive());
-        let reused = Recorded { start_time: start_time + 1, ..process };
-        assert!(!Record { process: Some(reused), ..own.clone() }.is_alive(), "a reused pid");
-        assert!(!Record { boot: "another".into(), ..own.clone() }.is_alive(), "before a reboot");
-        assert!(!Record { pid_namespace: "pid:[1]".into(), ..own }.is_alive(), "another namespace");
+        let reused = ProcessId { start_time: start_time + 1, ..process };
+        assert!(!ProcessRecord { process: Some(reused), ..own.clone() }.is_alive(), "a reused pid");
+        assert!(!ProcessRecord { boot: "another".into(), ..own.clone() }.is_alive(), "before a reboot");
+        assert!(!ProcessRecord { pid_namespace: "pid:[1]".into(), ..own }.is_alive(), "another namespace");
     }
 
     #[test]
@@ -395,11 +395,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
-        assert!(matches!(Record::read(&pipe), Err(RecordError::Damaged { .. })));
+        assert!(matches!(ProcessRecord::read(&pipe), Err(RecordError::Damaged { .. })));
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
-        assert!(matches!(Record::read(&link), Err(RecordError::Read { .. })));
-        assert!(matches!(Record::read(dir.path()), Err(RecordError::Damaged { .. })));
+        assert!(matches!(ProcessRecord::read(&link), Err(RecordError::Read { .. })));
+        assert!(matches!(ProcessRecord::read(dir.path()), Err(RecordError::Damaged { .. })));
     }
 
     #[test]
@@ -407,17 +407,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
         record().write(dir.path(), true).unwrap();
-        Record { edition: 5, ..record() }.write(dir.path(), false).unwrap();
+        ProcessRecord { edition: 5, ..record() }.write(dir.path(), false).unwrap();
         let whole = fs::read(&path).unwrap();
-        assert!(Record::newest(&whole).is_ok());
+        assert!(ProcessRecord::newest(&whole).is_ok());
         for cut in 0..whole.len() {
-            assert!(Record::newest(&whole[..cut]).is_err(), "cut at {cut}");
+            assert!(ProcessRecord::newest(&whole[..cut]).is_err(), "cut at {cut}");
         }
         let mut flipped = whole.clone();
         for at in 0..whole.len() {
             for bit in 0..8 {
                 flipped[at] ^= 1 << bit;
-                assert!(Record::newest(&flipped).is_err(), "byte {at} bit {bit}");
+                assert!(ProcessRecord::newest(&flipped).is_err(), "byte {at} bit {bit}");
                 flipped[at] = whole[at];
             }
         }

@@ -10,10 +10,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use rustix::time::Timespec;
 
-use crate::group::Leaf;
+use crate::cgroup::Cgroup;
 use crate::members::Users;
 use crate::notice::{CommandRunId, Key, LaunchError};
-use crate::notify::{Ear, Readiness};
+use crate::notify::{NotifyListener, Readiness};
 use crate::{IdentityDigest, Limits, LogTarget, User, survey, sys};
 
 /// Whose process it is.
@@ -60,11 +60,11 @@ pub(crate) struct Run {
     /// Its end is watched.
     pub(crate) watched: bool,
     /// The control group of its own that it lives in.
-    pub(crate) leaf: Option<Leaf>,
+    pub(crate) cgroup: Option<Cgroup>,
     /// Tells that somebody has left it, while that is waited for.
     pub(crate) events: Option<OwnedFd>,
     /// What stands in the environment of its processes.
-    pub(crate) marks: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// The part of that which no other realm knows.
     pub(crate) word: Option<String>,
     /// Its program makes a daemon of itself, and writes its number there.
@@ -72,7 +72,7 @@ pub(crate) struct Run {
     /// It is nobody's child here, or was taken over by a heartbeatd that goes on under the same pid.
     pub(crate) adopted: bool,
     /// It was last seen stopped by a signal; only of adopted ones, since the kernel tells of children.
-    pub(crate) halted: bool,
+    pub(crate) stopped_by_signal: bool,
     /// It was killed: whoever of it turns up later is killed, too.
     pub(crate) condemned: bool,
     /// Nothing proves whose it is: it is watched, and never signalled.
@@ -110,7 +110,7 @@ pub(crate) struct Run {
     /// Bounds of its tree that nobody keeps, by their keys.
     pub(crate) unbounded: Vec<&'static str>,
     /// What hears it, if it is asked to say something.
-    pub(crate) ear: Option<Box<Ear>>,
+    pub(crate) notify_listener: Option<Box<NotifyListener>>,
     /// What it was asked to say.
     pub(crate) asked: Readiness,
 }
@@ -126,13 +126,13 @@ impl Run {
             pid: 0,
             pidfd: None,
             watched: false,
-            leaf: None,
+            cgroup: None,
             events: None,
-            marks: Vec::new(),
+            tags: Vec::new(),
             word: None,
             pidfile: None,
             adopted: false,
-            halted: false,
+            stopped_by_signal: false,
             condemned: false,
             unproven: false,
             looks: 0,
@@ -154,12 +154,12 @@ impl Run {
             log_in_memory: false,
             places: Places::default(),
             unbounded: Vec::new(),
-            ear: None,
+            notify_listener: None,
             asked: Readiness::default(),
         }
     }
 
-    /// Whose processes are believed to be of the run when only the mark says so, or speak for it.
+    /// Whose processes are believed to be of the run when only the tag says so, or speak for it.
     pub(crate) fn users(&self) -> Users {
         Users::with(self.user.as_ref().map(|user| user.uid))
     }
@@ -204,7 +204,7 @@ impl Run {
         let Some(pidfd) = &self.pidfd else { return true };
         match sys::signal_group(pidfd.as_fd(), None) {
             Ok(()) => false,
-            // Older than Linux 6.9 (EINVAL): the sweep has to do.
+            // Older than Linux 6.9 (EINVAL): the scan has to do.
             Err(error) => error.raw_os_error() == esrch || error.raw_os_error() == Some(Errno::EINVAL as i32),
         }
     }

@@ -18,22 +18,22 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
-use crate::channel::Order;
-use crate::group::Leaf;
+use crate::cgroup::Cgroup;
+use crate::channel::LaunchOrder;
 use crate::launcher::LAUNCHER_NAME;
 use crate::notice::{CommandRunId, LaunchError, MAX_OUTPUT_BYTES, Step};
-use crate::notify::{Ear, Places};
-use crate::processes::{Orders, Settings};
+use crate::notify::{NotifyListener, Places};
+use crate::processes::{ReaperQueue, Settings};
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
-use crate::{LaunchSpec, LogTarget, channel, spares, sys};
+use crate::{LaunchSpec, LogTarget, channel, reserved_fds, sys};
 
 /// A launcher takes an order within this.
 const ORDER_TIMEOUT_S: i64 = 5;
 
 /// By which the processes of a command are found, in their environment.
-pub(crate) const COMMAND_MARK: &str = "HEARTBEAT_COMMAND";
+pub(crate) const COMMAND_TAG: &str = "HEARTBEAT_COMMAND";
 
-/// How the mark of a hook ends: whoever it leaves behind on purpose is its own.
+/// How the tag of a hook ends: whoever it control groups behind on purpose is its own.
 pub(crate) const HOOK_SUFFIX: &str = "/hook";
 
 /// A launch that is under way: what is said about it is said there.
@@ -96,11 +96,11 @@ pub(crate) struct Spawner {
     soft_descriptors: Option<u64>,
     groups: Option<PathBuf>,
     places: Places,
-    orders: Arc<Orders>,
+    orders: Arc<ReaperQueue>,
 }
 
 impl Spawner {
-    pub(crate) fn new(settings: &Settings, orders: Arc<Orders>) -> Self {
+    pub(crate) fn new(settings: &Settings, orders: Arc<ReaperQueue>) -> Self {
         let Settings { launcher, soft_descriptors, groups, .. } = settings.clone();
         let places = Places::below(&settings.runtime);
         Self { program: launcher, launcher: None, made: 0, soft_descriptors, groups, places, orders }
@@ -108,14 +108,18 @@ impl Spawner {
 
     /// A control group for a run; `None` where there are none, and where none can be made: then it is looked after
     /// without.
-    pub(crate) fn leaf(&self, realm: &RealmName, run: RunId) -> Option<Leaf> {
+    pub(crate) fn cgroup(&self, realm: &RealmName, run: RunId) -> Option<Cgroup> {
         let base = self.groups.as_ref()?;
-        spares::with(|| Leaf::make(base, realm, run)).ok()
+        reserved_fds::with(|| Cgroup::make(base, realm, run)).ok()
     }
 
     /// What hears a run, if it is asked to say something.
-    pub(crate) fn ear(&self, realm: &RealmName, spec: &LaunchSpec) -> Result<Option<Ear>, LaunchError> {
-        Ear::make(&self.places, realm, &spec.readiness)
+    pub(crate) fn notify_listener(
+        &self,
+        realm: &RealmName,
+        spec: &LaunchSpec,
+    ) -> Result<Option<NotifyListener>, LaunchError> {
+        NotifyListener::make(&self.places, realm, &spec.readiness)
             .map_err(|error| LaunchError::new(Step::Notify, error.raw_os_error(), &self.heard(realm, &error)))
     }
 
@@ -129,9 +133,9 @@ impl Spawner {
     pub(crate) fn hand_over(
         &mut self,
         spec: &LaunchSpec,
-        leaf: Option<&Leaf>,
+        cgroup: Option<&Cgroup>,
         run: Option<RunId>,
-        ear: Option<&Ear>,
+        notify_listener: Option<&NotifyListener>,
         check: bool,
     ) -> Result<Launch, LaunchError> {
         let name = spec.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -143,13 +147,13 @@ impl Spawner {
                 LaunchError::new(step, error.raw_os_error(), &format!("of the tree of {name}"))
             }
         };
-        if let Some(leaf) = leaf {
-            spec.limits.bound(leaf.dir()).map_err(of_tree(Step::Limits))?;
+        if let Some(cgroup) = cgroup {
+            spec.limits.bound(cgroup.dir()).map_err(of_tree(Step::Limits))?;
         }
-        let group = leaf.map(|leaf| spares::with(|| File::open(leaf.dir())));
+        let group = cgroup.map(|cgroup| reserved_fds::with(|| File::open(cgroup.dir())));
         let group = group.transpose().map_err(of_tree(Step::Group))?;
         let run = run.map(|run| run.0);
-        let fifo = ear.and_then(|ear| ear.fifo.as_ref());
+        let fifo = notify_listener.and_then(|notify_listener| notify_listener.fifo.as_ref());
         let ready = fifo.map(|fifo| fifo.path().to_owned()).zip(spec.readiness.ready_fd);
         let watched = spec.readiness.watchdog.is_some();
         let setting = Setting { soft_descriptors: self.soft_descriptors, run, ready, watched, check };
@@ -157,13 +161,14 @@ impl Spawner {
         if bytes.len() > MAX_SPEC_BYTES {
             return Err(LaunchError::new(Step::Spec, Some(libc::E2BIG), &format!("of {name}")));
         }
-        let memory = spares::with(|| sealed(&bytes)).map_err(failed)?;
+        let memory = reserved_fds::with(|| sealed(&bytes)).map_err(failed)?;
         let capture = match spec.log {
-            LogTarget::Capture => Some(spares::with(capture_file).map_err(failed)?),
+            LogTarget::Capture => Some(reserved_fds::with(capture_file).map_err(failed)?),
             LogTarget::Null | LogTarget::File { .. } | LogTarget::Journal { .. } => None,
         };
-        let (socket, theirs) = spares::with(|| channel::pair().map_err(io::Error::from)).map_err(failed)?;
-        let order = Order {
+        let (socket, theirs) =
+            reserved_fds::with(|| channel::pair().map_err(io::Error::from)).map_err(failed)?;
+        let order = LaunchOrder {
             spec: memory.as_fd(),
             socket: theirs.as_fd(),
             group: group.as_ref().map(AsFd::as_fd),
@@ -192,7 +197,7 @@ impl Spawner {
 
     fn make_launcher(&self) -> io::Result<Launcher> {
         self.orders.set_makes_launcher(true);
-        let made = spares::with(|| Launcher::make(&self.program));
+        let made = reserved_fds::with(|| Launcher::make(&self.program));
         self.orders.set_makes_launcher(false);
         made
     }
@@ -204,7 +209,7 @@ impl Spawner {
 
     /// Makes a launcher, if none waits; false when there is nothing to do, or nothing that can be done now.
     pub(crate) fn refill(&mut self) -> bool {
-        spares::refill();
+        reserved_fds::refill();
         if !self.is_short() {
             return false;
         }
@@ -306,13 +311,16 @@ impl<T> SpawnQueue<T> {
 }
 
 /// In which the word of a run stands, in the environment of its processes.
-pub(crate) const RUN_MARK: &str = "HEARTBEAT_RUN";
+pub(crate) const RUN_TAG: &str = "HEARTBEAT_RUN";
 
 /// What stands in the environment of all processes of a run of a realm. `word` is what no other realm can know; a run that an
 /// earlier version has started has none.
-pub(crate) fn realm_marks(realm: &RealmName, mark: &str, word: Option<&str>) -> Vec<String> {
-    let word = word.map(|word| format!("{RUN_MARK}={word}"));
-    [format!("HEARTBEAT_REALM={realm}"), format!("HEARTBEAT_STATE={mark}")].into_iter().chain(word).collect()
+pub(crate) fn realm_tags(realm: &RealmName, instance_tag: &str, word: Option<&str>) -> Vec<String> {
+    let word = word.map(|word| format!("{RUN_TAG}={word}"));
+    [format!("HEARTBEAT_REALM={realm}"), format!("HEARTBEAT_STATE={instance_tag}")]
+        .into_iter()
+        .chain(word)
+        .collect()
 }
 
 /// A word that nobody can guess: the standard library keys its hashes by random numbers of the kernel, and takes another key
@@ -321,10 +329,10 @@ pub(crate) fn random_word() -> String {
     format!("{:016x}", RandomState::new().hash_one(()))
 }
 
-/// The environment of a realm: its own, and the mark by which its processes are found again.
-pub(crate) fn marked(spec: &LaunchSpec, realm: &RealmName, mark: &str, word: &str) -> LaunchSpec {
+/// The environment of a realm: its own, and the tag by which its processes are found again.
+pub(crate) fn tagged(spec: &LaunchSpec, realm: &RealmName, instance_tag: &str, word: &str) -> LaunchSpec {
     let mut spec = spec.clone();
-    for entry in realm_marks(realm, mark, Some(word)) {
+    for entry in realm_tags(realm, instance_tag, Some(word)) {
         let Some((name, value)) = entry.split_once('=') else { continue };
         spec.env.retain(|(known, _)| known != name);
         spec.env.push((OsString::from(name), OsString::from(value)));
@@ -333,8 +341,10 @@ pub(crate) fn marked(spec: &LaunchSpec, realm: &RealmName, mark: &str, word: &st
 }
 
 /// What a realm that is asked to say something is told: where, and how often.
-pub(crate) fn tell_where(spec: &mut LaunchSpec, ear: Option<&Ear>) {
-    let Some(socket) = ear.and_then(|ear| ear.socket.as_ref()) else { return };
+pub(crate) fn tell_where(spec: &mut LaunchSpec, notify_listener: Option<&NotifyListener>) {
+    let Some(socket) = notify_listener.and_then(|notify_listener| notify_listener.socket.as_ref()) else {
+        return;
+    };
     let watchdog = spec.readiness.watchdog.map(|time| time.as_micros().to_string());
     let told =
         [("NOTIFY_SOCKET", Some(socket.path().into())), ("WATCHDOG_USEC", watchdog.map(OsString::from))];
@@ -345,18 +355,18 @@ pub(crate) fn tell_where(spec: &mut LaunchSpec, ear: Option<&Ear>) {
     }
 }
 
-/// The environment of a command: its own, and the mark by which it is found again: what an exec probe leaves behind,
+/// The environment of a command: its own, and the tag by which it is found again: what an exec probe control groups behind,
 /// wherever that is, and a hook that has survived its heartbeatd.
-pub(crate) fn command_marked(spec: &LaunchSpec, id: CommandRunId, mark: &str) -> LaunchSpec {
+pub(crate) fn command_tagged(spec: &LaunchSpec, id: CommandRunId, instance_tag: &str) -> LaunchSpec {
     let mut spec = spec.clone();
     let suffix = if spec.log == LogTarget::Capture { "" } else { HOOK_SUFFIX };
-    spec.env.retain(|(known, _)| known != COMMAND_MARK);
-    let value = format!("{}{suffix}", command_mark(id, mark));
-    spec.env.push((OsString::from(COMMAND_MARK), OsString::from(value)));
+    spec.env.retain(|(known, _)| known != COMMAND_TAG);
+    let value = format!("{}{suffix}", command_tag(id, instance_tag));
+    spec.env.push((OsString::from(COMMAND_TAG), OsString::from(value)));
     spec
 }
 
-/// The mark of one run of one command, of this very heartbeatd.
-pub(crate) fn command_mark(id: CommandRunId, mark: &str) -> String {
-    format!("{mark}/{}/{}", std::process::id(), id.0)
+/// The tag of one run of one command, of this very heartbeatd.
+pub(crate) fn command_tag(id: CommandRunId, instance_tag: &str) -> String {
+    format!("{instance_tag}/{}/{}", std::process::id(), id.0)
 }

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal, unframe};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
-use crate::books::{ALIVE_FILE, ALIVE_MAGIC};
-use crate::group::Leaf;
+use crate::cgroup::Cgroup;
 use crate::members::Users;
-use crate::record::{Origin, Record, own_file};
-use crate::spawn::{COMMAND_MARK, HOOK_SUFFIX, RUN_MARK};
-use crate::tree::{self, Stat, Sweep};
-use crate::{IdentityDigest, RecordError, members, spares, sys};
+use crate::record::{Origin, ProcessRecord, own_file};
+use crate::record_store::{ALIVE_FILE, ALIVE_MAGIC};
+use crate::spawn::{COMMAND_TAG, HOOK_SUFFIX, RUN_TAG};
+use crate::tree::{self, ProcScan, Stat};
+use crate::{IdentityDigest, RecordError, members, reserved_fds, sys};
 
 /// What became of a realm's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct Survivor {
     pub condition: Condition,
     /// How a generation ended of which nothing is left, where that is on record.
     pub last_exit: Option<(RunId, Exit)>,
-    pub(crate) record: Option<Record>,
+    pub(crate) record: Option<ProcessRecord>,
     /// Its main process, or whoever of it is left.
     pub(crate) held: Vec<OwnedFd>,
 }
@@ -71,7 +71,7 @@ pub struct Survivor {
 pub struct Survey {
     /// By name.
     pub realms: Vec<Survivor>,
-    /// Records that could not be read. They are set aside, and what they may have been about is found by its mark.
+    /// Records that could not be read. They are set aside, and what they may have been about is found by its tag.
     pub damaged: Vec<RecordError>,
 }
 
@@ -81,7 +81,7 @@ pub struct Search<'a> {
     /// Directory of adoption records.
     pub records: &'a Path,
     /// Id of the state directory; the caller holds its lock, so no other heartbeatd is at work.
-    pub mark: &'a str,
+    pub instance_tag: &'a str,
     /// Where control groups of realms lie, if anywhere: a process in one of them is a realm's, whatever its environment says.
     pub groups: Option<&'a Path>,
     /// Pidfds of main processes that somebody has kept meanwhile: they still know how theirs ended.
@@ -98,11 +98,11 @@ pub struct Search<'a> {
 /// # Errors
 /// When the directory of records cannot be read.
 pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
-    let Search { records, mark, groups, kept, .. } = *search;
-    let origin = Origin::read(mark.to_owned());
+    let Search { records, instance_tag, groups, kept, .. } = *search;
+    let origin = Origin::read(instance_tag.to_owned());
     let mut survey = Survey::default();
     let mut known = Vec::new();
-    for (path, record) in Record::all(records)? {
+    for (path, record) in ProcessRecord::all(records)? {
         match record {
             Ok(record) => known.push(record),
             Err(error) => {
@@ -111,19 +111,19 @@ pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
             }
         }
     }
-    let sweep = Sweep::take();
-    let mut marked = Marked::find(&sweep, search);
-    marked.add_members(&sweep, groups);
-    marked.end_commands();
+    let scan = ProcScan::take();
+    let mut tagged = Tagged::find(&scan, search);
+    tagged.add_members(&scan, groups);
+    tagged.end_commands();
     let witnessed = witnessed(records).unwrap_or_else(|error| {
         survey.damaged.push(error);
         0
     });
     for record in known {
-        let context = Context { origin: &origin, sweep: &sweep, marked: &marked, witnessed };
+        let context = Context { origin: &origin, scan: &scan, tagged: &tagged, witnessed };
         survey.realms.extend(context.look(record, kept));
     }
-    for (name, found) in &marked.realms {
+    for (name, found) in &tagged.realms {
         if survey.realms.iter().any(|known| known.realm == *name) {
             continue;
         }
@@ -166,7 +166,7 @@ fn witnessed(records: &Path) -> Result<u64, RecordError> {
     })
 }
 
-/// A living process that carries the mark of a realm, or lives in a control group of it.
+/// A living process that carries the tag of a realm, or lives in a control group of it.
 #[derive(Clone, Debug)]
 struct Found {
     pid: u32,
@@ -185,21 +185,21 @@ impl Found {
     }
 }
 
-/// Living processes by the marks in their environment.
-struct Marked {
+/// Living processes by the tags in their environment.
+struct Tagged {
     realms: BTreeMap<RealmName, Vec<Found>>,
     commands: Vec<(u32, Stat, bool)>,
 }
 
-impl Marked {
-    fn find(sweep: &Sweep, search: &Search<'_>) -> Self {
+impl Tagged {
+    fn find(scan: &ProcScan, search: &Search<'_>) -> Self {
         let own = std::process::id();
         let mut found = Self { realms: BTreeMap::new(), commands: Vec::new() };
-        let command = format!("{COMMAND_MARK}={}/", search.mark);
-        let (state, realm, run) = ("HEARTBEAT_STATE=", "HEARTBEAT_REALM=", format!("{RUN_MARK}="));
+        let command = format!("{COMMAND_TAG}={}/", search.instance_tag);
+        let (state, realm, run) = ("HEARTBEAT_STATE=", "HEARTBEAT_REALM=", format!("{RUN_TAG}="));
         let socket = "HEARTBEAT_SOCKET=";
         let beginnings = [&command, state, realm, &run, socket];
-        for (pid, stat) in sweep.all().filter(|(pid, _)| *pid != own) {
+        for (pid, stat) in scan.all().filter(|(pid, _)| *pid != own) {
             let entries = tree::environment_entries(pid, &beginnings);
             let value = |beginning: &str| entries.iter().find_map(|entry| entry.strip_prefix(beginning));
             let of_any_realm = || search.realms.values().any(|user| Users::with(*user).have(pid));
@@ -211,9 +211,9 @@ impl Marked {
             let (Some(id), Some(Ok(name))) = (value(state), value(realm).map(RealmName::new)) else {
                 continue;
             };
-            let foreign = id != search.mark;
+            let foreign = id != search.instance_tag;
             let same_socket = || search.socket.is_some_and(|path| value(socket).map(Path::new) == Some(path));
-            // Another user's process that knows the mark, and carries it, proves nothing.
+            // Another user's process that knows the tag, and carries it, proves nothing.
             let user = search.realms.get(&name).copied().flatten();
             if (!foreign || same_socket()) && Users::with(user).have(pid) {
                 let word = value(&run).map(str::to_owned);
@@ -225,10 +225,10 @@ impl Marked {
     }
 
     /// Adds the processes in the control groups of realms.
-    fn add_members(&mut self, sweep: &Sweep, groups: Option<&Path>) {
-        for (realm, leaf) in groups.map(Leaf::all).unwrap_or_default() {
-            for pid in leaf.members().unwrap_or_default() {
-                let Some((_, stat)) = sweep.all().find(|(known, _)| *known == pid) else { continue };
+    fn add_members(&mut self, scan: &ProcScan, groups: Option<&Path>) {
+        for (realm, cgroup) in groups.map(Cgroup::all).unwrap_or_default() {
+            for pid in cgroup.members().unwrap_or_default() {
+                let Some((_, stat)) = scan.all().find(|(known, _)| *known == pid) else { continue };
                 let known = self.realms.entry(realm.clone()).or_default();
                 known.retain(|known| known.pid != pid);
                 known.push(Found { pid, stat, word: None, in_group: true, foreign: false });
@@ -237,7 +237,7 @@ impl Marked {
     }
 
     /// Processes of the run on record: those in a control group of the realm, and those that carry its word.
-    fn of(&self, record: &Record) -> Vec<(u32, Stat)> {
+    fn of(&self, record: &ProcessRecord) -> Vec<(u32, Stat)> {
         let found = self.realms.get(&record.realm).into_iter().flatten();
         let of_run = |found: &&Found| found.in_group || (!found.foreign && found.word == record.word);
         found.filter(of_run).map(Found::process).collect()
@@ -272,7 +272,7 @@ fn hold(pid: u32, stat: &Stat) -> Option<OwnedFd> {
 fn open(pid: u32) -> std::io::Result<Option<OwnedFd>> {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let opened = || rustix::process::pidfd_open(raw, PidfdFlags::empty()).map_err(std::io::Error::from);
-    match spares::with(opened) {
+    match reserved_fds::with(opened) {
         Ok(pidfd) => Ok(Some(pidfd)),
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(error) => Err(error),
@@ -281,8 +281,8 @@ fn open(pid: u32) -> std::io::Result<Option<OwnedFd>> {
 
 /// The process does not carry the word of another run. One that has overwritten its environment carries none, and is known
 /// by its number and its start time; so is a copy of the launcher, which has no environment yet.
-fn has_word(pid: u32, record: &Record) -> bool {
-    let beginning = format!("{RUN_MARK}=");
+fn has_word(pid: u32, record: &ProcessRecord) -> bool {
+    let beginning = format!("{RUN_TAG}=");
     let entries = tree::environment_entries(pid, &[&beginning]);
     let word = entries.first().and_then(|entry| entry.strip_prefix(&beginning));
     word.is_none_or(|word| record.word.as_deref() == Some(word))
@@ -290,22 +290,23 @@ fn has_word(pid: u32, record: &Record) -> bool {
 
 struct Context<'a> {
     origin: &'a Origin,
-    sweep: &'a Sweep,
-    marked: &'a Marked,
+    scan: &'a ProcScan,
+    tagged: &'a Tagged,
     /// When the earlier heartbeatd was last seen alive.
     witnessed: u64,
 }
 
 impl Context<'_> {
-    fn look(&self, record: Record, kept: &BTreeMap<RealmName, OwnedFd>) -> Option<Survivor> {
+    fn look(&self, record: ProcessRecord, kept: &BTreeMap<RealmName, OwnedFd>) -> Option<Survivor> {
         let here = record.boot == self.origin.boot;
         if !here || (record.init && record.pid_namespace != self.origin.pid_namespace) {
             // Of another boot, or of a namespace that ended with its heartbeatd: nothing of it is left or means anything.
             return None;
         }
-        let foreign = record.mark != self.origin.mark || record.pid_namespace != self.origin.pid_namespace;
+        let foreign = record.instance_tag != self.origin.instance_tag
+            || record.pid_namespace != self.origin.pid_namespace;
         let Some(process) = record.process else {
-            let strays = self.marked.strays(&record.realm);
+            let strays = self.tagged.strays(&record.realm);
             let survivor = survivor(record, Condition::Nothing, Vec::new());
             return Some(if strays.is_empty() {
                 survivor
@@ -314,7 +315,7 @@ impl Context<'_> {
             });
         };
         if foreign {
-            let whose = if record.mark == self.origin.mark {
+            let whose = if record.instance_tag == self.origin.instance_tag {
                 "in another pid namespace"
             } else {
                 "by another heartbeatd"
@@ -327,7 +328,7 @@ impl Context<'_> {
         }
         // In this order: whoever has that pid and start time had them when it was held, too.
         let looked = open(process.pid).and_then(|pidfd| {
-            let stat = spares::with(|| tree::read_stat(process.pid))?;
+            let stat = reserved_fds::with(|| tree::read_stat(process.pid))?;
             Ok((pidfd, stat))
         });
         let (pidfd, stat) = match looked {
@@ -356,24 +357,24 @@ impl Context<'_> {
         Some(self.ended(record, exit.unwrap_or(Exit::unknown())))
     }
 
-    fn ended(&self, record: Record, exit: Exit) -> Survivor {
+    fn ended(&self, record: ProcessRecord, exit: Exit) -> Survivor {
         let Some(process) = record.process else { return survivor(record, Condition::Nothing, Vec::new()) };
         let held: Vec<OwnedFd> =
             self.leftovers(&record).into_iter().filter_map(|(pid, stat)| hold(pid, &stat)).collect();
-        let leaf = record.group.clone().and_then(Leaf::at);
-        let deserted = leaf.is_none_or(|leaf| leaf.is_empty().unwrap_or(false));
+        let cgroup = record.group.clone().and_then(Cgroup::at);
+        let deserted = cgroup.is_none_or(|cgroup| cgroup.is_empty().unwrap_or(false));
         let condition = Condition::Ended { run: process.run, exit, empty: deserted && held.is_empty() };
         survivor(record, condition, held)
     }
 
-    /// Who is left of a tree whose main process has ended: its marked processes, and those of its session and group who
+    /// Who is left of a tree whose main process has ended: its tagged processes, and those of its session and group who
     /// had started while it was known to live.
-    fn leftovers(&self, record: &Record) -> Vec<(u32, Stat)> {
+    fn leftovers(&self, record: &ProcessRecord) -> Vec<(u32, Stat)> {
         let Some(process) = record.process else { return Vec::new() };
-        let mut left = self.marked.of(record);
+        let mut left = self.tagged.of(record);
         // A process of that number today is another one, and so are its session and group.
-        let reused = self.sweep.all().any(|(pid, _)| pid == process.pid);
-        for (pid, stat) in self.sweep.all().filter(|_| !reused) {
+        let reused = self.scan.all().any(|(pid, _)| pid == process.pid);
+        for (pid, stat) in self.scan.all().filter(|_| !reused) {
             let member = stat.session == process.pid || stat.group == process.pid;
             if member && stat.start_time <= self.witnessed && !left.iter().any(|(known, _)| *known == pid) {
                 left.push((pid, stat));
@@ -383,7 +384,7 @@ impl Context<'_> {
     }
 }
 
-fn survivor(record: Record, condition: Condition, held: Vec<OwnedFd>) -> Survivor {
+fn survivor(record: ProcessRecord, condition: Condition, held: Vec<OwnedFd>) -> Survivor {
     Survivor {
         realm: record.realm.clone(),
         memory: record.memory.clone(),
@@ -395,15 +396,15 @@ fn survivor(record: Record, condition: Condition, held: Vec<OwnedFd>) -> Survivo
     }
 }
 
-/// Processes that carry the mark of a realm and are not on record.
-fn stray(realm: &RealmName, found: &[(u32, Stat)], record: Option<Record>) -> Survivor {
+/// Processes that carry the tag of a realm and are not on record.
+fn stray(realm: &RealmName, found: &[(u32, Stat)], record: Option<ProcessRecord>) -> Survivor {
     let held = found.iter().filter_map(|(pid, stat)| hold(*pid, stat)).collect();
     let named = |(pid, _): &(u32, Stat)| match tree::command_name(*pid) {
         Some(name) => format!("{pid} ({name})"),
         None => pid.to_string(),
     };
     let pids: Vec<String> = found.iter().map(named).collect();
-    let what = format!("pid {} carries its mark and is not on record", pids.join(", "));
+    let what = format!("pid {} carries its instance tag and is not on record", pids.join(", "));
     Survivor {
         realm: realm.clone(),
         memory: record.as_ref().and_then(|record| record.memory.clone()),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 
-use crate::spares::{self, is_exhaustion};
+use crate::reserved_fds::{self, is_exhaustion};
 
 /// What `/proc/PID/stat` says that identifies a process and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn is_ending(pid: u32) -> bool {
     if stat(pid).is_none_or(|stat| stat.is_ending) {
         return true;
     }
-    let status = spares::with(|| fs::read_to_string(format!("/proc/{pid}/status"))).unwrap_or_default();
+    let status = reserved_fds::with(|| fs::read_to_string(format!("/proc/{pid}/status"))).unwrap_or_default();
     let pending = status.lines().filter_map(|line| {
         let (name, mask) = line.split_once(':')?;
         matches!(name, "SigPnd" | "ShdPnd").then(|| u64::from_str_radix(mask.trim(), 16).ok())?
@@ -102,13 +102,13 @@ pub(crate) fn command_name(pid: u32) -> Option<String> {
 /// Whether that process is a copy of the launcher that has not become its program, or the launcher itself. Both have an empty
 /// environment, which no program of a realm is started with. What the process is called proves nothing: it can choose that.
 pub(crate) fn is_launcher_copy(pid: u32) -> bool {
-    spares::with(|| environment(pid)).is_ok_and(|environment| environment.is_empty())
+    reserved_fds::with(|| environment(pid)).is_ok_and(|environment| environment.is_empty())
 }
 
 /// Whether a process that was a copy of the launcher has become its program. One that may not be looked at has: a copy always
 /// may be.
 pub(crate) fn has_become_program(pid: u32) -> bool {
-    match spares::with(|| environment(pid)) {
+    match reserved_fds::with(|| environment(pid)) {
         Ok(environment) => !environment.is_empty(),
         Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
     }
@@ -117,16 +117,16 @@ pub(crate) fn has_become_program(pid: u32) -> bool {
 /// The user that has started a process, and who may signal it: its real user id. A set-user-id program has another one as its
 /// effective id, and the environment that its caller has chosen.
 pub(crate) fn real_user(pid: u32) -> Option<u32> {
-    let status = spares::with(|| fs::read_to_string(format!("/proc/{pid}/status"))).ok()?;
+    let status = reserved_fds::with(|| fs::read_to_string(format!("/proc/{pid}/status"))).ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     ids.split_whitespace().next()?.parse().ok()
 }
 
 /// Zombies that are children of that process, each with its pid.
 pub(crate) fn zombies_of(parent: u32) -> Vec<u32> {
-    let pids = spares::with(all_pids).unwrap_or_default();
+    let pids = reserved_fds::with(all_pids).unwrap_or_default();
     let is_zombie = |pid: &u32| {
-        let stat = spares::with(|| read_stat(*pid)).ok().flatten();
+        let stat = reserved_fds::with(|| read_stat(*pid)).ok().flatten();
         stat.is_some_and(|stat| stat.parent == parent && stat.state == 'Z')
     };
     pids.into_iter().filter(is_zombie).collect()
@@ -168,23 +168,25 @@ fn environment(pid: u32) -> io::Result<Vec<u8>> {
 
 /// Every living process at one moment: one pass over /proc for everybody who ended in the same wake-up.
 #[derive(Debug)]
-pub(crate) struct Sweep {
+pub(crate) struct ProcScan {
     living: Vec<(u32, Stat)>,
     complete: bool,
 }
 
-impl Sweep {
+impl ProcScan {
     pub(crate) fn take() -> Self {
-        let Ok(pids) = spares::with(all_pids) else { return Self { living: Vec::new(), complete: false } };
-        let mut sweep = Self { living: Vec::with_capacity(pids.len()), complete: true };
+        let Ok(pids) = reserved_fds::with(all_pids) else {
+            return Self { living: Vec::new(), complete: false };
+        };
+        let mut scan = Self { living: Vec::with_capacity(pids.len()), complete: true };
         for pid in pids {
-            match spares::with(|| read_stat(pid)) {
-                Ok(Some(stat)) if !matches!(stat.state, 'Z' | 'X') => sweep.living.push((pid, stat)),
+            match reserved_fds::with(|| read_stat(pid)) {
+                Ok(Some(stat)) if !matches!(stat.state, 'Z' | 'X') => scan.living.push((pid, stat)),
                 Ok(_) => {}
-                Err(_) => sweep.complete = false,
+                Err(_) => scan.complete = false,
             }
         }
-        sweep
+        scan
     }
 
     /// Nobody was missed for want of descriptors.

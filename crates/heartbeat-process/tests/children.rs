@@ -32,8 +32,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_process::{
-    CommandResult, CommandRunId, Key, LaunchSpec, LogFiles, LogTarget, Notice, PlainLogs, Processes, Record,
-    Settings, Step, User,
+    CommandResult, CommandRunId, Key, LaunchSpec, LogFiles, LogTarget, Notice, PlainLogs, ProcessRecord,
+    Processes, Settings, Step, User,
 };
 use heartbeat_status::{Exit, ExitKind, RealmIx, RealmName, RunId, Signal, StartFailure};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -66,7 +66,7 @@ impl Bench {
             groups: groups(),
             records: dir.path().into(),
             runtime: dir.path().join("run"),
-            mark: mark(),
+            instance_tag: instance_tag(),
             soft_descriptors: Some(777),
             launch_timeout,
             ..Settings::default()
@@ -179,7 +179,7 @@ fn groups() -> Option<PathBuf> {
 const MARK: &str = "HB_TEST_MARK";
 
 /// Of this run of the tests alone: others may run beside it, and their processes are none of ours.
-fn mark() -> String {
+fn instance_tag() -> String {
     std::env::var(MARK).unwrap_or_else(|_| format!("test-{}", std::process::id()))
 }
 
@@ -260,7 +260,7 @@ fn a_program_that_cannot_be_executed_is_told_with_its_path() {
         }
         other => panic!("{other:?}"),
     }
-    while Record::path(bench.dir.path(), &name()).exists() {
+    while ProcessRecord::path(bench.dir.path(), &name()).exists() {
         rustix_yield();
     }
 }
@@ -321,7 +321,7 @@ fn a_launch_is_not_too_late_when_the_reaper_is() {
     let bench = Bench::within(Duration::from_millis(300));
     let key = bench.launch(1, &bench.shell("exec sleep 653"));
     bench.started();
-    // The launch is known, and goes no further while its launcher is halted.
+    // The launch is known, and goes no further while its launcher is stopped by a signal.
     let launcher = the_launcher();
     let signal = |signal| {
         nix::sys::signal::kill(Pid::from_raw(i32::try_from(launcher).unwrap()), signal).unwrap();
@@ -334,7 +334,7 @@ fn a_launch_is_not_too_late_when_the_reaper_is() {
     }
     let gate = bench.gate.lock().unwrap();
     bench.processes.signal(key, Signal::STOP);
-    assert_eq!(bench.next(), Notice::Halted { key, halted: true });
+    assert_eq!(bench.next(), Notice::StoppedBySignal { key, stopped: true });
     // The reaper waits for the gate, and meanwhile the launch becomes ready and its time runs out.
     signal(nix::sys::signal::Signal::SIGCONT);
     adopting::until(|| launchers().len() == 2);
@@ -376,7 +376,7 @@ fn the_realm_gets_a_clean_world() {
     assert!(text.contains("SigBlk:\t0000000000000000"), "{text}");
     assert!(text.contains("SigIgn:\t0000000000000000"), "{text}");
     assert!(text.contains("GREETING=hello") && text.contains("HEARTBEAT_REALM=db"), "{text}");
-    assert!(text.contains(&format!("HEARTBEAT_STATE={}", mark())), "{text}");
+    assert!(text.contains(&format!("HEARTBEAT_STATE={}", instance_tag())), "{text}");
     let variables = text.lines().filter(|line| line.contains('=') && !line.contains("->")).count();
     assert!(variables <= 7, "nothing of ours is inherited (sh adds PWD, OLDPWD, _): {text}");
     assert!(text.contains("0027") && text.lines().any(|line| line == "777"), "{text}");
@@ -387,13 +387,13 @@ fn the_realm_gets_a_clean_world() {
 
 fn the_record_is_there_before_the_program_is() {
     let bench = Bench::new();
-    let path = Record::path(bench.dir.path(), &name());
+    let path = ProcessRecord::path(bench.dir.path(), &name());
     let spec = bench.shell(&format!("cat {}; echo the-end; exec sleep 600", path.display()));
     let key = bench.launch(3, &spec);
     let pid = bench.started();
     let text = bench.wait_for_output("the-end");
     assert!(text.contains(&format!("pid={pid}")) && text.contains("run=3"), "{text}");
-    let record = Record::read(&path).unwrap();
+    let record = ProcessRecord::read(&path).unwrap();
     let process = record.process.unwrap();
     assert_eq!((process.pid, process.run, record.realm), (pid, RunId(3), name()));
     bench.processes.signal(key, Signal::TERM);
@@ -433,7 +433,10 @@ fn what_a_main_process_leaves_behind_is_told_and_can_be_killed() {
     kill_main(pid);
     let (exit, empty) = exit_of(&bench.next());
     assert_eq!((exit, empty), (Exit::signal(Signal::KILL), false));
-    assert!(Record::path(bench.dir.path(), &name()).exists(), "as long as something is left it is on record");
+    assert!(
+        ProcessRecord::path(bench.dir.path(), &name()).exists(),
+        "as long as something is left it is on record"
+    );
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(bench.next(), Notice::Emptied { key });
     assert!(processes_called(&["sleep", "603"]).is_empty());
@@ -462,9 +465,9 @@ fn a_stopped_process_is_told_and_so_is_its_continuation() {
     let key = bench.launch(1, &bench.shell("exec sleep 605"));
     bench.started();
     bench.processes.signal(key, Signal::STOP);
-    assert_eq!(bench.next(), Notice::Halted { key, halted: true });
+    assert_eq!(bench.next(), Notice::StoppedBySignal { key, stopped: true });
     bench.processes.signal(key, Signal::CONT);
-    assert_eq!(bench.next(), Notice::Halted { key, halted: false });
+    assert_eq!(bench.next(), Notice::StoppedBySignal { key, stopped: false });
     bench.processes.signal(key, Signal::KILL);
     assert_eq!(exit_of(&bench.next()).0, Exit::signal(Signal::KILL));
 }
@@ -475,7 +478,7 @@ fn a_launch_can_be_called_off() {
         let key = bench.launch(run, &bench.shell("exec sleep 606"));
         bench.processes.signal(key, Signal::KILL);
         match bench.next() {
-            Notice::StartFailed { error, .. } => assert_eq!(error.step, Step::CalledOff, "{error:?}"),
+            Notice::StartFailed { error, .. } => assert_eq!(error.step, Step::Cancelled, "{error:?}"),
             // Exec was faster; then the signal ended it.
             Notice::Started { .. } => assert_eq!(exit_of(&bench.next()).0, Exit::signal(Signal::KILL)),
             other => panic!("{other:?}"),
@@ -949,7 +952,7 @@ fn this_program() -> Command {
     Command::new("/proc/self/exe")
 }
 
-/// Runs a test and ends whatever it leaves behind.
+/// Runs a test and ends whatever it control groups behind.
 fn guard(name: &str, in_a_group: bool) -> ExitCode {
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let own = std::process::id();

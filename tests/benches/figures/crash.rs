@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use heartbeat_probe::clock;
-use heartbeat_process::{Key, LaunchSpec, LogTarget, Notice, Processes, Settings};
+use heartbeat_process::{Key, LaunchSpec, LogTarget, Notice, PlainLogs, Processes, Settings};
 use heartbeat_status::{RealmIx, RealmName, RunId};
 use nix::sys::signal::Signal;
 
@@ -46,12 +46,11 @@ fn with_adapter(bed: &Bed) -> Times {
     std::fs::create_dir(&records).unwrap();
     let (tell, told) = sync_channel(64);
     let settings = Settings { records, ..Settings::default() };
-    let processes =
-        Processes::open(settings, std::sync::Arc::new(heartbeat_process::PlainLogs), move |notice| {
-            if matches!(notice, Notice::Exited { .. }) {
-                let _ = tell.try_send(());
-            }
-        });
+    let processes = Processes::open(settings, Arc::new(PlainLogs), move |notice| {
+        if matches!(notice, Notice::Exited { .. }) {
+            let _ = tell.try_send(());
+        }
+    });
     let processes = Arc::new(processes.unwrap());
     let name = RealmName::new("one").unwrap();
     let spec = LaunchSpec {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use heartbeat_status::{RealmName, Said};
 
-use crate::spares;
+use crate::reserved_fds;
 
 pub(crate) use fifo::{Line, ReadyFifo};
 pub(crate) use socket::{MAX_DATAGRAM_BYTES, NotifySocket};
@@ -64,7 +64,7 @@ impl Places {
     }
 
     fn bind(&self, realm: &RealmName) -> io::Result<NotifySocket> {
-        spares::with(|| in_dir(&self.sockets, 0o711, |dir| NotifySocket::bind(dir, realm)))
+        reserved_fds::with(|| in_dir(&self.sockets, 0o711, |dir| NotifySocket::bind(dir, realm)))
     }
 
     /// The socket of a realm that runs already. One that cannot be bound now is tried again with every look around.
@@ -75,7 +75,7 @@ impl Places {
 
 /// What hears a realm: one for every run that is asked to say something.
 #[derive(Debug)]
-pub(crate) struct Ear {
+pub(crate) struct NotifyListener {
     pub(crate) socket: Option<NotifySocket>,
     pub(crate) fifo: Option<ReadyFifo>,
     /// What is said is waited for.
@@ -88,33 +88,33 @@ pub(crate) struct Ear {
     pub(crate) known: Option<(u32, u64)>,
 }
 
-impl Ear {
+impl NotifyListener {
     /// Makes what a realm that is about to be started speaks through; `None` when it is not asked to.
     pub(crate) fn make(places: &Places, realm: &RealmName, asked: &Readiness) -> io::Result<Option<Self>> {
         if !asked.is_asked() {
             return Ok(None);
         }
-        let mut ear = Self::new();
+        let mut notify_listener = Self::new();
         if asked.notify {
-            ear.socket = Some(places.bind(realm)?);
+            notify_listener.socket = Some(places.bind(realm)?);
         }
         if asked.ready_fd.is_some() {
-            ear.fifo =
-                Some(spares::with(|| in_dir(&places.fifos, 0o700, |dir| ReadyFifo::make(dir, realm)))?);
+            notify_listener.fifo =
+                Some(reserved_fds::with(|| in_dir(&places.fifos, 0o700, |dir| ReadyFifo::make(dir, realm)))?);
         }
-        Ok(Some(ear))
+        Ok(Some(notify_listener))
     }
 
     /// Opens again what a realm that runs already speaks through, as far as that can be done.
     pub(crate) fn again(places: &Places, realm: &RealmName, asked: &Readiness) -> Option<Self> {
-        let mut ear = Self::new();
+        let mut notify_listener = Self::new();
         if asked.notify {
-            ear.socket = Some(places.socket_of(realm));
+            notify_listener.socket = Some(places.socket_of(realm));
         }
         if asked.ready_fd.is_some() {
-            ear.fifo = spares::with(|| ReadyFifo::open(&places.fifos, realm)).ok();
+            notify_listener.fifo = reserved_fds::with(|| ReadyFifo::open(&places.fifos, realm)).ok();
         }
-        asked.is_asked().then_some(ear)
+        asked.is_asked().then_some(notify_listener)
     }
 
     fn new() -> Self {

@@ -4,12 +4,12 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{LOOK_AT_LAUNCHER, MAIN, MAX_LOOKS, Reaper, drain};
-use crate::group::Leaf;
+use crate::cgroup::Cgroup;
 use crate::notice::{Key, LaunchError, Notice, Step};
-use crate::notify::Ear;
+use crate::notify::NotifyListener;
 use crate::run::{Owner, Places, Run, Stage};
 use crate::survey::{Condition, Survivor};
-use crate::{LaunchSpec, spares, tree};
+use crate::{LaunchSpec, reserved_fds, tree};
 
 impl Reaper {
     /// Takes over a realm as it was found.
@@ -22,9 +22,9 @@ impl Reaper {
         let unproven = matches!(condition, Condition::Unverifiable { .. });
         // What cannot be proven to be the realm's is not signalled, and its group neither.
         let group = record.as_ref().and_then(|record| record.group.clone()).filter(|_| !unproven);
-        let leaf = group.and_then(Leaf::at);
+        let cgroup = group.and_then(Cgroup::at);
         if let Some(record) = record {
-            self.books.carry_over(&realm, record, identity);
+            self.records.carry_over(&realm, record, identity);
         }
         let (pid, start_time) = process.map_or((0, 0), |process| (process.pid, process.start_time));
         let mut run = Run {
@@ -34,10 +34,10 @@ impl Reaper {
             unproven,
             start_time,
             since: start_time,
-            unbounded: limits.unbounded(leaf.as_ref().map(Leaf::dir)),
+            unbounded: limits.unbounded(cgroup.as_ref().map(Cgroup::dir)),
             places: Places { limits, ..Places::default() },
-            leaf,
-            marks: self.marks(Owner::Realm(key), Some(&realm), false, word.as_deref()),
+            cgroup,
+            tags: self.tags(Owner::Realm(key), Some(&realm), false, word.as_deref()),
             word,
             asked,
             log,
@@ -51,7 +51,7 @@ impl Reaper {
             Condition::Alive { launching, .. } => {
                 run.stage = if launching { Stage::Launching } else { Stage::Started };
                 run.pidfd = held.pop();
-                run.ear = Ear::again(&self.places, &realm, &run.asked).map(Box::new);
+                run.notify_listener = NotifyListener::again(&self.places, &realm, &run.asked).map(Box::new);
                 run.log_in_memory = self.logs.take_over(&run.log, run.user.as_ref(), key.run.0, run.pid);
                 if launching {
                     let what = format!("for {realm}: its heartbeatd died before it could be started");
@@ -66,7 +66,7 @@ impl Reaper {
                 }
             }
             Condition::Ended { empty: true, run: generation, .. } => {
-                self.books.end(&realm, generation);
+                self.records.end(&realm, generation);
                 return;
             }
             Condition::Ended { .. } | Condition::Unverifiable { .. } => run.leftovers = held,
@@ -76,11 +76,11 @@ impl Reaper {
             self.tell_log(key, &run);
         }
         let speaks = run.stage == Stage::Started;
-        let leftovers = run.stage == Stage::Exited && (run.leaf.is_some() || !run.leftovers.is_empty());
+        let leftovers = run.stage == Stage::Exited && (run.cgroup.is_some() || !run.leftovers.is_empty());
         self.by_owner.insert(run.owner, id);
         self.runs.insert(id, run);
         if speaks {
-            self.open_ear(id);
+            self.open_notify_listener(id);
         }
         if leftovers {
             self.watch_leftovers(id);
@@ -110,12 +110,12 @@ impl Reaper {
         if let Some(tick) = &self.tick {
             drain(tick);
         }
-        self.books.touch();
+        self.records.touch();
         self.sample_memory();
-        self.look_after_ears();
-        spares::refill();
+        self.look_after_notify_listeners();
+        reserved_fds::refill();
         self.collect_orphans();
-        self.remove_leaves(true);
+        self.remove_cgroups(true);
         // Nothing else tells the end of a process that could not be watched, or of a launch that has failed.
         let unseen = |run: &Run| match run.stage {
             Stage::Launching => run.failure.is_some(),
@@ -132,13 +132,13 @@ impl Reaper {
         let mut told = Vec::new();
         for run in self.runs.values_mut().filter(|run| run.adopted && run.stage == Stage::Started) {
             // The kernel tells of stops only to parents.
-            let halted = tree::stat(run.pid)
+            let stopped_by_signal = tree::stat(run.pid)
                 .is_some_and(|stat| stat.start_time == run.start_time && stat.state == 'T');
-            if halted != run.halted
+            if stopped_by_signal != run.stopped_by_signal
                 && let Owner::Realm(key) = run.owner
             {
-                run.halted = halted;
-                told.push(Notice::Halted { key, halted });
+                run.stopped_by_signal = stopped_by_signal;
+                told.push(Notice::StoppedBySignal { key, stopped: stopped_by_signal });
             }
         }
         told.into_iter().for_each(|notice| (self.sink)(notice));
@@ -146,16 +146,16 @@ impl Reaper {
 
     /// Control groups that nobody lives in any more: of earlier lives, and those that could not be removed when their runs
     /// ended.
-    pub(super) fn remove_leaves(&mut self, lingering_too: bool) {
+    pub(super) fn remove_cgroups(&mut self, lingering_too: bool) {
         let vacated = std::mem::take(&mut self.vacated);
-        self.lingering.extend(vacated.into_iter().filter(|leaf| leaf.remove().is_err()));
+        self.lingering.extend(vacated.into_iter().filter(|cgroup| cgroup.remove().is_err()));
         if !lingering_too || self.lingering.is_empty() {
             return;
         }
-        let used = |leaf: &Leaf| self.runs.values().any(|run| run.leaf.as_ref() == Some(leaf));
+        let used = |cgroup: &Cgroup| self.runs.values().any(|run| run.cgroup.as_ref() == Some(cgroup));
         let mut lingering = std::mem::take(&mut self.lingering);
         // What is used is removed when its run has ended; an empty one may be about to be used by a launch.
-        lingering.retain(|leaf| !used(leaf) && leaf.remove().is_err());
+        lingering.retain(|cgroup| !used(cgroup) && cgroup.remove().is_err());
         self.lingering = lingering;
     }
 

@@ -6,7 +6,7 @@ use super::Reaper;
 use crate::limits::oom_kills;
 use crate::notice::{Key, Notice};
 use crate::run::{Owner, Run, Stage};
-use crate::tree::Sweep;
+use crate::tree::ProcScan;
 use crate::usage::memory_of;
 
 impl Reaper {
@@ -26,24 +26,24 @@ impl Reaper {
 
     /// Says how much memory those trees use whose bound no kernel keeps.
     pub(super) fn sample_memory(&self) {
-        let mut sweep = None;
+        let mut scan = None;
         for (id, run) in &self.runs {
             let (Owner::Realm(key), Some(limit)) = (run.owner, run.places.limits.memory_bytes) else {
                 continue;
             };
             let runs = matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.unproven;
             if runs && run.unbounded.contains(&"memory") {
-                let pids = self.pids_of(*id, || sweep.get_or_insert_with(Sweep::take));
+                let pids = self.pids_of(*id, || scan.get_or_insert_with(ProcScan::take));
                 (self.sink)(Notice::MemoryUsed { key, bytes: memory_of(&pids, limit) });
             }
         }
     }
 }
 
-/// How the main process ended, with what the kernel counted of its tree: a leaf is made for one run, so whoever was
+/// How the main process ended, with what the kernel counted of its tree: a control group is made for one run, so whoever was
 /// killed for want of memory in it was one of this run. Without a controller nothing is guessed.
 pub(super) fn with_oom(run: &Run, exit: Exit) -> Exit {
     let killed = matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. });
-    let counted = || run.leaf.as_ref().and_then(|leaf| oom_kills(leaf.dir())).unwrap_or(0);
+    let counted = || run.cgroup.as_ref().and_then(|cgroup| oom_kills(cgroup.dir())).unwrap_or(0);
     Exit { oom: killed && counted() > 0, ..exit }
 }

@@ -14,7 +14,7 @@ use rustix::event::epoll;
 use super::Reaper;
 use crate::members::hold;
 use crate::notice::Notice;
-use crate::record::Recorded;
+use crate::record::ProcessId;
 use crate::run::{Owner, Stage};
 use crate::tree;
 
@@ -78,9 +78,9 @@ impl Reaper {
         // Its parent is somebody else, perhaps: then nobody tells of its stops.
         (run.adopted, run.watched, run.looks) = (true, false, 0);
         self.deadlines.clear(id);
-        let process = Recorded { run: Default::default(), pid, start_time: stat.start_time };
+        let process = ProcessId { run: Default::default(), pid, start_time: stat.start_time };
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
-            self.books.follow(realm, Recorded { run: key.run, ..process });
+            self.records.follow(realm, ProcessId { run: key.run, ..process });
             (self.sink)(Notice::MainChanged { key, pid, start_time: stat.start_time });
         }
         // One that cannot be watched is found by the next look.

@@ -1,4 +1,4 @@
-//! What becomes of a run: from its launcher's first word to the last process it leaves behind.
+//! What becomes of a run: from its launcher's first word to the last process it control groups behind.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,15 +8,15 @@ use nix::errno::Errno;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{MAIN, Reaper};
-use crate::channel::{self, Said};
+use crate::channel::{self, LaunchMessage};
 use crate::members::hold;
 use crate::notice::{CommandResult, Key, LaunchError, Notice, Step};
-use crate::record::Recorded;
+use crate::record::ProcessId;
 use crate::run::{Owner, Run, Stage};
 use crate::spawn::captured;
-use crate::tree::{self, Sweep};
+use crate::tree::{self, ProcScan};
 use crate::trusted::name_of;
-use crate::{spares, sys};
+use crate::{reserved_fds, sys};
 
 impl Reaper {
     /// Reads everything that the launcher and its copy have reported about a launch. Their own report always comes before what
@@ -27,15 +27,15 @@ impl Reaper {
             let Some(run) = self.runs.get_mut(&id) else { return heard };
             let Some(socket) = &run.socket else { return heard };
             let said = channel::hear(socket.as_fd());
-            heard |= said != Said::Nothing;
+            heard |= said != LaunchMessage::Nothing;
             match said {
-                Said::Nothing => return heard,
+                LaunchMessage::Nothing => return heard,
                 // A copy that cannot be held now either has ended and reported why, or is held when it is ready.
-                Said::Made { pid } => drop(self.register_child(id, pid)),
-                Said::Ready { pid } => match self.register_child(id, pid) {
+                LaunchMessage::Made { pid } => drop(self.register_child(id, pid)),
+                LaunchMessage::Ready { pid } => match self.register_child(id, pid) {
                     Ok(()) => {
                         self.note_log(id);
-                        self.go(id);
+                        self.proceed(id);
                     }
                     Err(error) => {
                         if let Some(run) = self.runs.get_mut(&id)
@@ -44,11 +44,11 @@ impl Reaper {
                             run.failure.get_or_insert_with(|| unwatched(&run.program, &error));
                         }
                         // One that has gone ends the launch like every other that was killed.
-                        self.give_up(id);
+                        self.abort(id);
                     }
                 },
-                Said::Exec => run.said_exec = true,
-                Said::Failed { step, errno, pid, path } => {
+                LaunchMessage::Exec => run.said_exec = true,
+                LaunchMessage::Failed { step, errno, pid, path } => {
                     run.said_exec = false;
                     let what = failed_object(run, step, errno);
                     run.failure.get_or_insert_with(|| match (step, path) {
@@ -63,11 +63,11 @@ impl Reaper {
                     if let Some(pid) = pid {
                         // Whether it can be held or not, it has failed, and why is known.
                         if self.register_child(id, pid).is_err() {
-                            self.give_up(id);
+                            self.abort(id);
                         }
                     }
                 }
-                Said::End => {
+                LaunchMessage::End => {
                     run.socket = None;
                     if run.said_exec && run.failure.is_none() {
                         self.started(id);
@@ -99,15 +99,15 @@ impl Reaper {
             run.failure.get_or_insert_with(|| unwatched(&run.program, &error));
         }
         if run.failure.is_some() {
-            self.give_up(id);
+            self.abort(id);
             return Ok(());
         }
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
             // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
-            // by its mark, and starts no second copy.
-            let process = Recorded { run: key.run, pid: run.pid, start_time: run.start_time };
-            let group = run.leaf.as_ref().map(|leaf| leaf.dir().to_owned());
-            self.books.begin(realm, process, group, run.identity.clone(), run.word.clone());
+            // by its tag, and starts no second copy.
+            let process = ProcessId { run: key.run, pid: run.pid, start_time: run.start_time };
+            let group = run.cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
+            self.records.begin(realm, process, group, run.identity.clone(), run.word.clone());
         }
         Ok(())
     }
@@ -122,22 +122,22 @@ impl Reaper {
 
     /// It is set up, and on record: let it go on. In this order: at every instruction either no process of the realm exists,
     /// or it is on record.
-    fn go(&mut self, id: u64) {
+    fn proceed(&mut self, id: u64) {
         // Until now it may have waited for us.
         self.deadlines.set(id, self.launch_timeout);
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.is_set_up = true;
         let told = match (&run.socket, &run.failure) {
-            (Some(socket), None) => channel::send_go(socket.as_fd()),
+            (Some(socket), None) => channel::send_proceed(socket.as_fd()),
             (_, _) => Err(Errno::ECANCELED),
         };
         if told.is_err() {
-            self.give_up(id);
+            self.abort(id);
         }
     }
 
-    /// Nothing comes of a launch: without `go` it ends by itself as soon as its socket is closed, and it is helped along.
-    pub(super) fn give_up(&mut self, id: u64) {
+    /// Nothing comes of a launch: without `proceed` it ends by itself as soon as its socket is closed, and it is helped along.
+    pub(super) fn abort(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.socket = None;
         self.kill_launch(id);
@@ -186,7 +186,7 @@ impl Reaper {
                     self.tell_log(key, run);
                 }
                 // What it has said already waits there.
-                self.open_ear(id);
+                self.open_notify_listener(id);
             }
             Owner::Command(_) => {
                 // A command without a bound would be one that can hang for ever.
@@ -196,14 +196,14 @@ impl Reaper {
     }
 
     /// The main process has ended.
-    pub(super) fn ended(&mut self, id: u64, sweep: &mut Option<Sweep>) {
+    pub(super) fn ended(&mut self, id: u64, scan: &mut Option<ProcScan>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let Some(exit) = run.look_at_end() else { return };
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner)
             && (run.stage == Stage::Started || run.said_exec)
         {
             // In this order: once it is reaped, nobody but its record knows how it ended.
-            self.books.ended(realm, key.run, super::bounds::with_oom(run, exit));
+            self.records.ended(realm, key.run, super::bounds::with_oom(run, exit));
         }
         run.reap();
         if run.stage == Stage::Launching && run.said_exec && run.failure.is_none() {
@@ -229,19 +229,19 @@ impl Reaper {
             Owner::Realm(_) if run.pidfile.is_some() && run.stage == Stage::Started && exit.is_zero() => {
                 self.forked(id, exit);
             }
-            Owner::Realm(key) => self.main_ended(id, key, exit, sweep),
+            Owner::Realm(key) => self.main_ended(id, key, exit, scan),
         }
     }
 
     /// The main process has ended, and no other one takes its place.
-    pub(super) fn main_ended(&mut self, id: u64, key: Key, exit: Exit, sweep: &mut Option<Sweep>) {
+    pub(super) fn main_ended(&mut self, id: u64, key: Key, exit: Exit, scan: &mut Option<ProcScan>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.stage = Stage::Exited;
-        // Whoever it leaves behind speaks for nobody.
-        run.ear.take().into_iter().for_each(|ear| ear.remove());
+        // Whoever it control groups behind speaks for nobody.
+        run.notify_listener.take().into_iter().for_each(|notify_listener| notify_listener.remove());
         let exit = super::bounds::with_oom(run, exit);
         self.logs.end(&run.log, key.run.0);
-        let empty = self.nobody_is_left(id, sweep);
+        let empty = self.nobody_is_left(id, scan);
         if empty {
             self.forget(id);
         }
@@ -293,7 +293,7 @@ impl Reaper {
                     LaunchError::new(Step::Timeout, None, &what)
                 };
                 run.failure.get_or_insert(error);
-                self.give_up(id);
+                self.abort(id);
             }
             Stage::Started if run.limit.is_some() => {
                 run.timed_out = true;
@@ -319,10 +319,10 @@ impl Reaper {
         let Some(run) = self.runs.remove(&id) else { return };
         self.deadlines.clear(id);
         self.by_owner.remove(&run.owner);
-        self.vacated.extend(run.leaf);
-        run.ear.into_iter().for_each(|ear| ear.remove());
+        self.vacated.extend(run.cgroup);
+        run.notify_listener.into_iter().for_each(|notify_listener| notify_listener.remove());
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
-            self.books.end(realm, key.run);
+            self.records.end(realm, key.run);
         }
     }
 
@@ -347,8 +347,8 @@ impl Reaper {
             let _ = sys::signal_process(pidfd.as_fd(), Signal::KILL);
             let _ = sys::signal_group(pidfd.as_fd(), Some(Signal::KILL));
         }
-        let Some(leaf) = &run.leaf else { return };
-        for pid in leaf.members().unwrap_or_default() {
+        let Some(cgroup) = &run.cgroup else { return };
+        for pid in cgroup.members().unwrap_or_default() {
             // A copy that nobody has heard of is a child of ours all the same, and has to be collected.
             let copy = tree::stat(pid).filter(|stat| pid != run.pid && stat.parent == std::process::id());
             let held = copy.and_then(|stat| hold(pid, &stat).ok().flatten());
@@ -357,13 +357,13 @@ impl Reaper {
             self.parting.extend(held);
         }
         // Where that cannot be done, the end of its socket ends it.
-        let _ = leaf.kill();
+        let _ = cgroup.kill();
     }
 
-    pub(super) fn call_off(&mut self, id: u64) {
+    pub(super) fn cancel_launch(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let what = format!("with {}", run.program);
-        run.failure.get_or_insert_with(|| LaunchError::new(Step::CalledOff, None, &what));
+        let what = format!("of {}, which was cancelled", run.program);
+        run.failure.get_or_insert_with(|| LaunchError::new(Step::Cancelled, None, &what));
         // Exec may have been faster: then its exit says so, and the signal has ended it all the same. One that nobody has met
         // yet is ended as soon as it is.
         self.kill_launch(id);
@@ -374,7 +374,7 @@ impl Reaper {
 /// is collected.
 fn hold_copy(pid: u32) -> io::Result<(u64, OwnedFd)> {
     let gone = || io::Error::from_raw_os_error(Errno::ESRCH as i32);
-    let stat = spares::with(|| tree::read_stat(pid))?.filter(|stat| stat.parent == std::process::id());
+    let stat = reserved_fds::with(|| tree::read_stat(pid))?.filter(|stat| stat.parent == std::process::id());
     let stat = stat.ok_or_else(gone)?;
     // The kernel has taken away the environment of one that is ending, by which a copy is known.
     let is_copy = tree::is_launcher_copy(pid)

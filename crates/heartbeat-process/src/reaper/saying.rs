@@ -1,7 +1,7 @@
 //! What realms say of themselves: heard here, and told only if whoever said it belongs to the process tree of the run.
 //!
 //! Neither the mode of a socket nor a user id proves anything. What proves it is what proves it everywhere else: the
-//! control group of the run, or else its session, its group, its mark, or descent from those.
+//! control group of the run, or else its session, its group, its tag, or descent from those.
 
 use rustix::event::epoll::{self, EventFlags};
 
@@ -14,29 +14,29 @@ use crate::notify::{
     Line, MAX_CHANGE_MESSAGES, MAX_CHATTER_MESSAGES, MAX_DATAGRAM_BYTES, NotifySocket, parse,
 };
 use crate::run::{Owner, Run, Stage};
-use crate::{spares, tree};
+use crate::{reserved_fds, tree};
 
 /// Messages of one realm that are read before somebody else has a turn.
 const MAX_DATAGRAMS_AT_ONCE: usize = 64;
 
 impl Reaper {
     /// From now on what a run says is waited for. What it has said since it was exec'd waits in the kernel.
-    pub(super) fn open_ear(&mut self, id: u64) {
+    pub(super) fn open_notify_listener(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let Some(ear) = run.ear.as_mut() else { return };
+        let Some(notify_listener) = run.notify_listener.as_mut() else { return };
         let add = |fd, what| match epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN) {
             // The other one of both was put back.
             Err(rustix::io::Errno::EXIST) => Ok(()),
             added => added,
         };
-        let words = ear
+        let words = notify_listener
             .socket
             .as_ref()
             .and_then(NotifySocket::fd)
             .map_or(Ok(()), |fd| add(std::os::fd::AsFd::as_fd(fd), WORDS));
-        let line = ear.fifo.as_ref().map_or(Ok(()), |fifo| add(fifo.fd(), LINE));
+        let line = notify_listener.fifo.as_ref().map_or(Ok(()), |fifo| add(fifo.fd(), LINE));
         // One that cannot be watched is tried again with the next look around.
-        ear.open = words.and(line).is_ok();
+        notify_listener.open = words.and(line).is_ok();
     }
 
     /// Hears the messages of a realm.
@@ -45,7 +45,11 @@ impl Reaper {
         let mut sum: Option<Said> = None;
         for _ in 0..MAX_DATAGRAMS_AT_ONCE {
             let Some(run) = self.runs.get(&id).filter(|run| speaks(run)) else { break };
-            let Some(socket) = run.ear.as_ref().and_then(|ear| ear.socket.as_ref()) else { break };
+            let Some(socket) =
+                run.notify_listener.as_ref().and_then(|notify_listener| notify_listener.socket.as_ref())
+            else {
+                break;
+            };
             let Ok(datagram) = socket.receive(&mut buffer) else { break };
             let message = Some(datagram).filter(|datagram| datagram.whole && datagram.sender != 0);
             let Some((said, main)) = message.and_then(|datagram| parse(&buffer[..datagram.bytes])) else {
@@ -77,7 +81,11 @@ impl Reaper {
     /// Hears the line of a realm.
     pub(super) fn hear_line(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id).filter(|run| speaks(run)) else { return };
-        let Some(fifo) = run.ear.as_mut().and_then(|ear| ear.fifo.as_mut()) else { return };
+        let Some(fifo) =
+            run.notify_listener.as_mut().and_then(|notify_listener| notify_listener.fifo.as_mut())
+        else {
+            return;
+        };
         let line = fifo.hear();
         if line != Line::Nothing {
             let _ = epoll::delete(&self.epoll, fifo.fd());
@@ -89,16 +97,16 @@ impl Reaper {
     }
 
     /// Now and then: what was taken away is put back, and what could not be watched is watched.
-    pub(super) fn look_after_ears(&mut self) {
+    pub(super) fn look_after_notify_listeners(&mut self) {
         let mut again = Vec::new();
         for (id, run) in &mut self.runs {
             let speaks = speaks(run);
-            let Some(ear) = run.ear.as_mut() else { continue };
-            if let Some(fifo) = ear.fifo.as_mut() {
+            let Some(notify_listener) = run.notify_listener.as_mut() else { continue };
+            if let Some(fifo) = notify_listener.fifo.as_mut() {
                 fifo.drain();
             }
-            let gone = ear.socket.as_ref().is_some_and(|socket| !socket.is_in_place());
-            if gone || (speaks && !ear.open) {
+            let gone = notify_listener.socket.as_ref().is_some_and(|socket| !socket.is_in_place());
+            if gone || (speaks && !notify_listener.open) {
                 again.push((*id, gone, speaks));
             }
         }
@@ -109,37 +117,39 @@ impl Reaper {
                 self.put_back(id);
             }
             if speaks {
-                self.open_ear(id);
+                self.open_notify_listener(id);
             }
         }
     }
 
     fn put_back(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        if let (Some(ear), Some(realm)) = (run.ear.as_mut(), &run.realm) {
+        if let (Some(notify_listener), Some(realm)) = (run.notify_listener.as_mut(), &run.realm) {
             // Closing the one that is gone takes it out of what is waited for.
-            ear.socket = Some(self.places.socket_of(realm));
+            notify_listener.socket = Some(self.places.socket_of(realm));
         }
     }
 
     fn tell(&mut self, id: u64, said: Option<Said>) {
         let Some(said) = said.filter(|said| !said.is_empty()) else { return };
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let (Owner::Realm(key), Some(ear)) = (run.owner, run.ear.as_mut()) else { return };
-        let (chatter, changes) = &mut ear.left;
+        let (Owner::Realm(key), Some(notify_listener)) = (run.owner, run.notify_listener.as_mut()) else {
+            return;
+        };
+        let (chatter, changes) = &mut notify_listener.left;
         if said.is_chatter() {
-            match ear.held.as_mut() {
+            match notify_listener.held.as_mut() {
                 // Both are of the kind that becomes one.
                 Some(held) => drop(held.absorb(said)),
                 None if *chatter > 0 => {
                     *chatter -= 1;
                     (self.sink)(Notice::Said { key, said });
                 }
-                None => ear.held = Some(said),
+                None => notify_listener.held = Some(said),
             }
         } else if *changes > 0 {
             *changes -= 1;
-            let before = ear.held.take();
+            let before = notify_listener.held.take();
             before.into_iter().chain([said]).for_each(|said| (self.sink)(Notice::Said { key, said }));
         }
         if !self.while_armed {
@@ -152,9 +162,11 @@ impl Reaper {
         drain(&self.while_over);
         self.while_armed = false;
         for run in self.runs.values_mut() {
-            let (Owner::Realm(key), Some(ear)) = (run.owner, run.ear.as_mut()) else { continue };
-            ear.left = (MAX_CHATTER_MESSAGES, MAX_CHANGE_MESSAGES);
-            if let Some(said) = ear.held.take() {
+            let (Owner::Realm(key), Some(notify_listener)) = (run.owner, run.notify_listener.as_mut()) else {
+                continue;
+            };
+            notify_listener.left = (MAX_CHATTER_MESSAGES, MAX_CHANGE_MESSAGES);
+            if let Some(said) = notify_listener.held.take() {
                 (self.sink)(Notice::Said { key, said });
             }
         }
@@ -162,22 +174,26 @@ impl Reaper {
 
     /// Whoever has that pid now belongs to the run. One that has gone without a trace proves nothing.
     fn speaks_for(&mut self, id: u64, pid: u32) -> bool {
-        let Some(stat) = spares::with(|| tree::read_stat(pid)).ok().flatten() else { return false };
+        let Some(stat) = reserved_fds::with(|| tree::read_stat(pid)).ok().flatten() else { return false };
         let Some(run) = self.runs.get(&id) else { return false };
         let who = (pid, stat.start_time);
-        if who == (run.pid, run.start_time) || run.ear.as_ref().is_some_and(|ear| ear.known == Some(who)) {
+        if who == (run.pid, run.start_time)
+            || run.notify_listener.as_ref().is_some_and(|notify_listener| notify_listener.known == Some(who))
+        {
             return true;
         }
-        let belongs = match &run.leaf {
-            Some(leaf) => leaf.has(pid),
+        let belongs = match &run.cgroup {
+            Some(cgroup) => cgroup.has(pid),
             None => traits(run, None).has(pid, &stat, &self.other_mains(id)),
         };
         // It must still be the one that was looked at.
         let proven = belongs
             && (run.users().have(pid) || tree::real_user(pid) == tree::real_user(run.pid))
             && tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time);
-        if proven && let Some(ear) = self.runs.get_mut(&id).and_then(|run| run.ear.as_mut()) {
-            ear.known = Some(who);
+        if proven
+            && let Some(notify_listener) = self.runs.get_mut(&id).and_then(|run| run.notify_listener.as_mut())
+        {
+            notify_listener.known = Some(who);
         }
         proven
     }
@@ -189,8 +205,8 @@ impl Reaper {
         };
         let Some(stat) = tree::stat(pid) else { return };
         // Looked at cheaply first: it may be said as often as anything else.
-        let plausible = match &run.leaf {
-            Some(leaf) => leaf.has(pid),
+        let plausible = match &run.cgroup {
+            Some(cgroup) => cgroup.has(pid),
             None => {
                 let mains = self.other_mains(id);
                 traits(run, None).has(pid, &stat, &mains)

@@ -9,12 +9,12 @@ use heartbeat_status::Signal;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{GROUP, LEFTOVER, LOOK_AGAIN, Reaper};
-use crate::group::Leaf;
+use crate::cgroup::Cgroup;
 use crate::members::{Members, Traits, hold};
 use crate::notice::Notice;
 use crate::run::{Owner, Run, Stage, has_ended};
 use crate::sys;
-use crate::tree::{self, Stat, Sweep};
+use crate::tree::{self, ProcScan, Stat};
 
 impl Reaper {
     /// The main processes of all other runs.
@@ -31,18 +31,18 @@ impl Reaper {
         let Some(run) = self.runs.get_mut(&id).filter(|run| !run.unproven) else { return };
         run.condemned |= signal == Signal::KILL;
         let Some(run) = self.runs.get(&id) else { return };
-        match &run.leaf {
-            Some(leaf) if signal == Signal::KILL => {
-                if leaf.kill().is_err() {
-                    signal_leaf(run, leaf, Signal::STOP, true);
-                    signal_leaf(run, leaf, signal, true);
+        match &run.cgroup {
+            Some(cgroup) if signal == Signal::KILL => {
+                if cgroup.kill().is_err() {
+                    signal_cgroup(run, cgroup, Signal::STOP, true);
+                    signal_cgroup(run, cgroup, signal, true);
                 }
                 // Whoever has left the control group and stayed in the group.
                 run.signal_group(signal);
             }
-            Some(leaf) => {
+            Some(cgroup) => {
                 let all = !run.signal_group(signal) || run.pidfd.is_none();
-                signal_leaf(run, leaf, signal, all);
+                signal_cgroup(run, cgroup, signal, all);
             }
             None => self.signal_found(id, run, signal),
         }
@@ -61,7 +61,7 @@ impl Reaper {
             return;
         }
         let grouped = run.signal_group(signal);
-        let found = traits(run, None).find(&Sweep::take(), &mains);
+        let found = traits(run, None).find(&ProcScan::take(), &mains);
         for member in found.held {
             let told = grouped && tree::stat(member.pid).is_some_and(|stat| stat.group == run.pid);
             if !told {
@@ -71,12 +71,12 @@ impl Reaper {
     }
 
     /// The processes of a run, by their numbers. Without a control group they are looked for in `sweep`.
-    pub(super) fn pids_of<'a>(&self, id: u64, sweep: impl FnOnce() -> &'a mut Sweep) -> Vec<u32> {
+    pub(super) fn pids_of<'a>(&self, id: u64, scan: impl FnOnce() -> &'a mut ProcScan) -> Vec<u32> {
         let Some(run) = self.runs.get(&id) else { return Vec::new() };
-        match &run.leaf {
-            Some(leaf) => leaf.members().unwrap_or_default(),
+        match &run.cgroup {
+            Some(cgroup) => cgroup.members().unwrap_or_default(),
             None => {
-                let found = traits(run, None).find(sweep(), &self.other_mains(id));
+                let found = traits(run, None).find(scan(), &self.other_mains(id));
                 found.held.iter().map(|member| member.pid).chain([run.pid]).collect()
             }
         }
@@ -94,18 +94,18 @@ impl Reaper {
         let Some(stat) = tree::stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')) else {
             return false;
         };
-        match &run.leaf {
-            Some(leaf) => leaf.has(pid),
+        match &run.cgroup {
+            Some(cgroup) => cgroup.has(pid),
             None => {
-                let (sweep, mains) = (Sweep::take(), self.other_mains(id));
-                traits(run, Some(&sweep)).find(&sweep, &mains).has(pid, &stat)
+                let (scan, mains) = (ProcScan::take(), self.other_mains(id));
+                traits(run, Some(&scan)).find(&scan, &mains).has(pid, &stat)
                     || self.is_orphan_of_nobody_else(run, (pid, &stat), &mains)
             }
         }
     }
 
     /// A descendant of something we have started, that has lost its parents, came to us, and has nothing of another realm:
-    /// nginx, as a daemon, leaves its session and overwrites its environment. Only one that is named is taken for that.
+    /// nginx, as a daemon, control groups its session and overwrites its environment. Only one that is named is taken for that.
     pub(super) fn is_orphan_of_nobody_else(
         &self,
         run: &Run,
@@ -118,33 +118,33 @@ impl Reaper {
             && ![pid, stat.session, stat.group].iter().any(|number| mains.contains(number))
             && tree::environment_entries(pid, &["HEARTBEAT_REALM="])
                 .first()
-                .is_none_or(|entry| run.marks.contains(entry))
+                .is_none_or(|entry| run.tags.contains(entry))
     }
 
     /// Whether nobody of an ended run is left. Whoever is, is held.
-    pub(super) fn nobody_is_left(&mut self, id: u64, sweep: &mut Option<Sweep>) -> bool {
+    pub(super) fn nobody_is_left(&mut self, id: u64, scan: &mut Option<ProcScan>) -> bool {
         let Some(run) = self.runs.get_mut(&id) else { return true };
-        if run.unproven || run.leaf.is_some() {
+        if run.unproven || run.cgroup.is_some() {
             run.leftovers.retain(|left| !has_ended(left));
             // One that cannot be looked at is looked at again.
-            let empty = run.leaf.as_ref().is_none_or(|leaf| leaf.is_empty().unwrap_or(false));
+            let empty = run.cgroup.as_ref().is_none_or(|cgroup| cgroup.is_empty().unwrap_or(false));
             return empty && run.leftovers.is_empty();
         }
         let mains = self.other_mains(id);
         let Some(run) = self.runs.get_mut(&id) else { return true };
-        let look = |run: &mut Run, sweep: &Sweep| {
-            let Members { held, complete } = traits(run, Some(sweep)).find(sweep, &mains);
+        let look = |run: &mut Run, scan: &ProcScan| {
+            let Members { held, complete } = traits(run, Some(scan)).find(scan, &mains);
             // An earlier look may have known more than this one.
             run.leftovers.retain(|left| run.pidfd.is_none() && !has_ended(left));
             run.leftovers.extend(held.into_iter().map(|member| member.pidfd));
             complete && run.leftovers.is_empty()
         };
-        if !look(run, sweep.get_or_insert_with(Sweep::take)) {
+        if !look(run, scan.get_or_insert_with(ProcScan::take)) {
             return false;
         }
         // Somebody forked while we looked, or only zombies are left that their new parent has not collected: those
         // are dead, and a parent that never collects must not hold up the next start.
-        run.group_is_empty() || look(run, &Sweep::take())
+        run.group_is_empty() || look(run, &ProcScan::take())
     }
 
     pub(super) fn watch_leftovers(&mut self, id: u64) {
@@ -154,12 +154,12 @@ impl Reaper {
             let _ = epoll::add(&self.epoll, leftover, Self::token(id, LEFTOVER), EventFlags::IN);
         }
         if run.events.is_none()
-            && let Some(events) = run.leaf.as_ref().and_then(|leaf| leaf.events().ok())
+            && let Some(events) = run.cgroup.as_ref().and_then(|cgroup| cgroup.events().ok())
             && epoll::add(&self.epoll, &events, Self::token(id, GROUP), EventFlags::PRI).is_ok()
         {
             run.events = Some(events);
             // It may have become empty before it was watched.
-            self.leaf_changed(id);
+            self.cgroup_changed(id);
             if !self.runs.contains_key(&id) {
                 return;
             }
@@ -168,7 +168,7 @@ impl Reaper {
     }
 
     /// Somebody has left the control group of an ended run, or come into it.
-    pub(super) fn leaf_changed(&mut self, id: u64) {
+    pub(super) fn cgroup_changed(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         if let Some(events) = &run.events {
             // What has been read is not told again.
@@ -207,25 +207,25 @@ impl Reaper {
 }
 
 /// By what its processes are known. A process of its number today is somebody else, once it has been collected.
-pub(super) fn traits<'a>(run: &'a Run, sweep: Option<&Sweep>) -> Traits<'a> {
+pub(super) fn traits<'a>(run: &'a Run, scan: Option<&ProcScan>) -> Traits<'a> {
     let collected = run.stage == Stage::Exited || run.pidfd.is_none();
-    let reused = || match sweep {
-        Some(sweep) => sweep.all().any(|(pid, _)| pid == run.pid),
+    let reused = || match scan {
+        Some(scan) => scan.all().any(|(pid, _)| pid == run.pid),
         None => tree::stat(run.pid).is_some(),
     };
     let leader = (run.pid != 0 && run.pidfd.is_some() && !(collected && reused())).then_some(run.pid);
-    Traits { leader, since: run.since, marks: &run.marks, users: run.users() }
+    Traits { leader, since: run.since, tags: &run.tags, users: run.users() }
 }
 
 /// Signals the processes of a control group one by one; only those beside the group of the main process, or all.
-fn signal_leaf(run: &Run, leaf: &Leaf, signal: Signal, all: bool) {
-    for pid in leaf.members().unwrap_or_default() {
+fn signal_cgroup(run: &Run, cgroup: &Cgroup, signal: Signal, all: bool) {
+    for pid in cgroup.members().unwrap_or_default() {
         let Some(stat) = tree::stat(pid) else { continue };
         if !all && (stat.group == run.pid || pid == run.pid) {
             continue;
         }
         let held: Option<OwnedFd> = hold(pid, &stat).ok().flatten();
-        if let Some(pidfd) = held.filter(|_| leaf.has(pid)) {
+        if let Some(pidfd) = held.filter(|_| cgroup.has(pid)) {
             let _ = sys::signal_process(std::os::fd::AsFd::as_fd(&pidfd), signal);
         }
     }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 
 use heartbeat_process::{
-    Condition, LaunchSpec, Notice, Processes, Readiness, Record, Search, Settings, Survey, survey,
+    Condition, LaunchSpec, Notice, ProcessRecord, Processes, Readiness, Search, Settings, Survey, survey,
 };
 use heartbeat_status::{Exit, ExitKind, RealmIx, RunId, Signal, StartFailure};
 use nix::unistd::Pid;
@@ -24,7 +24,7 @@ pub(crate) fn victim(dir: &Path, script: &str) -> ! {
         groups: super::groups(),
         records: dir.into(),
         runtime: dir.join("run"),
-        mark: super::mark(),
+        instance_tag: super::instance_tag(),
         ..Settings::default()
     };
     let processes = Processes::open(settings, std::sync::Arc::new(super::TestLogs), move |notice| {
@@ -56,7 +56,7 @@ impl Victim {
             .arg(dir)
             .arg(script)
             .args(super::groups())
-            .env(super::MARK, super::mark())
+            .env(super::MARK, super::instance_tag())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -75,10 +75,11 @@ impl Victim {
 }
 
 pub(crate) fn look(bench: &Bench) -> Survey {
-    let (mark, groups, kept) = (super::mark(), super::groups(), BTreeMap::new());
+    let (instance_tag, groups, kept) = (super::instance_tag(), super::groups(), BTreeMap::new());
     let (records, groups) = (bench.dir.path(), groups.as_deref());
     let realms = BTreeMap::from([(name(), None)]);
-    let search = Search { records, mark: &mark, groups, kept: &kept, realms: &realms, socket: None };
+    let search =
+        Search { records, instance_tag: &instance_tag, groups, kept: &kept, realms: &realms, socket: None };
     survey(&search).unwrap()
 }
 
@@ -183,7 +184,7 @@ pub(crate) fn leftovers_of_a_main_process_that_died_meanwhile_are_held_and_kille
 pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark() {
     let bench = Bench::new();
     let pid = Victim::start(bench.dir.path(), "exec sleep 625").kill();
-    let path = Record::path(bench.dir.path(), &name());
+    let path = ProcessRecord::path(bench.dir.path(), &name());
     std::fs::write(&path, "not a record").unwrap();
     let found = look(&bench);
     assert_eq!(found.damaged.len(), 1);
@@ -193,7 +194,7 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
         other => panic!("{other:?}"),
     }
     bench.processes.signal(key(1), Signal::KILL);
-    // Of another realm: one of this realm would be swept, and looks after everybody with its mark.
+    // Of another realm: one of this realm would be swept, and looks after everybody with its tag.
     let other = heartbeat_status::RealmName::new("other").unwrap();
     bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
     assert!(matches!(bench.next(), Notice::Started { .. }), "the adapter is at work");
@@ -205,7 +206,7 @@ pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark
 
 /// Changes lines of the record of the one realm, so that it is whole again.
 fn rewrite(bench: &Bench, line: impl Fn(&str) -> String) {
-    let path = Record::path(bench.dir.path(), &name());
+    let path = ProcessRecord::path(bench.dir.path(), &name());
     let bytes = std::fs::read(&path).unwrap();
     // The newest of two, by the number that its second line says.
     let pages =
@@ -230,7 +231,7 @@ pub(crate) fn a_record_of_another_boot_means_nothing() {
         &bench,
         |line| if line.starts_with("boot=") { "boot=another".to_owned() } else { line.to_owned() },
     );
-    // Whoever has that number now was found by its mark alone.
+    // Whoever has that number now was found by its tag alone.
     let found = look(&bench);
     assert!(matches!(found.realms[0].condition, Condition::Unverifiable { .. }), "{found:?}");
     assert_eq!(found.realms[0].memory, None, "nothing is remembered from another boot");
@@ -242,8 +243,8 @@ pub(crate) fn a_record_of_another_boot_means_nothing() {
 pub(crate) fn a_reused_pid_is_nobody() {
     let bench = Bench::new();
     let pid = Victim::start(bench.dir.path(), "exec sleep 626").kill();
-    let path = Record::path(bench.dir.path(), &name());
-    let record = Record::read(&path).unwrap();
+    let path = ProcessRecord::path(bench.dir.path(), &name());
+    let record = ProcessRecord::read(&path).unwrap();
     assert!(record.is_alive());
     kill_main(pid);
     until(|| gone(pid));
@@ -261,7 +262,7 @@ pub(crate) fn a_reused_pid_is_nobody() {
     });
     assert!(matches!(adopt(&bench), Condition::Ended { empty: true, .. }));
     bench.processes.signal(key(1), Signal::KILL);
-    // Of another realm: one of this realm would be swept, and looks after everybody with its mark.
+    // Of another realm: one of this realm would be swept, and looks after everybody with its tag.
     let other = heartbeat_status::RealmName::new("other").unwrap();
     bench.processes.launch(key(9), &other, &bench.shell("exit 0"));
     bench.started();
@@ -275,7 +276,7 @@ pub(crate) fn a_launcher_without_its_heartbeatd_goes_home_and_that_is_no_crash()
     let bench = Bench::new();
     let victim = Victim::start(bench.dir.path(), "exec sleep 628");
     let pid = victim.pid;
-    // As if it had been killed before `go`: a record about a launcher that waits for a word.
+    // As if it had been killed before `proceed`: a record about a launcher that waits for a word.
     victim.kill();
     kill_main(pid);
     until(|| gone(pid));
@@ -326,9 +327,12 @@ pub(crate) fn what_stops_is_told_of_adopted_processes_too() {
     adopt(&bench);
     let raw = Pid::from_raw(i32::try_from(pid).unwrap());
     nix::sys::signal::kill(raw, nix::sys::signal::Signal::SIGSTOP).unwrap();
-    assert_eq!(bench.notices.recv_timeout(PATIENCE).unwrap(), Notice::Halted { key: key(1), halted: true });
+    assert_eq!(
+        bench.notices.recv_timeout(PATIENCE).unwrap(),
+        Notice::StoppedBySignal { key: key(1), stopped: true }
+    );
     bench.processes.signal(key(1), Signal::KILL);
-    assert!(matches!(bench.next(), Notice::Exited { .. } | Notice::Halted { .. }));
+    assert!(matches!(bench.next(), Notice::Exited { .. } | Notice::StoppedBySignal { .. }));
 }
 
 pub(crate) fn records_that_cannot_be_written_stop_nothing() {
@@ -336,7 +340,8 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     let records = bench.dir.path().join("realms");
     std::fs::create_dir(&records).unwrap();
     let (sender, notices) = sync_channel(MAX_NOTICES);
-    let settings = Settings { records: records.clone(), mark: super::mark(), ..Settings::default() };
+    let settings =
+        Settings { records: records.clone(), instance_tag: super::instance_tag(), ..Settings::default() };
     let processes = Processes::open(settings, std::sync::Arc::new(super::TestLogs), move |notice| {
         sender.send(notice).unwrap()
     })
@@ -350,7 +355,7 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     assert!(matches!(told[1], Notice::Started { .. }), "{told:?}");
     std::fs::remove_file(&records).unwrap();
     assert_eq!(notices.recv_timeout(PATIENCE).unwrap(), Notice::RecordsFail { trouble: None });
-    let record = Record::read(&Record::path(&records, &name())).unwrap();
+    let record = ProcessRecord::read(&ProcessRecord::path(&records, &name())).unwrap();
     assert!(record.is_alive(), "it is on record after all");
     processes.signal(key(1), Signal::KILL);
     assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::Exited { .. }));
@@ -363,15 +368,15 @@ pub(crate) fn an_exit_is_on_record_until_the_next_start() {
     bench.started();
     let exit = super::exit_of(&bench.next()).0;
     // Written before the process is reaped, and so before anybody is told.
-    let path = Record::path(bench.dir.path(), &name());
-    assert_eq!(Record::read(&path).unwrap().exit, Some((RunId(1), exit)));
-    until(|| Record::read(&path).unwrap().process.is_none());
+    let path = ProcessRecord::path(bench.dir.path(), &name());
+    assert_eq!(ProcessRecord::read(&path).unwrap().exit, Some((RunId(1), exit)));
+    until(|| ProcessRecord::read(&path).unwrap().process.is_none());
     let found = look(&bench);
     let db = &found.realms[0];
     assert_eq!((&db.condition, db.last_exit), (&Condition::Nothing, Some((RunId(1), Exit::code(3)))));
     bench.launch(2, &bench.shell("exec sleep 642"));
     bench.started();
-    assert_eq!(Record::read(&path).unwrap().exit, None);
+    assert_eq!(ProcessRecord::read(&path).unwrap().exit, None);
     bench.processes.signal(key(2), Signal::KILL);
     assert_eq!(super::exit_of(&bench.next()).0, Exit::signal(Signal::KILL));
 }

@@ -124,8 +124,8 @@ pub(super) fn limits_of_the_tree_are_kept_or_told() {
         ("cpu", "cpu.max", "300000 100000"),
         ("tasks", "pids.max", "900"),
     ] {
-        let leaf = groups().map(|base| base.join(format!("{}.{}", name(), key.run)).join(file));
-        let kept = leaf.and_then(|path| std::fs::read_to_string(path).ok());
+        let path = groups().map(|base| base.join(format!("{}.{}", name(), key.run)).join(file));
+        let kept = path.and_then(|path| std::fs::read_to_string(path).ok());
         assert_eq!(kept.is_none(), told.contains(&limit), "{limit}: {told:?}, {cgroup}");
         assert!(kept.is_none_or(|kept| kept.trim() == value), "{limit}");
     }

@@ -106,9 +106,9 @@ pub(super) fn a_daemon_is_known_by_its_mark() {
     assert!(!realm.tree().pids().contains(&daemon.pid), "neither session nor parents tell");
     assert_eq!(realm.tree().strays(), [daemon.pid]);
     assert_eq!(realm.owner(&realm.tree()), Ownership::Ours);
-    assert_eq!(realm.owner(&Tree::marked(realm.main, "db", &mark())), Ownership::Ours);
+    assert_eq!(realm.owner(&Tree::tagged(realm.main, "db", &instance_tag())), Ownership::Ours);
     // Another realm, or the realm of another heartbeatd, is somebody else.
-    for tree in [Tree::marked(realm.main, "web", &mark()), Tree::marked(realm.main, "db", "other")] {
+    for tree in [Tree::tagged(realm.main, "web", &instance_tag()), Tree::tagged(realm.main, "db", "other")] {
         assert_eq!(realm.owner(&tree), Ownership::Stranger(daemon.clone()));
     }
     kill_main(daemon.pid);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use heartbeat_process::{Condition, Key, LaunchSpec, LogTarget, Notice, Record};
+use heartbeat_process::{Condition, Key, LaunchSpec, LogTarget, Notice, ProcessRecord};
 use heartbeat_status::{Exit, RealmIx, RealmName, RunId, Signal};
 
 use super::adopting::{Victim, adopt, gone, until};
@@ -195,7 +195,8 @@ pub(crate) fn a_daemon_that_was_followed_is_taken_over() {
 
 pub(crate) fn groups_are_removed_when_nobody_is_in_them() {
     let Some(base) = groups() else { return };
-    let leaves = || std::fs::read_dir(&base).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
+    let cgroups =
+        || std::fs::read_dir(&base).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
     let bench = Bench::new();
     // A realm may divide its own group.
     let script = "own=$(sed -n 's/^0:://p' /proc/self/cgroup); root=$(sed -n 's/.* \\(\\S*\\) - cgroup2.*/\\1/p' /proc/self/mountinfo | awk '{print $1}' | head -1); \
@@ -206,10 +207,10 @@ pub(crate) fn groups_are_removed_when_nobody_is_in_them() {
     assert!(text.contains("db.1"), "{text}");
     let inner = base.join("db.1").join("inner");
     std::fs::create_dir(&inner).unwrap();
-    assert_eq!(leaves(), 1);
+    assert_eq!(cgroups(), 1);
     bench.processes.signal(key, Signal::TERM);
     assert_eq!(ended(&bench, key), Exit::signal(Signal::TERM));
-    until(|| leaves() == 0);
+    until(|| cgroups() == 0);
 }
 
 pub(crate) fn abandoned_groups_are_removed_and_no_others() {
@@ -290,12 +291,12 @@ pub(crate) fn without_descriptors_an_end_is_only_late() {
     setrlimit(Resource::RLIMIT_NOFILE, before.0, before.1).unwrap();
 }
 
-/// Somebody else's process, in a session of its own, that carries the mark of a run.
+/// Somebody else's process, in a session of its own, that carries the tag of a run.
 #[expect(clippy::disallowed_methods, reason = "the test plays somebody else")]
 fn pretender(uid: Option<u32>, word: Option<&str>) -> std::process::Child {
     use std::os::unix::process::CommandExt;
     let mut command = std::process::Command::new("setsid");
-    command.args(["sleep", "648"]).env("HEARTBEAT_REALM", "db").env("HEARTBEAT_STATE", super::mark());
+    command.args(["sleep", "648"]).env("HEARTBEAT_REALM", "db").env("HEARTBEAT_STATE", super::instance_tag());
     if let Some(word) = word {
         command.env("HEARTBEAT_RUN", word);
     }
@@ -310,7 +311,8 @@ pub(crate) fn whoever_only_knows_the_mark_is_no_member_and_no_stray() {
     let bench = Bench::new();
     let key = bench.launch(1, &bench.shell("exec sleep 649"));
     bench.started();
-    let word = Record::read(&Record::path(bench.dir.path(), &super::name())).unwrap().word.unwrap();
+    let word =
+        ProcessRecord::read(&ProcessRecord::path(bench.dir.path(), &super::name())).unwrap().word.unwrap();
     assert_eq!(word.len(), 16);
     let mut pretenders = vec![pretender(None, None), pretender(None, Some("0123456789abcdef"))];
     if nix::unistd::geteuid().is_root() {
@@ -329,7 +331,7 @@ pub(crate) fn whoever_only_knows_the_mark_is_no_member_and_no_stray() {
         ours.kill().unwrap();
         ours.wait().unwrap();
     }
-    until(|| !Record::path(bench.dir.path(), &super::name()).exists());
+    until(|| !ProcessRecord::path(bench.dir.path(), &super::name()).exists());
     assert!(super::adopting::look(&bench).realms.is_empty());
     let mut ours = pretender(None, None);
     until(|| super::adopting::look(&bench).realms.len() == 1);

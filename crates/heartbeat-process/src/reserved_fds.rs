@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 
 /// What one start takes at most: two ends of a socket, a pidfd, two memory files, a timer, a record; and one more.
-const SPARE_DESCRIPTORS: usize = 8;
+const RESERVED_DESCRIPTORS: usize = 8;
 
 static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
@@ -32,7 +32,7 @@ pub(crate) fn with<T>(operation: impl Fn() -> io::Result<T>) -> io::Result<T> {
 /// Keeps back as many as there should be, as far as that is possible now.
 pub(crate) fn refill() {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    while kept.len() < SPARE_DESCRIPTORS {
+    while kept.len() < RESERVED_DESCRIPTORS {
         match File::open("/dev/null") {
             Ok(file) => kept.push(file.into()),
             Err(_) => return,

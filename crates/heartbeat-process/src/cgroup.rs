@@ -1,10 +1,10 @@
-//! Control groups (cgroup v2): a leaf for every run, so that a realm's processes are found, counted and killed by the
+//! Control groups (cgroup v2): a control group for every run, so that a realm's processes are found, counted and killed by the
 //! kernel, wherever they have gone.
 //!
 //! Where we may own some is found from the mounts and from the group that heartbeatd itself is in: a delegated one (systemd's
 //! `Delegate=yes`, in which the root is left free of processes), or any that nobody else manages. On hosts with both
 //! versions the second lies somewhere below (`/sys/fs/cgroup/unified`), has no controllers, and does all that is needed here.
-//! Everything else falls back to groups, sessions and marks ([`crate::members`]).
+//! Everything else falls back to groups, sessions and tags ([`crate::members`]).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use heartbeat_status::{RealmName, RunId};
 use nix::errno::Errno;
 
-use crate::spares;
+use crate::reserved_fds;
 
-/// The leaf of a delegated group in which heartbeatd itself sits.
+/// The control group of a delegated group in which heartbeatd itself sits.
 const SUPERVISOR: &str = "supervisor";
 /// How the directory is called that holds the groups of one state directory: this, and the id of the state directory.
 const BASE_PREFIX: &str = "heartbeat-";
@@ -34,11 +34,11 @@ const MAX_LEVELS: u32 = 8;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Finds the place for the groups of the state directory `mark`, and makes it. The root of a delegated group is left free
-/// of processes: ours goes into a leaf of its own.
+/// of processes: ours goes into a control group of its own.
 ///
 /// # Errors
 /// Why there is none, for a person: no cgroup v2, not ours to divide, or read-only.
-pub fn own_groups(mark: &str) -> Result<PathBuf, String> {
+pub fn own_groups(instance_tag: &str) -> Result<PathBuf, String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = own_group(&mounts, &own).ok_or("no cgroup v2 is mounted")?;
@@ -49,13 +49,13 @@ pub fn own_groups(mark: &str) -> Result<PathBuf, String> {
     if Path::new("/run/systemd/system").exists() && !is_delegated(&root) {
         return Err(format!("{} is systemd's, and not delegated to us (Delegate=yes)", root.display()));
     }
-    let base = root.join(format!("{BASE_PREFIX}{mark}"));
+    let base = root.join(format!("{BASE_PREFIX}{instance_tag}"));
     make(&base).map_err(|error| format!("cannot make {}: {error}", base.display()))?;
     // Only the root of all groups has no such file, and may have processes beside its groups.
     if own == root && root.join("cgroup.events").exists() {
-        let leaf = root.join(SUPERVISOR);
+        let cgroup = root.join(SUPERVISOR);
         // Where that fails, groups work all the same; only controllers cannot be enabled then.
-        let _ = make(&leaf).and_then(|()| fs::write(leaf.join("cgroup.procs"), "0"));
+        let _ = make(&cgroup).and_then(|()| fs::write(cgroup.join("cgroup.procs"), "0"));
     }
     Ok(base)
 }
@@ -78,10 +78,10 @@ fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
 }
 
 /// Marks the directory as one of a living heartbeatd, as long as the result is held. Another heartbeatd that tidies up may
-/// have removed it before it was marked: then it is made again.
+/// have removed it before it was tagged: then it is made again.
 pub(crate) fn claim(base: &Path) -> Option<File> {
     for _ in 0..MAX_CLAIMS {
-        let dir = spares::with(|| {
+        let dir = reserved_fds::with(|| {
             make(base)?;
             File::open(base)
         });
@@ -124,7 +124,7 @@ fn named_as_ours(base: &Path) -> Vec<PathBuf> {
 /// Removes a directory that nobody claims, and holds it meanwhile: whoever is about to claim it waits, and makes it again.
 fn remove_if_abandoned(dir: &Path) -> io::Result<()> {
     let Ok(held) = File::open(dir) else { return Ok(()) };
-    if held.try_lock().is_err() || !(Leaf { dir: dir.to_owned() }.is_empty().unwrap_or(false)) {
+    if held.try_lock().is_err() || !(Cgroup { dir: dir.to_owned() }.is_empty().unwrap_or(false)) {
         return Ok(());
     }
     remove(dir, MAX_LEVELS)
@@ -137,7 +137,7 @@ fn unescaped(text: &str) -> String {
         .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
 }
 
-/// systemd marks what it has given away.
+/// systemd tags what it has given away.
 fn is_delegated(dir: &Path) -> bool {
     ["trusted.delegate", "user.delegate"].iter().any(|name| {
         let mut value = [0u8; 1];
@@ -154,11 +154,11 @@ fn make(dir: &Path) -> io::Result<()> {
 
 /// The group of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Leaf {
+pub(crate) struct Cgroup {
     dir: PathBuf,
 }
 
-impl Leaf {
+impl Cgroup {
     /// Makes a fresh one: no two runs share theirs.
     pub(crate) fn make(base: &Path, realm: &RealmName, run: RunId) -> io::Result<Self> {
         let dir = base.join(format!("{realm}.{run}"));
@@ -183,15 +183,15 @@ impl Leaf {
         dir.join("cgroup.procs").exists().then_some(Self { dir })
     }
 
-    /// Every leaf below `base`, with the realm it is named after.
+    /// Every control group below `base`, with the realm it is named after.
     pub(crate) fn all(base: &Path) -> Vec<(RealmName, Self)> {
         let entries = fs::read_dir(base).into_iter().flatten().flatten();
-        let leaves = entries.filter_map(|entry| {
+        let cgroups = entries.filter_map(|entry| {
             let name = entry.file_name();
             let (realm, _) = name.to_str()?.split_once('.')?;
             Some((RealmName::new(realm).ok()?, Self { dir: entry.path() }))
         });
-        leaves.collect()
+        cgroups.collect()
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -208,7 +208,7 @@ impl Leaf {
         }
     }
 
-    /// A descriptor that polls as PRI whenever [`Leaf::is_empty`] may answer something else, from now on.
+    /// A descriptor that polls as PRI whenever [`Cgroup::is_empty`] may answer something else, from now on.
     pub(crate) fn events(&self) -> io::Result<OwnedFd> {
         let open = || {
             let mut file = File::open(self.dir.join("cgroup.events"))?;
@@ -216,7 +216,7 @@ impl Leaf {
             file.read_to_end(&mut Vec::new())?;
             Ok(file.into())
         };
-        spares::with(open)
+        reserved_fds::with(open)
     }
 
     /// Kills everybody in it at once, also who is being forked.
@@ -226,7 +226,7 @@ impl Leaf {
             let mut file = OpenOptions::new().write(true).open(self.dir.join("cgroup.kill"))?;
             io::Write::write_all(&mut file, b"1")
         };
-        match spares::with(write) {
+        match reserved_fds::with(write) {
             Err(error) if is_gone(&error) && !self.dir.exists() => Ok(()),
             done => done,
         }
@@ -245,8 +245,8 @@ impl Leaf {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let Some(theirs) = text.lines().find_map(|line| line.strip_prefix("0::")) else { return false };
         let tail = |dir: &Path| -> Option<String> {
-            let (base, leaf) = (dir.parent()?.file_name()?.to_str()?, dir.file_name()?.to_str()?);
-            Some(format!("/{base}/{leaf}"))
+            let (base, cgroup) = (dir.parent()?.file_name()?.to_str()?, dir.file_name()?.to_str()?);
+            Some(format!("/{base}/{cgroup}"))
         };
         tail(&self.dir).is_some_and(|tail| {
             theirs.split_once(&tail).is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('/'))
@@ -260,7 +260,7 @@ impl Leaf {
 }
 
 fn collect(dir: &Path, depth: u32, found: &mut Vec<u32>) -> io::Result<()> {
-    match spares::with(|| read(&dir.join("cgroup.procs"))) {
+    match reserved_fds::with(|| read(&dir.join("cgroup.procs"))) {
         Ok(text) => found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
         Err(error) if is_gone(&error) => return Ok(()),
         // A threaded group: its processes are listed where its domain is.

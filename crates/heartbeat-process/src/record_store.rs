@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use heartbeat_status::{Exit, RealmName, RunId, frame};
 
-use crate::record::{Origin, Record, Recorded};
-use crate::{IdentityDigest, spares};
+use crate::record::{Origin, ProcessId, ProcessRecord};
+use crate::{IdentityDigest, reserved_fds};
 
 /// Beside the records: when heartbeatd was last seen alive, in clock ticks since boot. Whoever had started by then and
 /// is in the session of a recorded process belongs to it: its number could not have been used again.
@@ -23,7 +23,7 @@ pub(crate) const ALIVE_MAGIC: &str = "heartbeat-alive/1";
 /// Where records are written.
 pub(crate) trait RecordFiles {
     /// Writes a record as the newest of its file; `fresh`: into a new file.
-    fn write(&mut self, record: &Record, fresh: bool) -> io::Result<()>;
+    fn write(&mut self, record: &ProcessRecord, fresh: bool) -> io::Result<()>;
     /// Removes the file of a realm.
     fn remove(&mut self, realm: &RealmName) -> io::Result<()>;
 }
@@ -32,20 +32,20 @@ pub(crate) trait RecordFiles {
 pub(crate) struct Directory(PathBuf);
 
 impl RecordFiles for Directory {
-    fn write(&mut self, record: &Record, fresh: bool) -> io::Result<()> {
-        spares::with(|| record.write(&self.0, fresh))
+    fn write(&mut self, record: &ProcessRecord, fresh: bool) -> io::Result<()> {
+        reserved_fds::with(|| record.write(&self.0, fresh))
     }
 
     fn remove(&mut self, realm: &RealmName) -> io::Result<()> {
-        std::fs::remove_file(Record::path(&self.0, realm))
+        std::fs::remove_file(ProcessRecord::path(&self.0, realm))
     }
 }
 
-pub(crate) struct Books<F = Directory> {
+pub(crate) struct RecordStore<F = Directory> {
     dir: PathBuf,
     files: F,
     pub(crate) origin: Origin,
-    records: BTreeMap<RealmName, Record>,
+    records: BTreeMap<RealmName, ProcessRecord>,
     /// Files of this life with room for two: the next write goes into them.
     paged: BTreeSet<RealmName>,
     /// Changed since it was written.
@@ -59,16 +59,16 @@ pub(crate) struct Books<F = Directory> {
     news: Option<Option<String>>,
 }
 
-impl Books {
+impl RecordStore {
     pub(crate) fn new(dir: PathBuf, origin: Origin) -> Self {
         let files = Directory(dir.clone());
         Self::with(files, dir, origin)
     }
 }
 
-impl<F: RecordFiles> Books<F> {
+impl<F: RecordFiles> RecordStore<F> {
     fn with(files: F, dir: PathBuf, origin: Origin) -> Self {
-        let mut books = Self {
+        let mut records = Self {
             dir,
             files,
             origin,
@@ -81,20 +81,20 @@ impl<F: RecordFiles> Books<F> {
             told: None,
             news: None,
         };
-        books.touch();
-        books
+        records.touch();
+        records
     }
 
-    fn open(&mut self, realm: &RealmName) -> &mut Record {
+    fn open(&mut self, realm: &RealmName) -> &mut ProcessRecord {
         self.records.entry(realm.clone()).or_insert_with(|| self.origin.record(realm))
     }
 
     /// What an earlier heartbeatd had on record is on record.
     ///
     /// `identity` is what its process would be made of now: it goes on record where an earlier version has put none.
-    pub(crate) fn carry_over(&mut self, realm: &RealmName, record: Record, identity: IdentityDigest) {
-        let (mark, known) = (self.origin.mark.clone(), record.identity.clone());
-        let record = Record { mark, identity: known.or(Some(identity)), ..record };
+    pub(crate) fn carry_over(&mut self, realm: &RealmName, record: ProcessRecord, identity: IdentityDigest) {
+        let (instance_tag, known) = (self.origin.instance_tag.clone(), record.identity.clone());
+        let record = ProcessRecord { instance_tag, identity: known.or(Some(identity)), ..record };
         self.records.insert(realm.clone(), record);
     }
 
@@ -102,7 +102,7 @@ impl<F: RecordFiles> Books<F> {
     pub(crate) fn begin(
         &mut self,
         realm: &RealmName,
-        process: Recorded,
+        process: ProcessId,
         group: Option<PathBuf>,
         identity: IdentityDigest,
         word: Option<String>,
@@ -114,7 +114,7 @@ impl<F: RecordFiles> Books<F> {
     }
 
     /// Another process of that generation is the main one.
-    pub(crate) fn follow(&mut self, realm: &RealmName, process: Recorded) {
+    pub(crate) fn follow(&mut self, realm: &RealmName, process: ProcessId) {
         self.open(realm).process = Some(process);
         self.write(realm);
     }
@@ -251,24 +251,30 @@ mod tests {
     #[test]
     fn a_record_has_the_process_and_the_memory_until_neither_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        let mut books = Books::new(dir.path().into(), Origin::read("m".into()));
-        let path = Record::path(dir.path(), &name());
+        let mut records = RecordStore::new(dir.path().into(), Origin::read("m".into()));
+        let path = ProcessRecord::path(dir.path(), &name());
         let identity: IdentityDigest = "1 run=00000005".parse().unwrap();
-        books.remember(&name(), Some("{}".into()), true);
-        books.flush();
-        books.begin(&name(), Recorded { run: RunId(3), pid: 9, start_time: 1 }, None, identity.clone(), None);
-        let record = Record::read(&path).unwrap();
+        records.remember(&name(), Some("{}".into()), true);
+        records.flush();
+        records.begin(
+            &name(),
+            ProcessId { run: RunId(3), pid: 9, start_time: 1 },
+            None,
+            identity.clone(),
+            None,
+        );
+        let record = ProcessRecord::read(&path).unwrap();
         assert_eq!(
             (record.process.unwrap().pid, record.identity, record.memory.as_deref()),
             (9, Some(identity), Some("{}"))
         );
-        books.end(&name(), RunId(2));
-        assert!(Record::read(&path).unwrap().process.is_some(), "of another generation");
-        books.end(&name(), RunId(3));
-        books.flush();
-        assert_eq!(Record::read(&path).unwrap().process, None);
-        books.remember(&name(), None, true);
-        books.flush();
+        records.end(&name(), RunId(2));
+        assert!(ProcessRecord::read(&path).unwrap().process.is_some(), "of another generation");
+        records.end(&name(), RunId(3));
+        records.flush();
+        assert_eq!(ProcessRecord::read(&path).unwrap().process, None);
+        records.remember(&name(), None, true);
+        records.flush();
         assert!(!path.exists());
     }
 
@@ -290,7 +296,7 @@ mod tests {
     }
 
     impl RecordFiles for Failing {
-        fn write(&mut self, record: &Record, fresh: bool) -> io::Result<()> {
+        fn write(&mut self, record: &ProcessRecord, fresh: bool) -> io::Result<()> {
             self.count().and_then(|()| self.files.write(record, fresh))
         }
 
@@ -300,36 +306,36 @@ mod tests {
     }
 
     /// What is to be on record of `db` and of `web` after so many steps of their lives.
-    fn live<F: RecordFiles>(books: &mut Books<F>, steps: usize) {
+    fn live<F: RecordFiles>(records: &mut RecordStore<F>, steps: usize) {
         let web = RealmName::new("web").unwrap();
-        let process = |run, pid| Recorded { run: RunId(run), pid, start_time: 7 };
+        let process = |run, pid| ProcessId { run: RunId(run), pid, start_time: 7 };
         let digest = || "1 run=00000005".parse::<IdentityDigest>().unwrap();
         let mut step = 0;
-        let mut next = |act: &mut dyn FnMut(&mut Books<F>)| {
+        let mut next = |act: &mut dyn FnMut(&mut RecordStore<F>)| {
             step += 1;
             if step <= steps {
-                act(books);
-                books.flush();
+                act(records);
+                records.flush();
             }
         };
-        next(&mut |books| books.remember(&name(), Some("first".into()), false));
-        next(&mut |books| books.begin(&name(), process(1, 11), None, digest(), Some("w1".into())));
-        next(&mut |books| books.begin(&web, process(1, 12), Some("/group".into()), digest(), None));
-        next(&mut |books| books.follow(&name(), process(1, 13)));
-        next(&mut |books| books.remember(&web, Some("x".repeat(5_000)), true));
-        next(&mut |books| books.ended(&name(), RunId(1), Exit::code(3)));
-        next(&mut |books| books.end(&name(), RunId(1)));
-        next(&mut |books| books.begin(&name(), process(2, 14), None, digest(), Some("w2".into())));
-        next(&mut |books| books.end(&web, RunId(1)));
-        next(&mut |books| books.remember(&web, None, true));
-        next(&mut |books| books.remember(&name(), Some("last".into()), false));
+        next(&mut |records| records.remember(&name(), Some("first".into()), false));
+        next(&mut |records| records.begin(&name(), process(1, 11), None, digest(), Some("w1".into())));
+        next(&mut |records| records.begin(&web, process(1, 12), Some("/group".into()), digest(), None));
+        next(&mut |records| records.follow(&name(), process(1, 13)));
+        next(&mut |records| records.remember(&web, Some("x".repeat(5_000)), true));
+        next(&mut |records| records.ended(&name(), RunId(1), Exit::code(3)));
+        next(&mut |records| records.end(&name(), RunId(1)));
+        next(&mut |records| records.begin(&name(), process(2, 14), None, digest(), Some("w2".into())));
+        next(&mut |records| records.end(&web, RunId(1)));
+        next(&mut |records| records.remember(&web, None, true));
+        next(&mut |records| records.remember(&name(), Some("last".into()), false));
     }
     const STEPS: usize = 11;
 
     /// Everything on record, but how often it was written.
-    fn on_record(dir: &Path) -> Vec<Record> {
-        let records = Record::all(dir).unwrap().into_iter();
-        records.map(|(_, record)| Record { edition: 0, ..record.unwrap() }).collect()
+    fn on_record(dir: &Path) -> Vec<ProcessRecord> {
+        let records = ProcessRecord::all(dir).unwrap().into_iter();
+        records.map(|(_, record)| ProcessRecord { edition: 0, ..record.unwrap() }).collect()
     }
 
     #[test]
@@ -337,7 +343,7 @@ mod tests {
         let mut points = 0;
         for steps in 1..=STEPS {
             let clean = tempfile::tempdir().unwrap();
-            live(&mut Books::new(clean.path().into(), Origin::read("m".into())), steps);
+            live(&mut RecordStore::new(clean.path().into(), Origin::read("m".into())), steps);
             let wanted = on_record(clean.path());
             for (errno, for_ever) in [libc::ENOSPC, libc::EIO, libc::EROFS]
                 .into_iter()
@@ -347,22 +353,22 @@ mod tests {
                     let dir = tempfile::tempdir().unwrap();
                     let files =
                         Failing { files: Directory(dir.path().into()), errno, writes: 0, at, for_ever };
-                    let mut books = Books::with(files, dir.path().into(), Origin::read("m".into()));
-                    live(&mut books, steps);
-                    if books.files.writes < at {
+                    let mut records = RecordStore::with(files, dir.path().into(), Origin::read("m".into()));
+                    live(&mut records, steps);
+                    if records.files.writes < at {
                         continue;
                     }
                     points += 1;
                     if for_ever {
                         // As long as it lasts it is told once, and every look tries again.
-                        assert!(books.news().unwrap().unwrap().contains("cannot write the record of"));
-                        books.touch();
-                        assert!(books.news().is_none() && !books.unwritten.is_empty());
-                        books.files.at = usize::MAX;
+                        assert!(records.news().unwrap().unwrap().contains("cannot write the record of"));
+                        records.touch();
+                        assert!(records.news().is_none() && !records.unwritten.is_empty());
+                        records.files.at = usize::MAX;
                     }
-                    books.touch();
+                    records.touch();
                     assert_eq!(on_record(dir.path()), wanted, "{errno} at write {at} of {steps} steps");
-                    assert!(books.told.is_none());
+                    assert!(records.told.is_none());
                 }
             }
         }
@@ -374,15 +380,18 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("realms");
         std::fs::create_dir(&dir).unwrap();
-        let mut books = Books::new(dir.clone(), Origin::read("m".into()));
-        books.remember(&name(), Some("1".into()), true);
-        books.flush();
+        let mut records = RecordStore::new(dir.clone(), Origin::read("m".into()));
+        records.remember(&name(), Some("1".into()), true);
+        records.flush();
         std::fs::remove_dir_all(&dir).unwrap();
-        books.remember(&name(), Some("2".into()), true);
-        books.flush();
-        assert!(books.news().unwrap().unwrap().contains("db"));
-        books.touch();
-        assert_eq!(books.news(), Some(None), "it can be written again");
-        assert_eq!(Record::read(&Record::path(&dir, &name())).unwrap().memory.as_deref(), Some("2"));
+        records.remember(&name(), Some("2".into()), true);
+        records.flush();
+        assert!(records.news().unwrap().unwrap().contains("db"));
+        records.touch();
+        assert_eq!(records.news(), Some(None), "it can be written again");
+        assert_eq!(
+            ProcessRecord::read(&ProcessRecord::path(&dir, &name())).unwrap().memory.as_deref(),
+            Some("2")
+        );
     }
 }
