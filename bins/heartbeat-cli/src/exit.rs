@@ -209,7 +209,7 @@ mod tests {
                 },
                 5,
             ),
-            (ClientError::TimedOut { host: host(), after: Duration::from_secs(5) }, 5),
+            (ClientError::TimedOut { host: host(), after: Duration::from_secs(5), connected: true }, 5),
             (ClientError::NotFound { detail: plain("no such realm"), near: vec![plain("api")] }, 4),
             (ClientError::Forbidden { detail: plain("no") }, 6),
             (ClientError::Refused { detail: plain("no"), plan: None }, 7),

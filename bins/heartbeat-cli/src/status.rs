@@ -255,8 +255,13 @@ mod tests {
     fn an_old_table_is_never_green() {
         let (mut console, _, _) = Console::captured(Format::Table);
         console.style.color = true;
-        let silent =
-            || Err(ClientError::TimedOut { host: "unix:/x".parse().unwrap(), after: Duration::from_secs(5) });
+        let silent = || {
+            Err(ClientError::TimedOut {
+                host: "unix:/x".parse().unwrap(),
+                after: Duration::from_secs(5),
+                connected: true,
+            })
+        };
         let text = frame(&silent(), Some(&sample::calm()), &StatusArgs::default(), &console);
         assert!(text.contains("NO ANSWER") && text.contains("from 22:40:01Z"), "{text}");
         assert!(!text.contains("\x1b[32m") && !text.contains("38;5;2m"), "{text}");

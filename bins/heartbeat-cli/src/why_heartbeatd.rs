@@ -66,6 +66,17 @@ fn explain(health: &HealthDocument, ecosystem: &StatusDocument, columns: usize, 
             daemon.config_revision
         ),
     );
+    if let Some(problem) = &daemon.config_problem {
+        let since =
+            daemon.config_problem_since.map(|since| format!(" since {} ({})", clock(since), age(since, now)));
+        let line = format!(
+            "the file on disk cannot be loaded{}, so the configuration before stays in force: {}",
+            since.unwrap_or_default(),
+            style.text(problem)
+        );
+        page.line("config", &line);
+        page.line("you can", "heartbeat-cli check # shows every mistake; then heartbeat-cli reload");
+    }
     if !is_healthy(health) {
         page.line("more", "heartbeat-cli incidents # what was told, and when");
     }
@@ -116,6 +127,19 @@ mod tests {
         assert!(first.ends_with("cannot write the record of app: Read-only ?[1mfile system"), "{text}");
         assert!(text.contains("  problem    adoption-records since "), "{text}");
         assert!(text.contains("  you can    make room on that disk"), "{text}");
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_loaded_is_told_with_its_age() {
+        let mut ecosystem = sample::calm();
+        ecosystem.daemon.config_problem = Some("HB101: unknown key `rum`".to_owned());
+        ecosystem.daemon.config_problem_since = Some(ecosystem.generated_at);
+        let text = explain(&health(Vec::new()), &ecosystem, 200, Style::default());
+        assert!(text.lines().next().unwrap().contains(" healthy: "), "{text}");
+        assert!(
+            text.contains("the file on disk cannot be loaded since ") && text.contains("`rum`"),
+            "{text}"
+        );
     }
 
     #[test]

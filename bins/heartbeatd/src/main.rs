@@ -10,13 +10,17 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use heartbeat_config::{Format, Sources, load};
+use heartbeat_config::{Config, Format, Sources, load};
 use heartbeat_daemon::demo::{Demo, Script};
-use heartbeat_daemon::{Daemon, DaemonError, Ended, HeldSignals, Narration, Narrator, Program, Start};
+use heartbeat_daemon::{
+    ConsoleReporter, Daemon, DaemonError, Ended, HeldSignals, Program, ReportStyle, Start,
+};
 use heartbeat_process::Handover;
 
 use args::{Args, Command, DemoArgs, RealmArgs};
 
+/// Where `heartbeat-cli` looks by itself.
+const SYSTEM_SOCKET: &str = "/run/heartbeat/heartbeat.sock";
 /// Exit code of a failure at run time.
 const FAILED: u8 = 1;
 /// Exit code of a wrong configuration or usage.
@@ -98,14 +102,15 @@ fn run(
     }
     logging::init(&loaded.config.heartbeat.log, &loaded.config.heartbeat.log_format);
     let program = Program::current().context("cannot find the path of this program")?;
+    introduce(&loaded.config);
     let (mut held, mut config, mut handover) = (Some(held), loaded.config, handover);
     loop {
-        let narration = Narration { every_step: false, colour: coloured(&std::io::stdout()) };
-        let (narrator, tap) = Narrator::start(narration, std::io::stdout())?;
+        let style = ReportStyle { every_step: false, colour: coloured(&std::io::stdout()) };
+        let (reporter, sink) = ConsoleReporter::start(style, std::io::stdout())?;
         let daemon = Daemon::start(Start {
             config,
             sources: Some(sources.clone()),
-            tap,
+            sink,
             handover,
             kept: std::mem::take(&mut kept),
             program: Some(program.clone()),
@@ -113,7 +118,7 @@ fn run(
         daemon.stop_on_signals()?;
         drop(held.take());
         let ended = daemon.wait();
-        drop(narrator);
+        drop(reporter);
         let Ended::Upgrade(to_follow) = ended? else { return Ok(ExitCode::SUCCESS) };
         // Over exec, too: the one that follows hears what is sent meanwhile.
         held = Some(HeldSignals::hold());
@@ -128,6 +133,32 @@ fn run(
             }
         };
     }
+}
+
+/// The first two lines: what is supervised, and how to see how it is.
+fn introduce(config: &Config) {
+    let (heartbeat, count) = (&config.heartbeat, config.plan.realms().len());
+    let noun = if count == 1 { "realm" } else { "realms" };
+    let file = config.files.first().map(|file| format!(" of {}", file.display())).unwrap_or_default();
+    let included = match config.files.len().saturating_sub(1) {
+        0 => String::new(),
+        1 => " and 1 included file".to_owned(),
+        more => format!(" and {more} included files"),
+    };
+    let socket = heartbeat.socket.display();
+    let address = heartbeat.listen.map(|address| format!(" and http://{address}/")).unwrap_or_default();
+    let host = if heartbeat.socket == Path::new(SYSTEM_SOCKET) {
+        String::new()
+    } else {
+        format!("-H unix:{socket} ")
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let mut out = std::io::stdout();
+    // A closed standard output is no reason not to supervise.
+    let _ = writeln!(
+        out,
+        "heartbeatd {version} supervises {count} {noun}{file}{included}\nstatus: heartbeat-cli {host}status (socket {socket}{address})"
+    );
 }
 
 fn check_state(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
@@ -168,17 +199,17 @@ fn run_demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let demo = Demo::prepare(&own.path, &program)?;
     let socket = demo.socket().to_owned();
     let script = Script { victim: (!args.calm).then(|| args.victim.clone()), fault: args.fault };
-    let narration = Narration { every_step: true, colour: coloured(&std::io::stdout()) };
-    let (narrator, tap) = Narrator::start(narration, std::io::stdout())?;
+    let style = ReportStyle { every_step: true, colour: coloured(&std::io::stdout()) };
+    let (reporter, sink) = ConsoleReporter::start(style, std::io::stdout())?;
     say(&format!(
         "From another terminal: heartbeat-cli -H unix:{} status --watch\nCtrl-C stops everything, dependents first.",
         socket.display()
     ));
-    let daemon = demo.start(&script, tap)?;
+    let daemon = demo.start(&script, sink)?;
     daemon.stop_on_signals()?;
     drop(held);
     let ended = daemon.wait();
-    drop(narrator);
+    drop(reporter);
     ended?;
     Ok(ExitCode::SUCCESS)
 }

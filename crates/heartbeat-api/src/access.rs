@@ -1,47 +1,73 @@
-//! Who is at the door, and what they may do.
+//! Who sends a request, and what they may do.
 
 use std::net::SocketAddr;
 
-use http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Version};
 
+use crate::Token;
 use crate::answer::values;
 use crate::problem::Trouble;
-use crate::route::{Permission, Rule, Verbs};
+use crate::route::{Rule, Verbs};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Port of an authority that names none.
 const HTTP_PORT: u16 = 80;
+/// The scheme of RFC 6750 and the blank behind it.
+const BEARER: &[u8] = b"Bearer ";
 
-/// What a caller on the Unix socket may do, by the credentials of the connection.
+/// What callers may do besides reading, as the configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Members of this group may operate realms over the Unix socket.
+    pub socket_group: Option<u32>,
+    /// Names in the `Host` header that mean this server, besides its own address, in lower case.
+    pub hosts: Vec<String>,
+    /// Requests over TCP carry this token; without one, TCP is read-only.
+    pub token: Option<Token>,
+}
+
+/// What a caller may do. Each role includes the ones before it; a route names the lowest one that it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    /// Whoever the mode of the socket lets in.
+    /// Reads: everybody whom the mode of the socket lets in.
     Read,
-    /// Root, and the user heartbeatd runs as.
+    /// Starts, stops and reloads: members of `socket_group`.
+    Operate,
+    /// Everything: root, and the user that heartbeatd runs as.
     Admin,
 }
 
-impl Role {
-    /// The role of a peer with user id `uid`, beside a daemon that runs as `own`.
-    pub(crate) fn of(uid: u32, own: u32) -> Self {
-        if uid == 0 || uid == own { Self::Admin } else { Self::Read }
-    }
+/// The credentials of the process at the other end of a Unix socket.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) uid: Option<u32>,
+    /// Its primary and supplementary groups.
+    pub(crate) groups: Vec<u32>,
+}
 
-    fn may(self, permission: Permission) -> bool {
-        permission == Permission::Read || self == Self::Admin
+impl Role {
+    /// The role of a peer, beside a daemon that runs as `own`.
+    pub(crate) fn of(peer: &Peer, own: u32, socket_group: Option<u32>) -> Self {
+        match peer.uid {
+            Some(uid) if uid == 0 || uid == own => Self::Admin,
+            Some(_) if socket_group.is_some_and(|group| peer.groups.contains(&group)) => Self::Operate,
+            _ => Self::Read,
+        }
     }
 }
 
 /// One connection's caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Caller {
-    /// On the Unix socket; `uid` is absent when the kernel would not say.
+    /// On the Unix socket; `uid` is absent when the kernel does not say.
     Unix { role: Role, uid: Option<u32> },
-    /// On the TCP door that listens at `listen`.
+    /// On the TCP listener at `listen`.
     Tcp { listen: SocketAddr },
+    /// The same, with the token.
+    TokenHolder { listen: SocketAddr },
 }
 
 impl Caller {
@@ -49,7 +75,7 @@ impl Caller {
     pub(crate) fn uid(&self) -> Option<u32> {
         match self {
             Self::Unix { uid, .. } => *uid,
-            Self::Tcp { .. } => None,
+            Self::Tcp { .. } | Self::TokenHolder { .. } => None,
         }
     }
 
@@ -58,16 +84,31 @@ impl Caller {
         matches!(self, Self::Tcp { .. })
     }
 
+    /// Where a token is configured, a request over TCP without it is refused.
+    pub(crate) fn authenticated(self, access: &Access, headers: &HeaderMap) -> Result<Self, Trouble> {
+        let (Self::Tcp { listen }, Some(token)) = (self, &access.token) else { return Ok(self) };
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let bearer = given.next().and_then(|value| {
+            let (scheme, given) = value.as_bytes().split_at_checked(BEARER.len())?;
+            scheme.eq_ignore_ascii_case(BEARER).then(|| given.trim_ascii())
+        });
+        if given.next().is_none() && bearer.is_some_and(|bearer| token.is(bearer)) {
+            return Ok(Self::TokenHolder { listen });
+        }
+        let detail = "send the token of heartbeatd's `token_file` as `Authorization: Bearer TOKEN`, or use the Unix socket";
+        Err(Trouble::new(StatusCode::UNAUTHORIZED, "no-token", detail).challenge())
+    }
+
     /// Refuses a request that did not mean this server.
-    pub(crate) fn check_host(&self, parts: &Parts) -> Result<(), Trouble> {
+    pub(crate) fn check_host(&self, access: &Access, parts: &Parts) -> Result<(), Trouble> {
         let mut hosts = parts.headers.get_all(HOST).iter();
         let (host, another) = (hosts.next(), hosts.next());
         // RFC 9112, section 3.2.
         if another.is_some() || (host.is_none() && parts.version >= Version::HTTP_11) {
             return Err(Trouble::bad("a request has one `Host` header, which names whom it is for"));
         }
-        let Self::Tcp { listen } = self else { return Ok(()) };
-        let meant = |authority: &str| is_ours(authority, *listen);
+        let (Self::Tcp { listen } | Self::TokenHolder { listen }) = self else { return Ok(()) };
+        let meant = |authority: &str| is_ours(authority, *listen) || is_named(authority, &access.hosts);
         let by_target = parts.uri.authority().is_none_or(|authority| meant(authority.as_str()));
         // HTTP/1.0 has no Host, and no browser speaks it: load balancers do.
         let by_header = host.is_none_or(|host| host.to_str().is_ok_and(meant));
@@ -75,15 +116,15 @@ impl Caller {
             return Ok(());
         }
         let detail = format!(
-            "this is heartbeatd at {listen}; ask it by that address or as localhost:{}",
+            "this is heartbeatd at {listen}; ask it by that address or as localhost:{}, or add the name to `hosts` in [heartbeat]",
             listen.port()
         );
         Err(Trouble::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail))
     }
 
-    /// Refuses what this door does not serve. Before the method is looked at: it is the same for all of them.
-    pub(crate) fn check_door(&self, rule: &Rule) -> Result<(), Trouble> {
-        if matches!(self, Self::Unix { .. }) || rule.on_tcp {
+    /// Refuses what this listener does not serve, whatever the method is.
+    pub(crate) fn check_listener(&self, rule: &Rule) -> Result<(), Trouble> {
+        if !matches!(self, Self::Tcp { .. }) || rule.on_tcp {
             return Ok(());
         }
         let detail = format!("{} is served on the Unix socket only; this address is read-only", rule.name);
@@ -97,17 +138,21 @@ impl Caller {
                 "a page of another origin may not change anything here; send the request without a browser";
             return Err(Trouble::new(StatusCode::FORBIDDEN, "cross-site", detail));
         }
-        let allowed = match self {
-            Self::Unix { role, .. } => role.may(rule.permission),
-            Self::Tcp { .. } => rule.permission == Permission::Read,
+        let role = match self {
+            Self::Unix { role, .. } => *role,
+            Self::Tcp { .. } => Role::Read,
+            Self::TokenHolder { .. } => Role::Admin,
         };
-        if allowed {
+        if role >= rule.takes {
             return Ok(());
         }
-        let detail = format!(
-            "{} takes root or the user heartbeatd runs as; for all others this socket is read-only",
-            rule.name
-        );
+        let who = if rule.takes == Role::Operate {
+            "root, the user that heartbeatd runs as, or a member of `socket_group`"
+        } else {
+            "root or the user that heartbeatd runs as"
+        };
+        let may = if role == Role::Operate { "start, stop and reload" } else { "read" };
+        let detail = format!("{} takes {who}; you may {may} here", rule.name);
         Err(Trouble::new(StatusCode::FORBIDDEN, "not-permitted", detail))
     }
 }
@@ -133,6 +178,12 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Trouble> {
     Err(Trouble::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail))
 }
 
+/// A name that the configuration lists, at any port: a proxy may listen elsewhere.
+fn is_named(authority: &str, hosts: &[String]) -> bool {
+    let Ok(authority) = authority.parse::<Authority>() else { return false };
+    !authority.as_str().contains('@') && hosts.iter().any(|host| authority.host().eq_ignore_ascii_case(host))
+}
+
 fn is_ours(authority: &str, listen: SocketAddr) -> bool {
     let Ok(authority) = authority.parse::<Authority>() else { return false };
     if authority.as_str().contains('@') || authority.port_u16().unwrap_or(HTTP_PORT) != listen.port() {
@@ -152,7 +203,10 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     let other_origin = headers.get_all(ORIGIN).iter().any(|origin| {
         let origin = origin.to_str().unwrap_or_default();
         host.is_empty()
-            || !origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+            || !["http://", "https://"]
+                .iter()
+                .filter_map(|scheme| origin.strip_prefix(scheme))
+                .any(|origin| origin.eq_ignore_ascii_case(host))
     });
     let other_site = headers
         .get_all(SEC_FETCH_SITE)
@@ -205,21 +259,83 @@ mod tests {
     }
 
     #[test]
-    fn root_and_the_own_user_are_admins() {
-        assert_eq!(Role::of(0, 1000), Role::Admin);
-        assert_eq!(Role::of(1000, 1000), Role::Admin);
-        assert_eq!(Role::of(1001, 1000), Role::Read);
-        let stop = crate::route::Route::of("/api/realms/api/stop/").unwrap().rule();
-        let status = crate::route::Route::of("/api/status/").unwrap().rule();
-        let (admin, other) = (
-            Caller::Unix { role: Role::Admin, uid: Some(0) },
-            Caller::Unix { role: Role::Read, uid: Some(1001) },
-        );
-        let may = |caller: &Caller, rule: &Rule| {
-            let refused = caller.check_permission(rule, &HeaderMap::new()).err();
-            refused.map_or(200, |trouble| trouble.into_answer().status().as_u16())
+    fn the_role_of_a_peer_follows_from_its_user_and_its_groups() {
+        let peer = |uid, groups: &[u32]| Peer { uid, groups: groups.to_vec() };
+        for (peer, socket_group, role) in [
+            (peer(Some(0), &[]), None, Role::Admin),
+            (peer(Some(1_000), &[]), None, Role::Admin),
+            (peer(Some(1_001), &[7, 8]), Some(8), Role::Operate),
+            (peer(Some(1_001), &[7]), Some(8), Role::Read),
+            (peer(Some(1_001), &[8]), None, Role::Read),
+            // Who does not say its user is nobody's member.
+            (peer(None, &[8]), Some(8), Role::Read),
+        ] {
+            assert_eq!(Role::of(&peer, 1_000, socket_group), role, "{peer:?} {socket_group:?}");
+        }
+    }
+
+    #[test]
+    fn each_role_has_the_routes_of_those_before_it() {
+        let routes = [
+            ("/api/status/", Role::Read),
+            ("/api/logs/api/", Role::Read),
+            ("/api/plan/", Role::Operate),
+            ("/api/reload/", Role::Operate),
+            ("/api/realms/api/stop/", Role::Operate),
+            ("/api/realms/api/", Role::Admin),
+            ("/api/daemon/leave/", Role::Admin),
+            ("/api/daemon/upgrade/", Role::Admin),
+        ];
+        for (path, takes) in routes {
+            let rule = crate::route::Route::of(path).unwrap().rule();
+            for role in [Role::Read, Role::Operate, Role::Admin] {
+                let refused =
+                    Caller::Unix { role, uid: None }.check_permission(&rule, &HeaderMap::new()).err();
+                let status = refused.map_or(200, |trouble| trouble.into_answer().status().as_u16());
+                assert_eq!(status, if role >= takes { 200 } else { 403 }, "{path} {role:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_is_the_bearer_alone() {
+        let token = Token::new("0123456789abcdef0123456789abcdef\n").unwrap();
+        let access = Access { token: Some(token), ..Access::default() };
+        let caller = Caller::Tcp { listen: "127.0.0.1:4327".parse().unwrap() };
+        let status = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            });
+            caller.authenticated(&access, &headers).map_or_else(
+                |trouble| trouble.into_answer().status().as_u16(),
+                |caller| if caller.is_public() { 0 } else { 200 },
+            )
         };
-        assert_eq!((may(&admin, &stop), may(&admin, &status)), (200, 200));
-        assert_eq!((may(&other, &stop), may(&other, &status)), (403, 200));
+        for good in ["Bearer 0123456789abcdef0123456789abcdef", "bearer  0123456789abcdef0123456789abcdef "] {
+            assert_eq!(status(&[good]), 200, "{good}");
+        }
+        let right = "Bearer 0123456789abcdef0123456789abcdef";
+        for bad in [
+            "Bearer",
+            "Bearer ",
+            "Bearer 0123",
+            "Basic 0123456789abcdef0123456789abcdef",
+            &format!("{right}0"),
+        ] {
+            assert_eq!(status(&[bad]), 401, "{bad}");
+        }
+        assert_eq!((status(&[]), status(&[right, right])), (401, 401));
+    }
+
+    #[test]
+    fn a_listed_name_means_this_server_at_any_port() {
+        let hosts = ["monitor.example.org".to_owned()];
+        for ours in ["monitor.example.org", "Monitor.Example.org:8443"] {
+            assert!(is_named(ours, &hosts), "{ours}");
+        }
+        for other in ["evil.example", "monitor.example.org.evil.example", "a@monitor.example.org", ""] {
+            assert!(!is_named(other, &hosts), "{other}");
+        }
     }
 }

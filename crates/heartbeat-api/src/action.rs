@@ -11,11 +11,13 @@ use heartbeat_supervisor::{
     ActionPlan, Command, Held, OperatorHold, PlanStep, Refusal, Reply, Signalling, StepAction,
 };
 use http::StatusCode;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::answer::{self, Answer};
 use crate::limits::{COMMAND_LIMIT, MAX_WAIT};
 use crate::problem::Trouble;
+use crate::serving::{Closing, handed_over};
 use crate::status::find;
 use crate::waiting::{self, Goal, Outcome};
 use crate::{Commanded, Ecosystem, near};
@@ -34,6 +36,7 @@ pub(crate) async fn act(
     action: Action,
     body: &[u8],
     uid: Option<u32>,
+    closing: watch::Receiver<Closing>,
 ) -> Result<Answer, Trouble> {
     let request = parse(body)?;
     let limit = request.timeout_s.map(wait_limit).transpose()?;
@@ -62,7 +65,11 @@ pub(crate) async fn act(
     tracing::info!(realm = name, %action, uid, reason = command.reason, "command");
     // From before the command on, so that no change after it is missed.
     let changes = ecosystem.changes();
-    let reply = timeout(COMMAND_LIMIT, ecosystem.command(command)).await.map_err(|_| busy())?;
+    let reply = tokio::select! {
+        reply = timeout(COMMAND_LIMIT, ecosystem.command(command)) => reply.map_err(|_| busy())?,
+        // It may have been taken: whoever repeats it has to know.
+        () = handed_over(closing.clone()) => return Err(busy()),
+    };
     let seen = Seen::now(ecosystem);
     let Commanded { reply, unwritten } = reply.ok_or_else(Trouble::ending)?;
     let (plan, restarts) = match reply {
@@ -81,7 +88,10 @@ pub(crate) async fn act(
         return remembered(StatusCode::ACCEPTED, document, unwritten);
     };
     let limit = limit.unwrap_or_else(|| waiting::default_limit(&plan, goal));
-    let outcome = waiting::wait(ecosystem, changes, &plan, &restarts, goal, limit).await;
+    let outcome = tokio::select! {
+        outcome = waiting::wait(ecosystem, changes, &plan, &restarts, goal, limit) => outcome,
+        () = handed_over(closing) => Outcome::HandedOver,
+    };
     remembered(StatusCode::OK, concluded(&Seen::now(ecosystem), &plan, goal, limit, outcome)?, unwritten)
 }
 
@@ -136,6 +146,7 @@ fn concluded(
             return Err(Trouble::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail).plan(document));
         }
         Outcome::Ending => return Err(Trouble::ending()),
+        Outcome::HandedOver => return Err(Trouble::ending().applied().plan(document)),
     }
     Ok(document)
 }

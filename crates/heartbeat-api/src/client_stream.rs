@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use crate::limits::{LINGER, MAX_LINGER_BYTES};
+use crate::places::Activity;
 
 /// Read at a time from a client whose words are dropped, in bytes.
 const SCRATCH_BYTES: usize = 4 * 1_024;
@@ -29,14 +30,15 @@ pub(crate) struct ClientStream<S> {
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     unread: Unread,
+    activity: Arc<Activity>,
     /// The end was sent; what the client still sends is dropped until then.
     lingering: Option<Pin<Box<Sleep>>>,
     dropped_bytes: usize,
 }
 
 impl<S> ClientStream<S> {
-    pub(crate) fn new(stream: S, limit: Duration, unread: Unread) -> Self {
-        Self { stream, limit, stalled: None, unread, lingering: None, dropped_bytes: 0 }
+    pub(crate) fn new(stream: S, limit: Duration, unread: Unread, activity: Arc<Activity>) -> Self {
+        Self { stream, limit, stalled: None, unread, activity, lingering: None, dropped_bytes: 0 }
     }
 
     /// Passes progress on; without any, arms the timer and fails when it has run out.
@@ -97,6 +99,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.stream).poll_flush(cx);
+        if matches!(progress, Poll::Ready(Ok(()))) {
+            self.activity.note_flushed();
+        }
         // A flush with nothing to write says nothing about the peer: the timer of a write runs on.
         match progress {
             Poll::Ready(Ok(())) if self.stalled.is_some() => Poll::Ready(Ok(())),

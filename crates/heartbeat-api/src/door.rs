@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -15,14 +15,15 @@ use crate::{BindError, holder};
 /// Connections the kernel keeps until we take them.
 const BACKLOG_CONNECTIONS: i32 = 1_024;
 
-/// Opens the Unix socket at `path` with permission bits `mode` (e.g. `0o660`), non-blocking.
+/// Opens the Unix socket at `path` with permission bits `mode` (e.g. `0o660`), owned by `group` where one is given,
+/// non-blocking.
 ///
 /// A socket that nobody answers on any more is removed. Nobody can connect before the mode is set, because the
 /// socket listens only then.
 ///
 /// # Errors
 /// [`BindError::SocketHeld`] names a live holder; nothing was changed then.
-pub fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
+pub fn bind_unix(path: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, BindError> {
     let failed = |step: &'static str| move |source| BindError::Socket { step, path: path.to_owned(), source };
     clear_the_way(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -31,10 +32,22 @@ pub fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
         .map_err(failed("create a socket for"))?;
     let address = UnixAddr::new(path).map_err(io::Error::from).map_err(failed("bind"))?;
     bind(fd.as_raw_fd(), &address).map_err(io::Error::from).map_err(failed("bind"))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777)).map_err(failed("set the mode of"))?;
+    permit_unix(path, mode, group)?;
     let backlog = Backlog::new(BACKLOG_CONNECTIONS).unwrap_or(Backlog::MAXCONN);
     listen(&fd, backlog).map_err(io::Error::from).map_err(failed("listen on"))?;
     Ok(UnixListener::from(fd))
+}
+
+/// Gives the socket at `path` its group and its permission bits.
+///
+/// # Errors
+/// [`BindError::Socket`]: heartbeatd may not give the socket to that group.
+pub fn permit_unix(path: &Path, mode: u32, group: Option<u32>) -> Result<(), BindError> {
+    let failed = |step: &'static str| move |source| BindError::Socket { step, path: path.to_owned(), source };
+    if group.is_some() {
+        chown(path, None, group).map_err(failed("set the group of"))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777)).map_err(failed("set the mode of"))
 }
 
 /// Removes what a dead daemon left behind, and nothing else.

@@ -22,6 +22,10 @@ pub(crate) fn document(ecosystem: &dyn Ecosystem, headers: &HeaderMap) -> Result
     let about = ecosystem.about();
     let good = live && problems.is_empty();
     let stands = (!live).then(|| LOOP_STANDS.to_owned());
+    // No fault of heartbeatd: it supervises what is in force.
+    let config = about.config_problem.as_ref().map(|(problem, _)| {
+        format!("the configuration on disk cannot be loaded, so the one before stays in force: {problem}")
+    });
     let entry = |problem: &OwnProblem| OwnProblemEntry {
         kind: problem.kind.into(),
         since: about.anchor.wall(problem.since),
@@ -31,7 +35,11 @@ pub(crate) fn document(ecosystem: &dyn Ecosystem, headers: &HeaderMap) -> Result
     let entries: Vec<OwnProblemEntry> = problems.iter().map(entry).collect();
     let document = HealthDocument {
         status: if good { "pass" } else { "fail" }.to_owned(),
-        notes: stands.into_iter().chain(entries.iter().map(|entry| entry.message.clone())).collect(),
+        notes: stands
+            .into_iter()
+            .chain(entries.iter().map(|entry| entry.message.clone()))
+            .chain(config)
+            .collect(),
         problems: entries,
         version: about.version,
         instance: about.instance,

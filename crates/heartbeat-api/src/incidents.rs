@@ -57,10 +57,10 @@ pub(crate) fn one(ecosystem: &dyn Ecosystem, id: &str, caller: Caller) -> Result
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 
-/// What a realm printed may hold anything; it stays behind the door that knows its callers.
+/// The output of a realm may hold secrets, so callers without a role do not see it.
 fn shown(incident: &Arc<IncidentDocument>, caller: Caller) -> IncidentDocument {
     let mut incident = IncidentDocument::clone(incident);
-    if matches!(caller, Caller::Tcp { .. }) {
+    if caller.is_public() {
         incident.log_tail.clear();
     }
     incident

@@ -22,11 +22,11 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use heartbeat_api::{Api, Closing, Ecosystem, Limits, bind_unix};
+//! # use heartbeat_api::{Access, Api, Closing, Ecosystem, Limits, bind_unix};
 //! # async fn serve(ecosystem: Arc<dyn Ecosystem>) -> Result<(), Box<dyn std::error::Error>> {
-//! let socket = bind_unix("/run/heartbeat/heartbeat.sock".as_ref(), 0o660)?;
+//! let socket = bind_unix("/run/heartbeat/heartbeat.sock".as_ref(), 0o660, None)?;
 //! let (closing, open) = tokio::sync::watch::channel(Closing::Open);
-//! let api = Api::new(ecosystem, Limits::default());
+//! let api = Api::new(ecosystem, Limits::default(), Access::default());
 //! api.serve_unix(tokio::net::UnixListener::from_std(socket)?, open).await; // until `closing` says otherwise
 //! # drop(closing);
 //! # Ok(())
@@ -53,6 +53,7 @@ mod limits;
 mod logs;
 mod near;
 mod page;
+mod places;
 mod problem;
 mod query;
 mod registering;
@@ -61,9 +62,11 @@ mod route;
 mod server;
 mod serving;
 mod status;
+mod token;
 mod waiting;
 
-pub use door::{bind_tcp, bind_unix};
+pub use access::Access;
+pub use door::{bind_tcp, bind_unix, permit_unix};
 pub use ecosystem::{
     BoxFuture, Commanded, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind,
 };
@@ -71,3 +74,4 @@ pub use error::BindError;
 pub use limits::Limits;
 pub use server::{Api, Counts};
 pub use serving::Closing;
+pub use token::{ShortTokenError, Token};

@@ -14,6 +14,8 @@ pub(crate) const GRACE: Duration = Duration::from_millis(1_000);
 pub(crate) const DRAIN: Duration = Duration::from_millis(2_000);
 /// From the order to drain until requests still waiting for something are answered as unavailable.
 pub(crate) const DRAIN_LAST_CALL: Duration = Duration::from_millis(1_500);
+/// From the order to drain until commands that wait for their result are answered with what was accepted.
+pub(crate) const DRAIN_HAND_OVER: Duration = Duration::from_millis(1_000);
 /// While draining: how long a client that has just connected has to send its first request.
 pub(crate) const DRAIN_FIRST_REQUEST: Duration = Duration::from_millis(1_500);
 /// While draining: how long a connection between two requests stays open, for a request that is on its way.

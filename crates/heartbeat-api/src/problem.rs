@@ -2,7 +2,7 @@
 
 use heartbeat_status::wire::{ActionDocument, Problem};
 use http::StatusCode;
-use http::header::{ALLOW, CACHE_CONTROL, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::answer::{self, Answer};
 
@@ -15,6 +15,7 @@ pub(crate) struct Trouble {
     status: StatusCode,
     problem: Box<Problem>,
     allow: Option<&'static str>,
+    challenge: bool,
 }
 
 impl Trouble {
@@ -30,7 +31,7 @@ impl Trouble {
             applied: None,
             problems: Vec::new(),
         };
-        Self { status, problem: Box::new(problem), allow: None }
+        Self { status, problem: Box::new(problem), allow: None, challenge: false }
     }
 
     /// The daemon will not answer any more.
@@ -79,6 +80,12 @@ impl Trouble {
         self
     }
 
+    /// The answer asks for a token (RFC 6750).
+    pub(crate) fn challenge(mut self) -> Self {
+        self.challenge = true;
+        self
+    }
+
     pub(crate) fn into_answer(self) -> Answer {
         // A problem has no map and no number that is not finite, so it can always be written.
         let body = serde_json::to_vec(&*self.problem).unwrap_or_default();
@@ -88,6 +95,11 @@ impl Trouble {
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(methods) = self.allow {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        if self.challenge {
+            answer
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"heartbeatd\""));
         }
         answer
     }

@@ -1,18 +1,10 @@
-//! The closed list of routes of the contract. A route carries the permission it takes; there is no other way in.
+//! The closed list of routes of the contract. A route names the role that it takes; there is no other way in.
 
 use heartbeat_status::wire::Action;
 
+use crate::access::Role;
 use crate::near;
 use crate::query::decoded;
-
-/// What a route takes of its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Permission {
-    /// Looks.
-    Read,
-    /// Changes something.
-    Operate,
-}
 
 /// The methods of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +37,9 @@ pub(crate) struct Rule {
     /// As the contract writes it.
     pub(crate) name: &'static str,
     pub(crate) verbs: Verbs,
-    pub(crate) permission: Permission,
-    /// Served on loopback TCP, where nobody has shown who they are.
+    /// The lowest role that it takes.
+    pub(crate) takes: Role,
+    /// Served on loopback TCP without a token.
     pub(crate) on_tcp: bool,
     /// Otherwise it answers 501.
     pub(crate) built: bool,
@@ -172,7 +165,7 @@ impl Route {
             Self::Act(_, Action::Reset) => operate("/api/realms/{realm}/reset/"),
             Self::Act(_, Action::Signal) => operate("/api/realms/{realm}/signal/"),
             Self::Register(_) => {
-                Rule { verbs: Verbs::PutDelete, query: &["dry_run"], ..operate("/api/realms/{realm}/") }
+                Rule { verbs: Verbs::PutDelete, query: &["dry_run"], ..administer("/api/realms/{realm}/") }
             }
             Self::Events => Rule { query: &["facts", "past", "follow"], ..read("/api/events/") },
             Self::Incidents => Rule { query: &["open", "limit", "after"], ..read("/api/incidents/") },
@@ -185,8 +178,8 @@ impl Route {
             }
             Self::Beat => later(operate("/api/beat/{realm}/")),
             Self::Reload => operate("/api/reload/"),
-            Self::Leave => operate("/api/daemon/leave/"),
-            Self::Upgrade => operate("/api/daemon/upgrade/"),
+            Self::Leave => administer("/api/daemon/leave/"),
+            Self::Upgrade => administer("/api/daemon/upgrade/"),
             Self::Config => later(Rule { on_tcp: false, ..read("/api/config/") }),
             Self::Plan => operate("/api/plan/"),
             Self::Metrics => later(read("/metrics")),
@@ -199,7 +192,7 @@ const fn read(name: &'static str) -> Rule {
     Rule {
         name,
         verbs: Verbs::Get,
-        permission: Permission::Read,
+        takes: Role::Read,
         on_tcp: true,
         built: true,
         query: &[],
@@ -216,7 +209,11 @@ const fn status(name: &'static str) -> Rule {
 }
 
 const fn operate(name: &'static str) -> Rule {
-    Rule { verbs: Verbs::Post, permission: Permission::Operate, on_tcp: false, ..read(name) }
+    Rule { verbs: Verbs::Post, takes: Role::Operate, on_tcp: false, ..read(name) }
+}
+
+const fn administer(name: &'static str) -> Rule {
+    Rule { takes: Role::Admin, ..operate(name) }
 }
 
 const fn later(rule: Rule) -> Rule {
@@ -269,8 +266,8 @@ mod tests {
     fn who_mutates_is_never_on_tcp_and_never_a_get() {
         for path in PATHS {
             let rule = Route::of(path).unwrap().rule();
-            assert_eq!(rule.permission == Permission::Operate, rule.verbs != Verbs::Get, "{path}");
-            assert!(!(rule.on_tcp && rule.permission == Permission::Operate), "{path}");
+            assert_eq!(rule.takes > Role::Read, rule.verbs != Verbs::Get, "{path}");
+            assert!(!(rule.on_tcp && rule.takes > Role::Read), "{path}");
         }
     }
 

@@ -19,13 +19,14 @@ use crate::client_stream::Unread;
 use crate::feed::Feed;
 use crate::incidents;
 use crate::limits::MAX_BODY_BYTES;
+use crate::places::Places;
 use crate::problem::Trouble;
 use crate::query::Query;
 use crate::route::{self, Route, Rule};
-use crate::serving::{self, Closing, Connection, Places, TcpSide, UnixSide};
+use crate::serving::{self, Closing, Connection, TcpSide, UnixSide};
 use crate::{
-    Ecosystem, Limits, action, departure, events, graph, health, logs, near, page, registering, reload,
-    status,
+    Access, Ecosystem, Limits, action, departure, events, graph, health, logs, near, page, registering,
+    reload, status,
 };
 
 /// What happened at the doors since the start.
@@ -33,7 +34,7 @@ use crate::{
 pub struct Counts {
     /// Connections served.
     pub connections: u64,
-    /// Connections closed unserved, because the door was full.
+    /// Connections closed unserved, because the listener was full of connections that were being answered.
     pub excess: u64,
     /// Requests answered.
     pub requests: u64,
@@ -50,6 +51,7 @@ pub struct Api {
 pub(crate) struct Shared {
     ecosystem: Arc<dyn Ecosystem>,
     pub(crate) limits: Limits,
+    pub(crate) access: Access,
     bodies: Bodies,
     socket_feed: Arc<Feed>,
     public_feed: Arc<Feed>,
@@ -70,10 +72,11 @@ impl fmt::Debug for Api {
 impl Api {
     /// A server of `ecosystem` that is not served at any door yet.
     #[must_use]
-    pub fn new(ecosystem: Arc<dyn Ecosystem>, limits: Limits) -> Self {
+    pub fn new(ecosystem: Arc<dyn Ecosystem>, limits: Limits, access: Access) -> Self {
         let shared = Shared {
             ecosystem,
             limits,
+            access,
             bodies: Bodies::default(),
             socket_feed: Arc::new(Feed::new(false)),
             public_feed: Arc::new(Feed::new(true)),
@@ -99,11 +102,12 @@ impl Api {
     /// enabled.
     pub async fn serve_unix(&self, listener: UnixListener, closing: watch::Receiver<Closing>) {
         let places = Places::of_socket(self.shared.limits.max_socket_connections);
-        let side = UnixSide { listener, own_uid: nix::unistd::geteuid().as_raw() };
+        let own_uid = nix::unistd::geteuid().as_raw();
+        let side = UnixSide { listener, own_uid, socket_group: self.shared.access.socket_group };
         serving::serve(Arc::clone(&self.shared), side, places, closing).await;
     }
 
-    /// Serves a loopback address, read-only, in the same way.
+    /// Serves a loopback address in the same way: read-only, or with the token of [`Access`].
     pub async fn serve_tcp(&self, listener: TcpListener, closing: watch::Receiver<Closing>) {
         let listen = match listener.local_addr() {
             Ok(listen) => listen,
@@ -131,11 +135,12 @@ impl Shared {
         let body = RequestBody { body, unread: &connection.unread, limit: self.limits.body_timeout };
         body.note_empty();
         let (caller, closing) = (connection.caller, connection.closing.clone());
-        caller.check_host(&parts)?;
+        caller.check_host(&self.access, &parts)?;
+        let caller = caller.authenticated(&self.access, &parts.headers)?;
         let path = parts.uri.path();
         let route = Route::of(path).ok_or_else(|| no_route(path))?;
         let rule = route.rule();
-        caller.check_door(&rule)?;
+        caller.check_listener(&rule)?;
         check_method(&parts.method, &rule)?;
         caller.check_permission(&rule, &parts.headers)?;
         if !rule.built {
@@ -185,7 +190,7 @@ impl Shared {
             Route::Act(name, action) => {
                 access::check_json(headers)?;
                 let body = body.read().await?;
-                action::act(ecosystem, name, *action, &body, caller.uid()).await
+                action::act(ecosystem, name, *action, &body, caller.uid(), closing).await
             }
             Route::Register(name) if parts.method == Method::PUT => {
                 access::check_json(headers)?;

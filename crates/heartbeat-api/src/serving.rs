@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,16 +16,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::access::{Caller, Role};
+use crate::access::{Caller, Peer, Role};
 use crate::client_stream::{ClientStream, Unread};
 use crate::limits::{
-    ACCEPT_PAUSE, DRAIN, DRAIN_FIRST_REQUEST, DRAIN_LAST_CALL, DRAIN_NEXT_REQUEST, GRACE, LAST_CALL,
-    MAX_HEAD_BYTES, MAX_HEADER_COUNT, RESERVED_PLACES,
+    ACCEPT_PAUSE, DRAIN, DRAIN_FIRST_REQUEST, DRAIN_HAND_OVER, DRAIN_LAST_CALL, DRAIN_NEXT_REQUEST, GRACE,
+    LAST_CALL, MAX_HEAD_BYTES, MAX_HEADER_COUNT,
 };
+use crate::places::{Activity, Answering, Places};
 use crate::problem::Trouble;
 use crate::server::Shared;
 
@@ -50,6 +52,15 @@ fn is_draining(closing: &watch::Receiver<Closing>) -> bool {
     *closing.borrow() == Closing::Draining
 }
 
+/// Returns when a request that waits has to be answered, because another heartbeatd takes over. Earlier than
+/// [`last_call`], so that the answer can say what was accepted. Never returns at the end of heartbeatd.
+pub(crate) async fn handed_over(mut closing: watch::Receiver<Closing>) {
+    if closing.wait_for(|closing| *closing == Closing::Draining).await.is_err() {
+        return std::future::pending().await;
+    }
+    sleep(DRAIN_HAND_OVER).await;
+}
+
 /// Something that accepts.
 pub(crate) trait Listener: Send {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
@@ -60,6 +71,19 @@ pub(crate) trait Listener: Send {
 pub(crate) struct UnixSide {
     pub(crate) listener: UnixListener,
     pub(crate) own_uid: u32,
+    pub(crate) socket_group: Option<u32>,
+}
+
+impl UnixSide {
+    /// What the kernel says of the process at the other end; nothing where it says nothing.
+    fn peer(&self, stream: &UnixStream) -> Peer {
+        let Ok(credentials) = stream.peer_cred() else { return Peer::default() };
+        let mut groups = vec![credentials.gid()];
+        if self.socket_group.is_some() {
+            groups.extend(heartbeat_process::peer_groups(stream.as_fd()).unwrap_or_default());
+        }
+        Peer { uid: Some(credentials.uid()), groups }
+    }
 }
 
 impl Listener for UnixSide {
@@ -67,9 +91,9 @@ impl Listener for UnixSide {
 
     async fn accept(&self) -> io::Result<(UnixStream, Caller)> {
         let (stream, _) = self.listener.accept().await?;
-        let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-        let role = uid.map_or(Role::Read, |uid| Role::of(uid, self.own_uid));
-        Ok((stream, Caller::Unix { role, uid }))
+        let peer = self.peer(&stream);
+        let role = Role::of(&peer, self.own_uid, self.socket_group);
+        Ok((stream, Caller::Unix { role, uid: peer.uid }))
     }
 }
 
@@ -89,56 +113,6 @@ impl Listener for TcpSide {
     }
 }
 
-/// The places of one listener: so many connections at a time, some of which only administrators are given.
-#[derive(Debug)]
-pub(crate) struct Places {
-    all: Arc<Semaphore>,
-    /// Those that anybody is given.
-    common: Arc<Semaphore>,
-    /// Those that a stream may take, which lasts as long as its reader wants.
-    streams: Arc<Semaphore>,
-}
-
-/// What a connection holds for as long as it lasts.
-struct Place {
-    _all: OwnedSemaphorePermit,
-    _common: Option<OwnedSemaphorePermit>,
-}
-
-impl Places {
-    /// `reserved` of `most` places are kept for administrators, and for requests that are no streams.
-    fn new(most: usize, reserved: usize) -> Self {
-        let most = most.min(Semaphore::MAX_PERMITS);
-        // A listener with very few places keeps none back.
-        let common = if most > reserved { most - reserved } else { most };
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { all: places(most), common: places(common), streams: places(common) }
-    }
-
-    pub(crate) fn of_tcp(most: usize) -> Self {
-        Self::new(most, 0)
-    }
-
-    pub(crate) fn of_socket(most: usize) -> Self {
-        Self::new(most, RESERVED_PLACES)
-    }
-
-    fn take(&self, caller: Caller) -> Option<Place> {
-        let common = match caller {
-            Caller::Unix { role: Role::Admin, .. } => None,
-            Caller::Unix { .. } | Caller::Tcp { .. } => {
-                Some(Arc::clone(&self.common).try_acquire_owned().ok()?)
-            }
-        };
-        Some(Place { _all: Arc::clone(&self.all).try_acquire_owned().ok()?, _common: common })
-    }
-
-    /// A place for a stream; `None` when there are as many as may be.
-    pub(crate) fn take_stream(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.streams).try_acquire_owned().ok()
-    }
-}
-
 /// What the code that answers has to know of the connection it answers on.
 #[derive(Clone)]
 pub(crate) struct Connection {
@@ -152,10 +126,9 @@ pub(crate) struct Connection {
 pub(crate) async fn serve<L: Listener>(
     shared: Arc<Shared>,
     listener: L,
-    places: Places,
+    places: Arc<Places>,
     mut closing: watch::Receiver<Closing>,
 ) {
-    let places = Arc::new(places);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -167,7 +140,7 @@ pub(crate) async fn serve<L: Listener>(
         match accepted {
             Ok((stream, caller)) => {
                 // An excess connection is closed by dropping it: an answer would cost what there is none of.
-                let Some(place) = places.take(caller) else {
+                let Some(place) = places.take(caller).await else {
                     shared.excess.fetch_add(1, Ordering::Relaxed);
                     continue;
                 };
@@ -180,7 +153,10 @@ pub(crate) async fn serve<L: Listener>(
                 };
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
-                    answer_all(shared, connection, stream).await;
+                    tokio::select! {
+                        () = answer_all(shared, connection, Arc::clone(&place.activity), stream) => {}
+                        () = place.activity.evicted() => {}
+                    }
                     drop(place);
                 });
             }
@@ -212,17 +188,19 @@ struct Requests {
     begun: Notify,
 }
 
-async fn answer_all<S>(shared: Arc<Shared>, connection: Connection, stream: S)
+async fn answer_all<S>(shared: Arc<Shared>, connection: Connection, activity: Arc<Activity>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let unread = Arc::clone(&connection.unread);
-    let stream = TokioIo::new(ClientStream::new(stream, shared.limits.write_timeout, unread));
+    let stream =
+        TokioIo::new(ClientStream::new(stream, shared.limits.write_timeout, unread, Arc::clone(&activity)));
     let requests = Arc::new(Requests::default());
     let service = service_fn(|request| {
         requests.any.store(true, Ordering::Relaxed);
         requests.begun.notify_one();
         let (shared, connection) = (Arc::clone(&shared), connection.clone());
+        let under_way = activity.begin();
         async move {
             let last_call = last_call(connection.closing.clone());
             let mut answer = tokio::select! {
@@ -232,7 +210,7 @@ where
             if *connection.closing.borrow() != Closing::Open {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|body| Answering { body, _under_way: under_way }))
         }
     });
     let served = http1::Builder::new()
@@ -280,33 +258,4 @@ async fn next_request(requests: &Requests) {
         if requests.any.load(Ordering::Relaxed) { DRAIN_NEXT_REQUEST } else { DRAIN_FIRST_REQUEST };
     // One that has begun already and is not over does not wait either: it is answered in any case.
     let _ = timeout(patience, requests.begun.notified()).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn caller(role: Role) -> Caller {
-        Caller::Unix { role, uid: Some(0) }
-    }
-
-    #[test]
-    fn readers_cannot_take_the_places_of_administrators() {
-        let places = Places::of_socket(32);
-        let readers: Vec<_> = (0..40).filter_map(|_| places.take(caller(Role::Read))).collect();
-        assert_eq!(readers.len(), 24);
-        let admins: Vec<_> = (0..40).filter_map(|_| places.take(caller(Role::Admin))).collect();
-        assert_eq!(admins.len(), 8);
-        drop(readers);
-        assert!(places.take(caller(Role::Read)).is_some());
-    }
-
-    #[test]
-    fn streams_leave_places_for_requests() {
-        let places = Places::of_socket(32);
-        let streams: Vec<_> = (0..40).filter_map(|_| places.take_stream()).collect();
-        assert_eq!(streams.len(), 24);
-        let places = Places::of_socket(2);
-        assert!(places.take(caller(Role::Read)).is_some() && places.take_stream().is_some());
-    }
 }

@@ -68,6 +68,8 @@ pub(crate) enum Outcome {
     Late(Vec<String>),
     /// The daemon is ending.
     Ending,
+    /// Another heartbeatd takes over before the result is known. The command goes on there.
+    HandedOver,
 }
 
 /// How long is waited when the caller does not say: what the steps may take in all, 10 min at most.

@@ -11,8 +11,10 @@ use heartbeat_status::wire::{
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
+use tokio::time::{sleep, timeout};
 
 use crate::events::{Events, LogLines};
+use crate::resume::{Progress, progress};
 use crate::transport::{Answer, Question, ask, open, protocol, whole};
 use crate::{ClientError, Host};
 
@@ -26,6 +28,13 @@ const RELOAD_ALLOWANCE: Duration = Duration::from_secs(30);
 const ACTION_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait that is passed on, so that the arithmetic of deadlines stays exact.
 const MAX_ACTION_WAIT: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Longest wait for the next heartbeatd to answer after an upgrade.
+const RETURN_LIMIT: Duration = Duration::from_secs(10);
+/// Pause before heartbeatd is asked again while it does not answer.
+const RETURN_PAUSE: Duration = Duration::from_millis(100);
+/// The code of a heartbeatd that takes no more requests.
+const SHUTTING_DOWN: &str = "heartbeat:shutting-down";
 
 const JSON: &str = "application/json, application/problem+json";
 
@@ -124,7 +133,76 @@ impl Client {
             body: Some(body),
             deadline: self.action_deadline(request),
         };
-        self.parse(ask(&self.host, question).await?)
+        let limit = question.deadline;
+        let acting = async {
+            let answer = self.ask(question).await?;
+            match self.handed_over(&answer) {
+                Some(plan) => self.resume(plan, request.wait).await,
+                None => self.parse(answer),
+            }
+        };
+        // Every question has its own deadline; together they take no longer than the one that was asked first.
+        timeout(limit, acting).await.unwrap_or_else(|_| {
+            Err(ClientError::TimedOut { host: self.host.clone(), after: limit, connected: true })
+        })
+    }
+
+    /// The plan of a command that was accepted by a heartbeatd which another one has replaced since.
+    fn handed_over(&self, answer: &Answer) -> Option<ActionDocument> {
+        let problem = problem_of(answer)?;
+        let accepted = problem.kind == SHUTTING_DOWN && problem.applied == Some(true);
+        problem.plan.filter(|_| accepted)
+    }
+
+    /// Waits for the result of `plan` with the heartbeatd that has followed.
+    async fn resume(&self, mut plan: ActionDocument, wait: Wait) -> Result<ActionDocument, ClientError> {
+        let mut known = String::new();
+        loop {
+            let status: StatusDocument = self.await_return(&known).await?;
+            match progress(&plan, wait, &status) {
+                Progress::Reached(result) => plan.result = Some(result.to_owned()),
+                Progress::Failed(why) => {
+                    plan.result = Some("failed".to_owned());
+                    plan.message = Some(why);
+                }
+                Progress::OnTheWay(_) => {
+                    known = format!("?since={}-{}&wait=2s", status.instance, status.revision);
+                    continue;
+                }
+            }
+            return Ok(plan);
+        }
+    }
+
+    /// The status, from the heartbeatd that is about to answer at this place.
+    async fn await_return(&self, query: &str) -> Result<StatusDocument, ClientError> {
+        let path = format!("/api/status/{query}");
+        let returned = async {
+            loop {
+                match self.read(&path, self.deadline).await {
+                    Err(ClientError::Unreachable { .. }) => sleep(RETURN_PAUSE).await,
+                    answered => return answered,
+                }
+            }
+        };
+        match timeout(RETURN_LIMIT, returned).await {
+            Ok(answered) => answered,
+            // It says itself why it cannot be reached.
+            Err(_) => self.read(&path, self.deadline).await,
+        }
+    }
+
+    /// Asks; a second time where heartbeatd is about to be replaced and has not taken the question.
+    async fn ask(&self, question: Question<'_>) -> Result<Answer, ClientError> {
+        let again = question.clone();
+        let answer = ask(&self.host, question).await?;
+        let refused = problem_of(&answer)
+            .is_some_and(|problem| problem.kind == SHUTTING_DOWN && problem.applied != Some(true));
+        if !refused {
+            return Ok(answer);
+        }
+        // The next heartbeatd answers on the same socket. Where there is none, the first answer says why.
+        Ok(ask(&self.host, again).await.unwrap_or(answer))
     }
 
     /// Incidents, the newest first: at most `limit`, and only unresolved ones with `open`.
@@ -158,7 +236,7 @@ impl Client {
             body: Some(body),
             deadline: self.deadline,
         };
-        self.parse(ask(&self.host, question).await?)
+        self.parse(self.ask(question).await?)
     }
 
     /// Has heartbeatd read its configuration again; with `dry_run` it only says what would change.
@@ -177,7 +255,7 @@ impl Client {
             body: Some(body),
             deadline: self.deadline + RELOAD_ALLOWANCE,
         };
-        self.parse(ask(&self.host, question).await?)
+        self.parse(self.ask(question).await?)
     }
 
     /// Has heartbeatd watch a realm that runs somewhere else, or replaces what was registered under that name. `json` says
@@ -232,7 +310,7 @@ impl Client {
             body,
             deadline: self.deadline + RELOAD_ALLOWANCE,
         };
-        self.parse(ask(&self.host, question).await?)
+        self.parse(self.ask(question).await?)
     }
 
     /// Has heartbeatd end, or hand over to another one under the same pid; every realm runs on. The answer comes first.
@@ -248,7 +326,7 @@ impl Client {
             body: Some(b"{}".to_vec()),
             deadline: self.deadline + RELOAD_ALLOWANCE,
         };
-        self.parse(ask(&self.host, question).await?)
+        self.parse(self.ask(question).await?)
     }
 
     /// What has happened, the last `past` facts first; with `follow` it goes on as it happens. With `since`, the
@@ -333,7 +411,7 @@ impl Client {
             body: None,
             deadline: self.deadline,
         };
-        let answer = ask(&self.host, question).await?;
+        let answer = self.ask(question).await?;
         if !answer.status.is_success() {
             return Err(self.failure(&answer));
         }
@@ -354,7 +432,7 @@ impl Client {
             body: None,
             deadline: self.deadline,
         };
-        let answer = ask(&self.host, question).await?;
+        let answer = self.ask(question).await?;
         if answer.status == StatusCode::SERVICE_UNAVAILABLE
             && let Ok(document) = serde_json::from_slice(&answer.body)
         {
@@ -378,7 +456,7 @@ impl Client {
     async fn read<T: DeserializeOwned>(&self, path: &str, deadline: Duration) -> Result<T, ClientError> {
         let question =
             Question { method: Method::GET, path, accept: JSON, last_event_id: None, body: None, deadline };
-        self.parse(ask(&self.host, question).await?)
+        self.parse(self.ask(question).await?)
     }
 
     fn parse<T: DeserializeOwned>(&self, answer: Answer) -> Result<T, ClientError> {
@@ -390,9 +468,7 @@ impl Client {
 
     /// A refusal in the words of [`ClientError`].
     fn failure(&self, answer: &Answer) -> ClientError {
-        let parsed: Option<Problem> =
-            if answer.problem { serde_json::from_slice(&answer.body).ok() } else { None };
-        let Some(problem) = parsed else {
+        let Some(problem) = problem_of(answer) else {
             return protocol(&self.host, format!("status {} without a problem document", answer.status));
         };
         let Problem { detail, near, plan, problems, applied, .. } = problem;
@@ -419,6 +495,10 @@ impl Client {
             })),
         }
     }
+}
+
+fn problem_of(answer: &Answer) -> Option<Problem> {
+    if answer.problem { serde_json::from_slice(&answer.body).ok() } else { None }
 }
 
 /// A path segment: everything that is not plainly a name is percent-encoded.

@@ -31,13 +31,15 @@ pub enum ClientError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Connected, and no complete answer in time.
-    #[error("heartbeatd at {host} gave no answer within {after:?}")]
+    /// No complete answer in time.
+    #[error("{}", timed_out(host, *after, *connected))]
     TimedOut {
         /// Where it was asked.
         host: Host,
-        /// How long it was waited for.
+        /// The deadline that passed.
         after: Duration,
+        /// The connection was accepted; only the answer did not come.
+        connected: bool,
     },
     /// No such realm (404).
     #[error("{detail}")]
@@ -88,4 +90,16 @@ pub enum ClientError {
         /// What is wrong with the answer.
         why: String,
     },
+}
+
+/// The kernel accepts connections for a process that is stopped or hangs.
+fn timed_out(host: &Host, after: Duration, connected: bool) -> String {
+    let seconds = after.as_secs_f64();
+    if connected {
+        format!(
+            "heartbeatd at {host} accepted the connection but did not answer within {seconds} s; is it stopped (SIGSTOP) or does it hang?"
+        )
+    } else {
+        format!("heartbeatd at {host} did not accept the connection within {seconds} s")
+    }
 }

@@ -96,9 +96,11 @@ impl Stream {
                     return Ok(Some(document));
                 }
             }
-            let chunk = timeout(SILENCE, self.body.chunk())
-                .await
-                .map_err(|_| ClientError::TimedOut { host: self.host.clone(), after: SILENCE })?;
+            let chunk = timeout(SILENCE, self.body.chunk()).await.map_err(|_| ClientError::TimedOut {
+                host: self.host.clone(),
+                after: SILENCE,
+                connected: true,
+            })?;
             match chunk.map_err(|error| broken(&self.host, "the stream broke off", error))? {
                 None => return Ok(None),
                 Some(data) => self.read.extend_from_slice(&data),

@@ -47,7 +47,7 @@ impl Host {
     pub fn from_environment_or(configured: impl FnOnce() -> Option<PathBuf>) -> Self {
         let own = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = rustix::process::geteuid().is_root();
-        let named = own(SOCKET_VARIABLE).or_else(configured);
+        let named = own(SOCKET_VARIABLE).map(without_scheme).or_else(configured);
         Self::choose(named, root, own("XDG_RUNTIME_DIR"), |path| path.exists())
     }
 
@@ -127,6 +127,12 @@ impl FromStr for Host {
     }
 }
 
+/// The variable holds a path; `unix:PATH`, as `--host` takes it, means the same.
+fn without_scheme(named: PathBuf) -> PathBuf {
+    let path = named.to_str().and_then(|text| text.strip_prefix("unix:"));
+    path.map(|path| PathBuf::from(path.strip_prefix("//").unwrap_or(path))).unwrap_or(named)
+}
+
 /// `name`, `name:port`, `[v6]`, `[v6]:port`.
 fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
@@ -175,6 +181,13 @@ mod tests {
         ] {
             let error = text.parse::<Host>().unwrap_err();
             assert!(matches!(error, ClientError::BadHost { .. }), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_variable_takes_a_path_with_and_without_its_scheme() {
+        for text in ["/run/a.sock", "unix:/run/a.sock", "unix:///run/a.sock"] {
+            assert_eq!(without_scheme(text.into()), PathBuf::from("/run/a.sock"), "{text}");
         }
     }
 

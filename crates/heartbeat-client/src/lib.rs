@@ -33,6 +33,7 @@ mod client;
 mod error;
 mod events;
 mod host;
+mod resume;
 mod transport;
 
 pub use client::{Client, GraphFormat};

@@ -1,6 +1,7 @@
 //! One question, one connection, one answer: bounded in time and size.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::{ClientError, Host};
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// What is asked.
+#[derive(Clone)]
 pub(crate) struct Question<'a> {
     pub(crate) method: Method,
     pub(crate) path: &'a str,
@@ -37,30 +39,27 @@ pub(crate) struct Answer {
 
 /// Asks, within the question's deadline.
 pub(crate) async fn ask(host: &Host, question: Question<'_>) -> Result<Answer, ClientError> {
-    let after = question.deadline;
-    match timeout(after, connect_and_exchange(host, question)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(ClientError::TimedOut { host: host.clone(), after }),
-    }
+    let (after, connected) = (question.deadline, AtomicBool::new(false));
+    let asking = async { whole(host, connect(host, question, &connected).await?).await };
+    timeout(after, asking).await.unwrap_or_else(|_| Err(timed_out(host, after, &connected)))
 }
 
-async fn connect_and_exchange(host: &Host, question: Question<'_>) -> Result<Answer, ClientError> {
-    whole(host, connect(host, question).await?).await
+fn timed_out(host: &Host, after: Duration, connected: &AtomicBool) -> ClientError {
+    ClientError::TimedOut { host: host.clone(), after, connected: connected.load(Ordering::Relaxed) }
 }
 
 /// The head of an answer, within the question's deadline; its body comes as it comes.
 pub(crate) async fn open(host: &Host, question: Question<'_>) -> Result<Opened, ClientError> {
-    let after = question.deadline;
-    match timeout(after, connect(host, question)).await {
-        Ok(opened) => opened,
-        Err(_) => Err(ClientError::TimedOut { host: host.clone(), after }),
-    }
+    let (after, connected) = (question.deadline, AtomicBool::new(false));
+    let opening = connect(host, question, &connected);
+    timeout(after, opening).await.unwrap_or_else(|_| Err(timed_out(host, after, &connected)))
 }
 
-async fn connect(host: &Host, question: Question<'_>) -> Result<Opened, ClientError> {
+async fn connect(host: &Host, question: Question<'_>, connected: &AtomicBool) -> Result<Opened, ClientError> {
     match host {
         Host::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(|error| cannot_connect(host, error))?;
+            connected.store(true, Ordering::Relaxed);
             exchange(host, stream, question).await
         }
         Host::Tcp { name, port } => {
@@ -73,6 +72,7 @@ async fn connect(host: &Host, question: Question<'_>) -> Result<Opened, ClientEr
                 ConnectError::Io { source } => cannot_connect(host, source),
                 other => unreachable(host, other.to_string(), other),
             })?;
+            connected.store(true, Ordering::Relaxed);
             exchange(host, stream, question).await
         }
     }

@@ -114,6 +114,56 @@ async fn an_action_carries_its_request() {
     assert_eq!(serde_json::from_str::<ActionRequest>(body).unwrap(), request);
 }
 
+/// One answer per connection, in order; returns the requests.
+fn fake_sequence(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("h.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let requests = tokio::spawn(async move {
+        let mut requests = Vec::new();
+        for answer in answers {
+            let (stream, _) = listener.accept().await.unwrap();
+            requests.push(serve_one(stream, answer.into_bytes()).await);
+        }
+        requests
+    });
+    (Client::new(Host::Unix(path)), requests, dir)
+}
+
+fn shutting_down(extra: &str) -> String {
+    let body = format!(
+        r#"{{"type":"heartbeat:shutting-down","title":"T","status":503,"detail":"the detail"{extra}}}"#
+    );
+    answer("503 X", "application/problem+json", &body)
+}
+
+#[tokio::test]
+async fn a_command_that_was_accepted_before_an_upgrade_is_waited_for_and_not_repeated() {
+    let accepted = shutting_down(&format!(r#","applied":true,"plan":{PLAN}"#));
+    let nothing_left = answer("200 OK", "application/json", SUMMARY);
+    let (client, requests, _dir) = fake_sequence(vec![accepted, String::new(), nothing_left]);
+    let request = ActionRequest { wait: Wait::Up, timeout_s: Some(20.0), ..ActionRequest::default() };
+    let done = client.action("db", Action::Stop, &request).await.unwrap();
+    assert_eq!(done.result.as_deref(), Some("stopped"));
+    let requests = requests.await.unwrap();
+    let lines: Vec<&str> = requests.iter().filter_map(|request| request.lines().next()).collect();
+    let status = "GET /api/status/ HTTP/1.1";
+    assert_eq!(lines, ["POST /api/realms/db/stop/ HTTP/1.1", status, status]);
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_taken_before_an_upgrade_is_repeated_once() {
+    let done = answer("202 Accepted", "application/json", PLAN);
+    let (client, requests, _dir) = fake_sequence(vec![shutting_down(""), done]);
+    client.action("db", Action::Stop, &ActionRequest::default()).await.unwrap();
+    assert_eq!(requests.await.unwrap().len(), 2);
+    // Nobody answers any more: the first answer says why.
+    let (client, requests, _dir) = fake_sequence(vec![shutting_down("")]);
+    let error = client.status(false).await.unwrap_err();
+    assert!(error.to_string().contains("the detail"), "{error}");
+    requests.await.unwrap();
+}
+
 #[tokio::test]
 async fn text_forms_of_the_graph_are_passed_on() {
     let fake = fake(answer("200 OK", "text/vnd.graphviz", "digraph {}"));
@@ -178,7 +228,10 @@ async fn a_broken_or_silent_connection_is_unreachable() {
     let deadline = Duration::from_millis(50);
     let silent = Client::new(Host::Unix(path.clone())).with_deadline(deadline);
     let error = silent.status(false).await.unwrap_err();
-    assert!(matches!(error, ClientError::TimedOut { after, .. } if after == deadline), "{error}");
+    assert!(
+        matches!(error, ClientError::TimedOut { after, connected: true, .. } if after == deadline),
+        "{error}"
+    );
     drop(listener);
     let error = silent.status(false).await.unwrap_err();
     assert!(error.to_string().contains("nobody listens"), "{error}");

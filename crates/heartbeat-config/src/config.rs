@@ -50,6 +50,12 @@ pub struct Heartbeat {
     pub socket: PathBuf,
     /// Mode of the socket.
     pub socket_mode: u32,
+    /// The group of the socket, whose members may operate realms.
+    pub socket_group: Option<u32>,
+    /// Names in the `Host` header that mean this heartbeatd, besides its own address.
+    pub hosts: Vec<String>,
+    /// The file with the token that requests over TCP carry.
+    pub token_file: Option<PathBuf>,
     /// What survives a reboot.
     pub state_dir: PathBuf,
     /// What does not.

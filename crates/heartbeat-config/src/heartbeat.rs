@@ -12,7 +12,7 @@ use crate::config::Heartbeat;
 use crate::defaults;
 use crate::diagnostic::Diagnostic;
 use crate::load::{EARLY_KEYS, Sources};
-use crate::reader::{Reader, Section};
+use crate::reader::{Entry, Reader, Section};
 
 /// Longest path of a Unix socket, in bytes.
 pub(crate) const MAX_SOCKET_BYTES: usize = 107;
@@ -69,6 +69,9 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
             .get("socket_mode")
             .and_then(|entry| reader.mode(&entry, "0660"))
             .unwrap_or(defaults::SOCKET_MODE),
+        socket_group: socket_group(reader, section),
+        hosts: hosts(reader, section),
+        token_file: path("token_file"),
         log: text("log").unwrap_or_else(|| defaults::LOG.to_owned()),
         log_format: section
             .get("log_format")
@@ -90,6 +93,35 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         state_dir,
         runtime_dir,
     }
+}
+
+fn socket_group(reader: &Reader<'_>, section: &Section<'_>) -> Option<u32> {
+    let entry = section.get("socket_group")?;
+    let name = reader.text(&entry)?;
+    match reader.files.ask(format!("the group {name}"), || heartbeat_process::group_id(&name)) {
+        Ok(gid) => Some(gid),
+        Err(error) => {
+            let help = "a group of this machine, by name or number; `getent group` lists them";
+            reader.value_problem(&entry, Code::NoSuchUser, error.to_string(), "here", help);
+            None
+        }
+    }
+}
+
+fn hosts(reader: &Reader<'_>, section: &Section<'_>) -> Vec<String> {
+    let Some(entry) = section.get("hosts") else { return Vec::new() };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let host = |item: &Entry<'_>| {
+        let name = reader.text(item)?;
+        if !name.is_empty() && name.chars().all(plain) {
+            return Some(name.to_ascii_lowercase());
+        }
+        let message = format!("`{name}` is not the name of a host");
+        let help = "leave out the scheme and the port, for example \"monitor.example.org\"";
+        reader.value_problem(item, Code::BadListen, message, "here", help);
+        None
+    };
+    reader.items(&entry).iter().filter_map(host).collect()
 }
 
 /// A Unix socket has a short path.

@@ -106,7 +106,7 @@ pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
 /// # Errors
 /// [`Report`]: everything that is wrong, located.
 pub fn load(sources: &Sources) -> Result<Loaded, Report> {
-    load_beside(sources, &[])
+    within_bounds(sources, &[], false)
 }
 
 /// The same for a person who asks whether a configuration is right: the warnings also name programs and directories that
@@ -118,13 +118,13 @@ pub fn check(sources: &Sources) -> Result<Loaded, Report> {
     within_bounds(sources, &[], true)
 }
 
-/// The same beside realms that are registered at run time, by name. The files have to load without them; that they
+/// [`check`] beside realms that are registered at run time, by name. The files have to load without them; that they
 /// cannot need one of them is said in words of its own.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, Report> {
-    within_bounds(sources, registered, false)
+    within_bounds(sources, registered, true)
 }
 
 fn within_bounds(sources: &Sources, registered: &[String], look: bool) -> Result<Loaded, Report> {

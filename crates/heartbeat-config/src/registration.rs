@@ -15,7 +15,7 @@ use std::time::Duration;
 use figment::value::{Dict, Tag, Value};
 use heartbeat_graph::{DependencyGraph, Edge, GraphError};
 use heartbeat_probe::{Denied, Networks, Probe};
-use heartbeat_status::{RealmIx, RealmName, sanitise_line};
+use heartbeat_status::{RealmIx, RealmName, sanitise, sanitise_line};
 use heartbeat_supervisor::{Plan, RealmSpec};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
@@ -386,6 +386,9 @@ fn closed(reader: &Reader<'_>, path: &[String], table: &Dict) {
             }
         }
     }
+    for (key, value) in table.iter().filter(|(key, _)| key.starts_with("x-")) {
+        printable(reader, &Entry { path: path.iter().cloned().chain([key.clone()]).collect(), value }, key);
+    }
     for (key, value) in table.iter().filter(|(key, _)| !key.starts_with("x-")) {
         literal(reader, &Entry { path: path.iter().cloned().chain([key.clone()]).collect(), value });
     }
@@ -471,6 +474,26 @@ fn one_line(entry: &Entry<'_>, name: &str, refuse: &dyn Fn(Code, String, &str)) 
             sanitise_line(name)
         );
         refuse(Code::RegistrationBound, message, "write it shorter, and plain");
+    }
+}
+
+/// A key of the user's own is kept and shown as it is, so nothing in it may move a cursor, hide or reorder text.
+fn printable(reader: &Reader<'_>, entry: &Entry<'_>, name: &str) {
+    let below = |word: &str, value| {
+        let path = entry.path.iter().cloned().chain([word.to_owned()]).collect();
+        printable(reader, &Entry { path, value }, word);
+    };
+    let hostile = |text: &str| sanitise(text) != text;
+    if hostile(name) || matches!(entry.value, Value::String(_, text) if hostile(text)) {
+        let message = format!("`{}` has characters that move a cursor or hide text", sanitise_line(name));
+        reader.value_problem(entry, Code::RegistrationBound, message, "", "write it in plain text");
+    }
+    match entry.value {
+        Value::Dict(_, table) => table.iter().for_each(|(name, value)| below(name, value)),
+        Value::Array(_, items) => {
+            items.iter().enumerate().for_each(|(at, value)| below(&at.to_string(), value));
+        }
+        _ => {}
     }
 }
 

@@ -115,10 +115,7 @@ fn the_words_of_a_key_are_those_that_are_read() {
 fn every_key_of_a_later_version_is_refused_by_name() {
     for (table, names) in [
         (Table::Root, &["maintenance"][..]),
-        (
-            Table::Heartbeat,
-            &["socket_group", "token_file", "hosts", "tls", "history", "history_max", "ping", "reference"],
-        ),
+        (Table::Heartbeat, &["tls", "history", "history_max", "ping", "reference"]),
         (Table::Realm, &["slo"]),
         (Table::Limits, &["memory_action"]),
         (

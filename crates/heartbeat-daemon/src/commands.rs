@@ -8,8 +8,7 @@ use std::time::Duration;
 use heartbeat_config::{Measure, RealmConfig};
 use heartbeat_probe::{ExecError, ExecFuture, ExecOutput, ExecProbe, Probe, Spawn};
 use heartbeat_process::{CommandResult, CommandRunId, Commander, LaunchSpec, Notice};
-use heartbeat_status::ProbeInfo;
-use nix::errno::Errno;
+use heartbeat_status::{ProbeInfo, StartFailure};
 use tokio::sync::oneshot;
 
 /// Numbers of check commands begin here; those of hooks are below.
@@ -108,12 +107,14 @@ impl Drop for Run {
     }
 }
 
-/// Whose fault it is that a command did not start: the command's, or ours, where something has run out.
-fn not_started(errno: Option<i32>, message: String) -> ExecError {
-    let ours = [Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::ENOMEM].map(|errno| errno as i32);
-    match errno {
-        Some(errno) if !ours.contains(&errno) => ExecError::CannotRun { message },
-        _ => ExecError::NotTried { message },
+/// A command that did not start fails its probe when the command is at fault. When the host has run out of something, or
+/// the launcher is gone, the result is inconclusive.
+fn not_started(failure: StartFailure, message: String) -> ExecError {
+    match failure {
+        StartFailure::HostExhausted | StartFailure::NeverTried => ExecError::NotTried { message },
+        StartFailure::ProgramUnusable | StartFailure::PortTaken | StartFailure::Other => {
+            ExecError::CannotRun { message }
+        }
     }
 }
 
@@ -134,7 +135,7 @@ impl Spawn for CheckCommand {
             match result {
                 CommandResult::Exited(exit) => Ok(ExecOutput { exit, output }),
                 CommandResult::TimedOut => Err(ExecError::TimedOut),
-                CommandResult::StartFailed(error) => Err(not_started(error.errno, error.message)),
+                CommandResult::StartFailed(error) => Err(not_started(error.failure, error.message)),
             }
         })
     }
@@ -145,14 +146,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_run_out_is_our_fault_and_a_missing_program_is_its_own() {
-        let ours = |errno| matches!(not_started(errno, String::new()), ExecError::NotTried { .. });
-        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::ENOMEM] {
-            assert!(ours(Some(errno as i32)), "{errno}");
-        }
-        assert!(ours(None), "the launcher is gone");
-        for errno in [Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC, Errno::ENOTDIR] {
-            assert!(!ours(Some(errno as i32)), "{errno}");
+    fn an_exhausted_host_is_inconclusive_and_a_missing_program_fails_the_probe() {
+        for failure in StartFailure::ALL {
+            let inconclusive = matches!(not_started(*failure, String::new()), ExecError::NotTried { .. });
+            let expected = matches!(failure, StartFailure::HostExhausted | StartFailure::NeverTried);
+            assert_eq!(inconclusive, expected, "{failure}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use heartbeat_api::{Api, Limits};
+use heartbeat_api::{Access, Api, Limits};
 use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::Notifier;
 use heartbeat_process::{Handover, Notice, Processes, Settings};
@@ -23,7 +23,7 @@ use crate::caretaker::{Care, Caretaker};
 use crate::commands::Commands;
 use crate::descriptors::{self, Budget};
 use crate::directories::Directories;
-use crate::driver::{Departure, Driver, DriverState, Tap};
+use crate::driver::{Departure, Driver, DriverState, EventSink};
 use crate::ecosystem::Surface;
 use crate::executor::Executor;
 use crate::inbox::{Inbox, Request};
@@ -42,7 +42,9 @@ use crate::reload::Reloader;
 use crate::stored::StoredIntent;
 use crate::systemd::Manager;
 use crate::upgrade::{Program, Upgrader};
-use crate::{DaemonError, RealmLogs, clock, logs, receivers, recovery, registering, signals, state_id};
+use crate::{
+    DaemonError, RealmLogs, clock, logs, receivers, recovery, registering, signals, state_id, token_file,
+};
 
 /// Threads of the runtime that serves the API and measures.
 const WORKER_THREADS: usize = 2;
@@ -55,8 +57,8 @@ pub struct Start {
     pub config: Config,
     /// Where the configuration came from, to be read again when it is asked for.
     pub sources: Option<Sources>,
-    /// Is told every event, on the driver's thread: it must not block.
-    pub tap: Tap,
+    /// Receives every event, on the driver's thread: it must not block.
+    pub sink: EventSink,
     /// What the program before under this pid has handed over.
     pub handover: Handover,
     /// What a service manager has kept for us, by name.
@@ -68,8 +70,8 @@ pub struct Start {
 impl Start {
     /// With a configuration that came from nowhere, and nothing before it.
     #[must_use]
-    pub fn new(config: Config, tap: Tap) -> Self {
-        Self { config, sources: None, tap, handover: Handover::default(), kept: Vec::new(), program: None }
+    pub fn new(config: Config, sink: EventSink) -> Self {
+        Self { config, sources: None, sink, handover: Handover::default(), kept: Vec::new(), program: None }
     }
 }
 
@@ -107,11 +109,12 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`] names what could not be prepared; nothing has been started then.
     pub fn start(start: Start) -> Result<Self, DaemonError> {
-        let Start { config, sources, tap, mut handover, kept, program } = start;
+        let Start { config, sources, sink, mut handover, kept, program } = start;
         let kept: BTreeMap<RealmName, OwnedFd> =
             kept.into_iter().filter_map(|(name, held)| Some((Manager::kept(&name)?, held))).collect();
         let receivers = receivers::receivers(&config.webhooks)
             .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
+        let access = access(&config.heartbeat)?;
         let records = records_dir(&config.heartbeat);
         let directories = Directories::of(&config.heartbeat, &records);
         directories.prepare()?;
@@ -203,7 +206,7 @@ impl Daemon {
             ..Limits::default()
         };
         let listeners = Arc::new(Listeners::bind(
-            Api::new(Arc::new(surface), limits),
+            Api::new(Arc::new(surface), limits, access),
             runtime.handle().clone(),
             Arc::clone(&problems),
             &heartbeat,
@@ -251,7 +254,7 @@ impl Daemon {
             problems: Arc::clone(&problems),
             listeners: Arc::clone(&listeners),
             recovery_problem,
-            tap,
+            sink,
             intent,
             manager,
             pulse: Pulse::start()?,
@@ -386,6 +389,18 @@ fn take_lock(handover: &mut Handover, name: &'static str, dir: &Path) -> Result<
         Some(descriptor) => StateLock::inherit(descriptor, dir, name),
         None => StateLock::take(dir, name),
     }
+}
+
+/// Who may do what over the socket and over TCP.
+fn access(heartbeat: &Heartbeat) -> Result<Access, DaemonError> {
+    let read = |path: &PathBuf| {
+        token_file::read(path).map_err(|source| DaemonError::Token { path: path.clone(), source })
+    };
+    Ok(Access {
+        socket_group: heartbeat.socket_group,
+        hosts: heartbeat.hosts.clone(),
+        token: heartbeat.token_file.as_ref().map(read).transpose()?,
+    })
 }
 
 /// Where adoption records lie: in the runtime directory, if that outlives us. systemd removes one that it has made when

@@ -56,8 +56,8 @@ pub(crate) enum Departure {
     Upgrade,
 }
 
-/// Is told every event, on the driver's thread: it must not block.
-pub type Tap = Box<dyn FnMut(&Event) + Send>;
+/// Receives every event, on the driver's thread: it must not block.
+pub type EventSink = Box<dyn FnMut(&Event) + Send>;
 
 pub(crate) struct Driver {
     pub(crate) supervisor: Supervisor,
@@ -68,7 +68,7 @@ pub(crate) struct Driver {
     pub(crate) problems: Arc<OwnProblems>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) recovery_problem: RecoveryProblem,
-    pub(crate) tap: Tap,
+    pub(crate) sink: EventSink,
     pub(crate) incident_writer: IncidentWriter,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) heartbeat: Heartbeat,
@@ -384,7 +384,7 @@ impl Driver {
             if matches!(event.kind, EventKind::Booted | EventKind::Reloaded { .. }) {
                 give_back_memory();
             }
-            (self.tap)(&event);
+            (self.sink)(&event);
         }
         let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
         let reloads = std::mem::take(&mut self.state.ready_reloads);

@@ -8,6 +8,8 @@ use heartbeat_logs::KeeperError;
 use heartbeat_notify::NotifyError;
 use heartbeat_process::ProcessError;
 
+use crate::TokenFileError;
+
 /// Why heartbeatd cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,6 +55,14 @@ pub enum DaemonError {
         address: SocketAddr,
         /// Why not, with its holder where that can be known.
         source: BindError,
+    },
+    /// heartbeatd never listens without the token that is configured.
+    #[error("heartbeatd does not listen without its `token_file` {path}", path = path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenFileError,
     },
     /// A receiver of notifications cannot be told anything.
     #[error("the receiver {name} cannot be told")]

@@ -55,6 +55,7 @@ pub(crate) struct Listeners {
     problems: Arc<OwnProblems>,
     path: PathBuf,
     mode: u32,
+    group: Option<u32>,
     state: Mutex<State>,
 }
 
@@ -68,7 +69,7 @@ impl Listeners {
         handover: &mut Handover,
     ) -> Result<Self, DaemonError> {
         let share = |source| DaemonError::Runtime { what: "listeners", source };
-        let (path, mode) = (heartbeat.socket.clone(), heartbeat.socket_mode);
+        let (path, mode, group) = (heartbeat.socket.clone(), heartbeat.socket_mode, heartbeat.socket_group);
         let inode = handover.numbers.remove(SOCKET_INODE);
         let inherited = handover.descriptors.remove("socket").map(UnixListener::from).filter(|listener| {
             // A listener for another place is of no use here, nor one whose name somebody else has taken.
@@ -76,10 +77,10 @@ impl Listeners {
             here && inode_of(&path).is_some_and(|found| inode.is_none_or(|inode| inode == found))
         });
         let unix = match inherited {
-            Some(listener) => listener,
-            None => heartbeat_api::bind_unix(&path, mode)
-                .map_err(|source| DaemonError::Socket { path: path.clone(), source })?,
+            Some(listener) => heartbeat_api::permit_unix(&path, mode, group).map(|()| listener),
+            None => heartbeat_api::bind_unix(&path, mode, group),
         };
+        let unix = unix.map_err(|source| DaemonError::Socket { path: path.clone(), source })?;
         let tcp = match heartbeat.listen {
             None => None,
             Some(address) => {
@@ -97,7 +98,7 @@ impl Listeners {
         unix.set_nonblocking(true).map_err(share)?;
         let inode = inode_of(&path).unwrap_or_default();
         let state = State { unix: Listening::new(unix.into()), inode, tcp, open: false };
-        Ok(Self { api, runtime, problems, path, mode, state: Mutex::new(state) })
+        Ok(Self { api, runtime, problems, path, mode, group, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -189,7 +190,7 @@ impl Listeners {
             crate::directories::make_socket_parent(parent)
                 .map_err(|error| format!("cannot make {} again: {error}", parent.display()))?;
         }
-        heartbeat_api::bind_unix(&self.path, self.mode).map_err(|error| words(&self.path, &error))
+        heartbeat_api::bind_unix(&self.path, self.mode, self.group).map_err(|error| words(&self.path, &error))
     }
 
     /// For the heartbeatd that follows under the same pid.

@@ -1,4 +1,4 @@
-//! What everybody who only wants to look is given: the tap of the core. Readers never touch the core.
+//! The read-only output of the core: the newest snapshot, recent events, incidents. Readers never touch the core.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +36,7 @@ pub(crate) struct Published {
     anchor: Mutex<WallAnchor>,
     realms: Mutex<Arc<Vec<RealmConfig>>>,
     config_revision: AtomicU64,
-    config_problem: Mutex<Option<String>>,
+    config_problem: Mutex<Option<(String, Instant)>>,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
     instance: String,
@@ -95,8 +95,10 @@ impl Published {
     /// The configuration on disk was read: why it cannot be loaded, or that it can.
     pub(crate) fn set_config_problem(&self, problem: Option<String>) {
         let mut known = self.config_problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != problem {
-            *known = problem;
+        if known.as_ref().map(|(problem, _)| problem) != problem.as_ref() {
+            // A file with another mistake in it is still a file that cannot be loaded.
+            let since = known.take().map_or_else(clock::now, |(_, since)| since);
+            *known = problem.map(|problem| (problem, since));
             self.count.send_modify(|count| *count += 1);
         }
     }
@@ -334,6 +336,23 @@ mod tests {
         sample.problems.clear(OwnProblemKind::Socket);
         sample.problems.clear(OwnProblemKind::Intent);
         assert_eq!((about().health, about().notes.len()), (Health::Healthy, 0));
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_loaded_is_told_with_its_beginning_and_leaves_heartbeatd_healthy() {
+        let sample = sample(REALMS);
+        let about = || sample.published.about();
+        sample.published.set_config_problem(Some("HB101".to_owned()));
+        let (problem, since) = about().config_problem.unwrap();
+        assert_eq!((problem.as_str(), about().health), ("HB101", Health::Healthy));
+        sample.published.set_config_problem(Some("HB102".to_owned()));
+        assert_eq!(
+            about().config_problem,
+            Some(("HB102".to_owned(), since)),
+            "another mistake, the same time"
+        );
+        sample.published.set_config_problem(None);
+        assert_eq!(about().config_problem, None);
     }
 
     #[tokio::test]

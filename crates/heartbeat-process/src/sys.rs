@@ -335,6 +335,44 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<D
     Ok(Datagram { bytes, whole, sender: u32::try_from(sender).unwrap_or(0) })
 }
 
+/// Most supplementary groups of a process; what Linux allows.
+const MAX_PEER_GROUPS: usize = 65_536;
+
+/// The supplementary groups that the process at the other end of a Unix socket had when it connected.
+///
+/// # Errors
+/// The kernel does not say: it is older than Linux 4.13, or `socket` is not a connected Unix socket.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut length = libc::socklen_t::try_from(groups.len() * size_of::<libc::gid_t>())
+            .map_err(|_| io::ErrorKind::InvalidData)?;
+        #[expect(unsafe_code, reason = "the wrappers do not know this option")]
+        // SAFETY: the kernel writes at most `length` bytes to `groups`, which has room for as many, and the number that it
+        // needs to `length`. Both outlive the call.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count = length as usize / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // The kernel has said how many there are.
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() || count > MAX_PEER_GROUPS {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
 /// Takes over a descriptor that the kernel has just handed to this process in a message.
 pub(crate) fn own(received: std::os::fd::RawFd) -> OwnedFd {
     #[expect(unsafe_code, reason = "the control message carries a bare number")]

@@ -28,6 +28,14 @@ pub struct User {
     pub shell: PathBuf,
 }
 
+/// The number of a group, looked up by its name, or by its number when no group has that name.
+///
+/// # Errors
+/// [`UserError`]: there is no such group, or the database cannot be read.
+pub fn group_id(name: &str) -> Result<u32, UserError> {
+    group(name)
+}
+
 impl User {
     /// Looks a user up by its name, or by its number when no user has that name, with the supplementary groups that
     /// a login would get.

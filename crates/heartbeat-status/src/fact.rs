@@ -223,7 +223,9 @@ impl EventKind {
                 (what, note.clone().unwrap_or_else(|| incident.message.clone()))
             }
             Self::Reloaded { summary } => (What::Reloaded, summary.clone()),
-            Self::Booted => (What::Booted, "everything that starts by itself has been started".to_string()),
+            Self::Booted => {
+                (What::Booted, "the boot is over: no realm is on its way up any more".to_string())
+            }
             Self::ShutdownStarted => (What::ShutdownStarted, "everything, dependents first".to_string()),
             Self::ShutdownFinished { left: 0 } => {
                 (What::ShutdownFinished, "nothing is left running".to_string())

@@ -29,8 +29,6 @@ closed_list! {
         Loop = "loop",
         /// Probes are late or without a conclusive result, through heartbeatd's own fault.
         Probes = "probes",
-        /// The configuration on disk cannot be loaded.
-        Configuration = "configuration",
     }
 }
 
@@ -65,9 +63,6 @@ impl OwnProblemKind {
             }
             Self::Probes => {
                 "`heartbeat-cli why REALM` says what keeps a probe from a result; give heartbeatd more processor time if its probes are late"
-            }
-            Self::Configuration => {
-                "`heartbeat-cli check` names every mistake; the configuration in force does not change until it is loaded"
             }
         }
     }

@@ -87,6 +87,23 @@ async fn a_server_that_drains_answers_whoever_has_connected() {
 }
 
 #[tokio::test]
+async fn a_server_that_drains_says_what_was_accepted_to_those_who_wait_for_its_result() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    fake.hold(crate::fake::API);
+    let socket = doors.socket.clone();
+    let waiting = tokio::spawn(async move {
+        crate::raw::post(&socket, "/api/realms/api/restart/", r#"{"wait":"verified","timeout_s":60}"#).await
+    });
+    until("the command is taken", || fake.commands() == 1).await;
+    doors.drain();
+    let problem = waiting.await.unwrap().problem(503);
+    assert_eq!((problem.kind.as_str(), problem.applied), ("heartbeat:shutting-down", Some(true)));
+    assert_eq!(problem.plan.unwrap().realms, ["api"]);
+    doors.ended().await;
+}
+
+#[tokio::test]
 async fn a_server_that_drains_ends_streams_and_answers_long_polls_with_what_there_is() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);

@@ -52,11 +52,18 @@ async fn excess_connections_are_closed_and_counted_at_their_own_door() {
     let fake = Fake::shop();
     let doors =
         Doors::with(&fake, Limits { max_connections: 2, max_socket_connections: 2, ..Limits::default() });
+    let document: heartbeat_status::wire::StatusDocument = doors.get("/api/status/").await.json();
+    let poll = format!(
+        "GET /api/status/?since={}-{}&wait=60s HTTP/1.1\r\nHost: {}\r\n\r\n",
+        document.instance, document.revision, doors.address
+    );
     let mut held = Vec::new();
     for _ in 0..2 {
-        held.push(TcpStream::connect(doors.address).await.unwrap());
+        let mut waiting = TcpStream::connect(doors.address).await.unwrap();
+        waiting.write_all(poll.as_bytes()).await.unwrap();
+        held.push(waiting);
     }
-    until("both are served", || doors.api.counts().connections == 2).await;
+    until("both wait", || doors.api.counts().requests == 3).await;
     let excess = TcpStream::connect(doors.address).await.unwrap();
     assert!(read_all(excess).await.is_empty(), "closed without an answer");
     assert_eq!(doors.api.counts().excess, 1);

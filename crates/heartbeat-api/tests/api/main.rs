@@ -1,6 +1,7 @@
 //! The server over real sockets, in front of a real core in virtual time.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
 
+mod access;
 mod actions;
 mod closing;
 mod doors;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_api::{Api, Closing, Limits, bind_tcp, bind_unix};
+use heartbeat_api::{Access, Api, Closing, Limits, bind_tcp, bind_unix};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -36,12 +36,25 @@ impl Doors {
     }
 
     pub(crate) fn with(fake: &Arc<Fake>, limits: Limits) -> Self {
+        Self::made(fake, limits, Access::default())
+    }
+
+    /// With a token, or names.
+    pub(crate) fn guarded(fake: &Arc<Fake>, access: Access) -> Self {
+        Self::made(
+            fake,
+            Limits { max_connections: 2_000, max_socket_connections: 2_000, ..Limits::default() },
+            access,
+        )
+    }
+
+    fn made(fake: &Arc<Fake>, limits: Limits, access: Access) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("hb.sock");
-        let unix = UnixListener::from_std(bind_unix(&socket, 0o600).unwrap()).unwrap();
+        let unix = UnixListener::from_std(bind_unix(&socket, 0o600, None).unwrap()).unwrap();
         let tcp = TcpListener::from_std(bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
         let address = tcp.local_addr().unwrap();
-        let api = Api::new(fake.clone(), limits);
+        let api = Api::new(fake.clone(), limits, access);
         let (closing, open) = watch::channel(Closing::Open);
         let serving = vec![
             tokio::spawn({

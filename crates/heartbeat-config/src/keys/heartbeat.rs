@@ -69,6 +69,27 @@ pub(super) const KEYS: &[Key] = &[
     .default(|| format!("\"{:04o}\"", defaults::SOCKET_MODE)),
     Key::new(
         Heartbeat,
+        "socket_group",
+        Takes::Text("name of a group"),
+        "Group of the socket. Its members may start, stop and reload over the socket.",
+        "\"adm\"",
+    ),
+    Key::new(
+        Heartbeat,
+        "hosts",
+        Takes::Texts("names of hosts"),
+        "Names in the `Host` header that mean this heartbeatd, besides its address: those of a proxy in front of it.",
+        "[\"monitor.example.org\"]",
+    ),
+    Key::new(
+        Heartbeat,
+        "token_file",
+        Takes::Text("path"),
+        "File with a token of at least 32 bytes that only root or heartbeatd's own user can read. Every request over TCP then needs `Authorization: Bearer TOKEN`.",
+        "\"/etc/heartbeat/token\"",
+    ),
+    Key::new(
+        Heartbeat,
         "state_dir",
         Takes::Text("path"),
         "Directory of what survives a reboot: logs, what operators have asked for, registered realms.",

@@ -4,10 +4,7 @@ use super::Table;
 
 const RESERVED: &[(Table, &[&str])] = &[
     (Table::Root, &["maintenance"]),
-    (
-        Table::Heartbeat,
-        &["socket_group", "token_file", "hosts", "tls", "history", "history_max", "ping", "reference"],
-    ),
+    (Table::Heartbeat, &["tls", "history", "history_max", "ping", "reference"]),
     (Table::Realm, &["slo"]),
     (Table::Limits, &["memory_action"]),
     (

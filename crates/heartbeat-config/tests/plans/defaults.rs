@@ -37,6 +37,9 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
         listen,
         socket,
         socket_mode,
+        socket_group,
+        hosts,
+        token_file,
         state_dir,
         runtime_dir,
         log,
@@ -55,6 +58,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
     assert_eq!(listen, Some("127.0.0.1:4327".parse().unwrap()));
     assert_eq!(socket.to_str(), Some("/run/heartbeat/heartbeat.sock"));
     assert_eq!(socket_mode, 0o660);
+    assert!(socket_group.is_none() && hosts.is_empty() && token_file.is_none());
     assert_eq!(state_dir.to_str(), Some("/var/lib/heartbeat"));
     assert_eq!(runtime_dir.to_str(), Some("/run/heartbeat"));
     assert_eq!((log.as_str(), log_format.as_str()), ("info", "auto"));

@@ -212,6 +212,29 @@ fn a_mode_is_octal_however_it_is_written() {
 }
 
 #[test]
+fn the_group_the_hosts_and_the_token_file_of_the_api_are_read_or_refused() {
+    let config = text(
+        "[heartbeat]\nsocket_group = \"root\"\nhosts = [\"Monitor.example.org\", \"hb\"]\ntoken_file = \"token\"\n[realm.a]\nrun = \"x\"\n",
+    );
+    let heartbeat = config.heartbeat;
+    assert_eq!(
+        (heartbeat.socket_group, heartbeat.hosts),
+        (Some(0), vec!["monitor.example.org".to_owned(), "hb".to_owned()])
+    );
+    assert_eq!(heartbeat.token_file, Some(std::env::current_dir().unwrap().join("token")));
+    for (line, code) in [
+        ("socket_group = \"no-such-group-here\"", "HB125"),
+        ("hosts = [\"https://monitor.example.org\"]", "HB119"),
+        ("hosts = [\"monitor.example.org:8443\"]", "HB119"),
+        ("hosts = [\"\"]", "HB119"),
+    ] {
+        let file = format!("[heartbeat]\n{line}\n[realm.a]\nrun = \"x\"\n");
+        let report = load_str("heartbeat.toml", &file, &BTreeMap::new()).unwrap_err();
+        assert!(report.to_string().contains(code), "{line}: {report}");
+    }
+}
+
+#[test]
 fn a_limit_can_be_lifted() {
     let config = text(
         "[defaults.limits]\nmemory = \"1GiB\"\ntasks = 5\n[realm.a]\nrun = \"x\"\nlimits = { memory = \"unlimited\", tasks = \"infinity\", cpu = \"unlimited\", nproc = \"unlimited\", core = \"unlimited\", memlock = \"infinity\", fsize = \"unlimited\", nofile = \"unlimited\" }\n",

@@ -12,7 +12,7 @@ use std::time::Duration;
 use heartbeat_config::{Loaded, Report, load_str};
 use heartbeat_status::Status;
 
-use crate::{Daemon, DaemonError, Start, Tap};
+use crate::{Daemon, DaemonError, EventSink, Start};
 
 pub use realm::Fault;
 
@@ -126,12 +126,12 @@ impl Demo {
     ///
     /// # Errors
     /// [`DemoError`] when the realm to break does not exist or the daemon cannot start.
-    pub fn start(self, script: &Script, tap: Tap) -> Result<Daemon, DemoError> {
+    pub fn start(self, script: &Script, sink: EventSink) -> Result<Daemon, DemoError> {
         let victim = match &script.victim {
             Some(name) => Some(self.victim(name)?),
             None => None,
         };
-        let daemon = Daemon::start(Start::new(self.loaded.config, tap))?;
+        let daemon = Daemon::start(Start::new(self.loaded.config, sink))?;
         if let Some(address) = victim {
             let mut changes = daemon.changes();
             let (fault, published) = (script.fault, daemon.published());

@@ -83,6 +83,9 @@ pub struct DaemonEntry {
     /// Why the configuration on disk cannot be loaded; absent while it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_problem: Option<String>,
+    /// Since when it cannot; absent while it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_problem_since: Option<WallTime>,
 }
 
 /// Lag of heartbeatd's loop in milliseconds.

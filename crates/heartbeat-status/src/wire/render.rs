@@ -35,8 +35,8 @@ pub struct About {
     pub lag: LagEntry,
     /// Counts up with every configuration that took effect.
     pub config_revision: u64,
-    /// Why the configuration on disk cannot be loaded.
-    pub config_problem: Option<String>,
+    /// Why the configuration on disk cannot be loaded, and since when.
+    pub config_problem: Option<(String, Instant)>,
     /// Turns monotonic times into wall times.
     pub anchor: WallAnchor,
     /// The reader is anybody who can connect: no arguments of commands, and no queries of URLs.
@@ -89,7 +89,11 @@ impl StatusDocument {
                 notes: about.notes.clone(),
                 lag_ms: about.lag,
                 config_revision: about.config_revision,
-                config_problem: about.config_problem.clone(),
+                config_problem: about.config_problem.as_ref().map(|(problem, _)| problem.clone()),
+                config_problem_since: about
+                    .config_problem
+                    .as_ref()
+                    .map(|(_, since)| about.anchor.wall(*since)),
             },
             roots: roots(snapshot, about),
             realms: Vec::new(),

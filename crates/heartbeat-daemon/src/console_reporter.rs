@@ -1,65 +1,71 @@
-//! Events as lines for a person at a terminal. Written by a thread of its own: a terminal that is held with
+//! Events as lines for a person at a terminal. A thread of its own writes them, because a terminal that is held with
 //! Ctrl-S must not hold supervision.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use heartbeat_status::{Event, EventKind, Instant, RestartResult, Status, sanitise_line};
+use heartbeat_status::{Event, EventKind, Instant, RealmName, RestartResult, Status, sanitise_line};
 
-use crate::driver::Tap;
+use crate::driver::EventSink;
 use crate::{DaemonError, clock};
 
-/// Lines that may wait for a slow terminal; what comes on top is dropped and counted.
+/// Events that may wait for a slow terminal; the reporter drops and counts the rest.
 const MAX_LINES_QUEUED: usize = 4_096;
 /// Width of the column that names the realm.
 const NAME_COLUMN_CHARS: usize = 10;
+/// Realms that are named when the boot is over; the rest is counted.
+const MAX_NAMES: usize = 8;
 
-/// What is told, and how.
+/// How much the reporter writes, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Narration {
+pub struct ReportStyle {
     /// Every step, or only changes of status and ends of restarts.
     pub every_step: bool,
     /// With ANSI colours.
     pub colour: bool,
 }
 
-/// The writing thread. Dropping it waits until everything told so far is written.
+/// The writing thread. Dropping it waits until every event so far is written.
 #[derive(Debug)]
-pub struct Narrator {
-    lines: Option<SyncSender<Event>>,
+pub struct ConsoleReporter {
+    events: Option<SyncSender<Event>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Narrator {
-    /// Starts writing to `out`, and returns the tap that feeds it.
+impl ConsoleReporter {
+    /// Starts writing to `out`, and returns the sink that feeds it.
     ///
     /// # Errors
     /// [`DaemonError::Runtime`] when no thread can be started.
-    pub fn start(narration: Narration, out: impl Write + Send + 'static) -> Result<(Self, Tap), DaemonError> {
-        let (lines, queue) = sync_channel(MAX_LINES_QUEUED);
+    pub fn start(
+        style: ReportStyle,
+        out: impl Write + Send + 'static,
+    ) -> Result<(Self, EventSink), DaemonError> {
+        let (events, queue) = sync_channel(MAX_LINES_QUEUED);
         let dropped = Arc::new(AtomicU64::new(0));
         let (lost, began) = (Arc::clone(&dropped), clock::now());
         let thread = std::thread::Builder::new()
-            .name("hb-narrator".to_owned())
-            .spawn(move || write_all(&queue, out, narration, began, &lost))
-            .map_err(|source| DaemonError::Runtime { what: "narrator thread", source })?;
-        let feed = lines.clone();
-        let tap: Tap = Box::new(move |event: &Event| {
+            .name("hb-console".to_owned())
+            .spawn(move || write_all(&queue, out, style, began, &lost))
+            .map_err(|source| DaemonError::Runtime { what: "console thread", source })?;
+        let feed = events.clone();
+        let sink: EventSink = Box::new(move |event: &Event| {
             if let Err(TrySendError::Full(_)) = feed.try_send(event.clone()) {
                 dropped.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Ok((Self { lines: Some(lines), thread: Some(thread) }, tap))
+        Ok((Self { events: Some(events), thread: Some(thread) }, sink))
     }
 }
 
-impl Drop for Narrator {
+impl Drop for ConsoleReporter {
     fn drop(&mut self) {
-        // The thread ends when the last sender is gone; the tap's went with the driver.
-        self.lines = None;
+        // The thread ends when the last sender is gone; the sink's went with the driver.
+        self.events = None;
         if let Some(thread) = self.thread.take() {
             // A writer that panicked has nothing left to write.
             let _ = thread.join();
@@ -67,28 +73,69 @@ impl Drop for Narrator {
     }
 }
 
-fn write_all(queue: &Receiver<Event>, mut out: impl Write, how: Narration, began: Instant, lost: &AtomicU64) {
+fn write_all(
+    queue: &Receiver<Event>,
+    mut out: impl Write,
+    style: ReportStyle,
+    began: Instant,
+    lost: &AtomicU64,
+) {
+    let mut report = Report { style, statuses: BTreeMap::new() };
     for event in queue {
         let dropped = lost.swap(0, Ordering::Relaxed);
         if dropped > 0 && writeln!(out, "... {dropped} lines dropped: the terminal was too slow").is_err() {
             return;
         }
-        let Some(line) = line(&event, how) else { continue };
+        let Some(line) = report.line(&event) else { continue };
         let seconds = event.at.since(began).as_secs_f64();
-        // A closed terminal ends the telling, nothing else.
+        // A closed terminal ends the report, nothing else.
         if writeln!(out, "{seconds:>7.1}s  {line}").and_then(|()| out.flush()).is_err() {
             return;
         }
     }
 }
 
-/// One event as a line without its time; `None` for what is not told.
-fn line(event: &Event, how: Narration) -> Option<String> {
-    let (word, colour, text) = words(&event.kind, how.every_step)?;
-    let name = event.realm.as_ref().map_or("heartbeatd", |(_, name)| name.as_str());
-    let word = format!("{word:<11}");
-    let word = if how.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word };
-    Some(format!("{name:<NAME_COLUMN_CHARS$}  {word}  {}", sanitise_line(&text)).trim_end().to_owned())
+/// Makes lines of events.
+struct Report {
+    style: ReportStyle,
+    /// The last status of each realm.
+    statuses: BTreeMap<RealmName, Status>,
+}
+
+impl Report {
+    /// One event as a line without its time; `None` for an event that is not shown.
+    fn line(&mut self, event: &Event) -> Option<String> {
+        if let (Some((_, name)), EventKind::StatusChanged { to, .. }) = (&event.realm, &event.kind) {
+            self.statuses.insert(name.clone(), *to);
+        }
+        let (word, colour, text) = match &event.kind {
+            EventKind::Booted => self.booted(),
+            kind => words(kind, self.style.every_step)?,
+        };
+        let name = event.realm.as_ref().map_or("heartbeatd", |(_, name)| name.as_str());
+        let word = format!("{word:<11}");
+        let word = if self.style.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word };
+        Some(format!("{name:<NAME_COLUMN_CHARS$}  {word}  {}", sanitise_line(&text)).trim_end().to_owned())
+    }
+
+    /// The boot is over: no realm is on its way up any more, which does not mean that every realm is up.
+    fn booted(&self) -> (String, &'static str, String) {
+        let missing: Vec<String> = self
+            .statuses
+            .iter()
+            .filter(|(_, status)| !status.is_ok())
+            .map(|(name, status)| format!("{name} is {status}"))
+            .collect();
+        if missing.is_empty() {
+            return ("running".to_owned(), GREEN, "everything that starts by itself is up".to_owned());
+        }
+        let more = missing.len().saturating_sub(MAX_NAMES);
+        let mut text = missing.into_iter().take(MAX_NAMES).collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            text += &format!(", and {more} more");
+        }
+        ("running".to_owned(), YELLOW, format!("the boot is over, but {text}"))
+    }
 }
 
 const GREEN: &str = "32";
@@ -105,7 +152,7 @@ fn status_colour(status: Status) -> &'static str {
     }
 }
 
-/// The word in front, its colour, and the rest; `None` for what is not told.
+/// The word in front, its colour, and the rest; `None` for an event that is not shown.
 fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, String)> {
     let told = match kind {
         EventKind::StatusChanged { to, message, .. } => (to.to_string(), status_colour(*to), message.clone()),
@@ -124,9 +171,6 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
             ("command".to_owned(), RED, kind.fact()?.1)
         }
         EventKind::Unbounded { .. } => ("limits".to_owned(), YELLOW, kind.fact()?.1),
-        EventKind::Booted => {
-            ("running".to_owned(), GREEN, "everything that starts by itself has been started".to_owned())
-        }
         EventKind::Reloaded { summary } => ("reloaded".to_owned(), GREEN, summary.clone()),
         EventKind::ShutdownStarted => {
             ("stopping".to_owned(), YELLOW, "everything, dependents first".to_owned())
@@ -143,7 +187,7 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
     Some(told)
 }
 
-/// What is told only step by step.
+/// Events that are shown only step by step.
 fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
     let told = match kind {
         EventKind::ProbeChanged { outcome, .. } => {
@@ -179,6 +223,10 @@ mod tests {
     use super::*;
     use heartbeat_status::{RealmIx, RealmName, Reason, Signal};
 
+    fn report(every_step: bool, colour: bool) -> Report {
+        Report { style: ReportStyle { every_step, colour }, statuses: BTreeMap::new() }
+    }
+
     fn event(kind: EventKind) -> Event {
         let realm = Some((RealmIx(0), RealmName::new("db").unwrap()));
         Event { seq: 1, at: Instant::ZERO, realm, kind }
@@ -192,21 +240,30 @@ mod tests {
             reason: Reason::ProbeFailed,
             message: "http: \x1b[2Jgone".to_owned(),
         };
-        let plain = line(&event(kind), Narration { every_step: false, colour: false }).unwrap();
+        let plain = report(false, false).line(&event(kind)).unwrap();
         assert_eq!(plain, "db          down         http: ?[2Jgone");
     }
 
     #[test]
-    fn steps_are_told_only_when_asked_for() {
-        let kind = EventKind::Signalled {
-            run: heartbeat_status::RunId(1),
-            signal: Signal::TERM,
-            tree: true,
-            kill_in: None,
+    fn steps_are_shown_only_when_every_step_is() {
+        let run = heartbeat_status::RunId(1);
+        let kind = EventKind::Signalled { run, signal: Signal::TERM, tree: true, kill_in: None };
+        assert_eq!(report(false, false).line(&event(kind.clone())), None);
+        assert!(report(true, true).line(&event(kind)).unwrap().contains("SIGTERM"));
+    }
+
+    #[test]
+    fn the_end_of_the_boot_names_the_realms_that_are_not_up() {
+        let mut report = report(false, false);
+        let mut status = |to| {
+            let (from, reason, message) = (Status::Starting, Reason::Healthy, String::new());
+            report.line(&event(EventKind::StatusChanged { from, to, reason, message }));
+            report.line(&Event { realm: None, ..event(EventKind::Booted) }).unwrap()
         };
-        assert_eq!(line(&event(kind.clone()), Narration { every_step: false, colour: false }), None);
-        assert!(
-            line(&event(kind), Narration { every_step: true, colour: true }).unwrap().contains("SIGTERM")
+        assert_eq!(
+            status(Status::Restarting),
+            "heartbeatd  running      the boot is over, but db is restarting"
         );
+        assert_eq!(status(Status::Up), "heartbeatd  running      everything that starts by itself is up");
     }
 }

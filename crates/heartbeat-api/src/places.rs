@@ -1,0 +1,310 @@
+//! The places of one listener: how many connections there may be, and which idle one is closed for a new one.
+//!
+//! A connection is idle while it has no request under way and its last answer is with the kernel. When a listener is full,
+//! the connection that has been idle longest gives its place to the one that comes, so that clients that connect and say
+//! nothing cannot keep others out. A connection that is being answered is never closed for another.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::access::{Caller, Role};
+use crate::limits::RESERVED_PLACES;
+
+/// Longest wait for an idle connection to close and leave its place.
+const EVICTION_LIMIT: Duration = Duration::from_millis(250);
+
+/// What a connection is doing. Shared by its place, its stream and its requests.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    clock: Arc<AtomicU64>,
+    /// Requests and bodies of answers that are not at their end.
+    under_way: AtomicUsize,
+    /// The kernel has everything that was to be sent.
+    flushed: AtomicBool,
+    /// The turn in which it became idle: the smaller, the longer ago.
+    idle_since: AtomicU64,
+    /// Its place is wanted.
+    evicted: Notify,
+}
+
+impl Activity {
+    fn new(clock: Arc<AtomicU64>) -> Self {
+        let now = clock.fetch_add(1, Ordering::Relaxed);
+        Self {
+            clock,
+            under_way: AtomicUsize::new(0),
+            flushed: AtomicBool::new(true),
+            idle_since: AtomicU64::new(now),
+            evicted: Notify::new(),
+        }
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        self.flushed.store(false, Ordering::SeqCst);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// The kernel has taken everything that was written so far.
+    pub(crate) fn note_flushed(&self) {
+        if self.under_way.load(Ordering::SeqCst) == 0 && !self.flushed.swap(true, Ordering::SeqCst) {
+            self.idle_since.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
+        }
+    }
+
+    fn idle_since(&self) -> Option<u64> {
+        let idle = self.flushed.load(Ordering::SeqCst) && self.under_way.load(Ordering::SeqCst) == 0;
+        idle.then(|| self.idle_since.load(Ordering::SeqCst))
+    }
+
+    /// Returns when this connection is to be closed for another.
+    pub(crate) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+}
+
+/// A request, or the body of its answer, that is not at its end.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Arc<Activity>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The body of an answer, which keeps its connection from being idle.
+pub(crate) struct Answering<B> {
+    pub(crate) body: B,
+    pub(crate) _under_way: UnderWay,
+}
+
+impl<B: Body + Unpin> Body for Answering<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[derive(Debug)]
+struct Taken {
+    admin: bool,
+    activity: Arc<Activity>,
+    evicted: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: BTreeMap<u64, Taken>,
+    next: u64,
+}
+
+/// The places of one listener.
+#[derive(Debug)]
+pub(crate) struct Places {
+    most: usize,
+    /// Those that callers other than administrators are given.
+    common: usize,
+    state: Mutex<State>,
+    freed: Notify,
+    clock: Arc<AtomicU64>,
+    /// Those that a stream may take, which lasts as long as its reader wants.
+    streams: Arc<Semaphore>,
+}
+
+/// The place of one connection, free again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    pub(crate) activity: Arc<Activity>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.state().taken.remove(&self.number);
+        self.places.freed.notify_one();
+    }
+}
+
+/// What a new connection finds.
+enum Found {
+    Place(u64, Arc<Activity>),
+    /// An idle connection was told to close.
+    Soon,
+    Full,
+}
+
+impl Places {
+    /// `reserved` of `most` places are kept for administrators, and for requests that are no streams.
+    fn new(most: usize, reserved: usize) -> Arc<Self> {
+        // A listener with very few places keeps none back.
+        let common = if most > reserved { most - reserved } else { most };
+        Arc::new(Self {
+            most,
+            common,
+            state: Mutex::default(),
+            freed: Notify::new(),
+            clock: Arc::default(),
+            streams: Arc::new(Semaphore::new(common.min(Semaphore::MAX_PERMITS))),
+        })
+    }
+
+    pub(crate) fn of_tcp(most: usize) -> Arc<Self> {
+        Self::new(most, 0)
+    }
+
+    pub(crate) fn of_socket(most: usize) -> Arc<Self> {
+        Self::new(most, RESERVED_PLACES)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a new connection, that of the connection that has been idle longest if there is no other; `None` when
+    /// every connection is being answered.
+    pub(crate) async fn take(self: &Arc<Self>, caller: Caller) -> Option<Place> {
+        let admin = matches!(caller, Caller::Unix { role: Role::Admin, .. });
+        let attempt = async {
+            loop {
+                match self.find(admin) {
+                    Found::Place(number, activity) => return Some((number, activity)),
+                    Found::Soon => self.freed.notified().await,
+                    Found::Full => return None,
+                }
+            }
+        };
+        let (number, activity) = timeout(EVICTION_LIMIT, attempt).await.ok().flatten()?;
+        Some(Place { places: Arc::clone(self), number, activity })
+    }
+
+    fn find(&self, admin: bool) -> Found {
+        let mut state = self.state();
+        let common = state.taken.values().filter(|taken| !taken.admin).count();
+        let common_full = !admin && common >= self.common;
+        if state.taken.len() < self.most && !common_full {
+            let (number, activity) = (state.next, Arc::new(Activity::new(Arc::clone(&self.clock))));
+            state.next += 1;
+            state.taken.insert(number, Taken { admin, activity: Arc::clone(&activity), evicted: false });
+            return Found::Place(number, activity);
+        }
+        // Of another reader where readers have all that they are given, otherwise of whoever has been idle longest.
+        let candidates = state.taken.values_mut().filter(|taken| !common_full || !taken.admin);
+        let idle = candidates.filter_map(|taken| Some((taken.activity.idle_since()?, taken)));
+        match idle.min_by_key(|(since, taken)| (taken.evicted, *since)) {
+            None => Found::Full,
+            Some((_, taken)) => {
+                if !taken.evicted {
+                    taken.evicted = true;
+                    taken.activity.evicted.notify_one();
+                }
+                Found::Soon
+            }
+        }
+    }
+
+    /// A place for a stream; `None` when there are as many as may be.
+    pub(crate) fn take_stream(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.streams).try_acquire_owned().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(role: Role) -> Caller {
+        Caller::Unix { role, uid: Some(0) }
+    }
+
+    /// Places whose connections are all being answered.
+    async fn busy(places: &Arc<Places>, role: Role, count: usize) -> Vec<(Place, UnderWay)> {
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            let Some(place) = places.take(caller(role)).await else { break };
+            let under_way = place.activity.begin();
+            taken.push((place, under_way));
+        }
+        taken
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_take_the_places_of_administrators() {
+        let places = Places::of_socket(32);
+        let readers = busy(&places, Role::Read, 40).await;
+        assert_eq!(readers.len(), 24);
+        let admins = busy(&places, Role::Admin, 40).await;
+        assert_eq!(admins.len(), 8);
+        drop(readers);
+        assert!(places.take(caller(Role::Read)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn streams_leave_places_for_requests() {
+        let places = Places::of_socket(32);
+        let streams: Vec<_> = (0..40).filter_map(|_| places.take_stream()).collect();
+        assert_eq!(streams.len(), 24);
+        let places = Places::of_socket(2);
+        assert!(places.take(caller(Role::Read)).await.is_some() && places.take_stream().is_some());
+    }
+
+    #[tokio::test]
+    async fn the_connection_that_is_idle_longest_gives_its_place_away() {
+        let places = Places::of_tcp(3);
+        let answered = places.take(caller(Role::Read)).await.unwrap();
+        let under_way = answered.activity.begin();
+        let idle = places.take(caller(Role::Read)).await.unwrap();
+        let later = places.take(caller(Role::Read)).await.unwrap();
+        let closes = tokio::spawn(async move {
+            idle.activity.evicted().await;
+            drop(idle);
+        });
+        let new = places.take(caller(Role::Read)).await.expect("the idle one gives way");
+        closes.await.unwrap();
+        let new_request = new.activity.begin();
+        let later_request = later.activity.begin();
+        assert!(places.take(caller(Role::Admin)).await.is_none(), "all are being answered");
+        // Answered, but not yet with the kernel: what is on its way is not cut off.
+        drop(under_way);
+        assert!(places.take(caller(Role::Read)).await.is_none());
+        answered.activity.note_flushed();
+        // One that does not close in time keeps its place.
+        assert!(places.take(caller(Role::Read)).await.is_none());
+        drop((answered, new_request, later_request, later, new));
+        assert!(places.take(caller(Role::Read)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_reader_never_closes_the_connection_of_an_administrator_for_more_than_its_share() {
+        let places = Places::of_socket(10);
+        let admin = places.take(caller(Role::Admin)).await.unwrap();
+        let readers = busy(&places, Role::Read, 2).await;
+        assert_eq!(readers.len(), 2);
+        assert!(places.take(caller(Role::Read)).await.is_none());
+        let told = timeout(Duration::from_millis(50), admin.activity.evicted()).await;
+        assert!(told.is_err(), "it was left alone");
+    }
+}

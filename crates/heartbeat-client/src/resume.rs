@@ -1,0 +1,151 @@
+//! Waiting on for the result of a command after its heartbeatd was replaced by another one (an upgrade in place).
+//!
+//! The command was accepted, so it is not repeated: a second restart would be one too many. The realms are looked at until
+//! they are where the command leads to, cannot get there, or the time is up.
+
+use heartbeat_status::wire::{Action, ActionDocument, RealmEntry, StatusDocument, Wait};
+use heartbeat_status::{Desired, Reason, Status};
+
+/// How far a command has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Every realm is where the command leads to; the word for the document.
+    Reached(&'static str),
+    /// One of them cannot get there any more, and why.
+    Failed(String),
+    /// These are still missing, one realm per entry.
+    OnTheWay(Vec<String>),
+}
+
+/// What `status` says about the command of `plan`.
+pub(crate) fn progress(plan: &ActionDocument, wait: Wait, status: &StatusDocument) -> Progress {
+    let stopping = plan.action.is(Action::Stop);
+    let wanted = if stopping { Action::Stop } else { Action::Start };
+    let concerned = |realm: &&RealmEntry| {
+        let steps = plan.steps.iter().filter(|step| step.action.is(wanted)).map(|step| &step.realm);
+        plan.realms.iter().chain(steps).any(|name| *name == realm.name)
+    };
+    let mut missing = Vec::new();
+    for realm in status.realms.iter().filter(concerned) {
+        let there = if stopping { is_stopped(realm) } else { is_up(realm) };
+        match there {
+            Ok(true) => {}
+            Ok(false) => missing.push(format!("{} is {} ({})", realm.name, realm.status, realm.message)),
+            Err(why) => return Progress::Failed(why),
+        }
+    }
+    if !missing.is_empty() {
+        return Progress::OnTheWay(missing);
+    }
+    Progress::Reached(match (stopping, wait) {
+        (true, _) => "stopped",
+        (false, Wait::Verified) => "verified",
+        (false, _) => "up",
+    })
+}
+
+fn is_stopped(realm: &RealmEntry) -> Result<bool, String> {
+    if realm.reason.is(Reason::Stuck) {
+        return Err(format!("{} could not be killed: {}", realm.name, realm.message));
+    }
+    if realm.desired.is(Desired::Up) {
+        return Err(format!("{} was asked to run again meanwhile", realm.name));
+    }
+    Ok(matches!(realm.status.known(), Some(Status::Stopped | Status::Done | Status::Failed)))
+}
+
+/// A realm with an open restart is `restarting` until the restart is verified.
+fn is_up(realm: &RealmEntry) -> Result<bool, String> {
+    if realm.status.is(Status::Failed) {
+        return Err(format!("{} failed: {}", realm.name, realm.message));
+    }
+    if realm.desired.is(Desired::Down) {
+        return Err(format!("{} was stopped meanwhile", realm.name));
+    }
+    Ok(matches!(realm.status.known(), Some(Status::Up | Status::Degraded | Status::Done)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REALM: &str = r#"{"name":"db","kind":"service","tier":1,"order":0,"labels":{},"critical":true,"status":"up",
+      "health":"healthy","phase":"running","desired":"up","flags":[],"since":"2026-11-23T22:39:58.310Z","reason":"Healthy",
+      "message":"words","next":{"action":"none"},"restarts":{"total":0,"used":0,"burst":6,"window_s":600},"probes":[],
+      "needs":[],"needed_by":[],"blocked_by":[]}"#;
+
+    fn status(realms: &[(&str, &str, &str, &str)]) -> StatusDocument {
+        let realms: Vec<String> = realms
+            .iter()
+            .map(|(name, status, desired, reason)| {
+                REALM
+                    .replace("\"db\"", &format!("\"{name}\""))
+                    .replace("\"status\":\"up\"", &format!("\"status\":\"{status}\""))
+                    .replace("\"desired\":\"up\"", &format!("\"desired\":\"{desired}\""))
+                    .replace("Healthy", reason)
+            })
+            .collect();
+        let text = format!(
+            r#"{{"schema":"heartbeat.status/1","instance":"k3v9","revision":7,
+              "generated_at":"2026-11-23T22:40:01.123Z","name":"shop","ok":true,"status":"up",
+              "summary":{{"total":1,"up":1}},"daemon":{{"version":"0.1.0","started_at":"2026-11-23T20:24:37.001Z",
+              "uptime_s":1.5,"phase":"running","health":"healthy","lag_ms":{{"p99":1.0,"max":2.0}},"config_revision":1}},
+              "realms":[{}]}}"#,
+            realms.join(",")
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn plan(action: &str, step: &str) -> ActionDocument {
+        let text = format!(
+            r#"{{"schema":"heartbeat.action/1","action":"{action}","realms":["api"],"dry_run":false,"breaks":[],
+              "steps":[{{"wave":1,"realm":"db","action":"{step}"}}]}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_start_ends_when_every_realm_of_the_plan_is_up_or_one_cannot_be() {
+        let plan = plan("start", "start");
+        let progress = |db: &str, api: &str, desired: &str| {
+            let status = status(&[
+                ("db", db, desired, "Healthy"),
+                ("api", api, "up", "Healthy"),
+                ("other", "failed", "up", "Stuck"),
+            ]);
+            progress(&plan, Wait::Up, &status)
+        };
+        assert_eq!(progress("up", "degraded", "up"), Progress::Reached("up"));
+        assert_eq!(progress("done", "up", "up"), Progress::Reached("up"));
+        for on_the_way in ["restarting", "starting", "blocked", "down", "unknown", "later-word"] {
+            let missing = format!("db is {on_the_way} (words)");
+            assert_eq!(progress(on_the_way, "up", "up"), Progress::OnTheWay(vec![missing]));
+        }
+        assert_eq!(progress("failed", "up", "up"), Progress::Failed("db failed: words".to_owned()));
+        assert_eq!(
+            progress("stopped", "up", "down"),
+            Progress::Failed("db was stopped meanwhile".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_restart_is_verified_when_no_restart_is_open_any_more() {
+        let plan = plan("restart", "stop");
+        let at = |api: &str| status(&[("db", "restarting", "up", "Exited"), ("api", api, "up", "Healthy")]);
+        assert_eq!(progress(&plan, Wait::Verified, &at("up")), Progress::Reached("verified"));
+        assert!(matches!(progress(&plan, Wait::Verified, &at("restarting")), Progress::OnTheWay(_)));
+    }
+
+    #[test]
+    fn a_stop_ends_when_nothing_of_any_realm_is_left() {
+        let plan = plan("stop", "stop");
+        let progress = |db: (&str, &str, &str)| {
+            let status = status(&[("db", db.0, db.1, db.2), ("api", "stopped", "down", "StoppedByOperator")]);
+            progress(&plan, Wait::Up, &status)
+        };
+        assert_eq!(progress(("stopped", "down", "StoppedByOperator")), Progress::Reached("stopped"));
+        assert!(matches!(progress(("stopping", "down", "Stopping")), Progress::OnTheWay(_)));
+        assert!(matches!(progress(("failed", "down", "Stuck")), Progress::Failed(_)));
+        assert!(matches!(progress(("up", "up", "Healthy")), Progress::Failed(_)));
+    }
+}
