@@ -334,9 +334,11 @@ async fn carry_out(
     match answer {
         Ok(done) => finish(client, &done, action, realm, console).await,
         Err(ClientError::Deadline { detail, .. }) => {
-            let pending = tracker.pending(&last, style).unwrap_or_default();
-            let text = format!("{} {pending}", plain_words(detail.trim_end()));
-            Err(Failure::new(Exit::Deadline, text.trim_end()).help(more(realm, style)))
+            let pending = tracker.pending(&last, style);
+            let pending = pending.map(|line| line.trim_start_matches(['…', '.', ' ']).to_owned());
+            let help = format!("`heartbeat-cli why {}` says more", style.text(realm));
+            let failure = Failure::new(Exit::Deadline, plain_words(detail.trim_end())).help(help);
+            Err(Failure { lines: pending.into_iter().collect(), ..failure })
         }
         Err(error) => Err(error.into()),
     }
@@ -359,7 +361,7 @@ async fn finish(
     realm: &str,
     console: &mut Console,
 ) -> Outcome {
-    let result = done.result.as_deref().unwrap_or("accepted");
+    let mut result = done.result.as_deref().unwrap_or("accepted");
     let good = matches!(result, "accepted" | "up" | "stopped" | "verified");
     let exit = if good { Exit::Holds } else { Exit::No };
     if matches!(console.form, Format::Json | Format::Ndjson) {
@@ -367,6 +369,13 @@ async fn finish(
         return Ok(exit);
     }
     let style = console.style;
+    if result == "up"
+        && let Ok(document) = client.status(false).await
+        && document.realms.iter().any(|entry| entry.name == realm && status_of(entry) == Status::Done)
+    {
+        // It was waited for until it was as it should be: a oneshot is done then.
+        result = "done";
+    }
     let mut line = format!("{action} {}: {}", style.text(realm), style.text(result));
     if let Some(message) = done.message.as_deref().filter(|message| !message.is_empty()) {
         line += &format!(" ({})", style.text(message));

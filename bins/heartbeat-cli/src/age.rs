@@ -1,8 +1,11 @@
 //! Durations and moments, as people read and write them.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use heartbeat_status::WallTime;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 const MS_PER_S: i64 = 1_000;
 const S_PER_MINUTE: i64 = 60;
@@ -63,13 +66,31 @@ pub(crate) fn latency(ms: f64) -> String {
     }
 }
 
-/// The time of day in UTC: `22:40:01Z`.
+/// The zone in which times are shown: UTC unless another one was chosen.
+static ZONE: OnceLock<TimeZone> = OnceLock::new();
+
+/// Shows times in the zone of this machine, or of TZ.
+pub(crate) fn show_local_times() {
+    // Chosen once, before anything is shown.
+    let _ = ZONE.set(TimeZone::system());
+}
+
+/// The time of day with its zone: `22:40:01Z`, `23:40:01 CET`.
 pub(crate) fn clock(time: WallTime) -> String {
-    let text = time.to_string();
-    // RFC 3339: the date, `T`, the time; a time beyond the calendar prints otherwise and is shown as it is.
-    match text.split_once('T').and_then(|(_, rest)| rest.get(..8)) {
-        Some(clock) => format!("{clock}Z"),
-        None => text,
+    shown(time, "%H:%M:%S", ZONE.get())
+}
+
+/// The date and the time of day with its zone: `2026-11-23 22:40:01Z`.
+pub(crate) fn moment(time: WallTime) -> String {
+    shown(time, "%Y-%m-%d %H:%M:%S", ZONE.get())
+}
+
+/// A time beyond the calendar is shown as documents write it.
+fn shown(time: WallTime, format: &str, zone: Option<&TimeZone>) -> String {
+    let Ok(timestamp) = Timestamp::from_millisecond(time.as_millis()) else { return time.to_string() };
+    match zone.filter(|zone| **zone != TimeZone::UTC) {
+        Some(zone) => timestamp.to_zoned_datetime(zone.clone()).strftime(&format!("{format} %Z")).to_string(),
+        None => timestamp.to_zoned_datetime(TimeZone::UTC).strftime(&format!("{format}Z")).to_string(),
     }
 }
 
@@ -122,6 +143,17 @@ mod tests {
             (latency(0.42), latency(12.2), latency(1_300.0)),
             ("0.4ms".into(), "12ms".into(), "1.3s".into())
         );
+    }
+
+    #[test]
+    fn times_are_shown_with_their_zone() {
+        let time = WallTime::from_millis(1_795_473_601_123);
+        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        assert_eq!(shown(time, "%H:%M:%S", Some(&berlin)), "23:40:01 CET");
+        assert_eq!(shown(time, "%Y-%m-%d %H:%M:%S", None), "2026-11-23 22:40:01Z");
+        assert_eq!(moment(time), "2026-11-23 22:40:01Z", "UTC until another zone is chosen");
+        let far = WallTime::from_millis(i64::MAX);
+        assert_eq!(clock(far), far.to_string());
     }
 
     #[test]

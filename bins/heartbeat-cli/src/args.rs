@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use clap_complete::engine::ArgValueCompleter;
 use heartbeat_client::Host;
 use heartbeat_status::{RealmName, Signal};
 
 use crate::age::parse_duration;
+use crate::complete;
 use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] =
-    &["ack", "boot", "config", "doctor", "history", "import", "init", "nagios", "notify", "probe", "show"];
+    &["ack", "boot", "config", "history", "import", "init", "notify", "probe", "show"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -58,6 +60,9 @@ pub(crate) struct Global {
     /// Use ASCII characters only
     #[arg(long, global = true)]
     pub(crate) ascii: bool,
+    /// Show times in UTC instead of the local time zone
+    #[arg(long, global = true)]
+    pub(crate) utc: bool,
     /// Print only the requested output
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
@@ -97,7 +102,7 @@ pub(crate) enum Command {
     /// Explain the state of a realm: root cause, evidence, what happens next, what to type
     Why {
         /// Realms to explain; `heartbeatd` for heartbeatd itself
-        #[arg(required = true, value_name = "REALM", value_parser = selector_or_heartbeatd)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector_or_heartbeatd, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Probe again first
         #[arg(long)]
@@ -112,7 +117,7 @@ pub(crate) enum Command {
     /// Wait until realms are up, stopped, done or settled
     Wait {
         /// Realms to wait for; they may be registered later
-        #[arg(required = true, value_name = "REALM", value_parser = selector)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// State to wait for
         #[arg(long = "for", value_enum, default_value_t = Goal::Up, value_name = "STATE")]
@@ -123,13 +128,13 @@ pub(crate) enum Command {
         /// up (includes degraded), degraded, down, blocked, failed, starting, restarting, stopping, stopped, paused, done or unknown
         status: String,
         /// Realms to test
-        #[arg(required = true, value_name = "REALM", value_parser = selector)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
     },
     /// Suspend supervision: realms keep running and are still probed, but are not restarted and raise no alerts
     Pause {
         /// Realms to pause
-        #[arg(required = true, value_name = "REALM", value_parser = selector)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Why, for the next person who looks
         #[arg(long, value_name = "TEXT")]
@@ -141,13 +146,13 @@ pub(crate) enum Command {
     /// End a pause: supervise realms again
     Resume {
         /// Realms to resume
-        #[arg(required = true, value_name = "REALM", value_parser = selector)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
     },
     /// Clear failed attempts, backoff and cooldown, and start realms that should run
     Reset {
         /// Realms to reset
-        #[arg(required = true, value_name = "REALM", value_parser = selector)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Also start needed realms that an operator has stopped
         #[arg(long)]
@@ -159,7 +164,7 @@ pub(crate) enum Command {
         #[arg(value_parser = signal_name)]
         signal: String,
         /// Realms to signal
-        #[arg(required = true, value_name = "REALM", value_parser = selector)]
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Signal every process of the realm, not only the main one
         #[arg(long)]
@@ -171,7 +176,7 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         what: PlanTarget,
         /// Realms it concerns (omit for `reload`)
-        #[arg(value_name = "REALM", value_parser = selector, required_if_eq_any([("what", "start"), ("what", "stop"), ("what", "restart"), ("what", "fail")]))]
+        #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms), required_if_eq_any([("what", "start"), ("what", "stop"), ("what", "restart"), ("what", "fail")]))]
         realms: Vec<String>,
         /// Also stop or restart running realms that need these
         #[arg(long)]
@@ -207,31 +212,34 @@ pub(crate) enum Command {
         #[arg(long)]
         open: bool,
         /// Number of incidents
-        #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT", value_parser = count)]
         limit: usize,
     },
     /// Show recent events; -f follows new ones
     Events {
         /// Only events of these realms
-        #[arg(value_name = "REALM", value_parser = selector)]
+        #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Follow until Ctrl-C
         #[arg(short, long)]
         follow: bool,
+        /// Only events of the last DUR, e.g. 15m
+        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+        since: Option<Duration>,
         /// Number of past events
-        #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=2000))]
+        #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT", value_parser = |text: &str| at_most(text, 2_000))]
         lines: u16,
     },
     /// Show the output of realms; -f follows it
     Logs {
-        /// Realms whose output to show
-        #[arg(required = true, value_name = "REALM", value_parser = selector)]
+        /// Realms whose output to show [default: all that heartbeatd runs]
+        #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Follow until Ctrl-C
         #[arg(short, long)]
         follow: bool,
         /// Number of past lines
-        #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+        #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT", value_parser = |text: &str| at_most(text, 10_000))]
         lines: u16,
         /// Show the output of the previous run
         #[arg(long, conflicts_with = "follow")]
@@ -251,9 +259,18 @@ pub(crate) enum Command {
         #[arg(short, long, value_enum, default_value_t = CheckForm::Full)]
         format: CheckForm,
     },
+    /// Check what heartbeatd needs of this machine, and say how to fix what is missing
+    Doctor,
+    /// Answer as a Nagios plugin: one line with performance data, exit code 0, 1, 2 or 3
+    Nagios {
+        /// Realms to check [default: all critical ones]
+        #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
+        realms: Vec<String>,
+    },
     /// Explain a key, a code, a status, a reason or any other word; without one, list them
     Explain {
         /// Words to explain, such as `backoff`, `restart.backoff`, `HB101`, `blocked` or `BudgetSpent`
+        #[arg(add = ArgValueCompleter::new(complete::words))]
         words: Vec<String>,
     },
     /// Print a JSON Schema of heartbeat.toml for editors
@@ -274,7 +291,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct StatusArgs {
     /// Realms to show: names, `all`, patterns (`web*`), `@group`, `label=value`, `status:down`, `+api`, `api+`
-    #[arg(value_name = "REALM", value_parser = selector)]
+    #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
     pub(crate) realms: Vec<String>,
     /// Probe again first
     #[arg(long)]
@@ -294,7 +311,7 @@ pub(crate) struct StatusArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ActArgs {
     /// Realms: names, `all`, patterns (`web*`), `@group`, `label=value`, `status:down`, `+api`, `api+`
-    #[arg(required = true, value_name = "REALM", value_parser = selector)]
+    #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
     pub(crate) realms: Vec<String>,
     /// Also stop or restart running realms that need these
     #[arg(long)]
@@ -507,6 +524,15 @@ fn realm_name(text: &str) -> Result<String, String> {
             _ => Err(format!("`{text}` can mean several realms; name one")),
         },
     }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "it is not a whole number".to_owned())
+}
+
+fn at_most(text: &str, most: u16) -> Result<u16, String> {
+    let number: u16 = text.parse().map_err(|_| format!("it is not a whole number from 0 to {most}"))?;
+    if number > most { Err(format!("at most {most} are kept")) } else { Ok(number) }
 }
 
 fn signal_name(text: &str) -> Result<String, String> {

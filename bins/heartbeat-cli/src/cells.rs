@@ -1,5 +1,7 @@
 //! What the table says of one realm, cell by cell.
 
+use std::borrow::Cow;
+
 use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, RealmEntry};
 use heartbeat_status::{NextAction, ProbeKind, WallTime};
 
@@ -128,8 +130,19 @@ pub(crate) fn why(realm: &RealmEntry, style: Style) -> String {
     if realm.message.is_empty() {
         style.text(&realm.reason.to_string())
     } else {
-        style.text(&shortened(&realm.message, MAX_MESSAGE_CHARS, style))
+        style.text(&shortened(&without_markup(&realm.message), MAX_MESSAGE_CHARS, style))
     }
+}
+
+/// A message without the HTML page that a server has sent in place of an answer.
+pub(crate) fn without_markup(text: &str) -> Cow<'_, str> {
+    let lower = text.to_ascii_lowercase();
+    let Some(start) = ["<!doctype", "<html"].iter().filter_map(|tag| lower.find(tag)).min() else {
+        return Cow::Borrowed(text);
+    };
+    // What heartbeatd says behind it stays.
+    let end = text.rfind(", attempt ").filter(|at| *at > start).map_or("", |at| &text[at..]);
+    Cow::Owned(format!("{}(an HTML page){end}", &text[..start]))
 }
 
 /// A sentence of at most `most` characters. It is cut where others speak in it (the body of an answer, an error of a
@@ -341,6 +354,13 @@ mod tests {
         assert!(twice.ends_with("z…, attempt 2 of 6"), "{twice}");
         let foreign = shortened(&format!("http: {} (a, b)", "z".repeat(90)), 80, style);
         assert!(foreign.ends_with("z…"), "{foreign}");
+    }
+
+    #[test]
+    fn a_page_is_no_reason() {
+        let text = "http: 404 Not Found: <!DOCTYPE HTML><html lang=\"en\"><title>x</title>, attempt 2 of 6";
+        assert_eq!(without_markup(text), "http: 404 Not Found: (an HTML page), attempt 2 of 6");
+        assert_eq!(without_markup("a < b"), "a < b");
     }
 
     #[test]

@@ -31,19 +31,29 @@ pub(crate) fn run(files: &[PathBuf], form: CheckForm, console: &mut Console) -> 
 
 fn one(file: Option<&Path>, format: ReportFormat, console: &mut Console) -> Outcome {
     let color = console.style.color;
-    let (report, exit) = match heartbeat_config::check(&Sources::from_process(file.map(Path::to_path_buf))) {
-        Ok(loaded) => {
-            let realms = loaded.config.plan.realms().len();
-            let name = file.map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
-            let noun = if realms == 1 { "realm" } else { "realms" };
-            console.note(&format!("{} is fine: {realms} {noun}", console.style.text(&name)));
-            (loaded.warnings, Exit::Holds)
-        }
-        Err(report) => (report, Exit::Usage),
-    };
+    let (report, exit, verdict) =
+        match heartbeat_config::check(&Sources::from_process(file.map(Path::to_path_buf))) {
+            Ok(loaded) => {
+                let realms = loaded.config.plan.realms().len();
+                let name =
+                    file.map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
+                let noun = if realms == 1 { "realm" } else { "realms" };
+                let warnings = match loaded.warnings.iter().count() {
+                    0 => String::new(),
+                    1 => ", 1 warning".to_owned(),
+                    count => format!(", {count} warnings"),
+                };
+                let verdict = format!("{} is fine: {realms} {noun}{warnings}", console.style.text(&name));
+                (loaded.warnings, Exit::Holds, Some(verdict))
+            }
+            Err(report) => (report, Exit::Usage, None),
+        };
     // In JSON even nothing is a document; for people nothing is nothing.
     if !report.is_empty() || format == ReportFormat::Json {
         print(&report.render(format, color), console)?;
+    }
+    if let Some(verdict) = verdict {
+        console.note(&verdict);
     }
     Ok(exit)
 }

@@ -7,20 +7,17 @@ use heartbeat_status::What;
 use heartbeat_status::wire::EventEntry;
 use tokio::time::sleep;
 
-use crate::age::clock;
+use crate::age::moment;
 use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
 use crate::select::names;
-use crate::style::{Hue, Style};
+use crate::style::{Hue, Style, visible_width};
 
 /// Between two attempts to follow again.
 const RETRY: Duration = Duration::from_secs(1);
 /// heartbeatd that is away for longer than this many attempts is not waited for.
 const MAX_RETRIES: u32 = 30;
-
-/// Where the detail begins: behind the time, the realm and the name of the event.
-const DETAIL_COLUMN: usize = 45;
 
 /// What is asked for.
 pub(crate) struct Asked<'a> {
@@ -28,6 +25,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) realms: &'a [String],
     /// How many facts of the past.
     pub(crate) past: usize,
+    /// Only facts that are not older than this, as heartbeatd's clock says.
+    pub(crate) since: Option<Duration>,
     /// Goes on until it is interrupted.
     pub(crate) follow: bool,
 }
@@ -36,12 +35,22 @@ pub(crate) struct Asked<'a> {
 pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
     let realms =
         if asked.realms.is_empty() { Vec::new() } else { names(client, asked.realms, false).await? };
+    let oldest = match asked.since {
+        Some(since) => {
+            let now = client.summary().await?.generated_at.as_millis();
+            Some(now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+        }
+        None => None,
+    };
     let asked = &Asked { realms: &realms, ..*asked };
+    let wanted = |fact: &EventEntry| {
+        wanted(fact, asked.realms) && oldest.is_none_or(|oldest| fact.at.as_millis() >= oldest)
+    };
     let mut last: Option<(String, u64)> = None;
     let mut events = client.events(asked.past, asked.follow, None).await?;
     let mut retries = 0;
     loop {
-        match show(&mut events, asked, &mut last, console).await {
+        match show(&mut events, &wanted, &mut last, console).await {
             Ok(()) if console.is_closed() || !asked.follow => return Ok(Exit::Holds),
             Ok(()) => console.note("heartbeatd has ended the stream; following again"),
             Err(Trouble::Stream(error)) if asked.follow => console.note(&format!("{error}; following again")),
@@ -68,7 +77,7 @@ enum Trouble {
 
 async fn show(
     events: &mut Events,
-    asked: &Asked<'_>,
+    wanted: &dyn Fn(&EventEntry) -> bool,
     last: &mut Option<(String, u64)>,
     console: &mut Console,
 ) -> Result<(), Trouble> {
@@ -78,7 +87,7 @@ async fn show(
             continue;
         }
         *last = Some((id.to_owned(), fact.seq));
-        if wanted(&fact, asked.realms) {
+        if wanted(&fact) {
             print(&fact, console).map_err(Trouble::Output)?;
         }
         if console.is_closed() {
@@ -107,18 +116,21 @@ fn print(fact: &EventEntry, console: &mut Console) -> Result<(), crate::exit::Fa
             console.line(&format!("{}\t{realm}\t{}\t{}", fact.at, fact.what, style.text(&fact.detail)))
         }
         _ => {
+            let (head, detail) = line(fact, console.style);
             // The later lines stand below the detail where there is room for it.
-            let hang = if console.width() > 2 * DETAIL_COLUMN { DETAIL_COLUMN } else { 4 };
-            console.prose(&line(fact, console.style), hang)
+            let column = visible_width(&head);
+            let hang = if console.width() > 2 * column { column } else { 4 };
+            console.prose(&format!("{head}{detail}"), hang)
         }
     }
 }
 
-fn line(fact: &EventEntry, style: Style) -> String {
+/// When, whom and what; and the detail.
+fn line(fact: &EventEntry, style: Style) -> (String, String) {
     let realm = style.text(fact.realm.as_deref().unwrap_or("heartbeatd"));
     let what = style.text(&fact.what.to_string());
     let what = style.paint(hue(fact.what.known()), &format!("{what:<16}"));
-    format!("{}  {realm:<14}  {what}  {}", clock(fact.at), style.text(&fact.detail))
+    (format!("{}  {realm:<14}  {what}  ", moment(fact.at)), style.text(&fact.detail))
 }
 
 fn hue(what: Option<What>) -> Hue {
@@ -156,10 +168,14 @@ mod tests {
 
     #[test]
     fn a_fact_is_a_line_without_the_escapes_of_others() {
-        let told = line(&fact(Some("db"), "exit \\u001b[31mcode 1"), Style::default());
-        assert!(told.starts_with("22:39:58Z  db              Exited            exit "), "{told}");
-        assert!(!told.contains('\u{1b}'), "{told}");
-        assert!(line(&fact(None, "x"), Style::default()).contains("heartbeatd"));
+        let told = |realm, detail| {
+            let (head, detail) = line(&fact(realm, detail), Style::default());
+            head + &detail
+        };
+        let text = told(Some("db"), "exit \\u001b[31mcode 1");
+        assert!(text.starts_with("2026-11-23 22:39:58Z  db              Exited            exit "), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(told(None, "x").contains("heartbeatd"));
     }
 
     #[test]

@@ -115,6 +115,8 @@ impl From<ClientError> for Failure {
         };
         match error {
             ClientError::BadHost { .. } => Self::new(Exit::Usage, message),
+            ClientError::Unreachable { ref source, .. } if is_denied(source.as_ref()) => Self::new(Exit::Unreachable, message)
+                .help("run it with sudo or as heartbeatd's user, widen `socket_mode` in [heartbeat], or only read: -H http://127.0.0.1:4327"),
             ClientError::Unreachable { .. } => Self::new(Exit::Unreachable, message)
                 .help("start it with `heartbeatd`, or say where it listens with `--host unix:PATH` or $HEARTBEAT_SOCKET"),
             ClientError::TimedOut { .. } => Self::new(Exit::Unreachable, message),
@@ -142,8 +144,20 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// The socket does not let this user in.
+fn is_denied(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// heartbeatd answers in the words of its API; a person at a terminal types commands.
 pub(crate) fn plain_words(text: &str) -> String {
+    // `/api/realms/{realm}/restart/ is served on the Unix socket only`
+    if let Some(at) = text.find(" is served on the Unix socket only") {
+        let before = text[..at].rsplit_once("/api/").map_or("", |(before, _)| before);
+        return format!(
+            "{before}heartbeatd takes that on its Unix socket only; leave out -H, or write -H unix:PATH"
+        );
+    }
     const COMMANDS: [(&str, &str); 10] = [
         ("/api/incidents/ lists those", "`heartbeat-cli incidents` lists those"),
         ("/api/status/ shows whether", "`heartbeat-cli status` shows whether"),

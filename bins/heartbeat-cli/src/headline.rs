@@ -23,6 +23,29 @@ pub(crate) fn status_of(realm: &RealmEntry) -> Status {
     realm.status.known().unwrap_or(UNKNOWN)
 }
 
+/// The counts of some realms.
+pub(crate) fn summary(realms: &[&RealmEntry], open_incidents: u32) -> Summary {
+    let count = |status| {
+        u32::try_from(realms.iter().filter(|realm| status_of(realm) == status).count()).unwrap_or(u32::MAX)
+    };
+    Summary {
+        total: u32::try_from(realms.len()).unwrap_or(u32::MAX),
+        up: count(Status::Up),
+        degraded: count(Status::Degraded),
+        down: count(Status::Down),
+        blocked: count(Status::Blocked),
+        failed: count(Status::Failed),
+        starting: count(Status::Starting),
+        restarting: count(Status::Restarting),
+        stopping: count(Status::Stopping),
+        stopped: count(Status::Stopped),
+        paused: count(Status::Paused),
+        done: count(Status::Done),
+        unknown: count(Status::Unknown),
+        open_incidents,
+    }
+}
+
 /// The answer, without colour: `shop: DOWN - postgres is restarting (exit code 1), blocks api`.
 pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
     let name = style.text(&document.name);

@@ -3,6 +3,7 @@
 use heartbeat_client::Client;
 use heartbeat_status::wire::{IncidentDocument, IncidentsDocument};
 
+use crate::age::moment;
 use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
@@ -41,12 +42,12 @@ fn lines(document: &IncidentsDocument, open: bool, style: Style) -> Vec<String> 
         let what = if open { "no open incident" } else { "no incident since heartbeatd was started" };
         return vec![what.to_owned()];
     }
-    let mut lines = vec![format!("{:<8}  {:<24}  {:<10}  {:<12}  WHAT", "ID", "OPENED", "STATE", "ROOT")];
+    let mut lines = vec![format!("{:<8}  {:<23}  {:<19}  {:<12}  WHAT", "ID", "OPENED", "STATE", "ROOT")];
     for incident in &document.incidents {
         lines.push(format!(
-            "{:<8}  {:<24}  {:<10}  {:<12}  {}{}",
+            "{:<8}  {:<23}  {:<19}  {:<12}  {}{}",
             short(&incident.id),
-            incident.opened_at,
+            moment(incident.opened_at),
             state(incident),
             style.text(&incident.root),
             style.text(&incident.message),
@@ -70,8 +71,8 @@ fn affected(incident: &IncidentDocument, style: Style) -> String {
 /// `open`, or how long it took.
 fn state(incident: &IncidentDocument) -> String {
     match incident.duration_s {
-        Some(seconds) if seconds < 120.0 => format!("{seconds:.1} s"),
-        Some(seconds) => format!("{:.0} min", seconds / 60.0),
+        Some(seconds) if seconds < 120.0 => format!("over after {seconds:.1} s"),
+        Some(seconds) => format!("over after {:.0} min", seconds / 60.0),
         None => "open".to_owned(),
     }
 }
@@ -111,7 +112,7 @@ fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
         let what = entry.what.to_string();
         lines.push(format!(
             "  {}  {:<12}  {what:<16}  {}",
-            entry.at,
+            moment(entry.at),
             style.text(&entry.realm),
             style.text(&entry.detail)
         ));
@@ -147,7 +148,7 @@ mod tests {
         let shown = lines(&document, false, Style::default());
         assert_eq!(
             shown[1],
-            "ffee1234  2026-11-23T22:39:58.310Z  10.0 s      db            exit code 1 after 0.2 s; blocks api"
+            "ffee1234  2026-11-23 22:39:58Z     over after 10.0 s    db            exit code 1 after 0.2 s; blocks api"
         );
         document.incidents.clear();
         assert_eq!(lines(&document, true, Style::default()), ["no open incident"]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_client::{Client, ClientError, LogLines};
+use heartbeat_status::RealmKind;
 use heartbeat_status::wire::LogsDocument;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -25,7 +26,7 @@ const HUES: [Hue; 3] = [Hue::Ok, Hue::Attention, Hue::Strong];
 
 /// What is asked for.
 pub(crate) struct Asked<'a> {
-    /// Of which realms.
+    /// Of which realms; empty for all that heartbeatd runs.
     pub(crate) realms: &'a [String],
     /// How many lines of the past.
     pub(crate) lines: usize,
@@ -37,7 +38,10 @@ pub(crate) struct Asked<'a> {
 
 /// Shows lines.
 pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
-    let realms = names(client, asked.realms, false).await?;
+    let realms = match asked.realms {
+        [] => with_output(client).await?,
+        named => names(client, named, false).await?,
+    };
     let asked = &Asked { realms: &realms, ..*asked };
     if asked.follow {
         return follow(client, asked, console).await;
@@ -46,10 +50,23 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
         let document = client.logs(&asked.realms[at], asked.lines, asked.previous).await?;
         match console.form {
             Format::Json => console.json(&document)?,
-            _ => print(&document, at, asked.realms, console)?,
+            _ => {
+                print(&document, at, asked.realms, console)?;
+                if document.lines.is_empty() && document.lost.is_none() {
+                    let name = console.style.text(&asked.realms[at]);
+                    console.note(&format!("{name} has written nothing yet"));
+                }
+            }
         }
     }
     Ok(Exit::Holds)
+}
+
+/// Every realm that heartbeatd runs: what is only watched writes elsewhere.
+async fn with_output(client: &Client) -> Result<Vec<String>, Failure> {
+    let document = client.status(false).await?;
+    let runs = document.realms.into_iter().filter(|realm| !realm.kind.is(RealmKind::External));
+    Ok(runs.map(|realm| realm.name).collect())
 }
 
 /// What a stream has to say.

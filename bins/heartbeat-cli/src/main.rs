@@ -20,8 +20,10 @@ mod ask;
 mod cells;
 mod chain;
 mod check;
+mod complete;
 mod console;
 mod daemon;
+mod doctor;
 mod events;
 mod exit;
 mod explain;
@@ -30,6 +32,7 @@ mod headline;
 mod hold;
 mod incidents;
 mod logs;
+mod nagios;
 mod page;
 mod plan;
 #[cfg(test)]
@@ -54,6 +57,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 use heartbeat_client::{Client, Host};
 use heartbeat_config::{Sources, socket_of};
 use heartbeat_status::wire::{Action, ActionRequest};
@@ -63,10 +67,15 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 
 fn main() -> ExitCode {
+    // A shell that asks for completions is answered, and nothing else happens.
+    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
     let cli = match Cli::try_parse_from(with_joined_wait(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error)),
     };
+    if !cli.global.utc {
+        age::show_local_times();
+    }
     let mut console = Console::of_process(&cli.global);
     let exit = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
@@ -83,6 +92,9 @@ fn main() -> ExitCode {
     });
     ExitCode::from(exit.code())
 }
+
+/// Events that heartbeatd keeps.
+const MAX_EVENTS: usize = 2_000;
 
 /// Says what is wrong with the command line (or what was asked of it: help); a command of a later version gets its
 /// own words.
@@ -202,8 +214,10 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Incidents { id: None, open, limit }) => {
             incidents::list(&connect(console), *open, *limit, console).await
         }
-        Some(Command::Events { realms, follow, lines }) => {
-            let asked = events::Asked { realms, past: usize::from(*lines), follow: *follow };
+        Some(Command::Events { realms, follow, since, lines }) => {
+            // What is bounded by its age is not bounded by its number as well.
+            let past = if since.is_some() { MAX_EVENTS } else { usize::from(*lines) };
+            let asked = events::Asked { realms, past, since: *since, follow: *follow };
             events::run(&connect(console), &asked, console).await
         }
         Some(Command::Logs { realms, follow, lines, previous }) => {
@@ -218,12 +232,9 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
             console.json(&heartbeat_config::schema())?;
             Ok(Exit::Holds)
         }
-        Some(Command::Completion { shell }) => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "heartbeat-cli", &mut script);
-            console.print(&String::from_utf8_lossy(&script))?;
-            Ok(Exit::Holds)
-        }
+        Some(Command::Doctor) => doctor::run(&connect(console), console).await,
+        Some(Command::Nagios { realms }) => nagios::run(&connect(console), realms, console).await,
+        Some(Command::Completion { shell }) => complete::script(&shell.to_string(), console),
         Some(Command::Man) => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut page)?;

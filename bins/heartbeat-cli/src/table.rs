@@ -4,13 +4,15 @@
 //! the last line. Where the screen is too narrow for why and next beside a status, a realm that is not fine takes
 //! a second line (next), or a third (why), so that a status is never shown without them.
 
+use std::borrow::Cow;
+
 use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
 use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use heartbeat_status::{Health, WallTime};
 
 use crate::age::human_seconds_f64;
 use crate::cells::{Cell, Column, cell, next, why};
-use crate::headline::{counts, headline, headline_hue, status_of};
+use crate::headline::{counts, headline, headline_hue, status_of, summary};
 use crate::style::{Hue, Style, width, wrap};
 
 /// Width at which everything fits.
@@ -46,8 +48,9 @@ pub(crate) fn render(
     style: Style,
 ) -> String {
     let mut out = String::new();
-    for line in wrap(&headline(document, style), columns, style) {
-        push_line(&mut out, &style.paint(headline_hue(document), &line));
+    let about = about(document, realms);
+    for line in wrap(&headline(&about, style), columns, style) {
+        push_line(&mut out, &style.paint(headline_hue(&about), &line));
     }
     let now = document.generated_at;
     let hidden = if realms.is_empty() {
@@ -68,6 +71,22 @@ pub(crate) fn render(
     out
 }
 
+/// The document as far as it is about the realms that are shown: for the first line.
+fn about<'a>(document: &'a StatusDocument, realms: &[&RealmEntry]) -> Cow<'a, StatusDocument> {
+    if realms.is_empty() || realms.len() == document.realms.len() {
+        return Cow::Borrowed(document);
+    }
+    let mut about = document.clone();
+    let shown = |name: &str| realms.iter().any(|realm| realm.name == name);
+    about.realms.retain(|realm| shown(&realm.name));
+    about.roots.retain(|root| shown(&root.realm));
+    about.ok = realms.iter().all(|realm| status_of(realm).is_ok());
+    let worst = realms.iter().max_by_key(|realm| status_of(realm).severity());
+    about.status = worst.map_or(about.status, |realm| realm.status.clone());
+    about.summary = summary(realms, document.summary.open_incidents);
+    Cow::Owned(about)
+}
+
 fn push_line(out: &mut String, line: &str) {
     out.push_str(line.trim_end());
     out.push('\n');
@@ -84,7 +103,11 @@ fn footer(out: &mut String, document: &StatusDocument, realms: &[&RealmEntry], c
     let version = style.text(&document.daemon.version);
     let uptime = human_seconds_f64(document.daemon.uptime_s);
     // When all is well the first line has the counts already.
-    let sums = if document.ok { String::new() } else { format!(": {}", counts(&document.summary)) };
+    let sums = if document.ok || !shown.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", counts(&document.summary))
+    };
     let health = &document.daemon.health;
     let sick = if health.is(Health::Healthy) {
         String::new()
@@ -95,15 +118,19 @@ fn footer(out: &mut String, document: &StatusDocument, realms: &[&RealmEntry], c
     for line in wrap(&text, columns, style) {
         push_line(out, &style.paint(Hue::Neutral, &line));
     }
-    let worst = document.roots.first().map(|root| root.realm.as_str());
-    let worst =
-        worst.or_else(|| realms.first().filter(|realm| !status_of(realm).is_ok()).map(|r| r.name.as_str()));
-    if let Some(name) = worst {
+    if let Some(name) = worst(document, realms) {
         push_line(out, &style.cut(&format!("more: heartbeat-cli why {}", style.text(name)), columns));
     }
     if !health.is(Health::Healthy) {
         push_line(out, &style.cut("more: heartbeat-cli why heartbeatd", columns));
     }
+}
+
+/// The realm to look at first: the worst that is shown, or the root of its trouble.
+fn worst<'a>(document: &'a StatusDocument, realms: &[&'a RealmEntry]) -> Option<&'a str> {
+    let first = realms.first().filter(|realm| !status_of(realm).is_ok())?;
+    let root = document.roots.iter().find(|root| root.blocks.contains(&first.name));
+    Some(root.map_or(first.name.as_str(), |root| root.realm.as_str()))
 }
 
 /// Columns that fit, and their widths.
@@ -281,7 +308,7 @@ fn stacked(
 pub(crate) fn plain(document: &StatusDocument, realms: &[&RealmEntry], style: Style) -> String {
     let style = Style { color: false, words: true, ..style };
     let mut out = String::new();
-    push_line(&mut out, &headline(document, style));
+    push_line(&mut out, &headline(&about(document, realms), style));
     let titles =
         ["STATUS", "REALM", "SINCE", "WHY", "NEXT", "PROBE", "PORT", "TIME", "PROCESS", "RESTARTS", "UPTIME"];
     push_line(&mut out, &titles.join("\t"));

@@ -402,6 +402,74 @@ async fn a_plan_takes_selectors_and_shows_each_realm() {
 }
 
 #[tokio::test]
+async fn a_deadline_is_a_sentence_and_what_is_pending_a_line() {
+    const PLAN: &str = r#"{"schema":"heartbeat.action/1","action":"start","realms":["api"],"dry_run":true,
+        "steps":[{"wave":1,"realm":"api","action":"start"}]}"#;
+    let fake = fake(|line, body, _| match line {
+        line if line.starts_with("GET") => ok(sample::OUTAGE),
+        _ if body.contains(r#""dry_run":true"#) => ok(PLAN),
+        _ => problem(504, ""),
+    });
+    let ran = fake.run(&["start", "api"]).await;
+    let expected = "error: the detail\n  start api (blocked): needs postgres, which is restarting\n help: `heartbeat-cli why api` says more\n";
+    assert_eq!((ran.exit, ran.err.as_str()), (Exit::Deadline, expected));
+}
+
+#[tokio::test]
+async fn a_table_of_some_realms_is_headed_by_those_and_its_hint_is_about_the_first_row() {
+    let fake = outage();
+    let ran = fake.run(&["status", "dashboard", "-o", "table"]).await;
+    assert!(ran.out.starts_with("shop: OK - 1 up\n"), "{}", ran.out);
+    assert!(ran.out.contains("1 of 6 realms; heartbeatd") && !ran.out.contains("more:"), "{}", ran.out);
+    let ran = fake.run(&["status", "worker", "mail", "-o", "table"]).await;
+    assert!(ran.out.starts_with("shop: DOWN - worker is blocked"), "{}", ran.out);
+    assert!(ran.out.contains("more: heartbeat-cli why postgres"), "the root of the first row: {}", ran.out);
+}
+
+#[tokio::test]
+async fn a_plugin_answers_in_one_line_whatever_happens() {
+    let ran = outage().run(&["nagios"]).await;
+    assert!(ran.exit.code() == 2 && ran.out.starts_with("HEARTBEAT CRITICAL - shop: DOWN"), "{}", ran.out);
+    assert_eq!(ran.out.lines().count(), 1);
+    let ran = run(&["-H", "unix:/nowhere/h.sock", "nagios"]).await;
+    assert_eq!((ran.exit.code(), ran.err.as_str()), (3, ""));
+    assert!(ran.out.starts_with("HEARTBEAT UNKNOWN - heartbeatd does not answer"), "{}", ran.out);
+    assert_eq!(outage().run(&["nagios", "nobody"]).await.exit.code(), 3);
+}
+
+#[tokio::test]
+async fn logs_of_all_are_those_that_heartbeatd_runs_and_an_empty_one_says_so() {
+    let fake = fake(|line, _, _| match line {
+        line if line.starts_with("GET /api/logs/") => {
+            let realm = line.split('/').nth(3).unwrap_or_default();
+            ok(&serde_json::to_string(&heartbeat_status::wire::LogsDocument::new(realm, Vec::new())).unwrap())
+        }
+        _ => ok(sample::OUTAGE),
+    });
+    let ran = fake.run(&["logs"]).await;
+    assert_eq!(ran.exit, Exit::Holds, "{}", ran.err);
+    assert!(ran.err.contains("api has written nothing yet") && !ran.err.contains("mail"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn words_are_explained_without_heartbeatd() {
+    let ran = run(&["-H", "unix:/nowhere/h.sock", "explain", "restart.backoff", "HB101"]).await;
+    assert_eq!(ran.exit, Exit::Holds);
+    assert!(
+        ran.out.contains("default    \"500ms\"") && ran.out.contains("no such key in this table"),
+        "{}",
+        ran.out
+    );
+    let ran = run(&["explain", "backof"]).await;
+    assert!(ran.exit == Exit::Usage && ran.err.contains("did you mean backoff?"), "{}", ran.err);
+    let ran = run(&["schema"]).await;
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&ran.out)
+            .is_ok_and(|schema| schema["definitions"]["realm"].is_object())
+    );
+}
+
+#[tokio::test]
 async fn quiet_prints_neither_steps_nor_what_went_well() {
     let ran = stoppable().run(&["stop", "postgres", "--yes", "-q"]).await;
     assert_eq!((ran.exit, ran.out.as_str(), ran.err.as_str()), (Exit::Holds, "", ""));

@@ -9,7 +9,7 @@ use tokio::time::{interval, timeout};
 use crate::args::Goal;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::verify::{Judgement, Wanted, judge};
+use crate::verify::{Judgement, Wanted, judge, unknown};
 
 /// How long `wait` and `status --wait` wait when nobody says.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
@@ -32,6 +32,17 @@ pub(crate) async fn wait_until(
     limit: Duration,
     console: &mut Console,
 ) -> Result<Waited, Failure> {
+    if !console.err_terminal
+        && let Ok(document) = client.status(false).await
+    {
+        // On a terminal the line that is waited in says so.
+        for name in unknown(&document, names) {
+            console.note(&format!(
+                "waiting for {}, which heartbeatd does not know yet",
+                console.style.text(name)
+            ));
+        }
+    }
     let mut last: Option<(StatusDocument, Judgement)> = None;
     let mut silence: Option<ClientError> = None;
     let ended = timeout(limit, poll(client, names, wanted, console, &mut last, &mut silence)).await;

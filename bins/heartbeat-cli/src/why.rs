@@ -10,7 +10,7 @@ use heartbeat_status::{RestartResult, Status, WallTime};
 use crate::advice::{advice, plan_of_remedy};
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
 use crate::args::Format;
-use crate::cells::{next, past as past_result, shortened, why};
+use crate::cells::{next, past as past_result, shortened, why, without_markup};
 use crate::chain::{blocked_by, hop_line, pending, pending_line, upstream};
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
@@ -181,7 +181,7 @@ fn probe_line(probe: &ProbeEntry, realm: &RealmEntry, now: WallTime, style: Styl
         text += &format!(" in {}", style.text(&phase.to_string()));
     }
     if let Some(detail) = probe.detail.as_deref().filter(|detail| !detail.is_empty()) {
-        text += &format!(": {}", style.text(detail));
+        text += &format!(": {}", style.text(&without_markup(detail)));
     }
     if let Some(ms) = probe.latency_ms {
         text += &format!(", {}", latency(ms));
@@ -287,13 +287,10 @@ fn past(page: &mut Page, document: &RealmDocument) {
     page.lines("failures", document.failures.iter().take(MAX_PAST_ENTRIES).map(changed));
     let restarts = document.recent.iter().take(MAX_PAST_ENTRIES).map(|restart| {
         let at = restart.steps.first().map_or_else(String::new, |step| format!("{}  ", clock(step.at)));
-        let text = format!(
-            "{}: attempt {}, {}: {}",
-            result_of(restart),
-            restart.attempt,
-            restart.cause.to_string().replace('_', " "),
-            restart.detail
-        );
+        let cause = restart.cause.to_string().replace('_', " ");
+        // What was requested has no other detail than that.
+        let detail = if restart.detail == cause { String::new() } else { format!(": {}", restart.detail) };
+        let text = format!("{}: attempt {}, {cause}{detail}", result_of(restart), restart.attempt);
         format!("{at}{}", style.text(&shortened(&text, MAX_ATTEMPT_CHARS, style)))
     });
     page.lines("tried", restarts);

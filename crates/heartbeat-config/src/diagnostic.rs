@@ -16,7 +16,7 @@ use crate::code::Code;
 pub enum Format {
     /// With the source line, a caret, the cause and what to type.
     Full,
-    /// `file:line:column: code: message`, one a line.
+    /// `file:line:column: severity[code]: message`, one per line.
     Short,
     /// A JSON array.
     Json,
@@ -278,7 +278,7 @@ impl Report {
                 let parts: Vec<String> = self.iter().map(|diagnostic| diagnostic.full(&renderer)).collect();
                 parts.join("\n\n")
             }
-            Format::Short => self.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Format::Short => self.iter().map(short).collect::<Vec<_>>().join("\n"),
             Format::Json => {
                 let entries: Vec<serde_json::Value> = self.iter().map(json).collect();
                 serde_json::Value::Array(entries).to_string()
@@ -299,7 +299,7 @@ impl<'a> IntoIterator for &'a Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(Format::Short, false))
+        f.write_str(&self.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -310,6 +310,13 @@ const fn word(severity: Severity) -> &'static str {
         Severity::Error => "error",
         Severity::Warning => "warning",
     }
+}
+
+/// `heartbeat.toml:3:1: error[HB101]: ...`, as compilers write it.
+fn short(diagnostic: &Diagnostic) -> String {
+    let help = diagnostic.help.as_ref().map_or_else(String::new, |help| format!(" (help: {help})"));
+    let (place, word) = (diagnostic.where_it_is(), word(diagnostic.severity));
+    format!("{place}: {word}[{}]: {}{help}", diagnostic.code, diagnostic.message)
 }
 
 fn json(diagnostic: &Diagnostic) -> serde_json::Value {

@@ -22,7 +22,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
     let path = |key: &str| {
         let entry = section.get(key)?;
         let path = reader.text(&entry)?;
-        reader.tilde(&entry, &path);
+        reader.only_in_a_shell(&entry, &path);
         Some(dir.join(path))
     };
     let time = |key: &str, default: Duration| reader.duration(section, key).unwrap_or(default);

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use heartbeat_process::{LaunchSpec, LogTarget, User};
@@ -94,25 +94,52 @@ fn directory(reader: &Reader<'_>, realm: &ReadRealm, launch: &LaunchSpec) -> boo
 
 fn program(reader: &Reader<'_>, realm: &ReadRealm, key: &str, spec: &LaunchSpec) {
     let Some(program) = spec.argv.first() else { return };
+    let (mut label, mut help) =
+        ("not there now", "install it before the realm is started, or write the whole path".to_owned());
     let why = match reader.files.ask(program.to_string_lossy().into_owned(), || found(program, spec)) {
         Found::Executable => return,
+        Found::Nothing if ["CMD", "CMD-SHELL"].iter().any(|word| program == *word) => {
+            label = "a word of compose";
+            help = match program.as_bytes() {
+                b"CMD" => "leave out \"CMD\": the list is the program and its arguments".to_owned(),
+                _ => "write [\"sh\", \"-c\", \"...\"] in its place".to_owned(),
+            };
+            format!("`{}` is no program", program.to_string_lossy())
+        }
+        Found::NoInterpreter(path) => {
+            label = "no #! line";
+            help = format!(
+                "begin it with a line such as #!/bin/sh, or write {key} = \"sh {}\"",
+                program.to_string_lossy()
+            );
+            format!("{} has no `#!` line, so the kernel cannot execute it", path.display())
+        }
         Found::Nothing if program.as_bytes().contains(&b'/') => {
-            format!("{} is not there", spec.dir.join(program).display())
+            format!("{} is not there", tidy(&spec.dir.join(program)).display())
         }
         Found::Nothing => format!("`{}` is in no directory of PATH", program.to_string_lossy()),
         Found::NotExecutable(path) => {
             let user = spec.user.as_ref().map_or_else(|| "heartbeatd".to_owned(), |user| user.name.clone());
-            format!("{} cannot be executed by {user}", path.display())
+            label = "not executable";
+            help =
+                format!("chmod +x {}, or write {key} = \"sh {}\"", path.display(), program.to_string_lossy());
+            format!("{} may not be executed by {user}", path.display())
         }
     };
-    let message = format!("{} cannot be started: {why}", realm.spec.name);
-    let help = "install it before the realm is started, or write the whole path";
-    push(reader, realm, key, Diagnostic::new(Code::NoProgram, message).help(help), "not there now");
+    let name = &realm.spec.name;
+    let message = match key {
+        "run" => format!("{name} cannot be started: {why}"),
+        "health" => format!("a check of {name} cannot run: {why}"),
+        _ => format!("a command of `{key}` of {name} cannot run: {why}"),
+    };
+    push(reader, realm, key, Diagnostic::new(Code::NoProgram, message).help(help), label);
 }
 
 enum Found {
     Executable,
     NotExecutable(PathBuf),
+    /// A text that names no interpreter.
+    NoInterpreter(PathBuf),
     Nothing,
 }
 
@@ -129,14 +156,35 @@ fn found(program: &OsStr, spec: &LaunchSpec) -> Found {
     let mut refused = None;
     for place in places {
         match place.metadata() {
-            Ok(meta) if meta.is_file() && may_execute(&meta, spec.user.as_ref()) => return Found::Executable,
-            Ok(meta) if meta.is_file() => refused = refused.or(Some(place)),
+            Ok(meta) if meta.is_file() && may_execute(&meta, spec.user.as_ref()) => {
+                return if is_bare_text(&place) {
+                    Found::NoInterpreter(tidy(&place))
+                } else {
+                    Found::Executable
+                };
+            }
+            Ok(meta) if meta.is_file() => refused = refused.or(Some(tidy(&place))),
             // A directory that only the realm's user can enter hides what is in it from others.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Found::Executable,
             Ok(_) | Err(_) => {}
         }
     }
     refused.map_or(Found::Nothing, Found::NotExecutable)
+}
+
+/// A path without `.` in its middle.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+/// Whether a program is a text without a `#!` line. One that cannot be read says nothing of itself.
+fn is_bare_text(path: &Path) -> bool {
+    let mut first = [0; 64];
+    let read = std::fs::File::open(path).and_then(|file| file.read_at(&mut first, 0)).unwrap_or(0);
+    let first = &first[..read];
+    read > 0
+        && !first.starts_with(b"#!")
+        && first.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
 }
 
 fn may_execute(meta: &Metadata, user: Option<&User>) -> bool {

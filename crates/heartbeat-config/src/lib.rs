@@ -25,7 +25,7 @@
 //! let report = load_str("heartbeat.toml", "[realm.api]\nrun = \"sleep 60\"\nprot = 8001\n", &BTreeMap::new()).unwrap_err();
 //! assert_eq!(
 //!     report.render(Format::Short, false),
-//!     "heartbeat.toml:3:1: HB101: unknown key `prot` in a realm (help: did you mean `port`?)"
+//!     "heartbeat.toml:3:1: error[HB101]: unknown key `prot` in a realm (help: did you mean `port`?)"
 //! );
 //! ```
 
@@ -55,6 +55,7 @@ mod reload;
 mod restart;
 mod schema;
 mod tls;
+mod translated;
 mod units;
 
 pub use code::Code;

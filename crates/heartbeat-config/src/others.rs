@@ -3,6 +3,7 @@
 use figment::value::Value;
 
 use crate::keys::{self, Table};
+use crate::translated::{Form, environment, health, written};
 
 use Table::{Fuse, Health, Heartbeat, Limits, Log, Need, Realm, Restart, Root, Start, Stop};
 
@@ -11,11 +12,13 @@ use Table::{Fuse, Health, Heartbeat, Limits, Log, Need, Realm, Restart, Root, St
 enum Ours {
     /// This line: the value has another form here.
     Line(&'static str),
+    /// This line with the value of the other tool in place of the dots, or with this one where it cannot be translated.
+    As(&'static str, Form, &'static str),
     /// There is no such thing, and this is what to do.
     Nothing(&'static str),
 }
 
-use Ours::{Line, Nothing};
+use Ours::{As, Line, Nothing};
 
 /// Words as [`folded`] that no key of ours takes the place of alone; those for which one does stand with the key.
 const WORDS: &[(Table, &[&str], Ours)] = &[
@@ -40,7 +43,7 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
     ),
     (Realm, &["autostart"], Line("manual = true for a realm that is started on request only")),
     (Realm, &["disabled"], Line("enabled = false")),
-    (Realm, &["ports", "listen", "expose"], Line("port = 8001")),
+    (Realm, &["ports", "listen", "expose"], As("port = ...", Form::Port, "8001")),
     (
         Realm,
         &["autorestart", "restartpolicy"],
@@ -49,26 +52,38 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
     (
         Realm,
         &["maxrestarts", "startretries", "restartlimit", "startlimitburst", "retries"],
-        Line("restart = { burst = 6 }"),
+        As("restart = { burst = ... }", Form::Number, "6"),
     ),
-    (Realm, &["startlimitintervalsec", "startlimitinterval"], Line("restart = { window = \"10m\" }")),
+    (
+        Realm,
+        &["startlimitintervalsec", "startlimitinterval"],
+        As("restart = { window = ... }", Form::Duration, "\"10m\""),
+    ),
     (
         Realm,
         &["restartsec", "restartdelay", "backoff", "minuptime"],
-        Line("restart = { backoff = \"500ms\" }"),
+        As("restart = { backoff = ... }", Form::Duration, "\"500ms\""),
     ),
-    (Realm, &["exitcodes", "successexitstatus"], Line("restart = { success_codes = [0] }")),
-    (Realm, &["restartpreventexitstatus", "stopexitcodes"], Line("restart = { never_codes = [1] }")),
-    (Realm, &["startsecs"], Line("start = { settle = \"1s\" }")),
-    (Realm, &["timeoutstartsec", "starttimeout", "timeoutsec"], Line("start = { timeout = \"60s\" }")),
+    (Realm, &["exitcodes", "successexitstatus"], As("restart = { success_codes = ... }", Form::Codes, "[0]")),
+    (
+        Realm,
+        &["restartpreventexitstatus", "stopexitcodes"],
+        As("restart = { never_codes = ... }", Form::Codes, "[1]"),
+    ),
+    (Realm, &["startsecs"], As("start = { settle = ... }", Form::Duration, "\"1s\"")),
+    (
+        Realm,
+        &["timeoutstartsec", "starttimeout", "timeoutsec"],
+        As("start = { timeout = ... }", Form::Duration, "\"60s\""),
+    ),
     (
         Realm,
         &["startperiod", "initialdelayseconds"],
         Line("health = { http = \"http://127.0.0.1:8001/api/health/\", grace = \"30s\" }"),
     ),
-    (Realm, &["execstartpre", "prestart"], Line("start = { before = \"...\" }")),
-    (Realm, &["execstartpost", "poststart"], Line("start = { after = \"...\" }")),
-    (Realm, &["stopsignal", "killsignal"], Line("stop = { signal = \"TERM\" }")),
+    (Realm, &["execstartpre", "prestart"], As("start = { before = ... }", Form::Same, "\"COMMAND\"")),
+    (Realm, &["execstartpost", "poststart"], As("start = { after = ... }", Form::Same, "\"COMMAND\"")),
+    (Realm, &["stopsignal", "killsignal"], As("stop = { signal = ... }", Form::Signal, "\"TERM\"")),
     (
         Realm,
         &["stopasgroup", "killasgroup", "killmode"],
@@ -77,9 +92,9 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
     (
         Realm,
         &["stopwaitsecs", "timeoutstopsec", "stopgraceperiod", "killtimeout"],
-        Line("stop = { timeout = \"10s\" }"),
+        As("stop = { timeout = ... }", Form::Duration, "\"10s\""),
     ),
-    (Realm, &["execstop", "stopcommand"], Line("stop = { command = \"...\" }")),
+    (Realm, &["execstop", "stopcommand"], As("stop = { command = ... }", Form::Same, "\"COMMAND\"")),
     (
         Realm,
         &[
@@ -99,11 +114,11 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
     (
         Realm,
         &["memorymax", "memorylimit", "memlimit", "maxmemoryrestart"],
-        Line("limits = { memory = \"512MiB\" }"),
+        As("limits = { memory = ... }", Form::Size, "\"512MiB\""),
     ),
-    (Realm, &["cpus", "cpuquota"], Line("limits = { cpu = \"150%\" }")),
-    (Realm, &["limitnofile", "ulimits", "minfds"], Line("limits = { nofile = 65536 }")),
-    (Realm, &["tasksmax", "pidslimit"], Line("limits = { tasks = 512 }")),
+    (Realm, &["cpus", "cpuquota"], As("limits = { cpu = ... }", Form::Processors, "\"150%\"")),
+    (Realm, &["limitnofile", "ulimits", "minfds"], As("limits = { nofile = ... }", Form::Number, "65536")),
+    (Realm, &["tasksmax", "pidslimit"], As("limits = { tasks = ... }", Form::Number, "512")),
     (
         Realm,
         &["priority"],
@@ -198,12 +213,73 @@ pub(crate) fn instead(table: Table, name: &str, value: &Value) -> Option<String>
     if let Some(key) = called(table, &word) {
         return Some(format!("write {}", line(key, value)));
     }
+    if let Some(help) = by_value(table, &word, value) {
+        return Some(help);
+    }
     let (_, _, ours) = WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&word.as_str()))?;
     Some(match ours {
         Line(line) => format!("write {line}"),
+        As(line, form, example) => {
+            let value = form.of(value);
+            format!("write {}", line.replace("...", value.as_deref().unwrap_or(example)))
+        }
         Nothing(instead) => format!("heartbeatd does not have that: {instead}"),
     })
 }
+
+/// The way out where it depends on what was written.
+fn by_value(table: Table, word: &str, value: &Value) -> Option<String> {
+    let on = || match value {
+        Value::Bool(_, on) => Some(*on),
+        Value::String(_, text) => match text.as_str() {
+            "true" | "yes" | "on" | "always" => Some(true),
+            "false" | "no" | "off" | "never" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    Some(match (table, word) {
+        (Realm, "autostart") => match on()? {
+            true => "remove it: heartbeatd starts every realm by itself".to_owned(),
+            false => "write manual = true".to_owned(),
+        },
+        (Realm, "disabled") => match on()? {
+            true => "write enabled = false".to_owned(),
+            false => "remove it: a realm is enabled unless it says enabled = false".to_owned(),
+        },
+        (Realm, "autorestart" | "restartpolicy") => match (on(), value.as_str()) {
+            (Some(true), _) => "remove it: a service is always restarted unless it says otherwise".to_owned(),
+            (Some(false), _) => "write restart = { policy = \"never\" }".to_owned(),
+            (None, Some("unexpected" | "on-failure" | "onfailure")) => {
+                "write restart = { policy = \"on-failure\" }".to_owned()
+            }
+            (None, _) => return None,
+        },
+        (Realm, word) if MEANS_HEALTH.contains(&word) => format!("write health = {}", health(value)?),
+        (Health, "port") => {
+            let Value::Num(_, port) = value else { return None };
+            format!("write tcp = \"127.0.0.1:{}\"", port.to_i128()?)
+        }
+        (Health, "tcpsocket" | "address") => format!("write tcp = {}", written(value)?),
+        (Heartbeat, "port") => format!("write listen = \"127.0.0.1:{}\"", Form::Number.of(value)?),
+        (Heartbeat, "bind" | "address" | "listenaddress") => format!("write listen = {}", written(value)?),
+        _ => return None,
+    })
+}
+
+/// What other tools call the probes of a realm.
+const MEANS_HEALTH: &[&str] = &[
+    "healthcheck",
+    "healthchecks",
+    "healthurl",
+    "url",
+    "http",
+    "check",
+    "checks",
+    "probe",
+    "probes",
+    "test",
+];
 
 /// The key of ours that other tools call so.
 fn called(table: Table, word: &str) -> Option<&'static str> {
@@ -254,10 +330,15 @@ pub(crate) fn meant(table: Table, name: &str) -> Option<&'static str> {
     }
     WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&word.as_str())).and_then(
         |(_, _, ours)| match ours {
-            Line(line) => Some(*line),
+            Line(line) | As(line, ..) => Some(*line),
             Nothing(_) => None,
         },
     )
+}
+
+/// A word that means `health` in another tool.
+pub(crate) fn means_health(name: &str) -> bool {
+    MEANS_HEALTH.contains(&folded(name).as_str())
 }
 
 /// A word that means `run` in another tool: the realm has a program, under a wrong name.
@@ -276,13 +357,20 @@ fn as_realms(name: &str, word: &str, value: &Value) -> Option<String> {
     }
     let is_realm =
         |key: &String| ["run", "health", "needs", "port"].contains(&key.as_str()) || means_run(key);
-    table.keys().any(is_realm).then(|| format!("write [realm.{name}]"))
+    // `[program:web]` of supervisord, `[Service]` of a unit, `[web]`.
+    let own = name.rsplit(':').next().unwrap_or(name).to_ascii_lowercase();
+    table.keys().any(is_realm).then(|| format!("write [realm.{own}]"))
 }
 
 /// What to type where another tool takes another form: the next attempt must not fail.
 pub(crate) fn in_our_form(key: &str, value: &Value) -> Option<String> {
     if matches!(value, Value::Dict(..)) {
         return None;
+    }
+    if key == "env"
+        && let Some(pairs) = environment(value)
+    {
+        return Some(format!("write env = {pairs}"));
     }
     let text = value.as_str();
     Some(match (key, value) {
@@ -314,26 +402,22 @@ pub(crate) fn in_our_form(key: &str, value: &Value) -> Option<String> {
 
 /// `key = value` as it should stand, as far as the value can be written in a line.
 fn line(key: &str, value: &Value) -> String {
-    match scalar(value) {
-        Some(text) => format!("{key} = {text}"),
-        None => match value {
-            Value::Dict(..) => format!("{key} = {{ ... }}"),
-            _ => format!("{key} = ..."),
-        },
-    }
+    let value = match key {
+        "env" => environment(value).or_else(|| written(value)),
+        "needs" | "wants" | "after" => names(value).or_else(|| written(value)),
+        _ => written(value),
+    };
+    format!("{key} = {}", value.as_deref().unwrap_or("..."))
 }
 
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(_, text) => Some(format!("{text:?}")),
-        Value::Bool(_, value) => Some(value.to_string()),
-        Value::Num(_, number) => number.to_i128().map(|number| number.to_string()),
-        Value::Array(_, items) => {
-            let items: Option<Vec<String>> = items.iter().map(scalar).collect();
-            items.map(|items| format!("[{}]", items.join(", ")))
-        }
-        Value::Char(..) | Value::Empty(..) | Value::Dict(..) => None,
-    }
+/// `"a, b"`, or compose's table of conditions, as a list of names.
+fn names(value: &Value) -> Option<String> {
+    let names: Vec<&str> = match value {
+        Value::String(_, text) => text.split([',', ' ']).filter(|name| !name.is_empty()).collect(),
+        Value::Dict(_, table) => table.keys().map(String::as_str).collect(),
+        _ => return None,
+    };
+    Some(format!("{names:?}"))
 }
 
 #[cfg(test)]

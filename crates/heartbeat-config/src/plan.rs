@@ -154,10 +154,15 @@ fn unknown(reader: &Reader<'_>, need: &realm::WrittenNeed, names: &[RealmName], 
         .at(place, "is in no file")
         .help(format!("declare it: [realm.{name}]; that takes the place of what was registered"))
     } else {
-        let help = reader.nearest(&need.name, names).map_or_else(
-            || format!("declare it: [realm.{}]", need.name),
-            |near| format!("did you mean `{near}`?"),
-        );
+        let list: Vec<&str> = need.name.split([',', ' ']).filter(|name| !name.is_empty()).collect();
+        let help = if list.len() > 1 {
+            format!("several names are a list: {} = {list:?}", need.kind)
+        } else {
+            reader.nearest(&need.name, names).map_or_else(
+                || format!("declare it: [realm.{}]", need.name),
+                |near| format!("did you mean `{near}`?"),
+            )
+        };
         Diagnostic::new(Code::UnknownRealm, format!("there is no realm `{}`", need.name))
             .at(place, "unknown realm")
             .help(help)
@@ -252,7 +257,8 @@ fn ports(reader: &Reader<'_>, realms: &[ReadRealm]) {
             taken.insert((same_host(&realm.host), port), realm);
         }
     }
-    if realms.is_empty() {
+    let is_wrong = reader.problems.borrow().iter().any(|problem| problem.severity == Severity::Error);
+    if realms.is_empty() && !is_wrong {
         reader.push(
             Diagnostic::new(Code::NoRealm, "there is no realm: nothing will be started or watched")
                 .help("for example [realm.api] with run = \"...\" and port = 8001"),

@@ -16,6 +16,7 @@ use crate::host::is_tilde;
 use crate::interpolate::interpolate;
 use crate::keys::{self, Table, reserved};
 use crate::others;
+use crate::translated;
 use crate::units::{self, Refusal};
 
 /// What every part of the configuration is read with.
@@ -231,6 +232,12 @@ impl Reader<'_> {
                         format!("there are {there}; a key of your own begins with `x-`")
                     });
                     self.push(here(Diagnostic::new(Code::UnknownKey, message), "unknown key").help(help));
+                    // What else is wrong with a health check under another name is said in the same run.
+                    if let (Table::Realm, Value::Dict(_, inner), true) =
+                        (table, value, others::means_health(name) && translated::health(value).is_none())
+                    {
+                        self.check_keys(Table::Health, &at, inner);
+                    }
                 }
             }
         }
@@ -312,9 +319,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Says that a path begins with what only a shell replaces.
-    pub(crate) fn tilde(&self, entry: &Entry<'_>, path: &str) {
-        if is_tilde(path) {
+    /// Says that a path, or what is handed to a program, has what only a shell replaces.
+    pub(crate) fn only_in_a_shell(&self, entry: &Entry<'_>, text: &str) {
+        if let Some(variable) = variable_of_a_shell(text) {
+            let message = format!("`{variable}` is not expanded: it stays as it is written");
+            let help = format!("write ${{{}}} to have the variable of heartbeatd filled in", &variable[1..]);
+            self.value_problem(entry, Code::Tilde, message, "no shell reads this", &help);
+        }
+        if is_tilde(text) {
             let message = "`~` is not expanded: this is a directory of that name";
             self.value_problem(
                 entry,
@@ -432,17 +444,17 @@ impl Reader<'_> {
     }
 
     /// The words of a command; a message never shows what a variable was replaced by, which may be a secret.
-    fn split(&self, entry: &Entry<'_>) -> Option<Result<Vec<String>, Refusal>> {
+    fn split(&self, entry: &Entry<'_>) -> Option<Result<Vec<String>, Vec<Refusal>>> {
         let text = self.text(entry)?;
         let words = units::words(&text, only_in_a_shell(entry));
         Some(if entry.value.as_str() == Some(&text) {
             words
         } else {
             words.map_err(|_| {
-                Refusal::new(
+                vec![Refusal::new(
                     "with its variables filled in, the command has a quote that is never closed, or needs a shell",
                     "quote the variable, or write the command as a list: [\"program\", \"${NAME}\"]",
-                )
+                )]
             })
         })
     }
@@ -456,18 +468,17 @@ impl Reader<'_> {
                     let help = "name a program: [\"program\", \"argument\"]";
                     self.value_problem(entry, Code::BadCommand, "the command is empty", "no program", help);
                 }
+                if words.first().is_some_and(|program| !is_a_shell(program)) {
+                    words.iter().for_each(|word| self.only_in_a_shell(entry, word));
+                }
                 words
             }
             _ => match self.split(entry)? {
                 Ok(words) => words,
-                Err(refusal) => {
-                    self.value_problem(
-                        entry,
-                        Code::BadCommand,
-                        refusal.why,
-                        "in this command",
-                        &refusal.help,
-                    );
+                Err(refusals) => {
+                    for Refusal { why, help, .. } in refusals {
+                        self.value_problem(entry, Code::BadCommand, why, "in this command", &help);
+                    }
                     return None;
                 }
             },
@@ -478,6 +489,22 @@ impl Reader<'_> {
         }
         Some(words).filter(|words| !words.is_empty())
     }
+}
+
+/// `$NAME` at the beginning of a text or behind a `/`: what is meant to be a variable.
+fn variable_of_a_shell(text: &str) -> Option<&str> {
+    let start =
+        text.match_indices('$').map(|(at, _)| at).find(|at| *at == 0 || text[..*at].ends_with('/'))?;
+    let name = &text[start + 1..];
+    let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(name.len());
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    is_name.then(|| &text[start..start + 1 + end])
+}
+
+/// Programs that expand for themselves what stands in their arguments.
+fn is_a_shell(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    ["sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "busybox", "env", "ssh"].contains(&name)
 }
 
 /// How a command reaches a shell, by where it stands.

@@ -340,6 +340,10 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_co
             ),
         );
     }
+    // It has a program, under a wrong name: that has been said, and nothing follows from it.
+    if section.keys().any(others::means_run) {
+        return;
+    }
     // Check commands have a directory, an environment and a user.
     let of_commands = ["env", "env_file", "dir", "umask", "user", "groups", "limits", "no_new_privileges"];
     let of_commands = of_commands.into_iter().filter(|_| !has_checks && !has_command);
@@ -382,7 +386,7 @@ fn is_of_its_own(entry: &Entry<'_>) -> bool {
 
 /// A relative path starts at the file that says it.
 pub(crate) fn beside(reader: &Reader<'_>, entry: &Entry<'_>, dir: &FsPath, path: &str) -> PathBuf {
-    reader.tilde(entry, path);
+    reader.only_in_a_shell(entry, path);
     let said_in = reader.document.file_of(&entry.path).map(FsPath::new).and_then(FsPath::parent);
     said_in.map_or_else(|| dir.join(path), |parent| dir.join(parent).join(path))
 }
@@ -522,6 +526,7 @@ fn environment(
     let mut env = reader.pairs(section, "env");
     if let Some(entry) = section.get("env") {
         impossible_variables(reader, &entry, &env);
+        env.values().for_each(|value| reader.only_in_a_shell(&entry, value));
         for name in set_by_heartbeat(port).filter(|name| env.contains_key(*name)) {
             let help = format!("remove {name} from `env`; heartbeat says it to every realm itself");
             reader.value_problem(

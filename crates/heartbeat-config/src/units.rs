@@ -22,6 +22,11 @@ impl Refusal {
         Self { why: why.into(), help: help.into(), unset: None }
     }
 
+    /// What has to be done about it, without the characters that it is about: operators need one shell together.
+    fn kind(&self) -> &str {
+        self.help.split("; single quotes keep the `").next().unwrap_or(&self.help)
+    }
+
     pub(crate) fn of_unset(mut self, variable: &str) -> Self {
         self.unset = Some(variable.to_owned());
         self
@@ -122,11 +127,19 @@ pub(crate) fn processors(text: &str) -> Result<u32, String> {
 
 /// Splits a command as a shell would, without a shell: blanks, quotes and backslashes. What only a shell would carry out
 /// is refused where it is not quoted, since the program would be given it as it stands; `to_a_shell` says how to have one.
-pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Refusal> {
+pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Vec<Refusal>> {
     let in_a_list = "close it, or write the command as a list: [\"program\", \"argument\"]";
     let needs_a_shell = |what: &str, quote: &str| {
         let why = format!("{what} needs a shell, and a command here has none");
         Refusal::new(why, format!("{to_a_shell}; {quote}"))
+    };
+    // One of each kind: what needs a shell three times needs one shell.
+    let mut refusals: Vec<Refusal> = Vec::new();
+    let mut refuse = |refusal: Refusal| {
+        let same = |other: &Refusal| other.kind() == refusal.kind();
+        if !refusals.iter().any(same) {
+            refusals.push(refusal);
+        }
     };
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -147,44 +160,50 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Refusal
                         Some('\\') if c == '"' => match chars.next() {
                             Some(escaped @ ('"' | '\\' | '$' | '`')) => word.push(escaped),
                             Some(other) => word.extend(['\\', other]),
-                            None => return Err(unclosed(rest)),
+                            None => {
+                                refuse(unclosed(rest));
+                                break;
+                            }
                         },
                         // A shell expands these within double quotes, too.
                         Some('$') if c == '"' && begins_a_variable(chars.as_str()) => {
                             let what = format!("`{}`", expansion(chars.as_str()));
-                            return Err(needs_a_shell(&what, "single quotes keep the `$` as it is"));
+                            refuse(needs_a_shell(&what, "single quotes keep the `$` as it is"));
                         }
                         Some('`') if c == '"' => {
-                            return Err(needs_a_shell("a backquote", "single quotes keep it as it is"));
+                            refuse(needs_a_shell("a backquote", "single quotes keep it as it is"));
                         }
                         Some(inner) => word.push(inner),
-                        None => return Err(unclosed(rest)),
+                        None => {
+                            refuse(unclosed(rest));
+                            break;
+                        }
                     }
                 }
             }
             '\\' => match chars.next() {
                 Some(escaped) => word.get_or_insert_default().push(escaped),
                 None => {
-                    return Err(Refusal::new("a backslash stands at the end of the command", "remove it"));
+                    refuse(Refusal::new("a backslash stands at the end of the command", "remove it"));
                 }
             },
-            '`' => return Err(needs_a_shell("a backquote", "single quotes keep it as it is")),
+            '`' => refuse(needs_a_shell("a backquote", "single quotes keep it as it is")),
             '|' | '&' | ';' | '<' | '>' | '*' => {
                 let quote = format!("single quotes keep the `{c}` as it is");
-                return Err(needs_a_shell(&format!("`{c}`"), &quote));
+                refuse(needs_a_shell(&format!("`{c}`"), &quote));
             }
             '$' if begins_a_variable(rest) => {
                 let help = "`${NAME}` is filled in when the configuration is read; single quotes keep the `$` as it is";
-                return Err(needs_a_shell(&format!("`{}`", expansion(rest)), help));
+                refuse(needs_a_shell(&format!("`{}`", expansion(rest)), help));
             }
             '~' if word.is_none() && (rest.is_empty() || rest.starts_with(['/', ' '])) => {
-                return Err(needs_a_shell("`~`", "write the directory itself, for example /srv/app"));
+                refuse(needs_a_shell("`~`", "write the directory itself, for example /srv/app"));
             }
             '=' if words.is_empty() && word.as_deref().is_some_and(is_a_name) => {
-                let name = word.unwrap_or_default();
+                let name = word.take().unwrap_or_default();
                 let value: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
                 let value = value.trim_matches(['"', '\'']);
-                return Err(Refusal::new(
+                refuse(Refusal::new(
                     format!("`{name}=` in front of a program needs a shell, and a command here has none"),
                     format!("write env = {{ {name} = {value:?} }}, and the program alone as the command"),
                 ));
@@ -193,11 +212,10 @@ pub(crate) fn words(text: &str, to_a_shell: &str) -> Result<Vec<String>, Refusal
         }
     }
     words.extend(word);
-    if words.is_empty() {
-        Err(Refusal::new("the command is empty", "name a program: \"program argument\""))
-    } else {
-        Ok(words)
+    if words.is_empty() && refusals.is_empty() {
+        refusals.push(Refusal::new("the command is empty", "name a program: \"program argument\""));
     }
+    if refusals.is_empty() { Ok(words) } else { Err(refusals) }
 }
 
 /// Whether a shell would replace a `$` before this. A `${` that is still there was written as `$${`: it is meant.
@@ -267,13 +285,13 @@ mod tests {
             ("A='x y' b", "`A=`"),
         ] {
             let refusal = split(bad).unwrap_err();
-            assert!(refusal.why.contains(named), "{bad}: {refusal:?}");
+            assert!(refusal[0].why.contains(named), "{bad}: {refusal:?}");
         }
         assert_eq!(
-            split("A=1 b").unwrap_err().help,
+            split("A=1 b").unwrap_err()[0].help,
             "write env = { A = \"1\" }, and the program alone as the command"
         );
-        assert!(split("a | b").unwrap_err().help.starts_with("write shell = true; single quotes"));
+        assert!(split("a | b").unwrap_err()[0].help.starts_with("write shell = true; single quotes"));
     }
 
     #[test]

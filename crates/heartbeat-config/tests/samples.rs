@@ -201,8 +201,8 @@ fn the_other_formats_say_the_same_on_one_line_each() {
     let report = report("[realm.api]\nrun = \"api\"\nprot = 8001\nslo = \"me\"\n");
     assert_eq!(
         report.render(Format::Short, false),
-        "heartbeat.toml:3:1: HB101: unknown key `prot` in a realm (help: did you mean `port`?)\n\
-         heartbeat.toml:4:1: HB103: `slo` is not supported by this version of heartbeat \
+        "heartbeat.toml:3:1: error[HB101]: unknown key `prot` in a realm (help: did you mean `port`?)\n\
+         heartbeat.toml:4:1: error[HB103]: `slo` is not supported by this version of heartbeat \
          (help: remove it; it is refused rather than ignored)"
     );
     assert_eq!(

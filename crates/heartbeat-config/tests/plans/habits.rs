@@ -24,9 +24,9 @@ fn the_words_of_compose_lead_to_ours() {
         [
             (2, "HB101", "write run = \"gunicorn shop.wsgi\""),
             (3, "HB101", "write needs = [\"db\"]"),
-            (4, "HB101", "write env = { ... }"),
+            (4, "HB101", "write env = { A = \"1\" }"),
             (5, "HB101", "write dir = \"app\""),
-            (6, "HB101", "write health = \"http://127.0.0.1:8001/api/health/\""),
+            (6, "HB101", "write health = { exec = \"true\" }"),
             (7, "HB101", "write port = 8001"),
             (
                 8,
@@ -58,7 +58,7 @@ fn the_words_of_systemd_and_supervisord_lead_to_ours() {
             (5, "HB101", "write after = [\"db\"]"),
             (6, "HB101", "write needs = [\"db\"]"),
             (7, "HB101", "write restart = { policy = \"always\" }"),
-            (8, "HB101", "write start = { timeout = \"60s\" }"),
+            (8, "HB101", "write start = { timeout = \"30s\" }"),
             (11, "HB101", "write [realm.NAME], with what the unit said as keys of the realm"),
         ]
     );
@@ -70,12 +70,12 @@ fn the_words_of_systemd_and_supervisord_lead_to_ours() {
         helps,
         [
             "write [realm.api]",
-            "write manual = true for a realm that is started on request only",
-            "write restart = { policy = \"always\" }, or \"on-failure\", or \"never\"",
+            "remove it: heartbeatd starts every realm by itself",
+            "remove it: a service is always restarted unless it says otherwise",
             "heartbeatd does not have that: declare a realm for each process, or let the program start its own workers",
             "write stop = { signal_to = \"tree\" } to signal all processes at once",
             "write log = { to = \"file\" }; its place is state_dir/log",
-            "write start = { settle = \"1s\" }",
+            "write start = { settle = \"5s\" }",
             "write [realm.web]",
         ]
     );
@@ -106,6 +106,71 @@ fn an_x_before_a_word_that_means_something_is_a_warning() {
             (6, "HB303", "did you mean `[realm.NAME]`?"),
         ]
     );
+}
+
+/// What a person has written is in the line to paste, and not an example of ours.
+#[test]
+fn the_value_of_another_tool_is_kept() {
+    for (line, help) in [
+        ("health_check = \"http://127.0.0.1:9/x\"", "write health = \"http://127.0.0.1:9/x\""),
+        ("ports = [\"8000:8000\"]", "write port = 8000"),
+        ("stop_grace_period = \"5s\"", "write stop = { timeout = \"5s\" }"),
+        ("startretries = 3", "write restart = { burst = 3 }"),
+        ("RestartSec = 5", "write restart = { backoff = \"5s\" }"),
+        ("startsecs = 5", "write start = { settle = \"5s\" }"),
+        ("environment = [\"A=b\"]", "write env = { A = \"b\" }"),
+        ("environment = { PORT_B = \"1\" }", "write env = { PORT_B = \"1\" }"),
+        (
+            "healthcheck = \"redis-cli -p 17102 ping\"",
+            "write health = { exec = \"redis-cli -p 17102 ping\" }",
+        ),
+        ("autostart = false", "write manual = true"),
+        ("depends_on = { db = { condition = \"started\" } }", "write needs = [\"db\"]"),
+    ] {
+        let report = refused(&format!("[realm.db]\nrun = \"x\"\n[realm.a]\nrun = \"x\"\n{line}\n"));
+        assert_eq!(said(&report)[0].2, help, "{line}");
+    }
+    let of = |text: &str| said(&refused(text))[0].2.to_owned();
+    assert_eq!(
+        of("[heartbeat]\nport = 17000\n[realm.a]\nrun = \"x\"\n"),
+        "write listen = \"127.0.0.1:17000\""
+    );
+    assert_eq!(of("[\"program:web\"]\ncommand = \"x\"\n"), "write [realm.web]");
+    assert_eq!(
+        of("[realm.a]\nrun = \"x\"\nneeds = \"b, c\"\n"),
+        "several names are a list: needs = [\"b\", \"c\"]"
+    );
+}
+
+/// One mistake does not bring others that are none.
+#[test]
+fn nothing_follows_from_a_mistake_that_has_been_said() {
+    let codes = |text: &str| refused(text).iter().map(|problem| problem.code.as_str()).collect::<Vec<_>>();
+    assert_eq!(
+        codes("[realm.a]\ncommand = \"x\"\nrestart = \"always\"\nstop = { timeout = \"1s\" }\n"),
+        ["HB101", "HB102"]
+    );
+    assert_eq!(codes("[heartbeat]\nnme = \"x\"\n"), ["HB101"], "and not that there is no realm");
+    // One command, two mistakes of two kinds; and one where a shell would be needed three times.
+    assert_eq!(codes("[realm.a]\nrun = \"~/bin/app $PORT\"\n"), ["HB107", "HB107"]);
+    assert_eq!(codes("[realm.a]\nrun = \"a && b | c > d\"\n"), ["HB107"]);
+}
+
+#[test]
+fn what_only_a_shell_expands_is_a_warning_where_it_stays_as_it_is() {
+    let warned = |text: &str| {
+        let loaded = load_str("heartbeat.toml", text, &BTreeMap::new()).unwrap();
+        loaded.warnings.iter().map(|problem| (problem.line, problem.code.as_str())).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warned("[heartbeat]\nstate_dir = \"$HOME/state\"\nsocket = \"~/s\"\n[realm.a]\nrun = \"x\"\n"),
+        [(2, "HB304"), (3, "HB304")]
+    );
+    assert_eq!(
+        warned("[realm.a]\nrun = [\"app\", \"$HOME/x\"]\nenv = { A = \"$HOME\" }\ndir = \"$HOME/x\"\n"),
+        [(2, "HB304"), (3, "HB304"), (4, "HB304")]
+    );
+    assert_eq!(warned("[realm.a]\nrun = [\"sh\", \"-c\", \"$HOME/x\"]\nenv = { COST = \"5 $ each\" }\n"), []);
 }
 
 /// What the help says is taken word for word, and nothing is wrong any more.
@@ -357,6 +422,46 @@ fn thousands_of_mistakes_are_told_in_a_moment() {
     assert_eq!(report.iter().count(), 6_000);
     let full = report.render(heartbeat_config::Format::Full, false);
     assert!(full.contains("11999 | prot = 1"));
+}
+
+#[test]
+fn a_check_says_what_is_wrong_with_a_program_and_what_to_type() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[heartbeat]\nsocket = \"run/s\"\n[realm.mode]\nrun = \"./app/plain.sh\"\n[realm.bare]\nrun = \"./app/bare\"\nhealth = { exec = [\"CMD\", \"curl\"] }\n";
+    std::fs::create_dir(dir.path().join("app")).unwrap();
+    std::fs::write(dir.path().join("heartbeat.toml"), text).unwrap();
+    std::fs::write(dir.path().join("app/plain.sh"), "#!/bin/sh\n").unwrap();
+    std::fs::write(dir.path().join("app/bare"), "echo hello\n").unwrap();
+    std::fs::set_permissions(dir.path().join("app/bare"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let env = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
+    let sources =
+        Sources { file: None, env, bytes: Vec::new(), overrides: Vec::new(), cwd: dir.path().to_owned() };
+    let warnings = check(&sources).unwrap_or_else(|report| panic!("{report}")).warnings;
+    let shown = dir.path().display();
+    let told: Vec<(String, String)> = warnings
+        .iter()
+        .map(|problem| (problem.message.clone(), problem.help.clone().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                format!("mode cannot be started: {shown}/app/plain.sh may not be executed by heartbeatd"),
+                format!("chmod +x {shown}/app/plain.sh, or write run = \"sh ./app/plain.sh\"")
+            ),
+            (
+                format!(
+                    "bare cannot be started: {shown}/app/bare has no `#!` line, so the kernel cannot execute it"
+                ),
+                "begin it with a line such as #!/bin/sh, or write run = \"sh ./app/bare\"".to_owned()
+            ),
+            (
+                "a check of bare cannot run: `CMD` is no program".to_owned(),
+                "leave out \"CMD\": the list is the program and its arguments".to_owned()
+            ),
+        ]
+    );
 }
 
 #[test]
