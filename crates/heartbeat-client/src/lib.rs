@@ -3,11 +3,11 @@
 //! # What it is
 //! What `heartbeat-cli`, another realm or a test uses to ask heartbeatd: a [`Host`] says where it listens (the Unix
 //! socket by default, loopback TCP for reading), a [`Client`] asks, and the answers are the documents of
-//! [`heartbeat_status::wire`]. Every question has a deadline and every answer a size limit, so a heartbeatd that
+//! [`heartbeat_status::wire`]. Every request has a deadline and every answer a size limit, so a heartbeatd that
 //! hangs or floods cannot hang or flood its caller.
 //!
 //! # What it is not
-//! No retries, no caching, no connection pool: one connection a question, which on a Unix socket costs less than
+//! No retries, no caching, no connection pool: one connection per request, which on a Unix socket costs less than
 //! keeping one alive correctly. It decides nothing about what an answer means; the caller does.
 //!
 //! # How to use it
@@ -19,7 +19,7 @@
 //! match client.status(false).await {
 //!     Ok(document) if document.ok => println!("{} is fine", document.name),
 //!     Ok(document) => println!("{} is {}", document.name, document.status),
-//!     Err(ClientError::Unreachable { host, .. }) => println!("nobody answers at {host}"),
+//!     Err(ClientError::Unreachable { host, .. }) => println!("no heartbeatd answers at {host}"),
 //!     Err(other) => return Err(other),
 //! }
 //! # Ok(())

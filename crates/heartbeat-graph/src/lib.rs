@@ -1,12 +1,12 @@
-//! The dependency graph of realms: whether it can be ordered, in which order, and who is hit when one fails.
+//! The dependency graph of realms: whether it can be ordered, in which order, and which realms a failure blocks.
 //!
 //! # What it is
 //! [`DependencyGraph::build`] takes names and [`Edge`]s and gives either a graph with its start order, tiers,
 //! dependents and dependencies, or [`GraphErrors`] with everything that is wrong. Every kind of edge orders; `needs`
-//! alone carries [`impact`](DependencyGraph::impact). The order is the same on every machine and whatever the order of
+//! alone carries [`impact`](DependencyGraph::impact). The order does not depend on the machine or on the order of
 //! the input: what can start next does, the first by name of several.
 //!
-//! Cycles are told so that they can be fixed: each with its full path and the input index of each of its edges, the
+//! Cycles are reported so that they can be fixed: each with its full path and the input index of each of its edges, the
 //! shortest first, and enough of them that every edge which lies on a cycle is on one of those listed (or, in a graph
 //! that is hopelessly entangled, is named in [`GraphError::MoreCycles`]). No edge is ever dropped to get an order.
 //!

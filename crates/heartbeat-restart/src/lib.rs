@@ -2,14 +2,14 @@
 //!
 //! # What it is
 //! Three small rules and the memory they need. [`RestartPolicy`] is what is configured. [`RestartTracker`]
-//! remembers what one realm has spent: a budget of `burst` restarts in a sliding `window`, a delay that doubles
+//! remembers what one realm has used: a budget of `burst` restarts in a sliding `window`, a delay that doubles
 //! with every attempt, a cooldown that doubles with every trial. Its [`Decision`] says what follows the end of a
 //! run. The words are systemd's (`Restart=`, burst, `RestartPreventExitStatus=`) and the kubelet's (backoff).
 //!
 //! # What it is not
 //! It starts nothing, reads no clock and rolls no dice: time and randomness are arguments, so a history replays.
-//! The crate is `no_std` with `alloc`. Dependencies between realms are the supervisor's business: a realm that
-//! ends because of somebody else is never brought here.
+//! The crate is `no_std` with `alloc`. Dependencies between realms belong to the supervisor: it never passes a realm here that
+//! ends because of another one.
 //!
 //! # How to use it
 //! ```

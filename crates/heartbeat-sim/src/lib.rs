@@ -3,13 +3,13 @@
 //! # What it is
 //! A seed decides a plan (3 to 12 realms, random edges, probes, policies), a world (processes that crash, hang,
 //! ignore TERM and leave leftovers; measurements that fail, get lost and come late) and everything that happens
-//! in it: commands, refreshes, suspends, shutdowns, answers nobody asked for. [`Sim::run`] drives the real
-//! `heartbeat-supervisor` through it and looks at the invariants after every step: no start before the gates
+//! in it: commands, refreshes, suspends, shutdowns, unexpected answers. [`Sim::run`] drives the real
+//! `heartbeat-supervisor` through it and checks the invariants after every step: no start before the gates
 //! hold, never two copies, the budget is never exceeded, a later stop wins. Once the faults stop, all that can
 //! run has to be up.
 //!
 //! # What it is not
-//! It ships with nothing, starts no process and reads no clock: years pass in seconds, and a seed always replays.
+//! It is part of no product, starts no process and reads no clock: years pass in seconds, and a seed always replays.
 //!
 //! # How to use it
 //! ```

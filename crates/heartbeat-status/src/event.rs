@@ -41,11 +41,11 @@ impl RestartCause {
 closed_list! {
     /// How a restart transaction ended.
     pub enum RestartResult ("restart result") {
-        /// Healthy again and it stayed so for `verify_for`.
+        /// Healthy again, and healthy for `verify_for`.
         Verified = "verified",
         /// This attempt failed; another follows.
         Failed = "failed",
-        /// A later intent replaced it.
+        /// A newer command replaced it.
         Abandoned = "abandoned",
     }
 }
@@ -142,7 +142,7 @@ pub enum EventKind {
         /// Its pid.
         pid: u32,
     },
-    /// A realm says something else of itself.
+    /// A realm reported a new state.
     Said {
         /// Where it says it is.
         state: SaidState,
@@ -205,7 +205,7 @@ pub enum EventKind {
         /// From detection to the end, in milliseconds.
         took_ms: u64,
     },
-    /// Every restart that the budget allows has been made: a person is needed.
+    /// The restart budget is used up: a person is needed.
     BudgetSpent {
         /// So many ...
         burst: u32,

@@ -20,9 +20,9 @@ closed_list! {
         ProbeInconclusive = "ProbeInconclusive",
         /// A process was started.
         Started = "Started",
-        /// A realm says something else of itself.
+        /// A realm reported a new state.
         Said = "Said",
-        /// A process of an earlier heartbeatd was taken over.
+        /// A process of an earlier heartbeatd was adopted.
         Adopted = "Adopted",
         /// A process could not be started.
         StartFailed = "StartFailed",
@@ -32,13 +32,13 @@ closed_list! {
         Signalled = "Signalled",
         /// A restart began.
         RestartOpened = "RestartOpened",
-        /// A restart for health waits for others.
+        /// A restart for health waits.
         RestartHeld = "RestartHeld",
         /// A realm's own restart command has begun, or has ended.
         RestartCommand = "RestartCommand",
-        /// A command around the life of a realm failed, and it goes on without it.
+        /// A hook of a realm failed; the realm goes on without it.
         HookFailed = "HookFailed",
-        /// Limits of a realm are kept by nobody.
+        /// The host cannot enforce some limits of a realm.
         Unbounded = "Unbounded",
         /// A realm writes into memory, since its log cannot be opened.
         LogInMemory = "LogInMemory",
@@ -46,11 +46,11 @@ closed_list! {
         RestartVerified = "RestartVerified",
         /// A restart failed; another attempt may follow.
         RestartFailed = "RestartFailed",
-        /// A restart was called off: something else was asked for, or decided.
+        /// A restart was cancelled by a newer command or decision.
         RestartAbandoned = "RestartAbandoned",
-        /// Every restart that the budget allows has been made: a person is needed.
+        /// The restart budget is used up: a person is needed.
         BudgetSpent = "BudgetSpent",
-        /// A long wait begins although the budget is not used up.
+        /// A cooldown begins although the budget is not used up.
         CooldownBegan = "CooldownBegan",
         /// An operator's command took effect.
         Commanded = "Commanded",
@@ -58,17 +58,17 @@ closed_list! {
         Paused = "Paused",
         /// A pause ended.
         Resumed = "Resumed",
-        /// A stranger listens on a realm's port.
+        /// Another process listens on a realm's port.
         PortTaken = "PortTaken",
-        /// No stranger listens there any more.
+        /// The other process has left a realm's port.
         PortFreed = "PortFreed",
-        /// A realm changes too often to call.
+        /// A realm changes too often to be called up or down.
         FlappingStarted = "FlappingStarted",
-        /// It has settled.
+        /// A realm no longer flaps.
         FlappingEnded = "FlappingEnded",
-        /// Too many realms turned unhealthy at once: health restarts are held.
+        /// Too many realms became unhealthy at once: restarts for health are held.
         FuseTripped = "FuseTripped",
-        /// Health restarts are no longer held.
+        /// Restarts for health are no longer held.
         FuseReleased = "FuseReleased",
         /// An incident was opened.
         IncidentOpened = "IncidentOpened",
@@ -80,7 +80,7 @@ closed_list! {
         IncidentResolved = "IncidentResolved",
         /// A configuration took effect.
         Reloaded = "Reloaded",
-        /// Everything that starts by itself has been told to.
+        /// The boot is over: no realm is on its way up any more.
         Booted = "Booted",
         /// The stop of everything began.
         ShutdownStarted = "ShutdownStarted",

@@ -5,7 +5,7 @@ closed_list! {
     pub enum Health ("health") {
         /// Every probe that counts passes.
         Healthy = "healthy",
-        /// Passes with a remark; counts as healthy wherever something is decided.
+        /// Passes with a warning; counts as healthy for every decision.
         Degraded = "degraded",
         /// A live or ready probe is past its threshold.
         Unhealthy = "unhealthy",

@@ -21,11 +21,11 @@ closed_list! {
     pub enum IncidentStep ("incident event") {
         /// The outage is confirmed.
         Opened = "opened",
-        /// Its root, or who is affected, has changed.
+        /// Its root, or the set of affected realms, has changed.
         Updated = "updated",
-        /// The restart budget is spent: a person is needed.
+        /// A person is needed: for example, the restart budget is used up.
         Failed = "failed",
-        /// It is over. Told if and only if `opened` was.
+        /// It is over. Sent if and only if `opened` was.
         Resolved = "resolved",
     }
 }

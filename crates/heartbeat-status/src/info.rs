@@ -10,7 +10,7 @@ use crate::{RealmIx, RealmName, Thresholds};
 closed_list! {
     /// What a realm is to its supervisor.
     pub enum RealmKind ("realm kind") {
-        /// Runs until it is told to stop.
+        /// Runs until it is stopped.
         Service = "service",
         /// Runs once and is done when it succeeds.
         Oneshot = "oneshot",
@@ -22,9 +22,9 @@ closed_list! {
 closed_list! {
     /// How a dependency binds (`behaviour` section 3).
     pub enum EdgeKind ("dependency kind") {
-        /// Pulls in and gates; the dependent is blocked while it is broken.
+        /// Starts it too, and waits for it; the realm is blocked while it is broken.
         Needs = "needs",
-        /// Pulls in; the start waits until it has settled, 10 s at most.
+        /// Starts it too, and waits until it has settled, 10 s at most.
         Wants = "wants",
         /// Order only.
         After = "after",
@@ -46,11 +46,11 @@ closed_list! {
 closed_list! {
     /// What a running dependent does while a need of it is down.
     pub enum WhileDown ("while_down") {
-        /// Runs on.
+        /// Keeps running.
         Ride = "ride",
-        /// Is stopped, and started when the need is back.
+        /// Is stopped, and starts when the need is back.
         Stop = "stop",
-        /// Runs on, and is restarted when the need is back.
+        /// Keeps running, and is restarted when the need is back.
         Restart = "restart",
     }
 }
@@ -96,7 +96,7 @@ closed_list! {
         Nagios = "nagios",
         /// A file's existence and age.
         File = "file",
-        /// The realm beats.
+        /// Heartbeats that the realm sends.
         Push = "push",
         /// sd_notify READY and WATCHDOG.
         Notify = "notify",

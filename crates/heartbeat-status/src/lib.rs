@@ -4,7 +4,7 @@
 //! Layer 0 of heart-beat: identifiers ([`RealmName`], [`RunId`]), time as data ([`Instant`], [`WallTime`]),
 //! what a probe saw ([`CheckResult`]), how results become a verdict ([`Thresholds`], [`Tally`]), the three axes
 //! of a realm ([`Desired`], [`Phase`], [`Health`]) with the one word for people derived from them ([`Status`]),
-//! facts in the past tense ([`Event`]), the [`Snapshot`] everybody reads, and the documents that leave the
+//! facts in the past tense ([`Event`]), the [`Snapshot`] that all readers share, and the documents that leave the
 //! process ([`wire`]).
 //!
 //! # What it is not
@@ -12,7 +12,7 @@
 //! with `alloc`, so both are compile errors rather than conventions.
 //!
 //! # How to use it
-//! A probe that was asked three times to fail before anybody believes it:
+//! A probe that must fail three times in a row before it counts as failing:
 //!
 //! ```
 //! use heartbeat_status::{Tally, Thresholds, Verdict};

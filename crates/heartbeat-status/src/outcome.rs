@@ -9,7 +9,7 @@ use crate::Instant;
 closed_list! {
     /// The stage of a measurement in which it ended.
     pub enum ProbePhase ("probe phase") {
-        /// Waiting for a free slot of ours; never part of the latency.
+        /// Waiting for its turn; never part of the latency.
         Queue = "queue",
         /// Name to address.
         Resolve = "resolve",
@@ -27,7 +27,7 @@ closed_list! {
 closed_list! {
     /// Why a probe failed: the target's fault.
     pub enum FailReason ("failure reason") {
-        /// Connection refused: nobody listens.
+        /// Connection refused: nothing listens there.
         Refused = "Refused",
         /// Connection reset by the peer.
         Reset = "Reset",
@@ -53,11 +53,11 @@ closed_list! {
         BodyTooLarge = "BodyTooLarge",
         /// A condition on the answer does not hold.
         ConditionFailed = "ConditionFailed",
-        /// The value a condition speaks of is not there.
+        /// The value that a condition compares is missing.
         ConditionMissing = "ConditionMissing",
-        /// The target says it is degraded, and that is configured to fail.
+        /// The target reports that it is degraded, and that is configured to fail.
         ReportedDegraded = "ReportedDegraded",
-        /// The target says it is down.
+        /// The target reports that it is down.
         ReportedDown = "ReportedDown",
         /// The certificate has expired.
         CertExpired = "CertExpired",
@@ -143,9 +143,9 @@ closed_list! {
     pub enum DegradedReason ("degraded reason") {
         /// Slower than `slow`.
         Slow = "Slow",
-        /// The target says of itself that it is degraded.
+        /// The target reports that it is degraded.
         ReportedDegraded = "ReportedDegraded",
-        /// The target answers 200 but says of itself that it is down.
+        /// The target answers 200 but reports that it is down.
         ReportedDown = "ReportedDown",
         /// The certificate expires soon.
         CertExpiring = "CertExpiring",
@@ -155,9 +155,9 @@ closed_list! {
 closed_list! {
     /// Why a measurement says nothing about the target: the fault is ours.
     pub enum InconclusiveReason ("inconclusive reason") {
-        /// Our own scheduling lag ate the timeout.
+        /// heartbeatd itself was too late: its own lag used up the timeout.
         MonitorLag = "MonitorLag",
-        /// We ran out of descriptors, ports, memory or processes.
+        /// heartbeatd has no descriptors, ports, memory or processes left.
         MonitorResources = "MonitorResources",
         /// The local network is gone.
         LocalNetwork = "LocalNetwork",
@@ -165,7 +165,7 @@ closed_list! {
         NameTemporary = "NameTemporary",
         /// The host or heartbeatd was suspended during the measurement.
         Suspended = "Suspended",
-        /// The measurement was called off.
+        /// The measurement was cancelled.
         Cancelled = "Cancelled",
         /// A check command exited 3 (unknown) or could not run.
         PluginUnknown = "PluginUnknown",

@@ -113,7 +113,7 @@ pub struct ProcessStatus {
     pub pid: Option<u32>,
     /// When exec succeeded, while one exists.
     pub started_at: Option<Instant>,
-    /// Taken back after a restart of heartbeatd.
+    /// Adopted after a restart of heartbeatd; no fresh measurement yet.
     pub adopted: bool,
     /// How the one before (or this one) ended.
     pub last_exit: Option<LastExit>,
@@ -135,7 +135,7 @@ pub struct RestartCounts {
 closed_list! {
     /// A step of a restart transaction.
     pub enum RestartStep ("restart step") {
-        /// The fault was seen (or the request arrived).
+        /// The fault was detected, or the request arrived.
         Detected = "detected",
         /// The old tree is gone.
         Stopped = "stopped",

@@ -8,9 +8,9 @@ closed_list! {
         ProgramUnusable = "program_unusable",
         /// The host has no process, memory or descriptor left, or the program is being written.
         HostExhausted = "host_exhausted",
-        /// Nothing of the program was tried: the launcher was gone.
+        /// The start was not tried: the launcher was gone.
         NeverTried = "never_tried",
-        /// Another process listens on the port of the realm: the start was not tried.
+        /// The start was not tried: another process listens on the port of the realm.
         PortTaken = "port_taken",
         /// Any other error of the set-up or of execve.
         Other = "other",

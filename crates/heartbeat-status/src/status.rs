@@ -9,7 +9,7 @@ closed_list! {
     pub enum Desired ("desired state") {
         /// Should run.
         Up = "up",
-        /// An operator said stop.
+        /// An operator stopped it.
         Down = "down",
     }
 }
@@ -23,21 +23,21 @@ closed_list! {
         Starting = "starting",
         /// Ready once in this generation.
         Running = "running",
-        /// Told to end; the tree is not empty yet.
+        /// Being stopped; its process tree is not empty yet.
         Stopping = "stopping",
         /// Ended; waiting for the next attempt.
         Backoff = "backoff",
-        /// The restart budget is spent; one trial after a long wait.
+        /// The restart budget is used up; one trial after each cooldown.
         Cooldown = "cooldown",
-        /// Not running, and nothing will start it by itself.
+        /// Not running; heartbeatd does not start it by itself.
         Stopped = "stopped",
-        /// Given up; a human is needed.
+        /// heartbeatd has stopped trying; a person is needed.
         Failed = "failed",
         /// A oneshot that succeeded.
         Done = "done",
         /// SIGKILL did not empty its process tree.
         Stuck = "stuck",
-        /// Something runs that may be it and cannot be proven to be: no signal, and no second copy.
+        /// Processes run that may belong to it and cannot be proven to: no signal, and no second copy.
         Unverified = "unverified",
         /// Watched, never started.
         External = "external",
@@ -55,23 +55,23 @@ impl Phase {
 closed_list! {
     /// One word for people, first match of the derivation wins (see [`StatusFacts::derive`]).
     pub enum Status ("status") {
-        /// As it should be.
+        /// Every probe that counts passes.
         Up = "up",
-        /// Up with a remark.
+        /// Up, with a warning.
         Degraded = "degraded",
-        /// Fails its probes by its own fault.
+        /// Fails its probes, and what it needs is fine.
         Down = "down",
-        /// Held or failing because of what it needs.
+        /// Held up, or failing, because a realm that it needs is broken.
         Blocked = "blocked",
-        /// Given up, cooling down, or stuck: a human is needed.
+        /// heartbeatd has stopped trying, or tries rarely: a person is needed.
         Failed = "failed",
         /// On its way up.
         Starting = "starting",
-        /// In an open restart.
+        /// In a restart that is not verified yet.
         Restarting = "restarting",
-        /// An operator has stopped it, and a process of it is still alive.
+        /// An operator stopped it, and some of its processes are still alive.
         Stopping = "stopping",
-        /// Stopped on purpose: no process of it is alive.
+        /// Stopped on purpose; none of its processes is alive.
         Stopped = "stopped",
         /// Paused on purpose.
         Paused = "paused",
@@ -114,7 +114,7 @@ closed_list! {
         Healthy = "Healthy",
         /// Passes, but slower than `slow`.
         Slow = "Slow",
-        /// Passes with another remark.
+        /// Passes with another warning.
         Degraded = "Degraded",
         /// Spawned, not yet ready.
         Starting = "Starting",
@@ -132,15 +132,15 @@ closed_list! {
         StartTimedOut = "StartTimedOut",
         /// A live or ready probe is past its threshold.
         ProbeFailed = "ProbeFailed",
-        /// A stranger holds the port.
+        /// Another process holds its port.
         WrongProcess = "WrongProcess",
-        /// Changes too often to call.
+        /// Changes too often to be called up or down.
         Flapping = "Flapping",
         /// Waits for the next attempt.
         Backoff = "Backoff",
-        /// Waits long, since the budget is spent.
+        /// The restart budget is used up; one trial after each cooldown.
         Cooldown = "Cooldown",
-        /// The restart budget is spent and `when_spent = "fail"`.
+        /// The restart budget is used up and `when_spent = "fail"`.
         BudgetSpent = "BudgetSpent",
         /// SIGKILL did not empty the process tree.
         Stuck = "Stuck",
@@ -156,21 +156,21 @@ closed_list! {
         NoEvidence = "NoEvidence",
         /// The last measurement is too old.
         Stale = "Stale",
-        /// Taken back after a restart of heartbeatd.
+        /// Adopted after a restart of heartbeatd; no fresh measurement yet.
         Adopted = "Adopted",
-        /// A process that cannot be told for certain to be ours.
+        /// Processes that may belong to it, and that cannot be proven to.
         Unverifiable = "Unverifiable",
-        /// On its way down.
+        /// Being stopped.
         Stopping = "Stopping",
-        /// External and without probes.
+        /// No `run`, and no probe.
         External = "External",
-        /// Too many realms turned unhealthy at once: the fault may be ours.
+        /// Too many realms became unhealthy at once: heartbeatd suspects itself and holds restarts for health.
         StormFuse = "StormFuse",
         /// heartbeatd itself has a problem: the reason of an incident, never of a realm's status.
         OwnProblem = "OwnProblem",
-        /// Fails while a need of it answers that it refuses work.
+        /// Fails while a realm that it needs answers that it refuses work.
         SuspectNeed = "SuspectNeed",
-        /// Runs, and answers that it is still starting up.
+        /// Runs, and its server answers that it is still starting up.
         StartingUp = "StartingUp",
     }
 }
@@ -200,23 +200,23 @@ closed_list! {
 closed_list! {
     /// Remarks beside the status.
     pub enum Flag ("flag") {
-        /// Still passes while a need of it is broken.
+        /// Passes although a realm that it needs is broken.
         UpstreamDown = "upstream_down",
         /// Changes too often.
         Flapping = "flapping",
         /// Evidence is too old.
         Stale = "stale",
-        /// Taken back after a restart of heartbeatd.
+        /// Adopted after a restart of heartbeatd; no fresh measurement yet.
         Adopted = "adopted",
         /// In a maintenance window that mutes notifications.
         Muted = "muted",
         /// The restart circuit breaker is tripped and holds its restart.
         Fuse = "fuse",
-        /// Limits of it are kept by nobody: the host has no controller for them.
+        /// The host cannot enforce some of its limits.
         Unbounded = "unbounded",
-        /// Degraded, and dependents of it fail: it probably refuses them.
+        /// Degraded, and realms that need it fail: it probably refuses them.
         Suspect = "suspect",
-        /// Its log could not be opened: its output is kept in memory until it can be copied there.
+        /// Its log cannot be opened; its output is kept in memory until it can.
         LogInMemory = "log_in_memory",
     }
 }

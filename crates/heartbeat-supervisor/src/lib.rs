@@ -4,14 +4,14 @@
 //! One deterministic function, `(state, now, input) -> (state', effects, events)`. [`Supervisor`] holds the state of
 //! every realm of a [`Plan`]. An [`Input`] is a fact (a process ended, a measurement came back) or a wish (a
 //! [`Command`]); an [`Effect`] is something an adapter has to do (measure, start, signal); an
-//! [`Event`](heartbeat_status::Event) is a fact in the past tense for whoever wants to look. The three are never
+//! [`Event`](heartbeat_status::Event) is a fact in the past tense for readers. The three are never
 //! one type. Every state of a realm is a file of its own with the same functions, and every state answers every
 //! input: `docs/realm-transitions.md` shows all pairs.
 //!
 //! # What it is not
 //! It performs nothing. It reads no clock: time is an argument, a [`heartbeat_status::Instant`]. It rolls no dice:
 //! jitter comes from the seed of the constructor, so the same inputs at the same times give the same effects. It
-//! cannot fail: an input that makes no sense now is counted and told as
+//! cannot fail: an input that makes no sense now is counted and reported as
 //! [`EventKind::Ignored`](heartbeat_status::EventKind::Ignored), and nothing changes. The crate is `no_std`.
 //!
 //! # How to use it

@@ -19,13 +19,13 @@ closed_list! {
         Stop = "stop",
         /// Stop it and run it again.
         Restart = "restart",
-        /// Leave it alone: it runs on and is measured, nothing acts and nothing alerts.
+        /// Suspend its supervision: it keeps running and is still probed, without restarts and alerts.
         Pause = "pause",
         /// End its pause.
         Resume = "resume",
-        /// Forget its attempts, its backoff and its cooldown, and start it if it should run.
+        /// Clear its attempts, backoff and cooldown, and start it if it should run.
         Reset = "reset",
-        /// Send a signal to its process, and leave everything else as it is.
+        /// Send a signal to its process.
         Signal = "signal",
     }
 }

@@ -173,7 +173,7 @@ pub struct ProcessEntry {
     /// Seconds since then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_s: Option<f64>,
-    /// Taken back after a restart of heartbeatd.
+    /// Adopted after a restart of heartbeatd; no fresh measurement yet.
     #[serde(default)]
     pub adopted: bool,
     /// How the last one ended.
