@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use heartbeat_config::load_str;
 use heartbeat_status::{Flag, NextAction, Reason, Status};
-use heartbeat_tests::{File, other_texts, workspace_root};
+use heartbeat_tests::{File, other_texts, sources, workspace_root};
 
 /// Fewest configurations that a search which works finds.
 const FEWEST_CONFIGURATIONS: usize = 10;
@@ -109,4 +109,38 @@ fn every_status_reason_and_flag_is_explained() {
     for action in NextAction::ALL {
         assert!(page.contains(&format!("`{}`", action.as_str())), "`{}` is not explained", action.as_str());
     }
+}
+
+/// Text between backquotes, outside of fences.
+fn quoted(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let prose = text.lines().filter(|line| {
+        fenced ^= line.starts_with("```");
+        !fenced && !line.starts_with("```")
+    });
+    prose.flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_file_and_function_that_the_architecture_names_exists() {
+    let files = sources();
+    let mut seen = 0;
+    for page in ["docs/ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read_to_string(workspace_root().join(page)).unwrap();
+        for name in quoted(&text) {
+            if name.ends_with(".rs") {
+                let found = files.iter().any(|file| format!("/{}", file.path).ends_with(&format!("/{name}")));
+                assert!(found, "{page}: there is no {name}");
+            } else if let Some(function) = name.strip_suffix("()") {
+                let function = function.rsplit("::").next().unwrap();
+                let forms = [format!("fn {function}("), format!("fn {function}<")];
+                let found = files.iter().any(|file| forms.iter().any(|form| file.text.contains(form)));
+                assert!(found, "{page}: there is no {name}");
+            } else {
+                continue;
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > FEWEST_LINKS, "only {seen} files and functions found");
 }
