@@ -4,9 +4,9 @@
 //! cargo run -p embed-probe -- http://127.0.0.1:8001/api/health/ [LISTEN]
 //! ```
 //!
-//! Every five seconds it measures the upstream and prints what it saw. On `LISTEN` (default `127.0.0.1:8002`) it
-//! answers `GET /api/health/` itself, with `pass` or, where the upstream fails, `warn`: this service is alive
-//! although what it needs is not, so its own supervisor has no reason to restart it.
+//! Every five seconds it measures the upstream and prints the result. On `LISTEN` (default `127.0.0.1:8002`) it
+//! answers `GET /api/health/` itself: `pass`, or `warn` while the upstream fails. This service is alive
+//! although its upstream is not, so its own supervisor has no reason to restart it.
 #![expect(clippy::print_stdout, reason = "an example: what it prints is what it is for")]
 
 use std::process::ExitCode;
@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Measures for ever, start to start.
+/// Measures again and again; the interval runs from start to start.
 async fn watch(probe: &Probe, last: &Last) {
     let mut slots = tokio::time::interval(EVERY);
     slots.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -87,12 +87,12 @@ fn line(result: &CheckResult) -> String {
     )
 }
 
-/// Answers callers one after the other; none of them longer than its timeout.
+/// Answers one caller after the other, each within its timeout.
 async fn serve(listener: &TcpListener, last: &Last) {
     loop {
         match listener.accept().await {
             Ok((caller, _)) => {
-                // Whoever does not ask or does not listen gets no answer; that is their business.
+                // A caller that does not ask or does not read in time gets no answer.
                 let _ = tokio::time::timeout(CALLER_TIMEOUT, answer(caller, last)).await;
             }
             Err(error) => {
@@ -128,13 +128,13 @@ async fn answer(mut caller: TcpStream, last: &Last) -> std::io::Result<()> {
     caller.shutdown().await
 }
 
-/// `passed`: nothing measured yet, or what the last measurement says; an inconclusive one says nothing.
+/// `passed` is `None` before the first measurement; an inconclusive measurement is `Some(None)`.
 fn health(passed: Option<Option<bool>>) -> String {
     let (status, output) = match passed {
         None => ("pass", "the upstream has not been measured yet"),
         Some(Some(true)) => ("pass", "the upstream answers"),
         Some(Some(false)) => ("warn", "the upstream fails"),
-        Some(None) => ("pass", "nothing is known of the upstream"),
+        Some(None) => ("pass", "the last measurement of the upstream was inconclusive"),
     };
     format!(r#"{{"status":"{status}","output":"{output}"}}"#)
 }

@@ -10,7 +10,7 @@ queue = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connec
 
 
 def health(request):
-    """200 when everything this site needs answers, 503 with the names of what does not."""
+    """200 when everything that this site needs answers, otherwise 503 with the names of what does not."""
     played = play_fault()
     if played is not None:
         return played
@@ -30,7 +30,7 @@ def health(request):
 
 
 def play_fault():
-    """A fault to try heartbeat with: the file that SHOP_FAULT names says `500`, `hang` or `slow`."""
+    """A fault to try heartbeat with: the file that SHOP_FAULT names contains `500`, `hang` or `slow`."""
     try:
         with open(os.environ.get("SHOP_FAULT", ""), encoding="utf-8") as file:
             fault = file.read().strip()

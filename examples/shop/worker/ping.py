@@ -1,4 +1,4 @@
-"""Is the worker at work? Exit codes as Nagios has them: 0 it is, 2 it is not, 3 nobody can tell."""
+"""Is the worker working? Exit codes of a Nagios plugin: 0 yes, 2 no, 3 unknown."""
 
 import os
 import sys
