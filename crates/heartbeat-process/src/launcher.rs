@@ -81,7 +81,7 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     // Standard input is a copy's to set up: the socket goes above the three standard descriptors.
     let orders = rustix::io::fcntl_dupfd_cloexec(&given, 3).map_err(|_| Gone)?;
     // What heartbeatd inherited from its own parent (`flock`, runit, a wrapper script) may hold a number that `ready_fd`
-    // names. A kernel that cannot close it control groups it open; then only such a start fails.
+    // names. A kernel that cannot close it leaves it open; then only such a start fails.
     let _ = sys::close_inherited(orders.as_fd());
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(|_| Gone)?;
     dup2_stdin(&null).map_err(|_| Gone)?;

@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// The period that cpu time is given out in, in microseconds: the kernel's own default.
 const CPU_PERIOD_MICROS: u64 = 100_000;
 
-/// Bounds of a program; `None` control groups what heartbeatd has.
+/// Bounds of a program; `None` leaves what heartbeatd has.
 ///
 /// The first three are of the tree and need a cgroup v2 control group with the controller of that name (systemd's `MemoryMax=`,
 /// `CPUQuota=`, `TasksMax=`). The others are of every single process (setrlimit(2), systemd's `Limit...=`), soft and hard

@@ -38,7 +38,7 @@ pub struct Settings {
     pub runtime: PathBuf,
     /// Id of the state directory, in every record and in the environment of every realm.
     pub instance_tag: String,
-    /// Soft limit of open descriptors for what is started, in descriptors; `None` control groups ours. heartbeatd raises
+    /// Soft limit of open descriptors for what is started, in descriptors; `None` leaves ours. heartbeatd raises
     /// its own, and many programs do not expect to be given more than they were.
     pub soft_descriptors: Option<u64>,
     /// Directory of control groups (cgroup v2) in which every run of a realm gets a control group, as [`own_groups`](crate::own_groups)
@@ -184,7 +184,7 @@ impl std::fmt::Debug for Commander {
 
 impl Commander {
     /// Runs a command in a session of its own: answered by `CommandDone`, within `timeout` after its start at the
-    /// latest, at which its whole process group is killed. What it control groups in its group or session when it ends by
+    /// latest, at which its whole process group is killed. What it leaves in its group or session when it ends by
     /// itself is killed, too. If its output is captured (an exec probe), nothing of it survives at all: it is given
     /// a tag in its environment (`HEARTBEAT_COMMAND`) by which also a daemon in a session of its own is found.
     pub fn run_command(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {

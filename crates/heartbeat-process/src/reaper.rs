@@ -303,7 +303,7 @@ impl Reaper {
         }
     }
 
-    /// What stands in the environment of all processes of a run. Of a hook nothing does: whom it control groups behind on purpose is
+    /// What stands in the environment of all processes of a run. Of a hook nothing does: whom it leaves behind on purpose is
     /// its own.
     fn tags(
         &self,

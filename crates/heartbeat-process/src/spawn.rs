@@ -33,7 +33,7 @@ const ORDER_TIMEOUT_S: i64 = 5;
 /// By which the processes of a command are found, in their environment.
 pub(crate) const COMMAND_TAG: &str = "HEARTBEAT_COMMAND";
 
-/// How the tag of a hook ends: whoever it control groups behind on purpose is its own.
+/// How the tag of a hook ends: whoever it leaves behind on purpose is its own.
 pub(crate) const HOOK_SUFFIX: &str = "/hook";
 
 /// A launch that is under way: what is said about it is said there.
@@ -355,7 +355,7 @@ pub(crate) fn tell_where(spec: &mut LaunchSpec, notify_listener: Option<&NotifyL
     }
 }
 
-/// The environment of a command: its own, and the tag by which it is found again: what an exec probe control groups behind,
+/// The environment of a command: its own, and the tag by which it is found again: what an exec probe leaves behind,
 /// wherever that is, and a hook that has survived its heartbeatd.
 pub(crate) fn command_tagged(spec: &LaunchSpec, id: CommandRunId, instance_tag: &str) -> LaunchSpec {
     let mut spec = spec.clone();

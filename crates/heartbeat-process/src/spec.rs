@@ -65,12 +65,12 @@ pub struct LaunchSpec {
     pub dir: PathBuf,
     /// Standard output and standard error.
     pub log: LogTarget,
-    /// File mode creation mask; `None` control groups ours.
+    /// File mode creation mask; `None` leaves ours.
     pub umask: Option<u32>,
     /// Whom it runs as, who then also owns its log file; `None`: as ourselves. Its working directory is entered with
     /// its rights.
     pub user: Option<User>,
-    /// The program makes a daemon of itself (it ends, and control groups a child behind) and writes the number of that to this
+    /// The program makes a daemon of itself (it ends, and leaves a child behind) and writes the number of that to this
     /// file: it becomes the main process, if it is one of the tree. `None`: it stays in the foreground.
     pub pidfile: Option<PathBuf>,
     /// What it and its tree may have.

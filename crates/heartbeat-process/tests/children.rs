@@ -952,7 +952,7 @@ fn this_program() -> Command {
     Command::new("/proc/self/exe")
 }
 
-/// Runs a test and ends whatever it control groups behind.
+/// Runs a test and ends whatever it leaves behind.
 fn guard(name: &str, in_a_group: bool) -> ExitCode {
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let own = std::process::id();

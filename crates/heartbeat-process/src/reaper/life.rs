@@ -1,4 +1,4 @@
-//! What becomes of a run: from its launcher's first word to the last process it control groups behind.
+//! What becomes of a run: from its launcher's first word to the last process it leaves behind.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -237,7 +237,7 @@ impl Reaper {
     pub(super) fn main_ended(&mut self, id: u64, key: Key, exit: Exit, scan: &mut Option<ProcScan>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.stage = Stage::Exited;
-        // Whoever it control groups behind speaks for nobody.
+        // Whoever it leaves behind speaks for nobody.
         run.notify_listener.take().into_iter().for_each(|notify_listener| notify_listener.remove());
         let exit = super::bounds::with_oom(run, exit);
         self.logs.end(&run.log, key.run.0);

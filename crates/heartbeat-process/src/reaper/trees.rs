@@ -105,7 +105,7 @@ impl Reaper {
     }
 
     /// A descendant of something we have started, that has lost its parents, came to us, and has nothing of another realm:
-    /// nginx, as a daemon, control groups its session and overwrites its environment. Only one that is named is taken for that.
+    /// nginx, as a daemon, leaves its session and overwrites its environment. Only one that is named is taken for that.
     pub(super) fn is_orphan_of_nobody_else(
         &self,
         run: &Run,

@@ -258,7 +258,7 @@ pub(super) fn a_socket_that_was_taken_away_is_put_back() {
     end(&bench, key);
 }
 
-/// Descriptors 3 to 9 are open and not close-on-exec, as `flock`, runit or a wrapper script control groups them.
+/// Descriptors 3 to 9 are open and not close-on-exec, as `flock`, runit or a wrapper script leaves them.
 fn inherited_descriptors() -> Vec<OwnedFd> {
     let null = std::fs::File::open("/dev/null").unwrap();
     let mut inherited = Vec::new();
