@@ -105,7 +105,8 @@ fn run(
     introduce(&loaded.config);
     let (mut held, mut config, mut handover) = (Some(held), loaded.config, handover);
     loop {
-        let style = ReportStyle { every_step: false, colour: coloured(&std::io::stdout()) };
+        let style =
+            ReportStyle { every_step: false, colour: coloured(&std::io::stdout()), columns: columns() };
         let (reporter, sink) = ConsoleReporter::start(style, std::io::stdout())?;
         let daemon = Daemon::start(Start {
             config,
@@ -197,21 +198,51 @@ fn run_demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let own = OwnDir::make(args.dir.as_deref())?;
     let program = std::env::current_exe().context("cannot find the path of this program")?;
     let demo = Demo::prepare(&own.path, &program)?;
-    let socket = demo.socket().to_owned();
-    let script = Script { victim: (!args.calm).then(|| args.victim.clone()), fault: args.fault };
-    let style = ReportStyle { every_step: true, colour: coloured(&std::io::stdout()) };
+    let script = Script {
+        victim: (!args.calm).then(|| args.victim.clone()),
+        fault: args.fault,
+        cli: heartbeat_cli(&program),
+    };
+    let style = ReportStyle { every_step: true, colour: coloured(&std::io::stdout()), columns: columns() };
     let (reporter, sink) = ConsoleReporter::start(style, std::io::stdout())?;
-    say(&format!(
-        "From another terminal: heartbeat-cli -H unix:{} status --watch\nCtrl-C stops everything, dependents first.",
-        socket.display()
-    ));
-    let daemon = demo.start(&script, sink)?;
+    let sentences = reporter.sentences().context("the console reporter has ended")?;
+    let daemon = demo.start(&script, sentences, sink)?;
     daemon.stop_on_signals()?;
     drop(held);
     let ended = daemon.wait();
     drop(reporter);
     ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Columns of the terminal on standard output.
+fn columns() -> Option<usize> {
+    let (terminal_size::Width(columns), _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(usize::from(columns))
+}
+
+/// heartbeat-cli as a person types it here: its name where the shell finds it, its path beside this program, or, where
+/// cargo runs this program, by cargo.
+fn heartbeat_cli(program: &Path) -> String {
+    const NAME: &str = "heartbeat-cli";
+    let beside = program.with_file_name(NAME);
+    let found = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|folder| folder.join(NAME)).find(|file| file.is_file())
+    });
+    if !beside.is_file() {
+        let by_cargo = found.is_none() && std::env::var_os("CARGO").is_some();
+        return if by_cargo { format!("cargo run -q -p {NAME} --") } else { NAME.to_owned() };
+    }
+    if found.is_some_and(|found| found == beside) {
+        return NAME.to_owned();
+    }
+    let here = std::env::current_dir().ok();
+    let path = here.as_deref().and_then(|here| beside.strip_prefix(here).ok()).unwrap_or(&beside);
+    match path.to_string_lossy() {
+        path if path == NAME => format!("./{NAME}"),
+        path if path.contains(char::is_whitespace) => format!("'{path}'"),
+        path => path.into_owned(),
+    }
 }
 
 /// The directory of a demo: one that was named, or one of its own that goes with it.

@@ -1,5 +1,5 @@
 //! Events as lines for a person at a terminal. A thread of its own writes them, because a terminal that is held with
-//! Ctrl-S must not hold supervision.
+//! Ctrl-S must not hold supervision. The demo tells its story in sentences between them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,6 +17,10 @@ use crate::{DaemonError, clock};
 const MAX_LINES_QUEUED: usize = 4_096;
 /// Width of the column that names the realm.
 const NAME_COLUMN_CHARS: usize = 10;
+/// Columns before the text of an event: time, realm and word.
+const TEXT_COLUMN_CHARS: usize = 35;
+/// Fewest columns for the text of an event; on a narrower terminal a line is not broken.
+const MIN_TEXT_CHARS: usize = 24;
 /// Realms that are named when the boot is over; the rest is counted.
 const MAX_NAMES: usize = 8;
 
@@ -27,12 +31,33 @@ pub struct ReportStyle {
     pub every_step: bool,
     /// With ANSI colours.
     pub colour: bool,
+    /// Columns of the terminal, at which lines are broken between words; `None` where there is no terminal.
+    pub columns: Option<usize>,
+}
+
+/// What the thread writes.
+#[derive(Debug)]
+enum Entry {
+    Event(Event),
+    Sentence(String),
+}
+
+/// Writes sentences between the events.
+#[derive(Clone, Debug)]
+pub struct Sentences(SyncSender<Entry>);
+
+impl Sentences {
+    /// Writes a sentence on lines of its own. A terminal that is too slow misses it.
+    pub fn write(&self, text: impl Into<String>) {
+        // Nobody has to read the story for the demo to go on.
+        let _ = self.0.try_send(Entry::Sentence(text.into()));
+    }
 }
 
 /// The writing thread. Dropping it waits until every event so far is written.
 #[derive(Debug)]
 pub struct ConsoleReporter {
-    events: Option<SyncSender<Event>>,
+    entries: Option<SyncSender<Entry>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -45,27 +70,33 @@ impl ConsoleReporter {
         style: ReportStyle,
         out: impl Write + Send + 'static,
     ) -> Result<(Self, EventSink), DaemonError> {
-        let (events, queue) = sync_channel(MAX_LINES_QUEUED);
+        let (entries, queue) = sync_channel(MAX_LINES_QUEUED);
         let dropped = Arc::new(AtomicU64::new(0));
         let (lost, began) = (Arc::clone(&dropped), clock::now());
         let thread = std::thread::Builder::new()
             .name("hb-console".to_owned())
             .spawn(move || write_all(&queue, out, style, began, &lost))
             .map_err(|source| DaemonError::Runtime { what: "console thread", source })?;
-        let feed = events.clone();
+        let feed = entries.clone();
         let sink: EventSink = Box::new(move |event: &Event| {
-            if let Err(TrySendError::Full(_)) = feed.try_send(event.clone()) {
+            if let Err(TrySendError::Full(_)) = feed.try_send(Entry::Event(event.clone())) {
                 dropped.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Ok((Self { events: Some(events), thread: Some(thread) }, sink))
+        Ok((Self { entries: Some(entries), thread: Some(thread) }, sink))
+    }
+
+    /// A writer of sentences; `None` once the reporter ends.
+    #[must_use]
+    pub fn sentences(&self) -> Option<Sentences> {
+        self.entries.clone().map(Sentences)
     }
 }
 
 impl Drop for ConsoleReporter {
     fn drop(&mut self) {
         // The thread ends when the last sender is gone; the sink's went with the driver.
-        self.events = None;
+        self.entries = None;
         if let Some(thread) = self.thread.take() {
             // A writer that panicked has nothing left to write.
             let _ = thread.join();
@@ -74,25 +105,55 @@ impl Drop for ConsoleReporter {
 }
 
 fn write_all(
-    queue: &Receiver<Event>,
+    queue: &Receiver<Entry>,
     mut out: impl Write,
     style: ReportStyle,
     began: Instant,
     lost: &AtomicU64,
 ) {
-    let mut report = Report { style, statuses: BTreeMap::new() };
-    for event in queue {
+    let mut report = Report { style, statuses: BTreeMap::new(), gap: true };
+    for entry in queue {
         let dropped = lost.swap(0, Ordering::Relaxed);
         if dropped > 0 && writeln!(out, "... {dropped} lines dropped: the terminal was too slow").is_err() {
             return;
         }
-        let Some(line) = report.line(&event) else { continue };
-        let seconds = event.at.since(began).as_secs_f64();
+        let text = match entry {
+            Entry::Sentence(text) => report.sentence(&text),
+            Entry::Event(event) => match report.line(&event) {
+                Some(line) => {
+                    let line = format!("{:>7.1}s  {line}", event.at.since(began).as_secs_f64());
+                    broken(&line, TEXT_COLUMN_CHARS, style.columns)
+                }
+                None => continue,
+            },
+        };
         // A closed terminal ends the report, nothing else.
-        if writeln!(out, "{seconds:>7.1}s  {line}").and_then(|()| out.flush()).is_err() {
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
             return;
         }
     }
+}
+
+/// Breaks a line between words where it reaches the edge of the terminal, and indents what follows. Escapes of colours
+/// stand before the text, so a first line may be shorter than it could be.
+fn broken(line: &str, indent: usize, columns: Option<usize>) -> String {
+    let Some(columns) = columns.filter(|columns| *columns >= indent + MIN_TEXT_CHARS) else {
+        return line.to_owned();
+    };
+    let mut text = String::new();
+    let mut width = 0;
+    for word in line.split_inclusive(' ') {
+        let chars = word.trim_end().chars().count();
+        if width > indent && width + chars > columns {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.push_str(&" ".repeat(indent));
+            width = indent;
+        }
+        text.push_str(word);
+        width += word.chars().count();
+    }
+    text
 }
 
 /// Makes lines of events.
@@ -100,9 +161,19 @@ struct Report {
     style: ReportStyle,
     /// The last status of each realm.
     statuses: BTreeMap<RealmName, Status>,
+    /// The last line is empty, or there is none yet.
+    gap: bool,
 }
 
 impl Report {
+    /// A sentence of the story, between empty lines; a line that is indented is to be typed.
+    fn sentence(&mut self, text: &str) -> String {
+        let text: Vec<String> = text.lines().map(|line| broken(line, 0, self.style.columns)).collect();
+        let text = text.join("\n");
+        let text = if self.style.colour { format!("\x1b[1m{text}\x1b[0m\n") } else { text + "\n" };
+        if std::mem::replace(&mut self.gap, true) { text } else { format!("\n{text}") }
+    }
+
     /// One event as a line without its time; `None` for an event that is not shown.
     fn line(&mut self, event: &Event) -> Option<String> {
         if let (Some((_, name)), EventKind::StatusChanged { to, .. }) = (&event.realm, &event.kind) {
@@ -110,12 +181,21 @@ impl Report {
         }
         let (word, colour, text) = match &event.kind {
             EventKind::Booted => self.booted(),
+            EventKind::ProbeChanged { .. } if !self.is_news(event) => return None,
             kind => words(kind, self.style.every_step)?,
         };
+        self.gap = false;
         let name = event.realm.as_ref().map_or("heartbeatd", |(_, name)| name.as_str());
         let word = format!("{word:<11}");
         let word = if self.style.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word };
         Some(format!("{name:<NAME_COLUMN_CHARS$}  {word}  {}", sanitise_line(&text)).trim_end().to_owned())
+    }
+
+    /// A failing probe of a realm that is up; every realm fails its probes on its way up.
+    fn is_news(&self, event: &Event) -> bool {
+        let failed = matches!(&event.kind, EventKind::ProbeChanged { outcome, .. } if *outcome == "fail");
+        let status = event.realm.as_ref().and_then(|(_, name)| self.statuses.get(name));
+        failed && matches!(status, Some(Status::Up | Status::Degraded))
     }
 
     /// The boot is over: no realm is on its way up any more, which does not mean that every realm is up.
@@ -190,9 +270,7 @@ fn words(kind: &EventKind, every_step: bool) -> Option<(String, &'static str, St
 /// Events that are shown only step by step.
 fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
     let told = match kind {
-        EventKind::ProbeChanged { outcome, .. } => {
-            ("probe".to_owned(), if *outcome == "pass" { DIM } else { RED }, kind.fact()?.1)
-        }
+        EventKind::ProbeChanged { .. } => ("probe".to_owned(), RED, kind.fact()?.1),
         EventKind::RunStarted { pid, run } => {
             ("started".to_owned(), DIM, format!("pid {pid}, generation {run}"))
         }
@@ -201,8 +279,9 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
         }
         EventKind::Said { .. } => ("says".to_owned(), DIM, kind.fact()?.1),
         EventKind::RunExited { exit, expected, .. } => {
-            let words = if *expected { kind.fact()?.1 } else { format!("{exit} on its own") };
-            ("ended".to_owned(), if *expected { DIM } else { RED }, words)
+            let failed = !*expected && !exit.is_zero();
+            let words = if failed { format!("{exit} on its own") } else { kind.fact()?.1 };
+            ("ended".to_owned(), if failed { RED } else { DIM }, words)
         }
         EventKind::Signalled { .. } => ("signal".to_owned(), DIM, kind.fact()?.1),
         EventKind::RestartCommand { .. } => ("command".to_owned(), DIM, kind.fact()?.1),
@@ -224,7 +303,11 @@ mod tests {
     use heartbeat_status::{RealmIx, RealmName, Reason, Signal};
 
     fn report(every_step: bool, colour: bool) -> Report {
-        Report { style: ReportStyle { every_step, colour }, statuses: BTreeMap::new() }
+        Report {
+            style: ReportStyle { every_step, colour, columns: None },
+            statuses: BTreeMap::new(),
+            gap: true,
+        }
     }
 
     fn event(kind: EventKind) -> Event {
@@ -265,5 +348,40 @@ mod tests {
             "heartbeatd  running      the boot is over, but db is restarting"
         );
         assert_eq!(status(Status::Up), "heartbeatd  running      everything that starts by itself is up");
+    }
+
+    #[test]
+    fn probes_are_shown_when_a_realm_that_is_up_fails_them() {
+        let mut report = report(true, false);
+        let mut probe = |outcome| {
+            let (probe, detail) = ("http".to_owned(), "no answer within 500 ms".to_owned());
+            let kind =
+                EventKind::ProbeChanged { probe, outcome, reason: None, detail, progress: "1/3".to_owned() };
+            report.line(&event(kind))
+        };
+        assert_eq!(probe("fail"), None, "on its way up");
+        let (from, to, reason, message) = (Status::Starting, Status::Up, Reason::Healthy, String::new());
+        report.line(&event(EventKind::StatusChanged { from, to, reason, message }));
+        let mut probe = |outcome| {
+            let (probe, detail) = ("http".to_owned(), "no answer within 500 ms".to_owned());
+            let kind =
+                EventKind::ProbeChanged { probe, outcome, reason: None, detail, progress: "1/3".to_owned() };
+            report.line(&event(kind))
+        };
+        assert_eq!(probe("pass"), None);
+        assert_eq!(
+            probe("fail").unwrap(),
+            "db          probe        http fails: no answer within 500 ms (1 of 3)"
+        );
+    }
+
+    #[test]
+    fn a_line_is_broken_between_words() {
+        let line = "    0.0s  db          down         the port is open and the server does not answer";
+        let first = "    0.0s  db          down         the port is open and the";
+        let second = " ".repeat(TEXT_COLUMN_CHARS) + "server does not answer";
+        assert_eq!(broken(line, TEXT_COLUMN_CHARS, Some(64)), format!("{first}\n{second}"));
+        assert_eq!(broken(line, TEXT_COLUMN_CHARS, Some(40)), line, "too narrow");
+        assert_eq!(broken(line, TEXT_COLUMN_CHARS, None), line);
     }
 }

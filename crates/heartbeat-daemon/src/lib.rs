@@ -65,7 +65,7 @@ mod systemd;
 mod token_file;
 mod upgrade;
 
-pub use console_reporter::{ConsoleReporter, ReportStyle};
+pub use console_reporter::{ConsoleReporter, ReportStyle, Sentences};
 pub use daemon::{Daemon, Ended, Start};
 pub use driver::EventSink;
 pub use error::DaemonError;

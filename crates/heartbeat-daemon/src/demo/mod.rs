@@ -1,25 +1,23 @@
 //! `heartbeatd demo`: a small ecosystem from the binary itself, one realm of which is broken after a while.
 //!
 //! The realms are real processes with real ports ([`realm::serve`]), supervised by a real [`Daemon`] in a
-//! directory of its own. Nothing is staged but the fault: what is shown are the daemon's own events.
+//! directory of its own. Nothing is staged but the fault: the lines are the daemon's own events.
 
 pub mod realm;
+mod story;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use heartbeat_config::{Loaded, Report, load_str};
-use heartbeat_status::Status;
 
-use crate::{Daemon, DaemonError, EventSink, Start};
+use crate::{Daemon, DaemonError, EventSink, Sentences, Start};
 
 pub use realm::Fault;
+use story::{Story, Victim};
 
 /// The realm that is broken unless another is named.
 pub const DEFAULT_VICTIM: &str = "auth";
-/// How long everything has to be up before the fault comes.
-const CALM: Duration = Duration::from_secs(3);
 
 /// What the demo is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +26,13 @@ pub struct Script {
     pub victim: Option<String>,
     /// How.
     pub fault: Fault,
+    /// heartbeat-cli as a person types it, without the socket.
+    pub cli: String,
 }
 
 impl Default for Script {
     fn default() -> Self {
-        Self { victim: Some(DEFAULT_VICTIM.to_owned()), fault: Fault::Hang }
+        Self { victim: Some(DEFAULT_VICTIM.to_owned()), fault: Fault::Hang, cli: "heartbeat-cli".to_owned() }
     }
 }
 
@@ -121,47 +121,35 @@ impl Demo {
         &self.loaded.config.heartbeat.socket
     }
 
-    /// Starts everything and, once it has been up for a while, breaks what `script` names. The daemon runs until
-    /// it is told to stop.
+    /// Starts everything, tells the story, and breaks what `script` names once everything has been up for a while. The
+    /// daemon runs until it is stopped.
     ///
     /// # Errors
     /// [`DemoError`] when the realm to break does not exist or the daemon cannot start.
-    pub fn start(self, script: &Script, sink: EventSink) -> Result<Daemon, DemoError> {
+    pub fn start(self, script: &Script, sentences: Sentences, sink: EventSink) -> Result<Daemon, DemoError> {
         let victim = match &script.victim {
-            Some(name) => Some(self.victim(name)?),
+            Some(name) => Some(self.victim(name, script.fault)?),
             None => None,
         };
+        let cli = format!("{} -H unix:{}", script.cli, self.socket().display());
+        let story = Story { sentences, cli, victim };
+        story.begin();
         let daemon = Daemon::start(Start::new(self.loaded.config, sink))?;
-        if let Some(address) = victim {
-            let mut changes = daemon.changes();
-            let (fault, published) = (script.fault, daemon.published());
-            daemon.spawn(async move {
-                loop {
-                    let all_up = published
-                        .snapshot()
-                        .realms
-                        .iter()
-                        .all(|realm| matches!(realm.status, Status::Up | Status::Done));
-                    if all_up {
-                        break;
-                    }
-                    if changes.changed().await.is_err() {
-                        return;
-                    }
-                }
-                tokio::time::sleep(CALM).await;
-                // The realm that is to crash cannot answer any more.
-                let _ = realm::break_it(address, fault).await;
-            });
-        }
+        let (changes, published) = (daemon.changes(), daemon.published());
+        daemon.spawn(async move {
+            // A demo that ends before its story has nothing left to tell.
+            let _ = story.tell(changes, published).await;
+        });
         Ok(daemon)
     }
 
-    fn victim(&self, name: &str) -> Result<SocketAddr, DemoError> {
-        let found = self.addresses.iter().find(|(known, _)| *known == name).map(|(_, address)| *address);
-        found.ok_or_else(|| DemoError::NoSuchRealm {
-            name: name.to_owned(),
-            known: PARTS.iter().map(|part| part.name).collect::<Vec<_>>().join(", "),
+    fn victim(&self, name: &str, fault: Fault) -> Result<Victim, DemoError> {
+        let found = self.addresses.iter().find(|(known, _)| *known == name);
+        found.map(|(name, address)| Victim { name, address: *address, fault }).ok_or_else(|| {
+            DemoError::NoSuchRealm {
+                name: name.to_owned(),
+                known: PARTS.iter().map(|part| part.name).collect::<Vec<_>>().join(", "),
+            }
         })
     }
 }
