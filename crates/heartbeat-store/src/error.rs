@@ -86,6 +86,11 @@ impl StoreError {
             || matches!(self, Self::DamagedValue { .. })
     }
 
+    /// There is no room: on the disk, or within the largest size of the file.
+    pub(crate) fn is_full(&self) -> bool {
+        self.code() == Some(ErrorCode::DiskFull)
+    }
+
     /// After an error of the disk, what a connection believes of its file may be wrong.
     pub(crate) fn doubts_the_file(&self) -> bool {
         self.is_damage() || matches!(self.code(), Some(ErrorCode::SystemIoFailure))

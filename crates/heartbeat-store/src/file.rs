@@ -163,8 +163,18 @@ fn migrate(mut connection: Connection, path: &Path, schema: &Schema) -> Result<C
     Ok(connection)
 }
 
+/// The oldest goes when so much of the largest size is used, in percent.
+const FULL_PERCENT: i64 = 90;
+/// The oldest goes until so much is used when something did not fit, in percent.
+const SHORT_PERCENT: i64 = 50;
+
+/// Whether the oldest is to go; `short` when something did not fit.
+pub(crate) fn is_crowded(connection: &Connection, short: bool) -> rusqlite::Result<bool> {
+    Ok(used_percent(connection)? >= if short { SHORT_PERCENT } else { FULL_PERCENT })
+}
+
 /// How much of the largest size the data takes, in percent.
-pub(crate) fn used_percent(connection: &Connection) -> rusqlite::Result<i64> {
+fn used_percent(connection: &Connection) -> rusqlite::Result<i64> {
     let number = |pragma: &str| -> rusqlite::Result<i64> {
         connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
     };

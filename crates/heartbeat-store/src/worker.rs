@@ -36,7 +36,7 @@ pub enum Report {
     Lost(String),
 }
 
-/// Receives reports, on the thread of the store or of the caller of [`Worker::check`]; must not wait.
+/// Receives reports, on the thread of the store or of the caller of `check`; must not wait.
 pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
 
 /// Is called once, when a write is on disk, or when it cannot be for now; it is tried again then.
@@ -61,8 +61,8 @@ pub(crate) trait Duty: Send + 'static {
     /// Saves what is whole in a damaged file.
     fn salvage(&mut self, damaged: &Path, connection: &mut Connection);
 
-    /// Gives up the oldest when the file is nearly as large as it may be.
-    fn make_room(&mut self, connection: &mut Connection) -> Result<(), StoreError>;
+    /// Gives up the oldest when the file is nearly as large as it may be, and more of it when something did not fit.
+    fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError>;
 
     /// Writes a batch: all of it, or nothing.
     fn write(&mut self, connection: &mut Connection, batch: &Self::Batch) -> Result<(), StoreError>;
@@ -134,6 +134,7 @@ impl<D: Duty> Worker<D> {
             duty,
             connection: None,
             checked: false,
+            short: false,
             file: None,
         };
         let thread = std::thread::Builder::new()
@@ -205,6 +206,8 @@ struct Thread<D: Duty> {
     connection: Option<Connection>,
     /// The file has been looked at since it was last in doubt.
     checked: bool,
+    /// Something did not fit.
+    short: bool,
     /// Device and inode of the file that is open.
     file: Option<(u64, u64)>,
 }
@@ -289,7 +292,12 @@ impl<D: Duty> Thread<D> {
 
     /// Writes what waits and does one piece of housekeeping; true when there is more to do.
     fn work(&mut self, kept: &mut D::Batch) -> Result<bool, StoreError> {
-        let worked = self.work_on_file(kept);
+        let mut worked = self.work_on_file(kept);
+        if worked.as_ref().is_err_and(StoreError::is_full) {
+            // On a disk that is full for others, nothing can be given up either, and nothing is lost.
+            self.short = true;
+            worked = self.work_on_file(kept);
+        }
         if let Err(error) = &worked {
             // What a connection believes of its file may be wrong after an error; the next try begins with a new one.
             self.connection = None;
@@ -309,7 +317,7 @@ impl<D: Duty> Thread<D> {
             None => self.open()?,
         };
         if !D::is_empty(kept) {
-            self.duty.make_room(&mut connection)?;
+            self.duty.make_room(&mut connection, std::mem::take(&mut self.short))?;
             self.duty.write(&mut connection, kept)?;
             for confirm in D::confirms(kept) {
                 confirm(Ok(()));

@@ -12,8 +12,6 @@ use crate::history::batch::{Batch, Write};
 use crate::history::{ProbeLatencies, StatusChange, days, lives, tiers};
 use crate::worker::{Confirm, Duty};
 
-/// The oldest goes when so much of the largest size is used, in percent.
-const FULL_PERCENT: i64 = 90;
 const DAY_MS: i64 = tiers::DAY_MS;
 
 /// The thread's own memory of what it has written.
@@ -77,8 +75,8 @@ impl Duty for Recorder {
     /// History can be lost.
     fn salvage(&mut self, _: &Path, _: &mut Connection) {}
 
-    fn make_room(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
-        while file::used_percent(connection).map_err(self.failed("look into"))? >= FULL_PERCENT {
+    fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError> {
+        while file::is_crowded(connection, short).map_err(self.failed("look into"))? {
             if !give_up_oldest(connection).map_err(self.failed("prune"))? {
                 break;
             }
@@ -233,9 +231,11 @@ fn forget_before(connection: &Connection, at_ms: i64) -> rusqlite::Result<()> {
 
 /// Gives up the oldest of the finest that is left; transitions last. True when there was something.
 fn give_up_oldest(connection: &Connection) -> rusqlite::Result<bool> {
-    for tier in tiers::TIERS {
-        if tiers::give_up_oldest(connection, tier)? {
-            return Ok(true);
+    for give_up in [tiers::give_up_oldest, tiers::give_up_oldest_rows] {
+        for tier in tiers::TIERS {
+            if give_up(connection, tier)? {
+                return Ok(true);
+            }
         }
     }
     let oldest: Option<i64> = connection.query_row("SELECT min(at) FROM transition", [], |row| row.get(0))?;

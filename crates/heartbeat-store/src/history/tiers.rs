@@ -235,6 +235,14 @@ pub(super) fn give_up_oldest(connection: &Connection, tier: Tier) -> rusqlite::R
     Ok(gone > 0)
 }
 
+/// Removes the oldest rows of a tier; true when there were any.
+pub(super) fn give_up_oldest_rows(connection: &Connection, tier: Tier) -> rusqlite::Result<bool> {
+    let oldest = "SELECT min(slot) FROM entry WHERE tier = ?1";
+    let gone = connection
+        .execute(&format!("DELETE FROM entry WHERE tier = ?1 AND slot = ({oldest})"), params![tier.no])?;
+    Ok(gone > 0)
+}
+
 /// Everything a tier has of a series from `from_ms` and before `to_ms`: when a slot began, and what was in it.
 fn read<E: Entry>(
     connection: &Connection,

@@ -19,8 +19,6 @@ const MAX_AUDIT_ENTRIES: i64 = 100_000;
 const MAX_SETTLED_DELIVERIES: i64 = 20_000;
 /// Resolved incidents that go at a time when the file is nearly full.
 const PRUNED_INCIDENTS: i64 = 100;
-/// Resolved incidents go when so much of the largest size is used, in percent.
-const FULL_PERCENT: i64 = 90;
 
 /// What the thread of `incidents.db` does.
 pub(crate) struct Incidents {
@@ -78,8 +76,8 @@ impl Duty for Incidents {
         }
     }
 
-    fn make_room(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
-        while file::used_percent(connection).map_err(self.failed("look into"))? >= FULL_PERCENT {
+    fn make_room(&mut self, connection: &mut Connection, short: bool) -> Result<(), StoreError> {
+        while file::is_crowded(connection, short).map_err(self.failed("look into"))? {
             let gone = connection.execute(
                 "DELETE FROM incident WHERE id IN
                     (SELECT id FROM incident WHERE resolved_at IS NOT NULL ORDER BY id LIMIT ?1)",
