@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_status::wire::{
-    About, EventEntry, HolderEntry, IncidentDocument, RegistrationDocument, ReloadDocument, TransitionEntry,
+    About, AckEntry, EventEntry, HolderEntry, IncidentDocument, RegistrationDocument, ReloadDocument,
+    TransitionEntry,
 };
 use heartbeat_status::{Instant, OwnProblem, RealmIx, RestartRecord, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -92,6 +93,26 @@ pub enum RejectionKind {
     NotRemembered,
 }
 
+/// Which incidents are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IncidentPage {
+    /// Only those that are open.
+    pub open: bool,
+    /// Only those that are older than the one with this identifier.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// An incident that somebody takes care of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acknowledged {
+    /// As it is now.
+    pub incident: Arc<IncidentDocument>,
+    /// It is not on disk: why not. A restart of heartbeatd would forget it.
+    pub unwritten: Option<String>,
+}
+
 /// One thing that happened, for those who follow.
 #[derive(Clone, Debug)]
 pub struct Fact {
@@ -117,8 +138,12 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn past(&self, realm: RealmIx) -> Past;
     /// Where the output of a realm goes. Must not wait for the core.
     fn output(&self, realm: RealmIx) -> Output;
-    /// Incidents that are remembered, the newest first. Must not wait for the core.
-    fn incidents(&self) -> Vec<Arc<IncidentDocument>>;
+    /// Incidents that are on record, the newest first.
+    fn incidents(&self, page: IncidentPage) -> BoxFuture<Vec<Arc<IncidentDocument>>>;
+    /// One incident that is on record.
+    fn incident(&self, id: String) -> BoxFuture<Option<Arc<IncidentDocument>>>;
+    /// Somebody takes care of an incident: as it is then, once that is on disk or cannot be.
+    fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>>;
     /// Facts that are remembered, in order, after the one with the number `after`. Must not wait for the core. What
     /// came with a snapshot is remembered before [`Ecosystem::snapshot`] returns that.
     fn facts(&self, after: u64) -> Vec<Fact>;

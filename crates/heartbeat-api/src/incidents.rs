@@ -3,22 +3,29 @@
 use std::sync::Arc;
 
 use heartbeat_status::sanitise_line;
-use heartbeat_status::wire::{INCIDENTS_SCHEMA, IncidentDocument, IncidentsDocument};
+use heartbeat_status::wire::{AckEntry, AckRequest, INCIDENTS_SCHEMA, IncidentDocument, IncidentsDocument};
 use http::StatusCode;
 
-use crate::Ecosystem;
 use crate::access::Caller;
 use crate::answer::{self, Answer, JSON};
 use crate::problem::Trouble;
 use crate::query::Query;
+use crate::{Acknowledged, Ecosystem, IncidentPage};
 
 /// Incidents a page, unless the caller says otherwise.
 const DEFAULT_INCIDENTS: usize = 50;
 /// Most incidents a page.
 const MAX_INCIDENTS: usize = 200;
 
+/// Longest name and note of an acknowledgement, in bytes.
+const MAX_ACK_BYTES: usize = 1_000;
+
 /// `GET /api/incidents/`.
-pub(crate) fn list(ecosystem: &dyn Ecosystem, query: &Query<'_>, caller: Caller) -> Result<Answer, Trouble> {
+pub(crate) async fn list(
+    ecosystem: &dyn Ecosystem,
+    query: &Query<'_>,
+    caller: Caller,
+) -> Result<Answer, Trouble> {
     let open = query.switch("open")?;
     let limit = match query.get("limit") {
         None => DEFAULT_INCIDENTS,
@@ -28,16 +35,13 @@ pub(crate) fn list(ecosystem: &dyn Ecosystem, query: &Query<'_>, caller: Caller)
             .filter(|limit| (1..=MAX_INCIDENTS).contains(limit))
             .ok_or_else(|| Trouble::bad(format!("`limit` is a number from 1 to {MAX_INCIDENTS}")))?,
     };
-    let mut incidents = ecosystem.incidents();
-    if open {
-        incidents.retain(|incident| incident.resolved_at.is_none());
+    let after = query.get("after").map(ToOwned::to_owned);
+    if let Some(after) = &after {
+        ecosystem.incident(after.clone()).await.ok_or_else(|| unknown(after))?;
     }
-    if let Some(after) = query.get("after") {
-        let Some(at) = incidents.iter().position(|incident| incident.id == after) else {
-            return Err(unknown(after));
-        };
-        incidents.drain(..=at);
-    }
+    // One more than wanted says whether there are older ones.
+    let page = IncidentPage { open, after, limit: limit + 1 };
+    let mut incidents = ecosystem.incidents(page).await;
     let next = (incidents.len() > limit).then(|| incidents[limit - 1].id.clone());
     incidents.truncate(limit);
     let document = IncidentsDocument {
@@ -50,10 +54,40 @@ pub(crate) fn list(ecosystem: &dyn Ecosystem, query: &Query<'_>, caller: Caller)
 }
 
 /// `GET /api/incidents/{id}/`.
-pub(crate) fn one(ecosystem: &dyn Ecosystem, id: &str, caller: Caller) -> Result<Answer, Trouble> {
-    let found = ecosystem.incidents().into_iter().find(|incident| incident.id == id);
-    let incident = found.ok_or_else(|| unknown(id))?;
+pub(crate) async fn one(ecosystem: &dyn Ecosystem, id: &str, caller: Caller) -> Result<Answer, Trouble> {
+    let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;
     let body = serde_json::to_vec(&shown(&incident, caller)).map_err(|error| Trouble::unwritable(&error))?;
+    Ok(answer::fresh(StatusCode::OK, JSON, body))
+}
+
+/// `POST /api/incidents/{id}/ack/`: the incident as it is then.
+pub(crate) async fn acknowledge(
+    ecosystem: &dyn Ecosystem,
+    id: &str,
+    body: &[u8],
+    uid: Option<u32>,
+) -> Result<Answer, Trouble> {
+    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+    let request: AckRequest = serde_json::from_slice(body).map_err(|error| {
+        Trouble::bad(format!("{error}; the body is like {{ \"by\": \"Ada\", \"note\": \"looking at it\" }}"))
+    })?;
+    let text = |text: Option<String>| text.map(|text| sanitise_line(&text)).filter(|text| !text.is_empty());
+    let (by, note) = (text(request.by), text(request.note));
+    if [&by, &note].into_iter().flatten().any(|text| text.len() > MAX_ACK_BYTES) {
+        return Err(Trouble::bad(format!("`by` and `note` have at most {MAX_ACK_BYTES} bytes each")));
+    }
+    let by = by.unwrap_or_else(|| uid.map_or_else(|| "unknown".to_owned(), |uid| format!("uid {uid}")));
+    let at = ecosystem.about().anchor.wall(ecosystem.now());
+    let done = ecosystem.acknowledge(id.to_owned(), AckEntry { at, by, note }).await;
+    let Acknowledged { incident, unwritten } = done.ok_or_else(|| unknown(id))?;
+    if let Some(why) = unwritten {
+        let detail = format!(
+            "the incident is acknowledged, but that is not on disk and a restart of heartbeatd would forget it: {why}. \
+             heartbeatd writes it as soon as that is possible"
+        );
+        return Err(Trouble::new(StatusCode::INSUFFICIENT_STORAGE, "not-remembered", detail).applied());
+    }
+    let body = serde_json::to_vec(&*incident).map_err(|error| Trouble::unwritable(&error))?;
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 

@@ -68,7 +68,8 @@ mod waiting;
 pub use access::Access;
 pub use door::{bind_tcp, bind_unix, permit_unix};
 pub use ecosystem::{
-    BoxFuture, Commanded, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind,
+    Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, IncidentPage, Output, OwnHealth, Past, Rejection,
+    RejectionKind,
 };
 pub use error::BindError;
 pub use limits::Limits;

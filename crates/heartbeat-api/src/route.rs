@@ -65,7 +65,7 @@ pub(crate) enum Route {
     Events,
     Incidents,
     Incident(String),
-    Acknowledge,
+    Acknowledge(String),
     History,
     Logs(String),
     Beat,
@@ -132,7 +132,7 @@ impl Route {
             ["api", "events"] => Self::Events,
             ["api", "incidents"] => Self::Incidents,
             ["api", "incidents", id] => Self::Incident(name(id)?),
-            ["api", "incidents", _, "ack"] => Self::Acknowledge,
+            ["api", "incidents", id, "ack"] => Self::Acknowledge(name(id)?),
             ["api", "history", _] => Self::History,
             ["api", "logs", realm] => Self::Logs(name(realm)?),
             ["api", "beat", _] | ["api", "beat", _, _] => Self::Beat,
@@ -170,7 +170,7 @@ impl Route {
             Self::Events => Rule { query: &["facts", "past", "follow"], ..read("/api/events/") },
             Self::Incidents => Rule { query: &["open", "limit", "after"], ..read("/api/incidents/") },
             Self::Incident(_) => read("/api/incidents/{id}/"),
-            Self::Acknowledge => later(operate("/api/incidents/{id}/ack/")),
+            Self::Acknowledge(_) => operate("/api/incidents/{id}/ack/"),
             Self::History => later(read("/api/history/{realm}/")),
             Self::Logs(_) => {
                 let query = &["lines", "follow", "previous"];

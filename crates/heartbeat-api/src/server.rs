@@ -169,8 +169,12 @@ impl Shared {
                     logs::logs(&self.ecosystem, name, &query, headers, &parts.method, closing).await?;
                 admit(answer, &connection.places)
             }
-            Route::Incidents => incidents::list(ecosystem, &query, caller),
-            Route::Incident(id) => incidents::one(ecosystem, id, caller),
+            Route::Incidents => incidents::list(ecosystem, &query, caller).await,
+            Route::Incident(id) => incidents::one(ecosystem, id, caller).await,
+            Route::Acknowledge(id) => {
+                access::check_json(headers)?;
+                incidents::acknowledge(ecosystem, id, &body.read().await?, caller.uid()).await
+            }
             Route::Plan => {
                 access::check_json(headers)?;
                 action::foresee(ecosystem, &body.read().await?).await

@@ -15,12 +15,14 @@ use heartbeat_notify::Notifier;
 use heartbeat_process::{Handover, Notice, Processes, Settings};
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{IncidentStep, OwnProblemKind, RealmName, Snapshot, WallAnchor};
+use heartbeat_store::IncidentRecord;
 use heartbeat_supervisor::Supervisor;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::caretaker::{Care, Caretaker};
 use crate::commands::Commands;
+use crate::databases::Databases;
 use crate::descriptors::{self, Budget};
 use crate::directories::Directories;
 use crate::driver::{Departure, Driver, DriverState, EventSink};
@@ -36,6 +38,7 @@ use crate::own_problems::OwnProblems;
 use crate::owner::Owners;
 use crate::prober::Prober;
 use crate::published::Published;
+use crate::records::Records;
 use crate::recovery::Recovery;
 use crate::recovery_problem::{Damage, RecoveryProblem};
 use crate::reload::Reloader;
@@ -125,7 +128,11 @@ impl Daemon {
         let locks = Arc::new(Mutex::new(locks));
         let (mark, lost_id) = state_id::of(&config.heartbeat.state_dir)?;
         let groups = control_groups(&config.heartbeat, &mark);
-        let mut recovery = Recovery::look(&records, &config, &mark, groups.as_deref(), &kept)?;
+        let inbox = Arc::new(Inbox::default());
+        let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
+        let databases = Databases::open(&config.heartbeat.state_dir, &problems)?;
+        let search = (mark.as_str(), groups.as_deref());
+        let mut recovery = Recovery::look(&records, &config, search, &kept, &databases.remembered())?;
         let registered = recovery.intent().registered;
         let (config, aside) = registering::beside(config, &registered, |name| recovery.is_there(name));
         for aside in aside {
@@ -138,12 +145,10 @@ impl Daemon {
             .enable_all()
             .build()
             .map_err(|source| DaemonError::Runtime { what: "runtime", source })?;
-        let inbox = Arc::new(Inbox::default());
         let names = plan.realms().iter().map(|realm| realm.name.clone()).collect();
         let realms = Arc::new(realms);
         let owners = Arc::new(Owners::new(mark.clone()));
         let commands = Arc::new(Commands::default());
-        let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
         let soft_descriptors = handover.numbers.remove("soft_descriptors").or_else(descriptors::raise);
         let budget = Budget::of(&realms, heartbeat.max_connections)?;
         let processes = open_processes(
@@ -176,15 +181,21 @@ impl Daemon {
             Arc::clone(&problems),
         ));
         published.restore_incidents(recovery.incidents(&plan));
-        let lost_id = lost_id.map(|message| Damage { realm: None, message });
-        let damages = lost_id.into_iter().chain(std::mem::take(&mut recovery.damages)).collect();
+        published.save_incidents(&heartbeat_process::boot_id(), &databases.incidents);
+        databases.retire_file(recovery::ecosystem_path(&records));
+        let lost = lost_id.into_iter().chain(databases.take_damages());
+        let lost = lost.map(|message| Damage { realm: None, message });
+        let damages = lost.chain(std::mem::take(&mut recovery.damages)).collect();
         let recovery_problem = RecoveryProblem::new(clock::now(), damages, Arc::clone(&problems));
         for kept in recovery.incidents(&plan) {
             notifier.notify(told_again(kept.document));
         }
         for document in recovery.orphaned_incidents(&plan, anchor) {
             notifier.notify(told_again(document.clone()));
-            notifier.notify(Arc::new(document));
+            let document = Arc::new(document);
+            let record = IncidentRecord { document: Arc::clone(&document), state: None };
+            databases.incidents.record(record, Vec::new(), None);
+            notifier.notify(document);
         }
         let intent = open_intent(&heartbeat, recovery.intent(), &inbox)?;
         let reloader = Arc::new(Reloader::new(
@@ -199,6 +210,7 @@ impl Daemon {
             Arc::clone(&published),
             Arc::clone(&reloader),
             Arc::clone(&upgrader),
+            Records::new(Arc::clone(&published), Arc::clone(&databases.incidents)),
         );
         let limits = Limits {
             max_connections: budget.tcp_connections,
@@ -260,10 +272,11 @@ impl Daemon {
             pulse: Pulse::start()?,
             probing_lag,
             boot: heartbeat_process::boot_id(),
+            incident_db: Arc::clone(&databases.incidents),
             incident_writer: IncidentWriter::open(
                 Arc::clone(&published),
-                Arc::clone(&problems),
-                recovery::ecosystem_path(&records),
+                Arc::clone(&databases.incidents),
+                heartbeat_process::boot_id(),
                 Box::new(move |document| herald.notify(document)),
             )?,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),

@@ -8,7 +8,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use crate::DaemonError;
 
 /// What heartbeatd has open without any realm, the spare ones of the process adapter among them.
-const BASE_DESCRIPTORS: u64 = 48;
+const BASE_DESCRIPTORS: u64 = 56;
 /// What starts that are under way take at most, beside the spare ones.
 const RESTART_DESCRIPTORS: u64 = 16;
 /// Probes and connections have at least these.
@@ -113,13 +113,13 @@ mod tests {
     #[test]
     fn realms_come_first_then_probes_then_connections() {
         assert_eq!(divided(1 << 20, 5_000, 1_024), Some((1_025, 256, 32)), "there is room for all");
-        assert_eq!(divided(256, 60, 60), Some((36, 14, 13)));
-        assert_eq!(divided(80, 0, 0), Some((1, 6, 6)));
-        for (limit, realms) in [(79, 0), (199, 60), (48, 20), (0, 1)] {
+        assert_eq!(divided(264, 60, 60), Some((36, 14, 13)));
+        assert_eq!(divided(88, 0, 0), Some((1, 6, 6)));
+        for (limit, realms) in [(87, 0), (207, 60), (56, 20), (0, 1)] {
             assert_eq!(divided(limit, realms, 9), None, "{limit} for {realms}");
         }
         for realms in 0..40 {
-            for limit in 80 + 2 * realms as u64..300 {
+            for limit in 88 + 2 * realms as u64..300 {
                 let (probes, tcp, socket) = divided(limit, realms, 30).unwrap();
                 let all = BASE_DESCRIPTORS + RESTART_DESCRIPTORS + 2 * realms as u64;
                 assert!(all + (probes + tcp + socket) as u64 <= limit, "{limit} {realms}");
@@ -130,16 +130,16 @@ mod tests {
 
     #[test]
     fn realms_of_a_reload_fit_in_beside_what_was_granted_or_are_refused() {
-        let budget = Budget::divide(256, &[2; 60], 60, 256).unwrap();
+        let budget = Budget::divide(264, &[2; 60], 60, 256).unwrap();
         assert_eq!(budget.admit_needs(&[2; 64]), Ok(()), "there is room for some more");
         let refused = budget.admit_needs(&[2; 80]).unwrap_err();
-        assert!(refused.contains("80 realms") && refused.contains("limit is 256"), "{refused}");
+        assert!(refused.contains("80 realms") && refused.contains("limit is 264"), "{refused}");
         assert!(refused.contains("max_connections") && refused.contains("LimitNOFILE="), "{refused}");
     }
 
     #[test]
     fn a_limit_that_is_too_low_is_refused_with_both_numbers() {
         let error = Budget::divide(48, &[2; 20], 20, 256).unwrap_err().to_string();
-        assert!(error.contains("48") && error.contains("120") && error.contains("20 realms"), "{error}");
+        assert!(error.contains("48") && error.contains("128") && error.contains("20 realms"), "{error}");
     }
 }

@@ -16,6 +16,7 @@ use heartbeat_status::{
     CommandId, DaemonPhase, Event, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx,
     RestartCause,
 };
+use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{
     Effect, Input, Intent, Plan, ProbeSource, RealmRecord, RealmSpec, Reply, Supervisor,
 };
@@ -32,6 +33,7 @@ use crate::own_problems::OwnProblems;
 use crate::prober::Prober;
 use crate::published::Published;
 use crate::recovery_problem::RecoveryProblem;
+use crate::stored::ECOSYSTEM_NOTE;
 use crate::systemd::Manager;
 use crate::{clock, receivers, reload};
 
@@ -70,6 +72,7 @@ pub(crate) struct Driver {
     pub(crate) recovery_problem: RecoveryProblem,
     pub(crate) sink: EventSink,
     pub(crate) incident_writer: IncidentWriter,
+    pub(crate) incident_db: Arc<IncidentDb>,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) webhooks: Vec<WebhookConfig>,
@@ -351,7 +354,9 @@ impl Driver {
     /// What belongs to no single realm goes on record.
     fn remember_ecosystem(&self) {
         let health_restarts = self.supervisor.health_restarts();
-        self.incident_writer.remember(self.published.ecosystem(&self.boot, &health_restarts));
+        let ecosystem = self.published.ecosystem(&self.boot, &health_restarts);
+        // Text and numbers: nothing in it can fail.
+        self.incident_db.note(ECOSYSTEM_NOTE, serde_json::to_string(&ecosystem).unwrap_or_default());
     }
 
     /// Carries out what was decided, tells what happened, publishes, and only then answers: whoever is told
@@ -373,7 +378,7 @@ impl Driver {
             let granted =
                 matches!(&event.kind, EventKind::RestartOpened { cause, .. } if *cause == unhealthy);
             let incident = self.published.note(&event);
-            if granted || incident.is_some() {
+            if granted {
                 self.remember_ecosystem();
             }
             if let Some((step, document, root)) = incident {
@@ -385,6 +390,9 @@ impl Driver {
                 give_back_memory();
             }
             (self.sink)(&event);
+        }
+        if told {
+            self.published.save_incidents(&self.boot, &self.incident_db);
         }
         let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
         let reloads = std::mem::take(&mut self.state.ready_reloads);

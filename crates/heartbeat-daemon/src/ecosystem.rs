@@ -3,10 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use heartbeat_api::{Commanded, Ecosystem, Fact, Output, OwnHealth, Past};
+use heartbeat_api::{Acknowledged, Commanded, Ecosystem, Fact, IncidentPage, Output, OwnHealth, Past};
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
-use heartbeat_status::wire::{About, HolderEntry, IncidentDocument, ReloadDocument};
+use heartbeat_status::wire::{About, AckEntry, HolderEntry, IncidentDocument, ReloadDocument};
 use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::inbox::{Inbox, Request};
 use crate::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::published::Published;
+use crate::records::Records;
 use crate::reload::Reloader;
 use crate::upgrade::Upgrader;
 use crate::{clock, executor, logs, registering};
@@ -27,6 +28,7 @@ pub(crate) struct Surface {
     published: Arc<Published>,
     reloader: Arc<Reloader>,
     upgrader: Arc<Upgrader>,
+    records: Records,
 }
 
 impl Surface {
@@ -35,8 +37,9 @@ impl Surface {
         published: Arc<Published>,
         reloader: Arc<Reloader>,
         upgrader: Arc<Upgrader>,
+        records: Records,
     ) -> Self {
-        Self { inbox, published, reloader, upgrader }
+        Self { inbox, published, reloader, upgrader, records }
     }
 
     /// Who holds the port of a realm that a stranger keeps from it.
@@ -101,8 +104,19 @@ impl Ecosystem for Surface {
         }
     }
 
-    fn incidents(&self) -> Vec<Arc<IncidentDocument>> {
-        self.published.newest_incidents()
+    fn incidents(&self, page: IncidentPage) -> Boxed<Vec<Arc<IncidentDocument>>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.page(page).await })
+    }
+
+    fn incident(&self, id: String) -> Boxed<Option<Arc<IncidentDocument>>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.one(id).await })
+    }
+
+    fn acknowledge(&self, id: String, ack: AckEntry) -> Boxed<Option<Acknowledged>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.acknowledge(id, ack).await })
     }
 
     fn facts(&self, after: u64) -> Vec<Fact> {
@@ -127,6 +141,7 @@ impl Ecosystem for Surface {
     }
 
     fn command(&self, command: Command) -> Boxed<Option<Commanded>> {
+        self.records.audit_command(&command);
         self.ask(|reply| Request::Command(command, reply))
     }
 

@@ -7,6 +7,7 @@ use heartbeat_api::BindError;
 use heartbeat_logs::KeeperError;
 use heartbeat_notify::NotifyError;
 use heartbeat_process::ProcessError;
+use heartbeat_store::StoreError;
 
 use crate::TokenFileError;
 
@@ -71,6 +72,12 @@ pub enum DaemonError {
         name: String,
         /// Why not.
         source: NotifyError,
+    },
+    /// The store of incidents cannot begin.
+    #[error("the store of incidents cannot begin")]
+    Store {
+        /// Why not.
+        source: StoreError,
     },
     /// The limit of open descriptors is too low for the realms of the configuration.
     #[error(

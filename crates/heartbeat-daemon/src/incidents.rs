@@ -1,13 +1,15 @@
 //! Incidents as they are told: with an identifier that is unique for good, a timeline, and the last lines of output.
 //!
-//! What is an incident, and what its root is, the core decides. Here it is only written down, bounded, in memory.
+//! What is an incident, and what its root is, the core decides. Here it is only written down, bounded, in memory; what has
+//! changed goes to the database.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
+use heartbeat_status::wire::{AckEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
 use heartbeat_status::{
-    Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor,
+    Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor, WallTime,
 };
 
 /// Incidents remembered: the oldest resolved one goes first. An open one never goes, so there may be more of them: at most
@@ -35,6 +37,8 @@ struct Entry {
     no: IncidentNo,
     incident: Arc<Incident>,
     document: IncidentDocument,
+    /// Something of it is not in the database yet.
+    changed: bool,
 }
 
 impl Entry {
@@ -60,15 +64,18 @@ impl Incidents {
     /// Those that were open when an earlier heartbeatd died are open.
     pub(crate) fn restore(&mut self, kept: Vec<Kept>) {
         for Kept { incident, document } in kept {
-            self.entries.push_back(Entry { no: incident.no, incident: Arc::new(incident), document });
+            let entry = Entry { no: incident.no, incident: Arc::new(incident), document, changed: true };
+            self.entries.push_back(entry);
         }
     }
 
-    /// Those that are open.
-    pub(crate) fn open(&self) -> Vec<Kept> {
-        let open = self.entries.iter().filter(|entry| entry.is_open());
-        open.map(|entry| Kept { incident: (*entry.incident).clone(), document: entry.document.clone() })
-            .collect()
+    /// What has changed since the last call, for the database.
+    pub(crate) fn take_changed(&mut self) -> Vec<(Arc<Incident>, IncidentDocument)> {
+        let taken = self.entries.iter_mut().filter_map(|entry| {
+            let changed = std::mem::take(&mut entry.changed);
+            changed.then(|| (Arc::clone(&entry.incident), entry.document.clone()))
+        });
+        taken.collect()
     }
 
     /// Writes down what belongs to an incident. Returns what is to be told, and of whom the output is wanted.
@@ -90,6 +97,7 @@ impl Incidents {
         for entry in self.entries.iter_mut().filter(|entry| entry.is_open()) {
             if realm.is_some_and(|ix| entry.incident.concerns(ix)) {
                 push_line(&mut entry.document.timeline, line.clone());
+                entry.changed = true;
             }
         }
         if self.recent.len() >= MAX_RECENT_FACTS {
@@ -115,6 +123,7 @@ impl Incidents {
         }
         let entry = self.entries.iter_mut().rev().find(|entry| entry.no == incident.no)?;
         entry.incident = Arc::clone(incident);
+        entry.changed = true;
         let names = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
         let document = &mut entry.document;
         document.event = step.into();
@@ -126,7 +135,7 @@ impl Incidents {
         document.affected = incident.affected.iter().filter_map(names).collect();
         if step == IncidentStep::Resolved {
             document.resolved_at = Some(anchor.wall(event.at));
-            document.duration_s = Some(event.at.since(incident.opened_at).as_secs_f64());
+            document.duration_s = Some(lasted(incident.opened_at, document.opened_at, event.at, anchor));
             document.resolution.clone_from(note);
         }
         push_line(&mut document.timeline, line);
@@ -156,10 +165,11 @@ impl Incidents {
             resolved_at: None,
             duration_s: None,
             resolution: None,
+            ack: None,
             timeline: before.map(|(_, _, line)| line.clone()).collect(),
             log_tail: Vec::new(),
         };
-        Entry { no: incident.no, incident: Arc::clone(incident), document }
+        Entry { no: incident.no, incident: Arc::clone(incident), document, changed: true }
     }
 
     /// Room for one more, as far as resolved ones can give it.
@@ -175,12 +185,21 @@ impl Incidents {
     pub(crate) fn attach(&mut self, id: &str, output: Vec<String>) {
         if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.document.id == id) {
             entry.document.log_tail = output;
+            entry.changed = true;
         }
     }
 
-    /// Everything, the newest first.
-    pub(crate) fn newest_first(&self) -> Vec<Arc<IncidentDocument>> {
-        self.entries.iter().rev().map(|entry| Arc::new(entry.document.clone())).collect()
+    /// Those that are remembered here, in no order.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = &IncidentDocument> {
+        self.entries.iter().map(|entry| &entry.document)
+    }
+
+    /// Somebody takes care of an incident; as it is then, if it is remembered here.
+    pub(crate) fn acknowledge(&mut self, id: &str, ack: AckEntry) -> Option<IncidentDocument> {
+        let entry = self.entries.iter_mut().find(|entry| entry.document.id == id)?;
+        entry.document.ack = Some(ack);
+        entry.changed = true;
+        Some(entry.document.clone())
     }
 
     /// What open incidents are called outside.
@@ -188,6 +207,15 @@ impl Incidents {
         let open = self.entries.iter().filter(|entry| entry.is_open());
         open.map(|entry| (entry.no, entry.document.id.clone())).collect()
     }
+}
+
+/// How long an incident has lasted, in seconds: by the monotonic clock, unless it is from before this boot.
+pub(crate) fn lasted(opened: Instant, opened_at: WallTime, until: Instant, anchor: WallAnchor) -> f64 {
+    if opened > Instant::ZERO {
+        return until.since(opened).as_secs_f64();
+    }
+    let millis = anchor.wall(until).as_millis().saturating_sub(opened_at.as_millis());
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0)).as_secs_f64()
 }
 
 fn push_line(timeline: &mut Vec<TimelineEntry>, line: TimelineEntry) {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use heartbeat_api::Fact;
 use heartbeat_config::RealmConfig;
-use heartbeat_status::wire::{About, EVENT_SCHEMA, EventEntry, IncidentDocument};
+use heartbeat_status::wire::{About, AckEntry, EVENT_SCHEMA, EventEntry, IncidentDocument};
 use heartbeat_status::{
     Event, Health, Incident, IncidentStep, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot,
     WallAnchor,
 };
+use heartbeat_store::{IncidentDb, IncidentRecord};
 use tokio::sync::watch;
 
 use crate::incidents::{Incidents, Kept};
@@ -151,9 +152,17 @@ impl Published {
         self.incidents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Incidents that are remembered, the newest first.
-    pub(crate) fn newest_incidents(&self) -> Vec<Arc<IncidentDocument>> {
-        self.incidents().newest_first()
+    /// Incidents that are remembered here and `wanted`.
+    pub(crate) fn incidents_that(
+        &self,
+        wanted: impl Fn(&IncidentDocument) -> bool,
+    ) -> Vec<Arc<IncidentDocument>> {
+        self.incidents().documents().filter(|document| wanted(document)).cloned().map(Arc::new).collect()
+    }
+
+    /// Somebody takes care of an incident; as it is then, if it is remembered here.
+    pub(crate) fn acknowledge(&self, id: &str, ack: AckEntry) -> Option<IncidentDocument> {
+        self.incidents().acknowledge(id, ack)
     }
 
     /// The last lines of output of an incident's root are known.
@@ -217,25 +226,38 @@ impl Published {
         self.incidents().restore(kept);
     }
 
-    /// What belongs to no single realm and has to be remembered.
-    pub(crate) fn ecosystem(&self, boot: &str, health_restarts: &[Instant]) -> StoredEcosystem {
+    /// Gives the database what has changed of incidents.
+    pub(crate) fn save_incidents(&self, boot: &str, database: &IncidentDb) {
         let snapshot = self.snapshot();
         let name = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
-        let stored = |Kept { incident, document }: Kept| StoredIncident {
-            no: incident.no.0,
-            root: incident.root.as_ref().and_then(name),
-            problem: incident.problem,
-            reason: incident.reason,
-            message: incident.message,
-            severity: incident.severity,
-            affected: incident.affected.iter().filter_map(name).collect(),
-            opened_ns: incident.opened_at.as_nanos(),
-            failed: incident.failed,
-            document,
-        };
+        // Under the lock, so that no older state comes after a newer one.
+        let mut incidents = self.incidents();
+        for (incident, document) in incidents.take_changed() {
+            let stored = StoredIncident {
+                boot: boot.to_owned(),
+                no: incident.no.0,
+                root: incident.root.as_ref().and_then(name),
+                problem: incident.problem,
+                reason: incident.reason,
+                message: incident.message.clone(),
+                severity: incident.severity,
+                affected: incident.affected.iter().filter_map(name).collect(),
+                opened_ns: incident.opened_at.as_nanos(),
+                failed: incident.failed,
+                document: None,
+            };
+            let open = document.resolved_at.is_none();
+            // Text and numbers: nothing in it can fail.
+            let state = open.then(|| serde_json::to_string(&stored).unwrap_or_default());
+            database.record(IncidentRecord { document: Arc::new(document), state }, Vec::new(), None);
+        }
+    }
+
+    /// What belongs to no single realm and has to be remembered.
+    pub(crate) fn ecosystem(&self, boot: &str, health_restarts: &[Instant]) -> StoredEcosystem {
         StoredEcosystem {
             boot: boot.to_owned(),
-            incidents: self.incidents().open().into_iter().map(stored).collect(),
+            incidents: Vec::new(),
             health_restarts_ns: health_restarts.iter().map(|at| at.as_nanos()).collect(),
             anchor: Some((self.anchor().instant.as_nanos(), self.anchor().wall.as_millis())),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use heartbeat_config::{Config, RealmConfig, with_retired};
 use heartbeat_process::{
@@ -11,11 +12,14 @@ use heartbeat_process::{
 };
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, RunId, WallAnchor, WallTime};
+use heartbeat_store::{IncidentRecord, Remembered};
 use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
 
-use crate::incidents::Kept;
+use crate::incidents::{Kept, lasted};
 use crate::recovery_problem::Damage;
-use crate::stored::{ECOSYSTEM_MAGIC, INTENT_MAGIC, StoredEcosystem, StoredIntent};
+use crate::stored::{
+    ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, INTENT_MAGIC, StoredEcosystem, StoredIncident, StoredIntent,
+};
 use crate::{DaemonError, clock, files, intent};
 
 /// Everything that was found, before anything acts on it.
@@ -23,11 +27,13 @@ pub(crate) struct Recovery {
     survey: Survey,
     intent: StoredIntent,
     ecosystem: StoredEcosystem,
+    /// Incidents that were open.
+    incidents: Vec<(StoredIncident, Arc<IncidentDocument>)>,
     /// What is damaged or cannot be read.
     pub(crate) damages: Vec<Damage>,
 }
 
-/// Where open incidents are kept: beside the adoption records, under a name that no realm has.
+/// Where versions without a database have kept open incidents: beside the adoption records, under a name that no realm has.
 pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
     records.join("ecosystem.now")
 }
@@ -81,6 +87,48 @@ fn parsed(path: &Path, body: Option<&str>) -> Result<StoredEcosystem, files::Fil
     serde_json::from_str(body).map_err(|error| files::damaged(path, error.to_string()))
 }
 
+/// What the database has of an open incident.
+fn stored_incident(
+    record: &IncidentRecord,
+    damaged: &mut impl FnMut(String),
+) -> Option<(StoredIncident, Arc<IncidentDocument>)> {
+    let stored = record.state.as_deref().and_then(|state| serde_json::from_str(state).ok());
+    if stored.is_none() {
+        damaged(format!("the incident {} cannot be read; it is opened anew", record.document.id));
+    }
+    Some((stored?, Arc::clone(&record.document)))
+}
+
+/// What a version without a database has left, which is read once.
+fn earlier_form(
+    records: &Path,
+    incidents: &mut Vec<(StoredIncident, Arc<IncidentDocument>)>,
+    damaged: &mut impl FnMut(String),
+) -> StoredEcosystem {
+    let path = ecosystem_path(records);
+    let mut ecosystem = match files::read(&path, ECOSYSTEM_MAGIC) {
+        Ok(body) => parsed(&path, body.as_deref()).unwrap_or_else(|error| {
+            damaged(format!("{error}; incidents that were open are opened anew"));
+            StoredEcosystem::default()
+        }),
+        Err(error) => {
+            damaged(error.to_string());
+            StoredEcosystem::default()
+        }
+    };
+    if ecosystem.boot == boot_id() {
+        for mut stored in std::mem::take(&mut ecosystem.incidents) {
+            stored.boot.clone_from(&ecosystem.boot);
+            let Some(document) = stored.document.take() else { continue };
+            // It may have come as far as the database already.
+            if incidents.iter().all(|(_, known)| known.id != document.id) {
+                incidents.push((stored, Arc::new(document)));
+            }
+        }
+    }
+    ecosystem
+}
+
 fn parses<T: serde::de::DeserializeOwned>(body: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<T>(body).map(|_| ())
 }
@@ -99,9 +147,9 @@ impl Recovery {
     pub(crate) fn look(
         records: &Path,
         config: &Config,
-        mark: &str,
-        groups: Option<&Path>,
+        (mark, groups): (&str, Option<&Path>),
         kept: &BTreeMap<RealmName, OwnedFd>,
+        remembered: &Remembered,
     ) -> Result<Self, DaemonError> {
         let state_dir = &config.heartbeat.state_dir;
         let realms = users(config);
@@ -116,18 +164,16 @@ impl Recovery {
             of_ecosystem(format!("{error}; what operators had stopped or paused, and what was registered, is not known any more"));
             StoredIntent::default()
         });
-        let ecosystem = match files::read(&ecosystem_path(records), ECOSYSTEM_MAGIC) {
-            Ok(body) => parsed(&ecosystem_path(records), body.as_deref()).unwrap_or_else(|error| {
-                of_ecosystem(format!("{error}; incidents that were open are opened anew"));
-                StoredEcosystem::default()
-            }),
-            Err(error) => {
-                of_ecosystem(error.to_string());
-                StoredEcosystem::default()
-            }
+        let note = remembered.notes.iter().find(|(name, _)| name == ECOSYSTEM_NOTE);
+        let ecosystem = note.and_then(|(_, body)| serde_json::from_str(body).ok());
+        let mut incidents: Vec<(StoredIncident, Arc<IncidentDocument>)> =
+            remembered.open.iter().filter_map(|record| stored_incident(record, &mut of_ecosystem)).collect();
+        let ecosystem = match ecosystem {
+            Some(ecosystem) => ecosystem,
+            None => earlier_form(records, &mut incidents, &mut of_ecosystem),
         };
         let ecosystem = if ecosystem.boot == boot_id() { ecosystem } else { StoredEcosystem::default() };
-        Ok(Self { survey, intent, ecosystem, damages })
+        Ok(Self { survey, intent, ecosystem, incidents, damages })
     }
 
     /// Realms that run and that the configuration does not have any more are in it as retired ones: they are ended.
@@ -212,7 +258,8 @@ impl Recovery {
 
     /// Incidents that were open, with what was told of them. One whose root is not there any more is none.
     pub(crate) fn incidents(&self, plan: &Plan) -> Vec<Kept> {
-        let kept = self.ecosystem.incidents.iter().filter_map(|stored| {
+        let (boot, anchor) = (boot_id(), self.anchor());
+        let kept = self.incidents.iter().filter_map(|(stored, document)| {
             let root = match &stored.root {
                 Some(name) => Some(plan.find(name)?),
                 None => None,
@@ -225,27 +272,30 @@ impl Recovery {
                 message: stored.message.clone(),
                 severity: stored.severity,
                 affected: stored.affected.iter().filter_map(|name| plan.find(name)).collect(),
-                opened_at: Instant::from_nanos(stored.opened_ns),
+                opened_at: if stored.boot == boot {
+                    Instant::from_nanos(stored.opened_ns)
+                } else {
+                    clock::instant_of(document.opened_at, anchor)
+                },
                 failed: stored.failed,
             };
-            Some(Kept { incident, document: stored.document.clone() })
+            Some(Kept { incident, document: IncidentDocument::clone(document) })
         });
         kept.collect()
     }
 
     /// Incidents that were open, of realms that are gone from the configuration: closed with that as their message.
     pub(crate) fn orphaned_incidents(&self, plan: &Plan, anchor: WallAnchor) -> Vec<IncidentDocument> {
-        let orphans = self
-            .ecosystem
-            .incidents
-            .iter()
-            .filter(|stored| stored.root.as_ref().is_some_and(|root| plan.find(root).is_none()));
-        let ended = orphans.map(|stored| {
-            let mut document = stored.document.clone();
-            let lasted = anchor.instant.since(Instant::from_nanos(stored.opened_ns));
+        let gone = |root: &String| plan.find(root).is_none();
+        let orphans = self.incidents.iter().filter(|(stored, _)| stored.root.as_ref().is_some_and(gone));
+        let boot = boot_id();
+        let ended = orphans.map(|(stored, document)| {
+            let mut document = IncidentDocument::clone(document);
+            let opened =
+                if stored.boot == boot { Instant::from_nanos(stored.opened_ns) } else { Instant::ZERO };
+            document.duration_s = Some(lasted(opened, document.opened_at, anchor.instant, anchor));
             (document.event, document.seq) = (IncidentStep::Resolved.into(), document.seq + 1);
             document.resolved_at = Some(anchor.wall);
-            document.duration_s = Some(lasted.as_secs_f64());
             document.resolution = Some("removed from the configuration, or disabled in it".to_owned());
             document
         });
@@ -320,7 +370,8 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::sample::{config, sample};
+    use crate::databases::Databases;
+    use crate::sample::{Sample, config, sample};
     use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
     use heartbeat_status::{Desired, Exit, IncidentStep, OwnProblemKind, Reason, Severity};
 
@@ -330,13 +381,25 @@ mod tests {
 
     struct Disk {
         dir: tempfile::TempDir,
+        remembered: Remembered,
     }
 
     impl Disk {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             std::fs::create_dir(dir.path().join("realms")).unwrap();
-            Self { dir }
+            Self { dir, remembered: Remembered::default() }
+        }
+
+        /// What was saved of these incidents is read back.
+        fn saves(&mut self, sample: &Sample, boot: &str, restarts: &[Instant]) {
+            let open = || Databases::open(self.dir.path(), &sample.problems).unwrap();
+            let databases = open();
+            sample.published.save_incidents(boot, &databases.incidents);
+            let ecosystem = sample.published.ecosystem(boot, restarts);
+            databases.incidents.note(ECOSYSTEM_NOTE, serde_json::to_string(&ecosystem).unwrap());
+            drop(databases);
+            self.remembered = open().remembered();
         }
 
         fn records(&self) -> PathBuf {
@@ -348,7 +411,8 @@ mod tests {
             let mark = format!("no-such-mark-{}", std::process::id());
             let mut config = config(REALMS);
             config.heartbeat.state_dir = self.dir.path().to_owned();
-            Recovery::look(&self.records(), &config, &mark, None, &BTreeMap::new()).unwrap()
+            Recovery::look(&self.records(), &config, (&mark, None), &BTreeMap::new(), &self.remembered)
+                .unwrap()
         }
 
         fn writes(&self, path: &Path, magic: &str, body: &impl serde::Serialize) {
@@ -372,6 +436,7 @@ mod tests {
             resolved_at: None,
             duration_s: None,
             resolution: None,
+            ack: None,
             timeline: Vec::new(),
             log_tail: vec!["bye".to_owned()],
             links: IncidentLinks { this: format!("/api/incidents/{id}/") },
@@ -395,12 +460,11 @@ mod tests {
 
     #[test]
     fn open_incidents_come_back_field_by_field() {
-        let (disk, sample) = (Disk::new(), sample(REALMS));
+        let (mut disk, sample) = (Disk::new(), sample(REALMS));
         let open = [kept(1, Some(0), None), kept(2, None, Some(OwnProblemKind::Intent)), kept(5, None, None)];
         sample.published.restore_incidents(open.to_vec());
         let restarts = [Instant::from_millis(5), Instant::from_millis(9)];
-        let stored = sample.published.ecosystem(&boot_id(), &restarts);
-        disk.writes(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, &stored);
+        disk.saves(&sample, &boot_id(), &restarts);
         let recovery = disk.look();
         assert_eq!(recovery.damages, []);
         let back = recovery.incidents(&sample.plan);
@@ -415,16 +479,49 @@ mod tests {
     }
 
     #[test]
-    fn incidents_of_another_boot_and_of_realms_that_are_gone_do_not_come_back() {
-        let (disk, sample) = (Disk::new(), sample(REALMS));
+    fn incidents_of_another_boot_go_on_with_the_time_of_the_wall() {
+        let (mut disk, sample) = (Disk::new(), sample(REALMS));
         sample.published.restore_incidents(vec![kept(1, Some(0), None)]);
-        let mut stored = sample.published.ecosystem("another boot", &[]);
-        disk.writes(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, &stored);
-        assert!(disk.look().incidents(&sample.plan).is_empty());
-        stored.boot = boot_id();
-        stored.incidents[0].root = Some("gone".to_owned());
-        disk.writes(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, &stored);
-        assert!(disk.look().incidents(&sample.plan).is_empty());
+        disk.saves(&sample, "another boot", &[Instant::from_millis(5)]);
+        let recovery = disk.look();
+        let back = recovery.incidents(&sample.plan);
+        let opened_at = clock::instant_of(back[0].document.opened_at, recovery.anchor());
+        assert_eq!((back.len(), back[0].incident.opened_at), (1, opened_at));
+        assert_eq!(back[0].document, document("01-1"));
+        let memory = recovery.memory(&sample.plan, &[], clock::anchor());
+        assert_eq!(memory.health_restarts, [], "they count within their boot");
+    }
+
+    #[test]
+    fn incidents_of_realms_that_are_gone_are_over() {
+        let (mut disk, sample) = (Disk::new(), sample("[realm.gone]\nrun = \"true\"\n"));
+        sample.published.restore_incidents(vec![kept(1, Some(0), None)]);
+        disk.saves(&sample, &boot_id(), &[]);
+        let plan = crate::sample::sample(REALMS).plan;
+        let recovery = disk.look();
+        assert!(recovery.incidents(&plan).is_empty());
+        let over = recovery.orphaned_incidents(&plan, clock::anchor());
+        assert!(over[0].resolved_at.is_some() && over[0].duration_s.unwrap() > 0.0, "{over:?}");
+    }
+
+    #[test]
+    fn the_file_of_a_version_without_a_database_is_read_once() {
+        let (disk, sample) = (Disk::new(), sample(REALMS));
+        let mut incident = serde_json::json!({
+            "no": 1, "root": "zq-db", "reason": "Exited", "message": "message 1", "severity": "warning",
+            "affected": [], "opened_ns": 77_000_000, "failed": false,
+        });
+        incident["document"] = serde_json::to_value(document("01-1")).unwrap();
+        let old =
+            serde_json::json!({ "boot": boot_id(), "incidents": [incident], "health_restarts_ns": [5] });
+        disk.writes(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, &old);
+        let back = disk.look().incidents(&sample.plan);
+        assert_eq!((back.len(), back[0].incident.opened_at), (1, Instant::from_millis(77)));
+        assert_eq!(back[0].document, document("01-1"));
+        let databases = Databases::open(disk.dir.path(), &sample.problems).unwrap();
+        databases.retire_file(ecosystem_path(&disk.records()));
+        drop(databases);
+        assert!(!ecosystem_path(&disk.records()).exists());
     }
 
     #[test]

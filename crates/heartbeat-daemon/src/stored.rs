@@ -1,4 +1,4 @@
-//! What heartbeatd writes for itself: operators' intent, over reboots; open incidents, within a boot.
+//! What heartbeatd writes for itself, over reboots: operators' intent, and what it needs to go on with open incidents.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// First words of the intent file.
 pub(crate) const INTENT_MAGIC: &str = "heartbeat-intent/1";
-/// First words of the file of open incidents.
+/// First words of the file of open incidents that versions without a database have written.
 pub(crate) const ECOSYSTEM_MAGIC: &str = "heartbeat-ecosystem/1";
 
 /// What operators have last said, by realm, and what they have registered. Realms that are not in the configuration are kept: they may come back.
@@ -46,12 +46,16 @@ pub(crate) struct StoredPause {
     pub(crate) until: Option<WallTime>,
 }
 
+/// Under this name it is in the database.
+pub(crate) const ECOSYSTEM_NOTE: &str = "ecosystem";
+
 /// What belongs to no single realm.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct StoredEcosystem {
     /// Times mean something within this boot only.
     pub(crate) boot: String,
-    #[serde(default)]
+    /// Only in the file of versions without a database.
+    #[serde(default, skip_serializing)]
     pub(crate) incidents: Vec<StoredIncident>,
     #[serde(default)]
     pub(crate) health_restarts_ns: Vec<u64>,
@@ -64,6 +68,9 @@ pub(crate) struct StoredEcosystem {
 /// An open incident.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredIncident {
+    /// `opened_ns` means something within this boot only.
+    #[serde(default)]
+    pub(crate) boot: String,
     pub(crate) no: u64,
     /// `None`: heartbeatd itself, or everything.
     pub(crate) root: Option<String>,
@@ -76,6 +83,7 @@ pub(crate) struct StoredIncident {
     pub(crate) affected: Vec<String>,
     pub(crate) opened_ns: u64,
     pub(crate) failed: bool,
-    /// As it was last told.
-    pub(crate) document: IncidentDocument,
+    /// As it was last told; only in the file of versions without a database.
+    #[serde(default, skip_serializing)]
+    pub(crate) document: Option<IncidentDocument>,
 }

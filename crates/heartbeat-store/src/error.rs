@@ -57,6 +57,9 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The disk has not answered in time.
+    #[error("the disk does not answer")]
+    Slow,
     /// The store has come to its end.
     #[error("the store is closed")]
     Closed,

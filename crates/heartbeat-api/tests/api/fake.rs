@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_api::{
-    BoxFuture, Commanded, Ecosystem, Fact, Output, OwnHealth, Past, Rejection, RejectionKind,
+    Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, IncidentPage, Output, OwnHealth, Past, Rejection,
+    RejectionKind,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, EVENT_SCHEMA, EventEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
+    About, AckEntry, EVENT_SCHEMA, EventEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
     REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm, TransitionEntry,
 };
 use heartbeat_status::{
@@ -418,8 +419,27 @@ impl Ecosystem for Fake {
         self.outputs.lock().unwrap().get(&realm).cloned().unwrap_or(Output::Nowhere)
     }
 
-    fn incidents(&self) -> Vec<Arc<IncidentDocument>> {
-        self.incidents.lock().unwrap().clone()
+    fn incidents(&self, page: IncidentPage) -> BoxFuture<Vec<Arc<IncidentDocument>>> {
+        let mut incidents = self.incidents.lock().unwrap().clone();
+        incidents.retain(|incident| !page.open || incident.resolved_at.is_none());
+        incidents.retain(|incident| page.after.as_ref().is_none_or(|after| incident.id < *after));
+        incidents.truncate(page.limit);
+        Box::pin(std::future::ready(incidents))
+    }
+
+    fn incident(&self, id: String) -> BoxFuture<Option<Arc<IncidentDocument>>> {
+        let found = self.incidents.lock().unwrap().iter().find(|incident| incident.id == id).cloned();
+        Box::pin(std::future::ready(found))
+    }
+
+    fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>> {
+        let unwritten = self.disk.lock().unwrap().clone();
+        let mut incidents = self.incidents.lock().unwrap();
+        let acknowledged = incidents.iter_mut().find(|incident| incident.id == id).map(|incident| {
+            Arc::make_mut(incident).ack = Some(ack);
+            Acknowledged { incident: Arc::clone(incident), unwritten }
+        });
+        Box::pin(std::future::ready(acknowledged))
     }
 
     fn facts(&self, after: u64) -> Vec<Fact> {
@@ -518,6 +538,7 @@ pub(crate) fn incident(id: &str, resolved: bool) -> IncidentDocument {
         resolved_at: resolved.then_some(at),
         duration_s: resolved.then_some(1.0),
         resolution: resolved.then(|| "healthy again".to_owned()),
+        ack: None,
         timeline: Vec::new(),
         log_tail: Vec::new(),
         links: IncidentLinks { this: format!("/api/incidents/{id}/") },

@@ -27,7 +27,6 @@ const BUILT: &[&str] = &[
 
 /// Routes that are not: method, path, served on TCP.
 const LATER: &[(&str, &str, bool)] = &[
-    ("POST", "/api/incidents/0193/ack/", false),
     ("GET", "/api/history/api/", true),
     ("POST", "/api/beat/api/", false),
     ("POST", "/api/beat/api/start/", false),
@@ -135,6 +134,21 @@ async fn incidents_are_listed_and_found() {
     assert_eq!(ids("?open=1&after=e").await, page("c", None));
     assert_eq!(ids("?after=a").await, page("", None));
     assert_eq!(doors.get("/api/incidents/c/").await.json::<IncidentDocument>().id, "c");
+    let ack = |body: &'static str| {
+        doors.unix("POST", "/api/incidents/c/ack/", &["content-type: application/json"], body)
+    };
+    let acked: IncidentDocument = ack(r#"{ "by": "Ada", "note": "looking" }"#).await.json();
+    assert_eq!(
+        acked.ack.as_ref().map(|ack| (ack.by.as_str(), ack.note.as_deref())),
+        Some(("Ada", Some("looking")))
+    );
+    assert_eq!(doors.get("/api/incidents/c/").await.json::<IncidentDocument>(), acked);
+    assert!(ack("").await.json::<IncidentDocument>().ack.unwrap().by.starts_with("uid "));
+    ack(r#"{ "who": "Ada" }"#).await.problem(400);
+    let none = doors.unix("POST", "/api/incidents/zz/ack/", &["content-type: application/json"], "").await;
+    assert_eq!(none.problem(404).kind, "heartbeat:no-such-incident");
+    fake.cannot_write("full");
+    assert_eq!(ack("").await.problem(507).applied, Some(true));
     for bad in ["limit=0", "limit=201", "limit=x", "open=maybe"] {
         doors.get(&format!("/api/incidents/?{bad}")).await.problem(400);
     }

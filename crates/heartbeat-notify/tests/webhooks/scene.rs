@@ -218,6 +218,7 @@ pub(crate) fn document(id: &str, seq: u64, step: IncidentStep) -> IncidentDocume
         resolved_at: None,
         duration_s: None,
         resolution: None,
+        ack: None,
         timeline: Vec::new(),
         log_tail: vec!["FATAL: could not bind".to_owned()],
         links: IncidentLinks { this: format!("/api/incidents/{id}/") },

@@ -42,6 +42,9 @@ pub struct IncidentDocument {
     /// How it ended, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<String>,
+    /// Who takes care of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack: Option<AckEntry>,
     /// What happened since, oldest first.
     pub timeline: Vec<TimelineEntry>,
     /// Last lines of the root's output when it was opened. Not on the read-only door.
@@ -49,6 +52,30 @@ pub struct IncidentDocument {
     pub log_tail: Vec<String>,
     /// Where to look.
     pub links: IncidentLinks,
+}
+
+/// Somebody takes care of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AckEntry {
+    /// Since when.
+    pub at: WallTime,
+    /// Who, as they gave their name, or `uid 1000`.
+    pub by: String,
+    /// What they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Body of `POST /api/incidents/{id}/ack/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AckRequest {
+    /// Name of the person; absent: the user of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What is known, or done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Where to look.

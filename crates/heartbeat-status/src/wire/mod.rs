@@ -24,7 +24,8 @@ pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
 };
 pub use incident::{
-    DeltaDocument, EventEntry, IncidentDocument, IncidentLinks, IncidentsDocument, TimelineEntry,
+    AckEntry, AckRequest, DeltaDocument, EventEntry, IncidentDocument, IncidentLinks, IncidentsDocument,
+    TimelineEntry,
 };
 pub use logs::{LogsDocument, LostEntry};
 pub use open::Open;

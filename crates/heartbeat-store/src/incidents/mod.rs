@@ -135,6 +135,11 @@ impl IncidentDb {
         self.worker.push(|batch| batch.note(name, body));
     }
 
+    /// Has it confirmed that everything before is on disk.
+    pub fn flush(&self, confirm: Confirm) {
+        self.worker.push(|batch| batch.confirms.push(confirm));
+    }
+
     /// What an earlier heartbeatd has left, with at most `resolved` incidents that are over.
     pub fn remembered(
         &self,

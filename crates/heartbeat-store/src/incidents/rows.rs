@@ -370,6 +370,7 @@ pub(crate) mod tests {
             resolved_at: (!open).then(|| WallTime::from_millis(1_700_000_060_000)),
             duration_s: None,
             resolution: None,
+            ack: None,
             timeline: Vec::new(),
             log_tail: Vec::new(),
             links: IncidentLinks { this: format!("/api/incidents/{id}/") },

@@ -112,6 +112,7 @@ pub(crate) fn document(no: u64, open: bool) -> IncidentDocument {
         resolved_at: (!open).then(|| WallTime::from_millis(1_700_000_060_000)),
         duration_s: (!open).then_some(60.0),
         resolution: None,
+        ack: None,
         timeline: Vec::new(),
         log_tail: vec!["FATAL: out of memory".to_owned()],
     }

@@ -1,0 +1,86 @@
+//! What heartbeatd remembers on disk: both databases of the state directory, and what they report.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use heartbeat_status::OwnProblemKind;
+use heartbeat_store::{IncidentDb, Remembered, Report, Reporter};
+
+use crate::own_problems::OwnProblems;
+use crate::{DaemonError, clock};
+
+/// A start waits this long for what an earlier heartbeatd has left: a disk that does not answer holds no realm.
+const REMEMBERED_WAIT: Duration = Duration::from_secs(5);
+
+/// Both databases.
+#[derive(Debug)]
+pub(crate) struct Databases {
+    pub(crate) incidents: Arc<IncidentDb>,
+    /// What was found damaged while they were opened.
+    damages: Arc<Mutex<Vec<String>>>,
+    path: PathBuf,
+}
+
+impl Databases {
+    pub(crate) fn open(state_dir: &Path, problems: &Arc<OwnProblems>) -> Result<Self, DaemonError> {
+        let damages = Arc::<Mutex<Vec<String>>>::default();
+        let report = reporter(OwnProblemKind::OpenIncidents, problems, &damages);
+        let incidents = IncidentDb::start(state_dir, clock::now, report)
+            .map_err(|source| DaemonError::Store { source })?;
+        Ok(Self { incidents: Arc::new(incidents), damages, path: state_dir.join("incidents.db") })
+    }
+
+    /// What an earlier heartbeatd has left in `incidents.db`.
+    pub(crate) fn remembered(&self) -> Remembered {
+        let (give, take) = sync_channel(1);
+        self.incidents.remembered(0, move |remembered| drop(give.send(remembered)));
+        match take.recv_timeout(REMEMBERED_WAIT) {
+            Ok(Ok(remembered)) => remembered,
+            // It is reported as a problem as long as it lasts.
+            Ok(Err(_)) => Remembered::default(),
+            Err(_) => {
+                let path = self.path.display();
+                let said =
+                    format!("{path} could not be read in time; incidents that were open are opened anew");
+                self.damages.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+                Remembered::default()
+            }
+        }
+    }
+
+    /// Removes the file in which versions without a database have kept what is in the database now, once it is on disk.
+    pub(crate) fn retire_file(&self, path: PathBuf) {
+        if path.exists() {
+            self.incidents.flush(Box::new(move |written| {
+                if written.is_ok() {
+                    // One that stays is passed over: the database has more.
+                    drop(std::fs::remove_file(path));
+                }
+            }));
+        }
+    }
+
+    /// What was found damaged since the last call.
+    pub(crate) fn take_damages(&self) -> Vec<String> {
+        std::mem::take(&mut *self.damages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn reporter(
+    kind: OwnProblemKind,
+    problems: &Arc<OwnProblems>,
+    damages: &Arc<Mutex<Vec<String>>>,
+) -> Reporter {
+    let (problems, damages) = (Arc::clone(problems), Arc::clone(damages));
+    Arc::new(move |report| match report {
+        Report::Failing(why) => problems.report(kind, why),
+        Report::Working => problems.clear(kind),
+        Report::SetAside(what) => {
+            tracing::error!("{what}");
+            damages.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        }
+        Report::Lost(what) => tracing::error!("{what}"),
+    })
+}

@@ -1,0 +1,113 @@
+//! Incidents for readers: what this heartbeatd knows itself, and behind it what is on disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_api::{Acknowledged, IncidentPage};
+use heartbeat_status::WallTime;
+use heartbeat_status::wire::{AckEntry, IncidentDocument};
+use heartbeat_store::{AuditEntry, IncidentDb, IncidentRecord, Page, StoreError};
+use heartbeat_supervisor::Command;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::published::Published;
+
+/// A reader waits this long for the disk, and is given what is known without it then.
+const DISK_WAIT: Duration = Duration::from_secs(2);
+
+/// Incidents that this heartbeatd knows, and those on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Records {
+    published: Arc<Published>,
+    database: Arc<IncidentDb>,
+    boot: String,
+}
+
+impl Records {
+    pub(crate) fn new(published: Arc<Published>, database: Arc<IncidentDb>) -> Self {
+        Self { published, database, boot: heartbeat_process::boot_id() }
+    }
+
+    /// Incidents, the newest first: identifiers begin with the time.
+    pub(crate) async fn page(&self, page: IncidentPage) -> Vec<Arc<IncidentDocument>> {
+        let IncidentPage { open, after, limit } = page;
+        let wanted = Page { open, after: after.clone(), limit };
+        let on_disk = answer(|give| self.database.page(wanted, give)).await.unwrap_or_default();
+        let older = |id: &str| after.as_ref().is_none_or(|after| id < after.as_str());
+        // What is known here is newer than what is on disk; one that is resolved here is not open there.
+        let mut incidents = self.published.incidents_that(|document| older(&document.id));
+        for document in on_disk {
+            if incidents.iter().all(|known| known.id != document.id) {
+                incidents.push(document);
+            }
+        }
+        incidents.retain(|document| !open || document.resolved_at.is_none());
+        incidents.sort_by(|a, b| b.id.cmp(&a.id));
+        incidents.truncate(limit);
+        incidents
+    }
+
+    /// One incident.
+    pub(crate) async fn one(&self, id: String) -> Option<Arc<IncidentDocument>> {
+        let known = self.published.incidents_that(|document| document.id == id).pop();
+        if known.is_some() {
+            return known;
+        }
+        answer(|give| self.database.one(id, give)).await.ok().flatten()
+    }
+
+    /// Somebody takes care of an incident. `None`: there is none of that identifier.
+    pub(crate) async fn acknowledge(&self, id: String, ack: AckEntry) -> Option<Acknowledged> {
+        let entry = AuditEntry {
+            at: ack.at,
+            by: ack.by.clone(),
+            action: "ack".to_owned(),
+            target: id.clone(),
+            detail: ack.note.clone().unwrap_or_default(),
+        };
+        let incident = if let Some(document) = self.published.acknowledge(&id, ack.clone()) {
+            self.published.save_incidents(&self.boot, &self.database);
+            Arc::new(document)
+        } else {
+            // It is over, and from before this heartbeatd.
+            let mut document = self.one(id).await?;
+            Arc::make_mut(&mut document).ack = Some(ack);
+            let record = IncidentRecord { document: Arc::clone(&document), state: None };
+            self.database.record(record, Vec::new(), None);
+            document
+        };
+        self.database.audit(entry);
+        let written = answer(|give| self.database.flush(Box::new(give))).await;
+        Some(Acknowledged { incident, unwritten: written.err().map(|error| error.to_string()) })
+    }
+
+    /// Writes who has asked for what.
+    pub(crate) fn audit_command(&self, command: &Command) {
+        let snapshot = self.published.snapshot();
+        let names = command.realms.iter().filter_map(|ix| snapshot.realm(*ix));
+        let names: Vec<String> = names.map(|realm| realm.info.name.to_string()).collect();
+        self.database.audit(AuditEntry {
+            at: command.at.unwrap_or(WallTime::from_millis(0)),
+            by: command.by.map_or_else(|| "unknown".to_owned(), |uid| format!("uid {uid}")),
+            action: command.action.to_string(),
+            target: names.join(", "),
+            detail: command.reason.clone().unwrap_or_default(),
+        });
+    }
+}
+
+/// Waits for the answer of a database, within a bound.
+async fn answer<T: Send + 'static>(ask: impl FnOnce(Give<T>)) -> Result<T, StoreError> {
+    let (give, take) = oneshot::channel();
+    // The asker may have gone: then nobody needs the answer.
+    ask(Box::new(move |answer| drop(give.send(answer))));
+    match timeout(DISK_WAIT, take).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(StoreError::Closed),
+        Err(_) => Err(StoreError::Slow),
+    }
+}
+
+/// Gives the answer of a database.
+type Give<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
