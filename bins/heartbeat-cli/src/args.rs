@@ -16,7 +16,7 @@ use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
 pub(crate) const NOT_BUILT: &[&str] =
-    &["ack", "boot", "config", "history", "import", "init", "notify", "probe", "show"];
+    &["boot", "config", "history", "import", "init", "notify", "probe", "show"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -214,6 +214,18 @@ pub(crate) enum Command {
         /// Number of incidents
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT", value_parser = count)]
         limit: usize,
+    },
+    /// Say that somebody takes care of an incident
+    Ack {
+        /// Which one, by its identifier or the end of it
+        #[arg(value_name = "INCIDENT")]
+        id: String,
+        /// What is known, or done
+        #[arg(short, long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Who takes care of it
+        #[arg(long, value_name = "NAME", env = "USER", hide_env = true)]
+        by: Option<String>,
     },
     /// Show recent events; -f follows new ones
     Events {

@@ -1,7 +1,7 @@
 //! `incidents`: the list, and the story of one.
 
-use heartbeat_client::Client;
-use heartbeat_status::wire::{IncidentDocument, IncidentsDocument};
+use heartbeat_client::{Client, ClientError};
+use heartbeat_status::wire::{AckRequest, IncidentDocument, IncidentsDocument};
 
 use crate::age::moment;
 use crate::args::Format;
@@ -12,11 +12,13 @@ use crate::style::Style;
 /// Characters of an identifier that tell incidents apart for a person: its random end.
 const SHORT_ID_CHARS: usize = 8;
 /// Incidents looked through for the end of an identifier.
-const MAX_SEARCHED_INCIDENTS: usize = 200;
+const MAX_SEARCHED_INCIDENTS: usize = 2_000;
+/// Incidents that heartbeatd gives at a time.
+const MAX_PAGE_INCIDENTS: usize = 200;
 
 /// The list.
 pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mut Console) -> Outcome {
-    let document = client.incidents(open, limit).await?;
+    let document = newest(client, open, limit).await?;
     match console.form {
         Format::Json => console.json(&document)?,
         Format::Ndjson => document.incidents.iter().try_for_each(|incident| console.json_line(incident))?,
@@ -39,7 +41,7 @@ pub(crate) async fn list(client: &Client, open: bool, limit: usize, console: &mu
 
 fn lines(document: &IncidentsDocument, open: bool, style: Style) -> Vec<String> {
     if document.incidents.is_empty() {
-        let what = if open { "no open incident" } else { "no incident since heartbeatd was started" };
+        let what = if open { "no open incident" } else { "no incident on record" };
         return vec![what.to_owned()];
     }
     let mut lines = vec![format!("{:<8}  {:<23}  {:<19}  {:<12}  WHAT", "ID", "OPENED", "STATE", "ROOT")];
@@ -83,12 +85,51 @@ fn short(id: &str) -> String {
     end.into_iter().collect()
 }
 
+/// The newest, page by page.
+async fn newest(client: &Client, open: bool, limit: usize) -> Result<IncidentsDocument, ClientError> {
+    let mut all = client.incidents(open, limit.min(MAX_PAGE_INCIDENTS), None).await?;
+    while let Some(after) = all.next.clone().filter(|_| all.incidents.len() < limit) {
+        let left = (limit - all.incidents.len()).min(MAX_PAGE_INCIDENTS);
+        let page = client.incidents(open, left, Some(&after)).await?;
+        all.incidents.extend(page.incidents);
+        all.next = page.next;
+    }
+    Ok(all)
+}
+
+/// What the list shows is the end of an identifier: the whole of it.
+async fn full(client: &Client, id: &str) -> Result<String, ClientError> {
+    let listed = newest(client, false, MAX_SEARCHED_INCIDENTS).await?;
+    let found = listed.incidents.into_iter().find(|incident| incident.id.ends_with(id));
+    Ok(found.map_or_else(|| id.to_owned(), |incident| incident.id))
+}
+
+/// Somebody takes care of one.
+pub(crate) async fn acknowledge(
+    client: &Client,
+    id: &str,
+    request: &AckRequest,
+    console: &mut Console,
+) -> Outcome {
+    let incident = client.acknowledge(&full(client, id).await?, request).await?;
+    if matches!(console.form, Format::Json | Format::Ndjson) {
+        console.json(&incident)?;
+    } else {
+        let said = acknowledged(&incident, console.style).unwrap_or_default();
+        console.line(&format!("{} {}: {said}", short(&incident.id), console.style.text(&incident.root)))?;
+    }
+    Ok(Exit::Holds)
+}
+
+fn acknowledged(incident: &IncidentDocument, style: Style) -> Option<String> {
+    let ack = incident.ack.as_ref()?;
+    let note = ack.note.as_ref().map_or_else(String::new, |note| format!(": {}", style.text(note)));
+    Some(format!("acknowledged by {} at {}{note}", style.text(&ack.by), ack.at))
+}
+
 /// The story of one.
 pub(crate) async fn one(client: &Client, id: &str, console: &mut Console) -> Outcome {
-    // What the list shows is the end of an identifier.
-    let listed = client.incidents(false, MAX_SEARCHED_INCIDENTS).await?;
-    let full = listed.incidents.iter().find(|incident| incident.id.ends_with(id));
-    let incident = client.incident(full.map_or(id, |incident| &incident.id)).await?;
+    let incident = client.incident(&full(client, id).await?).await?;
     if matches!(console.form, Format::Json | Format::Ndjson) {
         console.json(&incident)?;
     } else {
@@ -108,6 +149,7 @@ fn story(incident: &IncidentDocument, style: Style) -> Vec<String> {
             affected(incident, style)
         ),
     ];
+    lines.extend(acknowledged(incident, style));
     for entry in &incident.timeline {
         let what = entry.what.to_string();
         lines.push(format!(
@@ -135,6 +177,7 @@ mod tests {
         "seq": 3, "ecosystem": "shop", "root": "db", "reason": "Exited", "message": "exit code 1 after 0.2 s",
         "severity": "critical", "affected": ["api"], "opened_at": "2026-11-23T22:39:58.310Z",
         "resolved_at": "2026-11-23T22:40:08.310Z", "duration_s": 10.0, "resolution": "healthy again",
+        "ack": { "at": "2026-11-23T22:40:00.000Z", "by": "Ada", "note": "looking \u001b[1mat it" },
         "timeline": [ { "at": "2026-11-23T22:39:58.310Z", "realm": "db", "what": "Exited", "detail": "exit code 1" } ],
         "log_tail": ["FATAL: \u001b[31mport in use"], "links": { "self": "/api/incidents/x/" } }"#;
 
@@ -161,6 +204,7 @@ mod tests {
             text.contains("Exited            exit code 1") && text.contains("resolved: healthy again"),
             "{text}"
         );
+        assert!(text.contains("acknowledged by Ada at 2026-11-23T22:40:00.000Z: looking"), "{text}");
         assert!(text.contains("port in use") && !text.contains('\u{1b}'), "{text}");
     }
 }

@@ -60,7 +60,7 @@ use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
 use heartbeat_client::{Client, Host};
 use heartbeat_config::{Sources, socket_of};
-use heartbeat_status::wire::{Action, ActionRequest};
+use heartbeat_status::wire::{AckRequest, Action, ActionRequest};
 
 use crate::args::{Cli, Command, Format, NOT_BUILT, meant, with_joined_wait};
 use crate::console::Console;
@@ -213,6 +213,10 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
         Some(Command::Incidents { id: None, open, limit }) => {
             incidents::list(&connect(console), *open, *limit, console).await
+        }
+        Some(Command::Ack { id, note, by }) => {
+            let request = AckRequest { by: by.clone(), note: note.clone() };
+            incidents::acknowledge(&connect(console), id, &request, console).await
         }
         Some(Command::Events { realms, follow, since, lines }) => {
             // What is bounded by its age is not bounded by its number as well.

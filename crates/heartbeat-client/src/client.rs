@@ -205,13 +205,37 @@ impl Client {
         Ok(ask(&self.host, again).await.unwrap_or(answer))
     }
 
-    /// Incidents, the newest first: at most `limit`, and only unresolved ones with `open`.
+    /// Incidents, the newest first: at most `limit`, only unresolved ones with `open`, and with `after` only those that are
+    /// older than the one of this identifier ([`IncidentsDocument::next`]).
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn incidents(&self, open: bool, limit: usize) -> Result<IncidentsDocument, ClientError> {
+    pub async fn incidents(
+        &self,
+        open: bool,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<IncidentsDocument, ClientError> {
         let open = if open { "&open=1" } else { "" };
-        self.read(&format!("/api/incidents/?limit={limit}{open}"), self.deadline).await
+        let after = after.map_or_else(String::new, |after| format!("&after={}", segment(after)));
+        self.read(&format!("/api/incidents/?limit={limit}{open}{after}"), self.deadline).await
+    }
+
+    /// Says that somebody takes care of an incident; the incident as it is then.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] when it is not on record.
+    pub async fn acknowledge(&self, id: &str, request: &AckRequest) -> Result<IncidentDocument, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| protocol(&self.host, error.to_string()))?;
+        let question = Question {
+            method: Method::POST,
+            path: &format!("/api/incidents/{}/ack/", segment(id)),
+            accept: JSON,
+            last_event_id: None,
+            body: Some(body),
+            deadline: self.deadline,
+        };
+        self.parse(ask(&self.host, question).await?)
     }
 
     /// One incident.

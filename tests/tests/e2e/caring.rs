@@ -314,12 +314,13 @@ fn what_cannot_be_written_of_open_incidents_is_written_when_it_can_be() {
     );
     let up = eco.cli(&["wait", "worker", "--for", "up", "--timeout", "60s"]);
     assert_eq!(up.status.code(), Some(0), "{}", told(&up));
-    let obstacle = eco.dir.path().join("run/realms/ecosystem.now.new");
-    until("the file of open incidents", || eco.dir.path().join("run/realms/ecosystem.now").exists());
-    std::fs::create_dir(&obstacle).unwrap();
+    let (database, aside) = (eco.dir.path().join("state/incidents.db"), eco.dir.path().join("aside.db"));
+    std::fs::rename(&database, &aside).unwrap();
+    std::fs::create_dir(&database).unwrap();
     kill(pid(eco.pid_of("worker")), Signal::SIGKILL).unwrap();
-    until("it to be told", || notes(&eco).contains("ecosystem.now"));
-    std::fs::remove_dir(&obstacle).unwrap();
+    until("it to be told", || notes(&eco).contains("incidents.db"));
+    std::fs::remove_dir(&database).unwrap();
+    std::fs::rename(&aside, &database).unwrap();
     // Without another incident in between.
     until("health to be well", || notes(&eco) == "[]");
     assert_eq!(eco.status_of("broken"), "restarting");

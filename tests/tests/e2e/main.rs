@@ -12,6 +12,7 @@ mod program;
 mod readiness;
 mod registering;
 mod reloading;
+mod remembering;
 mod servers;
 mod shop;
 mod starving;
