@@ -215,15 +215,15 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT", value_parser = count)]
         limit: usize,
     },
-    /// Say that somebody takes care of an incident
+    /// Acknowledge an incident
     Ack {
-        /// Which one, by its identifier or the end of it
+        /// Identifier of the incident, or the end of it
         #[arg(value_name = "INCIDENT")]
         id: String,
-        /// What is known, or done
+        /// What is known or done
         #[arg(short, long, value_name = "TEXT")]
         note: Option<String>,
-        /// Who takes care of it
+        /// Name of the person who takes care of it
         #[arg(long, value_name = "NAME", env = "USER", hide_env = true)]
         by: Option<String>,
     },

@@ -104,7 +104,7 @@ async fn full(client: &Client, id: &str) -> Result<String, ClientError> {
     Ok(found.map_or_else(|| id.to_owned(), |incident| incident.id))
 }
 
-/// Somebody takes care of one.
+/// Acknowledges one.
 pub(crate) async fn acknowledge(
     client: &Client,
     id: &str,

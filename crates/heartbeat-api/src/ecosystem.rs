@@ -104,7 +104,7 @@ pub struct IncidentPage {
     pub limit: usize,
 }
 
-/// An incident that somebody takes care of.
+/// An incident that was acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acknowledged {
     /// As it is now.
@@ -142,7 +142,7 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn incidents(&self, page: IncidentPage) -> BoxFuture<Vec<Arc<IncidentDocument>>>;
     /// One incident that is on record.
     fn incident(&self, id: String) -> BoxFuture<Option<Arc<IncidentDocument>>>;
-    /// Somebody takes care of an incident: as it is then, once that is on disk or cannot be.
+    /// Acknowledges an incident and answers once that is on disk or cannot be.
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>>;
     /// Facts that are remembered, in order, after the one with the number `after`. Must not wait for the core. What
     /// came with a snapshot is remembered before [`Ecosystem::snapshot`] returns that.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_http::Answer as Opened;
 use heartbeat_status::wire::{
-    Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
+    AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
     IncidentDocument, IncidentsDocument, LogsDocument, PlanRequest, Problem, RealmDocument,
     RegistrationDocument, ReloadDocument, ReloadRequest, StatusDocument, Wait,
 };
@@ -221,7 +221,7 @@ impl Client {
         self.read(&format!("/api/incidents/?limit={limit}{open}{after}"), self.deadline).await
     }
 
-    /// Says that somebody takes care of an incident; the incident as it is then.
+    /// Acknowledges an incident; the incident as it is then.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] when it is not on record.

@@ -194,7 +194,7 @@ impl Incidents {
         self.entries.iter().map(|entry| &entry.document)
     }
 
-    /// Somebody takes care of an incident; as it is then, if it is remembered here.
+    /// Acknowledges an incident; the document as it is then, if the incident is remembered here.
     pub(crate) fn acknowledge(&mut self, id: &str, ack: AckEntry) -> Option<IncidentDocument> {
         let entry = self.entries.iter_mut().find(|entry| entry.document.id == id)?;
         entry.document.ack = Some(ack);

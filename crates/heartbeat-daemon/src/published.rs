@@ -160,7 +160,7 @@ impl Published {
         self.incidents().documents().filter(|document| wanted(document)).cloned().map(Arc::new).collect()
     }
 
-    /// Somebody takes care of an incident; as it is then, if it is remembered here.
+    /// Acknowledges an incident; the document as it is then, if the incident is remembered here.
     pub(crate) fn acknowledge(&self, id: &str, ack: AckEntry) -> Option<IncidentDocument> {
         self.incidents().acknowledge(id, ack)
     }

@@ -57,7 +57,7 @@ impl Records {
         answer(|give| self.database.one(id, give)).await.ok().flatten()
     }
 
-    /// Somebody takes care of an incident. `None`: there is none of that identifier.
+    /// Acknowledges an incident. `None`: there is none of that identifier.
     pub(crate) async fn acknowledge(&self, id: String, ack: AckEntry) -> Option<Acknowledged> {
         let entry = AuditEntry {
             at: ack.at,

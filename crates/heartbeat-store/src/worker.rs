@@ -309,7 +309,7 @@ impl<D: Duty> Thread<D> {
     fn work_on_file(&mut self, kept: &mut D::Batch) -> Result<bool, StoreError> {
         let here = file_of(&self.shared.path);
         if self.connection.is_some() && here != self.file {
-            // Somebody has deleted or replaced it.
+            // It was deleted or replaced.
             self.connection = None;
         }
         let mut connection = match self.connection.take() {

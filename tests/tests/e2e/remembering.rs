@@ -21,6 +21,7 @@ fn an_incident_survives_every_end_and_is_over_on_evidence_alone() {
     let mut eco = Ecosystem::start(
         "[realm.late]\nrun = [\"sh\", \"-c\", \"test -e ready && exec sleep 86381; exit 3\"]\nrestart = { backoff = \"300ms\", backoff_max = \"300ms\", min_gap = \"100ms\", burst = 1000 }\n",
     );
+    until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
     until("an incident", || !of(&eco, "late").is_empty());
     let id = of(&eco, "late")[0]["id"].as_str().unwrap().to_owned();
     let end = &id[id.len() - 8..];

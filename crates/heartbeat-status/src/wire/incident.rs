@@ -42,7 +42,7 @@ pub struct IncidentDocument {
     /// How it ended, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<String>,
-    /// Who takes care of it.
+    /// Who takes care of the incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack: Option<AckEntry>,
     /// What happened since, oldest first.
@@ -54,7 +54,7 @@ pub struct IncidentDocument {
     pub links: IncidentLinks,
 }
 
-/// Somebody takes care of an incident.
+/// An acknowledgement: who takes care of an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AckEntry {
     /// Since when.

@@ -53,7 +53,7 @@ pub struct Settled {
     pub given_up: Option<String>,
 }
 
-/// A change that somebody has asked for.
+/// A change, and who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
     /// When.
