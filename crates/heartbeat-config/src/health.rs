@@ -189,7 +189,7 @@ fn port_fact(pairs: &[Pair], host: &str, port: u16) -> Pair {
     let connects = |measure: &Option<Measure>| match measure {
         Some(Measure::Probe(probe)) => {
             let seen = probe.target();
-            let seen = seen.strip_prefix("http://").unwrap_or(&seen);
+            let seen = seen.split_once("://").map_or(seen.as_str(), |(_, rest)| rest);
             seen.split('/').next() == Some(target.as_str())
         }
         Some(Measure::Command { .. }) | None => false,
@@ -304,7 +304,7 @@ fn measure(
         "http" => probe::http(reader, section, of.dir).map(|http| probe(http.into())),
         "tcp" | "unix" => probe::tcp(reader, section, kind).map(|tcp| probe(tcp.into())),
         "tls" => probe::tls(reader, section, of.dir).map(|tls| probe(tls.into())),
-        "redis" | "postgres" => probe::server(reader, section, kind).map(probe),
+        "redis" | "postgres" => probe::server(reader, section, kind, of.dir).map(probe),
         "exec" | "nagios" => {
             let slow = reader.duration(section, "slow");
             let argv = reader.command(&section.get(kind)?)?;
@@ -378,14 +378,30 @@ fn process(reader: &Reader<'_>, probe: &Entry<'_>, section: &Section<'_>, runs: 
 
 /// Keys of another kind are refused, not ignored.
 fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &str) {
-    let of_http = ["method", "headers", "body", "status", "contains", "matches", "json"];
-    let of_tcp = ["send", "expect"];
+    let of_http = [
+        "method",
+        "headers",
+        "body",
+        "status",
+        "contains",
+        "matches",
+        "json",
+        "response_headers",
+        "max_latency",
+        "read_body",
+        "reported_down",
+    ];
+    let is_server = kind == "redis" || kind == "postgres";
     // Nothing is measured, and the watchdog is the only time there is.
     let of_measured = ["interval", "timeout", "slow", "grace", "fail_after", "pass_after", "fail_if"];
     for key in table.keys() {
         let stranger = (kind != "http" && of_http.contains(&key.as_str()))
-            || (!["tcp", "unix"].contains(&kind) && of_tcp.contains(&key.as_str()))
-            || (!["http", "tls"].contains(&kind) && OF_TLS.contains(&key.as_str()))
+            || (!["tcp", "unix"].contains(&kind) && key == "send")
+            || (!["tcp", "unix"].contains(&kind) && !is_server && key == "expect")
+            || (!is_server && key == "password_file")
+            || (kind != "redis" && key == "command")
+            || (kind != "postgres" && key == "query")
+            || (!["http", "tls"].contains(&kind) && !is_server && OF_TLS.contains(&key.as_str()))
             || (kind == "process" && (key == "slow" || key == "grace"))
             || (kind == "notify" && of_measured.contains(&key.as_str()))
             || (kind != "notify" && key == "watchdog");

@@ -4,16 +4,17 @@ use std::path::Path;
 
 use figment::value::Value;
 use heartbeat_probe::{
-    HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, StatusSet, TcpError, TcpProbe, TlsProbe,
-    TlsProbeError,
+    HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, ServerError, StatusSet, TcpError, TcpProbe,
+    TlsProbe, TlsProbeError,
 };
 
 use crate::code::Code;
 use crate::reader::{Entry, Reader, Section};
+use crate::realm::beside;
 use crate::tls;
 
 /// What can be asked by a URL.
-const SCHEMES: &str = "http://, https://, tcp://, unix://, tls://, redis:// and postgres://";
+const SCHEMES: &str = "http://, https://, tcp://, unix://, tls://, redis://, rediss:// and postgres://";
 
 /// What to write instead of a text that is no URL.
 const EXAMPLES: &str = "for example \"http://127.0.0.1:8001/api/health/\" or \"tcp://127.0.0.1:5432\"";
@@ -40,7 +41,7 @@ pub(crate) fn from_text(reader: &Reader<'_>, entry: &Entry<'_>, text: &str) -> O
             TcpProbe::new(&format!("unix:{}", &text[7..])).map(Probe::from).map_err(|error| error.to_string())
         }
         Some("tls") => TlsProbe::new(&text[6..]).map(Probe::from).map_err(|error| error.to_string()),
-        Some("redis") => RedisProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
+        Some("redis" | "rediss") => RedisProbe::new(text).map(Probe::from).map_err(|error| error.to_string()),
         Some("postgres" | "postgresql") => {
             PostgresProbe::new(text).map(Probe::from).map_err(|error| error.to_string())
         }
@@ -98,7 +99,7 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
     {
         probe = probe.with_status(set);
     }
-    for (name, value) in reader.pairs(section, "headers") {
+    for (name, value) in headers(reader, section, dir) {
         match probe.clone().with_header(&name, &value) {
             Ok(changed) => probe = changed,
             Err(error) => refuse(&entry, error.to_string()),
@@ -130,6 +131,30 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
             );
         }
     }
+    for (name, text) in reader.pairs(section, "response_headers") {
+        match probe.clone().with_response_header(&name, &text) {
+            Ok(changed) => probe = changed,
+            Err(error) => refuse(&entry, error.to_string()),
+        }
+    }
+    if let Some(word) = section.get("reported_down")
+        && reader.word(&word, &[("degraded", false), ("fail", true)]) == Some(true)
+    {
+        probe = probe.with_reported_down_failing();
+    }
+    if section.get("read_body").and_then(|entry| reader.boolean(&entry)) == Some(false) {
+        for entry in
+            ["contains", "matches", "json", "reported_down"].iter().filter_map(|key| section.get(key))
+        {
+            let key = entry.path.last().cloned().unwrap_or_default();
+            let message = format!("`{key}` needs the body, which `read_body = false` leaves unread");
+            reader.value_problem(&entry, Code::MisplacedKey, message, "here", "remove one of the two");
+        }
+        probe = probe.without_body();
+    }
+    if let Some(max) = reader.duration(section, "max_latency") {
+        probe = probe.with_max_latency(max);
+    }
     if let Some(expires) = reader.duration(section, "expires") {
         probe = probe.with_expires(expires);
     }
@@ -156,40 +181,116 @@ fn statuses(reader: &Reader<'_>, entry: &Entry<'_>) -> Option<StatusSet> {
 }
 
 /// A Redis or PostgreSQL probe from its table.
-pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> Option<Probe> {
+pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir: &Path) -> Option<Probe> {
     let entry = section.get(kind)?;
-    let slow = reader.duration(section, "slow");
-    let url = reader.text(&entry)?;
-    let made = if kind == "redis" {
-        RedisProbe::new(&url).map(|probe| slow.map_or(probe.clone(), |slow| probe.with_slow(slow)).into())
-    } else {
-        PostgresProbe::new(&url).map(|probe| slow.map_or(probe.clone(), |slow| probe.with_slow(slow)).into())
+    let url = reader.text(&entry);
+    let help = match kind {
+        "redis" => "for example redis = \"redis://127.0.0.1:6379\"",
+        _ => "for example postgres = \"postgres://127.0.0.1:5432\"",
     };
-    let help = if kind == "redis" {
-        "for example redis = \"redis://127.0.0.1:6379\""
-    } else {
-        "for example postgres = \"postgres://127.0.0.1:5432\""
+    let refused = |error: ServerError| {
+        reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
     };
-    made.map_err(|error| reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help)).ok()
+    // What else is wrong with it is said in the same run.
+    let options = tls::is_set(section).then(|| tls::options(reader, section, dir));
+    let password = section.get("password_file").and_then(|entry| secret(reader, &entry, dir));
+    let asks = if kind == "redis" { "command" } else { "query" };
+    let expect = expected(reader, section, asks);
+    let command = section.get("command").and_then(|entry| reader.command(&entry)).zip(expect.clone());
+    let query = section.get("query").and_then(|entry| reader.text(&entry)).zip(expect);
+    let (slow, expires) = (reader.duration(section, "slow"), reader.duration(section, "expires"));
+    let url = url?;
+    if kind == "redis" {
+        let made =
+            options.map_or_else(|| RedisProbe::new(&url), |options| RedisProbe::with_tls(&url, &options));
+        let mut probe = made.map_err(refused).ok()?;
+        probe = password.into_iter().fold(probe, RedisProbe::with_password);
+        probe = command.into_iter().fold(probe, |probe, (words, expect)| probe.with_command(words, &expect));
+        probe = slow.into_iter().fold(probe, RedisProbe::with_slow);
+        return Some(expires.into_iter().fold(probe, RedisProbe::with_expires).into());
+    }
+    let made =
+        options.map_or_else(|| PostgresProbe::new(&url), |options| PostgresProbe::with_tls(&url, &options));
+    let mut probe = made.map_err(refused).ok()?;
+    probe = password.into_iter().fold(probe, PostgresProbe::with_password);
+    probe = query.into_iter().fold(probe, |probe, (sql, expect)| probe.with_query(sql, &expect));
+    probe = slow.into_iter().fold(probe, PostgresProbe::with_slow);
+    Some(expires.into_iter().fold(probe, PostgresProbe::with_expires).into())
+}
+
+/// What the answer to `asks` must be: neither stands without the other.
+fn expected(reader: &Reader<'_>, section: &Section<'_>, asks: &str) -> Option<String> {
+    for (given, missing) in [(asks, "expect"), ("expect", asks)] {
+        if let Some(entry) = section.get(given).filter(|_| section.get(missing).is_none()) {
+            let message =
+                format!("`{given}` goes with `{missing}`: what is asked, and what the answer must be");
+            let help = match missing {
+                "expect" => "add expect = \"< 100\" for a number, or expect = \"...\" for a text".to_owned(),
+                _ => format!("add {missing} = \"...\", or remove `expect`"),
+            };
+            reader.value_problem(&entry, Code::MisplacedKey, message, "here", &help);
+        }
+    }
+    reader.text(&section.get("expect")?)
+}
+
+/// The content of a file that holds a secret, without the end of its last line.
+fn secret(reader: &Reader<'_>, entry: &Entry<'_>, dir: &Path) -> Option<String> {
+    let path = beside(reader, entry, dir, &reader.text(entry)?);
+    match reader.files.read(&path) {
+        Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+        Err(error) => {
+            let command = error.help();
+            let help = command.as_deref().unwrap_or("the path starts at the directory of this file");
+            reader.value_problem(entry, Code::BadTarget, error.to_string(), "this file", help);
+            None
+        }
+    }
+}
+
+/// The headers of a request; `{ file = "..." }` takes a value from a file.
+fn headers(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Vec<(String, String)> {
+    let Some(entry) = section.get("headers") else { return Vec::new() };
+    let Value::Dict(_, table) = entry.value else {
+        return reader.pairs(section, "headers").into_iter().collect();
+    };
+    let mut found = Vec::new();
+    for (name, value) in table {
+        let mut path = entry.path.clone();
+        path.push(name.clone());
+        let text = match value {
+            Value::Dict(_, file) => match file.iter().next().filter(|(key, _)| *key == "file") {
+                Some((key, value)) if file.len() == 1 => {
+                    path.push(key.clone());
+                    secret(reader, &Entry { path, value }, dir)
+                }
+                _ => {
+                    let message = format!("the header `{name}` takes a string or {{ file = \"...\" }}");
+                    let help = "for example headers = { Authorization = { file = \"/etc/shop/token\" } }";
+                    reader.value_problem(&Entry { path, value }, Code::WrongType, message, "here", help);
+                    None
+                }
+            },
+            _ => reader.text(&Entry { path, value }),
+        };
+        found.extend(text.map(|text| (name.clone(), text)));
+    }
+    found
 }
 
 /// A TLS probe from its table.
 pub(crate) fn tls(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Option<TlsProbe> {
     let entry = section.get("tls")?;
-    let address = reader.text(&entry)?;
-    let made = TlsProbe::with_options(&address, &tls::options(reader, section, dir));
+    let address = reader.text(&entry);
+    let options = tls::options(reader, section, dir);
+    let (slow, expires) = (reader.duration(section, "slow"), reader.duration(section, "expires"));
     let refused = |error: TlsProbeError| {
         let help = "for example tls = \"shop.example.org:443\"";
         reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
     };
-    let mut probe = made.map_err(refused).ok()?;
-    if let Some(expires) = reader.duration(section, "expires") {
-        probe = probe.with_expires(expires);
-    }
-    if let Some(slow) = reader.duration(section, "slow") {
-        probe = probe.with_slow(slow);
-    }
-    Some(probe)
+    let mut probe = TlsProbe::with_options(&address?, &options).map_err(refused).ok()?;
+    probe = slow.into_iter().fold(probe, TlsProbe::with_slow);
+    Some(expires.into_iter().fold(probe, TlsProbe::with_expires))
 }
 
 /// A TCP probe, or one of a Unix socket, from its table.

@@ -19,6 +19,9 @@ fn file(table: Table, name: &str, value: &str) -> String {
         "http" | "tcp" | "unix" | "tls" | "redis" | "postgres" | "exec" | "nagios" | "process" | "notify" => {
             String::new()
         }
+        "command" => "redis = \"redis://127.0.0.1:1\", expect = \"x\", ".to_owned(),
+        "query" => "postgres = \"postgres://127.0.0.1:1\", expect = \"x\", ".to_owned(),
+        "password_file" => "redis = \"redis://127.0.0.1:1\", ".to_owned(),
         "verify" => "tls = \"127.0.0.1:1\", ".to_owned(),
         "ca" | "cert" | "key" | "server_name" | "expires" => {
             "tls = \"127.0.0.1:1\", verify = false, ".to_owned()
@@ -72,7 +75,7 @@ fn every_example_loads() {
             (Table::Realm, "groups") => format!("[realm.a]\nrun = \"x\"\nuser = \"root\"\n{}\n", key.usage()),
             // The file would have to be there.
             (Table::Realm | Table::Heartbeat, "env_file") => continue,
-            (Table::Health | Table::Notify, "ca" | "cert" | "key") => continue,
+            (Table::Health | Table::Notify, "ca" | "cert" | "key" | "password_file") => continue,
             (Table::Realm, "needs" | "wants" | "after") => {
                 let name = if key.example.contains("mail") { "mail" } else { "db" };
                 format!("[realm.{name}]\nrun = \"x\"\n[realm.a]\nrun = \"x\"\n{}\n", key.usage())

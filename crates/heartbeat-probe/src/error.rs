@@ -1,6 +1,7 @@
 //! Errors of the constructors: a probe that cannot measure anything is refused.
 
 /// Why an HTTP probe is refused.
+#[cfg(feature = "http")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
@@ -42,6 +43,7 @@ pub enum HttpError {
         name: String,
     },
     /// A regular expression that does not compile.
+    #[cfg(feature = "regex")]
     #[error("`{pattern}` is not a regular expression: {why}")]
     Pattern {
         /// The text as given.

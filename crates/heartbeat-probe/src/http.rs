@@ -12,12 +12,14 @@ use heartbeat_http::{Answer, Sockets, send};
 use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
 
-use crate::condition::{Condition, reported, reports_starting};
+use crate::condition::Condition;
 use crate::measure::{Frame, Progress, Seen, measure};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
 use crate::snippet::{self, coding, is_json};
 use crate::target::{Broken, Endpoint, Target, exchange_broken};
+use crate::tcp::contains;
+use crate::verdict::{Verdict, reported};
 use crate::{Denied, HttpError, Networks, StatusSet, clock};
 
 /// Largest part of a body that is read, in bytes.
@@ -64,10 +66,20 @@ pub struct HttpProbe {
     method: Method,
     headers: HeaderMap,
     body: Bytes,
+    expected: Box<Expected>,
+    slow: Option<Duration>,
+    max_latency: Option<Duration>,
+}
+
+/// What an answer must be.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Expected {
     status: StatusSet,
     conditions: Vec<Condition>,
+    response_headers: Vec<(HeaderName, String)>,
+    /// The status and the headers decide alone.
+    body_unread: bool,
     reported_down_fails: bool,
-    slow: Option<Duration>,
 }
 
 impl HttpProbe {
@@ -132,10 +144,9 @@ impl HttpProbe {
             method: Method::GET,
             headers,
             body: Bytes::new(),
-            status: StatusSet::default(),
-            conditions: Vec::new(),
-            reported_down_fails: false,
+            expected: Box::default(),
             slow: None,
+            max_latency: None,
         };
         Ok((known, probe))
     }
@@ -179,39 +190,66 @@ impl HttpProbe {
 
     /// Sets the statuses that pass.
     #[must_use]
-    pub fn with_status(self, status: StatusSet) -> Self {
-        Self { status, ..self }
+    pub fn with_status(mut self, status: StatusSet) -> Self {
+        self.expected.status = status;
+        self
     }
 
     /// Passes only when the body contains `text`.
     #[must_use]
     pub fn with_contains(mut self, text: &str) -> Self {
-        self.conditions.push(Condition::Contains(text.to_owned()));
+        self.expected.conditions.push(Condition::Contains(text.to_owned()));
         self
+    }
+
+    /// Passes only when the answer has this header and its value contains `text`.
+    ///
+    /// # Errors
+    /// [`HttpError::Header`] when it is not a name.
+    pub fn with_response_header(mut self, name: &str, text: &str) -> Result<Self, HttpError> {
+        let refused = |_| HttpError::Header { name: name.to_owned() };
+        self.expected.response_headers.push((name.parse().map_err(refused)?, text.to_owned()));
+        Ok(self)
+    }
+
+    /// Does not read the body of an accepted answer: its status decides, and no verdict in the body counts.
+    #[must_use]
+    pub fn without_body(mut self) -> Self {
+        self.expected.body_unread = true;
+        self
+    }
+
+    /// Fails above this latency.
+    #[must_use]
+    pub fn with_max_latency(self, max_latency: Duration) -> Self {
+        Self { max_latency: Some(max_latency), ..self }
     }
 
     /// Passes only when the body matches a regular expression.
     ///
     /// # Errors
     /// [`HttpError::Pattern`] when it does not compile.
+    #[cfg(feature = "regex")]
     pub fn with_matches(mut self, pattern: &str) -> Result<Self, HttpError> {
-        self.conditions.push(Condition::matches(pattern)?);
+        self.expected.conditions.push(Condition::matches(pattern)?);
         Ok(self)
     }
 
-    /// Passes only when the body is JSON with `expected` at `pointer` (RFC 6901).
+    /// Passes only when the body is JSON with `expected` at `pointer` (RFC 6901). A text such as `"< 100"` or `">= 1"` compares
+    /// numbers.
     ///
     /// # Errors
     /// [`HttpError::Pointer`] when it is no pointer.
     pub fn with_json(mut self, pointer: &str, expected: Value) -> Result<Self, HttpError> {
-        self.conditions.push(Condition::json(pointer, expected)?);
+        self.expected.conditions.push(Condition::json(pointer, expected)?);
         Ok(self)
     }
 
     /// An accepted status with a body that says `DOWN` (health+json, Spring) fails instead of being degraded.
     #[must_use]
-    pub fn with_reported_down_failing(self) -> Self {
-        Self { reported_down_fails: true, ..self }
+    pub fn with_reported_down_failing(mut self) -> Self {
+        self.expected.reported_down_fails = true;
+        self
     }
 
     /// A pass that takes longer is degraded.
@@ -245,7 +283,7 @@ impl HttpProbe {
     }
 
     pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        let frame = Frame::new(queued_at, timeout, self.slow);
+        let frame = Frame { max_latency: self.max_latency, ..Frame::new(queued_at, timeout, self.slow) };
         measure(frame, async |progress| self.exchange(progress).await).await
     }
 
@@ -272,53 +310,82 @@ impl HttpProbe {
 
     async fn evaluate(&self, mut answer: Answer, progress: &mut Progress) -> Seen {
         let (status, headers) = (answer.head.status, &answer.head.headers);
-        if !self.status.contains(status.as_u16()) {
-            let mut verdict = unexpected(status, headers);
-            if self.target.is_trusted() {
-                progress.settle(verdict.clone());
-                if let Some((body, whole)) = snippet::read(headers, &mut answer.body).await {
-                    if is_json(headers) && whole && reports_starting(&body) {
-                        let phase = Some(ProbePhase::FirstByte);
-                        verdict.outcome = Outcome::Fail { reason: FailReason::StartingUp, phase };
-                    }
-                    add(&mut verdict.detail, snippet::of(headers, &body, whole));
-                }
-            }
-            return Err(verdict);
+        if !self.expected.status.contains(status.as_u16()) {
+            return Err(self.refused(answer, progress).await);
+        }
+        self.check_headers(headers)?;
+        let passed = status.as_u16().to_string();
+        if self.expected.body_unread {
+            return Ok((Outcome::Pass, passed));
         }
         progress.phase = ProbePhase::Body;
         let began = clock::now();
-        let (body, whole) = answer
-            .body
-            .read(MAX_BODY_BYTES)
-            .await
-            .map_err(|error| exchange_broken(&error, ProbePhase::Body))?;
+        let read = answer.body.read(MAX_BODY_BYTES).await;
+        let (body, whole) = read.map_err(|error| exchange_broken(&error, ProbePhase::Body))?;
         progress.times.body = Some(clock::now().since(began));
-        if !whole && !self.conditions.is_empty() {
+        if !whole && !self.expected.conditions.is_empty() {
             let detail =
                 format!("longer than {} KiB, and a condition needs all of it", MAX_BODY_BYTES / 1024);
             return Err(Broken::fail(FailReason::BodyTooLarge, ProbePhase::Body, detail));
         }
         self.check(headers, &body)?;
-        let trusted = self.target.is_trusted();
-        if trusted && is_json(headers) && whole && reports_starting(&body) {
-            let detail = format!("{}: reports that it is starting", status.as_u16());
-            return Err(Broken::fail(FailReason::StartingUp, ProbePhase::Body, detail));
-        }
-        let reported = if is_json(headers) && whole { reported(&body, trusted) } else { None };
-        match reported {
-            Some((Outcome::Degraded(DegradedReason::ReportedDown), detail)) if self.reported_down_fails => {
+        let verdict =
+            (is_json(headers) && whole).then(|| reported(&body, self.target.is_trusted())).flatten();
+        let Some((verdict, text)) = verdict else { return Ok((Outcome::Pass, passed)) };
+        let detail = format!("{passed}: {text}");
+        match verdict {
+            // An untrusted target must not move the deadline of its own start.
+            Verdict::Starting if !self.target.is_trusted() => Ok((Outcome::Pass, passed)),
+            Verdict::Starting => Err(Broken::fail(FailReason::StartingUp, ProbePhase::Body, detail)),
+            Verdict::Degraded(DegradedReason::ReportedDown) if self.expected.reported_down_fails => {
                 Err(Broken::fail(FailReason::ReportedDown, ProbePhase::Body, detail))
             }
-            Some(seen) => Ok(seen),
-            None => Ok((Outcome::Pass, status.as_u16().to_string())),
+            Verdict::Degraded(reason) => Ok((Outcome::Degraded(reason), detail)),
         }
+    }
+
+    /// The verdict for an answer whose status does not pass, with what its body says.
+    async fn refused(&self, mut answer: Answer, progress: &mut Progress) -> Broken {
+        let headers = &answer.head.headers;
+        let mut verdict = unexpected(answer.head.status, headers);
+        if !self.target.is_trusted() {
+            return verdict;
+        }
+        progress.settle(verdict.clone());
+        let Some((body, whole)) = snippet::read(headers, &mut answer.body).await else { return verdict };
+        let json = is_json(headers) && whole;
+        let said = json.then(|| reported(&body, true)).flatten();
+        if matches!(said, Some((Verdict::Starting, _))) {
+            let phase = Some(ProbePhase::FirstByte);
+            verdict.outcome = Outcome::Fail { reason: FailReason::StartingUp, phase };
+        }
+        // A summary only where the body names what is wrong; otherwise its own words say more.
+        let named = said.map(|(_, text)| text).filter(|text| text.contains(": "));
+        add(&mut verdict.detail, named.or_else(|| snippet::of(headers, &body, whole)));
+        verdict
+    }
+
+    /// Checks all conditions on the headers.
+    fn check_headers(&self, headers: &HeaderMap) -> Result<(), Broken> {
+        for (name, expected) in &self.expected.response_headers {
+            let mut values = headers.get_all(name).iter().peekable();
+            if values.peek().is_none() {
+                let detail = format!("the answer has no header `{name}`");
+                return Err(Broken::fail(FailReason::ConditionMissing, ProbePhase::FirstByte, detail));
+            }
+            if !values.any(|value| contains(value.as_bytes(), expected.as_bytes())) {
+                let detail = format!("the header `{name}` does not contain {expected:?}");
+                return Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::FirstByte, detail));
+            }
+        }
+        Ok(())
     }
 
     /// Checks all conditions on the body.
     fn check(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Broken> {
         let trusted = self.target.is_trusted();
-        let failed = self.conditions.iter().find_map(|condition| condition.check(body, trusted).err());
+        let failed =
+            self.expected.conditions.iter().find_map(|condition| condition.check(body, trusted).err());
         let Some(mut broken) = failed else { return Ok(()) };
         if let Some(coding) = coding(headers) {
             let coding = format!(

@@ -31,40 +31,58 @@
 //! when the timeout is.
 
 pub mod clock;
+#[cfg(feature = "http")]
 mod condition;
 mod error;
 mod exec;
+#[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+mod expectation;
+#[cfg(feature = "http")]
 mod http;
 mod measure;
 mod network;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod probe;
 mod process;
+#[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "tls")]
 mod secure;
+#[cfg(any(feature = "redis", feature = "postgres"))]
 mod server;
+#[cfg(feature = "http")]
 mod snippet;
+#[cfg(feature = "http")]
 mod status_set;
 mod target;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "http")]
+mod verdict;
 
+#[cfg(feature = "http")]
 pub use crate::http::HttpProbe;
+#[cfg(feature = "http")]
+pub use error::HttpError;
+pub use error::TcpError;
 #[cfg(feature = "tls")]
 pub use error::TlsProbeError;
-pub use error::{HttpError, TcpError};
 pub use exec::{ExecError, ExecFuture, ExecOutput, ExecProbe, Spawn};
 pub use heartbeat_http::{Connecting, ResolveError, Resolving, Sockets};
 #[cfg(feature = "tls")]
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
 pub use network::{Denied, Network, NetworkError, Networks};
+#[cfg(feature = "postgres")]
 pub use postgres::PostgresProbe;
 pub use probe::Probe;
 pub use process::ProcessProbe;
+#[cfg(feature = "redis")]
 pub use redis::RedisProbe;
+#[cfg(any(feature = "redis", feature = "postgres"))]
 pub use server::ServerError;
+#[cfg(feature = "http")]
 pub use status_set::StatusSet;
 pub use tcp::TcpProbe;
 #[cfg(feature = "tls")]

@@ -12,7 +12,7 @@ use heartbeat_status::{
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::target::{Broken, timed_out};
+use crate::target::{Broken, seconds, timed_out};
 
 /// Lag up to this, or up to a quarter of the timeout, does not excuse the target.
 const LAG_FLOOR: Duration = Duration::from_millis(100);
@@ -49,6 +49,7 @@ impl Default for Progress {
 }
 
 impl Progress {
+    #[cfg(feature = "http")]
     /// Fixes the verdict and its latency: the deadline no longer changes them.
     pub(crate) fn settle(&mut self, verdict: Broken) {
         self.settled = Some((verdict, clock::now()));
@@ -69,11 +70,13 @@ pub(crate) struct Frame {
     pub(crate) grace: Duration,
     /// A pass that takes longer is degraded.
     pub(crate) slow: Option<Duration>,
+    /// A pass that takes longer fails.
+    pub(crate) max_latency: Option<Duration>,
 }
 
 impl Frame {
     pub(crate) const fn new(queued_at: Option<Instant>, timeout: Duration, slow: Option<Duration>) -> Self {
-        Self { queued_at, timeout, grace: Duration::ZERO, slow }
+        Self { queued_at, timeout, grace: Duration::ZERO, slow, max_latency: None }
     }
 }
 
@@ -93,7 +96,7 @@ pub(crate) async fn measure(
     let answered = matches!(seen, Some(Ok(_))) || progress.times.first_byte.is_some();
     let (outcome, detail) = match (seen, settled) {
         (Some(Ok((outcome, detail))), _) => {
-            let seen = (too_slow(outcome, took.saturating_sub(lag), frame.slow), detail);
+            let seen = too_slow((outcome, detail), took.saturating_sub(lag), &frame);
             #[cfg(feature = "tls")]
             let seen = crate::secure::noted(seen, progress.certificate.as_ref());
             seen
@@ -176,11 +179,19 @@ const fn lag_explains(reason: FailReason) -> bool {
     )
 }
 
-fn too_slow(outcome: Outcome, took: Duration, slow: Option<Duration>) -> Outcome {
-    match outcome {
-        Outcome::Pass if slow.is_some_and(|slow| took > slow) => Outcome::Degraded(DegradedReason::Slow),
-        other => other,
+/// The verdict for an answer that took `took`, our own lag not counted.
+fn too_slow((outcome, detail): (Outcome, String), took: Duration, frame: &Frame) -> (Outcome, String) {
+    if let Some(max) = frame.max_latency.filter(|max| took > *max && outcome.passed() == Some(true)) {
+        let detail = format!("answered after {}, later than {}", seconds(took), seconds(max));
+        return (Outcome::Fail { reason: FailReason::OverLimit, phase: None }, detail);
     }
+    let outcome = match outcome {
+        Outcome::Pass if frame.slow.is_some_and(|slow| took > slow) => {
+            Outcome::Degraded(DegradedReason::Slow)
+        }
+        other => other,
+    };
+    (outcome, detail)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_http::Sockets;
 use heartbeat_status::{CheckResult, Instant, ProbeKind};
 
-use crate::{ExecProbe, HttpProbe, PostgresProbe, ProcessProbe, RedisProbe, TcpProbe};
+use crate::{ExecProbe, ProcessProbe, TcpProbe};
 
 /// Declares [`Probe`] from its kinds, all of which have the same methods.
 macro_rules! kinds {
@@ -55,12 +55,12 @@ macro_rules! kinds {
 }
 
 kinds! {
-    "An HTTP request." Http(HttpProbe);
+    "An HTTP request." Http(crate::HttpProbe) if "http";
     "A connection over TCP or to a Unix socket." Tcp(TcpProbe);
     "A TLS handshake." Tls(crate::TlsProbe) if "tls";
     "A process by its pid." Process(ProcessProbe);
-    "A PING of Redis." Redis(RedisProbe);
-    "The start of a PostgreSQL session." Postgres(PostgresProbe);
+    "A PING of Redis." Redis(crate::RedisProbe) if "redis";
+    "The start of a PostgreSQL session." Postgres(crate::PostgresProbe) if "postgres";
     "A check command." Exec(ExecProbe);
 }
 

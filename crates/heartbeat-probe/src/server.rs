@@ -1,9 +1,11 @@
-//! URLs of servers that are probed in their own protocol: `scheme://[user@]host[:port][/path]`.
+//! URLs and passwords of servers that are probed in their own protocol: `scheme://[user@]host[:port][/path]`.
+
+use std::fmt;
 
 use crate::target::Target;
 
 /// Why a probe of a server is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
     /// The URL is malformed. It is not repeated, because it may contain a password.
@@ -15,38 +17,102 @@ pub enum ServerError {
         port: u16,
     },
     /// The URL contains a password.
-    #[error("no password is needed to see whether the server serves: leave it out of the URL")]
+    #[error("a URL is shown to people: put the password into a file and name that with `password_file`")]
     Password,
+    /// The URL asks for TLS, which is not built.
+    #[error("TLS is not built: enable the feature `tls`")]
+    NoTls,
+    /// The files or the system's roots cannot be used.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] heartbeat_http::TlsOptionsError),
+}
+
+/// A password. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// The parts of a URL.
 pub(crate) struct Parts {
+    #[cfg(feature = "redis")]
+    scheme: String,
     pub(crate) target: Target,
     pub(crate) user: Option<String>,
     pub(crate) path: Option<String>,
+    /// The part behind `?`.
+    #[cfg(feature = "postgres")]
+    pub(crate) query: Option<String>,
+}
+
+#[cfg(feature = "redis")]
+impl Parts {
+    /// Connects by TLS with the system's roots where the URL has this scheme.
+    pub(crate) fn with_default_tls(self, scheme: &str) -> Result<Self, ServerError> {
+        if self.scheme != scheme {
+            return Ok(self);
+        }
+        #[cfg(feature = "tls")]
+        return self.with_tls(&crate::TlsOptions::default());
+        #[cfg(not(feature = "tls"))]
+        Err(ServerError::NoTls)
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(mut self, options: &crate::TlsOptions) -> Result<Self, ServerError> {
+        self.target.secure = Some(crate::secure::Secure::new(options, None)?);
+        Ok(self)
+    }
 }
 
 impl ServerError {
     /// Parses a URL.
-    pub(crate) fn target(url: &str, schemes: &[&'static str], port: u16) -> Result<Parts, Self> {
+    pub(crate) fn parts(url: &str, schemes: &[&'static str], port: u16) -> Result<Parts, Self> {
         let bad = || Self::Url { scheme: schemes.first().copied().unwrap_or_default(), port };
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
         if !schemes.contains(&scheme) {
             return Err(bad());
         }
-        let (authority, path) =
-            rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
-        let (user, host) = match authority.rsplit_once('@') {
+        let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+        if cfg!(not(feature = "postgres")) && query.is_some() {
+            return Err(bad());
+        }
+        let (user, rest) = match rest.split_once('@') {
             Some((user, _)) if user.contains(':') => return Err(Self::Password),
-            Some((user, host)) => (Some(user), host),
-            None => (None, authority),
+            Some((user, rest)) => (Some(user), rest),
+            None => (None, rest),
         };
-        let word = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '\0', '%']);
+        let (host, path) = Target::split(rest);
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let word = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '\0', '%', '@']);
         if user.is_some_and(|user| !word(user)) || !(path.is_empty() || word(path)) {
             return Err(bad());
         }
         let target = Target::parse(host, Some(port)).ok_or_else(bad)?;
         let owned = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Ok(Parts { target, user: user.and_then(owned), path: owned(path) })
+        Ok(Parts {
+            #[cfg(feature = "redis")]
+            scheme: scheme.to_owned(),
+            target,
+            user: user.and_then(owned),
+            path: owned(path),
+            #[cfg(feature = "postgres")]
+            query: query.and_then(owned),
+        })
     }
 }

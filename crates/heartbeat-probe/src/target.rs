@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heartbeat_http::{
-    Address, ConnectError, ExchangeError, ResolveError, SYSTEM, Sockets, Stream, connect_first, is_shortage,
+    Address, ConnectError, ResolveError, SYSTEM, Sockets, Stream, connect_first, is_shortage,
 };
 use heartbeat_status::{FailReason, InconclusiveReason, Outcome, ProbePhase};
 use tokio::net::{TcpStream, UnixStream};
@@ -39,6 +39,7 @@ pub(crate) enum Endpoint {
     Unix(PathBuf),
 }
 
+#[cfg(feature = "http")]
 impl Endpoint {
     /// The value of the `Host` header. A Unix socket has no host, and curl sends this one.
     pub(crate) fn host_header(&self, default_port: u16) -> String {
@@ -88,6 +89,7 @@ impl Target {
         })
     }
 
+    #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
     /// Splits what follows the scheme of a URL into the target and the rest: at the first `/` or `?`, or behind the
     /// colon after the path of a Unix socket.
     pub(crate) fn split(rest: &str) -> (&str, &str) {
@@ -261,7 +263,10 @@ fn unix_broken(error: &io::Error) -> Broken {
 }
 
 /// The verdict for a broken exchange.
-pub(crate) fn exchange_broken(error: &ExchangeError, phase: ProbePhase) -> Broken {
+#[cfg(feature = "http")]
+pub(crate) fn exchange_broken(error: &heartbeat_http::ExchangeError, phase: ProbePhase) -> Broken {
+    use heartbeat_http::ExchangeError;
+
     let reason = match error {
         ExchangeError::Io { source } => return io_broken(source, phase),
         ExchangeError::Closed | ExchangeError::Tls { .. } => FailReason::Reset,
@@ -316,7 +321,11 @@ pub(crate) fn timed_out(phase: ProbePhase, timeout: std::time::Duration) -> Brok
 
 /// A time for people: `2 s`, `1.5 s`, `300 ms`.
 pub(crate) fn seconds(time: std::time::Duration) -> String {
-    if time.as_secs() == 0 { format!("{} ms", time.as_millis()) } else { format!("{} s", time.as_secs_f64()) }
+    if time.as_secs() == 0 {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{} s", (time.as_secs_f64() * 1000.0).round() / 1000.0)
+    }
 }
 
 const fn timeout_reason(phase: ProbePhase) -> FailReason {

@@ -149,6 +149,8 @@ closed_list! {
         ReportedDown = "ReportedDown",
         /// The certificate expires soon.
         CertExpiring = "CertExpiring",
+        /// The server serves, but refuses the probe's login.
+        BadCredentials = "BadCredentials",
     }
 }
 
@@ -183,6 +185,7 @@ impl DegradedReason {
             Self::ReportedDegraded => "reports that it is degraded",
             Self::ReportedDown => "reports that it is down",
             Self::CertExpiring => "the certificate expires soon",
+            Self::BadCredentials => "serves, but refuses the login of the probe",
         }
     }
 }

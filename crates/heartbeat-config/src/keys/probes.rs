@@ -9,6 +9,9 @@ use crate::defaults::{self, duration, quoted};
 /// What the failure of a probe may cause.
 pub(crate) const ROLES: &[&str] = &["live", "ready", "info"];
 
+/// What a body that reports DOWN is.
+pub(crate) const REPORTED_DOWN: &[&str] = &["degraded", "fail"];
+
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         Health,
@@ -52,7 +55,7 @@ pub(super) const KEYS: &[Key] = &[
         "A command: exit code 0 passes, everything else fails. At most one run per second.",
         "\"worker ping\"",
     )
-    .also(&["test", "command", "cmd", "script", "run"]),
+    .also(&["test", "cmd", "script", "run"]),
     Key::new(
         Health,
         "nagios",
@@ -141,7 +144,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         Health,
         "headers",
-        Takes::Pairs,
+        Takes::Headers,
         "HTTP headers of the request.",
         "{ Accept = \"application/json\" }",
     )
@@ -172,8 +175,14 @@ pub(super) const KEYS: &[Key] = &[
     )
     .registrable(),
     Key::new(Health, "send", Takes::Text("string"), "Text sent over the TCP connection.", "\"PING\\r\\n\""),
-    Key::new(Health, "expect", Takes::Text("string"), "Text that the TCP answer contains.", "\"PONG\"")
-        .registrable(),
+    Key::new(
+        Health,
+        "expect",
+        Takes::Text("string"),
+        "Text that the answer contains; of Redis and PostgreSQL also a comparison such as `\"< 100\"`.",
+        "\"PONG\"",
+    )
+    .registrable(),
     Key::new(Health, "verify", Takes::Boolean, "Verify the server's certificate.", "false")
         .default(|| "true".to_owned())
         .also(&["tlsverify", "sslverify"]),
@@ -220,4 +229,52 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default(|| "\"14d\", or a third of its life".to_owned())
     .also(&["certificateexpiration"]),
+    Key::new(
+        Health,
+        "response_headers",
+        Takes::Pairs,
+        "Headers that the answer must have, and a text that the value of each contains.",
+        "{ Content-Type = \"json\" }",
+    ),
+    Key::new(Health, "max_latency", Takes::Duration, "An answer that takes longer fails.", "\"2s\"")
+        .also(&["responsetime", "maxresponsetime"]),
+    Key::new(
+        Health,
+        "read_body",
+        Takes::Boolean,
+        "Read the body of an accepted answer to its end, and the verdict that a JSON body reports.",
+        "false",
+    )
+    .default(|| "true".to_owned()),
+    Key::new(
+        Health,
+        "reported_down",
+        Takes::Word(REPORTED_DOWN),
+        "What a body that reports `DOWN` with an accepted status is.",
+        "\"fail\"",
+    )
+    .default(|| "degraded".to_owned()),
+    Key::new(
+        Health,
+        "password_file",
+        Takes::Text("path"),
+        "File with the password of Redis or PostgreSQL.",
+        "\"/etc/shop/redis-password\"",
+    )
+    .also(&["password", "passwd", "requirepass"]),
+    Key::new(
+        Health,
+        "command",
+        Takes::Command,
+        "Redis command whose reply must be what `expect` says.",
+        "\"LLEN celery\"",
+    ),
+    Key::new(
+        Health,
+        "query",
+        Takes::Text("SQL"),
+        "SQL query whose first value must be what `expect` says.",
+        "\"select count(*) from jobs where failed\"",
+    )
+    .also(&["sql", "statement"]),
 ];

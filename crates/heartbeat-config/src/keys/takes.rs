@@ -41,6 +41,8 @@ pub enum Takes {
     Commands,
     /// A table of strings.
     Pairs,
+    /// A table of strings, or of files that hold them.
+    Headers,
     /// A table of JSON pointers and the values expected there.
     Pointers,
     /// HTTP statuses: a number, a string, or a list of both.
@@ -88,6 +90,7 @@ impl Takes {
             Self::Command => "command: a string or a list".to_owned(),
             Self::Commands => "command or list of commands, each a string".to_owned(),
             Self::Pairs => "table of strings".to_owned(),
+            Self::Headers => "table of strings, or of { file = \"...\" }".to_owned(),
             Self::Pointers => "table of JSON pointers and values".to_owned(),
             Self::Statuses => "number, string or list, such as 200, \"2xx\" or \"200-299\"".to_owned(),
             Self::Window => "string such as \"3 of 5\"".to_owned(),
@@ -135,6 +138,11 @@ impl Takes {
                 { "type": "array", "items": { "type": "string" }, "minItems": 1 },
             ] }),
             Self::Pairs => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+            Self::Headers => {
+                let file =
+                    json!({ "type": "object", "properties": { "file": text() }, "required": ["file"] });
+                json!({ "type": "object", "additionalProperties": { "anyOf": [text(), file] } })
+            }
             Self::Pointers => json!({ "type": "object" }),
             Self::Statuses => one_or_many(json!({ "type": ["integer", "string"] })),
             Self::Window => pattern("[0-9]+ of [0-9]+"),

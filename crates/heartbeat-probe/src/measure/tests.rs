@@ -5,7 +5,7 @@ use std::sync::Arc;
 use heartbeat_http::{Connecting, ResolveError, Resolving, Sockets};
 
 use super::*;
-use crate::{HttpProbe, PostgresProbe, Probe, RedisProbe, TcpProbe};
+use crate::{Probe, TcpProbe};
 
 const TIMEOUT: Duration = Duration::from_millis(400);
 
@@ -44,12 +44,15 @@ impl Sockets for Fails {
     }
 }
 
-fn every_kind_that_connects() -> [Probe; 4] {
-    [
-        HttpProbe::new("http://db.test/").unwrap().into(),
+fn every_kind_that_connects() -> Vec<Probe> {
+    vec![
+        #[cfg(feature = "http")]
+        crate::HttpProbe::new("http://db.test/").unwrap().into(),
         TcpProbe::new("db.test:80").unwrap().into(),
-        RedisProbe::new("redis://db.test").unwrap().into(),
-        PostgresProbe::new("postgres://db.test").unwrap().into(),
+        #[cfg(feature = "redis")]
+        crate::RedisProbe::new("redis://db.test").unwrap().into(),
+        #[cfg(feature = "postgres")]
+        crate::PostgresProbe::new("postgres://db.test").unwrap().into(),
     ]
 }
 
