@@ -1,13 +1,11 @@
 //! A log as it grows: looked at now and then, whatever happens to its files meanwhile.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use crate::chain::Chain;
-use crate::index::LogIndex;
 use crate::page::{readable, split};
+use crate::place::LogPlace;
 
 /// Read at a look, in bytes.
 const MAX_LOOK_BYTES: u64 = 128 * 1024;
@@ -15,37 +13,6 @@ const MAX_LOOK_BYTES: u64 = 128 * 1024;
 const MAX_BEHIND_BYTES: u64 = 1024 * 1024;
 /// A line that is not finished after so many looks without anything new is shown as it is.
 const MAX_UNFINISHED_LOOKS: u32 = 5;
-
-/// A place in a log that stays the same while its files are set aside, over the death of heartbeatd, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogPlace {
-    position: u64,
-    /// How often it had been truncated, and how much dropped from its beginning, when it was at this place.
-    truncations: u64,
-    dropped_heads: u64,
-}
-
-impl LogPlace {
-    pub(crate) fn at(index: &LogIndex, position: u64) -> Self {
-        Self { position, truncations: index.lost.truncations, dropped_heads: index.dropped_heads }
-    }
-}
-
-impl fmt::Display for LogPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.position, self.truncations, self.dropped_heads)
-    }
-}
-
-impl FromStr for LogPlace {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut numbers = text.splitn(3, '-');
-        let mut next = || numbers.next().unwrap_or_default().parse();
-        Ok(Self { position: next()?, truncations: next()?, dropped_heads: next()? })
-    }
-}
 
 /// What has come since the last look.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use heartbeat_status::sanitise;
 
-use crate::LogPlace;
 use crate::chain::Chain;
 use crate::index::Lost;
+use crate::place::LogPlace;
 
 /// How much of a log is read for its last lines, in bytes.
 pub const MAX_PAGE_BYTES: u64 = 2 * 1024 * 1024;

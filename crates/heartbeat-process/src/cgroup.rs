@@ -78,7 +78,7 @@ fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
 }
 
 /// Marks the directory as one of a living heartbeatd, as long as the result is held. Another heartbeatd that tidies up may
-/// have removed it before it was tagged: then it is made again.
+/// have removed it before it was claimed: then it is made again.
 pub(crate) fn claim(base: &Path) -> Option<File> {
     for _ in 0..MAX_CLAIMS {
         let dir = reserved_fds::with(|| {
@@ -137,7 +137,7 @@ fn unescaped(text: &str) -> String {
         .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
 }
 
-/// systemd tags what it has given away.
+/// systemd marks what it has given away.
 fn is_delegated(dir: &Path) -> bool {
     ["trusted.delegate", "user.delegate"].iter().any(|name| {
         let mut value = [0u8; 1];

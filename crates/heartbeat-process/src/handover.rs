@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::io::FdFlags;
 
-use crate::sys;
+use crate::sys::{self, FIRST_HANDED_OVER};
 
 /// The variable in which the next program finds what is handed over: `name=number` words, the pid they are meant for
 /// first. Every program of ours removes it from what its children inherit.
@@ -106,6 +106,3 @@ impl Handover {
         Err(failed.err().map_or_else(|| io::ErrorKind::Other.into(), io::Error::from))
     }
 }
-
-/// For the one caller in `sys`.
-pub(crate) const FIRST_HANDED_OVER: RawFd = 3;

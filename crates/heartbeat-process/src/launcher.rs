@@ -12,7 +12,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
@@ -25,6 +24,7 @@ use rustix::io::FdFlags;
 use rustix::time::Timespec;
 
 use crate::channel::LaunchOrder;
+use crate::failure::{Failure, failed, failed_io};
 use crate::notice::Step;
 use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
@@ -41,21 +41,6 @@ const NOT_LAUNCHED: u8 = 125;
 #[must_use]
 pub fn is_launcher(argv0: &OsStr) -> bool {
     argv0 == LAUNCHER_NAME
-}
-
-pub(crate) struct Failure {
-    pub(crate) step: Step,
-    pub(crate) errno: i32,
-    /// What it failed at, where that is not the program.
-    pub(crate) path: Option<PathBuf>,
-}
-
-pub(crate) fn failed(step: Step) -> impl Fn(Errno) -> Failure {
-    move |errno| Failure { step, errno: errno as i32, path: None }
-}
-
-fn failed_io(step: Step) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure { step, errno: error.raw_os_error().unwrap_or(0), path: None }
 }
 
 /// The role of launcher: call it first thing in `main` when [`is_launcher`] says so, before any thread is started.
@@ -209,7 +194,7 @@ fn launch(
 
 /// The words take the place of a path.
 fn env_file_failed(error: &EnvFileError) -> Failure {
-    Failure { step: Step::EnvFile, errno: 0, path: Some(PathBuf::from(error.to_string())) }
+    Failure { step: Step::EnvFile, errno: 0, path: Some(std::path::PathBuf::from(error.to_string())) }
 }
 
 fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {

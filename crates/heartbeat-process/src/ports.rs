@@ -13,7 +13,7 @@ pub use listeners::{Listener, Listeners};
 pub use taken::port_taken;
 
 use crate::members::Users;
-use crate::spawn::RUN_TAG;
+use crate::tags::RUN_TAG;
 use crate::tree::{self, ProcScan};
 use holder::{Held, holds};
 

@@ -1,159 +1,27 @@
 //! The handle: orders go in without waiting, notices come out on the reaper's thread.
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use heartbeat_status::{RealmName, Signal};
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::cgroup::Cgroup;
-use crate::notice::{CommandRunId, Key, LaunchError, Notice};
+use crate::notice::{CommandRunId, Key, Notice};
 use crate::notify::NotifyListener;
+use crate::queue::{ReaperCommand, ReaperQueue};
 use crate::reaper::Reaper;
 use crate::record::Origin;
-use crate::run::{Owner, Places, Run};
-use crate::spawn::{Launch, SpawnQueue, Spawner, command_tagged, random_word, tagged, tell_where};
+use crate::run::{Launching, Owner, Places, ProcessTree, Request, Run};
+use crate::spawn::{Launch, SpawnQueue, Spawner};
+use crate::tags::{command_tagged, random_word, tagged, tell_where};
 use crate::{
-    IdentityDigest, LaunchSpec, LogFiles, LogTarget, ProcessError, Readiness, Survivor, reserved_fds,
+    IdentityDigest, LaunchSpec, LogFiles, LogTarget, ProcessError, Readiness, Settings, Survivor,
+    reserved_fds,
 };
 
 /// The launcher is made once nothing was to be started for this long.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
-
-/// How the adapter works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The program that becomes a launcher (`/proc/self/exe`); its `main` calls
-    /// [`launcher_main`](crate::launcher_main) when [`is_launcher`](crate::is_launcher) says so.
-    pub launcher: PathBuf,
-    /// Directory of adoption records; must exist.
-    pub records: PathBuf,
-    /// Directory below which realms that are asked to say something of themselves are heard: in `notify/` and `ready/`, which
-    /// are made when the first one is started.
-    pub runtime: PathBuf,
-    /// Id of the state directory, in every record and in the environment of every realm.
-    pub instance_tag: String,
-    /// Soft limit of open descriptors for what is started, in descriptors; `None` leaves ours. heartbeatd raises
-    /// its own, and many programs do not expect to be given more than they were.
-    pub soft_descriptors: Option<u64>,
-    /// Directory of control groups (cgroup v2) in which every run of a realm gets a control group, as [`own_groups`](crate::own_groups)
-    /// finds it; `None`: trees are found by session, group, descent and tag.
-    pub groups: Option<PathBuf>,
-    /// Collect processes that are nobody else's: descendants that lost their parents come to us, and as process 1 so does
-    /// everybody (false). Only for a program that has no other children: it takes every exit status.
-    pub collects_orphans: bool,
-    /// Longest set-up of a launch (5 s).
-    pub launch_timeout: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            launcher: "/proc/self/exe".into(),
-            records: "/run/heartbeat/realms".into(),
-            runtime: "/run/heartbeat".into(),
-            instance_tag: String::new(),
-            soft_descriptors: None,
-            groups: None,
-            collects_orphans: false,
-            launch_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-/// What the reaper is told to do.
-#[derive(Debug)]
-pub(crate) enum ReaperCommand {
-    Expect(Owner),
-    /// It has been handed over.
-    Spawned(Box<Run>),
-    SpawnFailed {
-        owner: Owner,
-        error: LaunchError,
-    },
-    Adopt {
-        key: Key,
-        survivor: Box<Survivor>,
-        spec: Option<Box<LaunchSpec>>,
-    },
-    Remember {
-        realm: RealmName,
-        memory: Option<String>,
-        soon: bool,
-    },
-    Signal {
-        owner: Owner,
-        signal: Signal,
-    },
-    Follow {
-        owner: Owner,
-        pid: u32,
-    },
-    SignalMain {
-        key: Key,
-        signal: Signal,
-    },
-    Cancel {
-        owner: Owner,
-    },
-    Close,
-}
-
-/// ReaperQueue for the reaper. Bounded by what callers may have outstanding: a launch, a call-off and a handful of
-/// signals a realm.
-#[derive(Debug)]
-pub(crate) struct ReaperQueue {
-    queue: Mutex<VecDeque<ReaperCommand>>,
-    wake: OwnedFd,
-    /// Launchers up to that number take orders and do nothing about them.
-    distrusted: AtomicU64,
-    /// A launcher is being made: a child of ours that cannot be held yet.
-    makes_launcher: AtomicBool,
-}
-
-impl ReaperQueue {
-    pub(crate) fn push(&self, order: ReaperCommand) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = queue.is_empty();
-        queue.push_back(order);
-        drop(queue);
-        // Whoever was first has woken the reaper, and it has not taken any of them yet.
-        if first {
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        }
-    }
-
-    /// That launcher has let the time of a launch go by.
-    pub(crate) fn distrust(&self, launcher: u64) {
-        self.distrusted.fetch_max(launcher, Ordering::Relaxed);
-    }
-
-    /// A launcher is about to be made, or it is there and held, or has failed.
-    pub(crate) fn set_makes_launcher(&self, making: bool) {
-        self.makes_launcher.store(making, Ordering::SeqCst);
-    }
-
-    pub(crate) fn makes_launcher(&self) -> bool {
-        self.makes_launcher.load(Ordering::SeqCst)
-    }
-
-    fn distrusted(&self) -> u64 {
-        self.distrusted.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn take(&self) -> VecDeque<ReaperCommand> {
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn wake(&self) -> impl AsFd {
-        self.wake.as_fd()
-    }
-}
 
 struct Wanted {
     owner: Owner,
@@ -255,14 +123,7 @@ impl Processes {
             return Err(records(std::io::ErrorKind::NotADirectory.into()));
         }
         let make = |what| move |source: std::io::Error| ProcessError::Make { what, source };
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| make("order queue")(errno.into()))?;
-        let orders = Arc::new(ReaperQueue {
-            queue: Mutex::default(),
-            wake,
-            distrusted: AtomicU64::default(),
-            makes_launcher: AtomicBool::default(),
-        });
+        let orders = Arc::new(ReaperQueue::new().map_err(make("order queue"))?);
         let spawns = SpawnQueue::new();
         let instance_tag = settings.instance_tag.clone();
         reserved_fds::refill();
@@ -422,22 +283,23 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQ
                     // It has no tree that outlives it.
                     Owner::Command(_) => Vec::new(),
                 };
-                let run = Run {
-                    identity,
-                    word,
-                    socket: Some(socket),
-                    launcher,
-                    capture,
-                    cgroup,
-                    limit,
-                    unbounded,
+                let request = Request {
+                    program,
                     places: places(&spec),
+                    identity,
                     log: spec.log,
                     user: spec.user,
                     pidfile: spec.pidfile,
+                    readiness: spec.readiness,
+                    unbounded,
+                    time_limit: limit,
+                };
+                let run = Run {
+                    launch: Launching { socket: Some(socket), launcher, ..Launching::default() },
+                    tree: ProcessTree { cgroup, word, ..ProcessTree::default() },
+                    capture,
                     notify_listener: notify_listener.map(Box::new),
-                    asked: spec.readiness,
-                    ..Run::new(owner, realm, program)
+                    ..Run::new(owner, realm, request)
                 };
                 ReaperCommand::Spawned(Box::new(run))
             }

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, faccessat};
 
-use crate::launcher::{Failure, failed};
+use crate::failure::{Failure, failed};
 use crate::notice::Step;
 
 /// The kernel reads no more of a `#!` line, in bytes.

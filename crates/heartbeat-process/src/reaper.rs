@@ -6,37 +6,38 @@
 
 mod adopting;
 mod bounds;
+mod cgroups;
+mod children;
 mod daemons;
 mod deadlines;
 mod life;
+mod runs;
 mod saying;
 mod trees;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_status::{RealmName, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::process::{WaitId, WaitIdOptions};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
+use self::cgroups::Cgroups;
+use self::children::Children;
 use self::deadlines::Deadlines;
-use crate::cgroup::{self, Cgroup};
+use self::runs::{Expected, Runs};
 use crate::notice::{Key, LaunchError, Notice, Step};
 use crate::notify::Places;
-use crate::processes::{ReaperCommand, ReaperQueue, Settings};
+use crate::queue::{ReaperCommand, ReaperQueue};
 use crate::record::Origin;
 use crate::record_store::RecordStore;
 use crate::run::{Owner, Run, Stage};
-use crate::spawn::{COMMAND_TAG, command_tag, realm_tags};
+use crate::tags::{COMMAND_TAG, command_tag, realm_tags};
+use crate::timer::{OneShot, drain, periodic};
 use crate::tree::ProcScan;
-use crate::{LogFiles, sys};
+use crate::{LogFiles, Settings, sys};
 
 /// Events taken from one wait.
 const MAX_EVENTS: usize = 256;
@@ -58,63 +59,35 @@ const TICK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_AT_LAUNCHER: Duration = Duration::from_millis(20);
 const MAX_LOOKS: u32 = 250;
 
-/// At its end the reaper tries again to remove empty control groups after this, and this many times: 1 s.
-const LOOK_AT_END: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-const MAX_LOOKS_AT_END: u32 = 50;
-
 /// Tokens of the reaper itself; runs are numbered from 1.
 const QUEUE: u64 = 0;
 const CHILDREN: u64 = 1;
 const TICK: u64 = 2;
 const FLUSH: u64 = 3;
-const WHILE: u64 = 4;
+const NOTIFY_WINDOW: u64 = 4;
 const DUE: u64 = 5;
 /// What a realm says within this is bounded.
-const WHILE_LASTS: Duration = Duration::from_millis(100);
+const NOTIFY_WINDOW_LASTS: Duration = Duration::from_millis(100);
 /// What is not urgent is written together after this.
 const FLUSH_AFTER: Duration = Duration::from_millis(10);
-
-/// What has become of a launch while it was being spawned.
-#[derive(Clone, Copy, Debug, Default)]
-struct Expected {
-    cancelled: bool,
-    silent: bool,
-}
 
 type Sink = Box<dyn Fn(Notice) + Send>;
 
 pub(crate) struct Reaper {
     epoll: OwnedFd,
     orders: Arc<ReaperQueue>,
-    children: BorrowedFd<'static>,
-    runs: BTreeMap<u64, Run>,
-    by_owner: BTreeMap<Owner, u64>,
-    /// Asked for and not spawned yet.
-    expected: BTreeMap<Owner, Expected>,
-    next_run: u64,
+    /// Counts every SIGCHLD.
+    child_events: BorrowedFd<'static>,
+    runs: Runs,
+    children: Children,
+    cgroups: Cgroups,
     records: RecordStore,
-    tick: Option<OwnedFd>,
+    tick: OwnedFd,
     deadlines: Deadlines,
-    /// Until what is not urgent is written.
-    flush: OwnedFd,
-    flush_armed: bool,
-    /// Until what was held back of what realms say is told.
-    while_over: OwnedFd,
-    while_armed: bool,
-    collects_orphans: bool,
-    /// Zombies at the last look that may have been copies of the launcher of which the reaper had not heard.
-    suspects: BTreeSet<u32>,
-    /// Copies of the launcher that nobody has heard of: they end at once, and are collected.
-    parting: Vec<OwnedFd>,
-    /// Children of ours that were the main process of a run, and are not any more.
-    former: Vec<OwnedFd>,
-    /// Control groups whose runs have ended, to be removed when everybody has been told.
-    vacated: Vec<Cgroup>,
-    /// Those that could not be removed yet.
-    lingering: Vec<Cgroup>,
-    groups: Option<PathBuf>,
-    /// Says to others that the directory of groups is in use.
-    _claim: Option<File>,
+    /// Until records that are not urgent are written.
+    flush: OneShot,
+    /// Until the reaper reports the messages of realms that it has held back.
+    notify_window: OneShot,
     places: Places,
     launch_timeout: Duration,
     logs: Arc<dyn LogFiles>,
@@ -130,44 +103,32 @@ impl Reaper {
         sink: Sink,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let children = sys::child_events()?;
+        let child_events = sys::child_events()?;
         epoll::add(&epoll, orders.wake(), EventData::new_u64(QUEUE), EventFlags::IN)?;
-        epoll::add(&epoll, children, EventData::new_u64(CHILDREN), EventFlags::IN)?;
+        epoll::add(&epoll, child_events, EventData::new_u64(CHILDREN), EventFlags::IN)?;
         let deadlines = Deadlines::new()?;
         epoll::add(&epoll, deadlines.fd(), EventData::new_u64(DUE), EventFlags::IN)?;
-        let flush = new_timer()?;
+        let flush = OneShot::new()?;
         epoll::add(&epoll, &flush, EventData::new_u64(FLUSH), EventFlags::IN)?;
-        let while_over = new_timer()?;
-        epoll::add(&epoll, &while_over, EventData::new_u64(WHILE), EventFlags::IN)?;
-        let tick = timer(TICK_EVERY, true)?;
+        let notify_window = OneShot::new()?;
+        epoll::add(&epoll, &notify_window, EventData::new_u64(NOTIFY_WINDOW), EventFlags::IN)?;
+        let tick = periodic(TICK_EVERY)?;
         epoll::add(&epoll, &tick, EventData::new_u64(TICK), EventFlags::IN)?;
         if settings.collects_orphans {
             nix::sys::prctl::set_child_subreaper(true)?;
         }
-        let earlier = settings.groups.as_deref().map(Cgroup::all).unwrap_or_default();
         Ok(Self {
             epoll,
             orders,
-            children,
-            runs: BTreeMap::new(),
-            by_owner: BTreeMap::new(),
-            expected: BTreeMap::new(),
-            next_run: 0,
+            child_events,
+            runs: Runs::default(),
+            children: Children::new(settings.collects_orphans),
+            cgroups: Cgroups::new(settings.groups),
             records: RecordStore::new(settings.records, origin),
-            tick: Some(tick),
+            tick,
             deadlines,
             flush,
-            flush_armed: false,
-            while_over,
-            while_armed: false,
-            collects_orphans: settings.collects_orphans,
-            suspects: BTreeSet::new(),
-            parting: Vec::new(),
-            former: Vec::new(),
-            vacated: Vec::new(),
-            lingering: earlier.into_iter().map(|(_, cgroup)| cgroup).collect(),
-            _claim: settings.groups.as_deref().and_then(cgroup::claim),
-            groups: settings.groups,
+            notify_window,
             places: Places::below(&settings.runtime),
             launch_timeout: settings.launch_timeout,
             logs,
@@ -194,10 +155,10 @@ impl Reaper {
                     CHILDREN => self.children_changed(),
                     TICK => self.look_around(),
                     FLUSH => {
-                        drain(&self.flush);
+                        self.flush.take();
                         flush = true;
                     }
-                    WHILE => self.while_is_over(),
+                    NOTIFY_WINDOW => self.end_notify_window(),
                     DUE => self.deadlines.take_due().into_iter().for_each(|run| self.deadline(run)),
                     token => self.run_event(token >> WHAT_BITS, token & ((1 << WHAT_BITS) - 1), &mut scan),
                 }
@@ -205,8 +166,8 @@ impl Reaper {
             if events.iter().any(|event| event.data.u64() == CHILDREN) {
                 self.collect_orphans();
             }
-            self.write_books(flush);
-            self.remove_cgroups(false);
+            self.write_records(flush);
+            self.cgroups.remove_vacated();
             if let Some(trouble) = self.records.news() {
                 (self.sink)(Notice::RecordsFail { trouble });
             }
@@ -214,15 +175,12 @@ impl Reaper {
     }
 
     /// Writes what is urgent, and the rest when its time has come.
-    fn write_books(&mut self, time_has_come: bool) {
+    fn write_records(&mut self, time_has_come: bool) {
         if self.records.is_urgent() || time_has_come {
             self.records.flush();
-            self.flush_armed = false;
-        } else if self.records.is_dirty() && !self.flush_armed {
-            self.flush_armed = set_timer(&self.flush, FLUSH_AFTER, false).is_ok();
-            if !self.flush_armed {
-                self.records.flush();
-            }
+            self.flush.take();
+        } else if self.records.is_dirty() && !self.flush.set(FLUSH_AFTER) {
+            self.records.flush();
         }
     }
 
@@ -236,17 +194,18 @@ impl Reaper {
         for order in self.orders.take() {
             match order {
                 ReaperCommand::Expect(owner) => {
-                    self.expected.insert(owner, Expected::default());
+                    self.runs.expect(owner);
                 }
                 ReaperCommand::Spawned(mut run) => {
-                    let expected = self.expected.remove(&run.owner).unwrap_or_default();
+                    let expected = self.runs.no_longer_expected(run.owner).unwrap_or_default();
                     run.silent = expected.silent;
                     let captured = run.capture.is_some();
-                    run.tags = self.tags(run.owner, run.realm.as_ref(), captured, run.word.as_deref());
+                    run.tree.tags =
+                        self.tags(run.owner, run.realm.as_ref(), captured, run.tree.word.as_deref());
                     self.watch(*run, expected.cancelled);
                 }
                 ReaperCommand::SpawnFailed { owner, error } => {
-                    if self.expected.remove(&owner).is_some_and(|expected| !expected.silent) {
+                    if self.runs.no_longer_expected(owner).is_some_and(|expected| !expected.silent) {
                         self.tell_failure(owner, error);
                     }
                 }
@@ -275,7 +234,7 @@ impl Reaper {
     fn end_commands(&mut self) {
         let is_command = |run: &Run| matches!(run.owner, Owner::Command(_));
         let commands: Vec<u64> =
-            self.runs.iter().filter(|(_, run)| is_command(run)).map(|(id, _)| *id).collect();
+            self.runs.all().filter(|(_, run)| is_command(run)).map(|(id, _)| id).collect();
         for id in commands {
             self.signal_tree(id, Signal::KILL);
         }
@@ -283,24 +242,9 @@ impl Reaper {
 
     /// Leaves nothing behind but what runs.
     fn close(&mut self) {
-        for launcher in self.parting.drain(..) {
-            // It has nothing left to do but to end.
-            let _ = rustix::process::waitid(WaitId::PidFd(launcher.as_fd()), WaitIdOptions::EXITED);
-        }
-        self.remove_cgroups(true);
-        let removable = |cgroup: &Cgroup| cgroup.is_empty().unwrap_or(false);
-        for _ in 0..MAX_LOOKS_AT_END {
-            if !self.lingering.iter().any(removable) {
-                break;
-            }
-            // The kernel may still be busy with what has just ended.
-            let _ = rustix::event::poll(&mut [], Some(&LOOK_AT_END));
-            self.remove_cgroups(true);
-        }
-        if let Some(groups) = &self.groups {
-            // As long as a realm lives there is one in it.
-            let _ = std::fs::remove_dir(groups);
-        }
+        self.children.wait_for_parting();
+        let runs = &self.runs;
+        self.cgroups.close(|cgroup| runs.all().any(|(_, run)| run.tree.cgroup.as_ref() == Some(cgroup)));
     }
 
     /// What stands in the environment of all processes of a run. Of a hook nothing does: whom it leaves behind on purpose is
@@ -323,17 +267,15 @@ impl Reaper {
     }
 
     fn watch(&mut self, mut run: Run, cancelled: bool) {
-        self.next_run += 1;
-        let id = self.next_run;
+        let id = self.runs.next_id();
         let watch = |fd: &OwnedFd, what| epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN);
-        let speaks = run.socket.as_ref().map_or(Ok(()), |socket| watch(socket, SOCKET));
+        let speaks = run.launch.socket.as_ref().map_or(Ok(()), |socket| watch(socket, SOCKET));
         self.deadlines.set(id, self.launch_timeout);
         if let Err(errno) = speaks {
-            let what = format!("of {}", run.program);
-            run.failure = Some(LaunchError::new(Step::Watch, Some(errno.raw_os_error()), &what));
+            let what = format!("of {}", run.request.program);
+            run.launch.failure = Some(LaunchError::new(Step::Watch, Some(errno.raw_os_error()), &what));
         }
-        let failed = run.failure.is_some();
-        self.by_owner.insert(run.owner, id);
+        let failed = run.launch.failure.is_some();
         self.runs.insert(id, run);
         if failed {
             self.abort(id);
@@ -343,12 +285,12 @@ impl Reaper {
     }
 
     fn signal(&mut self, owner: Owner, signal: Signal) {
-        if let Some(expected) = self.expected.get_mut(&owner) {
+        if let Some(expected) = self.runs.expected(owner) {
             expected.cancelled |= signal == Signal::KILL;
             return;
         }
-        let Some(id) = self.by_owner.get(&owner).copied() else { return };
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(id) = self.runs.id_of(owner) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         match run.stage {
             Stage::Launching if signal == Signal::KILL => self.cancel_launch(id),
             // Nothing of the realm runs yet that could make sense of it.
@@ -358,9 +300,9 @@ impl Reaper {
     }
 
     fn signal_main(&mut self, key: Key, signal: Signal) {
-        let Some(id) = self.by_owner.get(&Owner::Realm(key)).copied() else { return };
-        let Some(run) = self.runs.get(&id).filter(|run| !run.unproven) else { return };
-        match (run.stage, &run.pidfd) {
+        let Some(id) = self.runs.id_of(Owner::Realm(key)) else { return };
+        let Some(run) = self.runs.get(id).filter(|run| !run.main.unproven) else { return };
+        match (run.stage, &run.main.pidfd) {
             (Stage::Started, Some(pidfd)) => {
                 // Gone meanwhile: then its end says so.
                 let _ = sys::signal_process(pidfd.as_fd(), signal);
@@ -372,12 +314,12 @@ impl Reaper {
     }
 
     fn cancel(&mut self, owner: Owner) {
-        if let Some(expected) = self.expected.get_mut(&owner) {
+        if let Some(expected) = self.runs.expected(owner) {
             *expected = Expected { cancelled: true, silent: true };
             return;
         }
-        let Some(id) = self.by_owner.get(&owner).copied() else { return };
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(id) = self.runs.id_of(owner) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         run.silent = true;
         match run.stage {
             Stage::Launching => self.cancel_launch(id),
@@ -387,9 +329,8 @@ impl Reaper {
 
     /// Takes stops and continuations, and no exit: those belong to the pidfds.
     fn children_changed(&mut self) {
-        drain(self.children);
-        self.parting.retain(|launcher| !collect(launcher));
-        self.former.retain(|child| !collect(child));
+        drain(self.child_events);
+        self.children.collect_ended();
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG;
         loop {
             match nix::sys::wait::waitid(Id::All, flags) {
@@ -404,10 +345,11 @@ impl Reaper {
     fn stopped_by_signal(&mut self, pid: i32, stopped_by_signal: bool) {
         let found = self
             .runs
-            .values_mut()
-            .find(|run| i64::from(run.pid) == i64::from(pid) && run.stage == Stage::Started);
+            .all_mut()
+            .map(|(_, run)| run)
+            .find(|run| i64::from(run.main.pid) == i64::from(pid) && run.stage == Stage::Started);
         let Some(run) = found else { return };
-        run.stopped_by_signal = stopped_by_signal;
+        run.main.stopped_by_signal = stopped_by_signal;
         if let Owner::Realm(key) = run.owner {
             (self.sink)(Notice::StoppedBySignal { key, stopped: stopped_by_signal });
         }
@@ -415,7 +357,7 @@ impl Reaper {
 
     fn run_event(&mut self, id: u64, what: u64, scan: &mut Option<ProcScan>) {
         // Closed in this very batch: its later events mean nothing.
-        if !self.runs.contains_key(&id) {
+        if self.runs.get(id).is_none() {
             return;
         }
         match what {
@@ -433,41 +375,4 @@ impl Reaper {
             _ => self.leftover_ended(id),
         }
     }
-}
-
-/// Takes the end of a launcher, if it has come.
-fn collect(launcher: &OwnedFd) -> bool {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    !matches!(rustix::process::waitid(WaitId::PidFd(launcher.as_fd()), options), Ok(None))
-}
-
-/// A kernel timer: once after that time, or every time.
-fn timer(after: Duration, again: bool) -> io::Result<OwnedFd> {
-    let timer = new_timer()?;
-    set_timer(&timer, after, again)?;
-    Ok(timer)
-}
-
-/// One that is not armed.
-fn new_timer() -> io::Result<OwnedFd> {
-    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-    Ok(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)
-}
-
-fn set_timer(timer: &OwnedFd, after: Duration, again: bool) -> io::Result<()> {
-    let value = Timespec {
-        tv_sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-        // Zero would disarm it.
-        tv_nsec: i64::from(after.subsec_nanos()).max(i64::from(after.as_secs() == 0)),
-    };
-    let interval = if again { value } else { Timespec { tv_sec: 0, tv_nsec: 0 } };
-    let setting = Itimerspec { it_interval: interval, it_value: value };
-    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &setting)?;
-    Ok(())
-}
-
-fn drain(events: impl AsFd) {
-    let mut count = [0; 8];
-    // Only resets the counter; that it was zero already is no news.
-    let _ = rustix::io::read(events, &mut count);
 }

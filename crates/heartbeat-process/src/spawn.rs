@@ -1,9 +1,7 @@
 //! Makes the launcher and gives it its work, on a thread of its own: a spawn suspends its caller until the exec.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -18,23 +16,18 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
+use crate::Settings;
 use crate::cgroup::Cgroup;
 use crate::channel::LaunchOrder;
 use crate::launcher::LAUNCHER_NAME;
-use crate::notice::{CommandRunId, LaunchError, MAX_OUTPUT_BYTES, Step};
+use crate::notice::{LaunchError, MAX_OUTPUT_BYTES, Step};
 use crate::notify::{NotifyListener, Places};
-use crate::processes::{ReaperQueue, Settings};
+use crate::queue::ReaperQueue;
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
 use crate::{LaunchSpec, LogTarget, channel, reserved_fds, sys};
 
 /// A launcher takes an order within this.
 const ORDER_TIMEOUT_S: i64 = 5;
-
-/// By which the processes of a command are found, in their environment.
-pub(crate) const COMMAND_TAG: &str = "HEARTBEAT_COMMAND";
-
-/// How the tag of a hook ends: whoever it leaves behind on purpose is its own.
-pub(crate) const HOOK_SUFFIX: &str = "/hook";
 
 /// A launch that is under way: what is said about it is said there.
 #[derive(Debug)]
@@ -308,65 +301,4 @@ impl<T> SpawnQueue<T> {
         let mut waiting = self.wake.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner);
         if waiting.1 { None } else { waiting.0.pop_front() }
     }
-}
-
-/// In which the word of a run stands, in the environment of its processes.
-pub(crate) const RUN_TAG: &str = "HEARTBEAT_RUN";
-
-/// What stands in the environment of all processes of a run of a realm. `word` is what no other realm can know; a run that an
-/// earlier version has started has none.
-pub(crate) fn realm_tags(realm: &RealmName, instance_tag: &str, word: Option<&str>) -> Vec<String> {
-    let word = word.map(|word| format!("{RUN_TAG}={word}"));
-    [format!("HEARTBEAT_REALM={realm}"), format!("HEARTBEAT_STATE={instance_tag}")]
-        .into_iter()
-        .chain(word)
-        .collect()
-}
-
-/// A word that nobody can guess: the standard library keys its hashes by random numbers of the kernel, and takes another key
-/// for every hasher. It costs no descriptor, of which there may be none.
-pub(crate) fn random_word() -> String {
-    format!("{:016x}", RandomState::new().hash_one(()))
-}
-
-/// The environment of a realm: its own, and the tag by which its processes are found again.
-pub(crate) fn tagged(spec: &LaunchSpec, realm: &RealmName, instance_tag: &str, word: &str) -> LaunchSpec {
-    let mut spec = spec.clone();
-    for entry in realm_tags(realm, instance_tag, Some(word)) {
-        let Some((name, value)) = entry.split_once('=') else { continue };
-        spec.env.retain(|(known, _)| known != name);
-        spec.env.push((OsString::from(name), OsString::from(value)));
-    }
-    spec
-}
-
-/// What a realm that is asked to say something is told: where, and how often.
-pub(crate) fn tell_where(spec: &mut LaunchSpec, notify_listener: Option<&NotifyListener>) {
-    let Some(socket) = notify_listener.and_then(|notify_listener| notify_listener.socket.as_ref()) else {
-        return;
-    };
-    let watchdog = spec.readiness.watchdog.map(|time| time.as_micros().to_string());
-    let told =
-        [("NOTIFY_SOCKET", Some(socket.path().into())), ("WATCHDOG_USEC", watchdog.map(OsString::from))];
-    // The launcher knows its pid.
-    spec.env.retain(|(name, _)| name != "WATCHDOG_PID" && told.iter().all(|(known, _)| name != known));
-    for (name, value) in told {
-        spec.env.extend(value.map(|value| (OsString::from(name), value)));
-    }
-}
-
-/// The environment of a command: its own, and the tag by which it is found again: what an exec probe leaves behind,
-/// wherever that is, and a hook that has survived its heartbeatd.
-pub(crate) fn command_tagged(spec: &LaunchSpec, id: CommandRunId, instance_tag: &str) -> LaunchSpec {
-    let mut spec = spec.clone();
-    let suffix = if spec.log == LogTarget::Capture { "" } else { HOOK_SUFFIX };
-    spec.env.retain(|(known, _)| known != COMMAND_TAG);
-    let value = format!("{}{suffix}", command_tag(id, instance_tag));
-    spec.env.push((OsString::from(COMMAND_TAG), OsString::from(value)));
-    spec
-}
-
-/// The tag of one run of one command, of this very heartbeatd.
-pub(crate) fn command_tag(id: CommandRunId, instance_tag: &str) -> String {
-    format!("{instance_tag}/{}/{}", std::process::id(), id.0)
 }

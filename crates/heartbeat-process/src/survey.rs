@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use heartbeat_status::{Exit, ExitKind, RealmName, RunId, Signal, unframe};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use heartbeat_status::{Exit, RealmName, RunId, Signal, unframe};
+use rustix::process::{Pid, PidfdFlags};
 
 use crate::cgroup::Cgroup;
+use crate::exit::{exit_of, from_wait_status};
 use crate::members::Users;
 use crate::record::{Origin, ProcessRecord, own_file};
 use crate::record_store::{ALIVE_FILE, ALIVE_MAGIC};
-use crate::spawn::{COMMAND_TAG, HOOK_SUFFIX, RUN_TAG};
+use crate::tags::{COMMAND_TAG, HOOK_SUFFIX, RUN_TAG};
 use crate::tree::{self, ProcScan, Stat};
 use crate::{IdentityDigest, RecordError, members, reserved_fds, sys};
 
@@ -413,54 +414,5 @@ fn stray(realm: &RealmName, found: &[(u32, Stat)], record: Option<ProcessRecord>
         last_exit: None,
         record,
         held,
-    }
-}
-
-/// How a process ended that may or may not be our child, and may or may not have been reaped by somebody else.
-pub(crate) fn exit_of(pidfd: &OwnedFd, pid: u32, start_time: u64) -> Exit {
-    /// Between the two looks of one round somebody may reap it; not twice.
-    const LOOKS: u32 = 2;
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    if let Ok(Some(status)) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
-        return crate::run::exit_of_status(&status);
-    }
-    for _ in 0..LOOKS {
-        let zombie = tree::stat(pid).filter(|stat| stat.start_time == start_time);
-        if let Some(status) = zombie.and_then(|stat| stat.wait_status) {
-            return from_wait_status(status);
-        }
-        if let Some(status) = sys::exit_of_reaped(pidfd.as_fd()) {
-            return from_wait_status(status);
-        }
-    }
-    Exit::unknown()
-}
-
-/// What wait(2) says, in our words.
-fn from_wait_status(status: i32) -> Exit {
-    const CORE_FLAG: i32 = 0x80;
-    let signal = status & 0x7f;
-    let kind = if signal == 0 {
-        ExitKind::Code(status >> 8 & 0xff)
-    } else {
-        match Signal::new(signal) {
-            Some(signal) => ExitKind::Signal { signal, core: status & CORE_FLAG != 0 },
-            None => ExitKind::Unknown,
-        }
-    };
-    Exit { kind, oom: false }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wait_statuses_are_read() {
-        assert_eq!(from_wait_status(0), Exit::code(0));
-        assert_eq!(from_wait_status(7 << 8), Exit::code(7));
-        assert_eq!(from_wait_status(9), Exit::signal(Signal::KILL));
-        let aborted = from_wait_status(6 | 0x80);
-        assert!(matches!(aborted.kind, ExitKind::Signal { signal: Signal::ABRT, core: true }));
     }
 }

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use heartbeat_status::Signal;
 use rustix::event::{EventfdFlags, eventfd};
 
+/// For the one caller in `sys`.
+pub(crate) const FIRST_HANDED_OVER: std::os::fd::RawFd = 3;
+
 /// `PIDFD_SIGNAL_PROCESS_GROUP` of `<linux/pidfd.h>` (Linux 6.9): the signal goes to the group that the process
 /// leads, also when the leader itself has been reaped.
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
@@ -267,7 +270,7 @@ pub(crate) fn take_handed_over(number: std::os::fd::RawFd) -> Option<OwnedFd> {
     // SAFETY: fcntl(2) of a bare number looks and changes nothing. One that is open beyond the standard ones at this
     // moment, when nothing of ours has been opened yet, was left by the program before, and is named once.
     unsafe {
-        let open = number >= crate::handover::FIRST_HANDED_OVER && libc::fcntl(number, libc::F_GETFD) >= 0;
+        let open = number >= FIRST_HANDED_OVER && libc::fcntl(number, libc::F_GETFD) >= 0;
         open.then(|| OwnedFd::from_raw_fd(number))
     }
 }

@@ -12,8 +12,8 @@ use crate::usage::memory_of;
 impl Reaper {
     /// Tells what nobody bounds, once a run has started.
     pub(super) fn tell_unbounded(&self, key: Key, run: &Run) {
-        if run.places.limits.bound_the_tree() {
-            (self.sink)(Notice::Unbounded { key, limits: run.unbounded.clone() });
+        if run.request.places.limits.bound_the_tree() {
+            (self.sink)(Notice::Unbounded { key, limits: run.request.unbounded.clone() });
         }
     }
 
@@ -27,13 +27,13 @@ impl Reaper {
     /// Says how much memory those trees use whose bound no kernel keeps.
     pub(super) fn sample_memory(&self) {
         let mut scan = None;
-        for (id, run) in &self.runs {
-            let (Owner::Realm(key), Some(limit)) = (run.owner, run.places.limits.memory_bytes) else {
+        for (id, run) in self.runs.all() {
+            let (Owner::Realm(key), Some(limit)) = (run.owner, run.request.places.limits.memory_bytes) else {
                 continue;
             };
-            let runs = matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.unproven;
-            if runs && run.unbounded.contains(&"memory") {
-                let pids = self.pids_of(*id, || scan.get_or_insert_with(ProcScan::take));
+            let runs = matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.main.unproven;
+            if runs && run.request.unbounded.contains(&"memory") {
+                let pids = self.pids_of(id, || scan.get_or_insert_with(ProcScan::take));
                 (self.sink)(Notice::MemoryUsed { key, bytes: memory_of(&pids, limit) });
             }
         }
@@ -44,6 +44,6 @@ impl Reaper {
 /// killed for want of memory in it was one of this run. Without a controller nothing is guessed.
 pub(super) fn with_oom(run: &Run, exit: Exit) -> Exit {
     let killed = matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. });
-    let counted = || run.cgroup.as_ref().and_then(|cgroup| oom_kills(cgroup.dir())).unwrap_or(0);
+    let counted = || run.tree.cgroup.as_ref().and_then(|cgroup| oom_kills(cgroup.dir())).unwrap_or(0);
     Exit { oom: killed && counted() > 0, ..exit }
 }

@@ -27,19 +27,19 @@ const MAX_PIDFILE_BYTES: u64 = 64;
 impl Reaper {
     /// The program has ended well, and left a daemon behind.
     pub(super) fn forked(&mut self, id: u64, exit: Exit) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         run.stage = Stage::Forked(exit);
         run.looks = MAX_LOOKS;
         self.look_for_daemon(id);
     }
 
     pub(super) fn look_for_daemon(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         let (Stage::Forked(exit), Owner::Realm(key)) = (run.stage, run.owner) else { return };
         run.looks = run.looks.saturating_sub(1);
         let left = run.looks;
         // It may be written after the program has ended, and an old one may lie there until then.
-        let named = run.pidfile.as_deref().and_then(|path| read_pid(path).ok());
+        let named = run.request.pidfile.as_deref().and_then(|path| read_pid(path).ok());
         if named.is_some_and(|pid| self.become_main(id, pid)) {
             return;
         }
@@ -52,9 +52,9 @@ impl Reaper {
 
     /// Somebody says which process is the main one.
     pub(super) fn follow(&mut self, owner: Owner, pid: u32) {
-        let Some(id) = self.by_owner.get(&owner).copied() else { return };
-        let Some(run) = self.runs.get(&id) else { return };
-        if run.stage == Stage::Started && run.pid != pid {
+        let Some(id) = self.runs.id_of(owner) else { return };
+        let Some(run) = self.runs.get(id) else { return };
+        if run.stage == Stage::Started && run.main.pid != pid {
             self.become_main(id, pid);
         }
     }
@@ -66,17 +66,17 @@ impl Reaper {
         }
         let Some(stat) = tree::stat(pid) else { return false };
         let Ok(Some(pidfd)) = hold(pid, &stat) else { return false };
-        let Some(run) = self.runs.get_mut(&id) else { return false };
-        if let Some(old) = run.pidfd.replace(pidfd) {
+        let Some(run) = self.runs.get_mut(id) else { return false };
+        if let Some(old) = run.main.pidfd.replace(pidfd) {
             let _ = epoll::delete(&self.epoll, &old);
             if run.stage == Stage::Started {
                 // It runs on, or ends as anybody of the tree.
-                self.former.push(old);
+                self.children.keep_former(old);
             }
         }
-        (run.pid, run.start_time, run.stage) = (pid, stat.start_time, Stage::Started);
+        (run.main.pid, run.main.start_time, run.stage) = (pid, stat.start_time, Stage::Started);
         // Its parent is somebody else, perhaps: then nobody tells of its stops.
-        (run.adopted, run.watched, run.looks) = (true, false, 0);
+        (run.main.adopted, run.main.watched, run.looks) = (true, false, 0);
         self.deadlines.clear(id);
         let process = ProcessId { run: Default::default(), pid, start_time: stat.start_time };
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {

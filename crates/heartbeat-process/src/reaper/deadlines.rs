@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::{drain, new_timer, set_timer};
+use crate::timer::{drain, new_timer, set_timer};
 
 /// The timer runs on for this long when no run is due, so that what has passed stays known.
 const IDLE: Duration = Duration::from_secs(24 * 3_600);

@@ -24,8 +24,8 @@ impl Reaper {
     pub(super) fn listen(&mut self, id: u64) -> bool {
         let mut heard = false;
         loop {
-            let Some(run) = self.runs.get_mut(&id) else { return heard };
-            let Some(socket) = &run.socket else { return heard };
+            let Some(run) = self.runs.get_mut(id) else { return heard };
+            let Some(socket) = &run.launch.socket else { return heard };
             let said = channel::hear(socket.as_fd());
             heard |= said != LaunchMessage::Nothing;
             match said {
@@ -38,25 +38,25 @@ impl Reaper {
                         self.proceed(id);
                     }
                     Err(error) => {
-                        if let Some(run) = self.runs.get_mut(&id)
+                        if let Some(run) = self.runs.get_mut(id)
                             && error.raw_os_error() != Some(Errno::ESRCH as i32)
                         {
-                            run.failure.get_or_insert_with(|| unwatched(&run.program, &error));
+                            run.launch.failure.get_or_insert_with(|| unwatched(&run.request.program, &error));
                         }
                         // One that has gone ends the launch like every other that was killed.
                         self.abort(id);
                     }
                 },
-                LaunchMessage::Exec => run.said_exec = true,
+                LaunchMessage::Exec => run.launch.said_exec = true,
                 LaunchMessage::Failed { step, errno, pid, path } => {
-                    run.said_exec = false;
+                    run.launch.said_exec = false;
                     let what = failed_object(run, step, errno);
-                    run.failure.get_or_insert_with(|| match (step, path) {
+                    run.launch.failure.get_or_insert_with(|| match (step, path) {
                         (Step::Interpreter | Step::Loader, Some(path)) => {
                             LaunchError::helper(step, errno, &what, &path)
                         }
                         (Step::EnvFile, Some(why)) => {
-                            LaunchError::env_file(&run.program, &why.to_string_lossy())
+                            LaunchError::env_file(&run.request.program, &why.to_string_lossy())
                         }
                         (step, _) => LaunchError::new(step, Some(errno), &what),
                     });
@@ -68,10 +68,10 @@ impl Reaper {
                     }
                 }
                 LaunchMessage::End => {
-                    run.socket = None;
-                    if run.said_exec && run.failure.is_none() {
+                    run.launch.socket = None;
+                    if run.launch.said_exec && run.launch.failure.is_none() {
                         self.started(id);
-                    } else if run.pid == 0 {
+                    } else if run.main.pid == 0 {
                         self.launch_ended(id, None);
                     } else {
                         // One that cannot be watched is found by the next look.
@@ -89,34 +89,35 @@ impl Reaper {
     /// # Errors
     /// It cannot be held. ESRCH: it has gone.
     fn register_child(&mut self, id: u64, pid: u32) -> io::Result<()> {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.pid == 0) else { return Ok(()) };
+        let Some(run) = self.runs.get_mut(id).filter(|run| run.main.pid == 0) else { return Ok(()) };
         let (start_time, pidfd) = hold_copy(pid)?;
-        (run.pid, run.start_time, run.since) = (pid, start_time, start_time);
-        run.pidfd = Some(pidfd);
+        (run.main.pid, run.main.start_time, run.tree.since) = (pid, start_time, start_time);
+        run.main.pidfd = Some(pidfd);
         let watched = self.watch_end(id);
-        let Some(run) = self.runs.get_mut(&id) else { return Ok(()) };
+        let Some(run) = self.runs.get_mut(id) else { return Ok(()) };
         if let Err(error) = watched {
-            run.failure.get_or_insert_with(|| unwatched(&run.program, &error));
+            run.launch.failure.get_or_insert_with(|| unwatched(&run.request.program, &error));
         }
-        if run.failure.is_some() {
+        if run.launch.failure.is_some() {
             self.abort(id);
             return Ok(());
         }
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
             // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
             // by its tag, and starts no second copy.
-            let process = ProcessId { run: key.run, pid: run.pid, start_time: run.start_time };
-            let group = run.cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
-            self.records.begin(realm, process, group, run.identity.clone(), run.word.clone());
+            let process = ProcessId { run: key.run, pid: run.main.pid, start_time: run.main.start_time };
+            let group = run.tree.cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
+            self.records.begin(realm, process, group, run.request.identity.clone(), run.tree.word.clone());
         }
         Ok(())
     }
 
     /// What a realm is about to write to, before it can change that.
     fn note_log(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         if let Owner::Realm(key) = run.owner {
-            run.log_in_memory = self.logs.begin(&run.log, run.user.as_ref(), key.run.0, run.pid);
+            run.log_in_memory =
+                self.logs.begin(&run.request.log, run.request.user.as_ref(), key.run.0, run.main.pid);
         }
     }
 
@@ -125,9 +126,9 @@ impl Reaper {
     fn proceed(&mut self, id: u64) {
         // Until now it may have waited for us.
         self.deadlines.set(id, self.launch_timeout);
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        run.is_set_up = true;
-        let told = match (&run.socket, &run.failure) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.launch.is_set_up = true;
+        let told = match (&run.launch.socket, &run.launch.failure) {
             (Some(socket), None) => channel::send_proceed(socket.as_fd()),
             (_, _) => Err(Errno::ECANCELED),
         };
@@ -138,10 +139,10 @@ impl Reaper {
 
     /// Nothing comes of a launch: without `proceed` it ends by itself as soon as its socket is closed, and it is helped along.
     pub(super) fn abort(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        run.socket = None;
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.launch.socket = None;
         self.kill_launch(id);
-        let held = self.runs.get(&id).is_some_and(|run| run.pidfd.is_some());
+        let held = self.runs.get(id).is_some_and(|run| run.main.pidfd.is_some());
         if held {
             // One that cannot be watched is found by the next look.
             let _ = self.watch_end(id);
@@ -152,17 +153,18 @@ impl Reaper {
 
     /// A launch has ended before the program was there; `None`: nobody has seen how.
     fn launch_ended(&mut self, id: u64, exit: Option<Exit>) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         // Killed before it was set up: by somebody else, and for nothing that the program is or has.
         let killed =
             exit.is_none_or(|exit| matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. }));
         let how = exit.map_or_else(String::new, |exit| format!(" ({exit})"));
-        let what = format!("of {}, which was gone{how}", run.program);
-        let error = run.failure.take().unwrap_or_else(|| match killed && !run.is_set_up {
+        let what = format!("of {}, which was gone{how}", run.request.program);
+        let error = run.launch.failure.take().unwrap_or_else(|| match killed && !run.launch.is_set_up {
             true => LaunchError::never_tried(Step::Launcher, &what),
             false => LaunchError::new(Step::Launcher, None, &what),
         });
-        let (owner, silent, captured) = (run.owner, run.silent, run.said_exec && run.capture.is_some());
+        let (owner, silent, captured) =
+            (run.owner, run.silent, run.launch.said_exec && run.capture.is_some());
         if captured {
             self.kill_command(id);
         }
@@ -173,15 +175,15 @@ impl Reaper {
     }
 
     pub(super) fn started(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         run.stage = Stage::Started;
         self.deadlines.clear(id);
-        let (owner, limit) = (run.owner, run.limit);
+        let (owner, limit) = (run.owner, run.request.time_limit);
         match owner {
             Owner::Realm(key) => {
-                let (pid, start_time) = (run.pid, run.start_time);
+                let (pid, start_time) = (run.main.pid, run.main.start_time);
                 (self.sink)(Notice::Started { key, pid, start_time });
-                if let Some(run) = self.runs.get(&id) {
+                if let Some(run) = self.runs.get(id) {
                     self.tell_unbounded(key, run);
                     self.tell_log(key, run);
                 }
@@ -197,26 +199,26 @@ impl Reaper {
 
     /// The main process has ended.
     pub(super) fn ended(&mut self, id: u64, scan: &mut Option<ProcScan>) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         let Some(exit) = run.look_at_end() else { return };
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner)
-            && (run.stage == Stage::Started || run.said_exec)
+            && (run.stage == Stage::Started || run.launch.said_exec)
         {
             // In this order: once it is reaped, nobody but its record knows how it ended.
             self.records.ended(realm, key.run, super::bounds::with_oom(run, exit));
         }
         run.reap();
-        if run.stage == Stage::Launching && run.said_exec && run.failure.is_none() {
+        if run.stage == Stage::Launching && run.launch.said_exec && run.launch.failure.is_none() {
             // All that it has said is heard, and no failure was. (Its socket may not have ended yet: the launcher that has made
             // it holds it for a moment, too.)
             self.started(id);
         }
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         // It cannot speak any more, and an exit is told once.
-        if let Some(pidfd) = &run.pidfd {
+        if let Some(pidfd) = &run.main.pidfd {
             let _ = epoll::delete(&self.epoll, pidfd);
         }
-        run.socket = None;
+        run.launch.socket = None;
         self.deadlines.clear(id);
         if run.stage == Stage::Launching {
             // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
@@ -226,7 +228,9 @@ impl Reaper {
         }
         match run.owner {
             Owner::Command(_) => self.command_ended(id, exit),
-            Owner::Realm(_) if run.pidfile.is_some() && run.stage == Stage::Started && exit.is_zero() => {
+            Owner::Realm(_)
+                if run.request.pidfile.is_some() && run.stage == Stage::Started && exit.is_zero() =>
+            {
                 self.forked(id, exit);
             }
             Owner::Realm(key) => self.main_ended(id, key, exit, scan),
@@ -235,12 +239,12 @@ impl Reaper {
 
     /// The main process has ended, and no other one takes its place.
     pub(super) fn main_ended(&mut self, id: u64, key: Key, exit: Exit, scan: &mut Option<ProcScan>) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         run.stage = Stage::Exited;
         // Whoever it leaves behind speaks for nobody.
         run.notify_listener.take().into_iter().for_each(|notify_listener| notify_listener.remove());
         let exit = super::bounds::with_oom(run, exit);
-        self.logs.end(&run.log, key.run.0);
+        self.logs.end(&run.request.log, key.run.0);
         let empty = self.nobody_is_left(id, scan);
         if empty {
             self.forget(id);
@@ -254,7 +258,7 @@ impl Reaper {
     pub(super) fn command_ended(&mut self, id: u64, exit: Exit) {
         // Whatever it left behind in its group goes with it.
         self.kill_command(id);
-        let Some(run) = self.runs.get(&id) else { return };
+        let Some(run) = self.runs.get(id) else { return };
         let output = captured(run.capture.as_ref());
         let (owner, silent, timed_out) = (run.owner, run.silent, run.timed_out);
         self.forget(id);
@@ -267,35 +271,37 @@ impl Reaper {
     pub(super) fn deadline(&mut self, id: u64) {
         if self.listen(id) {
             // The reaper itself was late, and the launch has come further meanwhile. It reports four times at most.
-            if self.runs.get(&id).is_some_and(|run| run.stage == Stage::Launching) {
+            if self.runs.get(id).is_some_and(|run| run.stage == Stage::Launching) {
                 self.deadlines.set(id, self.launch_timeout);
             }
             return;
         }
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         match run.stage {
             Stage::Launching if run.looks > 0 => self.look_at_launcher(id),
             Stage::Launching
-                if run.said_exec && run.failure.is_none() && tree::has_become_program(run.pid) =>
+                if run.launch.said_exec
+                    && run.launch.failure.is_none()
+                    && tree::has_become_program(run.main.pid) =>
             {
                 // The launcher holds its socket still, and does not go on.
-                self.orders.distrust(run.launcher);
-                run.socket = None;
+                self.orders.distrust(run.launch.launcher);
+                run.launch.socket = None;
                 self.started(id);
             }
             Stage::Launching => {
-                let what = format!("the launch of {}", run.program);
-                let error = if run.pid == 0 {
+                let what = format!("the launch of {}", run.request.program);
+                let error = if run.main.pid == 0 {
                     // Nothing of it was tried: the launcher is to blame.
-                    self.orders.distrust(run.launcher);
+                    self.orders.distrust(run.launch.launcher);
                     LaunchError::never_tried(Step::Timeout, &what)
                 } else {
                     LaunchError::new(Step::Timeout, None, &what)
                 };
-                run.failure.get_or_insert(error);
+                run.launch.failure.get_or_insert(error);
                 self.abort(id);
             }
-            Stage::Started if run.limit.is_some() => {
+            Stage::Started if run.request.time_limit.is_some() => {
                 run.timed_out = true;
                 self.signal_tree(id, Signal::KILL);
             }
@@ -316,10 +322,9 @@ impl Reaper {
 
     /// Nothing of it is left: its record goes, too.
     pub(super) fn forget(&mut self, id: u64) {
-        let Some(run) = self.runs.remove(&id) else { return };
+        let Some(run) = self.runs.remove(id) else { return };
         self.deadlines.clear(id);
-        self.by_owner.remove(&run.owner);
-        self.vacated.extend(run.cgroup);
+        run.tree.cgroup.into_iter().for_each(|cgroup| self.cgroups.vacate(cgroup));
         run.notify_listener.into_iter().for_each(|notify_listener| notify_listener.remove());
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
             self.records.end(realm, key.run);
@@ -331,39 +336,40 @@ impl Reaper {
     /// # Errors
     /// The kernel can watch no more: only the next look finds the end.
     pub(super) fn watch_end(&mut self, id: u64) -> io::Result<()> {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| !run.watched) else { return Ok(()) };
-        if let Some(pidfd) = &run.pidfd {
+        let Some(run) = self.runs.get_mut(id).filter(|run| !run.main.watched) else { return Ok(()) };
+        if let Some(pidfd) = &run.main.pidfd {
             epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN)?;
-            run.watched = true;
+            run.main.watched = true;
         }
         Ok(())
     }
 
     /// Ends a launch, whatever has become of it: the copy before it leads a group and after, and whoever it has become.
     pub(super) fn kill_launch(&mut self, id: u64) {
-        let Some(run) = self.runs.get(&id) else { return };
-        if let Some(pidfd) = &run.pidfd {
+        let Some(run) = self.runs.get(id) else { return };
+        if let Some(pidfd) = &run.main.pidfd {
             // Gone already: then its end says so.
             let _ = sys::signal_process(pidfd.as_fd(), Signal::KILL);
             let _ = sys::signal_group(pidfd.as_fd(), Some(Signal::KILL));
         }
-        let Some(cgroup) = &run.cgroup else { return };
+        let Some(cgroup) = &run.tree.cgroup else { return };
         for pid in cgroup.members().unwrap_or_default() {
             // A copy that nobody has heard of is a child of ours all the same, and has to be collected.
-            let copy = tree::stat(pid).filter(|stat| pid != run.pid && stat.parent == std::process::id());
+            let copy =
+                tree::stat(pid).filter(|stat| pid != run.main.pid && stat.parent == std::process::id());
             let held = copy.and_then(|stat| hold(pid, &stat).ok().flatten());
             // Where the group cannot be killed as one.
             held.iter().for_each(|pidfd| drop(sys::signal_process(pidfd.as_fd(), Signal::KILL)));
-            self.parting.extend(held);
+            self.children.part_with(held);
         }
         // Where that cannot be done, the end of its socket ends it.
         let _ = cgroup.kill();
     }
 
     pub(super) fn cancel_launch(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let what = format!("of {}, which was cancelled", run.program);
-        run.failure.get_or_insert_with(|| LaunchError::new(Step::Cancelled, None, &what));
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let what = format!("of {}, which was cancelled", run.request.program);
+        run.launch.failure.get_or_insert_with(|| LaunchError::new(Step::Cancelled, None, &what));
         // Exec may have been faster: then its exit says so, and the signal has ended it all the same. One that nobody has met
         // yet is ended as soon as it is.
         self.kill_launch(id);
@@ -389,23 +395,31 @@ fn unwatched(program: &str, error: &io::Error) -> LaunchError {
 
 fn failed_object(run: &Run, step: Step, errno: i32) -> String {
     match step {
-        Step::Exec | Step::Interpreter | Step::Loader => format!("{}{}", run.program, as_user(run, errno)),
-        Step::Directory => format!("{} for {}{}", run.places.dir, run.program, as_user(run, errno)),
-        Step::User => {
-            format!("{} for {}", run.places.user.as_deref().unwrap_or("of its own"), run.program)
+        Step::Exec | Step::Interpreter | Step::Loader => {
+            format!("{}{}", run.request.program, as_user(run, errno))
         }
-        Step::Log => format!("{} for {}", run.places.log, run.program),
-        Step::Limits => match run.places.limits.beyond_ours() {
-            beyond if beyond.is_empty() => format!("of {}", run.program),
-            beyond => format!("of {} ({beyond})", run.program),
+        Step::Directory => {
+            format!("{} for {}{}", run.request.places.dir, run.request.program, as_user(run, errno))
+        }
+        Step::User => {
+            format!(
+                "{} for {}",
+                run.request.places.user.as_deref().unwrap_or("of its own"),
+                run.request.program
+            )
+        }
+        Step::Log => format!("{} for {}", run.request.places.log, run.request.program),
+        Step::Limits => match run.request.places.limits.beyond_ours() {
+            beyond if beyond.is_empty() => format!("of {}", run.request.program),
+            beyond => format!("of {} ({beyond})", run.request.program),
         },
-        _ => format!("for {}", run.program),
+        _ => format!("for {}", run.request.program),
     }
 }
 
 /// The user of the realm; heartbeatd's own is named where that user lacks a permission.
 fn as_user(run: &Run, errno: i32) -> String {
-    match &run.places.user {
+    match &run.request.places.user {
         Some(user) => format!(" as user {user}"),
         None if errno == Errno::EACCES as i32 => {
             format!(" as user {} (heartbeatd's own)", name_of(nix::unistd::geteuid()))

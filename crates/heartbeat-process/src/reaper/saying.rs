@@ -8,7 +8,7 @@ use rustix::event::epoll::{self, EventFlags};
 use heartbeat_status::Said;
 
 use super::trees::traits;
-use super::{LINE, Reaper, WHILE_LASTS, WORDS, drain, set_timer};
+use super::{LINE, NOTIFY_WINDOW_LASTS, Reaper, WORDS};
 use crate::notice::Notice;
 use crate::notify::{
     Line, MAX_CHANGE_MESSAGES, MAX_CHATTER_MESSAGES, MAX_DATAGRAM_BYTES, NotifySocket, parse,
@@ -22,7 +22,7 @@ const MAX_DATAGRAMS_AT_ONCE: usize = 64;
 impl Reaper {
     /// From now on what a run says is waited for. What it has said since it was exec'd waits in the kernel.
     pub(super) fn open_notify_listener(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         let Some(notify_listener) = run.notify_listener.as_mut() else { return };
         let add = |fd, what| match epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN) {
             // The other one of both was put back.
@@ -44,7 +44,7 @@ impl Reaper {
         let mut buffer = [0; MAX_DATAGRAM_BYTES];
         let mut sum: Option<Said> = None;
         for _ in 0..MAX_DATAGRAMS_AT_ONCE {
-            let Some(run) = self.runs.get(&id).filter(|run| speaks(run)) else { break };
+            let Some(run) = self.runs.get(id).filter(|run| speaks(run)) else { break };
             let Some(socket) =
                 run.notify_listener.as_ref().and_then(|notify_listener| notify_listener.socket.as_ref())
             else {
@@ -80,7 +80,7 @@ impl Reaper {
 
     /// Hears the line of a realm.
     pub(super) fn hear_line(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| speaks(run)) else { return };
+        let Some(run) = self.runs.get_mut(id).filter(|run| speaks(run)) else { return };
         let Some(fifo) =
             run.notify_listener.as_mut().and_then(|notify_listener| notify_listener.fifo.as_mut())
         else {
@@ -99,7 +99,7 @@ impl Reaper {
     /// Now and then: what was taken away is put back, and what could not be watched is watched.
     pub(super) fn look_after_notify_listeners(&mut self) {
         let mut again = Vec::new();
-        for (id, run) in &mut self.runs {
+        for (id, run) in self.runs.all_mut() {
             let speaks = speaks(run);
             let Some(notify_listener) = run.notify_listener.as_mut() else { continue };
             if let Some(fifo) = notify_listener.fifo.as_mut() {
@@ -107,7 +107,7 @@ impl Reaper {
             }
             let gone = notify_listener.socket.as_ref().is_some_and(|socket| !socket.is_in_place());
             if gone || (speaks && !notify_listener.open) {
-                again.push((*id, gone, speaks));
+                again.push((id, gone, speaks));
             }
         }
         for (id, gone, speaks) in again {
@@ -123,7 +123,7 @@ impl Reaper {
     }
 
     fn put_back(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         if let (Some(notify_listener), Some(realm)) = (run.notify_listener.as_mut(), &run.realm) {
             // Closing the one that is gone takes it out of what is waited for.
             notify_listener.socket = Some(self.places.socket_of(realm));
@@ -132,7 +132,7 @@ impl Reaper {
 
     fn tell(&mut self, id: u64, said: Option<Said>) {
         let Some(said) = said.filter(|said| !said.is_empty()) else { return };
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
         let (Owner::Realm(key), Some(notify_listener)) = (run.owner, run.notify_listener.as_mut()) else {
             return;
         };
@@ -152,16 +152,13 @@ impl Reaper {
             let before = notify_listener.held.take();
             before.into_iter().chain([said]).for_each(|said| (self.sink)(Notice::Said { key, said }));
         }
-        if !self.while_armed {
-            self.while_armed = set_timer(&self.while_over, WHILE_LASTS, false).is_ok();
-        }
+        self.notify_window.set(NOTIFY_WINDOW_LASTS);
     }
 
     /// Tells what was held back.
-    pub(super) fn while_is_over(&mut self) {
-        drain(&self.while_over);
-        self.while_armed = false;
-        for run in self.runs.values_mut() {
+    pub(super) fn end_notify_window(&mut self) {
+        self.notify_window.take();
+        for run in self.runs.all_mut().map(|(_, run)| run) {
             let (Owner::Realm(key), Some(notify_listener)) = (run.owner, run.notify_listener.as_mut()) else {
                 continue;
             };
@@ -175,23 +172,23 @@ impl Reaper {
     /// Whoever has that pid now belongs to the run. One that has gone without a trace proves nothing.
     fn speaks_for(&mut self, id: u64, pid: u32) -> bool {
         let Some(stat) = reserved_fds::with(|| tree::read_stat(pid)).ok().flatten() else { return false };
-        let Some(run) = self.runs.get(&id) else { return false };
+        let Some(run) = self.runs.get(id) else { return false };
         let who = (pid, stat.start_time);
-        if who == (run.pid, run.start_time)
+        if who == (run.main.pid, run.main.start_time)
             || run.notify_listener.as_ref().is_some_and(|notify_listener| notify_listener.known == Some(who))
         {
             return true;
         }
-        let belongs = match &run.cgroup {
+        let belongs = match &run.tree.cgroup {
             Some(cgroup) => cgroup.has(pid),
             None => traits(run, None).has(pid, &stat, &self.other_mains(id)),
         };
         // It must still be the one that was looked at.
         let proven = belongs
-            && (run.users().have(pid) || tree::real_user(pid) == tree::real_user(run.pid))
+            && (run.users().have(pid) || tree::real_user(pid) == tree::real_user(run.main.pid))
             && tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time);
         if proven
-            && let Some(notify_listener) = self.runs.get_mut(&id).and_then(|run| run.notify_listener.as_mut())
+            && let Some(notify_listener) = self.runs.get_mut(id).and_then(|run| run.notify_listener.as_mut())
         {
             notify_listener.known = Some(who);
         }
@@ -200,12 +197,13 @@ impl Reaper {
 
     /// The realm says which of its processes is the main one.
     fn name_main(&mut self, id: u64, pid: u32) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.stage == Stage::Started && run.pid != pid) else {
+        let Some(run) = self.runs.get(id).filter(|run| run.stage == Stage::Started && run.main.pid != pid)
+        else {
             return;
         };
         let Some(stat) = tree::stat(pid) else { return };
         // Looked at cheaply first: it may be said as often as anything else.
-        let plausible = match &run.cgroup {
+        let plausible = match &run.tree.cgroup {
             Some(cgroup) => cgroup.has(pid),
             None => {
                 let mains = self.other_mains(id);
@@ -221,5 +219,5 @@ impl Reaper {
 
 /// Its program was exec'd, its main process has not ended, and whose it is is proven.
 fn speaks(run: &Run) -> bool {
-    matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.unproven
+    matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.main.unproven
 }

@@ -10,9 +10,10 @@ use rustix::event::epoll::{self, EventFlags};
 
 use super::{GROUP, LEFTOVER, LOOK_AGAIN, Reaper};
 use crate::cgroup::Cgroup;
+use crate::exit::has_ended;
 use crate::members::{Members, Traits, hold};
 use crate::notice::Notice;
-use crate::run::{Owner, Run, Stage, has_ended};
+use crate::run::{Owner, Run, Stage};
 use crate::sys;
 use crate::tree::{self, ProcScan, Stat};
 
@@ -20,18 +21,18 @@ impl Reaper {
     /// The main processes of all other runs.
     pub(super) fn other_mains(&self, id: u64) -> BTreeSet<u32> {
         self.runs
-            .iter()
-            .filter(|(other, run)| **other != id && run.pid != 0)
-            .map(|(_, run)| run.pid)
+            .all()
+            .filter(|(other, run)| *other != id && run.main.pid != 0)
+            .map(|(_, run)| run.main.pid)
             .collect()
     }
 
     /// Signals everybody of a run.
     pub(super) fn signal_tree(&mut self, id: u64, signal: Signal) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| !run.unproven) else { return };
-        run.condemned |= signal == Signal::KILL;
-        let Some(run) = self.runs.get(&id) else { return };
-        match &run.cgroup {
+        let Some(run) = self.runs.get_mut(id).filter(|run| !run.main.unproven) else { return };
+        run.tree.condemned |= signal == Signal::KILL;
+        let Some(run) = self.runs.get(id) else { return };
+        match &run.tree.cgroup {
             Some(cgroup) if signal == Signal::KILL => {
                 if cgroup.kill().is_err() {
                     signal_cgroup(run, cgroup, Signal::STOP, true);
@@ -41,12 +42,12 @@ impl Reaper {
                 run.signal_group(signal);
             }
             Some(cgroup) => {
-                let all = !run.signal_group(signal) || run.pidfd.is_none();
+                let all = !run.signal_group(signal) || run.main.pidfd.is_none();
                 signal_cgroup(run, cgroup, signal, all);
             }
             None => self.signal_found(id, run, signal),
         }
-        for leftover in &run.leftovers {
+        for leftover in &run.tree.leftovers {
             // Gone meanwhile: that is what was wanted.
             let _ = sys::signal_process(std::os::fd::AsFd::as_fd(leftover), signal);
         }
@@ -63,7 +64,7 @@ impl Reaper {
         let grouped = run.signal_group(signal);
         let found = traits(run, None).find(&ProcScan::take(), &mains);
         for member in found.held {
-            let told = grouped && tree::stat(member.pid).is_some_and(|stat| stat.group == run.pid);
+            let told = grouped && tree::stat(member.pid).is_some_and(|stat| stat.group == run.main.pid);
             if !told {
                 member.signal(signal);
             }
@@ -72,29 +73,29 @@ impl Reaper {
 
     /// The processes of a run, by their numbers. Without a control group they are looked for in `sweep`.
     pub(super) fn pids_of<'a>(&self, id: u64, scan: impl FnOnce() -> &'a mut ProcScan) -> Vec<u32> {
-        let Some(run) = self.runs.get(&id) else { return Vec::new() };
-        match &run.cgroup {
+        let Some(run) = self.runs.get(id) else { return Vec::new() };
+        match &run.tree.cgroup {
             Some(cgroup) => cgroup.members().unwrap_or_default(),
             None => {
                 let found = traits(run, None).find(scan(), &self.other_mains(id));
-                found.held.iter().map(|member| member.pid).chain([run.pid]).collect()
+                found.held.iter().map(|member| member.pid).chain([run.main.pid]).collect()
             }
         }
     }
 
     /// Kills what a command has left anywhere.
     pub(super) fn kill_command(&self, id: u64) {
-        let Some(run) = self.runs.get(&id) else { return };
+        let Some(run) = self.runs.get(id) else { return };
         self.signal_found(id, run, Signal::KILL);
     }
 
     /// Whether that process is one of the run, beside its main process.
     pub(super) fn belongs(&self, id: u64, pid: u32) -> bool {
-        let Some(run) = self.runs.get(&id).filter(|run| !run.unproven) else { return false };
+        let Some(run) = self.runs.get(id).filter(|run| !run.main.unproven) else { return false };
         let Some(stat) = tree::stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')) else {
             return false;
         };
-        match &run.cgroup {
+        match &run.tree.cgroup {
             Some(cgroup) => cgroup.has(pid),
             None => {
                 let (scan, mains) = (ProcScan::take(), self.other_mains(id));
@@ -112,32 +113,32 @@ impl Reaper {
         (pid, stat): (u32, &Stat),
         mains: &BTreeSet<u32>,
     ) -> bool {
-        self.collects_orphans
+        self.children.collects_orphans
             && stat.parent == std::process::id()
-            && stat.start_time >= run.since
+            && stat.start_time >= run.tree.since
             && ![pid, stat.session, stat.group].iter().any(|number| mains.contains(number))
             && tree::environment_entries(pid, &["HEARTBEAT_REALM="])
                 .first()
-                .is_none_or(|entry| run.tags.contains(entry))
+                .is_none_or(|entry| run.tree.tags.contains(entry))
     }
 
     /// Whether nobody of an ended run is left. Whoever is, is held.
     pub(super) fn nobody_is_left(&mut self, id: u64, scan: &mut Option<ProcScan>) -> bool {
-        let Some(run) = self.runs.get_mut(&id) else { return true };
-        if run.unproven || run.cgroup.is_some() {
-            run.leftovers.retain(|left| !has_ended(left));
+        let Some(run) = self.runs.get_mut(id) else { return true };
+        if run.main.unproven || run.tree.cgroup.is_some() {
+            run.tree.leftovers.retain(|left| !has_ended(left));
             // One that cannot be looked at is looked at again.
-            let empty = run.cgroup.as_ref().is_none_or(|cgroup| cgroup.is_empty().unwrap_or(false));
-            return empty && run.leftovers.is_empty();
+            let empty = run.tree.cgroup.as_ref().is_none_or(|cgroup| cgroup.is_empty().unwrap_or(false));
+            return empty && run.tree.leftovers.is_empty();
         }
         let mains = self.other_mains(id);
-        let Some(run) = self.runs.get_mut(&id) else { return true };
+        let Some(run) = self.runs.get_mut(id) else { return true };
         let look = |run: &mut Run, scan: &ProcScan| {
             let Members { held, complete } = traits(run, Some(scan)).find(scan, &mains);
             // An earlier look may have known more than this one.
-            run.leftovers.retain(|left| run.pidfd.is_none() && !has_ended(left));
-            run.leftovers.extend(held.into_iter().map(|member| member.pidfd));
-            complete && run.leftovers.is_empty()
+            run.tree.leftovers.retain(|left| run.main.pidfd.is_none() && !has_ended(left));
+            run.tree.leftovers.extend(held.into_iter().map(|member| member.pidfd));
+            complete && run.tree.leftovers.is_empty()
         };
         if !look(run, scan.get_or_insert_with(ProcScan::take)) {
             return false;
@@ -148,19 +149,19 @@ impl Reaper {
     }
 
     pub(super) fn watch_leftovers(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        for leftover in &run.leftovers {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        for leftover in &run.tree.leftovers {
             // One that cannot be watched is found by the next look.
             let _ = epoll::add(&self.epoll, leftover, Self::token(id, LEFTOVER), EventFlags::IN);
         }
-        if run.events.is_none()
-            && let Some(events) = run.cgroup.as_ref().and_then(|cgroup| cgroup.events().ok())
+        if run.tree.cgroup_events.is_none()
+            && let Some(events) = run.tree.cgroup.as_ref().and_then(|cgroup| cgroup.events().ok())
             && epoll::add(&self.epoll, &events, Self::token(id, GROUP), EventFlags::PRI).is_ok()
         {
-            run.events = Some(events);
+            run.tree.cgroup_events = Some(events);
             // It may have become empty before it was watched.
             self.cgroup_changed(id);
-            if !self.runs.contains_key(&id) {
+            if self.runs.get(id).is_none() {
                 return;
             }
         }
@@ -169,8 +170,8 @@ impl Reaper {
 
     /// Somebody has left the control group of an ended run, or come into it.
     pub(super) fn cgroup_changed(&mut self, id: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        if let Some(events) = &run.events {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        if let Some(events) = &run.tree.cgroup_events {
             // What has been read is not told again.
             let _ = rustix::io::pread(events, &mut [0; 256], 0);
         }
@@ -190,14 +191,14 @@ impl Reaper {
     /// Looks again at a run whose main process has ended.
     pub(super) fn look_again(&mut self, id: u64) {
         self.leftover_ended(id);
-        if self.runs.get(&id).is_some_and(|run| run.condemned) {
+        if self.runs.get(id).is_some_and(|run| run.tree.condemned) {
             // One that could not be found then, for want of descriptors, or was forked since.
             self.signal_tree(id, Signal::KILL);
         }
     }
 
     fn emptied(&mut self, id: u64) {
-        let Some(run) = self.runs.get(&id) else { return };
+        let Some(run) = self.runs.get(id) else { return };
         let owner = run.owner;
         self.forget(id);
         if let Owner::Realm(key) = owner {
@@ -208,20 +209,21 @@ impl Reaper {
 
 /// By what its processes are known. A process of its number today is somebody else, once it has been collected.
 pub(super) fn traits<'a>(run: &'a Run, scan: Option<&ProcScan>) -> Traits<'a> {
-    let collected = run.stage == Stage::Exited || run.pidfd.is_none();
+    let collected = run.stage == Stage::Exited || run.main.pidfd.is_none();
     let reused = || match scan {
-        Some(scan) => scan.all().any(|(pid, _)| pid == run.pid),
-        None => tree::stat(run.pid).is_some(),
+        Some(scan) => scan.all().any(|(pid, _)| pid == run.main.pid),
+        None => tree::stat(run.main.pid).is_some(),
     };
-    let leader = (run.pid != 0 && run.pidfd.is_some() && !(collected && reused())).then_some(run.pid);
-    Traits { leader, since: run.since, tags: &run.tags, users: run.users() }
+    let leader =
+        (run.main.pid != 0 && run.main.pidfd.is_some() && !(collected && reused())).then_some(run.main.pid);
+    Traits { leader, since: run.tree.since, tags: &run.tree.tags, users: run.users() }
 }
 
 /// Signals the processes of a control group one by one; only those beside the group of the main process, or all.
 fn signal_cgroup(run: &Run, cgroup: &Cgroup, signal: Signal, all: bool) {
     for pid in cgroup.members().unwrap_or_default() {
         let Some(stat) = tree::stat(pid) else { continue };
-        if !all && (stat.group == run.pid || pid == run.pid) {
+        if !all && (stat.group == run.main.pid || pid == run.main.pid) {
             continue;
         }
         let held: Option<OwnedFd> = hold(pid, &stat).ok().flatten();

@@ -1,0 +1,71 @@
+//! The control groups of runs that have ended, until the kernel lets the reaper remove them.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use rustix::time::Timespec;
+
+use crate::cgroup::{self, Cgroup};
+
+/// At its end the reaper tries again to remove empty control groups after this, and this many times: 1 s.
+const LOOK_AT_END: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+const MAX_LOOKS_AT_END: u32 = 50;
+
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    base: Option<PathBuf>,
+    /// Says to others that the directory of groups is in use.
+    _claim: Option<File>,
+    /// Their runs have ended, and everybody has yet to be told.
+    vacated: Vec<Cgroup>,
+    /// They could not be removed yet.
+    lingering: Vec<Cgroup>,
+}
+
+impl Cgroups {
+    /// Those below `base`, the control groups of an earlier heartbeatd among them.
+    pub(super) fn new(base: Option<PathBuf>) -> Self {
+        let earlier = base.as_deref().map(Cgroup::all).unwrap_or_default();
+        Self {
+            _claim: base.as_deref().and_then(cgroup::claim),
+            base,
+            vacated: Vec::new(),
+            lingering: earlier.into_iter().map(|(_, cgroup)| cgroup).collect(),
+        }
+    }
+
+    /// Its run has ended.
+    pub(super) fn vacate(&mut self, cgroup: Cgroup) {
+        self.vacated.push(cgroup);
+    }
+
+    /// Removes those of runs that have ended.
+    pub(super) fn remove_vacated(&mut self) {
+        let vacated = std::mem::take(&mut self.vacated);
+        self.lingering.extend(vacated.into_iter().filter(|cgroup| cgroup.remove().is_err()));
+    }
+
+    /// The same, and tries again those that could not be removed. One that is used is removed when its run has ended; an empty
+    /// one may be about to be used by a launch.
+    pub(super) fn remove_all(&mut self, is_used: impl Fn(&Cgroup) -> bool) {
+        self.remove_vacated();
+        self.lingering.retain(|cgroup| !is_used(cgroup) && cgroup.remove().is_err());
+    }
+
+    /// Leaves nothing behind but what runs.
+    pub(super) fn close(&mut self, is_used: impl Fn(&Cgroup) -> bool) {
+        self.remove_all(&is_used);
+        for _ in 0..MAX_LOOKS_AT_END {
+            if !self.lingering.iter().any(|cgroup| cgroup.is_empty().unwrap_or(false)) {
+                break;
+            }
+            // The kernel may still be busy with what has just ended.
+            let _ = rustix::event::poll(&mut [], Some(&LOOK_AT_END));
+            self.remove_all(&is_used);
+        }
+        if let Some(base) = &self.base {
+            // As long as a realm lives there is one in it.
+            let _ = std::fs::remove_dir(base);
+        }
+    }
+}

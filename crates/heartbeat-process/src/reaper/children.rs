@@ -1,0 +1,94 @@
+//! Children of heartbeatd that are the main process of no run: orphans that came to it, launchers that were killed, and former
+//! main processes.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus};
+use rustix::process::{WaitId, WaitIdOptions};
+
+use crate::tree;
+
+#[derive(Debug)]
+pub(super) struct Children {
+    pub(super) collects_orphans: bool,
+    /// Zombies at the last look that may have been copies of the launcher of which the reaper had not heard.
+    suspects: BTreeSet<u32>,
+    /// Copies of the launcher that the reaper has not heard of: they end at once, and are collected.
+    parting: Vec<OwnedFd>,
+    /// They were the main process of a run, and are not any more.
+    former: Vec<OwnedFd>,
+}
+
+impl Children {
+    pub(super) fn new(collects_orphans: bool) -> Self {
+        Self { collects_orphans, suspects: BTreeSet::new(), parting: Vec::new(), former: Vec::new() }
+    }
+
+    /// These copies of the launcher have been killed.
+    pub(super) fn part_with(&mut self, copies: Option<OwnedFd>) {
+        self.parting.extend(copies);
+    }
+
+    /// It runs on, or ends as anybody of its tree.
+    pub(super) fn keep_former(&mut self, main: OwnedFd) {
+        self.former.push(main);
+    }
+
+    /// Takes the ends of those that are held.
+    pub(super) fn collect_ended(&mut self) {
+        self.parting.retain(|child| !collect(child));
+        self.former.retain(|child| !collect(child));
+    }
+
+    /// Waits for copies of the launcher, which have nothing left to do but to end.
+    pub(super) fn wait_for_parting(&mut self) {
+        for copy in self.parting.drain(..) {
+            let _ = rustix::process::waitid(WaitId::PidFd(copy.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// Takes the exit status of every child that is no run. Those of runs are taken through their own pidfds.
+    ///
+    /// While a launch is under way (`unsettled`), a zombie may be a copy of the launcher of which the reaper has not heard. Such
+    /// a zombie is an orphan if it is still there at the next look.
+    pub(super) fn collect_orphans(&mut self, unsettled: bool, is_main: impl Fn(u32) -> bool) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let before = std::mem::take(&mut self.suspects);
+        loop {
+            let pid = match nix::sys::wait::waitid(Id::All, flags) {
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid.as_raw().unsigned_abs(),
+                _ => return,
+            };
+            if is_main(pid) || (unsettled && !before.contains(&pid)) {
+                break;
+            }
+            collect_child(pid);
+        }
+        // The kernel keeps naming that one, so the others have to be looked for.
+        for pid in tree::zombies_of(std::process::id()) {
+            if is_main(pid) {
+                continue;
+            }
+            if unsettled && !before.contains(&pid) {
+                self.suspects.insert(pid);
+            } else {
+                collect_child(pid);
+            }
+        }
+    }
+}
+
+/// Takes the end of a child, if it has come.
+fn collect(child: &OwnedFd) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    !matches!(rustix::process::waitid(WaitId::PidFd(child.as_fd()), options), Ok(None))
+}
+
+fn collect_child(pid: u32) {
+    // The very one that was seen: it stays a zombie until it is taken, and only this thread takes it.
+    if let Ok(raw) = i32::try_from(pid) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let _ = nix::sys::wait::waitid(Id::Pid(nix::unistd::Pid::from_raw(raw)), flags);
+    }
+}
