@@ -18,6 +18,20 @@ const SOCKET_DESCRIPTORS: u64 = 32;
 /// This share of what could go to connections is left for realms that a reload adds.
 const GROWTH_SHARE: usize = 4;
 
+/// The realms of a new configuration do not fit in beside what was granted at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{realms} realms with a program need {needed} descriptors, those included that probes and connections were granted when \
+     heartbeatd was started ({granted}), and its limit is {limit}; raise the limit (`LimitNOFILE=` of the unit, or `ulimit -n`) \
+     or lower `max_connections`, then restart heartbeatd"
+)]
+pub(crate) struct TooManyRealms {
+    realms: usize,
+    needed: u64,
+    granted: usize,
+    limit: u64,
+}
+
 /// What is left for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
@@ -41,24 +55,18 @@ impl Budget {
     /// Whether these realms fit in beside the probes and connections that were granted.
     ///
     /// # Errors
-    /// Why not, and what to do, for a person.
-    pub(crate) fn admit(&self, realms: &[RealmConfig]) -> Result<(), String> {
+    /// [`TooManyRealms`]: why not, and what to do.
+    pub(crate) fn admit(&self, realms: &[RealmConfig]) -> Result<(), TooManyRealms> {
         self.admit_needs(&needs(realms).0)
     }
 
-    fn admit_needs(&self, of_realms: &[u64]) -> Result<(), String> {
+    fn admit_needs(&self, of_realms: &[u64]) -> Result<(), TooManyRealms> {
         let granted = self.probes + self.tcp_connections + self.socket_connections;
         let needed = taken(of_realms) + granted as u64;
         if needed <= self.limit {
             return Ok(());
         }
-        Err(format!(
-            "{} realms with a program need {needed} descriptors beside the {granted} that probes and connections were granted when \
-             heartbeatd was started, and its limit is {}; raise the limit (`LimitNOFILE=` of the unit, or `ulimit -n`) or lower \
-             `max_connections`, then restart heartbeatd",
-            of_realms.len(),
-            self.limit
-        ))
+        Err(TooManyRealms { realms: of_realms.len(), needed, granted, limit: self.limit })
     }
 
     fn divide(limit: u64, of_realms: &[u64], probes: usize, connections: usize) -> Result<Self, DaemonError> {
@@ -132,7 +140,7 @@ mod tests {
     fn realms_of_a_reload_fit_in_beside_what_was_granted_or_are_refused() {
         let budget = Budget::divide(264, &[2; 60], 60, 256).unwrap();
         assert_eq!(budget.admit_needs(&[2; 64]), Ok(()), "there is room for some more");
-        let refused = budget.admit_needs(&[2; 80]).unwrap_err();
+        let refused = budget.admit_needs(&[2; 80]).unwrap_err().to_string();
         assert!(refused.contains("80 realms") && refused.contains("limit is 264"), "{refused}");
         assert!(refused.contains("max_connections") && refused.contains("LimitNOFILE="), "{refused}");
     }

@@ -284,7 +284,7 @@ impl Driver {
         let registering = Arc::clone(&config.registering);
         let vacant = self.supervisor.vacant();
         let Merged { config, restart, changes } = merge(self.in_force(&old, &vacant), config)?;
-        self.budget.admit(&config.realms).map_err(|why| vec![why])?;
+        self.budget.admit(&config.realms).map_err(|refused| vec![refused.to_string()])?;
         let receivers = receivers::receivers(&config.webhooks)
             .map_err(|(name, error)| vec![format!("the receiver {name} cannot be told: {error}")])?;
         if !dry_run {

@@ -23,7 +23,7 @@ const MAX_CATCH_UPS: u32 = 8;
 /// A log, and what it may take.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeptLog {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
     /// It is held down to this many bytes.
     pub max_bytes: u64,
@@ -311,7 +311,7 @@ fn is_no_room(error: &io::Error) -> bool {
 /// The live file as we may change it: a file, by one name only.
 fn open_live(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // Opening a FIFO must not wait for somebody.
+    // Opening a FIFO must not wait for its other end.
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let live = options.open(path)?;
     let meta = live.metadata()?;

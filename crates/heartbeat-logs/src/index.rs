@@ -73,7 +73,7 @@ pub(crate) struct LogIndex {
 }
 
 impl LogIndex {
-    /// Waits until nobody else looks at the log or changes it.
+    /// Waits until no other process reads or changes the log.
     ///
     /// # Errors
     /// The file cannot be made, opened or locked.
@@ -85,7 +85,7 @@ impl LogIndex {
         Ok(Self::read(Some(file)).settled(log))
     }
 
-    /// Waits until nobody changes the log. It cannot be written then.
+    /// Waits until no other process changes the log. The index cannot be written then.
     ///
     /// # Errors
     /// The file cannot be opened or locked.
@@ -176,7 +176,7 @@ impl LogIndex {
     /// A generation begins at the end of the live file, which has `size` bytes.
     pub(crate) fn begin(&mut self, run: u64, size: u64) {
         let end = self.moved + size;
-        // Somebody else may have cut the log.
+        // Another program may have cut the log.
         for (_, at) in &mut self.generations {
             *at = (*at).min(end);
         }
@@ -186,7 +186,7 @@ impl LogIndex {
         }
     }
 
-    /// Somebody else has emptied the live file, which had `before` bytes and has `size` now.
+    /// Another program has emptied the live file, which had `before` bytes and has `size` now.
     pub(crate) fn note_emptied(&mut self, before: u64, size: u64) {
         self.lost.emptied += 1;
         self.lost.cut_bytes += before;

@@ -38,7 +38,7 @@ const HEAD_BYTES: usize = 64;
 pub enum LogNotice {
     /// Something of a log is lost, or may be.
     Lost {
-        /// Which log.
+        /// The path of the log.
         path: PathBuf,
         /// What came on top.
         lost: Lost,

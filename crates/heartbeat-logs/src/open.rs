@@ -70,7 +70,7 @@ fn is_link(error: &io::Error) -> bool {
 /// ELOOP: a symbolic link; EMLINK: the file has other names; EINVAL: no file.
 fn append_to_own(path: &Path, owner: Option<Owner>) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // Opening a FIFO must not wait for somebody.
+    // Opening a FIFO must not wait for its other end.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let log = options.append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
     let meta = log.metadata()?;

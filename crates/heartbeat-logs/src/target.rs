@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Where the output of a program goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A file.
+    /// A file on disk.
     File(PathBuf),
     /// The stream to journald.
     Journal {
@@ -31,8 +31,8 @@ impl Target {
 /// The user and the group to whom a log is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// User id.
+    /// The numeric user id.
     pub uid: u32,
-    /// Group id.
+    /// The numeric group id.
     pub gid: u32,
 }

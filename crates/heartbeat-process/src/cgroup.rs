@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use heartbeat_status::{RealmName, RunId};
 use nix::errno::Errno;
 
-use crate::reserved_fds;
+use crate::{CgroupError, reserved_fds};
 
 /// The control group of a delegated group in which heartbeatd itself sits.
 const SUPERVISOR: &str = "supervisor";
@@ -37,20 +37,20 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// of processes: ours goes into a control group of its own.
 ///
 /// # Errors
-/// Why there is none, for a person: no cgroup v2, not ours to divide, or read-only.
-pub fn own_groups(instance_tag: &str) -> Result<PathBuf, String> {
+/// [`CgroupError`]: there are no control groups that heartbeatd may divide.
+pub fn own_groups(instance_tag: &str) -> Result<PathBuf, CgroupError> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own_group(&mounts, &own).ok_or("no cgroup v2 is mounted")?;
+    let own = own_group(&mounts, &own).ok_or(CgroupError::NotMounted)?;
     let root = match own.file_name() {
         Some(name) if name == SUPERVISOR => own.parent().map_or_else(|| own.clone(), Path::to_path_buf),
         _ => own.clone(),
     };
     if Path::new("/run/systemd/system").exists() && !is_delegated(&root) {
-        return Err(format!("{} is systemd's, and not delegated to us (Delegate=yes)", root.display()));
+        return Err(CgroupError::NotDelegated { root });
     }
     let base = root.join(format!("{BASE_PREFIX}{instance_tag}"));
-    make(&base).map_err(|error| format!("cannot make {}: {error}", base.display()))?;
+    make(&base).map_err(|source| CgroupError::Make { path: base.clone(), source })?;
     // Only the root of all groups has no such file, and may have processes beside its groups.
     if own == root && root.join("cgroup.events").exists() {
         let cgroup = root.join(SUPERVISOR);
@@ -219,7 +219,7 @@ impl Cgroup {
         reserved_fds::with(open)
     }
 
-    /// Kills everybody in it at once, also who is being forked.
+    /// Kills all processes in it at once, also those that are being forked.
     pub(crate) fn kill(&self) -> io::Result<()> {
         let write = || {
             // Not created when it is not there: kernels before 5.14 do not have it.
@@ -253,7 +253,7 @@ impl Cgroup {
         })
     }
 
-    /// Removes it, if nobody is in it.
+    /// Removes it, if no process is in it.
     pub(crate) fn remove(&self) -> io::Result<()> {
         remove(&self.dir, MAX_LEVELS)
     }

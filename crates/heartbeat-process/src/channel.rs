@@ -36,7 +36,7 @@ pub(crate) enum LaunchMessage {
     Failed { step: Step, errno: i32, pid: Option<u32>, path: Option<PathBuf> },
     /// End of file: exec'd (the socket is close-on-exec), or gone.
     End,
-    /// Nothing yet.
+    /// Nothing was reported yet.
     Nothing,
 }
 
@@ -136,7 +136,7 @@ fn say_pid(socket: BorrowedFd<'_>, word: u8, pid: u32) -> Result<(), Errno> {
 }
 
 pub(crate) fn say_made(socket: BorrowedFd<'_>, pid: u32) {
-    // Nobody listens any more: then the copy ends by itself.
+    // Without a listener the copy ends by itself.
     let _ = say_pid(socket, b'P', pid);
 }
 
@@ -154,7 +154,7 @@ pub(crate) fn say_failed(socket: BorrowedFd<'_>, step: Step, errno: i32, pid: u3
     message.extend_from_slice(&errno.to_le_bytes());
     message.extend_from_slice(&pid.to_le_bytes());
     message.extend(path.into_iter().flat_map(|path| path.as_os_str().as_bytes()).take(MAX_PATH_BYTES));
-    // Nobody listens any more: then nobody needs to know.
+    // Without a listener no one needs the report.
     let _ = send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
 }
 

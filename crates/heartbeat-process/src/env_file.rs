@@ -16,7 +16,7 @@ use crate::{LaunchSpec, TrustError};
 pub struct EnvLineError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// What is wrong with the record.
     pub why: String,
 }
 
@@ -30,7 +30,7 @@ pub enum EnvFileError {
     /// What it says is no list of variables.
     #[error("{path}: {source}")]
     Line {
-        /// The file.
+        /// The path of the file.
         path: String,
         /// Where, and what.
         source: EnvLineError,

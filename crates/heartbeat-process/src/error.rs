@@ -10,17 +10,17 @@ pub enum ProcessError {
     /// A kernel object of the adapter cannot be made.
     #[error("cannot make the {what} of the process adapter")]
     Make {
-        /// What.
+        /// The message itself, merged.
         what: &'static str,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The directory of adoption records is not there or not ours to write.
     #[error("cannot use the directory of adoption records {}", path.display())]
     Records {
-        /// Which directory.
+        /// The path of the directory.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
@@ -32,22 +32,45 @@ pub enum RecordError {
     /// The file cannot be read.
     #[error("cannot read the adoption record {}", path.display())]
     Read {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// It is not a whole record: cut short, changed, or something else.
     #[error("the adoption record {} is damaged: {what}", path.display())]
     Damaged {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the record.
         what: &'static str,
     },
 }
 
-/// Why a program cannot be started as somebody: there is no such user or group.
+/// Why no run gets a control group of its own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CgroupError {
+    /// There is no hierarchy of version 2.
+    #[error("no cgroup v2 is mounted")]
+    NotMounted,
+    /// systemd manages the control group of heartbeatd.
+    #[error("{} belongs to systemd, which has not delegated it to heartbeatd (Delegate=yes)", root.display())]
+    NotDelegated {
+        /// The control group of heartbeatd.
+        root: PathBuf,
+    },
+    /// The directory for the control groups of runs cannot be made.
+    #[error("cannot make {}: {source}", path.display())]
+    Make {
+        /// The path of the directory.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+}
+
+/// Why a program cannot be started as another user: there is no such user or group.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UserError {
@@ -72,9 +95,9 @@ pub enum UserError {
     /// The user database cannot be read.
     #[error("cannot look {name} up in the user database")]
     Read {
-        /// Which user or group.
+        /// The name that was looked up.
         name: String,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }

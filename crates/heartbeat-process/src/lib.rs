@@ -86,7 +86,7 @@ mod user;
 
 pub use cgroup::own_groups;
 pub use env_file::{EnvFileError, EnvLineError, parse_env_file, read_env_file};
-pub use error::{ProcessError, RecordError, UserError};
+pub use error::{CgroupError, ProcessError, RecordError, UserError};
 pub use handover::Handover;
 pub use identity::{DigestError, Identity, IdentityDigest};
 pub use launcher::{is_launcher, launcher_main};

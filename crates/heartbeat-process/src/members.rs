@@ -62,7 +62,7 @@ impl Member {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // Gone meanwhile: that is what was wanted.
+        // It has ended meanwhile, as it should.
         let _ = sys::signal_process(self.pidfd.as_fd(), signal);
     }
 }

@@ -7,9 +7,9 @@ use heartbeat_status::{Exit, RealmIx, RunId, Said, StartFailure};
 /// One start of one realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// The realm.
+    /// The realm it belongs to.
     pub realm: RealmIx,
-    /// Its generation.
+    /// The generation it is.
     pub run: RunId,
 }
 
@@ -231,76 +231,76 @@ pub enum CommandResult {
 pub enum Notice {
     /// The program was exec'd.
     Started {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
-        /// Its pid.
+        /// Its process id (pid).
         pid: u32,
         /// Its start time as the kernel counts it, in clock ticks since boot: with the pid, its identity.
         start_time: u64,
     },
     /// The program could not be exec'd; nothing of this run is left.
     StartFailed {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
-        /// Why.
+        /// The reason for it.
         error: LaunchError,
     },
     /// The main process ended.
     Exited {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
-        /// How.
+        /// How the process ended.
         exit: Exit,
         /// Nothing of its process group is left; otherwise `Emptied` follows when that is so.
         empty: bool,
     },
     /// The last process of a run whose main process ended before is gone.
     Emptied {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
     },
     /// Another process of the tree is the main process now: a daemon whose pid file names it, or one that was
     /// named ([`Processes::follow`](crate::Processes::follow)).
     MainChanged {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
-        /// Its pid.
+        /// Its process id (pid).
         pid: u32,
         /// Its start time as the kernel counts it, in clock ticks since boot.
         start_time: u64,
     },
     /// The main process was stopped by a signal, or went on.
     StoppedBySignal {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
         /// Stopped, or running again.
         stopped: bool,
     },
     /// A realm has said something of itself: whoever said it belongs to the process tree of the run.
     Said {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
-        /// What.
+        /// The message itself, merged.
         said: Said,
     },
     /// A run with limits of its tree has started, and these of its [`Limits`](crate::Limits) are kept by nobody: there is no
     /// control group for it, or none with that controller. Of `memory` it is then told now and then how much is used.
     Unbounded {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
         /// `memory`, `cpu` or `tasks`; empty when all are kept.
         limits: Vec<&'static str>,
     },
     /// How much memory the tree of a run uses: every 5 s for those with a limit of memory that no kernel keeps.
     MemoryUsed {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
-        /// In bytes.
+        /// The amount in bytes.
         bytes: u64,
     },
     /// The log of a run could not be opened: its output is kept in memory until it can be copied there.
     LogInMemory {
-        /// Which run.
+        /// The run that is meant.
         key: Key,
     },
     /// Records cannot be written (and why), or can be again (`None`): told when it changes. Processes are started all
@@ -311,9 +311,9 @@ pub enum Notice {
     },
     /// A command ended.
     CommandDone {
-        /// Which.
+        /// The command that ended.
         id: CommandRunId,
-        /// How.
+        /// How the process ended.
         result: CommandResult,
         /// What it wrote to standard output and standard error, at most [`MAX_OUTPUT_BYTES`]; empty unless its
         /// output went to [`LogTarget::Capture`](crate::LogTarget::Capture). Bytes as they were: sanitise them.

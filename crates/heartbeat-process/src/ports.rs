@@ -26,7 +26,7 @@ pub enum Ownership {
     Stranger(Holder),
     /// Something listens, and nobody can say who: why not.
     Unattributable(&'static str),
-    /// Nothing listens.
+    /// No process listens there.
     NotListening,
 }
 
@@ -54,7 +54,7 @@ impl Tree {
     }
 
     /// As [`Tree::of`], with the realm's name and the id of the state directory that started it
-    /// ([`Settings::mark`](crate::Settings::tag)).
+    /// ([`Settings::instance_tag`](crate::Settings::instance_tag)).
     #[must_use]
     pub fn tagged(main: u32, realm: &str, state: &str) -> Self {
         let word = tree::environment_entries(main, &[&format!("{RUN_TAG}=")]);

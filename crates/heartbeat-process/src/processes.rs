@@ -270,7 +270,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQ
             match spawner.hand_over(&spec, cgroup.as_ref(), run, notify_listener.as_ref(), check) {
                 Ok(launch) => Ok((launch, notify_listener)),
                 Err(error) => {
-                    // Nobody speaks.
+                    // No realm will write to it.
                     notify_listener.into_iter().for_each(NotifyListener::remove);
                     Err(error)
                 }
@@ -304,7 +304,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQ
                 ReaperCommand::Spawned(Box::new(run))
             }
             Err(error) => {
-                // Nobody is in it.
+                // The control group is empty.
                 let _ = cgroup.map(|cgroup| cgroup.remove());
                 ReaperCommand::SpawnFailed { owner, error }
             }

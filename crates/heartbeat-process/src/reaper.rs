@@ -304,7 +304,7 @@ impl Reaper {
         let Some(run) = self.runs.get(id).filter(|run| !run.main.unproven) else { return };
         match (run.stage, &run.main.pidfd) {
             (Stage::Started, Some(pidfd)) => {
-                // Gone meanwhile: then its end says so.
+                // It has ended meanwhile, and its pidfd reports that.
                 let _ = sys::signal_process(pidfd.as_fd(), signal);
             }
             // Its pid file has not named the daemon yet: the tree is all that is known of it.

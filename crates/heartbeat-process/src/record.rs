@@ -31,7 +31,7 @@ const MAX_RECORD_BYTES: u64 = 1024 * 1024;
 pub struct ProcessId {
     /// The generation it is.
     pub run: RunId,
-    /// Its pid.
+    /// Its process id (pid).
     pub pid: u32,
     /// Start time of that pid in clock ticks since boot.
     pub start_time: u64,
@@ -40,7 +40,7 @@ pub struct ProcessId {
 /// What is on record of a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessRecord {
-    /// The realm.
+    /// The realm it belongs to.
     pub realm: RealmName,
     /// The boot it belongs to (`/proc/sys/kernel/random/boot_id`).
     pub boot: String,

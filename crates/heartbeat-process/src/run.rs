@@ -171,7 +171,7 @@ impl Run {
         let Some(pidfd) = &self.main.pidfd else { return true };
         let signalled = sys::signal_group(pidfd.as_fd(), Some(signal));
         if signalled.is_err() {
-            // Gone already: then its end says so.
+            // It has ended already, and its pidfd reports that.
             let _ = sys::signal_process(pidfd.as_fd(), signal);
         }
         signalled.map_or_else(|error| error.raw_os_error() != Some(Errno::EINVAL as i32), |()| true)
@@ -184,7 +184,7 @@ impl Run {
         match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
             Ok(Some(status)) => Some(exit::exit_of_status(&status)),
             Ok(None) => None,
-            // Somebody else's child: the kernel may still know how it ended.
+            // Of a child of another process the kernel may still know how it ended.
             Err(_) if exit::has_ended(pidfd) => {
                 Some(exit::exit_of(pidfd, self.main.pid, self.main.start_time))
             }
@@ -195,7 +195,7 @@ impl Run {
     /// Takes a main process that has ended from the kernel.
     pub(crate) fn reap(&self) {
         if let Some(pidfd) = &self.main.pidfd {
-            // Somebody else's child: its own parent does.
+            // A child of another process is reaped by that one.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options);
         }

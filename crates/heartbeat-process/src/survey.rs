@@ -26,16 +26,16 @@ pub enum Condition {
     Nothing,
     /// Its main process lives.
     Alive {
-        /// Its generation.
+        /// The generation it is.
         run: RunId,
-        /// Its pid.
+        /// Its process id (pid).
         pid: u32,
         /// It is still the launcher.
         launching: bool,
     },
     /// Its main process has ended.
     Ended {
-        /// Its generation.
+        /// The generation it is.
         run: RunId,
         /// How, as far as the kernel still says so.
         exit: Exit,
@@ -52,7 +52,7 @@ pub enum Condition {
 /// A realm of which something is on record, or something runs.
 #[derive(Debug)]
 pub struct Survivor {
-    /// The realm.
+    /// The realm it belongs to.
     pub realm: RealmName,
     /// What heartbeatd remembered of it in this boot.
     pub memory: Option<String>,
@@ -70,7 +70,7 @@ pub struct Survivor {
 /// Everything that is left.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// By name.
+    /// Ordered by their names.
     pub realms: Vec<Survivor>,
     /// Records that could not be read. They are set aside, and what they may have been about is found by its tag.
     pub damaged: Vec<RecordError>,

@@ -25,15 +25,15 @@ pub enum TrustError {
     /// The operating system refuses.
     #[error("cannot read {}: {}", path.display(), crate::trusted::reason(source))]
     Io {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// It is no regular file, so reading it could block or never end.
     #[error("{} is {what}, and only regular files are read", path.display())]
     NotRegular {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// What it is.
         what: &'static str,
@@ -41,7 +41,7 @@ pub enum TrustError {
     /// It is longer than any configuration.
     #[error("{} is longer than {limit} bytes", path.display())]
     TooLong {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// The bound in bytes.
         limit: u64,
@@ -49,13 +49,13 @@ pub enum TrustError {
     /// It is not UTF-8.
     #[error("{} is not text in UTF-8", path.display())]
     NotText {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
     },
     /// Another user owns it, and could write into it what heartbeatd would run.
     #[error("{} belongs to {owner}, who could change what heartbeatd runs", path.display())]
     Foreign {
-        /// Which file or directory.
+        /// The path of it.
         path: PathBuf,
         /// Its owner, by name where there is one.
         owner: String,
@@ -65,7 +65,7 @@ pub enum TrustError {
     /// Others may write to it.
     #[error("{} can be written by {who}, who could change what heartbeatd runs", path.display())]
     Writable {
-        /// Which file or directory.
+        /// The path of it.
         path: PathBuf,
         /// Who else can write.
         who: String,

@@ -14,11 +14,11 @@ const MAX_GROUPS: usize = 65_536;
 /// A user as the databases of this host (`passwd`, `group`) had it when it was looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its name.
+    /// The name of the user.
     pub name: String,
-    /// User id.
+    /// The numeric user id.
     pub uid: u32,
-    /// Primary group.
+    /// Its primary group id.
     pub gid: u32,
     /// Supplementary groups, ascending.
     pub groups: Vec<u32>,

@@ -20,7 +20,7 @@ const MAX_DRAIN_BYTES: usize = 64 * 1024;
 /// What it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// Nothing yet.
+    /// Nothing was reported yet.
     Nothing,
     /// A whole line: it is ready.
     Whole,

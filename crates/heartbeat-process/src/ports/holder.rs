@@ -13,7 +13,7 @@ use crate::tree;
 /// A process that has a listening socket open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its pid.
+    /// Its process id (pid).
     pub pid: u32,
     /// Its name for the kernel (`comm`): no arguments, which may hold secrets. Safe to show.
     pub command: String,

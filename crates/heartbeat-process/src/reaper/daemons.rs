@@ -50,7 +50,7 @@ impl Reaper {
         }
     }
 
-    /// Somebody says which process is the main one.
+    /// The caller says which process is the main one.
     pub(super) fn follow(&mut self, owner: Owner, pid: u32) {
         let Some(id) = self.runs.id_of(owner) else { return };
         let Some(run) = self.runs.get(id) else { return };

@@ -320,7 +320,7 @@ impl Reaper {
         });
     }
 
-    /// Nothing of it is left: its record goes, too.
+    /// Nothing of the run is left, so its record goes, too.
     pub(super) fn forget(&mut self, id: u64) {
         let Some(run) = self.runs.remove(id) else { return };
         self.deadlines.clear(id);
@@ -348,7 +348,7 @@ impl Reaper {
     pub(super) fn kill_launch(&mut self, id: u64) {
         let Some(run) = self.runs.get(id) else { return };
         if let Some(pidfd) = &run.main.pidfd {
-            // Gone already: then its end says so.
+            // It has ended already, and its pidfd reports that.
             let _ = sys::signal_process(pidfd.as_fd(), Signal::KILL);
             let _ = sys::signal_group(pidfd.as_fd(), Some(Signal::KILL));
         }

@@ -91,7 +91,7 @@ impl Reaper {
             let _ = epoll::delete(&self.epoll, fifo.fd());
         }
         if line == Line::Whole {
-            // Nobody else has that descriptor.
+            // Only the realm has that descriptor.
             self.tell(id, Some(Said { ready: true, ..Said::default() }));
         }
     }

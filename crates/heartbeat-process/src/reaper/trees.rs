@@ -1,4 +1,4 @@
-//! Everybody who belongs to a run: how they are signalled, and how it is known that nobody is left.
+//! All processes of a run: how the reaper signals them, and how it knows that none is left.
 //!
 //! With a control group of its own the kernel knows; otherwise [`crate::members`] looks.
 
@@ -27,7 +27,7 @@ impl Reaper {
             .collect()
     }
 
-    /// Signals everybody of a run.
+    /// Signals every process of a run.
     pub(super) fn signal_tree(&mut self, id: u64, signal: Signal) {
         let Some(run) = self.runs.get_mut(id).filter(|run| !run.main.unproven) else { return };
         run.tree.condemned |= signal == Signal::KILL;
@@ -38,7 +38,7 @@ impl Reaper {
                     signal_cgroup(run, cgroup, Signal::STOP, true);
                     signal_cgroup(run, cgroup, signal, true);
                 }
-                // Whoever has left the control group and stayed in the group.
+                // Processes that have left the control group and stayed in the process group.
                 run.signal_group(signal);
             }
             Some(cgroup) => {
@@ -48,7 +48,7 @@ impl Reaper {
             None => self.signal_found(id, run, signal),
         }
         for leftover in &run.tree.leftovers {
-            // Gone meanwhile: that is what was wanted.
+            // It has ended meanwhile, as it should.
             let _ = sys::signal_process(std::os::fd::AsFd::as_fd(leftover), signal);
         }
     }
@@ -122,7 +122,7 @@ impl Reaper {
                 .is_none_or(|entry| run.tree.tags.contains(entry))
     }
 
-    /// Whether nobody of an ended run is left. Whoever is, is held.
+    /// Whether no process of an ended run is left. The reaper holds those that are.
     pub(super) fn nobody_is_left(&mut self, id: u64, scan: &mut Option<ProcScan>) -> bool {
         let Some(run) = self.runs.get_mut(id) else { return true };
         if run.main.unproven || run.tree.cgroup.is_some() {
@@ -168,7 +168,7 @@ impl Reaper {
         self.deadlines.set(id, LOOK_AGAIN);
     }
 
-    /// Somebody has left the control group of an ended run, or come into it.
+    /// A process has left or entered the control group of an ended run.
     pub(super) fn cgroup_changed(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         if let Some(events) = &run.tree.cgroup_events {
