@@ -251,7 +251,14 @@ mod tests {
         supervisor.handle(now, heartbeat_supervisor::Input::Boot);
         while let Some(effect) = supervisor.poll_effect() {
             if let heartbeat_supervisor::Effect::Start { realm, run } = effect {
-                supervisor.handle(now, heartbeat_supervisor::Input::Started { realm, run, pid: 7 });
+                supervisor.handle(
+                    now,
+                    heartbeat_supervisor::Input::Run {
+                        realm,
+                        run,
+                        fact: heartbeat_status::RunFact::Started { pid: 7 },
+                    },
+                );
             }
         }
         now = now + Duration::from_secs(30);

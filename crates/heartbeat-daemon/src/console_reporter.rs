@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use heartbeat_status::{Event, EventKind, Instant, RealmName, RestartResult, Status, sanitise_line};
+use heartbeat_status::{Event, EventKind, Instant, Outcome, RealmName, RestartResult, Status, sanitise_line};
 
 use crate::driver::EventSink;
 use crate::{DaemonError, clock};
@@ -193,7 +193,7 @@ impl Report {
 
     /// A failing probe of a realm that is up; every realm fails its probes on its way up.
     fn is_news(&self, event: &Event) -> bool {
-        let failed = matches!(&event.kind, EventKind::ProbeChanged { outcome, .. } if *outcome == "fail");
+        let failed = matches!(event.kind, EventKind::ProbeChanged { outcome: Outcome::Fail { .. }, .. });
         let status = event.realm.as_ref().and_then(|(_, name)| self.statuses.get(name));
         failed && matches!(status, Some(Status::Up | Status::Degraded))
     }
@@ -300,7 +300,7 @@ fn steps(kind: &EventKind) -> Option<(String, &'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::{RealmIx, RealmName, Reason, Signal};
+    use heartbeat_status::{FailReason, Progress, RealmIx, RealmName, Reason, Signal};
 
     fn report(every_step: bool, colour: bool) -> Report {
         Report {
@@ -352,25 +352,26 @@ mod tests {
 
     #[test]
     fn probes_are_shown_when_a_realm_that_is_up_fails_them() {
+        const FAIL: Outcome = Outcome::Fail { reason: FailReason::HeadersTimeout, phase: None };
         let mut report = report(true, false);
         let mut probe = |outcome| {
             let (probe, detail) = ("http".to_owned(), "no answer within 500 ms".to_owned());
-            let kind =
-                EventKind::ProbeChanged { probe, outcome, reason: None, detail, progress: "1/3".to_owned() };
+            let progress = Progress { count: 1, goal: 3 };
+            let kind = EventKind::ProbeChanged { probe, outcome, detail, progress };
             report.line(&event(kind))
         };
-        assert_eq!(probe("fail"), None, "on its way up");
+        assert_eq!(probe(FAIL), None, "on its way up");
         let (from, to, reason, message) = (Status::Starting, Status::Up, Reason::Healthy, String::new());
         report.line(&event(EventKind::StatusChanged { from, to, reason, message }));
         let mut probe = |outcome| {
             let (probe, detail) = ("http".to_owned(), "no answer within 500 ms".to_owned());
-            let kind =
-                EventKind::ProbeChanged { probe, outcome, reason: None, detail, progress: "1/3".to_owned() };
+            let progress = Progress { count: 1, goal: 3 };
+            let kind = EventKind::ProbeChanged { probe, outcome, detail, progress };
             report.line(&event(kind))
         };
-        assert_eq!(probe("pass"), None);
+        assert_eq!(probe(Outcome::Pass), None);
         assert_eq!(
-            probe("fail").unwrap(),
+            probe(FAIL).unwrap(),
             "db          probe        http fails: no answer within 500 ms (1 of 3)"
         );
     }

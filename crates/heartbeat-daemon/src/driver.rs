@@ -14,7 +14,7 @@ use heartbeat_notify::Notifier;
 use heartbeat_process::Notice;
 use heartbeat_status::{
     CommandId, DaemonPhase, Event, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx,
-    RestartCause,
+    RestartCause, RunFact,
 };
 use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{
@@ -195,7 +195,7 @@ impl Driver {
             }
         }
         for (realm, run, holder) in batch.holders.drain(..) {
-            self.handle(now, Input::PortHeld { realm, run, holder });
+            self.handle(now, Input::Run { realm, run, fact: RunFact::PortHeld { holder } });
         }
         for (id, result) in batch.results.drain(..) {
             self.prober.done(id);

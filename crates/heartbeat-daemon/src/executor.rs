@@ -10,8 +10,8 @@ use heartbeat_logs::{KeptLog, LogKeeper};
 use heartbeat_process::{
     CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes,
 };
-use heartbeat_status::{Instant, RealmIx, RealmName, RunId, Signal};
-use heartbeat_supervisor::{Hook, Input, RealmRecord, StartError};
+use heartbeat_status::{Hook, Instant, RealmIx, RealmName, RunFact, RunId, Signal, StartError};
+use heartbeat_supervisor::{Input, RealmRecord};
 
 use crate::logs;
 use crate::owner::Question;
@@ -79,7 +79,8 @@ impl Executor {
     /// Starts a realm's program. Returns the answer at once when there is nothing to start.
     pub(crate) fn start(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
         let config = &self.realms[realm.index()];
-        let failed = |error| Some(Input::StartFailed { realm, run, error: start_error(error) });
+        let failed =
+            |error| Some(Input::Run { realm, run, fact: RunFact::StartFailed { error: start_error(error) } });
         let Some(spec) = &config.launch else { return failed(LaunchError::without_program()) };
         if let Some(error) = config.listens.and_then(heartbeat_process::port_taken) {
             return failed(error);
@@ -99,7 +100,7 @@ impl Executor {
     fn next_check(&mut self, mut check: ProgramCheck) -> Option<Input> {
         let ProgramCheck { realm, run, .. } = check;
         let Some(spec) = check.rest.pop_front() else {
-            return Some(Input::ProgramChecked { realm, run, failure: None });
+            return Some(Input::Run { realm, run, fact: RunFact::ProgramChecked { failure: None } });
         };
         self.next_command += 1;
         let id = CommandRunId(self.next_command);
@@ -188,11 +189,10 @@ impl Executor {
 
     fn next(&mut self, now: Instant, mut hook: HookRun) -> Option<Input> {
         let Some(spec) = hook.rest.pop_front() else {
-            return Some(Input::HookDone {
+            return Some(Input::Run {
                 realm: hook.realm,
                 run: hook.run,
-                hook: hook.hook,
-                failure: None,
+                fact: RunFact::HookDone { hook: hook.hook, failure: None },
             });
         };
         self.next_command += 1;
@@ -222,40 +222,52 @@ impl Executor {
         match notice {
             Notice::Started { key, pid, .. } => {
                 self.pids.insert(key.realm, (key.run, pid));
-                Some(Input::Started { realm: key.realm, run: key.run, pid })
+                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Started { pid } })
             }
-            Notice::StartFailed { key, error } => {
-                Some(Input::StartFailed { realm: key.realm, run: key.run, error: start_error(error) })
-            }
+            Notice::StartFailed { key, error } => Some(Input::Run {
+                realm: key.realm,
+                run: key.run,
+                fact: RunFact::StartFailed { error: start_error(error) },
+            }),
             Notice::Exited { key, exit, empty } => {
-                Some(Input::Exited { realm: key.realm, run: key.run, exit, empty })
+                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Exited { exit, empty } })
             }
-            Notice::Emptied { key } => Some(Input::Emptied { realm: key.realm, run: key.run }),
+            Notice::Emptied { key } => {
+                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Emptied })
+            }
             Notice::MainChanged { key, pid, .. } => {
                 self.pids.insert(key.realm, (key.run, pid));
-                Some(Input::MainChanged { realm: key.realm, run: key.run, pid })
+                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::MainChanged { pid } })
             }
-            Notice::StoppedBySignal { key, stopped } => {
-                Some(Input::Halted { realm: key.realm, run: key.run, halted: stopped })
+            Notice::StoppedBySignal { key, stopped } => Some(Input::Run {
+                realm: key.realm,
+                run: key.run,
+                fact: RunFact::StoppedBySignal { stopped },
+            }),
+            Notice::Said { key, said } => {
+                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Said { said } })
             }
-            Notice::Said { key, said } => Some(Input::Notify { realm: key.realm, run: key.run, said }),
             Notice::Unbounded { key, limits } => {
                 let limits = limits.iter().map(|limit| (*limit).to_owned()).collect();
-                Some(Input::Unbounded { realm: key.realm, run: key.run, limits })
+                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Unbounded { limits } })
             }
             Notice::MemoryUsed { key, bytes } => {
-                Some(Input::MemoryUsed { realm: key.realm, run: key.run, bytes })
+                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::MemoryUsed { bytes } })
             }
-            Notice::LogInMemory { key } => Some(Input::LogInMemory { realm: key.realm, run: key.run }),
+            Notice::LogInMemory { key } => {
+                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::LogInMemory })
+            }
             // Taken by whoever forwards notices.
             Notice::RecordsFail { .. } => None,
             Notice::CommandDone { id, result, .. } if self.checks.contains_key(&id) => {
                 let check = self.checks.remove(&id)?;
                 let ProgramCheck { realm, run, .. } = check;
                 match result {
-                    CommandResult::StartFailed(error) => {
-                        Some(Input::ProgramChecked { realm, run, failure: Some(start_error(error)) })
-                    }
+                    CommandResult::StartFailed(error) => Some(Input::Run {
+                        realm,
+                        run,
+                        fact: RunFact::ProgramChecked { failure: Some(start_error(error)) },
+                    }),
                     CommandResult::Exited(_) => self.next_check(check),
                     // It is made again when its answer is overdue.
                     CommandResult::TimedOut => None,
@@ -267,13 +279,21 @@ impl Executor {
                     // Nothing of the realm has run: it is as if its program could not be started.
                     let mut error = start_error(error.clone());
                     error.message = format!("{}: {}", hook.hook.as_str(), error.message);
-                    return Some(Input::StartFailed { realm: hook.realm, run: hook.run, error });
+                    return Some(Input::Run {
+                        realm: hook.realm,
+                        run: hook.run,
+                        fact: RunFact::StartFailed { error },
+                    });
                 }
                 match failure(&result) {
                     None => self.next(now, hook),
                     Some(how) => {
                         let failure = Some(hook.failed(how));
-                        Some(Input::HookDone { realm: hook.realm, run: hook.run, hook: hook.hook, failure })
+                        Some(Input::Run {
+                            realm: hook.realm,
+                            run: hook.run,
+                            fact: RunFact::HookDone { hook: hook.hook, failure },
+                        })
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use heartbeat_status::wire::TransitionEntry;
-use heartbeat_status::{Event, EventKind, RealmIx, RestartRecord, Snapshot, WallAnchor};
+use heartbeat_status::{Event, EventKind, Outcome, RealmIx, RestartRecord, Snapshot, WallAnchor};
 
 /// Restarts remembered a realm.
 const MAX_RESTARTS: usize = 20;
@@ -61,10 +61,8 @@ impl Past {
                 };
                 push(&mut past.transitions, entry, MAX_TRANSITIONS);
             }
-            EventKind::ProbeChanged { probe, outcome, reason, detail, progress } if *outcome == "fail" => {
-                let reason = reason.map_or("failed", |reason| reason.as_str());
-                let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-                let message = format!("probe {probe}: {reason}{detail} ({progress})");
+            EventKind::ProbeChanged { outcome: Outcome::Fail { .. }, .. } => {
+                let message = event.kind.fact().map(|(_, message)| message).unwrap_or_default();
                 push(&mut past.failures, plain(at, message), MAX_FAILURES);
             }
             EventKind::RunExited { exit, expected: false, .. } => {

@@ -313,13 +313,14 @@ impl Published {
 mod tests {
     use super::*;
     use crate::sample::sample;
+    use heartbeat_status::wire::Action;
     use heartbeat_status::{EventKind, RealmName};
 
     const REALMS: &str = "[realm.db]\nrun = \"true\"\n";
 
     fn event(seq: u64) -> Event {
         let realm = Some((RealmIx(0), RealmName::new("db").unwrap()));
-        let kind = EventKind::Commanded { action: "stop", reason: None };
+        let kind = EventKind::Commanded { action: Action::Stop, reason: None };
         Event { seq, at: clock::now(), realm, kind }
     }
 

@@ -79,7 +79,7 @@ fn ends(kind: &EventKind) -> bool {
             matches!(to, Status::Up | Status::Degraded | Status::Done | Status::Stopped)
         }
         EventKind::RestartClosed { result, .. } => *result == RestartResult::Verified,
-        EventKind::Commanded { action, .. } => *action == Action::Reset.as_str(),
+        EventKind::Commanded { action, .. } => *action == Action::Reset,
         _ => false,
     }
 }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_damaged_record_matters_until_its_realm_is_verified_or_reset() {
-        let reset = EventKind::Commanded { action: Action::Reset.as_str(), reason: None };
+        let reset = EventKind::Commanded { action: Action::Reset, reason: None };
         for end in [status(Status::Up), reset] {
             let problems = Arc::new(OwnProblems::new(Arc::new(Inbox::default())));
             let damages = vec![damaged(Some("db"), "record of db"), damaged(Some("web"), "record of web")];

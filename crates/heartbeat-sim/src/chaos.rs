@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    Beat, CommandId, Exit, OwnProblemKind, Phase, RealmIx, RunId, Said, Signal, StartFailure,
+    Beat, CommandId, Exit, Hook, OwnProblemKind, Phase, RealmIx, RunFact, RunId, Said, Signal, StartError,
+    StartFailure,
 };
-use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
+use heartbeat_supervisor::{Command, Input, Signalling};
 
 use crate::scenario::MEMORY_LIMIT_BYTES;
 use crate::sim::{Outcome, Sim};
@@ -53,8 +54,11 @@ impl Sim {
             }
             40..=44 => match self.world.process(realm).map(|process| (process.stage, process.run)) {
                 Some((Stage::Live, run)) => {
-                    let halted = self.rng.bool();
-                    self.feed(Some(Input::Halted { realm, run, halted }), Some(realm))
+                    let stopped = self.rng.bool();
+                    self.feed(
+                        Some(Input::Run { realm, run, fact: RunFact::StoppedBySignal { stopped } }),
+                        Some(realm),
+                    )
                 }
                 _ => Ok(()),
             },
@@ -79,27 +83,27 @@ impl Sim {
             78..=82 => {
                 let run = self.last.realms[realm.index()].process.run;
                 let holder = self.rng.bool().then(|| "port 1 is held by pid 2".to_string());
-                self.feed(Some(Input::PortHeld { realm, run, holder }), Some(realm))
+                self.feed(Some(Input::Run { realm, run, fact: RunFact::PortHeld { holder } }), Some(realm))
             }
             83..=84 => {
                 let run = self.last.realms[realm.index()].process.run;
                 let bytes = if self.rng.u32(0..4) == 0 { 1 } else { MEMORY_LIMIT_BYTES + 1 };
-                self.feed(Some(Input::MemoryUsed { realm, run, bytes }), Some(realm))
+                self.feed(Some(Input::Run { realm, run, fact: RunFact::MemoryUsed { bytes } }), Some(realm))
             }
             85 if self.rng.bool() => {
                 let run = self.last.realms[realm.index()].process.run;
-                self.feed(Some(Input::LogInMemory { realm, run }), Some(realm))
+                self.feed(Some(Input::Run { realm, run, fact: RunFact::LogInMemory }), Some(realm))
             }
             85 => {
                 let run = self.last.realms[realm.index()].process.run;
                 let limits = if self.rng.bool() { vec!["memory".to_string()] } else { Vec::new() };
-                self.feed(Some(Input::Unbounded { realm, run, limits }), Some(realm))
+                self.feed(Some(Input::Run { realm, run, fact: RunFact::Unbounded { limits } }), Some(realm))
             }
             86 => {
                 // Only of a process that is not there: which of those that are is the main one, the world knows.
                 let run = self.last.realms[realm.index()].process.run;
                 let run = if self.world.process(realm).is_none() { run } else { run.next() };
-                self.feed(Some(Input::MainChanged { realm, run, pid: 1 }), Some(realm))
+                self.feed(Some(Input::Run { realm, run, fact: RunFact::MainChanged { pid: 1 } }), Some(realm))
             }
             87..=96 => self.nonsense(realm),
             97 if self.rng.bool() => self.feed(Some(Input::Boot), None),
@@ -222,22 +226,30 @@ impl Sim {
             return Ok(());
         }
         let input = match kind {
-            0 => Input::Started { realm, run, pid: 1 },
+            0 => Input::Run { realm, run, fact: RunFact::Started { pid: 1 } },
             1 => {
                 let error =
                     StartError { failure: StartFailure::NeverTried, message: "never asked for".to_string() };
-                Input::StartFailed { realm, run, error }
+                Input::Run { realm, run, fact: RunFact::StartFailed { error } }
             }
-            2 => Input::Exited { realm, run, exit: Exit::signal(Signal::KILL), empty: self.rng.bool() },
-            3 => Input::Emptied { realm, run },
-            4 => Input::Halted { realm, run, halted: self.rng.bool() },
-            5 => Input::HookDone { realm, run, hook, failure: self.rng.bool().then(|| "no".to_string()) },
+            2 => Input::Run {
+                realm,
+                run,
+                fact: RunFact::Exited { exit: Exit::signal(Signal::KILL), empty: self.rng.bool() },
+            },
+            3 => Input::Run { realm, run, fact: RunFact::Emptied },
+            4 => Input::Run { realm, run, fact: RunFact::StoppedBySignal { stopped: self.rng.bool() } },
+            5 => Input::Run {
+                realm,
+                run,
+                fact: RunFact::HookDone { hook, failure: self.rng.bool().then(|| "no".to_string()) },
+            },
             6 => {
                 let beat = if self.rng.bool() { Some(Beat::Alive) } else { None };
                 let said = Said { ready: true, stopping: self.rng.bool(), beat, ..Said::default() };
-                Input::Notify { realm, run, said }
+                Input::Run { realm, run, fact: RunFact::Said { said } }
             }
-            7 => Input::ProgramChecked { realm, run, failure: None },
+            7 => Input::Run { realm, run, fact: RunFact::ProgramChecked { failure: None } },
             _ => return self.late_answer(realm),
         };
         self.feed(Some(input), Some(realm))

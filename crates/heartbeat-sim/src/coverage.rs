@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use heartbeat_status::Phase;
 use heartbeat_status::wire::Action;
+use heartbeat_status::{Phase, RunFact};
 use heartbeat_supervisor::Input;
 
 /// The columns of the table: every input, commands and shutdown apart, and the passing of time.
@@ -49,12 +49,12 @@ pub fn column(input: Option<&Input>) -> usize {
     match input {
         Some(Input::Boot) => 0,
         Some(Input::Checked { .. }) => 1,
-        Some(Input::Started { .. }) => 2,
-        Some(Input::StartFailed { .. }) => 3,
-        Some(Input::Exited { .. }) => 4,
-        Some(Input::Emptied { .. }) => 5,
-        Some(Input::Halted { .. }) => 6,
-        Some(Input::HookDone { .. }) => 7,
+        Some(Input::Run { fact: RunFact::Started { .. }, .. }) => 2,
+        Some(Input::Run { fact: RunFact::StartFailed { .. }, .. }) => 3,
+        Some(Input::Run { fact: RunFact::Exited { .. }, .. }) => 4,
+        Some(Input::Run { fact: RunFact::Emptied, .. }) => 5,
+        Some(Input::Run { fact: RunFact::StoppedBySignal { .. }, .. }) => 6,
+        Some(Input::Run { fact: RunFact::HookDone { .. }, .. }) => 7,
         Some(Input::Command { command, .. }) => match command.action {
             Action::Start => 8,
             Action::Stop => 9,
@@ -69,15 +69,15 @@ pub fn column(input: Option<&Input>) -> usize {
         Some(Input::Shutdown { now: false }) => 13,
         Some(Input::Shutdown { now: true }) => 14,
         None => 15,
-        Some(Input::PortHeld { .. }) => 16,
+        Some(Input::Run { fact: RunFact::PortHeld { .. }, .. }) => 16,
         Some(Input::Lag { .. }) => 17,
-        Some(Input::MainChanged { .. }) => 22,
-        Some(Input::Unbounded { .. }) => 24,
-        Some(Input::MemoryUsed { .. }) => 25,
-        Some(Input::Notify { .. }) => 26,
+        Some(Input::Run { fact: RunFact::MainChanged { .. }, .. }) => 22,
+        Some(Input::Run { fact: RunFact::Unbounded { .. }, .. }) => 24,
+        Some(Input::Run { fact: RunFact::MemoryUsed { .. }, .. }) => 25,
+        Some(Input::Run { fact: RunFact::Said { .. }, .. }) => 26,
         Some(Input::OwnProblem { .. }) => 27,
-        Some(Input::ProgramChecked { .. }) => 28,
-        Some(Input::LogInMemory { .. }) => 29,
+        Some(Input::Run { fact: RunFact::ProgramChecked { .. }, .. }) => 28,
+        Some(Input::Run { fact: RunFact::LogInMemory, .. }) => 29,
     }
 }
 

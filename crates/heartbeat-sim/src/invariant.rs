@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use heartbeat_status::Verdict as ProbeVerdict;
+use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    DegradedReason, Desired, EdgeKind, Event, EventKind, FailReason, Gate, Health, IncidentStep,
-    InconclusiveReason, Instant, Outcome, OutcomeReason, Phase, ProbeStatus, RealmIx, RealmKind, RealmStatus,
-    Reason, RestartCause, RestartResult, Role, Severity, Signal, Snapshot, Status,
+    DegradedReason, Desired, EdgeKind, Event, EventKind, FailReason, Gate, Health, Hook, IncidentStep,
+    InconclusiveReason, Instant, Outcome, Phase, ProbeStatus, RealmIx, RealmKind, RealmStatus, Reason,
+    RestartCause, RestartResult, Role, Severity, Signal, Snapshot, Status,
 };
-use heartbeat_supervisor::{Effect, Hook, Plan, ProbeSource, ProbeSpec};
+use heartbeat_supervisor::{Effect, Plan, ProbeSource, ProbeSpec};
 
-use crate::reference::{Heard, Reference};
+use crate::reference::{Answers, Heard, Reference};
 use crate::world::{Stage, World};
 
 /// What an invariant may look at.
@@ -54,6 +55,8 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("every_status_says_why", every_status_says_why),
     ("health_is_what_the_roles_say", health_is_what_the_roles_say),
     ("a_failing_verdict_has_its_threshold", a_failing_verdict_has_its_threshold),
+    ("verdicts_are_what_was_answered", verdicts_are_what_was_answered),
+    ("what_is_stale_has_not_been_measured", what_is_stale_has_not_been_measured),
     ("a_restart_is_verified_after_verify_for", a_restart_is_verified_after_verify_for),
     ("green_is_recent", green_is_recent),
     ("no_health_restart_while_a_need_is_broken", no_health_restart_while_a_need_is_broken),
@@ -289,6 +292,64 @@ fn a_failing_verdict_has_its_threshold(view: &View<'_>) -> Verdict {
     Ok(())
 }
 
+/// The probes of a realm that are measured now, with what was answered about them.
+fn measured<'a>(
+    view: &'a View<'_>,
+    realm: &'a RealmStatus,
+) -> impl Iterator<Item = (&'a ProbeSpec, &'a ProbeStatus, &'a Answers)> {
+    let ix = realm.info.ix;
+    let runs = matches!(realm.phase, Phase::Running | Phase::External);
+    let probes =
+        view.plan.realm(ix).probes.iter().zip(&realm.probes).zip(&view.reference.answers[ix.index()]);
+    probes
+        .map(|((spec, probe), answers)| (spec, probe, answers))
+        .filter(move |(spec, probe, _)| runs && probe.current && spec.source == ProbeSource::Measured)
+}
+
+/// Counted from the answers themselves: enough passes in a row are a passing verdict, and no verdict fails on fewer failures
+/// in a row than its threshold.
+fn verdicts_are_what_was_answered(view: &View<'_>) -> Verdict {
+    for realm in &view.after.realms {
+        let name = &realm.info.name;
+        for (at, (spec, probe, answers)) in measured(view, realm).enumerate() {
+            let thresholds = &spec.info.thresholds;
+            let passes = answers.passes >= thresholds.pass_after();
+            fail(passes && probe.verdict != Some(ProbeVerdict::Passing), || {
+                format!("{} of {name} is {:?} after {answers:?}", spec.info.name, probe.verdict)
+            })?;
+            let before =
+                status(view.before, realm.info.ix).filter(|before| before.process.run == realm.process.run);
+            let was =
+                before.and_then(|before| measured(view, before).nth(at)).and_then(|(_, was, _)| was.verdict);
+            let turned = was == Some(ProbeVerdict::Passing) && probe.verdict == Some(ProbeVerdict::Failing);
+            let few = answers.fails.is_some_and(|fails| fails < thresholds.fail_after());
+            fail(turned && few && thresholds.fail_if().is_none(), || {
+                format!("{} of {name} has turned to failing after {answers:?}", spec.info.name)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A probe is stale after 30 s without a conclusive answer at the earliest, and then its realm is not said to be well.
+fn what_is_stale_has_not_been_measured(view: &View<'_>) -> Verdict {
+    const STALE_AFTER_AT_LEAST: Duration = Duration::from_secs(30);
+    for realm in &view.after.realms {
+        let name = &realm.info.name;
+        for (spec, probe, answers) in measured(view, realm) {
+            let age = answers.conclusive.map(|at| view.now.since(at));
+            fail(probe.stale && age.is_some_and(|age| age < STALE_AFTER_AT_LEAST), || {
+                format!("{} of {name} is stale, and was answered {age:?} ago", spec.info.name)
+            })?;
+            let decides = spec.info.role != Role::Info;
+            fail(probe.stale && decides && realm.health.is_pass(), || {
+                format!("{name} is {} although {} is stale", realm.health, spec.info.name)
+            })?;
+        }
+    }
+    Ok(())
+}
+
 fn a_restart_is_verified_after_verify_for(view: &View<'_>) -> Verdict {
     for event in view.events {
         let EventKind::RestartClosed { result: RestartResult::Verified, .. } = event.kind else { continue };
@@ -426,7 +487,7 @@ fn nothing_acts_on_a_paused_realm(view: &View<'_>) -> Verdict {
             || mine().any(|event| {
                 matches!(
                     event.kind,
-                    EventKind::Commanded { action: "signal", .. }
+                    EventKind::Commanded { action: Action::Signal, .. }
                         | EventKind::RestartOpened { cause: RestartCause::Requested, .. }
                 )
             });
@@ -608,6 +669,7 @@ fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
                         | EventKind::RestartClosed { result: RestartResult::Verified, .. }
                 )
         });
+        let was_fine = was_fine || status(view.before, root.info.ix).is_some_and(fine);
         let folded = note.as_ref().is_some_and(|note| note.starts_with("part of the incident of"));
         let rests = root.desired == Desired::Down || root.status == Status::Stopped;
         let passes = root.status == Status::Paused && root.health.is_pass();
@@ -632,7 +694,9 @@ fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
         });
         let hurt =
             incident.affected.iter().any(|ix| status(view.after, *ix).is_some_and(|realm| !fine(realm)));
-        fail(fine(root) && !suspected && !(refuses && hurt), || {
+        let relapsed = view.reference.relapsed[root.info.ix.index()];
+        let lasts = suspected || relapsed || (refuses && hurt);
+        fail(fine(root) && !lasts, || {
             format!("{} is {}, and its incident is open", root.info.name, root.status)
         })?;
     }
@@ -717,13 +781,12 @@ fn nobody_is_up_before_it_has_said_so(view: &View<'_>) -> Verdict {
 
 fn no_beat_is_missed_that_was_heard_in_time(view: &View<'_>) -> Verdict {
     for event in view.events {
-        let EventKind::ProbeChanged { reason: Some(reason), detail, .. } = &event.kind else { continue };
+        let EventKind::ProbeChanged { outcome, detail, .. } = &event.kind else { continue };
         let Some((realm, name)) = &event.realm else { continue };
         let Some((_, watchdog)) = told(view, *realm) else { continue };
         let heard = &view.reference.voices[realm.index()];
-        // Counted afresh: nothing new was seen.
-        let missed = *reason == OutcomeReason::Fail(FailReason::MissedBeat) && !heard.forgotten;
-        if !missed || detail == "counted afresh" {
+        let missed = matches!(outcome, Outcome::Fail { reason: FailReason::MissedBeat, .. });
+        if !missed || heard.forgotten {
             continue;
         }
         if heard.triggered && detail.starts_with("WATCHDOG=trigger") {

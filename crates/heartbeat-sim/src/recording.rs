@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    Beat, CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason,
-    Instant, Outcome, OwnProblemKind, PhaseTimes, ProbePhase, RealmIx, RunId, Said, Signal, StartFailure,
+    Beat, CheckId, CheckResult, CommandId, DegradedReason, Exit, ExitKind, FailReason, Hook,
+    InconclusiveReason, Instant, Outcome, OwnProblemKind, PhaseTimes, ProbePhase, RealmIx, RunFact, RunId,
+    Said, Signal, StartError, StartFailure,
 };
-use heartbeat_supervisor::{Command, Hook, Input, Signalling, StartError};
+use heartbeat_supervisor::{Command, Input, Signalling};
 use serde::{Deserialize, Serialize};
 
 /// A whole run: the seed of its plan, and its inputs in order.
@@ -259,19 +260,21 @@ impl Recorded {
                 started_ns: result.started_at.as_nanos(),
                 latency_ns: result.latency.map(nanos),
             },
-            Input::Started { realm, run, pid } => Self::Started { realm: realm.0, run: run.0, pid: *pid },
-            Input::StartFailed { realm, run, error } => Self::StartFailed {
+            Input::Run { realm, run, fact: RunFact::Started { pid } } => {
+                Self::Started { realm: realm.0, run: run.0, pid: *pid }
+            }
+            Input::Run { realm, run, fact: RunFact::StartFailed { error } } => Self::StartFailed {
                 realm: realm.0,
                 run: run.0,
                 failure: error.failure,
                 message: error.message.clone(),
             },
-            Input::ProgramChecked { realm, run, failure } => Self::ProgramChecked {
+            Input::Run { realm, run, fact: RunFact::ProgramChecked { failure } } => Self::ProgramChecked {
                 realm: realm.0,
                 run: run.0,
                 failure: failure.as_ref().map(|error| (error.failure, error.message.clone())),
             },
-            Input::Exited { realm, run, exit, empty } => Self::Exited {
+            Input::Run { realm, run, fact: RunFact::Exited { exit, empty } } => Self::Exited {
                 realm: realm.0,
                 run: run.0,
                 exit: match exit.kind {
@@ -281,11 +284,11 @@ impl Recorded {
                 },
                 empty: *empty,
             },
-            Input::Emptied { realm, run } => Self::Emptied { realm: realm.0, run: run.0 },
-            Input::Halted { realm, run, halted } => {
-                Self::Halted { realm: realm.0, run: run.0, halted: *halted }
+            Input::Run { realm, run, fact: RunFact::Emptied } => Self::Emptied { realm: realm.0, run: run.0 },
+            Input::Run { realm, run, fact: RunFact::StoppedBySignal { stopped } } => {
+                Self::Halted { realm: realm.0, run: run.0, halted: *stopped }
             }
-            Input::HookDone { realm, run, hook: which, failure } => {
+            Input::Run { realm, run, fact: RunFact::HookDone { hook: which, failure } } => {
                 Self::HookDone { realm: realm.0, run: run.0, hook: hook(*which), failure: failure.clone() }
             }
             Input::Command { id, command } => Self::Command {
@@ -299,20 +302,22 @@ impl Recorded {
                 lasts_ms: command.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
                 signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
             },
-            Input::LogInMemory { realm, run } => Self::LogInMemory { realm: realm.0, run: run.0 },
-            Input::Unbounded { realm, run, limits } => {
+            Input::Run { realm, run, fact: RunFact::LogInMemory } => {
+                Self::LogInMemory { realm: realm.0, run: run.0 }
+            }
+            Input::Run { realm, run, fact: RunFact::Unbounded { limits } } => {
                 Self::Unbounded { realm: realm.0, run: run.0, limits: limits.clone() }
             }
-            Input::MemoryUsed { realm, run, bytes } => {
+            Input::Run { realm, run, fact: RunFact::MemoryUsed { bytes } } => {
                 Self::MemoryUsed { realm: realm.0, run: run.0, bytes: *bytes }
             }
-            Input::MainChanged { realm, run, pid } => {
+            Input::Run { realm, run, fact: RunFact::MainChanged { pid } } => {
                 Self::MainChanged { realm: realm.0, run: run.0, pid: *pid }
             }
-            Input::PortHeld { realm, run, holder } => {
+            Input::Run { realm, run, fact: RunFact::PortHeld { holder } } => {
                 Self::PortHeld { realm: realm.0, run: run.0, holder: holder.clone() }
             }
-            Input::Notify { realm, run, said } => {
+            Input::Run { realm, run, fact: RunFact::Said { said } } => {
                 Self::Notify { realm: realm.0, run: run.0, said: RecordedSaid::of(said) }
             }
             Input::Lag { late } => Self::Lag { late: *late },
@@ -350,17 +355,19 @@ impl Recorded {
                 Input::Checked { id: CheckId(id), result }
             }
             Self::Started { realm, run, pid } => {
-                Input::Started { realm: RealmIx(realm), run: RunId(run), pid }
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::Started { pid } }
             }
-            Self::StartFailed { realm, run, failure, message } => Input::StartFailed {
+            Self::StartFailed { realm, run, failure, message } => Input::Run {
                 realm: RealmIx(realm),
                 run: RunId(run),
-                error: StartError { failure, message },
+                fact: RunFact::StartFailed { error: StartError { failure, message } },
             },
-            Self::ProgramChecked { realm, run, failure } => Input::ProgramChecked {
+            Self::ProgramChecked { realm, run, failure } => Input::Run {
                 realm: RealmIx(realm),
                 run: RunId(run),
-                failure: failure.map(|(failure, message)| StartError { failure, message }),
+                fact: RunFact::ProgramChecked {
+                    failure: failure.map(|(failure, message)| StartError { failure, message }),
+                },
             },
             Self::Exited { realm, run, exit, empty } => {
                 let exit = match exit {
@@ -368,12 +375,16 @@ impl Recorded {
                     RecordedExit::Signal(number) => Signal::new(number).map_or(Exit::unknown(), Exit::signal),
                     RecordedExit::Unknown => Exit::unknown(),
                 };
-                Input::Exited { realm: RealmIx(realm), run: RunId(run), exit, empty }
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::Exited { exit, empty } }
             }
-            Self::Emptied { realm, run } => Input::Emptied { realm: RealmIx(realm), run: RunId(run) },
-            Self::Halted { realm, run, halted } => {
-                Input::Halted { realm: RealmIx(realm), run: RunId(run), halted }
+            Self::Emptied { realm, run } => {
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::Emptied }
             }
+            Self::Halted { realm, run, halted: stopped } => Input::Run {
+                realm: RealmIx(realm),
+                run: RunId(run),
+                fact: RunFact::StoppedBySignal { stopped },
+            },
             Self::HookDone { realm, run, hook, failure } => {
                 let hook = match hook {
                     RecordedHook::Before => Hook::Before,
@@ -381,7 +392,11 @@ impl Recorded {
                     RecordedHook::Stop => Hook::Stop,
                     RecordedHook::Restart => Hook::Restart,
                 };
-                Input::HookDone { realm: RealmIx(realm), run: RunId(run), hook, failure }
+                Input::Run {
+                    realm: RealmIx(realm),
+                    run: RunId(run),
+                    fact: RunFact::HookDone { hook, failure },
+                }
             }
             Self::Command { id, action, realms, cascade, force, lift_holds, reason, lasts_ms, signal } => {
                 let realms = realms.into_iter().map(RealmIx).collect();
@@ -403,22 +418,26 @@ impl Recorded {
                     },
                 }
             }
-            Self::LogInMemory { realm, run } => Input::LogInMemory { realm: RealmIx(realm), run: RunId(run) },
+            Self::LogInMemory { realm, run } => {
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::LogInMemory }
+            }
             Self::Unbounded { realm, run, limits } => {
-                Input::Unbounded { realm: RealmIx(realm), run: RunId(run), limits }
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::Unbounded { limits } }
             }
             Self::MemoryUsed { realm, run, bytes } => {
-                Input::MemoryUsed { realm: RealmIx(realm), run: RunId(run), bytes }
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::MemoryUsed { bytes } }
             }
             Self::MainChanged { realm, run, pid } => {
-                Input::MainChanged { realm: RealmIx(realm), run: RunId(run), pid }
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::MainChanged { pid } }
             }
             Self::PortHeld { realm, run, holder } => {
-                Input::PortHeld { realm: RealmIx(realm), run: RunId(run), holder }
+                Input::Run { realm: RealmIx(realm), run: RunId(run), fact: RunFact::PortHeld { holder } }
             }
-            Self::Notify { realm, run, said } => {
-                Input::Notify { realm: RealmIx(realm), run: RunId(run), said: said.said() }
-            }
+            Self::Notify { realm, run, said } => Input::Run {
+                realm: RealmIx(realm),
+                run: RunId(run),
+                fact: RunFact::Said { said: said.said() },
+            },
             Self::Lag { late } => Input::Lag { late },
             Self::OwnProblem { kind, message } => Input::OwnProblem { kind, message },
             Self::Refresh { id, realm } => Input::Refresh { id: CommandId(id), realm: realm.map(RealmIx) },

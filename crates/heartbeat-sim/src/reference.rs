@@ -1,15 +1,16 @@
 //! The model beside the core: small enough to be seen to be right. It knows what was wanted, what has been done
 //! once, and which debits a realm has taken; it does not know how the core works.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use heartbeat_restart::PolicySettings;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    Beat, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, Said, Snapshot, Status,
+    Beat, CheckId, CheckResult, CommandId, Desired, EdgeKind, Event, EventKind, FailReason, Instant, Outcome,
+    Phase, ProbeIx, RealmIx, RestartResult, Said, Snapshot, Status,
 };
-use heartbeat_supervisor::{ActionPlan, Plan, ProbeSpec, RealmSpec, StepAction};
+use heartbeat_supervisor::{ActionPlan, Effect, Plan, ProbeSpec, RealmSpec, StepAction};
 
 /// Failures of a probe that are remembered: the first, and the newest.
 const KNOWN_FAILURES: usize = 64;
@@ -119,6 +120,35 @@ impl Pace {
     }
 }
 
+/// What the answers to the measurements of one probe amount to, counted from the answers themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answers {
+    /// Passes in a row.
+    pub(crate) passes: u32,
+    /// Failures in a row, where all of them are known.
+    pub(crate) fails: Option<u32>,
+    /// When the newest conclusive measurement began.
+    pub(crate) conclusive: Option<Instant>,
+}
+
+impl Answers {
+    fn of_new_generation() -> Self {
+        Self { fails: Some(0), ..Self::default() }
+    }
+
+    fn count(&mut self, result: &CheckResult) {
+        // A server that says that it starts up passes or fails by what it was before.
+        let starts = matches!(result.outcome, Outcome::Fail { reason: FailReason::StartingUp, .. });
+        match result.outcome.passed() {
+            _ if starts => *self = Self::default(),
+            Some(true) => (self.passes, self.fails) = (self.passes + 1, Some(0)),
+            Some(false) => (self.passes, self.fails) = (0, self.fails.map(|fails| fails + 1)),
+            None => return,
+        }
+        self.conclusive = Some(result.started_at);
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
     pub(crate) desired: Vec<Desired>,
@@ -132,6 +162,12 @@ pub(crate) struct Reference {
     pub(crate) made_of: Vec<u64>,
     /// What its restarts have cost each realm.
     pub(crate) pace: Vec<Pace>,
+    /// Who waits for which measurement.
+    flights: BTreeMap<CheckId, (RealmIx, ProbeIx)>,
+    pub(crate) answers: Vec<Vec<Answers>>,
+    /// When each restart for a fault was verified last, and whether it has failed again within `reset_after` of that.
+    verified: Vec<Option<Instant>>,
+    pub(crate) relapsed: Vec<bool>,
     /// When the last passing measurement of each probe began.
     pub(crate) passes: Vec<Vec<Option<Instant>>>,
     /// When the failing measurements of each probe began since it passed last, or was told to be another generation's.
@@ -177,6 +213,10 @@ impl Reference {
             last_start: vec![None; count],
             made_of: vec![0; count],
             pace: vec![Pace::default(); count],
+            flights: BTreeMap::new(),
+            answers: no_answers(plan),
+            verified: vec![None; count],
+            relapsed: vec![false; count],
             passes: plan.realms().iter().map(|realm| vec![None; realm.probes.len()]).collect(),
             failures: plan.realms().iter().map(|realm| vec![Vec::new(); realm.probes.len()]).collect(),
             held_until: vec![Instant::ZERO; count],
@@ -260,6 +300,7 @@ impl Reference {
                 _ => {}
             }
         }
+        self.forget_answers(new);
         self.pull_in(new);
         for ix in restart {
             self.made_of[ix.index()] += 1;
@@ -277,6 +318,7 @@ impl Reference {
 
     /// While heartbeatd was away the targets of some probes have changed.
     pub(crate) fn retarget(&mut self, old: &Plan, new: &Plan) {
+        self.forget_answers(new);
         for (at, (before, after)) in old.realms().iter().zip(new.realms()).enumerate() {
             let passes = |probe| self.passes[at].get(kept(before, probe)?).copied().flatten();
             self.passes[at] = after.probes.iter().map(passes).collect();
@@ -294,7 +336,8 @@ impl Reference {
     }
 
     /// heartbeatd was killed: a shutdown that it had begun is forgotten, and so is whoever waits for an answer.
-    pub(crate) fn died(&mut self) {
+    pub(crate) fn died(&mut self, plan: &Plan) {
+        self.forget_answers(plan);
         self.shutdown = None;
         self.killing = false;
         self.halted = false;
@@ -346,6 +389,70 @@ impl Reference {
         }
         if let Some(extend) = said.extend {
             heard.extended = Some(heard.extended.map_or(now + extend, |known| known.max(now + extend)));
+        }
+    }
+
+    /// Other probes are measured, or what was counted may not have been remembered.
+    fn forget_answers(&mut self, plan: &Plan) {
+        self.flights.clear();
+        self.answers = no_answers(plan);
+    }
+
+    /// A measurement has come back.
+    pub(crate) fn answered(&mut self, id: CheckId, result: &CheckResult) {
+        if let Some((realm, probe)) = self.flights.remove(&id) {
+            self.answers[realm.index()][probe.index()].count(result);
+        }
+    }
+
+    /// What has been asked for, and which generations are new.
+    pub(crate) fn see_measurements(&mut self, effects: &[Effect], events: &[Event]) {
+        for event in events {
+            let Some((realm, _)) = &event.realm else { continue };
+            let answers = &mut self.answers[realm.index()];
+            match &event.kind {
+                EventKind::PhaseChanged { to: Phase::Starting, .. } => {
+                    answers.fill(Answers::of_new_generation());
+                }
+                // Its own restart command is like a new generation.
+                EventKind::RestartCommand { ended: true, failure: None } => {
+                    answers.fill(Answers::default());
+                }
+                _ => {}
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Check { id, realm, probe, .. } => {
+                    self.flights.insert(*id, (*realm, *probe));
+                }
+                Effect::CancelCheck { id } => {
+                    self.flights.remove(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Which realms have failed again shortly after they had recovered.
+    pub(crate) fn see_relapses(&mut self, plan: &Plan, snapshot: &Snapshot, events: &[Event]) {
+        for event in events {
+            let Some((realm, _)) = &event.realm else { continue };
+            let at = realm.index();
+            match &event.kind {
+                EventKind::RestartClosed { result: RestartResult::Verified, .. } => {
+                    self.verified[at] = Some(event.at);
+                }
+                EventKind::RestartOpened { cause, .. } if cause.is_debited() => {
+                    let reset_after = plan.realm(*realm).restart.reset_after();
+                    let restart = snapshot.realms[at].restart.as_ref();
+                    let detected = restart.and_then(|restart| restart.steps.first());
+                    let detected = detected.map_or(snapshot.at, |(_, at)| *at);
+                    let soon = |verified: Instant| detected.since(verified) <= reset_after * 2;
+                    self.relapsed[at] |= self.verified[at].is_some_and(soon);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -406,6 +513,10 @@ impl Reference {
         debits.push_back(now);
         debits.len()
     }
+}
+
+fn no_answers(plan: &Plan) -> Vec<Vec<Answers>> {
+    plan.realms().iter().map(|realm| vec![Answers::default(); realm.probes.len()]).collect()
 }
 
 /// Where a probe stood before: it is the same when it is called the same and measures the same.

@@ -6,7 +6,7 @@ use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CommandId, Desired, EdgeKind, Event, EventKind, Instant, Phase, RealmIx, RealmKind, RealmName,
-    Reason, RestartCause, RestartResult, RunId, Snapshot, StartFailure, Status,
+    Reason, RestartCause, RestartResult, RunFact, RunId, Snapshot, StartFailure, Status,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Found, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored,
@@ -152,13 +152,19 @@ impl Sim {
         for at in 0..self.plan.realms().len() {
             let realm = self.plan.infos()[at].ix;
             let run = self.last.realms[at].process.run;
-            self.feed(Some(Input::PortHeld { realm, run, holder: None }), Some(realm))?;
+            self.feed(
+                Some(Input::Run { realm, run, fact: RunFact::PortHeld { holder: None } }),
+                Some(realm),
+            )?;
             let (id, command) = (self.next_id(), Command::new(Action::Resume, realm));
             self.feed(Some(Input::Command { id, command }), Some(realm))?;
             let Some(process) = self.world.process(realm) else { continue };
             if process.stage == Stage::Live {
                 let run = process.run;
-                self.feed(Some(Input::Halted { realm, run, halted: false }), Some(realm))?;
+                self.feed(
+                    Some(Input::Run { realm, run, fact: RunFact::StoppedBySignal { stopped: false } }),
+                    Some(realm),
+                )?;
             }
         }
         let until = self.now + Duration::from_millis(LIVENESS_BOUND_MS);
@@ -244,19 +250,19 @@ impl Sim {
             Input::Checked { id, .. } => {
                 self.known_checks.iter().find(|(known, _)| known == id).map(|(_, realm)| *realm)
             }
-            Input::Started { realm, .. }
-            | Input::StartFailed { realm, .. }
-            | Input::ProgramChecked { realm, .. }
-            | Input::Exited { realm, .. }
-            | Input::Emptied { realm, .. }
-            | Input::Halted { realm, .. }
-            | Input::MainChanged { realm, .. }
-            | Input::Unbounded { realm, .. }
-            | Input::LogInMemory { realm, .. }
-            | Input::MemoryUsed { realm, .. }
-            | Input::Notify { realm, .. }
-            | Input::PortHeld { realm, .. }
-            | Input::HookDone { realm, .. } => Some(*realm),
+            Input::Run { realm, fact: RunFact::Started { .. }, .. }
+            | Input::Run { realm, fact: RunFact::StartFailed { .. }, .. }
+            | Input::Run { realm, fact: RunFact::ProgramChecked { .. }, .. }
+            | Input::Run { realm, fact: RunFact::Exited { .. }, .. }
+            | Input::Run { realm, fact: RunFact::Emptied, .. }
+            | Input::Run { realm, fact: RunFact::StoppedBySignal { .. }, .. }
+            | Input::Run { realm, fact: RunFact::MainChanged { .. }, .. }
+            | Input::Run { realm, fact: RunFact::Unbounded { .. }, .. }
+            | Input::Run { realm, fact: RunFact::LogInMemory, .. }
+            | Input::Run { realm, fact: RunFact::MemoryUsed { .. }, .. }
+            | Input::Run { realm, fact: RunFact::Said { .. }, .. }
+            | Input::Run { realm, fact: RunFact::PortHeld { .. }, .. }
+            | Input::Run { realm, fact: RunFact::HookDone { .. }, .. } => Some(*realm),
             _ => None,
         }
     }
@@ -291,7 +297,7 @@ impl Sim {
         self.advance()?;
         self.dying = None;
         self.dead = false;
-        self.reference.died();
+        self.reference.died(&self.plan);
         let health_restarts = self.supervisor.health_restarts();
         let incidents = self.last.incidents.iter().map(|incident| (**incident).clone()).collect();
         if self.rng.bool() {
@@ -357,11 +363,14 @@ impl Sim {
         }
         let column = if reload.is_some() { coverage::RELOAD } else { coverage::column(input.as_ref()) };
         self.cover(column, realm);
-        if let Some(Input::Notify { realm, run, said }) = &input
+        if let Some(Input::Run { realm, run, fact: RunFact::Said { said } }) = &input
             && self.last.realms[realm.index()].process.run == *run
         {
             self.reference.hear(*realm, said, self.now);
             self.reference.voices[realm.index()].forgotten |= self.dying.is_some();
+        }
+        if let Some(Input::Checked { id, result }) = &input {
+            self.reference.answered(*id, result);
         }
         let expected = self.expect(input.as_ref());
         if let Some(realm) = self.lifted.take() {
@@ -380,8 +389,7 @@ impl Sim {
                 .trace
                 .push(format!("    reload {seed}: retired {retired:?}, restart {:?}", varied.restart));
         }
-        let free =
-            matches!(&input, Some(Input::StartFailed { error, .. }) if error.failure != StartFailure::Other);
+        let free = matches!(&input, Some(Input::Run { fact: RunFact::StartFailed { error, .. }, .. }) if error.failure != StartFailure::Other);
         match (input, reload) {
             (Some(input), _) => self.supervisor.handle(self.now, input),
             (None, Some((_, varied))) => {
@@ -408,6 +416,8 @@ impl Sim {
                 .extend(events.iter().map(|event| format!("    ## {:?} {:?}", event.realm, event.kind)));
         }
         self.reference.see(&after);
+        self.reference.see_measurements(&effects, &events);
+        self.reference.see_relapses(&self.plan, &after, &events);
         self.learn(&after, &events, free)?;
         self.carry_out(&after, &effects, &events, expected.as_ref(), timed)?;
         if self.dead {

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use heartbeat_status::{
-    CheckId, CheckResult, DegradedReason, Exit, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes,
-    ProbeIx, ProbePhase, RealmIx, RealmKind, RunId, Signal, StartFailure,
+    CheckId, CheckResult, DegradedReason, Exit, FailReason, Hook, InconclusiveReason, Instant, Outcome,
+    PhaseTimes, ProbeIx, ProbePhase, RealmIx, RealmKind, RunFact, RunId, Signal, StartError, StartFailure,
 };
-use heartbeat_supervisor::{Effect, Found, Hook, Input, Plan, ProbeSource, StartError};
+use heartbeat_supervisor::{Effect, Found, Input, Plan, ProbeSource};
 
 use crate::reference::kept;
 use crate::voice::Voice;
@@ -507,12 +507,16 @@ impl World {
             Due::Check(at) => {
                 let (_, realm, run) = self.program_checks.swap_remove(at);
                 let failure = (now < self.missing_until[realm.index()]).then(missing);
-                Some(Input::ProgramChecked { realm, run, failure })
+                Some(Input::Run { realm, run, fact: RunFact::ProgramChecked { failure } })
             }
             Due::Command(at) => {
                 let c = self.commands.swap_remove(at);
                 let failure = c.fails.then(|| "exit code 1".to_string());
-                Some(Input::HookDone { realm: c.realm, run: c.run, hook: c.hook, failure })
+                Some(Input::Run {
+                    realm: c.realm,
+                    run: c.run,
+                    fact: RunFact::HookDone { hook: c.hook, failure },
+                })
             }
         }
     }
@@ -527,7 +531,7 @@ impl World {
             process.ends.get_or_insert((ends, Exit::code(0)));
         }
         let realm = RealmIx(u32::try_from(at).unwrap_or(u32::MAX));
-        Some(Input::Notify { realm, run: process.run, said })
+        Some(Input::Run { realm, run: process.run, fact: RunFact::Said { said } })
     }
 
     fn process_speaks(&mut self, rng: &mut fastrand::Rng, now: Instant, at: usize) -> Option<Input> {
@@ -555,15 +559,15 @@ impl World {
                         let exit = Exit::code(1);
                         process.ends.get_or_insert((now + Duration::from_millis(rng.u64(0..10_000)), exit));
                     }
-                    Some(Input::Started { realm, run, pid })
+                    Some(Input::Run { realm, run, fact: RunFact::Started { pid } })
                 }
                 Launch::Fails(error) => {
                     self.processes[at] = None;
-                    Some(Input::StartFailed { realm, run, error })
+                    Some(Input::Run { realm, run, fact: RunFact::StartFailed { error } })
                 }
                 Launch::Dies(exit) => {
                     self.processes[at] = None;
-                    Some(Input::Exited { realm, run, exit, empty: true })
+                    Some(Input::Run { realm, run, fact: RunFact::Exited { exit, empty: true } })
                 }
             },
             Stage::Live => {
@@ -578,11 +582,11 @@ impl World {
                         process.ignores_term = false;
                     }
                 }
-                Some(Input::Exited { realm, run, exit, empty })
+                Some(Input::Run { realm, run, fact: RunFact::Exited { exit, empty } })
             }
             Stage::Leftovers | Stage::Unproven => {
                 self.processes[at] = None;
-                Some(Input::Emptied { realm, run })
+                Some(Input::Run { realm, run, fact: RunFact::Emptied })
             }
         }
     }

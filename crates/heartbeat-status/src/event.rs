@@ -6,8 +6,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::{
-    Exit, Health, Incident, IncidentStep, Instant, OutcomeReason, Phase, RealmIx, RealmName, Reason,
-    RestartId, RunId, SaidState, Signal, Status,
+    Exit, Health, Incident, IncidentStep, Instant, Outcome, Phase, Progress, RealmIx, RealmName, Reason,
+    RestartId, RunId, SaidState, Signal, Status, wire::Action,
 };
 
 closed_list! {
@@ -119,14 +119,24 @@ pub enum EventKind {
     ProbeChanged {
         /// Probe name.
         probe: String,
-        /// `pass`, `degraded`, `fail` or `inconclusive`.
-        outcome: &'static str,
-        /// Why, where there is a reason.
-        reason: Option<OutcomeReason>,
-        /// For a person.
+        /// What it said.
+        outcome: Outcome,
+        /// For a person; may be empty.
         detail: String,
-        /// Where its counter stands, e.g. `1/3`.
-        progress: String,
+        /// Where its counter stands.
+        progress: Progress,
+    },
+    /// The failures of a probe count from the beginning again.
+    ProbeReset {
+        /// Probe name.
+        probe: String,
+    },
+    /// A probe has had no conclusive measurement for too long, or has one again.
+    ProbeStale {
+        /// Probe name.
+        probe: String,
+        /// It is stale now.
+        stale: bool,
     },
     /// A process was started.
     RunStarted {
@@ -247,8 +257,8 @@ pub enum EventKind {
     },
     /// An operator's command took effect.
     Commanded {
-        /// What was asked, e.g. `stop`.
-        action: &'static str,
+        /// What was asked.
+        action: Action,
         /// The reason given.
         reason: Option<String>,
     },

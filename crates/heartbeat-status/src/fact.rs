@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 
 use core::time::Duration;
 
-use crate::{EventKind, IncidentStep, RestartResult, Signal, clock_span};
+use crate::{EventKind, IncidentStep, Outcome, RestartResult, Signal, clock_span};
 
 closed_list! {
     /// What happened, in one word.
@@ -92,7 +92,7 @@ closed_list! {
 /// `one trial in 5m00s`
 fn next_trial(what: &str, after: Option<Duration>) -> String {
     after.map_or_else(
-        || "nothing more by itself".to_string(),
+        || "nothing more happens by itself".to_string(),
         |after| format!("{what} in {}", clock_span(after)),
     )
 }
@@ -106,22 +106,22 @@ impl EventKind {
             Self::StatusChanged { from, to, message, .. } => {
                 (What::StatusChanged, format!("{from} -> {to}: {message}"))
             }
-            Self::ProbeChanged { probe, outcome, reason, detail, progress } => {
-                let what = match *outcome {
-                    "pass" | "degraded" => What::ProbePassed,
-                    "fail" => What::ProbeFailed,
-                    _ => What::ProbeInconclusive,
+            Self::ProbeChanged { probe, outcome, detail, progress } => {
+                let (what, verb) = match outcome {
+                    Outcome::Pass => (What::ProbePassed, "passes"),
+                    Outcome::Degraded(_) => (What::ProbePassed, "passes with a remark"),
+                    Outcome::Fail { .. } => (What::ProbeFailed, "fails"),
+                    Outcome::Inconclusive(_) => (What::ProbeInconclusive, "could not be measured"),
                 };
-                let verb = match *outcome {
-                    "pass" => "passes",
-                    "degraded" => "passes with a remark",
-                    "fail" => "fails",
-                    _ => "could not be measured",
+                let words = match outcome.reason() {
+                    Some(reason) if detail.is_empty() => reason.words(),
+                    _ => detail,
                 };
-                let words = reason.map(|reason| reason.words()).filter(|_| detail.is_empty());
-                let words = words.unwrap_or(detail);
                 let words = if words.is_empty() { String::new() } else { format!(": {words}") };
-                (what, format!("{probe} {verb}{words} ({})", progress.replace('/', " of ")))
+                (what, format!("{probe} {verb}{words} ({} of {})", progress.count, progress.goal))
+            }
+            Self::ProbeStale { probe, stale: true } => {
+                (What::ProbeInconclusive, format!("{probe} has had no conclusive measurement for too long"))
             }
             Self::Adopted { run, pid } => (What::Adopted, format!("pid {pid}, generation {run}")),
             Self::RunStarted { run, pid } => (What::Started, format!("pid {pid}, generation {run}")),
@@ -189,7 +189,7 @@ impl EventKind {
             }
             Self::BudgetSpent { burst, window, retry_in } => {
                 let (window, next) = (clock_span(*window), next_trial("one trial", *retry_in));
-                (What::BudgetSpent, format!("{burst} restarts in {window}: a person is needed; {next}"))
+                (What::BudgetSpent, format!("{burst} restarts in {window} did not help; {next}"))
             }
             Self::CooldownBegan { why, retry_in } => {
                 (What::CooldownBegan, format!("{why}; {}", next_trial("next trial", *retry_in)))
@@ -234,6 +234,8 @@ impl EventKind {
                 (What::ShutdownFinished, format!("{left} realms could not be ended by SIGKILL"))
             }
             Self::PhaseChanged { .. }
+            | Self::ProbeReset { .. }
+            | Self::ProbeStale { stale: false, .. }
             | Self::CooldownOver
             | Self::HealthChanged { .. }
             | Self::RestartHeld { why: None }

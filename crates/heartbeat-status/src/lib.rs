@@ -42,6 +42,7 @@ mod incident;
 mod info;
 mod outcome;
 mod own_problem;
+mod run_fact;
 mod said;
 mod snapshot;
 mod start_failure;
@@ -65,6 +66,7 @@ pub use outcome::{
     ProbePhase,
 };
 pub use own_problem::{OwnProblem, OwnProblemKind};
+pub use run_fact::{Hook, RunFact, StartError};
 pub use said::{Beat, Said, SaidState, Says};
 pub use snapshot::{
     DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartCounts,

@@ -16,6 +16,8 @@ impl Realm {
             State::Waiting(_) | State::Stopped | State::Done | State::Unverified(_) => {
                 return Health::Unknown;
             }
+            // Nothing of this generation has run yet.
+            State::Starting(ref starting) if !starting.execed() => return Health::Unknown,
             State::Backoff(_) | State::Cooldown(_) | State::Failed(_) | State::Stuck => {
                 return Health::Unhealthy;
             }

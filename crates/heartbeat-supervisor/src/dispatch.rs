@@ -3,12 +3,12 @@
 use alloc::vec::Vec;
 
 use heartbeat_status::{
-    CheckId, CheckResult, CommandId, Desired, EdgeKind, EventKind, Instant, RealmIx, RunId,
+    CheckId, CheckResult, CommandId, Desired, EdgeKind, EventKind, Instant, RealmIx, RunFact, RunId,
 };
 
-use crate::cx::{Cx, Mode, Outbox};
-use crate::realm::{Realm, Resting};
-use crate::state::{self, Fact, Intent, State};
+use crate::cx::{Mode, Outbox};
+use crate::realm::Resting;
+use crate::state::{self, Intent, State};
 use crate::timers::TimerKind;
 use crate::{Command, Effect, Reply, Supervisor, suspicion};
 
@@ -73,30 +73,19 @@ impl Supervisor {
         });
     }
 
-    pub(crate) fn fact(&mut self, now: Instant, ix: RealmIx, run: RunId, fact: Fact) {
-        self.of_generation(now, ix, run, |realm, cx| state::on_fact(realm, cx, fact));
-    }
-
-    /// Runs code of a realm about the generation it has now.
-    pub(crate) fn of_generation(
-        &mut self,
-        now: Instant,
-        ix: RealmIx,
-        run: RunId,
-        code: impl FnOnce(&mut Realm, &mut Cx<'_>),
-    ) {
+    pub(crate) fn fact(&mut self, now: Instant, ix: RealmIx, run: RunId, fact: RunFact) {
         if self.realms.get(ix.index()).is_none_or(|realm| realm.run != run) {
             self.ignore(now, "an answer about a generation that is not current");
             return;
         }
-        self.step(now, ix, code);
+        self.step(now, ix, |realm, cx| state::on_fact(realm, cx, fact));
     }
 
     pub(crate) fn timer(&mut self, now: Instant, ix: RealmIx, timer: TimerKind) {
         self.step(now, ix, |realm, cx| match timer {
             TimerKind::Slot(probe) => {
                 realm.on_slot(cx, probe);
-                // A halted process fails by the clock, not by a measurement.
+                // A process that a signal has stopped fails by the clock, not by a measurement.
                 state::on_result(realm, cx);
             }
             TimerKind::Lost(probe) => {
@@ -107,6 +96,7 @@ impl Supervisor {
             TimerKind::Stable => {
                 if let Some(since) = realm.healthy_since {
                     realm.tracker.on_healthy_since(&cx.spec.restart, since, cx.now);
+                    realm.relapsed &= cx.now.since(since) < cx.spec.restart.reset_after();
                     cx.out.remember.insert(cx.ix);
                 }
             }

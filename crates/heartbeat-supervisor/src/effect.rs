@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use heartbeat_status::{CheckId, CommandId, ProbeIx, RealmIx, RunId, Signal};
+use heartbeat_status::{CheckId, CommandId, Hook, ProbeIx, RealmIx, RunId, Signal};
 
-use crate::{Hook, Intent, RealmRecord, Reply};
+use crate::{Intent, RealmRecord, Reply};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ pub enum Effect {
         run: RunId,
     },
     /// Look whether the program of a realm, its interpreter and its directory can be used, with the rights of its user, and
-    /// start nothing; answered by [`Input::ProgramChecked`](crate::Input::ProgramChecked).
+    /// start nothing; answered by [`RunFact::ProgramChecked`](heartbeat_status::RunFact::ProgramChecked).
     CheckProgram {
         /// The realm.
         realm: RealmIx,
@@ -63,7 +63,7 @@ pub enum Effect {
         /// The signal.
         signal: Signal,
     },
-    /// Run one of the realm's own commands; answered by [`Input::HookDone`](crate::Input::HookDone) within
+    /// Run one of the realm's own commands; answered by [`RunFact::HookDone`](heartbeat_status::RunFact::HookDone) within
     /// `timeout`, after which the adapter kills it and says so.
     Hook {
         /// The realm.

@@ -496,7 +496,10 @@ impl Supervisor {
             let refuses = realm.status == Status::Degraded && realm.facts.refuses_since.is_some();
             let well = |ix: &RealmIx| self.is_over(*ix);
             let all_well = self.incidents.open[at].affected.iter().all(well);
+            let runs = matches!(realm.status, Status::Up | Status::Degraded | Status::Paused);
             let how = match (refuses, all_well) {
+                // It may fail once more, as it did after its last recovery.
+                (false, _) if realm.relapsed && runs => None,
                 (false, _) => ended(realm),
                 (true, true) => Some("what needs it passes again"),
                 (true, false) => None,

@@ -30,7 +30,7 @@
 //! A realm from boot to `up`:
 //!
 //! ```
-//! use heartbeat_status::{Instant, RealmName, Status};
+//! use heartbeat_status::{Instant, RealmName, RunFact, Status};
 //! use heartbeat_supervisor::{Effect, Input, Plan, PlanSettings, RealmSpec, Supervisor};
 //!
 //! let web = RealmSpec::service(RealmName::new("web").unwrap());
@@ -44,7 +44,7 @@
 //! let [Effect::Persist { .. }, Effect::Start { realm, run }] = effects[..] else { panic!("{effects:?}") };
 //!
 //! // An adapter has exec'd the program and says so.
-//! supervisor.handle(now, Input::Started { realm, run, pid: 4711 });
+//! supervisor.handle(now, Input::Run { realm, run, fact: RunFact::Started { pid: 4711 } });
 //! assert_eq!(supervisor.snapshot(now).realms[0].status, Status::Starting);
 //!
 //! // Nothing is measured here, so it counts as ready once it has run for `start.settle`.
@@ -98,7 +98,7 @@ pub use command::{
 };
 pub use effect::Effect;
 pub use fuse::FuseSettings;
-pub use input::{Hook, Input, StartError};
+pub use input::Input;
 pub use memory::{Found, Intent, Memory, Restored};
 pub use plan::{
     NeedSpec, Plan, PlanError, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec,

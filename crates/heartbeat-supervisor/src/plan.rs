@@ -23,7 +23,7 @@ pub enum ProbeSource {
     PortOf(ProbeIx),
     /// What the process adapter reports: started, stopped by a signal, ended.
     Process,
-    /// What the realm says of itself ([`Input::Notify`](crate::Input::Notify)): passes once it has said that it is ready.
+    /// What the realm says of itself ([`RunFact::Said`](heartbeat_status::RunFact::Said)): passes once it has said that it is ready.
     Notify {
         /// It fails when the realm has not said for so long that it is well.
         watchdog: Option<Duration>,

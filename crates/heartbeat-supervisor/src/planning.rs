@@ -451,11 +451,11 @@ fn tell_taken_along(supervisor: &mut Supervisor, now: Instant, command: &Command
     let stopped = |ix| plan.steps.iter().any(|step| step.action == StepAction::Stop && step.realm == ix);
     for step in plan.steps.iter().filter(|step| !plan.realms.contains(&step.realm)) {
         let action = match step.action {
-            StepAction::Stop => plan.action.as_str(),
+            StepAction::Stop => plan.action,
             // Told with its stop.
             StepAction::Start if stopped(step.realm) => continue,
-            StepAction::Start => Action::Start.as_str(),
-            StepAction::Restart => Action::Restart.as_str(),
+            StepAction::Start => Action::Start,
+            StepAction::Restart => Action::Restart,
             StepAction::Pause | StepAction::Resume | StepAction::Reset | StepAction::Signal => continue,
         };
         let kind = EventKind::Commanded { action, reason: Some(reason.clone()) };
@@ -474,7 +474,7 @@ pub(crate) fn execute(
         plan.steps.iter().filter(move |step| step.action == action).map(|step| step.realm)
     };
     for ix in &plan.realms {
-        let kind = EventKind::Commanded { action: command.action.as_str(), reason: command.reason.clone() };
+        let kind = EventKind::Commanded { action: command.action, reason: command.reason.clone() };
         supervisor.step(now, *ix, |_, cx| cx.event(kind));
     }
     tell_taken_along(supervisor, now, command, plan);

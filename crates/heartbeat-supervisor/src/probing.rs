@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use heartbeat_status::{
     CheckId, CheckResult, DegradedReason, EventKind, FailReason, InconclusiveReason, Instant, LastResult,
-    Outcome, PhaseTimes, ProbeIx, ProbeKind, ProbePhase, Progress, RealmKind, Tally, Thresholds, Verdict,
+    Outcome, PhaseTimes, ProbeIx, ProbeKind, ProbePhase, RealmKind, Tally, Thresholds, Verdict,
 };
 
 use crate::cx::Cx;
@@ -179,7 +179,7 @@ impl Realm {
             self.probes[at].last = None;
         }
         self.spoken = Spoken::default();
-        self.halted = false;
+        self.stopped_by_signal = false;
         self.samples_over = 0;
         self.adopted = false;
         self.stranger = None;
@@ -316,14 +316,7 @@ impl Realm {
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             let probe = &mut self.probes[at];
             if probe.tally.fails() > 0 {
-                let last = probe.last.as_ref().map(|last| last.outcome);
-                cx.event(EventKind::ProbeChanged {
-                    probe: spec.info.name.clone(),
-                    outcome: last.map_or("inconclusive", |last| last.as_str()),
-                    reason: last.and_then(|last| last.reason()),
-                    detail: "counted afresh".to_string(),
-                    progress: Progress { count: 0, goal: spec.info.thresholds.fail_after() }.to_string(),
-                });
+                cx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
             }
             probe.forgive();
             if spec.source == ProbeSource::Measured {
@@ -349,16 +342,8 @@ impl Realm {
                 continue;
             }
             self.cancel(cx, at);
-            let probe = &mut self.probes[at];
-            let outcome = probe.last.as_ref().map_or("inconclusive", |last| last.outcome.as_str());
-            probe.anew();
-            cx.event(EventKind::ProbeChanged {
-                probe: spec.info.name.clone(),
-                outcome,
-                reason: None,
-                detail: "counted afresh".to_string(),
-                progress: Progress { count: 0, goal: spec.info.thresholds.pass_after() }.to_string(),
-            });
+            self.probes[at].anew();
+            cx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
             if spec.source == ProbeSource::Measured {
                 self.begin_measuring(cx, at);
             }
@@ -369,7 +354,7 @@ impl Realm {
     pub(crate) fn on_slot(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
         let at = ix.index();
         if cx.spec.probes[at].source == ProbeSource::Process {
-            self.on_halted_slot(cx, at);
+            self.on_stopped_slot(cx, at);
             return;
         }
         if cx.spec.probes[at].is_told() {
@@ -543,10 +528,9 @@ impl Realm {
         if told != Some(fresh) || (probe.tally.verdict(), probe.stale, probe.proven) != before {
             cx.event(EventKind::ProbeChanged {
                 probe: spec.info.name.clone(),
-                outcome: fresh.0,
-                reason: fresh.1,
+                outcome: result.outcome,
                 detail: result.detail.clone(),
-                progress: probe.tally.progress(&spec.info.thresholds).to_string(),
+                progress: probe.tally.progress(&spec.info.thresholds),
             });
         }
         let before = probe.last.take().filter(|last| probe.current && last.outcome.passed().is_some());
@@ -604,17 +588,8 @@ impl Realm {
         if since > cx.now {
             cx.arm(TimerKind::Stale(ix), since);
         } else {
-            let first = !core::mem::replace(&mut self.probes[at].stale, true);
-            if first {
-                let outcome =
-                    self.probes[at].last.as_ref().map_or("inconclusive", |last| last.outcome.as_str());
-                cx.event(EventKind::ProbeChanged {
-                    probe: cx.spec.probes[at].info.name.clone(),
-                    outcome,
-                    reason: None,
-                    detail: "stale: no conclusive measurement for too long".to_string(),
-                    progress: self.probes[at].tally.progress(&cx.spec.probes[at].info.thresholds).to_string(),
-                });
+            if !core::mem::replace(&mut self.probes[at].stale, true) {
+                cx.event(EventKind::ProbeStale { probe: cx.spec.probes[at].info.name.clone(), stale: true });
             }
             // Level-triggered: looked at again as long as it lasts.
             cx.arm(TimerKind::Stale(ix), cx.now + bound);
@@ -622,15 +597,9 @@ impl Realm {
         for (dependent, spec) in cx.spec.probes.iter().enumerate() {
             let follows = spec.source == ProbeSource::PortOf(ix);
             if follows && self.probes[dependent].stale != self.probes[at].stale {
-                self.probes[dependent].stale = self.probes[at].stale;
-                let goal = spec.info.thresholds.fail_after();
-                cx.event(EventKind::ProbeChanged {
-                    probe: spec.info.name.clone(),
-                    outcome: "inconclusive",
-                    reason: None,
-                    detail: "as old as what it is seen by".to_string(),
-                    progress: Progress { count: 0, goal }.to_string(),
-                });
+                let stale = self.probes[at].stale;
+                self.probes[dependent].stale = stale;
+                cx.event(EventKind::ProbeStale { probe: spec.info.name.clone(), stale });
             }
         }
     }

@@ -49,14 +49,14 @@ impl Realm {
     }
 
     /// The process was stopped by a signal, or goes on. While stopped it fails once an interval.
-    pub(crate) fn on_halted(&mut self, cx: &mut Cx<'_>, halted: bool) {
-        self.halted = halted;
+    pub(crate) fn on_stopped_by_signal(&mut self, cx: &mut Cx<'_>, stopped: bool) {
+        self.stopped_by_signal = stopped;
         for (at, spec) in cx.spec.probes.iter().enumerate() {
             if spec.source != ProbeSource::Process {
                 continue;
             }
-            if halted {
-                self.on_halted_slot(cx, at);
+            if stopped {
+                self.on_stopped_slot(cx, at);
             } else {
                 cx.disarm(TimerKind::Slot(probe_ix(at)));
                 self.process_passes(cx);
@@ -99,8 +99,8 @@ impl Realm {
         }
     }
 
-    pub(crate) fn on_halted_slot(&mut self, cx: &mut Cx<'_>, at: usize) {
-        if !self.halted || !self.probing {
+    pub(crate) fn on_stopped_slot(&mut self, cx: &mut Cx<'_>, at: usize) {
+        if !self.stopped_by_signal || !self.probing {
             return;
         }
         let outcome = Outcome::Fail { reason: FailReason::ProcessStopped, phase: None };

@@ -92,6 +92,9 @@ pub(crate) struct Realm {
     pub(crate) tracker: RestartTracker,
     pub(crate) restart: Option<RestartRecord>,
     pub(crate) restarts_opened: u64,
+    /// It has failed again shortly after a restart of it was verified: its incident ends when it has been healthy for
+    /// `reset_after`.
+    pub(crate) relapsed: bool,
     /// It is stuck in a restart for this cause.
     pub(crate) stuck_for: Option<RestartCause>,
     /// A restart of it that belongs to the incident of what it needs.
@@ -101,7 +104,7 @@ pub(crate) struct Realm {
     pub(crate) probing: bool,
     /// Since when, in this life of heartbeatd.
     pub(crate) probing_since: Instant,
-    pub(crate) halted: bool,
+    pub(crate) stopped_by_signal: bool,
     /// An incident of a dependent was opened then: a proof that this realm was well afterwards is to be remembered.
     pub(crate) vouch_after: Option<Instant>,
     /// An operator's pause: nothing acts, nothing alerts.
@@ -214,12 +217,13 @@ impl Realm {
             tracker: RestartTracker::new(),
             restart: None,
             restarts_opened: 0,
+            relapsed: false,
             stuck_for: None,
             excused: None,
             probes: spec.probes.iter().map(|_| Probing::new()).collect(),
             probing: false,
             probing_since: Instant::ZERO,
-            halted: false,
+            stopped_by_signal: false,
             vouch_after: None,
             pause: None,
             stranger: None,
@@ -295,7 +299,7 @@ impl Realm {
             return;
         }
         self.pid = Some(pid);
-        self.halted = false;
+        self.stopped_by_signal = false;
         cx.event(EventKind::MainChanged { run: self.run, pid });
     }
 
@@ -495,10 +499,19 @@ impl Realm {
         let by_probes = cause == RestartCause::Unhealthy && self.status == Status::Down;
         let detected = if by_probes { self.status_since.min(cx.now) } else { cx.now };
         let steps = alloc::vec![(RestartStep::Detected, detected)];
+        self.relapsed |=
+            cause.is_debited() && self.was_verified_since(detected - cx.spec.restart.reset_after());
         let of = Attempt::counted(cause, attempt, cx.spec.restart.burst());
         cx.event(EventKind::RestartOpened { id, cause, detail: detail.clone(), attempt: of });
         self.restart = Some(RestartRecord { id, cause, detail, attempt, steps, result: None });
         id
+    }
+
+    /// Its last restart was for a fault, and was verified then or later.
+    fn was_verified_since(&self, since: Instant) -> bool {
+        let last = self.restart.as_ref().filter(|last| last.cause.is_debited());
+        let verified = last.filter(|last| last.result == Some(RestartResult::Verified));
+        verified.and_then(|last| last.steps.last()).is_some_and(|(_, at)| *at > since)
     }
 
     /// Restarts of the budget, the one that is open included: it is taken when the old run has ended.
@@ -511,6 +524,7 @@ impl Realm {
     /// A person says that it counts anew. The restart that is open is a person's from now on.
     pub(crate) fn forget_attempts(&mut self, spec: &RealmSpec) {
         self.tracker.reset();
+        self.relapsed = false;
         if let Some(open) = self.restart.as_mut().filter(|record| record.result.is_none()) {
             open.attempt = spec.restart.burst().saturating_add(1);
         }

@@ -72,6 +72,8 @@ pub struct RealmRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     restart: Option<StoredRestart>,
     restarts_opened: u64,
+    #[serde(skip_serializing_if = "is_false")]
+    relapsed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stuck_for: Option<RestartCause>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -567,6 +569,7 @@ impl Realm {
                 result: record.result,
             }),
             restarts_opened: self.restarts_opened,
+            relapsed: self.relapsed,
             stuck_for: self.stuck_for,
             excused: self.excused.map(|restart| restart.0),
             healthy_since_ns: self.healthy_since.map(ns),
@@ -653,6 +656,7 @@ impl Realm {
             steps: stored.steps.into_iter().map(|(step, at)| (step, Instant::from_nanos(at))).collect(),
             result: stored.result,
         });
+        self.relapsed = record.relapsed;
         self.stuck_for = record.stuck_for;
         self.excused = record.excused.map(RestartId);
         self.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);

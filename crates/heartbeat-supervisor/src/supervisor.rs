@@ -20,9 +20,9 @@ use crate::judgement;
 use crate::own_problems::OwnProblems;
 use crate::realm::{Hold, Realm};
 use crate::refresh::Rounds;
-use crate::state::{self, Fact, Intent, State};
+use crate::state::{self, Intent, State};
 use crate::timers::{TimerKind, Timers};
-use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, memory_limit, snapshot, suspicion, why};
+use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, snapshot, suspicion, why};
 
 /// The state machine. See the crate's essay for how it is driven.
 #[derive(Debug)]
@@ -110,39 +110,9 @@ impl Supervisor {
         match input {
             Input::Boot => self.boot(now),
             Input::Checked { id, result } => self.checked(now, id, result),
-            Input::Started { realm, run, pid } => self.fact(now, realm, run, Fact::Started { pid }),
-            Input::StartFailed { realm, run, error } => {
-                self.fact(now, realm, run, Fact::StartFailed { error })
-            }
-            Input::ProgramChecked { realm, run, failure } => {
-                self.fact(now, realm, run, Fact::ProgramChecked { failure });
-            }
-            Input::Exited { realm, run, exit, empty } => {
-                self.fact(now, realm, run, Fact::Exited { exit, empty })
-            }
-            Input::Emptied { realm, run } => self.fact(now, realm, run, Fact::Emptied),
-            Input::Halted { realm, run, halted } => self.fact(now, realm, run, Fact::Halted { halted }),
-            Input::HookDone { realm, run, hook, failure } => {
-                self.fact(now, realm, run, Fact::HookDone { hook, failure });
-            }
-            Input::LogInMemory { realm, run } => {
-                self.of_generation(now, realm, run, |realm, cx| {
-                    if realm.log_in_memory.replace(realm.run) != Some(realm.run) {
-                        cx.event(EventKind::LogInMemory);
-                    }
-                });
-            }
-            Input::Unbounded { realm, run, limits } => {
-                self.of_generation(now, realm, run, |realm, cx| memory_limit::unbounded(realm, cx, limits));
-            }
-            Input::MemoryUsed { realm, run, bytes } => {
-                self.of_generation(now, realm, run, |realm, cx| memory_limit::used(realm, cx, bytes));
-            }
-            Input::Notify { realm, run, said } => self.fact(now, realm, run, Fact::Said { said }),
+            Input::Run { realm, run, fact } => self.fact(now, realm, run, fact),
             Input::Command { id, command } => self.command(now, id, &command),
             Input::Refresh { id, realm } => self.refresh(now, id, realm),
-            Input::MainChanged { realm, run, pid } => self.fact(now, realm, run, Fact::MainChanged { pid }),
-            Input::PortHeld { realm, run, holder } => self.fact(now, realm, run, Fact::PortHeld { holder }),
             Input::Lag { late } => self.lag(now, late),
             Input::OwnProblem { kind, message } => self.own_problem(now, kind, message),
             Input::Suspended { asleep: _ } => self.suspended(now),

@@ -473,7 +473,11 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
     let probe = next_probe(view);
     let probe_next = || {
         probe.map_or_else(
-            || Next::when(NextAction::Probe, "its process ends".to_string()),
+            || match view.spec().probes.iter().all(|probe| probe.source == ProbeSource::Process) {
+                // Its process is watched, and nothing is measured.
+                true => Next::none(),
+                false => Next::when(NextAction::Probe, "it is measured again".to_string()),
+            },
             |at| Next::at(NextAction::Probe, at),
         )
     };
@@ -528,7 +532,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
                 || Next::when(NextAction::Verify, "its probes pass".to_string()),
                 |at| Next::at(NextAction::Verify, at),
             );
-            (restart_reason(realm), format!("{}; runs again, being verified", ended(view)), next)
+            (restart_reason(realm), format!("runs again, being verified (before: {})", ended(view)), next)
         }
         Status::Down if realm.stranger.is_some() => stranger(view),
         Status::Down if realm.spoken.stopping => {
@@ -715,7 +719,7 @@ fn healthy_words(view: &View<'_>) -> String {
     };
     if realm.probes.iter().any(fails) {
         // Its verdict stands until the threshold: what was seen last is told as what it is.
-        return format!("passing until its threshold; {}", failing_words(view));
+        return format!("still up; {}", failing_words(view));
     }
     let doubtful = view.spec().probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
         let prevented = probe.last.as_ref()?.prevented_by()?;

@@ -295,7 +295,9 @@ fn a_site_that_answers_wrongly_late_or_not_at_all_is_replaced() {
         assert_eq!(others(&shop), before, "{kind}");
         let newest = &shop.incidents_of("api")[0];
         assert_eq!(newest["reason"], "ProbeFailed", "{kind}: {newest:#}");
-        assert_eq!(newest["event"], "resolved", "{kind}: {newest:#}");
+        // What fails again shortly after it has recovered has one incident until it stays well.
+        let over = newest["event"] == "resolved";
+        assert_eq!(over, kind == "500", "{kind}: {newest:#}");
     }
     // Somebody else has its port: named, never restarted for it, and up by itself when the port is free.
     let used = shop.realm("api")["restarts"]["used"].clone();

@@ -18,7 +18,8 @@ use heartbeat_status::wire::{
 use heartbeat_status::{
     CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant, Outcome,
     OwnProblem, OwnProblemKind, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind,
-    RealmName, Reason, Role, RunId, Severity, Snapshot, Status, Thresholds, WallAnchor, WallTime, WhileDown,
+    RealmName, Reason, Role, RunFact, RunId, Severity, Snapshot, Status, Thresholds, WallAnchor, WallTime,
+    WhileDown,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec,
@@ -169,7 +170,8 @@ impl Fake {
     pub(crate) fn exited(&self, realm: RealmIx, exit: Exit) {
         self.with(|core| {
             let run = core.runs[&realm];
-            core.supervisor.handle(core.now, Input::Exited { realm, run, exit, empty: true });
+            core.supervisor
+                .handle(core.now, Input::Run { realm, run, fact: RunFact::Exited { exit, empty: true } });
         });
     }
 
@@ -185,7 +187,8 @@ impl Fake {
         self.with(|core| {
             core.held.remove(&realm);
             let run = core.runs[&realm];
-            core.supervisor.handle(core.now, Input::Started { realm, run, pid: pid(realm, run) });
+            core.supervisor
+                .handle(core.now, Input::Run { realm, run, fact: RunFact::Started { pid: pid(realm, run) } });
         });
     }
 
@@ -311,7 +314,10 @@ impl Core {
                 Effect::Start { realm, run } => {
                     self.runs.insert(realm, run);
                     if !self.held.contains(&realm) {
-                        self.supervisor.handle(self.now, Input::Started { realm, run, pid: pid(realm, run) });
+                        self.supervisor.handle(
+                            self.now,
+                            Input::Run { realm, run, fact: RunFact::Started { pid: pid(realm, run) } },
+                        );
                     }
                 }
                 Effect::Check { id, realm, .. } => {
@@ -322,7 +328,10 @@ impl Core {
                     if !self.deaf.contains(&realm) =>
                 {
                     let exit = Exit::signal(signal);
-                    self.supervisor.handle(self.now, Input::Exited { realm, run, exit, empty: true });
+                    self.supervisor.handle(
+                        self.now,
+                        Input::Run { realm, run, fact: RunFact::Exited { exit, empty: true } },
+                    );
                 }
                 Effect::Reply { id, reply } => {
                     self.replies.insert(id, reply);

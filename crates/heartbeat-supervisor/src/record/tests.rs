@@ -66,6 +66,7 @@ fn full(kind: RealmKind, state: StoredState) -> RealmRecord {
             result: Some(RestartResult::Failed),
         }),
         restarts_opened: 25,
+        relapsed: true,
         stuck_for: Some(RestartCause::Exited),
         excused: Some(26),
         healthy_since_ns: Some(27),

@@ -1,8 +1,8 @@
 //! Backoff: ended; the next attempt has a time.
 
-use heartbeat_status::{Instant, RestartResult};
+use heartbeat_status::{Instant, RestartResult, RunFact};
 
-use super::{Fact, Intent, State, no_process, stopped, waiting};
+use super::{Intent, State, no_process, stopped, waiting};
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -25,7 +25,7 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
+pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
     no_process(cx);
 }
 

@@ -3,10 +3,10 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use heartbeat_status::{Instant, RestartCause, RestartResult};
+use heartbeat_status::{Instant, RestartCause, RestartResult, RunFact};
 
 use super::failed::Why;
-use super::{Fact, Intent, State, no_process, stopped, unusable, waiting};
+use super::{Intent, State, no_process, stopped, unusable, waiting};
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -34,7 +34,7 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>) {
     unusable::resume(realm, cx);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
+pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
     no_process(cx);
 }
 

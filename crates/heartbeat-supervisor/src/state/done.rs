@@ -1,9 +1,10 @@
 //! Done: a oneshot that succeeded. Holds within a boot, until it is asked to run again.
 
-use super::{Fact, Intent, State, no_process, stopped};
+use super::{Intent, State, no_process, stopped};
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
+use heartbeat_status::RunFact;
 
 pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     realm.done_once = true;
@@ -12,7 +13,7 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
+pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
     no_process(cx);
 }
 

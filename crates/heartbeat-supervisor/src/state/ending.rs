@@ -5,10 +5,11 @@ use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use heartbeat_restart::{Decision, RestartWhen};
-use heartbeat_status::{EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep, StartFailure};
+use heartbeat_status::{
+    EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep, StartError, StartFailure,
+};
 
-use super::{backoff, cooldown, done, failed, remedy, starting, stopped, stopping, unusable, waiting};
-use crate::StartError;
+use super::{State, backoff, cooldown, done, failed, remedy, starting, stopped, stopping, unusable, waiting};
 use crate::cx::Cx;
 use crate::memory_limit::size;
 use crate::realm::Realm;
@@ -21,6 +22,8 @@ const PORT_RECHECK: Duration = Duration::from_secs(1);
 const FORKS_WITHIN: Duration = Duration::from_secs(10);
 const FORKED_AWAY: &str = "; it left processes behind, which heartbeatd ends: the program makes a daemon of itself. \
                            Start it with its foreground option, or name its pid file with `pidfile`";
+
+const MEANT_TO_END: &str = "; if it is meant to end, set `oneshot = true`";
 
 /// The main process ended by itself, while starting or running.
 pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty: bool) {
@@ -41,6 +44,10 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
             Some(ran_for) => format!("{how} after {}", span(ran_for)),
             None => how,
         };
+        let never_ready = matches!(realm.state, State::Starting(_)) && cx.spec.kind == RealmKind::Service;
+        if empty && exit.is_zero() && never_ready {
+            detail.push_str(MEANT_TO_END);
+        }
         if !empty && exit.is_zero() && ran_for.is_some_and(|ran_for| ran_for < FORKS_WITHIN) {
             detail.push_str(FORKED_AWAY);
         }

@@ -1,15 +1,15 @@
 //! External: watched, never started, never signalled; restarted only by a command of its own.
 
-use super::{Fact, Intent, no_process, remedy};
-use crate::Hook;
+use super::{Intent, no_process, remedy};
 use crate::cx::{Around, Cx, Mode};
 use crate::judgement::judge;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
+use heartbeat_status::{Hook, RunFact};
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     match fact {
-        Fact::HookDone { hook: Hook::Restart, failure } => remedy::on_done(realm, cx, failure),
+        RunFact::HookDone { hook: Hook::Restart, failure } => remedy::on_done(realm, cx, failure),
         _ => no_process(cx),
     }
 }

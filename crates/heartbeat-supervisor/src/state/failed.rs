@@ -2,9 +2,9 @@
 
 use alloc::string::String;
 
-use heartbeat_status::{Exit, RestartCause};
+use heartbeat_status::{Exit, RestartCause, RunFact};
 
-use super::{Fact, Intent, State, no_process, stopped};
+use super::{Intent, State, no_process, stopped};
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -33,7 +33,7 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>, why: Why) {
     cx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
+pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
     no_process(cx);
 }
 

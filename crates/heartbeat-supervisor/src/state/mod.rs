@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `enter` | the realm goes into the state |
 //! | `on_result` | a probe's result was counted |
-//! | `on_exit` | the process adapter reports a [`Fact`] |
+//! | `on_exit` | the process adapter reports a [`RunFact`] |
 //! | `on_deadline` | a timer of the state is due |
 //! | `on_command` | somebody wants something ([`Intent`]) |
 //! | `on_around` | what the neighbours amount to has changed |
@@ -31,14 +31,14 @@ pub(crate) mod waiting;
 
 use alloc::string::String;
 
-use heartbeat_status::{Exit, Phase, RealmKind, RestartCause, Said};
+use heartbeat_status::{EventKind, Phase, RealmKind, RestartCause, RunFact};
 
 use crate::cx::{Around, Cx};
 use crate::memory::Found;
+use crate::memory_limit;
 use crate::realm::Realm;
 use crate::said;
 use crate::timers::TimerKind;
-use crate::{Hook, StartError};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use cooldown::Cooldown;
@@ -91,21 +91,6 @@ impl State {
     }
 }
 
-/// What the adapters report about the process of the current generation.
-#[derive(Clone, Debug)]
-pub(crate) enum Fact {
-    Started { pid: u32 },
-    StartFailed { error: StartError },
-    ProgramChecked { failure: Option<StartError> },
-    Exited { exit: Exit, empty: bool },
-    Emptied,
-    Halted { halted: bool },
-    HookDone { hook: Hook, failure: Option<String> },
-    PortHeld { holder: Option<String> },
-    MainChanged { pid: u32 },
-    Said { said: Said },
-}
-
 /// What somebody wants of the realm. `desired` has been set before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
@@ -119,28 +104,31 @@ pub(crate) enum Intent {
     Kill,
 }
 
-pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
-    // Who holds its port, which is its main process, and what it says of itself, is the same in every state.
-    let fact = match fact {
-        Fact::MainChanged { pid } => {
-            realm.main_changed(cx, pid);
-            return;
-        }
-        Fact::PortHeld { holder } => {
+pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
+    // These are the same in every state.
+    match fact {
+        RunFact::MainChanged { pid } => return realm.main_changed(cx, pid),
+        RunFact::PortHeld { holder } => {
             realm.port_held(cx, holder);
-            on_result(realm, cx);
+            return on_result(realm, cx);
+        }
+        RunFact::Said { said } => return said::hear(realm, cx, said),
+        RunFact::ProgramChecked { failure } => return unusable::checked(realm, cx, failure.as_ref()),
+        RunFact::Unbounded { limits } => return memory_limit::unbounded(realm, cx, limits),
+        RunFact::MemoryUsed { bytes } => return memory_limit::used(realm, cx, bytes),
+        RunFact::LogInMemory => {
+            if realm.log_in_memory.replace(realm.run) != Some(realm.run) {
+                cx.event(EventKind::LogInMemory);
+            }
             return;
         }
-        Fact::Said { said } => {
-            said::hear(realm, cx, said);
-            return;
-        }
-        Fact::ProgramChecked { failure } => {
-            unusable::checked(realm, cx, failure.as_ref());
-            return;
-        }
-        fact => fact,
-    };
+        RunFact::Started { .. }
+        | RunFact::StartFailed { .. }
+        | RunFact::Exited { .. }
+        | RunFact::Emptied
+        | RunFact::StoppedBySignal { .. }
+        | RunFact::HookDone { .. } => {}
+    }
     match realm.state.phase() {
         Phase::Waiting => waiting::on_exit(realm, cx, fact),
         Phase::Starting => starting::on_exit(realm, cx, fact),
@@ -194,6 +182,8 @@ pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
         // What went wrong before somebody asked for it does not count against this start.
         realm.faulted = false;
     }
+    // A person takes over.
+    realm.relapsed = false;
     match realm.state.phase() {
         Phase::Waiting => waiting::on_command(realm, cx, intent),
         Phase::Starting => starting::on_command(realm, cx, intent),

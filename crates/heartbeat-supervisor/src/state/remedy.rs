@@ -11,7 +11,9 @@ use alloc::string::String;
 use core::time::Duration;
 
 use heartbeat_restart::Decision;
-use heartbeat_status::{Desired, EventKind, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
+use heartbeat_status::{
+    Desired, EventKind, Hook, Instant, RealmKind, RestartCause, RestartResult, RestartStep,
+};
 
 use super::starting::{HOOK_GRACE, hook_timeout};
 use super::{Intent, State, running, stopping};
@@ -19,7 +21,7 @@ use crate::cx::Cx;
 use crate::judgement::{demand_evidence, judge};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
-use crate::{Effect, Hook, RealmSpec};
+use crate::{Effect, RealmSpec};
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ pub(crate) fn requested(realm: &mut Realm, cx: &mut Cx<'_>) {
         super::on_command(realm, cx, Intent::Again(RestartCause::Requested));
         return;
     }
-    realm.faulted = false;
+    (realm.faulted, realm.relapsed) = (false, false);
     if realm.remedy.is_some_and(Remedy::is_under_way) {
         // The later request joins the earlier one.
         return;

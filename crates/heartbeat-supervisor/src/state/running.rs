@@ -4,10 +4,11 @@ use alloc::format;
 use alloc::string::ToString;
 use core::time::Duration;
 
-use heartbeat_status::{Exit, Health, Instant, RealmKind, RestartCause, RestartResult, RestartStep};
+use heartbeat_status::{
+    Exit, Health, Hook, Instant, RealmKind, RestartCause, RestartResult, RestartStep, RunFact,
+};
 
-use super::{Fact, Intent, State, ending, remedy, stopping};
-use crate::Hook;
+use super::{Intent, State, ending, remedy, stopping};
 use crate::cx::{Around, Cx};
 use crate::judgement::{acquit, judge};
 use crate::memory::Found;
@@ -66,10 +67,10 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
                 cx.arm(TimerKind::Stable, (since + cx.spec.restart.reset_after()).max(cx.now));
             }
         }
-        Found::Ended { exit, empty } => on_exit(realm, cx, Fact::Exited { exit, empty }),
+        Found::Ended { exit, empty } => on_exit(realm, cx, RunFact::Exited { exit, empty }),
         // Its end was not seen, and nothing of it is left: it has ended.
         Found::Nothing | Found::Unverifiable { .. } => {
-            on_exit(realm, cx, Fact::Exited { exit: Exit::unknown(), empty: true });
+            on_exit(realm, cx, RunFact::Exited { exit: Exit::unknown(), empty: true });
         }
     }
 }
@@ -130,22 +131,25 @@ pub(crate) fn note_health(realm: &mut Realm, cx: &mut Cx<'_>, health: Health) {
     }
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     match fact {
-        Fact::Exited { exit, empty } => ending::main_exited(realm, cx, exit, empty),
-        Fact::Halted { halted } => {
-            realm.on_halted(cx, halted);
+        RunFact::Exited { exit, empty } => ending::main_exited(realm, cx, exit, empty),
+        RunFact::StoppedBySignal { stopped } => {
+            realm.on_stopped_by_signal(cx, stopped);
             on_result(realm, cx);
         }
-        Fact::Emptied => cx.ignore("the main process has not been reported to be gone"),
-        Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is running already"),
-        Fact::HookDone { hook: Hook::Restart, failure } => remedy::on_done(realm, cx, failure),
-        Fact::HookDone { .. } => cx.ignore("no such command is running"),
+        RunFact::Emptied => cx.ignore("the main process has not been reported to be gone"),
+        RunFact::Started { .. } | RunFact::StartFailed { .. } => cx.ignore("it is running already"),
+        RunFact::HookDone { hook: Hook::Restart, failure } => remedy::on_done(realm, cx, failure),
+        RunFact::HookDone { .. } => cx.ignore("no such command is running"),
         // The same in every state: answered before.
-        Fact::PortHeld { .. }
-        | Fact::MainChanged { .. }
-        | Fact::Said { .. }
-        | Fact::ProgramChecked { .. } => {}
+        RunFact::PortHeld { .. }
+        | RunFact::MainChanged { .. }
+        | RunFact::Said { .. }
+        | RunFact::ProgramChecked { .. }
+        | RunFact::Unbounded { .. }
+        | RunFact::MemoryUsed { .. }
+        | RunFact::LogInMemory => {}
     }
 }
 

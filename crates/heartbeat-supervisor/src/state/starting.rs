@@ -4,9 +4,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use heartbeat_status::{EventKind, Instant, RealmKind, RestartCause, RestartStep};
+use heartbeat_status::{EventKind, Hook, Instant, RealmKind, RestartCause, RestartStep, RunFact};
 
-use super::{Fact, Intent, State, ending, running, stopping, unusable, waiting};
+use super::{Intent, State, ending, running, stopping, unusable, waiting};
+use crate::Effect;
 use crate::cx::{Around, Cx};
 use crate::judgement::judge;
 use crate::memory::Found;
@@ -15,14 +16,13 @@ use crate::record::StoredState;
 use crate::suspicion;
 use crate::timers::TimerKind;
 use crate::why;
-use crate::{Effect, Hook};
 
 /// How long a `start.before` command may take in a realm without `start.timeout`.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much later than its timeout a hook's end may be reported before we stop waiting for the report.
 pub(crate) const HOOK_GRACE: Duration = Duration::from_secs(5);
-/// A process that is halted when it should have settled is looked at again after this, or `start.settle`.
-const HALTED_RECHECK: Duration = Duration::from_millis(250);
+/// A process that a signal has stopped when it should have settled is looked at again after this, or `start.settle`.
+const STOPPED_RECHECK: Duration = Duration::from_millis(250);
 /// When nothing could be measured by the end of `start.timeout`, it is extended by itself, or at least by this.
 const OURS_RECHECK: Duration = Duration::from_secs(1);
 /// A launch that was asked for is answered within this, or it is called off.
@@ -195,10 +195,10 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
         Found::Alive { pid, .. } => adopt(realm, cx, pid),
         Found::Ended { exit, empty: false } => {
             set_stage(realm, Stage::Execed);
-            on_exit(realm, cx, Fact::Exited { exit, empty: false });
+            on_exit(realm, cx, RunFact::Exited { exit, empty: false });
         }
         Found::Ended { exit, empty: true } if !launching => {
-            on_exit(realm, cx, Fact::Exited { exit, empty: true })
+            on_exit(realm, cx, RunFact::Exited { exit, empty: true })
         }
         // Nothing proves that it was ever exec'd: no debit.
         Found::Ended { .. } | Found::Nothing | Found::Unverifiable { .. } => {
@@ -227,17 +227,19 @@ pub(crate) fn adopt(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
     }
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     match (fact, stage(realm)) {
-        (Fact::Started { pid }, Stage::Launching) => started(realm, cx, pid),
-        (Fact::StartFailed { error }, Stage::Launching | Stage::Before) => {
+        (RunFact::Started { pid }, Stage::Launching) => started(realm, cx, pid),
+        (RunFact::StartFailed { error }, Stage::Launching | Stage::Before) => {
             ending::start_failed(realm, cx, &error)
         }
-        (Fact::Exited { exit, empty }, Stage::Launching | Stage::Execed | Stage::After) => {
+        (RunFact::Exited { exit, empty }, Stage::Launching | Stage::Execed | Stage::After) => {
             ending::main_exited(realm, cx, exit, empty);
         }
-        (Fact::Halted { halted }, Stage::Execed | Stage::After) => realm.on_halted(cx, halted),
-        (Fact::HookDone { hook: Hook::Before, failure }, Stage::Before) => match failure {
+        (RunFact::StoppedBySignal { stopped }, Stage::Execed | Stage::After) => {
+            realm.on_stopped_by_signal(cx, stopped)
+        }
+        (RunFact::HookDone { hook: Hook::Before, failure }, Stage::Before) => match failure {
             // What it needs has gone down meanwhile.
             None if !realm.around.needs_hold => waiting::enter(realm, cx),
             None => {
@@ -247,21 +249,30 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             }
             Some(failure) => hook_failed(realm, cx, Hook::Before, &failure),
         },
-        (Fact::HookDone { hook: Hook::After, failure }, Stage::After) => match failure {
+        (RunFact::HookDone { hook: Hook::After, failure }, Stage::After) => match failure {
             None => running::enter(realm, cx),
             Some(failure) => hook_failed(realm, cx, Hook::After, &failure),
         },
-        (Fact::Emptied, _) => cx.ignore("the main process has not been reported to be gone"),
-        (Fact::HookDone { .. }, _) => cx.ignore("no such command is running"),
-        (Fact::Started { .. } | Fact::StartFailed { .. } | Fact::Exited { .. } | Fact::Halted { .. }, _) => {
+        (RunFact::Emptied, _) => cx.ignore("the main process has not been reported to be gone"),
+        (RunFact::HookDone { .. }, _) => cx.ignore("no such command is running"),
+        (
+            RunFact::Started { .. }
+            | RunFact::StartFailed { .. }
+            | RunFact::Exited { .. }
+            | RunFact::StoppedBySignal { .. },
+            _,
+        ) => {
             cx.ignore("not in this stage of the start");
         }
         // The same in every state: answered before.
         (
-            Fact::PortHeld { .. }
-            | Fact::MainChanged { .. }
-            | Fact::Said { .. }
-            | Fact::ProgramChecked { .. },
+            RunFact::PortHeld { .. }
+            | RunFact::MainChanged { .. }
+            | RunFact::Said { .. }
+            | RunFact::ProgramChecked { .. }
+            | RunFact::Unbounded { .. }
+            | RunFact::MemoryUsed { .. }
+            | RunFact::LogInMemory,
             _,
         ) => {}
     }
@@ -400,10 +411,10 @@ fn ready(realm: &mut Realm, cx: &mut Cx<'_>) {
 pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
     match (timer, stage(realm)) {
         (TimerKind::Second, Stage::Execed) => {
-            if !realm.halted {
+            if !realm.stopped_by_signal {
                 ready(realm, cx);
             } else {
-                cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle.max(HALTED_RECHECK));
+                cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle.max(STOPPED_RECHECK));
             }
         }
         (TimerKind::Act, Stage::Execed | Stage::After) => judge(realm, cx),

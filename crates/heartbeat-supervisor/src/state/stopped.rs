@@ -1,8 +1,8 @@
 //! Stopped: nothing runs, and nothing starts it by itself.
 
-use heartbeat_status::RestartCause;
+use heartbeat_status::{RestartCause, RunFact};
 
-use super::{Fact, Intent, State, no_process, waiting};
+use super::{Intent, State, no_process, waiting};
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -16,7 +16,7 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
+pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
     no_process(cx);
 }
 

@@ -5,17 +5,17 @@ use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use heartbeat_status::{
-    EventKind, Exit, Instant, LastExit, RestartCause, RestartResult, RestartStep, Signal,
+    EventKind, Exit, Hook, Instant, LastExit, RestartCause, RestartResult, RestartStep, RunFact, Signal,
 };
 
 use super::starting::{HOOK_GRACE, Stage as StartStage};
-use super::{Fact, Intent, State, ending, remedy, starting, stopped, stuck, waiting};
+use super::{Intent, State, ending, remedy, starting, stopped, stuck, waiting};
 use crate::cx::{Cx, Mode};
 use crate::memory::Found;
 use crate::realm::Realm;
 use crate::record::StoredState;
 use crate::timers::TimerKind;
-use crate::{Effect, Hook, SignalTo};
+use crate::{Effect, SignalTo};
 
 /// After KILL the tree has this long to be empty; then the realm is stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -310,10 +310,10 @@ fn send_kill(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.arm(TimerKind::State, cx.now + KILL_WAIT);
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     let Some(now) = stopping(realm).cloned() else { return };
     match fact {
-        Fact::Exited { exit, empty } if now.exit.is_none() => {
+        RunFact::Exited { exit, empty } if now.exit.is_none() => {
             note_exit(realm, cx, exit, true);
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.exit = Some(exit);
@@ -330,15 +330,15 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
                 }
             }
         }
-        Fact::Exited { .. } => cx.ignore("its end has been reported already"),
-        Fact::Emptied if now.exit.is_some() => gone(realm, cx),
-        Fact::Emptied => cx.ignore("the main process has not been reported to be gone"),
-        Fact::StartFailed { error } if now.launching => {
+        RunFact::Exited { .. } => cx.ignore("its end has been reported already"),
+        RunFact::Emptied if now.exit.is_some() => gone(realm, cx),
+        RunFact::Emptied => cx.ignore("the main process has not been reported to be gone"),
+        RunFact::StartFailed { error } if now.launching => {
             cx.event(EventKind::StartFailed { run: realm.run, error: error.message });
             gone(realm, cx);
         }
         // Exec was faster than the order to give up.
-        Fact::Started { pid } if now.launching => {
+        RunFact::Started { pid } if now.launching => {
             realm.pid = Some(pid);
             realm.started_at = Some(cx.now);
             starting::keep_gap(realm, cx);
@@ -352,19 +352,22 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
                 cx.arm(TimerKind::State, cx.now + KILL_WAIT);
             }
         }
-        Fact::Started { .. } | Fact::StartFailed { .. } => cx.ignore("it is being stopped"),
-        Fact::HookDone { hook: Hook::Stop, failure } if now.stage == Stage::Command => {
+        RunFact::Started { .. } | RunFact::StartFailed { .. } => cx.ignore("it is being stopped"),
+        RunFact::HookDone { hook: Hook::Stop, failure } if now.stage == Stage::Command => {
             if let Some(failure) = failure {
                 cx.event(EventKind::HookFailed { hook: Hook::Stop.as_str(), failure });
             }
             send_term(realm, cx);
         }
-        Fact::HookDone { .. } => cx.ignore("no such command is running"),
-        Fact::Halted { .. }
-        | Fact::PortHeld { .. }
-        | Fact::MainChanged { .. }
-        | Fact::Said { .. }
-        | Fact::ProgramChecked { .. } => {}
+        RunFact::HookDone { .. } => cx.ignore("no such command is running"),
+        RunFact::StoppedBySignal { .. }
+        | RunFact::PortHeld { .. }
+        | RunFact::MainChanged { .. }
+        | RunFact::Said { .. }
+        | RunFact::ProgramChecked { .. }
+        | RunFact::Unbounded { .. }
+        | RunFact::MemoryUsed { .. }
+        | RunFact::LogInMemory => {}
     }
 }
 

@@ -1,8 +1,8 @@
 //! Stuck: SIGKILL did not empty its process tree. No second copy until it is empty.
 
-use heartbeat_status::{EventKind, RestartResult, Signal};
+use heartbeat_status::{EventKind, RestartResult, RunFact, Signal};
 
-use super::{Fact, Intent, State, starting, stopping};
+use super::{Intent, State, starting, stopping};
 use crate::cx::Cx;
 use crate::memory::Found;
 use crate::realm::Realm;
@@ -16,20 +16,20 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
     cx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     match fact {
-        Fact::Exited { exit, empty } => {
+        RunFact::Exited { exit, empty } => {
             stopping::note_exit(realm, cx, exit, true);
             if empty {
                 freed(realm, cx);
             }
         }
         // With a pid known its end has not been reported yet, and nothing else proves it.
-        Fact::Emptied | Fact::StartFailed { .. } if realm.pid.is_some() => {
+        RunFact::Emptied | RunFact::StartFailed { .. } if realm.pid.is_some() => {
             cx.ignore("the main process has not been reported to be gone");
         }
-        Fact::Emptied | Fact::StartFailed { .. } => freed(realm, cx),
-        Fact::Started { pid } => {
+        RunFact::Emptied | RunFact::StartFailed { .. } => freed(realm, cx),
+        RunFact::Started { pid } => {
             realm.pid = Some(pid);
             realm.started_at = Some(cx.now);
             starting::keep_gap(realm, cx);
@@ -37,12 +37,15 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
             // The launch had been called off in vain.
             cx.signal(realm.run, Signal::KILL);
         }
-        Fact::Halted { .. }
-        | Fact::PortHeld { .. }
-        | Fact::MainChanged { .. }
-        | Fact::Said { .. }
-        | Fact::ProgramChecked { .. } => {}
-        Fact::HookDone { .. } => cx.ignore("no such command is running"),
+        RunFact::StoppedBySignal { .. }
+        | RunFact::PortHeld { .. }
+        | RunFact::MainChanged { .. }
+        | RunFact::Said { .. }
+        | RunFact::ProgramChecked { .. }
+        | RunFact::Unbounded { .. }
+        | RunFact::MemoryUsed { .. }
+        | RunFact::LogInMemory => {}
+        RunFact::HookDone { .. } => cx.ignore("no such command is running"),
     }
 }
 

@@ -5,13 +5,13 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use heartbeat_status::{EventKind, Instant, RestartCause, StartFailure};
+use heartbeat_status::{EventKind, Instant, RestartCause, StartError, StartFailure};
 
 use super::{State, cooldown, failed, starting, waiting};
+use crate::Effect;
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
-use crate::{Effect, StartError};
 
 /// From one check to the next.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -3,9 +3,9 @@
 
 use alloc::string::String;
 
-use heartbeat_status::RestartResult;
+use heartbeat_status::{RestartResult, RunFact};
 
-use super::{Fact, Intent, State, stuck};
+use super::{Intent, State, stuck};
 use crate::cx::Cx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -19,19 +19,22 @@ pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>, what: String) {
     cx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: Fact) {
+pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     match fact {
-        Fact::Emptied => stuck::freed(realm, cx),
-        Fact::Started { .. }
-        | Fact::StartFailed { .. }
-        | Fact::Exited { .. }
-        | Fact::Halted { .. }
-        | Fact::HookDone { .. } => cx.ignore("what runs there has not been proven to be this realm"),
+        RunFact::Emptied => stuck::freed(realm, cx),
+        RunFact::Started { .. }
+        | RunFact::StartFailed { .. }
+        | RunFact::Exited { .. }
+        | RunFact::StoppedBySignal { .. }
+        | RunFact::HookDone { .. } => cx.ignore("what runs there has not been proven to be this realm"),
         // The same in every state: answered before.
-        Fact::PortHeld { .. }
-        | Fact::MainChanged { .. }
-        | Fact::Said { .. }
-        | Fact::ProgramChecked { .. } => {}
+        RunFact::PortHeld { .. }
+        | RunFact::MainChanged { .. }
+        | RunFact::Said { .. }
+        | RunFact::ProgramChecked { .. }
+        | RunFact::Unbounded { .. }
+        | RunFact::MemoryUsed { .. }
+        | RunFact::LogInMemory => {}
     }
 }
 

@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use heartbeat_status::{Instant, RestartResult};
+use heartbeat_status::{Instant, RestartResult, RunFact};
 
-use super::{Fact, Intent, State, no_process, starting, stopped};
+use super::{Intent, State, no_process, starting, stopped};
 use crate::cx::{Cx, Mode};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -85,7 +85,7 @@ fn forgive(realm: &mut Realm, cx: &mut Cx<'_>) {
     proceed(realm, cx);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: Fact) {
+pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
     no_process(cx);
 }
 

@@ -9,7 +9,7 @@ use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CheckId, CheckResult, CommandId, EdgeKind, Event, EventKind, Exit, FailReason, Gate, Instant, Outcome,
     Phase, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, RealmIx, RealmKind, RealmName, RealmStatus, Role,
-    RunId, Said, Signal, Status, Thresholds, WhileDown,
+    RunFact, RunId, Said, Signal, Status, Thresholds, WhileDown,
 };
 use heartbeat_supervisor::{
     Command, Effect, Found, Input, Intent, Memory, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec,
@@ -409,7 +409,7 @@ impl Drive {
     /// The launcher has exec'd the realm's program.
     pub(crate) fn started(&mut self, realm: RealmIx) {
         let run = self.run(realm);
-        self.feed(Input::Started { realm, run, pid: 100 + realm.0 });
+        self.feed(Input::Run { realm, run, fact: RunFact::Started { pid: 100 + realm.0 } });
     }
 
     /// Everything that was asked to start has started.
@@ -427,12 +427,12 @@ impl Drive {
         let mut said = Said::default();
         change(&mut said);
         let run = self.run(realm);
-        self.feed(Input::Notify { realm, run, said });
+        self.feed(Input::Run { realm, run, fact: RunFact::Said { said } });
     }
 
     pub(crate) fn exit(&mut self, realm: RealmIx, exit: Exit) {
         let run = self.run(realm);
-        self.feed(Input::Exited { realm, run, exit, empty: true });
+        self.feed(Input::Run { realm, run, fact: RunFact::Exited { exit, empty: true } });
     }
 
     pub(crate) fn command(&mut self, command: Command) -> Reply {

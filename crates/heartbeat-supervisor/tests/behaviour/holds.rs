@@ -105,7 +105,7 @@ fn lifting_a_hold_starts_it_and_its_events_name_the_command() {
         }
         _ => None,
     });
-    assert_eq!(told, Some(("start", Some("`start c`".to_string()))));
+    assert_eq!(told, Some((Action::Start, Some("`start c`".to_string()))));
     for action in [Action::Restart, Action::Reset] {
         let mut d = held();
         let command = Command { force: true, lift_holds: true, ..Command::new(action, A) };

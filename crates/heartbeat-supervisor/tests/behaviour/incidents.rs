@@ -5,11 +5,9 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     CommandId, EventKind, Exit, Flag, IncidentStep, Outcome, Phase, ProbeInfo, ProbeIx, ProbeKind, Reason,
-    Role, Severity, Signal, StartFailure, Status, Thresholds,
+    Role, RunFact, Severity, Signal, StartError, StartFailure, Status, Thresholds,
 };
-use heartbeat_supervisor::{
-    Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StartError, StepAction,
-};
+use heartbeat_supervisor::{Command, Effect, Found, Input, ProbeSource, ProbeSpec, RealmSpec, StepAction};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
 
@@ -212,7 +210,7 @@ fn a_stranger_on_the_port_is_named_and_never_answered_with_a_restart() {
     let mut d = Drive::up(vec![with_port("a")]);
     let run = d.run(A);
     let holder = "port 8001 is held by pid 99 (nc, user bob)".to_string();
-    d.feed(Input::PortHeld { realm: A, run, holder: Some(holder.clone()) });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: Some(holder.clone()) } });
     let status = d.status(A);
     assert_eq!((status.status, status.why.reason), (Status::Down, Reason::WrongProcess));
     assert_eq!(status.why.message, holder);
@@ -220,7 +218,7 @@ fn a_stranger_on_the_port_is_named_and_never_answered_with_a_restart() {
     // The stranger even answers as the realm should.
     d.wait_answering(secs(120), |_| Outcome::Pass);
     assert_eq!((d.status(A).status, d.status(A).restarts.total), (Status::Down, 0));
-    d.feed(Input::PortHeld { realm: A, run, holder: None });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: None } });
     d.wait_answering(secs(20), |_| Outcome::Pass);
     assert_eq!(d.status(A).status, Status::Up);
     assert_eq!(told(&mut d), ["resolved a"]);
@@ -231,7 +229,7 @@ fn a_stranger_on_the_port_stops_every_restart_for_health() {
     let holder = || Some("port 8001 is held by pid 99 (nc, user bob)".to_string());
     let mut d = Drive::up(vec![with_port("a")]);
     let run = d.run(A);
-    d.feed(Input::PortHeld { realm: A, run, holder: holder() });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: holder() } });
     d.wait_answering(secs(300), |_| FAIL);
     assert_eq!((d.status(A).status, d.status(A).restarts.total, d.signals()), (Status::Down, 0, vec![]));
     // Its restart was due, and waited for the circuit breaker, when the stranger was found.
@@ -240,7 +238,7 @@ fn a_stranger_on_the_port_stops_every_restart_for_health() {
     d.feed(Input::Lag { late: true });
     d.wait_answering(secs(30), |_| FAIL);
     assert_eq!(d.signals(), [], "held");
-    d.feed(Input::PortHeld { realm: A, run, holder: holder() });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: holder() } });
     d.feed(Input::Lag { late: false });
     d.wait_answering(secs(300), |_| FAIL);
     assert_eq!(d.signals(), []);
@@ -268,7 +266,7 @@ fn a_start_on_a_taken_port_is_retried_without_debit_as_the_same_generation() {
     for _ in 0..50 {
         let error = StartError { failure: StartFailure::PortTaken, message: "held by pid 99".to_string() };
         let run = d.run(A);
-        d.feed(Input::StartFailed { realm: A, run, error });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
         assert_eq!((d.phase(A), d.status(A).why.reason), (Phase::Backoff, Reason::WrongProcess));
         d.wait(secs(1));
         assert_eq!(d.phase(A), Phase::Starting, "looked at again every second");
@@ -371,7 +369,7 @@ fn a_failed_notice_has_the_newest_cause() {
     let run = d.run(A);
     let message = "cannot execute ./report: no such file".to_string();
     let error = StartError { failure: StartFailure::ProgramUnusable, message: message.clone() };
-    d.feed(Input::StartFailed { realm: A, run, error });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
     d.wait(secs(600));
     let incidents = d.events.iter().filter_map(|event| match &event.kind {
         EventKind::Incident { step, incident, .. } => {
@@ -502,4 +500,28 @@ fn what_was_opened_is_resolved_when_an_operator_stops_it() {
         _ => None,
     });
     assert_eq!(last, Some((IncidentStep::Resolved, Some("stopped by an operator".to_string()))));
+}
+
+#[test]
+fn a_realm_that_fails_again_shortly_after_each_recovery_has_one_open_incident() {
+    let mut d = Drive::stable(vec![probed("a")]);
+    let mut opened = 0;
+    for round in 0..5 {
+        d.exit(A, Exit::code(1));
+        d.live(secs(20), |_| Outcome::Pass);
+        assert_eq!(d.word(A), Status::Up, "round {round}");
+        let steps = told(&mut d);
+        opened += steps.iter().filter(|step| step.starts_with("opened")).count();
+        let open = d.sup.snapshot(d.now).incidents.len();
+        assert_eq!((opened.min(2), open), (round.min(1) + 1, usize::from(round > 0)), "{steps:?}");
+        if round == 2 {
+            d.killed(|_| Found::Alive { pid: 100, launching: false });
+        }
+    }
+    assert_eq!(opened, 2, "the first was over when it failed again");
+    d.live(secs(60), |_| Outcome::Pass);
+    assert_eq!(told(&mut d), ["resolved a"], "healthy for reset_after");
+    d.exit(A, Exit::code(1));
+    d.live(secs(20), |_| Outcome::Pass);
+    assert_eq!(told(&mut d), ["opened a", "resolved a"], "a new failure, and not the loop of before");
 }

@@ -2,9 +2,10 @@
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EventKind, Exit, ExitKind, Flag, Phase, Reason, RestartCause, RestartResult, Signal, Status,
+    EventKind, Exit, ExitKind, Flag, Hook, Phase, Reason, RestartCause, RestartResult, RunFact, Signal,
+    Status,
 };
-use heartbeat_supervisor::{Command, Effect, Hook, Input, RealmSpec, Refusal, Reply, Signalling};
+use heartbeat_supervisor::{Command, Effect, Input, RealmSpec, Refusal, Reply, Signalling};
 
 use crate::drive::*;
 
@@ -17,7 +18,7 @@ fn limited() -> RealmSpec {
 impl Drive {
     fn uses(&mut self, bytes: u64) {
         let run = self.run(A);
-        self.feed(Input::MemoryUsed { realm: A, run, bytes });
+        self.feed(Input::Run { realm: A, run, fact: RunFact::MemoryUsed { bytes } });
     }
 
     fn signal(&mut self, signal: Signal, tree: bool) -> Reply {
@@ -93,7 +94,11 @@ fn limits_that_nobody_keeps_are_flagged_and_told_once() {
     let mut d = Drive::up(vec![limited()]);
     for _ in 0..2 {
         let run = d.run(A);
-        d.feed(Input::Unbounded { realm: A, run, limits: vec!["memory".to_string(), "cpu".to_string()] });
+        d.feed(Input::Run {
+            realm: A,
+            run,
+            fact: RunFact::Unbounded { limits: vec!["memory".to_string(), "cpu".to_string()] },
+        });
         assert!(d.status(A).flags.contains(&Flag::Unbounded));
     }
     let told = d.events.iter().filter(|event| matches!(event.kind, EventKind::Unbounded { .. })).count();
@@ -148,7 +153,7 @@ fn a_stop_command_that_fails_is_named_and_holds_nothing_up() {
     assert!(d.signals().is_empty());
     let run = d.run(A);
     let failure = Some("`flush`: exit code 3".to_string());
-    d.feed(Input::HookDone { realm: A, run, hook: Hook::Stop, failure });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::HookDone { hook: Hook::Stop, failure } });
     assert_eq!(d.signals(), [(A, Signal::TERM)]);
     let named = d.events.iter().any(|event| {
         let fact = event.kind.fact().map(|(_, words)| words);

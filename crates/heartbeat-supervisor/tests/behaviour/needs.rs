@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, EventKind, Exit, Flag, Gate, NextAction, Outcome, Phase, RealmIx, Reason, Signal, Status,
-    WhileDown,
+    EdgeKind, EventKind, Exit, Flag, Gate, NextAction, Outcome, Phase, RealmIx, Reason, RunFact, Signal,
+    Status, WhileDown,
 };
 use heartbeat_supervisor::{Command, RealmSpec};
 
@@ -276,9 +276,13 @@ fn a_realm_is_stopping_until_nothing_of_it_is_alive() {
     assert!(d.sup.snapshot(d.now).is_ok(), "that is what was asked for");
     assert!(d.status(B).flags.contains(&Flag::UpstreamDown), "a need that is being stopped is broken");
     let run = d.run(A);
-    d.feed(heartbeat_supervisor::Input::Exited { realm: A, run, exit: Exit::code(0), empty: false });
+    d.feed(heartbeat_supervisor::Input::Run {
+        realm: A,
+        run,
+        fact: RunFact::Exited { exit: Exit::code(0), empty: false },
+    });
     assert_eq!(d.word(A), Status::Stopping, "its children live on");
-    d.feed(heartbeat_supervisor::Input::Emptied { realm: A, run });
+    d.feed(heartbeat_supervisor::Input::Run { realm: A, run, fact: RunFact::Emptied });
     assert_eq!(d.word(A), Status::Stopped);
     let told = words(&d, A);
     assert_eq!(told, [Status::Stopping, Status::Stopped]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartbeat_status::{CommandId, Exit, Flag, Health, InconclusiveReason, Outcome, Reason, Status};
+use heartbeat_status::{CommandId, Exit, Flag, Health, InconclusiveReason, Outcome, Reason, RunFact, Status};
 use heartbeat_supervisor::{Effect, Input, Reply};
 
 use crate::drive::{A, Drive, FAIL, bare, external, probed, secs};
@@ -133,7 +133,7 @@ fn a_late_answer_of_an_old_generation_is_dropped() {
     let run = d.run(A);
     d.exit(A, Exit::code(1));
     let before = d.sup.snapshot(d.now).ignored;
-    d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: true });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(1), empty: true } });
     assert_eq!(d.sup.snapshot(d.now).ignored, before + 1);
     assert_eq!(d.status(A).restarts.total, 1);
 }

@@ -1,7 +1,7 @@
 //! A new plan takes the place of the one in force: what is untouched does not move.
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, RestartCause, Signal, Status};
+use heartbeat_status::{EventKind, Exit, Outcome, Phase, RealmIx, RestartCause, RunFact, Signal, Status};
 use heartbeat_supervisor::RealmSpec;
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
@@ -72,8 +72,11 @@ fn a_realm_that_is_gone_from_the_plan_is_stopped_dependents_first_and_its_place_
     d.reload(vec![a, probed("d").needs(A), retired(c)], &[]);
     assert_eq!(d.starts(), [B]);
     assert!(d.run(B) > before, "generations count on");
-    let late =
-        heartbeat_supervisor::Input::Exited { realm: B, run: before, exit: Exit::code(1), empty: true };
+    let late = heartbeat_supervisor::Input::Run {
+        realm: B,
+        run: before,
+        fact: RunFact::Exited { exit: Exit::code(1), empty: true },
+    };
     d.feed(late);
     assert_eq!(d.phase(B), Phase::Starting);
 }

@@ -3,9 +3,10 @@
 use heartbeat_restart::WhenSpent;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EventKind, Exit, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause, RestartResult, Status,
+    EventKind, Exit, Hook, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause, RestartResult, RunFact,
+    Status,
 };
-use heartbeat_supervisor::{Command, Effect, Found, Hook, Input, RealmSpec, Refusal, Reply, StepAction};
+use heartbeat_supervisor::{Command, Effect, Found, Input, RealmSpec, Refusal, Reply, StepAction};
 
 use crate::drive::*;
 
@@ -26,7 +27,7 @@ impl Drive {
     fn done(&mut self, realm: RealmIx, failure: Option<&str>) {
         let run = self.run(realm);
         let failure = failure.map(ToOwned::to_owned);
-        self.feed(Input::HookDone { realm, run, hook: Hook::Restart, failure });
+        self.feed(Input::Run { realm, run, fact: RunFact::HookDone { hook: Hook::Restart, failure } });
     }
 
     /// Fails its probes until its command runs.

@@ -6,9 +6,9 @@ use heartbeat_restart::{RestartWhen, WhenSpent};
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     EdgeKind, EventKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, Reason, RestartCause,
-    RestartResult, RestartStep, Signal, StartFailure, Status, What, WhileDown,
+    RestartResult, RestartStep, RunFact, Signal, StartError, StartFailure, Status, What, WhileDown,
 };
-use heartbeat_supervisor::{Input, Reply, StartError};
+use heartbeat_supervisor::{Input, Reply};
 
 use crate::drive::{A, B, Depends, Drive, FAIL, bare, external, policy, probed, secs};
 
@@ -173,7 +173,7 @@ fn a_shortage_of_ours_backs_off_without_a_debit() {
     for _ in 0..10 {
         let run = d.run(A);
         d.take();
-        d.feed(Input::StartFailed { realm: A, run, error: error() });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error: error() } });
         let status = d.status(A);
         assert_eq!((d.phase(A), status.restarts.used), (Phase::Backoff, 0));
         assert_eq!(
@@ -371,7 +371,7 @@ fn no_attempt_is_told_that_is_not_made() {
             (What::RestartFailed, "attempt 1 of 2 failed after 1.2 s"),
             (What::RestartOpened, "exit code 1 after 0.2 s, attempt 2 of 2"),
             (What::RestartFailed, "attempt 2 of 2 failed after 1.2 s"),
-            (What::BudgetSpent, "2 restarts in 10m00s: a person is needed; one trial in 5m00s"),
+            (What::BudgetSpent, "2 restarts in 10m00s did not help; one trial in 5m00s"),
         ]
     );
     assert_eq!(d.message(A), "exit code 1 after 0.2 s; one trial after the cooldown");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Desired, EventKind, Exit, ExitKind, Flag, IncidentStep, Outcome, Phase, RealmIx, Reason, RestartCause,
-    RunId, Signal, StartFailure, Status,
+    RunFact, RunId, Signal, StartFailure, Status,
 };
 use heartbeat_supervisor::{Command, Effect, Found, Input, Reply};
 
@@ -61,7 +61,7 @@ fn leftovers_are_swept_before_the_successor_is_started() {
     assert_eq!(d.starts(), []);
     assert_eq!(d.signals(), [(A, Signal::TERM)]);
     let run = d.run(A);
-    d.feed(Input::Emptied { realm: A, run });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Emptied });
     assert_eq!(d.starts(), [A]);
     assert!(matches!(d.status(A).process.last_exit.map(|last| last.exit.kind), Some(ExitKind::Unknown)));
 }
@@ -137,11 +137,11 @@ fn a_launcher_that_is_met_is_waited_for() {
     d.killed(|_| Found::Alive { pid: 7, launching: true });
     assert_eq!((d.starts(), d.phase(A)), (vec![], Phase::Starting));
     let run = d.run(A);
-    let error = heartbeat_supervisor::StartError {
+    let error = heartbeat_status::StartError {
         failure: StartFailure::NeverTried,
         message: "its heartbeatd died before it could be started".to_string(),
     };
-    d.feed(Input::StartFailed { realm: A, run, error });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
     d.wait(secs(1));
     assert_eq!(d.starts(), [A]);
     assert_eq!((d.run(A), d.status(A).restarts.used), (RunId(1), 0), "no crash, no debit");
@@ -275,7 +275,7 @@ fn what_was_not_proven_is_started_once_it_is_gone() {
     d.wait(secs(60));
     assert_eq!(d.starts(), []);
     let run = d.run(A);
-    d.feed(Input::Emptied { realm: A, run });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Emptied });
     assert_eq!(d.starts(), [A]);
 }
 
@@ -306,7 +306,10 @@ fn a_restart_is_debited_on_record_before_its_successor_is_started() {
     let mut d = Drive::stable(vec![bare("a")]);
     d.take();
     let run = d.run(A);
-    d.sup.handle(d.now, Input::Exited { realm: A, run, exit: Exit::code(1), empty: true });
+    d.sup.handle(
+        d.now,
+        Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(1), empty: true } },
+    );
     let effects: Vec<Effect> = std::iter::from_fn(|| d.sup.poll_effect()).collect();
     let [Effect::Persist { record: Some(record), .. }, Effect::Start { .. }] = &effects[..] else {
         panic!("{effects:?}")

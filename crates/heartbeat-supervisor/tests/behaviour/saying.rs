@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
     Beat, EventKind, Exit, FailReason, Flag, Health, Instant, NextAction, Outcome, Phase, Reason,
-    RestartCause, RestartResult, RunId, Said, SaidState, Signal, Status,
+    RestartCause, RestartResult, RunFact, RunId, Said, SaidState, Signal, Status,
 };
 use heartbeat_supervisor::{Found, Input};
 
@@ -319,7 +319,7 @@ fn nobody_else_is_heard() {
     let mut d = up(Some(WATCHDOG));
     let ignored = d.sup.snapshot(d.now).ignored;
     let said = Said { stopping: true, ..Said::default() };
-    d.feed(Input::Notify { realm: A, run: RunId(0), said: said.clone() });
+    d.feed(Input::Run { realm: A, run: RunId(0), fact: RunFact::Said { said: said.clone() } });
     assert_eq!((d.word(A), d.sup.snapshot(d.now).ignored), (Status::Up, ignored + 1));
     // A realm that is not asked.
     let mut d = Drive::up(vec![bare("a")]);

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use heartbeat_restart::RestartWhen;
 use heartbeat_status::wire::Action;
-use heartbeat_status::{EdgeKind, Exit, Gate, Outcome, Phase, RestartResult, Signal, Status, WhileDown};
-use heartbeat_supervisor::{Effect, Hook, Input};
+use heartbeat_status::{
+    EdgeKind, Exit, Gate, Hook, Outcome, Phase, RestartResult, RunFact, Signal, Status, WhileDown,
+};
+use heartbeat_supervisor::{Effect, Input};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs};
 
@@ -208,11 +210,11 @@ fn a_hook_runs_before_and_after() {
     let mut d = Drive::boot(vec![spec]);
     let run = d.run(A);
     assert!(matches!(d.effects[..], [Effect::Hook { hook: Hook::Before, .. }]));
-    d.feed(Input::HookDone { realm: A, run, hook: Hook::Before, failure: None });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::HookDone { hook: Hook::Before, failure: None } });
     d.launch_all();
     d.wait(secs(2));
     assert!(matches!(d.effects[..], [Effect::Hook { hook: Hook::After, .. }]));
-    d.feed(Input::HookDone { realm: A, run, hook: Hook::After, failure: None });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::HookDone { hook: Hook::After, failure: None } });
     assert_eq!(d.word(A), Status::Up);
 }
 

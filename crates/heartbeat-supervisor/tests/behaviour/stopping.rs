@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use heartbeat_status::wire::Action;
 use heartbeat_status::{
-    EdgeKind, EventKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, Signal, StartFailure, Status,
-    WhileDown,
+    EdgeKind, EventKind, Exit, Gate, NextAction, Outcome, Phase, RealmIx, RunFact, Signal, StartError,
+    StartFailure, Status, WhileDown,
 };
-use heartbeat_supervisor::{Command, Effect, Input, SignalTo, StartError};
+use heartbeat_supervisor::{Command, Effect, Input, SignalTo};
 
 use crate::drive::{A, B, C, Depends, Drive, FAIL, bare, external, oneshot, probed, secs};
 
@@ -54,14 +54,14 @@ fn the_main_process_is_signalled_first_and_then_what_it_leaves() {
     d.wait(secs(4));
     assert_eq!(told(&d), [], "its workers may finish");
     let run = d.run(A);
-    d.feed(Input::Exited { realm: A, run, exit: Exit::code(0), empty: false });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(0), empty: false } });
     assert_eq!(told(&d), [(Signal::TERM, true), (Signal::CONT, true)]);
     d.take();
     d.wait(Duration::from_millis(5_990));
     assert_eq!(told(&d), []);
     d.wait(Duration::from_millis(10));
     assert_eq!(told(&d), [(Signal::KILL, true)], "10 s after the first signal");
-    d.feed(Input::Emptied { realm: A, run });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Emptied });
     assert_eq!(d.phase(A), Phase::Stopped);
 }
 
@@ -79,7 +79,7 @@ fn signal_to_tree_signals_all_at_once_and_once() {
     assert_eq!(told(&d), [(Signal::TERM, true), (Signal::CONT, true)]);
     d.take();
     let run = d.run(A);
-    d.feed(Input::Exited { realm: A, run, exit: Exit::code(0), empty: false });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(0), empty: false } });
     assert_eq!(told(&d), []);
 }
 
@@ -127,8 +127,8 @@ fn a_program_that_makes_a_daemon_of_itself_is_told_so() {
     let mut d = Drive::boot(vec![bare("a")]);
     d.started(A);
     let run = d.run(A);
-    d.feed(Input::Exited { realm: A, run, exit: Exit::code(0), empty: false });
-    d.feed(Input::Emptied { realm: A, run });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(0), empty: false } });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Emptied });
     let message = d.message(A);
     let expected = "exit code 0 after 0.0 s; it left processes behind, which heartbeatd ends: the program makes a \
                     daemon of itself. Start it with its foreground option, or name its pid file with `pidfile`";
@@ -139,7 +139,7 @@ fn a_program_that_makes_a_daemon_of_itself_is_told_so() {
         d.started(A);
         d.wait(secs(ran));
         let run = d.run(A);
-        d.feed(Input::Exited { realm: A, run, exit: Exit::code(code), empty });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(code), empty } });
         assert!(!d.message(A).contains("daemon of itself"), "{}", d.message(A));
     }
 }
@@ -148,9 +148,9 @@ fn a_program_that_makes_a_daemon_of_itself_is_told_so() {
 fn leftovers_are_swept_before_the_next_start() {
     let mut d = Drive::stable(vec![bare("a")]);
     let run = d.run(A);
-    d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: false });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(1), empty: false } });
     assert_eq!((d.phase(A), d.signals(), d.starts()), (Phase::Stopping, vec![(A, Signal::TERM)], vec![]));
-    d.feed(Input::Emptied { realm: A, run });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::Emptied });
     assert_eq!(d.starts(), [A]);
     assert_eq!(d.status(A).restarts.used, 1);
 }
@@ -183,14 +183,14 @@ fn a_later_stop_wins_in_every_phase() {
             let mut d = Drive::boot(vec![bare("a")]);
             let run = d.run(A);
             let error = StartError { failure: StartFailure::ProgramUnusable, message: "denied".into() };
-            d.feed(Input::StartFailed { realm: A, run, error });
+            d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
             d
         }),
         (Phase::Cooldown, || {
             let mut d = Drive::boot(vec![bare("a")]);
             let run = d.run(A);
             let error = StartError { failure: StartFailure::ProgramUnusable, message: "denied".into() };
-            d.feed(Input::StartFailed { realm: A, run, error });
+            d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
             d.wait(secs(61));
             d
         }),
@@ -285,7 +285,7 @@ fn shutdown_reaches_realms_that_only_wait() {
     let mut d = Drive::boot(vec![failing, bare("b").needs(A), probed("c").needs(B)]);
     let run = d.run(A);
     let error = StartError { failure: StartFailure::ProgramUnusable, message: "no such file".into() };
-    d.feed(Input::StartFailed { realm: A, run, error });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
     assert_eq!((d.phase(A), d.phase(B)), (Phase::Starting, Phase::Waiting));
     d.feed(Input::Shutdown { now: false });
     assert_eq!(d.effects.last(), Some(&Effect::Halt));
@@ -298,7 +298,7 @@ fn a_launch_is_called_off() {
     assert_eq!(d.signals(), [(A, Signal::KILL)], "there is nothing yet that could end gracefully");
     let run = d.run(A);
     let error = StartError { failure: StartFailure::NeverTried, message: "called off".into() };
-    d.feed(Input::StartFailed { realm: A, run, error });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
     assert_eq!(d.phase(A), Phase::Stopped);
 }
 

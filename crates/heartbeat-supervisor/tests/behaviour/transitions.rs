@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use heartbeat_restart::WhenSpent;
 use heartbeat_status::wire::Action;
-use heartbeat_status::{CommandId, Exit, Outcome, Phase, Role, Signal, StartFailure};
-use heartbeat_supervisor::{Command, Effect, Found, Hook, Input, Signalling, StartError};
+use heartbeat_status::{
+    CommandId, Exit, Hook, Outcome, Phase, Role, RunFact, Signal, StartError, StartFailure,
+};
+use heartbeat_supervisor::{Command, Effect, Found, Input, Signalling};
 
 use crate::drive::{A, Depends, Drive, FAIL, bare, external, oneshot, policy, probed, secs, told};
 
@@ -107,39 +109,39 @@ const INPUTS: &[(&str, Apply)] = &[
     ("Started", |d| d.started(A)),
     ("StartFailed: its program cannot be used", |d| {
         let run = d.run(A);
-        d.feed(Input::StartFailed { realm: A, run, error: refused() });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error: refused() } });
     }),
     ("StartFailed: another error", |d| {
         let run = d.run(A);
         let error = StartError { failure: StartFailure::Other, message: "no".to_string() };
-        d.feed(Input::StartFailed { realm: A, run, error });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
     }),
     ("ProgramChecked: usable", |d| {
         let run = d.run(A);
-        d.feed(Input::ProgramChecked { realm: A, run, failure: None });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::ProgramChecked { failure: None } });
     }),
     ("StartFailed: its port is taken", |d| {
         let run = d.run(A);
         let error = StartError { failure: StartFailure::PortTaken, message: "port 1 is taken".to_string() };
-        d.feed(Input::StartFailed { realm: A, run, error });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
     }),
     ("Exited: success, tree empty", |d| d.exit(A, Exit::code(0))),
     ("Exited: failure, tree empty", |d| d.exit(A, Exit::code(1))),
     ("Exited: failure, leftovers", |d| {
         let run = d.run(A);
-        d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: false });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(1), empty: false } });
     }),
     ("Emptied", |d| {
         let run = d.run(A);
-        d.feed(Input::Emptied { realm: A, run });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::Emptied });
     }),
     ("Halted", |d| {
         let run = d.run(A);
-        d.feed(Input::Halted { realm: A, run, halted: true });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::StoppedBySignal { stopped: true } });
     }),
     ("HookDone: start.before", |d| {
         let run = d.run(A);
-        d.feed(Input::HookDone { realm: A, run, hook: Hook::Before, failure: None });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::HookDone { hook: Hook::Before, failure: None } });
     }),
     ("Command: start", |d| command(d, Action::Start)),
     ("Command: stop", |d| command(d, Action::Stop)),
@@ -171,11 +173,11 @@ const INPUTS: &[(&str, Apply)] = &[
     ("Notify: STOPPING=1", |d| d.say(A, |said| said.stopping = true)),
     ("MainChanged", |d| {
         let run = d.run(A);
-        d.feed(Input::MainChanged { realm: A, run, pid: 4_711 });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::MainChanged { pid: 4_711 } });
     }),
     ("PortHeld: by a stranger", |d| {
         let run = d.run(A);
-        d.feed(Input::PortHeld { realm: A, run, holder: Some("pid 1".to_string()) });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::PortHeld { holder: Some("pid 1".to_string()) } });
     }),
     ("Lag", |d| d.feed(Input::Lag { late: true })),
     ("Refresh", |d| d.feed(Input::Refresh { id: CommandId(99), realm: None })),
@@ -184,7 +186,7 @@ const INPUTS: &[(&str, Apply)] = &[
     ("Shutdown: now", |d| d.feed(Input::Shutdown { now: true })),
     ("an answer of an older generation", |d| {
         let run = heartbeat_status::RunId(u64::MAX);
-        d.feed(Input::Exited { realm: A, run, exit: Exit::code(1), empty: true });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::Exited { exit: Exit::code(1), empty: true } });
     }),
     ("time passes, its probe fails", |d| {
         let time = deadline(d);

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use heartbeat_status::wire::Action;
-use heartbeat_status::{EventKind, Exit, IncidentStep, Phase, Reason, StartFailure, Status};
-use heartbeat_supervisor::{Effect, Found, Input, RealmSpec, StartError};
+use heartbeat_status::{
+    EventKind, Exit, IncidentStep, Phase, Reason, RunFact, StartError, StartFailure, Status,
+};
+use heartbeat_supervisor::{Effect, Found, Input, RealmSpec};
 
 use crate::drive::{A, B, Depends, Drive, bare, oneshot, policy, secs};
 
@@ -16,12 +18,12 @@ fn missing() -> StartError {
 
 fn fail(d: &mut Drive) {
     let run = d.run(A);
-    d.feed(Input::StartFailed { realm: A, run, error: missing() });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error: missing() } });
 }
 
 fn answer(d: &mut Drive, failure: Option<StartError>) {
     let run = d.run(A);
-    d.feed(Input::ProgramChecked { realm: A, run, failure });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::ProgramChecked { failure } });
 }
 
 fn checks(d: &Drive) -> usize {
@@ -189,7 +191,7 @@ fn its_incident_opens_at_once_and_fails_when_a_person_is_needed() {
     wait_without_it(&mut d, secs(60));
     d.take();
     let run = d.run(A);
-    d.feed(Input::ProgramChecked { realm: A, run, failure: None });
+    d.feed(Input::Run { realm: A, run, fact: RunFact::ProgramChecked { failure: None } });
     d.started(A);
     d.wait(secs(10));
     assert_eq!(steps(&d).last(), Some(&IncidentStep::Resolved));
@@ -253,7 +255,7 @@ fn a_host_that_has_nothing_left_for_a_start_is_a_problem_of_heartbeatd_after_30_
     loop {
         let run = d.run(A);
         let error = StartError { failure: StartFailure::HostExhausted, message: "no process".to_string() };
-        d.feed(Input::StartFailed { realm: A, run, error });
+        d.feed(Input::Run { realm: A, run, fact: RunFact::StartFailed { error } });
         if d.now.since(begun) >= secs(30) {
             break;
         }
