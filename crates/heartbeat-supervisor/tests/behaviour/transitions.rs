@@ -241,13 +241,13 @@ fn words(effects: &[Effect]) -> String {
 fn render() -> String {
     let mut text = String::from(
         "# Transitions of a realm\n\n\
-         Every phase met every input in a supervisor with one realm, and this is what came of it. Written by a test\n\
-         of `heartbeat-supervisor`, which fails when this page is not what the code does\n\
-         (`HEARTBEAT_BLESS=1 cargo test -p heartbeat-supervisor transitions` writes it anew).\n\n\
-         The realm has one probe (and says how it is, for information), two restarts in its budget and the other defaults. In `starting` its program has been\n\
-         exec'd and a first measurement is under way; `stopping` is a restart somebody asked for; `waiting` needs an\n\
-         external realm of which nothing is known yet. *ignored*: counted and told as an event, and nothing changes.\n\
-         A dash: nothing to do. The last line of each table lets the deadline of the phase pass.\n",
+         Every phase of a realm with every input: what the realm does. A test of `heartbeat-supervisor` renders this page from the\n\
+         code and fails when it is out of date\n\
+         (`HEARTBEAT_BLESS=1 cargo test -p heartbeat-supervisor transitions` renders it again).\n\n\
+         The realm has one probe, an informational `notify` probe, a budget of two restarts, and otherwise the defaults. In `starting` its\n\
+         program has been executed and a first measurement is in progress; `stopping` is a restart that an operator requested; `waiting` waits for an\n\
+         external realm that has no result yet. *ignored*: counted and reported as an event; nothing changes.\n\
+         A dash means no effect. In the last line of each table, the deadline of the phase passes.\n",
     );
     for phase in Phase::ALL {
         let _ = write!(text, "\n## {phase}\n\n| input | then | effects |\n|---|---|---|\n");
