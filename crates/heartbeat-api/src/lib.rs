@@ -2,8 +2,8 @@
 //!
 //! # What it is
 //! An adapter in front of one trait, [`Ecosystem`]: it reads the newest published snapshot, renders the documents
-//! of `heartbeat_status::wire`, and hands commands to whoever implements the trait. Two doors lead to the same
-//! routes. The Unix socket takes everything and tells callers apart by their credentials; the loopback address
+//! of `heartbeat_status::wire`, and hands commands to the implementation of the trait. Two listeners lead to the same
+//! routes. The Unix socket takes everything and identifies callers by their credentials; the loopback address
 //! serves reading only.
 //!
 //! Every route of the contract is known here by name, with the permission it takes. What is not built answers 501
@@ -18,7 +18,7 @@
 //! ([`Limits`]).
 //!
 //! # How to use it
-//! Implement [`Ecosystem`], bind the doors, serve until told to end:
+//! Implement [`Ecosystem`], bind the listeners, serve until the channel says otherwise:
 //!
 //! ```no_run
 //! # use std::sync::Arc;

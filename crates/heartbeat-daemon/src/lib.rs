@@ -4,7 +4,7 @@
 //! The adapter around the one function that decides. [`Daemon::start`] takes a validated configuration and ties
 //! together what the other crates are: the supervisor, the process adapter, the probes, the API. Data moves one
 //! way round: what was noticed goes into the inbox, the driver stamps it and lets the core decide, the executors
-//! carry out the effects, and everybody who only wants to look reads what was published.
+//! carry out the effects, and readers read what was published.
 //!
 //! # What it is not
 //! It holds no rules: whether something is restarted, and when, is decided in `heartbeat-supervisor`. Nothing in

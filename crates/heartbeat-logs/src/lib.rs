@@ -3,7 +3,7 @@
 //! # What it is
 //! A log is one stream of bytes in several files: the live one, to which the program appends, and in front of it the files that
 //! were set aside, of which `.1` is the newest. Beside them lies an index: how far the stream has moved out of the live file,
-//! what was lost on the way, and where generations begin. Whoever changes the files or the index holds the lock of the index.
+//! what was lost on the way, and where generations begin. Every change of the files or the index holds the lock of the index.
 //!
 //! ```text
 //!   program --write--> live file --LogKeeper--> .1 .. .N        last_lines, previous_lines, tail,
