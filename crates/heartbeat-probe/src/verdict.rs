@@ -4,7 +4,7 @@ use heartbeat_status::DegradedReason;
 use serde_json::Value;
 
 /// Most dependencies that are named.
-const MAX_NAMED: usize = 5;
+const MAX_DEPENDENCIES: usize = 5;
 /// Most characters of a dependency's own words.
 const MAX_WORDS_CHARS: usize = 80;
 /// Where bodies list what their service depends on.
@@ -80,8 +80,8 @@ pub(crate) fn dependencies(json: &Value) -> Vec<String> {
             _ => {}
         }
     }
-    let more = named.len().saturating_sub(MAX_NAMED);
-    named.truncate(MAX_NAMED);
+    let more = named.len().saturating_sub(MAX_DEPENDENCIES);
+    named.truncate(MAX_DEPENDENCIES);
     named.extend((more > 0).then(|| format!("{more} more")));
     named
 }
