@@ -15,8 +15,7 @@ use crate::complete;
 use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
-pub(crate) const NOT_BUILT: &[&str] =
-    &["boot", "config", "history", "import", "init", "notify", "probe", "show"];
+pub(crate) const NOT_BUILT: &[&str] = &["boot", "history", "init", "notify", "probe"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -107,6 +106,12 @@ pub(crate) enum Command {
         /// Probe again first
         #[arg(long)]
         refresh: bool,
+    },
+    /// Show everything that is known of realms: dependencies, probes, attempts, changes
+    Show {
+        /// Realms to show
+        #[arg(required = true, value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
+        realms: Vec<String>,
     },
     /// Start realms and the realms they need
     Start(ActArgs),
@@ -270,6 +275,27 @@ pub(crate) enum Command {
         /// Format of the findings
         #[arg(short, long, value_enum, default_value_t = CheckForm::Full)]
         format: CheckForm,
+    },
+    /// Translate files of other tools into a heartbeat.toml on stdout, with a report on stderr
+    Import {
+        /// compose.yaml, process-compose.yaml, Procfile, units of systemd, supervisord.conf, or ecosystem.json of pm2
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Kind of the files [default: by name and content]
+        #[arg(long, value_enum, value_name = "KIND")]
+        from: Option<ImportKind>,
+    },
+    /// Show the configuration in force: every key with its value; needs no running heartbeatd
+    Config {
+        /// Only keys below these, such as `realm.api` or `heartbeat`
+        #[arg(value_name = "KEY")]
+        prefixes: Vec<String>,
+        /// Show where each value comes from: file and line, environment, or default
+        #[arg(long)]
+        sources: bool,
+        /// Show every value in force (the default)
+        #[arg(long, conflicts_with = "sources")]
+        effective: bool,
     },
     /// Check what heartbeatd needs of this machine, and say how to fix what is missing
     Doctor,
@@ -446,6 +472,23 @@ pub(crate) enum CheckForm {
     Json,
     /// Annotations of GitHub Actions
     Github,
+}
+
+/// Files that `import` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportKind {
+    /// compose.yaml of Docker or Podman
+    Compose,
+    /// process-compose.yaml
+    ProcessCompose,
+    /// Procfile of foreman, honcho or Heroku
+    Procfile,
+    /// A service unit of systemd
+    Systemd,
+    /// supervisord.conf
+    Supervisord,
+    /// ecosystem.json of pm2
+    Pm2,
 }
 
 impl Global {

@@ -23,20 +23,28 @@ const DESCRIPTORS_BASE: u64 = 128;
 const DESCRIPTORS_PER_REALM: u64 = 6;
 
 /// How it is about one prerequisite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Fine,
     Remark,
     Missing,
 }
 
+impl State {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Remark => "remark",
+            Self::Missing => "missing",
+        }
+    }
+}
+
 /// One prerequisite.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug)]
 struct Finding {
     state: State,
     what: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
 }
 
@@ -65,7 +73,11 @@ pub(crate) async fn run(client: &Client, console: &mut Console) -> Outcome {
     let exit =
         if findings.iter().any(|finding| finding.state == State::Missing) { Exit::No } else { Exit::Holds };
     if matches!(console.form, Format::Json | Format::Ndjson) {
-        console.json(&findings)?;
+        let entries: Vec<serde_json::Value> = findings
+            .iter()
+            .map(|finding| serde_json::json!({ "state": finding.state.word(), "what": finding.what, "fix": finding.fix }))
+            .collect();
+        console.json(&entries)?;
         return Ok(exit);
     }
     let style = console.style;

@@ -21,6 +21,7 @@ mod cells;
 mod chain;
 mod check;
 mod complete;
+mod config;
 mod console;
 mod daemon;
 mod doctor;
@@ -30,6 +31,7 @@ mod explain;
 mod graph;
 mod headline;
 mod hold;
+mod import;
 mod incidents;
 mod logs;
 mod nagios;
@@ -42,6 +44,7 @@ mod reload;
 #[cfg(test)]
 mod sample;
 mod select;
+mod show;
 mod status;
 mod steps;
 mod style;
@@ -236,6 +239,9 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
             console.json(&heartbeat_config::schema())?;
             Ok(Exit::Holds)
         }
+        Some(Command::Show { realms }) => show::run(&connect(console), realms, console).await,
+        Some(Command::Config { prefixes, sources, .. }) => config::run(prefixes, *sources, console),
+        Some(Command::Import { files, from }) => import::run(files, *from, console),
         Some(Command::Doctor) => doctor::run(&connect(console), console).await,
         Some(Command::Nagios { realms }) => nagios::run(&connect(console), realms, console).await,
         Some(Command::Completion { shell }) => complete::script(&shell.to_string(), console),

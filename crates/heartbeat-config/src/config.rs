@@ -11,7 +11,7 @@ use heartbeat_process::LaunchSpec;
 use heartbeat_status::{IncidentStep, RealmName};
 use heartbeat_supervisor::{FuseSettings, Plan};
 
-use crate::{RegistrationRules, Report};
+use crate::{EffectiveKey, RegistrationRules, Report};
 
 /// A configuration that was loaded.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Loaded {
     pub config: Config,
     /// What is hardly meant (`HB3xx`).
     pub warnings: Report,
+    pub(crate) effective: Vec<EffectiveKey>,
 }
 
 /// Everything heartbeatd needs.

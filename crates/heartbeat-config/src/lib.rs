@@ -34,6 +34,7 @@ mod config;
 mod defaults;
 mod diagnostic;
 mod document;
+mod effective;
 mod environment;
 mod files;
 mod health;
@@ -61,8 +62,9 @@ mod units;
 pub use code::Code;
 pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig};
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
+pub use effective::EffectiveKey;
 pub use keys::{Key, Table, Takes, keys, nearest};
-pub use load::{Sources, check, find_file, load, load_beside, load_str, socket_of};
+pub use load::{Sources, check, effective, find_file, load, load_beside, load_str, socket_of};
 pub use reference::{codes_page, keys_called, keys_page};
 pub use registration::{
     MAX_REGISTRATION_BYTES, Misfit, Registration, RegistrationRules, configured, with_registered,

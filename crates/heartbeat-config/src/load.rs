@@ -15,6 +15,7 @@ use crate::config::{Config, Heartbeat, Loaded, WebhookConfig};
 use crate::defaults;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
+use crate::effective::{self, EffectiveKey};
 use crate::environment::from_environment;
 use crate::files::{self, Files, Found, Silent};
 use crate::heartbeat;
@@ -106,7 +107,7 @@ pub fn socket_of(sources: &Sources) -> Option<PathBuf> {
 /// # Errors
 /// [`Report`]: everything that is wrong, located.
 pub fn load(sources: &Sources) -> Result<Loaded, Report> {
-    within_bounds(sources, &[], false)
+    within_bounds(sources, &[], Purpose::Run)
 }
 
 /// The same for a person who asks whether a configuration is right: the warnings also name programs and directories that
@@ -115,7 +116,15 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
 /// # Errors
 /// As [`load`].
 pub fn check(sources: &Sources) -> Result<Loaded, Report> {
-    within_bounds(sources, &[], true)
+    within_bounds(sources, &[], Purpose::Check)
+}
+
+/// Every key of the configuration in force, with its value and where it comes from; what may be a secret is left out.
+///
+/// # Errors
+/// As [`load`].
+pub fn effective(sources: &Sources) -> Result<Vec<EffectiveKey>, Report> {
+    within_bounds(sources, &[], Purpose::List).map(|loaded| loaded.effective)
 }
 
 /// [`check`] beside realms that are registered at run time, by name. The files have to load without them; that they
@@ -124,19 +133,24 @@ pub fn check(sources: &Sources) -> Result<Loaded, Report> {
 /// # Errors
 /// As [`load`].
 pub fn load_beside(sources: &Sources, registered: &[String]) -> Result<Loaded, Report> {
-    within_bounds(sources, registered, true)
+    within_bounds(sources, registered, Purpose::Check)
 }
 
-fn within_bounds(sources: &Sources, registered: &[String], look: bool) -> Result<Loaded, Report> {
+fn within_bounds(sources: &Sources, registered: &[String], purpose: Purpose) -> Result<Loaded, Report> {
     let (sources, registered) = (sources.clone(), registered.to_vec());
-    files::bounded(move |files| read(&sources, &registered, files, look)).unwrap_or_else(|Silent(what)| {
+    files::bounded(move |files| read(&sources, &registered, files, purpose)).unwrap_or_else(|Silent(what)| {
         let message = format!("{what} does not answer; nothing was read");
         let help = "a network mount or directory service may be away: bring it back, and try again";
         Err(Report::new(vec![Diagnostic::new(Code::Silent, message).help(help)]))
     })
 }
 
-fn read(sources: &Sources, registered: &[String], files: &Files<'_>, look: bool) -> Result<Loaded, Report> {
+fn read(
+    sources: &Sources,
+    registered: &[String],
+    files: &Files<'_>,
+    purpose: Purpose,
+) -> Result<Loaded, Report> {
     let find = || find_file(sources);
     let file = files.ask("the directory of heartbeat.toml".to_owned(), find).map_err(|places| {
         let looked = places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -159,7 +173,7 @@ fn read(sources: &Sources, registered: &[String], files: &Files<'_>, look: bool)
         }
     }
     let dir = file.parent().map_or_else(|| sources.cwd.clone(), |dir| sources.cwd.join(dir));
-    assemble(found, dir, sources, &Asking { files, registered, look }, problems)
+    assemble(found, dir, sources, &Asking { files, registered, purpose }, problems)
 }
 
 /// Loads a configuration from a text, with relative paths below the current directory: for tests, and for
@@ -175,15 +189,31 @@ pub fn load_str(name: &str, text: &str, env: &BTreeMap<String, String>) -> Resul
     let sources =
         Sources { file: None, env: env.clone(), bytes: Vec::new(), overrides: Vec::new(), cwd: cwd.clone() };
     let files = Files::unwatched();
-    assemble(found, cwd, &sources, &Asking { files: &files, registered: &[], look: false }, problems)
+    assemble(
+        found,
+        cwd,
+        &sources,
+        &Asking { files: &files, registered: &[], purpose: Purpose::Run },
+        problems,
+    )
 }
 
 /// How a configuration is read.
 struct Asking<'a> {
     files: &'a Files<'a>,
     registered: &'a [String],
-    /// Look for programs and directories, too.
-    look: bool,
+    purpose: Purpose,
+}
+
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be run.
+    Run,
+    /// To say what is wrong with it: programs and directories are looked for, too.
+    Check,
+    /// To list every key with its source.
+    List,
 }
 
 fn assemble(
@@ -193,7 +223,7 @@ fn assemble(
     asking: &Asking<'_>,
     mut problems: Vec<Diagnostic>,
 ) -> Result<Loaded, Report> {
-    let Asking { files, registered, look } = *asking;
+    let Asking { files, registered, purpose } = *asking;
     let Found { parsed, paths } = found;
     duplicates(&parsed, &mut problems);
     let known: Vec<String> = parsed.iter().flat_map(Parsed::realms).collect();
@@ -207,9 +237,10 @@ fn assemble(
     let reader = Reader::new(&document, &variables, &problems, files, registered);
     let (heartbeat, realms) = read_all(&reader, sources, dir.clone());
     let webhooks = receivers(&reader, &dir, &realms);
-    if look {
+    if purpose == Purpose::Check {
         host::look(&reader, &realms);
     }
+    let effective = if purpose == Purpose::List { effective::effective(&reader) } else { Vec::new() };
     let registering = Arc::new(RegistrationRules::of(&reader));
     let plan = plan(&reader, &heartbeat, realms);
     let problems = problems.into_inner();
@@ -218,10 +249,10 @@ fn assemble(
     match plan {
         Some((plan, realms)) if errors.is_empty() => {
             let config = Config { heartbeat, plan, realms, webhooks, files: paths, registering };
-            Ok(Loaded { config, warnings: Report::new(warnings) })
+            Ok(Loaded { config, warnings: Report::new(warnings), effective })
         }
         // Whoever checks a configuration wants to know all of it.
-        _ if look => Err(Report::new(errors.into_iter().chain(warnings).collect())),
+        _ if purpose == Purpose::Check => Err(Report::new(errors.into_iter().chain(warnings).collect())),
         _ => Err(Report::new(errors)),
     }
 }

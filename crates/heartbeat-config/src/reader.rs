@@ -74,6 +74,18 @@ impl<'a> Section<'a> {
         &self.layers[0].0
     }
 
+    /// Everything in it, each key from the layer that says it first.
+    pub(crate) fn entries(&self) -> Vec<Entry<'a>> {
+        let mut found: BTreeMap<&str, Entry<'a>> = BTreeMap::new();
+        for (path, values) in &self.layers {
+            for (name, value) in *values {
+                let path = path.iter().cloned().chain([name.clone()]).collect();
+                found.entry(name).or_insert(Entry { path, value });
+            }
+        }
+        found.into_values().collect()
+    }
+
     /// The names in a table within, of all layers.
     pub(crate) fn names_in(&self, key: &str) -> Vec<String> {
         let tables = self.layers.iter().filter_map(|(_, values)| match values.get(key) {

@@ -91,27 +91,29 @@ fn whole(value: &Value) -> Option<i128> {
 
 /// A value as TOML in one line, where it is short enough to be repeated.
 pub(crate) fn written(value: &Value) -> Option<String> {
-    let text = match value {
+    match value {
+        Value::Char(..) | Value::Empty(..) => None,
+        value => Some(toml(value)).filter(|text| text.len() <= MAX_SHOWN_BYTES),
+    }
+}
+
+/// A value as TOML in one line.
+pub(crate) fn toml(value: &Value) -> String {
+    match value {
         Value::String(_, text) => format!("{text:?}"),
+        Value::Char(_, c) => format!("{:?}", c.to_string()),
         Value::Bool(_, value) => value.to_string(),
-        Value::Num(_, number) => match number.to_i128() {
-            Some(number) => number.to_string(),
-            None => number.to_f64()?.to_string(),
-        },
-        Value::Array(_, items) => {
-            let items: Option<Vec<String>> = items.iter().map(written).collect();
-            format!("[{}]", items?.join(", "))
-        }
+        Value::Num(_, number) => number
+            .to_i128()
+            .map_or_else(|| number.to_f64().unwrap_or(0.0).to_string(), |number| number.to_string()),
+        Value::Empty(..) => "\"\"".to_owned(),
+        Value::Array(_, items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
         Value::Dict(_, table) => {
-            let pairs: Option<Vec<String>> = table
-                .iter()
-                .map(|(key, value)| Some(format!("{} = {}", bare(key), written(value)?)))
-                .collect();
-            format!("{{ {} }}", pairs?.join(", "))
+            let pairs: Vec<String> =
+                table.iter().map(|(key, value)| format!("{} = {}", bare(key), toml(value))).collect();
+            format!("{{ {} }}", pairs.join(", "))
         }
-        Value::Char(..) | Value::Empty(..) => return None,
-    };
-    (text.len() <= MAX_SHOWN_BYTES).then_some(text)
+    }
 }
 
 fn bare(key: &str) -> String {

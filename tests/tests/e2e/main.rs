@@ -13,6 +13,7 @@ mod readiness;
 mod registering;
 mod reloading;
 mod remembering;
+mod schema;
 mod servers;
 mod shop;
 mod starving;

@@ -34,6 +34,11 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Output {
     command(&binary(name)).args(args).output().unwrap()
 }
 
+/// Runs any program to its end.
+pub(crate) fn run_program(program: &Path, args: &[&str]) -> Output {
+    command(program).args(args).output().unwrap()
+}
+
 /// What a finished program printed and how it ended, for messages.
 pub(crate) fn told(output: &Output) -> String {
     format!(

@@ -41,7 +41,7 @@ fn sources(dir: &Path) -> Sources {
 }
 
 fn loaded(sources: &Sources) -> Config {
-    let Loaded { config, warnings } = load(sources).unwrap_or_else(|report| panic!("{report}"));
+    let Loaded { config, warnings, .. } = load(sources).unwrap_or_else(|report| panic!("{report}"));
     assert!(warnings.is_empty(), "{warnings}");
     config
 }
@@ -88,7 +88,7 @@ health = { http = "http://mail.example.org/healthz", interval = "30s", slow = "8
 #[test]
 fn the_contracts_example_becomes_the_expected_plan() {
     let loaded = load_str("heartbeat.toml", SHOP, &env(&[("SESSION_KEY", "s3cret")]));
-    let Loaded { config, warnings } = loaded.unwrap_or_else(|report| panic!("{report}"));
+    let Loaded { config, warnings, .. } = loaded.unwrap_or_else(|report| panic!("{report}"));
     assert!(warnings.is_empty(), "{warnings}");
     assert_eq!(config.heartbeat.name, "shop");
     assert_eq!(config.plan.realms().len(), 7);
@@ -398,4 +398,28 @@ fn a_relative_path_starts_at_the_file_that_says_it() {
 fn a_mistake_in_defaults_is_reported_once() {
     let report = refused("[defaults]\ncritical = \"no\"\n[realm.a]\nrun = \"x\"\n[realm.b]\nrun = \"x\"\n");
     assert_eq!(codes(&report), ["HB102"]);
+}
+
+#[test]
+fn every_value_in_force_has_its_source_and_no_secret() {
+    let dir = files(&[(
+        "heartbeat.toml",
+        "[defaults]\nstop = { timeout = \"7s\" }\nenv = { A = \"secret\" }\n[realm.api]\nrun = \"serve ${X:-1}\"\nenv = { B = \"secret\" }\nhealth = { http = \"http://127.0.0.1:1/\", headers = { Auth = \"secret\" } }\n[notify.ops]\nwebhook = \"http://127.0.0.1:2/secret\"\n",
+    )]);
+    let mut sources = sources(dir.path());
+    sources.env.insert("HEARTBEAT__REALM__API__PORT".to_owned(), "8001".to_owned());
+    let keys = heartbeat_config::effective(&sources).unwrap();
+    assert!(!format!("{keys:?}").contains("secret"), "{keys:#?}");
+    let of = |name: &str| {
+        let key = keys.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("{name}: {keys:#?}"));
+        (key.value.as_str(), key.source.rsplit('/').next().unwrap())
+    };
+    assert_eq!(of("realm.api.run"), ("\"serve ${X:-1}\"", "heartbeat.toml:5"));
+    assert_eq!(of("realm.api.stop.timeout"), ("\"7s\"", "heartbeat.toml:2"));
+    assert_eq!(of("realm.api.stop.signal"), ("\"TERM\"", "default"));
+    assert_eq!(of("realm.api.env.A"), ("\"***\"", "heartbeat.toml:3"));
+    assert_eq!(of("realm.api.port"), ("8001", "the environment variable HEARTBEAT__REALM__API__PORT"));
+    assert_eq!(of("heartbeat.fuse.parallel"), ("2", "default"));
+    assert_eq!(of("notify.ops.webhook"), ("\"***\"", "heartbeat.toml:9"));
+    assert_eq!(of("realm.api.health").0, "{ headers = { Auth = \"***\" }, http = \"http://127.0.0.1:1/\" }");
 }

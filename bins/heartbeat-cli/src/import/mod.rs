@@ -1,0 +1,122 @@
+//! `import`: files of other tools as a heartbeat.toml on stdout, and on stderr what became of everything that they say.
+//!
+//! A translator takes each setting in turn: it becomes a key, an approximation with a remark, or is dropped with one. What a
+//! translator does not know is dropped by name, so nothing is lost in silence.
+
+mod compose;
+mod draft;
+mod ini;
+mod pm2;
+mod procfile;
+mod supervisord;
+mod systemd;
+mod values;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+
+use heartbeat_config::load_str;
+
+use crate::args::{Format, ImportKind};
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::import::draft::Draft;
+
+/// Largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// `import FILE..`.
+pub(crate) fn run(files: &[PathBuf], kind: Option<ImportKind>, console: &mut Console) -> Outcome {
+    let mut draft = Draft::default();
+    for file in files {
+        let text = read(file)?;
+        let kind = match kind.or_else(|| guess(file, &text)) {
+            Some(kind) => kind,
+            None => {
+                let what = format!("cannot tell what {} is", file.display());
+                return Err(
+                    Failure::new(Exit::Usage, what).help("say it with --from, for example --from compose")
+                );
+            }
+        };
+        let name = file.display().to_string();
+        translate(&mut draft, kind, &name, &text)
+            .map_err(|why| Failure::new(Exit::Usage, format!("{name} is not read: {why}")))?;
+    }
+    draft.resolve();
+    let text = draft.toml();
+    let loads = load_str("the result", &text, &std::env::vars().collect::<BTreeMap<String, String>>());
+    if matches!(console.form, Format::Json | Format::Ndjson) {
+        let notes: Vec<serde_json::Value> = draft
+            .notes()
+            .iter()
+            .map(|note| serde_json::json!({ "fate": note.fate.word(), "place": note.place, "text": note.text }))
+            .collect();
+        console.json(&serde_json::json!({ "toml": text, "mapped": draft.mapped(), "notes": notes }))?;
+    } else {
+        console.print(&text)?;
+        for line in draft.report() {
+            console.note(&line);
+        }
+    }
+    match loads {
+        Ok(_) => Ok(Exit::Holds),
+        Err(report) => {
+            console.note("the result does not load as it is:");
+            for problem in &report {
+                console.note(&format!("  {problem}"));
+            }
+            Ok(Exit::No)
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let refused = |why: String| Failure::new(Exit::Usage, format!("cannot read {}: {why}", file.display()));
+    let length = std::fs::metadata(file).map_err(|error| refused(error.to_string()))?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(refused(format!("it has {length} bytes, and at most {MAX_FILE_BYTES} are read")));
+    }
+    std::fs::read_to_string(file).map_err(|error| refused(error.to_string()))
+}
+
+/// What a file is, by its name and, where that says nothing, by what is in it.
+fn guess(file: &Path, text: &str) -> Option<ImportKind> {
+    let name = file.file_name()?.to_string_lossy().to_ascii_lowercase();
+    let ends = |end: &str| name.ends_with(end);
+    if name.starts_with("procfile") {
+        return Some(ImportKind::Procfile);
+    }
+    if ends(".service") {
+        return Some(ImportKind::Systemd);
+    }
+    if ends(".yaml") || ends(".yml") {
+        let is_compose = text.lines().any(|line| line.starts_with("services:"));
+        let is_process_compose = text.lines().any(|line| line.starts_with("processes:"));
+        return match (is_compose, is_process_compose) {
+            (true, _) => Some(ImportKind::Compose),
+            (false, true) => Some(ImportKind::ProcessCompose),
+            (false, false) => None,
+        };
+    }
+    if text.contains("[program:") {
+        return Some(ImportKind::Supervisord);
+    }
+    (ends(".json") && text.contains("\"apps\"")).then_some(ImportKind::Pm2)
+}
+
+fn translate(draft: &mut Draft, kind: ImportKind, name: &str, text: &str) -> Result<(), String> {
+    match kind {
+        ImportKind::Compose => compose::compose(draft, &yaml::parse(text)?),
+        ImportKind::ProcessCompose => compose::process_compose(draft, &yaml::parse(text)?),
+        ImportKind::Procfile => procfile::translate(draft, text),
+        ImportKind::Systemd => systemd::translate(draft, name, text),
+        ImportKind::Supervisord => supervisord::translate(draft, text),
+        ImportKind::Pm2 => pm2::translate(draft, text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! ecosystem.json of pm2.
+
+use serde_json::Value;
+
+use crate::import::draft::Draft;
+use crate::import::values::{environment, scalar, scalars, size, table, text};
+
+pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
+    let root: Value = serde_json::from_str(file).map_err(|error| error.to_string())?;
+    let apps = root.get("apps").and_then(Value::as_array).ok_or("it has no list `apps`")?;
+    for key in root.as_object().into_iter().flat_map(serde_json::Map::keys).filter(|key| *key != "apps") {
+        draft.dropped(key, "heartbeatd has nothing like it");
+    }
+    for (at, app) in apps.iter().enumerate() {
+        let name = app.get("name").and_then(scalar).unwrap_or_else(|| format!("app-{}", at + 1));
+        let Some(table) = app.as_object() else {
+            draft.dropped(&name, "it is no table");
+            continue;
+        };
+        let realm = draft.realm(&name);
+        let run = command(app);
+        if run.is_empty() {
+            draft.dropped(&format!("{name}.script"), "there is none");
+        } else {
+            draft.set(realm, "run", text(&run));
+        }
+        for (key, value) in table {
+            let place = format!("{name}.{key}");
+            if setting(draft, realm, &place, key, value).is_none() {
+                draft.dropped(&place, "its value is not understood");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Interpreter, script and arguments; a script of JavaScript is read by node.
+fn command(app: &Value) -> String {
+    let part = |key: &str| app.get(key).and_then(scalars).map(|words| words.join(" ")).unwrap_or_default();
+    let script = part("script");
+    let interpreter = match part("interpreter").as_str() {
+        "" if [".js", ".mjs", ".cjs"].iter().any(|end| script.ends_with(end)) => "node".to_owned(),
+        "" if script.ends_with(".py") => "python3".to_owned(),
+        "none" => String::new(),
+        other => other.to_owned(),
+    };
+    let parts = [interpreter, part("node_args"), script, part("args")];
+    parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ")
+}
+
+fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Value) -> Option<()> {
+    let ms = |value: &Value| Some(text(&format!("{}ms", value.as_u64()?)));
+    match key {
+        // With the command.
+        "name" | "script" | "args" | "interpreter" | "node_args" => {}
+        "cwd" => draft.set(realm, "dir", text(&scalar(value)?)),
+        "env" => draft.set(realm, "env", table(&environment(value)?)),
+        "max_memory_restart" => draft.set(realm, "limits.memory", size(&scalar(value)?)?),
+        "autorestart" if value.as_bool()? => draft.understood(),
+        "autorestart" => draft.set(realm, "restart.policy", "\"never\""),
+        "max_restarts" => draft.set(realm, "restart.burst", value.as_u64()?.clamp(1, 1_000).to_string()),
+        "restart_delay" | "exp_backoff_restart_delay" => draft.set(realm, "restart.backoff", ms(value)?),
+        "min_uptime" => draft.approximated(place, "a realm is stable after restart.reset_after of health"),
+        "kill_timeout" => draft.set(realm, "stop.timeout", ms(value)?),
+        "wait_ready" => draft.approximated(place, "pm2's ready message is not read: add `health`"),
+        "listen_timeout" => draft.set(realm, "start.timeout", ms(value)?),
+        "uid" | "user" => draft.set(realm, "user", text(&scalar(value)?)),
+        "namespace" => draft.set(realm, "group", text(&scalar(value)?)),
+        "instances" if value.as_i64() == Some(1) => draft.understood(),
+        "instances" | "exec_mode" => {
+            draft.dropped(place, "declare a realm for each process, or let the program start its own workers")
+        }
+        "watch" if value.as_bool() == Some(false) => draft.understood(),
+        "watch" | "ignore_watch" => draft.dropped(place, "heartbeatd watches no files"),
+        "cron_restart" => draft.dropped(place, "heartbeatd starts nothing by the clock"),
+        "out_file" | "error_file" | "log_file" | "merge_logs" | "log_date_format" => {
+            draft.dropped(place, "output goes to state_dir/log")
+        }
+        key if key.starts_with("env_") => {
+            draft.dropped(place, "one environment is taken: write the one that is meant into `env`")
+        }
+        _ => draft.dropped(place, "heartbeatd has nothing like it"),
+    }
+    Some(())
+}

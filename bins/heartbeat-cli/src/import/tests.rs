@@ -1,0 +1,330 @@
+//! Files as people have them, and what becomes of every setting.
+
+use super::*;
+
+fn imported(kind: ImportKind, name: &str, text: &str) -> Draft {
+    let mut draft = Draft::default();
+    translate(&mut draft, kind, name, text).unwrap();
+    draft.resolve();
+    let toml = draft.toml();
+    let loaded = load_str("heartbeat.toml", &toml, &BTreeMap::new());
+    assert!(loaded.is_ok(), "{}\n{toml}", loaded.unwrap_err());
+    draft
+}
+
+fn has(draft: &Draft, lines: &[&str]) {
+    let toml = draft.toml();
+    for line in lines {
+        assert!(toml.lines().any(|there| there == *line), "{line}\n{toml}");
+    }
+}
+
+fn said(draft: &Draft, parts: &[&str]) {
+    let report = draft.report().join("\n");
+    for part in parts {
+        assert!(report.contains(part), "{part}\n{report}");
+    }
+}
+
+const COMPOSE: &str = r#"
+version: "3.9"
+x-common: &common
+  restart: unless-stopped
+  env_file: [app.env, more.env]
+services:
+  db:
+    image: postgres:16
+    ports: ["5432:5432"]
+    volumes: ["data:/var/lib/postgresql/data"]
+  migrate:
+    build: .
+    command: python manage.py migrate
+    restart: "no"
+    depends_on: [db]
+  Web_App:
+    <<: *common
+    env_file: []
+    command: ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000"]
+    environment:
+      LEVEL: info
+      COST: 5
+    ports:
+      - "8000:8000"
+      - "9000:9000"
+    working_dir: /srv
+    depends_on:
+      db: { condition: service_healthy }
+      migrate: { condition: service_completed_successfully }
+      cache: { condition: service_started }
+    healthcheck:
+      test: ["CMD", "curl", "-f", "http://localhost:8000/"]
+      interval: 10s
+      timeout: 3s
+      retries: 5
+      start_period: 1m30s
+    stop_grace_period: 20s
+    stop_signal: SIGINT
+    mem_limit: 512m
+    deploy: { resources: { limits: { cpus: "1.5", memory: 1G } }, replicas: 3 }
+    networks: [front]
+    frobnicate: 1
+volumes: { data: {} }
+"#;
+
+#[test]
+fn a_compose_file_becomes_realms_and_nothing_is_lost_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = dir.path().join("app.env");
+    std::fs::write(&env, "A=1\n").unwrap();
+    let text = COMPOSE.replace("    env_file: []\n", "").replace("app.env", env.to_str().unwrap());
+    let draft = imported(ImportKind::Compose, "compose.yaml", &text);
+    has(
+        &draft,
+        &[
+            "[realm.db]",
+            "port = 5432",
+            "health = \"tcp://127.0.0.1:5432\"",
+            "run = \"python manage.py migrate\"",
+            "restart.policy = \"never\"",
+            "oneshot = true",
+            "[realm.web_app]",
+            "run = [\"gunicorn\", \"shop.wsgi\", \"--bind\", \"0.0.0.0:8000\"]",
+            "env = { COST = \"5\", LEVEL = \"info\" }",
+            "needs = [\"db\", { realm = \"migrate\", until = \"done\" }]",
+            "health = { exec = [\"curl\", \"-f\", \"http://localhost:8000/\"], interval = \"10s\", fail_after = 5, grace = \"1m30s\", timeout = \"3s\" }",
+            "stop.timeout = \"20s\"",
+            "stop.signal = \"INT\"",
+            "limits.cpu = \"150%\"",
+            "restart.policy = \"always\"",
+        ],
+    );
+    said(
+        &draft,
+        &[
+            "approximated db: its program is in the image postgres:16",
+            "dropped      volumes: heartbeatd runs programs, not containers",
+            "dropped      db.volumes: it is about the container",
+            "dropped      Web_App.networks",
+            "dropped      Web_App.frobnicate: heartbeatd has nothing like it",
+            "dropped      Web_App.deploy.replicas",
+            "dropped      Web_App.depends_on: cache is in none of these files",
+            "approximated Web_App: the realm is called web_app",
+            "approximated Web_App.ports: a realm has one port",
+            "approximated Web_App.env_file: only the first file is taken",
+            "approximated migrate: others wait until it is done",
+        ],
+    );
+}
+
+#[test]
+fn a_procfile_keeps_its_shell_and_its_ports() {
+    let text = "# comment\nweb: gunicorn -b 0.0.0.0:$PORT shop.wsgi\nworker: celery -A shop worker\nclock: A=1 python clock.py > clock.log\nnonsense\n";
+    let draft = imported(ImportKind::Procfile, "Procfile", text);
+    has(
+        &draft,
+        &[
+            "run = \"gunicorn -b 0.0.0.0:$PORT shop.wsgi\"",
+            "shell = true",
+            "port = 5000",
+            "health = \"tcp://127.0.0.1:5000\"",
+            "run = \"celery -A shop worker\"",
+        ],
+    );
+    assert_eq!(draft.toml().matches("shell = true").count(), 2, "{}", draft.toml());
+    said(&draft, &["3 realms", "approximated web: PORT is 5000", "dropped      line 5"]);
+}
+
+const UNIT: &str = r#"
+[Unit]
+Description=Shop API
+Documentation=https://wiki/shop man:shop(8)
+After=network.target redis.service
+Requires=redis.service
+StartLimitBurst=5
+StartLimitIntervalSec=1min
+[Service]
+Type=notify
+User=nobody
+WorkingDirectory=/srv
+Environment="LEVEL=info" A=b
+Environment=LEVEL=debug
+ExecStartPre=/bin/true
+ExecStart=/usr/bin/sleep \
+    1000
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=5
+TimeoutStopSec=1min 30s
+KillMode=mixed
+KillSignal=SIGINT
+LimitNOFILE=1024:65536
+MemoryMax=1G
+CPUQuota=150%
+PrivateTmp=yes
+WatchdogSec=30
+StandardOutput=journal
+NoNewPrivileges=true
+[Install]
+WantedBy=multi-user.target
+"#;
+
+#[test]
+fn a_unit_becomes_a_realm_with_its_name() {
+    let mut draft = Draft::default();
+    for (name, text) in [
+        ("/etc/systemd/system/shop.service", UNIT),
+        ("redis.service", "[Service]\nExecStart=-/usr/bin/sleep 9\n"),
+    ] {
+        translate(&mut draft, ImportKind::Systemd, name, text).unwrap();
+    }
+    draft.resolve();
+    has(
+        &draft,
+        &[
+            "[realm.shop]",
+            "title = \"Shop API\"",
+            "docs = \"https://wiki/shop\"",
+            "run = \"/usr/bin/sleep 1000\"",
+            "user = \"nobody\"",
+            "env = { A = \"b\", LEVEL = \"debug\" }",
+            "start.before = [\"/bin/true\"]",
+            "restart.policy = \"on-failure\"",
+            "restart.backoff = \"5s\"",
+            "restart.burst = 5",
+            "restart.window = \"1m\"",
+            "stop.timeout = \"1m30s\"",
+            "stop.signal = \"INT\"",
+            "limits.nofile = 65536",
+            "limits.memory = \"1GiB\"",
+            "limits.cpu = \"150%\"",
+            "health = { notify = true, watchdog = \"30s\" }",
+            "log.to = \"journal\"",
+            "no_new_privileges = true",
+            "needs = [\"redis\"]",
+        ],
+    );
+    assert!(!draft.toml().contains("after ="), "what is needed is ordered, too: {}", draft.toml());
+    assert!(load_str("heartbeat.toml", &draft.toml(), &BTreeMap::new()).is_ok(), "{}", draft.toml());
+    said(
+        &draft,
+        &[
+            "dropped      shop: PrivateTmp: heartbeatd has nothing like it",
+            "dropped      shop: ExecReload",
+            "dropped      shop: After: network.target is none of a realm",
+            "approximated redis: ExecStart: the signs `-`",
+        ],
+    );
+    let mut none = Draft::default();
+    assert!(translate(&mut none, ImportKind::Systemd, "x.service", "[Unit]\nDescription=x\n").is_err());
+}
+
+const SUPERVISORD: &str = r#"
+[supervisord]
+logfile=/tmp/supervisord.log
+[program:web]
+command=gunicorn shop.wsgi
+    --workers 4 ; a comment
+directory=/srv
+environment=LEVEL="info",LIST="a,b",N=1
+autostart=true
+autorestart=unexpected
+startsecs=5
+startretries=3
+exitcodes=0,2
+stopsignal=INT
+stopwaitsecs=20
+stopasgroup=true
+stdout_logfile=/var/log/web.log
+stdout_logfile_maxbytes=50MB
+numprocs=2
+priority=10
+user=nobody
+frob=1
+[program:worker]
+command=celery worker
+autostart=false
+[group:shop]
+programs=web,worker
+"#;
+
+#[test]
+fn a_supervisord_file_becomes_realms() {
+    let draft = imported(ImportKind::Supervisord, "supervisord.conf", SUPERVISORD);
+    has(
+        &draft,
+        &[
+            "[realm.web]",
+            "group = \"shop\"",
+            "run = \"gunicorn shop.wsgi --workers 4\"",
+            "env = { LEVEL = \"info\", LIST = \"a,b\", N = \"1\" }",
+            "restart.policy = \"on-failure\"",
+            "start.settle = \"5s\"",
+            "restart.burst = 3",
+            "restart.success_codes = [0, 2]",
+            "stop.signal_to = \"tree\"",
+            "log.max_size = \"50MiB\"",
+            "manual = true",
+        ],
+    );
+    said(
+        &draft,
+        &[
+            "dropped      supervisord: it is about supervisord itself",
+            "dropped      web.frob",
+            "dropped      web.numprocs",
+            "approximated web.stdout_logfile",
+            "approximated web.priority",
+        ],
+    );
+}
+
+#[test]
+fn pm2_and_process_compose_become_realms() {
+    let pm2 = r#"{ "apps": [ { "name": "Web", "script": "server.js", "args": ["--port", 3000], "cwd": "/srv", "instances": 4, "exec_mode": "cluster",
+        "max_memory_restart": "300M", "env": { "NODE_ENV": "production" }, "env_staging": { "A": 1 }, "kill_timeout": 5000, "autorestart": true } ] }"#;
+    let draft = imported(ImportKind::Pm2, "ecosystem.json", pm2);
+    has(
+        &draft,
+        &[
+            "[realm.web]",
+            "run = \"node server.js --port 3000\"",
+            "limits.memory = \"300MiB\"",
+            "stop.timeout = \"5000ms\"",
+            "env = { NODE_ENV = \"production\" }",
+        ],
+    );
+    said(&draft, &["dropped      Web.instances", "dropped      Web.env_staging"]);
+
+    let yaml = "version: '0.5'\nlog_level: info\nprocesses:\n  db:\n    command: \"postgres -D data\"\n    readiness_probe:\n      exec: { command: pg_isready }\n      period_seconds: 2\n  api:\n    command: \"A=1 ./api | tee log\"\n    environment: [\"LEVEL=info\"]\n    depends_on:\n      db: { condition: process_healthy }\n    readiness_probe:\n      http_get: { host: 127.0.0.1, port: 8001, path: /health }\n    availability: { restart: on_failure, backoff_seconds: 2, max_restarts: 5 }\n    shutdown: { signal: 2, timeout_seconds: 10 }\n    is_tty: true\n";
+    let mut draft = Draft::default();
+    translate(&mut draft, ImportKind::ProcessCompose, "process-compose.yaml", yaml).unwrap();
+    draft.resolve();
+    has(
+        &draft,
+        &[
+            "health = { exec = [\"sh\", \"-c\", \"pg_isready\"], interval = \"2s\" }",
+            "run = \"A=1 ./api | tee log\"",
+            "shell = true",
+            "needs = [\"db\"]",
+            "health = { http = \"http://127.0.0.1:8001/health\" }",
+            "restart.backoff = \"2s\"",
+            "stop.timeout = \"10s\"",
+        ],
+    );
+    said(&draft, &["dropped      api.is_tty", "dropped      log_level"]);
+}
+
+#[test]
+fn a_file_is_known_by_its_name_and_by_what_is_in_it() {
+    for (name, text, kind) in [
+        ("Procfile.dev", "web: x", Some(ImportKind::Procfile)),
+        ("docker-compose.yml", "services:\n", Some(ImportKind::Compose)),
+        ("stack.yaml", "processes:\n", Some(ImportKind::ProcessCompose)),
+        ("shop.service", "", Some(ImportKind::Systemd)),
+        ("any.conf", "[program:web]\n", Some(ImportKind::Supervisord)),
+        ("ecosystem.json", "{ \"apps\": [] }", Some(ImportKind::Pm2)),
+        ("notes.txt", "hello", None),
+    ] {
+        assert_eq!(guess(Path::new(name), text), kind, "{name}");
+    }
+}

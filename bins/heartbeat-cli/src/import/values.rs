@@ -1,0 +1,165 @@
+//! Values of other tools as TOML of ours.
+
+use serde_json::Value;
+
+/// A string as TOML: JSON's form of it is one.
+pub(crate) fn text(value: &str) -> String {
+    Value::from(value).to_string()
+}
+
+/// A list of strings.
+pub(crate) fn list<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
+    format!("[{}]", items.into_iter().map(text).collect::<Vec<_>>().join(", "))
+}
+
+/// A name that a realm can have.
+pub(crate) fn name_of_realm(written: &str) -> String {
+    let kept = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
+    let name: String = written.trim().chars().map(kept).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    let reserved = ["all", "heartbeatd", "ecosystem-health"].contains(&name);
+    if name.is_empty() || reserved { format!("realm-{name}") } else { name.to_owned() }
+}
+
+/// A name of a variable or label as a key of TOML.
+pub(crate) fn bare(key: &str) -> String {
+    let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if is_bare { key.to_owned() } else { text(key) }
+}
+
+/// `5`, `5s`, `1min 30s`, `1m30s`: as a duration of ours.
+pub(crate) fn duration(written: &str) -> Option<String> {
+    let tight: String =
+        written.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
+    if !tight.is_empty() && tight.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text(&format!("{tight}s")));
+    }
+    let mut out = String::new();
+    let mut rest = tight.as_str();
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let letters = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
+        let unit = match &rest[digits..letters] {
+            "ms" | "msec" => "ms",
+            "s" | "sec" | "second" | "seconds" => "s",
+            "m" | "min" | "minute" | "minutes" => "m",
+            "h" | "hr" | "hour" | "hours" => "h",
+            "d" | "day" | "days" => "d",
+            _ => return None,
+        };
+        if digits == 0 {
+            return None;
+        }
+        out += &format!("{}{unit}", &rest[..digits]);
+        rest = &rest[letters..];
+    }
+    (!out.is_empty()).then(|| text(&out))
+}
+
+/// `512m`, `1G`, `1048576`: as a size of ours.
+pub(crate) fn size(written: &str) -> Option<String> {
+    let lower = written.trim().to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
+    let unit = match &lower[digits..] {
+        "" | "b" => "B",
+        "k" | "kb" | "kib" => "KiB",
+        "m" | "mb" | "mib" => "MiB",
+        "g" | "gb" | "gib" => "GiB",
+        _ => return None,
+    };
+    (digits > 0).then(|| text(&format!("{}{unit}", &lower[..digits])))
+}
+
+/// A scalar of YAML or JSON in its own words.
+pub(crate) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A list of scalars, or one.
+pub(crate) fn scalars(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(items) => items.iter().map(scalar).collect(),
+        one => Some(vec![scalar(one)?]),
+    }
+}
+
+/// `NAME=value` lines, or a table of them, as pairs; a name without a value takes that of heartbeatd's own environment.
+pub(crate) fn environment(value: &Value) -> Option<Vec<(String, String)>> {
+    let inherited = |name: &str| (name.to_owned(), format!("${{{name}:-}}"));
+    match value {
+        Value::Object(table) => {
+            let pair = |(name, value): (&String, &Value)| match value {
+                Value::Null => Some(inherited(name)),
+                value => Some((name.clone(), scalar(value)?)),
+            };
+            table.iter().map(pair).collect()
+        }
+        other => {
+            let lines = scalars(other)?;
+            Some(
+                lines
+                    .iter()
+                    .map(|line| match line.split_once('=') {
+                        Some((name, value)) => (name.to_owned(), value.to_owned()),
+                        None => inherited(line),
+                    })
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// Pairs as an inline table.
+pub(crate) fn table(pairs: &[(String, String)]) -> String {
+    let pairs: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{} = {}", bare(name), text(value))).collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
+
+/// Whether a line means what it says only to a shell.
+pub(crate) fn needs_a_shell(line: &str) -> bool {
+    let assigns = line.split_whitespace().next().is_some_and(|first| {
+        first.split_once('=').is_some_and(|(name, _)| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        })
+    });
+    assigns || line.contains(['|', '&', ';', '<', '>', '*', '`', '$', '~'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_become_ours() {
+        for (written, ours) in [
+            ("5", Some("\"5s\"")),
+            ("1min 30s", Some("\"1m30s\"")),
+            ("1m30s", Some("\"1m30s\"")),
+            ("500ms", Some("\"500ms\"")),
+            ("infinity", None),
+            ("1.5s", None),
+            ("", None),
+        ] {
+            assert_eq!(duration(written).as_deref(), ours, "{written}");
+        }
+        for (written, ours) in [
+            ("512m", Some("\"512MiB\"")),
+            ("1G", Some("\"1GiB\"")),
+            ("1024", Some("\"1024B\"")),
+            ("50%", None),
+        ] {
+            assert_eq!(size(written).as_deref(), ours, "{written}");
+        }
+        assert_eq!(
+            [name_of_realm("My App"), name_of_realm("all"), name_of_realm("9x")],
+            ["my-app", "realm-all", "x"]
+        );
+        assert!(needs_a_shell("A=1 app") && needs_a_shell("app $PORT") && !needs_a_shell("app --a=1"));
+    }
+}
