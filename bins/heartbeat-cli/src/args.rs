@@ -15,7 +15,7 @@ use crate::complete;
 use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
-pub(crate) const NOT_BUILT: &[&str] = &["boot", "history", "init", "notify", "probe"];
+pub(crate) const NOT_BUILT: &[&str] = &["boot", "history", "notify", "probe"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -275,6 +275,12 @@ pub(crate) enum Command {
         /// Format of the findings
         #[arg(short, long, value_enum, default_value_t = CheckForm::Full)]
         format: CheckForm,
+    },
+    /// Look around and write a first heartbeat.toml, saying what was guessed
+    Init {
+        /// Print it instead of writing the file
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Translate files of other tools into a heartbeat.toml on stdout, with a report on stderr
     Import {

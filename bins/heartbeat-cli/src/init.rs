@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use heartbeat_config::load_str;
 
@@ -14,8 +14,15 @@ use crate::import::{Draft, read, translated};
 const FILE: &str = "heartbeat.toml";
 /// Files of other tools, the most telling first: one of them is enough.
 const IMPORTED: [&str; 9] = [
-    "compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml", "process-compose.yaml", "Procfile",
-    "supervisord.conf", "ecosystem.json", "etc/supervisord.conf",
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.yml",
+    "process-compose.yaml",
+    "Procfile",
+    "supervisord.conf",
+    "ecosystem.json",
+    "etc/supervisord.conf",
 ];
 
 /// A first configuration, and what it was made from.
@@ -30,7 +37,9 @@ pub(crate) fn run(dry_run: bool, console: &mut Console) -> Outcome {
     let file = dir.join(FILE);
     if file.exists() && !dry_run {
         let failure = Failure::new(Exit::Refused, format!("{FILE} is there already; nothing was written"));
-        return Err(failure.help("`heartbeat-cli check` judges it; `init --dry-run` shows what would be written"));
+        return Err(
+            failure.help("`heartbeat-cli check` judges it; `init --dry-run` shows what would be written")
+        );
     }
     let first = look_around(&dir)?;
     if dry_run {
@@ -71,7 +80,7 @@ fn look_around(dir: &Path) -> Result<First, Failure> {
 }
 
 /// What another tool's file says, as `import` translates it.
-fn imported(path: &PathBuf, guessed: &mut Vec<String>) -> Result<String, Failure> {
+fn imported(path: &Path, guessed: &mut Vec<String>) -> Result<String, Failure> {
     let mut draft = Draft::default();
     translated(&mut draft, None, path)?;
     draft.resolve();
@@ -85,17 +94,24 @@ fn own(dir: &Path, guessed: &mut Vec<String>) -> String {
     let mut parts = Vec::new();
     if dir.join("manage.py").is_file() {
         guessed.push("manage.py: Django, with its migrations first and gunicorn or the development server on port 8000".to_owned());
-        let python = [".venv/bin/python", "venv/bin/python"].into_iter().find(|path| dir.join(path).exists()).unwrap_or("python3");
+        let python = [".venv/bin/python", "venv/bin/python"]
+            .into_iter()
+            .find(|path| dir.join(path).exists())
+            .unwrap_or("python3");
         parts.push(format!(
             "[realm.migrate]\nrun = \"{python} manage.py migrate --noinput\"\noneshot = true\n\n[realm.web]\nrun = \"{python} manage.py runserver --noreload 127.0.0.1:8000\"\nport = 8000\nhealth = \"tcp://127.0.0.1:8000\"\nneeds = [\"migrate\"]\n"
         ));
     }
-    let package = read(&dir.join("package.json")).ok().and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let package = read(&dir.join("package.json"))
+        .ok()
+        .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
     if let Some(package) = package
         && package["scripts"]["start"].is_string()
     {
         guessed.push("package.json: `npm start` on port 3000".to_owned());
-        parts.push("[realm.node]\nrun = \"npm start\"\nport = 3000\nhealth = \"tcp://127.0.0.1:3000\"\n".to_owned());
+        parts.push(
+            "[realm.node]\nrun = \"npm start\"\nport = 3000\nhealth = \"tcp://127.0.0.1:3000\"\n".to_owned(),
+        );
     }
     if parts.is_empty() {
         guessed.push("nothing that it knows is here: an example, to be changed".to_owned());
@@ -122,7 +138,11 @@ mod tests {
     #[test]
     fn what_is_there_decides_and_what_was_guessed_is_said() {
         for (files, realm, guess) in [
-            (&[("Procfile", "web: python3 app.py\n"), ("manage.py", "")][..], "[realm.web]\nrun = \"python3 app.py\"", "made from"),
+            (
+                &[("Procfile", "web: python3 app.py\n"), ("manage.py", "")][..],
+                "[realm.web]\nrun = \"python3 app.py\"",
+                "made from",
+            ),
             (&[("manage.py", "")], "[realm.migrate]\nrun = \"python3 manage.py migrate", "Django"),
             (&[("package.json", "{\"scripts\":{\"start\":\"node .\"}}")], "run = \"npm start\"", "port 3000"),
             (&[], "[realm.app]", "an example"),

@@ -38,16 +38,25 @@ pub(crate) struct Asked<'a> {
 
 /// Shows lines.
 pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
+    let all = asked.realms.is_empty();
     let realms = match asked.realms {
         [] => with_output(client).await?,
         named => names(client, named, false).await?,
     };
     let asked = &Asked { realms: &realms, ..*asked };
     if asked.follow {
-        return follow(client, asked, console).await;
+        return follow(client, asked, all, console).await;
     }
     for at in 0..asked.realms.len() {
-        let document = client.logs(&asked.realms[at], asked.lines, asked.previous).await?;
+        let document = match client.logs(&asked.realms[at], asked.lines, asked.previous).await {
+            Ok(document) => document,
+            // Of all realms, one whose output goes elsewhere ends nothing.
+            Err(ClientError::Problem(problem)) if all => {
+                console.note(&format!("{}: {}", asked.realms[at], console.style.text(&problem.detail)));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         match console.form {
             Format::Json => console.json(&document)?,
             _ => {
@@ -78,12 +87,19 @@ enum Piece {
 
 /// Follows all of them at once. A stream that breaks is followed again where it broke, without a gap and without
 /// repetition, also when another heartbeatd answers then.
-async fn follow(client: &Client, asked: &Asked<'_>, console: &mut Console) -> Outcome {
+async fn follow(client: &Client, asked: &Asked<'_>, all: bool, console: &mut Console) -> Outcome {
     let (pieces, mut printer) = mpsc::channel(MAX_PIECES_QUEUED);
     let mut streams = JoinSet::new();
     for (at, realm) in asked.realms.iter().enumerate() {
         // Whoever is not there is told before anything is shown.
-        let lines = client.follow_logs(realm, asked.lines, None).await?;
+        let lines = match client.follow_logs(realm, asked.lines, None).await {
+            Ok(lines) => lines,
+            Err(ClientError::Problem(problem)) if all => {
+                console.note(&format!("{realm}: {}", console.style.text(&problem.detail)));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let stream = Stream { client: client.clone(), realm: realm.clone(), at, pieces: pieces.clone() };
         streams.spawn(stream.run(lines));
     }

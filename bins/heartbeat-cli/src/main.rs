@@ -33,6 +33,7 @@ mod headline;
 mod hold;
 mod import;
 mod incidents;
+mod init;
 mod logs;
 mod nagios;
 mod page;
@@ -241,6 +242,7 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         }
         Some(Command::Show { realms }) => show::run(&connect(console), realms, console).await,
         Some(Command::Config { prefixes, sources, .. }) => config::run(prefixes, *sources, console),
+        Some(Command::Init { dry_run }) => init::run(*dry_run, console),
         Some(Command::Import { files, from }) => import::run(files, *from, console),
         Some(Command::Doctor) => doctor::run(&connect(console), console).await,
         Some(Command::Nagios { realms }) => nagios::run(&connect(console), realms, console).await,

@@ -22,7 +22,7 @@ use heartbeat_config::load_str;
 use crate::args::{Format, ImportKind};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::import::draft::Draft;
+pub(crate) use crate::import::draft::Draft;
 
 /// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -31,19 +31,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 pub(crate) fn run(files: &[PathBuf], kind: Option<ImportKind>, console: &mut Console) -> Outcome {
     let mut draft = Draft::default();
     for file in files {
-        let text = read(file)?;
-        let kind = match kind.or_else(|| guess(file, &text)) {
-            Some(kind) => kind,
-            None => {
-                let what = format!("cannot tell what {} is", file.display());
-                return Err(
-                    Failure::new(Exit::Usage, what).help("say it with --from, for example --from compose")
-                );
-            }
-        };
-        let name = file.display().to_string();
-        translate(&mut draft, kind, &name, &text)
-            .map_err(|why| Failure::new(Exit::Usage, format!("{name} is not read: {why}")))?;
+        translated(&mut draft, kind, file)?;
     }
     draft.resolve();
     let text = draft.toml();
@@ -73,7 +61,19 @@ pub(crate) fn run(files: &[PathBuf], kind: Option<ImportKind>, console: &mut Con
     }
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
+/// Adds what a file says.
+pub(crate) fn translated(draft: &mut Draft, kind: Option<ImportKind>, file: &Path) -> Result<(), Failure> {
+    let text = read(file)?;
+    let Some(kind) = kind.or_else(|| guess(file, &text)) else {
+        let what = format!("cannot tell what {} is", file.display());
+        return Err(Failure::new(Exit::Usage, what).help("say it with --from, for example --from compose"));
+    };
+    let name = file.display().to_string();
+    translate(draft, kind, &name, &text)
+        .map_err(|why| Failure::new(Exit::Usage, format!("{name} is not read: {why}")))
+}
+
+pub(crate) fn read(file: &Path) -> Result<String, Failure> {
     let refused = |why: String| Failure::new(Exit::Usage, format!("cannot read {}: {why}", file.display()));
     let length = std::fs::metadata(file).map_err(|error| refused(error.to_string()))?.len();
     if length > MAX_FILE_BYTES {
