@@ -431,6 +431,33 @@ fn a_directory_of_logs_that_is_removed_empties_nothing() {
 }
 
 #[test]
+fn output_of_the_run_before_is_copied_and_empties_nothing() {
+    let bench = Bench::new();
+    let dir = bench.dir.path().join("log");
+    let path = dir.join("db.log");
+    std::fs::write(&dir, "").unwrap();
+    let log = Target::File(path.clone());
+    let first = Program::start(log.clone(), 1, "echo first; exec sleep 657");
+    assert!(first.in_memory);
+    wait_for_line(&path, "first");
+    first.kill();
+    std::fs::remove_file(&dir).unwrap();
+    let fifo = bench.fifo();
+    let script = format!("read -r line < {}; yes | head -c 100000; exec sleep 658", fifo.display());
+    let second = Program::start(log, 2, &script);
+    assert!(!second.in_memory);
+    // The keeper copies, and so closes a file that the second run has begun empty.
+    let (_keeper, notices) = keeper(KeptLog { path: path.clone(), max_bytes: PIECE, keep: 2 });
+    wait_until("the copy", || std::fs::read_to_string(&path).is_ok_and(|text| text == "first\n"));
+    // A later look has cut the log, so that of the copy is over.
+    std::fs::write(&fifo, "more\n").unwrap();
+    wait_until("the bound", || numbered(&path, 1).exists());
+    second.kill();
+    let emptied = |notice: &LogNotice| matches!(notice, LogNotice::Lost { lost, .. } if lost.emptied > 0);
+    assert!(!notices.try_iter().any(|notice| emptied(&notice)));
+}
+
+#[test]
 fn a_link_at_the_place_of_a_log_is_set_aside() {
     let bench = Bench::new();
     let (_keeper, notices) = keeper(KeptLog { path: bench.log(), max_bytes: PIECE, keep: 2 });
