@@ -478,8 +478,8 @@ fn open_processes(
     };
     let (inbox, commands, problems) = (Arc::clone(inbox), Arc::clone(commands), Arc::clone(problems));
     let sink = move |notice| {
-        if let Notice::RecordsFail { trouble } = notice {
-            problems.set(OwnProblemKind::Records, trouble);
+        if let Notice::RecordsFail { problem } = notice {
+            problems.set(OwnProblemKind::Records, problem);
             return;
         }
         if let Some(notice) = commands.take(notice) {

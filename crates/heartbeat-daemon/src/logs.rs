@@ -80,7 +80,7 @@ pub(crate) fn keeper(problems: &Arc<OwnProblems>) -> Result<LogKeeper, DaemonErr
     let problems = Arc::clone(problems);
     let mut told: BTreeMap<PathBuf, u64> = BTreeMap::new();
     let sink = move |notice| match notice {
-        LogNotice::Trouble(trouble) => problems.set(OwnProblemKind::Logs, trouble),
+        LogNotice::Problem(problem) => problems.set(OwnProblemKind::Logs, problem),
         LogNotice::Lost { path, lost, why } => {
             let log = path.display().to_string();
             let count = told.entry(path).or_default();

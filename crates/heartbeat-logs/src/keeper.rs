@@ -46,7 +46,7 @@ pub enum LogNotice {
         why: Option<String>,
     },
     /// Logs that are not where they belong, or cannot be shortened, and why; `None`: all are fine again. Told when it changes.
-    Trouble(Option<String>),
+    Problem(Option<String>),
 }
 
 /// What the thread is told.
@@ -110,7 +110,7 @@ struct Watched {
     rest_looks: u32,
     /// How many of them there were last time.
     rested_looks: u32,
-    trouble: Option<String>,
+    problem: Option<String>,
     /// Which file it was.
     file: Option<FileId>,
     /// The first bytes of the live file: somebody who empties it changes them.
@@ -127,7 +127,7 @@ impl Watched {
             fast: false,
             rest_looks: 0,
             rested_looks: 0,
-            trouble: None,
+            problem: None,
             file: None,
             head: Vec::new(),
             run: None,
@@ -165,19 +165,19 @@ impl Watched {
                 Ok(held) => {
                     moved = held.moved;
                     self.head.clear();
-                    self.trouble = None;
+                    self.problem = None;
                     self.bytes = self.size();
                     if !held.lost.is_nothing() {
                         let why = held.why.map(|error| error.to_string());
                         sink(LogNotice::Lost { path: self.log.path.clone(), lost: held.lost, why });
                     }
                 }
-                Err(error) => self.trouble = refusal(&self.log, &error),
+                Err(error) => self.problem = refusal(&self.log, &error),
             }
         }
         let grown = self.bytes.saturating_sub(before);
-        self.fast = self.trouble.is_none() && (moved || grown > self.log.max_bytes / FAST_SHARE);
-        self.rested_looks = match (&self.trouble, self.bytes == before && !moved) {
+        self.fast = self.problem.is_none() && (moved || grown > self.log.max_bytes / FAST_SHARE);
+        self.rested_looks = match (&self.problem, self.bytes == before && !moved) {
             (Some(_), _) => RETRY_AFTER_LOOKS,
             (None, true) => (self.rested_looks + 1).min(MAX_REST_LOOKS),
             (None, false) => 0,
@@ -309,12 +309,12 @@ fn look_after(wanted: &(Mutex<Wanted>, Condvar), mut sink: impl FnMut(LogNotice)
             let reopened = closed.contains(&log.log.path) && !written.contains(&log.log.path);
             log.look(close_looks != 0, reopened, &mut sink);
         }
-        let unbounded = watched.iter().filter_map(|log| log.trouble.as_deref());
-        let trouble: Vec<&str> = stray.iter().map(String::as_str).chain(unbounded).collect();
-        let trouble = (!trouble.is_empty()).then(|| trouble.join("; "));
-        if trouble != told {
-            told.clone_from(&trouble);
-            sink(LogNotice::Trouble(trouble));
+        let unbounded = watched.iter().filter_map(|log| log.problem.as_deref());
+        let problem: Vec<&str> = stray.iter().map(String::as_str).chain(unbounded).collect();
+        let problem = (!problem.is_empty()).then(|| problem.join("; "));
+        if problem != told {
+            told.clone_from(&problem);
+            sink(LogNotice::Problem(problem));
         }
     }
 }

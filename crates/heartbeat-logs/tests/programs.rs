@@ -247,14 +247,14 @@ fn a_journald_is_given_a_stream() {
     // While there is no journald its output waits in memory.
     let program = Program::start(log.clone(), 1, script);
     assert!(program.in_memory);
-    let told = trouble(&notices).unwrap();
+    let told = problem(&notices).unwrap();
     assert!(told.contains("the log of db") && told.contains(socket.to_str().unwrap()), "{told}");
     assert_eq!(is_stray(&log), Some(place.clone()));
     wait_for_line(&place, "<3>err");
     let listener = UnixListener::bind(&socket).unwrap();
     let wanted = ["db", "", "6", "1", "0", "0", "0", "out", "<3>err"];
     assert_eq!(said_by(&listener).0, wanted);
-    assert_eq!(trouble(&notices), None);
+    assert_eq!(problem(&notices), None);
     program.kill();
     wait_until("nothing to wait for", || is_stray(&log).is_none());
     let program = Program::start(log, 2, script);
@@ -272,11 +272,11 @@ fn wait_for_line(log: &Path, line: &str) {
     });
 }
 
-/// What the keeper says last of troubles.
-fn trouble(notices: &Receiver<LogNotice>) -> Option<String> {
+/// What the keeper says last of problems.
+fn problem(notices: &Receiver<LogNotice>) -> Option<String> {
     loop {
-        if let LogNotice::Trouble(trouble) = notices.recv_timeout(PATIENCE).unwrap() {
-            return trouble;
+        if let LogNotice::Problem(problem) = notices.recv_timeout(PATIENCE).unwrap() {
+            return problem;
         }
     }
 }
@@ -296,12 +296,12 @@ fn a_log_that_cannot_be_opened_is_kept_in_memory_and_written_later() {
         format!("exec 3<> {}; echo first; while read -r line <&3; do echo $line; done", fifo.display());
     let program = Program::start(log.clone(), 1, &script);
     assert!(program.in_memory);
-    let told = trouble(&notices).unwrap();
+    let told = problem(&notices).unwrap();
     assert!(told.contains("the log of db") && told.contains("cannot be written"), "{told}");
     assert_eq!(last_lines(&path, 9, true).unwrap().lines, ["first"], "read where it is");
     // The fault is over: what it says from now on, and what it has said, is on disk.
     std::fs::remove_file(&dir).unwrap();
-    assert_eq!(trouble(&notices), None);
+    assert_eq!(problem(&notices), None);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "first\n");
     std::fs::write(&fifo, "second\n").unwrap();
     wait_until("the second line", || all(&path) == "first\nsecond\n");
@@ -323,7 +323,7 @@ fn output_without_a_file_is_bounded() {
     // 8 MiB, of which 1 MiB is kept.
     let program = Program::start(log, 1, "seq -f %07.0f 0 1048575; exec sleep 644");
     assert!(program.in_memory);
-    assert!(trouble(&notices).is_some());
+    assert!(problem(&notices).is_some());
     let kib = |pid: u32| {
         let blocks = std::fs::metadata(format!("/proc/{pid}/fd/1")).unwrap().blocks();
         blocks / 2
@@ -334,7 +334,7 @@ fn output_without_a_file_is_bounded() {
     let page = last_lines(&path, 1, true).unwrap();
     assert!(page.lost.dropped_bytes >= 7 * 1024 * 1024, "{:?}", page.lost);
     std::fs::remove_file(&dir).unwrap();
-    assert_eq!(trouble(&notices), None);
+    assert_eq!(problem(&notices), None);
     let lost = last_lines(&path, 1, true).unwrap().lost;
     assert_eq!(lost.dropped_bytes, page.lost.dropped_bytes, "counted once");
     program.kill();
@@ -362,7 +362,7 @@ fn a_log_that_is_moved_or_removed_goes_on_under_its_name() {
         } else {
             std::fs::remove_file(bench.log()).unwrap();
         }
-        let told = trouble(&notices).unwrap();
+        let told = problem(&notices).unwrap();
         assert!(told.contains("moved or removed") && told.contains("heartbeat-cli restart out"), "{told}");
         std::fs::write(&fifo, "after\n").unwrap();
         wait_for_line(&bench.log(), "after");
@@ -378,7 +378,7 @@ fn a_log_that_is_moved_or_removed_goes_on_under_its_name() {
         let kib = || std::fs::metadata(format!("/proc/{pid}/fd/1")).map_or(0, |meta| meta.blocks() / 2);
         wait_until("the bound", || size(&numbered(&bench.log(), 1)) >= PIECE && kib() <= 64);
         program.kill();
-        assert_eq!(trouble(&notices), None, "the next start writes to the file itself");
+        assert_eq!(problem(&notices), None, "the next start writes to the file itself");
     }
 }
 
@@ -406,7 +406,7 @@ fn a_directory_of_logs_that_is_removed_empties_nothing() {
     let program = Program::start(log, 1, &script);
     wait_for_line(&path, "before");
     std::fs::remove_dir_all(&dir).unwrap();
-    let told = trouble(&notices).unwrap();
+    let told = problem(&notices).unwrap();
     assert!(told.contains("moved or removed"), "{told}");
     for line in ["one", "two", "three"] {
         // Each of these is copied, and so closed by heartbeatd itself, in another look.
@@ -415,10 +415,10 @@ fn a_directory_of_logs_that_is_removed_empties_nothing() {
     }
     program.kill();
     let mut rest = Vec::new();
-    while rest.last() != Some(&LogNotice::Trouble(None)) {
+    while rest.last() != Some(&LogNotice::Problem(None)) {
         rest.push(notices.recv_timeout(PATIENCE).unwrap());
     }
-    assert_eq!(rest, [LogNotice::Trouble(None)], "nobody has emptied anything");
+    assert_eq!(rest, [LogNotice::Problem(None)], "nobody has emptied anything");
     // Without a living writer nothing is copied, and what is gone is gone.
     std::fs::remove_dir_all(&dir).unwrap();
     match notices.recv_timeout(PATIENCE).unwrap() {
@@ -473,7 +473,7 @@ fn a_link_at_the_place_of_a_log_is_set_aside() {
     wait_for_line(&bench.log(), "one");
     std::fs::remove_file(bench.log()).unwrap();
     link();
-    assert!(trouble(&notices).unwrap().contains("moved or removed"));
+    assert!(problem(&notices).unwrap().contains("moved or removed"));
     std::fs::write(&fifo, "two\n").unwrap();
     wait_until("a file in its place", || {
         std::fs::symlink_metadata(bench.log()).is_ok_and(|meta| meta.is_file())

@@ -307,7 +307,7 @@ pub enum Notice {
     /// the same.
     RecordsFail {
         /// For a person.
-        trouble: Option<String>,
+        problem: Option<String>,
     },
     /// A command ended.
     CommandDone {

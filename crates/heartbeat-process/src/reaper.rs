@@ -168,8 +168,8 @@ impl Reaper {
             }
             self.write_records(flush);
             self.cgroups.remove_vacated();
-            if let Some(trouble) = self.records.news() {
-                (self.sink)(Notice::RecordsFail { trouble });
+            if let Some(problem) = self.records.news() {
+                (self.sink)(Notice::RecordsFail { problem });
             }
         }
     }

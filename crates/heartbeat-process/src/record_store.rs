@@ -225,11 +225,11 @@ impl<F: RecordFiles> RecordStore<F> {
         }
     }
 
-    fn tell(&mut self, trouble: Option<String>) {
-        if self.told.is_some() != trouble.is_some() {
-            self.news = Some(trouble.clone());
+    fn tell(&mut self, problem: Option<String>) {
+        if self.told.is_some() != problem.is_some() {
+            self.news = Some(problem.clone());
         }
-        self.told = trouble;
+        self.told = problem;
     }
 
     /// Records cannot be written (and why), or can be again: when that has changed.

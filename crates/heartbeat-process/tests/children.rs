@@ -882,6 +882,10 @@ const TESTS: &[(&str, fn())] = &[
         trees::whoever_only_knows_the_mark_is_no_member_and_no_stray,
     ),
     ("without_descriptors_an_end_is_only_late", trees::without_descriptors_an_end_is_only_late),
+    (
+        "a_full_disk_below_the_records_misses_no_restart",
+        adopting::a_full_disk_below_the_records_misses_no_restart,
+    ),
     ("an_exit_is_on_record_until_the_next_start", adopting::an_exit_is_on_record_until_the_next_start),
     ("a_realm_may_be_called_like_the_launcher", adopting::a_realm_may_be_called_like_the_launcher),
 ];

@@ -351,14 +351,80 @@ pub(crate) fn records_that_cannot_be_written_stop_nothing() {
     processes.launch(key(1), &name(), &bench.shell("exec sleep 630"));
     let mut told = [notices.recv_timeout(PATIENCE).unwrap(), notices.recv_timeout(PATIENCE).unwrap()];
     told.sort_by_key(|notice| matches!(notice, Notice::Started { .. }));
-    assert!(matches!(&told[0], Notice::RecordsFail { trouble: Some(why) } if why.contains("db")), "{told:?}");
+    assert!(matches!(&told[0], Notice::RecordsFail { problem: Some(why) } if why.contains("db")), "{told:?}");
     assert!(matches!(told[1], Notice::Started { .. }), "{told:?}");
     std::fs::remove_file(&records).unwrap();
-    assert_eq!(notices.recv_timeout(PATIENCE).unwrap(), Notice::RecordsFail { trouble: None });
+    assert_eq!(notices.recv_timeout(PATIENCE).unwrap(), Notice::RecordsFail { problem: None });
     let record = ProcessRecord::read(&ProcessRecord::path(&records, &name())).unwrap();
     assert!(record.is_alive(), "it is on record after all");
     processes.signal(key(1), Signal::KILL);
     assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::Exited { .. }));
+}
+
+/// The disk of the records is full after every number of pages: each time another write is the first that fails, for ever.
+pub(crate) fn a_full_disk_below_the_records_misses_no_restart() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    const REALMS: u32 = 3;
+    const MAX_PAGES: u32 = 7;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err()
+        || mount(None::<&str>, "/", None::<&str>, private, None::<&str>).is_err()
+    {
+        println!("  skipped: not permitted to mount");
+        return;
+    }
+    let bench = Bench::new();
+    let records = bench.dir.path().join("realms");
+    std::fs::create_dir(&records).unwrap();
+    for pages in 1..=MAX_PAGES {
+        let size = format!("size={}", 4_096 * pages);
+        mount(Some("tmpfs"), &records, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
+        let (sender, notices) = sync_channel(MAX_NOTICES);
+        let settings =
+            Settings { records: records.clone(), instance_tag: super::instance_tag(), ..Settings::default() };
+        let sink = move |notice| drop(sender.send(notice));
+        let processes = Processes::open(settings, std::sync::Arc::new(super::TestLogs), sink).unwrap();
+        let told = std::cell::Cell::new(false);
+        let next = || loop {
+            match notices.recv_timeout(PATIENCE).unwrap() {
+                Notice::RecordsFail { problem } => told.set(told.get() || problem.is_some()),
+                other => return other,
+            }
+        };
+        let spec = LaunchSpec { log: heartbeat_process::LogTarget::Null, ..bench.shell("exec sleep 659") };
+        let name = |realm| heartbeat_status::RealmName::new(&format!("db{realm}")).unwrap();
+        for run in 1..=3 {
+            for realm in 0..REALMS {
+                let key = Key { realm: RealmIx(realm), run: RunId(run) };
+                processes.remember(&name(realm), Some(format!("{{\"run\":{run}}}")), true);
+                processes.launch(key, &name(realm), &spec);
+                assert!(matches!(next(), Notice::Started { key: started, .. } if started == key), "{pages}");
+                if run < 3 {
+                    processes.signal(key, Signal::KILL);
+                    assert!(matches!(next(), Notice::Exited { key: ended, .. } if ended == key), "{pages}");
+                }
+            }
+        }
+        assert_eq!(told.get(), pages < 2 * REALMS + 1, "{pages} pages");
+        if pages == 1 {
+            // With room again everything is on record.
+            mount(None::<&str>, &records, None::<&str>, MsFlags::MS_REMOUNT, Some("size=1m")).unwrap();
+            assert_eq!(notices.recv_timeout(PATIENCE).unwrap(), Notice::RecordsFail { problem: None });
+            for realm in 0..REALMS {
+                assert!(
+                    ProcessRecord::read(&ProcessRecord::path(&records, &name(realm))).unwrap().is_alive()
+                );
+            }
+        }
+        for realm in 0..REALMS {
+            processes.signal(Key { realm: RealmIx(realm), run: RunId(3) }, Signal::KILL);
+        }
+        for _ in 0..REALMS {
+            assert!(matches!(next(), Notice::Exited { .. }));
+        }
+        processes.close();
+        umount2(&records, MntFlags::MNT_DETACH).unwrap();
+    }
 }
 
 pub(crate) fn an_exit_is_on_record_until_the_next_start() {
