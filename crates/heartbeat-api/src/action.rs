@@ -40,7 +40,7 @@ pub(crate) async fn act(
 ) -> Result<Answer, Trouble> {
     let request = parse(body)?;
     let limit = request.timeout_s.map(wait_limit).transpose()?;
-    let lasts = pause_length(action, &request)?;
+    let duration = pause_length(action, &request)?;
     let signal = signalling(action, &request)?;
     let realm = find(&ecosystem.snapshot(), name)?;
     let command = Command {
@@ -52,7 +52,7 @@ pub(crate) async fn act(
         by: uid,
         at: Some(ecosystem.about().anchor.wall(ecosystem.now())),
         reason: request.reason.as_deref().map(sanitise_line).filter(|reason| !reason.is_empty()),
-        lasts,
+        duration,
         signal,
     };
     if action == Action::Pause && command.reason.is_none() {

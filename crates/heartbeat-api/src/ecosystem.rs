@@ -8,7 +8,7 @@ use heartbeat_status::wire::{
     About, AckEntry, EventEntry, HolderEntry, IncidentDocument, RegistrationDocument, ReloadDocument,
     TransitionEntry,
 };
-use heartbeat_status::{Instant, OwnProblem, RealmIx, RestartRecord, Snapshot};
+use heartbeat_status::{Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[derive(Clone, Debug, Default)]
 pub struct Past {
     /// Restart transactions.
-    pub recent: Vec<RestartRecord>,
+    pub recent: Vec<RestartAttempt>,
     /// Failed measurements and exits.
     pub failures: Vec<TransitionEntry>,
     /// Status changes.

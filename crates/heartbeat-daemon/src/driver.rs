@@ -18,7 +18,7 @@ use heartbeat_status::{
 };
 use heartbeat_store::IncidentDb;
 use heartbeat_supervisor::{
-    Effect, Input, Intent, Plan, ProbeSource, RealmRecord, RealmSpec, Reply, Supervisor,
+    Effect, Input, OperatorIntent, PersistedRealm, Plan, ProbeSource, RealmSpec, Reply, Supervisor,
 };
 use tokio::sync::oneshot;
 
@@ -441,7 +441,7 @@ impl Driver {
     }
 
     /// On record before whatever follows from it is done.
-    fn remember(&mut self, realm: RealmIx, record: Option<&RealmRecord>, intent: Intent) {
+    fn remember(&mut self, realm: RealmIx, record: Option<&PersistedRealm>, intent: OperatorIntent) {
         self.executor.remember(realm, record);
         let anchor = self.published.about_times();
         self.intent.say(self.executor.name(realm), intent, anchor);

@@ -11,7 +11,7 @@ use heartbeat_process::{
     CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes,
 };
 use heartbeat_status::{Hook, Instant, RealmIx, RealmName, RunFact, RunId, Signal, StartError};
-use heartbeat_supervisor::{Input, RealmRecord};
+use heartbeat_supervisor::{Input, PersistedRealm};
 
 use crate::logs;
 use crate::owner::Question;
@@ -144,11 +144,11 @@ impl Executor {
     }
 
     /// Puts on record what is to be remembered of a realm.
-    pub(crate) fn remember(&self, realm: RealmIx, record: Option<&RealmRecord>) {
+    pub(crate) fn remember(&self, realm: RealmIx, record: Option<&PersistedRealm>) {
         // Plain data: it always has a text.
         let memory = record.and_then(|record| serde_json::to_string(record).ok());
         // What waits for nothing of its process is written at once; the rest before the next start, or soon.
-        let at_once = record.is_none_or(RealmRecord::is_settled);
+        let at_once = record.is_none_or(PersistedRealm::is_settled);
         self.processes.remember(&self.names[realm.index()], memory, at_once);
     }
 

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use heartbeat_status::{Pause, RealmName, WallAnchor};
-use heartbeat_supervisor::{Intent, OperatorHold};
+use heartbeat_supervisor::{OperatorHold, OperatorIntent};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -33,16 +33,16 @@ pub(crate) fn load(state_dir: &Path) -> Result<StoredIntent, FileError> {
 }
 
 /// What was said about one realm, in the core's words.
-pub(crate) fn intent(wish: &StoredWish, anchor: WallAnchor) -> Intent {
+pub(crate) fn intent(wish: &StoredWish, anchor: WallAnchor) -> OperatorIntent {
     let pause = wish.pause.as_ref().map(|pause| Pause {
         reason: pause.reason.clone(),
         until: pause.until.map(|until| clock::instant_of(until, anchor)),
     });
     let hold = OperatorHold { reason: wish.reason.clone(), by: wish.by, at: wish.at };
-    Intent { desired: wish.desired, hold, pause }
+    OperatorIntent { desired: wish.desired, hold, pause }
 }
 
-fn wish(intent: Intent, anchor: WallAnchor) -> StoredWish {
+fn wish(intent: OperatorIntent, anchor: WallAnchor) -> StoredWish {
     let pause = intent.pause.map(|pause| StoredPause {
         reason: pause.reason,
         until: pause.until.map(|until| anchor.wall(until)),
@@ -111,7 +111,7 @@ pub(crate) struct IntentFile {
     pages: Arc<(Mutex<Pages>, Condvar)>,
     path: PathBuf,
     /// What was last said of each realm, and the version that has it.
-    known: BTreeMap<RealmName, (Intent, u64)>,
+    known: BTreeMap<RealmName, (OperatorIntent, u64)>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -143,7 +143,7 @@ impl IntentFile {
     }
 
     /// What is said about a realm now. Never waits.
-    pub(crate) fn say(&mut self, realm: &RealmName, intent: Intent, anchor: WallAnchor) {
+    pub(crate) fn say(&mut self, realm: &RealmName, intent: OperatorIntent, anchor: WallAnchor) {
         if self.known.get(realm).is_some_and(|(known, _)| *known == intent) {
             return;
         }
@@ -234,10 +234,10 @@ mod tests {
         let (sender, written) = std::sync::mpsc::sync_channel(8);
         let told = move |version, trouble: Option<String>| sender.send((version, trouble)).unwrap();
         let mut file = IntentFile::open(dir.path(), StoredIntent::default(), told).unwrap();
-        file.say(&name, Intent::default(), anchor);
+        file.say(&name, OperatorIntent::default(), anchor);
         assert_eq!(file.version_of(&name), 0, "nothing was said");
         let until = clock::now() + Duration::from_secs(3_600);
-        let said = Intent {
+        let said = OperatorIntent {
             desired: Some(Desired::Down),
             hold: OperatorHold {
                 reason: Some("move".to_owned()),
@@ -256,7 +256,7 @@ mod tests {
         let drift =
             back.pause.unwrap().until.unwrap().since(Instant::ZERO).abs_diff(until.since(Instant::ZERO));
         assert!(drift < Duration::from_millis(5), "{drift:?}");
-        file.say(&name, Intent::default(), anchor);
+        file.say(&name, OperatorIntent::default(), anchor);
         drop(file);
         assert!(load(dir.path()).unwrap().realms.is_empty(), "what is not wished any more is not there");
     }
@@ -285,7 +285,11 @@ mod tests {
         let mut file = IntentFile::open(dir.path(), StoredIntent::default(), told).unwrap();
         let (writer, name) = (file.writer(), RealmName::new("db").unwrap());
         writer.restore();
-        file.say(&name, Intent { desired: Some(Desired::Down), ..Intent::default() }, clock::anchor());
+        file.say(
+            &name,
+            OperatorIntent { desired: Some(Desired::Down), ..OperatorIntent::default() },
+            clock::anchor(),
+        );
         assert_eq!(written.recv().unwrap(), None);
         writer.restore();
         std::fs::remove_file(path(dir.path())).unwrap();
@@ -312,7 +316,7 @@ mod tests {
         let told = move |_, trouble: Option<String>| sender.send(trouble).unwrap();
         let missing = dir.path().join("not-there");
         let mut file = IntentFile::open(&missing, StoredIntent::default(), told).unwrap();
-        let said = Intent { desired: Some(Desired::Down), ..Intent::default() };
+        let said = OperatorIntent { desired: Some(Desired::Down), ..OperatorIntent::default() };
         file.say(&RealmName::new("db").unwrap(), said, clock::anchor());
         assert!(written.recv().unwrap().unwrap().contains("not-there"));
     }

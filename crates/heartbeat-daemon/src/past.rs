@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use heartbeat_status::wire::TransitionEntry;
-use heartbeat_status::{Event, EventKind, Outcome, RealmIx, RestartRecord, Snapshot, WallAnchor};
+use heartbeat_status::{Event, EventKind, Outcome, RealmIx, RestartAttempt, Snapshot, WallAnchor};
 
 /// Restarts remembered a realm.
 const MAX_RESTARTS: usize = 20;
@@ -15,7 +15,7 @@ const MAX_TRANSITIONS: usize = 50;
 /// What is remembered of one realm, oldest first.
 #[derive(Clone, Debug, Default)]
 struct RealmPast {
-    restarts: VecDeque<RestartRecord>,
+    restarts: VecDeque<RestartAttempt>,
     failures: VecDeque<TransitionEntry>,
     transitions: VecDeque<TransitionEntry>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Past {
 }
 
 /// Recent restarts, failures and transitions of a realm, newest first.
-pub(crate) type RecentPast = (Vec<RestartRecord>, Vec<TransitionEntry>, Vec<TransitionEntry>);
+pub(crate) type RecentPast = (Vec<RestartAttempt>, Vec<TransitionEntry>, Vec<TransitionEntry>);
 
 impl Past {
     pub(crate) fn new(realms: usize) -> Self {

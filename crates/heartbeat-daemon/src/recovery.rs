@@ -13,7 +13,7 @@ use heartbeat_process::{
 use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, RunId, WallAnchor, WallTime};
 use heartbeat_store::{IncidentRecord, Remembered};
-use heartbeat_supervisor::{Found, Memory, Plan, RealmRecord, Restored};
+use heartbeat_supervisor::{Found, PersistedRealm, Plan, Restored, RestoredState};
 
 use crate::incidents::{Kept, lasted};
 use crate::recovery_problem::Damage;
@@ -54,7 +54,7 @@ pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
     for (path, record) in all {
         let record = record.map_err(|error| unreadable(&path, error.to_string()))?;
         if let Some(memory) = &record.memory {
-            serde_json::from_str::<RealmRecord>(memory)
+            serde_json::from_str::<PersistedRealm>(memory)
                 .map_err(|error| unreadable(&path, error.to_string()))?;
         }
         count += 1;
@@ -212,7 +212,7 @@ impl Recovery {
     }
 
     /// What the core has to know. `configs` are those of the plan: what their processes would be made of now.
-    pub(crate) fn memory(&self, plan: &Plan, configs: &[RealmConfig], anchor: WallAnchor) -> Memory {
+    pub(crate) fn memory(&self, plan: &Plan, configs: &[RealmConfig], anchor: WallAnchor) -> RestoredState {
         let mut realms: BTreeMap<&str, Restored> = BTreeMap::new();
         for survivor in &self.survey.realms {
             let Some(ix) = plan.find(survivor.realm.as_str()) else { continue };
@@ -249,7 +249,7 @@ impl Recovery {
             restored.intent = Some(intent::intent(wish, anchor));
         }
         let restarts = self.ecosystem.health_restarts_ns.iter().copied();
-        Memory {
+        RestoredState {
             realms: realms.into_values().collect(),
             incidents: self.incidents(plan).into_iter().map(|kept| kept.incident).collect(),
             health_restarts: restarts.map(Instant::from_nanos).collect(),
@@ -334,7 +334,7 @@ fn damage(error: &RecordError) -> Damage {
     Damage { realm, message }
 }
 
-fn remembered(survivor: &Survivor) -> Option<RealmRecord> {
+fn remembered(survivor: &Survivor) -> Option<PersistedRealm> {
     match serde_json::from_str(survivor.memory.as_ref()?) {
         Ok(record) => Some(record),
         Err(error) => {
@@ -351,7 +351,7 @@ fn run_on_record(condition: &Condition) -> Option<RunId> {
     }
 }
 
-fn found(survivor: &Survivor, record: Option<&RealmRecord>) -> Found {
+fn found(survivor: &Survivor, record: Option<&PersistedRealm>) -> Found {
     match &survivor.condition {
         // It had ended, and heartbeatd died before it could remember that.
         Condition::Nothing => match (survivor.last_exit, record) {

@@ -9,36 +9,36 @@ use heartbeat_status::Instant;
 /// The debits inside a sliding window. Holds at most `burst` of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Budget {
-    debits: VecDeque<Instant>,
+    used_at: VecDeque<Instant>,
 }
 
 impl Budget {
     /// One that goes on where another one was.
-    pub(crate) fn restored(mut debits: Vec<Instant>) -> Self {
-        debits.sort_unstable();
-        Self { debits: debits.into() }
+    pub(crate) fn restored(mut used_at: Vec<Instant>) -> Self {
+        used_at.sort_unstable();
+        Self { used_at: used_at.into() }
     }
 
     /// What was debited, oldest first.
-    pub(crate) fn debits(&self) -> impl Iterator<Item = Instant> + '_ {
-        self.debits.iter().copied()
+    pub(crate) fn used_at(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.used_at.iter().copied()
     }
 
     /// Debits inside the window that ends at `now`.
     pub(crate) fn used(&self, now: Instant, window: Duration) -> u32 {
-        let inside = self.debits.iter().filter(|debit| now.since(**debit) < window).count();
+        let inside = self.used_at.iter().filter(|debit| now.since(**debit) < window).count();
         u32::try_from(inside).unwrap_or(u32::MAX)
     }
 
     /// Takes one restart out of the budget; false (and nothing taken) when it is spent.
     pub(crate) fn take(&mut self, now: Instant, burst: u32, window: Duration) -> bool {
-        while self.debits.front().is_some_and(|debit| now.since(*debit) >= window) {
-            self.debits.pop_front();
+        while self.used_at.front().is_some_and(|debit| now.since(*debit) >= window) {
+            self.used_at.pop_front();
         }
-        if self.debits.len() >= burst as usize {
+        if self.used_at.len() >= burst as usize {
             return false;
         }
-        self.debits.push_back(now);
+        self.used_at.push_back(now);
         true
     }
 }

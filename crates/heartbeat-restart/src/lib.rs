@@ -36,4 +36,4 @@ mod tracker;
 
 pub use error::PolicyError;
 pub use policy::{PolicySettings, RestartPolicy, RestartWhen, WhenSpent};
-pub use tracker::{Decision, RestartTracker, Spent};
+pub use tracker::{Decision, Exhausted, RestartTracker};

@@ -51,9 +51,9 @@ pub struct RestartTracker {
 
 /// What a [`RestartTracker`] is made of, for whoever keeps it over a restart of whoever decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
+pub struct Exhausted {
     /// When the budget was debited, oldest first.
-    pub debits: Vec<Instant>,
+    pub used_at: Vec<Instant>,
     /// The run under way was healthy without a break for `reset_after`.
     pub stable: bool,
     /// How often the delay of counted restarts has doubled.
@@ -67,16 +67,16 @@ pub struct Spent {
 impl RestartTracker {
     /// A tracker that goes on where another one was.
     #[must_use]
-    pub fn restored(spent: Spent) -> Self {
-        let Spent { debits, stable, attempts, uncounted, cooldowns } = spent;
-        Self { budget: Budget::restored(debits), stable, attempts, uncounted, cooldowns }
+    pub fn restored(exhausted: Exhausted) -> Self {
+        let Exhausted { used_at, stable, attempts, uncounted, cooldowns } = exhausted;
+        Self { budget: Budget::restored(used_at), stable, attempts, uncounted, cooldowns }
     }
 
     /// What it is made of.
     #[must_use]
-    pub fn remembered(&self) -> Spent {
-        Spent {
-            debits: self.budget.debits().collect(),
+    pub fn remembered(&self) -> Exhausted {
+        Exhausted {
+            used_at: self.budget.used_at().collect(),
             stable: self.stable,
             attempts: self.attempts,
             uncounted: self.uncounted,
@@ -116,8 +116,8 @@ impl RestartTracker {
 
     /// What was debited at `since` or later was another realm's fault.
     pub fn refund(&mut self, since: Instant) {
-        let debits = self.budget.debits().filter(|at| *at < since).collect();
-        self.budget = Budget::restored(debits);
+        let used_at = self.budget.used_at().filter(|at| *at < since).collect();
+        self.budget = Budget::restored(used_at);
     }
 
     /// A debited restart at `now` would be within the budget.
@@ -153,7 +153,7 @@ impl RestartTracker {
         }
         // During a cooldown there is one trial only, and it has just failed.
         if self.cooldowns > 0 || !self.budget.take(now, policy.burst(), policy.window()) {
-            return self.spent(policy, now);
+            return self.exhausted(policy, now);
         }
         // The first crash after a stable run restarts at once; every other one waits, and the delay doubles.
         if core::mem::take(&mut self.stable) {
@@ -188,7 +188,7 @@ impl RestartTracker {
         jittered(doubled(settings.backoff, doublings, settings.backoff_max), settings.jitter_percent, dice)
     }
 
-    fn spent(&mut self, policy: &RestartPolicy, now: Instant) -> Decision {
+    fn exhausted(&mut self, policy: &RestartPolicy, now: Instant) -> Decision {
         let settings = policy.settings();
         match settings.when_spent {
             WhenSpent::Fail => Decision::GiveUp,
@@ -237,8 +237,8 @@ mod tests {
         // The dice is in the middle, so no jitter but for the rounding.
         assert_eq!(delays, [0, 499, 999, 1_999, 3_999, 7_999]);
         assert_eq!(tracker.used(&policy, Instant::from_millis(600)), 6);
-        let spent = crash(&mut tracker, &policy, 600);
-        assert_eq!(spent, Decision::Cooldown { until: Instant::from_millis(300_600), round: 1 });
+        let exhausted = crash(&mut tracker, &policy, 600);
+        assert_eq!(exhausted, Decision::Cooldown { until: Instant::from_millis(300_600), round: 1 });
     }
 
     #[test]

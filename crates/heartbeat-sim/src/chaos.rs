@@ -187,7 +187,7 @@ impl Sim {
         }
         command.lift_holds = self.rng.u32(0..4) == 0;
         if command.action == Action::Pause && self.rng.bool() {
-            command.lasts = Some(Duration::from_millis(self.rng.u64(1..60_000)));
+            command.duration = Some(Duration::from_millis(self.rng.u64(1..60_000)));
         }
         if command.action == Action::Signal {
             let signal = [Signal::USR1, Signal::KILL][self.rng.usize(0..2)];

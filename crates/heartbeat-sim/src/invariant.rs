@@ -695,8 +695,8 @@ fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
         let hurt =
             incident.affected.iter().any(|ix| status(view.after, *ix).is_some_and(|realm| !fine(realm)));
         let relapsed = view.reference.relapsed[root.info.ix.index()];
-        let lasts = suspected || relapsed || (refuses && hurt);
-        fail(fine(root) && !lasts, || {
+        let duration = suspected || relapsed || (refuses && hurt);
+        fail(fine(root) && !duration, || {
             format!("{} is {}, and its incident is open", root.info.name, root.status)
         })?;
     }
@@ -842,7 +842,7 @@ fn nothing_runs_once_halted(view: &View<'_>) -> Verdict {
         matches!(effect, Effect::Start { .. } | Effect::Check { .. } | Effect::Hook { .. })
             || matches!(effect, Effect::Signal { signal, .. } if *signal != Signal::KILL)
     });
-    let halted = view.reference.halted && acts.is_some();
+    let halted = view.reference.finished && acts.is_some();
     fail(halted, || format!("after Halt: {acts:?}"))
 }
 
@@ -852,7 +852,7 @@ fn shutdown_is_bounded(view: &View<'_>) -> Verdict {
     let Some(since) = view.reference.shutdown else { return Ok(()) };
     let bound =
         view.plan.settings().shutdown_timeout + Duration::from_millis(AFTERMATH_MS) + view.reference.unseen;
-    fail(view.timed && !view.reference.halted && view.now.since(since) > bound, || {
+    fail(view.timed && !view.reference.finished && view.now.since(since) > bound, || {
         let phases: Vec<String> =
             view.after.realms.iter().map(|realm| format!("{}: {}", realm.info.name, realm.phase)).collect();
         format!("not halted within {bound:?}: {}", phases.join(", "))

@@ -299,7 +299,9 @@ impl Recorded {
                 force: command.force,
                 lift_holds: command.lift_holds,
                 reason: command.reason.clone(),
-                lasts_ms: command.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
+                lasts_ms: command
+                    .duration
+                    .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
                 signal: command.signal.map(|wanted| (wanted.signal.number(), wanted.tree)),
             },
             Input::Run { realm, run, fact: RunFact::LogInMemory } => {
@@ -411,7 +413,7 @@ impl Recorded {
                         by: None,
                         at: None,
                         reason,
-                        lasts: lasts_ms.map(Duration::from_millis),
+                        duration: lasts_ms.map(Duration::from_millis),
                         signal: signal.and_then(|(number, tree)| {
                             Some(Signalling { signal: Signal::new(number)?, tree })
                         }),

@@ -39,13 +39,13 @@ pub(crate) struct Pace {
     /// Counted restarts since the last stable run, without the first one after it.
     attempts: u32,
     /// A counted restart that has not been started yet.
-    owed: Option<Owed>,
+    due: Option<Due>,
     /// Counted restarts, newest last.
     opened: VecDeque<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Owed {
+struct Due {
     since: Instant,
     /// It is not started before this has gone by.
     wait: Duration,
@@ -78,7 +78,7 @@ impl Pace {
         let counts = !std::mem::take(&mut self.stable);
         self.attempts += u32::from(counts);
         let wait = if counts { delay * least / 100 } else { Duration::ZERO };
-        self.owed = Some(Owed { since: now, wait, counts });
+        self.due = Some(Due { since: now, wait, counts });
         self.opened.retain(|at| now.since(*at) < settings.window);
         self.opened.push_back(now);
         self.opened.len()
@@ -91,16 +91,16 @@ impl Pace {
 
     /// It is made in place, by a command: a start that follows has another cause.
     pub(crate) fn in_place(&mut self) {
-        if let Some(owed) = self.owed.as_mut() {
-            owed.wait = Duration::ZERO;
+        if let Some(due) = self.due.as_mut() {
+            due.wait = Duration::ZERO;
         }
     }
 
     /// What was owed is not made, or made for another reason.
-    pub(crate) fn call_off(&mut self) {
-        if let Some(owed) = self.owed.take() {
-            self.attempts -= u32::from(owed.counts).min(self.attempts);
-            self.stable |= !owed.counts;
+    pub(crate) fn cancel(&mut self) {
+        if let Some(due) = self.due.take() {
+            self.attempts -= u32::from(due.counts).min(self.attempts);
+            self.stable |= !due.counts;
             self.opened.pop_back();
         }
     }
@@ -113,10 +113,10 @@ impl Pace {
     /// It is started: too early when this says how early.
     pub(crate) fn start(&mut self, now: Instant) -> Option<String> {
         self.stable = false;
-        let owed = self.owed.take()?;
-        let waited = now.since(owed.since);
-        (waited < owed.wait)
-            .then(|| format!("it is started {waited:?} after its restart began, due after {:?}", owed.wait))
+        let due = self.due.take()?;
+        let waited = now.since(due.since);
+        (waited < due.wait)
+            .then(|| format!("it is started {waited:?} after its restart began, due after {:?}", due.wait))
     }
 }
 
@@ -186,14 +186,14 @@ pub(crate) struct Reference {
     /// Time that went by unseen since the shutdown began: the driver was late, or asleep.
     pub(crate) unseen: Duration,
     /// A restart for a fault of its own was opened since its last start.
-    pub(crate) fault: Vec<bool>,
+    pub(crate) faulted: Vec<bool>,
     /// Its budget has been spent since it was last restarted by its own command.
-    pub(crate) spent: Vec<bool>,
+    pub(crate) exhausted: Vec<bool>,
     /// A person asked for the restart under way: it is not a debit, whatever it joined.
     pub(crate) requested: Vec<bool>,
     /// A person asked for a start that has not been made yet: no pause holds it.
     pub(crate) ordered: Vec<bool>,
-    pub(crate) halted: bool,
+    pub(crate) finished: bool,
     /// Nothing goes wrong in this run, and nobody stops anything.
     pub(crate) faultless: bool,
     /// Commands and refreshes that have not been answered, with the time of the question.
@@ -228,11 +228,11 @@ impl Reference {
             ending: Vec::new(),
             killing: false,
             unseen: Duration::ZERO,
-            fault: vec![false; count],
-            spent: vec![false; count],
+            faulted: vec![false; count],
+            exhausted: vec![false; count],
             requested: vec![false; count],
             ordered: vec![false; count],
-            halted: false,
+            finished: false,
             faultless: false,
             open: Vec::new(),
         }
@@ -291,7 +291,7 @@ impl Reference {
                     if vacant.iter().any(|ix| ix.index() == at) {
                         // It begins anew.
                         (self.done[at], self.last_start[at]) = (false, None);
-                        (self.fault[at], self.requested[at]) = (false, false);
+                        (self.faulted[at], self.requested[at]) = (false, false);
                         self.debits[at].clear();
                     }
                 }
@@ -340,11 +340,11 @@ impl Reference {
         self.forget_answers(plan);
         self.shutdown = None;
         self.killing = false;
-        self.halted = false;
+        self.finished = false;
         self.held.fill(false);
         self.open.clear();
         // What was decided in the moment of its death may not have been remembered.
-        self.pace.iter_mut().for_each(Pace::call_off);
+        self.pace.iter_mut().for_each(Pace::cancel);
         self.unseen = Duration::ZERO;
     }
 
@@ -506,7 +506,7 @@ impl Reference {
     }
 
     /// A debited restart at `now`; returns how many are inside the window.
-    pub(crate) fn debit(&mut self, plan: &Plan, realm: RealmIx, now: Instant) -> usize {
+    pub(crate) fn count_restart(&mut self, plan: &Plan, realm: RealmIx, now: Instant) -> usize {
         let window = plan.realm(realm).restart.window();
         let debits = &mut self.debits[realm.index()];
         debits.retain(|at| now.since(*at) < window);

@@ -9,8 +9,8 @@ use heartbeat_status::{
     Reason, RestartCause, RestartResult, RunFact, RunId, Snapshot, StartFailure, Status,
 };
 use heartbeat_supervisor::{
-    ActionPlan, Command, Effect, Found, Input, Intent, Memory, Plan, RealmRecord, Reply, Restored,
-    StepAction, Supervisor,
+    ActionPlan, Command, Effect, Found, Input, OperatorIntent, PersistedRealm, Plan, Reply, Restored,
+    RestoredState, StepAction, Supervisor,
 };
 
 use crate::coverage;
@@ -45,7 +45,7 @@ pub struct Sim {
     pub(crate) report: Report,
     pub(crate) record: bool,
     /// What is on record of each realm.
-    pub(crate) records: Vec<Option<(RealmRecord, Intent)>>,
+    pub(crate) records: Vec<Option<(PersistedRealm, OperatorIntent)>>,
     /// heartbeatd is killed after this many effects of the next step.
     dying: Option<usize>,
     /// heartbeatd is not there.
@@ -134,7 +134,7 @@ impl Sim {
             self.feed(Some(Input::Shutdown { now }), None)?;
         }
         for _ in 0..REST_STEPS {
-            if self.reference.halted {
+            if self.reference.finished {
                 break;
             }
             self.advance()?;
@@ -290,7 +290,7 @@ impl Sim {
     /// heartbeatd is killed somewhere in its next step, and another one comes back after a while.
     pub(crate) fn die(&mut self) -> Outcome {
         // A recording holds inputs, not what was found by the next one.
-        if self.record || !self.reference.booted || self.reference.halted {
+        if self.record || !self.reference.booted || self.reference.finished {
             return Ok(());
         }
         self.dying = Some(self.rng.usize(0..6));
@@ -325,7 +325,7 @@ impl Sim {
             }
             realms.push(Restored { realm: info.name.clone(), record, run, found, intent, changed });
         }
-        let memory = Memory { realms, incidents, health_restarts };
+        let memory = RestoredState { realms, incidents, health_restarts };
         self.supervisor = Supervisor::new(self.plan.clone(), self.rng.u64(..));
         self.supervisor.restore(self.now, memory);
         while self.supervisor.poll_event().is_some() {}
@@ -520,10 +520,10 @@ impl Sim {
                     matches!(after.realms[at].phase, Phase::Stopping | Phase::Stuck);
             }
             if let EventKind::BudgetSpent { .. } | EventKind::CooldownBegan { .. } = &event.kind {
-                self.reference.spent[at] = after.realms[at].phase == Phase::External;
+                self.reference.exhausted[at] = after.realms[at].phase == Phase::External;
             }
             if let EventKind::RestartOpened { cause, .. } = &event.kind {
-                self.reference.fault[at] |= cause.is_debited();
+                self.reference.faulted[at] |= cause.is_debited();
                 // By its own command: debited when it is decided, since nothing ends. (The trial after a cooldown is none.)
                 let commanded = events.iter().any(|other| {
                     let whose = other.realm.as_ref().is_some_and(|(other, _)| other == realm);
@@ -532,10 +532,11 @@ impl Sim {
                 let in_place =
                     !commanded && matches!(after.realms[at].phase, Phase::Running | Phase::External);
                 if *cause == RestartCause::Unhealthy && in_place && !self.dead {
-                    self.reference.fault[at] = false;
-                    if !std::mem::take(&mut self.reference.spent[at]) && after.realms[at].suspects.is_empty()
+                    self.reference.faulted[at] = false;
+                    if !std::mem::take(&mut self.reference.exhausted[at])
+                        && after.realms[at].suspects.is_empty()
                     {
-                        self.debit(*realm, name)?;
+                        self.count_restart(*realm, name)?;
                     }
                 }
             }
@@ -555,14 +556,14 @@ impl Sim {
             let restart = after.realms[at].restart.as_ref();
             let debited = restart.is_some_and(|record| record.result.is_none() && record.cause.is_debited());
             let requested = ended && std::mem::take(&mut self.reference.requested[at]);
-            let fault = ended && std::mem::take(&mut self.reference.fault[at]);
+            let fault = ended && std::mem::take(&mut self.reference.faulted[at]);
             // What was decided while it was being killed may not have been remembered.
             if self.dead {
                 continue;
             }
             let blamed = !after.realms[at].suspects.is_empty();
             if again && launched && debited && fault && !free && !requested && !blamed {
-                self.debit(*realm, name)?;
+                self.count_restart(*realm, name)?;
             }
         }
         Ok(())
@@ -586,14 +587,14 @@ impl Sim {
                     | EventKind::RestartClosed {
                         result: RestartResult::Abandoned | RestartResult::Failed,
                         ..
-                    } => pace.call_off(),
+                    } => pace.cancel(),
                     EventKind::NeedSuspected { suspected: true } => pace.refund(),
                     _ => {}
                 }
             }
             if status.why.reason == Reason::SuspectNeed {
                 // Not counted after all.
-                pace.call_off();
+                pace.cancel();
             } else if status.phase == Phase::Running {
                 pace.in_place();
             }
@@ -612,8 +613,8 @@ impl Sim {
         Ok(())
     }
 
-    fn debit(&mut self, realm: RealmIx, name: &RealmName) -> Outcome {
-        let inside = self.reference.debit(&self.plan, realm, self.now);
+    fn count_restart(&mut self, realm: RealmIx, name: &RealmName) -> Outcome {
+        let inside = self.reference.count_restart(&self.plan, realm, self.now);
         let burst = self.plan.realm(realm).restart.burst() as usize;
         if inside > burst {
             let detail = format!("{name} has taken {inside} debits inside its window, {burst} allowed");
@@ -648,7 +649,7 @@ impl Sim {
                         return Err(self.violation("counted_restarts_wait_for_their_delay", detail));
                     }
                     self.reference.voices[realm.index()] = Heard::default();
-                    self.reference.fault[realm.index()] = false;
+                    self.reference.faulted[realm.index()] = false;
                     self.reference.last_start[realm.index()] = Some(self.now);
                 }
                 Effect::Persist { realm, record, intent } => {
@@ -684,10 +685,10 @@ impl Sim {
                     }
                 }
                 Effect::Halt => {
-                    if self.reference.halted {
+                    if self.reference.finished {
                         return Err(self.violation("one_halt", "halted twice".to_string()));
                     }
-                    self.reference.halted = true;
+                    self.reference.finished = true;
                 }
                 _ => {}
             }

@@ -69,8 +69,8 @@ pub use own_problem::{OwnProblem, OwnProblemKind};
 pub use run_fact::{Hook, RunFact, StartError};
 pub use said::{Beat, Said, SaidState, Says};
 pub use snapshot::{
-    DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartCounts,
-    RestartRecord, RestartStep, Snapshot,
+    DaemonPhase, LastExit, LastResult, NeedStatus, ProbeStatus, ProcessStatus, RealmStatus, RestartAttempt,
+    RestartCounts, RestartStep, Snapshot,
 };
 pub use start_failure::StartFailure;
 pub use status::{

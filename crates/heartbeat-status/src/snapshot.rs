@@ -150,7 +150,7 @@ closed_list! {
 
 /// One restart transaction: an object with a cause, steps with times, and a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestartRecord {
+pub struct RestartAttempt {
     /// Which.
     pub id: RestartId,
     /// Why.
@@ -193,7 +193,7 @@ pub struct RealmStatus {
     /// The restart budget.
     pub restarts: RestartCounts,
     /// The open restart transaction, or else the last one.
-    pub restart: Option<RestartRecord>,
+    pub restart: Option<RestartAttempt>,
     /// Probes, in configuration order.
     pub probes: Vec<ProbeStatus>,
     /// Dependencies, in the order of [`RealmInfo::needs`].

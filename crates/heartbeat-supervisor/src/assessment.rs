@@ -60,7 +60,7 @@ impl Realm {
     /// Every live probe that is measured or told has passed in this generation; `None` when there is no such probe.
     pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
         // Whoever answers there, it is not this realm.
-        let stranger = self.stranger.is_some();
+        let port_conflict = self.port_conflict.is_some();
         let all = spec.probes.iter().zip(&self.probes);
         let mut live =
             all.filter(|(spec, probe)| spec.tells_readiness() && !probe.is_unattributable()).peekable();
@@ -68,7 +68,9 @@ impl Realm {
         Some(live.all(|(spec, probe)| {
             // What is said once is said.
             let enough = if spec.is_told() { 0 } else { passes.min(spec.info.thresholds.pass_after()) };
-            !stranger && probe.tally.verdict() == Some(Verdict::Passing) && probe.tally.passes() >= enough
+            !port_conflict
+                && probe.tally.verdict() == Some(Verdict::Passing)
+                && probe.tally.passes() >= enough
         }))
     }
 

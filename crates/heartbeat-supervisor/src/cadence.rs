@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use heartbeat_status::{Instant, RealmKind, Verdict};
 
-use crate::cx::Cx;
+use crate::ctx::Ctx;
 use crate::judgement;
 use crate::probing::probe_ix;
 use crate::realm::Realm;
@@ -66,7 +66,7 @@ impl Realm {
         let counts = verdict.is_none() || probe.tally.fails() > 0 || verdict == Some(Verdict::Failing);
         let transitional = (counts && !down)
             || self.restart_open()
-            || self.around.dependents_waiting
+            || self.dependencies.dependents_waiting
             || judgement::restart_is_pending(self, realm);
         let interval = if lagging {
             base
@@ -96,27 +96,28 @@ impl Realm {
     }
 
     /// Measures a probe as soon as it may be measured.
-    pub(crate) fn measure_soon(&self, cx: &mut Cx<'_>, at: usize) {
-        cx.arm(TimerKind::Slot(probe_ix(at)), self.earliest(cx.spec, at).max(cx.now));
+    pub(crate) fn measure_soon(&self, ctx: &mut Ctx<'_>, at: usize) {
+        ctx.arm(TimerKind::Slot(probe_ix(at)), self.earliest(ctx.spec, at).max(ctx.now));
     }
 
     /// Arms the next slot of the grid.
-    pub(crate) fn schedule(&mut self, cx: &mut Cx<'_>, at: usize) {
-        let spec = &cx.spec.probes[at];
-        let next = next_slot(cx.now, self.interval(cx.spec, at, cx.out.lagging), slot_hash(cx.spec, spec));
-        cx.arm(TimerKind::Slot(probe_ix(at)), next);
+    pub(crate) fn schedule(&mut self, ctx: &mut Ctx<'_>, at: usize) {
+        let spec = &ctx.spec.probes[at];
+        let next =
+            next_slot(ctx.now, self.interval(ctx.spec, at, ctx.out.lagging), slot_hash(ctx.spec, spec));
+        ctx.arm(TimerKind::Slot(probe_ix(at)), next);
     }
 
     /// Brings slots forward whose interval has become shorter since they were armed.
-    pub(crate) fn hasten(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn hasten(&mut self, ctx: &mut Ctx<'_>) {
         if !self.probing {
             return;
         }
-        for (at, _) in measured(cx.spec) {
-            let latest = cx.now + self.interval(cx.spec, at, cx.out.lagging) + COALESCE;
-            let armed = cx.out.timers.deadline(cx.ix, TimerKind::Slot(probe_ix(at)));
+        for (at, _) in measured(ctx.spec) {
+            let latest = ctx.now + self.interval(ctx.spec, at, ctx.out.lagging) + COALESCE;
+            let armed = ctx.out.timers.deadline(ctx.ix, TimerKind::Slot(probe_ix(at)));
             if armed.is_some_and(|armed| armed > latest) {
-                self.schedule(cx, at);
+                self.schedule(ctx, at);
             }
         }
     }

@@ -55,7 +55,7 @@ pub struct Command {
     /// Why, for the record.
     pub reason: Option<String>,
     /// For how long; only a pause has an end of its own.
-    pub lasts: Option<Duration>,
+    pub duration: Option<Duration>,
     /// What is sent; only of [`Action::Signal`].
     pub signal: Option<Signalling>,
 }
@@ -73,7 +73,7 @@ impl Command {
             by: None,
             at: None,
             reason: None,
-            lasts: None,
+            duration: None,
             signal: None,
         }
     }

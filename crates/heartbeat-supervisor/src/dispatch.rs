@@ -6,9 +6,9 @@ use heartbeat_status::{
     CheckId, CheckResult, CommandId, Desired, EdgeKind, EventKind, Instant, RealmIx, RunFact, RunId,
 };
 
-use crate::cx::{Mode, Outbox};
+use crate::ctx::{Mode, Outbox};
 use crate::realm::Resting;
-use crate::state::{self, Intent, State};
+use crate::state::{self, State, StateRequest};
 use crate::timers::TimerKind;
 use crate::{Command, Effect, Reply, Supervisor, suspicion};
 
@@ -54,7 +54,7 @@ impl Supervisor {
             let ix = self.start_order[at];
             self.reconsider(now, ix);
             if pulled_in.contains(&ix) {
-                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
+                self.step(now, ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Run));
             }
         }
     }
@@ -67,9 +67,9 @@ impl Supervisor {
             self.out.ignored += 1;
             return;
         }
-        self.step(now, ix, |realm, cx| {
-            realm.on_checked(cx, id, result);
-            state::on_result(realm, cx);
+        self.step(now, ix, |realm, ctx| {
+            realm.on_checked(ctx, id, result);
+            state::on_result(realm, ctx);
         });
     }
 
@@ -78,32 +78,32 @@ impl Supervisor {
             self.ignore(now, "an answer about a generation that is not current");
             return;
         }
-        self.step(now, ix, |realm, cx| state::on_fact(realm, cx, fact));
+        self.step(now, ix, |realm, ctx| state::on_fact(realm, ctx, fact));
     }
 
     pub(crate) fn timer(&mut self, now: Instant, ix: RealmIx, timer: TimerKind) {
-        self.step(now, ix, |realm, cx| match timer {
+        self.step(now, ix, |realm, ctx| match timer {
             TimerKind::Slot(probe) => {
-                realm.on_slot(cx, probe);
+                realm.on_slot(ctx, probe);
                 // A process that a signal has stopped fails by the clock, not by a measurement.
-                state::on_result(realm, cx);
+                state::on_result(realm, ctx);
             }
             TimerKind::Lost(probe) => {
-                realm.on_lost(cx, probe);
-                state::on_result(realm, cx);
+                realm.on_lost(ctx, probe);
+                state::on_result(realm, ctx);
             }
-            TimerKind::Stale(probe) => realm.on_stale_timer(cx, probe),
+            TimerKind::Stale(probe) => realm.on_stale_timer(ctx, probe),
             TimerKind::Stable => {
                 if let Some(since) = realm.healthy_since {
-                    realm.tracker.on_healthy_since(&cx.spec.restart, since, cx.now);
-                    realm.relapsed &= cx.now.since(since) < cx.spec.restart.reset_after();
-                    cx.out.remember.insert(cx.ix);
+                    realm.tracker.on_healthy_since(&ctx.spec.restart, since, ctx.now);
+                    realm.relapsed &= ctx.now.since(since) < ctx.spec.restart.reset_after();
+                    ctx.out.remember.insert(ctx.ix);
                 }
             }
-            TimerKind::Pause => realm.end_pause(cx, true),
-            TimerKind::Alone => suspicion::clear(realm, cx),
-            TimerKind::Overdue => state::starting::overdue(realm, cx),
-            TimerKind::State | TimerKind::Second | TimerKind::Act => state::on_deadline(realm, cx, timer),
+            TimerKind::Pause => realm.end_pause(ctx, true),
+            TimerKind::Alone => suspicion::clear(realm, ctx),
+            TimerKind::Overdue => state::starting::overdue(realm, ctx),
+            TimerKind::State | TimerKind::Second | TimerKind::Act => state::on_deadline(realm, ctx, timer),
         });
     }
 
@@ -115,7 +115,7 @@ impl Supervisor {
         let mut wanted = Vec::new();
         for at in range {
             let ix = self.plan.infos()[at].ix;
-            self.step(now, ix, |realm, cx| realm.refresh(cx, |check| wanted.push(check)));
+            self.step(now, ix, |realm, ctx| realm.refresh(ctx, |check| wanted.push(check)));
         }
         if self.rounds.open(now, id, wanted).is_err() {
             self.out.effects.push_back(Effect::Reply { id, reply: Reply::Refreshed { missing: 0 } });
@@ -125,11 +125,11 @@ impl Supervisor {
     pub(crate) fn suspended(&mut self, now: Instant) {
         for at in 0..self.realms.len() {
             let ix = self.plan.infos()[at].ix;
-            self.step(now, ix, |realm, cx| {
-                realm.probing_was_suspended(cx);
-                state::starting::was_suspended(realm, cx);
-                state::running::was_suspended(realm, cx);
-                state::remedy::was_suspended(realm, cx);
+            self.step(now, ix, |realm, ctx| {
+                realm.probing_was_suspended(ctx);
+                state::starting::was_suspended(realm, ctx);
+                state::running::was_suspended(realm, ctx);
+                state::in_place_restart::was_suspended(realm, ctx);
             });
         }
     }
@@ -153,7 +153,7 @@ impl Supervisor {
             // The order is the plan's: every dependent is on its way down before what it needs is told.
             for ix in &order {
                 self.reconsider(now, *ix);
-                self.step(now, *ix, |realm, cx| state::on_command(realm, cx, Intent::Rest));
+                self.step(now, *ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Rest));
                 if matches!(self.realms[ix.index()].state, State::External) {
                     self.step(now, *ix, state::external::let_go);
                 }
@@ -164,7 +164,7 @@ impl Supervisor {
             self.shutdown_deadline = None;
             for ix in &order {
                 self.reconsider(now, *ix);
-                self.step(now, *ix, |realm, cx| state::on_command(realm, cx, Intent::Kill));
+                self.step(now, *ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Kill));
             }
         }
     }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use heartbeat_status::{CheckId, CommandId, Hook, ProbeIx, RealmIx, RunId, Signal};
 
-use crate::{Intent, RealmRecord, Reply};
+use crate::{OperatorIntent, PersistedRealm, Reply};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,9 +90,9 @@ pub enum Effect {
         /// The realm.
         realm: RealmIx,
         /// What is to be remembered; `None`: nothing any more.
-        record: Option<Box<RealmRecord>>,
+        record: Option<Box<PersistedRealm>>,
         /// The last word of an operator: kept over reboots, too.
-        intent: Intent,
+        intent: OperatorIntent,
     },
     /// Answer a command or a refresh.
     Reply {

@@ -50,7 +50,7 @@ pub(crate) enum Grant {
     /// As many others as may be are under way.
     Parallel,
     /// As many as may be were made within the time; the oldest of them leaves it then.
-    Spent {
+    Exhausted {
         /// When.
         until: Instant,
     },
@@ -203,7 +203,7 @@ impl Fuse {
         };
         if self.granted.len() >= settings.restarts as usize {
             let oldest = self.granted.front().copied().unwrap_or(now);
-            return Grant::Spent { until: oldest + settings.per };
+            return Grant::Exhausted { until: oldest + settings.per };
         }
         if under_way >= others {
             return Grant::Parallel;
@@ -304,7 +304,7 @@ mod tests {
         for n in 0..12 {
             assert_eq!(grant(&mut fuse, at(n * 10), RealmIx(0), 0), Grant::Now, "{n}");
         }
-        assert_eq!(grant(&mut fuse, at(299), RealmIx(0), 0), Grant::Spent { until: at(300) });
+        assert_eq!(grant(&mut fuse, at(299), RealmIx(0), 0), Grant::Exhausted { until: at(300) });
         assert_eq!(grant(&mut fuse, at(300), RealmIx(0), 0), Grant::Now, "the first has left the window");
     }
 

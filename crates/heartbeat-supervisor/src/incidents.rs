@@ -21,8 +21,8 @@ use heartbeat_status::{
     RealmIx, Reason, Severity, StartFailure, Status,
 };
 
-use crate::around::need_state;
-use crate::cx::Mode;
+use crate::ctx::Mode;
+use crate::dependency_view::need_state;
 use crate::realm::{Realm, Resting};
 use crate::state::{FailedWhy, State};
 use crate::{Supervisor, why};
@@ -129,10 +129,10 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
         Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused | Status::Done => None,
         Status::Failed => Some(Outage { reason: given_up_for(realm), message: words(), since: detected }),
         Status::Down => {
-            let detail = realm.fault.clone()?;
-            let stranger = realm.stranger.clone();
-            let reason = if stranger.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
-            Some(Outage { reason, message: stranger.unwrap_or(detail), since: now })
+            let detail = realm.unhealthy_cause.clone()?;
+            let port_conflict = realm.port_conflict.clone();
+            let reason = if port_conflict.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
+            Some(Outage { reason, message: port_conflict.unwrap_or(detail), since: now })
         }
         _ => {
             let failed_start = realm.failed_start.as_ref();
@@ -150,10 +150,10 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
             }
             // A restart that belongs to the incident of a need is no outage of its own.
             let record = open.filter(|record| realm.excused != Some(record.id))?;
-            if let Some(stranger) = &realm.stranger {
+            if let Some(port_conflict) = &realm.port_conflict {
                 return Some(Outage {
                     reason: Reason::WrongProcess,
-                    message: stranger.clone(),
+                    message: port_conflict.clone(),
                     since: detected,
                 });
             }
@@ -334,7 +334,7 @@ impl Supervisor {
         self.incidents.open.iter().position(|incident| {
             incident.root.is_some_and(|root| {
                 self.suspects_of(root).contains(&ix)
-                    || (self.realms[root.index()].around.needs == NeedState::Broken
+                    || (self.realms[root.index()].dependencies.needs == NeedState::Broken
                         && roots_of(self, root).contains(&ix)
                         && self.is_wrong_root(incident, ix))
             })

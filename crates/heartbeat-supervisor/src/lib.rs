@@ -61,11 +61,11 @@
 
 extern crate alloc;
 
-mod around;
 mod assessment;
 mod cadence;
 mod command;
-mod cx;
+mod ctx;
+mod dependency_view;
 mod dispatch;
 mod effect;
 mod flapping;
@@ -99,9 +99,9 @@ pub use command::{
 pub use effect::Effect;
 pub use fuse::FuseSettings;
 pub use input::Input;
-pub use memory::{Found, Intent, Memory, Restored};
+pub use memory::{Found, OperatorIntent, Restored, RestoredState};
 pub use plan::{
     NeedSpec, Plan, PlanError, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec,
 };
-pub use record::RealmRecord;
+pub use record::PersistedRealm;
 pub use supervisor::Supervisor;

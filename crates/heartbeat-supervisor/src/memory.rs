@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use heartbeat_status::{Desired, Exit, Incident, Instant, Pause, RealmName, RunId};
 
-use crate::{OperatorHold, RealmRecord};
+use crate::{OperatorHold, PersistedRealm};
 
 /// What became of a realm's process while heartbeatd was not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Found {
 
 /// What an operator has last said about a realm: remembered over restarts and reboots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Intent {
+pub struct OperatorIntent {
     /// Start or stop, where he has said either.
     pub desired: Option<Desired>,
     /// Who has stopped it, when and why.
@@ -51,20 +51,20 @@ pub struct Restored {
     /// Which.
     pub realm: RealmName,
     /// What is remembered of it; `None` when only its process is known, or only what an operator said.
-    pub record: Option<RealmRecord>,
+    pub record: Option<PersistedRealm>,
     /// The generation of its process, as it is on record.
     pub run: Option<RunId>,
     /// What was found of its process.
     pub found: Found,
     /// The last word of an operator. It outranks the record, which may be older.
-    pub intent: Option<Intent>,
+    pub intent: Option<OperatorIntent>,
     /// Its process is made of something else now than when it was started.
     pub changed: bool,
 }
 
 /// Everything that comes back.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub struct RestoredState {
     /// Realms.
     pub realms: Vec<Restored>,
     /// Incidents that were open.

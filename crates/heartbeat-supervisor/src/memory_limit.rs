@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use heartbeat_status::{EventKind, RestartCause};
 
-use crate::cx::Cx;
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::state::{State, stopping};
 
@@ -15,22 +15,22 @@ use crate::state::{State, stopping};
 const MAX_SAMPLES_OVER: u32 = 3;
 
 /// These limits of the generation are kept by nobody. Told once, until it is others.
-pub(crate) fn unbounded(realm: &mut Realm, cx: &mut Cx<'_>, limits: Vec<String>) {
+pub(crate) fn unbounded(realm: &mut Realm, ctx: &mut Ctx<'_>, limits: Vec<String>) {
     if realm.unbounded != limits {
         realm.unbounded = limits;
-        cx.event(EventKind::Unbounded { limits: realm.unbounded.join(", ") });
+        ctx.event(EventKind::Unbounded { limits: realm.unbounded.join(", ") });
     }
 }
 
 /// So much memory is used now.
-pub(crate) fn used(realm: &mut Realm, cx: &mut Cx<'_>, bytes: u64) {
+pub(crate) fn used(realm: &mut Realm, ctx: &mut Ctx<'_>, bytes: u64) {
     let execed = match &realm.state {
         State::Starting(starting) => starting.execed(),
         State::Running(_) => true,
         // Nothing runs, or it is being ended already.
         _ => false,
     };
-    let Some(limit) = cx.spec.memory_limit.filter(|limit| execed && bytes > *limit) else {
+    let Some(limit) = ctx.spec.memory_limit.filter(|limit| execed && bytes > *limit) else {
         realm.samples_over = 0;
         return;
     };
@@ -40,7 +40,7 @@ pub(crate) fn used(realm: &mut Realm, cx: &mut Cx<'_>, bytes: u64) {
     }
     realm.samples_over = 0;
     let detail = format!("out of memory: its processes use {}, limit {}", size(bytes), size(limit));
-    stopping::restart(realm, cx, RestartCause::OutOfMemory, detail);
+    stopping::restart(realm, ctx, RestartCause::OutOfMemory, detail);
 }
 
 /// A size for a person: `80.3 MiB`.

@@ -74,7 +74,7 @@ impl Supervisor {
 
     /// Problems that have lasted long enough, and those of an earlier heartbeatd that nobody has seen again.
     pub(crate) fn review_own_problems(&mut self, now: Instant) {
-        if self.halted {
+        if self.finished {
             return;
         }
         let due = |known: &Known| known.deadline.is_some_and(|deadline| deadline <= now);

@@ -8,10 +8,10 @@ use heartbeat_status::{
     Desired, EdgeKind, EventKind, Gate, Instant, Pause, RealmIx, RealmKind, RestartCause, RestartId,
 };
 
-use crate::around::gate_holds;
-use crate::cx::Mode;
+use crate::ctx::Mode;
+use crate::dependency_view::gate_holds;
 use crate::realm::{Realm, Resting};
-use crate::state::{self, Intent, State};
+use crate::state::{self, State, StateRequest};
 use crate::{ActionPlan, Command, Held, OperatorHold, Plan, PlanStep, Refusal, StepAction, Supervisor};
 
 /// What follows the first signal at the latest: KILL, and then being stuck.
@@ -66,7 +66,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
         Action::Restart => {
             for ix in &together {
                 let runs = may_have_process(supervisor, *ix);
-                if state::remedy::applies(&supervisor.realms[ix.index()], plan.realm(*ix)) {
+                if state::in_place_restart::applies(&supervisor.realms[ix.index()], plan.realm(*ix)) {
                     commanded.insert(*ix);
                 } else {
                     if runs {
@@ -409,29 +409,29 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
         match step.action {
             StepAction::Pause => {
                 let reason = command.reason.clone().unwrap_or_else(|| "paused by an operator".into());
-                let pause = Pause { reason, until: command.lasts.map(|lasts| now + lasts) };
-                supervisor.step(now, step.realm, |realm, cx| realm.begin_pause(cx, pause));
+                let pause = Pause { reason, until: command.duration.map(|duration| now + duration) };
+                supervisor.step(now, step.realm, |realm, ctx| realm.begin_pause(ctx, pause));
             }
             StepAction::Resume => {
-                supervisor.step(now, step.realm, |realm, cx| realm.end_pause(cx, false));
+                supervisor.step(now, step.realm, |realm, ctx| realm.end_pause(ctx, false));
             }
-            StepAction::Reset => supervisor.step(now, step.realm, |realm, cx| {
-                realm.forget_attempts(cx.spec);
-                state::unverified::forget(realm, cx);
+            StepAction::Reset => supervisor.step(now, step.realm, |realm, ctx| {
+                realm.forget_attempts(ctx.spec);
+                state::unverified::forget(realm, ctx);
                 if matches!(realm.state, State::External) {
-                    state::remedy::forget_spent(realm, cx);
+                    state::in_place_restart::forget_spent(realm, ctx);
                 }
                 if is_reset_to_start(realm) {
-                    state::on_command(realm, cx, Intent::Run);
+                    state::on_command(realm, ctx, StateRequest::Run);
                 }
             }),
             StepAction::Signal => {
                 let Some(wanted) = command.signal else { continue };
-                supervisor.step(now, step.realm, |realm, cx| {
+                supervisor.step(now, step.realm, |realm, ctx| {
                     if wanted.tree {
-                        cx.signal(realm.run, wanted.signal);
+                        ctx.signal(realm.run, wanted.signal);
                     } else {
-                        cx.signal_main(realm.run, wanted.signal);
+                        ctx.signal_main(realm.run, wanted.signal);
                     }
                 });
             }
@@ -459,7 +459,7 @@ fn tell_taken_along(supervisor: &mut Supervisor, now: Instant, command: &Command
             StepAction::Pause | StepAction::Resume | StepAction::Reset | StepAction::Signal => continue,
         };
         let kind = EventKind::Commanded { action, reason: Some(reason.clone()) };
-        supervisor.step(now, step.realm, |_, cx| cx.event(kind));
+        supervisor.step(now, step.realm, |_, ctx| ctx.event(kind));
     }
 }
 
@@ -475,7 +475,7 @@ pub(crate) fn execute(
     };
     for ix in &plan.realms {
         let kind = EventKind::Commanded { action: command.action, reason: command.reason.clone() };
-        supervisor.step(now, *ix, |_, cx| cx.event(kind));
+        supervisor.step(now, *ix, |_, ctx| ctx.event(kind));
     }
     tell_taken_along(supervisor, now, command, plan);
     // What is wanted of them has to be remembered, whether anything comes of it now or not.
@@ -487,7 +487,7 @@ pub(crate) fn execute(
         // Before its pause ends, or the end of the pause would start it.
         for ix in plan.realms.iter().copied().chain(stops(StepAction::Stop)) {
             let realm = &mut supervisor.realms[ix.index()];
-            (realm.desired, realm.start_owed) = (Desired::Down, false);
+            (realm.desired, realm.start_due) = (Desired::Down, false);
         }
     }
     execute_overlay(supervisor, now, command, plan);
@@ -508,12 +508,12 @@ pub(crate) fn execute(
         }
         // Dependents come first in the plan: by now they count as being stopped.
         supervisor.reconsider(now, ix);
-        let intent = if again { Intent::Again(RestartCause::Requested) } else { Intent::Rest };
-        supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
+        let intent = if again { StateRequest::Again(RestartCause::Requested) } else { StateRequest::Rest };
+        supervisor.step(now, ix, |realm, ctx| state::on_command(realm, ctx, intent));
     }
     for ix in stops(StepAction::Restart) {
         supervisor.reconsider(now, ix);
-        supervisor.step(now, ix, state::remedy::requested);
+        supervisor.step(now, ix, state::in_place_restart::requested);
         let opened = supervisor.realms[ix.index()].restart.as_ref().filter(|record| record.result.is_none());
         restarts.extend(opened.map(|record| (ix, record.id)));
     }
@@ -522,8 +522,9 @@ pub(crate) fn execute(
         let stopping = plan.steps.iter().any(|step| step.action == StepAction::Stop && step.realm == ix);
         if !stopping {
             let targeted = plan.realms.contains(&ix) && plan.action == Action::Restart;
-            let intent = if targeted { Intent::Again(RestartCause::Requested) } else { Intent::Run };
-            supervisor.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
+            let intent =
+                if targeted { StateRequest::Again(RestartCause::Requested) } else { StateRequest::Run };
+            supervisor.step(now, ix, |realm, ctx| state::on_command(realm, ctx, intent));
         }
         if plan.action == Action::Restart
             && let Some(record) = supervisor.realms[ix.index()].restart.as_ref()

@@ -14,7 +14,7 @@ use heartbeat_status::{
     Outcome, PhaseTimes, ProbeIx, ProbeKind, ProbePhase, RealmKind, Tally, Thresholds, Verdict,
 };
 
-use crate::cx::Cx;
+use crate::ctx::Ctx;
 use crate::flapping::Flapping;
 use crate::realm::Realm;
 use crate::said::Spoken;
@@ -171,10 +171,10 @@ pub(crate) fn probe_ix(at: usize) -> ProbeIx {
 
 impl Realm {
     /// Forgets the verdicts of the last generation: a new one begins.
-    pub(crate) fn new_generation(&mut self, cx: &mut Cx<'_>) {
-        self.stop_probing(cx);
+    pub(crate) fn new_generation(&mut self, ctx: &mut Ctx<'_>) {
+        self.stop_probing(ctx);
         self.probes.iter_mut().for_each(Probing::anew);
-        if let Some((at, _)) = crate::said::asked(cx.spec) {
+        if let Some((at, _)) = crate::said::asked(ctx.spec) {
             // The new one has not said anything.
             self.probes[at].last = None;
         }
@@ -182,105 +182,105 @@ impl Realm {
         self.stopped_by_signal = false;
         self.samples_over = 0;
         self.adopted = false;
-        self.stranger = None;
-        self.fault = None;
+        self.port_conflict = None;
+        self.unhealthy_cause = None;
         self.held = None;
         (self.acts_on, self.asked_since) = (Instant::ZERO, None);
         self.healthy_since = None;
-        self.restart_owed = false;
-        self.renew_owed = false;
+        self.need_restart_due = false;
+        self.renewal_due = false;
         self.evidence = None;
     }
 
     /// Begins to measure, at once.
-    pub(crate) fn start_probing(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn start_probing(&mut self, ctx: &mut Ctx<'_>) {
         self.probing = true;
-        self.probing_since = cx.now;
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
+        self.probing_since = ctx.now;
+        for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Measured {
-                self.begin_measuring(cx, at);
+                self.begin_measuring(ctx, at);
             } else if spec.is_told() {
-                self.listen(cx, at);
+                self.listen(ctx, at);
             }
         }
     }
 
     /// Goes on measuring after heartbeatd was gone, in the slots its probes had. The verdicts stand for one bound of
     /// staleness from now: no new evidence, no change.
-    pub(crate) fn resume_probing(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn resume_probing(&mut self, ctx: &mut Ctx<'_>) {
         self.probing = true;
-        self.probing_since = cx.now;
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
+        self.probing_since = ctx.now;
+        for (at, spec) in ctx.spec.probes.iter().enumerate() {
             let probe = &mut self.probes[at];
             probe.current = probe.tally.verdict().is_some();
             if spec.is_told() {
-                self.listen(cx, at);
+                self.listen(ctx, at);
             }
             if spec.source != ProbeSource::Measured {
                 continue;
             }
             if self.probes[at].tally.verdict().is_some() {
-                self.schedule(cx, at);
+                self.schedule(ctx, at);
             } else {
-                cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
+                ctx.arm(TimerKind::Slot(probe_ix(at)), ctx.now);
             }
-            cx.arm(TimerKind::Stale(probe_ix(at)), cx.now + stale_after(spec, spec.info.interval));
+            ctx.arm(TimerKind::Stale(probe_ix(at)), ctx.now + stale_after(spec, spec.info.interval));
             if let Some(last) = self.probes[at].last_conclusive.as_mut() {
-                *last = (*last).max(cx.now);
+                *last = (*last).max(ctx.now);
             }
         }
-        if self.probes.iter().zip(&cx.spec.probes).any(|(probe, spec)| {
+        if self.probes.iter().zip(&ctx.spec.probes).any(|(probe, spec)| {
             spec.source == ProbeSource::Process && probe.last.is_none() && self.pid.is_some()
         }) {
-            self.process_passes(cx);
+            self.process_passes(ctx);
         }
     }
 
     /// Begins to measure one probe, at once.
-    pub(crate) fn begin_measuring(&mut self, cx: &mut Cx<'_>, at: usize) {
-        let spec = &cx.spec.probes[at];
-        cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
-        cx.arm(TimerKind::Stale(probe_ix(at)), cx.now + stale_after(spec, spec.info.interval));
+    pub(crate) fn begin_measuring(&mut self, ctx: &mut Ctx<'_>, at: usize) {
+        let spec = &ctx.spec.probes[at];
+        ctx.arm(TimerKind::Slot(probe_ix(at)), ctx.now);
+        ctx.arm(TimerKind::Stale(probe_ix(at)), ctx.now + stale_after(spec, spec.info.interval));
     }
 
     /// Measures nothing any more; answers under way are of no interest.
-    pub(crate) fn stop_probing(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn stop_probing(&mut self, ctx: &mut Ctx<'_>) {
         self.probing = false;
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
+        for (at, spec) in ctx.spec.probes.iter().enumerate() {
             let ix = probe_ix(at);
-            self.cancel(cx, at);
+            self.cancel(ctx, at);
             if spec.source != ProbeSource::Process {
                 (self.probes[at].current, self.probes[at].stale) = (false, false);
             }
-            cx.disarm(TimerKind::Slot(ix));
-            cx.disarm(TimerKind::Stale(ix));
+            ctx.disarm(TimerKind::Slot(ix));
+            ctx.disarm(TimerKind::Stale(ix));
         }
-        cx.disarm(TimerKind::Act);
-        cx.disarm(TimerKind::Overdue);
+        ctx.disarm(TimerKind::Act);
+        ctx.disarm(TimerKind::Overdue);
     }
 
-    pub(crate) fn cancel(&mut self, cx: &mut Cx<'_>, at: usize) {
+    pub(crate) fn cancel(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         if let Some(flight) = self.probes[at].in_flight.take() {
-            cx.effect(Effect::CancelCheck { id: flight.id });
-            cx.out.settled_checks.push_back(flight.id);
-            cx.disarm(TimerKind::Lost(probe_ix(at)));
+            ctx.effect(Effect::CancelCheck { id: flight.id });
+            ctx.out.settled_checks.push_back(flight.id);
+            ctx.disarm(TimerKind::Lost(probe_ix(at)));
         }
     }
 
     /// A dependent fails its probes and wants to know at once whether this realm is to blame.
-    pub(crate) fn asked_by_dependent(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn asked_by_dependent(&mut self, ctx: &mut Ctx<'_>) {
         self.asked = true;
         if !self.probing {
             return;
         }
-        for (at, _) in cx.spec.probes.iter().enumerate().filter(|(_, spec)| spec.decides()) {
+        for (at, _) in ctx.spec.probes.iter().enumerate().filter(|(_, spec)| spec.decides()) {
             if self.probes[at].in_flight.is_some() {
                 continue;
             }
-            if self.earliest(cx.spec, at) <= cx.now {
-                self.measure(cx, at, true);
+            if self.earliest(ctx.spec, at) <= ctx.now {
+                self.measure(ctx, at, true);
             } else {
-                self.measure_soon(cx, at);
+                self.measure_soon(ctx, at);
             }
         }
     }
@@ -299,112 +299,112 @@ impl Realm {
     }
 
     /// It was well after an incident of a dependent was opened: that is remembered, once.
-    fn note_well(&mut self, cx: &mut Cx<'_>) {
+    fn note_well(&mut self, ctx: &mut Ctx<'_>) {
         let Some(after) = self.vouch_after else { return };
-        let mut deciding = self.probes.iter().zip(&cx.spec.probes).filter(|(_, spec)| spec.decides());
+        let mut deciding = self.probes.iter().zip(&ctx.spec.probes).filter(|(_, spec)| spec.decides());
         if deciding.all(|(probe, _)| probe.last_pass.is_some_and(|pass| pass > after)) {
             self.vouch_after = None;
-            cx.out.remember.insert(cx.ix);
+            ctx.out.remember.insert(ctx.ix);
         }
     }
 
     /// Failures so far were somebody else's fault (or ours): measure afresh, now.
-    pub(crate) fn probe_afresh(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn probe_afresh(&mut self, ctx: &mut Ctx<'_>) {
         if !self.probing {
             return;
         }
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
+        for (at, spec) in ctx.spec.probes.iter().enumerate() {
             let probe = &mut self.probes[at];
             if probe.tally.fails() > 0 {
-                cx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
+                ctx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
             }
             probe.forgive();
             if spec.source == ProbeSource::Measured {
-                self.cancel(cx, at);
-                cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
+                self.cancel(ctx, at);
+                ctx.arm(TimerKind::Slot(probe_ix(at)), ctx.now);
             } else if spec.is_told() {
-                self.listen_anew(cx, at);
+                self.listen_anew(ctx, at);
             }
         }
-        cx.disarm(TimerKind::Act);
+        ctx.disarm(TimerKind::Act);
     }
 
     /// Its own restart command has been run: what was measured says nothing any more.
-    pub(crate) fn measure_anew(&mut self, cx: &mut Cx<'_>) {
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
+    pub(crate) fn measure_anew(&mut self, ctx: &mut Ctx<'_>) {
+        for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Process {
                 continue;
             }
             if spec.is_told() {
                 // It is the same process, and has said what it has said.
                 self.probes[at].forgive();
-                self.listen_anew(cx, at);
+                self.listen_anew(ctx, at);
                 continue;
             }
-            self.cancel(cx, at);
+            self.cancel(ctx, at);
             self.probes[at].anew();
-            cx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
+            ctx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
             if spec.source == ProbeSource::Measured {
-                self.begin_measuring(cx, at);
+                self.begin_measuring(ctx, at);
             }
         }
     }
 
     /// A probe's slot has come.
-    pub(crate) fn on_slot(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
+    pub(crate) fn on_slot(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let at = ix.index();
-        if cx.spec.probes[at].source == ProbeSource::Process {
-            self.on_stopped_slot(cx, at);
+        if ctx.spec.probes[at].source == ProbeSource::Process {
+            self.on_stopped_slot(ctx, at);
             return;
         }
-        if cx.spec.probes[at].is_told() {
-            self.on_silence(cx, ix);
+        if ctx.spec.probes[at].is_told() {
+            self.on_silence(ctx, ix);
             return;
         }
-        let too_soon = self.earliest(cx.spec, at) > cx.now;
+        let too_soon = self.earliest(ctx.spec, at) > ctx.now;
         match self.probes[at].in_flight.as_mut() {
             // A refresh is measuring already: its result stands for this slot.
             Some(flight) if !flight.scheduled => flight.scheduled = true,
             Some(_) => self.probes[at].skipped += 1,
             None if too_soon => {
-                self.measure_soon(cx, at);
+                self.measure_soon(ctx, at);
                 return;
             }
             None => {
-                self.measure(cx, at, true);
+                self.measure(ctx, at, true);
             }
         }
-        self.schedule(cx, at);
+        self.schedule(ctx, at);
     }
 
     /// Measures at once, or as soon as they may be, the live probes whose failure is to be acted on.
-    pub(crate) fn measure_failing(&mut self, cx: &mut Cx<'_>) {
-        let failing: Vec<usize> = self.acted_on(cx.spec).map(|(at, ..)| at).collect();
+    pub(crate) fn measure_failing(&mut self, ctx: &mut Ctx<'_>) {
+        let failing: Vec<usize> = self.acted_on(ctx.spec).map(|(at, ..)| at).collect();
         for at in failing {
-            match cx.spec.probes[at].source {
-                ProbeSource::Measured | ProbeSource::Process => self.measure_soon(cx, at),
-                ProbeSource::PortOf(source) => self.measure_soon(cx, source.index()),
+            match ctx.spec.probes[at].source {
+                ProbeSource::Measured | ProbeSource::Process => self.measure_soon(ctx, at),
+                ProbeSource::PortOf(source) => self.measure_soon(ctx, source.index()),
                 ProbeSource::Notify { .. } => {}
             }
         }
     }
 
-    fn measure(&mut self, cx: &mut Cx<'_>, at: usize, scheduled: bool) -> CheckId {
-        let id = cx.out.next_check(cx.ix);
-        let timeout = cx.spec.probes[at].info.timeout;
-        self.probes[at].in_flight = Some(InFlight { id, since: cx.now, scheduled });
-        (self.probes[at].measured_at, self.probes[at].begun_at) = (Some(cx.now), Some(cx.now));
-        cx.arm(TimerKind::Lost(probe_ix(at)), cx.now + timeout + LOST_GRACE);
-        cx.effect(Effect::Check { id, realm: cx.ix, probe: probe_ix(at), run: self.run, timeout });
+    fn measure(&mut self, ctx: &mut Ctx<'_>, at: usize, scheduled: bool) -> CheckId {
+        let id = ctx.out.next_check(ctx.ix);
+        let timeout = ctx.spec.probes[at].info.timeout;
+        self.probes[at].in_flight = Some(InFlight { id, since: ctx.now, scheduled });
+        (self.probes[at].measured_at, self.probes[at].begun_at) = (Some(ctx.now), Some(ctx.now));
+        ctx.arm(TimerKind::Lost(probe_ix(at)), ctx.now + timeout + LOST_GRACE);
+        ctx.effect(Effect::Check { id, realm: ctx.ix, probe: probe_ix(at), run: self.run, timeout });
         id
     }
 
     /// A refresh asks for fresh results. Returns the measurements it has to wait for.
-    pub(crate) fn refresh(&mut self, cx: &mut Cx<'_>, mut wait_for: impl FnMut(CheckId)) {
+    pub(crate) fn refresh(&mut self, ctx: &mut Ctx<'_>, mut wait_for: impl FnMut(CheckId)) {
         if !self.probing {
             return;
         }
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
+        for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source != ProbeSource::Measured {
                 continue;
             }
@@ -412,27 +412,27 @@ impl Realm {
                 wait_for(flight.id);
                 continue;
             }
-            let gap = if cx.spec.kind == RealmKind::External { spec.info.interval } else { REFRESH_GAP };
-            if self.probes[at].begun_at.is_none_or(|begun| cx.now.since(begun) >= gap) {
-                wait_for(self.measure(cx, at, false));
+            let gap = if ctx.spec.kind == RealmKind::External { spec.info.interval } else { REFRESH_GAP };
+            if self.probes[at].begun_at.is_none_or(|begun| ctx.now.since(begun) >= gap) {
+                wait_for(self.measure(ctx, at, false));
             }
         }
     }
 
     /// The adapter did not answer in time: our fault, so it says nothing about the target.
-    pub(crate) fn on_lost(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
+    pub(crate) fn on_lost(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let Some(flight) = self.probes[ix.index()].in_flight else { return };
-        cx.effect(Effect::CancelCheck { id: flight.id });
+        ctx.effect(Effect::CancelCheck { id: flight.id });
         let result = CheckResult {
             outcome: Outcome::Inconclusive(InconclusiveReason::MonitorLag),
             detail: "the measurement did not come back".to_string(),
             started_at: flight.since,
-            finished_at: cx.now,
+            finished_at: ctx.now,
             latency: None,
             phases: PhaseTimes::default(),
             unattributable: false,
         };
-        self.on_checked(cx, flight.id, result);
+        self.on_checked(ctx, flight.id, result);
     }
 
     /// The probe that asked for this measurement, if it is still waiting for it.
@@ -441,29 +441,29 @@ impl Realm {
     }
 
     /// A measurement came back. Returns false when nobody waits for it any more.
-    pub(crate) fn on_checked(&mut self, cx: &mut Cx<'_>, id: CheckId, result: CheckResult) -> bool {
+    pub(crate) fn on_checked(&mut self, ctx: &mut Ctx<'_>, id: CheckId, result: CheckResult) -> bool {
         let Some(at) = self.awaits(id) else { return false };
-        cx.disarm(TimerKind::Lost(probe_ix(at)));
+        ctx.disarm(TimerKind::Lost(probe_ix(at)));
         let scheduled = self.probes[at].in_flight.take().is_none_or(|flight| flight.scheduled);
-        let before = self.interval(cx.spec, at, cx.out.lagging);
+        let before = self.interval(ctx.spec, at, ctx.out.lagging);
         let port = result.port_fact();
-        for (dependent, spec) in cx.spec.probes.iter().enumerate() {
+        for (dependent, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::PortOf(probe_ix(at)) {
                 let latency = result.phases.connect;
                 // Why nothing listens is the same answer; everything else is the business of the probe itself.
                 let failed = port.passed() == Some(false);
                 let detail = if failed { result.detail.clone() } else { String::new() };
                 let fact = CheckResult { outcome: port, detail, latency, ..result.clone() };
-                self.take_result(cx, dependent, fact, scheduled);
+                self.take_result(ctx, dependent, fact, scheduled);
             }
         }
-        self.take_result(cx, at, result, scheduled);
+        self.take_result(ctx, at, result, scheduled);
         if self.asked {
-            self.note_evidence(cx.spec);
+            self.note_evidence(ctx.spec);
         }
-        self.note_well(cx);
-        if self.interval(cx.spec, at, cx.out.lagging) != before {
-            self.schedule(cx, at);
+        self.note_well(ctx);
+        if self.interval(ctx.spec, at, ctx.out.lagging) != before {
+            self.schedule(ctx, at);
         }
         true
     }
@@ -471,14 +471,14 @@ impl Realm {
     /// Counts one result, as far as it counts.
     pub(crate) fn take_result(
         &mut self,
-        cx: &mut Cx<'_>,
+        ctx: &mut Ctx<'_>,
         at: usize,
         mut result: CheckResult,
         scheduled: bool,
     ) {
-        let spec = &cx.spec.probes[at];
-        let stranger = self.stranger.as_ref().filter(|_| spec.info.kind == ProbeKind::Port);
-        if let Some(holder) = stranger {
+        let spec = &ctx.spec.probes[at];
+        let port_conflict = self.port_conflict.as_ref().filter(|_| spec.info.kind == ProbeKind::Port);
+        if let Some(holder) = port_conflict {
             let reason = FailReason::WrongProcess;
             result.outcome = Outcome::Fail { reason, phase: Some(ProbePhase::Connect) };
             result.detail.clone_from(holder);
@@ -488,10 +488,11 @@ impl Realm {
         }
         // A watchdog has no threshold but its time, unless somebody else is to blame.
         let missed = matches!(result.outcome, Outcome::Fail { reason: FailReason::MissedBeat, .. });
-        let bypasses = stranger.is_some() || (missed && spec.is_told() && !self.around.needs.excuses());
+        let bypasses =
+            port_conflict.is_some() || (missed && spec.is_told() && !self.dependencies.needs.excuses());
         let seen = self.probes[at].tally.verdict().is_some();
-        let counts = scheduled && self.failures_count(cx, spec, seen);
-        let need_broken = self.around.needs.excuses();
+        let counts = scheduled && self.failures_count(ctx, spec, seen);
+        let need_broken = self.dependencies.needs.excuses();
         let probe = &mut self.probes[at];
         let before = (probe.tally.verdict(), probe.stale, probe.proven);
         let seen = probe.last.as_ref().filter(|_| probe.current);
@@ -520,13 +521,13 @@ impl Realm {
                         || probe.tally.fails() >= spec.info.thresholds.fail_after());
                 probe.down_rounds = if probe.proven { probe.down_rounds.saturating_add(1) } else { 0 };
                 if !passed {
-                    cx.out.remember.insert(cx.ix);
+                    ctx.out.remember.insert(ctx.ix);
                 }
             }
         }
         let fresh = (result.outcome.as_str(), result.outcome.reason());
         if told != Some(fresh) || (probe.tally.verdict(), probe.stale, probe.proven) != before {
-            cx.event(EventKind::ProbeChanged {
+            ctx.event(EventKind::ProbeChanged {
                 probe: spec.info.name.clone(),
                 outcome: result.outcome,
                 detail: result.detail.clone(),
@@ -550,67 +551,70 @@ impl Realm {
 
     /// A failure of a probe counts: not within grace, and not while another realm is to blame. `seen`: the probe has a
     /// verdict already.
-    fn failures_count(&self, cx: &Cx<'_>, spec: &ProbeSpec, seen: bool) -> bool {
-        if self.around.needs.excuses() || self.spoken.stopping {
+    fn failures_count(&self, ctx: &Ctx<'_>, spec: &ProbeSpec, seen: bool) -> bool {
+        if self.dependencies.needs.excuses() || self.spoken.stopping {
             return false;
         }
         let measured =
-            cx.spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.source != ProbeSource::Process);
+            ctx.spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.source != ProbeSource::Process);
         let passed_once =
             || measured.clone().any(|(_, probe)| probe.tally.verdict() == Some(Verdict::Passing));
-        if self.judged_from.is_some_and(|from| cx.now < from) && !passed_once() {
+        if self.judged_from.is_some_and(|from| ctx.now < from) && !passed_once() {
             return false;
         }
         match self.state {
             State::Starting(_) => {
                 let grace = spec.grace.unwrap_or(Duration::MAX);
-                self.started_at.is_some_and(|started| cx.now.since(started) >= grace)
+                self.started_at.is_some_and(|started| ctx.now.since(started) >= grace)
             }
             State::Running(_) => {
                 let first_pass_missing =
                     self.probes.iter().all(|probe| probe.tally.verdict() != Some(Verdict::Passing));
                 let grace = spec.grace.filter(|_| first_pass_missing).unwrap_or(Duration::ZERO);
-                self.started_at.is_none_or(|started| cx.now.since(started) >= grace)
+                self.started_at.is_none_or(|started| ctx.now.since(started) >= grace)
             }
             State::External => {
                 let grace = spec.grace.filter(|_| !seen).unwrap_or(Duration::ZERO);
-                cx.now.since(self.probing_since) >= grace
+                ctx.now.since(self.probing_since) >= grace
             }
             _ => false,
         }
     }
 
     /// A probe's evidence may have become too old.
-    pub(crate) fn on_stale_timer(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
+    pub(crate) fn on_stale_timer(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let at = ix.index();
-        let bound = stale_after(&cx.spec.probes[at], self.interval(cx.spec, at, cx.out.lagging));
-        let since = self.probes[at].last_conclusive.map_or(cx.now, |last| last + bound);
-        if since > cx.now {
-            cx.arm(TimerKind::Stale(ix), since);
+        let bound = stale_after(&ctx.spec.probes[at], self.interval(ctx.spec, at, ctx.out.lagging));
+        let since = self.probes[at].last_conclusive.map_or(ctx.now, |last| last + bound);
+        if since > ctx.now {
+            ctx.arm(TimerKind::Stale(ix), since);
         } else {
             if !core::mem::replace(&mut self.probes[at].stale, true) {
-                cx.event(EventKind::ProbeStale { probe: cx.spec.probes[at].info.name.clone(), stale: true });
+                ctx.event(EventKind::ProbeStale {
+                    probe: ctx.spec.probes[at].info.name.clone(),
+                    stale: true,
+                });
             }
             // Level-triggered: looked at again as long as it lasts.
-            cx.arm(TimerKind::Stale(ix), cx.now + bound);
+            ctx.arm(TimerKind::Stale(ix), ctx.now + bound);
         }
-        for (dependent, spec) in cx.spec.probes.iter().enumerate() {
+        for (dependent, spec) in ctx.spec.probes.iter().enumerate() {
             let follows = spec.source == ProbeSource::PortOf(ix);
             if follows && self.probes[dependent].stale != self.probes[at].stale {
                 let stale = self.probes[at].stale;
                 self.probes[dependent].stale = stale;
-                cx.event(EventKind::ProbeStale { probe: spec.info.name.clone(), stale });
+                ctx.event(EventKind::ProbeStale { probe: spec.info.name.clone(), stale });
             }
         }
     }
 
     /// heartbeatd itself was not running: what was under way says nothing, and failures so far prove nothing.
-    pub(crate) fn probing_was_suspended(&mut self, cx: &mut Cx<'_>) {
-        self.probe_afresh(cx);
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
+    pub(crate) fn probing_was_suspended(&mut self, ctx: &mut Ctx<'_>) {
+        self.probe_afresh(ctx);
+        for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if self.probing && spec.source == ProbeSource::Measured {
                 let bound = stale_after(spec, spec.info.interval);
-                cx.arm(TimerKind::Stale(probe_ix(at)), cx.now + bound);
+                ctx.arm(TimerKind::Stale(probe_ix(at)), ctx.now + bound);
             }
         }
     }

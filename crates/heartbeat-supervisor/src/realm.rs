@@ -5,14 +5,14 @@ use alloc::vec::Vec;
 
 use heartbeat_restart::RestartTracker;
 use heartbeat_status::{
-    Attempt, Desired, EventKind, Health, Instant, LastExit, NeedState, Pause, RealmKind, RestartCause,
-    RestartId, RestartRecord, RestartResult, RestartStep, RunId, Status, StatusFacts,
+    Attempt, Desired, EventKind, Health, Instant, LastExit, NeedState, Pause, RealmKind, RestartAttempt,
+    RestartCause, RestartId, RestartResult, RestartStep, RunId, Status, StatusFacts,
 };
 
-use crate::cx::{Around, Cx, Mode};
+use crate::ctx::{Ctx, DependencyView, Mode};
 use crate::probing::Probing;
 use crate::said::Spoken;
-use crate::state::{self, FailedStart, Remedy, State};
+use crate::state::{self, FailedStart, InPlaceRestart, State};
 use crate::suspicion::Suspicion;
 use crate::timers::TimerKind;
 use crate::{OperatorHold, ProbeSpec, RealmSpec};
@@ -36,7 +36,7 @@ pub(crate) enum Hold {
     /// As many others as may be are under way.
     Parallel,
     /// As many as may be were made lately; the next is allowed then.
-    Spent(Instant),
+    Exhausted(Instant),
 }
 
 /// What neighbours may know of a realm.
@@ -74,7 +74,7 @@ pub(crate) struct Realm {
     pub(crate) desired: Desired,
     pub(crate) resting: Resting,
     pub(crate) state: State,
-    pub(crate) around: Around,
+    pub(crate) dependencies: DependencyView,
     pub(crate) run: RunId,
     pub(crate) pid: Option<u32>,
     pub(crate) started_at: Option<Instant>,
@@ -84,13 +84,13 @@ pub(crate) struct Realm {
     /// What it is made of has changed with the last reload: the keys.
     pub(crate) renewed: Option<String>,
     /// It was made of something else while it was paused: restarted when it is resumed.
-    pub(crate) renew_owed: bool,
+    pub(crate) renewal_due: bool,
     /// Never two starts within `min_gap`, whatever the cause.
     pub(crate) gap_until: Instant,
     /// The next start is not before this: the gap, or a backoff.
     pub(crate) not_before: Instant,
     pub(crate) tracker: RestartTracker,
-    pub(crate) restart: Option<RestartRecord>,
+    pub(crate) restart: Option<RestartAttempt>,
     pub(crate) restarts_opened: u64,
     /// It has failed again shortly after a restart of it was verified: its incident ends when it has been healthy for
     /// `reset_after`.
@@ -110,11 +110,11 @@ pub(crate) struct Realm {
     /// An operator's pause: nothing acts, nothing alerts.
     pub(crate) pause: Option<Pause>,
     /// Who holds its port, when that is not itself.
-    pub(crate) stranger: Option<String>,
+    pub(crate) port_conflict: Option<String>,
     /// Its last start has failed, and it has not been started since.
     pub(crate) failed_start: Option<FailedStart>,
     /// It would run if it were not paused: started when it is resumed.
-    pub(crate) start_owed: bool,
+    pub(crate) start_due: bool,
     /// An operator has asked for a start of this paused realm, which has not been made yet: the pause does not hold it.
     pub(crate) ordered_in_pause: bool,
     /// The last launch was never attempted: the next one is the same generation.
@@ -124,7 +124,7 @@ pub(crate) struct Realm {
     /// What its needs are; while it fails, what they were until its next verdict.
     pub(crate) excuse: NeedState,
     /// Failing probes past their threshold that are its own fault, in words.
-    pub(crate) fault: Option<String>,
+    pub(crate) unhealthy_cause: Option<String>,
     /// It is down, and the next thing that happens is a restart for its health.
     pub(crate) restart_due: bool,
     /// What its restart for its health waits for, when it could begin otherwise.
@@ -143,7 +143,7 @@ pub(crate) struct Realm {
     pub(crate) health: Health,
     pub(crate) healthy_since: Option<Instant>,
     /// A need with `while_down = "restart"` broke under this generation.
-    pub(crate) restart_owed: bool,
+    pub(crate) need_restart_due: bool,
     /// A dependent wants to know whether this realm is to blame.
     pub(crate) asked: bool,
     /// See [`Facts::evidence`].
@@ -171,9 +171,9 @@ pub(crate) struct Realm {
     /// What it has said of itself in this generation.
     pub(crate) spoken: Spoken,
     /// How far a restart by its own command is.
-    pub(crate) remedy: Option<Remedy>,
+    pub(crate) in_place: Option<InPlaceRestart>,
     /// What has become of its restart command, when that has mended nothing and the open restart is judged again.
-    pub(crate) unmended: Option<String>,
+    pub(crate) in_place_failure: Option<String>,
     /// After its own restart command: failures count from its first pass on, or from then.
     pub(crate) judged_from: Option<Instant>,
     /// Changed since the last snapshot.
@@ -182,7 +182,7 @@ pub(crate) struct Realm {
 
 impl Realm {
     pub(crate) fn new(spec: &RealmSpec) -> Self {
-        let around = Around {
+        let dependencies = DependencyView {
             mode: Mode::Cold,
             needs_hold: false,
             order_holds: false,
@@ -204,14 +204,14 @@ impl Realm {
             desired,
             resting: Resting::Manual,
             state,
-            around,
+            dependencies,
             run: RunId::default(),
             pid: None,
             started_at: None,
             last_exit: None,
             failure: None,
             renewed: None,
-            renew_owed: false,
+            renewal_due: false,
             gap_until: Instant::ZERO,
             not_before: Instant::ZERO,
             tracker: RestartTracker::new(),
@@ -226,14 +226,14 @@ impl Realm {
             stopped_by_signal: false,
             vouch_after: None,
             pause: None,
-            stranger: None,
+            port_conflict: None,
             failed_start: None,
-            start_owed: false,
+            start_due: false,
             ordered_in_pause: false,
             keep_run: false,
             faulted: false,
             excuse: NeedState::Ready,
-            fault: None,
+            unhealthy_cause: None,
             restart_due: false,
             held: None,
             refuses_since: None,
@@ -244,7 +244,7 @@ impl Realm {
             flapping: false,
             health: Health::Unknown,
             healthy_since: None,
-            restart_owed: false,
+            need_restart_due: false,
             asked: false,
             evidence: None,
             measured: false,
@@ -274,8 +274,8 @@ impl Realm {
             log_in_memory: None,
             samples_over: 0,
             spoken: Spoken::default(),
-            remedy: None,
-            unmended: None,
+            in_place: None,
+            in_place_failure: None,
             judged_from: None,
             dirty: true,
         };
@@ -293,14 +293,14 @@ impl Realm {
     }
 
     /// Another process of its tree is the main one. The generation is the same, and so is its uptime.
-    pub(crate) fn main_changed(&mut self, cx: &mut Cx<'_>, pid: u32) {
+    pub(crate) fn main_changed(&mut self, ctx: &mut Ctx<'_>, pid: u32) {
         if self.pid.is_none() {
-            cx.ignore("there is no process in this state");
+            ctx.ignore("there is no process in this state");
             return;
         }
         self.pid = Some(pid);
         self.stopped_by_signal = false;
-        cx.event(EventKind::MainChanged { run: self.run, pid });
+        ctx.event(EventKind::MainChanged { run: self.run, pid });
     }
 
     /// A pause keeps heartbeatd from starting it. What an operator asks for is done in a pause, too.
@@ -310,7 +310,7 @@ impl Realm {
 
     /// It should have a process now. A paused realm keeps the one it has, and only an operator gives it another one.
     pub(crate) fn wants_to_run(&self) -> bool {
-        self.desired == Desired::Up && self.around.mode == Mode::Booted && !self.is_held_by_pause()
+        self.desired == Desired::Up && self.dependencies.mode == Mode::Booted && !self.is_held_by_pause()
     }
 
     /// An operator's stop holds it.
@@ -323,34 +323,34 @@ impl Realm {
 
     /// It would run if it were not paused.
     pub(crate) fn held_by_pause(&self) -> bool {
-        self.is_held_by_pause() && self.desired == Desired::Up && self.around.mode == Mode::Booted
+        self.is_held_by_pause() && self.desired == Desired::Up && self.dependencies.mode == Mode::Booted
     }
 
     /// A pause begins.
-    pub(crate) fn begin_pause(&mut self, cx: &mut Cx<'_>, pause: Pause) {
+    pub(crate) fn begin_pause(&mut self, ctx: &mut Ctx<'_>, pause: Pause) {
         match pause.until {
-            Some(until) => cx.arm(TimerKind::Pause, until),
-            None => cx.disarm(TimerKind::Pause),
+            Some(until) => ctx.arm(TimerKind::Pause, until),
+            None => ctx.disarm(TimerKind::Pause),
         }
-        cx.event(EventKind::Paused { reason: pause.reason.clone(), until: pause.until });
+        ctx.event(EventKind::Paused { reason: pause.reason.clone(), until: pause.until });
         self.pause = Some(pause);
-        crate::judgement::acquit(self, cx);
+        crate::judgement::clear_cause(self, ctx);
     }
 
     /// The pause is over: everything is measured afresh, and only then judged.
-    pub(crate) fn end_pause(&mut self, cx: &mut Cx<'_>, expired: bool) {
+    pub(crate) fn end_pause(&mut self, ctx: &mut Ctx<'_>, expired: bool) {
         if self.pause.take().is_none() {
             return;
         }
         self.ordered_in_pause = false;
-        cx.disarm(TimerKind::Pause);
-        cx.event(EventKind::Resumed { expired });
-        self.probe_afresh(cx);
-        state::on_resumed(self, cx);
+        ctx.disarm(TimerKind::Pause);
+        ctx.event(EventKind::Resumed { expired });
+        self.probe_afresh(ctx);
+        state::on_resumed(self, ctx);
     }
 
     pub(crate) fn shutting_down(&self) -> bool {
-        matches!(self.around.mode, Mode::ShuttingDown | Mode::Killing)
+        matches!(self.dependencies.mode, Mode::ShuttingDown | Mode::Killing)
     }
 
     pub(crate) fn restart_open(&self) -> bool {
@@ -387,7 +387,7 @@ impl Realm {
 
     /// Remembers by whose fault it fails: when a need is back, what was measured before says nothing yet.
     pub(crate) fn note_excuse(&mut self, spec: &RealmSpec) {
-        let needs = self.around.needs;
+        let needs = self.dependencies.needs;
         let measured = matches!(self.state, State::Running(_) | State::External);
         let undecided = measured && self.health == Health::Unhealthy && !self.fails_by_own_fault(spec);
         if needs.excuses() || !undecided {
@@ -404,7 +404,7 @@ impl Realm {
     /// It runs and passes: the gate `up` holds, unless something has gone wrong and is not verified yet.
     fn answers(&self) -> bool {
         let runs = matches!(self.state, State::Running(_)) && !self.oneshot;
-        let undisturbed = !self.remedy.is_some_and(Remedy::is_under_way);
+        let undisturbed = !self.in_place.is_some_and(InPlaceRestart::is_under_way);
         self.health.is_pass() && undisturbed && (runs || matches!(self.state, State::External))
     }
 
@@ -412,7 +412,7 @@ impl Realm {
     fn as_need(&self) -> NeedState {
         match self.status {
             // Boot pulls it in, if anything needs it.
-            Status::Stopped if self.around.mode == Mode::Cold && self.resting == Resting::Manual => {
+            Status::Stopped if self.dependencies.mode == Mode::Cold && self.resting == Resting::Manual => {
                 NeedState::Pending
             }
             Status::Down | Status::Failed | Status::Blocked | Status::Stopping | Status::Stopped => {
@@ -442,13 +442,13 @@ impl Realm {
             done: self.done_once && matches!(self.state, State::Done | State::Stopped),
             done_once: self.done_once,
             as_need,
-            pending: (wanted || self.around.mode == Mode::Cold)
+            pending: (wanted || self.dependencies.mode == Mode::Cold)
                 && (starting
                     || (self.oneshot && running)
-                    || (waiting && self.around.needs != NeedState::Broken)),
+                    || (waiting && self.dependencies.needs != NeedState::Broken)),
             stopping: matches!(self.state, State::Stopping(_)),
             refuses_since: self.refuses_since,
-            waits: waiting && wanted && !self.around.needs_hold,
+            waits: waiting && wanted && !self.dependencies.needs_hold,
             evidence: self.evidence,
             measured: self.measured,
             run: self.run,
@@ -467,27 +467,32 @@ impl Realm {
     }
 
     /// Opens a restart transaction, or joins the open one. The fault was seen now.
-    pub(crate) fn open_restart(&mut self, cx: &mut Cx<'_>, cause: RestartCause, detail: String) -> RestartId {
+    pub(crate) fn open_restart(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        cause: RestartCause,
+        detail: String,
+    ) -> RestartId {
         self.faulted |= cause.is_debited();
         if let Some(record) = self.restart.as_ref().filter(|record| record.result.is_none()) {
             return record.id;
         }
-        let attempt = self.tracker.used(&cx.spec.restart, cx.now) + 1;
-        self.open_attempt(cx, cause, detail, attempt)
+        let attempt = self.tracker.used(&ctx.spec.restart, ctx.now) + 1;
+        self.open_attempt(ctx, cause, detail, attempt)
     }
 
     /// Opens a restart transaction that the budget does not count, or joins the open one.
-    pub(crate) fn open_uncounted(&mut self, cx: &mut Cx<'_>, cause: RestartCause, detail: String) {
+    pub(crate) fn open_uncounted(&mut self, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
         if !self.restart_open() {
-            let beyond = cx.spec.restart.burst().saturating_add(1);
-            self.open_attempt(cx, cause, detail, beyond);
+            let beyond = ctx.spec.restart.burst().saturating_add(1);
+            self.open_attempt(ctx, cause, detail, beyond);
         }
     }
 
     /// Opens a restart transaction that has its place in the budget already. None is open.
     pub(crate) fn open_attempt(
         &mut self,
-        cx: &mut Cx<'_>,
+        ctx: &mut Ctx<'_>,
         cause: RestartCause,
         detail: String,
         attempt: u32,
@@ -497,13 +502,13 @@ impl Realm {
         let id = RestartId(self.restarts_opened);
         // A failure by probes was detected when the realm went down; its restart may have been held since then.
         let by_probes = cause == RestartCause::Unhealthy && self.status == Status::Down;
-        let detected = if by_probes { self.status_since.min(cx.now) } else { cx.now };
+        let detected = if by_probes { self.status_since.min(ctx.now) } else { ctx.now };
         let steps = alloc::vec![(RestartStep::Detected, detected)];
         self.relapsed |=
-            cause.is_debited() && self.was_verified_since(detected - cx.spec.restart.reset_after());
-        let of = Attempt::counted(cause, attempt, cx.spec.restart.burst());
-        cx.event(EventKind::RestartOpened { id, cause, detail: detail.clone(), attempt: of });
-        self.restart = Some(RestartRecord { id, cause, detail, attempt, steps, result: None });
+            cause.is_debited() && self.was_verified_since(detected - ctx.spec.restart.reset_after());
+        let of = Attempt::counted(cause, attempt, ctx.spec.restart.burst());
+        ctx.event(EventKind::RestartOpened { id, cause, detail: detail.clone(), attempt: of });
+        self.restart = Some(RestartAttempt { id, cause, detail, attempt, steps, result: None });
         id
     }
 
@@ -542,44 +547,44 @@ impl Realm {
     }
 
     /// The long wait begins, or nothing more happens by itself: told as what it is.
-    pub(crate) fn tell_given_up(&mut self, cx: &mut Cx<'_>, until: Option<Instant>) {
-        let retry_in = until.map(|until| until.since(cx.now));
-        let (burst, window) = (cx.spec.restart.burst(), cx.spec.restart.window());
-        if self.tracker.used(&cx.spec.restart, cx.now) >= burst {
-            cx.event(EventKind::BudgetSpent { burst, window, retry_in });
+    pub(crate) fn tell_given_up(&mut self, ctx: &mut Ctx<'_>, until: Option<Instant>) {
+        let retry_in = until.map(|until| until.since(ctx.now));
+        let (burst, window) = (ctx.spec.restart.burst(), ctx.spec.restart.window());
+        if self.tracker.used(&ctx.spec.restart, ctx.now) >= burst {
+            ctx.event(EventKind::BudgetSpent { burst, window, retry_in });
         } else {
             let why = self.failure.clone().unwrap_or_else(|| "the trial failed".into());
-            cx.event(EventKind::CooldownBegan { why, retry_in });
+            ctx.event(EventKind::CooldownBegan { why, retry_in });
         }
     }
 
     /// Notes a step of the open restart, once.
-    pub(crate) fn restart_step(&mut self, cx: &Cx<'_>, step: RestartStep) {
+    pub(crate) fn restart_step(&mut self, ctx: &Ctx<'_>, step: RestartStep) {
         if let Some(record) = self.restart.as_mut().filter(|record| record.result.is_none())
             && record.steps.iter().all(|(known, _)| *known != step)
         {
-            record.steps.push((step, cx.now));
+            record.steps.push((step, ctx.now));
         }
     }
 
     /// Closes the open restart, if there is one.
-    pub(crate) fn close_restart(&mut self, cx: &mut Cx<'_>, result: RestartResult) {
+    pub(crate) fn close_restart(&mut self, ctx: &mut Ctx<'_>, result: RestartResult) {
         let Some(record) = self.restart.as_mut().filter(|record| record.result.is_none()) else { return };
         record.result = Some(result);
-        self.unmended = None;
-        let detected = record.steps.first().map_or(cx.now, |(_, at)| *at);
-        let took_ms = u64::try_from(cx.now.since(detected).as_millis()).unwrap_or(u64::MAX);
+        self.in_place_failure = None;
+        let detected = record.steps.first().map_or(ctx.now, |(_, at)| *at);
+        let took_ms = u64::try_from(ctx.now.since(detected).as_millis()).unwrap_or(u64::MAX);
         let id = record.id;
-        let attempt = Attempt::counted(record.cause, record.attempt, cx.spec.restart.burst());
-        cx.event(EventKind::RestartClosed { id, attempt, result, took_ms });
+        let attempt = Attempt::counted(record.cause, record.attempt, ctx.spec.restart.burst());
+        ctx.event(EventKind::RestartClosed { id, attempt, result, took_ms });
     }
 
     /// Changes state, and says so.
-    pub(crate) fn set_state(&mut self, cx: &mut Cx<'_>, state: State) {
+    pub(crate) fn set_state(&mut self, ctx: &mut Ctx<'_>, state: State) {
         let (from, to) = (self.state.phase(), state.phase());
         self.state = state;
         if from != to {
-            cx.event(EventKind::PhaseChanged { from, to });
+            ctx.event(EventKind::PhaseChanged { from, to });
         }
     }
 }

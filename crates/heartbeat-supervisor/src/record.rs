@@ -9,10 +9,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use heartbeat_restart::{RestartTracker, Spent};
+use heartbeat_restart::{Exhausted, RestartTracker};
 use heartbeat_status::{
     DegradedReason, Desired, Exit, ExitKind, FailReason, InconclusiveReason, Instant, LastExit, LastResult,
-    NeedState, Outcome, Pause, PhaseTimes, ProbePhase, RealmKind, RestartCause, RestartId, RestartRecord,
+    NeedState, Outcome, Pause, PhaseTimes, ProbePhase, RealmKind, RestartAttempt, RestartCause, RestartId,
     RestartResult, RestartStep, RunId, Signal, StartFailure, Status, Tally, TallyParts, Verdict, WallTime,
 };
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,12 @@ use crate::realm::{Realm, Resting};
 use crate::said::Spoken;
 use crate::state::{Backoff, Cooldown, Failed, FailedStart, FailedWhy, State};
 use crate::suspicion::Suspicion;
-use crate::{Intent, OperatorHold, ProbeSpec, RealmSpec};
+use crate::{OperatorHold, OperatorIntent, ProbeSpec, RealmSpec};
 
 /// Everything the core has to know about a realm to go on with it. Opaque: it is made by the core and read by the core.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RealmRecord {
+pub struct PersistedRealm {
     run: u64,
     kind: String,
     state: StoredState,
@@ -86,20 +86,20 @@ pub struct RealmRecord {
     suspicion: Option<StoredSuspicion>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cleared_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stranger: Option<String>,
+    #[serde(rename = "stranger", skip_serializing_if = "Option::is_none")]
+    port_conflict: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_start: Option<StoredFailedStart>,
-    #[serde(skip_serializing_if = "is_false")]
-    start_owed: bool,
+    #[serde(rename = "start_owed", skip_serializing_if = "is_false")]
+    start_due: bool,
     #[serde(skip_serializing_if = "is_false")]
     ordered_in_pause: bool,
     #[serde(skip_serializing_if = "is_false")]
     keep_run: bool,
-    #[serde(skip_serializing_if = "is_false")]
-    restart_owed: bool,
-    #[serde(skip_serializing_if = "is_false")]
-    renew_owed: bool,
+    #[serde(rename = "restart_owed", skip_serializing_if = "is_false")]
+    need_restart_due: bool,
+    #[serde(rename = "renew_owed", skip_serializing_if = "is_false")]
+    renewal_due: bool,
     #[serde(skip_serializing_if = "is_false")]
     done_once: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -110,7 +110,7 @@ pub struct RealmRecord {
     probes: Vec<StoredProbe>,
 }
 
-impl RealmRecord {
+impl PersistedRealm {
     /// It has come to rest, waits for a time, is down, or has said something of itself: nobody could find that out by looking
     /// at its process, and of what is down somebody may have been told.
     #[must_use]
@@ -527,9 +527,9 @@ fn probe(stored: StoredProbe) -> Probing {
 
 impl Realm {
     /// Everything that has to be remembered of it; `deadline` is that of its state.
-    pub(crate) fn record(&self, spec: &RealmSpec, deadline: Option<Instant>) -> RealmRecord {
-        let Spent { debits, stable, attempts, uncounted, cooldowns } = self.tracker.remembered();
-        RealmRecord {
+    pub(crate) fn record(&self, spec: &RealmSpec, deadline: Option<Instant>) -> PersistedRealm {
+        let Exhausted { used_at, stable, attempts, uncounted, cooldowns } = self.tracker.remembered();
+        PersistedRealm {
             run: self.run.0,
             kind: spec.kind.to_string(),
             state: self.state.stored(deadline),
@@ -555,7 +555,7 @@ impl Realm {
             failure: self.failure.clone(),
             gap_until_ns: ns(self.gap_until),
             not_before_ns: ns(self.not_before),
-            debits_ns: debits.into_iter().map(ns).collect(),
+            debits_ns: used_at.into_iter().map(ns).collect(),
             stable,
             attempts,
             uncounted,
@@ -579,13 +579,13 @@ impl Realm {
                 alone_since_ns: suspicion.alone_since.map(ns),
             }),
             cleared_ns: self.cleared.map(ns),
-            stranger: self.stranger.clone(),
+            port_conflict: self.port_conflict.clone(),
             failed_start: self.failed_start.as_ref().map(StoredFailedStart::of),
-            start_owed: self.start_owed,
+            start_due: self.start_due,
             ordered_in_pause: self.ordered_in_pause,
             keep_run: self.keep_run,
-            restart_owed: self.restart_owed,
-            renew_owed: self.renew_owed,
+            need_restart_due: self.need_restart_due,
+            renewal_due: self.renewal_due,
             done_once: self.done_once,
             asked_for: self.asked_for,
             said: StoredSaid::of(&self.spoken),
@@ -599,7 +599,7 @@ impl Realm {
     }
 
     /// Takes up what is remembered of it. Nothing is measured and nothing acts before it is resumed.
-    pub(crate) fn take_up(&mut self, spec: &RealmSpec, record: RealmRecord) {
+    pub(crate) fn take_up(&mut self, spec: &RealmSpec, record: PersistedRealm) {
         self.run = RunId(record.run);
         self.restarts_opened = record.restarts_opened;
         if record.kind != spec.kind.as_str() {
@@ -641,14 +641,14 @@ impl Realm {
         self.failure = record.failure;
         self.gap_until = Instant::from_nanos(record.gap_until_ns);
         self.not_before = Instant::from_nanos(record.not_before_ns);
-        self.tracker = RestartTracker::restored(Spent {
-            debits: record.debits_ns.into_iter().map(Instant::from_nanos).collect(),
+        self.tracker = RestartTracker::restored(Exhausted {
+            used_at: record.debits_ns.into_iter().map(Instant::from_nanos).collect(),
             stable: record.stable,
             attempts: record.attempts,
             uncounted: record.uncounted,
             cooldowns: record.cooldowns,
         });
-        self.restart = record.restart.map(|stored| RestartRecord {
+        self.restart = record.restart.map(|stored| RestartAttempt {
             id: RestartId(stored.id),
             cause: stored.cause,
             detail: stored.detail,
@@ -666,13 +666,13 @@ impl Realm {
             alone_since: stored.alone_since_ns.map(Instant::from_nanos),
         });
         self.cleared = record.cleared_ns.map(Instant::from_nanos);
-        self.stranger = record.stranger;
+        self.port_conflict = record.port_conflict;
         self.failed_start = record.failed_start.map(StoredFailedStart::failed_start);
-        self.start_owed = record.start_owed;
+        self.start_due = record.start_due;
         self.ordered_in_pause = record.ordered_in_pause;
         self.keep_run = record.keep_run;
-        self.restart_owed = record.restart_owed;
-        self.renew_owed = record.renew_owed;
+        self.need_restart_due = record.need_restart_due;
+        self.renewal_due = record.renewal_due;
         self.done_once = record.done_once && spec.kind == RealmKind::Oneshot;
         self.spoken = record.said.spoken();
         let mut stored = record.probes;
@@ -687,7 +687,7 @@ impl Realm {
     }
 
     /// What an operator has last said about it outranks what is remembered.
-    pub(crate) fn take_intent(&mut self, intent: Intent) {
+    pub(crate) fn take_intent(&mut self, intent: OperatorIntent) {
         match intent.desired {
             Some(Desired::Down) => {
                 self.desired = Desired::Down;
@@ -700,14 +700,14 @@ impl Realm {
     }
 
     /// The last word of an operator.
-    pub(crate) fn intent(&self, spec: &RealmSpec) -> Intent {
+    pub(crate) fn intent(&self, spec: &RealmSpec) -> OperatorIntent {
         let hold = self.operator_hold();
         let desired = match self.desired {
             Desired::Down => hold.map(|_| Desired::Down),
             // What starts by itself needs no word.
             Desired::Up => (spec.manual && self.asked_for).then_some(Desired::Up),
         };
-        Intent { desired, hold: hold.cloned().unwrap_or_default(), pause: self.pause.clone() }
+        OperatorIntent { desired, hold: hold.cloned().unwrap_or_default(), pause: self.pause.clone() }
     }
 }
 

@@ -10,10 +10,10 @@ use alloc::vec::Vec;
 
 use heartbeat_status::{Desired, EventKind, Instant, RealmIx, RestartCause};
 
-use crate::cx::{Cx, Mode};
+use crate::ctx::{Ctx, Mode};
 use crate::probing::{Probing, probe_ix};
 use crate::realm::{Realm, Resting};
-use crate::state::{self, Intent, State};
+use crate::state::{self, State, StateRequest};
 use crate::timers::{TimerKind, Timers};
 use crate::{Plan, ProbeSource, RealmSpec, Supervisor};
 
@@ -77,9 +77,9 @@ impl Supervisor {
         self.published.clear();
         self.out.event(now, None, EventKind::Reloaded { summary });
         for at in 0..self.realms.len() {
-            self.step(now, plan.infos()[at].ix, |realm, cx| {
-                realm.forget_stranger(cx);
-                realm.take_up_probing(cx);
+            self.step(now, plan.infos()[at].ix, |realm, ctx| {
+                realm.forget_port_conflict(ctx);
+                realm.take_up_probing(ctx);
             });
         }
         // What is to run again is on its way before anything that needs it is looked at. Every realm knows what its
@@ -98,7 +98,7 @@ impl Supervisor {
         if self.mode == Mode::Booted {
             self.retire(now, &old);
             for (ix, keys) in restart {
-                self.step(now, *ix, |realm, cx| renew(realm, cx, Some(keys.clone())));
+                self.step(now, *ix, |realm, ctx| renew(realm, ctx, Some(keys.clone())));
             }
         }
         self.drain(now);
@@ -109,9 +109,9 @@ impl Supervisor {
         for (at, spec) in old.realms().iter().enumerate() {
             let keeps: &[Option<usize>] = mapped.get(at).and_then(Option::as_deref).unwrap_or(&[]);
             let Some(ix) = old.infos().get(at).map(|info| info.ix) else { continue };
-            let mut cx = Cx { now, ix, order: old.graph().order(ix), spec, out: &mut self.out };
+            let mut ctx = Ctx { now, ix, order: old.graph().order(ix), spec, out: &mut self.out };
             for probe in (0..spec.probes.len()).filter(|probe| !keeps.contains(&Some(*probe))) {
-                self.realms[at].cancel(&mut cx, probe);
+                self.realms[at].cancel(&mut ctx, probe);
             }
         }
     }
@@ -169,12 +169,12 @@ impl Supervisor {
             realm.desired = Desired::Down;
             realm.resting = Resting::Removed;
             self.reconsider(now, ix);
-            self.step(now, ix, |realm, cx| {
-                realm.end_pause(cx, false);
+            self.step(now, ix, |realm, ctx| {
+                realm.end_pause(ctx, false);
                 if matches!(realm.state, State::External) {
-                    state::external::let_go(realm, cx);
+                    state::external::let_go(realm, ctx);
                 } else {
-                    state::on_command(realm, cx, Intent::Rest);
+                    state::on_command(realm, ctx, StateRequest::Rest);
                 }
             });
         }
@@ -182,22 +182,22 @@ impl Supervisor {
 }
 
 /// What it is made of has changed.
-pub(crate) fn renew(realm: &mut Realm, cx: &mut Cx<'_>, keys: Option<String>) {
+pub(crate) fn renew(realm: &mut Realm, ctx: &mut Ctx<'_>, keys: Option<String>) {
     realm.renewed = keys;
     // It is told again of the new one.
     realm.unbounded.clear();
-    realm.renew_owed = realm.held_by_pause();
+    realm.renewal_due = realm.held_by_pause();
     if !realm.wants_to_run() {
         return;
     }
     match realm.state {
         State::Starting(_) | State::Running(_) | State::Done => {
-            state::on_command(realm, cx, Intent::Again(RestartCause::Reloaded));
+            state::on_command(realm, ctx, StateRequest::Again(RestartCause::Reloaded));
         }
         // What was given up was another program.
         State::Backoff(_) | State::Cooldown(_) | State::Failed(_) => {
             realm.tracker.reset();
-            state::on_command(realm, cx, Intent::Again(RestartCause::Reloaded));
+            state::on_command(realm, ctx, StateRequest::Again(RestartCause::Reloaded));
         }
         State::Waiting(_)
         | State::Stopping(_)
@@ -228,20 +228,20 @@ impl Realm {
     }
 
     /// Begins to measure the probes that are new, while the realm is measured.
-    fn take_up_probing(&mut self, cx: &mut Cx<'_>) {
+    fn take_up_probing(&mut self, ctx: &mut Ctx<'_>) {
         if !self.probing {
             return;
         }
-        for (at, spec) in cx.spec.probes.iter().enumerate() {
+        for (at, spec) in ctx.spec.probes.iter().enumerate() {
             let ix = probe_ix(at);
-            let idle = cx.out.timers.deadline(cx.ix, TimerKind::Slot(ix)).is_none();
+            let idle = ctx.out.timers.deadline(ctx.ix, TimerKind::Slot(ix)).is_none();
             match spec.source {
-                ProbeSource::Measured if idle => self.begin_measuring(cx, at),
+                ProbeSource::Measured if idle => self.begin_measuring(ctx, at),
                 ProbeSource::Process if self.probes[at].last.is_none() && self.pid.is_some() => {
-                    self.process_passes(cx);
+                    self.process_passes(ctx);
                 }
                 // Its watchdog may be another one.
-                ProbeSource::Notify { .. } => self.listen(cx, at),
+                ProbeSource::Notify { .. } => self.listen(ctx, at),
                 ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => {}
             }
         }

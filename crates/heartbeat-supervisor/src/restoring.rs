@@ -5,17 +5,17 @@ use alloc::vec::Vec;
 
 use heartbeat_status::{Desired, EventKind, Instant, RealmInfo, RealmIx};
 
-use crate::cx::Mode;
+use crate::ctx::Mode;
 use crate::realm::Resting;
 use crate::reload::renew;
-use crate::state::{self, Intent, State};
-use crate::{Found, Memory, Restored, Supervisor, suspicion};
+use crate::state::{self, State, StateRequest};
+use crate::{Found, Restored, RestoredState, Supervisor, suspicion};
 
 impl Supervisor {
     /// Takes up what an earlier heartbeatd of this boot remembered, and what was found of its processes. Once, before
     /// [`Input::Boot`](crate::Input::Boot): then what lives goes on, and what has ended meanwhile is noticed. Realms
     /// that the plan does not have are passed over.
-    pub fn restore(&mut self, now: Instant, memory: Memory) {
+    pub fn restore(&mut self, now: Instant, memory: RestoredState) {
         if self.mode != Mode::Cold {
             self.ignore(now, "restored after boot");
             return;
@@ -58,7 +58,7 @@ impl Supervisor {
         }
         for at in 0..self.start_order.len() {
             let ix = self.start_order[at];
-            self.realms[ix.index()].around = self.around(ix);
+            self.realms[ix.index()].dependencies = self.dependency_view(ix);
             self.refresh_facts(now, ix);
             let realm = &mut self.realms[ix.index()];
             realm.status = realm.derive_status();
@@ -86,16 +86,16 @@ impl Supervisor {
         for at in 0..self.start_order.len() {
             let ix = self.start_order[at];
             if let Some(until) = self.realms[ix.index()].pause.as_ref().and_then(|pause| pause.until) {
-                self.step(now, ix, |_, cx| cx.arm(crate::timers::TimerKind::Pause, until.max(cx.now)));
+                self.step(now, ix, |_, ctx| ctx.arm(crate::timers::TimerKind::Pause, until.max(ctx.now)));
             }
             let Some((found, changed)) = self.realms[ix.index()].found.take() else { continue };
-            self.realms[ix.index()].around = self.around(ix);
+            self.realms[ix.index()].dependencies = self.dependency_view(ix);
             let adopted = matches!(found, Found::Alive { .. });
-            self.step(now, ix, |realm, cx| {
-                state::resume(realm, cx, found);
-                suspicion::resume(realm, cx);
+            self.step(now, ix, |realm, ctx| {
+                state::resume(realm, ctx, found);
+                suspicion::resume(realm, ctx);
                 if adopted && let Some(pid) = realm.pid {
-                    cx.event(EventKind::Adopted { run: realm.run, pid });
+                    ctx.event(EventKind::Adopted { run: realm.run, pid });
                 }
             });
             self.reconcile(now, ix, changed);
@@ -115,12 +115,12 @@ impl Supervisor {
         );
         match realm.desired {
             Desired::Down if runs => {
-                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Rest))
+                self.step(now, ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Rest))
             }
             Desired::Up if matches!(realm.state, State::Stopped) => {
-                self.step(now, ix, |realm, cx| state::on_command(realm, cx, Intent::Run));
+                self.step(now, ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Run));
             }
-            Desired::Up if changed => self.step(now, ix, |realm, cx| renew(realm, cx, None)),
+            Desired::Up if changed => self.step(now, ix, |realm, ctx| renew(realm, ctx, None)),
             Desired::Up | Desired::Down => {}
         }
     }

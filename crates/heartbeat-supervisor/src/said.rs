@@ -15,7 +15,7 @@ use heartbeat_status::{
     Beat, EventKind, FailReason, Instant, Outcome, ProbeIx, RestartCause, Said, SaidState, Says, Verdict,
 };
 
-use crate::cx::Cx;
+use crate::ctx::Ctx;
 use crate::probing::probe_ix;
 use crate::process_probe::passive;
 use crate::realm::Realm;
@@ -83,18 +83,18 @@ fn speaks(realm: &Realm) -> bool {
 }
 
 /// It has said something.
-pub(crate) fn hear(realm: &mut Realm, cx: &mut Cx<'_>, said: Said) {
-    let Some((at, _)) = asked(cx.spec).filter(|_| speaks(realm)) else {
-        cx.ignore("nobody is asked to say anything of itself in this state");
+pub(crate) fn hear(realm: &mut Realm, ctx: &mut Ctx<'_>, said: Said) {
+    let Some((at, _)) = asked(ctx.spec).filter(|_| speaks(realm)) else {
+        ctx.ignore("nobody is asked to say anything of itself in this state");
         return;
     };
     let before = realm.spoken.state();
     if let Some(status) = said.status {
-        note_status(realm, cx, at, status);
+        note_status(realm, ctx, at, status);
     }
     if let Some(watchdog) = said.watchdog {
         realm.spoken.watchdog = Some(watchdog);
-        cx.out.remember.insert(cx.ix);
+        ctx.out.remember.insert(ctx.ix);
     }
     realm.spoken.reloading |= said.reloading;
     let ends = said.stopping && !realm.spoken.stopping;
@@ -106,46 +106,46 @@ pub(crate) fn hear(realm: &mut Realm, cx: &mut Cx<'_>, said: Said) {
     let after = realm.spoken.state();
     if after != before {
         let status = realm.spoken.status.clone().unwrap_or_default();
-        cx.event(EventKind::Said { state: after, status });
+        ctx.event(EventKind::Said { state: after, status });
     }
     if !matches!(realm.state, State::Stopping(_)) {
-        judge(realm, cx, at, ends, said.ready || said.watchdog.is_some(), said.beat);
+        evaluate(realm, ctx, at, ends, said.ready || said.watchdog.is_some(), said.beat);
     }
     if let Some(extend) = said.extend {
-        realm.extend(cx, extend);
+        realm.extend(ctx, extend);
     }
-    state::on_result(realm, cx);
+    state::on_result(realm, ctx);
 }
 
 /// What follows for its probe.
-fn judge(realm: &mut Realm, cx: &mut Cx<'_>, at: usize, ends: bool, fresh: bool, beat: Option<Beat>) {
+fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, ends: bool, fresh: bool, beat: Option<Beat>) {
     match beat {
-        _ if ends => realm.said_it_stops(cx, at),
+        _ if ends => realm.said_it_stops(ctx, at),
         _ if realm.spoken.stopping => {}
         Some(Beat::Trigger) => {
             realm.spoken.triggered = true;
-            cx.out.remember.insert(cx.ix);
-            realm.beat_missed(cx, at);
+            ctx.out.remember.insert(ctx.ix);
+            realm.beat_missed(ctx, at);
         }
-        Some(Beat::Alive) if realm.spoken.ready => realm.said_it_is_well(cx, at),
-        None if realm.spoken.ready && fresh => realm.said_it_is_well(cx, at),
+        Some(Beat::Alive) if realm.spoken.ready => realm.said_it_is_well(ctx, at),
+        None if realm.spoken.ready && fresh => realm.said_it_is_well(ctx, at),
         // Before it is ready nobody waits for a sign of life; it only takes back what it has said itself.
         Some(Beat::Alive) if core::mem::take(&mut realm.spoken.triggered) => {
             realm.probes[at].forgive();
-            realm.listen_anew(cx, at);
-            cx.out.remember.insert(cx.ix);
+            realm.listen_anew(ctx, at);
+            ctx.out.remember.insert(ctx.ix);
         }
         Some(Beat::Alive) | None => {}
     }
 }
 
-fn note_status(realm: &mut Realm, cx: &mut Cx<'_>, at: usize, status: String) {
+fn note_status(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, status: String) {
     let status = Some(status).filter(|status| !status.is_empty());
     if realm.spoken.status == status {
         return;
     }
     realm.spoken.status = status;
-    cx.out.remember.insert(cx.ix);
+    ctx.out.remember.insert(ctx.ix);
     let words = realm.spoken.words();
     if let Some(last) = realm.probes[at].last.as_mut().filter(|last| last.outcome == Outcome::Pass) {
         last.detail = words;
@@ -166,31 +166,31 @@ impl Realm {
         self.spoken.watchdog.or(configured).filter(|watchdog| !watchdog.is_zero())
     }
 
-    fn tell_state(&self, cx: &mut Cx<'_>) {
+    fn tell_state(&self, ctx: &mut Ctx<'_>) {
         let status = self.spoken.status.clone().unwrap_or_default();
-        cx.event(EventKind::Said { state: self.spoken.state(), status });
+        ctx.event(EventKind::Said { state: self.spoken.state(), status });
     }
 
-    fn said_it_is_well(&mut self, cx: &mut Cx<'_>, at: usize) {
+    fn said_it_is_well(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         // Time that it was granted before ends with the next sign of life.
         self.spoken.triggered = false;
         if self.spoken.extended.take().is_some() {
-            self.tell_state(cx);
+            self.tell_state(ctx);
         }
-        self.take_result(cx, at, passive(cx.now, Outcome::Pass, self.spoken.words()), true);
-        self.await_beat(cx, at);
+        self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, self.spoken.words()), true);
+        self.await_beat(ctx, at);
     }
 
-    fn said_it_stops(&mut self, cx: &mut Cx<'_>, at: usize) {
+    fn said_it_stops(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         let outcome = Outcome::Fail { reason: FailReason::ReportedDown, phase: None };
-        self.take_result(cx, at, passive(cx.now, outcome, self.spoken.words()), true);
+        self.take_result(ctx, at, passive(ctx.now, outcome, self.spoken.words()), true);
         // Not up any more; and no fault, so nothing is counted.
         self.probes[at].tally.decide(Verdict::Failing);
-        self.await_end(cx, at);
+        self.await_end(ctx, at);
     }
 
-    fn beat_missed(&mut self, cx: &mut Cx<'_>, at: usize) {
-        let what = match self.watchdog(cx.spec).filter(|_| !self.spoken.triggered) {
+    fn beat_missed(&mut self, ctx: &mut Ctx<'_>, at: usize) {
+        let what = match self.watchdog(ctx.spec).filter(|_| !self.spoken.triggered) {
             Some(watchdog) => format!("no WATCHDOG=1 for {watchdog:?}"),
             None => "WATCHDOG=trigger".to_string(),
         };
@@ -199,88 +199,88 @@ impl Realm {
             None => what,
         };
         let outcome = Outcome::Fail { reason: FailReason::MissedBeat, phase: None };
-        self.take_result(cx, at, passive(cx.now, outcome, detail), true);
+        self.take_result(ctx, at, passive(ctx.now, outcome, detail), true);
         self.spoken.due = None;
-        cx.disarm(TimerKind::Slot(probe_ix(at)));
+        ctx.disarm(TimerKind::Slot(probe_ix(at)));
     }
 
     /// From now on its next sign of life is waited for, if it has to give any.
-    fn await_beat(&mut self, cx: &mut Cx<'_>, at: usize) {
-        let watchdog = self.watchdog(cx.spec).filter(|_| self.spoken.ready);
-        self.set_due(cx, at, watchdog.map(|watchdog| cx.now + watchdog));
+    fn await_beat(&mut self, ctx: &mut Ctx<'_>, at: usize) {
+        let watchdog = self.watchdog(ctx.spec).filter(|_| self.spoken.ready);
+        self.set_due(ctx, at, watchdog.map(|watchdog| ctx.now + watchdog));
     }
 
-    fn await_end(&mut self, cx: &mut Cx<'_>, at: usize) {
-        self.set_due(cx, at, Some(cx.now + cx.spec.stop.timeout));
+    fn await_end(&mut self, ctx: &mut Ctx<'_>, at: usize) {
+        self.set_due(ctx, at, Some(ctx.now + ctx.spec.stop.timeout));
     }
 
-    fn set_due(&mut self, cx: &mut Cx<'_>, at: usize, due: Option<Instant>) {
+    fn set_due(&mut self, ctx: &mut Ctx<'_>, at: usize, due: Option<Instant>) {
         // What it was granted before still stands.
         let due = due.map(|due| due.max(self.spoken.extended.unwrap_or(due)));
         self.spoken.due = due;
         match due {
-            Some(due) => cx.arm(TimerKind::Slot(probe_ix(at)), due),
-            None => cx.disarm(TimerKind::Slot(probe_ix(at))),
+            Some(due) => ctx.arm(TimerKind::Slot(probe_ix(at)), due),
+            None => ctx.disarm(TimerKind::Slot(probe_ix(at))),
         }
     }
 
     /// What it has said stands, and whatever it owes is waited for anew: heartbeatd was not there, or somebody else was to
     /// blame, or what is asked of it has changed.
-    pub(crate) fn listen_anew(&mut self, cx: &mut Cx<'_>, at: usize) {
+    pub(crate) fn listen_anew(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         if self.spoken.stopping {
-            self.await_end(cx, at);
+            self.await_end(ctx, at);
         } else if self.spoken.triggered {
             // Nothing that has happened takes that back.
             self.spoken.due = None;
-            cx.arm(TimerKind::Slot(probe_ix(at)), cx.now);
+            ctx.arm(TimerKind::Slot(probe_ix(at)), ctx.now);
         } else {
-            self.await_beat(cx, at);
+            self.await_beat(ctx, at);
         }
     }
 
     /// Measuring begins, or goes on: what it has said before counts.
-    pub(crate) fn listen(&mut self, cx: &mut Cx<'_>, at: usize) {
+    pub(crate) fn listen(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         if self.probes[at].tally.verdict().is_none() && self.spoken.ready && !self.spoken.stopping {
-            self.take_result(cx, at, passive(cx.now, Outcome::Pass, self.spoken.words()), true);
+            self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, self.spoken.words()), true);
         }
-        self.listen_anew(cx, at);
+        self.listen_anew(ctx, at);
     }
 
     /// It has been silent for too long, or has not ended although it said so.
-    pub(crate) fn on_silence(&mut self, cx: &mut Cx<'_>, ix: ProbeIx) {
+    pub(crate) fn on_silence(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let at = ix.index();
         let due = self.spoken.due.take();
         if !self.probing {
             return;
         }
-        if due.is_some_and(|due| cx.now.since(due) > LATE) {
+        if due.is_some_and(|due| ctx.now.since(due) > LATE) {
             // Our own fault: what it has said meanwhile comes first.
-            self.set_due(cx, at, Some(cx.now + LATE_GRACE));
+            self.set_due(ctx, at, Some(ctx.now + LATE_GRACE));
         } else if !self.spoken.stopping {
-            self.beat_missed(cx, at);
+            self.beat_missed(ctx, at);
         } else if self.pause.is_some() {
-            self.await_end(cx, at);
+            self.await_end(ctx, at);
         } else {
-            let detail = format!("said STOPPING=1 and did not end within {:?}", cx.spec.stop.timeout);
-            stopping::restart(self, cx, RestartCause::Exited, detail);
+            let detail = format!("said STOPPING=1 and did not end within {:?}", ctx.spec.stop.timeout);
+            stopping::restart(self, ctx, RestartCause::Exited, detail);
         }
     }
 
     /// Everything that waits for it waits at least this long from now. Nothing is ever shortened.
-    fn extend(&mut self, cx: &mut Cx<'_>, by: Duration) {
-        let until = cx.now + by;
+    fn extend(&mut self, ctx: &mut Ctx<'_>, by: Duration) {
+        let until = ctx.now + by;
         if self.spoken.extended.is_none() {
-            self.tell_state(cx);
+            self.tell_state(ctx);
         }
         self.spoken.extended = Some(self.spoken.extended.map_or(until, |known| known.max(until)));
-        cx.out.remember.insert(cx.ix);
+        ctx.out.remember.insert(ctx.ix);
         match &self.state {
-            State::Starting(_) => starting::extend(self, cx, until),
-            State::Stopping(_) => stopping::extend(self, cx, until),
+            State::Starting(_) => starting::extend(self, ctx, until),
+            State::Stopping(_) => stopping::extend(self, ctx, until),
             _ => {}
         }
-        if let (Some(due), Some((at, _))) = (self.spoken.due, asked(cx.spec)) {
-            self.set_due(cx, at, Some(due));
+        if let (Some(due), Some((at, _))) = (self.spoken.due, asked(ctx.spec)) {
+            self.set_due(ctx, at, Some(due));
         }
     }
 }

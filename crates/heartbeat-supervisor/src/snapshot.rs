@@ -9,7 +9,7 @@ use heartbeat_status::{
     RestartCounts, Status,
 };
 
-use crate::around::{gate_holds, need_state};
+use crate::dependency_view::{gate_holds, need_state};
 use crate::realm::Hold;
 use crate::timers::TimerKind;
 use crate::{Plan, Supervisor, why};
@@ -37,7 +37,7 @@ pub(crate) fn realm_status(
         wanted && need.kind == EdgeKind::Needs && need_state(need.until, facts) == NeedState::Broken
     });
     let mut flags = BTreeSet::new();
-    let broken_need = realm.around.needs == NeedState::Broken;
+    let broken_need = realm.dependencies.needs == NeedState::Broken;
     if broken_need && matches!(realm.status, Status::Up | Status::Degraded | Status::Blocked) {
         flags.insert(Flag::UpstreamDown);
     }

@@ -13,14 +13,14 @@ use heartbeat_status::{
     RestartCause, RestartResult, Snapshot, Status,
 };
 
-use crate::cx::{Cx, Mode, Outbox};
+use crate::ctx::{Ctx, Mode, Outbox};
 use crate::fuse::{Fuse, Grant, TRIPPED_LAUNCH_GAP};
 use crate::incidents::Incidents;
 use crate::judgement;
 use crate::own_problems::OwnProblems;
 use crate::realm::{Hold, Realm};
 use crate::refresh::Rounds;
-use crate::state::{self, Intent, State};
+use crate::state::{self, State, StateRequest};
 use crate::timers::{TimerKind, Timers};
 use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, snapshot, suspicion, why};
 
@@ -48,7 +48,7 @@ pub struct Supervisor {
     incidents_published: u64,
     pub(crate) rounds: Rounds,
     pub(crate) shutdown_deadline: Option<Instant>,
-    pub(crate) halted: bool,
+    pub(crate) finished: bool,
     pub(crate) booted_told: bool,
     revision: u64,
     pub(crate) published: Vec<Arc<RealmStatus>>,
@@ -79,7 +79,7 @@ impl Supervisor {
             incidents_published: 0,
             rounds: Rounds::default(),
             shutdown_deadline: None,
-            halted: false,
+            finished: false,
             booted_told: false,
             revision: 0,
             published: Vec::new(),
@@ -89,7 +89,7 @@ impl Supervisor {
         };
         for at in 0..supervisor.start_order.len() {
             let ix = supervisor.start_order[at];
-            supervisor.realms[ix.index()].around = supervisor.around(ix);
+            supervisor.realms[ix.index()].dependencies = supervisor.dependency_view(ix);
             supervisor.refresh_facts(Instant::ZERO, ix);
         }
         supervisor.queue.clear();
@@ -171,7 +171,7 @@ impl Supervisor {
             self.rounds.deadline(),
             self.shutdown_deadline,
             self.fuse.deadline(),
-            self.own_problems.deadline().filter(|_| !self.halted),
+            self.own_problems.deadline().filter(|_| !self.finished),
             launch,
         ];
         others.into_iter().flatten().min()
@@ -246,17 +246,22 @@ impl Supervisor {
         &mut self,
         now: Instant,
         ix: RealmIx,
-        code: impl FnOnce(&mut Realm, &mut Cx<'_>) -> R,
+        code: impl FnOnce(&mut Realm, &mut Ctx<'_>) -> R,
     ) -> R {
         let realm = &mut self.realms[ix.index()];
         let held_slot = state::starting::holds_launch_slot(realm);
         let opened_before = realm.restarts_opened;
         let healed_before = realm.is_healing();
-        let blamed_before = realm.fault.is_some();
-        let mut cx =
-            Cx { now, ix, order: self.plan.graph().order(ix), spec: self.plan.realm(ix), out: &mut self.out };
-        let result = code(realm, &mut cx);
-        realm.hasten(&mut cx);
+        let blamed_before = realm.unhealthy_cause.is_some();
+        let mut ctx = Ctx {
+            now,
+            ix,
+            order: self.plan.graph().order(ix),
+            spec: self.plan.realm(ix),
+            out: &mut self.out,
+        };
+        let result = code(realm, &mut ctx);
+        realm.hasten(&mut ctx);
         let suspects = realm.suspicion.is_some();
         let holds_slot = state::starting::holds_launch_slot(realm);
         realm.dirty = true;
@@ -275,7 +280,7 @@ impl Supervisor {
         if !known || suspects {
             self.touch_needs(ix);
         }
-        if self.realms[ix.index()].fault.is_some() && !blamed_before {
+        if self.realms[ix.index()].unhealthy_cause.is_some() && !blamed_before {
             self.note_down(now, ix);
         }
         self.incidents.touch(ix);
@@ -295,8 +300,8 @@ impl Supervisor {
         if self.mode != Mode::Cold {
             realm.refuses_since = realm.refuses_work(spec).then(|| realm.refuses_since.unwrap_or(now));
         }
-        let mut cx = Cx { now, ix, order: self.plan.graph().order(ix), spec, out: &mut self.out };
-        state::running::note_health(realm, &mut cx, health);
+        let mut ctx = Ctx { now, ix, order: self.plan.graph().order(ix), spec, out: &mut self.out };
+        state::running::note_health(realm, &mut ctx, health);
         realm.note_excuse(spec);
         let status = realm.derive_status();
         let due = status == Status::Down
@@ -360,17 +365,17 @@ impl Supervisor {
 
     /// A neighbour changed: what do they amount to now?
     pub(crate) fn reconsider(&mut self, now: Instant, ix: RealmIx) {
-        let around = self.around(ix);
-        let was = core::mem::replace(&mut self.realms[ix.index()].around, around);
+        let dependencies = self.dependency_view(ix);
+        let was = core::mem::replace(&mut self.realms[ix.index()].dependencies, dependencies);
         self.realms[ix.index()].dirty = true;
         // The same for itself, and yet a need may be broken for another reason.
         self.incidents.touch(ix);
-        if was != around {
-            self.step(now, ix, |realm, cx| {
-                if was.refused_since != realm.around.refused_since {
-                    suspicion::follow(realm, cx);
+        if was != dependencies {
+            self.step(now, ix, |realm, ctx| {
+                if was.refused_since != realm.dependencies.refused_since {
+                    suspicion::follow(realm, ctx);
                 }
-                state::on_around(realm, cx, was);
+                state::on_dependencies(realm, ctx, was);
             });
         }
     }
@@ -395,8 +400,8 @@ impl Supervisor {
     fn restart_companion(&mut self, now: Instant, ix: RealmIx) {
         let realm = &self.realms[ix.index()];
         if realm.wants_to_run() && matches!(realm.state, State::Starting(_) | State::Running(_)) {
-            let intent = Intent::Again(RestartCause::DependencyRestarted);
-            self.step(now, ix, |realm, cx| state::on_command(realm, cx, intent));
+            let intent = StateRequest::Again(RestartCause::DependencyRestarted);
+            self.step(now, ix, |realm, ctx| state::on_command(realm, ctx, intent));
         }
     }
 
@@ -420,9 +425,9 @@ impl Supervisor {
     /// A realm is to be restarted for its health: as far as the circuit breaker lets it.
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
         if self.realms[ix.index()].suspicion.is_some() && self.names_its_suspect(ix) {
-            self.step(now, ix, |realm, cx| {
-                suspicion::tried(realm, cx);
-                cx.disarm(TimerKind::Act);
+            self.step(now, ix, |realm, ctx| {
+                suspicion::tried(realm, ctx);
+                ctx.disarm(TimerKind::Act);
             });
             return;
         }
@@ -441,11 +446,11 @@ impl Supervisor {
             }
             Grant::Tripped => Hold::Tripped,
             Grant::Parallel => Hold::Parallel,
-            Grant::Spent { until } => Hold::Spent(until),
+            Grant::Exhausted { until } => Hold::Exhausted(until),
         };
         if self.realms[ix.index()].held != Some(hold) {
             let words = why::hold_words(&self.plan, &self.realms, ix, hold);
-            self.step(now, ix, |realm, cx| judgement::hold(realm, cx, Some(hold), Some(words)));
+            self.step(now, ix, |realm, ctx| judgement::hold(realm, ctx, Some(hold), Some(words)));
         }
     }
 
@@ -527,7 +532,7 @@ impl Supervisor {
     }
 
     fn halt_when_done(&mut self, now: Instant) {
-        if self.halted || !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
+        if self.finished || !matches!(self.mode, Mode::ShuttingDown | Mode::Killing) {
             return;
         }
         let mut left = 0;
@@ -538,7 +543,7 @@ impl Supervisor {
                 _ => return,
             }
         }
-        self.halted = true;
+        self.finished = true;
         self.shutdown_deadline = None;
         self.out.event(now, None, EventKind::ShutdownFinished { left });
         self.out.effects.push_back(Effect::Halt);

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use heartbeat_status::{DegradedReason, EdgeKind, EventKind, Health, Instant, RealmIx, Status};
 
-use crate::cx::Cx;
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::state::{State, waiting};
 use crate::timers::TimerKind;
@@ -43,7 +43,9 @@ impl Realm {
 
     /// A failure that began then may be the fault of a need that refuses work.
     pub(crate) fn may_blame(&self, began: Instant) -> bool {
-        self.around.refused_since.is_some_and(|since| began + BEFORE >= since && self.cleared != Some(since))
+        self.dependencies
+            .refused_since
+            .is_some_and(|since| began + BEFORE >= since && self.cleared != Some(since))
     }
 
     /// It fails, and a need that refuses work is the suspect.
@@ -52,7 +54,7 @@ impl Realm {
             self.status,
             Status::Down | Status::Restarting | Status::Starting | Status::Failed | Status::Unknown
         );
-        self.suspicion.is_some() && fails && self.pause.is_none() && !self.around.needs.excuses()
+        self.suspicion.is_some() && fails && self.pause.is_none() && !self.dependencies.needs.excuses()
     }
 
     /// Nothing is done to it any more before its suspect passes.
@@ -62,22 +64,22 @@ impl Realm {
 }
 
 /// The realm fails, and a need that refuses work is the suspect from now on.
-pub(crate) fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.suspicion.is_none() {
         realm.suspicion = Some(Suspicion { tried: false, alone_since: None });
-        if let Some(since) = realm.around.refused_since {
+        if let Some(since) = realm.dependencies.refused_since {
             // It may have exited before its need was measured.
             realm.tracker.refund(since - BEFORE);
         }
-        cx.event(EventKind::NeedSuspected { suspected: true });
+        ctx.event(EventKind::NeedSuspected { suspected: true });
     }
-    realm.fault = None;
+    realm.unhealthy_cause = None;
 }
 
 /// heartbeatd is back: a realm that fails alone is blamed on its need for as long as it would have been without that.
-pub(crate) fn resume(realm: &Realm, cx: &mut Cx<'_>) {
+pub(crate) fn resume(realm: &Realm, ctx: &mut Ctx<'_>) {
     if let Some(since) = realm.suspicion.and_then(|suspicion| suspicion.alone_since) {
-        cx.arm(TimerKind::Alone, (since + alone_limit(cx.spec)).max(cx.now));
+        ctx.arm(TimerKind::Alone, (since + alone_limit(ctx.spec)).max(ctx.now));
     }
 }
 
@@ -87,46 +89,46 @@ fn alone_limit(spec: &RealmSpec) -> Duration {
 }
 
 /// Its one restart has been made, or makes no sense.
-pub(crate) fn tried(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn tried(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let Some(suspicion) = &mut realm.suspicion {
         suspicion.tried = true;
-        cx.out.remember.insert(cx.ix);
+        ctx.out.remember.insert(ctx.ix);
     }
 }
 
 /// When a realm that has exited is started again while its suspect refuses work.
-pub(crate) fn next_start(realm: &Realm, cx: &Cx<'_>) -> Instant {
+pub(crate) fn next_start(realm: &Realm, ctx: &Ctx<'_>) -> Instant {
     let ran_for = realm.last_exit.and_then(|last| last.ran_for).unwrap_or_default();
-    cx.now + cx.spec.restart.settings().backoff_max.saturating_sub(ran_for)
+    ctx.now + ctx.spec.restart.settings().backoff_max.saturating_sub(ran_for)
 }
 
 /// Needs have begun or ceased to refuse work.
-pub(crate) fn follow(realm: &mut Realm, cx: &mut Cx<'_>) {
-    if realm.around.refused_since.is_none() {
+pub(crate) fn follow(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if realm.dependencies.refused_since.is_none() {
         realm.cleared = None;
-        end(realm, cx);
+        end(realm, ctx);
     }
 }
 
 /// The suspicion is over: failures count afresh, and what waits starts.
-fn end(realm: &mut Realm, cx: &mut Cx<'_>) {
-    cx.disarm(TimerKind::Alone);
+fn end(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    ctx.disarm(TimerKind::Alone);
     if realm.suspicion.take().is_none() {
         return;
     }
-    cx.event(EventKind::NeedSuspected { suspected: false });
-    realm.probe_afresh(cx);
+    ctx.event(EventKind::NeedSuspected { suspected: false });
+    realm.probe_afresh(ctx);
     if matches!(realm.state, State::Waiting(_)) {
         realm.not_before = realm.gap_until;
-        waiting::on_around(realm, cx);
+        waiting::on_dependencies(realm, ctx);
     }
 }
 
 /// It has failed alone for long enough: it is its own fault after all.
-pub(crate) fn clear(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn clear(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.suspicion.is_some() {
-        realm.cleared = realm.around.refused_since;
-        end(realm, cx);
+        realm.cleared = realm.dependencies.refused_since;
+        end(realm, ctx);
     }
 }
 
@@ -174,13 +176,13 @@ impl Supervisor {
             if alone == known.alone_since.is_some() {
                 continue;
             }
-            self.step(now, ix, |realm, cx| {
-                realm.suspicion = Some(Suspicion { alone_since: alone.then_some(cx.now), ..known });
-                cx.out.remember.insert(cx.ix);
+            self.step(now, ix, |realm, ctx| {
+                realm.suspicion = Some(Suspicion { alone_since: alone.then_some(ctx.now), ..known });
+                ctx.out.remember.insert(ctx.ix);
                 if alone {
-                    cx.arm(TimerKind::Alone, cx.now + alone_limit(cx.spec));
+                    ctx.arm(TimerKind::Alone, ctx.now + alone_limit(ctx.spec));
                 } else {
-                    cx.disarm(TimerKind::Alone);
+                    ctx.disarm(TimerKind::Alone);
                 }
             });
         }

@@ -8,15 +8,15 @@ use core::time::Duration;
 use heartbeat_status::Instant;
 use heartbeat_status::{
     Desired, EdgeKind, Gate, Health, NeedState, Next, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason,
-    RestartCause, RestartRecord, Status, Verdict, Why,
+    RestartAttempt, RestartCause, Status, Verdict, Why,
 };
 
-use crate::around::{gate_holds, need_state};
-use crate::cx::Outbox;
+use crate::ctx::Outbox;
+use crate::dependency_view::{gate_holds, need_state};
 use crate::probing::Probing;
 use crate::realm::{Hold, Realm, Resting};
 use crate::state::failed::Why as FailedWhy;
-use crate::state::{Remedy, State, ending};
+use crate::state::{InPlaceRestart, State, ending};
 use crate::timers::TimerKind;
 use crate::{OperatorHold, Plan, ProbeSource, ProbeSpec, RealmSpec};
 
@@ -134,7 +134,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::Done, ended, Next::none())
         }
         State::Waiting(_) => waiting(view),
-        State::Backoff(_) if realm.stranger.is_some() => stranger(view),
+        State::Backoff(_) if realm.port_conflict.is_some() => port_conflict(view),
         State::Backoff(backoff) if realm.failed_start.is_some() => {
             (Reason::StartFailed, start_failed(view), Next::at(NextAction::Start, backoff.until))
         }
@@ -164,19 +164,19 @@ fn unusable(view: &View<'_>) -> (Reason, String, Next) {
 fn start_failed(view: &View<'_>) -> String {
     let realm = view.realm();
     let message = realm.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
-    let of_restart = |record: &RestartRecord| record.result.is_none() && record.detail == message;
+    let of_restart = |record: &RestartAttempt| record.result.is_none() && record.detail == message;
     if realm.restart.as_ref().is_some_and(of_restart) { ended(view) } else { message }
 }
 
 /// Somebody else is where it should be.
-fn stranger(view: &View<'_>) -> (Reason, String, Next) {
+fn port_conflict(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
     let free = match view.spec().port {
         Some(port) => format!("port {port} is free"),
         None => "its port is free".to_string(),
     };
     let action = if matches!(realm.state, State::Backoff(_)) { NextAction::Start } else { NextAction::Probe };
-    (Reason::WrongProcess, realm.stranger.clone().unwrap_or_default(), Next::when(action, free))
+    (Reason::WrongProcess, realm.port_conflict.clone().unwrap_or_default(), Next::when(action, free))
 }
 
 fn resting(realm: &Realm) -> bool {
@@ -225,7 +225,7 @@ fn next_heartbeatd(action: NextAction) -> Next {
 /// KILL: at a known time, or so long after the realms that need this one.
 fn end_of_stop(view: &View<'_>) -> Next {
     let after = || {
-        let timeout = lasts(view.spec().stop.timeout);
+        let timeout = duration(view.spec().stop.timeout);
         format!("its dependents are stopped and it has not ended {timeout} later")
     };
     kill_at(view).map_or_else(|| Next::when(NextAction::Kill, after()), |at| Next::at(NextAction::Kill, at))
@@ -317,13 +317,13 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
         let next = Next::when(NextAction::Start, broken.goals);
         return (Reason::NeedBroken, format!("needs {}", broken.words), next);
     }
-    let held =
-        !realm.around.needs_hold || matches!(&realm.state, State::Waiting(waiting) if waiting.until_mended());
+    let held = !realm.dependencies.needs_hold
+        || matches!(&realm.state, State::Waiting(waiting) if waiting.until_mended());
     if let Some(pending) = Needs::find(view, NeedState::Pending).filter(|_| held) {
         let next = Next::when(NextAction::Start, pending.goals);
         return (Reason::WaitingForNeed, format!("waits for {}", pending.words), next);
     }
-    if !realm.around.needs_hold {
+    if !realm.dependencies.needs_hold {
         let mut gates = Vec::new();
         for need in &view.spec().needs {
             let facts = &view.realms[need.realm.index()].facts;
@@ -335,7 +335,7 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
         let next = Next::when(NextAction::Start, gates.clone());
         return (Reason::WaitingForNeed, format!("waits until {gates}"), next);
     }
-    if !realm.around.order_holds {
+    if !realm.dependencies.order_holds {
         let next = view.deadline(TimerKind::State).map_or_else(
             || Next::when(NextAction::Start, "they have settled".to_string()),
             |at| Next::at(NextAction::Start, at),
@@ -399,8 +399,8 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
             |at| Next::at(NextAction::Probe, at),
         ),
     };
-    if view.realm().stranger.is_some() {
-        return stranger(view);
+    if view.realm().port_conflict.is_some() {
+        return port_conflict(view);
     }
     let waits_for = waiting_probe(view);
     let says = says(view);
@@ -449,7 +449,7 @@ fn starting_up(view: &View<'_>) -> Option<String> {
     let since = realm.started_at.unwrap_or(view.now);
     let words = realm.says_it_starts(view.spec())?.1;
     let words = if words.is_empty() { "it says that it is starting up" } else { words };
-    Some(format!("starting: {words} (for {})", lasts(view.now.since(since))))
+    Some(format!("starting: {words} (for {})", duration(view.now.since(since))))
 }
 
 /// What keeps the stale probes of a realm from a conclusive result.
@@ -505,10 +505,10 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             }
             (Reason::Starting, "runs".to_string(), next)
         }
-        Status::Restarting if realm.remedy.is_some_and(Remedy::is_under_way) => {
+        Status::Restarting if realm.in_place.is_some_and(InPlaceRestart::is_under_way) => {
             let at = view.deadline(TimerKind::State);
-            match realm.remedy {
-                Some(Remedy::Commanded) => {
+            match realm.in_place {
+                Some(InPlaceRestart::Commanded) => {
                     let ends = "its restart command ends".to_string();
                     let next = at.map_or_else(
                         || Next::when(NextAction::Verify, ends),
@@ -534,7 +534,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             );
             (restart_reason(realm), format!("runs again, being verified (before: {})", ended(view)), next)
         }
-        Status::Down if realm.stranger.is_some() => stranger(view),
+        Status::Down if realm.port_conflict.is_some() => port_conflict(view),
         Status::Down if realm.spoken.stopping => {
             let next = crate::said::asked(view.spec())
                 .and_then(|(at, _)| view.deadline(TimerKind::Slot(crate::probing::probe_ix(at))))
@@ -542,13 +542,15 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::Stopping, format!("it says that it stops{}", says(view)), next)
         }
         Status::Down if realm.held.is_some() => held(view),
-        Status::Down if matches!(realm.remedy, Some(Remedy::Cooldown(_) | Remedy::Spent)) => {
-            let spent = format!("{}; restart budget spent", failing_words(view));
-            match realm.remedy {
-                Some(Remedy::Cooldown(until)) => {
-                    (Reason::Cooldown, spent, Next::at(NextAction::Restart, until))
+        Status::Down
+            if matches!(realm.in_place, Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Exhausted)) =>
+        {
+            let exhausted = format!("{}; restart budget spent", failing_words(view));
+            match realm.in_place {
+                Some(InPlaceRestart::Cooldown(until)) => {
+                    (Reason::Cooldown, exhausted, Next::at(NextAction::Restart, until))
                 }
-                _ => (Reason::BudgetSpent, spent, probe_next()),
+                _ => (Reason::BudgetSpent, exhausted, probe_next()),
             }
         }
         Status::Down => {
@@ -596,7 +598,7 @@ fn held(view: &View<'_>) -> (Reason, String, Next) {
             let verified = format!("{} is verified", healing(view.plan, view.realms, view.ix).join(" or "));
             (Reason::ProbeFailed, Next::when(NextAction::Restart, verified))
         }
-        Hold::Spent(until) => (Reason::ProbeFailed, Next::at(NextAction::Restart, until)),
+        Hold::Exhausted(until) => (Reason::ProbeFailed, Next::at(NextAction::Restart, until)),
     };
     (reason, format!("{}; {words}", failing_words(view)), next)
 }
@@ -611,7 +613,9 @@ pub(crate) fn hold_words(plan: &Plan, realms: &[Realm], ix: RealmIx, hold: Hold)
             let (restarts, are) = if others.len() == 1 { ("restart", "is") } else { ("restarts", "are") };
             format!("{} other {restarts} for health {are} under way ({})", others.len(), others.join(", "))
         }
-        Hold::Spent(_) => format!("{} restarts for health in {}", settings.restarts, lasts(settings.per)),
+        Hold::Exhausted(_) => {
+            format!("{} restarts for health in {}", settings.restarts, duration(settings.per))
+        }
     }
 }
 
@@ -622,7 +626,7 @@ fn healing(plan: &Plan, realms: &[Realm], ix: RealmIx) -> Vec<String> {
 }
 
 /// A configured length of time: `5m`, `90s`, `500ms`.
-fn lasts(time: Duration) -> String {
+fn duration(time: Duration) -> String {
     match time.as_millis() {
         ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
         ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),

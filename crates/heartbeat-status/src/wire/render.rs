@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Outcome, PhaseTimes, ProbeInfo, ProbePhase,
-    ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartRecord, Snapshot, Status, WallAnchor,
+    ProbeStatus, RealmIx, RealmKind, RealmStatus, RestartAttempt, Snapshot, Status, WallAnchor,
 };
 
 /// What a document says about heartbeatd itself, beside the snapshot.
@@ -130,7 +130,7 @@ impl RealmDocument {
     pub fn render(
         snapshot: &Snapshot,
         realm: &RealmStatus,
-        past: (Vec<RestartRecord>, Vec<TransitionEntry>, Vec<TransitionEntry>),
+        past: (Vec<RestartAttempt>, Vec<TransitionEntry>, Vec<TransitionEntry>),
         about: &About,
         now: Instant,
     ) -> Self {
@@ -331,7 +331,7 @@ fn exit_entry(last: &LastExit, about: &About) -> ExitEntry {
     ExitEntry { code, signal, core, oom: last.exit.oom, at: about.anchor.wall(last.at) }
 }
 
-fn restart_entry(record: &RestartRecord, about: &About) -> RestartEntry {
+fn restart_entry(record: &RestartAttempt, about: &About) -> RestartEntry {
     let step = |(step, at): &(crate::RestartStep, Instant)| RestartStepEntry {
         step: (*step).into(),
         at: about.anchor.wall(*at),

@@ -32,8 +32,8 @@ fn exit() -> StoredExit {
 }
 
 /// Nothing in it is as it is in a new realm. A new field does not compile until it has its value here.
-fn full(kind: RealmKind, state: StoredState) -> RealmRecord {
-    RealmRecord {
+fn full(kind: RealmKind, state: StoredState) -> PersistedRealm {
+    PersistedRealm {
         run: 7,
         kind: kind.to_string(),
         state,
@@ -73,18 +73,18 @@ fn full(kind: RealmKind, state: StoredState) -> RealmRecord {
         refuses_since_ns: Some(38),
         suspicion: Some(StoredSuspicion { tried: true, alone_since_ns: Some(39) }),
         cleared_ns: Some(40),
-        stranger: Some("pid 99 holds its port".to_string()),
+        port_conflict: Some("pid 99 holds its port".to_string()),
         failed_start: Some(StoredFailedStart {
             failure: StartFailure::HostExhausted,
             message: "no process".to_string(),
             since_ns: 28,
             cooldowns: 6,
         }),
-        start_owed: true,
+        start_due: true,
         ordered_in_pause: true,
         keep_run: true,
-        restart_owed: true,
-        renew_owed: true,
+        need_restart_due: true,
+        renewal_due: true,
         done_once: true,
         asked_for: true,
         said: StoredSaid {
@@ -175,7 +175,7 @@ fn a_record_survives_being_written_and_read() {
     for state in states() {
         let record = full(RealmKind::Oneshot, state);
         let text = serde_json::to_string(&record).unwrap();
-        assert_eq!(serde_json::from_str::<RealmRecord>(&text).unwrap(), record, "{text}");
+        assert_eq!(serde_json::from_str::<PersistedRealm>(&text).unwrap(), record, "{text}");
     }
 }
 

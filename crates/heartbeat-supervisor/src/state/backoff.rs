@@ -2,8 +2,8 @@
 
 use heartbeat_status::{Instant, RestartResult, RunFact};
 
-use super::{Intent, State, no_process, stopped, waiting};
-use crate::cx::Cx;
+use super::{State, StateRequest, no_process, stopped, waiting};
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
@@ -12,37 +12,37 @@ pub(crate) struct Backoff {
     pub(crate) until: Instant,
 }
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
-    realm.set_state(cx, State::Backoff(Backoff { until }));
-    cx.disarm(TimerKind::Second);
-    cx.arm(TimerKind::State, until);
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
+    realm.set_state(ctx, State::Backoff(Backoff { until }));
+    ctx.disarm(TimerKind::Second);
+    ctx.arm(TimerKind::State, until);
 }
 
 /// heartbeatd is back: it waits for the time it had.
-pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Backoff(backoff) = &realm.state {
-        cx.arm(TimerKind::State, backoff.until.max(cx.now));
+        ctx.arm(TimerKind::State, backoff.until.max(ctx.now));
     }
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
-    no_process(cx);
+pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
+    no_process(ctx);
 }
 
-pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
-    waiting::enter(realm, cx);
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    waiting::enter(realm, ctx);
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        Intent::Rest | Intent::Kill => {
-            realm.close_restart(cx, RestartResult::Abandoned);
-            stopped::enter(realm, cx);
+        StateRequest::Rest | StateRequest::Kill => {
+            realm.close_restart(ctx, RestartResult::Abandoned);
+            stopped::enter(realm, ctx);
         }
         // A person does not wait for the backoff; `min_gap` holds all the same.
-        Intent::Run | Intent::Again(_) => {
+        StateRequest::Run | StateRequest::Again(_) => {
             realm.not_before = realm.gap_until;
-            waiting::enter(realm, cx);
+            waiting::enter(realm, ctx);
         }
     }
 }

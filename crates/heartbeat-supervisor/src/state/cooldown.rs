@@ -6,8 +6,8 @@ use core::time::Duration;
 use heartbeat_status::{Instant, RestartCause, RestartResult, RunFact};
 
 use super::failed::Why;
-use super::{Intent, State, no_process, stopped, unusable, waiting};
-use crate::cx::Cx;
+use super::{State, StateRequest, no_process, stopped, unusable, waiting};
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
@@ -20,55 +20,55 @@ pub(crate) struct Cooldown {
     pub(crate) why: Why,
 }
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant, why: Why) {
-    realm.set_state(cx, State::Cooldown(Cooldown { until, why }));
-    cx.disarm(TimerKind::Second);
-    cx.arm(TimerKind::State, until);
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant, why: Why) {
+    realm.set_state(ctx, State::Cooldown(Cooldown { until, why }));
+    ctx.disarm(TimerKind::Second);
+    ctx.arm(TimerKind::State, until);
 }
 
 /// heartbeatd is back: it waits for the time it had.
-pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Cooldown(cooldown) = &realm.state {
-        cx.arm(TimerKind::State, cooldown.until.max(cx.now));
+        ctx.arm(TimerKind::State, cooldown.until.max(ctx.now));
     }
-    unusable::resume(realm, cx);
+    unusable::resume(realm, ctx);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
-    no_process(cx);
+pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
+    no_process(ctx);
 }
 
-pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match timer {
-        TimerKind::Second => unusable::check(realm, cx),
+        TimerKind::Second => unusable::check(realm, ctx),
         // A pause holds the trial.
-        _ if realm.pause.is_some() => cx.arm(TimerKind::State, cx.now + PAUSED_RECHECK),
-        _ => trial(realm, cx, RestartCause::Exited, "one trial after the cooldown".into()),
+        _ if realm.pause.is_some() => ctx.arm(TimerKind::State, ctx.now + PAUSED_RECHECK),
+        _ => trial(realm, ctx, RestartCause::Exited, "one trial after the cooldown".into()),
     }
 }
 
-fn trial(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, detail: String) {
+fn trial(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
     realm.not_before = realm.gap_until;
-    realm.open_uncounted(cx, cause, detail);
-    waiting::enter(realm, cx);
+    realm.open_uncounted(ctx, cause, detail);
+    waiting::enter(realm, ctx);
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        Intent::Rest | Intent::Kill => {
-            realm.close_restart(cx, RestartResult::Abandoned);
-            stopped::enter(realm, cx);
+        StateRequest::Rest | StateRequest::Kill => {
+            realm.close_restart(ctx, RestartResult::Abandoned);
+            stopped::enter(realm, ctx);
         }
         // A person takes over, with a fresh budget.
-        Intent::Run => {
+        StateRequest::Run => {
             realm.tracker.reset();
             realm.failed_start = None;
-            trial(realm, cx, RestartCause::Requested, realm.words_for(RestartCause::Requested));
+            trial(realm, ctx, RestartCause::Requested, realm.words_for(RestartCause::Requested));
         }
-        Intent::Again(cause) => {
+        StateRequest::Again(cause) => {
             realm.tracker.reset();
             realm.failed_start = None;
-            trial(realm, cx, cause, realm.words_for(cause));
+            trial(realm, ctx, cause, realm.words_for(cause));
         }
     }
 }

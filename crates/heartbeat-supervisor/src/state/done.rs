@@ -1,27 +1,27 @@
 //! Done: a oneshot that succeeded. Holds within a boot, until it is asked to run again.
 
-use super::{Intent, State, no_process, stopped};
-use crate::cx::Cx;
+use super::{State, StateRequest, no_process, stopped};
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 use heartbeat_status::RunFact;
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.done_once = true;
-    realm.set_state(cx, State::Done);
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
+    realm.set_state(ctx, State::Done);
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
-    no_process(cx);
+pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
+    no_process(ctx);
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
         // It has done what it is for.
-        Intent::Run => {}
-        Intent::Again(cause) => stopped::begin_again(realm, cx, cause),
-        Intent::Rest | Intent::Kill => stopped::enter(realm, cx),
+        StateRequest::Run => {}
+        StateRequest::Again(cause) => stopped::begin_again(realm, ctx, cause),
+        StateRequest::Rest | StateRequest::Kill => stopped::enter(realm, ctx),
     }
 }

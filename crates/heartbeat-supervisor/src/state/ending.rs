@@ -9,8 +9,10 @@ use heartbeat_status::{
     EventKind, Exit, RealmKind, RestartCause, RestartResult, RestartStep, StartError, StartFailure,
 };
 
-use super::{State, backoff, cooldown, done, failed, remedy, starting, stopped, stopping, unusable, waiting};
-use crate::cx::Cx;
+use super::{
+    State, backoff, cooldown, done, failed, in_place_restart, starting, stopped, stopping, unusable, waiting,
+};
+use crate::ctx::Ctx;
 use crate::memory_limit::size;
 use crate::realm::Realm;
 use crate::suspicion;
@@ -26,17 +28,17 @@ const FORKED_AWAY: &str = "; it left processes behind, which heartbeatd ends: th
 const MEANT_TO_END: &str = "; if it is meant to end, set `oneshot = true`";
 
 /// The main process ended by itself, while starting or running.
-pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty: bool) {
-    starting::cancel_hooks(realm, cx);
-    remedy::drop(realm, cx);
-    stopping::note_exit(realm, cx, exit, false);
+pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empty: bool) {
+    starting::cancel_hooks(realm, ctx);
+    in_place_restart::drop(realm, ctx);
+    stopping::note_exit(realm, ctx, exit, false);
     let ran_for = realm.last_exit.and_then(|last| last.ran_for);
-    if will_restart(cx, &exit) && !realm.around.needs.excuses() && realm.pause.is_none() {
+    if will_restart(ctx, &exit) && !realm.dependencies.needs.excuses() && realm.pause.is_none() {
         if realm.restart_open() {
             // The attempt that was under way has failed; what follows is the next one.
-            realm.close_restart(cx, RestartResult::Failed);
+            realm.close_restart(ctx, RestartResult::Failed);
         }
-        let how = match cx.spec.memory_limit.filter(|_| exit.oom) {
+        let how = match ctx.spec.memory_limit.filter(|_| exit.oom) {
             Some(limit) => format!("killed for want of memory (limit {})", size(limit)),
             None => exit.to_string(),
         };
@@ -44,7 +46,7 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
             Some(ran_for) => format!("{how} after {}", span(ran_for)),
             None => how,
         };
-        let never_ready = matches!(realm.state, State::Starting(_)) && cx.spec.kind == RealmKind::Service;
+        let never_ready = matches!(realm.state, State::Starting(_)) && ctx.spec.kind == RealmKind::Service;
         if empty && exit.is_zero() && never_ready {
             detail.push_str(MEANT_TO_END);
         }
@@ -53,20 +55,20 @@ pub(crate) fn main_exited(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, empty:
         }
         realm.failure = Some(detail.clone());
         let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
-        if !exit.oom && realm.may_blame(cx.now) {
-            realm.open_uncounted(cx, cause, detail);
-        } else if realm.tracker.may_restart(&cx.spec.restart, cx.now) {
-            realm.open_restart(cx, cause, detail);
+        if !exit.oom && realm.may_blame(ctx.now) {
+            realm.open_uncounted(ctx, cause, detail);
+        } else if realm.tracker.may_restart(&ctx.spec.restart, ctx.now) {
+            realm.open_restart(ctx, cause, detail);
         }
         // Without budget no attempt follows, so none is opened.
     }
     if empty {
-        realm.stop_probing(cx);
+        realm.stop_probing(ctx);
         realm.started_at = None;
-        realm.restart_step(cx, RestartStep::Stopped);
-        decide(realm, cx, RestartCause::Exited, Some(exit));
+        realm.restart_step(ctx, RestartStep::Stopped);
+        decide(realm, ctx, RestartCause::Exited, Some(exit));
     } else {
-        stopping::sweep(realm, cx, RestartCause::Exited, exit);
+        stopping::sweep(realm, ctx, RestartCause::Exited, exit);
     }
 }
 
@@ -85,181 +87,182 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
-fn will_restart(cx: &Cx<'_>, exit: &Exit) -> bool {
-    match cx.spec.restart.when() {
+fn will_restart(ctx: &Ctx<'_>, exit: &Exit) -> bool {
+    match ctx.spec.restart.when() {
         RestartWhen::Always => true,
-        RestartWhen::OnFailure => !cx.spec.restart.is_success(exit),
+        RestartWhen::OnFailure => !ctx.spec.restart.is_success(exit),
         RestartWhen::Never => false,
     }
 }
 
 /// A stranger holds its port, so it was not even tried: no debit, no new generation, and again in a second.
-fn port_taken(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
-    if realm.stranger.as_ref() != Some(&error.message) {
-        cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
+fn port_taken(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartError) {
+    if realm.port_conflict.as_ref() != Some(&error.message) {
+        ctx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
     }
-    realm.stop_probing(cx);
+    realm.stop_probing(ctx);
     realm.ordered_in_pause = false;
-    realm.stranger = Some(error.message.clone());
+    realm.port_conflict = Some(error.message.clone());
     realm.keep_run = true;
-    realm.open_uncounted(cx, RestartCause::Exited, error.message.clone());
+    realm.open_uncounted(ctx, RestartCause::Exited, error.message.clone());
     if realm.wants_to_run() {
-        realm.not_before = cx.now + PORT_RECHECK;
+        realm.not_before = ctx.now + PORT_RECHECK;
         let until = realm.not_before;
-        backoff::enter(realm, cx, until);
+        backoff::enter(realm, ctx, until);
     } else {
-        decide(realm, cx, RestartCause::Requested, None);
+        decide(realm, ctx, RestartCause::Requested, None);
     }
 }
 
 /// Its launcher ended with the heartbeatd that had made it: no fault of anybody, no debit, the same generation.
-fn never_tried(realm: &mut Realm, cx: &mut Cx<'_>) {
-    realm.stop_probing(cx);
+fn never_tried(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.stop_probing(ctx);
     realm.keep_run = true;
     if realm.wants_to_run() {
-        waiting::enter(realm, cx);
+        waiting::enter(realm, ctx);
     } else {
-        decide(realm, cx, RestartCause::Requested, None);
+        decide(realm, ctx, RestartCause::Requested, None);
     }
 }
 
 /// The program could not be exec'd.
-pub(crate) fn start_failed(realm: &mut Realm, cx: &mut Cx<'_>, error: &StartError) {
+pub(crate) fn start_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartError) {
     match error.failure {
-        StartFailure::PortTaken => return port_taken(realm, cx, error),
-        StartFailure::NeverTried => return never_tried(realm, cx),
+        StartFailure::PortTaken => return port_taken(realm, ctx, error),
+        StartFailure::NeverTried => return never_tried(realm, ctx),
         StartFailure::ProgramUnusable | StartFailure::HostExhausted | StartFailure::Other => {}
     }
     realm.ordered_in_pause = false;
-    realm.note_failed_start(cx.now, error);
+    realm.note_failed_start(ctx.now, error);
     realm.failure = Some(error.message.clone());
-    cx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
-    realm.stop_probing(cx);
+    ctx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
+    realm.stop_probing(ctx);
     if realm.held_by_pause() && error.failure != StartFailure::ProgramUnusable {
         // Nothing is held against a paused realm: it starts when it is resumed.
-        realm.close_restart(cx, RestartResult::Abandoned);
-        realm.start_owed = true;
-        stopped::enter(realm, cx);
+        realm.close_restart(ctx, RestartResult::Abandoned);
+        realm.start_due = true;
+        stopped::enter(realm, ctx);
         return;
     }
-    let dice = cx.dice();
+    let dice = ctx.dice();
     let decision = match error.failure {
-        StartFailure::ProgramUnusable => return unusable::enter(realm, cx),
-        StartFailure::HostExhausted => realm.tracker.decide_free(&cx.spec.restart, cx.now, dice),
+        StartFailure::ProgramUnusable => return unusable::enter(realm, ctx),
+        StartFailure::HostExhausted => realm.tracker.decide_free(&ctx.spec.restart, ctx.now, dice),
         _ => {
             if realm.restart_open() {
-                realm.close_restart(cx, RestartResult::Failed);
+                realm.close_restart(ctx, RestartResult::Failed);
             }
-            let decision = realm.tracker.decide(&cx.spec.restart, cx.now, RestartCause::Exited, None, dice);
+            let decision = realm.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Exited, None, dice);
             // A start that failed is no restart; the attempt that follows is one.
             if let Decision::StartAt { attempt, .. } = decision {
-                realm.open_attempt(cx, RestartCause::Exited, error.message.clone(), attempt);
+                realm.open_attempt(ctx, RestartCause::Exited, error.message.clone(), attempt);
             }
             decision
         }
     };
-    apply(realm, cx, decision, failed::Why::StartFailed(error.message.clone()));
+    apply(realm, ctx, decision, failed::Why::StartFailed(error.message.clone()));
 }
 
 /// The tree is empty: what now?
-pub(crate) fn decide(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, exit: Option<Exit>) {
+pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, exit: Option<Exit>) {
     let paused = realm.held_by_pause();
     if !realm.wants_to_run() && !paused {
-        realm.close_restart(cx, RestartResult::Abandoned);
-        stopped::enter(realm, cx);
+        realm.close_restart(ctx, RestartResult::Abandoned);
+        stopped::enter(realm, ctx);
         return;
     }
-    if cx.spec.kind == RealmKind::Oneshot
+    if ctx.spec.kind == RealmKind::Oneshot
         && cause == RestartCause::Exited
-        && exit.is_some_and(|exit| cx.spec.restart.is_success(&exit))
+        && exit.is_some_and(|exit| ctx.spec.restart.is_success(&exit))
     {
-        realm.restart_step(cx, RestartStep::Verified);
-        realm.close_restart(cx, RestartResult::Verified);
-        done::enter(realm, cx);
+        realm.restart_step(ctx, RestartStep::Verified);
+        realm.close_restart(ctx, RestartResult::Verified);
+        done::enter(realm, ctx);
         return;
     }
     if paused {
         // Nothing acts on a paused realm, and nothing is held against it: it starts when it is resumed.
-        realm.close_restart(cx, RestartResult::Abandoned);
-        realm.start_owed = true;
-        stopped::enter(realm, cx);
+        realm.close_restart(ctx, RestartResult::Abandoned);
+        realm.start_due = true;
+        stopped::enter(realm, ctx);
         return;
     }
-    if cause.is_debited() && realm.around.needs.excuses() {
+    if cause.is_debited() && realm.dependencies.needs.excuses() {
         // Another realm's fault: no debit; it starts when the need is back, and later each time this happens again.
         realm.faulted = true;
-        realm.close_restart(cx, RestartResult::Abandoned);
-        let dice = cx.dice();
-        if let Decision::StartAt { at, .. } = realm.tracker.decide_uncounted(&cx.spec.restart, cx.now, dice) {
+        realm.close_restart(ctx, RestartResult::Abandoned);
+        let dice = ctx.dice();
+        if let Decision::StartAt { at, .. } = realm.tracker.decide_uncounted(&ctx.spec.restart, ctx.now, dice)
+        {
             realm.not_before = realm.not_before.max(at);
         }
-        waiting::enter_until_mended(realm, cx);
+        waiting::enter_until_mended(realm, ctx);
         return;
     }
-    let own = exit.is_some_and(|exit| exit.oom) || exit.is_some_and(|exit| !will_restart(cx, &exit));
-    if cause.is_debited() && !own && realm.may_blame(cx.now) {
-        suspicion::begin(realm, cx);
+    let own = exit.is_some_and(|exit| exit.oom) || exit.is_some_and(|exit| !will_restart(ctx, &exit));
+    if cause.is_debited() && !own && realm.may_blame(ctx.now) {
+        suspicion::begin(realm, ctx);
         if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
-            record.attempt = cx.spec.restart.burst().saturating_add(1);
+            record.attempt = ctx.spec.restart.burst().saturating_add(1);
         }
         // What was ended to be tried once more starts at once.
         if cause == RestartCause::Exited || cause == RestartCause::OutOfMemory {
-            realm.not_before = realm.not_before.max(suspicion::next_start(realm, cx));
+            realm.not_before = realm.not_before.max(suspicion::next_start(realm, ctx));
         }
-        waiting::enter(realm, cx);
+        waiting::enter(realm, ctx);
         return;
     }
-    let dice = cx.dice();
+    let dice = ctx.dice();
     let exit_for_policy = exit.filter(|_| cause == RestartCause::Exited);
-    let decision = realm.tracker.decide(&cx.spec.restart, cx.now, cause, exit_for_policy.as_ref(), dice);
+    let decision = realm.tracker.decide(&ctx.spec.restart, ctx.now, cause, exit_for_policy.as_ref(), dice);
     let why = match (cause, exit) {
         (RestartCause::Exited, Some(exit)) => failed::Why::Exited(exit),
         (_, _) => failed::Why::Gone(cause),
     };
-    apply(realm, cx, decision, why);
+    apply(realm, ctx, decision, why);
 }
 
-fn apply(realm: &mut Realm, cx: &mut Cx<'_>, decision: Decision, why: failed::Why) {
+fn apply(realm: &mut Realm, ctx: &mut Ctx<'_>, decision: Decision, why: failed::Why) {
     match decision {
         Decision::StartAt { at, attempt } => {
             if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
                 record.attempt = attempt.max(1);
             }
             realm.not_before = realm.not_before.max(at);
-            if realm.not_before > cx.now {
+            if realm.not_before > ctx.now {
                 let until = realm.not_before;
-                backoff::enter(realm, cx, until);
+                backoff::enter(realm, ctx, until);
             } else {
-                waiting::enter(realm, cx);
+                waiting::enter(realm, ctx);
             }
         }
         Decision::LeaveStopped { success: true } => {
-            realm.close_restart(cx, RestartResult::Abandoned);
-            stopped::enter(realm, cx);
+            realm.close_restart(ctx, RestartResult::Abandoned);
+            stopped::enter(realm, ctx);
         }
         Decision::LeaveStopped { success: false } => {
-            realm.close_restart(cx, RestartResult::Abandoned);
-            failed::enter(realm, cx, why);
+            realm.close_restart(ctx, RestartResult::Abandoned);
+            failed::enter(realm, ctx, why);
         }
         Decision::Cooldown { until, .. } => {
-            never_attempted(realm, cx);
-            realm.close_restart(cx, RestartResult::Failed);
-            realm.tell_given_up(cx, Some(until));
-            cooldown::enter(realm, cx, until, why);
+            never_attempted(realm, ctx);
+            realm.close_restart(ctx, RestartResult::Failed);
+            realm.tell_given_up(ctx, Some(until));
+            cooldown::enter(realm, ctx, until, why);
         }
         Decision::GiveUp => {
-            never_attempted(realm, cx);
-            realm.close_restart(cx, RestartResult::Failed);
-            realm.tell_given_up(cx, None);
+            never_attempted(realm, ctx);
+            realm.close_restart(ctx, RestartResult::Failed);
+            realm.tell_given_up(ctx, None);
             let start_failed = matches!(why, failed::Why::StartFailed(_));
-            failed::enter(realm, cx, if start_failed { why } else { failed::Why::BudgetSpent });
+            failed::enter(realm, ctx, if start_failed { why } else { failed::Why::BudgetSpent });
         }
     }
 }
 
 /// The budget refused the restart that was just opened: it counts as the last attempt that was made, not as one more.
-fn never_attempted(realm: &mut Realm, cx: &Cx<'_>) {
+fn never_attempted(realm: &mut Realm, ctx: &Ctx<'_>) {
     if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
-        record.attempt = record.attempt.min(cx.spec.restart.burst());
+        record.attempt = record.attempt.min(ctx.spec.restart.burst());
     }
 }

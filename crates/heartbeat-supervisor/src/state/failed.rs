@@ -4,8 +4,8 @@ use alloc::string::String;
 
 use heartbeat_status::{Exit, RestartCause, RunFact};
 
-use super::{Intent, State, no_process, stopped};
-use crate::cx::Cx;
+use super::{State, StateRequest, no_process, stopped};
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
@@ -27,26 +27,26 @@ pub(crate) struct Failed {
     pub(crate) why: Why,
 }
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>, why: Why) {
-    realm.set_state(cx, State::Failed(Failed { why }));
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, why: Why) {
+    realm.set_state(ctx, State::Failed(Failed { why }));
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
-    no_process(cx);
+pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
+    no_process(ctx);
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        Intent::Run => {
+        StateRequest::Run => {
             realm.tracker.reset();
-            stopped::begin_again(realm, cx, RestartCause::Requested);
+            stopped::begin_again(realm, ctx, RestartCause::Requested);
         }
-        Intent::Again(cause) => {
+        StateRequest::Again(cause) => {
             realm.tracker.reset();
-            stopped::begin_again(realm, cx, cause);
+            stopped::begin_again(realm, ctx, cause);
         }
-        Intent::Rest | Intent::Kill => stopped::enter(realm, cx),
+        StateRequest::Rest | StateRequest::Kill => stopped::enter(realm, ctx),
     }
 }

@@ -6,8 +6,8 @@
 //! | `on_result` | a probe's result was counted |
 //! | `on_exit` | the process adapter reports a [`RunFact`] |
 //! | `on_deadline` | a timer of the state is due |
-//! | `on_command` | somebody wants something ([`Intent`]) |
-//! | `on_around` | what the neighbours amount to has changed |
+//! | `on_command` | somebody wants something ([`StateRequest`]) |
+//! | `on_dependencies` | what the neighbours amount to has changed |
 //! | `on_reload` | its probes, times and thresholds may be others |
 //! | `resume` | heartbeatd is back after its own death |
 //!
@@ -19,7 +19,7 @@ pub(crate) mod done;
 pub(crate) mod ending;
 pub(crate) mod external;
 pub(crate) mod failed;
-pub(crate) mod remedy;
+pub(crate) mod in_place_restart;
 pub(crate) mod running;
 pub(crate) mod starting;
 pub(crate) mod stopped;
@@ -33,7 +33,7 @@ use alloc::string::String;
 
 use heartbeat_status::{EventKind, Phase, RealmKind, RestartCause, RunFact};
 
-use crate::cx::{Around, Cx};
+use crate::ctx::{Ctx, DependencyView};
 use crate::memory::Found;
 use crate::memory_limit;
 use crate::realm::Realm;
@@ -43,7 +43,7 @@ use crate::timers::TimerKind;
 pub(crate) use backoff::Backoff;
 pub(crate) use cooldown::Cooldown;
 pub(crate) use failed::{Failed, Why as FailedWhy};
-pub(crate) use remedy::Remedy;
+pub(crate) use in_place_restart::InPlaceRestart;
 pub(crate) use running::Running;
 pub(crate) use starting::Starting;
 pub(crate) use stopping::Stopping;
@@ -93,7 +93,7 @@ impl State {
 
 /// What somebody wants of the realm. `desired` has been set before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Intent {
+pub(crate) enum StateRequest {
     /// It should run.
     Run,
     /// It should rest.
@@ -104,21 +104,21 @@ pub(crate) enum Intent {
     Kill,
 }
 
-pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
+pub(crate) fn on_fact(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     // These are the same in every state.
     match fact {
-        RunFact::MainChanged { pid } => return realm.main_changed(cx, pid),
+        RunFact::MainChanged { pid } => return realm.main_changed(ctx, pid),
         RunFact::PortHeld { holder } => {
-            realm.port_held(cx, holder);
-            return on_result(realm, cx);
+            realm.port_held(ctx, holder);
+            return on_result(realm, ctx);
         }
-        RunFact::Said { said } => return said::hear(realm, cx, said),
-        RunFact::ProgramChecked { failure } => return unusable::checked(realm, cx, failure.as_ref()),
-        RunFact::Unbounded { limits } => return memory_limit::unbounded(realm, cx, limits),
-        RunFact::MemoryUsed { bytes } => return memory_limit::used(realm, cx, bytes),
+        RunFact::Said { said } => return said::hear(realm, ctx, said),
+        RunFact::ProgramChecked { failure } => return unusable::checked(realm, ctx, failure.as_ref()),
+        RunFact::Unbounded { limits } => return memory_limit::unbounded(realm, ctx, limits),
+        RunFact::MemoryUsed { bytes } => return memory_limit::used(realm, ctx, bytes),
         RunFact::LogInMemory => {
             if realm.log_in_memory.replace(realm.run) != Some(realm.run) {
-                cx.event(EventKind::LogInMemory);
+                ctx.event(EventKind::LogInMemory);
             }
             return;
         }
@@ -130,26 +130,26 @@ pub(crate) fn on_fact(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
         | RunFact::HookDone { .. } => {}
     }
     match realm.state.phase() {
-        Phase::Waiting => waiting::on_exit(realm, cx, fact),
-        Phase::Starting => starting::on_exit(realm, cx, fact),
-        Phase::Running => running::on_exit(realm, cx, fact),
-        Phase::Stopping => stopping::on_exit(realm, cx, fact),
-        Phase::Backoff => backoff::on_exit(realm, cx, fact),
-        Phase::Cooldown => cooldown::on_exit(realm, cx, fact),
-        Phase::Stopped => stopped::on_exit(realm, cx, fact),
-        Phase::Failed => failed::on_exit(realm, cx, fact),
-        Phase::Done => done::on_exit(realm, cx, fact),
-        Phase::Stuck => stuck::on_exit(realm, cx, fact),
-        Phase::Unverified => unverified::on_exit(realm, cx, fact),
-        Phase::External => external::on_exit(realm, cx, fact),
+        Phase::Waiting => waiting::on_exit(realm, ctx, fact),
+        Phase::Starting => starting::on_exit(realm, ctx, fact),
+        Phase::Running => running::on_exit(realm, ctx, fact),
+        Phase::Stopping => stopping::on_exit(realm, ctx, fact),
+        Phase::Backoff => backoff::on_exit(realm, ctx, fact),
+        Phase::Cooldown => cooldown::on_exit(realm, ctx, fact),
+        Phase::Stopped => stopped::on_exit(realm, ctx, fact),
+        Phase::Failed => failed::on_exit(realm, ctx, fact),
+        Phase::Done => done::on_exit(realm, ctx, fact),
+        Phase::Stuck => stuck::on_exit(realm, ctx, fact),
+        Phase::Unverified => unverified::on_exit(realm, ctx, fact),
+        Phase::External => external::on_exit(realm, ctx, fact),
     }
 }
 
-pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match realm.state.phase() {
-        Phase::Starting => starting::on_result(realm, cx),
-        Phase::Running => running::on_result(realm, cx),
-        Phase::External => external::on_result(realm, cx),
+        Phase::Starting => starting::on_result(realm, ctx),
+        Phase::Running => running::on_result(realm, ctx),
+        Phase::External => external::on_result(realm, ctx),
         // Nothing is measured in these, or nothing is decided on it.
         Phase::Waiting
         | Phase::Stopping
@@ -163,68 +163,71 @@ pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
     }
 }
 
-pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match realm.state.phase() {
-        Phase::Waiting => waiting::on_deadline(realm, cx),
-        Phase::Starting => starting::on_deadline(realm, cx, timer),
-        Phase::Running => running::on_deadline(realm, cx, timer),
-        Phase::Stopping => stopping::on_deadline(realm, cx),
-        Phase::Backoff => backoff::on_deadline(realm, cx),
-        Phase::Cooldown => cooldown::on_deadline(realm, cx, timer),
-        Phase::External => external::on_deadline(realm, cx, timer),
+        Phase::Waiting => waiting::on_deadline(realm, ctx),
+        Phase::Starting => starting::on_deadline(realm, ctx, timer),
+        Phase::Running => running::on_deadline(realm, ctx, timer),
+        Phase::Stopping => stopping::on_deadline(realm, ctx),
+        Phase::Backoff => backoff::on_deadline(realm, ctx),
+        Phase::Cooldown => cooldown::on_deadline(realm, ctx, timer),
+        Phase::External => external::on_deadline(realm, ctx, timer),
         // No timer is armed in these; one that was armed before they were entered has been disarmed.
         Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck | Phase::Unverified => {}
     }
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
-    if matches!(intent, Intent::Run | Intent::Again(RestartCause::Requested | RestartCause::Reloaded)) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
+    if matches!(
+        intent,
+        StateRequest::Run | StateRequest::Again(RestartCause::Requested | RestartCause::Reloaded)
+    ) {
         // What went wrong before somebody asked for it does not count against this start.
         realm.faulted = false;
     }
     // A person takes over.
     realm.relapsed = false;
     match realm.state.phase() {
-        Phase::Waiting => waiting::on_command(realm, cx, intent),
-        Phase::Starting => starting::on_command(realm, cx, intent),
-        Phase::Running => running::on_command(realm, cx, intent),
-        Phase::Stopping => stopping::on_command(realm, cx, intent),
-        Phase::Backoff => backoff::on_command(realm, cx, intent),
-        Phase::Cooldown => cooldown::on_command(realm, cx, intent),
-        Phase::Stopped => stopped::on_command(realm, cx, intent),
-        Phase::Failed => failed::on_command(realm, cx, intent),
-        Phase::Done => done::on_command(realm, cx, intent),
-        Phase::Stuck => stuck::on_command(realm, cx, intent),
-        Phase::Unverified => unverified::on_command(realm, cx, intent),
-        Phase::External => external::on_command(realm, cx, intent),
+        Phase::Waiting => waiting::on_command(realm, ctx, intent),
+        Phase::Starting => starting::on_command(realm, ctx, intent),
+        Phase::Running => running::on_command(realm, ctx, intent),
+        Phase::Stopping => stopping::on_command(realm, ctx, intent),
+        Phase::Backoff => backoff::on_command(realm, ctx, intent),
+        Phase::Cooldown => cooldown::on_command(realm, ctx, intent),
+        Phase::Stopped => stopped::on_command(realm, ctx, intent),
+        Phase::Failed => failed::on_command(realm, ctx, intent),
+        Phase::Done => done::on_command(realm, ctx, intent),
+        Phase::Stuck => stuck::on_command(realm, ctx, intent),
+        Phase::Unverified => unverified::on_command(realm, ctx, intent),
+        Phase::External => external::on_command(realm, ctx, intent),
     }
 }
 
 /// Another plan is in force: what it is judged by may be something else.
-pub(crate) fn on_reload(realm: &mut Realm, cx: &mut Cx<'_>) {
-    if realm.remedy.is_some() && !cx.spec.restart_command {
-        remedy::call_off(realm, cx);
+pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if realm.in_place.is_some() && !ctx.spec.restart_command {
+        in_place_restart::cancel(realm, ctx);
     }
     if matches!(realm.state, State::Starting(_)) {
-        starting::on_reload(realm, cx);
+        starting::on_reload(realm, ctx);
     } else {
         // Wherever results count, they are looked at again.
-        on_result(realm, cx);
+        on_result(realm, ctx);
     }
 }
 
 /// A pause is over: what it held goes on.
-pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn on_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let runs = matches!(realm.state, State::Starting(_) | State::Running(_) | State::Done);
-    if core::mem::take(&mut realm.renew_owed) && runs && realm.wants_to_run() {
-        on_command(realm, cx, Intent::Again(RestartCause::Reloaded));
+    if core::mem::take(&mut realm.renewal_due) && runs && realm.wants_to_run() {
+        on_command(realm, ctx, StateRequest::Again(RestartCause::Reloaded));
         return;
     }
     match realm.state.phase() {
-        Phase::Waiting => waiting::on_around(realm, cx),
-        Phase::Running => running::on_resumed(realm, cx),
-        Phase::Stopped if core::mem::take(&mut realm.start_owed) => {
-            stopped::on_command(realm, cx, Intent::Run)
+        Phase::Waiting => waiting::on_dependencies(realm, ctx),
+        Phase::Running => running::on_resumed(realm, ctx),
+        Phase::Stopped if core::mem::take(&mut realm.start_due) => {
+            stopped::on_command(realm, ctx, StateRequest::Run)
         }
         // They go by their own clock, or rest.
         Phase::Stopped
@@ -241,41 +244,41 @@ pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
 }
 
 /// heartbeatd is back, and this is what was found of the realm's process.
-pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     if let Found::Unverifiable { what } = found {
-        unverified::enter(realm, cx, what);
+        unverified::enter(realm, ctx, what);
         return;
     }
     realm.adopted = matches!(found, Found::Alive { .. });
     match (realm.state.phase(), found) {
-        (Phase::Starting, found) => starting::resume(realm, cx, found),
-        (Phase::Running, found) => running::resume(realm, cx, found),
-        (Phase::Stopping, found) => stopping::resume(realm, cx, found),
-        (Phase::Stuck, found) => stuck::resume(realm, cx, found),
+        (Phase::Starting, found) => starting::resume(realm, ctx, found),
+        (Phase::Running, found) => running::resume(realm, ctx, found),
+        (Phase::Stopping, found) => stopping::resume(realm, ctx, found),
+        (Phase::Stuck, found) => stuck::resume(realm, ctx, found),
         // It is proven to be the realm's, whatever is remembered: the memory was lost.
-        (_, Found::Alive { pid, .. }) => starting::adopt(realm, cx, pid),
-        (_, Found::Ended { exit, empty: false }) => ending::main_exited(realm, cx, exit, false),
-        (Phase::Unverified, _) => stuck::freed(realm, cx),
-        (Phase::Backoff, _) => backoff::resume(realm, cx),
-        (Phase::Cooldown, _) => cooldown::resume(realm, cx),
-        (Phase::External, _) if cx.spec.retired => {}
+        (_, Found::Alive { pid, .. }) => starting::adopt(realm, ctx, pid),
+        (_, Found::Ended { exit, empty: false }) => ending::main_exited(realm, ctx, exit, false),
+        (Phase::Unverified, _) => stuck::freed(realm, ctx),
+        (Phase::Backoff, _) => backoff::resume(realm, ctx),
+        (Phase::Cooldown, _) => cooldown::resume(realm, ctx),
+        (Phase::External, _) if ctx.spec.retired => {}
         (Phase::External, _) => {
-            realm.resume_probing(cx);
-            remedy::resume(realm, cx);
+            realm.resume_probing(ctx);
+            in_place_restart::resume(realm, ctx);
         }
-        (Phase::Done, _) if cx.spec.kind != RealmKind::Oneshot => waiting::enter(realm, cx),
-        (Phase::Waiting, _) => waiting::on_around(realm, cx),
+        (Phase::Done, _) if ctx.spec.kind != RealmKind::Oneshot => waiting::enter(realm, ctx),
+        (Phase::Waiting, _) => waiting::on_dependencies(realm, ctx),
         (Phase::Stopped | Phase::Failed | Phase::Done, _) => {}
     }
 }
 
-pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
+pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: DependencyView) {
     match realm.state.phase() {
-        Phase::Waiting => waiting::on_around(realm, cx),
-        Phase::Starting => starting::on_around(realm, cx, was),
-        Phase::Running => running::on_around(realm, cx, was),
-        Phase::Stopping => stopping::on_around(realm, cx),
-        Phase::External => external::on_around(realm, cx, was),
+        Phase::Waiting => waiting::on_dependencies(realm, ctx),
+        Phase::Starting => starting::on_dependencies(realm, ctx, was),
+        Phase::Running => running::on_dependencies(realm, ctx, was),
+        Phase::Stopping => stopping::on_dependencies(realm, ctx),
+        Phase::External => external::on_dependencies(realm, ctx, was),
         // These rest or wait for their own clock, whatever the neighbours do.
         Phase::Backoff
         | Phase::Cooldown
@@ -288,6 +291,6 @@ pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
 }
 
 /// A fact about a process in a state that has none: an answer to something long since given up.
-pub(crate) fn no_process(cx: &mut Cx<'_>) {
-    cx.ignore("there is no process in this state");
+pub(crate) fn no_process(ctx: &mut Ctx<'_>) {
+    ctx.ignore("there is no process in this state");
 }

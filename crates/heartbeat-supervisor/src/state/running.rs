@@ -8,9 +8,9 @@ use heartbeat_status::{
     Exit, Health, Hook, Instant, RealmKind, RestartCause, RestartResult, RestartStep, RunFact,
 };
 
-use super::{Intent, State, ending, remedy, stopping};
-use crate::cx::{Around, Cx};
-use crate::judgement::{acquit, judge};
+use super::{State, StateRequest, ending, in_place_restart, stopping};
+use crate::ctx::{Ctx, DependencyView};
+use crate::judgement::{clear_cause, evaluate};
 use crate::memory::Found;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -26,122 +26,123 @@ pub(crate) struct Running {
     pub(crate) ready_at: Instant,
 }
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
-    realm.set_state(cx, State::Running(Running { ready_at: cx.now }));
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
-    cx.disarm(TimerKind::Act);
-    cx.disarm(TimerKind::Overdue);
-    realm.restart_step(cx, RestartStep::Ready);
-    if cx.spec.kind == RealmKind::Oneshot {
-        if let Some(limit) = cx.spec.start.timeout {
-            cx.arm(TimerKind::State, cx.now + limit);
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.set_state(ctx, State::Running(Running { ready_at: ctx.now }));
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
+    ctx.disarm(TimerKind::Act);
+    ctx.disarm(TimerKind::Overdue);
+    realm.restart_step(ctx, RestartStep::Ready);
+    if ctx.spec.kind == RealmKind::Oneshot {
+        if let Some(limit) = ctx.spec.start.timeout {
+            ctx.arm(TimerKind::State, ctx.now + limit);
         }
     } else if realm.restart_open() {
-        begin_verification(realm, cx);
+        begin_verification(realm, ctx);
     }
-    realm.restart_owed |= realm.around.restart_with_need;
-    if realm.around.stop_with_need && realm.pause.is_none() {
-        stopping::with_need(realm, cx);
+    realm.need_restart_due |= realm.dependencies.restart_with_need;
+    if realm.dependencies.stop_with_need && realm.pause.is_none() {
+        stopping::with_need(realm, ctx);
     } else {
         // With an explicit `grace` failures may have been counted while it started.
-        judge(realm, cx);
+        evaluate(realm, ctx);
     }
 }
 
 /// heartbeatd is back: it goes on being measured, in the slots it had.
-pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     match found {
         Found::Alive { pid, .. } => {
             realm.pid = Some(pid);
-            realm.resume_probing(cx);
-            if cx.spec.kind == RealmKind::Oneshot {
-                if let Some(limit) = cx.spec.start.timeout {
-                    let until = realm.started_at.unwrap_or(cx.now) + limit;
-                    cx.arm(TimerKind::State, until.max(cx.now + VERIFY_RECHECK));
+            realm.resume_probing(ctx);
+            if ctx.spec.kind == RealmKind::Oneshot {
+                if let Some(limit) = ctx.spec.start.timeout {
+                    let until = realm.started_at.unwrap_or(ctx.now) + limit;
+                    ctx.arm(TimerKind::State, until.max(ctx.now + VERIFY_RECHECK));
                 }
             } else if realm.restart_open() {
-                begin_verification(realm, cx);
+                begin_verification(realm, ctx);
             }
             if let Some(since) = realm.healthy_since {
-                cx.arm(TimerKind::Stable, (since + cx.spec.restart.reset_after()).max(cx.now));
+                ctx.arm(TimerKind::Stable, (since + ctx.spec.restart.reset_after()).max(ctx.now));
             }
         }
-        Found::Ended { exit, empty } => on_exit(realm, cx, RunFact::Exited { exit, empty }),
+        Found::Ended { exit, empty } => on_exit(realm, ctx, RunFact::Exited { exit, empty }),
         // Its end was not seen, and nothing of it is left: it has ended.
         Found::Nothing | Found::Unverifiable { .. } => {
-            on_exit(realm, cx, RunFact::Exited { exit: Exit::unknown(), empty: true });
+            on_exit(realm, ctx, RunFact::Exited { exit: Exit::unknown(), empty: true });
         }
     }
 }
 
-fn begin_verification(realm: &mut Realm, cx: &mut Cx<'_>) {
-    let verify_for = cx.spec.restart.verify_for();
-    cx.arm(TimerKind::Second, cx.now + verify_for);
-    cx.arm(TimerKind::State, cx.now + verify_for + cx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT));
-    verify(realm, cx);
+fn begin_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    let verify_for = ctx.spec.restart.verify_for();
+    ctx.arm(TimerKind::Second, ctx.now + verify_for);
+    ctx.arm(TimerKind::State, ctx.now + verify_for + ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT));
+    verify(realm, ctx);
 }
 
 /// heartbeatd was not running for a while: nothing was measured meanwhile, so the time to prove itself begins anew.
-pub(crate) fn was_suspended(realm: &mut Realm, cx: &mut Cx<'_>) {
-    let commanded = realm.remedy.is_some();
-    let runs = matches!(realm.state, State::Running(_)) && cx.spec.kind != RealmKind::Oneshot;
+pub(crate) fn was_suspended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    let commanded = realm.in_place.is_some();
+    let runs = matches!(realm.state, State::Running(_)) && ctx.spec.kind != RealmKind::Oneshot;
     if runs && realm.restart_open() && !commanded {
-        begin_verification(realm, cx);
+        begin_verification(realm, ctx);
     }
 }
 
 /// Its own restart command has done what it could: from now on it proves itself.
-pub(crate) fn answer_anew(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn answer_anew(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Running(running) = &mut realm.state {
-        running.ready_at = cx.now;
+        running.ready_at = ctx.now;
     }
-    begin_verification(realm, cx);
+    begin_verification(realm, ctx);
 }
 
 /// Closes the open restart as verified once it has proved itself.
-fn verify(realm: &mut Realm, cx: &mut Cx<'_>) {
+fn verify(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let State::Running(running) = &realm.state else { return };
-    if !realm.restart_open() || cx.spec.kind == RealmKind::Oneshot || realm.remedy.is_some() {
+    if !realm.restart_open() || ctx.spec.kind == RealmKind::Oneshot || realm.in_place.is_some() {
         return;
     }
-    let long_enough = cx.now.since(running.ready_at) >= cx.spec.restart.verify_for();
-    let enough_passes = realm.live_probes_pass(cx.spec, u32::MAX).unwrap_or(true);
-    if long_enough && enough_passes && realm.assess(cx.spec).is_pass() && !realm.around.needs.excuses() {
-        cx.disarm(TimerKind::State);
-        realm.restart_step(cx, RestartStep::Verified);
-        realm.close_restart(cx, RestartResult::Verified);
+    let long_enough = ctx.now.since(running.ready_at) >= ctx.spec.restart.verify_for();
+    let enough_passes = realm.live_probes_pass(ctx.spec, u32::MAX).unwrap_or(true);
+    if long_enough && enough_passes && realm.assess(ctx.spec).is_pass() && !realm.dependencies.needs.excuses()
+    {
+        ctx.disarm(TimerKind::State);
+        realm.restart_step(ctx, RestartStep::Verified);
+        realm.close_restart(ctx, RestartResult::Verified);
     }
 }
 
 /// Keeps account of continuous health: it, not uptime, resets the restart budget.
-pub(crate) fn note_health(realm: &mut Realm, cx: &mut Cx<'_>, health: Health) {
-    let watched = matches!(realm.state, State::External) && cx.spec.restart_command;
+pub(crate) fn note_health(realm: &mut Realm, ctx: &mut Ctx<'_>, health: Health) {
+    let watched = matches!(realm.state, State::External) && ctx.spec.restart_command;
     let healthy = health.is_pass() && (watched || matches!(realm.state, State::Running(_)));
     match (realm.healthy_since, healthy) {
         (None, true) => {
-            realm.healthy_since = Some(cx.now);
-            cx.arm(TimerKind::Stable, cx.now + cx.spec.restart.reset_after());
+            realm.healthy_since = Some(ctx.now);
+            ctx.arm(TimerKind::Stable, ctx.now + ctx.spec.restart.reset_after());
         }
         (Some(_), false) => {
             realm.healthy_since = None;
-            cx.disarm(TimerKind::Stable);
+            ctx.disarm(TimerKind::Stable);
         }
         (None, false) | (Some(_), true) => {}
     }
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
+pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     match fact {
-        RunFact::Exited { exit, empty } => ending::main_exited(realm, cx, exit, empty),
+        RunFact::Exited { exit, empty } => ending::main_exited(realm, ctx, exit, empty),
         RunFact::StoppedBySignal { stopped } => {
-            realm.on_stopped_by_signal(cx, stopped);
-            on_result(realm, cx);
+            realm.on_stopped_by_signal(ctx, stopped);
+            on_result(realm, ctx);
         }
-        RunFact::Emptied => cx.ignore("the main process has not been reported to be gone"),
-        RunFact::Started { .. } | RunFact::StartFailed { .. } => cx.ignore("it is running already"),
-        RunFact::HookDone { hook: Hook::Restart, failure } => remedy::on_done(realm, cx, failure),
-        RunFact::HookDone { .. } => cx.ignore("no such command is running"),
+        RunFact::Emptied => ctx.ignore("the main process has not been reported to be gone"),
+        RunFact::Started { .. } | RunFact::StartFailed { .. } => ctx.ignore("it is running already"),
+        RunFact::HookDone { hook: Hook::Restart, failure } => in_place_restart::on_done(realm, ctx, failure),
+        RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
         // The same in every state: answered before.
         RunFact::PortHeld { .. }
         | RunFact::MainChanged { .. }
@@ -153,41 +154,41 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     }
 }
 
-pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
-    remedy::on_result(realm, cx);
-    verify(realm, cx);
-    judge(realm, cx);
+pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    in_place_restart::on_result(realm, ctx);
+    verify(realm, ctx);
+    evaluate(realm, ctx);
 }
 
-pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
-    if remedy::on_deadline(realm, cx, timer) {
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
+    if in_place_restart::on_deadline(realm, ctx, timer) {
         return;
     }
     match timer {
-        TimerKind::Second => verify(realm, cx),
-        TimerKind::Act => judge(realm, cx),
+        TimerKind::Second => verify(realm, ctx),
+        TimerKind::Act => evaluate(realm, ctx),
         TimerKind::State if realm.pause.is_some() => {
-            let limit = cx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
-            cx.arm(TimerKind::State, cx.now + limit);
+            let limit = ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
+            ctx.arm(TimerKind::State, ctx.now + limit);
         }
-        TimerKind::State if cx.spec.kind == RealmKind::Oneshot => {
-            let limit = cx.spec.start.timeout.unwrap_or_default();
-            stopping::restart(realm, cx, RestartCause::StartTimedOut, format!("not done within {limit:?}"));
+        TimerKind::State if ctx.spec.kind == RealmKind::Oneshot => {
+            let limit = ctx.spec.start.timeout.unwrap_or_default();
+            stopping::restart(realm, ctx, RestartCause::StartTimedOut, format!("not done within {limit:?}"));
         }
         TimerKind::State => {
-            verify(realm, cx);
+            verify(realm, ctx);
             // What passes again, or fails only what does not restart it, goes on being looked at.
-            let excused = realm.around.needs.excuses()
-                || realm.may_blame(cx.now)
-                || realm.stranger.is_some()
-                || realm.fault_is_ours(cx.spec)
-                || !realm.a_live_probe_fails(cx.spec);
+            let excused = realm.dependencies.needs.excuses()
+                || realm.may_blame(ctx.now)
+                || realm.port_conflict.is_some()
+                || realm.fault_is_ours(ctx.spec)
+                || !realm.a_live_probe_fails(ctx.spec);
             if realm.restart_open() && !excused {
                 let detail = "the restart could not be verified in time".to_string();
-                stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
+                stopping::restart(realm, ctx, RestartCause::StartTimedOut, detail);
             } else if realm.restart_open() {
-                let limit = cx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
-                cx.arm(TimerKind::State, cx.now + limit);
+                let limit = ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
+                ctx.arm(TimerKind::State, ctx.now + limit);
             }
         }
         TimerKind::Stable
@@ -200,53 +201,53 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
     }
 }
 
-pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
+pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: DependencyView) {
     if realm.shutting_down() {
         return;
     }
     if realm.pause.is_some() {
-        realm.restart_owed |= realm.around.restart_with_need;
+        realm.need_restart_due |= realm.dependencies.restart_with_need;
         return;
     }
-    if realm.around.stop_with_need {
-        stopping::with_need(realm, cx);
+    if realm.dependencies.stop_with_need {
+        stopping::with_need(realm, ctx);
         return;
     }
-    if realm.around.restart_with_need {
-        realm.restart_owed = true;
+    if realm.dependencies.restart_with_need {
+        realm.need_restart_due = true;
     }
-    remedy::on_around(realm, cx);
-    if realm.around.needs.excuses() {
-        acquit(realm, cx);
+    in_place_restart::on_dependencies(realm, ctx);
+    if realm.dependencies.needs.excuses() {
+        clear_cause(realm, ctx);
         return;
     }
-    if realm.restart_owed {
-        realm.restart_owed = false;
-        stopping::again(realm, cx, RestartCause::DependencyRestarted);
+    if realm.need_restart_due {
+        realm.need_restart_due = false;
+        stopping::again(realm, ctx, RestartCause::DependencyRestarted);
         return;
     }
     if was.needs.excuses() {
-        realm.probe_afresh(cx);
-        verify(realm, cx);
-    } else if was.upstream_pass != realm.around.upstream_pass {
-        judge(realm, cx);
+        realm.probe_afresh(ctx);
+        verify(realm, ctx);
+    } else if was.upstream_pass != realm.dependencies.upstream_pass {
+        evaluate(realm, ctx);
     }
 }
 
 /// A pause is over: what the neighbours amount to now counts again.
-pub(crate) fn on_resumed(realm: &mut Realm, cx: &mut Cx<'_>) {
-    let was = realm.around;
-    on_around(realm, cx, was);
+pub(crate) fn on_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    let was = realm.dependencies;
+    on_dependencies(realm, ctx, was);
     if matches!(realm.state, State::Running(_)) {
-        verify(realm, cx);
+        verify(realm, ctx);
     }
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        Intent::Run => {}
-        Intent::Again(cause) => stopping::again(realm, cx, cause),
-        Intent::Rest => stopping::rest(realm, cx),
-        Intent::Kill => stopping::kill(realm, cx),
+        StateRequest::Run => {}
+        StateRequest::Again(cause) => stopping::again(realm, ctx, cause),
+        StateRequest::Rest => stopping::rest(realm, ctx),
+        StateRequest::Kill => stopping::kill(realm, ctx),
     }
 }

@@ -6,10 +6,10 @@ use core::time::Duration;
 
 use heartbeat_status::{EventKind, Hook, Instant, RealmKind, RestartCause, RestartStep, RunFact};
 
-use super::{Intent, State, ending, running, stopping, unusable, waiting};
+use super::{State, StateRequest, ending, running, stopping, unusable, waiting};
 use crate::Effect;
-use crate::cx::{Around, Cx};
-use crate::judgement::judge;
+use crate::ctx::{Ctx, DependencyView};
+use crate::judgement::evaluate;
 use crate::memory::Found;
 use crate::realm::Realm;
 use crate::record::StoredState;
@@ -111,55 +111,60 @@ pub(crate) fn hook_timeout(limit: Option<Duration>) -> Duration {
     limit.unwrap_or(HOOK_TIMEOUT)
 }
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
     let again = core::mem::take(&mut realm.keep_run);
-    let stranger = realm.stranger.take().filter(|_| again);
-    realm.new_generation(cx);
-    realm.stranger = stranger;
+    let port_conflict = realm.port_conflict.take().filter(|_| again);
+    realm.new_generation(ctx);
+    realm.port_conflict = port_conflict;
     if !again {
         realm.run = realm.run.next();
     }
     // A generation that could not even be tried has its preparations behind it.
-    let stage = if cx.spec.start.before && !again { Stage::Before } else { Stage::Queued };
+    let stage = if ctx.spec.start.before && !again { Stage::Before } else { Stage::Queued };
     realm.set_state(
-        cx,
-        State::Starting(Starting { stage, left: cx.spec.start.timeout, ticking_since: None, overdue: false }),
+        ctx,
+        State::Starting(Starting {
+            stage,
+            left: ctx.spec.start.timeout,
+            ticking_since: None,
+            overdue: false,
+        }),
     );
     if stage == Stage::Before {
-        let timeout = hook_timeout(cx.spec.start.timeout);
-        cx.effect(Effect::Hook { realm: cx.ix, run: realm.run, hook: Hook::Before, timeout });
-        cx.arm(TimerKind::State, cx.now + timeout + HOOK_GRACE);
+        let timeout = hook_timeout(ctx.spec.start.timeout);
+        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Before, timeout });
+        ctx.arm(TimerKind::State, ctx.now + timeout + HOOK_GRACE);
     } else {
-        cx.request_launch();
+        ctx.request_launch();
     }
 }
 
 /// A launch slot is free. False when the realm does not want it any more.
-pub(crate) fn launch(realm: &mut Realm, cx: &mut Cx<'_>) -> bool {
+pub(crate) fn launch(realm: &mut Realm, ctx: &mut Ctx<'_>) -> bool {
     if !matches!(realm.state, State::Starting(_)) || stage(realm) != Stage::Queued {
         return false;
     }
     set_stage(realm, Stage::Launching);
-    cx.out.remember.insert(cx.ix);
+    ctx.out.remember.insert(ctx.ix);
     realm.tracker.on_start();
-    keep_gap(realm, cx);
-    cx.effect(Effect::Start { realm: cx.ix, run: realm.run });
-    cx.arm(TimerKind::State, cx.now + LAUNCH_TIMEOUT);
+    keep_gap(realm, ctx);
+    ctx.effect(Effect::Start { realm: ctx.ix, run: realm.run });
+    ctx.arm(TimerKind::State, ctx.now + LAUNCH_TIMEOUT);
     true
 }
 
 /// The next start is not within `min_gap` of this moment: of the order to start it, and then of its exec.
-pub(crate) fn keep_gap(realm: &mut Realm, cx: &Cx<'_>) {
-    realm.gap_until = cx.now + cx.spec.restart.min_gap();
+pub(crate) fn keep_gap(realm: &mut Realm, ctx: &Ctx<'_>) {
+    realm.gap_until = ctx.now + ctx.spec.restart.min_gap();
     realm.not_before = realm.gap_until;
 }
 
 /// Its program cannot be used; `until` it may be missing.
-pub(crate) fn await_program(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
+pub(crate) fn await_program(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     set_stage(realm, Stage::Unusable);
-    cx.arm(TimerKind::State, until);
+    ctx.arm(TimerKind::State, until);
 }
 
 /// The launcher is at work: counts against `start_parallel`.
@@ -173,88 +178,88 @@ pub(crate) fn holds_launch_slot(realm: &Realm) -> bool {
 }
 
 /// Ends the realm's own command that belongs to the stage of its start, if one runs.
-pub(crate) fn cancel_hooks(realm: &Realm, cx: &mut Cx<'_>) {
+pub(crate) fn cancel_hooks(realm: &Realm, ctx: &mut Ctx<'_>) {
     let State::Starting(starting) = &realm.state else { return };
     let hook = match starting.stage {
         Stage::Before => Hook::Before,
         Stage::After => Hook::After,
         Stage::Queued | Stage::Launching | Stage::Unusable | Stage::Execed => return,
     };
-    cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
+    ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook });
 }
 
 /// heartbeatd is back. What was only being prepared begins anew, in the same generation where nothing of it was
 /// tried; what runs goes on, with all of `start.timeout`, since nobody knows how much of it was measured.
-pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     let launching = stage(realm) == Stage::Launching;
     match found {
         Found::Alive { launching: true, .. } if launching => {
             realm.pid = None;
-            cx.arm(TimerKind::State, cx.now + LAUNCH_TIMEOUT);
+            ctx.arm(TimerKind::State, ctx.now + LAUNCH_TIMEOUT);
         }
-        Found::Alive { pid, .. } => adopt(realm, cx, pid),
+        Found::Alive { pid, .. } => adopt(realm, ctx, pid),
         Found::Ended { exit, empty: false } => {
             set_stage(realm, Stage::Execed);
-            on_exit(realm, cx, RunFact::Exited { exit, empty: false });
+            on_exit(realm, ctx, RunFact::Exited { exit, empty: false });
         }
         Found::Ended { exit, empty: true } if !launching => {
-            on_exit(realm, cx, RunFact::Exited { exit, empty: true })
+            on_exit(realm, ctx, RunFact::Exited { exit, empty: true })
         }
         // Nothing proves that it was ever exec'd: no debit.
         Found::Ended { .. } | Found::Nothing | Found::Unverifiable { .. } => {
             realm.keep_run = stage(realm) != Stage::Before;
             (realm.pid, realm.started_at) = (None, None);
-            waiting::enter(realm, cx);
+            waiting::enter(realm, ctx);
         }
     }
 }
 
 /// A process that lives is the realm's, whatever is remembered of it: it is measured from now on.
-pub(crate) fn adopt(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
+pub(crate) fn adopt(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     let known = realm.started_at.filter(|_| realm.pid == Some(pid));
-    let granted = realm.spoken.extended.map(|until| until.since(cx.now)).unwrap_or_default();
-    let left = cx.spec.start.timeout.map(|left| left.max(granted));
+    let granted = realm.spoken.extended.map(|until| until.since(ctx.now)).unwrap_or_default();
+    let left = ctx.spec.start.timeout.map(|left| left.max(granted));
     realm.set_state(
-        cx,
+        ctx,
         State::Starting(Starting { stage: Stage::Launching, left, ticking_since: None, overdue: false }),
     );
-    started(realm, cx, pid);
+    started(realm, ctx, pid);
     realm.started_at = known.or(realm.started_at);
-    if let (Some(known), Some(longest)) = (known, cx.spec.start.overdue_after())
+    if let (Some(known), Some(longest)) = (known, ctx.spec.start.overdue_after())
         && matches!(realm.state, State::Starting(_))
     {
-        cx.arm(TimerKind::Overdue, (known + longest).max(cx.now));
+        ctx.arm(TimerKind::Overdue, (known + longest).max(ctx.now));
     }
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
+pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     match (fact, stage(realm)) {
-        (RunFact::Started { pid }, Stage::Launching) => started(realm, cx, pid),
+        (RunFact::Started { pid }, Stage::Launching) => started(realm, ctx, pid),
         (RunFact::StartFailed { error }, Stage::Launching | Stage::Before) => {
-            ending::start_failed(realm, cx, &error)
+            ending::start_failed(realm, ctx, &error)
         }
         (RunFact::Exited { exit, empty }, Stage::Launching | Stage::Execed | Stage::After) => {
-            ending::main_exited(realm, cx, exit, empty);
+            ending::main_exited(realm, ctx, exit, empty);
         }
         (RunFact::StoppedBySignal { stopped }, Stage::Execed | Stage::After) => {
-            realm.on_stopped_by_signal(cx, stopped)
+            realm.on_stopped_by_signal(ctx, stopped)
         }
         (RunFact::HookDone { hook: Hook::Before, failure }, Stage::Before) => match failure {
             // What it needs has gone down meanwhile.
-            None if !realm.around.needs_hold => waiting::enter(realm, cx),
+            None if !realm.dependencies.needs_hold => waiting::enter(realm, ctx),
             None => {
                 set_stage(realm, Stage::Queued);
-                cx.disarm(TimerKind::State);
-                cx.request_launch();
+                ctx.disarm(TimerKind::State);
+                ctx.request_launch();
             }
-            Some(failure) => hook_failed(realm, cx, Hook::Before, &failure),
+            Some(failure) => hook_failed(realm, ctx, Hook::Before, &failure),
         },
         (RunFact::HookDone { hook: Hook::After, failure }, Stage::After) => match failure {
-            None => running::enter(realm, cx),
-            Some(failure) => hook_failed(realm, cx, Hook::After, &failure),
+            None => running::enter(realm, ctx),
+            Some(failure) => hook_failed(realm, ctx, Hook::After, &failure),
         },
-        (RunFact::Emptied, _) => cx.ignore("the main process has not been reported to be gone"),
-        (RunFact::HookDone { .. }, _) => cx.ignore("no such command is running"),
+        (RunFact::Emptied, _) => ctx.ignore("the main process has not been reported to be gone"),
+        (RunFact::HookDone { .. }, _) => ctx.ignore("no such command is running"),
         (
             RunFact::Started { .. }
             | RunFact::StartFailed { .. }
@@ -262,7 +267,7 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
             | RunFact::StoppedBySignal { .. },
             _,
         ) => {
-            cx.ignore("not in this stage of the start");
+            ctx.ignore("not in this stage of the start");
         }
         // The same in every state: answered before.
         (
@@ -278,167 +283,173 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     }
 }
 
-fn started(realm: &mut Realm, cx: &mut Cx<'_>, pid: u32) {
+fn started(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     realm.pid = Some(pid);
-    realm.started_at = Some(cx.now);
+    realm.started_at = Some(ctx.now);
     realm.ordered_in_pause = false;
-    keep_gap(realm, cx);
-    (realm.stranger, realm.failed_start) = (None, None);
-    realm.restart_step(cx, RestartStep::Started);
-    cx.event(EventKind::RunStarted { run: realm.run, pid });
+    keep_gap(realm, ctx);
+    (realm.port_conflict, realm.failed_start) = (None, None);
+    realm.restart_step(ctx, RestartStep::Started);
+    ctx.event(EventKind::RunStarted { run: realm.run, pid });
     set_stage(realm, Stage::Execed);
-    realm.process_passes(cx);
-    realm.start_probing(cx);
-    cx.disarm(TimerKind::State);
-    if cx.spec.kind == RealmKind::Oneshot {
+    realm.process_passes(ctx);
+    realm.start_probing(ctx);
+    ctx.disarm(TimerKind::State);
+    if ctx.spec.kind == RealmKind::Oneshot {
         // A oneshot is as ready as it gets; `start.timeout`, if set, bounds its whole run.
-        running::enter(realm, cx);
+        running::enter(realm, ctx);
         return;
     }
-    tick(realm, cx);
-    if let Some(longest) = cx.spec.start.overdue_after() {
-        cx.arm(TimerKind::Overdue, cx.now + longest);
+    tick(realm, ctx);
+    if let Some(longest) = ctx.spec.start.overdue_after() {
+        ctx.arm(TimerKind::Overdue, ctx.now + longest);
     }
-    match realm.live_probes_pass(cx.spec, 1) {
-        None => cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle),
+    match realm.live_probes_pass(ctx.spec, 1) {
+        None => ctx.arm(TimerKind::Second, ctx.now + ctx.spec.start.settle),
         // It had said so before heartbeatd died.
-        Some(true) => ready(realm, cx),
+        Some(true) => ready(realm, ctx),
         Some(false) => {}
     }
 }
 
 /// It needs more time, and has said so.
-pub(crate) fn extend(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
+pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     let State::Starting(starting) = &mut realm.state else { return };
     let (Stage::Execed, Some(left)) = (starting.stage, starting.left) else { return };
     match starting.ticking_since {
         Some(since) if since + left < until => {
-            starting.left = Some(until.since(cx.now));
-            starting.ticking_since = Some(cx.now);
-            cx.arm(TimerKind::State, until);
+            starting.left = Some(until.since(ctx.now));
+            starting.ticking_since = Some(ctx.now);
+            ctx.arm(TimerKind::State, until);
         }
         Some(_) => {}
-        None => starting.left = Some(left.max(until.since(cx.now))),
+        None => starting.left = Some(left.max(until.since(ctx.now))),
     }
 }
 
 /// It has had `start.timeout_max`. It is not ended: it says what it does, and would begin anew.
-pub(crate) fn overdue(realm: &mut Realm, cx: &mut Cx<'_>) {
-    let says =
-        realm.says_it_starts(cx.spec).is_some() || realm.spoken.extended.is_some_and(|until| until > cx.now);
-    if realm.around.needs.excuses() || realm.pause.is_some() || !says {
-        let limit = cx.spec.start.timeout.unwrap_or_default().max(OURS_RECHECK);
-        cx.arm(TimerKind::Overdue, cx.now + limit);
+pub(crate) fn overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    let says = realm.says_it_starts(ctx.spec).is_some()
+        || realm.spoken.extended.is_some_and(|until| until > ctx.now);
+    if realm.dependencies.needs.excuses() || realm.pause.is_some() || !says {
+        let limit = ctx.spec.start.timeout.unwrap_or_default().max(OURS_RECHECK);
+        ctx.arm(TimerKind::Overdue, ctx.now + limit);
     } else if let State::Starting(starting) = &mut realm.state {
         starting.overdue = true;
     }
 }
 
 /// Lets `start.timeout` run, or stand still while a need is broken. Once it is ready, the timer is that of `start.after`.
-fn tick(realm: &mut Realm, cx: &mut Cx<'_>) {
-    let still = realm.around.needs.excuses();
+fn tick(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    let still = realm.dependencies.needs.excuses();
     let State::Starting(starting) = &mut realm.state else { return };
     if starting.stage != Stage::Execed {
         return;
     }
     match (starting.ticking_since, still) {
         (None, false) => {
-            starting.ticking_since = Some(cx.now);
+            starting.ticking_since = Some(ctx.now);
             if let Some(left) = starting.left {
-                cx.arm(TimerKind::State, cx.now + left);
+                ctx.arm(TimerKind::State, ctx.now + left);
             }
         }
         (Some(since), true) => {
             starting.ticking_since = None;
-            starting.left = starting.left.map(|left| left.saturating_sub(cx.now.since(since)));
-            cx.disarm(TimerKind::State);
+            starting.left = starting.left.map(|left| left.saturating_sub(ctx.now.since(since)));
+            ctx.disarm(TimerKind::State);
         }
         (None, true) | (Some(_), false) => {}
     }
 }
 
 /// heartbeatd was not running for a while: the time asleep does not count.
-pub(crate) fn was_suspended(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn was_suspended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let State::Starting(starting) = &mut realm.state else { return };
     if starting.stage == Stage::Execed && starting.ticking_since.take().is_some() {
-        tick(realm, cx);
+        tick(realm, ctx);
     }
 }
 
-pub(crate) fn on_result(realm: &mut Realm, cx: &mut Cx<'_>) {
-    if stage(realm) == Stage::Execed && realm.live_probes_pass(cx.spec, 1) == Some(true) {
-        ready(realm, cx);
+pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if stage(realm) == Stage::Execed && realm.live_probes_pass(ctx.spec, 1) == Some(true) {
+        ready(realm, ctx);
         return;
     }
-    let says = realm.says_it_starts(cx.spec).map(|(at, _)| at);
-    if let (Some(at), Some(limit)) = (says, cx.spec.start.timeout) {
-        extend(realm, cx, at + limit);
+    let says = realm.says_it_starts(ctx.spec).map(|(at, _)| at);
+    if let (Some(at), Some(limit)) = (says, ctx.spec.start.timeout) {
+        extend(realm, ctx, at + limit);
     }
     // Only with an explicit `grace` shorter than `start.timeout` do failures count before the first pass.
-    judge(realm, cx);
+    evaluate(realm, ctx);
 }
 
 /// What it is judged by may be something else: its probes, or the time that has to go by without any.
-pub(crate) fn on_reload(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if stage(realm) != Stage::Execed {
         return;
     }
-    match realm.live_probes_pass(cx.spec, 1) {
+    match realm.live_probes_pass(ctx.spec, 1) {
         None => {
-            let settled = realm.started_at.unwrap_or(cx.now) + cx.spec.start.settle;
-            cx.arm(TimerKind::Second, settled.max(cx.now));
+            let settled = realm.started_at.unwrap_or(ctx.now) + ctx.spec.start.settle;
+            ctx.arm(TimerKind::Second, settled.max(ctx.now));
         }
         Some(_) => {
-            cx.disarm(TimerKind::Second);
-            on_result(realm, cx);
+            ctx.disarm(TimerKind::Second);
+            on_result(realm, ctx);
         }
     }
 }
 
-fn ready(realm: &mut Realm, cx: &mut Cx<'_>) {
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
-    if cx.spec.start.after {
+fn ready(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
+    if ctx.spec.start.after {
         set_stage(realm, Stage::After);
-        let timeout = hook_timeout(cx.spec.start.timeout);
-        cx.effect(Effect::Hook { realm: cx.ix, run: realm.run, hook: Hook::After, timeout });
-        cx.arm(TimerKind::State, cx.now + timeout + HOOK_GRACE);
+        let timeout = hook_timeout(ctx.spec.start.timeout);
+        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::After, timeout });
+        ctx.arm(TimerKind::State, ctx.now + timeout + HOOK_GRACE);
     } else {
-        running::enter(realm, cx);
+        running::enter(realm, ctx);
     }
 }
 
-pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) {
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match (timer, stage(realm)) {
         (TimerKind::Second, Stage::Execed) => {
             if !realm.stopped_by_signal {
-                ready(realm, cx);
+                ready(realm, ctx);
             } else {
-                cx.arm(TimerKind::Second, cx.now + cx.spec.start.settle.max(STOPPED_RECHECK));
+                ctx.arm(TimerKind::Second, ctx.now + ctx.spec.start.settle.max(STOPPED_RECHECK));
             }
         }
-        (TimerKind::Act, Stage::Execed | Stage::After) => judge(realm, cx),
+        (TimerKind::Act, Stage::Execed | Stage::After) => evaluate(realm, ctx),
         (TimerKind::State, Stage::Before) => {
-            hook_failed(realm, cx, Hook::Before, "its end was never reported")
+            hook_failed(realm, ctx, Hook::Before, "its end was never reported")
         }
-        (TimerKind::State, Stage::After) => hook_failed(realm, cx, Hook::After, "its end was never reported"),
-        (TimerKind::Second, Stage::Unusable) => unusable::check(realm, cx),
-        (TimerKind::State, Stage::Unusable) => unusable::cool_down(realm, cx),
+        (TimerKind::State, Stage::After) => {
+            hook_failed(realm, ctx, Hook::After, "its end was never reported")
+        }
+        (TimerKind::Second, Stage::Unusable) => unusable::check(realm, ctx),
+        (TimerKind::State, Stage::Unusable) => unusable::cool_down(realm, ctx),
         (TimerKind::State, Stage::Launching) if realm.pause.is_some() => {
-            cx.arm(TimerKind::State, cx.now + LAUNCH_TIMEOUT);
+            ctx.arm(TimerKind::State, ctx.now + LAUNCH_TIMEOUT);
         }
         (TimerKind::State, Stage::Launching) => {
-            timed_out(realm, cx, "the launcher did not answer".to_string())
+            timed_out(realm, ctx, "the launcher did not answer".to_string())
         }
         (TimerKind::State, Stage::Execed) => {
-            let limit = cx.spec.start.timeout.unwrap_or_default();
-            let blamed = realm.may_blame(cx.now);
+            let limit = ctx.spec.start.timeout.unwrap_or_default();
+            let blamed = realm.may_blame(ctx.now);
             if blamed {
-                suspicion::begin(realm, cx);
+                suspicion::begin(realm, ctx);
             }
-            if blamed || realm.fault_is_ours(cx.spec) || realm.stranger.is_some() || realm.pause.is_some() {
+            if blamed
+                || realm.fault_is_ours(ctx.spec)
+                || realm.port_conflict.is_some()
+                || realm.pause.is_some()
+            {
                 // Nothing speaks against it: what could not be measured, or a stranger answered, restarts nothing.
-                cx.arm(TimerKind::State, cx.now + limit.max(OURS_RECHECK));
+                ctx.arm(TimerKind::State, ctx.now + limit.max(OURS_RECHECK));
                 return;
             }
             let limit = match realm.spoken.extended {
@@ -446,86 +457,86 @@ pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>, timer: TimerKind) 
                 None => format!("{limit:?}"),
             };
             let last =
-                why::unready_probe(cx.spec, realm).map_or_else(String::new, |words| format!("; {words}"));
-            timed_out(realm, cx, format!("not ready within {limit}{last}"));
+                why::unready_probe(ctx.spec, realm).map_or_else(String::new, |words| format!("; {words}"));
+            timed_out(realm, ctx, format!("not ready within {limit}{last}"));
         }
         (_, _) => {}
     }
 }
 
-fn timed_out(realm: &mut Realm, cx: &mut Cx<'_>, detail: String) {
-    stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
+fn timed_out(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: String) {
+    stopping::restart(realm, ctx, RestartCause::StartTimedOut, detail);
 }
 
-fn hook_failed(realm: &mut Realm, cx: &mut Cx<'_>, hook: Hook, failure: &str) {
+fn hook_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, hook: Hook, failure: &str) {
     let detail = format!("{} failed: {failure}", hook.as_str());
     if realm.pause.is_some() && realm.pid.is_some() {
         // A pause holds what follows from it.
-        cx.arm(TimerKind::State, cx.now + HOOK_GRACE);
+        ctx.arm(TimerKind::State, ctx.now + HOOK_GRACE);
         return;
     }
-    cx.event(EventKind::StartFailed { run: realm.run, error: detail.clone() });
+    ctx.event(EventKind::StartFailed { run: realm.run, error: detail.clone() });
     if realm.pid.is_some() {
-        stopping::restart(realm, cx, RestartCause::StartTimedOut, detail);
+        stopping::restart(realm, ctx, RestartCause::StartTimedOut, detail);
         return;
     }
-    cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook });
+    ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook });
     realm.ordered_in_pause = false;
     realm.failure = Some(detail.clone());
     if realm.pause.is_none() {
-        realm.open_restart(cx, RestartCause::StartTimedOut, detail);
+        realm.open_restart(ctx, RestartCause::StartTimedOut, detail);
     }
-    ending::decide(realm, cx, RestartCause::StartTimedOut, None);
+    ending::decide(realm, ctx, RestartCause::StartTimedOut, None);
 }
 
-pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>, was: Around) {
+pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: DependencyView) {
     match stage(realm) {
-        Stage::Queued | Stage::Unusable if !realm.around.needs_hold || realm.shutting_down() => {
-            waiting::enter(realm, cx)
+        Stage::Queued | Stage::Unusable if !realm.dependencies.needs_hold || realm.shutting_down() => {
+            waiting::enter(realm, ctx)
         }
         Stage::Before | Stage::Launching | Stage::Execed | Stage::After
-            if realm.around.stop_with_need && realm.pause.is_none() =>
+            if realm.dependencies.stop_with_need && realm.pause.is_none() =>
         {
-            stopping::with_need(realm, cx);
+            stopping::with_need(realm, ctx);
         }
         Stage::Before | Stage::Queued | Stage::Launching | Stage::Unusable => {}
         Stage::Execed | Stage::After => {
-            tick(realm, cx);
-            if was.needs.excuses() && !realm.around.needs.excuses() {
-                realm.probe_afresh(cx);
+            tick(realm, ctx);
+            if was.needs.excuses() && !realm.dependencies.needs.excuses() {
+                realm.probe_afresh(ctx);
             }
         }
     }
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
         // It is tried now, whatever the last check has found.
-        Intent::Run | Intent::Again(_) if stage(realm) == Stage::Unusable => {
-            if let Intent::Again(cause) = intent {
+        StateRequest::Run | StateRequest::Again(_) if stage(realm) == Stage::Unusable => {
+            if let StateRequest::Again(cause) = intent {
                 realm.failed_start = None;
                 let words = realm.words_for(cause);
-                realm.open_restart(cx, cause, words);
+                realm.open_restart(ctx, cause, words);
             }
-            unusable::try_again(realm, cx);
+            unusable::try_again(realm, ctx);
         }
         // It is on its way already; the later request joins the earlier one.
-        Intent::Run => {}
+        StateRequest::Run => {}
         // What was launched before a reload is made of something else.
-        Intent::Again(RestartCause::Reloaded)
+        StateRequest::Again(RestartCause::Reloaded)
             if matches!(stage(realm), Stage::Launching | Stage::Execed | Stage::After) =>
         {
-            stopping::again(realm, cx, RestartCause::Reloaded);
+            stopping::again(realm, ctx, RestartCause::Reloaded);
         }
-        Intent::Again(cause)
+        StateRequest::Again(cause)
             if realm.restart_open() || !matches!(stage(realm), Stage::Execed | Stage::After) =>
         {
             // Nothing of the new generation has shown itself yet: this start is the start that was asked for.
             let words = realm.words_for(cause);
-            realm.open_restart(cx, cause, words);
+            realm.open_restart(ctx, cause, words);
         }
-        Intent::Again(cause) => stopping::again(realm, cx, cause),
-        Intent::Rest => stopping::rest(realm, cx),
-        Intent::Kill => stopping::kill(realm, cx),
+        StateRequest::Again(cause) => stopping::again(realm, ctx, cause),
+        StateRequest::Rest => stopping::rest(realm, ctx),
+        StateRequest::Kill => stopping::kill(realm, ctx),
     }
 }

@@ -2,39 +2,39 @@
 
 use heartbeat_status::{RestartCause, RunFact};
 
-use super::{Intent, State, no_process, waiting};
-use crate::cx::Cx;
+use super::{State, StateRequest, no_process, waiting};
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
-    realm.stop_probing(cx);
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.stop_probing(ctx);
     realm.failed_start = None;
     realm.ordered_in_pause = false;
-    realm.set_state(cx, State::Stopped);
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
+    realm.set_state(ctx, State::Stopped);
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
-    no_process(cx);
+pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
+    no_process(ctx);
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        Intent::Run => {
+        StateRequest::Run => {
             realm.not_before = realm.gap_until;
-            waiting::enter(realm, cx);
+            waiting::enter(realm, ctx);
         }
-        Intent::Again(cause) => begin_again(realm, cx, cause),
-        Intent::Rest | Intent::Kill => {}
+        StateRequest::Again(cause) => begin_again(realm, ctx, cause),
+        StateRequest::Rest | StateRequest::Kill => {}
     }
 }
 
 /// A restart of something that does not run: a start that is verified.
-pub(crate) fn begin_again(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause) {
+pub(crate) fn begin_again(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause) {
     realm.not_before = realm.gap_until;
     let words = realm.words_for(cause);
-    realm.open_restart(cx, cause, words);
-    waiting::enter(realm, cx);
+    realm.open_restart(ctx, cause, words);
+    waiting::enter(realm, ctx);
 }

@@ -9,8 +9,8 @@ use heartbeat_status::{
 };
 
 use super::starting::{HOOK_GRACE, Stage as StartStage};
-use super::{Intent, State, ending, remedy, starting, stopped, stuck, waiting};
-use crate::cx::{Cx, Mode};
+use super::{State, StateRequest, ending, in_place_restart, starting, stopped, stuck, waiting};
+use crate::ctx::{Ctx, Mode};
 use crate::memory::Found;
 use crate::realm::Realm;
 use crate::record::StoredState;
@@ -98,89 +98,96 @@ impl Stopping {
 }
 
 /// Ends it because a restart was decided on evidence.
-pub(crate) fn restart(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, detail: String) {
+pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
     if realm.restart_open() && cause.is_debited() {
         // The attempt that was under way has failed; what follows is the next one.
-        realm.close_restart(cx, RestartResult::Failed);
+        realm.close_restart(ctx, RestartResult::Failed);
     }
     realm.failure = Some(detail.clone());
-    if cause.is_debited() && realm.may_blame(cx.now) {
-        realm.open_uncounted(cx, cause, detail);
+    if cause.is_debited() && realm.may_blame(ctx.now) {
+        realm.open_uncounted(ctx, cause, detail);
     } else {
-        realm.open_restart(cx, cause, detail);
+        realm.open_restart(ctx, cause, detail);
     }
-    enter(realm, cx, Some(cause), None, false);
+    enter(realm, ctx, Some(cause), None, false);
 }
 
 /// Ends it because somebody wants it to run anew.
-pub(crate) fn again(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause) {
+pub(crate) fn again(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause) {
     let words = realm.words_for(cause);
-    realm.open_restart(cx, cause, words);
-    enter(realm, cx, Some(cause), None, true);
+    realm.open_restart(ctx, cause, words);
+    enter(realm, ctx, Some(cause), None, true);
 }
 
 /// Ends it because it should rest.
-pub(crate) fn rest(realm: &mut Realm, cx: &mut Cx<'_>) {
-    enter(realm, cx, None, None, true);
+pub(crate) fn rest(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    enter(realm, ctx, None, None, true);
 }
 
 /// Ends it at once.
-pub(crate) fn kill(realm: &mut Realm, cx: &mut Cx<'_>) {
-    enter(realm, cx, None, None, false);
-    send_kill(realm, cx);
+pub(crate) fn kill(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    enter(realm, ctx, None, None, false);
+    send_kill(realm, ctx);
 }
 
 /// Ends it because a need of it is down (`while_down = "stop"`); it starts again when the need is back.
-pub(crate) fn with_need(realm: &mut Realm, cx: &mut Cx<'_>) {
-    realm.close_restart(cx, RestartResult::Abandoned);
-    enter(realm, cx, None, None, true);
+pub(crate) fn with_need(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.close_restart(ctx, RestartResult::Abandoned);
+    enter(realm, ctx, None, None, true);
 }
 
 /// Sweeps what the main process left behind.
-pub(crate) fn sweep(realm: &mut Realm, cx: &mut Cx<'_>, cause: RestartCause, exit: Exit) {
-    enter(realm, cx, Some(cause), Some(exit), false);
+pub(crate) fn sweep(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, exit: Exit) {
+    enter(realm, ctx, Some(cause), Some(exit), false);
 }
 
-fn enter(realm: &mut Realm, cx: &mut Cx<'_>, cause: Option<RestartCause>, exit: Option<Exit>, ordered: bool) {
+fn enter(
+    realm: &mut Realm,
+    ctx: &mut Ctx<'_>,
+    cause: Option<RestartCause>,
+    exit: Option<Exit>,
+    ordered: bool,
+) {
     let start_stage = match &realm.state {
         State::Starting(starting) => Some(starting.stage()),
         _ => None,
     };
-    realm.stop_probing(cx);
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
-    starting::cancel_hooks(realm, cx);
-    remedy::drop(realm, cx);
+    realm.stop_probing(ctx);
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
+    starting::cancel_hooks(realm, ctx);
+    in_place_restart::drop(realm, ctx);
     let launching = start_stage == Some(StartStage::Launching);
     // With an exit known, only leftovers are there; the adapter says when they are gone.
     let process = launching || realm.pid.is_some() || exit.is_some();
     let stage = Stage::AwaitDependents;
-    realm.set_state(cx, State::Stopping(Stopping { stage, cause, exit, launching, kill_at: None }));
+    realm.set_state(ctx, State::Stopping(Stopping { stage, cause, exit, launching, kill_at: None }));
     if !process {
-        gone(realm, cx);
-    } else if !(ordered && realm.around.dependents_stopping && realm.around.mode != Mode::Killing) {
-        begin(realm, cx);
+        gone(realm, ctx);
+    } else if !(ordered && realm.dependencies.dependents_stopping && realm.dependencies.mode != Mode::Killing)
+    {
+        begin(realm, ctx);
     }
 }
 
 /// heartbeatd is back: it goes on being ended.
-pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     let Some(now) = stopping(realm).cloned() else { return };
     match found {
         Found::Nothing | Found::Unverifiable { .. } => {
             if now.exit.is_none() && !now.launching {
-                note_exit(realm, cx, Exit::unknown(), true);
+                note_exit(realm, ctx, Exit::unknown(), true);
             }
-            gone(realm, cx);
+            gone(realm, ctx);
             return;
         }
         Found::Ended { empty: true, .. } if now.exit.is_some() || now.launching => {
-            gone(realm, cx);
+            gone(realm, ctx);
             return;
         }
         Found::Ended { exit, empty } => {
             if now.exit.is_none() {
-                note_exit(realm, cx, exit, true);
+                note_exit(realm, ctx, exit, true);
             }
             if let State::Stopping(stopping) = &mut realm.state {
                 (stopping.exit, stopping.launching) = (stopping.exit.or(Some(exit)), false);
@@ -189,11 +196,11 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
                 }
             }
             if empty {
-                gone(realm, cx);
+                gone(realm, ctx);
                 return;
             }
             if now.exit.is_none() && matches!(now.stage, Stage::Term | Stage::Told) {
-                signal_leftovers(realm, cx);
+                signal_leftovers(realm, ctx);
             }
         }
         Found::Alive { pid, launching } => {
@@ -208,20 +215,20 @@ pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
         }
     }
     match stopping(realm).map(Stopping::stage) {
-        Some(Stage::AwaitDependents) if !realm.around.dependents_stopping => begin(realm, cx),
+        Some(Stage::AwaitDependents) if !realm.dependencies.dependents_stopping => begin(realm, ctx),
         Some(Stage::CallOff) => {
-            cx.signal(realm.run, Signal::KILL);
-            cx.arm(TimerKind::State, cx.now + CALL_OFF_WAIT);
+            ctx.signal(realm.run, Signal::KILL);
+            ctx.arm(TimerKind::State, ctx.now + CALL_OFF_WAIT);
         }
         Some(Stage::Kill) => {
-            cx.signal(realm.run, Signal::KILL);
-            cx.arm(TimerKind::State, cx.now + KILL_WAIT);
+            ctx.signal(realm.run, Signal::KILL);
+            ctx.arm(TimerKind::State, ctx.now + KILL_WAIT);
         }
         // It may have been told already, and being told twice means something to some programs: first the time it had.
         Some(Stage::Told | Stage::Term | Stage::Command) => {
             set_stage(realm, Stage::Told);
-            let kill_at = now.kill_at.unwrap_or(cx.now);
-            cx.arm(TimerKind::State, (kill_at - told_again_before(cx)).max(cx.now));
+            let kill_at = now.kill_at.unwrap_or(ctx.now);
+            ctx.arm(TimerKind::State, (kill_at - told_again_before(ctx)).max(ctx.now));
         }
         Some(Stage::AwaitDependents) | None => {}
     }
@@ -246,40 +253,40 @@ fn stopping(realm: &Realm) -> Option<&Stopping> {
 }
 
 /// Dependents are gone (or nobody has to be waited for): end it.
-fn begin(realm: &mut Realm, cx: &mut Cx<'_>) {
+fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some((launching, exited)) = stopping(realm).map(|s| (s.launching, s.exit.is_some())) else { return };
     if launching {
         // The program has not been exec'd: there is nothing that could end gracefully.
         set_stage(realm, Stage::CallOff);
-        cx.signal(realm.run, Signal::KILL);
-        cx.arm(TimerKind::State, cx.now + CALL_OFF_WAIT);
-    } else if cx.spec.stop.command && !exited {
+        ctx.signal(realm.run, Signal::KILL);
+        ctx.arm(TimerKind::State, ctx.now + CALL_OFF_WAIT);
+    } else if ctx.spec.stop.command && !exited {
         set_stage(realm, Stage::Command);
-        let timeout = cx.spec.stop.timeout;
-        cx.effect(Effect::Hook { realm: cx.ix, run: realm.run, hook: Hook::Stop, timeout });
-        cx.arm(TimerKind::State, cx.now + timeout + HOOK_GRACE);
+        let timeout = ctx.spec.stop.timeout;
+        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Stop, timeout });
+        ctx.arm(TimerKind::State, ctx.now + timeout + HOOK_GRACE);
     } else {
-        send_term(realm, cx);
+        send_term(realm, ctx);
     }
 }
 
-fn send_term(realm: &mut Realm, cx: &mut Cx<'_>) {
+fn send_term(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let main_has_ended = stopping(realm).is_some_and(|stopping| stopping.exit.is_some());
     set_stage(realm, Stage::Term);
     let kill_at = match stopping(realm).and_then(|stopping| stopping.kill_at) {
         // Told again: the first deadline stands.
-        Some(first) => first.max(cx.now + told_again_before(cx)),
-        None => cx.now + cx.spec.stop.timeout,
+        Some(first) => first.max(ctx.now + told_again_before(ctx)),
+        None => ctx.now + ctx.spec.stop.timeout,
     };
     set_kill_at(realm, kill_at);
-    let tree = main_has_ended || cx.spec.stop.signal_to == SignalTo::Tree;
-    cx.stop_signal(realm.run, tree, kill_at);
-    cx.arm(TimerKind::State, kill_at);
+    let tree = main_has_ended || ctx.spec.stop.signal_to == SignalTo::Tree;
+    ctx.stop_signal(realm.run, tree, kill_at);
+    ctx.arm(TimerKind::State, kill_at);
 }
 
 /// How long before KILL a realm is told again that an earlier heartbeatd may not have told.
-fn told_again_before(cx: &Cx<'_>) -> Duration {
-    TOLD_AGAIN_BEFORE.min(cx.spec.stop.timeout / 2)
+fn told_again_before(ctx: &Ctx<'_>) -> Duration {
+    TOLD_AGAIN_BEFORE.min(ctx.spec.stop.timeout / 2)
 }
 
 fn set_kill_at(realm: &mut Realm, at: Instant) {
@@ -290,76 +297,76 @@ fn set_kill_at(realm: &mut Realm, at: Instant) {
 
 /// The main process has acted on the stop signal and has ended: now it is for what is left of its tree. The time until KILL
 /// runs on.
-fn signal_leftovers(realm: &Realm, cx: &mut Cx<'_>) {
-    if cx.spec.stop.signal_to == SignalTo::Main {
+fn signal_leftovers(realm: &Realm, ctx: &mut Ctx<'_>) {
+    if ctx.spec.stop.signal_to == SignalTo::Main {
         let kill_at = stopping(realm).and_then(|stopping| stopping.kill_at);
-        cx.stop_signal(realm.run, true, kill_at.unwrap_or(cx.now + cx.spec.stop.timeout));
+        ctx.stop_signal(realm.run, true, kill_at.unwrap_or(ctx.now + ctx.spec.stop.timeout));
     }
 }
 
-fn send_kill(realm: &mut Realm, cx: &mut Cx<'_>) {
+fn send_kill(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(stage) = stopping(realm).map(Stopping::stage) else { return };
     if stage == Stage::Kill {
         return;
     }
     if stage == Stage::Command {
-        cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Stop });
+        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Stop });
     }
     set_stage(realm, Stage::Kill);
-    cx.signal(realm.run, Signal::KILL);
-    cx.arm(TimerKind::State, cx.now + KILL_WAIT);
+    ctx.signal(realm.run, Signal::KILL);
+    ctx.arm(TimerKind::State, ctx.now + KILL_WAIT);
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
+pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     let Some(now) = stopping(realm).cloned() else { return };
     match fact {
         RunFact::Exited { exit, empty } if now.exit.is_none() => {
-            note_exit(realm, cx, exit, true);
+            note_exit(realm, ctx, exit, true);
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.exit = Some(exit);
                 stopping.launching = false;
             }
             if empty {
-                gone(realm, cx);
+                gone(realm, ctx);
             } else {
                 match now.stage {
                     // It ended by itself while it waited for its dependents: only leftovers are to be ended now.
-                    Stage::AwaitDependents => begin(realm, cx),
-                    Stage::Term | Stage::Told => signal_leftovers(realm, cx),
+                    Stage::AwaitDependents => begin(realm, ctx),
+                    Stage::Term | Stage::Told => signal_leftovers(realm, ctx),
                     Stage::CallOff | Stage::Command | Stage::Kill => {}
                 }
             }
         }
-        RunFact::Exited { .. } => cx.ignore("its end has been reported already"),
-        RunFact::Emptied if now.exit.is_some() => gone(realm, cx),
-        RunFact::Emptied => cx.ignore("the main process has not been reported to be gone"),
+        RunFact::Exited { .. } => ctx.ignore("its end has been reported already"),
+        RunFact::Emptied if now.exit.is_some() => gone(realm, ctx),
+        RunFact::Emptied => ctx.ignore("the main process has not been reported to be gone"),
         RunFact::StartFailed { error } if now.launching => {
-            cx.event(EventKind::StartFailed { run: realm.run, error: error.message });
-            gone(realm, cx);
+            ctx.event(EventKind::StartFailed { run: realm.run, error: error.message });
+            gone(realm, ctx);
         }
         // Exec was faster than the order to give up.
         RunFact::Started { pid } if now.launching => {
             realm.pid = Some(pid);
-            realm.started_at = Some(cx.now);
-            starting::keep_gap(realm, cx);
-            cx.event(EventKind::RunStarted { run: realm.run, pid });
+            realm.started_at = Some(ctx.now);
+            starting::keep_gap(realm, ctx);
+            ctx.event(EventKind::RunStarted { run: realm.run, pid });
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.launching = false;
             }
             if matches!(now.stage, Stage::CallOff | Stage::Kill) {
                 set_stage(realm, Stage::Kill);
-                cx.signal(realm.run, Signal::KILL);
-                cx.arm(TimerKind::State, cx.now + KILL_WAIT);
+                ctx.signal(realm.run, Signal::KILL);
+                ctx.arm(TimerKind::State, ctx.now + KILL_WAIT);
             }
         }
-        RunFact::Started { .. } | RunFact::StartFailed { .. } => cx.ignore("it is being stopped"),
+        RunFact::Started { .. } | RunFact::StartFailed { .. } => ctx.ignore("it is being stopped"),
         RunFact::HookDone { hook: Hook::Stop, failure } if now.stage == Stage::Command => {
             if let Some(failure) = failure {
-                cx.event(EventKind::HookFailed { hook: Hook::Stop.as_str(), failure });
+                ctx.event(EventKind::HookFailed { hook: Hook::Stop.as_str(), failure });
             }
-            send_term(realm, cx);
+            send_term(realm, ctx);
         }
-        RunFact::HookDone { .. } => cx.ignore("no such command is running"),
+        RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
         RunFact::StoppedBySignal { .. }
         | RunFact::PortHeld { .. }
         | RunFact::MainChanged { .. }
@@ -372,95 +379,95 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
 }
 
 /// It needs more time to end, and has said so. KILL waits for nobody.
-pub(crate) fn extend(realm: &mut Realm, cx: &mut Cx<'_>, until: Instant) {
+pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     let waits = matches!(stopping(realm).map(Stopping::stage), Some(Stage::Term | Stage::Told));
     if waits && stopping(realm).and_then(|stopping| stopping.kill_at).is_some_and(|at| at < until) {
         set_kill_at(realm, until);
         let told = stopping(realm).map(Stopping::stage) == Some(Stage::Told);
-        cx.arm(TimerKind::State, if told { until - told_again_before(cx) } else { until });
+        ctx.arm(TimerKind::State, if told { until - told_again_before(ctx) } else { until });
     }
 }
 
 /// Records how the main process ended.
-pub(crate) fn note_exit(realm: &mut Realm, cx: &mut Cx<'_>, exit: Exit, expected: bool) {
-    let ran_for = realm.started_at.map(|started| cx.now.since(started));
-    realm.last_exit = Some(LastExit { exit, at: cx.now, ran_for });
+pub(crate) fn note_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, expected: bool) {
+    let ran_for = realm.started_at.map(|started| ctx.now.since(started));
+    realm.last_exit = Some(LastExit { exit, at: ctx.now, ran_for });
     realm.pid = None;
     if expected {
-        realm.process_stopped(cx);
+        realm.process_stopped(ctx);
     } else {
-        realm.process_ended(cx, exit.to_string());
+        realm.process_ended(ctx, exit.to_string());
     }
-    cx.event(EventKind::RunExited { run: realm.run, exit, expected });
+    ctx.event(EventKind::RunExited { run: realm.run, exit, expected });
 }
 
 /// Nothing of it is left: what is wanted now decides what comes next.
-fn gone(realm: &mut Realm, cx: &mut Cx<'_>) {
+fn gone(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(Stopping { cause, exit, stage, .. }) = stopping(realm).cloned() else { return };
-    cx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::State);
     if stage == Stage::Command {
-        cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Stop });
+        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Stop });
     }
     realm.pid = None;
     realm.started_at = None;
-    realm.restart_step(cx, RestartStep::Stopped);
-    after_stop(realm, cx, cause, exit);
+    realm.restart_step(ctx, RestartStep::Stopped);
+    after_stop(realm, ctx, cause, exit);
 }
 
 /// From a stop (or from being stuck) to what is wanted now.
 pub(crate) fn after_stop(
     realm: &mut Realm,
-    cx: &mut Cx<'_>,
+    ctx: &mut Ctx<'_>,
     cause: Option<RestartCause>,
     exit: Option<Exit>,
 ) {
     if !realm.wants_to_run() && !realm.held_by_pause() {
-        realm.close_restart(cx, RestartResult::Abandoned);
-        stopped::enter(realm, cx);
+        realm.close_restart(ctx, RestartResult::Abandoned);
+        stopped::enter(realm, ctx);
         return;
     }
     match cause {
-        Some(cause) => ending::decide(realm, cx, cause, exit),
-        None => waiting::enter(realm, cx),
+        Some(cause) => ending::decide(realm, ctx, cause, exit),
+        None => waiting::enter(realm, ctx),
     }
 }
 
-pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match stopping(realm).map(Stopping::stage) {
         Some(Stage::Command) => {
-            cx.effect(Effect::CancelHook { realm: cx.ix, run: realm.run, hook: Hook::Stop });
+            ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Stop });
             let failure = "its end was never reported".to_string();
-            cx.event(EventKind::HookFailed { hook: Hook::Stop.as_str(), failure });
-            send_term(realm, cx);
+            ctx.event(EventKind::HookFailed { hook: Hook::Stop.as_str(), failure });
+            send_term(realm, ctx);
         }
-        Some(Stage::Told) => send_term(realm, cx),
-        Some(Stage::Term) => send_kill(realm, cx),
-        Some(Stage::Kill | Stage::CallOff) => stuck::enter(realm, cx),
+        Some(Stage::Told) => send_term(realm, ctx),
+        Some(Stage::Term) => send_kill(realm, ctx),
+        Some(Stage::Kill | Stage::CallOff) => stuck::enter(realm, ctx),
         Some(Stage::AwaitDependents) | None => {}
     }
 }
 
-pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let waits = stopping(realm).map(Stopping::stage) == Some(Stage::AwaitDependents);
-    if waits && (!realm.around.dependents_stopping || realm.around.mode == Mode::Killing) {
-        begin(realm, cx);
+    if waits && (!realm.dependencies.dependents_stopping || realm.dependencies.mode == Mode::Killing) {
+        begin(realm, ctx);
     }
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        Intent::Kill => {
+        StateRequest::Kill => {
             cancel_restart(realm);
-            send_kill(realm, cx);
+            send_kill(realm, ctx);
         }
-        Intent::Rest => {
+        StateRequest::Rest => {
             cancel_restart(realm);
-            realm.close_restart(cx, RestartResult::Abandoned);
+            realm.close_restart(ctx, RestartResult::Abandoned);
         }
-        Intent::Run => {}
-        Intent::Again(wanted) => {
+        StateRequest::Run => {}
+        StateRequest::Again(wanted) => {
             let words = realm.words_for(wanted);
-            realm.open_restart(cx, wanted, words);
+            realm.open_restart(ctx, wanted, words);
             if let State::Stopping(stopping) = &mut realm.state {
                 // An operator's restart is not a debit, whatever it joined.
                 stopping.cause = Some(wanted);

@@ -2,40 +2,40 @@
 
 use heartbeat_status::{EventKind, RestartResult, RunFact, Signal};
 
-use super::{Intent, State, starting, stopping};
-use crate::cx::Cx;
+use super::{State, StateRequest, starting, stopping};
+use crate::ctx::Ctx;
 use crate::memory::Found;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.stuck_for = stopping::cause(realm);
-    realm.close_restart(cx, RestartResult::Failed);
-    realm.set_state(cx, State::Stuck);
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
+    realm.close_restart(ctx, RestartResult::Failed);
+    realm.set_state(ctx, State::Stuck);
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
+pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     match fact {
         RunFact::Exited { exit, empty } => {
-            stopping::note_exit(realm, cx, exit, true);
+            stopping::note_exit(realm, ctx, exit, true);
             if empty {
-                freed(realm, cx);
+                freed(realm, ctx);
             }
         }
         // With a pid known its end has not been reported yet, and nothing else proves it.
         RunFact::Emptied | RunFact::StartFailed { .. } if realm.pid.is_some() => {
-            cx.ignore("the main process has not been reported to be gone");
+            ctx.ignore("the main process has not been reported to be gone");
         }
-        RunFact::Emptied | RunFact::StartFailed { .. } => freed(realm, cx),
+        RunFact::Emptied | RunFact::StartFailed { .. } => freed(realm, ctx),
         RunFact::Started { pid } => {
             realm.pid = Some(pid);
-            realm.started_at = Some(cx.now);
-            starting::keep_gap(realm, cx);
-            cx.event(EventKind::RunStarted { run: realm.run, pid });
+            realm.started_at = Some(ctx.now);
+            starting::keep_gap(realm, ctx);
+            ctx.event(EventKind::RunStarted { run: realm.run, pid });
             // The launch had been called off in vain.
-            cx.signal(realm.run, Signal::KILL);
+            ctx.signal(realm.run, Signal::KILL);
         }
         RunFact::StoppedBySignal { .. }
         | RunFact::PortHeld { .. }
@@ -45,45 +45,45 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
         | RunFact::Unbounded { .. }
         | RunFact::MemoryUsed { .. }
         | RunFact::LogInMemory => {}
-        RunFact::HookDone { .. } => cx.ignore("no such command is running"),
+        RunFact::HookDone { .. } => ctx.ignore("no such command is running"),
     }
 }
 
 /// heartbeatd is back, and what was left may be gone.
-pub(crate) fn resume(realm: &mut Realm, cx: &mut Cx<'_>, found: Found) {
+pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     match found {
-        Found::Nothing | Found::Ended { empty: true, .. } => freed(realm, cx),
+        Found::Nothing | Found::Ended { empty: true, .. } => freed(realm, ctx),
         Found::Ended { exit, empty: false } if realm.pid.is_some() => {
-            stopping::note_exit(realm, cx, exit, true)
+            stopping::note_exit(realm, ctx, exit, true)
         }
         Found::Alive { pid, launching: false } => realm.pid = Some(pid),
         Found::Ended { .. } | Found::Alive { .. } | Found::Unverifiable { .. } => {}
     }
 }
 
-pub(crate) fn freed(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn freed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.pid = None;
     realm.started_at = None;
     // The restart that got stuck is made after all, and costs what it would have cost.
     let cause = realm.stuck_for.take();
     if let Some(cause) = cause.filter(|cause| cause.is_debited() && realm.wants_to_run())
-        && !realm.around.needs.excuses()
+        && !realm.dependencies.needs.excuses()
     {
         let detail = realm.failure.clone().unwrap_or_default();
-        if realm.may_blame(cx.now) {
-            realm.open_uncounted(cx, cause, detail);
-        } else if realm.tracker.may_restart(&cx.spec.restart, cx.now) {
-            realm.open_restart(cx, cause, detail);
+        if realm.may_blame(ctx.now) {
+            realm.open_uncounted(ctx, cause, detail);
+        } else if realm.tracker.may_restart(&ctx.spec.restart, ctx.now) {
+            realm.open_restart(ctx, cause, detail);
         }
     }
-    stopping::after_stop(realm, cx, cause, None);
+    stopping::after_stop(realm, ctx, cause, None);
 }
 
-pub(crate) fn on_command(realm: &mut Realm, _cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, _cx: &mut Ctx<'_>, intent: StateRequest) {
     // `desired` has been set; what is wanted is looked at when the tree is empty.
     match intent {
-        Intent::Run => {}
-        Intent::Again(cause) => realm.stuck_for = Some(cause),
-        Intent::Rest | Intent::Kill => realm.stuck_for = None,
+        StateRequest::Run => {}
+        StateRequest::Again(cause) => realm.stuck_for = Some(cause),
+        StateRequest::Rest | StateRequest::Kill => realm.stuck_for = None,
     }
 }

@@ -9,7 +9,7 @@ use heartbeat_status::{EventKind, Instant, RestartCause, StartError, StartFailur
 
 use super::{State, cooldown, failed, starting, waiting};
 use crate::Effect;
-use crate::cx::Cx;
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
@@ -53,70 +53,70 @@ impl Realm {
 }
 
 /// A start has failed because of it.
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(start) = realm.failed_start.as_ref() else { return };
-    let until = start.since + cx.spec.start.timeout.unwrap_or(DEFAULT_PATIENCE);
-    if cx.now < until {
-        starting::await_program(realm, cx, until);
-        cx.arm(TimerKind::Second, cx.now + CHECK_INTERVAL);
+    let until = start.since + ctx.spec.start.timeout.unwrap_or(DEFAULT_PATIENCE);
+    if ctx.now < until {
+        starting::await_program(realm, ctx, until);
+        ctx.arm(TimerKind::Second, ctx.now + CHECK_INTERVAL);
     } else {
-        cool_down(realm, cx);
+        cool_down(realm, ctx);
     }
 }
 
 /// It has been missing for longer than a start may take: a person is needed. The checks go on.
-pub(crate) fn cool_down(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn cool_down(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(start) = realm.failed_start.as_mut() else { return };
-    let until = cx.now + cx.spec.restart.cooldown(start.cooldowns);
+    let until = ctx.now + ctx.spec.restart.cooldown(start.cooldowns);
     start.cooldowns = start.cooldowns.saturating_add(1);
     let message = start.message.clone();
-    realm.close_restart(cx, heartbeat_status::RestartResult::Failed);
-    let retry_in = Some(until.since(cx.now));
-    cx.event(EventKind::CooldownBegan { why: message.clone(), retry_in });
-    cooldown::enter(realm, cx, until, failed::Why::StartFailed(message));
-    cx.arm(TimerKind::Second, cx.now + CHECK_INTERVAL);
+    realm.close_restart(ctx, heartbeat_status::RestartResult::Failed);
+    let retry_in = Some(until.since(ctx.now));
+    ctx.event(EventKind::CooldownBegan { why: message.clone(), retry_in });
+    cooldown::enter(realm, ctx, until, failed::Why::StartFailed(message));
+    ctx.arm(TimerKind::Second, ctx.now + CHECK_INTERVAL);
 }
 
 /// heartbeatd is back.
-pub(crate) fn resume(realm: &Realm, cx: &mut Cx<'_>) {
+pub(crate) fn resume(realm: &Realm, ctx: &mut Ctx<'_>) {
     if realm.program_is_unusable() {
-        check(realm, cx);
+        check(realm, ctx);
     }
 }
 
 /// Time for a check.
-pub(crate) fn check(realm: &Realm, cx: &mut Cx<'_>) {
-    cx.effect(Effect::CheckProgram { realm: cx.ix, run: realm.run });
-    cx.arm(TimerKind::Second, cx.now + CHECK_LOST);
+pub(crate) fn check(realm: &Realm, ctx: &mut Ctx<'_>) {
+    ctx.effect(Effect::CheckProgram { realm: ctx.ix, run: realm.run });
+    ctx.arm(TimerKind::Second, ctx.now + CHECK_LOST);
 }
 
 /// A check has been answered; `None`: a start can succeed.
-pub(crate) fn checked(realm: &mut Realm, cx: &mut Cx<'_>, failure: Option<&StartError>) {
+pub(crate) fn checked(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<&StartError>) {
     if !realm.program_is_unusable() {
-        cx.ignore("its program is not being checked");
+        ctx.ignore("its program is not being checked");
         return;
     }
     match failure {
         // A pause holds the restart.
         None if realm.pause.is_some() && matches!(realm.state, State::Cooldown(_)) => {
-            cx.arm(TimerKind::Second, cx.now + CHECK_INTERVAL)
+            ctx.arm(TimerKind::Second, ctx.now + CHECK_INTERVAL)
         }
-        None => try_again(realm, cx),
+        None => try_again(realm, ctx),
         Some(error) => {
             if error.failure == StartFailure::ProgramUnusable {
-                realm.note_failed_start(cx.now, error);
+                realm.note_failed_start(ctx.now, error);
             }
-            cx.arm(TimerKind::Second, cx.now + CHECK_INTERVAL);
+            ctx.arm(TimerKind::Second, ctx.now + CHECK_INTERVAL);
         }
     }
 }
 
 /// The next start is made now. Nothing is counted against its budget.
-pub(crate) fn try_again(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn try_again(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.not_before = realm.gap_until;
     if matches!(realm.state, State::Cooldown(_)) {
         let detail = realm.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
-        realm.open_uncounted(cx, RestartCause::Exited, detail);
+        realm.open_uncounted(ctx, RestartCause::Exited, detail);
     }
-    waiting::enter(realm, cx);
+    waiting::enter(realm, ctx);
 }

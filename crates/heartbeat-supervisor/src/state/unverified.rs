@@ -5,28 +5,28 @@ use alloc::string::String;
 
 use heartbeat_status::{RestartResult, RunFact};
 
-use super::{Intent, State, stuck};
-use crate::cx::Cx;
+use super::{State, StateRequest, stuck};
+use crate::ctx::Ctx;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>, what: String) {
-    realm.close_restart(cx, RestartResult::Abandoned);
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, what: String) {
+    realm.close_restart(ctx, RestartResult::Abandoned);
     (realm.pid, realm.started_at) = (None, None);
-    realm.stop_probing(cx);
-    realm.set_state(cx, State::Unverified(what));
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
+    realm.stop_probing(ctx);
+    realm.set_state(ctx, State::Unverified(what));
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
 }
 
-pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
+pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     match fact {
-        RunFact::Emptied => stuck::freed(realm, cx),
+        RunFact::Emptied => stuck::freed(realm, ctx),
         RunFact::Started { .. }
         | RunFact::StartFailed { .. }
         | RunFact::Exited { .. }
         | RunFact::StoppedBySignal { .. }
-        | RunFact::HookDone { .. } => cx.ignore("what runs there has not been proven to be this realm"),
+        | RunFact::HookDone { .. } => ctx.ignore("what runs there has not been proven to be this realm"),
         // The same in every state: answered before.
         RunFact::PortHeld { .. }
         | RunFact::MainChanged { .. }
@@ -38,16 +38,16 @@ pub(crate) fn on_exit(realm: &mut Realm, cx: &mut Cx<'_>, fact: RunFact) {
     }
 }
 
-pub(crate) fn on_command(_realm: &mut Realm, _cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(_realm: &mut Realm, _cx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
         // `desired` has been set; what is wanted is looked at when it is gone.
-        Intent::Run | Intent::Rest | Intent::Again(_) | Intent::Kill => {}
+        StateRequest::Run | StateRequest::Rest | StateRequest::Again(_) | StateRequest::Kill => {}
     }
 }
 
 /// A person has looked and says that it is nothing of the realm, or gone.
-pub(crate) fn forget(realm: &mut Realm, cx: &mut Cx<'_>) {
+pub(crate) fn forget(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if matches!(realm.state, State::Unverified(_)) {
-        stuck::freed(realm, cx);
+        stuck::freed(realm, ctx);
     }
 }

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use heartbeat_status::{Instant, RestartResult, RunFact};
 
-use super::{Intent, State, no_process, starting, stopped};
-use crate::cx::{Cx, Mode};
+use super::{State, StateRequest, no_process, starting, stopped};
+use crate::ctx::{Ctx, Mode};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
@@ -32,83 +32,83 @@ impl Waiting {
     }
 }
 
-pub(crate) fn enter(realm: &mut Realm, cx: &mut Cx<'_>) {
-    realm.set_state(cx, State::waiting());
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
-    proceed(realm, cx);
+pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.set_state(ctx, State::waiting());
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
+    proceed(realm, ctx);
 }
 
 /// Waits until no need is broken any more, and then for the gates.
-pub(crate) fn enter_until_mended(realm: &mut Realm, cx: &mut Cx<'_>) {
-    realm.set_state(cx, State::Waiting(Waiting::mended()));
-    cx.disarm(TimerKind::State);
-    cx.disarm(TimerKind::Second);
-    proceed(realm, cx);
+pub(crate) fn enter_until_mended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.set_state(ctx, State::Waiting(Waiting::mended()));
+    ctx.disarm(TimerKind::State);
+    ctx.disarm(TimerKind::Second);
+    proceed(realm, ctx);
 }
 
 /// Starts as soon as everything that has to hold does.
-fn proceed(realm: &mut Realm, cx: &mut Cx<'_>) {
+fn proceed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.shutting_down() {
-        stopped::enter(realm, cx);
+        stopped::enter(realm, ctx);
         return;
     }
     if realm.is_held_by_pause() {
-        cx.disarm(TimerKind::State);
+        ctx.disarm(TimerKind::State);
         return;
     }
     let State::Waiting(waiting) = &mut realm.state else { return };
-    waiting.until_mended &= realm.around.needs.excuses();
-    if realm.around.mode == Mode::Cold || !realm.around.needs_hold || waiting.until_mended {
+    waiting.until_mended &= realm.dependencies.needs.excuses();
+    if realm.dependencies.mode == Mode::Cold || !realm.dependencies.needs_hold || waiting.until_mended {
         waiting.order_until = None;
-        cx.disarm(TimerKind::State);
+        ctx.disarm(TimerKind::State);
         return;
     }
-    let order_until = *waiting.order_until.get_or_insert(cx.now + ORDER_WAIT);
-    if !realm.around.order_holds && cx.now < order_until {
-        cx.arm(TimerKind::State, order_until);
+    let order_until = *waiting.order_until.get_or_insert(ctx.now + ORDER_WAIT);
+    if !realm.dependencies.order_holds && ctx.now < order_until {
+        ctx.arm(TimerKind::State, order_until);
         return;
     }
-    if cx.now < realm.not_before {
-        cx.arm(TimerKind::State, realm.not_before);
+    if ctx.now < realm.not_before {
+        ctx.arm(TimerKind::State, realm.not_before);
         return;
     }
-    starting::enter(realm, cx);
+    starting::enter(realm, ctx);
 }
 
 /// A person wants it now.
-fn forgive(realm: &mut Realm, cx: &mut Cx<'_>) {
+fn forgive(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Waiting(waiting) = &mut realm.state {
         waiting.until_mended = false;
     }
     realm.not_before = realm.gap_until;
-    proceed(realm, cx);
+    proceed(realm, ctx);
 }
 
-pub(crate) fn on_exit(_realm: &mut Realm, cx: &mut Cx<'_>, _fact: RunFact) {
-    no_process(cx);
+pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
+    no_process(ctx);
 }
 
-pub(crate) fn on_deadline(realm: &mut Realm, cx: &mut Cx<'_>) {
-    proceed(realm, cx);
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    proceed(realm, ctx);
 }
 
-pub(crate) fn on_around(realm: &mut Realm, cx: &mut Cx<'_>) {
-    proceed(realm, cx);
+pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    proceed(realm, ctx);
 }
 
-pub(crate) fn on_command(realm: &mut Realm, cx: &mut Cx<'_>, intent: Intent) {
+pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
-        Intent::Rest | Intent::Kill => {
-            realm.close_restart(cx, RestartResult::Abandoned);
-            stopped::enter(realm, cx);
+        StateRequest::Rest | StateRequest::Kill => {
+            realm.close_restart(ctx, RestartResult::Abandoned);
+            stopped::enter(realm, ctx);
         }
         // It is on its way already; the later request joins the earlier one.
-        Intent::Run => forgive(realm, cx),
-        Intent::Again(cause) => {
+        StateRequest::Run => forgive(realm, ctx),
+        StateRequest::Again(cause) => {
             let words = realm.words_for(cause);
-            realm.open_restart(cx, cause, words);
-            forgive(realm, cx);
+            realm.open_restart(ctx, cause, words);
+            forgive(realm, ctx);
         }
     }
 }

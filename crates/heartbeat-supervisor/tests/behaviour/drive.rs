@@ -12,8 +12,8 @@ use heartbeat_status::{
     RunFact, RunId, Said, Signal, Status, Thresholds, WhileDown,
 };
 use heartbeat_supervisor::{
-    Command, Effect, Found, Input, Intent, Memory, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec,
-    RealmRecord, RealmSpec, Reply, Restored, Supervisor,
+    Command, Effect, Found, Input, NeedSpec, OperatorIntent, PersistedRealm, Plan, PlanSettings, ProbeSource,
+    ProbeSpec, RealmSpec, Reply, Restored, RestoredState, Supervisor,
 };
 
 pub(crate) const A: RealmIx = RealmIx(0);
@@ -109,7 +109,7 @@ pub(crate) struct Drive {
     pub(crate) effects: Vec<Effect>,
     pub(crate) events: Vec<Event>,
     /// What is on record of each realm.
-    pub(crate) records: BTreeMap<RealmIx, (RealmRecord, Intent)>,
+    pub(crate) records: BTreeMap<RealmIx, (PersistedRealm, OperatorIntent)>,
     /// What measurements say beside their outcome.
     pub(crate) detail: String,
     in_flight: Vec<(CheckId, RealmIx, ProbeIx)>,
@@ -166,7 +166,11 @@ impl Drive {
     }
 
     /// The same, with a change of what comes back.
-    pub(crate) fn killed_with(&mut self, change: impl FnOnce(&mut Memory), found: impl Fn(RealmIx) -> Found) {
+    pub(crate) fn killed_with(
+        &mut self,
+        change: impl FnOnce(&mut RestoredState),
+        found: impl Fn(RealmIx) -> Found,
+    ) {
         let incidents = self.sup.snapshot(self.now).incidents;
         let health_restarts = self.sup.health_restarts();
         let plan = (**self.sup.plan_in_force()).clone();
@@ -179,7 +183,7 @@ impl Drive {
         });
         let realms = realms.collect();
         let incidents = incidents.iter().map(|incident| (**incident).clone()).collect();
-        let mut memory = Memory { realms, incidents, health_restarts };
+        let mut memory = RestoredState { realms, incidents, health_restarts };
         change(&mut memory);
         self.come_back(memory);
     }
@@ -198,7 +202,7 @@ impl Drive {
         );
     }
 
-    fn come_back(&mut self, memory: Memory) {
+    fn come_back(&mut self, memory: RestoredState) {
         self.sup = Supervisor::new((**self.sup.plan_in_force()).clone(), 2);
         self.in_flight.clear();
         self.take();

@@ -59,9 +59,9 @@ fn nothing_is_claimed_of_a_realm_without_a_process() {
     assert_eq!(d.phase(A), Phase::Backoff);
     is_history(&mut d, Some("fail"));
 
-    let mut spent = whole();
-    spent.restart = policy(|settings| settings.burst = 1);
-    let mut d = Drive::stable(vec![spent]);
+    let mut exhausted = whole();
+    exhausted.restart = policy(|settings| settings.burst = 1);
+    let mut d = Drive::stable(vec![exhausted]);
     d.exit(A, Exit::code(1));
     d.launch_all();
     d.exit(A, Exit::code(1));

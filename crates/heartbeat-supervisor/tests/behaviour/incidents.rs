@@ -1,4 +1,4 @@
-//! One root cause, one incident; pauses, strangers, the storm fuse, and flapping.
+//! One root cause, one incident; pauses, strangers, the restart circuit breaker, and flapping.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ fn notices(d: &mut Drive) -> Vec<String> {
     told(d).into_iter().filter(|step| !step.starts_with("updated")).collect()
 }
 
-fn order(d: &mut Drive, action: Action, lasts: Option<Duration>) {
-    let command = Command { reason: Some("test".to_string()), lasts, ..Command::new(action, A) };
+fn order(d: &mut Drive, action: Action, duration: Option<Duration>) {
+    let command = Command { reason: Some("test".to_string()), duration, ..Command::new(action, A) };
     d.feed(Input::Command { id: CommandId(7), command });
 }
 

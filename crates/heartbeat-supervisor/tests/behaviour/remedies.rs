@@ -231,8 +231,8 @@ fn other_causes_restart_the_process() {
 
 #[test]
 fn a_spent_budget_ends_in_a_cooldown_as_ever() {
-    let spent = RealmSpec { restart: policy(|settings| settings.burst = 1), ..service() };
-    let mut d = Drive::up(vec![spent]);
+    let exhausted = RealmSpec { restart: policy(|settings| settings.burst = 1), ..service() };
+    let mut d = Drive::up(vec![exhausted]);
     d.until_commanded(A);
     d.take();
     d.done(A, Some("exit code 1"));

@@ -225,7 +225,7 @@ fn an_operators_word_outranks_an_older_record() {
 fn a_pause_and_its_end_survive() {
     let mut d = Drive::up(vec![bare("a")]);
     let mut pause = Command::new(Action::Pause, A);
-    pause.lasts = Some(secs(30));
+    pause.duration = Some(secs(30));
     d.command(pause);
     d.killed(ended);
     assert_eq!((d.word(A), d.starts()), (Status::Paused, vec![]), "nothing acts on it");

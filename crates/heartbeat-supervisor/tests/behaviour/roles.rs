@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartbeat_status::{
     CommandId, Exit, Health, InconclusiveReason, Outcome, ProbeKind, Role, Status, Thresholds,
 };
-use heartbeat_supervisor::{Found, Input, Memory, RealmSpec};
+use heartbeat_supervisor::{Found, Input, RealmSpec, RestoredState};
 
 use crate::drive::{A, B, Depends, Drive, FAIL, bare, external, policy, probed, secs};
 
@@ -156,7 +156,7 @@ fn a_verdict_about_another_target_is_not_taken_over() {
     let mut d = Drive::stable(vec![probed("a")]);
     let mut kept = None;
     d.killed_with(
-        |memory: &mut Memory| kept = Some(memory.clone()),
+        |memory: &mut RestoredState| kept = Some(memory.clone()),
         |_| Found::Alive { pid: 100, launching: false },
     );
     for (change, verdict) in [(false, true), (true, false)] {

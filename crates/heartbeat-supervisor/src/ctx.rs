@@ -26,7 +26,7 @@ pub(crate) enum Mode {
 
 /// What a realm's neighbours amount to. Recomputed only when one of them changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Around {
+pub(crate) struct DependencyView {
     pub(crate) mode: Mode,
     /// The gates of all `needs` hold.
     pub(crate) needs_hold: bool,
@@ -122,7 +122,7 @@ impl Outbox {
 }
 
 /// What the code of one realm can reach.
-pub(crate) struct Cx<'a> {
+pub(crate) struct Ctx<'a> {
     pub(crate) now: Instant,
     pub(crate) ix: RealmIx,
     pub(crate) order: u32,
@@ -130,7 +130,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) out: &'a mut Outbox,
 }
 
-impl Cx<'_> {
+impl Ctx<'_> {
     pub(crate) fn effect(&mut self, effect: Effect) {
         self.out.effects.push_back(effect);
     }

@@ -2,14 +2,14 @@
 
 use heartbeat_status::{EdgeKind, Gate, Instant, NeedState, RealmIx, Status, WhileDown};
 
-use crate::cx::Around;
+use crate::ctx::DependencyView;
 use crate::realm::Facts;
 use crate::{NeedSpec, Supervisor};
 
 impl Supervisor {
     /// What the neighbours of a realm amount to, from their facts.
-    pub(crate) fn around(&self, ix: RealmIx) -> Around {
-        let mut around = Around {
+    pub(crate) fn dependency_view(&self, ix: RealmIx) -> DependencyView {
+        let mut dependencies = DependencyView {
             mode: self.mode,
             needs_hold: true,
             order_holds: true,
@@ -22,33 +22,34 @@ impl Supervisor {
             dependents_waiting: false,
         };
         for need in &self.plan.realm(ix).needs {
-            add_need(&mut around, need, &self.realms[need.realm.index()].facts);
+            add_need(&mut dependencies, need, &self.realms[need.realm.index()].facts);
         }
-        around.dependents_stopping =
+        dependencies.dependents_stopping =
             self.plan.graph().dependents(ix).iter().any(|edge| self.realms[edge.from.index()].facts.stopping);
-        around.dependents_waiting =
+        dependencies.dependents_waiting =
             self.plan.graph().dependents(ix).iter().any(|edge| self.realms[edge.from.index()].facts.waits);
-        around
+        dependencies
     }
 }
 
-fn add_need(around: &mut Around, need: &NeedSpec, facts: &Facts) {
+fn add_need(dependencies: &mut DependencyView, need: &NeedSpec, facts: &Facts) {
     match need.kind {
         EdgeKind::Needs => {
             let holds = gate_holds(need.until, facts);
             let state = need_state(need.until, facts);
             if facts.measured {
-                around.upstream_pass = around.upstream_pass.min(facts.evidence.unwrap_or(Instant::ZERO));
+                dependencies.upstream_pass =
+                    dependencies.upstream_pass.min(facts.evidence.unwrap_or(Instant::ZERO));
             }
-            around.needs_hold &= holds;
-            around.needs = around.needs.max(state);
+            dependencies.needs_hold &= holds;
+            dependencies.needs = dependencies.needs.max(state);
             let refuses = facts.refuses_since.filter(|_| need.until != Gate::Done);
-            around.refused_since = around.refused_since.into_iter().chain(refuses).min();
+            dependencies.refused_since = dependencies.refused_since.into_iter().chain(refuses).min();
             let lost = state.excuses() && !holds;
-            around.stop_with_need |= lost && need.while_down == WhileDown::Stop;
-            around.restart_with_need |= lost && need.while_down == WhileDown::Restart;
+            dependencies.stop_with_need |= lost && need.while_down == WhileDown::Stop;
+            dependencies.restart_with_need |= lost && need.while_down == WhileDown::Restart;
         }
-        EdgeKind::Wants | EdgeKind::After => around.order_holds &= !facts.pending,
+        EdgeKind::Wants | EdgeKind::After => dependencies.order_holds &= !facts.pending,
     }
 }
 

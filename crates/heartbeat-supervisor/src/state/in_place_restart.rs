@@ -1,0 +1,351 @@
+//! A restart by the realm's own command (`restart.command`) instead of a stop and a start: of a running service, and of
+//! an external realm, which nobody here can stop or start.
+//!
+//! It is a restart like any other: opened, debited, held by the restart circuit breaker, verified. A service is left running and
+//! keeps its generation; what the command cannot mend is mended by the next attempt, which is a real stop and start, and
+//! is judged like the first: by whose fault, and as far as the fuse lets it. An external realm has nothing but its
+//! command: attempt follows attempt, with the delays of its policy.
+
+use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
+
+use heartbeat_restart::Decision;
+use heartbeat_status::{
+    Desired, EventKind, Hook, Instant, RealmKind, RestartCause, RestartResult, RestartStep,
+};
+
+use super::starting::{HOOK_GRACE, hook_timeout};
+use super::{State, StateRequest, running, stopping};
+use crate::ctx::Ctx;
+use crate::judgement::{demand_evidence, evaluate};
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+use crate::{Effect, RealmSpec};
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InPlaceRestart {
+    /// The command is run then, or once its dependents are stopped.
+    Due(Instant),
+    /// The command runs.
+    Commanded,
+    /// Of an external realm: the command succeeded then, and has to show it.
+    Verifying(Instant),
+    /// The budget is spent; one trial is made then, if it is still needed.
+    Cooldown(Instant),
+    /// The cooldown is over.
+    Trial,
+    /// The budget is spent for good.
+    Exhausted,
+}
+
+impl InPlaceRestart {
+    /// The command runs or is about to: nothing else is done to the realm meanwhile.
+    pub(crate) fn is_under_way(self) -> bool {
+        matches!(self, Self::Due(_) | Self::Commanded)
+    }
+}
+
+/// A restart of the realm as it is now would be one by its command.
+pub(crate) fn applies(realm: &Realm, spec: &RealmSpec) -> bool {
+    let running = matches!(realm.state, State::Running(_)) && spec.kind == RealmKind::Service;
+    // What a command has not mended (or another restart is about to) is not tried by a command once more.
+    let fresh = !realm.restart_open() || realm.in_place.is_some_and(InPlaceRestart::is_under_way);
+    spec.restart_command && (matches!(realm.state, State::External) || (running && fresh))
+}
+
+/// Somebody asked for it. What is in no state for that any more is restarted like any other.
+pub(crate) fn requested(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if !applies(realm, ctx.spec) {
+        super::on_command(realm, ctx, StateRequest::Again(RestartCause::Requested));
+        return;
+    }
+    (realm.faulted, realm.relapsed) = (false, false);
+    if realm.in_place.is_some_and(InPlaceRestart::is_under_way) {
+        // The later request joins the earlier one.
+        return;
+    }
+    if matches!(realm.state, State::External) {
+        // A person takes over, with a fresh budget.
+        realm.tracker.reset();
+        realm.close_restart(ctx, RestartResult::Abandoned);
+    }
+    realm.open_restart(ctx, RestartCause::Requested, "requested".into());
+    due(realm, ctx, ctx.now);
+}
+
+/// It was decided on evidence, and the fuse lets it through. False when the budget of a service is spent: then it is
+/// ended like any other.
+pub(crate) fn restart_in_place(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: String) -> bool {
+    let service = !matches!(realm.state, State::External);
+    if service && realm.suspicion.is_none() && !realm.tracker.may_restart(&ctx.spec.restart, ctx.now) {
+        return false;
+    }
+    realm.close_restart(ctx, RestartResult::Failed);
+    if realm.in_place == Some(InPlaceRestart::Trial) || realm.suspicion.is_some() {
+        realm.open_restart(ctx, RestartCause::Unhealthy, detail);
+        due(realm, ctx, ctx.now);
+        return true;
+    }
+    let dice = ctx.dice();
+    match realm.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Unhealthy, None, dice) {
+        Decision::StartAt { at, attempt } => {
+            realm.open_attempt(ctx, RestartCause::Unhealthy, detail, attempt.max(1));
+            due(realm, ctx, at);
+        }
+        Decision::Cooldown { until, .. } => exhausted(realm, ctx, Some(until)),
+        Decision::GiveUp => exhausted(realm, ctx, None),
+        // Its policy leaves it at that.
+        Decision::LeaveStopped { .. } => {}
+    }
+    true
+}
+
+fn exhausted(realm: &mut Realm, ctx: &mut Ctx<'_>, retry_at: Option<Instant>) {
+    realm.tell_given_up(ctx, retry_at);
+    ctx.disarm(TimerKind::Act);
+    ctx.disarm(TimerKind::Second);
+    match retry_at {
+        Some(until) => {
+            realm.in_place = Some(InPlaceRestart::Cooldown(until));
+            ctx.arm(TimerKind::State, until);
+        }
+        None => {
+            realm.in_place = Some(InPlaceRestart::Exhausted);
+            ctx.disarm(TimerKind::State);
+        }
+    }
+}
+
+fn due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
+    realm.in_place = Some(InPlaceRestart::Due(at));
+    ctx.disarm(TimerKind::Act);
+    ctx.disarm(TimerKind::Second);
+    if at > ctx.now {
+        ctx.arm(TimerKind::State, at);
+    } else {
+        begin(realm, ctx);
+    }
+}
+
+/// Its time has come, later than it was decided. What was decided on evidence needs a failure that began since then.
+fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
+    if realm.is_healing() && realm.acts_on < at {
+        demand_evidence(realm, ctx, at);
+    }
+    if realm.is_healing() && !realm.has_failed_since(ctx.spec, at) {
+        ctx.arm(TimerKind::State, ctx.now + RECHECK);
+    } else {
+        begin(realm, ctx);
+    }
+}
+
+/// Its time has come: the command runs, unless somebody else is to blame meanwhile.
+fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    ctx.disarm(TimerKind::State);
+    let evidence = realm.is_healing();
+    if evidence && (realm.dependencies.needs.excuses() || realm.pause.is_some()) {
+        cancel(realm, ctx);
+        return;
+    }
+    // A stop that follows in the same breath has ended the pause that held it.
+    let leaving = !matches!(realm.state, State::External) && realm.desired == Desired::Down;
+    if realm.dependencies.dependents_stopping || leaving {
+        return;
+    }
+    realm.in_place = Some(InPlaceRestart::Commanded);
+    realm.restart_step(ctx, RestartStep::Started);
+    let timeout = hook_timeout(ctx.spec.start.timeout);
+    ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Restart, timeout });
+    ctx.event(EventKind::RestartCommand { failure: None, ended: false });
+    ctx.arm(TimerKind::State, ctx.now + timeout + HOOK_GRACE);
+}
+
+/// The command has ended.
+pub(crate) fn on_done(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<String>) {
+    if realm.in_place != Some(InPlaceRestart::Commanded) {
+        ctx.ignore("no such command is running");
+        return;
+    }
+    ctx.disarm(TimerKind::State);
+    ctx.event(EventKind::RestartCommand { failure: failure.clone(), ended: true });
+    match failure {
+        None => succeeded(realm, ctx),
+        Some(failure) => failed(realm, ctx, &format!("{} failed: {failure}", Hook::Restart.as_str())),
+    }
+}
+
+/// What was measured before it says nothing any more, and it has as long as after a start to pass for the first time.
+fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.in_place = None;
+    realm.unhealthy_cause = None;
+    realm.judged_from = Some(ctx.now + hook_timeout(ctx.spec.start.timeout));
+    realm.measure_anew(ctx);
+    realm.restart_step(ctx, RestartStep::Ready);
+    if matches!(realm.state, State::External) {
+        realm.started_at = Some(ctx.now);
+        begin_verification(realm, ctx);
+    } else {
+        running::answer_anew(realm, ctx);
+    }
+}
+
+/// The attempt has failed. What somebody has asked for is a stop and a start now; what was decided on evidence is judged
+/// again, since a need may have gone down meanwhile, or it may have come back by itself. Paused and external realms are
+/// left to what is measured.
+fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
+    realm.in_place = None;
+    ctx.disarm(TimerKind::Second);
+    ctx.disarm(TimerKind::State);
+    if matches!(realm.state, State::External) || realm.pause.is_some() {
+        realm.close_restart(ctx, RestartResult::Failed);
+        evaluate(realm, ctx);
+    } else if realm.is_healing() {
+        if let Some(record) = realm.restart.as_mut() {
+            record.detail = format!("{}; {detail}", record.detail);
+        }
+        realm.in_place_failure = Some(detail.into());
+        running::answer_anew(realm, ctx);
+        evaluate(realm, ctx);
+    } else {
+        let cause = realm.restart.as_ref().map_or(RestartCause::Requested, |record| record.cause);
+        stopping::restart(realm, ctx, cause, detail.into());
+    }
+}
+
+fn begin_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    let verify_for = ctx.spec.restart.verify_for();
+    realm.in_place = Some(InPlaceRestart::Verifying(ctx.now));
+    ctx.arm(TimerKind::Second, ctx.now + verify_for);
+    ctx.arm(TimerKind::State, ctx.now + verify_for + hook_timeout(ctx.spec.start.timeout));
+}
+
+/// What was measured may have verified an external realm, or shown of any that nothing has to be done.
+pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    match realm.in_place {
+        Some(InPlaceRestart::Verifying(since)) => {
+            let long_enough = ctx.now.since(since) >= ctx.spec.restart.verify_for();
+            let enough_passes = realm.live_probes_pass(ctx.spec, u32::MAX).unwrap_or(true);
+            if long_enough
+                && enough_passes
+                && realm.assess(ctx.spec).is_pass()
+                && !realm.dependencies.needs.excuses()
+            {
+                realm.in_place = None;
+                ctx.disarm(TimerKind::State);
+                realm.restart_step(ctx, RestartStep::Verified);
+                realm.close_restart(ctx, RestartResult::Verified);
+            }
+        }
+        // It has mended itself before anything was done.
+        Some(InPlaceRestart::Due(_)) if realm.is_healing() && realm.assess(ctx.spec).is_pass() => {
+            cancel(realm, ctx)
+        }
+        Some(InPlaceRestart::Due(at)) if realm.is_healing() && realm.acts_on == at && ctx.now > at => {
+            come_due(realm, ctx, at);
+        }
+        Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Trial) if realm.assess(ctx.spec).is_pass() => {
+            realm.in_place = None;
+            ctx.disarm(TimerKind::State);
+        }
+        Some(
+            InPlaceRestart::Due(_)
+            | InPlaceRestart::Commanded
+            | InPlaceRestart::Cooldown(_)
+            | InPlaceRestart::Trial
+            | InPlaceRestart::Exhausted,
+        )
+        | None => {}
+    }
+}
+
+/// The deadline of how far it is. False when there is no such thing.
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) -> bool {
+    match (realm.in_place, timer) {
+        (Some(InPlaceRestart::Due(at)), TimerKind::State) => come_due(realm, ctx, at),
+        (Some(InPlaceRestart::Commanded), TimerKind::State) => {
+            ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Restart });
+            on_done(realm, ctx, Some("its end was never reported".into()));
+        }
+        (Some(InPlaceRestart::Verifying(_)), TimerKind::Second) => on_result(realm, ctx),
+        (Some(InPlaceRestart::Verifying(_)), TimerKind::State) => {
+            on_result(realm, ctx);
+            let blamed = realm.dependencies.needs.excuses() || realm.may_blame(ctx.now);
+            let excused = blamed || realm.pause.is_some() || realm.fault_is_ours(ctx.spec);
+            match realm.in_place {
+                Some(InPlaceRestart::Verifying(_)) if excused => {
+                    ctx.arm(TimerKind::State, ctx.now + hook_timeout(ctx.spec.start.timeout).max(RECHECK));
+                }
+                Some(InPlaceRestart::Verifying(_)) => {
+                    failed(realm, ctx, "the restart could not be verified in time")
+                }
+                _ => {}
+            }
+        }
+        (Some(InPlaceRestart::Cooldown(_)), TimerKind::State) => {
+            realm.in_place = Some(InPlaceRestart::Trial);
+            ctx.event(EventKind::CooldownOver);
+            demand_evidence(realm, ctx, ctx.now);
+            evaluate(realm, ctx);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// A verification that could not be decided is looked at again after this at the earliest.
+const RECHECK: Duration = Duration::from_secs(1);
+
+/// Dependents may be stopped by now.
+pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if let Some(InPlaceRestart::Due(at)) = realm.in_place
+        && ctx.now >= at
+    {
+        come_due(realm, ctx, at);
+    }
+}
+
+/// heartbeatd is back, and an external realm was being restarted: whatever has become of its command, it has to show it.
+pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if realm.restart_open() {
+        begin_verification(realm, ctx);
+    }
+}
+
+/// Nothing was measured for a while: the time to prove itself begins anew.
+pub(crate) fn was_suspended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if matches!(realm.in_place, Some(InPlaceRestart::Verifying(_))) {
+        begin_verification(realm, ctx);
+    }
+}
+
+/// A person says that it counts anew: what was given up is tried again if it is still needed.
+pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if matches!(
+        realm.in_place,
+        Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Trial | InPlaceRestart::Exhausted)
+    ) {
+        realm.in_place = None;
+        ctx.disarm(TimerKind::State);
+        evaluate(realm, ctx);
+    }
+}
+
+/// Nothing has to be done any more.
+pub(crate) fn cancel(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if realm.in_place.is_some() {
+        drop(realm, ctx);
+        ctx.disarm(TimerKind::State);
+        ctx.disarm(TimerKind::Second);
+        realm.close_restart(ctx, RestartResult::Abandoned);
+    }
+}
+
+/// Something else is done to the realm; its restart goes on with that.
+pub(crate) fn drop(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.judged_from = None;
+    if realm.in_place.take() == Some(InPlaceRestart::Commanded) {
+        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Restart });
+    }
+}
