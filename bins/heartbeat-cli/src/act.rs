@@ -221,7 +221,7 @@ fn held(plan: &ActionDocument, style: Style) -> Failure {
     Failure::new(Exit::Refused, what)
 }
 
-/// Names what an operator has stopped and asks, where there is somebody to ask.
+/// Names what an operator has stopped and, on a terminal, asks.
 async fn ask_to_lift(
     action: Action,
     realm: &str,
@@ -241,7 +241,7 @@ async fn ask_to_lift(
     confirmed().await
 }
 
-/// Shows who would suffer and asks, where there is somebody to ask. A no changes nothing.
+/// Shows the dependents that would break and, on a terminal, asks. A no changes nothing.
 async fn ask(
     action: Action,
     realm: &str,

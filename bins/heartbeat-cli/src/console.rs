@@ -9,7 +9,7 @@ use crate::args::{Format, Global};
 use crate::exit::Failure;
 use crate::style::{Hue, Style, fold};
 
-/// Columns assumed when nobody says how many there are.
+/// Columns assumed when neither the terminal nor COLUMNS says how many there are.
 const DEFAULT_COLUMNS: usize = 80;
 /// A screen below this is treated as this wide: a status, a name and an age need it.
 const MIN_COLUMNS: usize = 40;
@@ -23,7 +23,7 @@ pub(crate) struct Console {
     pub(crate) terminal: bool,
     /// stderr is a terminal: notes that vanish are welcome.
     pub(crate) err_terminal: bool,
-    /// Somebody can be asked.
+    /// A person can be asked.
     pub(crate) interactive: bool,
     /// Style of stdout.
     pub(crate) style: Style,
@@ -111,7 +111,7 @@ impl Console {
         self.line(&text)
     }
 
-    /// Nobody reads stdout any more.
+    /// The reader of stdout has closed it.
     pub(crate) const fn is_closed(&self) -> bool {
         self.closed
     }

@@ -40,7 +40,7 @@ fn ended(text: String) -> String {
     text
 }
 
-/// Dependents above what they need; whoever nobody needs starts a tree, and each realm is unfolded once.
+/// Dependents above what they need; a realm that no other needs starts a tree, and each realm is unfolded once.
 pub(crate) fn tree(document: &GraphDocument, columns: usize, style: Style) -> String {
     let mut nodes: Vec<&GraphNode> = document.nodes.iter().collect();
     nodes.sort_by_key(|node| node.order);

@@ -93,7 +93,7 @@ fn own_problems(document: &StatusDocument, style: Style) -> String {
     text
 }
 
-/// Something has gone wrong with it: a restart that somebody has asked for is no fault.
+/// Something has gone wrong with it: a requested restart is no fault.
 fn is_fault(realm: &RealmEntry) -> bool {
     let open = realm.restart.as_ref().filter(|restart| restart.result.is_none());
     match status_of(realm) {

@@ -91,7 +91,7 @@ async fn follow(client: &Client, asked: &Asked<'_>, all: bool, console: &mut Con
     let (pieces, mut printer) = mpsc::channel(MAX_PIECES_QUEUED);
     let mut streams = JoinSet::new();
     for (at, realm) in asked.realms.iter().enumerate() {
-        // Whoever is not there is told before anything is shown.
+        // An unknown realm is an error before anything is shown.
         let lines = match client.follow_logs(realm, asked.lines, None).await {
             Ok(lines) => lines,
             Err(ClientError::Problem(problem)) if all => {
@@ -126,7 +126,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// Until nobody wants to know any more.
+    /// Until the printer has ended.
     async fn run(self, mut lines: LogLines) -> Option<()> {
         let mut last = None;
         loop {

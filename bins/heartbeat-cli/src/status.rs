@@ -58,7 +58,7 @@ pub(crate) async fn run(
     Ok(exit_of(&document, &args.realms))
 }
 
-/// A configuration that cannot be loaded is in nobody's way until the next start of heartbeatd.
+/// A configuration that cannot be loaded does no harm before the next start of heartbeatd.
 fn tell_config_problem(document: &StatusDocument, console: &mut Console) {
     if let Some(problem) = &document.daemon.config_problem {
         let problem = console.style.text(problem);

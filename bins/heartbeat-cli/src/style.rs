@@ -24,7 +24,7 @@ pub(crate) enum Hue {
     Attention,
     /// Not as it should be.
     Bad,
-    /// On purpose, or somebody else's fault.
+    /// On purpose, or the fault of another realm.
     Neutral,
     /// Plain text.
     Plain,
@@ -92,7 +92,7 @@ impl Style {
         (if self.words { "not measured" } else { self.mark(Status::Stopped) }, Hue::Neutral)
     }
 
-    /// Somebody else's text, made safe for a terminal in one line.
+    /// Text of another program, made safe for a terminal in one line.
     pub(crate) fn text(self, text: &str) -> String {
         let clean = sanitise_line(text);
         if !self.ascii || clean.is_ascii() {
@@ -101,7 +101,7 @@ impl Style {
         clean.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
     }
 
-    /// A line of somebody else's output, made safe for a terminal: whole, with its spaces.
+    /// A line of another program's output, made safe for a terminal: whole, with its spaces.
     pub(crate) fn output(self, line: &str) -> String {
         let clean = sanitise(line);
         clean.chars().map(|c| if c == '\n' || self.ascii && !c.is_ascii() { '?' } else { c }).collect()

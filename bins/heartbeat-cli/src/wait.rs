@@ -11,7 +11,7 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::verify::{Judgement, Wanted, judge, unknown};
 
-/// How long `wait` and `status --wait` wait when nobody says.
+/// How long `wait` and `status --wait` wait without a time of their own.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 /// How often heartbeatd is asked; it makes a new body at most as often.
 const POLL_MS: u64 = 250;

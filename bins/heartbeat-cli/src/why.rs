@@ -258,7 +258,7 @@ fn exit_text(exit: &ExitEntry, style: Style) -> String {
     let mut text = match (&exit.code, &exit.signal) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {}", style.text(signal)),
-        (None, None) => "a status nobody saw".to_owned(),
+        (None, None) => "exit status unknown".to_owned(),
     };
     if exit.core {
         text += ", core dumped";

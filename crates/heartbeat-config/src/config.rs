@@ -113,7 +113,7 @@ impl fmt::Debug for WebhookConfig {
 pub enum Measure {
     /// The probe itself.
     Probe(Arc<Probe>),
-    /// A command, once somebody is there to run it.
+    /// A command that heartbeatd runs.
     Command {
         /// Program, arguments, environment, directory, user; its output is captured.
         spec: Arc<LaunchSpec>,

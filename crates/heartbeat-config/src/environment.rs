@@ -14,14 +14,14 @@ use crate::load::EARLY_KEYS;
 const ENV_PREFIX: &str = "HEARTBEAT__";
 
 /// The key, who said it, and what.
-pub(crate) type Said = (Vec<String>, String, Value);
+pub(crate) type EnvOverride = (Vec<String>, String, Value);
 
 /// `HEARTBEAT__SECTION__KEY`: `_` stands for `-` or `_`, matched against what exists.
 pub(crate) fn from_environment(
     env: &BTreeMap<String, String>,
     realms: &[String],
     problems: &mut Vec<Diagnostic>,
-) -> Vec<Said> {
+) -> Vec<EnvOverride> {
     let mut said = Vec::new();
     for (name, value) in env {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };

@@ -43,7 +43,7 @@ pub(crate) struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// Nobody waits.
+    /// Answers are not bounded in time.
     pub(crate) const fn unwatched() -> Self {
         Self { told: None }
     }
@@ -90,7 +90,7 @@ fn within<T: Send + 'static>(
     let (steps, seen) = sync_channel(1);
     let worker = thread::Builder::new().name("hb-load".to_owned()).spawn(move || {
         let told = |what: Option<String>| {
-            // That nobody waits any more is found at the end.
+            // A caller that has given up is noticed at the end.
             let _ = steps.send(what.map_or(Step::Ended, Step::Began));
         };
         let done = work(&Files { told: Some(&told) });
@@ -223,7 +223,7 @@ fn included(first: &Parsed, file: &Path, files: &Files<'_>, problems: &mut Vec<D
     found
 }
 
-/// What is written, each with the way to it; an empty way for what nobody has written.
+/// What is written, each with the way to it; an empty way for the default pattern.
 fn patterns(first: &Parsed) -> Vec<(String, Vec<String>)> {
     let way = || vec!["heartbeat".to_owned(), "include".to_owned()];
     match first.peek("heartbeat", "include") {

@@ -25,7 +25,7 @@ use crate::keys::Table;
 use crate::notify;
 use crate::plan::plan;
 use crate::reader::{Reader, Section};
-use crate::realm::{self, ReadRealm, Setting};
+use crate::realm::{self, ReadContext, ReadRealm};
 use crate::{RegistrationRules, Report};
 
 /// Keys of `[heartbeat]` that are needed before files are layered, so that only the first file can say them.
@@ -251,7 +251,7 @@ fn assemble(
             let config = Config { heartbeat, plan, realms, webhooks, files: paths, registering };
             Ok(Loaded { config, warnings: Report::new(warnings), effective })
         }
-        // Whoever checks a configuration wants to know all of it.
+        // A check reports the warnings beside the errors.
         _ if purpose == Purpose::Check => Err(Report::new(errors.into_iter().chain(warnings).collect())),
         _ => Err(Report::new(errors)),
     }
@@ -362,9 +362,9 @@ fn realms(
     dir: &Path,
 ) -> Vec<ReadRealm> {
     let inherited = realm::inherited(sources);
-    // Read once on their own, so that a mistake in [defaults] is found even where nobody has it.
+    // Read once on their own, so that a mistake in [defaults] is found even where no realm uses it.
     if let Ok(name) = RealmName::new("defaults") {
-        let setting = Setting {
+        let setting = ReadContext {
             state_dir: &heartbeat.state_dir,
             socket: &heartbeat.socket,
             runtime_dir: &heartbeat.runtime_dir,
@@ -397,7 +397,7 @@ fn realms(
         let file = reader.document.file_of(&path).map(PathBuf::from);
         let dir =
             file.as_deref().and_then(Path::parent).map_or_else(|| dir.to_owned(), |parent| dir.join(parent));
-        let setting = Setting {
+        let setting = ReadContext {
             state_dir: &heartbeat.state_dir,
             socket: &heartbeat.socket,
             runtime_dir: &heartbeat.runtime_dir,

@@ -69,7 +69,7 @@ fn receiver(
     let later = ["alertmanager", "slack", "ntfy", "exec", "smtp"];
     // One of those has been refused by name.
     if webhook.is_none() && !later.iter().any(|key| section.get(key).is_some()) {
-        let message = format!("receiver `{name}` has no `webhook`: there is nobody to tell");
+        let message = format!("receiver `{name}` has no `webhook`, so nothing can be sent to it");
         let help = "for example webhook = \"http://127.0.0.1:3000/api/incidents/\"";
         let place = reader.key_place(section.path());
         reader.push(Diagnostic::new(Code::BadReceiver, message).at(place, "this receiver").help(help));

@@ -29,7 +29,7 @@ use crate::units;
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/stdout";
 
 /// What all realms share.
-pub(crate) struct Setting<'a> {
+pub(crate) struct ReadContext<'a> {
     pub(crate) state_dir: &'a FsPath,
     pub(crate) socket: &'a FsPath,
     pub(crate) runtime_dir: &'a FsPath,
@@ -115,7 +115,7 @@ pub(crate) fn read(
     reader: &Reader<'_>,
     name: RealmName,
     section: &Section<'_>,
-    setting: &Setting<'_>,
+    setting: &ReadContext<'_>,
 ) -> ReadRealm {
     let port = port(reader, section);
     let variables = variables(reader, section, port);
@@ -290,11 +290,11 @@ fn readiness(probes: &[ProbeSpec], ready_fd: Option<u32>) -> Readiness {
     Readiness { notify: asked.is_some(), watchdog: asked.flatten(), ready_fd }
 }
 
-/// It can be told where to speak, and by nobody else.
+/// Refuses a notify socket with too long a path, and variables that only heartbeatd sets.
 fn can_be_heard(
     reader: &Reader<'_>,
     section: &Section<'_>,
-    setting: &Setting<'_>,
+    setting: &ReadContext<'_>,
     name: &RealmName,
     asked: &Readiness,
 ) {
@@ -459,7 +459,7 @@ pub(crate) fn inherited(sources: &Sources) -> BTreeMap<OsString, OsString> {
 }
 
 /// What a realm inherits, as its user in its directory.
-fn surroundings(setting: &Setting<'_>, user: Option<&User>, dir: &FsPath) -> Vec<(OsString, OsString)> {
+fn surroundings(setting: &ReadContext<'_>, user: Option<&User>, dir: &FsPath) -> Vec<(OsString, OsString)> {
     let mut env = setting.inherited.clone();
     if let Some(user) = user {
         env.retain(|name, _| !OF_THE_LOGIN.iter().any(|known| name == *known));
@@ -476,7 +476,7 @@ fn surroundings(setting: &Setting<'_>, user: Option<&User>, dir: &FsPath) -> Vec
 fn env_file(
     reader: &Reader<'_>,
     section: &Section<'_>,
-    setting: &Setting<'_>,
+    setting: &ReadContext<'_>,
     port: Option<u16>,
 ) -> Option<PathBuf> {
     let entry = section.get("env_file")?;
@@ -520,7 +520,7 @@ fn set_by_heartbeat(port: Option<u16>) -> impl Iterator<Item = &'static str> {
 fn environment(
     reader: &Reader<'_>,
     section: &Section<'_>,
-    setting: &Setting<'_>,
+    setting: &ReadContext<'_>,
     port: Option<u16>,
 ) -> Vec<(OsString, OsString)> {
     let mut env = reader.pairs(section, "env");
@@ -576,7 +576,7 @@ enum To {
     None,
 }
 
-fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &Setting<'_>, name: &RealmName) -> LogTarget {
+fn log(reader: &Reader<'_>, section: &Section<'_>, setting: &ReadContext<'_>, name: &RealmName) -> LogTarget {
     let log = section.table(reader, "log");
     let to = log.get("to").and_then(|entry| {
         reader.word(&entry, &[("file", To::File), ("journal", To::Journal), ("none", To::None)])

@@ -30,7 +30,7 @@ use crate::interpolate::interpolate;
 use crate::keys::{self, Table, reserved};
 use crate::plan;
 use crate::reader::{Entry, Reader, Section};
-use crate::realm::{self, ReadRealm, Setting};
+use crate::realm::{self, ReadContext, ReadRealm};
 
 /// Most of one registration, in bytes of JSON.
 pub const MAX_REGISTRATION_BYTES: usize = 16 * 1024;
@@ -48,7 +48,7 @@ const FROM_DEFAULTS: [&str; 5] = ["docs", "owner", "group", "labels", "critical"
 /// What people read: one line each.
 const LINES: [&str; 8] = ["title", "docs", "owner", "group", "name", "http", "tcp", "host"];
 
-/// The way out for whoever wants more.
+/// What to do where a registration is not enough.
 const BELONGS: &str = "a realm with a command, or with anything else that acts, belongs in the configuration";
 
 /// What the files say about realms that are registered beside theirs.
@@ -189,7 +189,7 @@ impl Misfit {
 /// `config`, which comes from files alone, with what was registered beside it: all of it, or nothing.
 ///
 /// # Errors
-/// Whoever does not fit in, and why.
+/// Every registration that does not fit in, and why.
 pub fn with_registered(config: &Config, registrations: &[Registration]) -> Result<Config, Vec<Misfit>> {
     let networks = config.heartbeat.register_networks.iter().copied();
     let networks = Arc::new(networks.fold(Networks::loopback(), Networks::with));
@@ -302,7 +302,7 @@ pub fn configured(in_force: crate::InForce<'_>, rules: &Arc<RegistrationRules>) 
         specs.push(spec);
         realms.push(realm.clone());
     }
-    // A part of a plan that leaves nobody's need out is a plan.
+    // A part of a plan in which every need is met is a plan.
     let plan = Plan::new(*old.settings(), specs).unwrap_or_else(|_| old.clone());
     Config {
         heartbeat: in_force.heartbeat.clone(),
@@ -361,9 +361,9 @@ fn one(config: &Config, registration: &Registration, networks: &Arc<Networks>) -
     }
 }
 
-fn setting<'a>(heartbeat: &'a Heartbeat, nothing: &'a BTreeMap<OsString, OsString>) -> Setting<'a> {
+fn setting<'a>(heartbeat: &'a Heartbeat, nothing: &'a BTreeMap<OsString, OsString>) -> ReadContext<'a> {
     let (state_dir, socket): (&FsPath, &FsPath) = (&heartbeat.state_dir, &heartbeat.socket);
-    Setting {
+    ReadContext {
         state_dir,
         runtime_dir: &heartbeat.runtime_dir,
         socket,
@@ -515,7 +515,7 @@ fn literal(reader: &Reader<'_>, entry: &Entry<'_>) {
     }
 }
 
-/// What whoever registers may ask of heartbeatd.
+/// Refuses a registration that asks too much of heartbeatd.
 fn bounds(reader: &Reader<'_>, realm: &ReadRealm, entry: &Entry<'_>) {
     let probes = &realm.spec.probes;
     if probes.len() > MAX_REGISTERED_PROBES {

@@ -231,8 +231,8 @@ fn places(in_force: &InForce<'_>, new: &Plan) -> Vec<RealmIx> {
     kept.into_iter().map(place).collect()
 }
 
-/// Everything that is in force, retired, with room for what is new. Nobody retired depends on a place that goes to
-/// somebody else.
+/// Everything that is in force, retired, with room for what is new. No retired realm depends on a place that goes
+/// to another one.
 fn retired(in_force: &InForce<'_>, places: &[RealmIx]) -> (Vec<Option<RealmSpec>>, Vec<RealmConfig>) {
     let old = in_force.plan.realms();
     let len = places.iter().map(|place| place.index() + 1).max().unwrap_or(0).max(old.len());

@@ -33,7 +33,7 @@ impl Refusal {
     }
 }
 
-/// What somebody probably meant by a quantity that is not understood; not every answer makes sense.
+/// A quantity in our spelling, guessed from one that is not understood; not every guess makes sense.
 pub(crate) fn meant(text: &str) -> Option<String> {
     let tight: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     let digits = tight.find(|c: char| !c.is_ascii_digit()).unwrap_or(tight.len());
