@@ -15,7 +15,7 @@ use crate::complete;
 use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
-pub(crate) const NOT_BUILT: &[&str] = &["boot", "history", "notify", "probe"];
+pub(crate) const NOT_BUILT: &[&str] = &["boot", "notify", "probe"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -231,6 +231,18 @@ pub(crate) enum Command {
         /// Name of the person who takes care of it
         #[arg(long, value_name = "NAME", env = "USER", hide_env = true)]
         by: Option<String>,
+    },
+    /// Show what a realm was over time: availability and latency
+    History {
+        /// Realm to show
+        #[arg(value_name = "REALM")]
+        realm: String,
+        /// How far back
+        #[arg(long, default_value = "24h", value_name = "TIME", value_parser = parse_duration)]
+        since: Duration,
+        /// Probe whose latency to show
+        #[arg(long, value_name = "PROBE")]
+        probe: Option<String>,
     },
     /// Show recent events; -f follows new ones
     Events {

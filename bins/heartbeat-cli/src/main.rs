@@ -30,6 +30,7 @@ mod exit;
 mod explain;
 mod graph;
 mod headline;
+mod history;
 mod hold;
 mod import;
 mod incidents;
@@ -217,6 +218,9 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
         Some(Command::Incidents { id: None, open, limit }) => {
             incidents::list(&connect(console), *open, *limit, console).await
+        }
+        Some(Command::History { realm, since, probe }) => {
+            history::run(&connect(console), realm, *since, probe.as_deref(), console).await
         }
         Some(Command::Ack { id, note, by }) => {
             let request = AckRequest { by: by.clone(), note: note.clone() };

@@ -1,12 +1,13 @@
 //! What this server needs from the daemon it stands in.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_status::wire::{
-    About, AckEntry, EventEntry, HolderEntry, IncidentDocument, RegistrationDocument, ReloadDocument,
-    TransitionEntry,
+    About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, RegistrationDocument,
+    ReloadDocument, StripsDocument, TransitionEntry,
 };
 use heartbeat_status::{Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -104,6 +105,19 @@ pub struct IncidentPage {
     pub limit: usize,
 }
 
+/// What is asked about the history of a realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryQuestion {
+    /// Its name.
+    pub realm: String,
+    /// Latencies of this probe; `None`: of the first that was measured.
+    pub probe: Option<String>,
+    /// From when until when, in milliseconds since 1970.
+    pub window_ms: Range<i64>,
+    /// Length of a step in milliseconds.
+    pub step_ms: u64,
+}
+
 /// An incident that was acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acknowledged {
@@ -144,6 +158,10 @@ pub trait Ecosystem: Send + Sync + 'static {
     fn incident(&self, id: String) -> BoxFuture<Option<Arc<IncidentDocument>>>;
     /// Acknowledges an incident and answers once that is on disk or cannot be.
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>>;
+    /// What a realm was over time; `None` when nothing is on record. Otherwise why it cannot be read.
+    fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, String>>;
+    /// What every realm was on each of the last `days` days. Otherwise why it cannot be read.
+    fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, String>>;
     /// Facts that are remembered, in order, after the one with the number `after`. Must not wait for the core. What
     /// came with a snapshot is remembered before [`Ecosystem::snapshot`] returns that.
     fn facts(&self, after: u64) -> Vec<Fact>;

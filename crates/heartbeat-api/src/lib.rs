@@ -46,6 +46,7 @@ mod events;
 mod feed;
 mod graph;
 mod health;
+mod history;
 mod holder;
 mod impact;
 mod incidents;
@@ -68,8 +69,8 @@ mod waiting;
 pub use access::Access;
 pub use door::{bind_tcp, bind_unix, permit_unix};
 pub use ecosystem::{
-    Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, IncidentPage, Output, OwnHealth, Past, Rejection,
-    RejectionKind,
+    Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth,
+    Past, Rejection, RejectionKind,
 };
 pub use error::BindError;
 pub use limits::Limits;

@@ -66,7 +66,8 @@ pub(crate) enum Route {
     Incidents,
     Incident(String),
     Acknowledge(String),
-    History,
+    History(String),
+    Strips,
     Logs(String),
     Beat,
     Reload,
@@ -100,6 +101,7 @@ const PATHS: &[&str] = &[
     "/api/incidents/",
     "/api/incidents/{id}/",
     "/api/incidents/{id}/ack/",
+    "/api/history/",
     "/api/history/{realm}/",
     "/api/graph/",
     "/api/logs/{realm}/",
@@ -133,7 +135,8 @@ impl Route {
             ["api", "incidents"] => Self::Incidents,
             ["api", "incidents", id] => Self::Incident(name(id)?),
             ["api", "incidents", id, "ack"] => Self::Acknowledge(name(id)?),
-            ["api", "history", _] => Self::History,
+            ["api", "history"] => Self::Strips,
+            ["api", "history", realm] => Self::History(name(realm)?),
             ["api", "logs", realm] => Self::Logs(name(realm)?),
             ["api", "beat", _] | ["api", "beat", _, _] => Self::Beat,
             ["api", "reload"] => Self::Reload,
@@ -171,7 +174,10 @@ impl Route {
             Self::Incidents => Rule { query: &["open", "limit", "after"], ..read("/api/incidents/") },
             Self::Incident(_) => read("/api/incidents/{id}/"),
             Self::Acknowledge(_) => operate("/api/incidents/{id}/ack/"),
-            Self::History => later(read("/api/history/{realm}/")),
+            Self::History(_) => {
+                Rule { query: &["from", "to", "step", "probe"], ..read("/api/history/{realm}/") }
+            }
+            Self::Strips => Rule { query: &["window", "bars"], ..read("/api/history/") },
             Self::Logs(_) => {
                 let query = &["lines", "follow", "previous"];
                 Rule { on_tcp: false, query, ..read("/api/logs/{realm}/") }

@@ -25,8 +25,8 @@ use crate::query::Query;
 use crate::route::{self, Route, Rule};
 use crate::serving::{self, Closing, Connection, TcpSide, UnixSide};
 use crate::{
-    Access, Ecosystem, Limits, action, departure, events, graph, health, logs, near, page, registering,
-    reload, status,
+    Access, Ecosystem, Limits, action, departure, events, graph, health, history, logs, near, page,
+    registering, reload, status,
 };
 
 /// What happened at the doors since the start.
@@ -175,6 +175,8 @@ impl Shared {
                 access::check_json(headers)?;
                 incidents::acknowledge(ecosystem, id, &body.read().await?, caller.uid()).await
             }
+            Route::History(name) => history::realm(ecosystem, name, &query).await,
+            Route::Strips => history::strips(ecosystem, &query).await,
             Route::Plan => {
                 access::check_json(headers)?;
                 action::foresee(ecosystem, &body.read().await?).await

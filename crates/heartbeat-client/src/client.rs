@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use heartbeat_http::Answer as Opened;
+use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
     AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
-    IncidentDocument, IncidentsDocument, LogsDocument, PlanRequest, Problem, RealmDocument,
+    HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, PlanRequest, Problem, RealmDocument,
     RegistrationDocument, ReloadDocument, ReloadRequest, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
@@ -63,6 +64,17 @@ impl GraphFormat {
 pub struct Client {
     host: Host,
     deadline: Duration,
+}
+
+/// Which part of a history is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryRange<'a> {
+    /// How far back.
+    pub since: Duration,
+    /// Length of a step in seconds.
+    pub step_s: u64,
+    /// Latencies of this probe; `None`: of the first that was measured.
+    pub probe: Option<&'a str>,
 }
 
 impl Client {
@@ -219,6 +231,24 @@ impl Client {
         let open = if open { "&open=1" } else { "" };
         let after = after.map_or_else(String::new, |after| format!("&after={}", segment(after)));
         self.read(&format!("/api/incidents/?limit={limit}{open}{after}"), self.deadline).await
+    }
+
+    /// What a realm was over time, until now.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] when nothing is on record of it.
+    pub async fn history(
+        &self,
+        realm: &str,
+        range: HistoryRange<'_>,
+    ) -> Result<HistoryDocument, ClientError> {
+        let now = self.summary().await?.generated_at;
+        let back = i64::try_from(range.since.as_millis()).unwrap_or(i64::MAX);
+        let from = WallTime::from_millis(now.as_millis().saturating_sub(back));
+        let probe = range.probe.map_or_else(String::new, |probe| format!("&probe={}", segment(probe)));
+        let path =
+            format!("/api/history/{}/?from={from}&to={now}&step={}s{probe}", segment(realm), range.step_s);
+        self.read(&path, self.deadline).await
     }
 
     /// Acknowledges an incident; the incident as it is then.

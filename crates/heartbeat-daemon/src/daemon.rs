@@ -28,6 +28,7 @@ use crate::directories::Directories;
 use crate::driver::{Departure, Driver, DriverState, EventSink};
 use crate::ecosystem::Surface;
 use crate::executor::Executor;
+use crate::history_recorder::HistoryRecorder;
 use crate::inbox::{Inbox, Request};
 use crate::incident_writer::IncidentWriter;
 use crate::intent::IntentFile;
@@ -210,7 +211,7 @@ impl Daemon {
             Arc::clone(&published),
             Arc::clone(&reloader),
             Arc::clone(&upgrader),
-            Records::new(Arc::clone(&published), Arc::clone(&databases.incidents)),
+            Records::new(Arc::clone(&published), &databases),
         );
         let limits = Limits {
             max_connections: budget.tcp_connections,
@@ -273,6 +274,11 @@ impl Daemon {
             probing_lag,
             boot: heartbeat_process::boot_id(),
             incident_db: Arc::clone(&databases.incidents),
+            history: HistoryRecorder::new(
+                Arc::clone(&databases.history),
+                published.figures(),
+                heartbeat_process::boot_id(),
+            ),
             incident_writer: IncidentWriter::open(
                 Arc::clone(&published),
                 Arc::clone(&databases.incidents),

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use heartbeat_status::OwnProblemKind;
-use heartbeat_store::{IncidentDb, Remembered, Report, Reporter};
+use heartbeat_store::{HistoryDb, IncidentDb, Keep, Remembered, Report, Reporter};
 
 use crate::own_problems::OwnProblems;
 use crate::{DaemonError, clock};
 
+/// How far history reaches.
+const KEEP: Keep = Keep { history: Duration::from_secs(2 * 365 * 86_400), max_bytes: 256 * 1024 * 1024 };
 /// A start waits this long for what an earlier heartbeatd has left: a disk that does not answer holds no realm.
 const REMEMBERED_WAIT: Duration = Duration::from_secs(5);
 
@@ -18,6 +20,7 @@ const REMEMBERED_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Databases {
     pub(crate) incidents: Arc<IncidentDb>,
+    pub(crate) history: Arc<HistoryDb>,
     /// What was found damaged while they were opened.
     damages: Arc<Mutex<Vec<String>>>,
     path: PathBuf,
@@ -29,7 +32,11 @@ impl Databases {
         let report = reporter(OwnProblemKind::OpenIncidents, problems, &damages);
         let incidents = IncidentDb::start(state_dir, clock::now, report)
             .map_err(|source| DaemonError::Store { source })?;
-        Ok(Self { incidents: Arc::new(incidents), damages, path: state_dir.join("incidents.db") })
+        let report = reporter(OwnProblemKind::History, problems, &damages);
+        let history = HistoryDb::start(state_dir, KEEP, clock::now, report)
+            .map_err(|source| DaemonError::Store { source })?;
+        let (incidents, history) = (Arc::new(incidents), Arc::new(history));
+        Ok(Self { incidents, history, damages, path: state_dir.join("incidents.db") })
     }
 
     /// What an earlier heartbeatd has left in `incidents.db`.

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::descriptors::Budget;
 use crate::executor::Executor;
+use crate::history_recorder::HistoryRecorder;
 use crate::inbox::{Batch, Inbox, Request};
 use crate::incident_writer::IncidentWriter;
 use crate::intent::IntentFile;
@@ -73,6 +74,7 @@ pub(crate) struct Driver {
     pub(crate) sink: EventSink,
     pub(crate) incident_writer: IncidentWriter,
     pub(crate) incident_db: Arc<IncidentDb>,
+    pub(crate) history: HistoryRecorder,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) webhooks: Vec<WebhookConfig>,
@@ -168,7 +170,9 @@ impl Driver {
             self.feed(now, &mut batch);
             self.supervisor.handle_timeout(now);
             self.settle(now);
+            self.history.turn(now, self.published.about_times(), &self.published.snapshot());
         };
+        self.history.end(clock::now(), &self.published.snapshot());
         if departure == Departure::Stopped {
             // On purpose: the next heartbeatd starts every realm anew. What operators have said stays, and so do the incidents
             // that are open, since a stop is no evidence that their realms are well.
@@ -198,7 +202,9 @@ impl Driver {
             self.handle(now, Input::Run { realm, run, fact: RunFact::PortHeld { holder } });
         }
         for (id, result) in batch.results.drain(..) {
-            self.prober.done(id);
+            if let Some(probe) = self.prober.done(id) {
+                self.history.measured(probe, &result);
+            }
             self.handle(now, Input::Checked { id, result });
         }
     }
@@ -304,6 +310,7 @@ impl Driver {
         let names = plan.realms().iter().map(|realm| realm.name.clone()).collect();
         self.executor.replace(Arc::clone(&realms), names);
         self.published.reconfigure(realms, &handed_on);
+        self.history.reconfigured();
         self.notifier.replace(receivers);
         // Still booting: it counts from the start of heartbeatd, as before.
         let started_at = self.published.started_at();
@@ -346,6 +353,7 @@ impl Driver {
         });
         let Some(asleep) = stopped.into_iter().chain(slept).max() else { return false };
         let ms = u64::try_from(asleep.as_millis()).unwrap_or(u64::MAX);
+        self.history.blind();
         tracing::warn!(ms, "heartbeatd did not run: everything is measured afresh before it is judged");
         self.handle(now, Input::Suspended { asleep });
         true
@@ -386,6 +394,7 @@ impl Driver {
                 self.incident_writer.tell(step, document, log);
             }
             self.recovery_problem.note(&event);
+            self.history.note(&event);
             if matches!(event.kind, EventKind::Booted | EventKind::Reloaded { .. }) {
                 give_back_memory();
             }

@@ -3,10 +3,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use heartbeat_api::{Acknowledged, Commanded, Ecosystem, Fact, IncidentPage, Output, OwnHealth, Past};
+use heartbeat_api::{
+    Acknowledged, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth, Past,
+};
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
-use heartbeat_status::wire::{About, AckEntry, HolderEntry, IncidentDocument, ReloadDocument};
+use heartbeat_status::wire::{
+    About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, ReloadDocument, StripsDocument,
+};
 use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
@@ -112,6 +116,16 @@ impl Ecosystem for Surface {
     fn incident(&self, id: String) -> Boxed<Option<Arc<IncidentDocument>>> {
         let records = self.records.clone();
         Box::pin(async move { records.one(id).await })
+    }
+
+    fn history(&self, question: HistoryQuestion) -> Boxed<Result<Option<HistoryDocument>, String>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.history(question).await })
+    }
+
+    fn strips(&self, days: u32) -> Boxed<Result<StripsDocument, String>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.strips(days).await })
     }
 
     fn acknowledge(&self, id: String, ack: AckEntry) -> Boxed<Option<Acknowledged>> {

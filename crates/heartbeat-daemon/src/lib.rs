@@ -39,6 +39,8 @@ mod ecosystem;
 mod error;
 mod executor;
 mod files;
+mod history_reader;
+mod history_recorder;
 mod inbox;
 mod incident_writer;
 mod incidents;

@@ -27,7 +27,7 @@ pub(crate) struct Prober {
     slots: Arc<Semaphore>,
     /// Descriptors for all of them together, and how many there are.
     descriptors: (Arc<Semaphore>, u32),
-    under_way: BTreeMap<CheckId, AbortHandle>,
+    under_way: BTreeMap<CheckId, (AbortHandle, (RealmIx, ProbeIx))>,
     owners: Arc<Owners>,
     commands: Arc<Commands>,
     /// By realm and probe; `None` for those that are not measured.
@@ -73,6 +73,7 @@ impl Prober {
         owner: Option<Question>,
         is_port_fact: bool,
     ) {
+        let place = (realm, probe);
         let probes = self.probes.get(realm.index());
         let Some(probe) = probes.and_then(|probes| probes.get(probe.index())?.clone()) else {
             self.inbox.result(id, no_adapter(now));
@@ -115,17 +116,17 @@ impl Prober {
                 }
             }
         });
-        self.under_way.insert(id, task.abort_handle());
+        self.under_way.insert(id, (task.abort_handle(), place));
     }
 
-    /// A result arrived: the measurement is over.
-    pub(crate) fn done(&mut self, id: CheckId) {
-        self.under_way.remove(&id);
+    /// A result arrived: the measurement is over. Which probe it was of.
+    pub(crate) fn done(&mut self, id: CheckId) -> Option<(RealmIx, ProbeIx)> {
+        self.under_way.remove(&id).map(|(_, place)| place)
     }
 
     /// Nobody wants the result any more: dropping the task closes its connection.
     pub(crate) fn cancel(&mut self, id: CheckId) {
-        if let Some(task) = self.under_way.remove(&id) {
+        if let Some((task, _)) = self.under_way.remove(&id) {
             task.abort();
         }
     }

@@ -15,6 +15,7 @@ use heartbeat_status::{
 use heartbeat_store::{IncidentDb, IncidentRecord};
 use tokio::sync::watch;
 
+use crate::history_recorder::Figures;
 use crate::incidents::{Incidents, Kept};
 use crate::own_problems::OwnProblems;
 use crate::past::{Past, RecentPast};
@@ -36,6 +37,7 @@ pub(crate) struct Published {
     facts: Mutex<VecDeque<Fact>>,
     anchor: Mutex<WallAnchor>,
     realms: Mutex<Arc<Vec<RealmConfig>>>,
+    figures: Figures,
     config_revision: AtomicU64,
     config_problem: Mutex<Option<(String, Instant)>>,
     lag_p99_nanos: AtomicU64,
@@ -66,6 +68,7 @@ impl Published {
             facts: Mutex::default(),
             anchor: Mutex::new(anchor),
             realms: Mutex::new(realms),
+            figures: Figures::default(),
             config_revision: AtomicU64::new(1),
             config_problem: Mutex::default(),
             lag_p99_nanos: AtomicU64::new(0),
@@ -216,6 +219,11 @@ impl Published {
         self.turned_at.store(now.as_nanos(), Ordering::Relaxed);
     }
 
+    /// When the driver's loop last turned.
+    pub(crate) fn turned_at(&self) -> Instant {
+        Instant::from_nanos(self.turned_at.load(Ordering::Relaxed))
+    }
+
     /// The driver's loop has turned recently enough to count as alive.
     pub(crate) fn loop_turns(&self, now: Instant) -> bool {
         now.since(Instant::from_nanos(self.turned_at.load(Ordering::Relaxed))) <= ALIVE_WITHIN
@@ -251,6 +259,11 @@ impl Published {
             let state = open.then(|| serde_json::to_string(&stored).unwrap_or_default());
             database.record(IncidentRecord { document: Arc::new(document), state }, Vec::new(), None);
         }
+    }
+
+    /// What history says of each realm, to be replaced.
+    pub(crate) fn figures(&self) -> Figures {
+        Arc::clone(&self.figures)
     }
 
     /// What belongs to no single realm and has to be remembered.
@@ -305,6 +318,7 @@ impl Published {
             config_problem: self.config_problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             anchor: self.anchor(),
             incident_ids: self.incidents().open_ids(),
+            figures: Arc::clone(&self.figures.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 }

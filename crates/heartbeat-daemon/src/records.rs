@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_api::{Acknowledged, IncidentPage};
+use heartbeat_api::{Acknowledged, HistoryQuestion, IncidentPage};
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{AckEntry, IncidentDocument};
-use heartbeat_store::{AuditEntry, IncidentDb, IncidentRecord, Page, StoreError};
+use heartbeat_status::wire::{AckEntry, HistoryDocument, IncidentDocument, StripsDocument};
+use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
 use heartbeat_supervisor::Command;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::databases::Databases;
+use crate::history_reader;
 use crate::published::Published;
 
 /// A reader waits this long for the disk, and is given what is known without it then.
@@ -21,12 +23,14 @@ const DISK_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Records {
     published: Arc<Published>,
     database: Arc<IncidentDb>,
+    history: Arc<HistoryDb>,
     boot: String,
 }
 
 impl Records {
-    pub(crate) fn new(published: Arc<Published>, database: Arc<IncidentDb>) -> Self {
-        Self { published, database, boot: heartbeat_process::boot_id() }
+    pub(crate) fn new(published: Arc<Published>, databases: &Databases) -> Self {
+        let (database, history) = (Arc::clone(&databases.incidents), Arc::clone(&databases.history));
+        Self { published, database, history, boot: heartbeat_process::boot_id() }
     }
 
     /// Incidents, the newest first: identifiers begin with the time.
@@ -55,6 +59,26 @@ impl Records {
             return known;
         }
         answer(|give| self.database.one(id, give)).await.ok().flatten()
+    }
+
+    /// What a realm was over time.
+    pub(crate) async fn history(&self, question: HistoryQuestion) -> Result<Option<HistoryDocument>, String> {
+        self.history_until_now();
+        history_reader::history(&self.history, question).await.map_err(|error| error.to_string())
+    }
+
+    /// What every realm is now counts until the driver's loop has last turned.
+    fn history_until_now(&self) -> WallTime {
+        let now = self.published.about_times().wall(self.published.turned_at());
+        self.history.alive(now.as_millis());
+        now
+    }
+
+    /// What every realm was on each of the last days.
+    pub(crate) async fn strips(&self, days: u32) -> Result<StripsDocument, String> {
+        let now = self.history_until_now();
+        let strips = history_reader::strips(Arc::clone(&self.history), days, now).await;
+        strips.map_err(|error| error.to_string())
     }
 
     /// Acknowledges an incident. `None`: there is none of that identifier.
@@ -98,7 +122,7 @@ impl Records {
 }
 
 /// Waits for the answer of a database, within a bound.
-async fn answer<T: Send + 'static>(ask: impl FnOnce(Give<T>)) -> Result<T, StoreError> {
+pub(crate) async fn answer<T: Send + 'static>(ask: impl FnOnce(Give<T>)) -> Result<T, StoreError> {
     let (give, take) = oneshot::channel();
     // The asker may have gone: then nobody needs the answer.
     ask(Box::new(move |answer| drop(give.send(answer))));
@@ -110,4 +134,4 @@ async fn answer<T: Send + 'static>(ask: impl FnOnce(Give<T>)) -> Result<T, Store
 }
 
 /// Gives the answer of a database.
-type Give<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
+pub(crate) type Give<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;

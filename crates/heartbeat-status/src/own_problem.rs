@@ -15,6 +15,8 @@ closed_list! {
         Intent = "intent",
         /// Open incidents cannot be written.
         OpenIncidents = "open-incidents",
+        /// History cannot be written.
+        History = "history",
         /// The output of realms cannot be kept, or not within its bound.
         Logs = "logs",
         /// The Unix socket is gone and cannot be restored.
@@ -40,7 +42,7 @@ impl OwnProblemKind {
             Self::Recovery => {
                 "look at the files that were set aside (their names end in .damaged), and at the realms named: `heartbeat-cli why REALM`"
             }
-            Self::Records | Self::Intent | Self::OpenIncidents => {
+            Self::Records | Self::Intent | Self::OpenIncidents | Self::History => {
                 "make room on that disk, or make the directory writable; heartbeatd writes again by itself"
             }
             Self::Logs => {

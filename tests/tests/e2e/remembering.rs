@@ -75,3 +75,29 @@ fn an_incident_survives_every_end_and_is_over_on_evidence_alone() {
     let story = eco.cli(&["incidents", end]);
     assert!(told(&story).contains("the disk is on its way"), "{}", told(&story));
 }
+
+#[test]
+fn history_tells_up_from_down_and_counts_no_time_without_heartbeatd() {
+    let mut eco = Ecosystem::start("");
+    eco.wait_for_boot();
+    let history = |eco: &Ecosystem| -> Value {
+        serde_json::from_str(&eco.get("/api/history/worker/?step=1h")).unwrap()
+    };
+    until("some time up", || history(&eco)["up_s"].as_f64().unwrap() > 0.5);
+    let down = eco.cli(&["stop", "worker"]);
+    assert_eq!(down.status.code(), Some(0), "{}", told(&down));
+    until("some time stopped", || history(&eco)["paused_s"].as_f64().unwrap() > 0.0);
+    let before = history(&eco);
+    eco.kill_daemon();
+    std::fs::metadata(eco.dir.path().join("state/history.db")).unwrap();
+    eco.start_again();
+    until("it to answer", || eco.cli(&["status", "db"]).status.code() == Some(0));
+    let after = history(&eco);
+    assert_eq!((&after["first_seen_at"], &after["up_s"]), (&before["first_seen_at"], &before["up_s"]));
+    assert!(after["unknown_s"].as_f64() > before["unknown_s"].as_f64(), "{before:#} {after:#}");
+    let shown = eco.cli(&["history", "worker", "--since", "1h"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", told(&shown));
+    assert_eq!(eco.cli(&["history", "nothing"]).status.code(), Some(4));
+    let strips: Value = serde_json::from_str(&eco.get("/api/history/?window=2d")).unwrap();
+    assert!(strips["realms"].as_array().unwrap().iter().any(|realm| realm["name"] == "worker"), "{strips:#}");
+}

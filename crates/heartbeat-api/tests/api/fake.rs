@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_api::{
-    Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, IncidentPage, Output, OwnHealth, Past, Rejection,
-    RejectionKind,
+    Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth,
+    Past, Rejection, RejectionKind,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
-    About, AckEntry, EVENT_SCHEMA, EventEntry, INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, LagEntry,
-    REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument, ReloadDocument, ReloadedRealm, TransitionEntry,
+    About, AckEntry, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA,
+    IncidentDocument, IncidentLinks, LagEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument,
+    ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry,
 };
 use heartbeat_status::{
     CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant, Outcome,
@@ -400,6 +401,7 @@ impl Ecosystem for Fake {
             config_problem: None,
             anchor: WallAnchor { instant: START, wall: WallTime::from_millis(1_795_473_601_123) },
             incident_ids: Vec::new(),
+            figures: Arc::default(),
         }
     }
 
@@ -439,6 +441,42 @@ impl Ecosystem for Fake {
     fn incident(&self, id: String) -> BoxFuture<Option<Arc<IncidentDocument>>> {
         let found = self.incidents.lock().unwrap().iter().find(|incident| incident.id == id).cloned();
         Box::pin(std::future::ready(found))
+    }
+
+    fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, String>> {
+        let HistoryQuestion { realm, probe, window_ms, step_ms } = question;
+        let step = usize::try_from(step_ms).unwrap();
+        let steps = window_ms.clone().step_by(step).map(|at| HistoryStep {
+            at: WallTime::from_millis(at),
+            times: TimesEntry::default(),
+            latency_ms: None,
+        });
+        let document = HistoryDocument {
+            schema: HISTORY_SCHEMA.to_owned(),
+            realm: realm.clone(),
+            probe,
+            from: WallTime::from_millis(window_ms.start),
+            to: WallTime::from_millis(window_ms.end),
+            step_s: step_ms as f64 / 1e3,
+            first_seen_at: WallTime::from_millis(0),
+            times: TimesEntry::default(),
+            availability: None,
+            latency_ms: None,
+            steps: steps.collect(),
+        };
+        Box::pin(std::future::ready(Ok((realm == "api").then_some(document))))
+    }
+
+    fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, String>> {
+        let bars = vec![TimesEntry::default(); usize::try_from(days).unwrap()];
+        let document = StripsDocument {
+            schema: STRIPS_SCHEMA.to_owned(),
+            from: WallTime::from_millis(0),
+            to: WallTime::from_millis(0),
+            bar_s: 86_400,
+            realms: vec![StripEntry { name: "api".to_owned(), bars }],
+        };
+        Box::pin(std::future::ready(Ok(document)))
     }
 
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>> {

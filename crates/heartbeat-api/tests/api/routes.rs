@@ -1,7 +1,8 @@
 //! Every route, its status codes, and who may do what at which door.
 
 use heartbeat_status::wire::{
-    GraphDocument, HealthDocument, IncidentDocument, IncidentsDocument, RealmDocument, StatusDocument,
+    GraphDocument, HealthDocument, HistoryDocument, IncidentDocument, IncidentsDocument, RealmDocument,
+    StatusDocument, StripsDocument,
 };
 use std::time::Duration;
 
@@ -27,7 +28,6 @@ const BUILT: &[&str] = &[
 
 /// Routes that are not: method, path, served on TCP.
 const LATER: &[(&str, &str, bool)] = &[
-    ("GET", "/api/history/api/", true),
     ("POST", "/api/beat/api/", false),
     ("POST", "/api/beat/api/start/", false),
     ("GET", "/api/config/", false),
@@ -151,6 +151,32 @@ async fn incidents_are_listed_and_found() {
     assert_eq!(ack("").await.problem(507).applied, Some(true));
     for bad in ["limit=0", "limit=201", "limit=x", "open=maybe"] {
         doors.get(&format!("/api/incidents/?{bad}")).await.problem(400);
+    }
+}
+
+#[tokio::test]
+async fn history_has_a_window_and_steps_and_names_what_it_takes() {
+    let doors = Doors::open(&Fake::shop());
+    let query = "from=2026-11-23T00:00:00Z&to=2026-11-24T00:00:00Z&step=1h";
+    let history: HistoryDocument = doors.get(&format!("/api/history/api/?{query}")).await.json();
+    assert_eq!((history.realm.as_str(), history.step_s, history.steps.len()), ("api", 3_600.0, 24));
+    let default: HistoryDocument = doors.get("/api/history/api/").await.json();
+    assert_eq!((default.steps.len(), default.step_s), (60, 1_440.0));
+    assert_eq!(doors.get("/api/history/gone/").await.problem(404).kind, "heartbeat:no-history");
+    for bad in [
+        "step=1s",
+        "step=x",
+        "from=yesterday",
+        "from=2030-01-01T00:00:00Z",
+        "step=1m&from=2020-01-01T00:00:00Z",
+    ] {
+        doors.get(&format!("/api/history/api/?{bad}")).await.problem(400);
+    }
+    let strips: StripsDocument = doors.get("/api/history/?window=30d&bars=30").await.json();
+    assert_eq!((strips.realms[0].bars.len(), strips.bar_s), (30, 86_400));
+    assert_eq!(doors.get("/api/history/").await.json::<StripsDocument>().realms[0].bars.len(), 90);
+    for bad in ["window=90d&bars=45", "window=5h", "window=9999d", "bars=x"] {
+        doors.get(&format!("/api/history/?{bad}")).await.problem(400);
     }
 }
 

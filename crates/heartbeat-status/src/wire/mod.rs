@@ -9,6 +9,7 @@
 
 mod action;
 mod document;
+mod history;
 mod incident;
 mod logs;
 mod open;
@@ -22,6 +23,10 @@ pub use action::{
 };
 pub use document::{
     DaemonEntry, HolderEntry, LagEntry, RealmDocument, RootEntry, StatusDocument, Summary, TransitionEntry,
+};
+pub use history::{
+    AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, RealmFigures, StripEntry, StripsDocument,
+    TimesEntry,
 };
 pub use incident::{
     AckEntry, AckRequest, DeltaDocument, EventEntry, IncidentDocument, IncidentLinks, IncidentsDocument,
@@ -42,6 +47,10 @@ pub const REALM_SCHEMA: &str = "heartbeat.realm/1";
 
 /// Schema name of a command's plan and result.
 pub const ACTION_SCHEMA: &str = "heartbeat.action/1";
+/// Schema name of the history of a realm.
+pub const HISTORY_SCHEMA: &str = "heartbeat.history/1";
+/// Schema name of the strips of all realms.
+pub const STRIPS_SCHEMA: &str = "heartbeat.strips/1";
 /// Schema name of one incident.
 pub const INCIDENT_SCHEMA: &str = "heartbeat.incident/1";
 /// Schema name of a list of incidents.

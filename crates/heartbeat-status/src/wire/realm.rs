@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::Open;
+use super::{LatencyEntry, Open};
 use crate::{
     Desired, EdgeKind, Flag, Gate, Health, NextAction, Phase, ProbeKind, ProbePhase, RealmKind, Reason,
     RestartCause, RestartResult, RestartStep, Role, SaidState, StartFailure, Status, WallTime,
@@ -94,6 +94,12 @@ pub struct RealmEntry {
     /// Open incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
+    /// Latencies of its first probe within the last hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<LatencyEntry>,
+    /// Share of the time that it was up, of the time that is known, by window: `24h`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub availability: BTreeMap<String, f64>,
 }
 
 /// A pause.

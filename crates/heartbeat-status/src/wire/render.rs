@@ -3,13 +3,14 @@
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{
     DELTA_SCHEMA, DaemonEntry, DeltaDocument, ExitEntry, LagEntry, LastEntry, NeedEntry, NextEntry, Open,
-    PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RestartEntry,
-    RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, SaysEntry, StatusDocument, Summary,
-    TransitionEntry, millis, seconds, whole_millis,
+    PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry, REALM_SCHEMA, RealmDocument, RealmEntry, RealmFigures,
+    RestartEntry, RestartStepEntry, RestartsEntry, RootEntry, STATUS_SCHEMA, SaysEntry, StatusDocument,
+    Summary, TransitionEntry, millis, seconds, whole_millis,
 };
 use crate::{
     ExitKind, Health, IncidentNo, Instant, LastExit, LastResult, Outcome, PhaseTimes, ProbeInfo, ProbePhase,
@@ -43,6 +44,8 @@ pub struct About {
     pub public: bool,
     /// What open incidents are called outside.
     pub incident_ids: Vec<(IncidentNo, String)>,
+    /// What history says of each realm.
+    pub figures: Arc<BTreeMap<String, RealmFigures>>,
 }
 
 impl About {
@@ -242,6 +245,7 @@ fn message(realm: &RealmStatus, now: Instant) -> String {
 fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Instant) -> RealmEntry {
     let name_of = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
     let info = &*realm.info;
+    let figures = about.figures.get(info.name.as_str());
     RealmEntry {
         name: info.name.to_string(),
         title: info.title.clone(),
@@ -307,6 +311,8 @@ fn realm_entry(snapshot: &Snapshot, realm: &RealmStatus, about: &About, now: Ins
         blocked_by: realm.blocked_by.iter().filter_map(name_of).collect(),
         suspects: realm.suspects.iter().filter_map(name_of).collect(),
         incident: about.incident_of(snapshot, info.ix),
+        latency_ms: figures.and_then(|figures| figures.latency_ms),
+        availability: figures.map(|figures| figures.availability.clone()).unwrap_or_default(),
     }
 }
 

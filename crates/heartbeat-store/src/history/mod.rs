@@ -129,6 +129,11 @@ impl HistoryDb {
         self.worker.push(|batch| batch.push(Write::Change(change)));
     }
 
+    /// heartbeatd still looks.
+    pub fn alive(&self, at_ms: i64) {
+        self.worker.push(|batch| batch.push(Write::Alive { at_ms }));
+    }
+
     /// heartbeatd still looks, and the latencies since the last call are these.
     pub fn minute(&self, at_ms: i64, latencies: Vec<ProbeLatencies>) {
         self.worker.push(|batch| {

@@ -155,6 +155,10 @@ impl Now {
     }
 
     fn alive(&mut self, connection: &Connection, at_ms: i64) -> rusqlite::Result<()> {
+        if self.boot.is_empty() {
+            // No life has begun yet.
+            return Ok(());
+        }
         if self.life.is_none() {
             self.resume(connection, at_ms)?;
         }

@@ -1,0 +1,158 @@
+//! `history`: what a realm was over time, as a strip and a sparkline.
+
+use std::time::Duration;
+
+use heartbeat_client::{Client, HistoryRange};
+use heartbeat_status::wire::{AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, TimesEntry};
+
+use crate::age;
+use crate::args::Format;
+use crate::console::Console;
+use crate::exit::{Exit, Outcome};
+use crate::style::Style;
+
+/// Columns of a strip: a step each.
+const COLUMNS: u64 = 60;
+/// Latencies are kept by the minute.
+const MIN_STEP_S: u64 = 60;
+
+/// The history of one realm until now.
+pub(crate) async fn run(
+    client: &Client,
+    realm: &str,
+    since: Duration,
+    probe: Option<&str>,
+    console: &mut Console,
+) -> Outcome {
+    let step_s = (since.as_secs() / COLUMNS).max(MIN_STEP_S);
+    let range = HistoryRange { since, step_s, probe };
+    let document = client.history(realm, range).await?;
+    match console.form {
+        Format::Json => console.json(&document)?,
+        Format::Ndjson => document.steps.iter().try_for_each(|step| console.json_line(step))?,
+        Format::Plain => document.steps.iter().try_for_each(|step| console.line(&plain(step)))?,
+        _ => lines(&document, console.style).iter().try_for_each(|line| console.line(line))?,
+    }
+    Ok(Exit::Holds)
+}
+
+fn plain(step: &HistoryStep) -> String {
+    let TimesEntry { up_s, degraded_s, down_s, unknown_s, paused_s } = step.times;
+    let latency = step.latency_ms.map_or_else(
+        || "\t\t\t".to_owned(),
+        |latency| format!("{}\t{}\t{}\t{}", latency.p50, latency.p95, latency.p99, latency.max),
+    );
+    format!("{}\t{up_s}\t{degraded_s}\t{down_s}\t{unknown_s}\t{paused_s}\t{latency}", step.at)
+}
+
+fn lines(document: &HistoryDocument, style: Style) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{}  {} to {}, {} per column",
+        style.text(&document.realm),
+        age::moment(document.from),
+        age::moment(document.to),
+        age::human_seconds_f64(document.step_s),
+    )];
+    let strip: String = document.steps.iter().map(|step| mark(&step.times, style)).collect();
+    let share = document.availability.as_ref().map_or_else(|| "nothing is known".to_owned(), availability);
+    lines.push(format!("status   {strip}  {share}"));
+    if let Some(latency) = &document.latency_ms {
+        let values: Vec<Option<f64>> =
+            document.steps.iter().map(|step| step.latency_ms.map(|latency| latency.p95)).collect();
+        lines.push(format!("latency  {}  {}", sparkline(&values, style), figures(latency)));
+    }
+    let marks = if style.ascii {
+        "# up, + degraded, ! down, ? unknown, - stopped or paused, . before the first record"
+    } else {
+        "█ up, ▓ degraded, ▁ down, ? unknown, - stopped or paused, · before the first record"
+    };
+    lines.push(format!("         {marks}"));
+    if let (Some(probe), true) = (&document.probe, document.latency_ms.is_some()) {
+        lines.push(format!(
+            "         latency of probe {}: the 95th percentile of each column",
+            style.text(probe)
+        ));
+    }
+    lines
+}
+
+/// The worst that a column has; a second of downtime is not to be lost in a day.
+fn mark(times: &TimesEntry, style: Style) -> char {
+    let marks =
+        if style.ascii { ['!', '+', '?', '#', '-', '.'] } else { ['▁', '▓', '?', '█', '-', '·'] };
+    let found = [times.down_s, times.degraded_s, times.unknown_s, times.up_s, times.paused_s];
+    let at = found.iter().position(|seconds| *seconds > 0.0).unwrap_or(marks.len() - 1);
+    marks[at]
+}
+
+fn availability(entry: &AvailabilityEntry) -> String {
+    // Rounded down, so that less than everything never looks like everything.
+    let percent = |share: f64| (share * 1e4).floor() / 1e2;
+    let known = format!("{:.2} %", percent(entry.share));
+    if entry.unknown_s <= 0.0 {
+        return known;
+    }
+    format!(
+        "{known} ({:.2}-{:.2}, unknown {})",
+        percent(entry.at_least),
+        percent(entry.at_most),
+        age::human_seconds_f64(entry.unknown_s)
+    )
+}
+
+fn figures(latency: &LatencyEntry) -> String {
+    format!(
+        "p50 {}, p95 {}, p99 {}, max {} ({} measurements)",
+        age::latency(latency.p50),
+        age::latency(latency.p95),
+        age::latency(latency.p99),
+        age::latency(latency.max),
+        latency.count
+    )
+}
+
+/// Values from zero to the largest; a step without one is blank.
+fn sparkline(values: &[Option<f64>], style: Style) -> String {
+    let levels: &[char] = if style.ascii {
+        &['_', '.', '-', '=', '+', '*', '#', '@']
+    } else {
+        &['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
+    };
+    let largest = values.iter().flatten().fold(0.0_f64, |largest, value| largest.max(*value));
+    let level = |value: f64| {
+        let at =
+            if largest > 0.0 { (value / largest * (levels.len() - 1) as f64).round() as usize } else { 0 };
+        levels[at.min(levels.len() - 1)]
+    };
+    values.iter().map(|value| value.map_or(' ', level)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"{ "schema": "heartbeat.history/1", "realm": "api", "probe": "http", "from": "2026-11-23T22:00:00.000Z",
+        "to": "2026-11-23T22:04:00.000Z", "step_s": 60.0, "first_seen_at": "2026-11-23T22:01:00.000Z",
+        "up_s": 130.0, "degraded_s": 0.0, "down_s": 10.0, "unknown_s": 40.0, "paused_s": 0.0,
+        "availability": { "share": 0.99999, "at_least": 0.72225, "at_most": 0.94445, "unknown_s": 40.0 },
+        "latency_ms": { "p50": 9.0, "p95": 18.2, "p99": 41.0, "max": 701.4, "count": 36 },
+        "steps": [
+          { "at": "2026-11-23T22:00:00.000Z", "up_s": 0.0, "degraded_s": 0.0, "down_s": 0.0, "unknown_s": 0.0, "paused_s": 0.0 },
+          { "at": "2026-11-23T22:01:00.000Z", "up_s": 60.0, "degraded_s": 0.0, "down_s": 0.0, "unknown_s": 0.0, "paused_s": 0.0,
+            "latency_ms": { "p50": 9.0, "p95": 10.0, "p99": 41.0, "max": 701.4, "count": 12 } },
+          { "at": "2026-11-23T22:02:00.000Z", "up_s": 50.0, "degraded_s": 0.0, "down_s": 10.0, "unknown_s": 0.0, "paused_s": 0.0,
+            "latency_ms": { "p50": 9.0, "p95": 80.0, "p99": 91.0, "max": 701.4, "count": 12 } },
+          { "at": "2026-11-23T22:03:00.000Z", "up_s": 20.0, "degraded_s": 0.0, "down_s": 0.0, "unknown_s": 40.0, "paused_s": 0.0 } ] }"#;
+
+    #[test]
+    fn a_column_shows_the_worst_and_a_share_never_looks_like_more_than_it_is() {
+        let document: HistoryDocument = serde_json::from_str(SAMPLE).unwrap();
+        let shown = lines(&document, Style::default());
+        assert!(shown[1].starts_with("status   ·█▁?  99.99 % (72.22-94.44, unknown 40"), "{shown:#?}");
+        assert!(shown[2].starts_with("latency   ▂█   p50 9"), "{shown:#?}");
+        let ascii = lines(&document, Style { ascii: true, ..Style::default() });
+        assert!(ascii.iter().all(|line| line.is_ascii()) && ascii[1].contains(".#!?"), "{ascii:#?}");
+        assert_eq!(plain(&document.steps[0]).split('\t').count(), 10);
+        assert_eq!(plain(&document.steps[1]).split('\t').count(), 10);
+    }
+}

@@ -1,0 +1,107 @@
+//! History: what a realm was over time, and the strips of all realms.
+
+use std::time::Duration;
+
+use heartbeat_status::{WallTime, sanitise_line};
+use http::StatusCode;
+
+use crate::answer::{self, Answer, JSON};
+use crate::problem::Trouble;
+use crate::query::Query;
+use crate::{Ecosystem, HistoryQuestion};
+
+/// Most steps of an answer.
+const MAX_STEPS: i64 = 2_000;
+/// Steps of an answer, unless the caller says otherwise.
+const DEFAULT_STEPS: i64 = 60;
+/// The window, unless the caller says otherwise, in milliseconds.
+const DEFAULT_WINDOW_MS: i64 = 24 * 3_600_000;
+/// Shortest step in milliseconds: latencies are kept by the minute.
+const MIN_STEP_MS: i64 = 60_000;
+/// Most days of strips: as far as history reaches.
+const MAX_DAYS: u64 = 731;
+/// Days of strips, unless the caller says otherwise.
+const DEFAULT_DAYS: u64 = 90;
+
+/// `GET /api/history/{realm}/`.
+pub(crate) async fn realm(
+    ecosystem: &dyn Ecosystem,
+    name: &str,
+    query: &Query<'_>,
+) -> Result<Answer, Trouble> {
+    let now = ecosystem.about().anchor.wall(ecosystem.now());
+    let to = moment(query, "to")?.unwrap_or(now).as_millis();
+    let from = moment(query, "from")?.map_or(to.saturating_sub(DEFAULT_WINDOW_MS), WallTime::as_millis);
+    if from >= to {
+        return Err(Trouble::bad("`from` lies before `to`"));
+    }
+    let step = match query.get("step") {
+        Some(text) => i64::try_from(duration("step", text)?.as_millis()).unwrap_or(i64::MAX),
+        None => ((to - from) / DEFAULT_STEPS).max(MIN_STEP_MS),
+    };
+    if step < MIN_STEP_MS || (to - from).div_euclid(step) >= MAX_STEPS {
+        return Err(Trouble::bad(format!(
+            "`step` is at least 1m, and a window has at most {MAX_STEPS} of them"
+        )));
+    }
+    let question = HistoryQuestion {
+        realm: name.to_owned(),
+        probe: query.get("probe").map(ToOwned::to_owned),
+        window_ms: from..to,
+        step_ms: step.unsigned_abs(),
+    };
+    let found = ecosystem.history(question).await.map_err(unreadable)?;
+    let document = found.ok_or_else(|| {
+        let detail = format!(
+            "nothing is on record of a realm `{}`; /api/status/ lists the realms",
+            sanitise_line(name)
+        );
+        Trouble::new(StatusCode::NOT_FOUND, "no-history", detail)
+    })?;
+    let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+    Ok(answer::fresh(StatusCode::OK, JSON, body))
+}
+
+/// `GET /api/history/`.
+pub(crate) async fn strips(ecosystem: &dyn Ecosystem, query: &Query<'_>) -> Result<Answer, Trouble> {
+    let window = query.get("window").map(|text| duration("window", text)).transpose()?;
+    let days = window.map_or(DEFAULT_DAYS, |window| window.as_secs() / 86_400);
+    let bars = query.get("bars").map_or(Some(days), |text| text.parse().ok());
+    if !(1..=MAX_DAYS).contains(&days) || bars != Some(days) {
+        let detail = format!(
+            "`window` is a number of days up to {MAX_DAYS}d, and `bars` is that number: a bar is a UTC day"
+        );
+        return Err(Trouble::bad(detail));
+    }
+    let document = ecosystem.strips(u32::try_from(days).unwrap_or(1)).await.map_err(unreadable)?;
+    let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+    Ok(answer::fresh(StatusCode::OK, JSON, body))
+}
+
+fn unreadable(why: String) -> Trouble {
+    let detail = format!("history cannot be read now: {why}");
+    Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "no-history-now", detail)
+}
+
+fn moment(query: &Query<'_>, name: &str) -> Result<Option<WallTime>, Trouble> {
+    let parsed = query.get(name).map(str::parse).transpose();
+    parsed.map_err(|_| Trouble::bad(format!("`{name}` is a time like 2026-11-23T22:40:00Z")))
+}
+
+/// A number with `s`, `m`, `h` or `d`.
+fn duration(name: &str, text: &str) -> Result<Duration, Trouble> {
+    let parsed = || {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(seconds)
+    };
+    parsed()
+        .map(Duration::from_secs)
+        .ok_or_else(|| Trouble::bad(format!("`{name}` is a duration like 10m or 90d")))
+}

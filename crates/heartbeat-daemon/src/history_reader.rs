@@ -1,0 +1,127 @@
+//! History for readers: from the database to documents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use heartbeat_api::HistoryQuestion;
+use heartbeat_status::WallTime;
+use heartbeat_status::wire::{
+    AvailabilityEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, LatencyEntry, RealmFigures,
+    STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry,
+};
+use heartbeat_store::{Account, Class, Glance, HistoryDb, HistoryQuery, RealmHistory, StoreError, Summary};
+
+use crate::records::answer;
+
+const DAY_MS: i64 = 86_400_000;
+/// The latencies of the status document are of this many seconds.
+const GLANCE_S: u64 = 3_600;
+
+/// One realm over time; `None` when nothing is on record.
+pub(crate) async fn history(
+    database: &HistoryDb,
+    question: HistoryQuestion,
+) -> Result<Option<HistoryDocument>, StoreError> {
+    let query = HistoryQuery {
+        realm: question.realm.clone(),
+        probe: question.probe.clone(),
+        window: question.window_ms.clone(),
+        step_ms: question.step_ms,
+    };
+    let found = answer(|give| database.history(query, give)).await?;
+    Ok(found.map(|found| document(&question, found)))
+}
+
+fn document(question: &HistoryQuestion, found: RealmHistory) -> HistoryDocument {
+    let steps = found.steps.iter().map(|step| HistoryStep {
+        at: WallTime::from_millis(step.from_ms),
+        times: times(&step.account),
+        latency_ms: step.latency.map(|latency| entry(latency, None)),
+    });
+    HistoryDocument {
+        schema: HISTORY_SCHEMA.to_owned(),
+        realm: question.realm.clone(),
+        from: WallTime::from_millis(question.window_ms.start),
+        to: WallTime::from_millis(question.window_ms.end),
+        step_s: seconds(question.step_ms),
+        first_seen_at: WallTime::from_millis(found.first_seen_ms),
+        times: times(&found.account),
+        availability: found.account.availability().map(|availability| AvailabilityEntry {
+            share: availability.share,
+            at_least: availability.at_least,
+            at_most: availability.at_most,
+            unknown_s: seconds(availability.unknown_ms),
+        }),
+        latency_ms: found.latency.map(|latency| entry(latency, None)),
+        steps: steps.collect(),
+        probe: found.probe,
+    }
+}
+
+/// Every realm on each of the last `days` days.
+pub(crate) async fn strips(
+    database: Arc<HistoryDb>,
+    days: u32,
+    now: WallTime,
+) -> Result<StripsDocument, StoreError> {
+    let found = answer(|give| database.strips(days, now.as_millis(), give)).await?;
+    let today = now.as_millis().div_euclid(DAY_MS);
+    let realms =
+        found.into_iter().map(|(name, bars)| StripEntry { name, bars: bars.iter().map(times).collect() });
+    Ok(StripsDocument {
+        schema: STRIPS_SCHEMA.to_owned(),
+        from: WallTime::from_millis((today + 1 - i64::from(days)) * DAY_MS),
+        to: now,
+        bar_s: DAY_MS.unsigned_abs() / 1_000,
+        realms: realms.collect(),
+    })
+}
+
+/// What the status document says of each realm; `probes` names the probes of each realm in their order.
+pub(crate) fn figures(
+    glances: &BTreeMap<String, Glance>,
+    probes: &[(String, Vec<String>)],
+) -> BTreeMap<String, RealmFigures> {
+    let of = |(realm, probes): &(String, Vec<String>)| {
+        let glance = glances.get(realm)?;
+        let latency = probes.iter().find_map(|probe| glance.latencies.get(probe));
+        let share = glance.day.availability().map(|availability| availability.share);
+        let figures = RealmFigures {
+            latency_ms: latency.map(|latency| entry(*latency, Some(GLANCE_S))),
+            availability: share.map(|share| ("24h".to_owned(), rounded(share, 1e6))).into_iter().collect(),
+        };
+        Some((realm.clone(), figures))
+    };
+    probes.iter().filter_map(of).collect()
+}
+
+fn times(account: &Account) -> TimesEntry {
+    TimesEntry {
+        up_s: seconds(account.ms(Class::Up)),
+        degraded_s: seconds(account.ms(Class::Degraded)),
+        down_s: seconds(account.ms(Class::Down)),
+        unknown_s: seconds(account.ms(Class::Unknown) + account.ms(Class::Starting)),
+        paused_s: seconds(account.ms(Class::Stopped)),
+    }
+}
+
+fn entry(latency: Summary, window_s: Option<u64>) -> LatencyEntry {
+    let ms = |ms| rounded(ms, 1e3);
+    LatencyEntry {
+        p50: ms(latency.p50_ms()),
+        p95: ms(latency.p95_ms()),
+        p99: ms(latency.p99_ms()),
+        max: ms(latency.max_ms()),
+        count: latency.count,
+        window_s,
+    }
+}
+
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1_000.0
+}
+
+/// Rounded down, so that what is not whole never looks whole.
+fn rounded(number: f64, per: f64) -> f64 {
+    (number * per).floor() / per
+}

@@ -1,0 +1,145 @@
+//! The history recorder: it gives the database every change of a status, and once a minute the latencies since.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use heartbeat_status::wire::RealmFigures;
+use heartbeat_status::{
+    CheckResult, Event, EventKind, Instant, Outcome, ProbeIx, RealmIx, Reason, Snapshot, Status, WallAnchor,
+};
+use heartbeat_store::{HistoryDb, ProbeLatencies, Sketch, StatusChange};
+
+use crate::history_reader;
+
+const MINUTE_MS: i64 = 60_000;
+/// A wall clock that differs from what it should be by more than this has been set: another life begins, in milliseconds.
+const STEP_MS: u64 = 5_000;
+
+/// What history says of every realm at a glance, replaced once a minute.
+pub(crate) type Figures = Arc<Mutex<Arc<BTreeMap<String, RealmFigures>>>>;
+
+/// Collects on the driver's thread; nothing here waits.
+#[derive(Debug)]
+pub(crate) struct HistoryRecorder {
+    database: Arc<HistoryDb>,
+    figures: Figures,
+    boot: String,
+    /// By which the times of the life that goes on are told; `None`: another one is to begin.
+    anchor: Option<WallAnchor>,
+    minute: i64,
+    latencies: BTreeMap<(RealmIx, ProbeIx), Sketch>,
+    statuses: BTreeMap<String, Status>,
+}
+
+impl HistoryRecorder {
+    pub(crate) fn new(database: Arc<HistoryDb>, figures: Figures, boot: String) -> Self {
+        Self {
+            database,
+            figures,
+            boot,
+            anchor: None,
+            minute: 0,
+            latencies: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+        }
+    }
+
+    /// Something has happened.
+    pub(crate) fn note(&mut self, event: &Event) {
+        let (Some((_, name)), EventKind::StatusChanged { to, reason, .. }) = (&event.realm, &event.kind)
+        else {
+            return;
+        };
+        // What happens before the first life is in its beginning.
+        if let Some(anchor) = self.anchor {
+            self.change(name.as_str(), *to, *reason, anchor.wall(event.at).as_millis());
+        }
+    }
+
+    /// A probe was measured.
+    pub(crate) fn measured(&mut self, (realm, probe): (RealmIx, ProbeIx), result: &CheckResult) {
+        if let (Outcome::Pass | Outcome::Degraded(..), Some(latency)) = (&result.outcome, result.latency) {
+            self.latencies.entry((realm, probe)).or_default().add(latency);
+        }
+    }
+
+    /// heartbeatd did not run for a while: nothing is known of that time.
+    pub(crate) fn blind(&mut self) {
+        self.anchor = None;
+    }
+
+    /// The places of these realms belong to others now, so what was measured there is given up.
+    pub(crate) fn reconfigured(&mut self) {
+        self.latencies.clear();
+    }
+
+    /// The driver's loop has turned.
+    pub(crate) fn turn(&mut self, now: Instant, anchor: WallAnchor, snapshot: &Snapshot) {
+        let at_ms = anchor.wall(now).as_millis();
+        let stepped = |known: WallAnchor| known.wall(now).as_millis().abs_diff(at_ms) > STEP_MS;
+        if self.anchor.is_none_or(stepped) {
+            self.begin(at_ms, anchor, snapshot);
+        }
+        let minute = at_ms.div_euclid(MINUTE_MS);
+        if minute != self.minute {
+            self.minute = minute;
+            self.end_minute(minute * MINUTE_MS - 1, at_ms, snapshot);
+        }
+    }
+
+    /// heartbeatd ends.
+    pub(crate) fn end(&mut self, now: Instant, snapshot: &Snapshot) {
+        if let Some(anchor) = self.anchor {
+            let at_ms = anchor.wall(now).as_millis();
+            self.end_minute(at_ms, at_ms, snapshot);
+        }
+    }
+
+    fn begin(&mut self, at_ms: i64, anchor: WallAnchor, snapshot: &Snapshot) {
+        self.anchor = Some(anchor);
+        self.minute = at_ms.div_euclid(MINUTE_MS);
+        self.statuses.clear();
+        self.database.begin(self.boot.clone(), at_ms);
+        for realm in &snapshot.realms {
+            self.change(realm.info.name.as_str(), realm.status, realm.why.reason, at_ms);
+        }
+    }
+
+    fn end_minute(&mut self, slot_ms: i64, at_ms: i64, snapshot: &Snapshot) {
+        let there = |name: &str| snapshot.realms.iter().any(|realm| realm.info.name.as_str() == name);
+        let gone: Vec<String> = self.statuses.keys().filter(|name| !there(name)).cloned().collect();
+        for name in gone {
+            self.change(&name, Status::Stopped, Reason::StoppedByOperator, at_ms);
+            self.statuses.remove(&name);
+        }
+        let mut named = Vec::with_capacity(self.latencies.len());
+        for ((realm, probe), latencies) in std::mem::take(&mut self.latencies) {
+            let Some(realm) = snapshot.realm(realm) else { continue };
+            let Some(probe) = realm.info.probes.get(probe.index()) else { continue };
+            named.push(ProbeLatencies {
+                realm: realm.info.name.to_string(),
+                probe: probe.name.to_string(),
+                latencies,
+            });
+        }
+        self.database.minute(slot_ms, named);
+        self.database.check();
+        let figures = Arc::clone(&self.figures);
+        let probes = snapshot.realms.iter().map(|realm| {
+            let probes = realm.info.probes.iter().map(|probe| probe.name.to_string());
+            (realm.info.name.to_string(), probes.collect())
+        });
+        let probes: Vec<(String, Vec<String>)> = probes.collect();
+        self.database.glance(at_ms, move |glances| {
+            if let Ok(glances) = glances {
+                let known = history_reader::figures(&glances, &probes);
+                *figures.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+            }
+        });
+    }
+
+    fn change(&mut self, realm: &str, status: Status, reason: Reason, at_ms: i64) {
+        self.statuses.insert(realm.to_owned(), status);
+        self.database.change(StatusChange { at_ms, realm: realm.to_owned(), status, reason });
+    }
+}

@@ -1,0 +1,132 @@
+//! What realms were over time, in documents.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::WallTime;
+
+/// `heartbeat.history/1`: one realm over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryDocument {
+    /// [`HISTORY_SCHEMA`](super::HISTORY_SCHEMA).
+    pub schema: String,
+    /// Name of the realm.
+    pub realm: String,
+    /// The probe whose latencies these are; absent without a measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    /// Start of the window.
+    pub from: WallTime,
+    /// End of the window.
+    pub to: WallTime,
+    /// Length of a step.
+    pub step_s: f64,
+    /// When the realm was seen first; nothing is missing before.
+    pub first_seen_at: WallTime,
+    /// The whole window.
+    #[serde(flatten)]
+    pub times: TimesEntry,
+    /// Absent when no time of the window counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<AvailabilityEntry>,
+    /// Latencies of the whole window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<LatencyEntry>,
+    /// The window in steps, the oldest first.
+    pub steps: Vec<HistoryStep>,
+}
+
+/// One step of a history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryStep {
+    /// When it begins.
+    pub at: WallTime,
+    /// What the realm was.
+    #[serde(flatten)]
+    pub times: TimesEntry,
+    /// How long the probe took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<LatencyEntry>,
+}
+
+/// Seconds by what the realm was. Before it was seen first nothing counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimesEntry {
+    /// Up or done.
+    pub up_s: f64,
+    /// Degraded.
+    pub degraded_s: f64,
+    /// Down, failed, restarting or blocked, or starting again.
+    pub down_s: f64,
+    /// No evidence, heartbeatd did not run, or starting for the first time in this boot.
+    pub unknown_s: f64,
+    /// Stopped or paused on purpose: it does not count.
+    pub paused_s: f64,
+}
+
+/// An availability with its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AvailabilityEntry {
+    /// Of the time that is known, from 0 to 1.
+    pub share: f64,
+    /// If everything unknown was down.
+    pub at_least: f64,
+    /// If everything unknown was up.
+    pub at_most: f64,
+    /// How long it is unknown.
+    pub unknown_s: f64,
+}
+
+/// How long a probe took, in milliseconds, each within 2 %.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatencyEntry {
+    /// Half of the measurements took at most this.
+    pub p50: f64,
+    /// 95 % of the measurements took at most this.
+    pub p95: f64,
+    /// 99 % of the measurements took at most this.
+    pub p99: f64,
+    /// The longest one.
+    pub max: f64,
+    /// How many measurements.
+    pub count: u64,
+    /// Within how many seconds, where the document does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_s: Option<u64>,
+}
+
+/// `heartbeat.strips/1`: every realm on each of the last days.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StripsDocument {
+    /// [`STRIPS_SCHEMA`](super::STRIPS_SCHEMA).
+    pub schema: String,
+    /// Start of the first bar.
+    pub from: WallTime,
+    /// End of the last bar.
+    pub to: WallTime,
+    /// Length of a bar.
+    pub bar_s: u64,
+    /// Realms by name.
+    pub realms: Vec<StripEntry>,
+}
+
+/// One realm on each of the last days.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StripEntry {
+    /// Name of the realm.
+    pub name: String,
+    /// The oldest first; the last one is today.
+    pub bars: Vec<TimesEntry>,
+}
+
+/// What history says of a realm at a glance, for the status document.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RealmFigures {
+    /// The last hour.
+    pub latency_ms: Option<LatencyEntry>,
+    /// By window: `24h`.
+    pub availability: BTreeMap<String, f64>,
+}
