@@ -82,7 +82,7 @@ pub(crate) fn external(name: &str) -> RealmSpec {
 }
 
 pub(crate) fn policy(change: impl FnOnce(&mut PolicySettings)) -> RestartPolicy {
-    let mut settings = PolicySettings { jitter_percent: 0, ..PolicySettings::service() };
+    let mut settings = PolicySettings::service();
     change(&mut settings);
     RestartPolicy::new(settings).expect("a good policy")
 }

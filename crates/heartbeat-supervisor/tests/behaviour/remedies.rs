@@ -98,7 +98,7 @@ fn what_the_command_does_not_mend_is_stopped_and_started() {
             assert_eq!(d.status(A).restart.as_ref().unwrap().detail, words);
         }
         d.exit(A, Exit::code(0));
-        d.wait(secs(1));
+        d.wait(std::time::Duration::from_millis(1_200));
         assert_eq!(d.starts(), [A]);
         assert_eq!(d.status(A).restarts.used, 2, "each attempt is debited once");
     }

@@ -12,6 +12,15 @@ use heartbeat_supervisor::{Input, Reply};
 
 use crate::drive::{A, B, Depends, Drive, FAIL, bare, external, policy, probed, secs};
 
+/// Each delay in milliseconds is the wanted one, 20 % more or less, and is seen `step` late at most.
+fn jittered(delays: &[u128], wanted: &[u128], step: u128) {
+    let near = |(delay, wanted): (&u128, &u128)| (wanted * 4 / 5..=wanted * 6 / 5 + step).contains(delay);
+    assert_eq!(delays.len(), wanted.len());
+    assert!(delays.iter().zip(wanted).all(near), "{delays:?}, wanted {wanted:?}");
+    let exact = delays.iter().zip(wanted).skip(1).all(|(delay, wanted)| delay == wanted);
+    assert!(!exact, "nothing is jittered: {delays:?}");
+}
+
 fn crash(d: &mut Drive) {
     d.take();
     d.exit(A, Exit::code(1));
@@ -56,7 +65,7 @@ fn backoff_doubles_until_the_budget_is_spent_then_one_trial_each_cooldown() {
         delays.push(d.now.since(at).as_millis());
         d.started(A);
     }
-    assert_eq!(delays, [0, 500, 1_000, 2_000]);
+    jittered(&delays, &[0, 500, 1_000, 2_000], 10);
     assert_eq!((d.word(A), d.status(A).why.next.action), (Status::Failed, NextAction::Start));
     assert!(d.message(A).contains("exit code 1"), "{}", d.message(A));
     for minutes in [5, 10, 20] {
@@ -187,10 +196,8 @@ fn a_shortage_of_ours_backs_off_without_a_debit() {
         gaps.push(d.now.since(last).as_secs());
         last = d.now;
     }
-    assert!(
-        gaps.is_sorted() && gaps.last().is_some_and(|gap| (60..=61).contains(gap)),
-        "up to backoff_max: {gaps:?}"
-    );
+    let most = |gap: &u64| (48..=73).contains(gap);
+    assert!(gaps[..8].is_sorted() && gaps[7..].iter().all(most), "up to backoff_max: {gaps:?}");
     // Nothing is said of it once it runs.
     d.started(A);
     assert_eq!((d.status(A).start_failure, d.status(A).restarts.used), (None, 0));
@@ -250,9 +257,9 @@ fn without_a_stable_run_the_first_crash_waits_for_its_backoff() {
     d.wait(Duration::from_millis(400));
     crash(&mut d);
     assert_eq!((d.phase(A), d.starts()), (Phase::Backoff, vec![]), "killed 0.4 s after its start");
-    d.wait(secs(59));
+    d.wait(Duration::from_millis(47_999));
     assert_eq!(d.starts(), []);
-    d.wait(secs(1));
+    d.wait(secs(25));
     assert_eq!(d.starts(), [A]);
 }
 
@@ -267,7 +274,7 @@ fn one_stable_run_is_worth_one_crash_at_once() {
     d.wait(secs(30));
     crash(&mut d);
     assert_eq!(d.starts(), [], "that run was not stable");
-    d.wait(Duration::from_millis(500));
+    d.wait(Duration::from_millis(600));
     assert_eq!(d.starts(), [A]);
 }
 
@@ -330,7 +337,7 @@ fn restarts_for_a_need_that_comes_and_goes_have_a_delay_for_their_bound() {
         delays.push(d.now.since(at).as_millis());
         d.launch_all();
     }
-    assert_eq!(delays, [0, 500, 1_000, 2_000, 4_000, 8_000]);
+    jittered(&delays, &[0, 500, 1_000, 2_000, 4_000, 8_000], 100);
     assert_eq!(d.status(B).restarts.used, 0);
 }
 
