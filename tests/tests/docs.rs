@@ -1,5 +1,4 @@
 //! The documentation: its configurations load, its links lead somewhere, and its lists are complete.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

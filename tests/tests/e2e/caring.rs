@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::program::{binary, run, told};
+use crate::program::{copy_binary, run, told};
 use crate::supervision::{Ecosystem, pid};
 use crate::surviving::{gone, until};
 use crate::telling::receiver;
@@ -219,7 +219,7 @@ fn an_upgrade_accepts_only_a_heartbeatd() {
     eco.wait_for_boot();
     eco.kill_daemon();
     let own = eco.dir.path().join("own-heartbeatd");
-    std::fs::copy(binary("heartbeatd"), &own).unwrap();
+    copy_binary("heartbeatd", &own);
     eco.start_again_from(&own);
     eco.wait_for_boot();
     for script in

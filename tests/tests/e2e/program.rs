@@ -39,6 +39,14 @@ pub(crate) fn run_program(program: &Path, args: &[&str]) -> Output {
     command(program).args(args).output().unwrap()
 }
 
+/// Copies one of the binaries. Another process does it: a descriptor for writing in this one would be inherited by a program that
+/// another test starts at that moment, and a file that is open for writing cannot be executed.
+pub(crate) fn copy_binary(name: &str, to: &Path) {
+    let (from, to) = (binary(name), to.to_str().unwrap());
+    let copied = run_program(Path::new("cp"), &[from.to_str().unwrap(), to]);
+    assert!(copied.status.success(), "{}", told(&copied));
+}
+
 /// What a finished program printed and how it ended, for messages.
 pub(crate) fn told(output: &Output) -> String {
     format!(

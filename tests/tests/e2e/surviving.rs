@@ -415,7 +415,7 @@ fn an_upgrade_that_fails_leaves_the_old_one_at_work() {
     let before = pids(&eco, &REALMS);
     eco.kill_daemon();
     let own = eco.dir.path().join("own-heartbeatd");
-    std::fs::copy(crate::program::binary("heartbeatd"), &own).unwrap();
+    crate::program::copy_binary("heartbeatd", &own);
     eco.start_again_from(&own);
     eco.wait_for_boot();
     let replace = |script: &str| {

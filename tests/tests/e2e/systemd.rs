@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::program::binary;
+use crate::program::{binary, copy_binary};
 use crate::servers::lacking;
 use crate::surviving::until;
 
@@ -82,7 +82,7 @@ impl Host {
         std::fs::copy(unit(), dir.path().join("heartbeat.service")).unwrap();
         std::fs::write(dir.path().join("heartbeat.toml"), CONFIG).unwrap();
         for name in ["heartbeatd", "heartbeat-cli"] {
-            std::fs::copy(binary(name), dir.path().join(name)).unwrap();
+            copy_binary(name, &dir.path().join(name));
         }
         let log = std::fs::File::create(dir.path().join("console")).unwrap();
         let child = tool("unshare")
