@@ -127,7 +127,14 @@ impl Caller {
         if !matches!(self, Self::Tcp { .. }) || rule.on_tcp {
             return Ok(());
         }
-        let detail = format!("{} is served on the Unix socket only; this address is read-only", rule.name);
+        let detail = if rule.takes == Role::Read {
+            format!(
+                "{} is served on the Unix socket only, since the output of realms may hold secrets",
+                rule.name
+            )
+        } else {
+            "commands are accepted on the Unix socket only; this address is read-only".to_owned()
+        };
         Err(Trouble::new(StatusCode::FORBIDDEN, "not-on-this-door", detail))
     }
 

@@ -56,7 +56,9 @@ pub(crate) async fn act(
         signal,
     };
     if action == Action::Pause && command.reason.is_none() {
-        return Err(Trouble::bad("a pause takes a `reason`: whoever finds the realm paused has to know why"));
+        return Err(Trouble::bad(
+            "a pause takes a `reason`, so that the next operator knows why the realm is paused",
+        ));
     }
     if request.dry_run {
         let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;
@@ -83,8 +85,7 @@ pub(crate) async fn act(
     let Some(goal) = Goal::of(action, request.wait) else {
         let mut document = document(&seen, &plan, false);
         document.result = Some("accepted".to_owned());
-        document.message =
-            plan.steps.is_empty().then(|| "nothing to do: it is so already, or on its way".to_owned());
+        document.message = plan.steps.is_empty().then(|| nothing_to_do(action));
         return remembered(StatusCode::ACCEPTED, document, unwritten);
     };
     let limit = limit.unwrap_or_else(|| waiting::default_limit(&plan, goal));
@@ -222,10 +223,21 @@ fn dry_run(seen: &Seen, plan: &ActionPlan) -> Result<Answer, Trouble> {
     let mut document = document(seen, plan, true);
     document.message = match &plan.refusal {
         Some(refusal) => Some(format!("would be refused: {}", why_refused(seen, plan, refusal))),
-        None if plan.steps.is_empty() => Some("nothing to do: it is so already, or on its way".to_owned()),
+        None if plan.steps.is_empty() => Some(nothing_to_do(plan.action)),
         None => None,
     };
     answer::action(StatusCode::OK, &document)
+}
+
+fn nothing_to_do(action: Action) -> String {
+    let already = match action {
+        Action::Start | Action::Restart => "already up or starting",
+        Action::Stop => "already stopped or stopping",
+        Action::Pause => "already paused",
+        Action::Resume => "not paused",
+        Action::Reset | Action::Signal => "already done",
+    };
+    format!("nothing to do: {already}")
 }
 
 fn refused(seen: &Seen, plan: &ActionPlan) -> Trouble {

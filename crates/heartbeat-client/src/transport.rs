@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::{ClientError, Host};
+use crate::{ClientError, DEFAULT_PORT, Host};
 
 /// Longest answer accepted, in bytes: a status document of about 30,000 realms.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -82,16 +82,18 @@ fn cannot_connect(host: &Host, error: io::Error) -> ClientError {
     let unix = matches!(host, Host::Unix(_));
     let why = match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            let detail = format!("the mode of {host} does not let you in");
+            let detail = format!(
+                "you have no permission on the socket {host}; use sudo, set `socket_mode` or `socket_group`, or read over TCP with --host http://127.0.0.1:{DEFAULT_PORT}"
+            );
             return ClientError::Forbidden { detail };
         }
         io::ErrorKind::NotFound if unix => {
             "there is no socket; heartbeatd is not running, or it listens elsewhere".into()
         }
         io::ErrorKind::ConnectionRefused if unix => {
-            "nobody listens on the socket; heartbeatd ended without removing it".into()
+            "no process listens on the socket; heartbeatd ended without removing it".into()
         }
-        io::ErrorKind::ConnectionRefused => "nobody listens there".into(),
+        io::ErrorKind::ConnectionRefused => "no process listens there".into(),
         _ => error.to_string(),
     };
     unreachable(host, why, error)

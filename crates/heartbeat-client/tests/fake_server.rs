@@ -234,7 +234,7 @@ async fn a_broken_or_silent_connection_is_unreachable() {
     );
     drop(listener);
     let error = silent.status(false).await.unwrap_err();
-    assert!(error.to_string().contains("nobody listens"), "{error}");
+    assert!(error.to_string().contains("no process listens"), "{error}");
 }
 
 #[tokio::test]

@@ -370,13 +370,14 @@ impl Daemon {
     /// [`DaemonError::Driver`] when the driver did not come to its end.
     pub fn wait(mut self) -> Result<Ended, DaemonError> {
         let departure = self.driver.take().and_then(|driver| driver.join().ok());
-        // The driver is gone, and with it everybody else who tells.
+        // Nothing is restored any more.
+        drop(self.caretaker);
+        // At once: a receiver that does not answer must not keep the API of a heartbeatd that has ended.
+        self.listeners.end();
+        // The driver is gone, and with it every other thread that notifies.
         if let (Some(runtime), Some(notifier)) = (&self.runtime, Arc::into_inner(self.notifier)) {
             runtime.block_on(notifier.close(receivers::PATIENCE));
         }
-        // Nothing is restored any more.
-        drop(self.caretaker);
-        self.listeners.end();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(API_GRACE);
         }

@@ -16,7 +16,7 @@ use crate::TokenFileError;
 #[non_exhaustive]
 pub enum DaemonError {
     /// A directory or file of ours cannot be made or opened.
-    #[error("cannot prepare the {what} {path}", path = path.display())]
+    #[error("cannot prepare the {what} {path}{}", way_out(source), path = path.display())]
     Prepare {
         /// What it is for.
         what: &'static str,
@@ -115,6 +115,15 @@ pub enum DaemonError {
     /// The driver ended without having stopped everything.
     #[error("the driver ended by a defect; realms may still run")]
     Driver,
+}
+
+/// What a user without privileges can do where the defaults are root's.
+fn way_out(source: &std::io::Error) -> &'static str {
+    if source.kind() == std::io::ErrorKind::PermissionDenied {
+        " (run heartbeatd as root, or set `state_dir`, `runtime_dir` and `socket` in [heartbeat] to where this user may write)"
+    } else {
+        ""
+    }
 }
 
 fn holder_words(holder: Option<u32>) -> String {
