@@ -17,10 +17,12 @@
 
 mod manifest;
 mod planted;
+mod rooms;
 mod source;
 
 pub use manifest::{Manifest, external_violations, import_violations, workspace_root};
 pub use planted::{Area, Bug, areas, misplaced};
+pub use rooms::{former_name_violations, short_comment_violations, text_error_violations};
 pub use source::{
     File, ban_list_violations, clock_violations, escape_violations, name_violations, other_texts,
     serde_violations, sources, tidy_violations, unbounded_violations, unit_violations, unsafe_violations,

@@ -2,8 +2,9 @@
 
 use heartbeat_tests::{
     Bug, File, Manifest, areas, ban_list_violations, clock_violations, escape_violations,
-    external_violations, import_violations, misplaced, name_violations, other_texts, serde_violations,
-    sources, tidy_violations, unbounded_violations, unit_violations, unsafe_violations, workspace_root,
+    external_violations, former_name_violations, import_violations, misplaced, name_violations, other_texts,
+    serde_violations, short_comment_violations, sources, text_error_violations, tidy_violations,
+    unbounded_violations, unit_violations, unsafe_violations, workspace_root,
 };
 
 fn planted(path: &str, text: &str) -> [File; 1] {
@@ -194,6 +195,34 @@ fn law_8_the_bans_hold() {
     assert!(paths.contains(&"clippy.toml"), "the whole workspace is read");
     kept(&ban_list_violations(&paths));
     assert_eq!(ban_list_violations(&["clippy.toml", "tests/clippy.toml", "bins/x/.clippy.toml"]).len(), 2);
+}
+
+#[test]
+fn one_thing_has_one_name() {
+    kept(&former_name_violations(&sources()));
+    let judged = |text: &str| former_name_violations(&planted("crates/heartbeat-daemon/src/a.rs", text)).len();
+    for bad in ["struct Published;", "let herald = 1;", "fn f(tap: &mut Tap) {}"] {
+        assert_eq!(judged(bad), 1, "{bad}");
+    }
+    for good in ["struct StatusStore;", "let unpublished = 1;", "// a Tap", "say(\"Herald\");"] {
+        assert_eq!(judged(good), 0, "{good}");
+    }
+}
+
+#[test]
+fn errors_of_libraries_are_types() {
+    kept(&text_error_violations(&sources()));
+    let text = "pub fn f() -> Result<u8, String> { Ok(1) }";
+    assert_eq!(text_error_violations(&planted("crates/heartbeat-client/src/a.rs", text)).len(), 1);
+    assert_eq!(text_error_violations(&planted("bins/heartbeat-cli/src/a.rs", text)).len(), 0, "a program");
+}
+
+#[test]
+fn a_comment_says_more_than_the_name() {
+    kept(&short_comment_violations(&sources()));
+    let judged = |text: &str| short_comment_violations(&planted("crates/heartbeat-api/src/a.rs", text)).len();
+    assert_eq!(judged("/// Why not.\nfn f() {}\n"), 1);
+    assert_eq!(judged("/// Cause of\n/// the failure.\nfn f() {}\n"), 0);
 }
 
 #[test]

@@ -27,11 +27,10 @@ pub(crate) fn progress(plan: &ActionDocument, wait: Wait, status: &StatusDocumen
     };
     let mut missing = Vec::new();
     for realm in status.realms.iter().filter(concerned) {
-        let there = if stopping { is_stopped(realm) } else { is_up(realm) };
-        match there {
-            Ok(true) => {}
-            Ok(false) => missing.push(format!("{} is {} ({})", realm.name, realm.status, realm.message)),
-            Err(why) => return Progress::Failed(why),
+        match if stopping { stopped(realm) } else { up(realm) } {
+            Step::There => {}
+            Step::OnTheWay => missing.push(format!("{} is {} ({})", realm.name, realm.status, realm.message)),
+            Step::Lost(why) => return Progress::Failed(why),
         }
     }
     if !missing.is_empty() {
@@ -44,25 +43,38 @@ pub(crate) fn progress(plan: &ActionDocument, wait: Wait, status: &StatusDocumen
     })
 }
 
-fn is_stopped(realm: &RealmEntry) -> Result<bool, String> {
+/// How far one realm has come.
+enum Step {
+    There,
+    OnTheWay,
+    Lost(String),
+}
+
+impl Step {
+    fn reached(there: bool) -> Self {
+        if there { Self::There } else { Self::OnTheWay }
+    }
+}
+
+fn stopped(realm: &RealmEntry) -> Step {
     if realm.reason.is(Reason::Stuck) {
-        return Err(format!("{} could not be killed: {}", realm.name, realm.message));
+        return Step::Lost(format!("{} could not be killed: {}", realm.name, realm.message));
     }
     if realm.desired.is(Desired::Up) {
-        return Err(format!("{} was asked to run again meanwhile", realm.name));
+        return Step::Lost(format!("{} was asked to run again meanwhile", realm.name));
     }
-    Ok(matches!(realm.status.known(), Some(Status::Stopped | Status::Done | Status::Failed)))
+    Step::reached(matches!(realm.status.known(), Some(Status::Stopped | Status::Done | Status::Failed)))
 }
 
 /// A realm with an open restart is `restarting` until the restart is verified.
-fn is_up(realm: &RealmEntry) -> Result<bool, String> {
+fn up(realm: &RealmEntry) -> Step {
     if realm.status.is(Status::Failed) {
-        return Err(format!("{} failed: {}", realm.name, realm.message));
+        return Step::Lost(format!("{} failed: {}", realm.name, realm.message));
     }
     if realm.desired.is(Desired::Down) {
-        return Err(format!("{} was stopped meanwhile", realm.name));
+        return Step::Lost(format!("{} was stopped meanwhile", realm.name));
     }
-    Ok(matches!(realm.status.known(), Some(Status::Up | Status::Degraded | Status::Done)))
+    Step::reached(matches!(realm.status.known(), Some(Status::Up | Status::Degraded | Status::Done)))
 }
 
 #[cfg(test)]
