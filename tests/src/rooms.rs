@@ -32,7 +32,6 @@ const FORMER_NAMES: &[&str] = &[
 const TEXT_ERRORS: &[&str] = &[
     "heartbeat-config",
     "heartbeat-daemon",
-    "heartbeat-api",
     "heartbeat-process",
     "heartbeat-sim",
     "heartbeat-status",

@@ -200,7 +200,8 @@ fn law_8_the_bans_hold() {
 #[test]
 fn one_thing_has_one_name() {
     kept(&former_name_violations(&sources()));
-    let judged = |text: &str| former_name_violations(&planted("crates/heartbeat-daemon/src/a.rs", text)).len();
+    let judged =
+        |text: &str| former_name_violations(&planted("crates/heartbeat-daemon/src/a.rs", text)).len();
     for bad in ["struct Published;", "let herald = 1;", "fn f(tap: &mut Tap) {}"] {
         assert_eq!(judged(bad), 1, "{bad}");
     }

@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heartbeat_status::wire::{
     About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, RegistrationDocument,
     ReloadDocument, StripsDocument, TransitionEntry,
 };
-use heartbeat_status::{Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot};
+use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
 
@@ -62,6 +63,54 @@ pub struct Commanded {
     pub reply: Reply,
     /// It was carried out, but is not on disk: why not. A restart of heartbeatd would forget it.
     pub unwritten: Option<String>,
+}
+
+/// Why heartbeatd does not hand over to another program. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpgradeError {
+    /// It was started without a program that could be run again.
+    #[error("this heartbeatd was not started from a configuration file, and cannot be started again")]
+    NoProgram,
+    /// Another user could have replaced the program.
+    #[error("this heartbeatd continues, since {why}")]
+    Untrusted {
+        /// What is wrong with the file, and what to type.
+        why: String,
+    },
+    /// The program is not a heartbeatd.
+    #[error("{program} does not say that it is a heartbeatd; is it the right program?")]
+    NotHeartbeatd {
+        /// Path of the program.
+        program: String,
+    },
+    /// The program cannot read the state of this heartbeatd.
+    #[error("{program} cannot continue with the state of this heartbeatd ({exit}): {said}")]
+    CannotContinue {
+        /// Path of the program.
+        program: String,
+        /// How it ended.
+        exit: Exit,
+        /// What it wrote, in one line.
+        said: String,
+    },
+    /// The program did not answer.
+    #[error("{program} did not say within {} s whether it can continue", limit.as_secs())]
+    Silent {
+        /// Path of the program.
+        program: String,
+        /// The time that it had.
+        limit: Duration,
+    },
+    /// The program could not be run.
+    #[error("{why}")]
+    NotStarted {
+        /// Which step failed, and why.
+        why: String,
+    },
+    /// heartbeatd is ending.
+    #[error("heartbeatd is ending")]
+    Ending,
 }
 
 /// Why a realm is not registered, or not removed. Nothing was changed.
@@ -178,7 +227,7 @@ pub trait Ecosystem: Send + Sync + 'static {
     /// Ends heartbeatd and leaves every realm running. The answer goes out before it does.
     fn leave(&self) -> BoxFuture<()>;
     /// Hands over to another heartbeatd under the same pid; otherwise why not, and nothing was changed.
-    fn upgrade(&self) -> BoxFuture<Result<(), String>>;
+    fn upgrade(&self) -> BoxFuture<Result<(), UpgradeError>>;
     /// Registers an external realm, or replaces what was registered under its name: `body` is JSON in the grammar of the
     /// configuration. Answers when it is in force and remembered over restarts, whether or not the asker waits for that.
     fn register(

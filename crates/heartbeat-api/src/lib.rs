@@ -70,7 +70,7 @@ pub use access::Access;
 pub use door::{bind_tcp, bind_unix, permit_unix};
 pub use ecosystem::{
     Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth,
-    Past, Rejection, RejectionKind,
+    Past, Rejection, RejectionKind, UpgradeError,
 };
 pub use error::BindError;
 pub use limits::Limits;

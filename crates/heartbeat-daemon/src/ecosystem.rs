@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use heartbeat_api::{
     Acknowledged, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth, Past,
+    UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
@@ -169,7 +170,7 @@ impl Ecosystem for Surface {
         Box::pin(async move { upgrader.leave() })
     }
 
-    fn upgrade(&self) -> Boxed<Result<(), String>> {
+    fn upgrade(&self) -> Boxed<Result<(), UpgradeError>> {
         let upgrader = Arc::clone(&self.upgrader);
         Box::pin(async move { upgrader.upgrade().await })
     }

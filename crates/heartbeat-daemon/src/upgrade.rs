@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use heartbeat_api::UpgradeError;
 use heartbeat_process::{CommandResult, LaunchSpec, LogTarget, trust_program};
 use heartbeat_status::sanitise_line;
 
@@ -93,16 +94,13 @@ impl Upgrader {
     }
 
     /// Hands over to the program at the path this one was started from. Nothing has changed when that is refused.
-    pub(crate) async fn upgrade(&self) -> Result<(), String> {
+    pub(crate) async fn upgrade(&self) -> Result<(), UpgradeError> {
         let Some(program) = &self.program else {
-            return Err(
-                "this heartbeatd was not started from a configuration file, and cannot be started again"
-                    .to_owned(),
-            );
+            return Err(UpgradeError::NoProgram);
         };
         if let Err(error) = trust_program(&program.path) {
             let help = error.help().map_or_else(String::new, |help| format!("; type: {help}"));
-            return Err(format!("this heartbeatd goes on, since {error}{help}"));
+            return Err(UpgradeError::Untrusted { why: format!("{error}{help}") });
         }
         let spec = LaunchSpec {
             argv: program.check(),
@@ -111,26 +109,26 @@ impl Upgrader {
             log: LogTarget::Capture,
             ..LaunchSpec::default()
         };
-        let name = program.path.display();
+        let name = program.path.display().to_string();
         let Some((result, output)) = self.commands.run(&spec, CHECK_LIMIT).await else {
-            return Err("heartbeatd is ending".to_owned());
+            return Err(UpgradeError::Ending);
         };
         let said = String::from_utf8_lossy(&output);
         let said: Vec<String> = said.lines().map(sanitise_line).filter(|line| !line.is_empty()).collect();
         match result {
             CommandResult::Exited(exit) if exit.is_zero() && !said.iter().any(|line| is_heartbeatd(line)) => {
-                Err(format!("{name} does not say that it is a heartbeatd; is it the right program?"))
+                Err(UpgradeError::NotHeartbeatd { program: name })
             }
             CommandResult::Exited(exit) if exit.is_zero() => {
-                tracing::info!(program = %name, "can go on: handing over");
+                tracing::info!(program = name, "can continue: handing over");
                 self.hand_over();
                 Ok(())
             }
-            CommandResult::Exited(exit) => Err(format!("{name} cannot go on ({exit}): {}", said.join("; "))),
-            CommandResult::TimedOut => {
-                Err(format!("{name} did not say within {CHECK_LIMIT:?} that it can go on"))
+            CommandResult::Exited(exit) => {
+                Err(UpgradeError::CannotContinue { program: name, exit, said: said.join("; ") })
             }
-            CommandResult::StartFailed(error) => Err(error.message),
+            CommandResult::TimedOut => Err(UpgradeError::Silent { program: name, limit: CHECK_LIMIT }),
+            CommandResult::StartFailed(error) => Err(UpgradeError::NotStarted { why: error.message }),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heartbeat_api::{
     Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth,
-    Past, Rejection, RejectionKind,
+    Past, Rejection, RejectionKind, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
@@ -507,10 +507,10 @@ impl Ecosystem for Fake {
         Box::pin(async {})
     }
 
-    fn upgrade(&self) -> BoxFuture<Result<(), String>> {
+    fn upgrade(&self) -> BoxFuture<Result<(), UpgradeError>> {
         self.departures.fetch_add(1, Ordering::SeqCst);
         let ending = self.ending.load(Ordering::SeqCst);
-        Box::pin(async move { if ending { Err("heartbeatd is ending".to_owned()) } else { Ok(()) } })
+        Box::pin(async move { if ending { Err(UpgradeError::Ending) } else { Ok(()) } })
     }
 
     fn plan(&self, command: Command) -> BoxFuture<Option<ActionPlan>> {
