@@ -111,14 +111,17 @@ fn the_core_is_pure_by_construction() {
 fn law_3_two_files_read_the_clock() {
     kept(&clock_violations(&sources()));
     let text = "let now = std::time::Instant::now();";
-    assert_eq!(clock_violations(&planted("crates/heartbeat-api/src/door.rs", text)).len(), 1);
+    assert_eq!(clock_violations(&planted("crates/heartbeat-api/src/listener.rs", text)).len(), 1);
     assert_eq!(clock_violations(&planted("crates/heartbeat-probe/src/clock.rs", text)).len(), 0);
 }
 
 #[test]
 fn law_4_unsafe_code_stands_in_one_file() {
     kept(&unsafe_violations(&sources()));
-    assert_eq!(unsafe_violations(&planted("crates/heartbeat-api/src/door.rs", "unsafe { x() }")).len(), 1);
+    assert_eq!(
+        unsafe_violations(&planted("crates/heartbeat-api/src/listener.rs", "unsafe { x() }")).len(),
+        1
+    );
     let unexplained = planted("crates/heartbeat-process/src/sys.rs", "unsafe { x() }");
     assert_eq!(unsafe_violations(&unexplained).len(), 2, "no reason, and no word on safety");
     assert!(read("Cargo.toml").contains("unsafe_code = \"deny\""));
@@ -149,7 +152,7 @@ fn law_6_every_room_has_a_name() {
 fn law_7_every_queue_has_a_bound() {
     kept(&unbounded_violations(&sources()));
     let text = "let (a, b) = tokio::sync::mpsc::unbounded_channel();";
-    assert_eq!(unbounded_violations(&planted("crates/heartbeat-api/src/door.rs", text)).len(), 1);
+    assert_eq!(unbounded_violations(&planted("crates/heartbeat-api/src/listener.rs", text)).len(), 1);
 }
 
 #[test]
@@ -177,7 +180,11 @@ fn law_8_the_bans_hold() {
     for text in
         ["#[expect(clippy::disallowed_methods)]", "std::thread::sleep(x)", "use std::collections::HashMap;"]
     {
-        assert_eq!(escape_violations(&planted("crates/heartbeat-api/src/door.rs", text)).len(), 1, "{text}");
+        assert_eq!(
+            escape_violations(&planted("crates/heartbeat-api/src/listener.rs", text)).len(),
+            1,
+            "{text}"
+        );
     }
     let bans = read("clippy.toml");
     for banned in [

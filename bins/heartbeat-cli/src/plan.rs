@@ -49,7 +49,7 @@ async fn one(
     console: &mut Console,
 ) -> Outcome {
     let request = PlanRequest { action: target.as_str().to_owned(), realm: realm.to_owned(), cascade };
-    let plan = client.foresee(&request).await?;
+    let plan = client.plan(&request).await?;
     let exit = if is_refused(&plan) { Exit::Refused } else { Exit::Holds };
     match console.form {
         Format::Json => console.json(&plan)?,

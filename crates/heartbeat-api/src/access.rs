@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, Version};
 
 use crate::Token;
 use crate::answer::values;
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::route::{Rule, Verbs};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -85,7 +85,7 @@ impl Caller {
     }
 
     /// Where a token is configured, a request over TCP without it is refused.
-    pub(crate) fn authenticated(self, access: &Access, headers: &HeaderMap) -> Result<Self, Trouble> {
+    pub(crate) fn authenticated(self, access: &Access, headers: &HeaderMap) -> Result<Self, ApiError> {
         let (Self::Tcp { listen }, Some(token)) = (self, &access.token) else { return Ok(self) };
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let bearer = given.next().and_then(|value| {
@@ -96,16 +96,16 @@ impl Caller {
             return Ok(Self::TokenHolder { listen });
         }
         let detail = "send the token of heartbeatd's `token_file` as `Authorization: Bearer TOKEN`, or use the Unix socket";
-        Err(Trouble::new(StatusCode::UNAUTHORIZED, "no-token", detail).challenge())
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, "no-token", detail).challenge())
     }
 
     /// Refuses a request that did not mean this server.
-    pub(crate) fn check_host(&self, access: &Access, parts: &Parts) -> Result<(), Trouble> {
+    pub(crate) fn check_host(&self, access: &Access, parts: &Parts) -> Result<(), ApiError> {
         let mut hosts = parts.headers.get_all(HOST).iter();
         let (host, another) = (hosts.next(), hosts.next());
         // RFC 9112, section 3.2.
         if another.is_some() || (host.is_none() && parts.version >= Version::HTTP_11) {
-            return Err(Trouble::bad("a request has one `Host` header, which names whom it is for"));
+            return Err(ApiError::bad("a request has one `Host` header, which names whom it is for"));
         }
         let (Self::Tcp { listen } | Self::TokenHolder { listen }) = self else { return Ok(()) };
         let meant = |authority: &str| is_ours(authority, *listen) || is_named(authority, &access.hosts);
@@ -119,11 +119,11 @@ impl Caller {
             "this is heartbeatd at {listen}; ask it by that address or as localhost:{}, or add the name to `hosts` in [heartbeat]",
             listen.port()
         );
-        Err(Trouble::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail))
+        Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail))
     }
 
     /// Refuses what this listener does not serve, whatever the method is.
-    pub(crate) fn check_listener(&self, rule: &Rule) -> Result<(), Trouble> {
+    pub(crate) fn check_listener(&self, rule: &Rule) -> Result<(), ApiError> {
         if !matches!(self, Self::Tcp { .. }) || rule.on_tcp {
             return Ok(());
         }
@@ -135,15 +135,15 @@ impl Caller {
         } else {
             "commands are accepted on the Unix socket only; this address is read-only".to_owned()
         };
-        Err(Trouble::new(StatusCode::FORBIDDEN, "not-on-this-door", detail))
+        Err(ApiError::new(StatusCode::FORBIDDEN, "not-on-this-door", detail))
     }
 
     /// Refuses a caller without the permission of the route, and a mutation a foreign page sent through a browser.
-    pub(crate) fn check_permission(&self, rule: &Rule, headers: &HeaderMap) -> Result<(), Trouble> {
+    pub(crate) fn check_permission(&self, rule: &Rule, headers: &HeaderMap) -> Result<(), ApiError> {
         if rule.verbs != Verbs::Get && is_foreign(headers) {
             let detail =
                 "a page of another origin may not change anything here; send the request without a browser";
-            return Err(Trouble::new(StatusCode::FORBIDDEN, "cross-site", detail));
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "cross-site", detail));
         }
         let role = match self {
             Self::Unix { role, .. } => *role,
@@ -160,20 +160,20 @@ impl Caller {
         };
         let may = if role == Role::Operate { "start, stop and reload" } else { "read" };
         let detail = format!("{} takes {who}; you may {may} here", rule.name);
-        Err(Trouble::new(StatusCode::FORBIDDEN, "not-permitted", detail))
+        Err(ApiError::new(StatusCode::FORBIDDEN, "not-permitted", detail))
     }
 }
 
 /// Refuses a body that is not a JSON object; none at all is an empty one.
-pub(crate) fn check_object(body: &[u8]) -> Result<(), Trouble> {
+pub(crate) fn check_object(body: &[u8]) -> Result<(), ApiError> {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None | Some(b'{') => Ok(()),
-        Some(_) => Err(Trouble::bad("the body is a JSON object; `{}` will do")),
+        Some(_) => Err(ApiError::bad("the body is a JSON object; `{}` will do")),
     }
 }
 
 /// Refuses a body that does not say it is JSON: a form a browser sends by itself never does.
-pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Trouble> {
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut types = values(headers, CONTENT_TYPE);
     let essence = types.next().and_then(|value| value.split(';').next()).map(str::trim);
     if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
@@ -182,7 +182,7 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Trouble> {
         return Ok(());
     }
     let detail = "send the body with `Content-Type: application/json`; `{}` will do";
-    Err(Trouble::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail))
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail))
 }
 
 /// A name that the configuration lists, at any port: a proxy may listen elsewhere.
@@ -298,7 +298,7 @@ mod tests {
             for role in [Role::Read, Role::Operate, Role::Admin] {
                 let refused =
                     Caller::Unix { role, uid: None }.check_permission(&rule, &HeaderMap::new()).err();
-                let status = refused.map_or(200, |trouble| trouble.into_answer().status().as_u16());
+                let status = refused.map_or(200, |refusal| refusal.into_answer().status().as_u16());
                 assert_eq!(status, if role >= takes { 200 } else { 403 }, "{path} {role:?}");
             }
         }
@@ -315,7 +315,7 @@ mod tests {
                 headers.append(AUTHORIZATION, value.parse().unwrap());
             });
             caller.authenticated(&access, &headers).map_or_else(
-                |trouble| trouble.into_answer().status().as_u16(),
+                |refusal| refusal.into_answer().status().as_u16(),
                 |caller| if caller.is_public() { 0 } else { 200 },
             )
         };

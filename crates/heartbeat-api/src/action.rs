@@ -16,11 +16,11 @@ use tokio::time::timeout;
 
 use crate::answer::{self, Answer};
 use crate::limits::{COMMAND_LIMIT, MAX_WAIT};
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::serving::{Closing, handed_over};
 use crate::status::find;
 use crate::waiting::{self, Goal, Outcome};
-use crate::{Commanded, Ecosystem, near};
+use crate::{Backend, Commanded, suggestions};
 
 /// Fields a body may have, for "did you mean".
 const FIELDS: &[&str] =
@@ -29,15 +29,15 @@ const FIELDS: &[&str] =
 /// Longest pause with an end of its own: a year. One without an end lasts until it is resumed.
 const MAX_PAUSE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// `POST /api/realms/{realm}/{start,stop,restart,pause,resume,reset,signal}/`.
+/// Answers `POST /api/realms/{realm}/{start,stop,restart,pause,resume,reset,signal}/`.
 pub(crate) async fn act(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     name: &str,
     action: Action,
     body: &[u8],
     uid: Option<u32>,
     closing: watch::Receiver<Closing>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let request = parse(body)?;
     let limit = request.timeout_s.map(wait_limit).transpose()?;
     let duration = pause_length(action, &request)?;
@@ -56,13 +56,13 @@ pub(crate) async fn act(
         signal,
     };
     if action == Action::Pause && command.reason.is_none() {
-        return Err(Trouble::bad(
+        return Err(ApiError::bad(
             "a pause takes a `reason`, so that the next operator knows why the realm is paused",
         ));
     }
     if request.dry_run {
         let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;
-        return dry_run(&Seen::now(ecosystem), &plan.ok_or_else(Trouble::ending)?);
+        return dry_run(&Seen::now(ecosystem), &plan.ok_or_else(ApiError::ending)?);
     }
     tracing::info!(realm = name, %action, uid, reason = command.reason, "command");
     // From before the command on, so that no change after it is missed.
@@ -73,13 +73,13 @@ pub(crate) async fn act(
         () = handed_over(closing.clone()) => return Err(busy()),
     };
     let seen = Seen::now(ecosystem);
-    let Commanded { reply, unwritten } = reply.ok_or_else(Trouble::ending)?;
+    let Commanded { reply, unwritten } = reply.ok_or_else(ApiError::ending)?;
     let (plan, restarts) = match reply {
         Reply::Accepted { plan, restarts } => (plan, restarts),
         Reply::Refused { plan } => return Err(refused(&seen, &plan)),
         Reply::Refreshed { .. } => {
             let detail = "the command was answered as a refresh; this is a fault of heartbeatd";
-            return Err(Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail));
+            return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail));
         }
     };
     let Some(goal) = Goal::of(action, request.wait) else {
@@ -101,15 +101,15 @@ fn remembered(
     status: StatusCode,
     document: ActionDocument,
     unwritten: Option<String>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let Some(why) = unwritten else { return answer::action(status, &document) };
     let detail = format!(
         "{} {} was carried out, but it is not on disk and a restart of heartbeatd would forget it: {why}. heartbeatd writes it as soon as that is possible",
         document.action,
         document.realms.join(", "),
     );
-    let trouble = Trouble::new(StatusCode::INSUFFICIENT_STORAGE, "not-remembered", detail);
-    Err(trouble.applied().plan(document))
+    let refusal = ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "not-remembered", detail);
+    Err(refusal.applied().plan(document))
 }
 
 /// What an answer is made of: the ecosystem, and the time of day.
@@ -119,7 +119,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn now(ecosystem: &dyn Ecosystem) -> Self {
+    fn now(ecosystem: &dyn Backend) -> Self {
         Self { snapshot: ecosystem.snapshot(), now: ecosystem.about().anchor.wall(ecosystem.now()) }
     }
 }
@@ -130,7 +130,7 @@ fn concluded(
     goal: Goal,
     limit: Duration,
     outcome: Outcome,
-) -> Result<ActionDocument, Trouble> {
+) -> Result<ActionDocument, ApiError> {
     let mut document = document(seen, plan, false);
     match outcome {
         Outcome::Reached => document.result = Some(goal.as_str().to_owned()),
@@ -144,15 +144,15 @@ fn concluded(
                 limit.as_secs_f64(),
                 missing.join("; "),
             );
-            return Err(Trouble::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail).plan(document));
+            return Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail).plan(document));
         }
-        Outcome::Ending => return Err(Trouble::ending()),
-        Outcome::HandedOver => return Err(Trouble::ending().applied().plan(document)),
+        Outcome::Ending => return Err(ApiError::ending()),
+        Outcome::HandedOver => return Err(ApiError::ending().applied().plan(document)),
     }
     Ok(document)
 }
 
-fn parse(body: &[u8]) -> Result<ActionRequest, Trouble> {
+fn parse(body: &[u8]) -> Result<ActionRequest, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(ActionRequest::default());
     }
@@ -160,12 +160,14 @@ fn parse(body: &[u8]) -> Result<ActionRequest, Trouble> {
         let text = error.to_string();
         // serde names the field in back quotes when it is one it does not know.
         let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-        let near = unknown.map(|field| near::near(field, FIELDS.iter().copied())).unwrap_or_default();
-        let detail = format!("the body is not a command: {}.{}", sanitise_line(&text), near::question(&near));
-        Trouble::bad(detail).near(near)
+        let near =
+            unknown.map(|field| suggestions::nearest(field, FIELDS.iter().copied())).unwrap_or_default();
+        let detail =
+            format!("the body is not a command: {}.{}", sanitise_line(&text), suggestions::question(&near));
+        ApiError::bad(detail).suggest(near)
     })?;
     if request.cascade && request.force {
-        return Err(Trouble::bad(
+        return Err(ApiError::bad(
             "`cascade` takes the dependents along and `force` leaves them alone: give one of them",
         ));
     }
@@ -173,23 +175,23 @@ fn parse(body: &[u8]) -> Result<ActionRequest, Trouble> {
 }
 
 /// For how long a realm is paused; `None` until it is resumed.
-fn pause_length(action: Action, request: &ActionRequest) -> Result<Option<Duration>, Trouble> {
+fn pause_length(action: Action, request: &ActionRequest) -> Result<Option<Duration>, ApiError> {
     let Some(seconds) = request.for_s else { return Ok(None) };
     if action != Action::Pause {
-        return Err(Trouble::bad("`for_s` means something for `pause` only"));
+        return Err(ApiError::bad("`for_s` means something for `pause` only"));
     }
     let length = Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= MAX_PAUSE);
     let length = length.filter(|length| !length.is_zero());
     let most = MAX_PAUSE.as_secs();
-    length.map(Some).ok_or_else(|| Trouble::bad(format!("`for_s` is above 0 and at most {most}")))
+    length.map(Some).ok_or_else(|| ApiError::bad(format!("`for_s` is above 0 and at most {most}")))
 }
 
 /// What is sent to a realm.
-fn signalling(action: Action, request: &ActionRequest) -> Result<Option<Signalling>, Trouble> {
+fn signalling(action: Action, request: &ActionRequest) -> Result<Option<Signalling>, ApiError> {
     match (action, &request.signal) {
         (Action::Signal, Some(name)) => {
             let signal = name.parse().map_err(|_| {
-                Trouble::bad(format!(
+                ApiError::bad(format!(
                     "`{}` is not a signal; for example HUP, USR1, TERM",
                     sanitise_line(name)
                 ))
@@ -197,29 +199,29 @@ fn signalling(action: Action, request: &ActionRequest) -> Result<Option<Signalli
             Ok(Some(Signalling { signal, tree: request.tree }))
         }
         (Action::Signal, None) => {
-            Err(Trouble::bad(r#"a signal takes a `signal`: which one, for example { "signal": "HUP" }"#))
+            Err(ApiError::bad(r#"a signal takes a `signal`: which one, for example { "signal": "HUP" }"#))
         }
         (_, None) if !request.tree => Ok(None),
-        (_, _) => Err(Trouble::bad("`signal` and `tree` mean something for `signal` only")),
+        (_, _) => Err(ApiError::bad("`signal` and `tree` mean something for `signal` only")),
     }
 }
 
-fn wait_limit(seconds: f64) -> Result<Duration, Trouble> {
+fn wait_limit(seconds: f64) -> Result<Duration, ApiError> {
     let limit = Duration::try_from_secs_f64(seconds).ok();
     limit
         .filter(|limit| !limit.is_zero() && *limit <= MAX_WAIT)
-        .ok_or_else(|| Trouble::bad(format!("`timeout_s` is above 0 and at most {}", MAX_WAIT.as_secs())))
+        .ok_or_else(|| ApiError::bad(format!("`timeout_s` is above 0 and at most {}", MAX_WAIT.as_secs())))
 }
 
-fn busy() -> Trouble {
+fn busy() -> ApiError {
     let detail = format!(
         "the command was not taken within {} s and may still be carried out; /api/health/ says how heartbeatd is",
         COMMAND_LIMIT.as_secs()
     );
-    Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
 }
 
-fn dry_run(seen: &Seen, plan: &ActionPlan) -> Result<Answer, Trouble> {
+fn dry_run(seen: &Seen, plan: &ActionPlan) -> Result<Answer, ApiError> {
     let mut document = document(seen, plan, true);
     document.message = match &plan.refusal {
         Some(refusal) => Some(format!("would be refused: {}", why_refused(seen, plan, refusal))),
@@ -240,17 +242,17 @@ fn nothing_to_do(action: Action) -> String {
     format!("nothing to do: {already}")
 }
 
-fn refused(seen: &Seen, plan: &ActionPlan) -> Trouble {
+fn refused(seen: &Seen, plan: &ActionPlan) -> ApiError {
     let Some(refusal) = &plan.refusal else {
         let detail = "the command was refused without a reason; this is a fault of heartbeatd";
-        return Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
+        return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
     };
     let status = match refusal {
         Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::CONFLICT,
     };
     let code = refusal_code(refusal);
-    Trouble::new(status, code, why_refused(seen, plan, refusal)).plan(document(seen, plan, false))
+    ApiError::new(status, code, why_refused(seen, plan, refusal)).plan(document(seen, plan, false))
 }
 
 /// The word for it behind `heartbeat:`.
@@ -326,10 +328,10 @@ fn why_refused(seen: &Seen, plan: &ActionPlan, refusal: &Refusal) -> String {
 }
 
 /// `POST /api/plan/`: what a command would do, or what a failure would mean.
-pub(crate) async fn foresee(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<Answer, Trouble> {
+pub(crate) async fn dry_plan(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answer, ApiError> {
     let request: PlanRequest = serde_json::from_slice(body).map_err(|error| {
         let example = r#"{ "action": "fail", "realm": "db" }"#;
-        Trouble::bad(format!(
+        ApiError::bad(format!(
             "the body is not a plan: {}. For example {example}",
             sanitise_line(&error.to_string())
         ))
@@ -343,13 +345,13 @@ pub(crate) async fn foresee(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<An
     // What a signal does is up to the program.
     let action = request.action.parse().ok().filter(|action| *action != Action::Signal).ok_or_else(|| {
         let words = ["fail", "start", "stop", "restart", "pause", "resume", "reset"];
-        let near = near::near(&request.action, words.into_iter());
-        let detail = format!("`action` is one of {}.{}", words.join(", "), near::question(&near));
-        Trouble::bad(detail).near(near)
+        let near = suggestions::nearest(&request.action, words.into_iter());
+        let detail = format!("`action` is one of {}.{}", words.join(", "), suggestions::question(&near));
+        ApiError::bad(detail).suggest(near)
     })?;
     let command = Command { cascade: request.cascade, ..Command::new(action, realm) };
     let plan = timeout(COMMAND_LIMIT, ecosystem.plan(command)).await.map_err(|_| busy())?;
-    dry_run(&seen, &plan.ok_or_else(Trouble::ending)?)
+    dry_run(&seen, &plan.ok_or_else(ApiError::ending)?)
 }
 
 /// The plan as a document.

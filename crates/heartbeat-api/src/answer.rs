@@ -10,7 +10,7 @@ use heartbeat_status::wire::ActionDocument;
 
 use crate::bodies::Body;
 use crate::events::Pieces;
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 
 /// An answer: whole, with a body that is shared and never copied, or a stream.
 pub(crate) type Answer = Response<Either<Full<Bytes>, Pieces>>;
@@ -38,8 +38,8 @@ pub(crate) fn fresh(status: StatusCode, media_type: HeaderValue, body: impl Into
 }
 
 /// The plan or the outcome of a command.
-pub(crate) fn action(status: StatusCode, document: &ActionDocument) -> Result<Answer, Trouble> {
-    let body = to_vec(document).map_err(|error| Trouble::unwritable(&error))?;
+pub(crate) fn action(status: StatusCode, document: &ActionDocument) -> Result<Answer, ApiError> {
+    let body = to_vec(document).map_err(|error| ApiError::unwritable(&error))?;
     Ok(fresh(status, JSON, body))
 }
 

@@ -10,9 +10,9 @@ use heartbeat_status::{Instant, RealmIx, Snapshot};
 use http::HeaderValue;
 use tokio::sync::Mutex as Turn;
 
-use crate::Ecosystem;
+use crate::Backend;
 use crate::limits::BODY_AGE;
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 
 /// A body and what it was made of.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Body {
         self.bytes.clone()
     }
 
-    /// `"INSTANCE-REVISION"`.
+    /// The tag `"INSTANCE-REVISION"`.
     pub(crate) fn tag(&self) -> &HeaderValue {
         &self.tag
     }
@@ -125,10 +125,10 @@ impl Bodies {
     pub(crate) async fn get(
         &self,
         slot: &Slot,
-        ecosystem: &dyn Ecosystem,
+        ecosystem: &dyn Backend,
         freshness: Freshness,
         build: impl FnOnce(&Source<'_>) -> Result<Vec<u8>, serde_json::Error> + Send,
-    ) -> Result<Arc<Body>, Trouble> {
+    ) -> Result<Arc<Body>, ApiError> {
         if let Some(body) = slot.current(&ecosystem.snapshot(), ecosystem.now(), freshness) {
             return Ok(body);
         }
@@ -140,7 +140,7 @@ impl Bodies {
         }
         let about = About { public: slot.public, ..ecosystem.about() };
         let bytes = build(&Source { snapshot: &snapshot, about: &about, now });
-        let bytes = bytes.map_err(|error| Trouble::unwritable(&error))?;
+        let bytes = bytes.map_err(|error| ApiError::unwritable(&error))?;
         self.built.fetch_add(1, Ordering::Relaxed);
         let body = Arc::new(Body {
             bytes: Bytes::from(bytes),

@@ -42,14 +42,14 @@ impl<S> ClientStream<S> {
     }
 
     /// Passes progress on; without any, arms the timer and fails when it has run out.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn watch<T>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if progress.is_ready() {
             self.stalled = None;
             return progress;
         }
         let limit = self.limit;
         let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(timer.as_mut().poll(cx));
+        ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
     }
 }
@@ -57,11 +57,11 @@ impl<S> ClientStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = Pin::new(&mut self.stream).poll_read(context, buf);
         if buf.filled().len() > before {
             self.unread.store(true, Ordering::Relaxed);
         }
@@ -71,11 +71,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
 
 impl<S: AsyncRead + Unpin> ClientStream<S> {
     /// Drops what the client still sends: until it closes its side too, or enough is enough.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; SCRATCH_BYTES];
         while self.dropped_bytes <= MAX_LINGER_BYTES {
             let mut buf = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+            match Pin::new(&mut self.stream).poll_read(context, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                     self.dropped_bytes += buf.filled().len();
                     self.unread.store(true, Ordering::Relaxed);
@@ -83,7 +83,11 @@ impl<S: AsyncRead + Unpin> ClientStream<S> {
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending if !self.unread.load(Ordering::Relaxed) => return Poll::Ready(()),
                 Poll::Pending => {
-                    return self.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER))).as_mut().poll(cx);
+                    return self
+                        .lingering
+                        .get_or_insert_with(|| Box::pin(sleep(LINGER)))
+                        .as_mut()
+                        .poll(context);
                 }
             }
         }
@@ -92,39 +96,43 @@ impl<S: AsyncRead + Unpin> ClientStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, progress)
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.stream).poll_write(context, buf);
+        self.watch(context, progress)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_flush(cx);
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let progress = Pin::new(&mut self.stream).poll_flush(context);
         if matches!(progress, Poll::Ready(Ok(()))) {
             self.activity.note_flushed();
         }
         // A flush with nothing to write says nothing about the peer: the timer of a write runs on.
         match progress {
             Poll::Ready(Ok(())) if self.stalled.is_some() => Poll::Ready(Ok(())),
-            progress => self.watch(cx, progress),
+            progress => self.watch(context, progress),
         }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            let progress = Pin::new(&mut self.stream).poll_shutdown(cx);
-            ready!(self.watch(cx, progress))?;
+            let progress = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.watch(context, progress))?;
         }
-        ready!(self.poll_linger(cx));
+        ready!(self.poll_linger(context));
         Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch(cx, progress)
+        let progress = Pin::new(&mut self.stream).poll_write_vectored(context, bufs);
+        self.watch(context, progress)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -11,7 +11,7 @@ pub enum BindError {
     /// A live process answers on the socket.
     #[error("{} is served by {holder}; only one heartbeatd can hold it: stop that one, or give this one another `socket`", path.display())]
     SocketHeld {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
         /// Who answers, e.g. `heartbeatd (pid 4120)`.
         holder: String,
@@ -19,7 +19,7 @@ pub enum BindError {
     /// Something that is not a socket is in the way; it is not ours to remove.
     #[error("{} exists and is not a socket; remove it, or set `socket` to another path", path.display())]
     NotASocket {
-        /// The path.
+        /// Path in the way.
         path: PathBuf,
     },
     /// A step of opening the socket failed.
@@ -27,9 +27,9 @@ pub enum BindError {
     Socket {
         /// Which step, e.g. `bind`.
         step: &'static str,
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         source: io::Error,
     },
     /// Another process listens on the address.
@@ -37,7 +37,7 @@ pub enum BindError {
         "{address} is in use by {holder}; stop it, or set `listen` in [heartbeat] to another address or \"off\""
     )]
     AddressHeld {
-        /// The address.
+        /// The configured address.
         address: SocketAddr,
         /// Who listens, e.g. `nginx (pid 812)`; `another process` where that cannot be seen.
         holder: String,
@@ -47,15 +47,15 @@ pub enum BindError {
     /// Only loopback addresses can be served without a token and TLS, which are not built.
     #[error("{address} is not a loopback address; `listen` serves 127.0.0.0/8 and [::1] only")]
     NotLoopback {
-        /// The address.
+        /// The configured address.
         address: SocketAddr,
     },
     /// The address cannot be bound for another reason.
     #[error("cannot listen on {address}")]
     Address {
-        /// The address.
+        /// The configured address.
         address: SocketAddr,
-        /// Why.
+        /// Cause of the failure.
         source: io::Error,
     },
 }

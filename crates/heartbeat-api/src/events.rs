@@ -15,11 +15,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio::time::timeout;
 
-use crate::Ecosystem;
+use crate::Backend;
 use crate::answer::{self, Answer};
 use crate::feed::{self, Feed, Frame, Kind};
 use crate::limits::{COMMENT_EVERY, MAX_PAST_FACTS};
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::query::Query;
 use crate::serving::{Closing, closes};
 
@@ -51,9 +51,9 @@ impl Body for Pieces {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
-        self.pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(BodyFrame::data(piece))))
+        self.pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(BodyFrame::data(piece))))
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Answer) {
 struct Wish {
     /// Snapshots and deltas.
     states: bool,
-    /// Facts.
+    /// Events, one by one.
     facts: bool,
     /// How many facts of the past come first.
     past: usize,
@@ -82,22 +82,21 @@ struct Wish {
 }
 
 impl Wish {
-    fn of(query: &Query<'_>) -> Result<Self, Trouble> {
+    fn of(query: &Query<'_>) -> Result<Self, ApiError> {
         let (states, facts) = match query.get("facts") {
             None | Some("0" | "false") => (true, false),
             Some("1" | "true" | "") => (true, true),
             Some("only") => (false, true),
-            Some(_) => return Err(Trouble::bad("`facts` is 1, 0, or only (without snapshots and deltas)")),
+            Some(_) => return Err(ApiError::bad("`facts` is 1, 0, or only (without snapshots and deltas)")),
         };
-        let past =
-            match query.get("past") {
-                None => 0,
-                Some(text) => text.parse().ok().filter(|past| *past <= MAX_PAST_FACTS).ok_or_else(|| {
-                    Trouble::bad(format!("`past` is a number of facts up to {MAX_PAST_FACTS}"))
-                })?,
-            };
+        let past = match query.get("past") {
+            None => 0,
+            Some(text) => text.parse().ok().filter(|past| *past <= MAX_PAST_FACTS).ok_or_else(|| {
+                ApiError::bad(format!("`past` is a number of facts up to {MAX_PAST_FACTS}"))
+            })?,
+        };
         if past > 0 && !facts {
-            return Err(Trouble::bad("`past` goes with facts=1 or facts=only"));
+            return Err(ApiError::bad("`past` goes with facts=1 or facts=only"));
         }
         let follow = query.get("follow").is_none() || query.switch("follow")?;
         Ok(Self { states, facts, past, follow })
@@ -106,7 +105,7 @@ impl Wish {
 
 /// Where a follower stands.
 struct Follower {
-    ecosystem: Arc<dyn Ecosystem>,
+    ecosystem: Arc<dyn Backend>,
     feed: Arc<Feed>,
     wish: Wish,
     frames: broadcast::Receiver<Frame>,
@@ -117,13 +116,13 @@ struct Follower {
 
 /// Begins to answer; the rest comes as it happens.
 pub(crate) fn follow(
-    ecosystem: &Arc<dyn Ecosystem>,
+    ecosystem: &Arc<dyn Backend>,
     feed: &Arc<Feed>,
     query: &Query<'_>,
     headers: &HeaderMap,
     method: &Method,
     closing: watch::Receiver<Closing>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let wish = Wish::of(query)?;
     let since = headers.get(LAST_EVENT_ID).map(|id| since(&**ecosystem, id));
     let (out, answer) = stream();
@@ -143,7 +142,7 @@ pub(crate) fn follow(
 }
 
 /// The revision of `INSTANCE.REVISION`; `None` when it is of another life of heartbeatd, or no identifier of ours.
-fn since(ecosystem: &dyn Ecosystem, id: &HeaderValue) -> Option<u64> {
+fn since(ecosystem: &dyn Backend, id: &HeaderValue) -> Option<u64> {
     let (instance, revision) = id.to_str().ok()?.rsplit_once('.')?;
     (instance == ecosystem.about().instance).then(|| revision.parse().ok())?
 }
@@ -171,7 +170,7 @@ impl Follower {
 
     async fn send_frame(&mut self, frame: Frame) -> Option<()> {
         match frame.kind {
-            Kind::Fact if self.wish.facts && frame.seq > self.seq => self.seq = frame.seq,
+            Kind::EventRecord if self.wish.facts && frame.seq > self.seq => self.seq = frame.seq,
             Kind::Snapshot | Kind::Delta if self.wish.states && frame.revision > self.revision => {
                 self.revision = frame.revision;
             }

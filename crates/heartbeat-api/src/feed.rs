@@ -15,7 +15,7 @@ use heartbeat_status::{Instant, RealmStatus, Snapshot};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::Ecosystem;
+use crate::Backend;
 use crate::limits::MAX_FRAMES_SHARED;
 
 /// What a frame is.
@@ -23,7 +23,7 @@ use crate::limits::MAX_FRAMES_SHARED;
 pub(crate) enum Kind {
     Snapshot,
     Delta,
-    Fact,
+    EventRecord,
 }
 
 impl Kind {
@@ -31,7 +31,7 @@ impl Kind {
         match self {
             Self::Snapshot => "snapshot",
             Self::Delta => "delta",
-            Self::Fact => "fact",
+            Self::EventRecord => "fact",
         }
     }
 }
@@ -98,7 +98,7 @@ impl Feed {
         Self { public, frames: broadcast::Sender::new(MAX_FRAMES_SHARED), state: Mutex::default() }
     }
 
-    fn about(&self, ecosystem: &dyn Ecosystem) -> About {
+    fn about(&self, ecosystem: &dyn Backend) -> About {
         About { public: self.public, ..ecosystem.about() }
     }
 
@@ -107,7 +107,7 @@ impl Feed {
     }
 
     /// Follows from now on.
-    pub(crate) fn follow(self: &Arc<Self>, ecosystem: &Arc<dyn Ecosystem>) -> broadcast::Receiver<Frame> {
+    pub(crate) fn follow(self: &Arc<Self>, ecosystem: &Arc<dyn Backend>) -> broadcast::Receiver<Frame> {
         let mut state = self.state();
         let receiver = self.frames.subscribe();
         if !std::mem::replace(&mut state.running, true) {
@@ -118,7 +118,7 @@ impl Feed {
     }
 
     /// Makes frames until nobody follows any more.
-    async fn make(self: Arc<Self>, ecosystem: Arc<dyn Ecosystem>) {
+    async fn make(self: Arc<Self>, ecosystem: Arc<dyn Backend>) {
         let mut changes = ecosystem.changes();
         loop {
             changes.borrow_and_update();
@@ -141,7 +141,7 @@ impl Feed {
     }
 
     /// What a reader of the state at `since` has missed: a delta, or everything where that cannot be told.
-    pub(crate) fn catch_up(&self, ecosystem: &dyn Ecosystem, since: Option<u64>) -> Option<Frame> {
+    pub(crate) fn catch_up(&self, ecosystem: &dyn Backend, since: Option<u64>) -> Option<Frame> {
         // The snapshot that goes with these numbers, not a newer one.
         let about = self.about(ecosystem);
         let (snapshot, changed_at, whole_at) = {
@@ -170,15 +170,16 @@ impl Feed {
 }
 
 /// Facts that are remembered after the one with the number `after`.
-pub(crate) fn facts(ecosystem: &dyn Ecosystem, after: u64) -> Vec<Frame> {
+pub(crate) fn facts(ecosystem: &dyn Backend, after: u64) -> Vec<Frame> {
     let instance = ecosystem.about().instance;
-    let frame =
-        |fact: crate::Fact| Frame::of(Kind::Fact, &instance, fact.revision, fact.entry.seq, &*fact.entry);
+    let frame = |fact: crate::EventRecord| {
+        Frame::of(Kind::EventRecord, &instance, fact.revision, fact.entry.seq, &*fact.entry)
+    };
     ecosystem.facts(after).into_iter().filter_map(frame).collect()
 }
 
 impl State {
-    fn begin(&mut self, ecosystem: &dyn Ecosystem) {
+    fn begin(&mut self, ecosystem: &dyn Backend) {
         self.fact_seq = ecosystem.facts(0).last().map_or(0, |fact| fact.entry.seq);
         let snapshot = ecosystem.snapshot();
         self.changed_at = vec![snapshot.revision; snapshot.realms.len()];
@@ -187,7 +188,7 @@ impl State {
     }
 
     /// Frames of what has happened since the last look, in the order of their identifiers.
-    fn advance(&mut self, ecosystem: &dyn Ecosystem, about: &About) -> Vec<Frame> {
+    fn advance(&mut self, ecosystem: &dyn Backend, about: &About) -> Vec<Frame> {
         let facts = facts(ecosystem, self.fact_seq);
         self.fact_seq = facts.last().map_or(self.fact_seq, |fact| fact.seq);
         let snapshot = ecosystem.snapshot();

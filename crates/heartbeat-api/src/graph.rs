@@ -7,19 +7,19 @@ use heartbeat_status::{EdgeKind, Gate, RealmStatus, Snapshot, Status};
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 
-use crate::Ecosystem;
+use crate::Backend;
 use crate::answer::{self, Answer, JSON, TEXT};
 use crate::bodies::{Bodies, Freshness, Source};
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::query::Query;
 
-/// `GET /api/graph/`.
+/// Answers `GET /api/graph/`.
 pub(crate) async fn graph(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     bodies: &Bodies,
     query: &Query<'_>,
     headers: &HeaderMap,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     type Build = fn(&Source<'_>) -> Result<Vec<u8>, serde_json::Error>;
     let (slot, media_type, build): (_, _, Build) = match query.get("format") {
         None | Some("json") => (&bodies.graph, JSON, |source| serde_json::to_vec(&document(source))),
@@ -28,7 +28,7 @@ pub(crate) async fn graph(
             (&bodies.dot, media_type, |source| Ok(dot(source.snapshot).into_bytes()))
         }
         Some("mermaid") => (&bodies.mermaid, TEXT, |source| Ok(mermaid(source.snapshot).into_bytes())),
-        Some(_) => return Err(Trouble::bad("`format` is json, dot or mermaid")),
+        Some(_) => return Err(ApiError::bad("`format` is json, dot or mermaid")),
     };
     let body = bodies.get(slot, ecosystem, Freshness::Recent, build).await?;
     Ok(answer::shared(StatusCode::OK, media_type, &body, headers))

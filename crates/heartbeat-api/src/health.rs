@@ -6,8 +6,8 @@ use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 
 use crate::answer::{self, Answer, JSON, TEXT};
-use crate::problem::Trouble;
-use crate::{Ecosystem, OwnHealth};
+use crate::problem::ApiError;
+use crate::{Backend, OwnHealth};
 
 const HEALTH_JSON: &str = "application/health+json";
 
@@ -16,8 +16,8 @@ const LOOP_STANDS: &str = "the loop of heartbeatd has not turned for 10 s";
 /// What `/readyz` says when heartbeatd takes no commands.
 const NOT_READY: &str = "heartbeatd is stopping everything and takes no commands";
 
-/// `GET /api/health/`.
-pub(crate) fn document(ecosystem: &dyn Ecosystem, headers: &HeaderMap) -> Result<Answer, Trouble> {
+/// Answers `GET /api/health/`.
+pub(crate) fn document(ecosystem: &dyn Backend, headers: &HeaderMap) -> Result<Answer, ApiError> {
     let OwnHealth { live, ready: _, problems } = ecosystem.own_health();
     let about = ecosystem.about();
     let good = live && problems.is_empty();
@@ -45,7 +45,7 @@ pub(crate) fn document(ecosystem: &dyn Ecosystem, headers: &HeaderMap) -> Result
         instance: about.instance,
         lag_ms: about.lag,
     };
-    let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
     let media_type = if wants_health_json(headers) { HeaderValue::from_static(HEALTH_JSON) } else { JSON };
     let mut answer = answer::fresh(code(good), media_type, body);
     answer.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
@@ -53,12 +53,12 @@ pub(crate) fn document(ecosystem: &dyn Ecosystem, headers: &HeaderMap) -> Result
 }
 
 /// `GET /livez`: the loop turns, and nothing else. Whoever restarts heartbeatd for a 503 here must not do so for a full disk.
-pub(crate) fn live(ecosystem: &dyn Ecosystem) -> Answer {
+pub(crate) fn live(ecosystem: &dyn Backend) -> Answer {
     line(ecosystem.own_health().live, LOOP_STANDS)
 }
 
 /// `GET /readyz`: recovery is complete, and heartbeatd takes commands.
-pub(crate) fn ready(ecosystem: &dyn Ecosystem) -> Answer {
+pub(crate) fn ready(ecosystem: &dyn Backend) -> Answer {
     line(ecosystem.own_health().ready, NOT_READY)
 }
 

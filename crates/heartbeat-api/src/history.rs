@@ -6,9 +6,9 @@ use heartbeat_status::{WallTime, sanitise_line};
 use http::StatusCode;
 
 use crate::answer::{self, Answer, JSON};
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::query::Query;
-use crate::{Ecosystem, HistoryQuestion};
+use crate::{Backend, HistoryQuestion};
 
 /// Most steps of an answer.
 const MAX_STEPS: i64 = 2_000;
@@ -25,22 +25,22 @@ const DEFAULT_DAYS: u64 = 90;
 
 /// `GET /api/history/{realm}/`.
 pub(crate) async fn realm(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     name: &str,
     query: &Query<'_>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let now = ecosystem.about().anchor.wall(ecosystem.now());
     let to = moment(query, "to")?.unwrap_or(now).as_millis();
     let from = moment(query, "from")?.map_or(to.saturating_sub(DEFAULT_WINDOW_MS), WallTime::as_millis);
     if from >= to {
-        return Err(Trouble::bad("`from` lies before `to`"));
+        return Err(ApiError::bad("`from` lies before `to`"));
     }
     let step = match query.get("step") {
         Some(text) => i64::try_from(duration("step", text)?.as_millis()).unwrap_or(i64::MAX),
         None => ((to - from) / DEFAULT_STEPS).max(MIN_STEP_MS),
     };
     if step < MIN_STEP_MS || (to - from).div_euclid(step) >= MAX_STEPS {
-        return Err(Trouble::bad(format!(
+        return Err(ApiError::bad(format!(
             "`step` is at least 1m, and a window has at most {MAX_STEPS} of them"
         )));
     }
@@ -56,14 +56,14 @@ pub(crate) async fn realm(
             "nothing is on record of a realm `{}`; /api/status/ lists the realms",
             sanitise_line(name)
         );
-        Trouble::new(StatusCode::NOT_FOUND, "no-history", detail)
+        ApiError::new(StatusCode::NOT_FOUND, "no-history", detail)
     })?;
-    let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 
 /// `GET /api/history/`.
-pub(crate) async fn strips(ecosystem: &dyn Ecosystem, query: &Query<'_>) -> Result<Answer, Trouble> {
+pub(crate) async fn strips(ecosystem: &dyn Backend, query: &Query<'_>) -> Result<Answer, ApiError> {
     let window = query.get("window").map(|text| duration("window", text)).transpose()?;
     let days = window.map_or(DEFAULT_DAYS, |window| window.as_secs() / 86_400);
     let bars = query.get("bars").map_or(Some(days), |text| text.parse().ok());
@@ -71,25 +71,25 @@ pub(crate) async fn strips(ecosystem: &dyn Ecosystem, query: &Query<'_>) -> Resu
         let detail = format!(
             "`window` is a number of days up to {MAX_DAYS}d, and `bars` is that number: a bar is a UTC day"
         );
-        return Err(Trouble::bad(detail));
+        return Err(ApiError::bad(detail));
     }
     let document = ecosystem.strips(u32::try_from(days).unwrap_or(1)).await.map_err(unreadable)?;
-    let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 
-fn unreadable(why: String) -> Trouble {
+fn unreadable(why: String) -> ApiError {
     let detail = format!("history cannot be read now: {why}");
-    Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "no-history-now", detail)
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-history-now", detail)
 }
 
-fn moment(query: &Query<'_>, name: &str) -> Result<Option<WallTime>, Trouble> {
+fn moment(query: &Query<'_>, name: &str) -> Result<Option<WallTime>, ApiError> {
     let parsed = query.get(name).map(str::parse).transpose();
-    parsed.map_err(|_| Trouble::bad(format!("`{name}` is a time like 2026-11-23T22:40:00Z")))
+    parsed.map_err(|_| ApiError::bad(format!("`{name}` is a time like 2026-11-23T22:40:00Z")))
 }
 
 /// A number with `s`, `m`, `h` or `d`.
-fn duration(name: &str, text: &str) -> Result<Duration, Trouble> {
+fn duration(name: &str, text: &str) -> Result<Duration, ApiError> {
     let parsed = || {
         let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let seconds = match unit {
@@ -103,5 +103,5 @@ fn duration(name: &str, text: &str) -> Result<Duration, Trouble> {
     };
     parsed()
         .map(Duration::from_secs)
-        .ok_or_else(|| Trouble::bad(format!("`{name}` is a duration like 10m or 90d")))
+        .ok_or_else(|| ApiError::bad(format!("`{name}` is a duration like 10m or 90d")))
 }

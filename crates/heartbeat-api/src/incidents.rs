@@ -8,9 +8,9 @@ use http::StatusCode;
 
 use crate::access::Caller;
 use crate::answer::{self, Answer, JSON};
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::query::Query;
-use crate::{Acknowledged, Ecosystem, IncidentPage};
+use crate::{Acknowledged, Backend, IncidentPage};
 
 /// Incidents a page, unless the caller says otherwise.
 const DEFAULT_INCIDENTS: usize = 50;
@@ -20,12 +20,12 @@ const MAX_INCIDENTS: usize = 200;
 /// Longest name and note of an acknowledgement, in bytes.
 const MAX_ACK_BYTES: usize = 1_000;
 
-/// `GET /api/incidents/`.
+/// Answers `GET /api/incidents/`.
 pub(crate) async fn list(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     query: &Query<'_>,
     caller: Caller,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let open = query.switch("open")?;
     let limit = match query.get("limit") {
         None => DEFAULT_INCIDENTS,
@@ -33,7 +33,7 @@ pub(crate) async fn list(
             .parse()
             .ok()
             .filter(|limit| (1..=MAX_INCIDENTS).contains(limit))
-            .ok_or_else(|| Trouble::bad(format!("`limit` is a number from 1 to {MAX_INCIDENTS}")))?,
+            .ok_or_else(|| ApiError::bad(format!("`limit` is a number from 1 to {MAX_INCIDENTS}")))?,
     };
     let after = query.get("after").map(ToOwned::to_owned);
     if let Some(after) = &after {
@@ -49,32 +49,32 @@ pub(crate) async fn list(
         incidents: incidents.iter().map(|incident| shown(incident, caller)).collect(),
         next,
     };
-    let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 
-/// `GET /api/incidents/{id}/`.
-pub(crate) async fn one(ecosystem: &dyn Ecosystem, id: &str, caller: Caller) -> Result<Answer, Trouble> {
+/// Answers `GET /api/incidents/{id}/`.
+pub(crate) async fn one(ecosystem: &dyn Backend, id: &str, caller: Caller) -> Result<Answer, ApiError> {
     let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;
-    let body = serde_json::to_vec(&shown(&incident, caller)).map_err(|error| Trouble::unwritable(&error))?;
+    let body = serde_json::to_vec(&shown(&incident, caller)).map_err(|error| ApiError::unwritable(&error))?;
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 
 /// `POST /api/incidents/{id}/ack/`: the incident as it is then.
 pub(crate) async fn acknowledge(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     id: &str,
     body: &[u8],
     uid: Option<u32>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
     let request: AckRequest = serde_json::from_slice(body).map_err(|error| {
-        Trouble::bad(format!("{error}; the body is like {{ \"by\": \"Ada\", \"note\": \"looking at it\" }}"))
+        ApiError::bad(format!("{error}; the body is like {{ \"by\": \"Ada\", \"note\": \"looking at it\" }}"))
     })?;
     let text = |text: Option<String>| text.map(|text| sanitise_line(&text)).filter(|text| !text.is_empty());
     let (by, note) = (text(request.by), text(request.note));
     if [&by, &note].into_iter().flatten().any(|text| text.len() > MAX_ACK_BYTES) {
-        return Err(Trouble::bad(format!("`by` and `note` have at most {MAX_ACK_BYTES} bytes each")));
+        return Err(ApiError::bad(format!("`by` and `note` have at most {MAX_ACK_BYTES} bytes each")));
     }
     let by = by.unwrap_or_else(|| uid.map_or_else(|| "unknown".to_owned(), |uid| format!("uid {uid}")));
     let at = ecosystem.about().anchor.wall(ecosystem.now());
@@ -85,9 +85,9 @@ pub(crate) async fn acknowledge(
             "the incident is acknowledged, but that is not on disk and a restart of heartbeatd would forget it: {why}. \
              heartbeatd writes it as soon as that is possible"
         );
-        return Err(Trouble::new(StatusCode::INSUFFICIENT_STORAGE, "not-remembered", detail).applied());
+        return Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "not-remembered", detail).applied());
     }
-    let body = serde_json::to_vec(&*incident).map_err(|error| Trouble::unwritable(&error))?;
+    let body = serde_json::to_vec(&*incident).map_err(|error| ApiError::unwritable(&error))?;
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 
@@ -100,10 +100,10 @@ fn shown(incident: &Arc<IncidentDocument>, caller: Caller) -> IncidentDocument {
     incident
 }
 
-fn unknown(id: &str) -> Trouble {
+fn unknown(id: &str) -> ApiError {
     let detail = format!(
         "no incident is called `{}`; /api/incidents/ lists those that are remembered",
         sanitise_line(id)
     );
-    Trouble::new(StatusCode::NOT_FOUND, "no-such-incident", detail)
+    ApiError::new(StatusCode::NOT_FOUND, "no-such-incident", detail)
 }

@@ -1,7 +1,7 @@
 //! The HTTP server of heartbeatd: status, graph and commands, over a Unix socket and loopback TCP.
 //!
 //! # What it is
-//! An adapter in front of one trait, [`Ecosystem`]: it reads the newest published snapshot, renders the documents
+//! An adapter in front of one trait, [`Backend`]: it reads the newest published snapshot, renders the documents
 //! of `heartbeat_status::wire`, and hands commands to the implementation of the trait. Two listeners lead to the same
 //! routes. The Unix socket takes everything and identifies callers by their credentials; the loopback address
 //! serves reading only.
@@ -13,17 +13,17 @@
 //! bytes: a thousand readers cost one serialisation.
 //!
 //! # What it is not
-//! It decides nothing, keeps no state of its own but those bodies, reads no clock ([`Ecosystem::now`] stamps), and
+//! It decides nothing, keeps no state of its own but those bodies, reads no clock ([`Backend::now`] stamps), and
 //! never locks the core: a slow or hostile client costs one of a bounded number of connections, for a bounded time
 //! ([`Limits`]).
 //!
 //! # How to use it
-//! Implement [`Ecosystem`], bind the listeners, serve until the channel says otherwise:
+//! Implement [`Backend`], bind the listeners, serve until the channel says otherwise:
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use heartbeat_api::{Access, Api, Closing, Ecosystem, Limits, bind_unix};
-//! # async fn serve(ecosystem: Arc<dyn Ecosystem>) -> Result<(), Box<dyn std::error::Error>> {
+//! # use heartbeat_api::{Access, Api, Closing, Backend, Limits, bind_unix};
+//! # async fn serve(ecosystem: Arc<dyn Backend>) -> Result<(), Box<dyn std::error::Error>> {
 //! let socket = bind_unix("/run/heartbeat/heartbeat.sock".as_ref(), 0o660, None)?;
 //! let (closing, open) = tokio::sync::watch::channel(Closing::Open);
 //! let api = Api::new(ecosystem, Limits::default(), Access::default());
@@ -36,25 +36,24 @@
 mod access;
 mod action;
 mod answer;
+mod backend;
 mod bodies;
 mod client_stream;
 mod departure;
-mod door;
-mod ecosystem;
 mod error;
 mod events;
 mod feed;
 mod graph;
 mod health;
 mod history;
-mod holder;
 mod impact;
 mod incidents;
 mod limits;
+mod listener;
 mod logs;
-mod near;
 mod page;
 mod places;
+mod port_owner;
 mod problem;
 mod query;
 mod registering;
@@ -63,17 +62,18 @@ mod route;
 mod server;
 mod serving;
 mod status;
+mod suggestions;
 mod token;
 mod waiting;
 
 pub use access::Access;
-pub use door::{bind_tcp, bind_unix, permit_unix};
-pub use ecosystem::{
-    Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth,
-    Past, Rejection, RejectionKind, UpgradeError,
+pub use backend::{
+    Acknowledged, Backend, BoxFuture, Commanded, EventRecord, HistoryQuestion, IncidentPage, Output,
+    OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
 };
 pub use error::BindError;
 pub use limits::Limits;
+pub use listener::{bind_tcp, bind_unix, permit_unix};
 pub use server::{Api, Counts};
 pub use serving::Closing;
 pub use token::{ShortTokenError, Token};

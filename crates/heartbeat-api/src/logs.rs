@@ -18,10 +18,10 @@ use tokio::time::{interval, sleep};
 use crate::answer::{self, Answer, JSON};
 use crate::events::{ALIVE, LAST_EVENT_ID, stream};
 use crate::limits::{COMMENT_EVERY, DEFAULT_LOG_LINES, LOG_CATCH_UP_EVERY, LOG_LOOK_EVERY, MAX_LOG_LINES};
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::query::Query;
 use crate::serving::{Closing, closes};
-use crate::{Ecosystem, Output, status};
+use crate::{Backend, Output, status};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,33 +32,32 @@ struct Wish {
 }
 
 impl Wish {
-    fn of(query: &Query<'_>) -> Result<Self, Trouble> {
+    fn of(query: &Query<'_>) -> Result<Self, ApiError> {
         let (follow, previous) = (query.switch("follow")?, query.switch("previous")?);
         if follow && previous {
-            return Err(Trouble::bad(
+            return Err(ApiError::bad(
                 "the generation before writes nothing any more: `follow` and `previous` exclude each other",
             ));
         }
-        let lines =
-            match query.get("lines") {
-                None => DEFAULT_LOG_LINES,
-                Some(text) => text.parse().ok().filter(|lines| *lines <= MAX_LOG_LINES).ok_or_else(|| {
-                    Trouble::bad(format!("`lines` is a number of lines up to {MAX_LOG_LINES}"))
-                })?,
-            };
+        let lines = match query.get("lines") {
+            None => DEFAULT_LOG_LINES,
+            Some(text) => text.parse().ok().filter(|lines| *lines <= MAX_LOG_LINES).ok_or_else(|| {
+                ApiError::bad(format!("`lines` is a number of lines up to {MAX_LOG_LINES}"))
+            })?,
+        };
         Ok(Self { lines, follow, previous })
     }
 }
 
 /// The last lines, or the beginning of a stream of them.
 pub(crate) async fn logs(
-    ecosystem: &Arc<dyn Ecosystem>,
+    ecosystem: &Arc<dyn Backend>,
     name: &str,
     query: &Query<'_>,
     headers: &HeaderMap,
     method: &Method,
     closing: watch::Receiver<Closing>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let wish = Wish::of(query)?;
     let realm = status::find(&ecosystem.snapshot(), name)?;
     let path = file_of(ecosystem.output(realm), name)?;
@@ -66,7 +65,7 @@ pub(crate) async fn logs(
     if wish.follow
         && let Some(since) = since
     {
-        let place: LogPlace = since.ok_or_else(|| Trouble::bad("`Last-Event-ID` is none of this stream"))?;
+        let place: LogPlace = since.ok_or_else(|| ApiError::bad("`Last-Event-ID` is none of this stream"))?;
         return Ok(follow(name, path, None, place, method, closing));
     }
     let of = path.clone();
@@ -82,12 +81,12 @@ pub(crate) async fn logs(
     if wish.follow {
         return Ok(follow(name, path, Some(document), place, method, closing));
     }
-    let body = serde_json::to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 
 /// The file to be read, or why there is none, and where to look instead.
-fn file_of(output: Output, name: &str) -> Result<PathBuf, Trouble> {
+fn file_of(output: Output, name: &str) -> Result<PathBuf, ApiError> {
     let detail = match output {
         Output::File(path) => return Ok(path),
         Output::Journal(identifier) => {
@@ -104,7 +103,7 @@ fn file_of(output: Output, name: &str) -> Result<PathBuf, Trouble> {
             )
         }
     };
-    Err(Trouble::new(StatusCode::NOT_FOUND, "no-log", detail))
+    Err(ApiError::new(StatusCode::NOT_FOUND, "no-log", detail))
 }
 
 fn read(path: &std::path::Path, wish: Wish) -> io::Result<Option<LogPage>> {
@@ -115,20 +114,20 @@ fn read(path: &std::path::Path, wish: Wish) -> io::Result<Option<LogPage>> {
     }
 }
 
-fn no_previous(name: &str) -> Trouble {
+fn no_previous(name: &str) -> ApiError {
     let detail = format!(
         "no generation of {name} before the newest one is remembered; without `previous` there is what it has written"
     );
-    Trouble::new(StatusCode::NOT_FOUND, "no-previous", detail)
+    ApiError::new(StatusCode::NOT_FOUND, "no-previous", detail)
 }
 
-fn unreadable(name: &str, error: &io::Error) -> Trouble {
+fn unreadable(name: &str, error: &io::Error) -> ApiError {
     if error.kind() == io::ErrorKind::NotFound {
         let detail = format!("{name} has no log yet: it has not been started since its output is kept");
-        return Trouble::new(StatusCode::NOT_FOUND, "no-log", detail);
+        return ApiError::new(StatusCode::NOT_FOUND, "no-log", detail);
     }
     let detail = format!("the log of {name} cannot be read: {error}");
-    Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable-log", detail)
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable-log", detail)
 }
 
 fn document(name: &str, page: LogPage) -> LogsDocument {
@@ -165,7 +164,7 @@ fn follow(
     answer
 }
 
-/// Whoever follows.
+/// The reader that follows.
 struct Reader {
     name: String,
     out: mpsc::Sender<Bytes>,

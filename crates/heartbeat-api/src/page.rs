@@ -6,10 +6,10 @@ use heartbeat_status::{NextAction, RealmStatus, Snapshot, Status, sanitise_line}
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 
-use crate::Ecosystem;
+use crate::Backend;
 use crate::answer::{self, Answer};
 use crate::bodies::{Bodies, Freshness, Source};
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 
 /// Seconds after which the page loads itself again.
 const RELOAD_SECONDS: u32 = 5;
@@ -22,7 +22,7 @@ table{border-collapse:collapse}th,td{text-align:left;padding:.3em .9em;border-bo
 .stopping,.stopped,.paused{color:#666}";
 
 /// `GET /`. Never 304: what a person looks at says when it was so.
-pub(crate) async fn page(ecosystem: &dyn Ecosystem, bodies: &Bodies) -> Result<Answer, Trouble> {
+pub(crate) async fn page(ecosystem: &dyn Backend, bodies: &Bodies) -> Result<Answer, ApiError> {
     let build = |source: &Source<'_>| Ok(html(source).into_bytes());
     let body = bodies.get(&bodies.page, ecosystem, Freshness::Recent, build).await?;
     let mut answer = answer::fresh(StatusCode::OK, HTML, body.bytes());

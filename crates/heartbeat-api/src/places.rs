@@ -19,7 +19,7 @@ use crate::access::{Caller, Role};
 use crate::limits::RESERVED_PLACES;
 
 /// Longest wait for an idle connection to close and leave its place.
-const EVICTION_LIMIT: Duration = Duration::from_millis(250);
+const EVICTION_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a connection is doing. Shared by its place, its stream and its requests.
 #[derive(Debug)]
@@ -94,9 +94,9 @@ impl<B: Body + Unpin> Body for Answering<B> {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -11,14 +11,14 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 
 /// Why a request is not answered as its sender hoped.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct ApiError {
     status: StatusCode,
     problem: Box<Problem>,
     allow: Option<&'static str>,
     challenge: bool,
 }
 
-impl Trouble {
+impl ApiError {
     /// `code` is the word behind `heartbeat:`; `detail` says what happened and what to do.
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let problem = Problem {
@@ -54,7 +54,7 @@ impl Trouble {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
-    pub(crate) fn near(mut self, near: Vec<String>) -> Self {
+    pub(crate) fn suggest(mut self, near: Vec<String>) -> Self {
         self.problem.near = near;
         self
     }

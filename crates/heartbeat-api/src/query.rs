@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::near;
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::route::Rule;
+use crate::suggestions;
 
 /// A parsed query.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(crate) struct Query<'a> {
 
 impl<'a> Query<'a> {
     /// Refuses a name that is not `known`: a misspelt `gate` must not look like a passing one.
-    pub(crate) fn parse(query: Option<&'a str>, rule: &Rule) -> Result<Self, Trouble> {
+    pub(crate) fn parse(query: Option<&'a str>, rule: &Rule) -> Result<Self, ApiError> {
         let known = rule.query;
         let mut pairs: Vec<(&'static str, Cow<'a, str>)> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -27,7 +27,7 @@ impl<'a> Query<'a> {
                 return Err(unknown(&name, known));
             };
             if pairs.iter().any(|(seen, _)| *seen == name) {
-                return Err(Trouble::bad(format!("`{name}` is given twice; once is enough")));
+                return Err(ApiError::bad(format!("`{name}` is given twice; once is enough")));
             }
             pairs.push((name, decoded(value)));
         }
@@ -40,24 +40,24 @@ impl<'a> Query<'a> {
     }
 
     /// A switch: `1` or `true` (or no value), `0` or `false`; off when absent.
-    pub(crate) fn switch(&self, name: &str) -> Result<bool, Trouble> {
+    pub(crate) fn switch(&self, name: &str) -> Result<bool, ApiError> {
         match self.get(name) {
             None | Some("0" | "false") => Ok(false),
             Some("1" | "true" | "") => Ok(true),
-            Some(_) => Err(Trouble::bad(format!("`{name}` is 1 or 0"))),
+            Some(_) => Err(ApiError::bad(format!("`{name}` is 1 or 0"))),
         }
     }
 }
 
-fn unknown(name: &str, known: &[&str]) -> Trouble {
-    let near = near::near(name, known.iter().copied());
+fn unknown(name: &str, known: &[&str]) -> ApiError {
+    let near = suggestions::nearest(name, known.iter().copied());
     let takes = if known.is_empty() {
         "this route takes none".to_owned()
     } else {
         format!("this route takes {}", known.join(", "))
     };
     let detail = format!("no parameter `{}`; {takes}", heartbeat_status::sanitise_line(name));
-    Trouble::bad(detail).near(near)
+    ApiError::bad(detail).suggest(near)
 }
 
 /// Percent-decoding; what does not decode to UTF-8 stays as it was sent.

@@ -9,18 +9,18 @@ use tokio::time::timeout;
 use crate::answer::{Answer, JSON, fresh};
 use crate::departure::check_empty;
 use crate::limits::REGISTRATION_LIMIT;
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::query::Query;
-use crate::{BoxFuture, Ecosystem, Rejection, RejectionKind, near};
+use crate::{Backend, BoxFuture, Rejection, RejectionKind, suggestions};
 
 /// 201 when the realm is new, 200 when it was there already.
 pub(crate) async fn register(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     name: &str,
     body: Vec<u8>,
     query: &Query<'_>,
     uid: Option<u32>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let dry_run = query.switch("dry_run")?;
     if !dry_run {
         tracing::info!(realm = sanitise_line(name), uid, "registration");
@@ -32,12 +32,12 @@ pub(crate) async fn register(
 
 /// 200 with what was removed.
 pub(crate) async fn unregister(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     name: &str,
     body: &[u8],
     query: &Query<'_>,
     uid: Option<u32>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     check_empty(body)?;
     let dry_run = query.switch("dry_run")?;
     if !dry_run {
@@ -48,21 +48,21 @@ pub(crate) async fn unregister(
 }
 
 async fn answered(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     name: &str,
     asked: BoxFuture<Option<Result<RegistrationDocument, Rejection>>>,
-) -> Result<RegistrationDocument, Trouble> {
+) -> Result<RegistrationDocument, ApiError> {
     let answer = timeout(REGISTRATION_LIMIT, asked).await.map_err(|_| {
         let detail = format!(
             "not remembered within {} s; it may still take effect, /api/status/ shows whether it has",
             REGISTRATION_LIMIT.as_secs()
         );
-        Trouble::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail)
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail)
     })?;
-    answer.ok_or_else(Trouble::ending)?.map_err(|rejection| refused(ecosystem, name, rejection))
+    answer.ok_or_else(ApiError::ending)?.map_err(|rejection| refused(ecosystem, name, rejection))
 }
 
-fn refused(ecosystem: &dyn Ecosystem, name: &str, Rejection { kind, problems }: Rejection) -> Trouble {
+fn refused(ecosystem: &dyn Backend, name: &str, Rejection { kind, problems }: Rejection) -> ApiError {
     let (status, code) = match kind {
         RejectionKind::Invalid => (StatusCode::BAD_REQUEST, "registration"),
         RejectionKind::Denied => (StatusCode::FORBIDDEN, "address-denied"),
@@ -78,15 +78,15 @@ fn refused(ecosystem: &dyn Ecosystem, name: &str, Rejection { kind, problems }: 
         several => format!("nothing was changed: {} things are wrong", several.len()),
     };
     if kind != RejectionKind::Unknown {
-        return Trouble::new(status, code, detail).problems(problems);
+        return ApiError::new(status, code, detail).problems(problems);
     }
     let snapshot = ecosystem.snapshot();
     let registered = snapshot.in_start_order().filter(|realm| realm.info.registered);
-    let near = near::near(name, registered.map(|realm| realm.info.name.as_str()));
-    Trouble::new(status, code, format!("{detail}.{}", near::question(&near))).near(near)
+    let near = suggestions::nearest(name, registered.map(|realm| realm.info.name.as_str()));
+    ApiError::new(status, code, format!("{detail}.{}", suggestions::question(&near))).suggest(near)
 }
 
-fn written(status: StatusCode, document: &RegistrationDocument) -> Result<Answer, Trouble> {
-    let body = to_vec(document).map_err(|error| Trouble::unwritable(&error))?;
+fn written(status: StatusCode, document: &RegistrationDocument) -> Result<Answer, ApiError> {
+    let body = to_vec(document).map_err(|error| ApiError::unwritable(&error))?;
     Ok(fresh(status, JSON, body))
 }

@@ -5,29 +5,29 @@ use http::StatusCode;
 use serde_json::to_vec;
 use tokio::time::timeout;
 
-use crate::Ecosystem;
+use crate::Backend;
 use crate::answer::{Answer, JSON, fresh};
 use crate::limits::RELOAD_LIMIT;
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 
 /// Reads the configuration again: 200 with what it changes, 422 with everything that is wrong with it.
-pub(crate) async fn reload(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<Answer, Trouble> {
+pub(crate) async fn reload(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answer, ApiError> {
     let request: ReloadRequest = if body.iter().all(u8::is_ascii_whitespace) {
         ReloadRequest::default()
     } else {
         let example = "{} or { \"dry_run\": true }";
         serde_json::from_slice(body).map_err(|error| {
-            Trouble::bad(format!("the body is not a reload request: {error}; write {example}"))
+            ApiError::bad(format!("the body is not a reload request: {error}; write {example}"))
         })?
     };
     let reloaded = timeout(RELOAD_LIMIT, ecosystem.reload(request.dry_run)).await;
     let reloaded = reloaded.map_err(|_| {
         let detail = format!("the configuration was not read within {} s; it may still take effect, /api/status/ has its config_revision", RELOAD_LIMIT.as_secs());
-        Trouble::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail)
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail)
     })?;
-    match reloaded.ok_or_else(Trouble::ending)? {
+    match reloaded.ok_or_else(ApiError::ending)? {
         Ok(document) => {
-            let body = to_vec(&document).map_err(|error| Trouble::unwritable(&error))?;
+            let body = to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
             Ok(fresh(StatusCode::OK, JSON, body))
         }
         Err(problems) => {
@@ -35,7 +35,7 @@ pub(crate) async fn reload(ecosystem: &dyn Ecosystem, body: &[u8]) -> Result<Ans
                 [one] => format!("nothing was changed: {one}"),
                 several => format!("nothing was changed: {} things are wrong", several.len()),
             };
-            Err(Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration", detail).problems(problems))
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration", detail).problems(problems))
         }
     }
 }

@@ -3,15 +3,15 @@
 use heartbeat_status::wire::Action;
 
 use crate::access::Role;
-use crate::near;
 use crate::query::decoded;
+use crate::suggestions;
 
 /// The methods of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verbs {
     /// GET, and HEAD as GET.
     Get,
-    /// POST.
+    /// POST, with a body.
     Post,
     /// PUT and DELETE.
     PutDelete,
@@ -233,7 +233,7 @@ fn segments(path: &str) -> Vec<&str> {
 }
 
 /// Paths of the contract near to one that is not of it, with its own words where the contract has braces.
-pub(crate) fn near_paths(path: &str) -> Vec<String> {
+pub(crate) fn nearest_paths(path: &str) -> Vec<String> {
     let asked = segments(path);
     let filled: Vec<String> = PATHS
         .iter()
@@ -251,7 +251,7 @@ pub(crate) fn near_paths(path: &str) -> Vec<String> {
             }
         })
         .collect();
-    near::near(&format!("/{}/", asked.join("/")), filled.iter().map(String::as_str))
+    suggestions::nearest(&format!("/{}/", asked.join("/")), filled.iter().map(String::as_str))
 }
 
 #[cfg(test)]
@@ -279,9 +279,9 @@ mod tests {
 
     #[test]
     fn near_paths_keep_the_words_of_the_caller() {
-        assert_eq!(near_paths("/api/statsu"), ["/api/status/"]);
-        assert!(near_paths("/api/realms/db/strat").contains(&"/api/realms/db/start/".to_owned()));
-        assert!(near_paths("/favicon.ico").is_empty());
+        assert_eq!(nearest_paths("/api/statsu"), ["/api/status/"]);
+        assert!(nearest_paths("/api/realms/db/strat").contains(&"/api/realms/db/start/".to_owned()));
+        assert!(nearest_paths("/favicon.ico").is_empty());
         assert_eq!(Route::of("/api//status"), None);
         assert_eq!(Route::of("/api/status//"), None);
     }

@@ -20,23 +20,23 @@ use crate::feed::Feed;
 use crate::incidents;
 use crate::limits::MAX_BODY_BYTES;
 use crate::places::Places;
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::query::Query;
 use crate::route::{self, Route, Rule};
 use crate::serving::{self, Closing, Connection, TcpSide, UnixSide};
 use crate::{
-    Access, Ecosystem, Limits, action, departure, events, graph, health, history, logs, near, page,
-    registering, reload, status,
+    Access, Backend, Limits, action, departure, events, graph, health, history, logs, page, registering,
+    reload, status, suggestions,
 };
 
 /// What happened at the doors since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Connections served.
+    /// Connections that were served.
     pub connections: u64,
     /// Connections closed unserved, because the listener was full of connections that were being answered.
     pub excess: u64,
-    /// Requests answered.
+    /// Requests that were answered.
     pub requests: u64,
     /// Bodies built; all other readers were given one of these.
     pub bodies_built: u64,
@@ -49,7 +49,7 @@ pub struct Api {
 }
 
 pub(crate) struct Shared {
-    ecosystem: Arc<dyn Ecosystem>,
+    ecosystem: Arc<dyn Backend>,
     pub(crate) limits: Limits,
     pub(crate) access: Access,
     bodies: Bodies,
@@ -72,7 +72,7 @@ impl fmt::Debug for Api {
 impl Api {
     /// A server of `ecosystem` that is not served at any door yet.
     #[must_use]
-    pub fn new(ecosystem: Arc<dyn Ecosystem>, limits: Limits, access: Access) -> Self {
+    pub fn new(ecosystem: Arc<dyn Backend>, limits: Limits, access: Access) -> Self {
         let shared = Shared {
             ecosystem,
             limits,
@@ -126,11 +126,11 @@ impl Shared {
         self.requests.fetch_add(1, Ordering::Relaxed);
         match self.respond(connection, request).await {
             Ok(answer) => answer,
-            Err(trouble) => trouble.into_answer(),
+            Err(refusal) => refusal.into_answer(),
         }
     }
 
-    async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Result<Answer, Trouble> {
+    async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Result<Answer, ApiError> {
         let (parts, body) = request.into_parts();
         let body = RequestBody { body, unread: &connection.unread, limit: self.limits.body_timeout };
         body.note_empty();
@@ -145,7 +145,7 @@ impl Shared {
         caller.check_permission(&rule, &parts.headers)?;
         if !rule.built {
             let detail = format!("{} {} is not built in this version", parts.method, rule.name);
-            return Err(Trouble::new(StatusCode::NOT_IMPLEMENTED, "not-built", detail));
+            return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "not-built", detail));
         }
         let query = Query::parse(parts.uri.query(), &rule)?;
         let (ecosystem, bodies, headers) = (&*self.ecosystem, &self.bodies, &parts.headers);
@@ -179,7 +179,7 @@ impl Shared {
             Route::Strips => history::strips(ecosystem, &query).await,
             Route::Plan => {
                 access::check_json(headers)?;
-                action::foresee(ecosystem, &body.read().await?).await
+                action::dry_plan(ecosystem, &body.read().await?).await
             }
             Route::Reload => {
                 access::check_json(headers)?;
@@ -207,7 +207,7 @@ impl Shared {
                 registering::unregister(ecosystem, name, &body.read().await?, &query, caller.uid()).await
             }
             // Refused above by its rule.
-            _ => Err(Trouble::new(
+            _ => Err(ApiError::new(
                 StatusCode::NOT_IMPLEMENTED,
                 "not-built",
                 format!("{} is not built", rule.name),
@@ -217,12 +217,12 @@ impl Shared {
 }
 
 /// A stream takes one of a bounded number of places, so that some are left for requests.
-fn admit(mut answer: Answer, places: &Places) -> Result<Answer, Trouble> {
+fn admit(mut answer: Answer, places: &Places) -> Result<Answer, ApiError> {
     if let Either::Right(pieces) = answer.body_mut() {
         let place = places.take_stream().ok_or_else(|| {
             let detail =
                 "too many readers follow a stream here already; close one of them, or ask again later";
-            Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)
         })?;
         pieces.hold(place);
     }
@@ -245,7 +245,7 @@ impl RequestBody<'_> {
     }
 
     /// All of it, in bounded size and time: a JSON object, or nothing.
-    async fn read(self) -> Result<Vec<u8>, Trouble> {
+    async fn read(self) -> Result<Vec<u8>, ApiError> {
         match timeout(self.limit, Limited::new(self.body, MAX_BODY_BYTES).collect()).await {
             Ok(Ok(body)) => {
                 self.unread.store(false, Ordering::Relaxed);
@@ -255,30 +255,31 @@ impl RequestBody<'_> {
             }
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let detail = format!("a body has at most {MAX_BODY_BYTES} bytes");
-                Err(Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail))
+                Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail))
             }
-            Ok(Err(error)) => Err(Trouble::bad(format!("the body could not be read: {error}"))),
+            Ok(Err(error)) => Err(ApiError::bad(format!("the body could not be read: {error}"))),
             Err(_) => {
                 let detail = format!("the body did not come within {} s", self.limit.as_secs_f64());
-                Err(Trouble::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail))
+                Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail))
             }
         }
     }
 }
 
-fn no_route(path: &str) -> Trouble {
-    let near = route::near_paths(path);
-    let way_out = if near.is_empty() { " Start at /api/status/.".to_owned() } else { near::question(&near) };
+fn no_route(path: &str) -> ApiError {
+    let near = route::nearest_paths(path);
+    let way_out =
+        if near.is_empty() { " Start at /api/status/.".to_owned() } else { suggestions::question(&near) };
     let detail = format!("nothing is served at {}.{way_out}", heartbeat_status::sanitise_line(path));
-    Trouble::new(StatusCode::NOT_FOUND, "no-such-route", detail).near(near)
+    ApiError::new(StatusCode::NOT_FOUND, "no-such-route", detail).suggest(near)
 }
 
-fn check_method(method: &Method, rule: &Rule) -> Result<(), Trouble> {
+fn check_method(method: &Method, rule: &Rule) -> Result<(), ApiError> {
     if rule.verbs.take(method) {
         return Ok(());
     }
     let allow = rule.verbs.allow();
     let detail =
         format!("{} takes {allow}, not {}", rule.name, heartbeat_status::sanitise_line(method.as_str()));
-    Err(Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).allow(allow))
+    Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).allow(allow))
 }

@@ -27,13 +27,13 @@ use crate::limits::{
     LAST_CALL, MAX_HEAD_BYTES, MAX_HEADER_COUNT,
 };
 use crate::places::{Activity, Answering, Places};
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::server::Shared;
 
 /// How far a listener is on its way to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Closing {
-    /// It accepts.
+    /// It accepts connections.
     #[default]
     Open,
     /// It accepts nothing any more, and answers what was accepted: 2 s at most. What connects meanwhile waits with the
@@ -205,7 +205,7 @@ where
             let last_call = last_call(connection.closing.clone());
             let mut answer = tokio::select! {
                 answer = shared.answer(&connection, request) => answer,
-                () = last_call => Trouble::ending().into_answer(),
+                () = last_call => ApiError::ending().into_answer(),
             };
             if *connection.closing.borrow() != Closing::Open {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

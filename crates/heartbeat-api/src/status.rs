@@ -12,28 +12,28 @@ use crate::access::Caller;
 use crate::answer::{self, Answer, JSON};
 use crate::bodies::{Bodies, Freshness};
 use crate::limits::{MAX_POLL, REFRESH_LIMIT};
-use crate::near;
-use crate::problem::Trouble;
+use crate::problem::ApiError;
 use crate::query::Query;
 use crate::serving::{Closing, closes};
-use crate::{Ecosystem, Past};
+use crate::suggestions;
+use crate::{Backend, Past};
 
 /// `GET /api/status/` and `GET /api/realms/ecosystem-health/`.
 pub(crate) async fn ecosystem(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     bodies: &Bodies,
     query: &Query<'_>,
     headers: &HeaderMap,
     caller: Caller,
     closing: watch::Receiver<Closing>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     await_news(ecosystem, query, closing).await?;
     let gate = query.switch("gate")?;
     let refresh = query.switch("refresh")?;
     let summary = match query.get("fields") {
         None => false,
         Some("summary") => true,
-        Some(_) => return Err(Trouble::bad("`fields` is `summary`, or left out for all of them")),
+        Some(_) => return Err(ApiError::bad("`fields` is `summary`, or left out for all of them")),
     };
     let freshness = freshly(ecosystem, refresh, None).await?;
     let body = if summary {
@@ -51,15 +51,15 @@ pub(crate) async fn ecosystem(
     Ok(answer::shared(status, JSON, &body, headers))
 }
 
-/// `GET /api/status/{realm}/`.
+/// Answers `GET /api/status/{realm}/`.
 pub(crate) async fn realm(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     bodies: &Bodies,
     name: &str,
     query: &Query<'_>,
     headers: &HeaderMap,
     caller: Caller,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, ApiError> {
     let refresh = query.switch("refresh")?;
     let ix = find(&ecosystem.snapshot(), name)?;
     let freshness = freshly(ecosystem, refresh, Some(ix)).await?;
@@ -82,27 +82,30 @@ pub(crate) async fn realm(
 }
 
 /// The realm called `name`, or a 404 with the names near to it.
-pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<RealmIx, Trouble> {
+pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<RealmIx, ApiError> {
     if let Some(realm) = snapshot.find(name) {
         return Ok(realm.info.ix);
     }
-    let near = near::near(name, snapshot.in_start_order().map(|realm| realm.info.name.as_str()));
-    let way_out =
-        if near.is_empty() { " /api/status/ lists all realms.".to_owned() } else { near::question(&near) };
+    let near = suggestions::nearest(name, snapshot.in_start_order().map(|realm| realm.info.name.as_str()));
+    let way_out = if near.is_empty() {
+        " /api/status/ lists all realms.".to_owned()
+    } else {
+        suggestions::question(&near)
+    };
     let detail = format!("no realm is called `{}`.{way_out}", sanitise_line(name));
-    Err(Trouble::new(StatusCode::NOT_FOUND, "no-such-realm", detail).near(near))
+    Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-realm", detail).suggest(near))
 }
 
 /// The long poll: holds the answer until the revision differs from the one the reader has, or its time is up. One of
 /// another life of heartbeatd differs at once.
 async fn await_news(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     query: &Query<'_>,
     mut closing: watch::Receiver<Closing>,
-) -> Result<(), Trouble> {
+) -> Result<(), ApiError> {
     let Some(since) = query.get("since") else {
         if query.get("wait").is_some() {
-            return Err(Trouble::bad(
+            return Err(ApiError::bad(
                 "`wait` goes with `since`, the content of an ETag: ?since=k3v9-41&wait=30s",
             ));
         }
@@ -137,27 +140,27 @@ async fn await_news(
 }
 
 /// Seconds with or without `s`, or milliseconds with `ms`.
-fn poll_length(text: &str) -> Result<Duration, Trouble> {
+fn poll_length(text: &str) -> Result<Duration, ApiError> {
     let millis = match text.strip_suffix("ms") {
         Some(number) => number.parse::<u64>().ok(),
         None => text.trim_end_matches('s').parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1_000)),
     };
     millis.map(Duration::from_millis).filter(|wait| *wait <= MAX_POLL).ok_or_else(|| {
-        Trouble::bad(format!("`wait` is a time up to {} s, for example 30s or 500ms", MAX_POLL.as_secs()))
+        ApiError::bad(format!("`wait` is a time up to {} s, for example 30s or 500ms", MAX_POLL.as_secs()))
     })
 }
 
 /// Measures first when asked to. A round that does not end in time is answered with what is known.
 async fn freshly(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     refresh: bool,
     realm: Option<RealmIx>,
-) -> Result<Freshness, Trouble> {
+) -> Result<Freshness, ApiError> {
     if !refresh {
         return Ok(Freshness::Recent);
     }
     match timeout(REFRESH_LIMIT, ecosystem.refresh(realm)).await {
-        Ok(None) => Err(Trouble::ending()),
+        Ok(None) => Err(ApiError::ending()),
         Ok(Some(_)) | Err(_) => Ok(Freshness::Newest),
     }
 }

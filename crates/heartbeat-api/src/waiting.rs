@@ -11,7 +11,7 @@ use heartbeat_supervisor::{ActionPlan, StepAction};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::Ecosystem;
+use crate::Backend;
 use crate::limits::{DEFAULT_WAIT, MAX_WAIT, VERIFY_SLACK};
 
 /// Realms named when the time is up; the rest is counted.
@@ -82,7 +82,7 @@ pub(crate) fn default_limit(plan: &ActionPlan, goal: Goal) -> Duration {
 
 /// Looks at every snapshot until the goal is reached or out of reach, `limit` at most.
 pub(crate) async fn wait(
-    ecosystem: &dyn Ecosystem,
+    ecosystem: &dyn Backend,
     mut changes: watch::Receiver<u64>,
     plan: &ActionPlan,
     restarts: &[(RealmIx, RestartId)],

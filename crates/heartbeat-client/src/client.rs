@@ -42,9 +42,9 @@ const JSON: &str = "application/json, application/problem+json";
 /// Text forms of the graph that heartbeatd renders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GraphFormat {
-    /// Graphviz.
+    /// The dot format of Graphviz.
     Dot,
-    /// Mermaid flowchart.
+    /// A flowchart of Mermaid.
     Mermaid,
 }
 
@@ -280,7 +280,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NotFound`] with near names when there is no such realm.
-    pub async fn foresee(&self, request: &PlanRequest) -> Result<ActionDocument, ClientError> {
+    pub async fn plan(&self, request: &PlanRequest) -> Result<ActionDocument, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| protocol(&self.host, error.to_string()))?;
         let question = Question {
             method: Method::POST,

@@ -30,7 +30,7 @@ pub enum Host {
     Tcp {
         /// Name or address, without brackets.
         name: String,
-        /// Port.
+        /// Port of the listener.
         port: u16,
     },
 }

@@ -59,7 +59,7 @@ struct End {
     wake: Condvar,
 }
 
-/// The thread.
+/// The thread that looks.
 #[derive(Debug)]
 pub(crate) struct Caretaker {
     end: Arc<End>,

@@ -22,11 +22,11 @@ use tokio::sync::watch;
 
 use crate::caretaker::{Care, Caretaker};
 use crate::commands::Commands;
+use crate::daemon_handle::DaemonHandle;
 use crate::databases::Databases;
 use crate::descriptors::{self, Budget};
 use crate::directories::Directories;
 use crate::driver::{Departure, Driver, DriverState, EventSink};
-use crate::ecosystem::Surface;
 use crate::executor::Executor;
 use crate::history_recorder::HistoryRecorder;
 use crate::inbox::{Inbox, Request};
@@ -38,11 +38,11 @@ use crate::lock::StateLock;
 use crate::own_problems::OwnProblems;
 use crate::owner::Owners;
 use crate::prober::Prober;
-use crate::published::Published;
 use crate::records::Records;
 use crate::recovery::Recovery;
 use crate::recovery_problem::{Damage, RecoveryProblem};
 use crate::reload::Reloader;
+use crate::status_store::StatusStore;
 use crate::stored::StoredIntent;
 use crate::systemd::Manager;
 use crate::upgrade::{Program, Upgrader};
@@ -57,7 +57,7 @@ const API_GRACE: Duration = Duration::from_millis(1_500);
 
 /// What a heartbeatd is started with.
 pub struct Start {
-    /// Validated.
+    /// The validated configuration.
     pub config: Config,
     /// Where the configuration came from, to be read again when it is asked for.
     pub sources: Option<Sources>,
@@ -93,7 +93,7 @@ pub enum Ended {
 /// A running heartbeatd.
 pub struct Daemon {
     inbox: Arc<Inbox>,
-    published: Arc<Published>,
+    statuses: Arc<StatusStore>,
     reloader: Arc<Reloader>,
     driver: Option<JoinHandle<Departure>>,
     upgrader: Arc<Upgrader>,
@@ -167,13 +167,13 @@ impl Daemon {
             Prober::new(runtime.handle().clone(), Arc::clone(&inbox), in_flight, owners, commands);
         prober.equip(&plan, &realms);
         let notifier = Arc::new(receivers::start(receivers, runtime.handle().clone()));
-        let herald = Arc::clone(&notifier);
+        let delivery = Arc::clone(&notifier);
         let mut supervisor = Supervisor::new(plan, random());
         let anchor = recovery.anchor();
         let plan = Arc::clone(supervisor.plan_in_force());
         supervisor.restore(clock::now(), recovery.memory(&plan, &realms, anchor));
         let first = supervisor.snapshot(clock::now());
-        let published = Arc::new(Published::new(
+        let statuses = Arc::new(StatusStore::new(
             first,
             Arc::clone(&realms),
             instance(),
@@ -181,8 +181,8 @@ impl Daemon {
             anchor,
             Arc::clone(&problems),
         ));
-        published.restore_incidents(recovery.incidents(&plan));
-        published.save_incidents(&heartbeat_process::boot_id(), &databases.incidents);
+        statuses.restore_incidents(recovery.incidents(&plan));
+        statuses.save_incidents(&heartbeat_process::boot_id(), &databases.incidents);
         databases.retire_file(recovery::ecosystem_path(&records));
         let lost = lost_id.into_iter().chain(databases.take_damages());
         let lost = lost.map(|message| Damage { realm: None, message });
@@ -202,16 +202,16 @@ impl Daemon {
         let reloader = Arc::new(Reloader::new(
             sources,
             Arc::clone(&inbox),
-            Arc::clone(&published),
+            Arc::clone(&statuses),
             intent.writer(),
             registered,
         ));
-        let surface = Surface::new(
+        let surface = DaemonHandle::new(
             Arc::clone(&inbox),
-            Arc::clone(&published),
+            Arc::clone(&statuses),
             Arc::clone(&reloader),
             Arc::clone(&upgrader),
-            Records::new(Arc::clone(&published), &databases),
+            Records::new(Arc::clone(&statuses), &databases),
         );
         let limits = Limits {
             max_connections: budget.tcp_connections,
@@ -248,7 +248,7 @@ impl Daemon {
         let alive = recovery.alive();
         recovery.adopt(&plan, &realms, &processes);
         let mut executor = Executor::new(processes, logs::keeper(&problems)?, realms, names);
-        for realm in &published.snapshot().realms {
+        for realm in &statuses.snapshot().realms {
             if let Some(pid) = realm.process.pid {
                 executor.adopted(realm.info.ix, realm.process.run, pid);
             }
@@ -263,7 +263,7 @@ impl Daemon {
             prober,
             executor,
             inbox: Arc::clone(&inbox),
-            published: Arc::clone(&published),
+            statuses: Arc::clone(&statuses),
             problems: Arc::clone(&problems),
             listeners: Arc::clone(&listeners),
             recovery_problem,
@@ -276,14 +276,14 @@ impl Daemon {
             incident_db: Arc::clone(&databases.incidents),
             history: HistoryRecorder::new(
                 Arc::clone(&databases.history),
-                published.figures(),
+                statuses.figures(),
                 heartbeat_process::boot_id(),
             ),
             incident_writer: IncidentWriter::open(
-                Arc::clone(&published),
+                Arc::clone(&statuses),
                 Arc::clone(&databases.incidents),
                 heartbeat_process::boot_id(),
-                Box::new(move |document| herald.notify(document)),
+                Box::new(move |document| delivery.notify(document)),
             )?,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
             budget,
@@ -299,7 +299,7 @@ impl Daemon {
             .map_err(|source| DaemonError::Runtime { what: "driver thread", source })?;
         Ok(Self {
             inbox,
-            published,
+            statuses,
             reloader,
             driver: Some(driver),
             upgrader,
@@ -316,23 +316,23 @@ impl Daemon {
     /// The newest snapshot.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.published.snapshot()
+        self.statuses.snapshot()
     }
 
-    /// Moves with every snapshot published.
+    /// Moves with every snapshot statuses.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.published.changes()
+        self.statuses.changes()
     }
 
-    pub(crate) fn published(&self) -> Arc<Published> {
-        Arc::clone(&self.published)
+    pub(crate) fn statuses(&self) -> Arc<StatusStore> {
+        Arc::clone(&self.statuses)
     }
 
     /// What turns the times of snapshots and events into wall times.
     #[must_use]
     pub fn anchor(&self) -> WallAnchor {
-        self.published.about().anchor
+        self.statuses.about().anchor
     }
 
     /// The Unix socket it answers on.
@@ -445,8 +445,8 @@ fn open_intent(
     inbox: &Arc<Inbox>,
 ) -> Result<IntentFile, DaemonError> {
     let inbox = Arc::clone(inbox);
-    IntentFile::open(&heartbeat.state_dir, stored, move |version, trouble| {
-        inbox.request(Request::IntentWritten { version, trouble });
+    IntentFile::open(&heartbeat.state_dir, stored, move |version, problem| {
+        inbox.request(Request::IntentWritten { version, problem });
     })
 }
 
@@ -505,7 +505,7 @@ pub(crate) fn random() -> u64 {
     }
 }
 
-/// For identifiers.
+/// Random bytes for identifiers.
 pub(crate) fn random_bytes() -> [u8; 10] {
     let mut bytes = [0; 10];
     bytes[..8].copy_from_slice(&random().to_ne_bytes());

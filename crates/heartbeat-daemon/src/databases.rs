@@ -16,7 +16,7 @@ const KEEP: Keep = Keep { history: Duration::from_secs(2 * 365 * 86_400), max_by
 /// A start waits this long for what an earlier heartbeatd has left: a disk that does not answer holds no realm.
 const REMEMBERED_WAIT: Duration = Duration::from_secs(5);
 
-/// Both databases.
+/// Both databases of heartbeatd.
 #[derive(Debug)]
 pub(crate) struct Databases {
     pub(crate) incidents: Arc<IncidentDb>,

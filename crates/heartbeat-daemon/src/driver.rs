@@ -32,8 +32,8 @@ use crate::lag::{LagMeter, ProbingLag, Pulse};
 use crate::listeners::Listeners;
 use crate::own_problems::OwnProblems;
 use crate::prober::Prober;
-use crate::published::Published;
 use crate::recovery_problem::RecoveryProblem;
+use crate::status_store::StatusStore;
 use crate::stored::ECOSYSTEM_NOTE;
 use crate::systemd::Manager;
 use crate::{clock, receivers, reload};
@@ -67,7 +67,7 @@ pub(crate) struct Driver {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) prober: Prober,
     pub(crate) executor: Executor,
-    pub(crate) published: Arc<Published>,
+    pub(crate) statuses: Arc<StatusStore>,
     pub(crate) problems: Arc<OwnProblems>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) recovery_problem: RecoveryProblem,
@@ -159,7 +159,7 @@ impl Driver {
             let deadline = self.next_deadline().map_or(turn, |deadline| deadline.min(turn));
             self.inbox.take(&mut batch, Some(deadline.since(before)));
             let now = clock::now();
-            self.published.note_turn(now);
+            self.statuses.note_turn(now);
             let blind = self.notice_suspend(now);
             if deadline <= now && !blind {
                 // Later than it asked to be woken, or than it could begin.
@@ -170,9 +170,9 @@ impl Driver {
             self.feed(now, &mut batch);
             self.supervisor.handle_timeout(now);
             self.settle(now);
-            self.history.turn(now, self.published.about_times(), &self.published.snapshot());
+            self.history.turn(now, self.statuses.about_times(), &self.statuses.snapshot());
         };
-        self.history.end(clock::now(), &self.published.snapshot());
+        self.history.end(clock::now(), &self.statuses.snapshot());
         if departure == Departure::Stopped {
             // On purpose: the next heartbeatd starts every realm anew. What operators have said stays, and so do the incidents
             // that are open, since a stop is no evidence that their realms are well.
@@ -259,9 +259,9 @@ impl Driver {
                 // The asker may have gone: then nobody needs the answer.
                 let _ = reply.send(Box::new(config));
             }
-            Request::IntentWritten { version, trouble } => {
-                self.problems.set(OwnProblemKind::Intent, trouble.clone());
-                self.state.intent.note(version, trouble);
+            Request::IntentWritten { version, problem } => {
+                self.problems.set(OwnProblemKind::Intent, problem.clone());
+                self.state.intent.note(version, problem);
             }
             Request::OwnProblem { kind, message } => self.handle(now, Input::OwnProblem { kind, message }),
             Request::Leave { upgrade } => {
@@ -298,7 +298,7 @@ impl Driver {
             self.registering = registering;
         }
         if dry_run || changes.is_empty() {
-            return Ok((changes, self.published.config_revision()));
+            return Ok((changes, self.statuses.config_revision()));
         }
         let Config { heartbeat, plan, realms, webhooks, .. } = config;
         let realms = Arc::new(realms);
@@ -309,11 +309,11 @@ impl Driver {
         self.prober.equip(&plan, &realms);
         let names = plan.realms().iter().map(|realm| realm.name.clone()).collect();
         self.executor.replace(Arc::clone(&realms), names);
-        self.published.reconfigure(realms, &handed_on);
+        self.statuses.reconfigure(realms, &handed_on);
         self.history.reconfigured();
         self.notifier.replace(receivers);
         // Still booting: it counts from the start of heartbeatd, as before.
-        let started_at = self.published.started_at();
+        let started_at = self.statuses.started_at();
         self.boot_deadline = self.boot_deadline.map(|_| started_at + heartbeat.boot_deadline);
         (self.heartbeat, self.webhooks) = (heartbeat, webhooks);
         // Both are in the same order.
@@ -321,7 +321,7 @@ impl Driver {
         let restart: Vec<(RealmIx, String)> = restart.into_iter().zip(keys).collect();
         self.supervisor.reload(now, plan, &restart, changes.to_string());
         self.state.unpublished = true;
-        Ok((changes, self.published.config_revision()))
+        Ok((changes, self.statuses.config_revision()))
     }
 
     fn in_force<'a>(&'a self, plan: &'a Plan, vacant: &'a [RealmIx]) -> InForce<'a> {
@@ -362,7 +362,7 @@ impl Driver {
     /// What belongs to no single realm goes on record.
     fn remember_ecosystem(&self) {
         let health_restarts = self.supervisor.health_restarts();
-        let ecosystem = self.published.ecosystem(&self.boot, &health_restarts);
+        let ecosystem = self.statuses.ecosystem(&self.boot, &health_restarts);
         // Text and numbers: nothing in it can fail.
         self.incident_db.note(ECOSYSTEM_NOTE, serde_json::to_string(&ecosystem).unwrap_or_default());
     }
@@ -385,7 +385,7 @@ impl Driver {
             let unhealthy = RestartCause::Unhealthy;
             let granted =
                 matches!(&event.kind, EventKind::RestartOpened { cause, .. } if *cause == unhealthy);
-            let incident = self.published.note(&event);
+            let incident = self.statuses.note(&event);
             if granted {
                 self.remember_ecosystem();
             }
@@ -401,7 +401,7 @@ impl Driver {
             (self.sink)(&event);
         }
         if told {
-            self.published.save_incidents(&self.boot, &self.incident_db);
+            self.statuses.save_incidents(&self.boot, &self.incident_db);
         }
         let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
         let reloads = std::mem::take(&mut self.state.ready_reloads);
@@ -429,7 +429,7 @@ impl Driver {
         let snapshot = self.supervisor.snapshot(now);
         self.manager.status(&snapshot);
         let (driver, probing) = (self.state.lag.read(), self.probing_lag.read());
-        self.published.publish(snapshot, (driver.0.max(probing.0), driver.1.max(probing.1)));
+        self.statuses.publish(snapshot, (driver.0.max(probing.0), driver.1.max(probing.1)));
     }
 
     /// An operator is answered when what he said is on disk, since it outlives heartbeatd from then on; or when it cannot be.
@@ -452,7 +452,7 @@ impl Driver {
     /// On record before whatever follows from it is done.
     fn remember(&mut self, realm: RealmIx, record: Option<&PersistedRealm>, intent: OperatorIntent) {
         self.executor.remember(realm, record);
-        let anchor = self.published.about_times();
+        let anchor = self.statuses.about_times();
         self.intent.say(self.executor.name(realm), intent, anchor);
     }
 
@@ -514,7 +514,7 @@ impl Driver {
         let late = deciding || self.probing_lag.is_late(now);
         if late != self.state.late {
             self.state.late = late;
-            let trouble = late.then(|| {
+            let problem = late.then(|| {
                 let (what, lag) = if deciding {
                     ("the loop that decides", self.state.lag.read())
                 } else {
@@ -522,13 +522,13 @@ impl Driver {
                 };
                 format!("heartbeatd is overloaded: {what} lags by {} ms (p99)", lag.0.as_millis())
             });
-            self.problems.set(OwnProblemKind::Loop, trouble);
+            self.problems.set(OwnProblemKind::Loop, problem);
             self.handle(now, Input::Lag { late });
         }
     }
 
     fn warn_of_slow_boot(&self) {
-        let snapshot = self.published.snapshot();
+        let snapshot = self.statuses.snapshot();
         if snapshot.phase != DaemonPhase::Booting {
             return;
         }

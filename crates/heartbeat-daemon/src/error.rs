@@ -20,15 +20,15 @@ pub enum DaemonError {
     Prepare {
         /// What it is for.
         what: &'static str,
-        /// Where.
+        /// Path that was used.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// Another heartbeatd holds the state directory.
     #[error("another heartbeatd{} holds the state directory {dir}", holder_words(*.holder), dir = state_dir.display())]
     Held {
-        /// Which directory.
+        /// Path of the directory.
         state_dir: PathBuf,
         /// Its pid, where the lock file says so.
         holder: Option<u32>,
@@ -36,23 +36,23 @@ pub enum DaemonError {
     /// What an earlier heartbeatd has written cannot be read.
     #[error("cannot read the state {path}: {why}", path = path.display())]
     State {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         why: String,
     },
     /// The Unix socket cannot be served.
     #[error("cannot listen on the socket {path}", path = path.display())]
     Socket {
-        /// Where.
+        /// Path that was used.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         source: BindError,
     },
     /// The address cannot be served. Never another port instead.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Which address.
+        /// The configured address.
         address: SocketAddr,
         /// Why not, with its holder where that can be known.
         source: BindError,
@@ -60,7 +60,7 @@ pub enum DaemonError {
     /// heartbeatd never listens without the token that is configured.
     #[error("heartbeatd does not listen without its `token_file` {path}", path = path.display())]
     Token {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What is wrong with it.
         source: TokenFileError,
@@ -70,13 +70,13 @@ pub enum DaemonError {
     Receiver {
         /// Its name in the configuration.
         name: String,
-        /// Why not.
+        /// Cause of the failure.
         source: NotifyError,
     },
     /// The store of incidents cannot begin.
     #[error("the store of incidents cannot begin")]
     Store {
-        /// Why not.
+        /// Cause of the failure.
         source: StoreError,
     },
     /// The limit of open descriptors is too low for the realms of the configuration.
@@ -95,13 +95,13 @@ pub enum DaemonError {
     /// The process adapter cannot run.
     #[error("cannot start processes")]
     Processes {
-        /// Why not.
+        /// Cause of the failure.
         source: ProcessError,
     },
     /// Logs cannot be looked after.
     #[error("cannot look after the logs of realms")]
     Logs {
-        /// Why not.
+        /// Cause of the failure.
         source: KeeperError,
     },
     /// A thread or the runtime of the API and the probes cannot be started.
@@ -109,7 +109,7 @@ pub enum DaemonError {
     Runtime {
         /// What was to be started.
         what: &'static str,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// The driver ended without having stopped everything.

@@ -17,15 +17,15 @@ pub(crate) enum FileError {
     /// It cannot be read at all.
     #[error("cannot read {path}: {source}", path = path.display())]
     Read {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         source: io::Error,
     },
     /// It is not what was written.
     #[error("{path} is damaged ({what}); it has been set aside as {path}.damaged", path = path.display())]
     Damaged {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
         /// What is wrong with it.
         what: String,

@@ -31,41 +31,41 @@ pub(crate) enum Request {
     Command(Command, oneshot::Sender<Commanded>),
     /// Say what a command would do.
     Plan(Command, oneshot::Sender<ActionPlan>),
-    /// Measure now.
+    /// Measure probes now.
     Refresh(Option<RealmIx>, oneshot::Sender<Commanded>),
     /// Put another configuration in force, or say what it would change.
     Reload {
-        /// Validated.
+        /// The validated configuration.
         config: Box<Config>,
-        /// Change nothing.
+        /// Report and change nothing.
         dry_run: bool,
         /// What it changes.
         reply: oneshot::Sender<reload::Answer>,
     },
     /// Say what is in force of the files, without what was registered at run time.
     Files {
-        /// That.
+        /// The version that was written.
         reply: oneshot::Sender<Box<Config>>,
     },
     /// The same as a reload, of which no file knows: realms that are registered, or not any more.
     Register {
-        /// Validated.
+        /// The validated configuration.
         config: Box<Config>,
-        /// Change nothing.
+        /// Report and change nothing.
         dry_run: bool,
         /// What it changes.
         reply: oneshot::Sender<reload::Answer>,
     },
     /// The intent file has everything up to this version, or cannot have it.
     IntentWritten {
-        /// Which.
+        /// Path of the file.
         version: u64,
         /// Why it is not on disk.
-        trouble: Option<String>,
+        problem: Option<String>,
     },
     /// A part of heartbeatd has a problem, or works again.
     OwnProblem {
-        /// Which part.
+        /// The part of heartbeatd.
         kind: OwnProblemKind,
         /// What is wrong; `None` when nothing is any more.
         message: Option<String>,

@@ -12,7 +12,7 @@ use heartbeat_status::wire::IncidentDocument;
 use heartbeat_store::IncidentDb;
 
 use crate::DaemonError;
-use crate::published::Published;
+use crate::status_store::StatusStore;
 
 /// Steps of incidents that may wait: several for each of the realms that can fail together. A step beyond that is only
 /// logged.
@@ -40,7 +40,7 @@ pub(crate) struct IncidentWriter {
 impl IncidentWriter {
     /// `boot` is the boot that monotonic times belong to.
     pub(crate) fn open(
-        published: Arc<Published>,
+        statuses: Arc<StatusStore>,
         database: Arc<IncidentDb>,
         boot: String,
         deliver: Deliver,
@@ -48,7 +48,7 @@ impl IncidentWriter {
         let (steps, queue) = sync_channel(MAX_STEPS_QUEUED);
         let thread = std::thread::Builder::new()
             .name("hb-incidents".to_owned())
-            .spawn(move || write_all(&queue, &published, (&database, &boot), deliver))
+            .spawn(move || write_all(&queue, &statuses, (&database, &boot), deliver))
             .map_err(|source| DaemonError::Runtime { what: "incident thread", source })?;
         Ok(Self { steps: Some(steps), thread: Some(thread) })
     }
@@ -75,7 +75,7 @@ impl Drop for IncidentWriter {
 
 fn write_all(
     queue: &Receiver<Step>,
-    published: &Published,
+    statuses: &StatusStore,
     (database, boot): (&IncidentDb, &str),
     mut deliver: Deliver,
 ) {
@@ -84,14 +84,14 @@ fn write_all(
             // A log that cannot be read is no reason to deliver nothing.
             let lines = heartbeat_logs::tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).unwrap_or_default();
             document.log_tail.clone_from(&lines);
-            published.attach_output(&document.id, lines);
+            statuses.attach_output(&document.id, lines);
         }
         tracing::info!(incident = document.id, event = %step, root = document.root, message = document.message, "incident");
-        published.save_incidents(boot, database);
+        statuses.save_incidents(boot, database);
         wait_for_disk(database);
         deliver(Arc::new(*document));
     }
-    published.save_incidents(boot, database);
+    statuses.save_incidents(boot, database);
     wait_for_disk(database);
 }
 

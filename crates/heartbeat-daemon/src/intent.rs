@@ -1,7 +1,7 @@
 //! The intent file: what operators have said, on disk and synced before they are answered.
 //!
 //! A thread of its own writes it, so that a slow disk holds nobody up but the answer; a disk that cannot be written to
-//! holds up nothing, and is a trouble of heartbeatd.
+//! holds up nothing, and is a problem of heartbeatd.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ fn wish(intent: OperatorIntent, anchor: WallAnchor) -> StoredWish {
 type Waiting = (u64, oneshot::Sender<Result<(), String>>);
 
 #[derive(Debug, Default)]
-struct Pages {
+struct IntentState {
     /// What is to be on disk.
     wanted: StoredIntent,
     /// Grows with every change.
@@ -70,19 +70,20 @@ struct Pages {
 /// The way to the same file from other threads than the driver's: for registrations, and for what restores it.
 #[derive(Clone, Debug)]
 pub(crate) struct IntentWriter {
-    pages: Arc<(Mutex<Pages>, Condvar)>,
+    shared_state: Arc<(Mutex<IntentState>, Condvar)>,
     path: PathBuf,
 }
 
 impl IntentWriter {
     /// Has the file written again when somebody has removed it. Never waits.
     pub(crate) fn restore(&self) {
-        let (pages, wake) = &*self.pages;
-        let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_clean = pages.version == pages.written;
-        if is_clean && pages.wanted != StoredIntent::default() && self.path.symlink_metadata().is_err() {
+        let (shared_state, wake) = &*self.shared_state;
+        let mut shared_state = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_clean = shared_state.version == shared_state.written;
+        if is_clean && shared_state.wanted != StoredIntent::default() && self.path.symlink_metadata().is_err()
+        {
             tracing::warn!(path = %self.path.display(), "the intent file was gone and is written again");
-            pages.version += 1;
+            shared_state.version += 1;
             wake.notify_one();
         }
     }
@@ -91,15 +92,15 @@ impl IntentWriter {
     pub(crate) async fn write(&self, registered: BTreeMap<String, Value>) -> Option<Result<(), String>> {
         let (reply, written) = oneshot::channel();
         {
-            let (pages, wake) = &*self.pages;
-            let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
-            if pages.closed {
+            let (shared_state, wake) = &*self.shared_state;
+            let mut shared_state = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
+            if shared_state.closed {
                 return None;
             }
-            pages.wanted.registered = registered;
-            pages.version += 1;
-            let version = pages.version;
-            pages.waiting.push((version, reply));
+            shared_state.wanted.registered = registered;
+            shared_state.version += 1;
+            let version = shared_state.version;
+            shared_state.waiting.push((version, reply));
             wake.notify_one();
         }
         written.await.ok()
@@ -108,7 +109,7 @@ impl IntentWriter {
 
 /// The file and its thread.
 pub(crate) struct IntentFile {
-    pages: Arc<(Mutex<Pages>, Condvar)>,
+    shared_state: Arc<(Mutex<IntentState>, Condvar)>,
     path: PathBuf,
     /// What was last said of each realm, and the version that has it.
     known: BTreeMap<RealmName, (OperatorIntent, u64)>,
@@ -122,19 +123,20 @@ impl IntentFile {
         stored: StoredIntent,
         told: impl Fn(u64, Option<String>) + Send + 'static,
     ) -> Result<Self, DaemonError> {
-        let pages = Arc::new((Mutex::new(Pages { wanted: stored, ..Pages::default() }), Condvar::new()));
-        let (path, shared) = (path(state_dir), Arc::clone(&pages));
+        let shared_state =
+            Arc::new((Mutex::new(IntentState { wanted: stored, ..IntentState::default() }), Condvar::new()));
+        let (path, shared) = (path(state_dir), Arc::clone(&shared_state));
         let own = path.clone();
         let thread = std::thread::Builder::new()
             .name("hb-intent".to_owned())
             .spawn(move || write_all(&own, &shared, &told))
             .map_err(|source| DaemonError::Runtime { what: "intent thread", source })?;
-        Ok(Self { pages, path, known: BTreeMap::new(), thread: Some(thread) })
+        Ok(Self { shared_state, path, known: BTreeMap::new(), thread: Some(thread) })
     }
 
     /// For other threads.
     pub(crate) fn writer(&self) -> IntentWriter {
-        IntentWriter { pages: Arc::clone(&self.pages), path: self.path.clone() }
+        IntentWriter { shared_state: Arc::clone(&self.shared_state), path: self.path.clone() }
     }
 
     /// The version that has what was last said of a realm; 0 when nothing was said that is not on disk already.
@@ -155,27 +157,27 @@ impl IntentFile {
 
     /// Returns the version that has it, when it is news.
     fn write(&self, realm: &RealmName, wish: StoredWish) -> Option<u64> {
-        let (pages, wake) = &*self.pages;
-        let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = pages.wanted.realms.get(realm.as_str()).cloned().unwrap_or_default();
+        let (shared_state, wake) = &*self.shared_state;
+        let mut shared_state = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = shared_state.wanted.realms.get(realm.as_str()).cloned().unwrap_or_default();
         if before == wish {
             return None;
         }
         if wish == StoredWish::default() {
-            pages.wanted.realms.remove(realm.as_str());
+            shared_state.wanted.realms.remove(realm.as_str());
         } else {
-            pages.wanted.realms.insert(realm.to_string(), wish);
+            shared_state.wanted.realms.insert(realm.to_string(), wish);
         }
-        pages.version += 1;
+        shared_state.version += 1;
         wake.notify_one();
-        Some(pages.version)
+        Some(shared_state.version)
     }
 }
 
 impl Drop for IntentFile {
     fn drop(&mut self) {
-        let (pages, wake) = &*self.pages;
-        pages.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        let (shared_state, wake) = &*self.shared_state;
+        shared_state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         wake.notify_one();
         if let Some(thread) = self.thread.take() {
             // It writes what is still to be written, and ends.
@@ -184,13 +186,15 @@ impl Drop for IntentFile {
     }
 }
 
-fn write_all(path: &Path, shared: &(Mutex<Pages>, Condvar), told: &impl Fn(u64, Option<String>)) {
-    let (pages, wake) = shared;
-    let mut owed = false;
+fn write_all(path: &Path, shared: &(Mutex<IntentState>, Condvar), told: &impl Fn(u64, Option<String>)) {
+    let (shared_state, wake) = shared;
+    let mut retry_due = false;
     loop {
-        let guard = pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |pages: &mut Pages| pages.version == pages.written && !pages.closed;
-        let mut guard = if owed {
+        let guard = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |shared_state: &mut IntentState| {
+            shared_state.version == shared_state.written && !shared_state.closed
+        };
+        let mut guard = if retry_due {
             let waited = wake.wait_timeout_while(guard, RETRY_AFTER, idle);
             waited.unwrap_or_else(PoisonError::into_inner).0
         } else {
@@ -205,10 +209,10 @@ fn write_all(path: &Path, shared: &(Mutex<Pages>, Condvar), told: &impl Fn(u64, 
         let written = serde_json::to_string(&wanted)
             .map_err(std::io::Error::from)
             .and_then(|body| files::write(path, INTENT_MAGIC, &body, true));
-        let trouble = written.err().map(|why| format!("cannot write {}: {why}", path.display()));
-        owed = trouble.is_some();
-        told(version, trouble.clone());
-        let mut guard = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = written.err().map(|why| format!("cannot write {}: {why}", path.display()));
+        retry_due = problem.is_some();
+        told(version, problem.clone());
+        let mut guard = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, waiting) =
             std::mem::take(&mut guard.waiting).into_iter().partition(|(of, _)| *of <= version);
         guard.waiting = waiting;
@@ -216,7 +220,7 @@ fn write_all(path: &Path, shared: &(Mutex<Pages>, Condvar), told: &impl Fn(u64, 
         let done: Vec<Waiting> = done;
         for (_, waiting) in done {
             // Who has gone does not want to know.
-            let _ = waiting.send(trouble.clone().map_or(Ok(()), Err));
+            let _ = waiting.send(problem.clone().map_or(Ok(()), Err));
         }
     }
 }
@@ -232,7 +236,7 @@ mod tests {
         let anchor = clock::anchor();
         let name = RealmName::new("db").unwrap();
         let (sender, written) = std::sync::mpsc::sync_channel(8);
-        let told = move |version, trouble: Option<String>| sender.send((version, trouble)).unwrap();
+        let told = move |version, problem: Option<String>| sender.send((version, problem)).unwrap();
         let mut file = IntentFile::open(dir.path(), StoredIntent::default(), told).unwrap();
         file.say(&name, OperatorIntent::default(), anchor);
         assert_eq!(file.version_of(&name), 0, "nothing was said");
@@ -281,7 +285,7 @@ mod tests {
     fn a_file_that_is_removed_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let (sender, written) = std::sync::mpsc::sync_channel(8);
-        let told = move |_, trouble: Option<String>| sender.send(trouble).unwrap();
+        let told = move |_, problem: Option<String>| sender.send(problem).unwrap();
         let mut file = IntentFile::open(dir.path(), StoredIntent::default(), told).unwrap();
         let (writer, name) = (file.writer(), RealmName::new("db").unwrap());
         writer.restore();
@@ -313,7 +317,7 @@ mod tests {
     fn a_disk_that_cannot_be_written_to_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let (sender, written) = std::sync::mpsc::sync_channel(8);
-        let told = move |_, trouble: Option<String>| sender.send(trouble).unwrap();
+        let told = move |_, problem: Option<String>| sender.send(problem).unwrap();
         let missing = dir.path().join("not-there");
         let mut file = IntentFile::open(&missing, StoredIntent::default(), told).unwrap();
         let said = OperatorIntent { desired: Some(Desired::Down), ..OperatorIntent::default() };

@@ -204,7 +204,7 @@ impl ProbingLag {
     }
 }
 
-/// For documents.
+/// The figures for documents.
 pub(crate) fn entry((p99, max): (Duration, Duration)) -> LagEntry {
     let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
     LagEntry { p99: millis(p99), max: millis(max) }

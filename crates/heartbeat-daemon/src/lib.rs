@@ -4,7 +4,7 @@
 //! The adapter around the one function that decides. [`Daemon::start`] takes a validated configuration and ties
 //! together what the other crates are: the supervisor, the process adapter, the probes, the API. Data moves one
 //! way round: what was noticed goes into the inbox, the driver stamps it and lets the core decide, the executors
-//! carry out the effects, and readers read what was published.
+//! carry out the effects, and readers read what was statuses.
 //!
 //! # What it is not
 //! It holds no rules: whether something is restarted, and when, is decided in `heartbeat-supervisor`. Nothing in
@@ -30,20 +30,20 @@ mod clock;
 mod commands;
 mod console_reporter;
 mod daemon;
+mod daemon_handle;
 mod databases;
 pub mod demo;
 mod descriptors;
 mod directories;
 mod driver;
-mod ecosystem;
 mod error;
 mod executor;
 mod files;
 mod history_reader;
 mod history_recorder;
 mod inbox;
+mod incident_store;
 mod incident_writer;
-mod incidents;
 mod intent;
 mod lag;
 mod listeners;
@@ -53,7 +53,6 @@ mod own_problems;
 mod owner;
 mod past;
 mod prober;
-mod published;
 mod receivers;
 mod records;
 mod recovery;
@@ -64,6 +63,7 @@ mod reload;
 mod sample;
 mod signals;
 mod state_id;
+mod status_store;
 mod stored;
 mod systemd;
 mod token_file;

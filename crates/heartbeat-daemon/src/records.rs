@@ -1,4 +1,4 @@
-//! Incidents for readers: what this heartbeatd knows itself, and behind it what is on disk.
+//! IncidentStore for readers: what this heartbeatd knows itself, and behind it what is on disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,34 +13,34 @@ use tokio::time::timeout;
 
 use crate::databases::Databases;
 use crate::history_reader;
-use crate::published::Published;
+use crate::status_store::StatusStore;
 
 /// A reader waits this long for the disk, and is given what is known without it then.
 const DISK_WAIT: Duration = Duration::from_secs(2);
 
-/// Incidents that this heartbeatd knows, and those on disk.
+/// IncidentStore that this heartbeatd knows, and those on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
-    published: Arc<Published>,
+    statuses: Arc<StatusStore>,
     database: Arc<IncidentDb>,
     history: Arc<HistoryDb>,
     boot: String,
 }
 
 impl Records {
-    pub(crate) fn new(published: Arc<Published>, databases: &Databases) -> Self {
+    pub(crate) fn new(statuses: Arc<StatusStore>, databases: &Databases) -> Self {
         let (database, history) = (Arc::clone(&databases.incidents), Arc::clone(&databases.history));
-        Self { published, database, history, boot: heartbeat_process::boot_id() }
+        Self { statuses, database, history, boot: heartbeat_process::boot_id() }
     }
 
-    /// Incidents, the newest first: identifiers begin with the time.
+    /// IncidentStore, the newest first: identifiers begin with the time.
     pub(crate) async fn page(&self, page: IncidentPage) -> Vec<Arc<IncidentDocument>> {
         let IncidentPage { open, after, limit } = page;
         let wanted = Page { open, after: after.clone(), limit };
         let on_disk = answer(|give| self.database.page(wanted, give)).await.unwrap_or_default();
         let older = |id: &str| after.as_ref().is_none_or(|after| id < after.as_str());
         // What is known here is newer than what is on disk; one that is resolved here is not open there.
-        let mut incidents = self.published.incidents_that(|document| older(&document.id));
+        let mut incidents = self.statuses.incidents_that(|document| older(&document.id));
         for document in on_disk {
             if incidents.iter().all(|known| known.id != document.id) {
                 incidents.push(document);
@@ -52,9 +52,9 @@ impl Records {
         incidents
     }
 
-    /// One incident.
+    /// One stored incident.
     pub(crate) async fn one(&self, id: String) -> Option<Arc<IncidentDocument>> {
-        let known = self.published.incidents_that(|document| document.id == id).pop();
+        let known = self.statuses.incidents_that(|document| document.id == id).pop();
         if known.is_some() {
             return known;
         }
@@ -69,7 +69,7 @@ impl Records {
 
     /// What every realm is now counts until the driver's loop has last turned.
     fn history_until_now(&self) -> WallTime {
-        let now = self.published.about_times().wall(self.published.turned_at());
+        let now = self.statuses.about_times().wall(self.statuses.turned_at());
         self.history.alive(now.as_millis());
         now
     }
@@ -90,8 +90,8 @@ impl Records {
             target: id.clone(),
             detail: ack.note.clone().unwrap_or_default(),
         };
-        let incident = if let Some(document) = self.published.acknowledge(&id, ack.clone()) {
-            self.published.save_incidents(&self.boot, &self.database);
+        let incident = if let Some(document) = self.statuses.acknowledge(&id, ack.clone()) {
+            self.statuses.save_incidents(&self.boot, &self.database);
             Arc::new(document)
         } else {
             // It is over, and from before this heartbeatd.
@@ -108,7 +108,7 @@ impl Records {
 
     /// Writes who has asked for what.
     pub(crate) fn audit_command(&self, command: &Command) {
-        let snapshot = self.published.snapshot();
+        let snapshot = self.statuses.snapshot();
         let names = command.realms.iter().filter_map(|ix| snapshot.realm(*ix));
         let names: Vec<String> = names.map(|realm| realm.info.name.to_string()).collect();
         self.database.audit(AuditEntry {

@@ -15,7 +15,7 @@ use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, R
 use heartbeat_store::{IncidentRecord, Remembered};
 use heartbeat_supervisor::{Found, PersistedRealm, Plan, Restored, RestoredState};
 
-use crate::incidents::{Kept, lasted};
+use crate::incident_store::{Kept, lasted};
 use crate::recovery_problem::Damage;
 use crate::stored::{
     ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, INTENT_MAGIC, StoredEcosystem, StoredIncident, StoredIntent,
@@ -27,7 +27,7 @@ pub(crate) struct Recovery {
     survey: Survey,
     intent: StoredIntent,
     ecosystem: StoredEcosystem,
-    /// Incidents that were open.
+    /// IncidentStore that were open.
     incidents: Vec<(StoredIncident, Arc<IncidentDocument>)>,
     /// What is damaged or cannot be read.
     pub(crate) damages: Vec<Damage>,
@@ -256,7 +256,7 @@ impl Recovery {
         }
     }
 
-    /// Incidents that were open, with what was told of them. One whose root is not there any more is none.
+    /// IncidentStore that were open, with what was told of them. One whose root is not there any more is none.
     pub(crate) fn incidents(&self, plan: &Plan) -> Vec<Kept> {
         let (boot, anchor) = (boot_id(), self.anchor());
         let kept = self.incidents.iter().filter_map(|(stored, document)| {
@@ -284,7 +284,7 @@ impl Recovery {
         kept.collect()
     }
 
-    /// Incidents that were open, of realms that are gone from the configuration: closed with that as their message.
+    /// IncidentStore that were open, of realms that are gone from the configuration: closed with that as their message.
     pub(crate) fn orphaned_incidents(&self, plan: &Plan, anchor: WallAnchor) -> Vec<IncidentDocument> {
         let gone = |root: &String| plan.find(root).is_none();
         let orphans = self.incidents.iter().filter(|(stored, _)| stored.root.as_ref().is_some_and(gone));
@@ -395,8 +395,8 @@ mod tests {
         fn saves(&mut self, sample: &Sample, boot: &str, restarts: &[Instant]) {
             let open = || Databases::open(self.dir.path(), &sample.problems).unwrap();
             let databases = open();
-            sample.published.save_incidents(boot, &databases.incidents);
-            let ecosystem = sample.published.ecosystem(boot, restarts);
+            sample.statuses.save_incidents(boot, &databases.incidents);
+            let ecosystem = sample.statuses.ecosystem(boot, restarts);
             databases.incidents.note(ECOSYSTEM_NOTE, serde_json::to_string(&ecosystem).unwrap());
             drop(databases);
             self.remembered = open().remembered();
@@ -462,7 +462,7 @@ mod tests {
     fn open_incidents_come_back_field_by_field() {
         let (mut disk, sample) = (Disk::new(), sample(REALMS));
         let open = [kept(1, Some(0), None), kept(2, None, Some(OwnProblemKind::Intent)), kept(5, None, None)];
-        sample.published.restore_incidents(open.to_vec());
+        sample.statuses.restore_incidents(open.to_vec());
         let restarts = [Instant::from_millis(5), Instant::from_millis(9)];
         disk.saves(&sample, &boot_id(), &restarts);
         let recovery = disk.look();
@@ -481,7 +481,7 @@ mod tests {
     #[test]
     fn incidents_of_another_boot_go_on_with_the_time_of_the_wall() {
         let (mut disk, sample) = (Disk::new(), sample(REALMS));
-        sample.published.restore_incidents(vec![kept(1, Some(0), None)]);
+        sample.statuses.restore_incidents(vec![kept(1, Some(0), None)]);
         disk.saves(&sample, "another boot", &[Instant::from_millis(5)]);
         let recovery = disk.look();
         let back = recovery.incidents(&sample.plan);
@@ -495,7 +495,7 @@ mod tests {
     #[test]
     fn incidents_of_realms_that_are_gone_are_over() {
         let (mut disk, sample) = (Disk::new(), sample("[realm.gone]\nrun = \"true\"\n"));
-        sample.published.restore_incidents(vec![kept(1, Some(0), None)]);
+        sample.statuses.restore_incidents(vec![kept(1, Some(0), None)]);
         disk.saves(&sample, &boot_id(), &[]);
         let plan = crate::sample::sample(REALMS).plan;
         let recovery = disk.look();

@@ -12,7 +12,7 @@ use crate::own_problems::OwnProblems;
 /// Damage of a file that concerns no single realm is told for this long: the file is set aside, and nothing else can be done.
 const TOLD_FOR: Duration = Duration::from_secs(600);
 
-/// One damage.
+/// One damaged file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     /// The realm it concerns; `None` for a file of the whole ecosystem, or when the name cannot be read any more.

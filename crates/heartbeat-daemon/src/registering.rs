@@ -117,7 +117,7 @@ impl Reloader {
             );
             return Some(Err(rejection(RejectionKind::Configured, problem)));
         }
-        let snapshot = self.published.snapshot();
+        let snapshot = self.statuses.snapshot();
         let before = in_force(&snapshot, name);
         let mut kept = turn.registered.clone();
         if before.is_some() && kept.get(name) == Some(&wanted.value()) {
@@ -154,7 +154,7 @@ impl Reloader {
     pub(crate) async fn unregister(&self, name: &str, dry_run: bool) -> Answer {
         let mut turn = self.turn.lock().await;
         let files = self.files().await?;
-        let snapshot = self.published.snapshot();
+        let snapshot = self.statuses.snapshot();
         let declared = files.registering.declared(name);
         let mut kept = turn.registered.clone();
         if kept.remove(name).is_none() {
@@ -241,9 +241,9 @@ impl Reloader {
         if dry_run {
             return Some(Ok((Changes::default(), None)));
         }
-        if let Err(why) = self.book.write(kept.clone()).await? {
+        if let Err(why) = self.intent.write(kept.clone()).await? {
             // What is wanted on disk is what it was; it is written with the next word that is.
-            let _ = self.book.write(turn.registered.clone()).await;
+            let _ = self.intent.write(turn.registered.clone()).await;
             let problem = format!("nothing was changed, since it could not be remembered: {why}");
             return Some(Err(rejection(RejectionKind::NotRemembered, problem)));
         }
@@ -253,7 +253,7 @@ impl Reloader {
             Some(Ok(changes)) => Some(Ok((changes, None))),
             Some(Err(problems)) => {
                 turn.registered = before;
-                let _ = self.book.write(turn.registered.clone()).await;
+                let _ = self.intent.write(turn.registered.clone()).await;
                 Some(Err(Rejection { kind: RejectionKind::Conflict, problems }))
             }
             // It is on disk, and comes into force with the next heartbeatd.
@@ -277,7 +277,7 @@ impl Reloader {
         RegistrationDocument {
             schema: REGISTRATION_SCHEMA.to_owned(),
             dry_run,
-            config_revision: self.published.config_revision(),
+            config_revision: self.statuses.config_revision(),
             realm: name.to_owned(),
             result: result.to_owned(),
             because: because.flat_map(|(_, keys)| keys.iter().map(|key| (*key).to_owned())).collect(),

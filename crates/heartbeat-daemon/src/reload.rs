@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use crate::inbox::{Inbox, Request};
 use crate::intent::IntentWriter;
-use crate::published::Published;
 use crate::registering;
+use crate::status_store::StatusStore;
 
 /// Reading the configuration takes at most this, so that the turn is never kept for good. A file that does not answer is
 /// given up before.
@@ -28,8 +28,8 @@ pub(crate) type Answer = Result<(Changes, u64), Vec<String>>;
 pub(crate) struct Reloader {
     sources: Option<Sources>,
     pub(crate) inbox: Arc<Inbox>,
-    pub(crate) published: Arc<Published>,
-    pub(crate) book: IntentWriter,
+    pub(crate) statuses: Arc<StatusStore>,
+    pub(crate) intent: IntentWriter,
     /// One after the other: what was read first must not take effect last.
     pub(crate) turn: Mutex<Turn>,
 }
@@ -46,11 +46,11 @@ impl Reloader {
     pub(crate) fn new(
         sources: Option<Sources>,
         inbox: Arc<Inbox>,
-        published: Arc<Published>,
-        book: IntentWriter,
+        statuses: Arc<StatusStore>,
+        intent: IntentWriter,
         registered: BTreeMap<String, Value>,
     ) -> Self {
-        Self { sources, inbox, published, book, turn: Mutex::new(Turn { registered }) }
+        Self { sources, inbox, statuses, intent, turn: Mutex::new(Turn { registered }) }
     }
 
     /// There is a configuration on disk that can be read again.
@@ -66,7 +66,7 @@ impl Reloader {
         };
         let turn = self.turn.lock().await;
         let registered = turn.registered.clone();
-        let snapshot = self.published.snapshot();
+        let snapshot = self.statuses.snapshot();
         // Files may be slow: not on a thread that answers others.
         let read = move || {
             let names: Vec<String> = registered.keys().cloned().collect();
@@ -83,18 +83,18 @@ impl Reloader {
                 "the configuration was not read within {} s; nothing was changed",
                 READ_LIMIT.as_secs()
             );
-            self.published.set_config_problem(Some(why.clone()));
+            self.statuses.set_config_problem(Some(why.clone()));
             return Some(Err(vec![why]));
         };
         let (config, warnings, aside) = match read.ok()? {
             Ok(read) => read,
             Err(report) => {
                 let problems: Vec<String> = report.iter().map(ToString::to_string).collect();
-                self.published.set_config_problem(Some(first_of(&problems)));
+                self.statuses.set_config_problem(Some(first_of(&problems)));
                 return Some(Err(problems));
             }
         };
-        self.published.set_config_problem(None);
+        self.statuses.set_config_problem(None);
         for aside in aside.iter().filter(|_| !dry_run) {
             tracing::warn!("{aside}");
         }
@@ -177,7 +177,7 @@ mod tests {
         let reloader = Reloader::new(
             sources,
             Arc::clone(&inbox),
-            Arc::clone(&sample.published),
+            Arc::clone(&sample.statuses),
             intent.writer(),
             BTreeMap::new(),
         );

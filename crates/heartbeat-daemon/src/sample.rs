@@ -9,7 +9,7 @@ use heartbeat_supervisor::{Plan, Supervisor};
 use crate::clock;
 use crate::inbox::Inbox;
 use crate::own_problems::OwnProblems;
-use crate::published::Published;
+use crate::status_store::StatusStore;
 
 /// The configuration of these realms.
 pub(crate) fn config(realms: &str) -> Config {
@@ -26,7 +26,7 @@ pub(crate) fn config(realms: &str) -> Config {
 pub(crate) struct Sample {
     pub(crate) plan: Arc<Plan>,
     pub(crate) supervisor: Supervisor,
-    pub(crate) published: Arc<Published>,
+    pub(crate) statuses: Arc<StatusStore>,
     pub(crate) problems: Arc<OwnProblems>,
     pub(crate) inbox: Arc<Inbox>,
 }
@@ -37,7 +37,7 @@ pub(crate) fn sample(realms: &str) -> Sample {
     let first = supervisor.snapshot(clock::now());
     let inbox = Arc::new(Inbox::default());
     let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
-    let published = Published::new(
+    let statuses = StatusStore::new(
         first,
         Arc::new(realms),
         "k3v9".to_owned(),
@@ -46,5 +46,5 @@ pub(crate) fn sample(realms: &str) -> Sample {
         Arc::clone(&problems),
     );
     let plan = Arc::clone(supervisor.plan_in_force());
-    Sample { plan, supervisor, published: Arc::new(published), problems, inbox }
+    Sample { plan, supervisor, statuses: Arc::new(statuses), problems, inbox }
 }

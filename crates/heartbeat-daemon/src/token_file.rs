@@ -20,7 +20,7 @@ pub enum TokenFileError {
     /// The file is missing, or may not be read.
     #[error("it cannot be read")]
     Read {
-        /// Why not.
+        /// Cause of the failure.
         #[from]
         source: io::Error,
     },
@@ -30,7 +30,7 @@ pub enum TokenFileError {
     /// Another user could replace the token.
     #[error("it belongs to uid {uid}; root or heartbeatd's own user has to own it: `chown {own} FILE`")]
     Foreign {
-        /// Its owner.
+        /// User id of the owner.
         uid: u32,
         /// heartbeatd's own user.
         own: u32,

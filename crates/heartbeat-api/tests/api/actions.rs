@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_api::Ecosystem as _;
+use heartbeat_api::Backend as _;
 use heartbeat_status::wire::{ActionDocument, ReloadDocument};
 use heartbeat_status::{Exit, Status};
 use heartbeat_supervisor::Input;
@@ -193,7 +193,7 @@ async fn what_an_operator_has_stopped_is_named_and_stays_stopped() {
     let dry = doors.post("/api/realms/api/start/", r#"{"dry_run":true}"#).await;
     let dry: ActionDocument = dry.json();
     assert!(dry.message.unwrap().starts_with("would be refused: postgres was stopped by an operator"));
-    let stopped = heartbeat_api::Ecosystem::snapshot(&*fake);
+    let stopped = heartbeat_api::Backend::snapshot(&*fake);
     assert_eq!(stopped.find("postgres").unwrap().status, Status::Stopped);
 }
 
@@ -215,7 +215,7 @@ async fn a_failed_realm_ends_the_wait() {
     let asked =
         under_way(&doors, &fake, "/api/realms/api/restart/", r#"{"wait":"verified","timeout_s":15}"#).await;
     let failed = || {
-        let snapshot = heartbeat_api::Ecosystem::snapshot(&*fake);
+        let snapshot = heartbeat_api::Backend::snapshot(&*fake);
         snapshot.realm(API).is_some_and(|realm| realm.status == Status::Failed)
     };
     // Ends at every attempt, until its budget is spent.
@@ -223,7 +223,7 @@ async fn a_failed_realm_ends_the_wait() {
         if failed() {
             break;
         }
-        if heartbeat_api::Ecosystem::snapshot(&*fake)
+        if heartbeat_api::Backend::snapshot(&*fake)
             .realm(API)
             .is_some_and(|realm| realm.process.pid.is_some())
         {

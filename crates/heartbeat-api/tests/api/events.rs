@@ -256,7 +256,7 @@ async fn a_follower_that_lags_loses_no_change() {
         for _ in 0..rounds {
             fake.exited(POSTGRES, Exit::code(1));
             fake.advance(Duration::from_secs(400));
-            let target = heartbeat_api::Ecosystem::snapshot(&*fake).revision;
+            let target = heartbeat_api::Backend::snapshot(&*fake).revision;
             while made < target {
                 made = keeper.next().await.unwrap().revision();
             }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_api::{
-    Acknowledged, BoxFuture, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth,
-    Past, Rejection, RejectionKind, UpgradeError,
+    Acknowledged, Backend, BoxFuture, Commanded, EventRecord, HistoryQuestion, IncidentPage, Output,
+    OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
@@ -48,7 +48,7 @@ struct Core {
     /// Realms that do not end when told to.
     deaf: BTreeSet<RealmIx>,
     runs: BTreeMap<RealmIx, RunId>,
-    facts: Vec<Fact>,
+    facts: Vec<EventRecord>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -301,7 +301,7 @@ impl Core {
             detail,
             incident: None,
         };
-        self.facts.push(Fact { revision: self.snapshot.revision, entry: Arc::new(entry) });
+        self.facts.push(EventRecord { revision: self.snapshot.revision, entry: Arc::new(entry) });
     }
 
     /// Answers every effect at once, as the script says.
@@ -376,7 +376,7 @@ fn pid(realm: RealmIx, run: RunId) -> u32 {
     4_000 + realm.0 * 100 + u32::try_from(run.0).unwrap()
 }
 
-impl Ecosystem for Fake {
+impl Backend for Fake {
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.core.lock().unwrap().snapshot)
     }
@@ -489,7 +489,7 @@ impl Ecosystem for Fake {
         Box::pin(std::future::ready(acknowledged))
     }
 
-    fn facts(&self, after: u64) -> Vec<Fact> {
+    fn facts(&self, after: u64) -> Vec<EventRecord> {
         self.core.lock().unwrap().facts.iter().filter(|fact| fact.entry.seq > after).cloned().collect()
     }
 

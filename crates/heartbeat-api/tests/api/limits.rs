@@ -39,11 +39,11 @@ async fn a_thousand_readers_share_one_body() {
     assert_eq!(doors.api.counts().bodies_built, 2);
     assert_eq!(doors.api.counts().requests, 1_000);
     fake.advance(Duration::from_millis(249));
-    let revision = heartbeat_api::Ecosystem::snapshot(&*fake).revision;
+    let revision = heartbeat_api::Backend::snapshot(&*fake).revision;
     doors.get("/api/realms/ecosystem-health/").await;
     fake.advance(Duration::from_millis(1));
     doors.get("/api/status/").await;
-    assert_eq!(heartbeat_api::Ecosystem::snapshot(&*fake).revision, revision);
+    assert_eq!(heartbeat_api::Backend::snapshot(&*fake).revision, revision);
     assert_eq!(doors.api.counts().bodies_built, 3, "a quarter of a second later the figures are fresh");
 }
 

@@ -4,10 +4,10 @@
 mod access;
 mod actions;
 mod closing;
-mod doors;
 mod events;
 mod fake;
 mod limits;
+mod listeners;
 mod logs;
 mod mutating;
 mod public;

@@ -24,7 +24,7 @@ pub const DEFAULT_VICTIM: &str = "auth";
 pub struct Script {
     /// Which realm is broken; `None` for no fault at all.
     pub victim: Option<String>,
-    /// How.
+    /// How it is broken.
     pub fault: Fault,
     /// heartbeat-cli as a person types it, without the socket.
     pub cli: String,
@@ -45,7 +45,7 @@ pub enum DemoError {
     Prepare {
         /// What was to be had.
         what: &'static str,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// There is no such realm in the demo.
@@ -135,10 +135,10 @@ impl Demo {
         let story = Story { sentences, cli, victim };
         story.begin();
         let daemon = Daemon::start(Start::new(self.loaded.config, sink))?;
-        let (changes, published) = (daemon.changes(), daemon.published());
+        let (changes, statuses) = (daemon.changes(), daemon.statuses());
         daemon.spawn(async move {
             // A demo that ends before its story has nothing left to tell.
-            let _ = story.tell(changes, published).await;
+            let _ = story.tell(changes, statuses).await;
         });
         Ok(daemon)
     }

@@ -23,7 +23,7 @@ const CRASH_CODE: u8 = 1;
 /// How a realm can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It exits.
+    /// The process exits.
     Crash,
     /// It accepts connections and never answers again.
     Hang,

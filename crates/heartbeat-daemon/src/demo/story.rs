@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::realm::{Fault, break_it};
 use crate::Sentences;
-use crate::published::Published;
+use crate::status_store::StatusStore;
 
 /// How long everything has to be up before the fault comes.
 const CALM: Duration = Duration::from_secs(3);
@@ -46,7 +46,7 @@ impl Story {
     pub(super) async fn tell(
         self,
         mut changes: watch::Receiver<u64>,
-        published: Arc<Published>,
+        published: Arc<StatusStore>,
     ) -> Option<()> {
         until(&mut changes, &published, all_up).await?;
         let Some(Victim { name, address, fault }) = self.victim else {
@@ -84,10 +84,10 @@ fn all_up(now: &Snapshot) -> bool {
 /// Waits until the newest snapshot fulfils `condition`; `None` when there are no more.
 async fn until(
     changes: &mut watch::Receiver<u64>,
-    published: &Published,
+    statuses: &StatusStore,
     condition: impl Fn(&Snapshot) -> bool,
 ) -> Option<()> {
-    while !condition(&published.snapshot()) {
+    while !condition(&statuses.snapshot()) {
         changes.changed().await.ok()?;
     }
     Some(())

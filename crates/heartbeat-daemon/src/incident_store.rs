@@ -1,4 +1,4 @@
-//! Incidents as they are told: with an identifier that is unique for good, a timeline, and the last lines of output.
+//! IncidentStore as they are told: with an identifier that is unique for good, a timeline, and the last lines of output.
 //!
 //! What is an incident, and what its root is, the core decides. Here it is only written down, bounded, in memory; what has
 //! changed goes to the database.
@@ -12,7 +12,7 @@ use heartbeat_status::{
     Event, EventKind, Incident, IncidentNo, IncidentStep, Instant, RealmIx, Snapshot, WallAnchor, WallTime,
 };
 
-/// Incidents remembered: the oldest resolved one goes first. An open one never goes, so there may be more of them: at most
+/// IncidentStore remembered: the oldest resolved one goes first. An open one never goes, so there may be more of them: at most
 /// one for each realm, and one for each part of heartbeatd.
 const MAX_INCIDENTS: usize = 500;
 /// Things remembered of one incident: the first half stays, the second half is what happened last.
@@ -49,14 +49,14 @@ impl Entry {
 
 /// Everything written down.
 #[derive(Debug, Default)]
-pub(crate) struct Incidents {
+pub(crate) struct IncidentStore {
     /// The oldest first.
     entries: VecDeque<Entry>,
     recent: VecDeque<(Option<RealmIx>, Instant, TimelineEntry)>,
     ecosystem: String,
 }
 
-impl Incidents {
+impl IncidentStore {
     pub(crate) fn new(ecosystem: String) -> Self {
         Self { ecosystem, ..Self::default() }
     }
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!((timeline[0].detail.as_str(), timeline.last().unwrap().detail.as_str()), ("0", "499"));
     }
 
-    fn opened(book: &mut Incidents, no: u64) -> Entry {
+    fn opened(book: &mut IncidentStore, no: u64) -> Entry {
         let anchor = WallAnchor { instant: Instant::ZERO, wall: WallTime::from_millis(1_700_000_000_000) };
         let incident = Arc::new(Incident {
             no: IncidentNo(no),
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn open_incidents_outlive_resolved_ones() {
-        let mut book = Incidents::new("shop".to_owned());
+        let mut book = IncidentStore::new("shop".to_owned());
         for no in 0..600 {
             let mut entry = opened(&mut book, no);
             if no != 3 {
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_open_incident_never_goes_however_many_are_open() {
-        let mut book = Incidents::new("shop".to_owned());
+        let mut book = IncidentStore::new("shop".to_owned());
         for no in 0..600 {
             let entry = opened(&mut book, no);
             book.make_room();

@@ -1,10 +1,10 @@
-//! What the API may see and ask, carried over to the core's inbox and the published snapshot.
+//! What the API may see and ask, carried over to the core's inbox and the statuses snapshot.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_api::{
-    Acknowledged, Commanded, Ecosystem, Fact, HistoryQuestion, IncidentPage, Output, OwnHealth, Past,
+    Acknowledged, Backend, Commanded, EventRecord, HistoryQuestion, IncidentPage, Output, OwnHealth, Past,
     UpgradeError,
 };
 use heartbeat_logs::tail;
@@ -18,9 +18,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::inbox::{Inbox, Request};
 use crate::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
-use crate::published::Published;
 use crate::records::Records;
 use crate::reload::Reloader;
+use crate::status_store::StatusStore;
 use crate::upgrade::Upgrader;
 use crate::{clock, executor, logs, registering};
 
@@ -28,30 +28,30 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The daemon as the API sees it.
 #[derive(Debug)]
-pub(crate) struct Surface {
+pub(crate) struct DaemonHandle {
     inbox: Arc<Inbox>,
-    published: Arc<Published>,
+    statuses: Arc<StatusStore>,
     reloader: Arc<Reloader>,
     upgrader: Arc<Upgrader>,
     records: Records,
 }
 
-impl Surface {
+impl DaemonHandle {
     pub(crate) fn new(
         inbox: Arc<Inbox>,
-        published: Arc<Published>,
+        statuses: Arc<StatusStore>,
         reloader: Arc<Reloader>,
         upgrader: Arc<Upgrader>,
         records: Records,
     ) -> Self {
-        Self { inbox, published, reloader, upgrader, records }
+        Self { inbox, statuses, reloader, upgrader, records }
     }
 
     /// Who holds the port of a realm that a stranger keeps from it.
     fn holder(&self, realm: RealmIx) -> Option<HolderEntry> {
-        let snapshot = self.published.snapshot();
+        let snapshot = self.statuses.snapshot();
         let wrong = snapshot.realm(realm)?.why.reason == Reason::WrongProcess;
-        let address = self.published.realms().get(realm.index())?.listens.filter(|_| wrong)?;
+        let address = self.statuses.realms().get(realm.index())?.listens.filter(|_| wrong)?;
         let holder = heartbeat_process::holder(address)?;
         Some(HolderEntry { pid: holder.pid, command: holder.command, user: holder.user })
     }
@@ -74,9 +74,9 @@ fn to_its_end(
     Box::pin(async move { tokio::spawn(work).await.ok().flatten() })
 }
 
-impl Ecosystem for Surface {
+impl Backend for DaemonHandle {
     fn snapshot(&self) -> Arc<Snapshot> {
-        self.published.snapshot()
+        self.statuses.snapshot()
     }
 
     fn now(&self) -> Instant {
@@ -84,12 +84,12 @@ impl Ecosystem for Surface {
     }
 
     fn about(&self) -> About {
-        self.published.about()
+        self.statuses.about()
     }
 
     fn past(&self, realm: RealmIx) -> Past {
-        let (recent, failures, transitions) = self.published.past(realm);
-        let log = executor::log_of(&self.published.realms(), realm);
+        let (recent, failures, transitions) = self.statuses.past(realm);
+        let log = executor::log_of(&self.statuses.realms(), realm);
         // Without a log there is nothing to show, and that is no failure.
         let log_tail =
             log.and_then(|log| tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).ok()).unwrap_or_default();
@@ -97,7 +97,7 @@ impl Ecosystem for Surface {
     }
 
     fn output(&self, realm: RealmIx) -> Output {
-        let realms = self.published.realms();
+        let realms = self.statuses.realms();
         match realms.get(realm.index()).and_then(|realm| realm.launch.as_ref()).map(|launch| &launch.log) {
             Some(LogTarget::File { path, .. }) => Output::File(path.clone()),
             Some(log @ LogTarget::Journal { identifier, .. }) => match logs::place_beside(log) {
@@ -134,21 +134,21 @@ impl Ecosystem for Surface {
         Box::pin(async move { records.acknowledge(id, ack).await })
     }
 
-    fn facts(&self, after: u64) -> Vec<Fact> {
-        self.published.facts(after)
+    fn facts(&self, after: u64) -> Vec<EventRecord> {
+        self.statuses.facts(after)
     }
 
     fn own_health(&self) -> OwnHealth {
-        let ready = self.published.snapshot().phase != DaemonPhase::Stopping;
+        let ready = self.statuses.snapshot().phase != DaemonPhase::Stopping;
         OwnHealth {
-            live: self.published.loop_turns(clock::now()),
+            live: self.statuses.loop_turns(clock::now()),
             ready,
-            problems: self.published.own_problems(),
+            problems: self.statuses.own_problems(),
         }
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.published.changes()
+        self.statuses.changes()
     }
 
     fn plan(&self, command: Command) -> Boxed<Option<ActionPlan>> {

@@ -6,7 +6,7 @@ const MAX_NAMES: usize = 3;
 const MAX_CHARS: usize = 200;
 
 /// The candidates within two edits, or a third of the name, nearest first.
-pub(crate) fn near<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
     if name.len() > MAX_CHARS {
         return Vec::new();
     }
@@ -32,10 +32,10 @@ mod tests {
     #[test]
     fn nearest_first_and_nothing_far_fetched() {
         let names = ["api", "auth-api", "app", "postgres"];
-        assert_eq!(near("apii", names.into_iter()), ["api", "app"]);
-        assert_eq!(near("postgers", names.into_iter()), ["postgres"]);
-        assert!(near("zzz", names.into_iter()).is_empty());
-        assert!(near(&"a".repeat(300), names.into_iter()).is_empty());
+        assert_eq!(nearest("apii", names.into_iter()), ["api", "app"]);
+        assert_eq!(nearest("postgers", names.into_iter()), ["postgres"]);
+        assert!(nearest("zzz", names.into_iter()).is_empty());
+        assert!(nearest(&"a".repeat(300), names.into_iter()).is_empty());
         assert_eq!(question(&["a".into(), "b".into()]), " Did you mean a or b?");
     }
 }

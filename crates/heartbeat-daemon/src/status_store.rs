@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heartbeat_api::Fact;
+use heartbeat_api::EventRecord;
 use heartbeat_config::RealmConfig;
 use heartbeat_status::wire::{About, AckEntry, EVENT_SCHEMA, EventEntry, IncidentDocument};
 use heartbeat_status::{
@@ -16,7 +16,7 @@ use heartbeat_store::{IncidentDb, IncidentRecord};
 use tokio::sync::watch;
 
 use crate::history_recorder::Figures;
-use crate::incidents::{Incidents, Kept};
+use crate::incident_store::{IncidentStore, Kept};
 use crate::own_problems::OwnProblems;
 use crate::past::{Past, RecentPast};
 use crate::stored::{StoredEcosystem, StoredIncident};
@@ -29,12 +29,12 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The newest snapshot and what goes with it.
 #[derive(Debug)]
-pub(crate) struct Published {
+pub(crate) struct StatusStore {
     snapshot: watch::Sender<Arc<Snapshot>>,
     count: watch::Sender<u64>,
     past: Mutex<Past>,
-    incidents: Mutex<Incidents>,
-    facts: Mutex<VecDeque<Fact>>,
+    incidents: Mutex<IncidentStore>,
+    facts: Mutex<VecDeque<EventRecord>>,
     anchor: Mutex<WallAnchor>,
     realms: Mutex<Arc<Vec<RealmConfig>>>,
     figures: Figures,
@@ -50,7 +50,7 @@ pub(crate) struct Published {
     problems: Arc<OwnProblems>,
 }
 
-impl Published {
+impl StatusStore {
     pub(crate) fn new(
         first: Snapshot,
         realms: Arc<Vec<RealmConfig>>,
@@ -64,7 +64,7 @@ impl Published {
             snapshot: watch::Sender::new(Arc::new(first)),
             count: watch::Sender::new(0),
             past: Mutex::new(past),
-            incidents: Mutex::new(Incidents::new(name.clone())),
+            incidents: Mutex::new(IncidentStore::new(name.clone())),
             facts: Mutex::default(),
             anchor: Mutex::new(anchor),
             realms: Mutex::new(realms),
@@ -141,21 +141,21 @@ impl Published {
         if facts.len() >= MAX_FACTS {
             facts.pop_front();
         }
-        facts.push_back(Fact { revision, entry: Arc::new(entry) });
+        facts.push_back(EventRecord { revision, entry: Arc::new(entry) });
     }
 
     /// Facts that are remembered after the one with the number `after`.
-    pub(crate) fn facts(&self, after: u64) -> Vec<Fact> {
+    pub(crate) fn facts(&self, after: u64) -> Vec<EventRecord> {
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let from = facts.partition_point(|fact| fact.entry.seq <= after);
         facts.range(from..).cloned().collect()
     }
 
-    fn incidents(&self) -> MutexGuard<'_, Incidents> {
+    fn incidents(&self) -> MutexGuard<'_, IncidentStore> {
         self.incidents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Incidents that are remembered here and `wanted`.
+    /// IncidentStore that are remembered here and `wanted`.
     pub(crate) fn incidents_that(
         &self,
         wanted: impl Fn(&IncidentDocument) -> bool,
@@ -191,7 +191,7 @@ impl Published {
         Arc::clone(&self.snapshot.borrow())
     }
 
-    /// Moves with every snapshot published.
+    /// Moves with every snapshot statuses.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.count.subscribe()
     }
@@ -229,7 +229,7 @@ impl Published {
         now.since(Instant::from_nanos(self.turned_at.load(Ordering::Relaxed))) <= ALIVE_WITHIN
     }
 
-    /// Incidents that were open when an earlier heartbeatd died.
+    /// IncidentStore that were open when an earlier heartbeatd died.
     pub(crate) fn restore_incidents(&self, kept: Vec<Kept>) {
         self.incidents().restore(kept);
     }
@@ -343,10 +343,9 @@ mod tests {
         let sample = sample(REALMS);
         let most = MAX_FACTS as u64;
         for seq in 1..=most + 10 {
-            sample.published.note(&event(seq));
+            sample.statuses.note(&event(seq));
         }
-        let seqs =
-            |after| sample.published.facts(after).iter().map(|fact| fact.entry.seq).collect::<Vec<_>>();
+        let seqs = |after| sample.statuses.facts(after).iter().map(|fact| fact.entry.seq).collect::<Vec<_>>();
         assert_eq!((seqs(0).len(), seqs(0)[0]), (MAX_FACTS, 11), "the oldest go");
         assert_eq!(seqs(most + 7), [most + 8, most + 9, most + 10]);
         assert!(seqs(most + 10).is_empty());
@@ -356,15 +355,15 @@ mod tests {
     fn the_loop_lives_for_ten_seconds_after_its_last_turn() {
         let sample = sample(REALMS);
         let turned = Instant::from_millis(1_000_000);
-        sample.published.note_turn(turned);
-        assert!(sample.published.loop_turns(turned + Duration::from_secs(10)));
-        assert!(!sample.published.loop_turns(turned + Duration::from_millis(10_001)));
+        sample.statuses.note_turn(turned);
+        assert!(sample.statuses.loop_turns(turned + Duration::from_secs(10)));
+        assert!(!sample.statuses.loop_turns(turned + Duration::from_millis(10_001)));
     }
 
     #[test]
     fn every_problem_is_a_note_and_makes_heartbeatd_unhealthy() {
         let sample = sample(REALMS);
-        let about = || sample.published.about();
+        let about = || sample.statuses.about();
         assert_eq!((about().health, about().notes.len()), (Health::Healthy, 0));
         sample.problems.report(OwnProblemKind::Socket, "the socket is gone");
         sample.problems.report(OwnProblemKind::Intent, "cannot write intent");
@@ -378,32 +377,32 @@ mod tests {
     #[test]
     fn a_configuration_that_cannot_be_loaded_is_told_with_its_beginning_and_leaves_heartbeatd_healthy() {
         let sample = sample(REALMS);
-        let about = || sample.published.about();
-        sample.published.set_config_problem(Some("HB101".to_owned()));
+        let about = || sample.statuses.about();
+        sample.statuses.set_config_problem(Some("HB101".to_owned()));
         let (problem, since) = about().config_problem.unwrap();
         assert_eq!((problem.as_str(), about().health), ("HB101", Health::Healthy));
-        sample.published.set_config_problem(Some("HB102".to_owned()));
+        sample.statuses.set_config_problem(Some("HB102".to_owned()));
         assert_eq!(
             about().config_problem,
             Some(("HB102".to_owned(), since)),
             "another mistake, the same time"
         );
-        sample.published.set_config_problem(None);
+        sample.statuses.set_config_problem(None);
         assert_eq!(about().config_problem, None);
     }
 
     #[tokio::test]
     async fn readers_are_woken_by_what_is_published_and_find_it() {
         let mut sample = sample(REALMS);
-        let mut changes = sample.published.changes();
+        let mut changes = sample.statuses.changes();
         changes.borrow_and_update();
         sample.supervisor.handle(clock::now(), heartbeat_supervisor::Input::Boot);
         let snapshot = sample.supervisor.snapshot(clock::now());
         let revision = snapshot.revision;
-        sample.published.publish(snapshot, (Duration::from_millis(3), Duration::from_millis(9)));
+        sample.statuses.publish(snapshot, (Duration::from_millis(3), Duration::from_millis(9)));
         changes.changed().await.unwrap();
-        assert_eq!(sample.published.snapshot().revision, revision);
-        let lag = sample.published.about().lag;
+        assert_eq!(sample.statuses.snapshot().revision, revision);
+        let lag = sample.statuses.about().lag;
         assert_eq!((lag.p99, lag.max), (3.0, 9.0));
     }
 
@@ -418,12 +417,12 @@ mod tests {
             };
             Event { seq: 1, at: clock::now(), realm: Some((ix, RealmName::new(name).unwrap())), kind }
         };
-        sample.published.note(&exit(RealmIx(0), "db"));
-        sample.published.note(&exit(RealmIx(1), "web"));
-        let revision = sample.published.config_revision();
-        sample.published.reconfigure(sample.published.realms(), &[RealmIx(0)]);
-        let failures = |ix| sample.published.past(ix).1.len();
+        sample.statuses.note(&exit(RealmIx(0), "db"));
+        sample.statuses.note(&exit(RealmIx(1), "web"));
+        let revision = sample.statuses.config_revision();
+        sample.statuses.reconfigure(sample.statuses.realms(), &[RealmIx(0)]);
+        let failures = |ix| sample.statuses.past(ix).1.len();
         assert_eq!((failures(RealmIx(0)), failures(RealmIx(1))), (0, 1));
-        assert_eq!(sample.published.config_revision(), revision + 1);
+        assert_eq!(sample.statuses.config_revision(), revision + 1);
     }
 }

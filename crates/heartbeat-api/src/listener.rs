@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
-use crate::{BindError, holder};
+use crate::{BindError, port_owner};
 
 /// Connections the kernel keeps until we take them.
 const BACKLOG_CONNECTIONS: i32 = 1_024;
@@ -63,7 +63,7 @@ fn clear_the_way(path: &Path) -> Result<(), BindError> {
     }
     match UnixStream::connect(path) {
         Ok(stream) => {
-            let holder = holder::peer(&stream).unwrap_or_else(|| "another process".to_owned());
+            let holder = port_owner::peer(&stream).unwrap_or_else(|| "another process".to_owned());
             Err(BindError::SocketHeld { path: path.to_owned(), holder })
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -84,7 +84,7 @@ pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     }
     let listener = TcpListener::bind(address).map_err(|source| {
         if source.kind() == io::ErrorKind::AddrInUse {
-            let holder = holder::listener(address).unwrap_or_else(|| "another process".to_owned());
+            let holder = port_owner::listener(address).unwrap_or_else(|| "another process".to_owned());
             return BindError::AddressHeld { address, holder, source };
         }
         BindError::Address { address, source }

@@ -14,17 +14,17 @@ use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snaps
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::watch;
 
-/// A boxed future, so that [`Ecosystem`] can be used as a trait object.
+/// A boxed future, so that [`Backend`] can be used as a trait object.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The recent past of a realm, newest first. How much of it is kept is the daemon's to say.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
-    /// Restart transactions.
+    /// Restarts, newest first.
     pub recent: Vec<RestartAttempt>,
     /// Failed measurements and exits.
     pub failures: Vec<TransitionEntry>,
-    /// Status changes.
+    /// Changes of status, newest first.
     pub transitions: Vec<TransitionEntry>,
     /// Last lines of its output, the oldest first. Served on the Unix socket only.
     pub log_tail: Vec<String>,
@@ -39,7 +39,7 @@ pub enum Output {
     File(PathBuf),
     /// To systemd-journald, under that identifier.
     Journal(String),
-    /// Nowhere.
+    /// Nowhere: it is discarded.
     Nowhere,
     /// It is none of ours: the realm is watched, and not started here.
     Elsewhere,
@@ -178,10 +178,10 @@ pub struct Acknowledged {
 
 /// One thing that happened, for those who follow.
 #[derive(Clone, Debug)]
-pub struct Fact {
+pub struct EventRecord {
     /// The revision in force before it and everything that happened together with it.
     pub revision: u64,
-    /// What happened.
+    /// The event itself.
     pub entry: Arc<EventEntry>,
 }
 
@@ -190,7 +190,7 @@ pub struct Fact {
 /// A future resolves to `None` when the daemon is ending and will not answer any more. Whatever a reply speaks of
 /// is in the snapshot before the reply resolves: a reader who refreshes sees what was measured, and one who waits
 /// for a restart does not see the realm as it was before.
-pub trait Ecosystem: Send + Sync + 'static {
+pub trait Backend: Send + Sync + 'static {
     /// The newest published snapshot. Called for every request: must be cheap and must not wait for the core.
     fn snapshot(&self) -> Arc<Snapshot>;
     /// The monotonic clock.
@@ -212,11 +212,11 @@ pub trait Ecosystem: Send + Sync + 'static {
     /// What every realm was on each of the last `days` days. Otherwise why it cannot be read.
     fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, String>>;
     /// Facts that are remembered, in order, after the one with the number `after`. Must not wait for the core. What
-    /// came with a snapshot is remembered before [`Ecosystem::snapshot`] returns that.
-    fn facts(&self, after: u64) -> Vec<Fact>;
+    /// came with a snapshot is remembered before [`Backend::snapshot`] returns that.
+    fn facts(&self, after: u64) -> Vec<EventRecord>;
     /// How heartbeatd itself is. Must not wait for the core, which may be what is ill.
     fn own_health(&self) -> OwnHealth;
-    /// Moves with every published snapshot, after [`Ecosystem::snapshot`] returns it.
+    /// Moves with every published snapshot, after [`Backend::snapshot`] returns it.
     fn changes(&self) -> watch::Receiver<u64>;
     /// What `command` would do now.
     fn plan(&self, command: Command) -> BoxFuture<Option<ActionPlan>>;
