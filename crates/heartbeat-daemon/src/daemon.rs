@@ -319,7 +319,7 @@ impl Daemon {
         self.statuses.snapshot()
     }
 
-    /// Moves with every snapshot statuses.
+    /// Changes with every published snapshot.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.statuses.changes()

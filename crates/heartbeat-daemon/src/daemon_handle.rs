@@ -1,4 +1,4 @@
-//! What the API may see and ask, carried over to the core's inbox and the statuses snapshot.
+//! What the API may see and ask, carried over to the core's inbox and the published snapshot.
 
 use std::pin::Pin;
 use std::sync::Arc;

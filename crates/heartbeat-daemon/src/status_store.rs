@@ -191,7 +191,7 @@ impl StatusStore {
         Arc::clone(&self.snapshot.borrow())
     }
 
-    /// Moves with every snapshot statuses.
+    /// Changes with every published snapshot.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.count.subscribe()
     }
