@@ -15,7 +15,7 @@ use crate::complete;
 use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
-pub(crate) const NOT_BUILT: &[&str] = &["boot", "notify", "probe"];
+pub(crate) const NOT_BUILT: &[&str] = &["boot", "notify"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -323,6 +323,8 @@ pub(crate) enum Command {
         #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
     },
+    /// Measure a URL once, without heartbeatd; exit code 0 if it passes, 1 if not, as HEALTHCHECK expects
+    Probe(ProbeArgs),
     /// Explain a key, a code, a status, a reason or any other word; without one, list them
     Explain {
         /// Words to explain, such as `backoff`, `restart.backoff`, `HB101`, `blocked` or `BudgetSpent`
@@ -625,6 +627,17 @@ fn signal_name(text: &str) -> Result<String, String> {
 
 fn parse_host(text: &str) -> Result<Host, String> {
     text.parse().map_err(|error: heartbeat_client::ClientError| error.to_string())
+}
+
+/// What `probe` measures.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ProbeArgs {
+    /// URL such as http://127.0.0.1:8001/api/health/, tcp://db:5432, unix:///run/app.sock, tls://host, redis://host
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// Show what is sent and received, and how long each phase takes
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 #[cfg(test)]

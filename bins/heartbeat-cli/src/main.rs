@@ -39,6 +39,7 @@ mod logs;
 mod nagios;
 mod page;
 mod plan;
+mod probe;
 #[cfg(test)]
 mod reference;
 mod register;
@@ -239,6 +240,7 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         }
         Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
         Some(Command::Check { files, format }) => check::run(files, *format, console),
+        Some(Command::Probe(args)) => probe::run(args, limit, console).await,
         Some(Command::Explain { words }) => explain::run(words, console),
         Some(Command::Schema) => {
             console.json(&heartbeat_config::schema())?;

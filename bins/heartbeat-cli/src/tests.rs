@@ -335,6 +335,25 @@ async fn what_needs_nobody_works_alone() {
     assert_eq!(console.width(), 80);
 }
 
+#[tokio::test]
+async fn a_probe_needs_no_heartbeatd_and_its_exit_code_is_the_verdict() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    // A busy machine has longer than the default.
+    let open = run(&["probe", &url, "--explain", "--timeout", "20s"]).await;
+    assert_eq!(open.exit, Exit::Holds, "{}", open.out);
+    assert!(
+        open.out.starts_with("* connected to 127.0.0.1:") && open.out.contains("passes in "),
+        "{}",
+        open.out
+    );
+    drop(listener);
+    let closed = run(&["probe", &url, "--timeout", "20s"]).await;
+    assert_eq!(closed.exit, Exit::No, "{}", closed.out);
+    assert!(closed.out.ends_with(": connection refused\n"), "{}", closed.out);
+    assert_eq!(run(&["probe", "gopher://x"]).await.exit, Exit::Usage);
+}
+
 #[test]
 fn what_is_not_built_yet_is_a_usage_error() {
     for name in crate::NOT_BUILT {

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use heartbeat_http::Sockets;
 use heartbeat_status::{
-    CheckResult, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Instant, Outcome, ProbeKind,
+    CheckResult, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Outcome, ProbeKind,
 };
 
-use crate::measure::{Frame, Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, Turn, measure};
 use crate::target::Broken;
 
 /// Time beyond the timeout in which a spawner ends the command and reports it. A spawner that takes longer has lost track
@@ -124,12 +124,12 @@ impl ExecProbe {
         self
     }
 
-    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
+    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
         // The spawner keeps the deadline, because it kills process groups. `run` bounds the spawner; the deadline of
         // the frame is later than both.
         let grace = SPAWNER_GRACE.saturating_mul(2);
-        let frame = Frame { grace, ..Frame::new(queued_at, timeout, self.slow) };
-        measure(frame, async |_: &mut Progress| self.run(timeout).await).await
+        let frame = Frame { grace, ..Frame::new(turn, self.slow) };
+        measure(frame, async |_: &mut Progress<'_>| self.run(turn.timeout).await).await
     }
 
     async fn run(&self, timeout: Duration) -> Seen {

@@ -9,11 +9,11 @@ use bytes::Bytes;
 #[cfg(feature = "tls")]
 use heartbeat_http::TlsOptions;
 use heartbeat_http::{Answer, Sockets, send};
-use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbeKind, ProbePhase};
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
 
 use crate::condition::Condition;
-use crate::measure::{Frame, Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, Turn, measure};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
 use crate::snippet::{self, coding, is_json};
@@ -24,6 +24,8 @@ use crate::{Denied, HttpError, Networks, StatusSet, clock};
 
 /// Largest part of a body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Lines of a body that are noted in an explanation.
+const MAX_NOTED_LINES: usize = 20;
 /// Port of an `http://` URL that names none.
 const HTTP_PORT: u16 = 80;
 /// Port of an `https://` URL that names none.
@@ -282,19 +284,34 @@ impl HttpProbe {
         format!("{}://{}{colon}{}", self.scheme.as_str(), self.target.endpoint(), self.path)
     }
 
-    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        let frame = Frame { max_latency: self.max_latency, ..Frame::new(queued_at, timeout, self.slow) };
+    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
+        let frame = Frame { max_latency: self.max_latency, ..Frame::new(turn, self.slow) };
         measure(frame, async |progress| self.exchange(progress).await).await
     }
 
-    async fn exchange(&self, progress: &mut Progress) -> Seen {
+    async fn exchange(&self, progress: &mut Progress<'_>) -> Seen {
         let stream = self.target.connect(progress).await?;
         let request = self.request()?;
+        self.note_request(progress);
         let began = clock::now();
         let answer = send(stream, request).await;
         let answer = answer.map_err(|error| exchange_broken(&error, ProbePhase::FirstByte))?;
         progress.times.first_byte = Some(clock::now().since(began));
+        progress.note('<', || format!("{:?} {}", answer.head.version, answer.head.status));
+        for (name, value) in &answer.head.headers {
+            progress.note('<', || format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        }
         self.evaluate(answer, progress).await
+    }
+
+    fn note_request(&self, progress: &Progress<'_>) {
+        progress.note('>', || format!("{} {} HTTP/1.1", self.method, self.path));
+        for (name, value) in &self.headers {
+            progress.note('>', || match value.is_sensitive() {
+                true => format!("{name}: (hidden)"),
+                false => format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())),
+            });
+        }
     }
 
     fn request(&self) -> Result<Request<Bytes>, Broken> {
@@ -308,7 +325,7 @@ impl HttpProbe {
         Ok(request)
     }
 
-    async fn evaluate(&self, mut answer: Answer, progress: &mut Progress) -> Seen {
+    async fn evaluate(&self, mut answer: Answer, progress: &mut Progress<'_>) -> Seen {
         let (status, headers) = (answer.head.status, &answer.head.headers);
         if !self.expected.status.contains(status.as_u16()) {
             return Err(self.refused(answer, progress).await);
@@ -322,6 +339,9 @@ impl HttpProbe {
         let began = clock::now();
         let read = answer.body.read(MAX_BODY_BYTES).await;
         let (body, whole) = read.map_err(|error| exchange_broken(&error, ProbePhase::Body))?;
+        for line in String::from_utf8_lossy(&body).lines().take(MAX_NOTED_LINES) {
+            progress.note('<', || line.to_owned());
+        }
         progress.times.body = Some(clock::now().since(began));
         if !whole && !self.expected.conditions.is_empty() {
             let detail =
@@ -345,7 +365,7 @@ impl HttpProbe {
     }
 
     /// The verdict for an answer whose status does not pass, with what its body says.
-    async fn refused(&self, mut answer: Answer, progress: &mut Progress) -> Broken {
+    async fn refused(&self, mut answer: Answer, progress: &mut Progress<'_>) -> Broken {
         let headers = &answer.head.headers;
         let mut verdict = unexpected(answer.head.status, headers);
         if !self.target.is_trusted() {
@@ -353,6 +373,9 @@ impl HttpProbe {
         }
         progress.settle(verdict.clone());
         let Some((body, whole)) = snippet::read(headers, &mut answer.body).await else { return verdict };
+        for line in String::from_utf8_lossy(&body).lines().take(MAX_NOTED_LINES) {
+            progress.note('<', || line.to_owned());
+        }
         let json = is_json(headers) && whole;
         let said = json.then(|| reported(&body, true)).flatten();
         if matches!(said, Some((Verdict::Starting, _))) {

@@ -30,9 +30,12 @@
 //! Whatever the server does (one byte a second, endless headers, a body without end), the measurement is over
 //! when the timeout is.
 
+#[cfg(feature = "http")]
+mod checks;
 pub mod clock;
 #[cfg(feature = "http")]
 mod condition;
+mod conversation;
 mod error;
 mod exec;
 #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
@@ -59,11 +62,15 @@ mod target;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
+mod url;
 #[cfg(feature = "http")]
 mod verdict;
 
 #[cfg(feature = "http")]
 pub use crate::http::HttpProbe;
+#[cfg(feature = "http")]
+pub use checks::{Check, Checks, Verdict};
+pub use conversation::Explanation;
 #[cfg(feature = "http")]
 pub use error::HttpError;
 pub use error::TcpError;
@@ -87,6 +94,7 @@ pub use status_set::StatusSet;
 pub use tcp::TcpProbe;
 #[cfg(feature = "tls")]
 pub use tls::TlsProbe;
+pub use url::UrlError;
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

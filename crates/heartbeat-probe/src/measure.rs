@@ -12,6 +12,7 @@ use heartbeat_status::{
 use tokio::time::sleep;
 
 use crate::clock;
+use crate::conversation::Conversation;
 use crate::target::{Broken, seconds, timed_out};
 
 /// Lag up to this, or up to a quarter of the timeout, does not excuse the target.
@@ -26,29 +27,38 @@ const JITTER: Duration = Duration::from_millis(10);
 
 /// The progress of a measurement. It outlives the future that is dropped at the deadline.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct Progress<'a> {
     pub(crate) phase: ProbePhase,
     pub(crate) times: PhaseTimes,
     /// What the certificate of a TLS session says, once there is one.
     #[cfg(feature = "tls")]
     pub(crate) certificate: Option<crate::secure::Note>,
+    conversation: Option<&'a Conversation>,
     /// The verdict, and when it was reached, while the measurement still collects details for it.
     settled: Option<(Broken, Instant)>,
 }
 
-impl Default for Progress {
+impl Default for Progress<'_> {
     fn default() -> Self {
         Self {
             phase: ProbePhase::Resolve,
             times: PhaseTimes::default(),
             #[cfg(feature = "tls")]
             certificate: None,
+            conversation: None,
             settled: None,
         }
     }
 }
 
-impl Progress {
+impl Progress<'_> {
+    /// Notes a line, where somebody asked for the conversation.
+    pub(crate) fn note(&self, sign: char, line: impl FnOnce() -> String) {
+        if let Some(conversation) = self.conversation {
+            conversation.note(sign, &line());
+        }
+    }
+
     #[cfg(feature = "http")]
     /// Fixes the verdict and its latency: the deadline no longer changes them.
     pub(crate) fn settle(&mut self, verdict: Broken) {
@@ -59,13 +69,28 @@ impl Progress {
 /// The result of a measurement that ended before its deadline.
 pub(crate) type Seen = Result<(Outcome, String), Broken>;
 
-/// The bounds of one measurement.
+/// One turn of a probe.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame {
+pub(crate) struct Turn<'a> {
     /// When it began to wait for its turn.
     pub(crate) queued_at: Option<Instant>,
     /// The time that the target has.
     pub(crate) timeout: Duration,
+    /// Where the conversation with the target is noted.
+    pub(crate) conversation: Option<&'a Conversation>,
+}
+
+impl Turn<'_> {
+    /// A turn that has not waited and is not explained.
+    pub(crate) const fn now(timeout: Duration) -> Self {
+        Self { queued_at: None, timeout, conversation: None }
+    }
+}
+
+/// The bounds of one measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) turn: Turn<'a>,
     /// Additional time for a measurement that enforces the target's deadline itself.
     pub(crate) grace: Duration,
     /// A pass that takes longer is degraded.
@@ -74,22 +99,23 @@ pub(crate) struct Frame {
     pub(crate) max_latency: Option<Duration>,
 }
 
-impl Frame {
-    pub(crate) const fn new(queued_at: Option<Instant>, timeout: Duration, slow: Option<Duration>) -> Self {
-        Self { queued_at, timeout, grace: Duration::ZERO, slow, max_latency: None }
+impl<'a> Frame<'a> {
+    pub(crate) const fn new(turn: Turn<'a>, slow: Option<Duration>) -> Self {
+        Self { turn, grace: Duration::ZERO, slow, max_latency: None }
     }
 }
 
 /// Runs `measurement` within its frame and returns its result.
 pub(crate) async fn measure(
-    frame: Frame,
-    measurement: impl AsyncFnOnce(&mut Progress) -> Seen,
+    frame: Frame<'_>,
+    measurement: impl AsyncFnOnce(&mut Progress<'_>) -> Seen,
 ) -> CheckResult {
     let started_at = clock::now();
-    let mut progress = Progress::default();
-    progress.times.queue = frame.queued_at.map(|queued| started_at.since(queued));
+    let Turn { queued_at, timeout, conversation } = frame.turn;
+    let mut progress = Progress { conversation, ..Progress::default() };
+    progress.times.queue = queued_at.map(|queued| started_at.since(queued));
     let mut lag = Duration::ZERO;
-    let seen = within(frame.timeout + frame.grace, started_at, &mut lag, measurement(&mut progress)).await;
+    let seen = within(timeout + frame.grace, started_at, &mut lag, measurement(&mut progress)).await;
     let finished_at = clock::now();
     let settled = progress.settled.take();
     let took = settled.as_ref().map_or(finished_at, |(_, at)| *at).since(started_at);
@@ -103,12 +129,12 @@ pub(crate) async fn measure(
         }
         (Some(Err(broken)), _) | (None, Some((broken, _))) => (broken.outcome, broken.detail),
         (None, None) => {
-            let broken = timed_out(progress.phase, frame.timeout);
+            let broken = timed_out(progress.phase, timeout);
             (broken.outcome, broken.detail)
         }
     };
     let (outcome, detail) = match outcome {
-        Outcome::Fail { reason, .. } if is_too_late(lag, frame.timeout) && lag_explains(reason) => {
+        Outcome::Fail { reason, .. } if is_too_late(lag, timeout) && lag_explains(reason) => {
             let detail = format!("heartbeatd itself was {} ms late", lag.as_millis());
             (Outcome::Inconclusive(InconclusiveReason::MonitorLag), detail)
         }
@@ -180,7 +206,7 @@ const fn lag_explains(reason: FailReason) -> bool {
 }
 
 /// The verdict for an answer that took `took`, our own lag not counted.
-fn too_slow((outcome, detail): (Outcome, String), took: Duration, frame: &Frame) -> (Outcome, String) {
+fn too_slow((outcome, detail): (Outcome, String), took: Duration, frame: &Frame<'_>) -> (Outcome, String) {
     if let Some(max) = frame.max_latency.filter(|max| took > *max && outcome.passed() == Some(true)) {
         let detail = format!("answered after {}, later than {}", seconds(took), seconds(max));
         return (Outcome::Fail { reason: FailReason::OverLimit, phase: None }, detail);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use heartbeat_http::Sockets;
 use heartbeat_status::{CheckResult, Instant, ProbeKind};
 
+use crate::conversation::{Conversation, Explanation};
+use crate::measure::Turn;
 use crate::{ExecProbe, ProcessProbe, TcpProbe};
 
 /// Declares [`Probe`] from its kinds, all of which have the same methods.
@@ -37,10 +39,10 @@ macro_rules! kinds {
                 }
             }
 
-            async fn run(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
+            async fn run(&self, turn: Turn<'_>) -> CheckResult {
                 match self {
                     $($(#[cfg(feature = $feature)])? Self::$variant(probe) => {
-                        probe.measure(queued_at, timeout).await
+                        probe.measure(turn).await
                     }),+
                 }
             }
@@ -68,12 +70,20 @@ impl Probe {
     /// Measures once. `timeout` bounds everything, from the resolver to the last byte of the body. Dropping the
     /// future cancels the measurement and closes its connection. Needs a tokio runtime with I/O and time.
     pub async fn measure(&self, timeout: Duration) -> CheckResult {
-        self.run(None, timeout).await
+        self.run(Turn::now(timeout)).await
     }
 
     /// Measures once after a wait since `queued_at`. The wait is reported separately and is part of neither the latency
     /// nor the timeout.
     pub async fn measure_queued(&self, queued_at: Instant, timeout: Duration) -> CheckResult {
-        self.run(Some(queued_at), timeout).await
+        self.run(Turn { queued_at: Some(queued_at), ..Turn::now(timeout) }).await
+    }
+
+    /// Measures once and notes what is said: addresses, certificates, and the request and the answer of HTTP.
+    pub async fn explain(&self, timeout: Duration) -> Explanation {
+        let conversation = Conversation::default();
+        let turn = Turn { conversation: Some(&conversation), ..Turn::now(timeout) };
+        let result = self.run(turn).await;
+        Explanation { result, conversation: conversation.into_lines() }
     }
 }

@@ -1,12 +1,11 @@
 //! A process by its pid, for embedders that watch a process that they did not start.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use heartbeat_http::Sockets;
-use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbeKind};
+use heartbeat_status::{CheckResult, FailReason, Outcome, ProbeKind};
 
-use crate::measure::{Frame, Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, Turn, measure};
 
 /// Passes while the process runs: neither gone nor a zombie nor stopped. The start time it had when the probe was
 /// made guards against a reused pid.
@@ -38,8 +37,8 @@ impl ProcessProbe {
         self
     }
 
-    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        measure(Frame::new(queued_at, timeout, None), async |_: &mut Progress| self.look()).await
+    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
+        measure(Frame::new(turn, None), async |_: &mut Progress<'_>| self.look()).await
     }
 
     fn look(&self) -> Seen {
@@ -67,14 +66,16 @@ fn stat(pid: u32) -> Option<(char, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
     async fn a_running_process_passes_and_a_reused_pid_fails() {
         let own = ProcessProbe::new(std::process::id());
-        assert_eq!(own.measure(None, Duration::from_secs(5)).await.outcome, Outcome::Pass);
+        assert_eq!(own.measure(Turn::now(Duration::from_secs(5))).await.outcome, Outcome::Pass);
         let other = ProcessProbe { start_time: own.start_time.map(|start| start + 1), ..own };
-        let result = other.measure(None, Duration::from_secs(5)).await;
+        let result = other.measure(Turn::now(Duration::from_secs(5))).await;
         assert_eq!(result.outcome, Outcome::Fail { reason: FailReason::ProcessExited, phase: None });
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_http::{Sockets, Stream};
-use heartbeat_status::{CheckResult, DegradedReason, FailReason, Instant, Outcome, ProbeKind, ProbePhase};
+use heartbeat_status::{CheckResult, DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
 use crate::expectation::Expectation;
-use crate::measure::{Frame, Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, Turn, measure};
 use crate::server::{Parts, Secret, ServerError};
 use crate::target::{Broken, Target, io_broken};
 
@@ -123,12 +123,12 @@ impl RedisProbe {
         self.target.endpoint().to_string()
     }
 
-    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        let frame = Frame::new(queued_at, timeout, self.slow);
+    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
+        let frame = Frame::new(turn, self.slow);
         measure(frame, async |progress| self.talk(progress).await).await
     }
 
-    async fn talk(&self, progress: &mut Progress) -> Seen {
+    async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let mut stream = self.target.connect(progress).await?;
         let connected = clock::now();
         if let Some(password) = &self.password {

@@ -29,6 +29,8 @@ pub(crate) struct Secure {
 pub(crate) struct Note {
     pub(crate) expires_soon: bool,
     pub(crate) text: String,
+    /// Its names, its issuer and the length of its chain.
+    pub(crate) origin: String,
 }
 
 impl Secure {
@@ -46,7 +48,7 @@ impl Secure {
         stream: Stream,
         endpoint: &Endpoint,
         shows: bool,
-        progress: &mut Progress,
+        progress: &mut Progress<'_>,
     ) -> Result<Stream, Broken> {
         progress.phase = ProbePhase::Tls;
         let began = clock::now();
@@ -58,7 +60,9 @@ impl Secure {
         let shaken = self.tls.handshake(stream, host, self.alpn, unix_s).await;
         let secured = shaken.map_err(|error| unsecured(&error, shows))?;
         progress.times.tls = Some(clock::now().since(began));
-        progress.certificate = Some(self.note(&secured.certificate, unix_s, shows));
+        let note = self.note(&secured.certificate, unix_s, shows);
+        progress.note('*', || format!("TLS: {}{}", note.text, note.origin));
+        progress.certificate = Some(note);
         progress.phase = ProbePhase::FirstByte;
         Ok(secured.stream)
     }
@@ -78,13 +82,13 @@ impl Secure {
             (false, true) => format!("the certificate expires in {days}, on {until}"),
             (false, false) => format!("certificate valid for {days}, until {until}"),
         };
-        let names = if shows {
+        let origin = if shows {
             let (chain, issuer) = (certificate.chain_len(), certificate.issuer());
             format!(" ({}, issued by {issuer}, chain of {chain})", certificate.issued_to())
         } else {
             String::new()
         };
-        Note { expires_soon, text: text + &names }
+        Note { expires_soon, text, origin }
     }
 }
 
@@ -95,7 +99,11 @@ pub(crate) fn noted((outcome, detail): (Outcome, String), note: Option<&Note>) -
         Outcome::Pass if note.expires_soon => Outcome::Degraded(DegradedReason::CertExpiring),
         other => other,
     };
-    let detail = if detail.is_empty() { note.text.clone() } else { format!("{detail}; {}", note.text) };
+    let detail = match (detail.is_empty(), note.expires_soon) {
+        (true, _) => format!("{}{}", note.text, note.origin),
+        (false, true) => format!("{detail}; {}{}", note.text, note.origin),
+        (false, false) => format!("{detail}; {}", note.text),
+    };
     (outcome, detail)
 }
 

@@ -134,7 +134,7 @@ impl Target {
 
     /// Resolves, connects, and shakes hands where the target speaks TLS from the first byte. `progress` names the
     /// current phase, to which a missed deadline is attributed.
-    pub(crate) async fn connect(&self, progress: &mut Progress) -> Result<Stream, Broken> {
+    pub(crate) async fn connect(&self, progress: &mut Progress<'_>) -> Result<Stream, Broken> {
         let stream = self.open(progress).await?;
         #[cfg(feature = "tls")]
         let stream = self.secure(stream, progress).await?;
@@ -144,7 +144,7 @@ impl Target {
 
     /// Shakes hands, where the target has TLS.
     #[cfg(feature = "tls")]
-    pub(crate) async fn secure(&self, stream: Stream, progress: &mut Progress) -> Result<Stream, Broken> {
+    pub(crate) async fn secure(&self, stream: Stream, progress: &mut Progress<'_>) -> Result<Stream, Broken> {
         match &self.secure {
             Some(secure) => secure.handshake(stream, &self.endpoint, self.is_trusted(), progress).await,
             None => Ok(stream),
@@ -152,7 +152,7 @@ impl Target {
     }
 
     /// Resolves and connects, without TLS.
-    pub(crate) async fn open(&self, progress: &mut Progress) -> Result<Stream, Broken> {
+    pub(crate) async fn open(&self, progress: &mut Progress<'_>) -> Result<Stream, Broken> {
         let address = match &self.endpoint {
             Endpoint::Network(address) => address,
             Endpoint::Unix(path) => {
@@ -175,6 +175,12 @@ impl Target {
                 found.map_err(unresolved)?
             }
         };
+        if address.ip().is_none() {
+            progress.note('*', || {
+                let addresses: Vec<String> = found.iter().map(|found| found.ip().to_string()).collect();
+                format!("{} is {}", address.host(), addresses.join(", "))
+            });
+        }
         if found.is_empty() {
             return Err(unresolved(ResolveError::NotFound { host: address.host().to_owned() }));
         }
@@ -183,6 +189,10 @@ impl Target {
         let began = clock::now();
         let stream: TcpStream = connect_first(sockets, &permitted).await.map_err(unconnected)?;
         progress.times.connect = Some(clock::now().since(began));
+        progress.note('*', || match stream.peer_addr() {
+            Ok(peer) => format!("connected to {peer}"),
+            Err(error) => error.to_string(),
+        });
         progress.phase = ProbePhase::FirstByte;
         Ok(Stream::Tcp(stream))
     }

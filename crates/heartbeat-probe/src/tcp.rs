@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use heartbeat_http::Sockets;
-use heartbeat_status::{CheckResult, FailReason, Instant, Outcome, ProbeKind, ProbePhase};
+use heartbeat_status::{CheckResult, FailReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
-use crate::measure::{Frame, Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, Turn, measure};
 use crate::target::{Broken, Endpoint, Target, io_broken};
 use crate::{Denied, Networks, TcpError};
 
@@ -82,12 +82,12 @@ impl TcpProbe {
         self.target.endpoint().to_string()
     }
 
-    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        let frame = Frame::new(queued_at, timeout, self.slow);
+    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
+        let frame = Frame::new(turn, self.slow);
         measure(frame, async |progress| self.talk(progress).await).await
     }
 
-    async fn talk(&self, progress: &mut Progress) -> Seen {
+    async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let mut stream = self.target.connect(progress).await?;
         let connected = clock::now();
         let broken = |error: std::io::Error| io_broken(&error, ProbePhase::FirstByte);

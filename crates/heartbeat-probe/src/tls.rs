@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_http::{Sockets, TlsOptions};
-use heartbeat_status::{CheckResult, Instant, Outcome, ProbeKind};
+use heartbeat_status::{CheckResult, Outcome, ProbeKind};
 
-use crate::measure::{Frame, Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, Turn, measure};
 use crate::secure::Secure;
 use crate::target::Target;
 use crate::{Denied, Networks, TlsProbeError};
@@ -77,12 +77,12 @@ impl TlsProbe {
         self.target.endpoint().to_string()
     }
 
-    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        let frame = Frame::new(queued_at, timeout, self.slow);
+    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
+        let frame = Frame::new(turn, self.slow);
         measure(frame, async |progress| self.shake(progress).await).await
     }
 
-    async fn shake(&self, progress: &mut Progress) -> Seen {
+    async fn shake(&self, progress: &mut Progress<'_>) -> Seen {
         drop(self.target.connect(progress).await?);
         // The note of the certificate is the whole detail.
         Ok((Outcome::Pass, String::new()))

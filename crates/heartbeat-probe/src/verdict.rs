@@ -9,6 +9,8 @@ const MAX_DEPENDENCIES: usize = 5;
 const MAX_WORDS_CHARS: usize = 80;
 /// Where bodies list what their service depends on.
 const LISTS: [&str; 6] = ["checks", "components", "details", "entries", "results", "dependencies"];
+/// Where bodies list only what fails, each with its own words.
+const FAILING: [&str; 4] = ["failing", "failed", "failures", "errors"];
 /// What a dependency says about its failure.
 const WORDS: [&str; 5] = ["output", "error", "description", "message", "exception"];
 
@@ -80,6 +82,9 @@ pub(crate) fn dependencies(json: &Value) -> Vec<String> {
             _ => {}
         }
     }
+    for entries in FAILING.iter().filter_map(|name| json.get(*name)?.as_object()) {
+        named.extend(entries.iter().map(|(name, words)| with_words(name, words.as_str())));
+    }
     let more = named.len().saturating_sub(MAX_DEPENDENCIES);
     named.truncate(MAX_DEPENDENCIES);
     named.extend((more > 0).then(|| format!("{more} more")));
@@ -96,7 +101,11 @@ fn bad(name: &str, entry: &Value) -> Option<String> {
     let words = places.into_iter().flatten().find_map(|place| {
         WORDS.iter().find_map(|word| place.get(*word)?.as_str()).filter(|words| !words.is_empty())
     });
-    Some(words.map_or_else(|| name.to_owned(), |words| format!("{name} ({})", shortened(words))))
+    Some(with_words(name, words))
+}
+
+fn with_words(name: &str, words: Option<&str>) -> String {
+    words.map_or_else(|| name.to_owned(), |words| format!("{name} ({})", shortened(words)))
 }
 
 fn shortened(text: &str) -> String {
@@ -136,6 +145,11 @@ mod tests {
                 r#"{"status":"Unhealthy","entries":{"sql":{"status":"Unhealthy","description":"timeout"}}}"#,
                 DOWN,
                 "reports Unhealthy: sql (timeout)",
+            ),
+            (
+                r#"{"status":"fail","failing":{"postgres":"connection refused"}}"#,
+                DOWN,
+                "reports fail: postgres (connection refused)",
             ),
             (r#"{"status":"STARTING"}"#, Verdict::Starting, "reports STARTING"),
         ] {

@@ -752,3 +752,23 @@ async fn a_body_names_the_dependencies_that_are_down() {
     failed(&result, FailReason::UnexpectedStatus, ProbePhase::FirstByte);
     assert_eq!(result.detail, "503 Service Unavailable: reports DOWN: db (no connection)");
 }
+
+#[tokio::test]
+async fn an_explanation_has_the_conversation_without_the_secrets() {
+    let address = answers("HTTP/1.1 503 Busy\r\ncontent-type: text/plain\r\n\r\nno database").await;
+    let probe = Probe::from(http(&address).with_header("authorization", "Bearer hunter2").unwrap());
+    let explanation = probe.explain(LONG).await;
+    failed(&explanation.result, FailReason::UnexpectedStatus, ProbePhase::FirstByte);
+    let text = explanation.conversation.join("\n");
+    for line in [
+        format!("* connected to {address}"),
+        "> GET /api/health/ HTTP/1.1".to_owned(),
+        "> authorization: (hidden)".to_owned(),
+        "< HTTP/1.1 503 Service Unavailable".to_owned(),
+        "< content-type: text/plain".to_owned(),
+        "< no database".to_owned(),
+    ] {
+        assert!(explanation.conversation.contains(&line), "{line} is missing in\n{text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+}

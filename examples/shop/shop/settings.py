@@ -2,6 +2,16 @@
 
 import os
 
+
+def secret(name):
+    """The content of the file that an environment variable names; None without one."""
+    path = os.environ.get(name)
+    if path is None:
+        return None
+    with open(path, encoding="utf-8") as file:
+        return file.read().strip()
+
+
 DEBUG = os.environ.get("DJANGO_DEBUG") == "1"
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "only for an example")
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
@@ -17,6 +27,7 @@ DATABASES = {
         "HOST": "127.0.0.1",
         "PORT": os.environ.get("DATABASE_PORT", "5440"),
         "USER": "shop",
+        "PASSWORD": secret("DATABASE_PASSWORD_FILE"),
         "NAME": "postgres",
         # A database that hangs must not hold a request for ever.
         "OPTIONS": {"connect_timeout": 2},
@@ -24,3 +35,4 @@ DATABASES = {
 }
 
 REDIS_URL = f"redis://127.0.0.1:{os.environ.get('REDIS_PORT', '6380')}"
+REDIS_PASSWORD = secret("REDIS_PASSWORD_FILE")

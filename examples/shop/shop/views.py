@@ -6,7 +6,9 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse, JsonResponse
 
-queue = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
+queue = redis.Redis.from_url(
+    settings.REDIS_URL, password=settings.REDIS_PASSWORD, socket_timeout=1, socket_connect_timeout=1
+)
 
 
 def health(request):

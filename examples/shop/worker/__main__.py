@@ -5,7 +5,10 @@ import time
 
 import redis
 
-queue = redis.Redis(port=int(os.environ.get("REDIS_PORT", "6380")), socket_timeout=5)
+with open(os.environ["REDIS_PASSWORD_FILE"], encoding="utf-8") as file:
+    password = file.read().strip()
+
+queue = redis.Redis(port=int(os.environ.get("REDIS_PORT", "6380")), password=password, socket_timeout=5)
 while True:
     try:
         queue.set("worker:beat", time.time(), ex=60)

@@ -6,8 +6,11 @@ import time
 
 import redis
 
+with open(os.environ["REDIS_PASSWORD_FILE"], encoding="utf-8") as file:
+    password = file.read().strip()
+
 try:
-    queue = redis.Redis(port=int(os.environ.get("REDIS_PORT", "6380")), socket_timeout=1)
+    queue = redis.Redis(port=int(os.environ.get("REDIS_PORT", "6380")), password=password, socket_timeout=1)
     beat = queue.get("worker:beat")
 except redis.RedisError as error:
     print("cannot ask the queue:", error)

@@ -63,6 +63,9 @@ impl Shop {
         let data = dir.path().join("postgres");
         std::fs::create_dir(&data).unwrap();
         chown(&data, Some(owner.uid), Some(owner.gid)).unwrap();
+        let script = workspace().join("examples/shop/secrets");
+        let made = run(script.to_str().unwrap(), &[&format!("{root}/secrets"), "postgres"]);
+        assert!(made.status.success(), "{}", told(&made));
         let [sql, redis, api, backoffice, front] = ports();
         let file = dir.path().join("heartbeat.toml");
         std::fs::write(
@@ -168,16 +171,16 @@ fn configuration(root: &str, [sql, redis, api, backoffice, front]: [u16; 5], cgr
     );
     replace("dir = \".\"", &format!("dir = \"{}\"\nrestart = {{ verify_for = \"1s\" }}", example.display()));
     replace(
-        "health = \"postgres://shop@127.0.0.1:5440/postgres\"",
-        &format!("health = {{ postgres = \"postgres://shop@127.0.0.1:5440/postgres\", {often} }}"),
+        "query = \"select 1\", expect = \"== 1\" }",
+        &format!("query = \"select 1\", expect = \"== 1\", {often} }}"),
     );
     replace(
-        "health = \"redis://127.0.0.1:6380\"",
-        &format!("health = {{ redis = \"redis://127.0.0.1:6380\", {often} }}"),
+        "command = \"LLEN orders\", expect = \"< 1000\" }",
+        &format!("command = \"LLEN orders\", expect = \"< 1000\", {often} }}"),
     );
     replace(
-        "health = \"http://127.0.0.1:8080/healthz\"",
-        &format!("health = {{ http = \"http://127.0.0.1:8080/healthz\", {often} }}"),
+        "ca = \"${SHOP_DATA}/secrets/front.pem\" }",
+        &format!("ca = \"${{SHOP_DATA}}/secrets/front.pem\", {often} }}"),
     );
     for (port, site) in [("8001", "shop"), ("8002", "back")] {
         replace(

@@ -201,6 +201,15 @@ async fn a_self_signed_certificate_is_trusted_only_where_it_is_listed() {
     assert!(error.to_string().contains("it is self-signed"), "{error}");
     let blind = Tls::new(&TlsOptions { no_verify: true, ..TlsOptions::default() }).unwrap();
     assert!(shake(&blind, port, "other.test").await.is_ok());
+    // As `openssl req -x509` makes it: an authority of its own.
+    let mut authority = params(&["shop.test"], (2027, 1, 1));
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let cert = authority.self_signed(&key).unwrap();
+    let port = server(&Identity { chain: vec![cert.der().clone()], key: key.serialize_der() }).await;
+    let error = shake(&other, port, "shop.test").await.unwrap_err();
+    assert!(error.to_string().contains("it is self-signed"), "{error}");
+    let options = TlsOptions { ca: Some(dir.file("authority.pem", &cert.pem())), ..TlsOptions::default() };
+    assert!(shake(&Tls::new(&options).unwrap(), port, "shop.test").await.is_ok());
 }
 
 #[tokio::test]

@@ -89,6 +89,8 @@ impl Trust {
             Error::InvalidCertificate(
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
             ) => "it is not a certificate for servers".to_owned(),
+            // webpki does not take an authority's certificate for a server's; openssl makes such by default.
+            _ if certificate.is_self_signed() => format!("it is self-signed, and {by} does not list it"),
             other => other.to_string(),
         };
         TlsError::Untrusted { why, certificate }

@@ -119,7 +119,7 @@ fn failing(reason: FailReason) -> Seen {
 }
 
 async fn blocked_and_then(seen: Option<Seen>, blocked: Duration) -> CheckResult {
-    measure(Frame::new(None, TIMEOUT, Some(TIMEOUT / 8)), async |progress: &mut Progress| {
+    measure(Frame::new(Turn::now(TIMEOUT), Some(TIMEOUT / 8)), async |progress: &mut Progress<'_>| {
         progress.phase = ProbePhase::FirstByte;
         // The timers are armed by now.
         tokio::task::yield_now().await;
@@ -177,7 +177,7 @@ async fn our_own_lag_makes_no_answer_slow() {
 
 #[tokio::test]
 async fn a_verdict_that_stands_survives_the_deadline() {
-    let result = measure(Frame::new(None, TIMEOUT, None), async |progress: &mut Progress| {
+    let result = measure(Frame::new(Turn::now(TIMEOUT), None), async |progress: &mut Progress<'_>| {
         progress.times.first_byte = Some(Duration::from_millis(1));
         progress.settle(Broken::fail(FailReason::UnexpectedStatus, ProbePhase::FirstByte, "503"));
         std::future::pending::<Seen>().await

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use heartbeat_http::{Sockets, Stream};
 use heartbeat_status::{
-    CheckResult, DegradedReason, FailReason, InconclusiveReason, Instant, Outcome, ProbeKind, ProbePhase,
+    CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, ProbeKind, ProbePhase,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
 use crate::expectation::Expectation;
-use crate::measure::{Frame, Progress, Seen, measure};
+use crate::measure::{Frame, Progress, Seen, Turn, measure};
 use crate::server::{Parts, Secret, ServerError};
 use crate::target::{Broken, Target, io_broken};
 use scram::{MECHANISM, Scram, ScramError};
@@ -139,8 +139,8 @@ impl PostgresProbe {
         self.target.endpoint().to_string()
     }
 
-    pub(crate) async fn measure(&self, queued_at: Option<Instant>, timeout: Duration) -> CheckResult {
-        let frame = Frame::new(queued_at, timeout, self.slow);
+    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
+        let frame = Frame::new(turn, self.slow);
         measure(frame, async |progress| self.talk(progress).await).await
     }
 
@@ -160,7 +160,7 @@ impl PostgresProbe {
         [length.to_be_bytes().as_slice(), &body].concat()
     }
 
-    async fn talk(&self, progress: &mut Progress) -> Seen {
+    async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
         let mut stream = self.open(progress).await?;
         let connected = clock::now();
         stream.write_all(&self.startup()).await.map_err(broken)?;
@@ -189,7 +189,7 @@ impl PostgresProbe {
     }
 
     /// Connects, and asks for TLS where the probe wants it.
-    async fn open(&self, progress: &mut Progress) -> Result<Stream, Broken> {
+    async fn open(&self, progress: &mut Progress<'_>) -> Result<Stream, Broken> {
         #[cfg(feature = "tls")]
         if self.target.secure.is_some() {
             let mut stream = self.target.open(progress).await?;
