@@ -32,6 +32,7 @@ const FORMER_NAMES: &[&str] = &[
 const TEXT_ERRORS: &[&str] = &[
     "heartbeat-probe",
     "heartbeat-config",
+    "heartbeat-api",
     "heartbeat-daemon",
     "heartbeat-process",
     "heartbeat-sim",

@@ -157,7 +157,7 @@ pub struct IncidentPage {
 /// What is asked about the history of a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryQuestion {
-    /// Its name.
+    /// Name of the realm.
     pub realm: String,
     /// Latencies of this probe; `None`: of the first that was measured.
     pub probe: Option<String>,

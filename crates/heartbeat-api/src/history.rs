@@ -23,7 +23,7 @@ const MAX_DAYS: u64 = 731;
 /// Days of strips, unless the caller says otherwise.
 const DEFAULT_DAYS: u64 = 90;
 
-/// `GET /api/history/{realm}/`.
+/// Answers `GET /api/history/{realm}/`.
 pub(crate) async fn realm(
     ecosystem: &dyn Backend,
     name: &str,
@@ -62,7 +62,7 @@ pub(crate) async fn realm(
     Ok(answer::fresh(StatusCode::OK, JSON, body))
 }
 
-/// `GET /api/history/`.
+/// Answers `GET /api/history/`.
 pub(crate) async fn strips(ecosystem: &dyn Backend, query: &Query<'_>) -> Result<Answer, ApiError> {
     let window = query.get("window").map(|text| duration("window", text)).transpose()?;
     let days = window.map_or(DEFAULT_DAYS, |window| window.as_secs() / 86_400);

@@ -87,7 +87,7 @@ impl HistoryRecorder {
         }
     }
 
-    /// heartbeatd ends.
+    /// heartbeatd itself ends.
     pub(crate) fn end(&mut self, now: Instant, snapshot: &Snapshot) {
         if let Some(anchor) = self.anchor {
             let at_ms = anchor.wall(now).as_millis();
