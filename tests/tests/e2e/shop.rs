@@ -276,7 +276,11 @@ fn a_site_that_answers_wrongly_late_or_not_at_all_is_replaced() {
     let others = |shop: &Shop| shop.pids().into_iter().filter(|(name, _)| name != "api").collect::<Vec<_>>();
     let before = others(&shop);
     let fault = shop.dir.path().join("shop.fault");
-    for (kind, reason) in [("500", "UnexpectedStatus"), ("hang", "Timeout"), ("slow", "Timeout")] {
+    for (kind, reason, words) in [
+        ("500", "UnexpectedStatus", "500 Internal Server Error"),
+        ("hang", "Timeout", "no answer within"),
+        ("slow", "Timeout", "no answer within"),
+    ] {
         let site = shop.pid_of("api");
         std::fs::write(&fault, kind).unwrap();
         let realm = shop.until(kind, |shop| {
@@ -288,7 +292,7 @@ fn a_site_that_answers_wrongly_late_or_not_at_all_is_replaced() {
         });
         assert_eq!(realm["probes"][0]["outcome"], "fail", "{kind}: {realm:#}");
         let why = String::from_utf8_lossy(&shop.cli(&["why", "api"]).stdout).into_owned();
-        assert!(why.contains(reason), "{kind}: {why}");
+        assert!(why.contains(words), "{kind}: {why}");
         shop.daemon
             .read_until("the restart of api", |line| line.contains(" api ") && line.contains("restart"));
         std::fs::remove_file(&fault).unwrap();
