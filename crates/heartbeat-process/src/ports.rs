@@ -47,7 +47,7 @@ const TAG_NAMES: [&str; 2] = ["HEARTBEAT_REALM=", "HEARTBEAT_STATE="];
 impl Tree {
     /// The tree of `main`: itself, whoever shares its session or group, and all descendants of those. A process that
     /// has left all of that is known by the tag that heartbeatd puts into the environment of every realm, which is
-    /// read from `main` itself; when `main` has overwritten its environment, give the tag: [`Tree::marked`].
+    /// read from `main` itself; when `main` has overwritten its environment, give the tag: [`Tree::tagged`].
     #[must_use]
     pub fn of(main: u32) -> Self {
         Self::at(main, tree::environment_entries(main, &[TAG_NAMES[0], TAG_NAMES[1], &format!("{RUN_TAG}=")]))
