@@ -314,7 +314,7 @@ fn can_be_heard(
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         if let Some(entry) = section.get("env").filter(|_| written.contains_key(name)) {
             let help = format!("remove {name} from `env`, or `notify` from `health`");
-            let message = format!("`{name}` is set by heartbeat where a realm has a `notify` probe");
+            let message = format!("heartbeatd sets `{name}` itself for a realm with a `notify` probe");
             reader.value_problem(&entry, Code::BadVariable, message, "here", &help);
         }
     }
@@ -487,8 +487,8 @@ fn env_file(
                 for name in set_by_heartbeat(port) {
                     if pairs.iter().any(|(known, _)| known == name) {
                         let message =
-                            format!("`{name}` is set by heartbeat, and {} sets it, too", path.display());
-                        let help = format!("remove {name} from that file");
+                            format!("heartbeatd sets `{name}` itself, and {} sets it, too", path.display());
+                        let help = format!("remove {name} from that file; {}", where_from(name));
                         reader.value_problem(&entry, Code::BadVariable, message, "this file", &help);
                     }
                 }
@@ -509,7 +509,12 @@ fn env_file(
     Some(path)
 }
 
-/// Variables that heartbeat says to every realm itself.
+/// Where the value of a variable comes from that the configuration does not set.
+fn where_from(name: &str) -> &'static str {
+    if name == "PORT" { "it is the `port` of the realm" } else { "every realm has it" }
+}
+
+/// Variables that heartbeatd sets for every realm.
 fn set_by_heartbeat(port: Option<u16>) -> impl Iterator<Item = &'static str> {
     ["HEARTBEAT_SOCKET", "HEARTBEAT_REALM", "HEARTBEAT_STATE", "HEARTBEAT_RUN", "HEARTBEAT_COMMAND"]
         .into_iter()
@@ -528,11 +533,11 @@ fn environment(
         impossible_variables(reader, &entry, &env);
         env.values().for_each(|value| reader.only_in_a_shell(&entry, value));
         for name in set_by_heartbeat(port).filter(|name| env.contains_key(*name)) {
-            let help = format!("remove {name} from `env`; heartbeat says it to every realm itself");
+            let help = format!("remove {name} from `env`; {}", where_from(name));
             reader.value_problem(
                 &entry,
                 Code::BadVariable,
-                format!("`{name}` is set by heartbeat"),
+                format!("heartbeatd sets `{name}` itself"),
                 "here",
                 &help,
             );

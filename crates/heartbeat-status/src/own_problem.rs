@@ -46,7 +46,7 @@ impl OwnProblemKind {
                 "make room on that disk, or make the directory writable; heartbeatd writes again by itself"
             }
             Self::Logs => {
-                "make room on that disk, or make the log directory writable; heartbeatd resumes the logs by itself"
+                "restart a realm whose log was moved or removed; for a log that cannot be written, make room on that disk or make the log directory writable, and heartbeatd resumes it by itself"
             }
             Self::Socket => {
                 "end the process that holds the socket, or remove what is in its place; heartbeatd restores it by itself"
