@@ -316,8 +316,11 @@ impl<D: Duty> Thread<D> {
             Some(connection) => connection,
             None => self.open()?,
         };
-        if !D::is_empty(kept) {
+        // Housekeeping may be what did not fit.
+        if self.short || !D::is_empty(kept) {
             self.duty.make_room(&mut connection, std::mem::take(&mut self.short))?;
+        }
+        if !D::is_empty(kept) {
             self.duty.write(&mut connection, kept)?;
             for confirm in D::confirms(kept) {
                 confirm(Ok(()));
