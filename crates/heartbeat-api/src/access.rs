@@ -274,7 +274,7 @@ mod tests {
             (peer(Some(1_001), &[7, 8]), Some(8), Role::Operate),
             (peer(Some(1_001), &[7]), Some(8), Role::Read),
             (peer(Some(1_001), &[8]), None, Role::Read),
-            // Who does not say its user is nobody's member.
+            // A peer without a user id belongs to no group.
             (peer(None, &[8]), Some(8), Role::Read),
         ] {
             assert_eq!(Role::of(&peer, 1_000, socket_group), role, "{peer:?} {socket_group:?}");

@@ -69,7 +69,7 @@ pub(crate) async fn act(
     let changes = ecosystem.changes();
     let reply = tokio::select! {
         reply = timeout(COMMAND_LIMIT, ecosystem.command(command)) => reply.map_err(|_| busy())?,
-        // It may have been taken: whoever repeats it has to know.
+        // The command may have been taken: a client that repeats it has to know.
         () = handed_over(closing.clone()) => return Err(busy()),
     };
     let seen = Seen::now(ecosystem);

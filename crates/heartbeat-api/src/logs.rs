@@ -98,9 +98,7 @@ fn file_of(output: Output, name: &str) -> Result<PathBuf, ApiError> {
             )
         }
         Output::Elsewhere => {
-            format!(
-                "{name} is not started by heartbeatd, so its output goes where whoever starts it sends it"
-            )
+            format!("heartbeatd does not start {name}, so it has no output of it")
         }
     };
     Err(ApiError::new(StatusCode::NOT_FOUND, "no-log", detail))

@@ -211,7 +211,7 @@ impl Places {
             state.taken.insert(number, Taken { admin, activity: Arc::clone(&activity), evicted: false });
             return Found::Place(number, activity);
         }
-        // Of another reader where readers have all that they are given, otherwise of whoever has been idle longest.
+        // The connection that has been idle longest; only of readers, where readers have their whole share.
         let candidates = state.taken.values_mut().filter(|taken| !common_full || !taken.admin);
         let idle = candidates.filter_map(|taken| Some((taken.activity.idle_since()?, taken)));
         match idle.min_by_key(|(since, taken)| (taken.evicted, *since)) {

@@ -37,7 +37,7 @@ pub enum Closing {
     #[default]
     Open,
     /// It accepts nothing any more, and answers what was accepted: 2 s at most. What connects meanwhile waits with the
-    /// kernel for whoever serves the same socket next.
+    /// kernel for the heartbeatd that serves the same socket next.
     Draining,
     /// It ends: idle connections at once, requests under way within 1 s.
     Ended,

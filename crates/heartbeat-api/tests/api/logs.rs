@@ -72,9 +72,11 @@ async fn what_has_no_file_says_where_to_look() {
     fake.writes(POSTGRES, Output::Journal("postgres".to_owned()));
     fake.writes(MAIL, Output::Elsewhere);
     let doors = Doors::open(&fake);
-    for (realm, word) in
-        [("postgres", "journalctl -t postgres"), ("mail", "not started by heartbeatd"), ("migrate", "log.to")]
-    {
+    for (realm, word) in [
+        ("postgres", "journalctl -t postgres"),
+        ("mail", "heartbeatd does not start mail"),
+        ("migrate", "log.to"),
+    ] {
         let problem = doors.get(&format!("/api/logs/{realm}/")).await.problem(404);
         assert!(problem.kind == "heartbeat:no-log" && problem.detail.contains(word), "{}", problem.detail);
     }
