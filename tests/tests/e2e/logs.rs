@@ -63,7 +63,7 @@ fn what_a_realm_has_written_is_shown_by_generation() {
     for (realm, code, word) in [
         ("quiet", 1, "log.to"),
         ("lost", 1, "journalctl -t lost"),
-        ("outside", 1, "not started"),
+        ("outside", 1, "does not start outside"),
         ("talkre", 4, "talker"),
     ] {
         let output = eco.cli(&["logs", realm]);
