@@ -172,7 +172,7 @@ pub fn serde_violations(files: &[File]) -> Vec<String> {
             || path == "crates/heartbeat-sim/src/recording.rs"
             // What is remembered over the death of heartbeatd.
             || path == "crates/heartbeat-supervisor/src/record.rs"
-            || path == "crates/heartbeat-daemon/src/stored.rs"
+            || path == "crates/heartbeat-daemon/src/storage/stored.rs"
     };
     let mut broken = Vec::new();
     let mut open = false;

@@ -15,7 +15,7 @@ use heartbeat_status::{CheckId, CheckResult, OwnProblemKind, RealmIx, RunId, Sai
 use heartbeat_supervisor::{ActionPlan, Command};
 use tokio::sync::oneshot;
 
-use crate::reload;
+use crate::control::reload;
 
 /// Most messages of realms waiting for the driver; what realms say is bounded where it is heard, and this is for a driver
 /// that does not come by at all.

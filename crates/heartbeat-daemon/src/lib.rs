@@ -4,7 +4,7 @@
 //! The adapter around the one function that decides. [`Daemon::start`] takes a validated configuration and ties
 //! together what the other crates are: the supervisor, the process adapter, the probes, the API. Data moves one
 //! way round: what was noticed goes into the inbox, the driver stamps it and lets the core decide, the executors
-//! carry out the effects, and readers read what was statuses.
+//! carry out the effects, and readers read the status store.
 //!
 //! # What it is not
 //! It holds no rules: whether something is restarted, and when, is decided in `heartbeat-supervisor`. Nothing in
@@ -25,56 +25,27 @@
 //! # Ok::<(), heartbeat_daemon::DaemonError>(())
 //! ```
 
-mod caretaker;
 mod clock;
-mod commands;
-mod console_reporter;
+mod control;
 mod daemon;
-mod daemon_handle;
-mod databases;
 pub mod demo;
-mod descriptors;
-mod directories;
-mod driver;
 mod error;
-mod executor;
-mod files;
-mod history_reader;
-mod history_recorder;
 mod inbox;
-mod incident_store;
-mod incident_writer;
-mod intent;
-mod lag;
-mod listeners;
-mod lock;
-mod logs;
-mod own_problems;
-mod owner;
-mod past;
-mod prober;
-mod receivers;
-mod records;
-mod recovery;
-mod recovery_problem;
-mod registering;
-mod reload;
+mod own_health;
+mod realms;
+mod reporting;
+mod running;
 #[cfg(test)]
 mod sample;
-mod signals;
-mod state_id;
-mod status_store;
-mod stored;
-mod systemd;
-mod token_file;
-mod upgrade;
+mod start;
+mod storage;
 
-pub use console_reporter::{ConsoleReporter, ReportStyle, Sentences};
+pub use control::signals::HeldSignals;
+pub use control::upgrade::{Program, can_go_on};
 pub use daemon::{Daemon, Ended, Start};
-pub use driver::EventSink;
 pub use error::DaemonError;
-pub use logs::RealmLogs;
-pub use recovery::check_state;
-pub use signals::HeldSignals;
-pub use token_file::TokenFileError;
-pub use upgrade::{Program, can_go_on};
+pub use realms::logs::RealmLogs;
+pub use reporting::console_reporter::{ConsoleReporter, ReportStyle, Sentences};
+pub use running::driver::EventSink;
+pub use start::recovery::check_state;
+pub use start::token_file::TokenFileError;

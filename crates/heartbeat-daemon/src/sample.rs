@@ -8,8 +8,8 @@ use heartbeat_supervisor::{Plan, Supervisor};
 
 use crate::clock;
 use crate::inbox::Inbox;
-use crate::own_problems::OwnProblems;
-use crate::status_store::StatusStore;
+use crate::own_health::own_problems::OwnProblems;
+use crate::reporting::status_store::StatusStore;
 
 /// The configuration of these realms.
 pub(crate) fn config(realms: &str) -> Config {

@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Loaded, Report, load_str};
 
-use crate::{Daemon, DaemonError, EventSink, Sentences, Start};
+use crate::Daemon;
+use crate::DaemonError;
+use crate::EventSink;
+use crate::Sentences;
+use crate::Start;
 
 pub use realm::Fault;
 use story::{Story, Victim};

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::realm::{Fault, break_it};
 use crate::Sentences;
-use crate::status_store::StatusStore;
+use crate::reporting::status_store::StatusStore;
 
 /// How long everything has to be up before the fault comes.
 const CALM: Duration = Duration::from_secs(3);

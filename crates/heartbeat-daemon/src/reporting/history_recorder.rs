@@ -9,7 +9,7 @@ use heartbeat_status::{
 };
 use heartbeat_store::{HistoryDb, ProbeLatencies, Sketch, StatusChange};
 
-use crate::history_reader;
+use crate::reporting::history_reader;
 
 const MINUTE_MS: i64 = 60_000;
 /// A wall clock that differs from what it should be by more than this has been set: another life begins, in milliseconds.

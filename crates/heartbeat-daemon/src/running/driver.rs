@@ -22,21 +22,23 @@ use heartbeat_supervisor::{
 };
 use tokio::sync::oneshot;
 
-use crate::descriptors::Budget;
-use crate::executor::Executor;
-use crate::history_recorder::HistoryRecorder;
+use crate::clock;
+use crate::control::listeners::Listeners;
+use crate::control::reload;
 use crate::inbox::{Batch, Inbox, Request};
-use crate::incident_writer::IncidentWriter;
-use crate::intent::IntentFile;
-use crate::lag::{LagMeter, ProbingLag, Pulse};
-use crate::listeners::Listeners;
-use crate::own_problems::OwnProblems;
-use crate::prober::Prober;
-use crate::recovery_problem::RecoveryProblem;
-use crate::status_store::StatusStore;
-use crate::stored::ECOSYSTEM_NOTE;
-use crate::systemd::Manager;
-use crate::{clock, receivers, reload};
+use crate::own_health::descriptors::Budget;
+use crate::own_health::lag::{LagMeter, ProbingLag, Pulse};
+use crate::own_health::own_problems::OwnProblems;
+use crate::own_health::recovery_problem::RecoveryProblem;
+use crate::realms::executor::Executor;
+use crate::realms::prober::Prober;
+use crate::reporting::history_recorder::HistoryRecorder;
+use crate::reporting::incident_writer::IncidentWriter;
+use crate::reporting::receivers;
+use crate::reporting::status_store::StatusStore;
+use crate::running::systemd::Manager;
+use crate::storage::intent::IntentFile;
+use crate::storage::stored::ECOSYSTEM_NOTE;
 
 /// Fresh numbers alone are published at most this often; a change of meaning at once.
 const PUBLISH_GAP: Duration = Duration::from_millis(100);

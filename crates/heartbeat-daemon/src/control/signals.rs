@@ -11,9 +11,9 @@ use rustix::io::Errno;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::control::reload::Reloader;
+use crate::control::upgrade::Upgrader;
 use crate::inbox::{Inbox, Request};
-use crate::reload::Reloader;
-use crate::upgrade::Upgrader;
 
 /// What systemd-style managers of containers send to have everything halted: SIGRTMIN+3.
 const HALT_ABOVE_RTMIN: i32 = 3;

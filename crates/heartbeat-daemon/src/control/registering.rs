@@ -12,8 +12,8 @@ use heartbeat_status::{RealmInfo, Snapshot, sanitise_line};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::control::reload::{Reloader, Turn};
 use crate::inbox::Request;
-use crate::reload::{Reloader, Turn};
 
 /// Most realms that are registered, those that are set aside included.
 const MAX_REGISTERED_REALMS: usize = 256;

@@ -14,9 +14,10 @@ use heartbeat_supervisor::{OperatorHold, OperatorIntent};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::files::{self, FileError};
-use crate::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
-use crate::{DaemonError, clock};
+use crate::DaemonError;
+use crate::clock;
+use crate::storage::files::{self, FileError};
+use crate::storage::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
 
 /// What could not be written is written as soon as that is possible again, which is looked after this often.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -13,8 +13,8 @@ use heartbeat_process::{
 use heartbeat_status::{Hook, Instant, RealmIx, RealmName, RunFact, RunId, Signal, StartError};
 use heartbeat_supervisor::{Input, PersistedRealm};
 
-use crate::logs;
-use crate::owner::Question;
+use crate::realms::logs;
+use crate::realms::owner::Question;
 
 /// A check of a program takes this at most.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,10 +11,10 @@ use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
+use crate::control::registering;
 use crate::inbox::{Inbox, Request};
-use crate::intent::IntentWriter;
-use crate::registering;
-use crate::status_store::StatusStore;
+use crate::reporting::status_store::StatusStore;
+use crate::storage::intent::IntentWriter;
 
 /// Reading the configuration takes at most this, so that the turn is never kept for good. A file that does not answer is
 /// given up before.
@@ -155,9 +155,9 @@ fn document(changes: Changes, config_revision: u64, dry_run: bool, warnings: Vec
 mod tests {
     use super::*;
     use crate::inbox::Batch;
-    use crate::intent::IntentFile;
     use crate::sample::sample;
-    use crate::stored::StoredIntent;
+    use crate::storage::intent::IntentFile;
+    use crate::storage::stored::StoredIntent;
     use std::path::Path;
     use std::time::Duration;
 

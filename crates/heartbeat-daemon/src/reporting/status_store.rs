@@ -15,12 +15,13 @@ use heartbeat_status::{
 use heartbeat_store::{IncidentDb, IncidentRecord};
 use tokio::sync::watch;
 
-use crate::history_recorder::Figures;
-use crate::incident_store::{IncidentStore, Kept};
-use crate::own_problems::OwnProblems;
-use crate::past::{Past, RecentPast};
-use crate::stored::{StoredEcosystem, StoredIncident};
-use crate::{clock, lag};
+use crate::clock;
+use crate::own_health::lag;
+use crate::own_health::own_problems::OwnProblems;
+use crate::reporting::history_recorder::Figures;
+use crate::reporting::incident_store::{IncidentStore, Kept};
+use crate::reporting::past::{Past, RecentPast};
+use crate::storage::stored::{StoredEcosystem, StoredIncident};
 
 /// Facts remembered for those who follow.
 const MAX_FACTS: usize = 2_000;

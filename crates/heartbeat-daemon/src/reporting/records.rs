@@ -11,9 +11,9 @@ use heartbeat_supervisor::Command;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::databases::Databases;
-use crate::history_reader;
-use crate::status_store::StatusStore;
+use crate::reporting::history_reader;
+use crate::reporting::status_store::StatusStore;
+use crate::storage::databases::Databases;
 
 /// A reader waits this long for the disk, and is given what is known without it then.
 const DISK_WAIT: Duration = Duration::from_secs(2);

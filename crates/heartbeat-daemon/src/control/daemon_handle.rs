@@ -16,13 +16,16 @@ use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
 
+use crate::clock;
+use crate::control::registering;
+use crate::control::reload::Reloader;
+use crate::control::upgrade::Upgrader;
 use crate::inbox::{Inbox, Request};
-use crate::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
-use crate::records::Records;
-use crate::reload::Reloader;
-use crate::status_store::StatusStore;
-use crate::upgrade::Upgrader;
-use crate::{clock, executor, logs, registering};
+use crate::realms::executor;
+use crate::realms::logs;
+use crate::reporting::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
+use crate::reporting::records::Records;
+use crate::reporting::status_store::StatusStore;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

@@ -12,7 +12,7 @@ use heartbeat_process::{LogFiles, LogTarget, User};
 use heartbeat_status::OwnProblemKind;
 
 use crate::DaemonError;
-use crate::own_problems::OwnProblems;
+use crate::own_health::own_problems::OwnProblems;
 
 /// What the launcher and the reaper know of the logs of realms.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use heartbeat_status::wire::Action;
 use heartbeat_status::{Event, EventKind, Instant, OwnProblemKind, RealmName, RestartResult, Status};
 
-use crate::own_problems::OwnProblems;
+use crate::own_health::own_problems::OwnProblems;
 
 /// Damage of a file that concerns no single realm is told for this long: the file is set aside, and nothing else can be done.
 const TOLD_FOR: Duration = Duration::from_secs(600);

@@ -15,9 +15,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::commands::Commands;
 use crate::inbox::Inbox;
-use crate::owner::{Owners, Question};
+use crate::realms::commands::Commands;
+use crate::realms::owner::{Owners, Question};
 
 /// Measurements under way. Owned by the driver; the tasks know only the inbox.
 #[derive(Debug)]
@@ -160,8 +160,9 @@ fn no_adapter(now: Instant) -> CheckResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use crate::inbox::Batch;
-    use crate::{clock, sample};
+    use crate::sample;
     use std::io::Read;
     use std::net::TcpListener;
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use heartbeat_status::OwnProblemKind;
 
-use crate::directories::Directories;
-use crate::intent::IntentWriter;
-use crate::listeners::Listeners;
-use crate::lock::StateLock;
-use crate::own_problems::OwnProblems;
-use crate::{DaemonError, state_id};
+use crate::DaemonError;
+use crate::control::listeners::Listeners;
+use crate::own_health::own_problems::OwnProblems;
+use crate::storage::directories::Directories;
+use crate::storage::intent::IntentWriter;
+use crate::storage::lock::StateLock;
+use crate::storage::state_id;
 
 /// Between two rounds: what disappears is back within 5 s.
 const ROUND: Duration = Duration::from_secs(2);

@@ -9,9 +9,9 @@ use heartbeat_api::UpgradeError;
 use heartbeat_process::{CommandResult, LaunchSpec, LogTarget, trust_program};
 use heartbeat_status::sanitise_line;
 
-use crate::commands::Commands;
+use crate::control::listeners::Listeners;
 use crate::inbox::{Inbox, Request};
-use crate::listeners::Listeners;
+use crate::realms::commands::Commands;
 
 /// The other one has this long to say whether it can.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);

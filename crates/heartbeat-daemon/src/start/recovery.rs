@@ -15,12 +15,15 @@ use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, R
 use heartbeat_store::{IncidentRecord, Remembered};
 use heartbeat_supervisor::{Found, PersistedRealm, Plan, Restored, RestoredState};
 
-use crate::incident_store::{Kept, lasted};
-use crate::recovery_problem::Damage;
-use crate::stored::{
+use crate::DaemonError;
+use crate::clock;
+use crate::own_health::recovery_problem::Damage;
+use crate::reporting::incident_store::{Kept, lasted};
+use crate::storage::files;
+use crate::storage::intent;
+use crate::storage::stored::{
     ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, INTENT_MAGIC, StoredEcosystem, StoredIncident, StoredIntent,
 };
-use crate::{DaemonError, clock, files, intent};
 
 /// Everything that was found, before anything acts on it.
 pub(crate) struct Recovery {
@@ -370,8 +373,8 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::databases::Databases;
     use crate::sample::{Sample, config, sample};
+    use crate::storage::databases::Databases;
     use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
     use heartbeat_status::{Desired, Exit, IncidentStep, OwnProblemKind, Reason, Severity};
 
@@ -527,7 +530,7 @@ mod tests {
     #[test]
     fn what_operators_have_said_comes_back_without_any_process() {
         let (disk, sample) = (Disk::new(), sample(REALMS));
-        let wish = crate::stored::StoredWish { desired: Some(Desired::Down), ..Default::default() };
+        let wish = crate::storage::stored::StoredWish { desired: Some(Desired::Down), ..Default::default() };
         let realms = BTreeMap::from([("zq-db".to_owned(), wish.clone()), ("gone".to_owned(), wish)]);
         let stored = StoredIntent { realms, registered: BTreeMap::new() };
         disk.writes(&intent::path(disk.dir.path()), INTENT_MAGIC, &stored);

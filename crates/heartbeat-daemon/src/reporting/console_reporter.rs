@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 
 use heartbeat_status::{Event, EventKind, Instant, Outcome, RealmName, RestartResult, Status, sanitise_line};
 
-use crate::driver::EventSink;
-use crate::{DaemonError, clock};
+use crate::DaemonError;
+use crate::clock;
+use crate::running::driver::EventSink;
 
 /// Events that may wait for a slow terminal; the reporter drops and counts the rest.
 const MAX_LINES_QUEUED: usize = 4_096;

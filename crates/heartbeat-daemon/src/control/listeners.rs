@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::DaemonError;
-use crate::own_problems::OwnProblems;
+use crate::own_health::own_problems::OwnProblems;
 
 /// The key under which the identity of the socket is handed over.
 const SOCKET_INODE: &str = "socket_inode";
@@ -187,7 +187,7 @@ impl Listeners {
 
     fn bind_anew(&self) -> Result<UnixListener, String> {
         if let Some(parent) = self.path.parent() {
-            crate::directories::make_socket_parent(parent)
+            crate::storage::directories::make_socket_parent(parent)
                 .map_err(|error| format!("cannot make {} again: {error}", parent.display()))?;
         }
         heartbeat_api::bind_unix(&self.path, self.mode, self.group).map_err(|error| words(&self.path, &error))

@@ -8,7 +8,8 @@ use std::time::Duration;
 use heartbeat_status::Instant;
 use heartbeat_status::wire::LagEntry;
 
-use crate::{DaemonError, clock};
+use crate::DaemonError;
+use crate::clock;
 
 /// Wake-ups remembered for documents.
 const MAX_SAMPLES: usize = 512;

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{DaemonError, daemon, files};
+use crate::DaemonError;
+use crate::daemon;
+use crate::storage::files;
 
 /// First words of the file.
 const MAGIC: &str = "heartbeat-id/1";

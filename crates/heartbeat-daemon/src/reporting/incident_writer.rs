@@ -12,7 +12,7 @@ use heartbeat_status::wire::IncidentDocument;
 use heartbeat_store::IncidentDb;
 
 use crate::DaemonError;
-use crate::status_store::StatusStore;
+use crate::reporting::status_store::StatusStore;
 
 /// Steps of incidents that may wait: several for each of the realms that can fail together. A step beyond that is only
 /// logged.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use heartbeat_status::OwnProblemKind;
 use heartbeat_store::{HistoryDb, IncidentDb, Keep, Remembered, Report, Reporter};
 
-use crate::own_problems::OwnProblems;
-use crate::{DaemonError, clock};
+use crate::DaemonError;
+use crate::clock;
+use crate::own_health::own_problems::OwnProblems;
 
 /// How far history reaches.
 const KEEP: Keep = Keep { history: Duration::from_secs(2 * 365 * 86_400), max_bytes: 256 * 1024 * 1024 };

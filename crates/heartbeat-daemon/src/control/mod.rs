@@ -1,0 +1,8 @@
+//! The input from people and programs: the API's listeners, signals, reloads, registrations, upgrades.
+
+pub(crate) mod daemon_handle;
+pub(crate) mod listeners;
+pub(crate) mod registering;
+pub(crate) mod reload;
+pub(crate) mod signals;
+pub(crate) mod upgrade;

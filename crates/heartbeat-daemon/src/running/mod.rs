@@ -1,0 +1,5 @@
+//! The loop that runs until heartbeatd ends, and what keeps it company: the caretaker and the service manager.
+
+pub(crate) mod caretaker;
+pub(crate) mod driver;
+pub(crate) mod systemd;

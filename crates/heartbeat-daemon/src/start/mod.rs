@@ -1,0 +1,4 @@
+//! From a configuration to a running heartbeatd: read once, before the first realm starts.
+
+pub(crate) mod recovery;
+pub(crate) mod token_file;

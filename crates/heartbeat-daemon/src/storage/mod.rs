@@ -1,0 +1,9 @@
+//! Files and databases that outlive heartbeatd: where they lie, who holds them, and what is in them.
+
+pub(crate) mod databases;
+pub(crate) mod directories;
+pub(crate) mod files;
+pub(crate) mod intent;
+pub(crate) mod lock;
+pub(crate) mod state_id;
+pub(crate) mod stored;
