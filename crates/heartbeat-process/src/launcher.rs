@@ -154,6 +154,9 @@ fn launch(
     logs: &dyn LogFiles,
 ) -> Result<Checked, Option<Failure>> {
     let (spec, setting) = read_spec(spec).map_err(Some)?;
+    if spec.env_file.is_some() {
+        begin(Step::EnvFile);
+    }
     // As heartbeatd, like systemd: a file of secrets need not be readable for the user.
     let env = spec.environment().map_err(|error| Some(env_file_failed(&error)))?;
     if let Some((_, number)) = &setting.ready {
@@ -165,6 +168,7 @@ fn launch(
         place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
     let (program, argv, env) = prepare_exec(&spec, env, setting.watched).map_err(Some)?;
+    begin(Step::Exec);
     if setting.check {
         program::find(&program).map_err(Some)?;
     }
@@ -190,6 +194,14 @@ fn launch(
         }
     }
     Err(Some(program::helper_at_fault(&program).unwrap_or_else(|| failed(Step::Exec)(errno))))
+}
+
+/// From now on the copy may be held by a file system that does not answer, and its name says in which step.
+fn begin(step: Step) {
+    if let Some(name) = step.name() {
+        // Without it the report only names the launch.
+        let _ = nix::sys::prctl::set_name(name);
+    }
 }
 
 /// The words take the place of a path.
@@ -228,6 +240,7 @@ fn set_up(
     // A log that cannot be opened is no reason not to start: its output is kept in memory, and nowhere if there is none.
     // heartbeatd sees that by the descriptor, and finds out why when it tries to write there itself.
     let open_log = || {
+        begin(Step::Log);
         let opened = logs.open(&spec.log, spec.user.as_ref(), setting.run);
         opened.or_else(|_| logs.memory()).ok()
     };
@@ -253,6 +266,7 @@ fn set_up(
         nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Privileges))?;
     }
     let log = if matches!(spec.log, LogTarget::Journal { .. }) { open_log() } else { log };
+    begin(Step::Directory);
     chdir(&spec.dir).map_err(failed(Step::Directory))?;
     dup2_stdin(&null).map_err(failed(Step::Descriptors))?;
     let output = log.unwrap_or_else(|| null.into());

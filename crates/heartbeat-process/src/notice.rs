@@ -1,6 +1,8 @@
 //! What the adapter reports, and the names it reports by.
 
+use std::ffi::CStr;
 use std::path::Path;
+use std::time::Duration;
 
 use heartbeat_status::{Exit, RealmIx, RunId, Said, StartFailure};
 
@@ -122,6 +124,24 @@ impl Step {
         }
     }
 
+    /// The name that the copy of the launcher takes for this step, if the step waits for a file system: one that does not answer
+    /// holds the copy in the kernel, and then the name alone says what it waits for. At most 15 bytes.
+    pub(crate) const fn name(self) -> Option<&'static CStr> {
+        match self {
+            Self::EnvFile => Some(c"hb-env-file"),
+            Self::Log => Some(c"hb-log"),
+            Self::Directory => Some(c"hb-dir"),
+            Self::Exec => Some(c"hb-exec"),
+            _ => None,
+        }
+    }
+
+    /// The step during which a copy of the launcher is called so.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        let is_called = |step: &Self| step.name().is_some_and(|called| called.to_bytes() == name.as_bytes());
+        Self::ALL.into_iter().find(is_called)
+    }
+
     pub(crate) fn code(self) -> u8 {
         Self::ALL
             .iter()
@@ -171,6 +191,21 @@ impl LaunchError {
     pub(crate) fn env_file(what: &str, why: &str) -> Self {
         let message = format!("cannot read env_file for {what}: {why}");
         Self { step: Step::EnvFile, failure: StartFailure::ProgramUnusable, errno: None, message }
+    }
+
+    /// A step waits for a file system that does not answer, on a dead mount for example.
+    pub(crate) fn unanswered(step: Step, what: &str, limit: Duration) -> Self {
+        let message = format!(
+            "cannot {} {what}: its file system has not answered within {} s",
+            step.as_str(),
+            limit.as_secs_f32()
+        );
+        let failure = match step {
+            // heartbeatd's own place, not the realm's.
+            Step::Log => StartFailure::HostExhausted,
+            _ => StartFailure::ProgramUnusable,
+        };
+        Self { step, failure, errno: None, message }
     }
 
     /// Nothing of the program was tried.
@@ -326,6 +361,20 @@ mod tests {
     use nix::errno::Errno;
 
     use super::*;
+
+    #[test]
+    fn a_step_that_waits_for_a_file_system_has_a_name_that_the_kernel_keeps_whole() {
+        // TASK_COMM_LEN of <linux/sched.h>, with the NUL.
+        const MAX_NAME_BYTES: usize = 16;
+        let named: Vec<Step> = Step::ALL.into_iter().filter(|step| step.name().is_some()).collect();
+        assert_eq!(named, [Step::Directory, Step::Log, Step::Exec, Step::EnvFile]);
+        for step in named {
+            let name = step.name().unwrap();
+            assert!(name.to_bytes_with_nul().len() <= MAX_NAME_BYTES, "{name:?}");
+            assert_eq!(Step::of_name(name.to_str().unwrap()), Some(step));
+        }
+        assert_eq!(Step::of_name("hb-launch"), None);
+    }
 
     #[test]
     fn a_step_and_an_error_make_one_failure() {

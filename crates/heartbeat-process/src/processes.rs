@@ -324,5 +324,6 @@ fn places(spec: &LaunchSpec) -> Places {
         }
     };
     let user = spec.user.as_ref().map(|user| user.name.clone());
-    Places { dir: spec.dir.display().to_string(), log, user, limits: spec.limits.clone() }
+    let env_file = spec.env_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    Places { dir: spec.dir.display().to_string(), env_file, log, user, limits: spec.limits.clone() }
 }

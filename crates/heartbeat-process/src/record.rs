@@ -52,6 +52,8 @@ pub struct ProcessRecord {
     pub instance_tag: String,
     /// Its process, while there is one, or something of it.
     pub process: Option<ProcessId>,
+    /// That process has taken the place of the one that was started: a pid file named it, or the realm.
+    pub followed: bool,
     /// What stands in the environment of the processes of that run and of no other; a run of an earlier version has none.
     pub word: Option<String>,
     /// How a generation ended, from before its main process is reaped until the next one begins.
@@ -126,6 +128,9 @@ impl ProcessRecord {
         if let Some(ProcessId { run, pid, start_time }) = self.process {
             let _ = write!(body, "run={run}\npid={pid}\nstart_time={start_time}\n");
         }
+        if self.followed {
+            body.push_str("followed=true\n");
+        }
         if let Some(word) = &self.word {
             let _ = writeln!(body, "word={word}");
         }
@@ -163,6 +168,7 @@ impl ProcessRecord {
             init: field("init")? == "true",
             instance_tag: field("mark")?.to_owned(),
             process,
+            followed: optional("followed") == Some("true"),
             word: optional("word").map(str::to_owned),
             exit: optional("exit").map(|text| exit_of(text).ok_or("not an exit")).transpose()?,
             group: optional("group").map(PathBuf::from),
@@ -301,6 +307,7 @@ impl Origin {
             init: self.init,
             instance_tag: self.instance_tag.clone(),
             process: None,
+            followed: false,
             word: None,
             exit: None,
             group: None,
@@ -323,6 +330,7 @@ mod tests {
             init: false,
             instance_tag: "a1b2".into(),
             process: Some(ProcessId { run: RunId(7), pid: 4_120, start_time: 99_001 }),
+            followed: true,
             word: Some("c3d4".into()),
             exit: Some((RunId(6), Exit::code(3))),
             group: Some("/sys/fs/cgroup/heartbeat-a1b2/db.7".into()),
@@ -339,6 +347,7 @@ mod tests {
         let read = || ProcessRecord::read(&path).unwrap();
         let bare = ProcessRecord {
             process: None,
+            followed: false,
             word: None,
             exit: None,
             group: None,

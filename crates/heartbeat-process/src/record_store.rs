@@ -109,13 +109,16 @@ impl<F: RecordFiles> RecordStore<F> {
     ) {
         let record = self.open(realm);
         (record.process, record.group, record.identity) = (Some(process), group, Some(identity));
-        (record.exit, record.word) = (None, word);
+        (record.exit, record.word, record.followed) = (None, word, false);
         self.write(realm);
     }
 
     /// Another process of that generation is the main one.
     pub(crate) fn follow(&mut self, realm: &RealmName, process: ProcessId) {
-        self.open(realm).process = Some(process);
+        let record = self.open(realm);
+        (record.process, record.followed) = (Some(process), true);
+        // How the one before it has ended is no exit of the realm.
+        record.exit = None;
         self.write(realm);
     }
 
@@ -129,7 +132,7 @@ impl<F: RecordFiles> RecordStore<F> {
     pub(crate) fn end(&mut self, realm: &RealmName, run: RunId) {
         let Some(record) = self.records.get_mut(realm) else { return };
         if record.process.is_some_and(|process| process.run == run) {
-            (record.process, record.group) = (None, None);
+            (record.process, record.group, record.followed) = (None, None, false);
             self.dirty.insert(realm.clone());
         }
     }

@@ -38,6 +38,7 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     pub(crate) dir: String,
+    pub(crate) env_file: String,
     pub(crate) log: String,
     /// Whom it was to run as, when not as ourselves.
     pub(crate) user: Option<String>,
@@ -92,6 +93,8 @@ pub(crate) struct MainProcess {
     pub(crate) watched: bool,
     /// It is no child of heartbeatd, or was taken over by a heartbeatd that goes on under the same pid.
     pub(crate) adopted: bool,
+    /// It has taken the place of the process that was started: the pid file of a daemon named it, or the realm.
+    pub(crate) followed: bool,
     /// The state at the last look, of an adopted process: the kernel reports stops of children alone.
     pub(crate) stopped_by_signal: bool,
     /// Nothing proves that it is the realm's: the reaper watches it and never signals it.
@@ -163,6 +166,12 @@ impl Run {
     /// Whose processes are believed to be of the run when only the tag says so, or speak for it.
     pub(crate) fn users(&self) -> Users {
         Users::with(self.request.user.as_ref().map(|user| user.uid))
+    }
+
+    /// A main process that has ended so may have left a daemon behind. Of a child of an earlier heartbeatd older kernels do not
+    /// say how it has ended.
+    pub(crate) fn may_have_forked(&self, exit: Exit) -> bool {
+        exit.is_zero() || (exit == Exit::unknown() && !self.main.followed)
     }
 
     /// Signals the group that the main process leads, and the main process if it leads none. False when the kernel cannot

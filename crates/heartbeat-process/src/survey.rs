@@ -17,7 +17,7 @@ use crate::record::{Origin, ProcessRecord, own_file};
 use crate::record_store::{ALIVE_FILE, ALIVE_MAGIC};
 use crate::tags::{COMMAND_TAG, HOOK_SUFFIX, RUN_TAG};
 use crate::tree::{self, ProcScan, Stat};
-use crate::{IdentityDigest, RecordError, members, reserved_fds, sys};
+use crate::{IdentityDigest, LaunchSpec, RecordError, members, reserved_fds, sys};
 
 /// What became of a realm's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,15 @@ pub enum Condition {
         exit: Exit,
         /// Nothing of its tree is left.
         empty: bool,
+    },
+    /// Its main process has ended and has left a daemon behind, perhaps: its pid file has not been followed yet.
+    Forked {
+        /// The generation it is.
+        run: RunId,
+        /// The process id (pid) that the main process had.
+        pid: u32,
+        /// How it ended, as far as the kernel still says so.
+        exit: Exit,
     },
     /// Something runs that may be it and cannot be proven to be.
     Unverifiable {
@@ -67,6 +76,14 @@ pub struct Survivor {
     pub(crate) held: Vec<OwnedFd>,
 }
 
+impl Survivor {
+    /// Its main process lives, or a daemon that the main process has left behind, perhaps.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        matches!(self.condition, Condition::Alive { .. } | Condition::Forked { .. })
+    }
+}
+
 /// Everything that is left.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -87,8 +104,8 @@ pub struct Search<'a> {
     pub groups: Option<&'a Path>,
     /// Pidfds of main processes that somebody has kept meanwhile: they still know how theirs ended.
     pub kept: &'a BTreeMap<RealmName, OwnedFd>,
-    /// Realms of the configuration that have a program, with the user that each runs as; `None`: as ourselves.
-    pub realms: &'a BTreeMap<RealmName, Option<u32>>,
+    /// Realms of the configuration that have a program, with what each is started with.
+    pub realms: &'a BTreeMap<RealmName, &'a LaunchSpec>,
     /// Our socket, as realms are told it. A process that was told the same belongs to a heartbeatd that has lost its state
     /// directory: there is never another one with that socket.
     pub socket: Option<&'a Path>,
@@ -121,7 +138,9 @@ pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
         0
     });
     for record in known {
-        let context = Context { origin: &origin, scan: &scan, tagged: &tagged, witnessed };
+        let spec = search.realms.get(&record.realm);
+        let makes_daemon = spec.is_some_and(|spec| spec.pidfile.is_some());
+        let context = Context { origin: &origin, scan: &scan, tagged: &tagged, witnessed, makes_daemon };
         survey.realms.extend(context.look(record, kept));
     }
     for (name, found) in &tagged.realms {
@@ -203,7 +222,7 @@ impl Tagged {
         for (pid, stat) in scan.all().filter(|(pid, _)| *pid != own) {
             let entries = tree::environment_entries(pid, &beginnings);
             let value = |beginning: &str| entries.iter().find_map(|entry| entry.strip_prefix(beginning));
-            let of_any_realm = || search.realms.values().any(|user| Users::with(*user).have(pid));
+            let of_any_realm = || search.realms.values().any(|spec| users_of(spec).have(pid));
             if let Some(rest) = value(&command)
                 && (Users::with(None).have(pid) || of_any_realm())
             {
@@ -215,8 +234,8 @@ impl Tagged {
             let foreign = id != search.instance_tag;
             let same_socket = || search.socket.is_some_and(|path| value(socket).map(Path::new) == Some(path));
             // Another user's process that knows the tag, and carries it, proves nothing.
-            let user = search.realms.get(&name).copied().flatten();
-            if (!foreign || same_socket()) && Users::with(user).have(pid) {
+            let users = search.realms.get(&name).map_or_else(|| Users::with(None), |spec| users_of(spec));
+            if (!foreign || same_socket()) && users.have(pid) {
                 let word = value(&run).map(str::to_owned);
                 let process = Found { pid, stat, word, in_group: false, foreign };
                 found.realms.entry(name).or_default().push(process);
@@ -264,6 +283,11 @@ impl Tagged {
     }
 }
 
+/// Whose processes may be those of a realm that is started so.
+fn users_of(spec: &LaunchSpec) -> Users {
+    Users::with(spec.user.as_ref().map(|user| user.uid))
+}
+
 /// The process of that pid and start time, held; `None` when it is gone.
 fn hold(pid: u32, stat: &Stat) -> Option<OwnedFd> {
     members::hold(pid, stat).ok().flatten()
@@ -295,6 +319,8 @@ struct Context<'a> {
     tagged: &'a Tagged,
     /// When the earlier heartbeatd was last seen alive.
     witnessed: u64,
+    /// The program of the realm makes a daemon of itself, which its pid file names.
+    makes_daemon: bool,
 }
 
 impl Context<'_> {
@@ -364,7 +390,13 @@ impl Context<'_> {
             self.leftovers(&record).into_iter().filter_map(|(pid, stat)| hold(pid, &stat)).collect();
         let cgroup = record.group.clone().and_then(Cgroup::at);
         let deserted = cgroup.is_none_or(|cgroup| cgroup.is_empty().unwrap_or(false));
-        let condition = Condition::Ended { run: process.run, exit, empty: deserted && held.is_empty() };
+        let (run, pid, empty) = (process.run, process.pid, deserted && held.is_empty());
+        let may_have_forked = exit.is_zero() || exit == Exit::unknown();
+        let condition = if self.makes_daemon && !record.followed && !empty && may_have_forked {
+            Condition::Forked { run, pid, exit }
+        } else {
+            Condition::Ended { run, exit, empty }
+        };
         survivor(record, condition, held)
     }
 

@@ -132,12 +132,20 @@ fn shell(dir: &Path, script: &str) -> LaunchSpec {
     }
 }
 
+/// The name of a log whose file system never answers.
+const HANGING_LOG: &str = "hanging.log";
+
 /// Plain files; what they say of memory is true.
 #[derive(Debug)]
 struct TestLogs;
 
 impl LogFiles for TestLogs {
     fn open(&self, log: &LogTarget, user: Option<&User>, run: Option<u64>) -> std::io::Result<OwnedFd> {
+        if matches!(log, LogTarget::File { path, .. } if path.ends_with(HANGING_LOG)) {
+            loop {
+                nix::unistd::pause();
+            }
+        }
         PlainLogs.open(log, user, run)
     }
 
@@ -805,6 +813,11 @@ const TESTS: &[(&str, fn())] = &[
         "a_missing_interpreter_is_named_with_the_user",
         environment::a_missing_interpreter_is_named_with_the_user,
     ),
+    (
+        "a_file_system_that_does_not_answer_fails_the_start_and_is_named",
+        environment::a_file_system_that_does_not_answer_fails_the_start_and_is_named,
+    ),
+    ("a_log_that_is_never_opened_fails_the_start", environment::a_log_that_is_never_opened_fails_the_start),
     ("a_program_is_checked_and_not_started", environment::a_program_is_checked_and_not_started),
     ("limits_are_those_of_the_specification", limits::limits_are_those_of_the_specification),
     (
@@ -844,6 +857,14 @@ const TESTS: &[(&str, fn())] = &[
     (
         "leftovers_of_a_main_process_that_died_meanwhile_are_held_and_killed",
         adopting::leftovers_of_a_main_process_that_died_meanwhile_are_held_and_killed,
+    ),
+    (
+        "a_daemon_that_was_not_followed_yet_is_found_by_its_pid_file",
+        adopting::a_daemon_that_was_not_followed_yet_is_found_by_its_pid_file,
+    ),
+    (
+        "the_pid_file_of_a_daemon_that_has_ended_is_not_waited_for",
+        adopting::the_pid_file_of_a_daemon_that_has_ended_is_not_waited_for,
     ),
     (
         "a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark",

@@ -74,14 +74,10 @@ pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
     Ok(count)
 }
 
-/// The realms that have a program, and the user that each runs as.
-fn users(config: &Config) -> BTreeMap<RealmName, Option<u32>> {
+/// The realms that have a program, and what each is started with.
+fn launched(config: &Config) -> BTreeMap<RealmName, &LaunchSpec> {
     let realms = config.plan.realms().iter().zip(&config.realms);
-    let launched = realms.filter_map(|(realm, config)| {
-        let launch = config.launch.as_ref()?;
-        Some((realm.name.clone(), launch.user.as_ref().map(|user| user.uid)))
-    });
-    launched.collect()
+    realms.filter_map(|(realm, config)| Some((realm.name.clone(), config.launch.as_deref()?))).collect()
 }
 
 /// What is in a file of open incidents; a file that is whole and makes no sense is set aside.
@@ -155,7 +151,7 @@ impl Recovery {
         remembered: &Remembered,
     ) -> Result<Self, DaemonError> {
         let state_dir = &config.heartbeat.state_dir;
-        let realms = users(config);
+        let realms = launched(config);
         let socket = Some(config.heartbeat.socket.as_path());
         let search = Search { records, instance_tag: mark, groups, kept, realms: &realms, socket };
         let prepare =
@@ -193,8 +189,7 @@ impl Recovery {
 
     /// How many processes come back.
     pub(crate) fn alive(&self) -> usize {
-        let alive = |survivor: &&Survivor| matches!(survivor.condition, Condition::Alive { .. });
-        self.survey.realms.iter().filter(alive).count()
+        self.survey.realms.iter().filter(|survivor| survivor.is_alive()).count()
     }
 
     /// Whether anything of a realm is left that has to be ended or taken over.
@@ -206,7 +201,7 @@ impl Recovery {
     /// Whether the main process of a realm lives.
     pub(crate) fn is_alive(&self, realm: &RealmName) -> bool {
         let of = self.survey.realms.iter().find(|survivor| survivor.realm == *realm);
-        of.is_some_and(|survivor| matches!(survivor.condition, Condition::Alive { .. }))
+        of.is_some_and(Survivor::is_alive)
     }
 
     /// The intent as it is on disk.
@@ -349,7 +344,9 @@ fn remembered(survivor: &Survivor) -> Option<PersistedRealm> {
 
 fn run_on_record(condition: &Condition) -> Option<RunId> {
     match condition {
-        Condition::Alive { run, .. } | Condition::Ended { run, .. } => Some(*run),
+        Condition::Alive { run, .. } | Condition::Forked { run, .. } | Condition::Ended { run, .. } => {
+            Some(*run)
+        }
         Condition::Nothing | Condition::Unverifiable { .. } => None,
     }
 }
@@ -362,6 +359,8 @@ fn found(survivor: &Survivor, record: Option<&PersistedRealm>) -> Found {
             _ => Found::Nothing,
         },
         Condition::Alive { pid, launching, .. } => Found::Alive { pid: *pid, launching: *launching },
+        // The process adapter says which process is the main one, or that none is.
+        Condition::Forked { pid, .. } => Found::Alive { pid: *pid, launching: false },
         Condition::Ended { exit, empty, .. } => Found::Ended { exit: *exit, empty: *empty },
         Condition::Unverifiable { what } => Found::Unverifiable { what: what.clone() },
     }

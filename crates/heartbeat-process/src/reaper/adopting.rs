@@ -15,10 +15,11 @@ impl Reaper {
     /// Takes over a realm as it was found.
     pub(super) fn adopt(&mut self, key: Key, survivor: Survivor, spec: LaunchSpec) {
         let identity = spec.identity().digest();
-        let LaunchSpec { limits, readiness, log, user, .. } = spec;
+        let LaunchSpec { limits, readiness, log, user, pidfile, .. } = spec;
         let Survivor { realm, condition, record, mut held, .. } = survivor;
         let process = record.as_ref().and_then(|record| record.process);
         let word = record.as_ref().and_then(|record| record.word.clone());
+        let followed = record.as_ref().is_some_and(|record| record.followed);
         let unproven = matches!(condition, Condition::Unverifiable { .. });
         // What cannot be proven to be the realm's is not signalled, and its group neither.
         let group = record.as_ref().and_then(|record| record.group.clone()).filter(|_| !unproven);
@@ -31,10 +32,18 @@ impl Reaper {
         let unbounded = limits.unbounded(cgroup.as_ref().map(Cgroup::dir));
         let places = Places { limits, ..Places::default() };
         let program = realm.to_string();
-        let request = Request { program, places, log, user, readiness, unbounded, ..Request::default() };
+        let request =
+            Request { program, places, log, user, readiness, unbounded, pidfile, ..Request::default() };
         let mut run = Run {
             stage: Stage::Exited,
-            main: MainProcess { pid, start_time, adopted: true, unproven, ..MainProcess::default() },
+            main: MainProcess {
+                pid,
+                start_time,
+                adopted: true,
+                followed,
+                unproven,
+                ..MainProcess::default()
+            },
             tree: ProcessTree { cgroup, tags, word, since: start_time, ..ProcessTree::default() },
             ..Run::new(Owner::Realm(key), Some(realm.clone()), request)
         };
@@ -65,6 +74,11 @@ impl Reaper {
                 return;
             }
             Condition::Ended { .. } | Condition::Unverifiable { .. } => run.tree.leftovers = held,
+            Condition::Forked { exit, .. } => {
+                run.tree.leftovers = held;
+                self.runs.insert(id, run);
+                return self.forked(id, exit);
+            }
         }
         if run.stage == Stage::Started {
             self.tell_unbounded(key, &run);

@@ -25,7 +25,7 @@ const MAX_LOOKS: u32 = 250;
 const MAX_PIDFILE_BYTES: u64 = 64;
 
 impl Reaper {
-    /// The program has ended well, and left a daemon behind.
+    /// The program has ended, and may have left a daemon behind.
     pub(super) fn forked(&mut self, id: u64, exit: Exit) {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.stage = Stage::Forked(exit);
@@ -76,7 +76,9 @@ impl Reaper {
         }
         (run.main.pid, run.main.start_time, run.stage) = (pid, stat.start_time, Stage::Started);
         // Its parent is somebody else, perhaps: then nobody tells of its stops.
-        (run.main.adopted, run.main.watched, run.looks) = (true, false, 0);
+        (run.main.adopted, run.main.followed, run.main.watched, run.looks) = (true, true, false, 0);
+        // Those that an earlier heartbeatd has left are of a tree with a main process again.
+        run.tree.leftovers.clear();
         self.deadlines.clear(id);
         let process = ProcessId { run: Default::default(), pid, start_time: stat.start_time };
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {

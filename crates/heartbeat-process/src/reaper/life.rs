@@ -229,7 +229,9 @@ impl Reaper {
         match run.owner {
             Owner::Command(_) => self.command_ended(id, exit),
             Owner::Realm(_)
-                if run.request.pidfile.is_some() && run.stage == Stage::Started && exit.is_zero() =>
+                if run.request.pidfile.is_some()
+                    && run.stage == Stage::Started
+                    && run.may_have_forked(exit) =>
             {
                 self.forked(id, exit);
             }
@@ -296,7 +298,14 @@ impl Reaper {
                     self.orders.distrust(run.launch.launcher);
                     LaunchError::never_tried(Step::Timeout, &what)
                 } else {
-                    LaunchError::new(Step::Timeout, None, &what)
+                    // Where it is held up, its name says by what.
+                    let step = tree::command_name(run.main.pid).and_then(|name| Step::of_name(&name));
+                    match step {
+                        Some(step) => {
+                            LaunchError::unanswered(step, &failed_object(run, step, 0), self.launch_timeout)
+                        }
+                        None => LaunchError::new(Step::Timeout, None, &what),
+                    }
                 };
                 run.launch.failure.get_or_insert(error);
                 self.abort(id);
@@ -408,6 +417,7 @@ fn failed_object(run: &Run, step: Step, errno: i32) -> String {
                 run.request.program
             )
         }
+        Step::EnvFile => format!("{} for {}", run.request.places.env_file, run.request.program),
         Step::Log => format!("{} for {}", run.request.places.log, run.request.program),
         Step::Limits => match run.request.places.limits.beyond_ours() {
             beyond if beyond.is_empty() => format!("of {}", run.request.program),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 
@@ -34,7 +34,8 @@ pub(crate) fn victim(dir: &Path, script: &str) -> ! {
     processes.remember(&name(), Some(r#"{"of":"run 1"}"#.into()), false);
     // One whose script speaks is asked to.
     let asked = if script.contains("NOTIFY") { super::notify::asked() } else { Readiness::default() };
-    let spec = LaunchSpec { readiness: asked, ..super::shell(dir, script) };
+    let pidfile = dir.join(PIDFILE_DIR).is_dir().then(|| pidfile(dir));
+    let spec = LaunchSpec { readiness: asked, pidfile, ..super::shell(dir, script) };
     processes.launch(key(1), &name(), &spec);
     loop {
         if let Notice::Started { pid, .. } = notices.recv().unwrap() {
@@ -74,10 +75,23 @@ impl Victim {
     }
 }
 
+/// What the realm is started with now: with a pid file, where there is the directory for one.
+fn spec(bench: &Bench) -> LaunchSpec {
+    let dir = bench.dir.path();
+    LaunchSpec { pidfile: dir.join(PIDFILE_DIR).is_dir().then(|| pidfile(dir)), ..bench.shell("") }
+}
+
+/// Where a victim that makes a daemon of itself writes its number, in a directory that exists for such victims alone.
+fn pidfile(dir: &Path) -> PathBuf {
+    dir.join(PIDFILE_DIR).join("daemon.pid")
+}
+const PIDFILE_DIR: &str = ".pids";
+
 pub(crate) fn look(bench: &Bench) -> Survey {
     let (instance_tag, groups, kept) = (super::instance_tag(), super::groups(), BTreeMap::new());
     let (records, groups) = (bench.dir.path(), groups.as_deref());
-    let realms = BTreeMap::from([(name(), None)]);
+    let spec = spec(bench);
+    let realms = BTreeMap::from([(name(), &spec)]);
     let search =
         Search { records, instance_tag: &instance_tag, groups, kept: &kept, realms: &realms, socket: None };
     survey(&search).unwrap()
@@ -90,10 +104,10 @@ pub(crate) fn adopt(bench: &Bench) -> Condition {
     let survivor = found.realms.remove(0);
     let condition = survivor.condition.clone();
     let run = match condition {
-        Condition::Alive { run, .. } | Condition::Ended { run, .. } => run,
+        Condition::Alive { run, .. } | Condition::Forked { run, .. } | Condition::Ended { run, .. } => run,
         Condition::Nothing | Condition::Unverifiable { .. } => RunId(1),
     };
-    let spec = LaunchSpec { readiness: super::notify::asked(), ..bench.shell("") };
+    let spec = LaunchSpec { readiness: super::notify::asked(), ..spec(bench) };
     bench.processes.adopt(Key { realm: RealmIx(0), run }, survivor, Some(spec));
     condition
 }
@@ -179,6 +193,92 @@ pub(crate) fn leftovers_of_a_main_process_that_died_meanwhile_are_held_and_kille
     bench.processes.signal(key(1), Signal::KILL);
     assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
     assert!(processes_called(&["sleep", "622"]).is_empty() && processes_called(&["sleep", "623"]).is_empty());
+}
+
+/// A program that makes a daemon of itself: the daemon, then as many words as there are, each of which waits for a file of that
+/// name. `named` writes the pid file, `ended` ends the program.
+fn forker(bench: &Bench, daemon: &str, words: &[&str]) -> String {
+    let dir = bench.dir.path();
+    std::fs::create_dir_all(dir.join(PIDFILE_DIR)).unwrap();
+    let (dir, pidfile) = (dir.display(), pidfile(dir));
+    let wait = |word: &&str| {
+        let then = match *word {
+            "named" => format!("echo $daemon > {}", pidfile.display()),
+            _ => "exit 0".to_owned(),
+        };
+        format!("while ! test -e {dir}/{word}; do sleep 0.01; done; {then}; ")
+    };
+    let waits: String = words.iter().map(wait).collect();
+    format!("setsid {daemon} & daemon=$!; echo forked $daemon up; {waits}")
+}
+
+fn daemon_of(bench: &Bench) -> u32 {
+    let text = bench.wait_for_output("up");
+    text.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Whenever heartbeatd dies while a program makes a daemon of itself, the next heartbeatd follows the pid file.
+pub(crate) fn a_daemon_that_was_not_followed_yet_is_found_by_its_pid_file() {
+    // What the program waits for; how much of that happens while no heartbeatd runs.
+    for (words, meanwhile) in
+        [(&["named", "ended"][..], 2), (&["named", "ended"], 1), (&["named", "ended"], 0), (&["ended"], 1)]
+    {
+        let bench = Bench::new();
+        let happen = |words: &[&str]| {
+            words.iter().for_each(|word| std::fs::write(bench.dir.path().join(word), "").unwrap());
+        };
+        let (meanwhile, afterwards) = words.split_at(meanwhile);
+        let victim = Victim::start(bench.dir.path(), &forker(&bench, "sleep 644", words));
+        let daemon = daemon_of(&bench);
+        let first = victim.kill();
+        happen(meanwhile);
+        if afterwards.is_empty() {
+            until(|| gone(first));
+            assert_eq!(adopt(&bench), Condition::Forked { run: RunId(1), pid: first, exit: Exit::unknown() });
+        } else {
+            until(|| meanwhile.is_empty() || pidfile(bench.dir.path()).exists());
+            assert_eq!(adopt(&bench), Condition::Alive { run: RunId(1), pid: first, launching: false });
+        }
+        happen(afterwards);
+        if !words.contains(&"named") {
+            // A daemon that writes its pid file itself, and late.
+            std::fs::write(pidfile(bench.dir.path()), daemon.to_string()).unwrap();
+        }
+        match bench.next() {
+            Notice::MainChanged { pid, .. } => assert_eq!(pid, daemon, "{meanwhile:?}"),
+            other => panic!("{meanwhile:?}: {other:?}"),
+        }
+        // From now on it is on record as the main process, and its end is the end of the run.
+        let condition = look(&bench).realms.remove(0).condition;
+        assert_eq!(condition, Condition::Alive { run: RunId(1), pid: daemon, launching: false });
+        kill_main(daemon);
+        match bench.next() {
+            Notice::Exited { .. } => {}
+            other => panic!("{meanwhile:?}: {other:?}"),
+        }
+    }
+}
+
+/// A daemon that was followed and dies while no heartbeatd runs has ended, also when its pid file is still there.
+pub(crate) fn the_pid_file_of_a_daemon_that_has_ended_is_not_waited_for() {
+    let bench = Bench::new();
+    let script = forker(&bench, "sh -c \"sleep 645 & wait\"", &["named", "ended"]);
+    let victim = Victim::start(bench.dir.path(), &script);
+    let daemon = daemon_of(&bench);
+    until(|| !processes_called(&["sleep", "645"]).is_empty());
+    ["named", "ended"].iter().for_each(|word| std::fs::write(bench.dir.path().join(word), "").unwrap());
+    let record = || ProcessRecord::read(&ProcessRecord::path(bench.dir.path(), &name())).unwrap();
+    until(|| record().process.is_some_and(|process| process.pid == daemon));
+    assert_eq!(record().exit, None, "how the program before it has ended is no exit of the realm");
+    victim.kill();
+    kill_main(daemon);
+    until(|| gone(daemon));
+    match adopt(&bench) {
+        Condition::Ended { empty: false, exit, .. } => assert_eq!(exit, Exit::unknown()),
+        other => panic!("{other:?}"),
+    }
+    bench.processes.signal(key(1), Signal::KILL);
+    assert_eq!(bench.next(), Notice::Emptied { key: key(1) });
 }
 
 pub(crate) fn a_damaged_record_is_set_aside_and_its_process_is_found_by_its_mark() {

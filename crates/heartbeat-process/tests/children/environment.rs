@@ -1,8 +1,11 @@
 //! Where a program is looked for, and who is at fault when it cannot be executed.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 
 use heartbeat_process::{LaunchError, User};
+use nix::mount::{MntFlags, MsFlags};
 
 use super::*;
 
@@ -118,4 +121,77 @@ pub(super) fn a_program_is_checked_and_not_started() {
         assert_eq!((error.failure, error.errno), (StartFailure::ProgramUnusable, Some(libc_errno("EACCES"))));
     }
     assert!(!trace.exists(), "nothing was started");
+}
+
+/// A mounted file system that never answers, like that of a server which is gone.
+struct DeadMount {
+    dir: PathBuf,
+    _device: File,
+}
+
+impl DeadMount {
+    fn at(dir: &Path) -> Result<Self, String> {
+        std::fs::create_dir(dir).unwrap();
+        let device = File::options().read(true).write(true).open("/dev/fuse");
+        let device = device.map_err(|error| format!("/dev/fuse: {error}"))?;
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        nix::mount::mount(Some("none"), dir, Some("fuse"), flags, Some(options.as_str()))
+            .map_err(|errno| format!("mount: {errno}"))?;
+        Ok(Self { dir: dir.to_owned(), _device: device })
+    }
+}
+
+impl Drop for DeadMount {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.dir, MntFlags::MNT_DETACH);
+    }
+}
+
+/// A launch takes at most this, where a test waits for it.
+const SHORT_LIMIT: Duration = Duration::from_millis(500);
+
+pub(super) fn a_file_system_that_does_not_answer_fails_the_start_and_is_named() {
+    let bench = Bench::within(SHORT_LIMIT);
+    let mount = match DeadMount::at(&bench.dir.path().join("mnt")) {
+        Ok(mount) => mount,
+        Err(why) => return println!("skipped: no file system that does not answer: {why}"),
+    };
+    let place = |name: &str| mount.dir.join(name);
+    let (env_file, dir, program) = (place("secrets.env"), place("app"), place("program"));
+    for (run, (spec, step, path)) in [
+        (LaunchSpec { env_file: Some(env_file.clone()), ..bench.shell("exit 0") }, Step::EnvFile, env_file),
+        (LaunchSpec { dir: dir.clone(), ..bench.shell("exit 0") }, Step::Directory, dir),
+        (LaunchSpec { argv: vec![program.clone().into()], ..bench.shell("") }, Step::Exec, program),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        bench.launch(run as u64, &spec);
+        let error = start_failed(bench.next());
+        assert_eq!((error.step, error.failure), (step, StartFailure::ProgramUnusable), "{error:?}");
+        assert!(error.message.contains(&path.display().to_string()), "{}", error.message);
+        assert!(
+            error.message.ends_with("its file system has not answered within 0.5 s"),
+            "{}",
+            error.message
+        );
+    }
+    // Nothing is held up for the others.
+    bench.launch(9, &bench.shell("exit 3"));
+    bench.started();
+}
+
+pub(super) fn a_log_that_is_never_opened_fails_the_start() {
+    let bench = Bench::within(SHORT_LIMIT);
+    let path = bench.dir.path().join(HANGING_LOG);
+    let log = LogTarget::File { path: path.clone(), max_bytes: 1 << 20, keep: 2 };
+    bench.launch(1, &LaunchSpec { log, ..bench.shell("exit 0") });
+    let error = start_failed(bench.next());
+    assert_eq!((error.step, error.failure), (Step::Log, StartFailure::HostExhausted), "{error:?}");
+    let expected = format!(
+        "cannot open the log {} for sh: its file system has not answered within 0.5 s",
+        path.display()
+    );
+    assert_eq!(error.message, expected);
 }
