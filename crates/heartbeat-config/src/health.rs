@@ -14,7 +14,7 @@ use crate::code::Code;
 use crate::config::Measure;
 use crate::defaults::{INTERVAL, TIMEOUT};
 use crate::keys::{Table, reserved};
-use crate::probe;
+use crate::probe::{self, Times};
 use crate::reader::{Entry, Reader, Section};
 use crate::tls::OF_TLS;
 
@@ -135,8 +135,9 @@ fn implied(reader: &Reader<'_>, realm: &Section<'_>, host: &str, port: u16) -> O
     let probe = StatusSet::only(200).and_then(|only| Ok(HttpProbe::new(&url)?.with_status(only)));
     match probe {
         Ok(probe) => {
+            let probe = Probe::from(probe);
             let info = basic("http", ProbeKind::Http, &probe.target());
-            Some((measured(info, None), Some(Measure::Probe(Arc::new(probe.into())))))
+            Some((measured(info, None), Some(Measure::Probe(Arc::new(probe)))))
         }
         Err(error) => {
             if let Some(entry) = realm.get("host") {
@@ -299,17 +300,17 @@ fn measure(
     kind: &str,
     of: &Of<'_>,
 ) -> Option<Source> {
-    let probe = |probe: Probe| Source::Measured(Measure::Probe(Arc::new(probe)));
+    let times = Times::read(reader, section);
+    let probe = |probe: Probe| Source::Measured(Measure::Probe(Arc::new(times.of(probe))));
     match kind {
         "http" => probe::http(reader, section, of.dir).map(|http| probe(http.into())),
         "tcp" | "unix" => probe::tcp(reader, section, kind).map(|tcp| probe(tcp.into())),
         "tls" => probe::tls(reader, section, of.dir).map(|tls| probe(tls.into())),
         "redis" | "postgres" => probe::server(reader, section, kind, of.dir).map(probe),
         "exec" | "nagios" => {
-            let slow = reader.duration(section, "slow");
             let argv = reader.command(&section.get(kind)?)?;
             let nagios = kind == "nagios";
-            Some(Source::Measured(Measure::Command { spec: (of.command)(argv), nagios, slow }))
+            Some(Source::Measured(Measure::Command { spec: (of.command)(argv), nagios, slow: times.slow }))
         }
         "notify" => {
             let watchdog = watchdog(reader, section);

@@ -1,6 +1,7 @@
 //! One measured probe, from a URL or from its table.
 
 use std::path::Path;
+use std::time::Duration;
 
 use figment::value::Value;
 use heartbeat_probe::{
@@ -28,6 +29,27 @@ fn example(key: &str) -> &'static str {
         "headers" => "for example headers = { Accept = \"application/json\" }",
         "json" => "for example json = { \"/status\" = \"ok\" }",
         _ => "for example \"http://127.0.0.1:8001/api/health/\"",
+    }
+}
+
+/// The times that a result is compared with, whatever the kind.
+pub(crate) struct Times {
+    pub(crate) slow: Option<Duration>,
+    max_latency: Option<Duration>,
+    expires: Option<Duration>,
+}
+
+impl Times {
+    pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>) -> Self {
+        let [slow, max_latency, expires] =
+            ["slow", "max_latency", "expires"].map(|key| reader.duration(section, key));
+        Self { slow, max_latency, expires }
+    }
+
+    pub(crate) fn of(&self, probe: Probe) -> Probe {
+        let probe = self.slow.into_iter().fold(probe, Probe::with_slow);
+        let probe = self.max_latency.into_iter().fold(probe, Probe::with_max_latency);
+        self.expires.into_iter().fold(probe, Probe::with_expires)
     }
 }
 
@@ -152,15 +174,6 @@ pub(crate) fn http(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Op
         }
         probe = probe.without_body();
     }
-    if let Some(max) = reader.duration(section, "max_latency") {
-        probe = probe.with_max_latency(max);
-    }
-    if let Some(expires) = reader.duration(section, "expires") {
-        probe = probe.with_expires(expires);
-    }
-    if let Some(slow) = reader.duration(section, "slow") {
-        probe = probe.with_slow(slow);
-    }
     Some(probe).filter(|_| is_url)
 }
 
@@ -198,7 +211,6 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir
     let expect = expected(reader, section, asks);
     let command = section.get("command").and_then(|entry| reader.command(&entry)).zip(expect.clone());
     let query = section.get("query").and_then(|entry| reader.text(&entry)).zip(expect);
-    let (slow, expires) = (reader.duration(section, "slow"), reader.duration(section, "expires"));
     let url = url?;
     if kind == "redis" {
         let made =
@@ -206,16 +218,14 @@ pub(crate) fn server(reader: &Reader<'_>, section: &Section<'_>, kind: &str, dir
         let mut probe = made.map_err(refused).ok()?;
         probe = password.into_iter().fold(probe, RedisProbe::with_password);
         probe = command.into_iter().fold(probe, |probe, (words, expect)| probe.with_command(words, &expect));
-        probe = slow.into_iter().fold(probe, RedisProbe::with_slow);
-        return Some(expires.into_iter().fold(probe, RedisProbe::with_expires).into());
+        return Some(probe.into());
     }
     let made =
         options.map_or_else(|| PostgresProbe::new(&url), |options| PostgresProbe::with_tls(&url, &options));
     let mut probe = made.map_err(refused).ok()?;
     probe = password.into_iter().fold(probe, PostgresProbe::with_password);
     probe = query.into_iter().fold(probe, |probe, (sql, expect)| probe.with_query(sql, &expect));
-    probe = slow.into_iter().fold(probe, PostgresProbe::with_slow);
-    Some(expires.into_iter().fold(probe, PostgresProbe::with_expires).into())
+    Some(probe.into())
 }
 
 /// What the answer to `asks` must be: neither stands without the other.
@@ -283,14 +293,11 @@ pub(crate) fn tls(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Opt
     let entry = section.get("tls")?;
     let address = reader.text(&entry);
     let options = tls::options(reader, section, dir);
-    let (slow, expires) = (reader.duration(section, "slow"), reader.duration(section, "expires"));
     let refused = |error: TlsProbeError| {
         let help = "for example tls = \"shop.example.org:443\"";
         reader.value_problem(&entry, Code::BadTarget, error.to_string(), "here", help);
     };
-    let mut probe = TlsProbe::with_options(&address?, &options).map_err(refused).ok()?;
-    probe = slow.into_iter().fold(probe, TlsProbe::with_slow);
-    Some(expires.into_iter().fold(probe, TlsProbe::with_expires))
+    TlsProbe::with_options(&address?, &options).map_err(refused).ok()
 }
 
 /// A TCP probe, or one of a Unix socket, from its table.
@@ -313,9 +320,6 @@ pub(crate) fn tcp(reader: &Reader<'_>, section: &Section<'_>, kind: &str) -> Opt
     }
     if let Some(expect) = text("expect") {
         probe = probe.with_expect(expect);
-    }
-    if let Some(slow) = reader.duration(section, "slow") {
-        probe = probe.with_slow(slow);
     }
     Some(probe).filter(|_| is_address)
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use figment::value::{Dict, Tag, Value};
 use heartbeat_graph::{DependencyGraph, Edge, GraphError};
 use heartbeat_probe::{Denied, Networks, Probe};
-use heartbeat_status::{RealmIx, RealmName, sanitise, sanitise_line};
+use heartbeat_status::{ProbeKind, RealmIx, RealmName, sanitise, sanitise_line};
 use heartbeat_supervisor::{Plan, RealmSpec};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
@@ -544,11 +544,12 @@ fn fenced(reader: &Reader<'_>, config: RealmConfig, networks: &Arc<Networks>) ->
             );
             return measure;
         };
-        let fenced: Result<Probe, Denied> = match &**probe {
-            Probe::Http(http) => http.clone().within(Arc::clone(networks)).map(Into::into),
-            Probe::Tcp(tcp) => tcp.clone().within(Arc::clone(networks)).map(Into::into),
+        let fenced: Result<Probe, Denied> = match probe.kind() {
+            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Unix => {
+                Probe::clone(probe).within(Arc::clone(networks))
+            }
             other => {
-                let message = format!("a {} probe is not for a realm that is registered", other.kind());
+                let message = format!("a {other} probe is not for a realm that is registered");
                 reader.push(
                     Diagnostic::new(Code::NotRegistrable, message)
                         .help(format!("there are http and tcp; {BELONGS}")),

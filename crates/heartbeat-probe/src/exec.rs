@@ -7,12 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_http::Sockets;
-use heartbeat_status::{
-    CheckResult, DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Outcome, ProbeKind,
-};
+use heartbeat_status::{DegradedReason, Exit, ExitKind, FailReason, InconclusiveReason, Outcome, ProbeKind};
 
-use crate::measure::{Frame, Progress, Seen, Turn, measure};
+use crate::kind::Kind;
+use crate::measure::{Progress, Seen};
 use crate::target::Broken;
 
 /// Time beyond the timeout in which a spawner ends the command and reports it. A spawner that takes longer has lost track
@@ -77,59 +75,26 @@ pub struct ExecProbe {
     target: String,
     command: Arc<dyn Spawn>,
     convention: Convention,
-    slow: Option<Duration>,
 }
 
 impl PartialEq for ExecProbe {
     /// The same command by the same spawner, read in the same way.
     fn eq(&self, other: &Self) -> bool {
-        let own = (&self.target, self.convention, self.slow);
-        own == (&other.target, other.convention, other.slow) && Arc::ptr_eq(&self.command, &other.command)
+        let own = (&self.target, self.convention);
+        own == (&other.target, other.convention) && Arc::ptr_eq(&self.command, &other.command)
     }
 }
 
 impl ExecProbe {
     /// A probe that runs `command`; `target` is shown to people.
     pub fn new(target: impl Into<String>, command: Arc<dyn Spawn>) -> Self {
-        Self { target: target.into(), command, convention: Convention::Exec, slow: None }
+        Self { target: target.into(), command, convention: Convention::Exec }
     }
 
     /// A probe that runs a plugin of Nagios: exit code 1 is degraded, 2 fails, and 3, or a plugin that cannot run, says
     /// nothing about the target.
     pub fn nagios(target: impl Into<String>, command: Arc<dyn Spawn>) -> Self {
         Self { convention: Convention::Nagios, ..Self::new(target, command) }
-    }
-
-    /// A pass that takes longer is degraded.
-    #[must_use]
-    pub fn with_slow(self, slow: Duration) -> Self {
-        Self { slow: Some(slow), ..self }
-    }
-
-    /// The command line, for people.
-    #[must_use]
-    pub fn target(&self) -> String {
-        self.target.clone()
-    }
-
-    pub(crate) const fn kind(&self) -> ProbeKind {
-        match self.convention {
-            Convention::Exec => ProbeKind::Exec,
-            Convention::Nagios => ProbeKind::Nagios,
-        }
-    }
-
-    /// It makes no connection.
-    pub(crate) fn through(self, _: Arc<dyn Sockets>) -> Self {
-        self
-    }
-
-    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
-        // The spawner keeps the deadline, because it kills process groups. `run` bounds the spawner; the deadline of
-        // the frame is later than both.
-        let grace = SPAWNER_GRACE.saturating_mul(2);
-        let frame = Frame { grace, ..Frame::new(turn, self.slow) };
-        measure(frame, async |_: &mut Progress<'_>| self.run(turn.timeout).await).await
     }
 
     async fn run(&self, timeout: Duration) -> Seen {
@@ -178,6 +143,28 @@ impl ExecProbe {
             (_, false) => line,
         };
         (outcome, detail)
+    }
+}
+
+impl Kind for ExecProbe {
+    fn kind(&self) -> ProbeKind {
+        match self.convention {
+            Convention::Exec => ProbeKind::Exec,
+            Convention::Nagios => ProbeKind::Nagios,
+        }
+    }
+
+    fn target(&self) -> String {
+        self.target.clone()
+    }
+
+    /// The spawner keeps the deadline, because it kills process groups, and `run` bounds the spawner.
+    fn grace(&self) -> Duration {
+        SPAWNER_GRACE.saturating_mul(2)
+    }
+
+    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
+        self.run(progress.timeout).await
     }
 }
 

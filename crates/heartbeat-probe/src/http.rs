@@ -1,26 +1,24 @@
 //! HTTP: one request over a fresh connection, every phase timed separately.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 #[cfg(feature = "tls")]
 use heartbeat_http::TlsOptions;
-use heartbeat_http::{Answer, Sockets, send};
-use heartbeat_status::{CheckResult, DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
+use heartbeat_http::{Answer, send};
+use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use serde_json::Value;
 
 use crate::condition::Condition;
-use crate::measure::{Frame, Progress, Seen, Turn, measure};
+use crate::kind::Kind;
+use crate::measure::{Progress, Seen};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
 use crate::snippet::{self, coding, is_json};
 use crate::target::{Broken, Endpoint, Target, exchange_broken};
 use crate::tcp::contains;
 use crate::verdict::{Verdict, reported};
-use crate::{Denied, HttpError, Networks, StatusSet, clock};
+use crate::{HttpError, StatusSet, clock};
 
 /// Largest part of a body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -55,10 +53,10 @@ impl Scheme {
 /// One HTTP/1.1 request, `Connection: close`, no redirects, no proxy, no cookies.
 ///
 /// ```
-/// use heartbeat_probe::{HttpProbe, StatusSet};
+/// use heartbeat_probe::{HttpProbe, Probe, StatusSet};
 ///
-/// let probe = HttpProbe::new("http://127.0.0.1:8001/api/health/").unwrap().with_status(StatusSet::only(200).unwrap());
-/// assert_eq!(probe.target(), "http://127.0.0.1:8001/api/health/");
+/// let http = HttpProbe::new("http://127.0.0.1:8001/api/health/").unwrap().with_status(StatusSet::only(200).unwrap());
+/// assert_eq!(Probe::from(http).target(), "http://127.0.0.1:8001/api/health/");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
@@ -69,8 +67,6 @@ pub struct HttpProbe {
     headers: HeaderMap,
     body: Bytes,
     expected: Box<Expected>,
-    slow: Option<Duration>,
-    max_latency: Option<Duration>,
 }
 
 /// What an answer must be.
@@ -147,18 +143,8 @@ impl HttpProbe {
             headers,
             body: Bytes::new(),
             expected: Box::default(),
-            slow: None,
-            max_latency: None,
         };
         Ok((known, probe))
-    }
-
-    /// Degrades when the certificate expires within this time; 14 days, or a third of its life, by default.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn with_expires(mut self, expires: Duration) -> Self {
-        self.target.secure = self.target.secure.map(|secure| secure.with_expires(expires));
-        self
     }
 
     /// Sends another method than GET.
@@ -221,12 +207,6 @@ impl HttpProbe {
         self
     }
 
-    /// Fails above this latency.
-    #[must_use]
-    pub fn with_max_latency(self, max_latency: Duration) -> Self {
-        Self { max_latency: Some(max_latency), ..self }
-    }
-
     /// Passes only when the body matches a regular expression.
     ///
     /// # Errors
@@ -252,41 +232,6 @@ impl HttpProbe {
     pub fn with_reported_down_failing(mut self) -> Self {
         self.expected.reported_down_fails = true;
         self
-    }
-
-    /// A pass that takes longer is degraded.
-    #[must_use]
-    pub fn with_slow(self, slow: Duration) -> Self {
-        Self { slow: Some(slow), ..self }
-    }
-
-    /// Connects to addresses in `networks` only, checked after each resolution. The target is then untrusted: its body is
-    /// evaluated, but no part of it is shown.
-    ///
-    /// # Errors
-    /// [`Denied`] for an address or `localhost` that is known to be outside.
-    pub fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
-        Ok(Self { target: self.target.within(networks)?, ..self })
-    }
-
-    pub(crate) const fn kind(&self) -> ProbeKind {
-        ProbeKind::Http
-    }
-
-    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
-        Self { target: self.target.through(sockets), ..self }
-    }
-
-    /// The URL of the request.
-    #[must_use]
-    pub fn target(&self) -> String {
-        let colon = if matches!(self.target.endpoint(), Endpoint::Unix(_)) { ":" } else { "" };
-        format!("{}://{}{colon}{}", self.scheme.as_str(), self.target.endpoint(), self.path)
-    }
-
-    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
-        let frame = Frame { max_latency: self.max_latency, ..Frame::new(turn, self.slow) };
-        measure(frame, async |progress| self.exchange(progress).await).await
     }
 
     async fn exchange(&self, progress: &mut Progress<'_>) -> Seen {
@@ -419,6 +364,25 @@ impl HttpProbe {
             add(&mut broken.detail, snippet::of(headers, body, true));
         }
         Err(broken)
+    }
+}
+
+impl Kind for HttpProbe {
+    fn kind(&self) -> ProbeKind {
+        ProbeKind::Http
+    }
+
+    fn target(&self) -> String {
+        let colon = if matches!(self.target.endpoint(), Endpoint::Unix(_)) { ":" } else { "" };
+        format!("{}://{}{colon}{}", self.scheme.as_str(), self.target.endpoint(), self.path)
+    }
+
+    fn connection(&mut self) -> Option<&mut Target> {
+        Some(&mut self.target)
+    }
+
+    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
+        self.exchange(progress).await
     }
 }
 

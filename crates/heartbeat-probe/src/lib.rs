@@ -42,6 +42,7 @@ mod exec;
 mod expectation;
 #[cfg(feature = "http")]
 mod http;
+mod kind;
 mod measure;
 mod network;
 #[cfg(feature = "postgres")]
@@ -80,6 +81,7 @@ pub use exec::{ExecError, ExecFuture, ExecOutput, ExecProbe, Spawn};
 pub use heartbeat_http::{Connecting, ResolveError, Resolving, Sockets};
 #[cfg(feature = "tls")]
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
+pub use kind::{Observe, ObserverProbe, Observing};
 pub use network::{Denied, Network, NetworkError, Networks};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresProbe;

@@ -30,6 +30,8 @@ const JITTER: Duration = Duration::from_millis(10);
 pub(crate) struct Progress<'a> {
     pub(crate) phase: ProbePhase,
     pub(crate) times: PhaseTimes,
+    /// The time that the target has.
+    pub(crate) timeout: Duration,
     /// What the certificate of a TLS session says, once there is one.
     #[cfg(feature = "tls")]
     pub(crate) certificate: Option<crate::secure::Note>,
@@ -43,6 +45,7 @@ impl Default for Progress<'_> {
         Self {
             phase: ProbePhase::Resolve,
             times: PhaseTimes::default(),
+            timeout: Duration::ZERO,
             #[cfg(feature = "tls")]
             certificate: None,
             conversation: None,
@@ -100,8 +103,8 @@ pub(crate) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    pub(crate) const fn new(turn: Turn<'a>, slow: Option<Duration>) -> Self {
-        Self { turn, grace: Duration::ZERO, slow, max_latency: None }
+    pub(crate) const fn new(turn: Turn<'a>) -> Self {
+        Self { turn, grace: Duration::ZERO, slow: None, max_latency: None }
     }
 }
 
@@ -112,7 +115,7 @@ pub(crate) async fn measure(
 ) -> CheckResult {
     let started_at = clock::now();
     let Turn { queued_at, timeout, conversation } = frame.turn;
-    let mut progress = Progress { conversation, ..Progress::default() };
+    let mut progress = Progress { conversation, timeout, ..Progress::default() };
     progress.times.queue = queued_at.map(|queued| started_at.since(queued));
     let mut lag = Duration::ZERO;
     let seen = within(timeout + frame.grace, started_at, &mut lag, measurement(&mut progress)).await;

@@ -1,4 +1,4 @@
-//! A probe of any kind.
+//! A probe of any kind, and the driver of its measurements.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,42 +7,45 @@ use heartbeat_http::Sockets;
 use heartbeat_status::{CheckResult, Instant, ProbeKind};
 
 use crate::conversation::{Conversation, Explanation};
-use crate::measure::Turn;
-use crate::{ExecProbe, ProcessProbe, TcpProbe};
+use crate::kind::Kind;
+use crate::measure::{Frame, Turn, measure};
+use crate::target::Target;
+use crate::{Denied, ExecProbe, Networks, Observe, ObserverProbe, ProcessProbe, TcpProbe};
 
-/// Declares [`Probe`] from its kinds, all of which have the same methods.
+/// A probe of any kind. Equal probes measure the same in the same way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    kind: AnyKind,
+    /// A pass that takes longer is degraded.
+    slow: Option<Duration>,
+    /// A pass that takes longer fails.
+    max_latency: Option<Duration>,
+}
+
+/// Declares [`AnyKind`] from the kinds.
 macro_rules! kinds {
-    ($($doc:literal $variant:ident($probe:path) $(if $feature:literal)?;)+) => {
-        /// A probe of any kind. Equal probes measure the same in the same way.
+    ($($variant:ident($probe:path) $(if $feature:literal)?;)+) => {
         #[derive(Clone, Debug, PartialEq)]
-        #[non_exhaustive]
-        pub enum Probe { $(#[doc = $doc] $(#[cfg(feature = $feature)])? $variant($probe)),+ }
+        enum AnyKind { $($(#[cfg(feature = $feature)])? $variant($probe)),+ }
 
-        impl Probe {
-            /// The kind, as the wire format writes it.
-            #[must_use]
-            pub fn kind(&self) -> ProbeKind {
+        impl AnyKind {
+            fn kind(&self) -> ProbeKind {
                 match self { $($(#[cfg(feature = $feature)])? Self::$variant(probe) => probe.kind()),+ }
             }
 
-            /// The target, for people.
-            #[must_use]
-            pub fn target(&self) -> String {
+            fn target(&self) -> String {
                 match self { $($(#[cfg(feature = $feature)])? Self::$variant(probe) => probe.target()),+ }
             }
 
-            /// Replaces the system's sockets and resolver. Has no effect on a probe that makes no connection.
-            #[must_use]
-            pub fn through(self, sockets: Arc<dyn Sockets>) -> Self {
-                match self {
-                    $($(#[cfg(feature = $feature)])? Self::$variant(probe) => probe.through(sockets).into()),+
-                }
+            fn connection(&mut self) -> Option<&mut Target> {
+                match self { $($(#[cfg(feature = $feature)])? Self::$variant(probe) => probe.connection()),+ }
             }
 
-            async fn run(&self, turn: Turn<'_>) -> CheckResult {
+            async fn measure(&self, frame: Frame<'_>) -> CheckResult {
                 match self {
                     $($(#[cfg(feature = $feature)])? Self::$variant(probe) => {
-                        probe.measure(turn).await
+                        let frame = Frame { grace: probe.grace(), ..frame };
+                        measure(frame, async |progress| probe.observe(progress).await).await
                     }),+
                 }
             }
@@ -50,23 +53,84 @@ macro_rules! kinds {
 
         $($(#[cfg(feature = $feature)])? impl From<$probe> for Probe {
             fn from(probe: $probe) -> Self {
-                Self::$variant(probe)
+                Self { kind: AnyKind::$variant(probe), slow: None, max_latency: None }
             }
         })+
     };
 }
 
 kinds! {
-    "An HTTP request." Http(crate::HttpProbe) if "http";
-    "A connection over TCP or to a Unix socket." Tcp(TcpProbe);
-    "A TLS handshake." Tls(crate::TlsProbe) if "tls";
-    "A process by its pid." Process(ProcessProbe);
-    "A PING of Redis." Redis(crate::RedisProbe) if "redis";
-    "The start of a PostgreSQL session." Postgres(crate::PostgresProbe) if "postgres";
-    "A check command." Exec(ExecProbe);
+    Http(crate::HttpProbe) if "http";
+    Tcp(TcpProbe);
+    Tls(crate::TlsProbe) if "tls";
+    Process(ProcessProbe);
+    Redis(crate::RedisProbe) if "redis";
+    Postgres(crate::PostgresProbe) if "postgres";
+    Exec(ExecProbe);
+    Observer(ObserverProbe);
+}
+
+impl From<Arc<dyn Observe>> for Probe {
+    fn from(observer: Arc<dyn Observe>) -> Self {
+        ObserverProbe::from(observer).into()
+    }
 }
 
 impl Probe {
+    /// The kind, as the wire format writes it.
+    #[must_use]
+    pub fn kind(&self) -> ProbeKind {
+        self.kind.kind()
+    }
+
+    /// The target, for people.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.kind.target()
+    }
+
+    /// A pass that takes longer is degraded.
+    #[must_use]
+    pub fn with_slow(self, slow: Duration) -> Self {
+        Self { slow: Some(slow), ..self }
+    }
+
+    /// A pass that takes longer fails.
+    #[must_use]
+    pub fn with_max_latency(self, max_latency: Duration) -> Self {
+        Self { max_latency: Some(max_latency), ..self }
+    }
+
+    /// Degrades when the certificate expires within this time; 14 days, or a third of its life, by default. Has no effect
+    /// without TLS.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_expires(mut self, expires: Duration) -> Self {
+        if let Some(target) = self.kind.connection() {
+            target.secure = target.secure.take().map(|secure| secure.with_expires(expires));
+        }
+        self
+    }
+
+    /// Replaces the system's sockets and resolver. Has no effect on a probe that makes no connection.
+    #[must_use]
+    pub fn through(mut self, sockets: Arc<dyn Sockets>) -> Self {
+        if let Some(target) = self.kind.connection() {
+            target.through(sockets);
+        }
+        self
+    }
+
+    /// Connects to addresses in `networks` only, checked after each resolution. The target is then untrusted: its answer is
+    /// evaluated, but no part of it is shown. Has no effect on a probe that makes no connection.
+    ///
+    /// # Errors
+    /// [`Denied`] for an address or `localhost` that is known to be outside.
+    pub fn within(mut self, networks: Arc<Networks>) -> Result<Self, Denied> {
+        self.kind.connection().map_or(Ok(()), |target| target.restrict(networks))?;
+        Ok(self)
+    }
+
     /// Measures once. `timeout` bounds everything, from the resolver to the last byte of the body. Dropping the
     /// future cancels the measurement and closes its connection. Needs a tokio runtime with I/O and time.
     pub async fn measure(&self, timeout: Duration) -> CheckResult {
@@ -85,5 +149,10 @@ impl Probe {
         let turn = Turn { conversation: Some(&conversation), ..Turn::now(timeout) };
         let result = self.run(turn).await;
         Explanation { result, conversation: conversation.into_lines() }
+    }
+
+    async fn run(&self, turn: Turn<'_>) -> CheckResult {
+        let (slow, max_latency) = (self.slow, self.max_latency);
+        self.kind.measure(Frame { slow, max_latency, ..Frame::new(turn) }).await
     }
 }

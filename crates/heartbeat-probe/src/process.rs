@@ -1,11 +1,9 @@
 //! A process by its pid, for embedders that watch a process that they did not start.
 
-use std::sync::Arc;
+use heartbeat_status::{FailReason, Outcome, ProbeKind};
 
-use heartbeat_http::Sockets;
-use heartbeat_status::{CheckResult, FailReason, Outcome, ProbeKind};
-
-use crate::measure::{Frame, Progress, Seen, Turn, measure};
+use crate::kind::Kind;
+use crate::measure::{Progress, Seen};
 
 /// Passes while the process runs: neither gone nor a zombie nor stopped. The start time it had when the probe was
 /// made guards against a reused pid.
@@ -22,25 +20,6 @@ impl ProcessProbe {
         Self { pid, start_time: stat(pid).map(|(_, start_time)| start_time) }
     }
 
-    /// The pid, for people.
-    #[must_use]
-    pub fn target(&self) -> String {
-        format!("pid {}", self.pid)
-    }
-
-    pub(crate) const fn kind(&self) -> ProbeKind {
-        ProbeKind::Process
-    }
-
-    /// It makes no connection.
-    pub(crate) fn through(self, _: Arc<dyn Sockets>) -> Self {
-        self
-    }
-
-    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
-        measure(Frame::new(turn, None), async |_: &mut Progress<'_>| self.look()).await
-    }
-
     fn look(&self) -> Seen {
         let fail = |reason, detail: &str| Ok((Outcome::Fail { reason, phase: None }, detail.to_owned()));
         match stat(self.pid) {
@@ -55,6 +34,20 @@ impl ProcessProbe {
     }
 }
 
+impl Kind for ProcessProbe {
+    fn kind(&self) -> ProbeKind {
+        ProbeKind::Process
+    }
+
+    fn target(&self) -> String {
+        format!("pid {}", self.pid)
+    }
+
+    async fn observe(&self, _: &mut Progress<'_>) -> Seen {
+        self.look()
+    }
+}
+
 /// State letter and start time, of `/proc/PID/stat`.
 fn stat(pid: u32) -> Option<(char, u64)> {
     let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -66,16 +59,19 @@ fn stat(pid: u32) -> Option<(char, u64)> {
 
 #[cfg(test)]
 mod tests {
+
     use std::time::Duration;
 
     use super::*;
+    use crate::Probe;
 
     #[tokio::test]
     async fn a_running_process_passes_and_a_reused_pid_fails() {
         let own = ProcessProbe::new(std::process::id());
-        assert_eq!(own.measure(Turn::now(Duration::from_secs(5))).await.outcome, Outcome::Pass);
         let other = ProcessProbe { start_time: own.start_time.map(|start| start + 1), ..own };
-        let result = other.measure(Turn::now(Duration::from_secs(5))).await;
-        assert_eq!(result.outcome, Outcome::Fail { reason: FailReason::ProcessExited, phase: None });
+        let fails = Outcome::Fail { reason: FailReason::ProcessExited, phase: None };
+        for (probe, outcome) in [(own, Outcome::Pass), (other, fails)] {
+            assert_eq!(Probe::from(probe).measure(Duration::from_secs(5)).await.outcome, outcome);
+        }
     }
 }

@@ -1,16 +1,15 @@
 //! Redis: AUTH, PING, and one more command with a condition on its reply.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
-use heartbeat_http::{Sockets, Stream};
-use heartbeat_status::{CheckResult, DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
+use heartbeat_http::Stream;
+use heartbeat_status::{DegradedReason, FailReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
 use crate::expectation::Expectation;
-use crate::measure::{Frame, Progress, Seen, Turn, measure};
+use crate::kind::Kind;
+use crate::measure::{Progress, Seen};
 use crate::server::{Parts, Secret, ServerError};
 use crate::target::{Broken, Target, io_broken};
 
@@ -31,7 +30,6 @@ pub struct RedisProbe {
     user: Option<String>,
     password: Option<Secret>,
     command: Option<(Vec<String>, Expectation)>,
-    slow: Option<Duration>,
 }
 
 impl fmt::Debug for RedisProbe {
@@ -80,15 +78,7 @@ impl RedisProbe {
         if parts.path.is_some() {
             return Err(ServerError::Url { scheme: "redis", port: DEFAULT_PORT });
         }
-        Ok(Self { target: parts.target, user: parts.user, password: None, command: None, slow: None })
-    }
-
-    /// Degrades when the certificate expires within this time; 14 days, or a third of its life, by default.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn with_expires(mut self, expires: Duration) -> Self {
-        self.target.secure = self.target.secure.map(|secure| secure.with_expires(expires));
-        self
+        Ok(Self { target: parts.target, user: parts.user, password: None, command: None })
     }
 
     /// Authenticates with this password, as the user of the URL or the default user.
@@ -101,31 +91,6 @@ impl RedisProbe {
     #[must_use]
     pub fn with_command(self, command: Vec<String>, expect: &str) -> Self {
         Self { command: Some((command, Expectation::parse(expect))), ..self }
-    }
-
-    /// A pass that takes longer is degraded.
-    #[must_use]
-    pub fn with_slow(self, slow: Duration) -> Self {
-        Self { slow: Some(slow), ..self }
-    }
-
-    pub(crate) const fn kind(&self) -> ProbeKind {
-        ProbeKind::Redis
-    }
-
-    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
-        Self { target: self.target.through(sockets), ..self }
-    }
-
-    /// The address as `host:port`.
-    #[must_use]
-    pub fn target(&self) -> String {
-        self.target.endpoint().to_string()
-    }
-
-    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
-        let frame = Frame::new(turn, self.slow);
-        measure(frame, async |progress| self.talk(progress).await).await
     }
 
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
@@ -155,6 +120,24 @@ impl RedisProbe {
                 met(&words, expected, asked(&mut stream, &words).await?)
             }
         }
+    }
+}
+
+impl Kind for RedisProbe {
+    fn kind(&self) -> ProbeKind {
+        ProbeKind::Redis
+    }
+
+    fn target(&self) -> String {
+        self.target.endpoint().to_string()
+    }
+
+    fn connection(&mut self) -> Option<&mut Target> {
+        Some(&mut self.target)
+    }
+
+    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
+        self.talk(progress).await
     }
 }
 

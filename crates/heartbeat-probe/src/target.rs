@@ -106,7 +106,7 @@ impl Target {
     }
 
     /// Restricts the target to `networks`. What is known without resolving a name is checked now.
-    pub(crate) fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
+    pub(crate) fn restrict(&mut self, networks: Arc<Networks>) -> Result<(), Denied> {
         let Endpoint::Network(address) = &self.endpoint else { return Err(Denied::unix_socket()) };
         let host = address.host();
         if let Some(ip) = address.ip().or_else(|| network::odd_spelling(host).map(IpAddr::V4)) {
@@ -115,12 +115,13 @@ impl Target {
             let own = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
             own.iter().map(|ip| networks.check(*ip)).reduce(Result::or).unwrap_or(Ok(()))?;
         }
-        Ok(Self { within: Some(networks), ..self })
+        self.within = Some(networks);
+        Ok(())
     }
 
     /// Replaces the system's sockets.
-    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
-        Self { through: Through(Some(sockets)), ..self }
+    pub(crate) fn through(&mut self, sockets: Arc<dyn Sockets>) {
+        self.through = Through(Some(sockets));
     }
 
     /// The configuration names the target, so the detail may show what the target answers.
@@ -355,7 +356,8 @@ mod tests {
 
     fn within(text: &str, networks: &[&str]) -> Result<Target, Denied> {
         let all = networks.iter().fold(Networks::default(), |all, one| all.with(one.parse().unwrap()));
-        Target::parse(text, None).unwrap().within(Arc::new(all))
+        let mut target = Target::parse(text, None).unwrap();
+        target.restrict(Arc::new(all)).map(|()| target)
     }
 
     fn permitted(target: &Target, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Broken> {

@@ -1,17 +1,14 @@
 //! TCP: a connection, and optionally text to send and an expected answer.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
-use heartbeat_http::Sockets;
-use heartbeat_status::{CheckResult, FailReason, Outcome, ProbeKind, ProbePhase};
+use heartbeat_status::{FailReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::TcpError;
 use crate::clock;
-use crate::measure::{Frame, Progress, Seen, Turn, measure};
+use crate::kind::Kind;
+use crate::measure::{Progress, Seen};
 use crate::target::{Broken, Endpoint, Target, io_broken};
-use crate::{Denied, Networks, TcpError};
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 4 * 1024;
@@ -24,7 +21,6 @@ pub struct TcpProbe {
     target: Target,
     send: Option<Bytes>,
     expect: Option<Bytes>,
-    slow: Option<Duration>,
 }
 
 impl TcpProbe {
@@ -35,7 +31,7 @@ impl TcpProbe {
     pub fn new(address: &str) -> Result<Self, TcpError> {
         let target =
             Target::parse(address, None).ok_or_else(|| TcpError::Address { address: address.to_owned() })?;
-        Ok(Self { target, send: None, expect: None, slow: None })
+        Ok(Self { target, send: None, expect: None })
     }
 
     /// Sends this once connected.
@@ -48,43 +44,6 @@ impl TcpProbe {
     #[must_use]
     pub fn with_expect(self, expect: impl Into<Bytes>) -> Self {
         Self { expect: Some(expect.into()), ..self }
-    }
-
-    /// A pass that takes longer is degraded.
-    #[must_use]
-    pub fn with_slow(self, slow: Duration) -> Self {
-        Self { slow: Some(slow), ..self }
-    }
-
-    /// Connects to addresses in `networks` only, checked after each resolution. The target is then untrusted: its answer is
-    /// evaluated, but no part of it is shown.
-    ///
-    /// # Errors
-    /// [`Denied`] for an address or `localhost` that is known to be outside.
-    pub fn within(self, networks: Arc<Networks>) -> Result<Self, Denied> {
-        Ok(Self { target: self.target.within(networks)?, ..self })
-    }
-
-    pub(crate) const fn kind(&self) -> ProbeKind {
-        match self.target.endpoint() {
-            Endpoint::Network(_) => ProbeKind::Tcp,
-            Endpoint::Unix(_) => ProbeKind::Unix,
-        }
-    }
-
-    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
-        Self { target: self.target.through(sockets), ..self }
-    }
-
-    /// The address as `host:port`.
-    #[must_use]
-    pub fn target(&self) -> String {
-        self.target.endpoint().to_string()
-    }
-
-    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
-        let frame = Frame::new(turn, self.slow);
-        measure(frame, async |progress| self.talk(progress).await).await
     }
 
     async fn talk(&self, progress: &mut Progress<'_>) -> Seen {
@@ -113,6 +72,27 @@ impl TcpProbe {
                 return Err(Broken::fail(FailReason::ConditionFailed, ProbePhase::FirstByte, detail));
             }
         }
+    }
+}
+
+impl Kind for TcpProbe {
+    fn kind(&self) -> ProbeKind {
+        match self.target.endpoint() {
+            Endpoint::Network(_) => ProbeKind::Tcp,
+            Endpoint::Unix(_) => ProbeKind::Unix,
+        }
+    }
+
+    fn target(&self) -> String {
+        self.target.endpoint().to_string()
+    }
+
+    fn connection(&mut self) -> Option<&mut Target> {
+        Some(&mut self.target)
+    }
+
+    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
+        self.talk(progress).await
     }
 }
 

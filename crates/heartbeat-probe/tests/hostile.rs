@@ -375,7 +375,7 @@ async fn no_part_of_the_body_of_a_foreign_target_is_shown() {
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"status\":\"warn\",\"output\":\"CANARY\"}",
     ] {
         let address = answers(answer).await;
-        let plain = || http(&address).within(Arc::clone(&networks)).unwrap();
+        let plain = || http(&address);
         let conditions = vec![
             plain(),
             plain().with_contains("y"),
@@ -385,13 +385,13 @@ async fn no_part_of_the_body_of_a_foreign_target_is_shown() {
             plain().with_json("", "y".into()).unwrap(),
         ];
         for probe in conditions {
-            let result = measured(probe, LONG).await;
+            let result = measured(Probe::from(probe).within(Arc::clone(&networks)).unwrap(), LONG).await;
             assert!(!result.detail.contains(secret), "{answer}: {}", result.detail);
         }
         let tcp = TcpProbe::new(&address).unwrap().with_send("\r\n\r\n").with_expect("y y");
         let shown = measured(tcp.clone(), LONG).await.detail;
         assert!(shown.contains("HTTP/1.1"), "one that the configuration names is quoted: {shown}");
-        let hidden = measured(tcp.within(Arc::clone(&networks)).unwrap(), LONG).await.detail;
+        let hidden = measured(Probe::from(tcp).within(Arc::clone(&networks)).unwrap(), LONG).await.detail;
         assert_eq!(hidden, "expected \"y y\"");
     }
 }
@@ -464,9 +464,9 @@ async fn the_default_port_is_not_sent() {
     .await;
     let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
     for url in ["http://app.test/", "http://app.test:80/"] {
-        let probe = HttpProbe::new(url).unwrap();
+        let probe = Probe::from(HttpProbe::new(url).unwrap());
         assert_eq!(probe.target(), "http://app.test:80/");
-        passes(Probe::from(probe).through(Arc::new(ThisPort(port)))).await;
+        passes(probe.through(Arc::new(ThisPort(port)))).await;
     }
 }
 
@@ -584,7 +584,7 @@ async fn slow_is_degraded_and_the_queue_is_told_apart() {
         drain(stream).await;
     })
     .await;
-    let probe = Probe::from(http(&address).with_slow(DRIP / 4));
+    let probe = Probe::from(http(&address)).with_slow(DRIP / 4);
     let queued_at = heartbeat_status::Instant::ZERO;
     let result = probe.measure_queued(queued_at, LONG).await;
     assert_eq!(result.outcome, Outcome::Degraded(DegradedReason::Slow));
@@ -731,7 +731,8 @@ async fn headers_latency_and_bodies_that_are_not_read() {
     at_once(missing, FailReason::ConditionMissing, ProbePhase::FirstByte).await;
     let other = probe().with_response_header("content-type", "html").unwrap();
     at_once(other, FailReason::ConditionFailed, ProbePhase::FirstByte).await;
-    let late = measured(probe().without_body().with_max_latency(Duration::ZERO), LONG).await;
+    let hasty = Probe::from(probe().without_body()).with_max_latency(Duration::ZERO);
+    let late = measured(hasty, LONG).await;
     assert_eq!(late.outcome, Outcome::Fail { reason: FailReason::OverLimit, phase: None }, "{late:?}");
     assert!(late.detail.starts_with("answered after "), "{}", late.detail);
 }

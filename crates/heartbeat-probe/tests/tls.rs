@@ -158,11 +158,17 @@ async fn a_certificate_that_expires_soon_is_degraded() {
         assert_eq!(result.outcome, expiring, "{result:?}");
         assert!(result.detail.contains("the certificate expires in 9 days"), "{}", result.detail);
     }
-    assert_eq!(measured(https(port, &ca.options()).with_expires(DAY * 5)).await.outcome, Outcome::Pass);
+    assert_eq!(
+        measured(Probe::from(https(port, &ca.options())).with_expires(DAY * 5)).await.outcome,
+        Outcome::Pass
+    );
     // Certificates of a week are renewed late in their life, not fourteen days before its end.
     let short = ca.server("shop.test", DAY, DAY * 7).await;
     assert_eq!(measured(tls(short, &ca.options())).await.outcome, Outcome::Pass);
-    assert_eq!(measured(tls(short, &ca.options()).with_expires(DAY * 14)).await.outcome, expiring);
+    assert_eq!(
+        measured(Probe::from(tls(short, &ca.options())).with_expires(DAY * 14)).await.outcome,
+        expiring
+    );
     let late = ca.server("shop.test", DAY * 5, DAY * 7).await;
     assert_eq!(measured(tls(late, &ca.options())).await.outcome, expiring);
 }
@@ -269,7 +275,7 @@ async fn http_and_a_greeting_over_a_unix_socket() {
     let http = HttpProbe::new(&format!("http://unix:{path}:/api/health/")).unwrap().with_contains("ok");
     let result = measured(http.clone()).await;
     assert_eq!((result.outcome, result.detail.as_str()), (Outcome::Pass, "200"), "{result:?}");
-    assert_eq!(http.target(), format!("http://unix:{path}:/api/health/"));
+    assert_eq!(Probe::from(http).target(), format!("http://unix:{path}:/api/health/"));
     let tcp = TcpProbe::new(&format!("unix:{path}")).unwrap();
     assert_eq!(measured(tcp.clone()).await.outcome, Outcome::Pass);
     assert_eq!(Probe::from(tcp).kind(), heartbeat_status::ProbeKind::Unix);

@@ -38,7 +38,7 @@ async fn main() -> ExitCode {
     };
     let listen = arguments.next().unwrap_or_else(|| "127.0.0.1:8002".to_owned());
     let probe: Probe = match HttpProbe::new(&upstream) {
-        Ok(probe) => probe.with_slow(SLOW).into(),
+        Ok(probe) => Probe::from(probe).with_slow(SLOW),
         Err(error) => {
             println!("{error}");
             return ExitCode::from(2);

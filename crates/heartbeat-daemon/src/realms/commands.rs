@@ -78,13 +78,12 @@ impl Commands {
             Measure::Probe(probe) => Some(Arc::clone(probe)),
             Measure::Command { spec, nagios, slow } => {
                 let command = Arc::new(CheckCommand { commands: Arc::clone(self), spec: Arc::clone(spec) });
-                let probe = if *nagios {
+                let probe = Probe::from(if *nagios {
                     ExecProbe::nagios(info.target.clone(), command)
                 } else {
                     ExecProbe::new(info.target.clone(), command)
-                };
-                let probe = slow.map_or(probe.clone(), |slow| probe.with_slow(slow));
-                Some(Arc::new(probe.into()))
+                });
+                Some(Arc::new(slow.iter().copied().fold(probe, Probe::with_slow)))
             }
         });
         equipped.collect()

@@ -82,7 +82,7 @@ impl Prober {
         let (inbox, slots) = (Arc::clone(&self.inbox), Arc::clone(&self.slots));
         let owners = Arc::clone(&self.owners);
         let (descriptors, most) = self.descriptors.clone();
-        let wanted = if matches!(*probe, Probe::Exec(_)) { COMMAND_DESCRIPTORS.min(most) } else { 1 };
+        let wanted = if probe.kind().runs_a_command() { COMMAND_DESCRIPTORS.min(most) } else { 1 };
         let task = self.runtime.spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
             let Ok(_descriptors) = descriptors.acquire_many_owned(wanted).await else { return };

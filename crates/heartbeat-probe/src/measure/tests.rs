@@ -119,19 +119,22 @@ fn failing(reason: FailReason) -> Seen {
 }
 
 async fn blocked_and_then(seen: Option<Seen>, blocked: Duration) -> CheckResult {
-    measure(Frame::new(Turn::now(TIMEOUT), Some(TIMEOUT / 8)), async |progress: &mut Progress<'_>| {
-        progress.phase = ProbePhase::FirstByte;
-        // The timers are armed by now.
-        tokio::task::yield_now().await;
-        block(blocked);
-        match seen {
-            Some(seen) => {
-                tokio::task::yield_now().await;
-                seen
+    measure(
+        Frame { slow: Some(TIMEOUT / 8), ..Frame::new(Turn::now(TIMEOUT)) },
+        async |progress: &mut Progress<'_>| {
+            progress.phase = ProbePhase::FirstByte;
+            // The timers are armed by now.
+            tokio::task::yield_now().await;
+            block(blocked);
+            match seen {
+                Some(seen) => {
+                    tokio::task::yield_now().await;
+                    seen
+                }
+                None => std::future::pending().await,
             }
-            None => std::future::pending().await,
-        }
-    })
+        },
+    )
     .await
 }
 
@@ -177,7 +180,7 @@ async fn our_own_lag_makes_no_answer_slow() {
 
 #[tokio::test]
 async fn a_verdict_that_stands_survives_the_deadline() {
-    let result = measure(Frame::new(Turn::now(TIMEOUT), None), async |progress: &mut Progress<'_>| {
+    let result = measure(Frame::new(Turn::now(TIMEOUT)), async |progress: &mut Progress<'_>| {
         progress.times.first_byte = Some(Duration::from_millis(1));
         progress.settle(Broken::fail(FailReason::UnexpectedStatus, ProbePhase::FirstByte, "503"));
         std::future::pending::<Seen>().await

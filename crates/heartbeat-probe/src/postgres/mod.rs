@@ -3,18 +3,15 @@
 mod scram;
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
-use heartbeat_http::{Sockets, Stream};
-use heartbeat_status::{
-    CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, ProbeKind, ProbePhase,
-};
+use heartbeat_http::Stream;
+use heartbeat_status::{DegradedReason, FailReason, InconclusiveReason, Outcome, ProbeKind, ProbePhase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock;
 use crate::expectation::Expectation;
-use crate::measure::{Frame, Progress, Seen, Turn, measure};
+use crate::kind::Kind;
+use crate::measure::{Progress, Seen};
 use crate::server::{Parts, Secret, ServerError};
 use crate::target::{Broken, Target, io_broken};
 use scram::{MECHANISM, Scram, ScramError};
@@ -50,7 +47,6 @@ pub struct PostgresProbe {
     database: String,
     password: Option<Secret>,
     query: Option<(String, Expectation)>,
-    slow: Option<Duration>,
 }
 
 impl fmt::Debug for PostgresProbe {
@@ -95,15 +91,7 @@ impl PostgresProbe {
         let user = parts.user.clone().unwrap_or_else(|| DEFAULT_USER.to_owned());
         let database = parts.path.clone().unwrap_or_else(|| user.clone());
         let target = parts.target.clone();
-        Ok((Self { target, user, database, password: None, query: None, slow: None }, parts))
-    }
-
-    /// Degrades when the certificate expires within this time; 14 days, or a third of its life, by default.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn with_expires(mut self, expires: Duration) -> Self {
-        self.target.secure = self.target.secure.map(|secure| secure.with_expires(expires));
-        self
+        Ok((Self { target, user, database, password: None, query: None }, parts))
     }
 
     /// Authenticates with this password: by SCRAM-SHA-256, or in plain text where the session has TLS.
@@ -117,31 +105,6 @@ impl PostgresProbe {
     #[must_use]
     pub fn with_query(self, query: impl Into<String>, expect: &str) -> Self {
         Self { query: Some((query.into(), Expectation::parse(expect))), ..self }
-    }
-
-    /// A pass that takes longer is degraded.
-    #[must_use]
-    pub fn with_slow(self, slow: Duration) -> Self {
-        Self { slow: Some(slow), ..self }
-    }
-
-    pub(crate) const fn kind(&self) -> ProbeKind {
-        ProbeKind::Postgres
-    }
-
-    pub(crate) fn through(self, sockets: Arc<dyn Sockets>) -> Self {
-        Self { target: self.target.through(sockets), ..self }
-    }
-
-    /// The address as `host:port`.
-    #[must_use]
-    pub fn target(&self) -> String {
-        self.target.endpoint().to_string()
-    }
-
-    pub(crate) async fn measure(&self, turn: Turn<'_>) -> CheckResult {
-        let frame = Frame::new(turn, self.slow);
-        measure(frame, async |progress| self.talk(progress).await).await
     }
 
     /// The first message of a session.
@@ -222,6 +185,24 @@ impl PostgresProbe {
         let _ = stream.write_all(b"X\0\0\0\x04").await;
         let _ = stream.flush().await;
         seen
+    }
+}
+
+impl Kind for PostgresProbe {
+    fn kind(&self) -> ProbeKind {
+        ProbeKind::Postgres
+    }
+
+    fn target(&self) -> String {
+        self.target.endpoint().to_string()
+    }
+
+    fn connection(&mut self) -> Option<&mut Target> {
+        Some(&mut self.target)
+    }
+
+    async fn observe(&self, progress: &mut Progress<'_>) -> Seen {
+        self.talk(progress).await
     }
 }
 
