@@ -179,6 +179,11 @@ impl Ctx<'_> {
         self.out.timers.disarm(self.ix, kind);
     }
 
+    /// A stage of the state of the realm is over: its timers are disarmed.
+    pub(crate) fn leave_stage(&mut self) {
+        self.out.timers.leave_stage(self.ix);
+    }
+
     pub(crate) fn dice(&mut self) -> u32 {
         self.out.dice()
     }

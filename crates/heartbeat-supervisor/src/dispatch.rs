@@ -102,8 +102,7 @@ impl Supervisor {
             }
             TimerKind::Pause => realm.end_pause(ctx, true),
             TimerKind::Alone => suspicion::clear(realm, ctx),
-            TimerKind::Overdue => state::starting::overdue(realm, ctx),
-            TimerKind::State | TimerKind::Second | TimerKind::Act => state::on_deadline(realm, ctx, timer),
+            _ => state::on_deadline(realm, ctx, timer),
         });
     }
 

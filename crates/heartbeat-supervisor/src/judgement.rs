@@ -70,12 +70,12 @@ pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.port_conflict.is_some() {
         // Evidence of its own, and nothing a restart would change: the port would still not be free.
         realm.unhealthy_cause = Some(failure_detail(realm, ctx, first.0));
-        ctx.disarm(TimerKind::Act);
+        ctx.disarm(TimerKind::ActOnFailure);
         return;
     }
     if realm.is_held_by_suspicion() {
         realm.unhealthy_cause = None;
-        ctx.disarm(TimerKind::Act);
+        ctx.disarm(TimerKind::ActOnFailure);
         return;
     }
     let live = realm.actionable(ctx.spec, |role| role == Role::Live);
@@ -89,11 +89,11 @@ pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         None => {}
         Some(_) if realm.held.is_some() => {
             ctx.out.health_restarts.push_back(ctx.ix);
-            ctx.arm(TimerKind::Act, ctx.now + FUSE_RECHECK);
+            ctx.arm(TimerKind::ActOnFailure, ctx.now + FUSE_RECHECK);
             return;
         }
         Some(when) if !evidence_is_fresh(realm, ctx, when) => {
-            ctx.arm(TimerKind::Act, ctx.now + MEASURE_AGAIN);
+            ctx.arm(TimerKind::ActOnFailure, ctx.now + MEASURE_AGAIN);
             return;
         }
         Some(_) => {}
@@ -102,7 +102,7 @@ pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let newest = realm.probes.iter().filter_map(|probe| probe.last_fail).max().unwrap_or(first.1);
     if realm.dependencies.upstream_pass <= *realm.asked_since.get_or_insert(newest) {
         ctx.out.asks.push_back(ctx.ix);
-        ctx.arm(TimerKind::Act, ctx.now + ASK_AGAIN);
+        ctx.arm(TimerKind::ActOnFailure, ctx.now + ASK_AGAIN);
         return;
     }
     let began = realm.probes[first.0].first_fail.unwrap_or(ctx.now);
@@ -114,7 +114,7 @@ pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if due.is_some() {
         // Granted in the same breath, unless the circuit breaker holds it.
         ctx.out.health_restarts.push_back(ctx.ix);
-        ctx.arm(TimerKind::Act, ctx.now + FUSE_RECHECK);
+        ctx.arm(TimerKind::ActOnFailure, ctx.now + FUSE_RECHECK);
     } else {
         wait_for(ctx, when);
     }
@@ -173,8 +173,8 @@ pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 fn wait_for(ctx: &mut Ctx<'_>, when: Option<Instant>) {
     match when {
-        Some(when) => ctx.arm(TimerKind::Act, when),
-        None => ctx.disarm(TimerKind::Act),
+        Some(when) => ctx.arm(TimerKind::ActOnFailure, when),
+        None => ctx.disarm(TimerKind::ActOnFailure),
     }
 }
 
@@ -183,7 +183,7 @@ pub(crate) fn clear_cause(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.unhealthy_cause = None;
     (realm.acts_on, realm.asked_since) = (Instant::ZERO, None);
     hold(realm, ctx, None, None);
-    ctx.disarm(TimerKind::Act);
+    ctx.disarm(TimerKind::ActOnFailure);
 }
 
 /// `http: 503 Service Unavailable, 3 times in a row`.

@@ -255,8 +255,8 @@ impl Realm {
             ctx.disarm(TimerKind::Slot(ix));
             ctx.disarm(TimerKind::Stale(ix));
         }
-        ctx.disarm(TimerKind::Act);
-        ctx.disarm(TimerKind::Overdue);
+        ctx.disarm(TimerKind::ActOnFailure);
+        ctx.disarm(TimerKind::StartOverdue);
     }
 
     pub(crate) fn cancel(&mut self, ctx: &mut Ctx<'_>, at: usize) {
@@ -326,7 +326,7 @@ impl Realm {
                 self.listen_anew(ctx, at);
             }
         }
-        ctx.disarm(TimerKind::Act);
+        ctx.disarm(TimerKind::ActOnFailure);
     }
 
     /// Its own restart command has been run: what was measured says nothing any more.

@@ -579,8 +579,9 @@ impl Realm {
         ctx.event(EventKind::RestartClosed { id, attempt, result, took_ms });
     }
 
-    /// Changes state, and says so.
+    /// Changes state, and says so. The timers of the state that it leaves are disarmed.
     pub(crate) fn set_state(&mut self, ctx: &mut Ctx<'_>, state: State) {
+        ctx.out.timers.leave_state(ctx.ix);
         let (from, to) = (self.state.phase(), state.phase());
         self.state = state;
         if from != to {

@@ -146,7 +146,7 @@ impl Supervisor {
         while let Some(ix) = self.out.remember.pop_first() {
             let Some(realm) = self.realms.get(ix.index()) else { continue };
             let spec = self.plan.realm(ix);
-            let deadline = self.out.timers.deadline(ix, TimerKind::State);
+            let deadline = self.out.timers.stage_deadline(ix);
             // Nothing of a realm that is gone for good has to be remembered.
             let gone = spec.retired && realm.at_rest();
             let record = (!gone).then(|| Box::new(realm.record(spec, deadline)));
@@ -305,7 +305,7 @@ impl Supervisor {
         realm.note_excuse(spec);
         let status = realm.derive_status();
         let due = status == Status::Down
-            && self.out.timers.deadline(ix, TimerKind::Act).is_some()
+            && self.out.timers.deadline(ix, TimerKind::ActOnFailure).is_some()
             && judgement::restart_is_due(realm, spec);
         if core::mem::replace(&mut realm.restart_due, due) != due && status == realm.status {
             self.out.event(now, Some((ix, spec)), EventKind::HealthRestartDue { due });
@@ -427,7 +427,7 @@ impl Supervisor {
         if self.realms[ix.index()].suspicion.is_some() && self.names_its_suspect(ix) {
             self.step(now, ix, |realm, ctx| {
                 suspicion::tried(realm, ctx);
-                ctx.disarm(TimerKind::Act);
+                ctx.disarm(TimerKind::ActOnFailure);
             });
             return;
         }

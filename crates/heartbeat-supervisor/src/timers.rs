@@ -14,20 +14,40 @@ use crate::Plan;
 /// What a timer is for. Each realm has one of each, and three for every probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimerKind {
-    /// The deadline of the state itself.
-    State,
-    /// The second deadline of a state: settling while starting, `verify_for` while running.
-    Second,
+    /// The earliest moment a failing probe may be acted on.
+    ActOnFailure,
+    /// A start that asks for more and more time has had `start.timeout_max`.
+    StartOverdue,
+    /// A waiting realm may start: what it is ordered after has had its time, or the gap between two starts is over.
+    StartDue,
+    /// A launch has not been answered, or not been cancelled, for too long.
+    LaunchLost,
+    /// The end of one of the realm's own commands has not been reported in time.
+    HookLost,
+    /// `start.timeout` has passed; of a oneshot, for its whole run.
+    StartTimeout,
+    /// A realm that nothing measures has run for `start.settle`.
+    Settle,
+    /// Its program is checked again.
+    ProgramCheck,
+    /// `restart.verify_for` has passed.
+    Verify,
+    /// The restart has not been verified for too long.
+    VerifyTimeout,
+    /// A backoff or a cooldown is over.
+    Retry,
+    /// The stop signal is sent again: an earlier heartbeatd may not have sent it.
+    StopSignal,
+    /// `stop.timeout` has passed: SIGKILL follows.
+    Kill,
+    /// SIGKILL has not emptied the process tree.
+    Stuck,
     /// Continuously healthy for `reset_after`.
     Stable,
-    /// The earliest moment a failing probe may be acted on.
-    Act,
     /// A pause ends.
     Pause,
     /// A realm that blames a need fails alone for too long.
     Alone,
-    /// A start that asks for more and more time has had `start.timeout_max`.
-    Overdue,
     /// The next slot of a probe.
     Slot(ProbeIx),
     /// A measurement whose answer is overdue.
@@ -37,15 +57,29 @@ pub(crate) enum TimerKind {
 }
 
 /// The timers of each realm, in the order of their slots.
-const OF_REALM: [TimerKind; 7] = [
-    TimerKind::State,
-    TimerKind::Second,
+const OF_REALM: [TimerKind; 17] = [
+    TimerKind::ActOnFailure,
+    TimerKind::StartOverdue,
+    TimerKind::StartDue,
+    TimerKind::LaunchLost,
+    TimerKind::HookLost,
+    TimerKind::StartTimeout,
+    TimerKind::Settle,
+    TimerKind::ProgramCheck,
+    TimerKind::Verify,
+    TimerKind::VerifyTimeout,
+    TimerKind::Retry,
+    TimerKind::StopSignal,
+    TimerKind::Kill,
+    TimerKind::Stuck,
     TimerKind::Stable,
-    TimerKind::Act,
     TimerKind::Pause,
-    TimerKind::Overdue,
     TimerKind::Alone,
 ];
+/// Those that the state of a realm arms: leaving it disarms them.
+const OF_STATE: core::ops::Range<usize> = 0..14;
+/// Those of them that a stage of a state arms: leaving the stage disarms them.
+const OF_STAGE: core::ops::Range<usize> = 2..14;
 const PER_REALM: u32 = OF_REALM.len() as u32;
 const PER_PROBE: u32 = 3;
 
@@ -109,16 +143,10 @@ impl Timers {
 
     fn slot(&self, realm: RealmIx, kind: TimerKind) -> usize {
         let offset = match kind {
-            TimerKind::State => 0,
-            TimerKind::Second => 1,
-            TimerKind::Stable => 2,
-            TimerKind::Act => 3,
-            TimerKind::Pause => 4,
-            TimerKind::Overdue => 5,
-            TimerKind::Alone => 6,
             TimerKind::Slot(probe) => PER_REALM + PER_PROBE * u32::from(probe.0),
             TimerKind::Lost(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 1,
             TimerKind::Stale(probe) => PER_REALM + PER_PROBE * u32::from(probe.0) + 2,
+            own => OF_REALM.iter().position(|known| *known == own).unwrap_or(0) as u32,
         };
         (self.base[realm.index()] + offset) as usize
     }
@@ -137,6 +165,27 @@ impl Timers {
     pub(crate) fn disarm(&mut self, realm: RealmIx, kind: TimerKind) {
         let slot = self.slot(realm, kind);
         self.due[slot] = None;
+    }
+
+    /// The realm leaves its state: nothing of it is waited for any more.
+    pub(crate) fn leave_state(&mut self, realm: RealmIx) {
+        self.slots(realm, OF_STATE).fill(None);
+    }
+
+    /// The realm leaves a stage of its state.
+    pub(crate) fn leave_stage(&mut self, realm: RealmIx) {
+        self.slots(realm, OF_STAGE).fill(None);
+    }
+
+    fn slots(&mut self, realm: RealmIx, range: core::ops::Range<usize>) -> &mut [Option<Instant>] {
+        let base = self.base[realm.index()] as usize;
+        &mut self.due[base + range.start..base + range.end]
+    }
+
+    /// The earliest deadline of the stage in which the realm is.
+    pub(crate) fn stage_deadline(&self, realm: RealmIx) -> Option<Instant> {
+        let base = self.base[realm.index()] as usize;
+        self.due[base + OF_STAGE.start..base + OF_STAGE.end].iter().flatten().copied().min()
     }
 
     pub(crate) fn deadline(&self, realm: RealmIx, kind: TimerKind) -> Option<Instant> {
@@ -189,5 +238,37 @@ impl Timers {
             }
         }
         self.heap = BinaryHeap::from(entries);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_status::RealmName;
+
+    use super::*;
+    use crate::{PlanSettings, RealmSpec};
+
+    #[test]
+    fn a_state_takes_its_timers_with_it_and_no_other() {
+        let names = ["a", "b"].map(|name| RealmSpec::service(RealmName::new(name).unwrap()));
+        let plan = Plan::new(PlanSettings::default(), names.to_vec()).unwrap();
+        let mut timers = Timers::new(&plan);
+        let at = Instant::from_millis(1);
+        for realm in [RealmIx(0), RealmIx(1)] {
+            OF_REALM.iter().for_each(|kind| timers.arm(realm, *kind, at));
+        }
+        let armed = |timers: &Timers, realm| {
+            OF_REALM.iter().filter(|k| timers.deadline(realm, **k).is_some()).count()
+        };
+        timers.leave_stage(RealmIx(0));
+        assert_eq!(timers.stage_deadline(RealmIx(0)), None);
+        for kept in [TimerKind::ActOnFailure, TimerKind::StartOverdue] {
+            assert_eq!(timers.deadline(RealmIx(0), kept), Some(at), "it is the state's, not the stage's");
+        }
+        timers.leave_state(RealmIx(0));
+        for kept in [TimerKind::Stable, TimerKind::Pause, TimerKind::Alone] {
+            assert_eq!(timers.deadline(RealmIx(0), kept), Some(at), "{kept:?} outlives the state");
+        }
+        assert_eq!((armed(&timers, RealmIx(0)), armed(&timers, RealmIx(1))), (3, OF_REALM.len()));
     }
 }

@@ -336,7 +336,7 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
         return (Reason::WaitingForNeed, format!("waits until {gates}"), next);
     }
     if !realm.dependencies.order_holds {
-        let next = view.deadline(TimerKind::State).map_or_else(
+        let next = view.deadline(TimerKind::StartDue).map_or_else(
             || Next::when(NextAction::Start, "they have settled".to_string()),
             |at| Next::at(NextAction::Start, at),
         );
@@ -378,7 +378,7 @@ fn kill_at(view: &View<'_>) -> Option<Instant> {
         State::Stopping(stopping) => stopping.kill_at(),
         _ => None,
     };
-    known.or_else(|| view.deadline(TimerKind::State))
+    known.or_else(|| view.out.timers.stage_deadline(view.ix))
 }
 
 fn starting(view: &View<'_>) -> (Reason, String, Next) {
@@ -386,7 +386,8 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
     let first = if runs { "it says that it is ready" } else { "it has been started" };
     let asked = view.spec().probes.iter().any(ProbeSpec::tells_readiness);
     let limited = runs && asked && view.spec().start.timeout.is_some();
-    let next = match view.deadline(TimerKind::State) {
+    let limit = view.deadline(TimerKind::StartTimeout).or_else(|| view.deadline(TimerKind::HookLost));
+    let next = match limit {
         Some(limit) if limited => {
             Next::at_if(NextAction::Restart, limit, "it is not ready by then".to_string())
         }
@@ -394,7 +395,7 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
         None if limited => {
             Next::when(NextAction::Restart, "what it needs is up and it is not ready in time".to_string())
         }
-        _ => view.deadline(TimerKind::Second).or_else(|| next_probe(view)).map_or_else(
+        _ => view.deadline(TimerKind::Settle).or_else(|| next_probe(view)).map_or_else(
             || Next::when(NextAction::Probe, first.to_string()),
             |at| Next::at(NextAction::Probe, at),
         ),
@@ -506,7 +507,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::Starting, "runs".to_string(), next)
         }
         Status::Restarting if realm.in_place.is_some_and(InPlaceRestart::is_under_way) => {
-            let at = view.deadline(TimerKind::State);
+            let at = view.out.timers.stage_deadline(view.ix);
             match realm.in_place {
                 Some(InPlaceRestart::Commanded) => {
                     let ends = "its restart command ends".to_string();
@@ -527,7 +528,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             }
         }
         Status::Restarting => {
-            let at = view.deadline(TimerKind::Second).or_else(|| view.deadline(TimerKind::State));
+            let at = view.deadline(TimerKind::Verify).or_else(|| view.deadline(TimerKind::VerifyTimeout));
             let next = at.map_or_else(
                 || Next::when(NextAction::Verify, "its probes pass".to_string()),
                 |at| Next::at(NextAction::Verify, at),
@@ -555,7 +556,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         }
         Status::Down => {
             let next = view
-                .deadline(TimerKind::Act)
+                .deadline(TimerKind::ActOnFailure)
                 .filter(|_| crate::judgement::restart_is_due(realm, view.spec()))
                 .map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
             (Reason::ProbeFailed, failing_words(view), next)

@@ -14,14 +14,13 @@ pub(crate) struct Backoff {
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     realm.set_state(ctx, State::Backoff(Backoff { until }));
-    ctx.disarm(TimerKind::Second);
-    ctx.arm(TimerKind::State, until);
+    ctx.arm(TimerKind::Retry, until);
 }
 
 /// heartbeatd is back: it waits for the time it had.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Backoff(backoff) = &realm.state {
-        ctx.arm(TimerKind::State, backoff.until.max(ctx.now));
+        ctx.arm(TimerKind::Retry, backoff.until.max(ctx.now));
     }
 }
 

@@ -22,14 +22,13 @@ pub(crate) struct Cooldown {
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant, why: Why) {
     realm.set_state(ctx, State::Cooldown(Cooldown { until, why }));
-    ctx.disarm(TimerKind::Second);
-    ctx.arm(TimerKind::State, until);
+    ctx.arm(TimerKind::Retry, until);
 }
 
 /// heartbeatd is back: it waits for the time it had.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Cooldown(cooldown) = &realm.state {
-        ctx.arm(TimerKind::State, cooldown.until.max(ctx.now));
+        ctx.arm(TimerKind::Retry, cooldown.until.max(ctx.now));
     }
     unusable::resume(realm, ctx);
 }
@@ -40,9 +39,9 @@ pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
 
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match timer {
-        TimerKind::Second => unusable::check(realm, ctx),
+        TimerKind::ProgramCheck => unusable::check(realm, ctx),
         // A pause holds the trial.
-        _ if realm.pause.is_some() => ctx.arm(TimerKind::State, ctx.now + PAUSED_RECHECK),
+        _ if realm.pause.is_some() => ctx.arm(TimerKind::Retry, ctx.now + PAUSED_RECHECK),
         _ => trial(realm, ctx, RestartCause::Exited, "one trial after the cooldown".into()),
     }
 }

@@ -3,14 +3,11 @@
 use super::{State, StateRequest, no_process, stopped};
 use crate::ctx::Ctx;
 use crate::realm::Realm;
-use crate::timers::TimerKind;
 use heartbeat_status::RunFact;
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.done_once = true;
     realm.set_state(ctx, State::Done);
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
 }
 
 pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {

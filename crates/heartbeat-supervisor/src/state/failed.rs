@@ -7,7 +7,6 @@ use heartbeat_status::{Exit, RestartCause, RunFact};
 use super::{State, StateRequest, no_process, stopped};
 use crate::ctx::Ctx;
 use crate::realm::Realm;
-use crate::timers::TimerKind;
 
 /// What it was given up for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +28,6 @@ pub(crate) struct Failed {
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, why: Why) {
     realm.set_state(ctx, State::Failed(Failed { why }));
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
 }
 
 pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {

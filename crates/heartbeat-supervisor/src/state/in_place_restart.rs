@@ -104,26 +104,25 @@ pub(crate) fn restart_in_place(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: Str
 
 fn exhausted(realm: &mut Realm, ctx: &mut Ctx<'_>, retry_at: Option<Instant>) {
     realm.tell_given_up(ctx, retry_at);
-    ctx.disarm(TimerKind::Act);
-    ctx.disarm(TimerKind::Second);
-    match retry_at {
-        Some(until) => {
-            realm.in_place = Some(InPlaceRestart::Cooldown(until));
-            ctx.arm(TimerKind::State, until);
-        }
-        None => {
-            realm.in_place = Some(InPlaceRestart::Exhausted);
-            ctx.disarm(TimerKind::State);
-        }
+    ctx.disarm(TimerKind::ActOnFailure);
+    let given_up = retry_at.map_or(InPlaceRestart::Exhausted, InPlaceRestart::Cooldown);
+    set(realm, ctx, Some(given_up));
+    if let Some(until) = retry_at {
+        ctx.arm(TimerKind::Retry, until);
     }
 }
 
+/// The next stage: the timers of the one before are disarmed.
+fn set(realm: &mut Realm, ctx: &mut Ctx<'_>, stage: Option<InPlaceRestart>) {
+    ctx.leave_stage();
+    realm.in_place = stage;
+}
+
 fn due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
-    realm.in_place = Some(InPlaceRestart::Due(at));
-    ctx.disarm(TimerKind::Act);
-    ctx.disarm(TimerKind::Second);
+    set(realm, ctx, Some(InPlaceRestart::Due(at)));
+    ctx.disarm(TimerKind::ActOnFailure);
     if at > ctx.now {
-        ctx.arm(TimerKind::State, at);
+        ctx.arm(TimerKind::Retry, at);
     } else {
         begin(realm, ctx);
     }
@@ -135,7 +134,7 @@ fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
         demand_evidence(realm, ctx, at);
     }
     if realm.is_healing() && !realm.has_failed_since(ctx.spec, at) {
-        ctx.arm(TimerKind::State, ctx.now + RECHECK);
+        ctx.arm(TimerKind::Retry, ctx.now + RECHECK);
     } else {
         begin(realm, ctx);
     }
@@ -143,7 +142,7 @@ fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
 
 /// Its time has come: the command runs, unless somebody else is to blame meanwhile.
 fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    ctx.disarm(TimerKind::State);
+    ctx.leave_stage();
     let evidence = realm.is_healing();
     if evidence && (realm.dependencies.needs.excuses() || realm.pause.is_some()) {
         cancel(realm, ctx);
@@ -154,12 +153,12 @@ fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.dependencies.dependents_stopping || leaving {
         return;
     }
-    realm.in_place = Some(InPlaceRestart::Commanded);
+    set(realm, ctx, Some(InPlaceRestart::Commanded));
     realm.restart_step(ctx, RestartStep::Started);
     let timeout = hook_timeout(ctx.spec.start.timeout);
     ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Restart, timeout });
     ctx.event(EventKind::RestartCommand { failure: None, ended: false });
-    ctx.arm(TimerKind::State, ctx.now + timeout + HOOK_GRACE);
+    ctx.arm(TimerKind::HookLost, ctx.now + timeout + HOOK_GRACE);
 }
 
 /// The command has ended.
@@ -168,7 +167,7 @@ pub(crate) fn on_done(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<Stri
         ctx.ignore("no such command is running");
         return;
     }
-    ctx.disarm(TimerKind::State);
+    ctx.leave_stage();
     ctx.event(EventKind::RestartCommand { failure: failure.clone(), ended: true });
     match failure {
         None => succeeded(realm, ctx),
@@ -195,9 +194,7 @@ fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// again, since a need may have gone down meanwhile, or it may have come back by itself. Paused and external realms are
 /// left to what is measured.
 fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
-    realm.in_place = None;
-    ctx.disarm(TimerKind::Second);
-    ctx.disarm(TimerKind::State);
+    set(realm, ctx, None);
     if matches!(realm.state, State::External) || realm.pause.is_some() {
         realm.close_restart(ctx, RestartResult::Failed);
         evaluate(realm, ctx);
@@ -217,8 +214,8 @@ fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
 fn begin_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let verify_for = ctx.spec.restart.verify_for();
     realm.in_place = Some(InPlaceRestart::Verifying(ctx.now));
-    ctx.arm(TimerKind::Second, ctx.now + verify_for);
-    ctx.arm(TimerKind::State, ctx.now + verify_for + hook_timeout(ctx.spec.start.timeout));
+    ctx.arm(TimerKind::Verify, ctx.now + verify_for);
+    ctx.arm(TimerKind::VerifyTimeout, ctx.now + verify_for + hook_timeout(ctx.spec.start.timeout));
 }
 
 /// What was measured may have verified an external realm, or shown of any that nothing has to be done.
@@ -232,8 +229,7 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
                 && realm.assess(ctx.spec).is_pass()
                 && !realm.dependencies.needs.excuses()
             {
-                realm.in_place = None;
-                ctx.disarm(TimerKind::State);
+                set(realm, ctx, None);
                 realm.restart_step(ctx, RestartStep::Verified);
                 realm.close_restart(ctx, RestartResult::Verified);
             }
@@ -246,8 +242,7 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
             come_due(realm, ctx, at);
         }
         Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Trial) if realm.assess(ctx.spec).is_pass() => {
-            realm.in_place = None;
-            ctx.disarm(TimerKind::State);
+            set(realm, ctx, None);
         }
         Some(
             InPlaceRestart::Due(_)
@@ -263,19 +258,22 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// The deadline of how far it is. False when there is no such thing.
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) -> bool {
     match (realm.in_place, timer) {
-        (Some(InPlaceRestart::Due(at)), TimerKind::State) => come_due(realm, ctx, at),
-        (Some(InPlaceRestart::Commanded), TimerKind::State) => {
+        (Some(InPlaceRestart::Due(at)), TimerKind::Retry) => come_due(realm, ctx, at),
+        (Some(InPlaceRestart::Commanded), TimerKind::HookLost) => {
             ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Restart });
             on_done(realm, ctx, Some("its end was never reported".into()));
         }
-        (Some(InPlaceRestart::Verifying(_)), TimerKind::Second) => on_result(realm, ctx),
-        (Some(InPlaceRestart::Verifying(_)), TimerKind::State) => {
+        (Some(InPlaceRestart::Verifying(_)), TimerKind::Verify) => on_result(realm, ctx),
+        (Some(InPlaceRestart::Verifying(_)), TimerKind::VerifyTimeout) => {
             on_result(realm, ctx);
             let blamed = realm.dependencies.needs.excuses() || realm.may_blame(ctx.now);
             let excused = blamed || realm.pause.is_some() || realm.fault_is_ours(ctx.spec);
             match realm.in_place {
                 Some(InPlaceRestart::Verifying(_)) if excused => {
-                    ctx.arm(TimerKind::State, ctx.now + hook_timeout(ctx.spec.start.timeout).max(RECHECK));
+                    ctx.arm(
+                        TimerKind::VerifyTimeout,
+                        ctx.now + hook_timeout(ctx.spec.start.timeout).max(RECHECK),
+                    );
                 }
                 Some(InPlaceRestart::Verifying(_)) => {
                     failed(realm, ctx, "the restart could not be verified in time")
@@ -283,7 +281,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
                 _ => {}
             }
         }
-        (Some(InPlaceRestart::Cooldown(_)), TimerKind::State) => {
+        (Some(InPlaceRestart::Cooldown(_)), TimerKind::Retry) => {
             realm.in_place = Some(InPlaceRestart::Trial);
             ctx.event(EventKind::CooldownOver);
             demand_evidence(realm, ctx, ctx.now);
@@ -326,8 +324,7 @@ pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         realm.in_place,
         Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Trial | InPlaceRestart::Exhausted)
     ) {
-        realm.in_place = None;
-        ctx.disarm(TimerKind::State);
+        set(realm, ctx, None);
         evaluate(realm, ctx);
     }
 }
@@ -336,8 +333,7 @@ pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 pub(crate) fn cancel(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.in_place.is_some() {
         drop(realm, ctx);
-        ctx.disarm(TimerKind::State);
-        ctx.disarm(TimerKind::Second);
+        ctx.leave_stage();
         realm.close_restart(ctx, RestartResult::Abandoned);
     }
 }

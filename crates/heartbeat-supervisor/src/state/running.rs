@@ -28,14 +28,10 @@ pub(crate) struct Running {
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.set_state(ctx, State::Running(Running { ready_at: ctx.now }));
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
-    ctx.disarm(TimerKind::Act);
-    ctx.disarm(TimerKind::Overdue);
     realm.restart_step(ctx, RestartStep::Ready);
     if ctx.spec.kind == RealmKind::Oneshot {
         if let Some(limit) = ctx.spec.start.timeout {
-            ctx.arm(TimerKind::State, ctx.now + limit);
+            ctx.arm(TimerKind::StartTimeout, ctx.now + limit);
         }
     } else if realm.restart_open() {
         begin_verification(realm, ctx);
@@ -58,7 +54,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             if ctx.spec.kind == RealmKind::Oneshot {
                 if let Some(limit) = ctx.spec.start.timeout {
                     let until = realm.started_at.unwrap_or(ctx.now) + limit;
-                    ctx.arm(TimerKind::State, until.max(ctx.now + VERIFY_RECHECK));
+                    ctx.arm(TimerKind::StartTimeout, until.max(ctx.now + VERIFY_RECHECK));
                 }
             } else if realm.restart_open() {
                 begin_verification(realm, ctx);
@@ -77,8 +73,11 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
 
 fn begin_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let verify_for = ctx.spec.restart.verify_for();
-    ctx.arm(TimerKind::Second, ctx.now + verify_for);
-    ctx.arm(TimerKind::State, ctx.now + verify_for + ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT));
+    ctx.arm(TimerKind::Verify, ctx.now + verify_for);
+    ctx.arm(
+        TimerKind::VerifyTimeout,
+        ctx.now + verify_for + ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT),
+    );
     verify(realm, ctx);
 }
 
@@ -109,7 +108,7 @@ fn verify(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let enough_passes = realm.live_probes_pass(ctx.spec, u32::MAX).unwrap_or(true);
     if long_enough && enough_passes && realm.assess(ctx.spec).is_pass() && !realm.dependencies.needs.excuses()
     {
-        ctx.disarm(TimerKind::State);
+        ctx.leave_stage();
         realm.restart_step(ctx, RestartStep::Verified);
         realm.close_restart(ctx, RestartResult::Verified);
     }
@@ -165,17 +164,17 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
         return;
     }
     match timer {
-        TimerKind::Second => verify(realm, ctx),
-        TimerKind::Act => evaluate(realm, ctx),
-        TimerKind::State if realm.pause.is_some() => {
+        TimerKind::Verify => verify(realm, ctx),
+        TimerKind::ActOnFailure => evaluate(realm, ctx),
+        TimerKind::StartTimeout | TimerKind::VerifyTimeout if realm.pause.is_some() => {
             let limit = ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
-            ctx.arm(TimerKind::State, ctx.now + limit);
+            ctx.arm(timer, ctx.now + limit);
         }
-        TimerKind::State if ctx.spec.kind == RealmKind::Oneshot => {
+        TimerKind::StartTimeout => {
             let limit = ctx.spec.start.timeout.unwrap_or_default();
             stopping::restart(realm, ctx, RestartCause::StartTimedOut, format!("not done within {limit:?}"));
         }
-        TimerKind::State => {
+        TimerKind::VerifyTimeout => {
             verify(realm, ctx);
             // What passes again, or fails only what does not restart it, goes on being looked at.
             let excused = realm.dependencies.needs.excuses()
@@ -188,16 +187,10 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
                 stopping::restart(realm, ctx, RestartCause::StartTimedOut, detail);
             } else if realm.restart_open() {
                 let limit = ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
-                ctx.arm(TimerKind::State, ctx.now + limit);
+                ctx.arm(TimerKind::VerifyTimeout, ctx.now + limit);
             }
         }
-        TimerKind::Stable
-        | TimerKind::Pause
-        | TimerKind::Overdue
-        | TimerKind::Alone
-        | TimerKind::Slot(_)
-        | TimerKind::Lost(_)
-        | TimerKind::Stale(_) => {}
+        _ => {}
     }
 }
 

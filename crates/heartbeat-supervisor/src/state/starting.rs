@@ -101,7 +101,8 @@ fn stage(realm: &Realm) -> Stage {
     }
 }
 
-fn set_stage(realm: &mut Realm, stage: Stage) {
+fn set_stage(realm: &mut Realm, ctx: &mut Ctx<'_>, stage: Stage) {
+    ctx.leave_stage();
     if let State::Starting(starting) = &mut realm.state {
         starting.stage = stage;
     }
@@ -112,8 +113,6 @@ pub(crate) fn hook_timeout(limit: Option<Duration>) -> Duration {
 }
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
     let again = core::mem::take(&mut realm.keep_run);
     let port_conflict = realm.port_conflict.take().filter(|_| again);
     realm.new_generation(ctx);
@@ -135,7 +134,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if stage == Stage::Before {
         let timeout = hook_timeout(ctx.spec.start.timeout);
         ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Before, timeout });
-        ctx.arm(TimerKind::State, ctx.now + timeout + HOOK_GRACE);
+        ctx.arm(TimerKind::HookLost, ctx.now + timeout + HOOK_GRACE);
     } else {
         ctx.request_launch();
     }
@@ -146,12 +145,12 @@ pub(crate) fn launch(realm: &mut Realm, ctx: &mut Ctx<'_>) -> bool {
     if !matches!(realm.state, State::Starting(_)) || stage(realm) != Stage::Queued {
         return false;
     }
-    set_stage(realm, Stage::Launching);
+    set_stage(realm, ctx, Stage::Launching);
     ctx.out.remember.insert(ctx.ix);
     realm.tracker.on_start();
     keep_gap(realm, ctx);
     ctx.effect(Effect::Start { realm: ctx.ix, run: realm.run });
-    ctx.arm(TimerKind::State, ctx.now + LAUNCH_TIMEOUT);
+    ctx.arm(TimerKind::LaunchLost, ctx.now + LAUNCH_TIMEOUT);
     true
 }
 
@@ -163,8 +162,8 @@ pub(crate) fn keep_gap(realm: &mut Realm, ctx: &Ctx<'_>) {
 
 /// Its program cannot be used; `until` it may be missing.
 pub(crate) fn await_program(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
-    set_stage(realm, Stage::Unusable);
-    ctx.arm(TimerKind::State, until);
+    set_stage(realm, ctx, Stage::Unusable);
+    ctx.arm(TimerKind::StartTimeout, until);
 }
 
 /// The launcher is at work: counts against `start_parallel`.
@@ -195,11 +194,11 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     match found {
         Found::Alive { launching: true, .. } if launching => {
             realm.pid = None;
-            ctx.arm(TimerKind::State, ctx.now + LAUNCH_TIMEOUT);
+            ctx.arm(TimerKind::LaunchLost, ctx.now + LAUNCH_TIMEOUT);
         }
         Found::Alive { pid, .. } => adopt(realm, ctx, pid),
         Found::Ended { exit, empty: false } => {
-            set_stage(realm, Stage::Execed);
+            set_stage(realm, ctx, Stage::Execed);
             on_exit(realm, ctx, RunFact::Exited { exit, empty: false });
         }
         Found::Ended { exit, empty: true } if !launching => {
@@ -228,7 +227,7 @@ pub(crate) fn adopt(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     if let (Some(known), Some(longest)) = (known, ctx.spec.start.overdue_after())
         && matches!(realm.state, State::Starting(_))
     {
-        ctx.arm(TimerKind::Overdue, (known + longest).max(ctx.now));
+        ctx.arm(TimerKind::StartOverdue, (known + longest).max(ctx.now));
     }
 }
 
@@ -248,8 +247,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             // What it needs has gone down meanwhile.
             None if !realm.dependencies.needs_hold => waiting::enter(realm, ctx),
             None => {
-                set_stage(realm, Stage::Queued);
-                ctx.disarm(TimerKind::State);
+                set_stage(realm, ctx, Stage::Queued);
                 ctx.request_launch();
             }
             Some(failure) => hook_failed(realm, ctx, Hook::Before, &failure),
@@ -291,10 +289,9 @@ fn started(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     (realm.port_conflict, realm.failed_start) = (None, None);
     realm.restart_step(ctx, RestartStep::Started);
     ctx.event(EventKind::RunStarted { run: realm.run, pid });
-    set_stage(realm, Stage::Execed);
+    set_stage(realm, ctx, Stage::Execed);
     realm.process_passes(ctx);
     realm.start_probing(ctx);
-    ctx.disarm(TimerKind::State);
     if ctx.spec.kind == RealmKind::Oneshot {
         // A oneshot is as ready as it gets; `start.timeout`, if set, bounds its whole run.
         running::enter(realm, ctx);
@@ -302,10 +299,10 @@ fn started(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
     }
     tick(realm, ctx);
     if let Some(longest) = ctx.spec.start.overdue_after() {
-        ctx.arm(TimerKind::Overdue, ctx.now + longest);
+        ctx.arm(TimerKind::StartOverdue, ctx.now + longest);
     }
     match realm.live_probes_pass(ctx.spec, 1) {
-        None => ctx.arm(TimerKind::Second, ctx.now + ctx.spec.start.settle),
+        None => ctx.arm(TimerKind::Settle, ctx.now + ctx.spec.start.settle),
         // It had said so before heartbeatd died.
         Some(true) => ready(realm, ctx),
         Some(false) => {}
@@ -320,7 +317,7 @@ pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
         Some(since) if since + left < until => {
             starting.left = Some(until.since(ctx.now));
             starting.ticking_since = Some(ctx.now);
-            ctx.arm(TimerKind::State, until);
+            ctx.arm(TimerKind::StartTimeout, until);
         }
         Some(_) => {}
         None => starting.left = Some(left.max(until.since(ctx.now))),
@@ -328,12 +325,12 @@ pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
 }
 
 /// It has had `start.timeout_max`. It is not ended: it says what it does, and would begin anew.
-pub(crate) fn overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+fn overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let says = realm.says_it_starts(ctx.spec).is_some()
         || realm.spoken.extended.is_some_and(|until| until > ctx.now);
     if realm.dependencies.needs.excuses() || realm.pause.is_some() || !says {
         let limit = ctx.spec.start.timeout.unwrap_or_default().max(OURS_RECHECK);
-        ctx.arm(TimerKind::Overdue, ctx.now + limit);
+        ctx.arm(TimerKind::StartOverdue, ctx.now + limit);
     } else if let State::Starting(starting) = &mut realm.state {
         starting.overdue = true;
     }
@@ -350,13 +347,13 @@ fn tick(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         (None, false) => {
             starting.ticking_since = Some(ctx.now);
             if let Some(left) = starting.left {
-                ctx.arm(TimerKind::State, ctx.now + left);
+                ctx.arm(TimerKind::StartTimeout, ctx.now + left);
             }
         }
         (Some(since), true) => {
             starting.ticking_since = None;
             starting.left = starting.left.map(|left| left.saturating_sub(ctx.now.since(since)));
-            ctx.disarm(TimerKind::State);
+            ctx.disarm(TimerKind::StartTimeout);
         }
         (None, true) | (Some(_), false) => {}
     }
@@ -391,23 +388,21 @@ pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match realm.live_probes_pass(ctx.spec, 1) {
         None => {
             let settled = realm.started_at.unwrap_or(ctx.now) + ctx.spec.start.settle;
-            ctx.arm(TimerKind::Second, settled.max(ctx.now));
+            ctx.arm(TimerKind::Settle, settled.max(ctx.now));
         }
         Some(_) => {
-            ctx.disarm(TimerKind::Second);
+            ctx.disarm(TimerKind::Settle);
             on_result(realm, ctx);
         }
     }
 }
 
 fn ready(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
     if ctx.spec.start.after {
-        set_stage(realm, Stage::After);
+        set_stage(realm, ctx, Stage::After);
         let timeout = hook_timeout(ctx.spec.start.timeout);
         ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::After, timeout });
-        ctx.arm(TimerKind::State, ctx.now + timeout + HOOK_GRACE);
+        ctx.arm(TimerKind::HookLost, ctx.now + timeout + HOOK_GRACE);
     } else {
         running::enter(realm, ctx);
     }
@@ -415,29 +410,30 @@ fn ready(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match (timer, stage(realm)) {
-        (TimerKind::Second, Stage::Execed) => {
+        (TimerKind::Settle, Stage::Execed) => {
             if !realm.stopped_by_signal {
                 ready(realm, ctx);
             } else {
-                ctx.arm(TimerKind::Second, ctx.now + ctx.spec.start.settle.max(STOPPED_RECHECK));
+                ctx.arm(TimerKind::Settle, ctx.now + ctx.spec.start.settle.max(STOPPED_RECHECK));
             }
         }
-        (TimerKind::Act, Stage::Execed | Stage::After) => evaluate(realm, ctx),
-        (TimerKind::State, Stage::Before) => {
+        (TimerKind::ActOnFailure, Stage::Execed | Stage::After) => evaluate(realm, ctx),
+        (TimerKind::StartOverdue, _) => overdue(realm, ctx),
+        (TimerKind::HookLost, Stage::Before) => {
             hook_failed(realm, ctx, Hook::Before, "its end was never reported")
         }
-        (TimerKind::State, Stage::After) => {
+        (TimerKind::HookLost, Stage::After) => {
             hook_failed(realm, ctx, Hook::After, "its end was never reported")
         }
-        (TimerKind::Second, Stage::Unusable) => unusable::check(realm, ctx),
-        (TimerKind::State, Stage::Unusable) => unusable::cool_down(realm, ctx),
-        (TimerKind::State, Stage::Launching) if realm.pause.is_some() => {
-            ctx.arm(TimerKind::State, ctx.now + LAUNCH_TIMEOUT);
+        (TimerKind::ProgramCheck, Stage::Unusable) => unusable::check(realm, ctx),
+        (TimerKind::StartTimeout, Stage::Unusable) => unusable::cool_down(realm, ctx),
+        (TimerKind::LaunchLost, Stage::Launching) if realm.pause.is_some() => {
+            ctx.arm(TimerKind::LaunchLost, ctx.now + LAUNCH_TIMEOUT);
         }
-        (TimerKind::State, Stage::Launching) => {
+        (TimerKind::LaunchLost, Stage::Launching) => {
             timed_out(realm, ctx, "the launcher did not answer".to_string())
         }
-        (TimerKind::State, Stage::Execed) => {
+        (TimerKind::StartTimeout, Stage::Execed) => {
             let limit = ctx.spec.start.timeout.unwrap_or_default();
             let blamed = realm.may_blame(ctx.now);
             if blamed {
@@ -449,7 +445,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
                 || realm.pause.is_some()
             {
                 // Nothing speaks against it: what could not be measured, or a stranger answered, restarts nothing.
-                ctx.arm(TimerKind::State, ctx.now + limit.max(OURS_RECHECK));
+                ctx.arm(TimerKind::StartTimeout, ctx.now + limit.max(OURS_RECHECK));
                 return;
             }
             let limit = match realm.spoken.extended {
@@ -472,7 +468,7 @@ fn hook_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, hook: Hook, failure: &str) 
     let detail = format!("{} failed: {failure}", hook.as_str());
     if realm.pause.is_some() && realm.pid.is_some() {
         // A pause holds what follows from it.
-        ctx.arm(TimerKind::State, ctx.now + HOOK_GRACE);
+        ctx.arm(TimerKind::HookLost, ctx.now + HOOK_GRACE);
         return;
     }
     ctx.event(EventKind::StartFailed { run: realm.run, error: detail.clone() });

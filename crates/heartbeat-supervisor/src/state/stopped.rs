@@ -5,15 +5,12 @@ use heartbeat_status::{RestartCause, RunFact};
 use super::{State, StateRequest, no_process, waiting};
 use crate::ctx::Ctx;
 use crate::realm::Realm;
-use crate::timers::TimerKind;
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.stop_probing(ctx);
     realm.failed_start = None;
     realm.ordered_in_pause = false;
     realm.set_state(ctx, State::Stopped);
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
 }
 
 pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {

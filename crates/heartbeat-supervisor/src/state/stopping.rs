@@ -153,8 +153,6 @@ fn enter(
         _ => None,
     };
     realm.stop_probing(ctx);
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
     starting::cancel_hooks(realm, ctx);
     in_place_restart::drop(realm, ctx);
     let launching = start_stage == Some(StartStage::Launching);
@@ -218,23 +216,24 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
         Some(Stage::AwaitDependents) if !realm.dependencies.dependents_stopping => begin(realm, ctx),
         Some(Stage::CallOff) => {
             ctx.signal(realm.run, Signal::KILL);
-            ctx.arm(TimerKind::State, ctx.now + CALL_OFF_WAIT);
+            ctx.arm(TimerKind::LaunchLost, ctx.now + CALL_OFF_WAIT);
         }
         Some(Stage::Kill) => {
             ctx.signal(realm.run, Signal::KILL);
-            ctx.arm(TimerKind::State, ctx.now + KILL_WAIT);
+            ctx.arm(TimerKind::Stuck, ctx.now + KILL_WAIT);
         }
         // It may have been told already, and being told twice means something to some programs: first the time it had.
         Some(Stage::Told | Stage::Term | Stage::Command) => {
-            set_stage(realm, Stage::Told);
+            set_stage(realm, ctx, Stage::Told);
             let kill_at = now.kill_at.unwrap_or(ctx.now);
-            ctx.arm(TimerKind::State, (kill_at - told_again_before(ctx)).max(ctx.now));
+            ctx.arm(TimerKind::StopSignal, (kill_at - told_again_before(ctx)).max(ctx.now));
         }
         Some(Stage::AwaitDependents) | None => {}
     }
 }
 
-fn set_stage(realm: &mut Realm, stage: Stage) {
+fn set_stage(realm: &mut Realm, ctx: &mut Ctx<'_>, stage: Stage) {
+    ctx.leave_stage();
     if let State::Stopping(stopping) = &mut realm.state {
         stopping.stage = stage;
     }
@@ -257,14 +256,14 @@ fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some((launching, exited)) = stopping(realm).map(|s| (s.launching, s.exit.is_some())) else { return };
     if launching {
         // The program has not been exec'd: there is nothing that could end gracefully.
-        set_stage(realm, Stage::CallOff);
+        set_stage(realm, ctx, Stage::CallOff);
         ctx.signal(realm.run, Signal::KILL);
-        ctx.arm(TimerKind::State, ctx.now + CALL_OFF_WAIT);
+        ctx.arm(TimerKind::LaunchLost, ctx.now + CALL_OFF_WAIT);
     } else if ctx.spec.stop.command && !exited {
-        set_stage(realm, Stage::Command);
+        set_stage(realm, ctx, Stage::Command);
         let timeout = ctx.spec.stop.timeout;
         ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Stop, timeout });
-        ctx.arm(TimerKind::State, ctx.now + timeout + HOOK_GRACE);
+        ctx.arm(TimerKind::HookLost, ctx.now + timeout + HOOK_GRACE);
     } else {
         send_term(realm, ctx);
     }
@@ -272,7 +271,7 @@ fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 fn send_term(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let main_has_ended = stopping(realm).is_some_and(|stopping| stopping.exit.is_some());
-    set_stage(realm, Stage::Term);
+    set_stage(realm, ctx, Stage::Term);
     let kill_at = match stopping(realm).and_then(|stopping| stopping.kill_at) {
         // Told again: the first deadline stands.
         Some(first) => first.max(ctx.now + told_again_before(ctx)),
@@ -281,7 +280,7 @@ fn send_term(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     set_kill_at(realm, kill_at);
     let tree = main_has_ended || ctx.spec.stop.signal_to == SignalTo::Tree;
     ctx.stop_signal(realm.run, tree, kill_at);
-    ctx.arm(TimerKind::State, kill_at);
+    ctx.arm(TimerKind::Kill, kill_at);
 }
 
 /// How long before KILL a realm is told again that an earlier heartbeatd may not have told.
@@ -312,9 +311,9 @@ fn send_kill(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if stage == Stage::Command {
         ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Stop });
     }
-    set_stage(realm, Stage::Kill);
+    set_stage(realm, ctx, Stage::Kill);
     ctx.signal(realm.run, Signal::KILL);
-    ctx.arm(TimerKind::State, ctx.now + KILL_WAIT);
+    ctx.arm(TimerKind::Stuck, ctx.now + KILL_WAIT);
 }
 
 pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
@@ -354,9 +353,9 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
                 stopping.launching = false;
             }
             if matches!(now.stage, Stage::CallOff | Stage::Kill) {
-                set_stage(realm, Stage::Kill);
+                set_stage(realm, ctx, Stage::Kill);
                 ctx.signal(realm.run, Signal::KILL);
-                ctx.arm(TimerKind::State, ctx.now + KILL_WAIT);
+                ctx.arm(TimerKind::Stuck, ctx.now + KILL_WAIT);
             }
         }
         RunFact::Started { .. } | RunFact::StartFailed { .. } => ctx.ignore("it is being stopped"),
@@ -383,8 +382,11 @@ pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     let waits = matches!(stopping(realm).map(Stopping::stage), Some(Stage::Term | Stage::Told));
     if waits && stopping(realm).and_then(|stopping| stopping.kill_at).is_some_and(|at| at < until) {
         set_kill_at(realm, until);
-        let told = stopping(realm).map(Stopping::stage) == Some(Stage::Told);
-        ctx.arm(TimerKind::State, if told { until - told_again_before(ctx) } else { until });
+        if stopping(realm).map(Stopping::stage) == Some(Stage::Told) {
+            ctx.arm(TimerKind::StopSignal, until - told_again_before(ctx));
+        } else {
+            ctx.arm(TimerKind::Kill, until);
+        }
     }
 }
 
@@ -404,7 +406,6 @@ pub(crate) fn note_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, expect
 /// Nothing of it is left: what is wanted now decides what comes next.
 fn gone(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(Stopping { cause, exit, stage, .. }) = stopping(realm).cloned() else { return };
-    ctx.disarm(TimerKind::State);
     if stage == Stage::Command {
         ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Stop });
     }

@@ -6,14 +6,11 @@ use super::{State, StateRequest, starting, stopping};
 use crate::ctx::Ctx;
 use crate::memory::Found;
 use crate::realm::Realm;
-use crate::timers::TimerKind;
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.stuck_for = stopping::cause(realm);
     realm.close_restart(ctx, RestartResult::Failed);
     realm.set_state(ctx, State::Stuck);
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
 }
 
 pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {

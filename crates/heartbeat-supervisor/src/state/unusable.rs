@@ -58,7 +58,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let until = start.since + ctx.spec.start.timeout.unwrap_or(DEFAULT_PATIENCE);
     if ctx.now < until {
         starting::await_program(realm, ctx, until);
-        ctx.arm(TimerKind::Second, ctx.now + CHECK_INTERVAL);
+        ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_INTERVAL);
     } else {
         cool_down(realm, ctx);
     }
@@ -74,7 +74,7 @@ pub(crate) fn cool_down(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let retry_in = Some(until.since(ctx.now));
     ctx.event(EventKind::CooldownBegan { why: message.clone(), retry_in });
     cooldown::enter(realm, ctx, until, failed::Why::StartFailed(message));
-    ctx.arm(TimerKind::Second, ctx.now + CHECK_INTERVAL);
+    ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_INTERVAL);
 }
 
 /// heartbeatd is back.
@@ -87,7 +87,7 @@ pub(crate) fn resume(realm: &Realm, ctx: &mut Ctx<'_>) {
 /// Time for a check.
 pub(crate) fn check(realm: &Realm, ctx: &mut Ctx<'_>) {
     ctx.effect(Effect::CheckProgram { realm: ctx.ix, run: realm.run });
-    ctx.arm(TimerKind::Second, ctx.now + CHECK_LOST);
+    ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_LOST);
 }
 
 /// A check has been answered; `None`: a start can succeed.
@@ -99,14 +99,14 @@ pub(crate) fn checked(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<&Sta
     match failure {
         // A pause holds the restart.
         None if realm.pause.is_some() && matches!(realm.state, State::Cooldown(_)) => {
-            ctx.arm(TimerKind::Second, ctx.now + CHECK_INTERVAL)
+            ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_INTERVAL)
         }
         None => try_again(realm, ctx),
         Some(error) => {
             if error.failure == StartFailure::ProgramUnusable {
                 realm.note_failed_start(ctx.now, error);
             }
-            ctx.arm(TimerKind::Second, ctx.now + CHECK_INTERVAL);
+            ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_INTERVAL);
         }
     }
 }

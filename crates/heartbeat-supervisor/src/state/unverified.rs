@@ -8,15 +8,12 @@ use heartbeat_status::{RestartResult, RunFact};
 use super::{State, StateRequest, stuck};
 use crate::ctx::Ctx;
 use crate::realm::Realm;
-use crate::timers::TimerKind;
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, what: String) {
     realm.close_restart(ctx, RestartResult::Abandoned);
     (realm.pid, realm.started_at) = (None, None);
     realm.stop_probing(ctx);
     realm.set_state(ctx, State::Unverified(what));
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
 }
 
 pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {

@@ -34,16 +34,12 @@ impl Waiting {
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.set_state(ctx, State::waiting());
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
     proceed(realm, ctx);
 }
 
 /// Waits until no need is broken any more, and then for the gates.
 pub(crate) fn enter_until_mended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.set_state(ctx, State::Waiting(Waiting::mended()));
-    ctx.disarm(TimerKind::State);
-    ctx.disarm(TimerKind::Second);
     proceed(realm, ctx);
 }
 
@@ -54,23 +50,23 @@ fn proceed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         return;
     }
     if realm.is_held_by_pause() {
-        ctx.disarm(TimerKind::State);
+        ctx.disarm(TimerKind::StartDue);
         return;
     }
     let State::Waiting(waiting) = &mut realm.state else { return };
     waiting.until_mended &= realm.dependencies.needs.excuses();
     if realm.dependencies.mode == Mode::Cold || !realm.dependencies.needs_hold || waiting.until_mended {
         waiting.order_until = None;
-        ctx.disarm(TimerKind::State);
+        ctx.disarm(TimerKind::StartDue);
         return;
     }
     let order_until = *waiting.order_until.get_or_insert(ctx.now + ORDER_WAIT);
     if !realm.dependencies.order_holds && ctx.now < order_until {
-        ctx.arm(TimerKind::State, order_until);
+        ctx.arm(TimerKind::StartDue, order_until);
         return;
     }
     if ctx.now < realm.not_before {
-        ctx.arm(TimerKind::State, realm.not_before);
+        ctx.arm(TimerKind::StartDue, realm.not_before);
         return;
     }
     starting::enter(realm, ctx);
