@@ -32,7 +32,6 @@ const FORMER_NAMES: &[&str] = &[
 const TEXT_ERRORS: &[&str] = &[
     "heartbeat-probe",
     "heartbeat-config",
-    "heartbeat-api",
     "heartbeat-daemon",
     "heartbeat-process",
     "heartbeat-sim",

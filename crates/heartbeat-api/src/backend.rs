@@ -65,6 +65,14 @@ pub struct Commanded {
     pub unwritten: Option<String>,
 }
 
+/// History cannot be read now.
+#[derive(Debug, thiserror::Error)]
+#[error("history cannot be read now: {source}")]
+pub struct HistoryError {
+    /// The error of the store that holds it.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
 /// Why heartbeatd does not hand over to another program. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -208,9 +216,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Acknowledges an incident and answers once that is on disk or cannot be.
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>>;
     /// What a realm was over time; `None` when nothing is on record. Otherwise why it cannot be read.
-    fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, String>>;
+    fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, HistoryError>>;
     /// What every realm was on each of the last `days` days. Otherwise why it cannot be read.
-    fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, String>>;
+    fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, HistoryError>>;
     /// Facts that are remembered, in order, after the one with the number `after`. Must not wait for the core. What
     /// came with a snapshot is remembered before [`Backend::snapshot`] returns that.
     fn facts(&self, after: u64) -> Vec<EventRecord>;

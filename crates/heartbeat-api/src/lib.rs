@@ -6,8 +6,11 @@
 //! routes. The Unix socket takes everything and identifies callers by their credentials; the loopback address
 //! serves reading only.
 //!
-//! Every route of the contract is known here by name, with the permission it takes. What is not built answers 501
-//! and says which route that was; nothing is accepted and ignored.
+//! One table lists the routes of the contract, each with the role that it takes. Paths that are reserved for later answer
+//! 501 with their name; nothing is accepted and ignored.
+//!
+//! Arrows between files go one way: the server, the loop that accepts, the table that finds a handler, the handlers, and
+//! below them requests, answers and connections.
 //!
 //! A body is built at most once for a revision and a quarter of a second, and every reader is given the same
 //! bytes: a thousand readers cost one serialisation.
@@ -33,47 +36,26 @@
 //! # }
 //! ```
 
-mod access;
-mod action;
-mod answer;
+mod answers;
 mod backend;
-mod bodies;
-mod client_stream;
-mod departure;
+mod connections;
+mod dispatch;
 mod error;
-mod events;
-mod feed;
-mod graph;
-mod health;
-mod history;
-mod impact;
-mod incidents;
+mod handlers;
 mod limits;
-mod listener;
-mod logs;
 mod page;
-mod places;
-mod port_owner;
-mod problem;
-mod query;
-mod registering;
-mod reload;
-mod route;
+mod requests;
 mod server;
 mod serving;
-mod status;
-mod suggestions;
-mod token;
-mod waiting;
 
-pub use access::Access;
 pub use backend::{
-    Acknowledged, Backend, BoxFuture, Commanded, EventRecord, HistoryQuestion, IncidentPage, Output,
-    OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
+    Acknowledged, Backend, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion, IncidentPage,
+    Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
 };
+pub use connections::closing::Closing;
+pub use connections::listener::{bind_tcp, bind_unix, permit_unix};
 pub use error::BindError;
 pub use limits::Limits;
-pub use listener::{bind_tcp, bind_unix, permit_unix};
+pub use requests::access::Access;
+pub use requests::token::{ShortTokenError, Token};
 pub use server::{Api, Counts};
-pub use serving::Closing;
-pub use token::{ShortTokenError, Token};

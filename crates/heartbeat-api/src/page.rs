@@ -6,10 +6,10 @@ use heartbeat_status::{NextAction, RealmStatus, Snapshot, Status, sanitise_line}
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 
-use crate::Backend;
-use crate::answer::{self, Answer};
-use crate::bodies::{Bodies, Freshness, Source};
-use crate::problem::ApiError;
+use crate::answers::answer::{self, Answer};
+use crate::answers::bodies::{Bodies, Freshness, Source};
+use crate::answers::problem::ApiError;
+use crate::backend::Backend;
 
 /// Seconds after which the page loads itself again.
 const RELOAD_SECONDS: u32 = 5;

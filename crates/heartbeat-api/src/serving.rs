@@ -20,46 +20,17 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::access::{Caller, Peer, Role};
-use crate::client_stream::{ClientStream, Unread};
+use crate::answers::problem::ApiError;
+use crate::connections::client_stream::ClientStream;
+use crate::connections::closing::{Closing, closes, is_draining, last_call};
+use crate::connections::connection::Connection;
+use crate::connections::places::{Activity, Answering, Places};
+use crate::dispatch::Shared;
 use crate::limits::{
-    ACCEPT_PAUSE, DRAIN, DRAIN_FIRST_REQUEST, DRAIN_HAND_OVER, DRAIN_LAST_CALL, DRAIN_NEXT_REQUEST, GRACE,
-    LAST_CALL, MAX_HEAD_BYTES, MAX_HEADER_COUNT,
+    ACCEPT_PAUSE, DRAIN, DRAIN_FIRST_REQUEST, DRAIN_NEXT_REQUEST, GRACE, MAX_HEAD_BYTES, MAX_HEADER_COUNT,
 };
-use crate::places::{Activity, Answering, Places};
-use crate::problem::ApiError;
-use crate::server::Shared;
-
-/// How far a listener is on its way to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Closing {
-    /// It accepts connections.
-    #[default]
-    Open,
-    /// It accepts nothing any more, and answers what was accepted: 2 s at most. What connects meanwhile waits with the
-    /// kernel for the heartbeatd that serves the same socket next.
-    Draining,
-    /// It ends: idle connections at once, requests under way within 1 s.
-    Ended,
-}
-
-/// Waits until a listener is to accept nothing any more. A sender that is gone has nothing to say but the end.
-pub(crate) async fn closes(closing: &mut watch::Receiver<Closing>) {
-    let _ = closing.wait_for(|closing| *closing != Closing::Open).await;
-}
-
-fn is_draining(closing: &watch::Receiver<Closing>) -> bool {
-    *closing.borrow() == Closing::Draining
-}
-
-/// Returns when a request that waits has to be answered, because another heartbeatd takes over. Earlier than
-/// [`last_call`], so that the answer can say what was accepted. Never returns at the end of heartbeatd.
-pub(crate) async fn handed_over(mut closing: watch::Receiver<Closing>) {
-    if closing.wait_for(|closing| *closing == Closing::Draining).await.is_err() {
-        return std::future::pending().await;
-    }
-    sleep(DRAIN_HAND_OVER).await;
-}
+use crate::requests::access::Caller;
+use crate::requests::role::{Peer, Role};
 
 /// Something that accepts.
 pub(crate) trait Listener: Send {
@@ -113,15 +84,6 @@ impl Listener for TcpSide {
     }
 }
 
-/// What the code that answers has to know of the connection it answers on.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    pub(crate) caller: Caller,
-    pub(crate) places: Arc<Places>,
-    pub(crate) closing: watch::Receiver<Closing>,
-    pub(crate) unread: Unread,
-}
-
 /// Accepts until told otherwise, then waits for what is under way.
 pub(crate) async fn serve<L: Listener>(
     shared: Arc<Shared>,
@@ -173,12 +135,6 @@ pub(crate) async fn serve<L: Listener>(
     if timeout(most, busy).await.is_err() {
         tracing::info!("requests still in flight at the end are dropped");
     }
-}
-
-/// Time for a request that waits for something to be answered, before its connection is dropped.
-async fn last_call(mut closing: watch::Receiver<Closing>) {
-    closes(&mut closing).await;
-    sleep(if is_draining(&closing) { DRAIN_LAST_CALL } else { LAST_CALL }).await;
 }
 
 /// Requests of one connection, for those who wait for the next one.

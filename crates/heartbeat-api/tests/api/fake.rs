@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_api::{
-    Acknowledged, Backend, BoxFuture, Commanded, EventRecord, HistoryQuestion, IncidentPage, Output,
-    OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
+    Acknowledged, Backend, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion, IncidentPage,
+    Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
@@ -443,7 +443,7 @@ impl Backend for Fake {
         Box::pin(std::future::ready(found))
     }
 
-    fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, String>> {
+    fn history(&self, question: HistoryQuestion) -> BoxFuture<Result<Option<HistoryDocument>, HistoryError>> {
         let HistoryQuestion { realm, probe, window_ms, step_ms } = question;
         let step = usize::try_from(step_ms).unwrap();
         let steps = window_ms.clone().step_by(step).map(|at| HistoryStep {
@@ -467,7 +467,7 @@ impl Backend for Fake {
         Box::pin(std::future::ready(Ok((realm == "api").then_some(document))))
     }
 
-    fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, String>> {
+    fn strips(&self, days: u32) -> BoxFuture<Result<StripsDocument, HistoryError>> {
         let bars = vec![TimesEntry::default(); usize::try_from(days).unwrap()];
         let document = StripsDocument {
             schema: STRIPS_SCHEMA.to_owned(),

@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_api::{
-    Acknowledged, Backend, Commanded, EventRecord, HistoryQuestion, IncidentPage, Output, OwnHealth, Past,
-    UpgradeError,
+    Acknowledged, Backend, Commanded, EventRecord, HistoryError, HistoryQuestion, IncidentPage, Output,
+    OwnHealth, Past, UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
@@ -122,12 +122,12 @@ impl Backend for DaemonHandle {
         Box::pin(async move { records.one(id).await })
     }
 
-    fn history(&self, question: HistoryQuestion) -> Boxed<Result<Option<HistoryDocument>, String>> {
+    fn history(&self, question: HistoryQuestion) -> Boxed<Result<Option<HistoryDocument>, HistoryError>> {
         let records = self.records.clone();
         Box::pin(async move { records.history(question).await })
     }
 
-    fn strips(&self, days: u32) -> Boxed<Result<StripsDocument, String>> {
+    fn strips(&self, days: u32) -> Boxed<Result<StripsDocument, HistoryError>> {
         let records = self.records.clone();
         Box::pin(async move { records.strips(days).await })
     }

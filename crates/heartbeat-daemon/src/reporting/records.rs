@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_api::{Acknowledged, HistoryQuestion, IncidentPage};
+use heartbeat_api::{Acknowledged, HistoryError, HistoryQuestion, IncidentPage};
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{AckEntry, HistoryDocument, IncidentDocument, StripsDocument};
 use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
@@ -62,9 +62,12 @@ impl Records {
     }
 
     /// What a realm was over time.
-    pub(crate) async fn history(&self, question: HistoryQuestion) -> Result<Option<HistoryDocument>, String> {
+    pub(crate) async fn history(
+        &self,
+        question: HistoryQuestion,
+    ) -> Result<Option<HistoryDocument>, HistoryError> {
         self.history_until_now();
-        history_reader::history(&self.history, question).await.map_err(|error| error.to_string())
+        history_reader::history(&self.history, question).await.map_err(unreadable)
     }
 
     /// What every realm is now counts until the driver's loop has last turned.
@@ -75,10 +78,10 @@ impl Records {
     }
 
     /// What every realm was on each of the last days.
-    pub(crate) async fn strips(&self, days: u32) -> Result<StripsDocument, String> {
+    pub(crate) async fn strips(&self, days: u32) -> Result<StripsDocument, HistoryError> {
         let now = self.history_until_now();
         let strips = history_reader::strips(Arc::clone(&self.history), days, now).await;
-        strips.map_err(|error| error.to_string())
+        strips.map_err(unreadable)
     }
 
     /// Acknowledges an incident. `None`: there is none of that identifier.
@@ -119,6 +122,10 @@ impl Records {
             detail: command.reason.clone().unwrap_or_default(),
         });
     }
+}
+
+fn unreadable(error: StoreError) -> HistoryError {
+    HistoryError { source: Box::new(error) }
 }
 
 /// Waits for the answer of a database, within a bound.

@@ -14,13 +14,15 @@ use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::answer::{self, Answer};
+use crate::answers::answer::Answer;
+use crate::answers::document::json;
+use crate::answers::problem::ApiError;
+use crate::backend::{Backend, Commanded};
+use crate::connections::closing::{Closing, handed_over};
+use crate::handlers::status::find;
+use crate::handlers::waiting::{self, Goal, Outcome};
 use crate::limits::{COMMAND_LIMIT, MAX_WAIT};
-use crate::problem::ApiError;
-use crate::serving::{Closing, handed_over};
-use crate::status::find;
-use crate::waiting::{self, Goal, Outcome};
-use crate::{Backend, Commanded, suggestions};
+use crate::requests::suggestions;
 
 /// Fields a body may have, for "did you mean".
 const FIELDS: &[&str] =
@@ -102,7 +104,7 @@ fn remembered(
     document: ActionDocument,
     unwritten: Option<String>,
 ) -> Result<Answer, ApiError> {
-    let Some(why) = unwritten else { return answer::action(status, &document) };
+    let Some(why) = unwritten else { return json(status, &document) };
     let detail = format!(
         "{} {} was carried out, but it is not on disk and a restart of heartbeatd would forget it: {why}. heartbeatd writes it as soon as that is possible",
         document.action,
@@ -228,7 +230,7 @@ fn dry_run(seen: &Seen, plan: &ActionPlan) -> Result<Answer, ApiError> {
         None if plan.steps.is_empty() => Some(nothing_to_do(plan.action)),
         None => None,
     };
-    answer::action(StatusCode::OK, &document)
+    json(StatusCode::OK, &document)
 }
 
 fn nothing_to_do(action: Action) -> String {
@@ -340,7 +342,7 @@ pub(crate) async fn dry_plan(ecosystem: &dyn Backend, body: &[u8]) -> Result<Ans
     let snapshot = &*seen.snapshot;
     let realm = find(snapshot, &request.realm)?;
     if request.action == "fail" {
-        return answer::action(StatusCode::OK, &crate::impact::document(snapshot, realm));
+        return json(StatusCode::OK, &crate::handlers::impact::document(snapshot, realm));
     }
     // What a signal does is up to the program.
     let action = request.action.parse().ok().filter(|action| *action != Action::Signal).ok_or_else(|| {

@@ -2,13 +2,13 @@
 
 use heartbeat_status::wire::ReloadRequest;
 use http::StatusCode;
-use serde_json::to_vec;
 use tokio::time::timeout;
 
-use crate::Backend;
-use crate::answer::{Answer, JSON, fresh};
+use crate::answers::answer::Answer;
+use crate::answers::document::json;
+use crate::answers::problem::ApiError;
+use crate::backend::Backend;
 use crate::limits::RELOAD_LIMIT;
-use crate::problem::ApiError;
 
 /// Reads the configuration again: 200 with what it changes, 422 with everything that is wrong with it.
 pub(crate) async fn reload(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answer, ApiError> {
@@ -26,10 +26,7 @@ pub(crate) async fn reload(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answe
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, "not-in-time", detail)
     })?;
     match reloaded.ok_or_else(ApiError::ending)? {
-        Ok(document) => {
-            let body = to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
-            Ok(fresh(StatusCode::OK, JSON, body))
-        }
+        Ok(document) => json(StatusCode::OK, &document),
         Err(problems) => {
             let detail = match problems.as_slice() {
                 [one] => format!("nothing was changed: {one}"),

@@ -3,15 +3,16 @@
 use heartbeat_status::sanitise_line;
 use heartbeat_status::wire::RegistrationDocument;
 use http::StatusCode;
-use serde_json::to_vec;
 use tokio::time::timeout;
 
-use crate::answer::{Answer, JSON, fresh};
-use crate::departure::check_empty;
+use crate::answers::answer::Answer;
+use crate::answers::document::json;
+use crate::answers::problem::ApiError;
+use crate::backend::{Backend, BoxFuture, Rejection, RejectionKind};
 use crate::limits::REGISTRATION_LIMIT;
-use crate::problem::ApiError;
-use crate::query::Query;
-use crate::{Backend, BoxFuture, Rejection, RejectionKind, suggestions};
+use crate::requests::body::check_empty;
+use crate::requests::query::Query;
+use crate::requests::suggestions;
 
 /// 201 when the realm is new, 200 when it was there already.
 pub(crate) async fn register(
@@ -87,6 +88,5 @@ fn refused(ecosystem: &dyn Backend, name: &str, Rejection { kind, problems }: Re
 }
 
 fn written(status: StatusCode, document: &RegistrationDocument) -> Result<Answer, ApiError> {
-    let body = to_vec(document).map_err(|error| ApiError::unwritable(&error))?;
-    Ok(fresh(status, JSON, body))
+    json(status, document)
 }

@@ -15,7 +15,7 @@ use heartbeat_status::{Instant, RealmStatus, Snapshot};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::Backend;
+use crate::backend::Backend;
 use crate::limits::MAX_FRAMES_SHARED;
 
 /// What a frame is.
@@ -172,7 +172,7 @@ impl Feed {
 /// Facts that are remembered after the one with the number `after`.
 pub(crate) fn facts(ecosystem: &dyn Backend, after: u64) -> Vec<Frame> {
     let instance = ecosystem.about().instance;
-    let frame = |fact: crate::EventRecord| {
+    let frame = |fact: crate::backend::EventRecord| {
         Frame::of(Kind::EventRecord, &instance, fact.revision, fact.entry.seq, &*fact.entry)
     };
     ecosystem.facts(after).into_iter().filter_map(frame).collect()

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::problem::ApiError;
-use crate::route::Rule;
-use crate::suggestions;
+use crate::answers::problem::ApiError;
+use crate::requests::rule::Rule;
+use crate::requests::suggestions;
 
 /// A parsed query.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn rule(query: &'static [&'static str]) -> Rule {
-        Rule { query, ..crate::route::Route::Page.rule() }
+        Rule { query, ..crate::requests::rule::read("/") }
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
             let parsed = Query::parse(Some(bad), &rule(&["gate"])).and_then(|query| query.switch("gate"));
             assert!(parsed.is_err(), "{bad}");
         }
-        let health = crate::route::Route::Health.rule();
+        let health = crate::requests::rule::health("/api/health/");
         assert!(Query::parse(Some("cachebuster=0.1&x=1&x=2"), &health).is_ok(), "health routes take any");
         assert_eq!(decoded("a%2"), "a%2");
         assert_eq!(decoded("%ff"), "%ff");

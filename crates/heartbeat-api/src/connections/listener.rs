@@ -10,7 +10,8 @@ use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
-use crate::{BindError, port_owner};
+use crate::connections::port_owner;
+use crate::error::BindError;
 
 /// Connections the kernel keeps until we take them.
 const BACKLOG_CONNECTIONS: i32 = 1_024;

@@ -7,17 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use heartbeat_status::wire::About;
 use heartbeat_status::{Instant, RealmIx, Snapshot};
-use http::HeaderValue;
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
+use http::{HeaderMap, StatusCode};
 use tokio::sync::Mutex as Turn;
 
-use crate::Backend;
+use crate::answers::answer::{self, Answer};
+use crate::answers::problem::ApiError;
+use crate::backend::Backend;
 use crate::limits::BODY_AGE;
-use crate::problem::ApiError;
 
 /// A body and what it was made of.
 #[derive(Debug)]
 pub(crate) struct Body {
     bytes: Bytes,
+    /// The tag `"INSTANCE-REVISION"`.
     tag: HeaderValue,
     revision: u64,
     snapshot_at: Instant,
@@ -30,9 +33,23 @@ impl Body {
         self.bytes.clone()
     }
 
-    /// The tag `"INSTANCE-REVISION"`.
-    pub(crate) fn tag(&self) -> &HeaderValue {
-        &self.tag
+    /// The answer with this body: 304 when `headers` say that the reader has this meaning already, unless `status` is not 200.
+    pub(crate) fn answer(&self, status: StatusCode, media_type: HeaderValue, headers: &HeaderMap) -> Answer {
+        let known = status == StatusCode::OK && has_tag(headers, &self.tag);
+        let mut answer = if known {
+            let mut answer = answer::whole(Bytes::new());
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            answer
+        } else {
+            let mut answer = answer::whole(self.bytes());
+            *answer.status_mut() = status;
+            answer::set_type(&mut answer, media_type);
+            answer
+        };
+        // A reader may keep it, but asks each time: numbers move without the tag.
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        answer.headers_mut().insert(ETAG, self.tag.clone());
+        answer
     }
 
     /// The ecosystem was ok in the snapshot this was made of.
@@ -133,7 +150,7 @@ impl Bodies {
             return Ok(body);
         }
         let _turn = slot.building.lock().await;
-        // Whoever had the turn before may have built it.
+        // The reader that had the turn before may have built it.
         let (snapshot, now) = (ecosystem.snapshot(), ecosystem.now());
         if let Some(body) = slot.current(&snapshot, now, freshness) {
             return Ok(body);
@@ -155,7 +172,16 @@ impl Bodies {
     }
 }
 
+/// Whether `If-None-Match` names `tag` (weak comparison) or any tag at all.
+fn has_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let Ok(tag) = tag.to_str() else { return false };
+    answer::values(headers, IF_NONE_MATCH)
+        .flat_map(|value| value.split(','))
+        .map(|known| known.trim())
+        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
 fn tag(instance: &str, revision: u64) -> HeaderValue {
-    // An instance is a short word of ours; were it anything else, the tag would match nobody's.
+    // An instance is a short word of ours; were it anything else, the tag would match no reader's.
     HeaderValue::from_str(&format!("\"{instance}-{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }

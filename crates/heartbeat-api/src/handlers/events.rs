@@ -1,72 +1,22 @@
 //! `GET /api/events/`: server-sent events. Each follower has a task that waits for the shared frames; one that does
 //! not take them in time is brought up to date with what it has missed, and one that takes nothing is dropped.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::{HeaderMap, Method};
-use http_body_util::Either;
-use hyper::body::{Body, Frame as BodyFrame};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::timeout;
 
-use crate::Backend;
-use crate::answer::{self, Answer};
-use crate::feed::{self, Feed, Frame, Kind};
+use crate::answers::answer::{ALIVE, Answer, LAST_EVENT_ID, stream};
+use crate::answers::feed::{self, Feed, Frame, Kind};
+use crate::answers::problem::ApiError;
+use crate::backend::Backend;
+use crate::connections::closing::{Closing, closes};
 use crate::limits::{COMMENT_EVERY, MAX_PAST_FACTS};
-use crate::problem::ApiError;
-use crate::query::Query;
-use crate::serving::{Closing, closes};
-
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-/// Where a reader whose stream broke goes on.
-pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
-/// Proxies and readers see that somebody is there.
-pub(crate) const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
-
-/// A body that ends when its sender does.
-#[derive(Debug)]
-pub(crate) struct Pieces {
-    pieces: mpsc::Receiver<Bytes>,
-    /// Held until the stream is over.
-    place: Option<OwnedSemaphorePermit>,
-}
-
-impl Pieces {
-    /// Holds a place among the streams for as long as this one lasts.
-    pub(crate) fn hold(&mut self, place: OwnedSemaphorePermit) {
-        self.place = Some(place);
-    }
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
-        self.pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(BodyFrame::data(piece))))
-    }
-}
-
-/// An answer that goes on as long as somebody has its other end. One piece waits to be taken.
-pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Answer) {
-    let (out, pieces) = mpsc::channel(1);
-    let mut answer = Answer::new(Either::Right(Pieces { pieces, place: None }));
-    answer::set_type(&mut answer, EVENT_STREAM);
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Otherwise a proxy in between keeps what is to be seen now.
-    answer.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    (out, answer)
-}
+use crate::requests::query::Query;
 
 /// What a follower asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use heartbeat_status::{OwnProblem, sanitise_line};
 use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 
-use crate::answer::{self, Answer, JSON, TEXT};
-use crate::problem::ApiError;
-use crate::{Backend, OwnHealth};
+use crate::answers::answer::{self, Answer, JSON, TEXT};
+use crate::answers::problem::ApiError;
+use crate::backend::{Backend, OwnHealth};
 
 const HEALTH_JSON: &str = "application/health+json";
 

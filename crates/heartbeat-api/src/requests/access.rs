@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Version};
 
-use crate::Token;
-use crate::answer::values;
-use crate::problem::ApiError;
-use crate::route::{Rule, Verbs};
+use crate::answers::answer::values;
+use crate::answers::problem::ApiError;
+use crate::requests::role::Role;
+use crate::requests::rule::{Rule, Verbs};
+use crate::requests::token::Token;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Port of an authority that names none.
@@ -27,36 +28,6 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// Requests over TCP carry this token; without one, TCP is read-only.
     pub token: Option<Token>,
-}
-
-/// What a caller may do. Each role includes the ones before it; a route names the lowest one that it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Reads: everybody whom the mode of the socket lets in.
-    Read,
-    /// Starts, stops and reloads: members of `socket_group`.
-    Operate,
-    /// Everything: root, and the user that heartbeatd runs as.
-    Admin,
-}
-
-/// The credentials of the process at the other end of a Unix socket.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Peer {
-    pub(crate) uid: Option<u32>,
-    /// Its primary and supplementary groups.
-    pub(crate) groups: Vec<u32>,
-}
-
-impl Role {
-    /// The role of a peer, beside a daemon that runs as `own`.
-    pub(crate) fn of(peer: &Peer, own: u32, socket_group: Option<u32>) -> Self {
-        match peer.uid {
-            Some(uid) if uid == 0 || uid == own => Self::Admin,
-            Some(_) if socket_group.is_some_and(|group| peer.groups.contains(&group)) => Self::Operate,
-            _ => Self::Read,
-        }
-    }
 }
 
 /// One connection's caller.
@@ -164,27 +135,6 @@ impl Caller {
     }
 }
 
-/// Refuses a body that is not a JSON object; none at all is an empty one.
-pub(crate) fn check_object(body: &[u8]) -> Result<(), ApiError> {
-    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None | Some(b'{') => Ok(()),
-        Some(_) => Err(ApiError::bad("the body is a JSON object; `{}` will do")),
-    }
-}
-
-/// Refuses a body that does not say it is JSON: a form a browser sends by itself never does.
-pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut types = values(headers, CONTENT_TYPE);
-    let essence = types.next().and_then(|value| value.split(';').next()).map(str::trim);
-    if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
-        && types.next().is_none()
-    {
-        return Ok(());
-    }
-    let detail = "send the body with `Content-Type: application/json`; `{}` will do";
-    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail))
-}
-
 /// A name that the configuration lists, at any port: a proxy may listen elsewhere.
 fn is_named(authority: &str, hosts: &[String]) -> bool {
     let Ok(authority) = authority.parse::<Authority>() else { return false };
@@ -266,22 +216,6 @@ mod tests {
     }
 
     #[test]
-    fn the_role_of_a_peer_follows_from_its_user_and_its_groups() {
-        let peer = |uid, groups: &[u32]| Peer { uid, groups: groups.to_vec() };
-        for (peer, socket_group, role) in [
-            (peer(Some(0), &[]), None, Role::Admin),
-            (peer(Some(1_000), &[]), None, Role::Admin),
-            (peer(Some(1_001), &[7, 8]), Some(8), Role::Operate),
-            (peer(Some(1_001), &[7]), Some(8), Role::Read),
-            (peer(Some(1_001), &[8]), None, Role::Read),
-            // A peer without a user id belongs to no group.
-            (peer(None, &[8]), Some(8), Role::Read),
-        ] {
-            assert_eq!(Role::of(&peer, 1_000, socket_group), role, "{peer:?} {socket_group:?}");
-        }
-    }
-
-    #[test]
     fn each_role_has_the_routes_of_those_before_it() {
         let routes = [
             ("/api/status/", Role::Read),
@@ -294,10 +228,10 @@ mod tests {
             ("/api/daemon/upgrade/", Role::Admin),
         ];
         for (path, takes) in routes {
-            let rule = crate::route::Route::of(path).unwrap().rule();
+            let rule = crate::requests::route::Route::of(path).unwrap().rule;
             for role in [Role::Read, Role::Operate, Role::Admin] {
                 let refused =
-                    Caller::Unix { role, uid: None }.check_permission(&rule, &HeaderMap::new()).err();
+                    Caller::Unix { role, uid: None }.check_permission(rule, &HeaderMap::new()).err();
                 let status = refused.map_or(200, |refusal| refusal.into_answer().status().as_u16());
                 assert_eq!(status, if role >= takes { 200 } else { 403 }, "{path} {role:?}");
             }

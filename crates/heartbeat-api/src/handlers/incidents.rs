@@ -6,11 +6,12 @@ use heartbeat_status::sanitise_line;
 use heartbeat_status::wire::{AckEntry, AckRequest, INCIDENTS_SCHEMA, IncidentDocument, IncidentsDocument};
 use http::StatusCode;
 
-use crate::access::Caller;
-use crate::answer::{self, Answer, JSON};
-use crate::problem::ApiError;
-use crate::query::Query;
-use crate::{Acknowledged, Backend, IncidentPage};
+use crate::answers::answer::Answer;
+use crate::answers::document::json;
+use crate::answers::problem::ApiError;
+use crate::backend::{Acknowledged, Backend, IncidentPage};
+use crate::requests::access::Caller;
+use crate::requests::query::Query;
 
 /// Incidents a page, unless the caller says otherwise.
 const DEFAULT_INCIDENTS: usize = 50;
@@ -49,15 +50,13 @@ pub(crate) async fn list(
         incidents: incidents.iter().map(|incident| shown(incident, caller)).collect(),
         next,
     };
-    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
-    Ok(answer::fresh(StatusCode::OK, JSON, body))
+    json(StatusCode::OK, &document)
 }
 
 /// Answers `GET /api/incidents/{id}/`.
 pub(crate) async fn one(ecosystem: &dyn Backend, id: &str, caller: Caller) -> Result<Answer, ApiError> {
     let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;
-    let body = serde_json::to_vec(&shown(&incident, caller)).map_err(|error| ApiError::unwritable(&error))?;
-    Ok(answer::fresh(StatusCode::OK, JSON, body))
+    json(StatusCode::OK, &shown(&incident, caller))
 }
 
 /// `POST /api/incidents/{id}/ack/`: the incident as it is then.
@@ -87,8 +86,7 @@ pub(crate) async fn acknowledge(
         );
         return Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "not-remembered", detail).applied());
     }
-    let body = serde_json::to_vec(&*incident).map_err(|error| ApiError::unwritable(&error))?;
-    Ok(answer::fresh(StatusCode::OK, JSON, body))
+    json(StatusCode::OK, &*incident)
 }
 
 /// The output of a realm may hold secrets, so callers without a role do not see it.

@@ -15,8 +15,9 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::access::{Caller, Role};
 use crate::limits::RESERVED_PLACES;
+use crate::requests::access::Caller;
+use crate::requests::role::Role;
 
 /// Longest wait for an idle connection to close and leave its place.
 const EVICTION_LIMIT: Duration = Duration::from_secs(1);

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::connections::places::Activity;
 use crate::limits::{LINGER, MAX_LINGER_BYTES};
-use crate::places::Activity;
 
 /// Read at a time from a client whose words are dropped, in bytes.
 const SCRATCH_BYTES: usize = 4 * 1_024;

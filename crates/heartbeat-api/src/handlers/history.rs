@@ -5,10 +5,11 @@ use std::time::Duration;
 use heartbeat_status::{WallTime, sanitise_line};
 use http::StatusCode;
 
-use crate::answer::{self, Answer, JSON};
-use crate::problem::ApiError;
-use crate::query::Query;
-use crate::{Backend, HistoryQuestion};
+use crate::answers::answer::Answer;
+use crate::answers::document::json;
+use crate::answers::problem::ApiError;
+use crate::backend::{Backend, HistoryError, HistoryQuestion};
+use crate::requests::query::Query;
 
 /// Most steps of an answer.
 const MAX_STEPS: i64 = 2_000;
@@ -58,8 +59,7 @@ pub(crate) async fn realm(
         );
         ApiError::new(StatusCode::NOT_FOUND, "no-history", detail)
     })?;
-    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
-    Ok(answer::fresh(StatusCode::OK, JSON, body))
+    json(StatusCode::OK, &document)
 }
 
 /// Answers `GET /api/history/`.
@@ -74,13 +74,11 @@ pub(crate) async fn strips(ecosystem: &dyn Backend, query: &Query<'_>) -> Result
         return Err(ApiError::bad(detail));
     }
     let document = ecosystem.strips(u32::try_from(days).unwrap_or(1)).await.map_err(unreadable)?;
-    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
-    Ok(answer::fresh(StatusCode::OK, JSON, body))
+    json(StatusCode::OK, &document)
 }
 
-fn unreadable(why: String) -> ApiError {
-    let detail = format!("history cannot be read now: {why}");
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-history-now", detail)
+fn unreadable(error: HistoryError) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-history-now", error.to_string())
 }
 
 fn moment(query: &Query<'_>, name: &str) -> Result<Option<WallTime>, ApiError> {

@@ -7,11 +7,11 @@ use heartbeat_status::{EdgeKind, Gate, RealmStatus, Snapshot, Status};
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 
-use crate::Backend;
-use crate::answer::{self, Answer, JSON, TEXT};
-use crate::bodies::{Bodies, Freshness, Source};
-use crate::problem::ApiError;
-use crate::query::Query;
+use crate::answers::answer::{Answer, JSON, TEXT};
+use crate::answers::bodies::{Bodies, Freshness, Source};
+use crate::answers::problem::ApiError;
+use crate::backend::Backend;
+use crate::requests::query::Query;
 
 /// Answers `GET /api/graph/`.
 pub(crate) async fn graph(
@@ -31,7 +31,7 @@ pub(crate) async fn graph(
         Some(_) => return Err(ApiError::bad("`format` is json, dot or mermaid")),
     };
     let body = bodies.get(slot, ecosystem, Freshness::Recent, build).await?;
-    Ok(answer::shared(StatusCode::OK, media_type, &body, headers))
+    Ok(body.answer(StatusCode::OK, media_type, headers))
 }
 
 fn document(source: &Source<'_>) -> GraphDocument {

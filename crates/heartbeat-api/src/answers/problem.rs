@@ -4,7 +4,7 @@ use heartbeat_status::wire::{ActionDocument, Problem};
 use http::StatusCode;
 use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
 
-use crate::answer::{self, Answer};
+use crate::answers::answer::{self, Answer};
 
 /// Media type of RFC 9457.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");

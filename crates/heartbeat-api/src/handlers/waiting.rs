@@ -11,7 +11,7 @@ use heartbeat_supervisor::{ActionPlan, StepAction};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::Backend;
+use crate::backend::Backend;
 use crate::limits::{DEFAULT_WAIT, MAX_WAIT, VERIFY_SLACK};
 
 /// Realms named when the time is up; the rest is counted.

@@ -8,15 +8,15 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::access::Caller;
-use crate::answer::{self, Answer, JSON};
-use crate::bodies::{Bodies, Freshness};
+use crate::answers::answer::{Answer, JSON};
+use crate::answers::bodies::{Bodies, Freshness};
+use crate::answers::problem::ApiError;
+use crate::backend::{Backend, Past};
+use crate::connections::closing::{Closing, closes};
 use crate::limits::{MAX_POLL, REFRESH_LIMIT};
-use crate::problem::ApiError;
-use crate::query::Query;
-use crate::serving::{Closing, closes};
-use crate::suggestions;
-use crate::{Backend, Past};
+use crate::requests::access::Caller;
+use crate::requests::query::Query;
+use crate::requests::suggestions;
 
 /// `GET /api/status/` and `GET /api/realms/ecosystem-health/`.
 pub(crate) async fn ecosystem(
@@ -37,18 +37,18 @@ pub(crate) async fn ecosystem(
     };
     let freshness = freshly(ecosystem, refresh, None).await?;
     let body = if summary {
-        let build = |source: &crate::bodies::Source<'_>| {
+        let build = |source: &crate::answers::bodies::Source<'_>| {
             serde_json::to_vec(&StatusDocument::render_summary(source.snapshot, source.about, source.now))
         };
         bodies.get(&bodies.summary, ecosystem, freshness, build).await?
     } else {
-        let build = |source: &crate::bodies::Source<'_>| {
+        let build = |source: &crate::answers::bodies::Source<'_>| {
             serde_json::to_vec(&StatusDocument::render(source.snapshot, source.about, source.now))
         };
         bodies.get(bodies.status(caller.is_public()), ecosystem, freshness, build).await?
     };
     let status = if gate && !body.ok() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    Ok(answer::shared(status, JSON, &body, headers))
+    Ok(body.answer(status, JSON, headers))
 }
 
 /// Answers `GET /api/status/{realm}/`.
@@ -66,7 +66,7 @@ pub(crate) async fn realm(
     // What a realm printed stays behind the door that knows its callers.
     let public = caller.is_public();
     let slot = bodies.realm(ix, public);
-    let build = |source: &crate::bodies::Source<'_>| {
+    let build = |source: &crate::answers::bodies::Source<'_>| {
         let Some(realm) = source.snapshot.realm(ix) else { return Ok(Vec::new()) };
         let Past { recent, failures, transitions, log_tail, holder } = ecosystem.past(ix);
         let past = (recent, failures, transitions);
@@ -78,7 +78,7 @@ pub(crate) async fn realm(
         serde_json::to_vec(&document)
     };
     let body = bodies.get(&slot, ecosystem, freshness, build).await?;
-    Ok(answer::shared(StatusCode::OK, JSON, &body, headers))
+    Ok(body.answer(StatusCode::OK, JSON, headers))
 }
 
 /// The realm called `name`, or a 404 with the names near to it.

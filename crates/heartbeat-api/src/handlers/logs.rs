@@ -15,13 +15,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, sleep};
 
-use crate::answer::{self, Answer, JSON};
-use crate::events::{ALIVE, LAST_EVENT_ID, stream};
+use crate::answers::answer::{ALIVE, Answer, LAST_EVENT_ID, stream};
+use crate::answers::document::json;
+use crate::answers::problem::ApiError;
+use crate::backend::{Backend, Output};
+use crate::connections::closing::{Closing, closes};
+use crate::handlers::status;
 use crate::limits::{COMMENT_EVERY, DEFAULT_LOG_LINES, LOG_CATCH_UP_EVERY, LOG_LOOK_EVERY, MAX_LOG_LINES};
-use crate::problem::ApiError;
-use crate::query::Query;
-use crate::serving::{Closing, closes};
-use crate::{Backend, Output, status};
+use crate::requests::query::Query;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +82,7 @@ pub(crate) async fn logs(
     if wish.follow {
         return Ok(follow(name, path, Some(document), place, method, closing));
     }
-    let body = serde_json::to_vec(&document).map_err(|error| ApiError::unwritable(&error))?;
-    Ok(answer::fresh(StatusCode::OK, JSON, body))
+    json(StatusCode::OK, &document)
 }
 
 /// The file to be read, or why there is none, and where to look instead.

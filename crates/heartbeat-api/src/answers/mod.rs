@@ -1,0 +1,8 @@
+//! Answers: documents, problems, shared bodies and streams.
+
+pub(crate) mod answer;
+pub(crate) mod bodies;
+pub(crate) mod document;
+pub(crate) mod feed;
+pub(crate) mod pieces;
+pub(crate) mod problem;

@@ -1,0 +1,139 @@
+//! The way of a request to the handler of its route, and what all handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{Method, Request, StatusCode};
+use http_body_util::Either;
+use hyper::body::Incoming;
+
+use crate::answers::answer::Answer;
+use crate::answers::bodies::Bodies;
+use crate::answers::feed::Feed;
+use crate::answers::problem::ApiError;
+use crate::backend::Backend;
+use crate::connections::connection::Connection;
+use crate::connections::places::Places;
+use crate::handlers::{
+    action, departure, events, graph, health, history, incidents, logs, registering, reload, status,
+};
+use crate::limits::Limits;
+use crate::page;
+use crate::requests::access::Access;
+use crate::requests::body::{RequestBody, check_json};
+use crate::requests::query::Query;
+use crate::requests::route::{self, Endpoint, Route};
+use crate::requests::rule::{Rule, Verbs};
+use crate::requests::suggestions;
+
+/// What the requests of all connections share.
+pub(crate) struct Shared {
+    pub(crate) ecosystem: Arc<dyn Backend>,
+    pub(crate) limits: Limits,
+    pub(crate) access: Access,
+    pub(crate) bodies: Bodies,
+    pub(crate) socket_feed: Arc<Feed>,
+    pub(crate) public_feed: Arc<Feed>,
+    pub(crate) connections: AtomicU64,
+    pub(crate) excess: AtomicU64,
+    pub(crate) requests: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Answer {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        match self.respond(connection, request).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into_answer(),
+        }
+    }
+
+    async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Result<Answer, ApiError> {
+        let (parts, body) = request.into_parts();
+        let body = RequestBody { body, unread: &connection.unread, limit: self.limits.body_timeout };
+        body.note_empty();
+        let (caller, closing) = (connection.caller, connection.closing.clone());
+        caller.check_host(&self.access, &parts)?;
+        let caller = caller.authenticated(&self.access, &parts.headers)?;
+        let path = parts.uri.path();
+        if let Some(name) = route::reserved(path) {
+            let detail = format!("{name} is not built in this version");
+            return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "not-built", detail));
+        }
+        let Route { endpoint, rule, name } = Route::of(path).ok_or_else(|| no_route(path))?;
+        caller.check_listener(rule)?;
+        check_method(&parts.method, rule)?;
+        caller.check_permission(rule, &parts.headers)?;
+        let query = Query::parse(parts.uri.query(), rule)?;
+        let (ecosystem, bodies, headers) = (&*self.ecosystem, &self.bodies, &parts.headers);
+        let (name, uid) = (name.as_str(), caller.uid());
+        if matches!(parts.method, Method::POST | Method::PUT) {
+            check_json(headers)?;
+        }
+        let body = if rule.verbs == Verbs::Get { Vec::new() } else { body.read().await? };
+        match endpoint {
+            Endpoint::Page => page::page(ecosystem, bodies).await,
+            Endpoint::Livez => Ok(health::live(ecosystem)),
+            Endpoint::Readyz => Ok(health::ready(ecosystem)),
+            Endpoint::Health => health::document(ecosystem, headers),
+            Endpoint::Status => status::ecosystem(ecosystem, bodies, &query, headers, caller, closing).await,
+            Endpoint::Realm => status::realm(ecosystem, bodies, name, &query, headers, caller).await,
+            Endpoint::Graph => graph::graph(ecosystem, bodies, &query, headers).await,
+            Endpoint::Events => {
+                let feed = if caller.is_public() { &self.public_feed } else { &self.socket_feed };
+                let answer = events::follow(&self.ecosystem, feed, &query, headers, &parts.method, closing)?;
+                admit(answer, &connection.places)
+            }
+            Endpoint::Logs => {
+                let answer =
+                    logs::logs(&self.ecosystem, name, &query, headers, &parts.method, closing).await?;
+                admit(answer, &connection.places)
+            }
+            Endpoint::Incidents => incidents::list(ecosystem, &query, caller).await,
+            Endpoint::Incident => incidents::one(ecosystem, name, caller).await,
+            Endpoint::Acknowledge => incidents::acknowledge(ecosystem, name, &body, uid).await,
+            Endpoint::History => history::realm(ecosystem, name, &query).await,
+            Endpoint::Strips => history::strips(ecosystem, &query).await,
+            Endpoint::Plan => action::dry_plan(ecosystem, &body).await,
+            Endpoint::Reload => reload::reload(ecosystem, &body).await,
+            Endpoint::Leave => departure::leave(ecosystem, &body).await,
+            Endpoint::Upgrade => departure::upgrade(ecosystem, &body).await,
+            Endpoint::Act(action) => action::act(ecosystem, name, action, &body, uid, closing).await,
+            Endpoint::Register if parts.method == Method::PUT => {
+                registering::register(ecosystem, name, body, &query, uid).await
+            }
+            Endpoint::Register => registering::unregister(ecosystem, name, &body, &query, uid).await,
+        }
+    }
+}
+
+/// A stream takes one of a bounded number of places, so that some are left for requests.
+fn admit(mut answer: Answer, places: &Places) -> Result<Answer, ApiError> {
+    if let Either::Right(pieces) = answer.body_mut() {
+        let place = places.take_stream().ok_or_else(|| {
+            let detail =
+                "too many readers follow a stream here already; close one of them, or ask again later";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)
+        })?;
+        pieces.hold(place);
+    }
+    Ok(answer)
+}
+
+fn no_route(path: &str) -> ApiError {
+    let near = route::nearest_paths(path);
+    let way_out =
+        if near.is_empty() { " Start at /api/status/.".to_owned() } else { suggestions::question(&near) };
+    let detail = format!("nothing is served at {}.{way_out}", heartbeat_status::sanitise_line(path));
+    ApiError::new(StatusCode::NOT_FOUND, "no-such-route", detail).suggest(near)
+}
+
+fn check_method(method: &Method, rule: &Rule) -> Result<(), ApiError> {
+    if rule.verbs.take(method) {
+        return Ok(());
+    }
+    let allow = rule.verbs.allow();
+    let detail =
+        format!("{} takes {allow}, not {}", rule.name, heartbeat_status::sanitise_line(method.as_str()));
+    Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).allow(allow))
+}

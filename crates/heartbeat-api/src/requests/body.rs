@@ -1,0 +1,84 @@
+//! The body of a request: JSON, in bounded size and time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use tokio::time::timeout;
+
+use crate::answers::answer::values;
+use crate::answers::problem::ApiError;
+use crate::limits::MAX_BODY_BYTES;
+
+/// The body of a request, which may be left unread.
+pub(crate) struct RequestBody<'a> {
+    pub(crate) body: Incoming,
+    pub(crate) unread: &'a AtomicBool,
+    pub(crate) limit: Duration,
+}
+
+impl RequestBody<'_> {
+    /// Where there is nothing more to read, nothing is left unread at the end of the connection.
+    pub(crate) fn note_empty(&self) {
+        if self.body.is_end_stream() {
+            self.unread.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// All of it, in bounded size and time: a JSON object, or nothing.
+    pub(crate) async fn read(self) -> Result<Vec<u8>, ApiError> {
+        match timeout(self.limit, Limited::new(self.body, MAX_BODY_BYTES).collect()).await {
+            Ok(Ok(body)) => {
+                self.unread.store(false, Ordering::Relaxed);
+                let body: Vec<u8> = body.to_bytes().into();
+                check_object(&body)?;
+                Ok(body)
+            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let detail = format!("a body has at most {MAX_BODY_BYTES} bytes");
+                Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail))
+            }
+            Ok(Err(error)) => Err(ApiError::bad(format!("the body could not be read: {error}"))),
+            Err(_) => {
+                let detail = format!("the body did not come within {} s", self.limit.as_secs_f64());
+                Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail))
+            }
+        }
+    }
+}
+
+/// Refuses a body that is not a JSON object; none at all is an empty one.
+fn check_object(body: &[u8]) -> Result<(), ApiError> {
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None | Some(b'{') => Ok(()),
+        Some(_) => Err(ApiError::bad("the body is a JSON object; `{}` will do")),
+    }
+}
+
+/// Refuses a body that does not say it is JSON: a form a browser sends by itself never does.
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut types = values(headers, CONTENT_TYPE);
+    let essence = types.next().and_then(|value| value.split(';').next()).map(str::trim);
+    if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+        && types.next().is_none()
+    {
+        return Ok(());
+    }
+    let detail = "send the body with `Content-Type: application/json`; `{}` will do";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail))
+}
+
+/// Refuses a field: there is none, and what is passed over may have been meant.
+pub(crate) fn check_empty(body: &[u8]) -> Result<(), ApiError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body) {
+        Ok(fields) if fields.is_empty() => Ok(()),
+        Ok(_) => Err(ApiError::bad("the body of this request has no fields; `{}` will do")),
+        Err(error) => Err(ApiError::bad(format!("the body is not JSON: {error}; `{{}}` will do"))),
+    }
+}

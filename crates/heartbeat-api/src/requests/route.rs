@@ -1,0 +1,186 @@
+//! The closed list of routes of the contract, each with the role that it takes; there is no other way in.
+
+use heartbeat_status::wire::Action;
+
+use crate::requests::query::decoded;
+use crate::requests::rule::{Rule, Verbs, administer, health, operate, read, status};
+use crate::requests::suggestions;
+
+/// What answers a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Page,
+    Livez,
+    Readyz,
+    Health,
+    Status,
+    Realm,
+    Graph,
+    Act(Action),
+    Register,
+    Events,
+    Incidents,
+    Incident,
+    Acknowledge,
+    History,
+    Strips,
+    Logs,
+    Reload,
+    Leave,
+    Upgrade,
+    Plan,
+}
+
+/// Every route. Of two that match a path, the first one answers.
+const ROUTES: &[(Endpoint, Rule)] = &[
+    (Endpoint::Page, read("/")),
+    (Endpoint::Livez, health("/livez")),
+    (Endpoint::Readyz, health("/readyz")),
+    (Endpoint::Health, health("/api/health/")),
+    (Endpoint::Status, status("/api/status/")),
+    (Endpoint::Realm, Rule { query: &["refresh"], ..read("/api/status/{realm}/") }),
+    (Endpoint::Status, status("/api/realms/ecosystem-health/")),
+    (
+        Endpoint::Register,
+        Rule { verbs: Verbs::PutDelete, query: &["dry_run"], ..administer("/api/realms/{realm}/") },
+    ),
+    (Endpoint::Act(Action::Start), operate("/api/realms/{realm}/start/")),
+    (Endpoint::Act(Action::Stop), operate("/api/realms/{realm}/stop/")),
+    (Endpoint::Act(Action::Restart), operate("/api/realms/{realm}/restart/")),
+    (Endpoint::Act(Action::Pause), operate("/api/realms/{realm}/pause/")),
+    (Endpoint::Act(Action::Resume), operate("/api/realms/{realm}/resume/")),
+    (Endpoint::Act(Action::Reset), operate("/api/realms/{realm}/reset/")),
+    (Endpoint::Act(Action::Signal), operate("/api/realms/{realm}/signal/")),
+    (Endpoint::Events, Rule { query: &["facts", "past", "follow"], ..read("/api/events/") }),
+    (Endpoint::Incidents, Rule { query: &["open", "limit", "after"], ..read("/api/incidents/") }),
+    (Endpoint::Incident, read("/api/incidents/{id}/")),
+    (Endpoint::Acknowledge, operate("/api/incidents/{id}/ack/")),
+    (Endpoint::Strips, Rule { query: &["window", "bars"], ..read("/api/history/") }),
+    (Endpoint::History, Rule { query: &["from", "to", "step", "probe"], ..read("/api/history/{realm}/") }),
+    (Endpoint::Graph, Rule { query: &["format"], ..read("/api/graph/") }),
+    (
+        Endpoint::Logs,
+        Rule { on_tcp: false, query: &["lines", "follow", "previous"], ..read("/api/logs/{realm}/") },
+    ),
+    (Endpoint::Reload, operate("/api/reload/")),
+    (Endpoint::Leave, administer("/api/daemon/leave/")),
+    (Endpoint::Upgrade, administer("/api/daemon/upgrade/")),
+    (Endpoint::Plan, operate("/api/plan/")),
+];
+
+/// Paths of the contract that this version does not serve: they answer 501.
+const RESERVED: &[&str] =
+    &["/metrics", "/api/beat/{realm}/", "/api/beat/{realm}/{signal}/", "/api/config/", "/api/openapi.json"];
+
+/// The route of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) rule: &'static Rule,
+    /// The realm or the incident that the path names; empty where the route has none.
+    pub(crate) name: String,
+}
+
+impl Route {
+    /// The route of a path, with or without its trailing slash; `None` when the contract knows none.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        ROUTES.iter().find_map(|(endpoint, rule)| {
+            Some(Self { endpoint: *endpoint, rule, name: name_in(rule.name, path)? })
+        })
+    }
+}
+
+/// The path of the contract that is meant, where this version does not serve it.
+pub(crate) fn reserved(path: &str) -> Option<&'static str> {
+    RESERVED.iter().copied().find(|known| name_in(known, path).is_some())
+}
+
+/// The name in the place of the braces of `known`, empty where it has none; `None` when `path` is another.
+fn name_in(known: &str, path: &str) -> Option<String> {
+    let (mut known, mut asked) = (segments(known), segments(path));
+    let mut name = String::new();
+    loop {
+        match (known.next(), asked.next()) {
+            (None, None) => return Some(name),
+            (Some(known), Some(asked)) if known.starts_with('{') && !asked.is_empty() => {
+                name = decoded(asked).into_owned();
+            }
+            (Some(known), Some(asked)) if known == asked => {}
+            _ => return None,
+        }
+    }
+}
+
+fn segments(path: &str) -> std::str::Split<'_, char> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.strip_suffix('/').unwrap_or(path).split('/')
+}
+
+/// Paths of the contract near to one that is not of it, with its own words where the contract has braces.
+pub(crate) fn nearest_paths(path: &str) -> Vec<String> {
+    let asked: Vec<&str> = segments(path).collect();
+    let filled: Vec<String> = ROUTES
+        .iter()
+        .map(|(_, rule)| rule.name)
+        .chain(RESERVED.iter().copied())
+        .map(|known| {
+            let mut filled = String::from("/");
+            for (at, segment) in segments(known).enumerate() {
+                let own = asked.get(at).filter(|_| segment.starts_with('{'));
+                filled.push_str(own.unwrap_or(&segment));
+                filled.push('/');
+            }
+            if known.ends_with('/') || filled == "/" {
+                filled
+            } else {
+                filled.trim_end_matches('/').to_owned()
+            }
+        })
+        .collect();
+    suggestions::nearest(&format!("/{}/", asked.join("/")), filled.iter().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requests::role::Role;
+
+    #[test]
+    fn every_path_of_the_contract_is_a_route_with_and_without_its_slash() {
+        for (endpoint, rule) in ROUTES {
+            let bare = rule.name.strip_suffix('/').unwrap_or(rule.name);
+            for path in [bare.to_owned(), format!("{bare}/")] {
+                let route = Route::of(&path).unwrap_or_else(|| panic!("{path}"));
+                assert_eq!((route.endpoint, route.rule.name), (*endpoint, rule.name), "{path}");
+                assert_eq!(!route.name.is_empty(), rule.name.contains('{'), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_is_served_or_reserved_and_never_both() {
+        for path in RESERVED {
+            assert!(Route::of(path).is_none(), "{path}");
+            assert_eq!(reserved(path.trim_end_matches('/')), Some(*path));
+        }
+        assert!(ROUTES.iter().all(|(_, rule)| reserved(rule.name).is_none()));
+    }
+
+    #[test]
+    fn who_mutates_is_never_on_tcp_and_never_a_get() {
+        for (_, rule) in ROUTES {
+            assert_eq!(rule.takes > Role::Read, rule.verbs != Verbs::Get, "{}", rule.name);
+            assert!(!(rule.on_tcp && rule.takes > Role::Read), "{}", rule.name);
+        }
+    }
+
+    #[test]
+    fn near_paths_keep_the_words_of_the_caller() {
+        assert_eq!(nearest_paths("/api/statsu"), ["/api/status/"]);
+        assert!(nearest_paths("/api/realms/db/strat").contains(&"/api/realms/db/start/".to_owned()));
+        assert!(nearest_paths("/favicon.ico").is_empty());
+        for empty in ["/api//status", "/api/status//", "/api/status/%zz/x", "/api/realms/db/strat/"] {
+            assert!(Route::of(empty).is_none(), "{empty}");
+        }
+    }
+}
