@@ -28,7 +28,9 @@ pub(crate) fn boot_time() -> Instant {
     Instant::from_nanos(nanos(ClockId::Boottime))
 }
 
-fn wall() -> WallTime {
+/// The wall clock.
+#[must_use]
+pub(crate) fn wall() -> WallTime {
     let (seconds, nanos) = read(ClockId::Realtime);
     WallTime::from_millis(seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000))
 }
@@ -39,12 +41,6 @@ pub(crate) fn instant_of(at: WallTime, anchor: WallAnchor) -> Instant {
     let ahead = at.as_millis().saturating_sub(anchor.wall.as_millis());
     let by = std::time::Duration::from_millis(ahead.unsigned_abs());
     if ahead >= 0 { anchor.instant + by } else { anchor.instant - by }
-}
-
-/// The wall clock in seconds since 1970.
-#[must_use]
-pub(crate) fn unix_s() -> u64 {
-    u64::try_from(wall().as_millis() / 1_000).unwrap_or(0)
 }
 
 /// Both clocks read together.

@@ -13,9 +13,7 @@ use heartbeat_api::{Access, Api, Limits};
 use heartbeat_config::{Config, Heartbeat, Sources};
 use heartbeat_notify::Notifier;
 use heartbeat_process::{Handover, Notice, Processes, Settings};
-use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{IncidentStep, OwnProblemKind, RealmName, Snapshot, WallAnchor};
-use heartbeat_store::IncidentRecord;
+use heartbeat_status::{OwnProblemKind, RealmName, Snapshot, WallAnchor};
 use heartbeat_supervisor::Supervisor;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -140,7 +138,9 @@ impl Daemon {
         let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
         let databases = Databases::open(&config.heartbeat.state_dir, &problems)?;
         let search = (mark.as_str(), groups.as_deref());
-        let mut recovery = Recovery::look(&records, &config, search, &kept, &databases.remembered())?;
+        let mut remembered = databases.remembered();
+        let outbox = std::mem::take(&mut remembered.outbox);
+        let mut recovery = Recovery::look(&records, &config, search, &kept, &remembered)?;
         let registered = recovery.intent().registered;
         let (config, aside) = registering::beside(config, &registered, |name| recovery.is_there(name));
         for aside in aside {
@@ -173,8 +173,8 @@ impl Daemon {
         let mut prober =
             Prober::new(runtime.handle().clone(), Arc::clone(&inbox), in_flight, owners, commands);
         prober.equip(&plan, &realms);
-        let notifier = Arc::new(receivers::start(receivers, runtime.handle().clone()));
-        let delivery = Arc::clone(&notifier);
+        let outbox_db = Arc::clone(&databases.incidents);
+        let notifier = Arc::new(receivers::start(receivers, outbox, runtime.handle().clone(), outbox_db));
         let mut supervisor = Supervisor::new(plan, random());
         let anchor = recovery.anchor();
         let plan = Arc::clone(supervisor.plan_in_force());
@@ -195,16 +195,16 @@ impl Daemon {
         let lost = lost.map(|message| Damage { realm: None, message });
         let damages = lost.chain(std::mem::take(&mut recovery.damages)).collect();
         let recovery_problem = RecoveryProblem::new(clock::now(), damages, Arc::clone(&problems));
-        for kept in recovery.incidents(&plan) {
-            notifier.notify(told_again(kept.document));
-        }
+        let incident_writer = IncidentWriter::open(
+            Arc::clone(&statuses),
+            Arc::clone(&databases.incidents),
+            heartbeat_process::boot_id(),
+            Arc::clone(&notifier),
+        )?;
         for document in recovery.orphaned_incidents(&plan, anchor) {
-            notifier.notify(told_again(document.clone()));
-            let document = Arc::new(document);
-            let record = IncidentRecord { document: Arc::clone(&document), state: None };
-            databases.incidents.record(record, Vec::new(), None);
-            notifier.notify(document);
+            incident_writer.ended(document);
         }
+        incident_writer.announce();
         let intent = open_intent(&heartbeat, recovery.intent(), &inbox)?;
         let reloader = Arc::new(Reloader::new(
             sources,
@@ -286,12 +286,7 @@ impl Daemon {
                 statuses.figures(),
                 heartbeat_process::boot_id(),
             ),
-            incident_writer: IncidentWriter::open(
-                Arc::clone(&statuses),
-                Arc::clone(&databases.incidents),
-                heartbeat_process::boot_id(),
-                Box::new(move |document| delivery.notify(document)),
-            )?,
+            incident_writer,
             boot_deadline: Some(clock::now() + heartbeat.boot_deadline),
             budget,
             notifier: Arc::clone(&notifier),
@@ -438,12 +433,6 @@ pub(crate) fn records_dir(heartbeat: &Heartbeat) -> PathBuf {
     });
     let preserved = std::env::var_os("HEARTBEAT_RUNTIME_PRESERVED").is_some_and(|said| said == "yes");
     if removed && !preserved { heartbeat.state_dir.join("run") } else { heartbeat.runtime_dir.join("realms") }
-}
-
-/// An incident that may or may not have been told when an earlier heartbeatd died: told again under the same key.
-fn told_again(mut document: IncidentDocument) -> Arc<IncidentDocument> {
-    (document.event, document.seq) = (IncidentStep::Opened.into(), 1);
-    Arc::new(document)
 }
 
 fn open_intent(

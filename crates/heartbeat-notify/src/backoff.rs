@@ -9,7 +9,7 @@ const LONGEST_WAIT_MS: u64 = 5 * 60 * 1_000;
 /// Random share of a wait, in both directions, so that receivers that fail together are not retried together.
 const JITTER: f64 = 0.2;
 /// Longest `Retry-After` that the worker obeys.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The wait after `attempt` (from 1) failed; `chance` is in `0.0..1.0`. The receiver's `Retry-After` is a minimum.
 pub(crate) fn wait(attempt: u32, retry_after: Option<Duration>, chance: f64) -> Duration {

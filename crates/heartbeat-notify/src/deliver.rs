@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use heartbeat_http::{Answer, SYSTEM, Stream, connect, send};
+use heartbeat_status::wire::IncidentDocument;
 use http::{Method, Request, StatusCode, header};
 use tokio::time::{sleep, timeout_at};
 
@@ -16,14 +17,6 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The protocol that is offered in a TLS handshake.
 const ALPN: &[u8] = b"http/1.1";
-
-/// The request body and its idempotency key.
-#[derive(Clone, Debug)]
-pub(crate) struct Notification {
-    /// The same for every attempt, so that the receiver recognises a repetition.
-    pub(crate) webhook_id: String,
-    pub(crate) body: Bytes,
-}
 
 /// A failed delivery attempt.
 #[derive(Debug)]
@@ -39,10 +32,13 @@ impl From<DeliveryError> for Failure {
     }
 }
 
-/// Posts the notification, at `unix_s` seconds since 1970.
-pub(crate) async fn post(webhook: &Webhook, notification: &Notification, unix_s: u64) -> Result<(), Failure> {
-    let request =
-        request(webhook, notification, unix_s).map_err(|source| DeliveryError::Request { source })?;
+/// Posts the document, at `unix_s` seconds since 1970.
+pub(crate) async fn post(webhook: &Webhook, document: &IncidentDocument, unix_s: u64) -> Result<(), Failure> {
+    let body = serde_json::to_vec(document).map_err(|source| DeliveryError::Document { source })?;
+    // The same at every attempt, so that the receiver recognises a repetition.
+    let key = format!("{}.{}", document.id, document.seq);
+    let request = request(webhook, &key, body.into(), unix_s);
+    let request = request.map_err(|source| DeliveryError::Request { source })?;
     let deadline = sleep(ATTEMPT_TIMEOUT).deadline();
     let answer = timeout_at(deadline, exchange(webhook, request, unix_s)).await;
     let mut answer = answer.map_err(|_| DeliveryError::TimedOut { after: ATTEMPT_TIMEOUT })??;
@@ -61,11 +57,7 @@ async fn exchange(webhook: &Webhook, request: Request<Bytes>, unix_s: u64) -> Re
     send(stream, request).await.map_err(|source| DeliveryError::Exchange { source })
 }
 
-fn request(
-    webhook: &Webhook,
-    notification: &Notification,
-    unix_s: u64,
-) -> Result<Request<Bytes>, http::Error> {
+fn request(webhook: &Webhook, key: &str, body: Bytes, unix_s: u64) -> Result<Request<Bytes>, http::Error> {
     Request::builder()
         .method(Method::POST)
         .uri(webhook.target())
@@ -74,9 +66,9 @@ fn request(
         .header(header::ACCEPT, "*/*")
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::CONNECTION, "close")
-        .header("webhook-id", &notification.webhook_id)
+        .header("webhook-id", key)
         .header("webhook-timestamp", unix_s)
-        .body(notification.body.clone())
+        .body(body)
 }
 
 fn verdict(status: StatusCode, retry_after: Option<Duration>) -> Result<(), Failure> {

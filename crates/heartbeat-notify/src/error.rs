@@ -92,6 +92,13 @@ pub enum DeliveryError {
         /// A status other than 2xx.
         status: StatusCode,
     },
+    /// The document cannot be written as JSON; trying again would not help.
+    #[error("the incident cannot be written as JSON: {source}")]
+    Document {
+        /// The error below.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The request cannot be made from this document; trying again would not help.
     #[error("the request cannot be made: {source}")]
     Request {
@@ -105,7 +112,7 @@ impl DeliveryError {
     /// Whether another attempt can succeed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Gone | Self::Request { .. } => false,
+            Self::Gone | Self::Document { .. } | Self::Request { .. } => false,
             // The receiver understands the request and refuses it: the same again would be refused again.
             Self::Refused { status } => !status.is_client_error() || TRANSIENT.contains(status),
             _ => true,

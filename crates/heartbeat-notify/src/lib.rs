@@ -20,22 +20,31 @@
 //! A receiver that asked for certain realms joins an incident when the first of these becomes part of it; it gets
 //! `opened` then, with the `seq` the incident has by that time.
 //!
+//! # The outbox
+//! The caller keeps the outbox. [`Notifier::admit`] says what each receiver is to get; the caller writes that in the
+//! transaction of the incident and calls [`Notifier::release`]. Each [`Report`] changes one row. After a restart the
+//! rows come back as [`Restored`], and every promise above holds over kill -9 and a reboot. While the outbox cannot be
+//! written, the caller releases without it: deliveries go on from the queues in memory, which hold at most
+//! [`MAX_QUEUED_NOTIFICATIONS`] each.
+//!
 //! # What it is not
-//! It does not decide what an incident is or how it develops: the core does. It keeps its queues **in memory**, at
-//! most [`MAX_QUEUED_NOTIFICATIONS`] each: what is undelivered when heartbeatd ends is lost, with a report. The
-//! durable outbox comes with the store, signatures (`webhook-signature`) with it.
+//! It does not decide what an incident is or how it develops: the core does. It opens no file.
 //!
 //! # How to use it
 //! ```
 //! use std::time::Duration;
 //!
-//! use heartbeat_notify::{Notifier, NotifyError, Receiver, Report, Webhook};
+//! use heartbeat_notify::{Clock, Notifier, NotifyError, Receiver, Report, Webhook};
+//! use heartbeat_status::{Instant, WallTime};
 //!
 //! async fn example() -> Result<(), NotifyError> {
 //!     let ops = Receiver::new("ops", Webhook::new("http://127.0.0.1:3000/api/incidents/")?);
 //!     let runtime = tokio::runtime::Handle::current();
-//!     let unix_s = || 1_764_000_000; // the caller's wall clock
-//!     let notifier = Notifier::start(vec![ops], runtime, unix_s, |report| match report {
+//!     let clock = Clock {
+//!         now: Box::new(|| Instant::from_millis(1)), // the caller's clocks
+//!         wall: Box::new(|| WallTime::from_millis(1_764_000_000_000)),
+//!     };
+//!     let notifier = Notifier::start(vec![ops], Vec::new(), runtime, clock, |report| match report {
 //!         Report::GivenUp { receiver, error, .. } => println!("{receiver}: {error}"),
 //!         other => println!("{other:?}"),
 //!     });
@@ -54,6 +63,7 @@ mod notifier;
 mod queue;
 mod receiver;
 mod report;
+mod restored;
 mod retry_after;
 mod webhook;
 mod worker;
@@ -61,12 +71,13 @@ mod worker;
 pub use deliver::ATTEMPT_TIMEOUT;
 pub use error::{DeliveryError, NotifyError};
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
-pub use notifier::Notifier;
-pub use queue::MAX_QUEUED_NOTIFICATIONS;
+pub use notifier::{Admitted, Notification, Notifier};
+pub use queue::{GIVE_UP_AFTER, MAX_QUEUED_NOTIFICATIONS};
 pub use receiver::{DEFAULT_STEPS, Receiver};
 pub use report::{Report, WhyDropped};
+pub use restored::{Restored, RestoredState};
 pub use webhook::Webhook;
-pub use worker::GIVE_UP_AFTER;
+pub use worker::Clock;
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

@@ -1,12 +1,10 @@
 //! The notifier: one delivery worker per receiver.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use heartbeat_status::IncidentStep;
 use heartbeat_status::wire::IncidentDocument;
 use tokio::runtime::Handle;
@@ -14,9 +12,29 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout_at};
 
-use crate::deliver::Notification;
-use crate::worker::{Delivery, DeliveryWorker, Environment};
-use crate::{GIVE_UP_AFTER, Receiver, Report, WhyDropped};
+use crate::queue::Earlier;
+use crate::worker::{Clock, DeliveryWorker, Document, Environment};
+use crate::{Receiver, Report, Restored, WhyDropped};
+
+/// What one receiver is to get, for the outbox.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// What it gets.
+    pub document: Arc<IncidentDocument>,
+}
+
+/// What follows from one event of an incident: write the notifications to the outbox, then [release](Notifier::release)
+/// them.
+#[derive(Debug, Default)]
+#[must_use = "nothing goes out before it is released"]
+pub struct Admitted {
+    /// What the receivers are to get.
+    pub notifications: Vec<Notification>,
+    /// What is dropped instead.
+    lost: Vec<Report>,
+}
 
 /// A delivery worker and its task.
 struct RunningWorker {
@@ -45,72 +63,97 @@ pub struct Notifier {
 impl Notifier {
     /// Starts one task per receiver on `runtime`, which needs its I/O and time drivers.
     ///
-    /// `unix_s` gives the wall clock in seconds since 1970, for `webhook-timestamp` alone; `report` is called for
-    /// everything that happens to a notification, from these tasks and from within the methods here. Neither may
+    /// `restored` is what the outbox has of an earlier heartbeatd, in the order in which it was queued. `report` is called
+    /// for everything that happens to a notification, from these tasks and from within the methods here; it must not
     /// block. Of two receivers with the same name the later counts.
     pub fn start(
         receivers: Vec<Receiver>,
+        restored: Vec<Restored>,
         runtime: Handle,
-        unix_s: impl Fn() -> u64 + Send + Sync + 'static,
+        clock: Clock,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Self {
         let (closing, _) = watch::channel(false);
-        let environment = Environment { unix_s: Box::new(unix_s), report: Box::new(report), closing };
+        let environment = Environment { clock, report: Box::new(report), closing };
         let notifier =
             Self { runtime, environment: Arc::new(environment), running: Mutex::new(BTreeMap::new()) };
-        notifier.replace(receivers);
+        notifier.open_all(receivers, restored);
         notifier
+    }
+
+    fn open_all(&self, receivers: Vec<Receiver>, restored: Vec<Restored>) {
+        let clock = &self.environment.clock;
+        let (now, wall) = ((clock.now)(), (clock.wall)());
+        let mut earlier: BTreeMap<String, Vec<Earlier<Document>>> = BTreeMap::new();
+        let mut removed = Vec::new();
+        for restored in restored {
+            let receiver = restored.receiver.clone();
+            if receivers.iter().any(|known| known.name == receiver) {
+                earlier.entry(receiver).or_default().push(restored.earlier(now, wall));
+            } else if restored.is_due() {
+                let (id, seq, why) = (restored.id, restored.seq, WhyDropped::ReceiverRemoved);
+                removed.push(Report::Dropped { receiver, id, seq, why });
+            }
+        }
+        {
+            let mut running = self.running();
+            for receiver in receivers {
+                let earlier = earlier.remove(&receiver.name).unwrap_or_default();
+                running.insert(receiver.name.clone(), self.open(receiver, earlier));
+            }
+        }
+        removed.into_iter().for_each(|report| (self.environment.report)(report));
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, RunningWorker>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues the document for each receiver that asked for it. Never waits for a receiver.
+    /// Decides which receivers get the document, and queues it for these. Never waits for a receiver.
     ///
     /// Events of one incident are expected in the order of their `seq`; others are dropped, with a report. A step
     /// that this version does not know is ignored.
-    pub fn notify(&self, document: Arc<IncidentDocument>) {
-        let Some(step) = document.event.known() else {
-            return;
-        };
-        let workers: Vec<Arc<DeliveryWorker>> =
-            self.running().values().map(|running| running.worker.clone()).collect();
-        if workers.is_empty() {
-            return;
-        }
+    pub fn admit(&self, document: &Arc<IncidentDocument>) -> Admitted {
+        document.event.known().map_or_else(Admitted::default, |step| self.decide(document, (step, false)))
+    }
+
+    /// Queues `opened` of an open incident for the receivers that have heard nothing of it, such as new ones.
+    pub fn announce(&self, document: &Arc<IncidentDocument>) -> Admitted {
+        self.decide(document, (IncidentStep::Opened, true))
+    }
+
+    fn decide(&self, document: &Arc<IncidentDocument>, step: (IncidentStep, bool)) -> Admitted {
         let id: Arc<str> = document.id.as_str().into();
-        let Ok(body) = serde_json::to_vec(&*document).map(Bytes::from) else {
-            for worker in workers {
-                worker.report_unserialisable(&id, document.seq);
-            }
-            return;
-        };
-        let expires_at = {
-            let _timers = self.runtime.enter();
-            sleep(GIVE_UP_AFTER).deadline()
-        };
-        let webhook_id = format!("{}.{}", document.id, document.seq);
-        // Serialised once for all receivers whose realms join an open incident now.
-        let as_opened = OnceCell::new();
-        for worker in workers {
-            worker.push(&id, step, &document, |sent_as| {
-                let body = if sent_as == step {
-                    body.clone()
-                } else {
-                    as_opened
-                        .get_or_init(|| with_step(&document, sent_as).unwrap_or_else(|| body.clone()))
-                        .clone()
-                };
-                Delivery { notification: Notification { webhook_id: webhook_id.clone(), body }, expires_at }
-            });
+        let mut admitted = Admitted::default();
+        for (name, running) in &*self.running() {
+            let (queued, lost) = running.worker.admit(&id, document, step);
+            let notification = |document| Notification { receiver: name.clone(), document };
+            admitted.notifications.extend(queued.map(notification));
+            admitted.lost.extend(lost);
         }
+        admitted
+    }
+
+    /// Lets notifications go out: they are in the outbox, or cannot be for now.
+    pub fn release(&self, admitted: Admitted) {
+        admitted.lost.into_iter().for_each(|report| (self.environment.report)(report));
+        let running = self.running();
+        for Notification { receiver, document } in &admitted.notifications {
+            if let Some(running) = running.get(receiver) {
+                running.worker.release(&document.id, document.seq);
+            }
+        }
+    }
+
+    /// Sends the document to each receiver that asked for it, without an outbox.
+    pub fn notify(&self, document: &Arc<IncidentDocument>) {
+        self.release(self.admit(document));
     }
 
     /// Replaces the receivers, from the next document on.
     ///
-    /// A receiver with the name and webhook of a present one keeps that one's queue and open incidents; its other
-    /// settings apply to later documents. The queues of all other present receivers are dropped, with reports.
+    /// A receiver with the name of a present one keeps that one's queue and open incidents; its other settings apply from
+    /// now on. The queues of all other present receivers are dropped, with reports.
     pub fn replace(&self, receivers: Vec<Receiver>) {
         let mut ended = Vec::new();
         {
@@ -120,14 +163,15 @@ impl Notifier {
             let before = std::mem::take(&mut *running);
             for (name, kept) in before {
                 match wanted.get(&name) {
-                    Some(receiver) if kept.worker.adapt(receiver) => {
+                    Some(receiver) => {
+                        kept.worker.adapt(receiver);
                         running.insert(name, kept);
                     }
-                    _ => ended.push(kept),
+                    None => ended.push(kept),
                 }
             }
             for (name, receiver) in wanted {
-                running.entry(name).or_insert_with(|| self.open(receiver));
+                running.entry(name).or_insert_with(|| self.open(receiver, Vec::new()));
             }
         }
         for running in ended {
@@ -135,8 +179,8 @@ impl Notifier {
         }
     }
 
-    fn open(&self, receiver: Receiver) -> RunningWorker {
-        let worker = Arc::new(DeliveryWorker::new(receiver, self.environment.clone()));
+    fn open(&self, receiver: Receiver, earlier: Vec<Earlier<Document>>) -> RunningWorker {
+        let worker = Arc::new(DeliveryWorker::new(receiver, earlier, self.environment.clone()));
         let task = self.runtime.spawn(worker.clone().work());
         RunningWorker { worker, task }
     }
@@ -160,12 +204,6 @@ impl Notifier {
             running.end(WhyDropped::Closing);
         }
     }
-}
-
-/// The document with another step as its event.
-fn with_step(document: &IncidentDocument, step: IncidentStep) -> Option<Bytes> {
-    let with_step = IncidentDocument { event: step.into(), ..document.clone() };
-    serde_json::to_vec(&with_step).ok().map(Bytes::from)
 }
 
 impl Drop for Notifier {

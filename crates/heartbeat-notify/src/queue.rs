@@ -1,16 +1,20 @@
 //! The queue of one receiver, and which open incidents the receiver knows of.
 //!
 //! A plain state machine: no clock, no I/O, no randomness. It keeps one promise however events arrive, fail or are
-//! dropped: **`resolved` is delivered if and only if the incident's first step for this receiver was** (its `opened`;
-//! or, for a receiver that did not ask for `opened`, the first step it asked for). Only abandoning the `resolved`
-//! itself, after three days of retries, breaks it; the worker reports that.
+//! dropped, and however often heartbeatd is killed: **`resolved` is delivered if and only if the incident's first step
+//! for this receiver was** (its `opened`; or, for a receiver that did not ask for `opened`, the first step it asked for).
+//! Only abandoning the `resolved` itself, after three days of retries, breaks it; the worker reports that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use heartbeat_status::IncidentStep;
+use heartbeat_status::{IncidentStep, Instant};
 
-use crate::WhyDropped;
+use crate::{WhyDropped, backoff};
+
+/// How long the worker retries a notification, counted from the incident's event.
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 60 * 60);
 
 /// Longest queue of one receiver, in notifications. It also bounds the incidents that are open at once for a receiver, so
 /// it exceeds the number of realms that can fail together.
@@ -36,6 +40,65 @@ pub(crate) struct Queued<T> {
     pub(crate) body: T,
     /// Number of failed attempts.
     pub(crate) failures: u32,
+    /// It is not in the outbox yet, so it must not go out.
+    held: bool,
+    /// The next attempt is due.
+    due_at: Instant,
+    /// No attempt begins after this.
+    expires_at: Instant,
+}
+
+/// What the worker does next.
+#[derive(Debug)]
+pub(crate) enum Next<'a, T> {
+    /// Delivers the first notification.
+    Deliver(&'a Queued<T>),
+    /// Waits until the next attempt is due.
+    Wait(Instant),
+    /// Waits for another notification.
+    Idle,
+}
+
+/// A failed attempt, as far as the decision depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed {
+    /// Another attempt can succeed.
+    pub(crate) is_transient: bool,
+    /// The wait that the receiver asks for.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// What follows from a failed attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AfterFailure {
+    /// Another attempt follows, after this wait.
+    Retry { attempt: u32, wait: Duration },
+    /// The notification left the queue, and with it what must not be sent without it.
+    GivenUp(Vec<Lost>),
+    /// No notification was under way.
+    Nothing,
+}
+
+/// A notification of an earlier heartbeatd.
+#[derive(Clone, Debug)]
+pub(crate) struct Earlier<T> {
+    pub(crate) id: Arc<str>,
+    pub(crate) seq: u64,
+    pub(crate) step: IncidentStep,
+    /// The incident is open.
+    pub(crate) open: bool,
+    pub(crate) state: EarlierState<T>,
+}
+
+/// How far an earlier heartbeatd came with a notification.
+#[derive(Clone, Debug)]
+pub(crate) enum EarlierState<T> {
+    /// It is still due.
+    Due { body: T, failures: u32, due_at: Instant, expires_at: Instant },
+    /// It arrived.
+    Delivered,
+    /// It never arrives.
+    Lost,
 }
 
 /// A notification that leaves the queue undelivered, or was not admitted.
@@ -55,6 +118,8 @@ enum Announced {
     NotYet,
     /// Its first step was delivered.
     Yes,
+    /// Its first step was given up, so the receiver gets none of the others.
+    Never,
 }
 
 /// An incident that is not over for this receiver.
@@ -108,34 +173,119 @@ impl<T> Queue<T> {
         self.on.contains(&step)
     }
 
-    /// Admits an event. `body` makes what goes out for the step that is sent.
-    pub(crate) fn push(&mut self, arrival: &Arrival, body: impl FnOnce(IncidentStep) -> T) -> Vec<Lost> {
+    /// Whether the receiver knows of an incident, will, or never is to.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.incidents.get(id).is_some_and(|incident| incident.announced != Announced::OtherRealms)
+    }
+
+    /// Takes over what an earlier heartbeatd left, in the order in which it was queued.
+    pub(crate) fn restore(&mut self, earlier: impl IntoIterator<Item = Earlier<T>>) {
+        for Earlier { id, seq, step, open, state } in earlier {
+            self.begun += 1;
+            let incident = self.incidents.entry(id.clone()).or_insert(OpenIncident {
+                began: self.begun,
+                announced: Announced::Never,
+                by_opened: step == IncidentStep::Opened,
+                over: !open,
+                last_seq: seq,
+            });
+            incident.last_seq = incident.last_seq.max(seq);
+            incident.over |= step == IncidentStep::Resolved;
+            match state {
+                EarlierState::Due { body, failures, due_at, expires_at } => {
+                    if incident.announced == Announced::Never {
+                        incident.announced = Announced::NotYet;
+                    }
+                    let held = false;
+                    self.waiting.push_back(Queued {
+                        id,
+                        seq,
+                        step,
+                        body,
+                        failures,
+                        held,
+                        due_at,
+                        expires_at,
+                    });
+                }
+                EarlierState::Delivered => incident.announced = Announced::Yes,
+                EarlierState::Lost => {}
+            }
+        }
+        let waits = |id: &Arc<str>| self.waiting.iter().any(|queued| queued.id == *id);
+        self.incidents.retain(|id, incident| {
+            waits(id) || !incident.over && (incident.by_opened || incident.announced == Announced::Yes)
+        });
+        // The first one may have reached the receiver, and only its acknowledgement was lost.
+        self.under_way = !self.waiting.is_empty();
+    }
+
+    /// Admits an event, at `now`. `body` makes what goes out for the step that is sent. It is held until it is released.
+    pub(crate) fn push(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        body: impl FnOnce(IncidentStep) -> T,
+    ) -> Vec<Lost> {
         let mut lost = Vec::new();
         if let Some(step) = self.admit(arrival, &mut lost) {
-            let body = body(step);
-            let Arrival { id, seq, .. } = arrival;
-            self.waiting.push_back(Queued { id: id.clone(), seq: *seq, step, body, failures: 0 });
+            self.waiting.push_back(Queued {
+                id: arrival.id.clone(),
+                seq: arrival.seq,
+                step,
+                body: body(step),
+                failures: 0,
+                held: true,
+                due_at: now,
+                expires_at: now + GIVE_UP_AFTER,
+            });
             while self.waiting.len() > self.capacity && self.drop_one(&mut lost) {}
             debug_assert!(self.waiting.len() <= self.capacity, "there is always a notification to drop");
         }
         lost
     }
 
-    /// The notification to deliver now; it stays first until it is delivered or abandoned.
-    pub(crate) fn next(&mut self) -> Option<&Queued<T>> {
-        self.under_way = !self.waiting.is_empty();
-        self.waiting.front()
+    /// A notification is in the outbox, or cannot be for now: it may go out.
+    pub(crate) fn release(&mut self, id: &str, seq: u64) {
+        let held = self.waiting.iter_mut().rev().find(|queued| queued.seq == seq && *queued.id == *id);
+        if let Some(queued) = held {
+            queued.held = false;
+        }
     }
 
-    /// Counts a failed attempt at the first notification; returns the number of failures.
-    pub(crate) fn failed(&mut self) -> u32 {
-        match self.waiting.front_mut() {
-            Some(queued) if self.under_way => {
-                queued.failures = queued.failures.saturating_add(1);
-                queued.failures
+    /// What to do at `now`. A notification that is delivered stays first until it is delivered or abandoned.
+    pub(crate) fn next(&mut self, now: Instant) -> Next<'_, T> {
+        match self.waiting.front() {
+            Some(queued) if queued.held => Next::Idle,
+            Some(queued) if queued.due_at > now => Next::Wait(queued.due_at),
+            Some(queued) => {
+                self.under_way = true;
+                Next::Deliver(queued)
             }
-            _ => 0,
+            None => Next::Idle,
         }
+    }
+
+    /// Makes the next attempt due now.
+    pub(crate) fn hurry(&mut self) {
+        if let Some(queued) = self.waiting.front_mut() {
+            queued.due_at = Instant::ZERO;
+        }
+    }
+
+    /// Decides what follows a failed attempt at the first notification; `chance` is in `0.0..1.0`.
+    pub(crate) fn failed(&mut self, now: Instant, failed: Failed, chance: f64) -> AfterFailure {
+        let Some(queued) = self.waiting.front_mut().filter(|_| self.under_way) else {
+            return AfterFailure::Nothing;
+        };
+        queued.failures = queued.failures.saturating_add(1);
+        let attempt = queued.failures;
+        let wait = backoff::wait(attempt, failed.retry_after, chance);
+        if !failed.is_transient || now + wait > queued.expires_at {
+            return AfterFailure::GivenUp(self.abandoned());
+        }
+        queued.due_at = now + wait;
+        AfterFailure::Retry { attempt, wait }
     }
 
     /// Removes the first notification, which arrived; returns the number of attempts.
@@ -152,7 +302,7 @@ impl<T> Queue<T> {
     }
 
     /// Removes the first notification undelivered. Returns what must not be sent without it.
-    pub(crate) fn abandoned(&mut self) -> Vec<Lost> {
+    fn abandoned(&mut self) -> Vec<Lost> {
         let mut lost = Vec::new();
         if let Some(queued) = self.take_under_way() {
             self.settle(&queued.id, WhyDropped::NotOpened, &mut lost);
@@ -177,15 +327,26 @@ impl<T> Queue<T> {
         let Some(incident) = self.incidents.get_mut(id) else {
             return self.begin(arrival, lost);
         };
-        if incident.over || *seq <= incident.last_seq || *step == IncidentStep::Opened {
-            if incident.announced != Announced::OtherRealms && self.on.contains(step) {
+        let other_realms = incident.announced == Announced::OtherRealms;
+        let is_late = *seq <= incident.last_seq && !(other_realms && *step == IncidentStep::Opened);
+        if incident.over || is_late || *step == IncidentStep::Opened && !other_realms {
+            if !other_realms && self.on.contains(step) {
                 lost.push(Lost { id: id.clone(), seq: *seq, why: WhyDropped::OutOfOrder });
             }
             return None;
         }
         incident.last_seq = *seq;
         incident.over = *step == IncidentStep::Resolved;
-        if incident.announced == Announced::OtherRealms {
+        if incident.announced == Announced::Never {
+            if incident.over {
+                self.incidents.remove(id);
+            }
+            if self.on.contains(step) {
+                lost.push(Lost { id: id.clone(), seq: *seq, why: WhyDropped::NotOpened });
+            }
+            return None;
+        }
+        if other_realms {
             if !self.on.contains(&IncidentStep::Opened) {
                 self.incidents.remove(id);
                 return self.begin(arrival, lost);
@@ -223,7 +384,7 @@ impl<T> Queue<T> {
         }
         // One less than the capacity, so that the `resolved` of every incident fits beside the one in delivery.
         let full = self.incidents.len() + 1 >= self.capacity;
-        if full && !(self.forget_other_realms() || *concerned && self.drop_unannounced(lost)) {
+        if full && !(self.forget_unannounced() || *concerned && self.drop_unannounced(lost)) {
             if *concerned {
                 lost.push(Lost { id: id.clone(), seq: *seq, why: WhyDropped::TooManyIncidents });
             }
@@ -278,10 +439,11 @@ impl<T> Queue<T> {
         true
     }
 
-    fn forget_other_realms(&mut self) -> bool {
-        let unconcerned =
-            self.incidents.iter().filter(|(_, incident)| incident.announced == Announced::OtherRealms);
-        let oldest = unconcerned.min_by_key(|(_, incident)| incident.began).map(|(id, _)| id.clone());
+    /// Forgets the oldest incident that the receiver is not to know of.
+    fn forget_unannounced(&mut self) -> bool {
+        let silent = [Announced::OtherRealms, Announced::Never];
+        let unannounced = self.incidents.iter().filter(|(_, incident)| silent.contains(&incident.announced));
+        let oldest = unannounced.min_by_key(|(_, incident)| incident.began).map(|(id, _)| id.clone());
         oldest.is_some_and(|id| self.incidents.remove(&id).is_some())
     }
 
@@ -303,8 +465,12 @@ impl<T> Queue<T> {
                 why,
             }));
         }
-        if over || announced == Announced::NotYet {
+        if over || announced == Announced::NotYet && !by_opened {
             self.incidents.remove(id);
+        } else if announced == Announced::NotYet
+            && let Some(incident) = self.incidents.get_mut(id)
+        {
+            incident.announced = Announced::Never;
         }
     }
 }
@@ -314,5 +480,7 @@ fn begins(by_opened: bool, step: IncidentStep) -> bool {
     if by_opened { step == IncidentStep::Opened } else { step != IncidentStep::Resolved }
 }
 
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod tests;

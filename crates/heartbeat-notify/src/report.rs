@@ -75,14 +75,12 @@ pub enum WhyDropped {
     TooManyIncidents,
     /// Its number is not above that of the incident's last event, or the incident is resolved.
     OutOfOrder,
-    /// The receiver is no longer in the configuration, or its webhook changed.
+    /// The receiver is no longer in the configuration.
     ReceiverRemoved,
     /// The receiver answered 410 Gone before.
     ReceiverDisabled,
-    /// heartbeatd ended before it could be delivered.
+    /// heartbeatd ended before it could be delivered. An outbox still has it.
     Closing,
-    /// The document could not be written as JSON.
-    Unserialisable,
 }
 
 impl fmt::Display for WhyDropped {
@@ -92,10 +90,9 @@ impl fmt::Display for WhyDropped {
             Self::NotOpened => "the receiver does not know that the incident opened",
             Self::TooManyIncidents => "too many incidents are open at once",
             Self::OutOfOrder => "it came after a later event of its incident",
-            Self::ReceiverRemoved => "the receiver was removed or its webhook changed",
+            Self::ReceiverRemoved => "the receiver was removed from the configuration",
             Self::ReceiverDisabled => "the receiver answered 410 Gone",
             Self::Closing => "heartbeatd ended before it was delivered",
-            Self::Unserialisable => "the document could not be written as JSON",
         })
     }
 }

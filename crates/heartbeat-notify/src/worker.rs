@@ -1,39 +1,44 @@
 //! The delivery worker of one receiver: its queue, and the task that delivers from it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use heartbeat_status::IncidentStep;
 use heartbeat_status::wire::IncidentDocument;
+use heartbeat_status::{IncidentStep, Instant, WallTime};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use crate::deliver::{self, Failure, Notification};
-use crate::queue::{Arrival, Lost, Queue, Queued};
-use crate::{DeliveryError, Receiver, Report, Webhook, WhyDropped, backoff};
+use crate::deliver::{self, Failure};
+use crate::queue::{AfterFailure, Arrival, Earlier, Failed, Lost, Next, Queue, Queued};
+use crate::{DeliveryError, Receiver, Report, Webhook, WhyDropped};
 
-/// How long the worker retries a notification, counted from the incident's event.
-pub const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 60 * 60);
+/// What is delivered.
+pub(crate) type Document = Arc<IncidentDocument>;
 
-/// The clock, the report sink and the closing signal that all workers share.
+/// The clocks, the report sink and the closing signal that all workers share.
 pub(crate) struct Environment {
-    /// The wall clock, in seconds since 1970.
-    pub(crate) unix_s: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(crate) clock: Clock,
     pub(crate) report: Box<dyn Fn(Report) + Send + Sync>,
     /// Becomes true when workers deliver what they have and end.
     pub(crate) closing: watch::Sender<bool>,
 }
 
-/// A notification and the time at which the worker abandons it.
-#[derive(Clone, Debug)]
-pub(crate) struct Delivery {
-    pub(crate) notification: Notification,
-    pub(crate) expires_at: Instant,
+/// The caller's clocks. Neither may block.
+pub struct Clock {
+    /// The monotonic clock.
+    pub now: Box<dyn Fn() -> Instant + Send + Sync>,
+    /// The wall clock.
+    pub wall: Box<dyn Fn() -> WallTime + Send + Sync>,
+}
+
+impl Clock {
+    pub(crate) fn unix_s(&self) -> u64 {
+        u64::try_from((self.wall)().as_millis() / 1_000).unwrap_or(0)
+    }
 }
 
 struct State {
     receiver: Receiver,
-    queue: Queue<Delivery>,
+    queue: Queue<Document>,
     /// Set once the worker delivers nothing more.
     shut: Option<WhyDropped>,
 }
@@ -42,13 +47,18 @@ struct State {
 pub(crate) struct DeliveryWorker {
     environment: Arc<Environment>,
     state: Mutex<State>,
-    /// Notified when `push` puts something into the queue.
+    /// Notified when the queue may have something to deliver.
     wake: Notify,
 }
 
 impl DeliveryWorker {
-    pub(crate) fn new(receiver: Receiver, environment: Arc<Environment>) -> Self {
-        let queue = Queue::new(receiver.on.clone());
+    pub(crate) fn new(
+        receiver: Receiver,
+        earlier: Vec<Earlier<Document>>,
+        environment: Arc<Environment>,
+    ) -> Self {
+        let mut queue = Queue::new(receiver.on.clone());
+        queue.restore(earlier);
         let state = Mutex::new(State { receiver, queue, shut: None });
         Self { environment, state, wake: Notify::new() }
     }
@@ -62,46 +72,54 @@ impl DeliveryWorker {
         self.state().queue.len()
     }
 
-    /// Adopts the settings of `receiver` if it has the same name and webhook; says whether it does.
-    pub(crate) fn adapt(&self, receiver: &Receiver) -> bool {
+    /// Adopts the settings of `receiver`, which has the same name. Another webhook enables a receiver that was gone.
+    pub(crate) fn adapt(&self, receiver: &Receiver) {
         let mut state = self.state();
-        let same = state.receiver.name == receiver.name && state.receiver.webhook == receiver.webhook;
-        if same {
-            state.queue.set_on(receiver.on.clone());
-            state.receiver = receiver.clone();
+        state.queue.set_on(receiver.on.clone());
+        if state.receiver.webhook != receiver.webhook {
+            state.shut = None;
+            state.queue.hurry();
         }
-        same
+        state.receiver = receiver.clone();
+        drop(state);
+        self.wake.notify_one();
     }
 
-    /// Queues an event of an incident; `delivery` makes the notification for the step that goes out.
-    pub(crate) fn push(
+    /// Queues an event of an incident, held, for a receiver that asked for it. `opens`: the incident is open, and opens now
+    /// for a receiver that has not heard of it. Returns what goes into the outbox, and what is dropped instead.
+    pub(crate) fn admit(
         &self,
         id: &Arc<str>,
-        step: IncidentStep,
-        document: &IncidentDocument,
-        delivery: impl FnOnce(IncidentStep) -> Delivery,
-    ) {
-        let (name, lost) = {
-            let mut state = self.state();
-            let concerned = state.receiver.is_concerned(document);
-            let arrival = Arrival { id: id.clone(), seq: document.seq, step, concerned };
-            let lost = match state.shut {
-                None => state.queue.push(&arrival, delivery),
-                Some(why) if concerned && state.queue.asks_for(step) => {
-                    vec![Lost { id: arrival.id, seq: arrival.seq, why }]
-                }
-                Some(_) => Vec::new(),
-            };
-            (state.receiver.name.clone(), lost)
+        document: &Document,
+        (step, opens): (IncidentStep, bool),
+    ) -> (Option<Document>, Vec<Report>) {
+        let mut queued = None;
+        let mut state = self.state();
+        if opens && state.queue.knows(id) {
+            return (None, Vec::new());
+        }
+        let concerned = state.receiver.is_concerned(document);
+        let arrival = Arrival { id: id.clone(), seq: document.seq, step, concerned };
+        let lost = match state.shut {
+            None => state.queue.push((self.environment.clock.now)(), &arrival, |sent_as| {
+                let document = with_step(document, sent_as);
+                queued = Some(document.clone());
+                document
+            }),
+            Some(why) if concerned && state.queue.asks_for(step) => {
+                vec![Lost { id: arrival.id, seq: arrival.seq, why }]
+            }
+            Some(_) => Vec::new(),
         };
-        self.wake.notify_one();
-        self.report_lost(&name, lost);
+        let name = state.receiver.name.clone();
+        drop(state);
+        (queued, dropped(&name, lost))
     }
 
-    /// Reports an event whose document cannot be serialised.
-    pub(crate) fn report_unserialisable(&self, id: &Arc<str>, seq: u64) {
-        let name = self.name();
-        self.report_lost(&name, vec![Lost { id: id.clone(), seq, why: WhyDropped::Unserialisable }]);
+    /// A notification may go out.
+    pub(crate) fn release(&self, id: &str, seq: u64) {
+        self.state().queue.release(id, seq);
+        self.wake.notify_one();
     }
 
     /// Ends delivery and drops the queue, with reports.
@@ -112,92 +130,86 @@ impl DeliveryWorker {
             let lost = if first { state.queue.clear(why) } else { Vec::new() };
             (state.receiver.name.clone(), lost)
         };
-        self.report_lost(&name, lost);
-    }
-
-    fn name(&self) -> String {
-        self.state().receiver.name.clone()
+        self.report_all(dropped(&name, lost));
     }
 
     fn report(&self, report: Report) {
         (self.environment.report)(report);
     }
 
-    fn report_lost(&self, name: &str, lost: Vec<Lost>) {
-        for Lost { id, seq, why } in lost {
-            self.report(Report::Dropped { receiver: name.to_owned(), id: id.to_string(), seq, why });
-        }
+    fn report_all(&self, reports: Vec<Report>) {
+        reports.into_iter().for_each(|report| self.report(report));
     }
 
-    /// Delivers one notification after the other; ends when closing and the queue is empty.
+    /// Delivers one notification after the other; ends when closing and nothing is left to deliver.
     pub(crate) async fn work(self: Arc<Self>) {
         let mut closing = self.environment.closing.subscribe();
         loop {
-            let next = {
+            let now = (self.environment.clock.now)();
+            let wait = {
                 let mut state = self.state();
                 let webhook = state.receiver.webhook.clone();
-                state.queue.next().cloned().map(|queued| (webhook, queued))
+                match state.queue.next(now) {
+                    Next::Deliver(queued) => Err((webhook, queued.clone())),
+                    Next::Wait(until) => Ok(Some(until.since(now))),
+                    Next::Idle => Ok(None),
+                }
             };
-            if let Some((webhook, queued)) = next {
-                while !self.attempt(&webhook, &queued, &mut closing).await {}
-                continue;
-            }
-            if *closing.borrow() {
-                return;
-            }
-            tokio::select! {
-                () = self.wake.notified() => {}
-                _ = closing.changed() => {}
+            match wait {
+                Err((webhook, queued)) => self.attempt(&webhook, &queued).await,
+                // Closing cuts the wait short: what a receiver still accepts is delivered now.
+                Ok(Some(wait)) => tokio::select! {
+                    () = sleep(wait) => {}
+                    () = self.wake.notified() => {}
+                    _ = closing.changed() => self.state().queue.hurry(),
+                },
+                Ok(None) if *closing.borrow() => return,
+                Ok(None) => tokio::select! {
+                    () = self.wake.notified() => {}
+                    _ = closing.changed() => {}
+                },
             }
         }
     }
 
-    /// Makes one attempt, and waits after a failure. True once the notification has left the queue.
-    async fn attempt(
-        &self,
-        webhook: &Webhook,
-        queued: &Queued<Delivery>,
-        closing: &mut watch::Receiver<bool>,
-    ) -> bool {
-        let unix_s = (self.environment.unix_s)();
-        let Failure { error, retry_after } =
-            match deliver::post(webhook, &queued.body.notification, unix_s).await {
-                Ok(()) => {
-                    self.delivered(queued);
-                    return true;
-                }
-                Err(failure) => failure,
-            };
-        let failures = {
+    /// Makes one attempt and reports what follows from it.
+    async fn attempt(&self, webhook: &Webhook, queued: &Queued<Document>) {
+        let attempt = deliver::post(webhook, &queued.body, self.environment.clock.unix_s()).await;
+        let Err(Failure { error, retry_after }) = attempt else {
+            return self.delivered(queued);
+        };
+        let gone = matches!(error, DeliveryError::Gone);
+        let (name, after) = {
             let mut state = self.state();
             if state.shut.is_some() {
-                return true;
+                return;
             }
-            state.queue.failed()
+            let failed = Failed { is_transient: error.is_transient(), retry_after };
+            let mut after = state.queue.failed((self.environment.clock.now)(), failed, fastrand::f64());
+            if let (true, AfterFailure::GivenUp(lost)) = (gone, &mut after) {
+                state.shut = Some(WhyDropped::ReceiverDisabled);
+                lost.extend(state.queue.clear(WhyDropped::ReceiverDisabled));
+            }
+            (state.receiver.name.clone(), after)
         };
-        let wait = backoff::wait(failures, retry_after, fastrand::f64());
-        let pause = sleep(wait);
-        if !error.is_transient() || pause.deadline() > queued.body.expires_at {
-            self.abandoned(queued, error);
-            return true;
+        let (receiver, id, seq) = (name.clone(), queued.id.to_string(), queued.seq);
+        match after {
+            AfterFailure::Retry { attempt, wait } => {
+                let in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                self.report(Report::Retrying { receiver, id, seq, attempt, error, in_ms });
+            }
+            AfterFailure::GivenUp(lost) => {
+                self.report(Report::GivenUp { receiver, id, seq, error });
+                if gone {
+                    self.report(Report::Disabled { receiver: name.clone() });
+                }
+                self.report_all(dropped(&name, lost));
+            }
+            AfterFailure::Nothing => {}
         }
-        self.report(Report::Retrying {
-            receiver: self.name(),
-            id: queued.id.to_string(),
-            seq: queued.seq,
-            attempt: failures,
-            error,
-            in_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-        });
-        // Closing cuts the wait short: what a receiver still accepts is delivered now.
-        tokio::select! {
-            () = pause => {}
-            _ = closing.changed() => {}
-        }
-        false
     }
 
-    fn delivered(&self, queued: &Queued<Delivery>) {
+    fn delivered(&self, queued: &Queued<Document>) {
         let (receiver, attempts) = {
             let mut state = self.state();
             if state.shut.is_some() {
@@ -208,23 +220,22 @@ impl DeliveryWorker {
         };
         self.report(Report::Delivered { receiver, id: queued.id.to_string(), seq: queued.seq, attempts });
     }
+}
 
-    fn abandoned(&self, queued: &Queued<Delivery>, error: DeliveryError) {
-        let gone = matches!(error, DeliveryError::Gone);
-        let (name, lost) = {
-            let mut state = self.state();
-            let mut lost = state.queue.abandoned();
-            if gone {
-                state.shut = Some(WhyDropped::ReceiverDisabled);
-                lost.extend(state.queue.clear(WhyDropped::ReceiverDisabled));
-            }
-            (state.receiver.name.clone(), lost)
-        };
-        let (id, seq) = (queued.id.to_string(), queued.seq);
-        self.report(Report::GivenUp { receiver: name.clone(), id, seq, error });
-        if gone {
-            self.report(Report::Disabled { receiver: name.clone() });
-        }
-        self.report_lost(&name, lost);
+fn dropped(receiver: &str, lost: Vec<Lost>) -> Vec<Report> {
+    let report = |Lost { id, seq, why }: Lost| Report::Dropped {
+        receiver: receiver.to_owned(),
+        id: id.to_string(),
+        seq,
+        why,
+    };
+    lost.into_iter().map(report).collect()
+}
+
+/// The document with the step that is sent as its event.
+fn with_step(document: &Document, step: IncidentStep) -> Document {
+    if document.event.known() == Some(step) {
+        return Arc::clone(document);
     }
+    Arc::new(IncidentDocument { event: step.into(), ..IncidentDocument::clone(document) })
 }

@@ -51,6 +51,9 @@ pub use history::{
     Glance, HistoryDb, HistoryQuery, Keep, MAX_HISTORY_STEPS, MIN_HISTORY_BYTES, ProbeLatencies,
     RealmHistory, StatusChange, Step,
 };
-pub use incidents::{AuditEntry, Delivery, IncidentDb, IncidentRecord, Page, Remembered, Settled};
+pub use incidents::{
+    Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, IncidentRecord, OutboxEntry, OutboxState,
+    Page, Remembered,
+};
 pub use sketch::{Sketch, Summary};
 pub use worker::{Confirm, Report, Reporter};

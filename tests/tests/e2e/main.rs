@@ -7,6 +7,7 @@ mod demo;
 mod launching;
 mod limits;
 mod logs;
+mod notifying;
 mod operating;
 mod program;
 mod readiness;

@@ -39,6 +39,19 @@ struct Entry {
     document: IncidentDocument,
     /// Something of it is not in the database yet.
     changed: bool,
+    /// Steps that the incident writer has yet to write, with the notifications that follow from them.
+    unwritten_steps: usize,
+}
+
+/// One step of an incident, for the incident writer.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) step: IncidentStep,
+    pub(crate) incident: Arc<Incident>,
+    /// The document as it is after this step.
+    pub(crate) document: IncidentDocument,
+    /// The realm whose output belongs to the incident.
+    pub(crate) output_of: Option<RealmIx>,
 }
 
 impl Entry {
@@ -64,14 +77,16 @@ impl IncidentStore {
     /// Those that were open when an earlier heartbeatd died are open.
     pub(crate) fn restore(&mut self, kept: Vec<Kept>) {
         for Kept { incident, document } in kept {
-            let entry = Entry { no: incident.no, incident: Arc::new(incident), document, changed: true };
-            self.entries.push_back(entry);
+            let (no, incident) = (incident.no, Arc::new(incident));
+            self.entries.push_back(Entry { no, incident, document, changed: true, unwritten_steps: 0 });
         }
     }
 
-    /// What has changed since the last call, for the database.
+    /// What has changed since the last call, for the database. An incident with a step that is not written is left to the
+    /// incident writer: its state and its notifications belong into one transaction.
     pub(crate) fn take_changed(&mut self) -> Vec<(Arc<Incident>, IncidentDocument)> {
-        let taken = self.entries.iter_mut().filter_map(|entry| {
+        let written = self.entries.iter_mut().filter(|entry| entry.unwritten_steps == 0);
+        let taken = written.filter_map(|entry| {
             let changed = std::mem::take(&mut entry.changed);
             changed.then(|| (Arc::clone(&entry.incident), entry.document.clone()))
         });
@@ -85,7 +100,7 @@ impl IncidentStore {
         snapshot: &Snapshot,
         anchor: WallAnchor,
         random: impl FnOnce() -> [u8; 10],
-    ) -> Option<(IncidentStep, IncidentDocument, Option<RealmIx>)> {
+    ) -> Option<Step> {
         let fact = event.kind.fact()?;
         let realm = event.realm.as_ref().map(|(ix, _)| *ix);
         let name = event.realm.as_ref().map_or_else(|| OURSELVES.to_owned(), |(_, name)| name.to_string());
@@ -115,7 +130,7 @@ impl IncidentStore {
         random: impl FnOnce() -> [u8; 10],
         (step, incident, note): (IncidentStep, &Arc<Incident>, &Option<String>),
         line: TimelineEntry,
-    ) -> Option<(IncidentStep, IncidentDocument, Option<RealmIx>)> {
+    ) -> Option<Step> {
         if step == IncidentStep::Opened {
             let entry = self.opened(incident, anchor, random());
             self.make_room();
@@ -124,6 +139,7 @@ impl IncidentStore {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.no == incident.no)?;
         entry.incident = Arc::clone(incident);
         entry.changed = true;
+        entry.unwritten_steps += 1;
         let names = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
         let document = &mut entry.document;
         document.event = step.into();
@@ -139,8 +155,8 @@ impl IncidentStore {
             document.resolution.clone_from(note);
         }
         push_line(&mut document.timeline, line);
-        let wants_output = incident.root.filter(|_| step == IncidentStep::Opened);
-        Some((step, document.clone(), wants_output))
+        let output_of = incident.root.filter(|_| step == IncidentStep::Opened);
+        Some(Step { step, incident: Arc::clone(incident), document: document.clone(), output_of })
     }
 
     fn opened(&self, incident: &Arc<Incident>, anchor: WallAnchor, random: [u8; 10]) -> Entry {
@@ -169,7 +185,8 @@ impl IncidentStore {
             timeline: before.map(|(_, _, line)| line.clone()).collect(),
             log_tail: Vec::new(),
         };
-        Entry { no: incident.no, incident: Arc::clone(incident), document, changed: true }
+        let (no, incident) = (incident.no, Arc::clone(incident));
+        Entry { no, incident, document, changed: true, unwritten_steps: 0 }
     }
 
     /// Room for one more, as far as resolved ones can give it.
@@ -187,6 +204,19 @@ impl IncidentStore {
             entry.document.log_tail = output;
             entry.changed = true;
         }
+    }
+
+    /// The incident writer has written a step.
+    pub(crate) fn step_written(&mut self, id: &str) {
+        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.document.id == id) {
+            entry.unwritten_steps = entry.unwritten_steps.saturating_sub(1);
+        }
+    }
+
+    /// Open incidents, the oldest first, less those with a step that is not written.
+    pub(crate) fn written_open(&self) -> Vec<Arc<IncidentDocument>> {
+        let open = self.entries.iter().filter(|entry| entry.is_open() && entry.unwritten_steps == 0);
+        open.map(|entry| Arc::new(entry.document.clone())).collect()
     }
 
     /// Those that are remembered here, in no order.

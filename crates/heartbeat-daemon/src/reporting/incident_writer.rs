@@ -1,5 +1,6 @@
-//! The incident writer: a thread of its own reads the last lines of the root's log, has each step of an incident put on disk,
-//! and hands it to the receivers. Neither a slow disk nor a slow receiver holds supervision.
+//! The incident writer: a thread of its own reads the last lines of the root's log, decides which receivers are notified, has
+//! the incident and its notifications put on disk together, and lets the notifications go out. Neither a slow disk nor a
+//! slow receiver holds supervision.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,33 +8,42 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use heartbeat_status::IncidentStep;
+use heartbeat_notify::{Admitted, Notifier};
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_store::IncidentDb;
+use heartbeat_status::{Incident, IncidentStep};
+use heartbeat_store::{Delivery, IncidentDb};
 
 use crate::DaemonError;
+use crate::clock;
+use crate::reporting::incident_store::Step;
 use crate::reporting::status_store::StatusStore;
 
-/// Steps of incidents that may wait: several for each of the realms that can fail together. A step beyond that is only
-/// logged.
-const MAX_STEPS_QUEUED: usize = 32_768;
+/// Entries that may wait: several steps for each of the realms that can fail together. A step beyond that is only logged.
+const MAX_ENTRIES_QUEUED: usize = 32_768;
+/// Entries that are put on disk together.
+const MAX_ENTRIES_PER_WRITE: usize = 64;
 /// Last lines of output in an incident.
 pub(crate) const LOG_TAIL_LINES: usize = 20;
 /// How much of the end of a log is read for them, in bytes.
 pub(crate) const LOG_TAIL_BYTES: u64 = 64 * 1_024;
-/// A step is delivered after this even if it is not on disk: a disk that does not answer holds no notification.
+/// Notifications go out after this even if they are not on disk: a disk that does not answer holds none of them.
 const ON_DISK_WAIT: Duration = Duration::from_secs(2);
 
-/// A step of an incident; the output of its root is wanted.
-type Step = (IncidentStep, Box<IncidentDocument>, Option<PathBuf>);
-
-/// Receives every step of every incident, in order; may wait.
-pub(crate) type Deliver = Box<dyn FnMut(Arc<IncidentDocument>) + Send>;
+/// What the thread is given.
+#[derive(Debug)]
+enum Entry {
+    /// A step of an incident, and the log of its root.
+    Step(Box<Step>, Option<PathBuf>),
+    /// An incident that ended while no heartbeatd ran.
+    Ended(Box<IncidentDocument>),
+    /// Receivers that have heard nothing of an open incident hear of it now.
+    Announce,
+}
 
 /// The thread and the way to it.
 #[derive(Debug)]
 pub(crate) struct IncidentWriter {
-    steps: Option<SyncSender<Step>>,
+    entries: Option<SyncSender<Entry>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -43,29 +53,51 @@ impl IncidentWriter {
         statuses: Arc<StatusStore>,
         database: Arc<IncidentDb>,
         boot: String,
-        deliver: Deliver,
+        notifier: Arc<Notifier>,
     ) -> Result<Self, DaemonError> {
-        let (steps, queue) = sync_channel(MAX_STEPS_QUEUED);
+        let (entries, queue) = sync_channel(MAX_ENTRIES_QUEUED);
+        let writer = Writer { statuses, database, boot, notifier };
         let thread = std::thread::Builder::new()
             .name("hb-incidents".to_owned())
-            .spawn(move || write_all(&queue, &statuses, (&database, &boot), deliver))
+            .spawn(move || writer.run(&queue))
             .map_err(|source| DaemonError::Runtime { what: "incident thread", source })?;
-        Ok(Self { steps: Some(steps), thread: Some(thread) })
+        Ok(Self { entries: Some(entries), thread: Some(thread) })
     }
 
-    /// Hands on a step. Never waits.
-    pub(crate) fn tell(&self, step: IncidentStep, document: IncidentDocument, log: Option<PathBuf>) {
-        let Some(steps) = &self.steps else { return };
-        if let Err(TrySendError::Full((step, document, _))) = steps.try_send((step, Box::new(document), log))
-        {
-            tracing::error!(incident = document.id, %step, "not delivered: too many incidents wait");
-        }
+    /// Hands on a step, and the log of its root. False when too many wait. Never waits.
+    pub(crate) fn step(&self, step: Step, log: Option<PathBuf>) -> bool {
+        self.send(Entry::Step(Box::new(step), log))
+    }
+
+    /// Hands on an incident that ended while no heartbeatd ran.
+    pub(crate) fn ended(&self, document: IncidentDocument) {
+        self.send(Entry::Ended(Box::new(document)));
+    }
+
+    /// Has open incidents announced to the receivers that have heard nothing of them.
+    pub(crate) fn announce(&self) {
+        self.send(Entry::Announce);
+    }
+
+    fn send(&self, entry: Entry) -> bool {
+        let Some(entries) = &self.entries else { return false };
+        let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) = entries.try_send(entry)
+        else {
+            return true;
+        };
+        let of = match &entry {
+            Entry::Step(step, _) => step.document.id.as_str(),
+            Entry::Ended(document) => document.id.as_str(),
+            Entry::Announce => "all",
+        };
+        tracing::error!(incident = of, "not delivered: too many incidents wait");
+        false
     }
 }
 
 impl Drop for IncidentWriter {
     fn drop(&mut self) {
-        self.steps = None;
+        self.entries = None;
         if let Some(thread) = self.thread.take() {
             // One that panicked has nothing left to write.
             let _ = thread.join();
@@ -73,32 +105,80 @@ impl Drop for IncidentWriter {
     }
 }
 
-fn write_all(
-    queue: &Receiver<Step>,
-    statuses: &StatusStore,
-    (database, boot): (&IncidentDb, &str),
-    mut deliver: Deliver,
-) {
-    while let Ok((step, mut document, log)) = queue.recv() {
+struct Writer {
+    statuses: Arc<StatusStore>,
+    database: Arc<IncidentDb>,
+    boot: String,
+    notifier: Arc<Notifier>,
+}
+
+impl Writer {
+    fn run(self, queue: &Receiver<Entry>) {
+        while let Ok(first) = queue.recv() {
+            let more = queue.try_iter().take(MAX_ENTRIES_PER_WRITE - 1);
+            let admitted: Vec<Admitted> =
+                std::iter::once(first).chain(more).flat_map(|entry| self.write(entry)).collect();
+            // What else is known of these incidents by now.
+            self.statuses.save_incidents(&self.boot, &self.database);
+            self.wait_for_disk();
+            for admitted in admitted {
+                self.notifier.release(admitted);
+            }
+        }
+        self.statuses.save_incidents(&self.boot, &self.database);
+        self.wait_for_disk();
+    }
+
+    /// Gives the database an entry with the notifications that follow from it. They are held until they are on disk.
+    fn write(&self, entry: Entry) -> Vec<Admitted> {
+        match entry {
+            Entry::Step(step, log) => vec![self.write_step(*step, log)],
+            Entry::Ended(document) => vec![self.record(None, Arc::from(document))],
+            Entry::Announce => {
+                let announce = |document| {
+                    let admitted = self.notifier.announce(&document);
+                    self.database.deliver(deliveries(&admitted));
+                    admitted
+                };
+                self.statuses.written_open_incidents().into_iter().map(announce).collect()
+            }
+        }
+    }
+
+    fn write_step(&self, step: Step, log: Option<PathBuf>) -> Admitted {
+        let Step { step, incident, mut document, .. } = step;
         if let Some(log) = log {
             // A log that cannot be read is no reason to deliver nothing.
             let lines = heartbeat_logs::tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).unwrap_or_default();
             document.log_tail.clone_from(&lines);
-            statuses.attach_output(&document.id, lines);
+            self.statuses.attach_output(&document.id, lines);
         }
-        tracing::info!(incident = document.id, event = %step, root = document.root, message = document.message, "incident");
-        statuses.save_incidents(boot, database);
-        wait_for_disk(database);
-        deliver(Arc::new(*document));
+        let IncidentDocument { id, root, message, .. } = &document;
+        tracing::info!(incident = id, event = %step, root, message, "incident");
+        let incident = (step != IncidentStep::Resolved).then_some(incident);
+        self.record(incident.as_deref(), Arc::new(document))
     }
-    statuses.save_incidents(boot, database);
-    wait_for_disk(database);
+
+    fn record(&self, incident: Option<&Incident>, document: Arc<IncidentDocument>) -> Admitted {
+        let admitted = self.notifier.admit(&document);
+        self.statuses.save_step((incident, &document), deliveries(&admitted), &self.boot, &self.database);
+        admitted
+    }
+
+    fn wait_for_disk(&self) {
+        let (give, take) = sync_channel(1);
+        self.database.flush(Box::new(move |written| drop(give.send(written))));
+        // A failure is reported by the database, and what failed is written later.
+        let _ = take.recv_timeout(ON_DISK_WAIT);
+    }
 }
 
-/// What comes after a restart goes on with what was delivered before it.
-fn wait_for_disk(database: &IncidentDb) {
-    let (give, take) = sync_channel(1);
-    database.flush(Box::new(move |written| drop(give.send(written))));
-    // A failure is reported by the database, and what failed is written later.
-    let _ = take.recv_timeout(ON_DISK_WAIT);
+fn deliveries(admitted: &Admitted) -> Vec<Delivery> {
+    let queued_at = clock::wall();
+    let delivery = |notification: &heartbeat_notify::Notification| Delivery {
+        receiver: notification.receiver.clone(),
+        document: Arc::clone(&notification.document),
+        queued_at,
+    };
+    admitted.notifications.iter().map(delivery).collect()
 }

@@ -1,10 +1,14 @@
-//! Who is told of incidents: from the configuration to receivers, and what becomes of notifications.
+//! Receivers of notifications: from the configuration to the notifier, and from its reports to the outbox.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_config::WebhookConfig;
-use heartbeat_notify::{Notifier, NotifyError, Receiver, Report, TlsOptions, Webhook};
-use heartbeat_status::RealmName;
+use heartbeat_notify::{
+    Clock, Notifier, NotifyError, Receiver, Report, Restored, RestoredState, TlsOptions, Webhook, WhyDropped,
+};
+use heartbeat_status::{RealmName, WallTime};
+use heartbeat_store::{Attempt, AttemptOutcome, IncidentDb, OutboxEntry, OutboxState};
 use tokio::runtime::Handle;
 
 use crate::clock;
@@ -31,27 +35,77 @@ pub(crate) fn receivers(webhooks: &[WebhookConfig]) -> Result<Vec<Receiver>, (St
     webhooks.iter().map(named).collect()
 }
 
-/// Begins to tell.
-pub(crate) fn start(receivers: Vec<Receiver>, runtime: Handle) -> Notifier {
-    Notifier::start(receivers, runtime, clock::unix_s, log)
+/// Starts to deliver: first what an earlier heartbeatd left in the outbox.
+pub(crate) fn start(
+    receivers: Vec<Receiver>,
+    outbox: Vec<OutboxEntry>,
+    runtime: Handle,
+    database: Arc<IncidentDb>,
+) -> Notifier {
+    let clock = Clock { now: Box::new(clock::now), wall: Box::new(clock::wall) };
+    let restored = outbox.into_iter().filter_map(restored).collect();
+    Notifier::start(receivers, restored, runtime, clock, move |report| {
+        if let Some(attempt) = attempt(&report) {
+            database.attempted(attempt);
+        }
+        log(report);
+    })
+}
+
+fn restored(entry: OutboxEntry) -> Option<Restored> {
+    let OutboxEntry { receiver, incident, seq, open, queued_at, attempts, next_at, document, .. } = entry;
+    let state = match (entry.state, document) {
+        (OutboxState::Due, Some(document)) => RestoredState::Due { document, queued_at, attempts, next_at },
+        (OutboxState::Delivered, _) => RestoredState::Delivered,
+        (OutboxState::Due | OutboxState::GivenUp | OutboxState::Dropped, _) => RestoredState::Lost,
+    };
+    // An event of a later version was written by none of ours.
+    let step = entry.event.parse().ok()?;
+    Some(Restored { receiver, id: incident, seq, step, open, state })
+}
+
+/// What the outbox remembers of a report.
+fn attempt(report: &Report) -> Option<Attempt> {
+    let at = clock::wall();
+    let (receiver, id, seq, outcome) = match report {
+        Report::Delivered { receiver, id, seq, .. } => (receiver, id, *seq, AttemptOutcome::Delivered),
+        Report::Retrying { receiver, id, seq, error, in_ms, .. } => {
+            let wait_ms = i64::try_from(*in_ms).unwrap_or(i64::MAX);
+            let next_at = WallTime::from_millis(at.as_millis().saturating_add(wait_ms));
+            (receiver, id, *seq, AttemptOutcome::Retried { why: error.to_string(), next_at })
+        }
+        Report::GivenUp { receiver, id, seq, error } => {
+            (receiver, id, *seq, AttemptOutcome::GivenUp(error.to_string()))
+        }
+        // The next heartbeatd delivers it.
+        Report::Dropped { why: WhyDropped::Closing, .. } => return None,
+        Report::Dropped { receiver, id, seq, why } => {
+            (receiver, id, *seq, AttemptOutcome::Dropped(why.to_string()))
+        }
+        _ => return None,
+    };
+    Some(Attempt { receiver: receiver.clone(), incident: id.clone(), seq, at, outcome })
 }
 
 fn log(report: Report) {
     match report {
         Report::Delivered { receiver, id, seq, attempts } => {
-            tracing::debug!(receiver, incident = id, seq, attempts, "told");
+            tracing::debug!(receiver, incident = id, seq, attempts, "delivered");
         }
         Report::Retrying { receiver, id, seq, attempt, error, in_ms } => {
-            tracing::warn!(receiver, incident = id, seq, attempt, %error, in_ms, "could not be told, tried again");
+            tracing::warn!(receiver, incident = id, seq, attempt, %error, in_ms, "not delivered, another attempt follows");
         }
         Report::GivenUp { receiver, id, seq, error } => {
-            tracing::error!(receiver, incident = id, seq, %error, "could not be told, given up");
+            tracing::error!(receiver, incident = id, seq, %error, "not delivered, given up");
+        }
+        Report::Dropped { receiver, id, seq, why: WhyDropped::Closing } => {
+            tracing::info!(receiver, incident = id, seq, "not delivered yet, the next heartbeatd goes on");
         }
         Report::Dropped { receiver, id, seq, why } => {
-            tracing::warn!(receiver, incident = id, seq, %why, "not told");
+            tracing::warn!(receiver, incident = id, seq, %why, "not sent");
         }
         Report::Disabled { receiver } => {
-            tracing::error!(receiver, "answered 410 Gone: it is told nothing until its webhook changes");
+            tracing::error!(receiver, "answered 410 Gone: it gets nothing until its webhook changes");
         }
         other => tracing::warn!(report = ?other, "a notification"),
     }

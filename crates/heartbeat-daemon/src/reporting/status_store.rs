@@ -9,17 +9,16 @@ use heartbeat_api::EventRecord;
 use heartbeat_config::RealmConfig;
 use heartbeat_status::wire::{About, AckEntry, EVENT_SCHEMA, EventEntry, IncidentDocument};
 use heartbeat_status::{
-    Event, Health, Incident, IncidentStep, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot,
-    WallAnchor,
+    Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot, WallAnchor,
 };
-use heartbeat_store::{IncidentDb, IncidentRecord};
+use heartbeat_store::{Delivery, IncidentDb, IncidentRecord};
 use tokio::sync::watch;
 
 use crate::clock;
 use crate::own_health::lag;
 use crate::own_health::own_problems::OwnProblems;
 use crate::reporting::history_recorder::Figures;
-use crate::reporting::incident_store::{IncidentStore, Kept};
+use crate::reporting::incident_store::{IncidentStore, Kept, Step};
 use crate::reporting::past::{Past, RecentPast};
 use crate::storage::stored::{StoredEcosystem, StoredIncident};
 
@@ -116,15 +115,15 @@ impl StatusStore {
         self.config_revision.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Remembers an event for the realm documents and the incidents. Returns what receivers are to be told of.
-    pub(crate) fn note(&self, event: &Event) -> Option<(IncidentStep, IncidentDocument, Option<RealmIx>)> {
+    /// Remembers an event for the realm documents and the incidents. Returns the step of an incident that it is.
+    pub(crate) fn note(&self, event: &Event) -> Option<Step> {
         let anchor = self.anchor();
         self.past.lock().unwrap_or_else(PoisonError::into_inner).note(event, anchor);
         let snapshot = self.snapshot();
-        let told = self.incidents().note(event, &snapshot, anchor, crate::daemon::random_bytes);
-        let incident = told.as_ref().map(|(_, document, _)| document.id.clone());
+        let step = self.incidents().note(event, &snapshot, anchor, crate::daemon::random_bytes);
+        let incident = step.as_ref().map(|step| step.document.id.clone());
         self.remember(event, snapshot.revision, anchor, incident);
-        told
+        step
     }
 
     fn remember(&self, event: &Event, revision: u64, anchor: WallAnchor, incident: Option<String>) {
@@ -238,28 +237,39 @@ impl StatusStore {
     /// Gives the database what has changed of incidents.
     pub(crate) fn save_incidents(&self, boot: &str, database: &IncidentDb) {
         let snapshot = self.snapshot();
-        let name = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
         // Under the lock, so that no older state comes after a newer one.
         let mut incidents = self.incidents();
         for (incident, document) in incidents.take_changed() {
-            let stored = StoredIncident {
-                boot: boot.to_owned(),
-                no: incident.no.0,
-                root: incident.root.as_ref().and_then(name),
-                problem: incident.problem,
-                reason: incident.reason,
-                message: incident.message.clone(),
-                severity: incident.severity,
-                affected: incident.affected.iter().filter_map(name).collect(),
-                opened_ns: incident.opened_at.as_nanos(),
-                failed: incident.failed,
-                document: None,
-            };
-            let open = document.resolved_at.is_none();
-            // Text and numbers: nothing in it can fail.
-            let state = open.then(|| serde_json::to_string(&stored).unwrap_or_default());
-            database.record(IncidentRecord { document: Arc::new(document), state }, Vec::new(), None);
+            database.record(stored(&incident, Arc::new(document), boot, &snapshot), Vec::new(), None);
         }
+    }
+
+    /// Gives the database a step of an incident, with the notifications that follow from it: one transaction.
+    pub(crate) fn save_step(
+        &self,
+        (incident, document): (Option<&Incident>, &Arc<IncidentDocument>),
+        deliveries: Vec<Delivery>,
+        boot: &str,
+        database: &IncidentDb,
+    ) {
+        let snapshot = self.snapshot();
+        let mut incidents = self.incidents();
+        let record = match incident {
+            Some(incident) => stored(incident, Arc::clone(document), boot, &snapshot),
+            None => IncidentRecord { document: Arc::clone(document), state: None },
+        };
+        database.record(record, deliveries, None);
+        incidents.step_written(&document.id);
+    }
+
+    /// The incident writer does not write a step: the incident is saved without it.
+    pub(crate) fn skip_step(&self, id: &str) {
+        self.incidents().step_written(id);
+    }
+
+    /// Open incidents of which every step is written, the oldest first.
+    pub(crate) fn written_open_incidents(&self) -> Vec<Arc<IncidentDocument>> {
+        self.incidents().written_open()
     }
 
     /// What history says of each realm, to be replaced.
@@ -322,6 +332,33 @@ impl StatusStore {
             figures: Arc::clone(&self.figures.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }
+}
+
+/// An incident as the database has it.
+fn stored(
+    incident: &Incident,
+    document: Arc<IncidentDocument>,
+    boot: &str,
+    snapshot: &Snapshot,
+) -> IncidentRecord {
+    let name = |ix: &RealmIx| snapshot.realm(*ix).map(|realm| realm.info.name.to_string());
+    let stored = StoredIncident {
+        boot: boot.to_owned(),
+        no: incident.no.0,
+        root: incident.root.as_ref().and_then(name),
+        problem: incident.problem,
+        reason: incident.reason,
+        message: incident.message.clone(),
+        severity: incident.severity,
+        affected: incident.affected.iter().filter_map(name).collect(),
+        opened_ns: incident.opened_at.as_nanos(),
+        failed: incident.failed,
+        document: None,
+    };
+    let open = document.resolved_at.is_none();
+    // Text and numbers: nothing in it can fail.
+    let state = open.then(|| serde_json::to_string(&stored).unwrap_or_default());
+    IncidentRecord { document, state }
 }
 
 #[cfg(test)]

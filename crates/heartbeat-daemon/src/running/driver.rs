@@ -314,6 +314,7 @@ impl Driver {
         self.statuses.reconfigure(realms, &handed_on);
         self.history.reconfigured();
         self.notifier.replace(receivers);
+        self.incident_writer.announce();
         // Still booting: it counts from the start of heartbeatd, as before.
         let started_at = self.statuses.started_at();
         self.boot_deadline = self.boot_deadline.map(|_| started_at + heartbeat.boot_deadline);
@@ -387,13 +388,16 @@ impl Driver {
             let unhealthy = RestartCause::Unhealthy;
             let granted =
                 matches!(&event.kind, EventKind::RestartOpened { cause, .. } if *cause == unhealthy);
-            let incident = self.statuses.note(&event);
+            let step = self.statuses.note(&event);
             if granted {
                 self.remember_ecosystem();
             }
-            if let Some((step, document, root)) = incident {
-                let log = root.and_then(|root| self.executor.log_of(root));
-                self.incident_writer.tell(step, document, log);
+            if let Some(step) = step {
+                let log = step.output_of.and_then(|root| self.executor.log_of(root));
+                let id = step.document.id.clone();
+                if !self.incident_writer.step(step, log) {
+                    self.statuses.skip_step(&id);
+                }
             }
             self.recovery_problem.note(&event);
             self.history.note(&event);

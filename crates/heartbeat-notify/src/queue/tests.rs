@@ -4,9 +4,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use IncidentStep::{Failed, Opened, Resolved, Updated};
+use IncidentStep::{Failed as NeedsPerson, Opened, Resolved, Updated};
 
-const ALL: [IncidentStep; 4] = [Opened, Updated, Failed, Resolved];
+const ALL: [IncidentStep; 4] = [Opened, Updated, NeedsPerson, Resolved];
+const NOW: Instant = Instant::from_millis(1_000);
+/// Every wait is over by then.
+const LATER: Instant = Instant::from_millis(10_000_000);
+const HUNG: Failed = Failed { is_transient: true, retry_after: None };
 
 fn queue(on: &[IncidentStep], capacity: usize) -> Queue<IncidentStep> {
     Queue::with_capacity(on.iter().copied().collect(), capacity)
@@ -22,14 +26,37 @@ impl Queue<IncidentStep> {
     }
 
     fn put_arrival(&mut self, arrival: &Arrival) -> Vec<(String, u64, WhyDropped)> {
-        let lost = self.push(arrival, |sent_as| sent_as);
+        let lost = self.push(NOW, arrival, |sent_as| sent_as);
+        self.release(&arrival.id, arrival.seq);
         lost.into_iter().map(|lost| (lost.id.to_string(), lost.seq, lost.why)).collect()
+    }
+
+    /// The notification to deliver, whenever its attempt is due.
+    fn first(&mut self) -> Option<&Queued<IncidentStep>> {
+        match self.next(LATER) {
+            Next::Deliver(queued) => Some(queued),
+            Next::Wait(until) => panic!("not before {until:?}"),
+            Next::Idle => None,
+        }
+    }
+
+    /// Gives up the first notification.
+    fn refused(&mut self) -> AfterFailure {
+        self.failed(NOW, Failed { is_transient: false, retry_after: None }, 0.5)
+    }
+
+    /// The first notification fails; the attempts so far.
+    fn hung(&mut self) -> u32 {
+        match self.failed(NOW, HUNG, 0.5) {
+            AfterFailure::Retry { attempt, .. } => attempt,
+            _ => 0,
+        }
     }
 
     /// Delivers everything.
     fn drain(&mut self) -> Vec<(String, u64, IncidentStep)> {
         let mut told = Vec::new();
-        while let Some(queued) = self.next() {
+        while let Some(queued) = self.first() {
             assert_eq!(queued.step, queued.body);
             told.push((queued.id.to_string(), queued.seq, queued.step));
             self.delivered();
@@ -48,11 +75,11 @@ fn lost(list: &[(&str, u64, WhyDropped)]) -> Vec<(String, u64, WhyDropped)> {
 
 #[test]
 fn in_order_and_only_what_was_asked_for() {
-    let mut queue = queue(&[Opened, Failed, Resolved], 9);
-    for (seq, step) in [(1, Opened), (2, Updated), (3, Failed), (4, Resolved)] {
+    let mut queue = queue(&[Opened, NeedsPerson, Resolved], 9);
+    for (seq, step) in [(1, Opened), (2, Updated), (3, NeedsPerson), (4, Resolved)] {
         assert!(queue.put("a", seq, step).is_empty());
     }
-    assert_eq!(queue.drain(), told(&[("a", 1, Opened), ("a", 3, Failed), ("a", 4, Resolved)]));
+    assert_eq!(queue.drain(), told(&[("a", 1, Opened), ("a", 3, NeedsPerson), ("a", 4, Resolved)]));
     assert!(queue.incidents.is_empty(), "an incident that is over is forgotten");
 }
 
@@ -61,13 +88,14 @@ fn attempts_are_counted_and_the_one_under_way_stays_first() {
     let mut queue = queue(&ALL, 9);
     queue.put("a", 1, Opened);
     queue.put("b", 1, Opened);
-    assert_eq!(queue.failed(), 0, "nothing is under way yet");
+    assert_eq!(queue.hung(), 0, "nothing is under way yet");
     assert_eq!(queue.delivered(), 0);
-    assert_eq!(&*queue.next().unwrap().id, "a");
-    assert_eq!((queue.failed(), queue.failed()), (1, 2));
-    assert_eq!(&*queue.next().unwrap().id, "a");
+    assert_eq!(&*queue.first().unwrap().id, "a");
+    assert_eq!((queue.hung(), queue.hung()), (1, 2));
+    assert!(matches!(queue.next(NOW), Next::Wait(until) if until == NOW + Duration::from_secs(2)));
+    assert_eq!(&*queue.first().unwrap().id, "a");
     assert_eq!(queue.delivered(), 3);
-    assert_eq!(&*queue.next().unwrap().id, "b");
+    assert_eq!(&*queue.first().unwrap().id, "b");
 }
 
 #[test]
@@ -84,10 +112,11 @@ fn giving_up_opened_takes_the_rest_with_it() {
     queue.put("a", 1, Opened);
     queue.put("b", 1, Opened);
     queue.put("a", 2, Resolved);
-    queue.next();
-    let gone = queue.abandoned();
-    assert_eq!(gone, [Lost { id: "a".into(), seq: 2, why: WhyDropped::NotOpened }]);
-    assert_eq!(queue.put("a", 3, Failed), lost(&[("a", 3, WhyDropped::NotOpened)]));
+    queue.first();
+    let gone = queue.refused();
+    let not_opened = Lost { id: "a".into(), seq: 2, why: WhyDropped::NotOpened };
+    assert_eq!(gone, AfterFailure::GivenUp(vec![not_opened]));
+    assert_eq!(queue.put("a", 3, NeedsPerson), lost(&[("a", 3, WhyDropped::NotOpened)]));
     assert_eq!(queue.drain(), told(&[("b", 1, Opened)]));
 }
 
@@ -96,10 +125,10 @@ fn giving_up_in_the_middle_keeps_the_end() {
     let mut queue = queue(&ALL, 9);
     queue.put("a", 1, Opened);
     queue.drain();
-    queue.put("a", 2, Failed);
+    queue.put("a", 2, NeedsPerson);
     queue.put("a", 3, Resolved);
-    queue.next();
-    assert_eq!(queue.abandoned(), []);
+    queue.first();
+    assert_eq!(queue.refused(), AfterFailure::GivenUp(Vec::new()));
     assert_eq!(queue.drain(), told(&[("a", 3, Resolved)]));
 }
 
@@ -109,7 +138,7 @@ fn a_full_queue_drops_updates_then_incidents_then_calls_for_a_person() {
     queue.put("a", 1, Opened);
     queue.drain();
     queue.put("a", 2, Updated);
-    queue.put("a", 3, Failed);
+    queue.put("a", 3, NeedsPerson);
     queue.put("b", 1, Opened);
     queue.put("c", 1, Opened);
     assert_eq!(queue.put("c", 2, Resolved), lost(&[("a", 2, WhyDropped::QueueFull)]));
@@ -123,7 +152,7 @@ fn a_full_queue_drops_updates_then_incidents_then_calls_for_a_person() {
         queue.put("a", 5, Resolved),
         lost(&[("c", 1, WhyDropped::QueueFull), ("c", 2, WhyDropped::QueueFull)])
     );
-    assert_eq!(queue.drain(), told(&[("a", 3, Failed), ("b", 1, Opened), ("a", 5, Resolved)]));
+    assert_eq!(queue.drain(), told(&[("a", 3, NeedsPerson), ("b", 1, Opened), ("a", 5, Resolved)]));
 }
 
 #[test]
@@ -132,8 +161,8 @@ fn what_is_owed_or_under_way_is_never_dropped() {
     queue.put("a", 1, Opened);
     queue.drain();
     queue.put("b", 1, Opened);
-    queue.next();
-    queue.put("b", 2, Failed);
+    queue.first();
+    queue.put("b", 2, NeedsPerson);
     queue.put("a", 2, Resolved);
     assert_eq!(queue.put("b", 3, Resolved), lost(&[("b", 2, WhyDropped::QueueFull)]));
     assert_eq!(queue.put("c", 1, Opened), lost(&[("c", 1, WhyDropped::TooManyIncidents)]));
@@ -142,15 +171,15 @@ fn what_is_owed_or_under_way_is_never_dropped() {
 
 #[test]
 fn a_receiver_of_failures_hears_of_the_end_of_these_only() {
-    let mut queue = queue(&[Failed, Resolved], 9);
+    let mut queue = queue(&[NeedsPerson, Resolved], 9);
     for (id, failed) in [("a", true), ("b", false)] {
         queue.put(id, 1, Opened);
         if failed {
-            queue.put(id, 2, Failed);
+            queue.put(id, 2, NeedsPerson);
         }
         assert!(queue.put(id, 3, Resolved).is_empty(), "an end that nobody waits for is no loss");
     }
-    assert_eq!(queue.drain(), told(&[("a", 2, Failed), ("a", 3, Resolved)]));
+    assert_eq!(queue.drain(), told(&[("a", 2, NeedsPerson), ("a", 3, Resolved)]));
 }
 
 #[test]
@@ -174,18 +203,18 @@ fn repeated_and_late_events_are_dropped() {
     queue.put("a", 1, Opened);
     assert_eq!(queue.put("a", 1, Opened), lost(&[("a", 1, WhyDropped::OutOfOrder)]));
     queue.put("a", 3, Resolved);
-    assert_eq!(queue.put("a", 4, Failed), lost(&[("a", 4, WhyDropped::OutOfOrder)]));
+    assert_eq!(queue.put("a", 4, NeedsPerson), lost(&[("a", 4, WhyDropped::OutOfOrder)]));
     assert_eq!(queue.drain(), told(&[("a", 1, Opened), ("a", 3, Resolved)]));
 }
 
 #[test]
 fn other_steps_asked_for_later_keep_what_was_promised() {
-    let mut queue = queue(&[Failed, Resolved], 9);
+    let mut queue = queue(&[NeedsPerson, Resolved], 9);
     queue.put("a", 1, Opened);
-    queue.put("a", 2, Failed);
+    queue.put("a", 2, NeedsPerson);
     queue.set_on(ALL.into());
     queue.put("a", 3, Resolved);
-    assert_eq!(queue.drain(), told(&[("a", 2, Failed), ("a", 3, Resolved)]));
+    assert_eq!(queue.drain(), told(&[("a", 2, NeedsPerson), ("a", 3, Resolved)]));
 }
 
 /// One thing that happens to a queue.
@@ -212,7 +241,7 @@ enum Op {
 }
 
 fn step() -> impl Strategy<Value = IncidentStep> {
-    prop_oneof![Just(Opened), Just(Updated), Just(Failed), Just(Resolved)]
+    prop_oneof![Just(Opened), Just(Updated), Just(NeedsPerson), Just(Resolved)]
 }
 
 fn orderly() -> impl Strategy<Value = Op> {
@@ -270,10 +299,11 @@ impl Observed {
     fn push(&mut self, arrival: &Arrival) {
         let before = self.queue.waiting.len();
         let mut entered = 0;
-        let lost = self.queue.push(arrival, |sent_as| {
+        let lost = self.queue.push(NOW, arrival, |sent_as| {
             entered = 1;
             sent_as
         });
+        self.queue.release(&arrival.id, arrival.seq);
         // One that was refused is reported without ever having been in the queue.
         let refused = usize::from(
             entered == 0 && lost.iter().any(|lost| lost.id == arrival.id && lost.seq == arrival.seq),
@@ -314,15 +344,17 @@ impl Observed {
             Op::Noise { id, seq, step, concerned } => {
                 self.push(&Arrival { id: format!("i{id}").into(), seq, step, concerned });
             }
-            Op::Next => assert_eq!(self.queue.next().is_some(), self.queue.len() > 0),
-            Op::Failed => assert_eq!(self.queue.failed() > 0, under_way.is_some()),
+            Op::Next => assert_eq!(self.queue.first().is_some(), self.queue.len() > 0),
+            Op::Failed => assert_eq!(self.queue.hung() > 0, under_way.is_some()),
             Op::Delivered => {
                 assert_eq!(self.queue.delivered() > 0, under_way.is_some());
                 self.left += usize::from(under_way.is_some());
                 self.delivered.extend(under_way);
             }
             Op::GivenUp => {
-                self.left += self.queue.abandoned().len() + usize::from(under_way.is_some());
+                if let AfterFailure::GivenUp(lost) = self.queue.refused() {
+                    self.left += lost.len() + 1;
+                }
                 self.abandoned.extend(under_way);
             }
             Op::On(on) => self.queue.set_on(on),
@@ -343,7 +375,7 @@ impl Observed {
 
     fn finish(&mut self) {
         self.apply(Op::Delivered);
-        while self.queue.next().is_some() {
+        while self.queue.first().is_some() {
             self.apply(Op::Delivered);
         }
         for (id, incident) in &self.queue.incidents {

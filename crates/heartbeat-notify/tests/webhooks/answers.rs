@@ -13,7 +13,7 @@ async fn an_incident_arrives_as_a_standard_webhook() {
     let server = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     let opened = event("0193-a", 1, Opened);
-    notifier.notify(opened.clone());
+    notifier.notify(&opened);
     reports.wait_for("ops 0193-a.1 delivered after 1").await;
 
     let heard = &server.heard()[0];
@@ -32,9 +32,9 @@ async fn failures_are_tried_again_in_order_and_under_the_same_id() {
     let acts = [Act::status("500 Internal Server Error"), Act::status("502 Bad Gateway")];
     let server = Server::start(acts).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.notify(event("a", 1, Opened));
-    notifier.notify(event("b", 1, Opened));
-    notifier.notify(event("a", 2, Resolved));
+    notifier.notify(&event("a", 1, Opened));
+    notifier.notify(&event("b", 1, Opened));
+    notifier.notify(&event("a", 2, Resolved));
     reports.wait_for("ops a.2 delivered").await;
 
     assert_eq!(server.ids(), ["a.1", "a.1", "a.1", "b.1", "a.2"]);
@@ -59,7 +59,7 @@ async fn a_refusal_that_will_not_pass_is_given_up_at_once_and_holds_up_nothing()
     let server = Server::start(answers.into_iter().chain(later).map(Act::status)).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     for id in ["a", "b", "c", "d"] {
-        notifier.notify(event(id, 1, Opened));
+        notifier.notify(&event(id, 1, Opened));
     }
     reports.wait_for("ops d.1 delivered after 5").await;
     assert_eq!(server.ids(), ["a.1", "b.1", "c.1", "d.1", "d.1", "d.1", "d.1", "d.1"]);
@@ -72,7 +72,7 @@ async fn silence_ends_at_the_deadline_however_far_it_got() {
         let server = Server::start([Act::Stall(said.to_owned())]).await;
         let (notifier, reports) = start(vec![receiver("ops", &server)]);
         let before = clock();
-        notifier.notify(event("a", 1, Opened));
+        notifier.notify(&event("a", 1, Opened));
         reports.wait_for("ops a.1 retrying after 1: no answer within 10s").await;
         let took = clock() - before;
         assert!(took >= ATTEMPT_TIMEOUT && took < ATTEMPT_TIMEOUT + Duration::from_millis(50), "{took:?}");
@@ -91,7 +91,7 @@ async fn an_answer_that_curl_reads_is_an_answer() {
     let server = Server::start(answers.map(|answer| Act::Say(answer.to_owned()))).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     for seq in 1..=4 {
-        notifier.notify(event("a", seq, if seq == 1 { Opened } else { Failed }));
+        notifier.notify(&event("a", seq, if seq == 1 { Opened } else { Failed }));
     }
     reports.wait_for("ops a.4 delivered after 1").await;
     assert_eq!(server.ids(), ["a.1", "a.2", "a.3", "a.4"], "each is told once");
@@ -101,7 +101,7 @@ async fn an_answer_that_curl_reads_is_an_answer() {
 async fn hanging_up_and_nonsense_are_tried_again() {
     let server = Server::start([Act::HangUp, Act::Say("SSH-2.0-OpenSSH\r\n".to_owned())]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.notify(event("a", 1, Opened));
+    notifier.notify(&event("a", 1, Opened));
     reports.wait_for("ops a.1 delivered after 3").await;
     assert!(reports.all()[0].contains("retrying after 1: the exchange broke off"), "{:?}", reports.all());
     assert!(reports.all()[1].contains("retrying after 2: the exchange broke off"), "{:?}", reports.all());
@@ -116,7 +116,7 @@ async fn success_is_in_the_head_whatever_follows_it() {
     let server = Server::start(acts).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     for id in ["a", "b", "c", "d"] {
-        notifier.notify(event(id, 1, Opened));
+        notifier.notify(&event(id, 1, Opened));
     }
     reports.wait_for("ops d.1 delivered").await;
     assert_eq!(server.ids(), ["a.1", "b.1", "c.1", "d.1"]);
@@ -130,13 +130,13 @@ async fn gone_disables_the_receiver() {
     let server = Server::start([Act::status("200 OK"), Act::status("410 Gone")]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     for (id, seq, step) in [("a", 1, Opened), ("b", 1, Opened), ("a", 2, Resolved)] {
-        notifier.notify(event(id, seq, step));
+        notifier.notify(&event(id, seq, step));
     }
     reports.wait_for("a.2 dropped").await;
-    notifier.notify(event("c", 1, Opened));
+    notifier.notify(&event("c", 1, Opened));
     // The same settings again do not bring it back.
     notifier.replace(vec![receiver("ops", &server)]);
-    notifier.notify(event("d", 1, Opened));
+    notifier.notify(&event("d", 1, Opened));
     let expected = [
         "ops a.1 delivered after 1",
         "ops b.1 given up: answered 410 Gone: it wants no more notifications",
@@ -156,7 +156,7 @@ async fn retry_after_is_respected() {
     let on_a_date = Act::with("503 Service Unavailable", "Retry-After: Mon, 24 Nov 2025 16:04:03 GMT\r\n");
     let server = Server::start([later, much_later, on_a_date]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.notify(event("a", 1, Opened));
+    notifier.notify(&event("a", 1, Opened));
     reports.wait_for("ops a.1 delivered after 4").await;
     let at: Vec<_> = server.heard().iter().map(|heard| heard.at).collect();
     assert_eq!((at[1] - at[0]).as_secs(), 90);
@@ -171,7 +171,7 @@ async fn redirects_are_not_followed() {
     let acts = ["301 Moved Permanently", "307 Temporary Redirect"].map(|status| Act::with(status, &location));
     let server = Server::start(acts).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.notify(event("a", 1, Opened));
+    notifier.notify(&event("a", 1, Opened));
     reports.wait_for("ops a.1 delivered after 3").await;
     assert!(reports.all()[0].contains("redirects are not followed"), "{:?}", reports.all());
     assert!(elsewhere.heard().is_empty());
@@ -183,9 +183,9 @@ async fn after_three_days_it_is_given_up_and_its_end_is_not_told() {
     let ops = Receiver::new("ops", Webhook::new(&format!("http://{nobody}/")).unwrap());
     let (notifier, reports) = start(vec![ops]);
     let before = clock();
-    notifier.notify(event("a", 1, Opened));
-    notifier.notify(event("a", 2, Failed));
-    notifier.notify(event("a", 3, Resolved));
+    notifier.notify(&event("a", 1, Opened));
+    notifier.notify(&event("a", 2, Failed));
+    notifier.notify(&event("a", 3, Resolved));
     reports.wait_for("ops a.1 given up: cannot connect").await;
     let took = clock() - before;
     assert!(took <= GIVE_UP_AFTER && took > GIVE_UP_AFTER - Duration::from_secs(400), "{took:?}");
@@ -199,8 +199,8 @@ async fn after_three_days_it_is_given_up_and_its_end_is_not_told() {
 async fn an_id_that_fits_no_header_is_given_up_at_once() {
     let server = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.notify(event("a\nb", 1, Opened));
-    notifier.notify(event("c", 1, Opened));
+    notifier.notify(&event("a\nb", 1, Opened));
+    notifier.notify(&event("c", 1, Opened));
     reports.wait_for("ops c.1 delivered after 1").await;
     assert!(reports.all()[0].contains("given up: the request cannot be made"), "{:?}", reports.all());
 }

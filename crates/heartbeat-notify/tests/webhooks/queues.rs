@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use heartbeat_notify::{MAX_QUEUED_NOTIFICATIONS, Receiver};
+use heartbeat_notify::{MAX_QUEUED_NOTIFICATIONS, Receiver, Restored, RestoredState};
 use heartbeat_status::IncidentStep::{self, Failed, Opened, Resolved, Updated};
+use heartbeat_status::WallTime;
 use heartbeat_status::wire::Open;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::scene::{Act, Server, clock, document, event, receiver, start};
+use crate::scene::{Act, Server, WALL, clock, document, event, receiver, start, start_again};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -23,7 +24,7 @@ async fn a_receiver_that_hangs_delays_nobody_else() {
     let (notifier, reports) = start(vec![receiver("fast", &fast), receiver("slow", &slow)]);
     let before = clock();
     for seq in 1..=9 {
-        notifier.notify(event("a", seq, if seq == 1 { Opened } else { Updated }));
+        notifier.notify(&event("a", seq, if seq == 1 { Opened } else { Updated }));
     }
     assert_eq!(notifier.backlog(), [("fast".to_owned(), 9), ("slow".to_owned(), 9)]);
     reports.wait_for("fast a.9 delivered").await;
@@ -42,7 +43,7 @@ async fn telling_works_from_any_thread() {
     let server = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     let told = std::thread::spawn(move || {
-        notifier.notify(event("a", 1, Opened));
+        notifier.notify(&event("a", 1, Opened));
         notifier
     });
     let notifier = told.join().unwrap();
@@ -55,15 +56,15 @@ async fn telling_works_from_any_thread() {
 async fn a_flood_is_bounded_and_owes_nobody_an_end() {
     let server = Server::start([Act::status("200 OK"), stall()]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.notify(event("first", 1, Opened));
+    notifier.notify(&event("first", 1, Opened));
     reports.wait_for("ops first.1 delivered").await;
     let flood = MAX_QUEUED_NOTIFICATIONS / 2 + 200;
     for incident in 0..flood {
         let id = format!("i{incident}");
-        notifier.notify(event(&id, 1, Opened));
-        notifier.notify(event(&id, 2, Updated));
+        notifier.notify(&event(&id, 1, Opened));
+        notifier.notify(&event(&id, 2, Updated));
     }
-    notifier.notify(event("first", 2, Resolved));
+    notifier.notify(&event("first", 2, Resolved));
     let backlog = notifier.backlog()[0].1;
     assert!(backlog <= MAX_QUEUED_NOTIFICATIONS && backlog > MAX_QUEUED_NOTIFICATIONS / 2, "{backlog}");
     let lost: Vec<String> = reports.all().into_iter().filter(|line| line.contains("first.2")).collect();
@@ -78,10 +79,10 @@ async fn receivers_are_told_what_they_asked_for() {
     let calls_only = Receiver { on: [Failed, Resolved].into(), ..receiver("calls", &calls) };
     let (notifier, reports) = start(vec![receiver("all", &all), calls_only]);
     for (seq, step) in (1..).zip([Opened, Updated, Failed, Resolved]) {
-        notifier.notify(event("a", seq, step));
+        notifier.notify(&event("a", seq, step));
     }
-    notifier.notify(event("b", 1, Opened));
-    notifier.notify(event("b", 2, Resolved));
+    notifier.notify(&event("b", 1, Opened));
+    notifier.notify(&event("b", 2, Resolved));
     reports.wait_for("calls a.4 delivered").await;
     reports.wait_for("all b.2 delivered").await;
     assert_eq!(calls.ids(), ["a.3", "a.4"]);
@@ -94,14 +95,14 @@ async fn an_incident_opens_for_a_realm_when_it_joins() {
     let server = Server::start([]).await;
     let web = Receiver { realms: vec!["web".to_owned()], ..Receiver::new("web", server.webhook()) };
     let (notifier, reports) = start(vec![web]);
-    notifier.notify(event("a", 1, Opened));
+    notifier.notify(&event("a", 1, Opened));
     for (seq, step) in [(2, Updated), (3, Updated), (4, Resolved)] {
         let mut joined = document("a", seq, step);
         joined.affected.push("web".to_owned());
-        notifier.notify(joined.into());
+        notifier.notify(&joined.into());
     }
-    notifier.notify(event("b", 1, Opened));
-    notifier.notify(event("b", 2, Resolved));
+    notifier.notify(&event("b", 1, Opened));
+    notifier.notify(&event("b", 2, Resolved));
     reports.wait_for("web a.4 delivered").await;
     assert_eq!(server.ids(), ["a.2", "a.4"]);
     let heard = server.heard()[0].document();
@@ -115,8 +116,8 @@ async fn a_word_of_the_future_is_nobodys() {
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     let mut strange = document("a", 1, Opened);
     strange.event = Open::Unknown("postponed".to_owned());
-    notifier.notify(strange.into());
-    notifier.notify(event("b", 1, Opened));
+    notifier.notify(&strange.into());
+    notifier.notify(&event("b", 1, Opened));
     reports.wait_for("ops b.1 delivered").await;
     assert_eq!(server.ids(), ["b.1"]);
 }
@@ -126,42 +127,109 @@ async fn other_settings_keep_the_queue_and_what_was_told() {
     let server = Server::start([Act::status("200 OK"), stall()]).await;
     let ops = receiver("ops", &server);
     let (notifier, reports) = start(vec![ops.clone()]);
-    notifier.notify(event("a", 1, Opened));
+    notifier.notify(&event("a", 1, Opened));
     reports.wait_for("ops a.1 delivered").await;
-    notifier.notify(event("b", 1, Opened));
+    notifier.notify(&event("b", 1, Opened));
     server.hears(2).await;
     notifier.replace(vec![ops.clone()]);
     notifier.replace(vec![Receiver { on: [Opened, Resolved].into(), ..ops }]);
     assert_eq!(notifier.backlog(), [("ops".to_owned(), 1)]);
-    notifier.notify(event("a", 2, Failed));
-    notifier.notify(event("a", 3, Resolved));
+    notifier.notify(&event("a", 2, Failed));
+    notifier.notify(&event("a", 3, Resolved));
     reports.wait_for("ops a.3 delivered").await;
     assert_eq!(server.ids(), ["a.1", "b.1", "b.1", "a.3"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_webhook_is_another_receiver() {
-    let (before, after) = (Server::start([stall()]).await, Server::start([]).await);
+async fn a_receiver_that_moves_gets_the_rest_at_its_new_address() {
+    let (before, after) = (Server::start([Act::status("200 OK"), stall()]).await, Server::start([]).await);
     let (notifier, reports) = start(vec![receiver("ops", &before), receiver("gone", &before)]);
-    notifier.notify(event("a", 1, Opened));
+    notifier.notify(&event("a", 1, Opened));
     before.hears(2).await;
     notifier.replace(vec![receiver("ops", &after)]);
-    notifier.notify(event("a", 2, Resolved));
-    notifier.notify(event("b", 1, Opened));
-    reports.wait_for("ops b.1 delivered").await;
-    assert_eq!(after.ids(), ["b.1"]);
+    notifier.notify(&event("a", 2, Resolved));
+    reports.wait_for("ops a.2 delivered").await;
+    assert_eq!(after.ids().last().unwrap(), "a.2");
     let reports = reports.all();
-    assert!(reports.contains(&"ops a.1 dropped: ReceiverRemoved".to_owned()), "{reports:?}");
-    assert!(reports.contains(&"ops a.2 dropped: NotOpened".to_owned()), "{reports:?}");
+    assert_eq!(
+        reports.iter().filter(|line| line.starts_with("ops")).count(),
+        reports.len() - 1,
+        "{reports:?}"
+    );
+    assert!(reports.iter().any(|line| line.starts_with("gone a.1")), "{reports:?}");
     assert_eq!(notifier.backlog(), [("ops".to_owned(), 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_goes_out_before_it_is_in_the_outbox() {
+    let server = Server::start([]).await;
+    let (notifier, reports) = start(vec![receiver("ops", &server)]);
+    let first = notifier.admit(&event("a", 1, Opened));
+    let second = notifier.admit(&event("a", 2, Resolved));
+    assert_eq!((first.notifications.len(), &*first.notifications[0].receiver), (1, "ops"));
+    notifier.release(second);
+    sleep(Duration::from_secs(3_600)).await;
+    assert!(server.heard().is_empty(), "nor out of order");
+    notifier.release(first);
+    reports.wait_for("ops a.2 delivered").await;
+    assert_eq!(server.ids(), ["a.1", "a.2"]);
+}
+
+fn restored(receiver: &str, seq: u64, step: IncidentStep, state: RestoredState) -> Restored {
+    Restored { receiver: receiver.to_owned(), id: "a".to_owned(), seq, step, open: true, state }
+}
+
+fn due(seq: u64, step: IncidentStep, attempts: u32) -> RestoredState {
+    let next_at = (attempts > 0).then(|| WallTime::from_millis(WALL.as_millis() + 40_000));
+    RestoredState::Due { document: event("a", seq, step), queued_at: WALL, attempts, next_at }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_heartbeatd_goes_on_where_the_last_one_was_killed() {
+    let server = Server::start([]).await;
+    let earlier = vec![
+        restored("ops", 1, Opened, RestoredState::Delivered),
+        restored("removed", 1, Opened, due(1, Opened, 0)),
+        restored("ops", 2, Failed, due(2, Failed, 5)),
+    ];
+    let before = clock();
+    let (notifier, reports) = start_again(vec![receiver("ops", &server), receiver("new", &server)], earlier);
+    assert_eq!(notifier.backlog(), [("new".to_owned(), 0), ("ops".to_owned(), 1)]);
+    // The incident is still open: a receiver that is new hears of it, and the other one not again.
+    let open = event("a", 2, Failed);
+    notifier.release(notifier.announce(&open));
+    notifier.release(notifier.announce(&open));
+    notifier.notify(&event("a", 3, Resolved));
+    reports.wait_for("ops a.3 delivered").await;
+    reports.wait_for("new a.3 delivered").await;
+    assert_eq!((clock() - before).as_secs(), 40, "the wait goes on");
+    assert_eq!(server.ids(), ["a.2", "a.3", "a.2", "a.3"]);
+    assert_eq!(server.heard()[0].document().event, Open::Known(Opened));
+    let expected = ["removed a.1 dropped: ReceiverRemoved", "ops a.2 delivered after 6"];
+    for line in expected {
+        assert!(reports.all().contains(&line.to_owned()), "{:?}", reports.all());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_stays_given_up() {
+    let server = Server::start([]).await;
+    let earlier = vec![restored("ops", 1, Opened, RestoredState::Lost)];
+    let (notifier, reports) = start_again(vec![receiver("ops", &server)], earlier);
+    notifier.release(notifier.announce(&event("a", 1, Opened)));
+    notifier.notify(&event("a", 2, Resolved));
+    notifier.notify(&event("b", 1, Opened));
+    reports.wait_for("ops b.1 delivered").await;
+    assert_eq!(server.ids(), ["b.1"]);
+    assert_eq!(reports.all()[0], "ops a.2 dropped: NotOpened");
 }
 
 #[tokio::test(start_paused = true)]
 async fn closing_delivers_what_waits() {
     let server = Server::start([Act::with("503 Service Unavailable", "Retry-After: 3600\r\n")]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
-    notifier.notify(event("a", 1, Opened));
-    notifier.notify(event("a", 2, Resolved));
+    notifier.notify(&event("a", 1, Opened));
+    notifier.notify(&event("a", 2, Resolved));
     reports.wait_for("ops a.1 retrying").await;
     let before = clock();
     notifier.close(PATIENCE).await;
@@ -177,8 +245,8 @@ async fn closing_does_not_wait_longer_than_its_patience() {
     let fine = Server::start([]).await;
     let receivers = vec![receiver("broken", &broken), receiver("dead", &dead), receiver("fine", &fine)];
     let (notifier, reports) = start(receivers);
-    notifier.notify(event("a", 1, Opened));
-    notifier.notify(event("a", 2, Resolved));
+    notifier.notify(&event("a", 1, Opened));
+    notifier.notify(&event("a", 2, Resolved));
     let before = clock();
     notifier.close(PATIENCE).await;
     let took = clock() - before;
@@ -197,7 +265,7 @@ async fn closing_does_not_wait_longer_than_its_patience() {
 async fn nobody_to_tell_is_fine() {
     let (notifier, reports) = start(Vec::new());
     for step in IncidentStep::ALL {
-        notifier.notify(event("a", 1, *step));
+        notifier.notify(&event("a", 1, *step));
     }
     assert_eq!(notifier.backlog(), []);
     notifier.close(PATIENCE).await;
@@ -210,10 +278,10 @@ async fn hundreds_of_incidents_at_once_are_each_opened_and_resolved() {
     let server = Server::start([]).await;
     let (notifier, reports) = start(vec![receiver("ops", &server)]);
     for incident in 0..REALMS {
-        notifier.notify(event(&format!("i{incident}"), 1, Opened));
+        notifier.notify(&event(&format!("i{incident}"), 1, Opened));
     }
     for incident in 0..REALMS {
-        notifier.notify(event(&format!("i{incident}"), 2, Resolved));
+        notifier.notify(&event(&format!("i{incident}"), 2, Resolved));
     }
     reports.wait_for(&format!("ops i{}.2 delivered", REALMS - 1)).await;
     assert_eq!(server.ids().len(), 2 * REALMS);

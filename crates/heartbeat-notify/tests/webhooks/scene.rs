@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_notify::{Notifier, Receiver, Report, Webhook};
+use heartbeat_notify::{Clock, Notifier, Receiver, Report, Restored, Webhook};
 use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +18,7 @@ const BOUND: Duration = Duration::from_secs(40 * 24 * 60 * 60);
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// What the wall clock says in these tests.
 pub(crate) const UNIX_S: u64 = 1_764_000_123;
+pub(crate) const WALL: WallTime = WallTime::from_millis(1_764_000_123_000);
 
 /// The clock of the tests, which stands still while anybody works.
 pub(crate) fn clock() -> Instant {
@@ -186,10 +187,21 @@ impl Reports {
 }
 
 pub(crate) fn start(receivers: Vec<Receiver>) -> (Notifier, Reports) {
+    start_again(receivers, Vec::new())
+}
+
+/// A notifier that goes on with what the outbox has.
+pub(crate) fn start_again(receivers: Vec<Receiver>, restored: Vec<Restored>) -> (Notifier, Reports) {
     let reports = Reports { tell: Arc::new(watch::channel(Vec::new()).0) };
     let sink = Mutex::new(reports.clone());
     let report = move |report: Report| sink.lock().unwrap().add(&report);
-    (Notifier::start(receivers, Handle::current(), || UNIX_S, report), reports)
+    let (began, runtime) = (clock(), Handle::current());
+    let now = move || {
+        let _timers = runtime.enter();
+        heartbeat_status::Instant::from_millis(1_000) + (clock() - began)
+    };
+    let clock = Clock { now: Box::new(now), wall: Box::new(|| WALL) };
+    (Notifier::start(receivers, restored, Handle::current(), clock, report), reports)
 }
 
 /// A receiver of everything.

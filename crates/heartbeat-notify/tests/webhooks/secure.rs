@@ -54,7 +54,7 @@ async fn a_notification_goes_only_to_a_server_with_a_certificate_that_is_trusted
     // A machine without a store of roots cannot have the other one.
     let verifies = Webhook::new(&url).map(|webhook| receivers.push(Receiver::new("strict", webhook))).is_ok();
     let (notifier, reports) = start(receivers);
-    notifier.notify(event("a", 1, Opened));
+    notifier.notify(&event("a", 1, Opened));
     reports.wait_for("trusting a.1 delivered after 1").await;
     let head = requests.recv().await.unwrap();
     assert!(head.starts_with("POST /hook/ HTTP/1.1\r\n") && head.contains("webhook-id: a.1"), "{head}");

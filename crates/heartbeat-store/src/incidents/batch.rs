@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::incidents::{AuditEntry, Delivery, IncidentRecord, Settled};
+use crate::incidents::{Attempt, AuditEntry, Delivery, IncidentRecord};
 use crate::worker::Confirm;
 
 /// Incidents that wait. Beyond that the oldest that are resolved go first.
 const MAX_INCIDENTS: usize = 10_000;
-/// Notifications, and their ends, that wait.
+/// Notifications, and attempts at them, that wait.
 const MAX_DELIVERIES: usize = 10_000;
 /// Entries of the audit that wait.
 const MAX_AUDIT_ENTRIES: usize = 10_000;
@@ -18,7 +18,7 @@ const MAX_NOTES: usize = 16;
 pub(crate) struct Batch {
     pub(super) incidents: BTreeMap<String, IncidentRecord>,
     pub(super) deliveries: VecDeque<Delivery>,
-    pub(super) settled: VecDeque<Settled>,
+    pub(super) attempts: VecDeque<Attempt>,
     pub(super) audit: VecDeque<AuditEntry>,
     pub(super) notes: BTreeMap<String, String>,
     pub(super) confirms: Vec<Confirm>,
@@ -39,8 +39,13 @@ impl Batch {
         self.bound();
     }
 
-    pub(super) fn settle(&mut self, settled: Settled) {
-        self.settled.push_back(settled);
+    pub(super) fn deliver(&mut self, deliveries: Vec<Delivery>) {
+        self.deliveries.extend(deliveries);
+        self.bound();
+    }
+
+    pub(super) fn attempted(&mut self, attempt: Attempt) {
+        self.attempts.push_back(attempt);
         self.bound();
     }
 
@@ -56,7 +61,7 @@ impl Batch {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        let lists = [self.deliveries.is_empty(), self.settled.is_empty(), self.audit.is_empty()];
+        let lists = [self.deliveries.is_empty(), self.attempts.is_empty(), self.audit.is_empty()];
         self.incidents.is_empty()
             && lists.into_iter().all(|empty| empty)
             && self.notes.is_empty()
@@ -67,7 +72,7 @@ impl Batch {
     pub(super) fn join(&mut self, later: Self) {
         self.incidents.extend(later.incidents);
         self.deliveries.extend(later.deliveries);
-        self.settled.extend(later.settled);
+        self.attempts.extend(later.attempts);
         self.audit.extend(later.audit);
         self.notes.extend(later.notes);
         self.confirms.extend(later.confirms);
@@ -87,7 +92,7 @@ impl Batch {
             self.given_up += u64::from(oldest.is_some_and(|id| self.incidents.remove(&id).is_some()));
         }
         self.given_up += trim(&mut self.deliveries, MAX_DELIVERIES);
-        self.given_up += trim(&mut self.settled, MAX_DELIVERIES);
+        self.given_up += trim(&mut self.attempts, MAX_DELIVERIES);
         self.given_up += trim(&mut self.audit, MAX_AUDIT_ENTRIES);
     }
 }

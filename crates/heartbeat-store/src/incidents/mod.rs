@@ -1,6 +1,7 @@
 //! `incidents.db`: every incident with its story, what is still to be delivered, and who has changed what.
 
 mod batch;
+mod outbox;
 mod rows;
 
 use std::path::Path;
@@ -19,8 +20,11 @@ use rows::Incidents;
 /// Largest size of the file, in bytes: some 20,000 incidents. The oldest resolved ones go first.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-const SCHEMA: Schema =
-    Schema { migrations: &[include_str!("v1.sql")], durable: true, max_bytes: MAX_FILE_BYTES };
+const SCHEMA: Schema = Schema {
+    migrations: &[include_str!("v1.sql"), include_str!("v2.sql")],
+    durable: true,
+    max_bytes: MAX_FILE_BYTES,
+};
 
 /// An incident as it stands.
 #[derive(Clone, Debug)]
@@ -38,19 +42,83 @@ pub struct Delivery {
     pub receiver: String,
     /// What it gets.
     pub document: Arc<IncidentDocument>,
+    /// The time at which it becomes due.
+    pub queued_at: WallTime,
 }
 
-/// How a notification has ended.
+/// What became of a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct Attempt {
     /// The receiver's name.
     pub receiver: String,
-    /// Of which incident.
+    /// The incident's identifier.
     pub incident: String,
-    /// Of which of its events.
+    /// The number of the incident's event.
     pub seq: u64,
-    /// `None`: it was delivered. Otherwise why it never will be.
-    pub given_up: Option<String>,
+    /// The time of the attempt.
+    pub at: WallTime,
+    /// What follows from it.
+    pub outcome: AttemptOutcome,
+}
+
+/// What follows from an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// The notification arrived.
+    Delivered,
+    /// It failed, for this reason, and another attempt follows.
+    Retried {
+        /// Why it failed.
+        why: String,
+        /// The time of the next attempt.
+        next_at: WallTime,
+    },
+    /// It failed for this reason, and no other attempt follows.
+    GivenUp(String),
+    /// No attempt was made and none follows, for this reason.
+    Dropped(String),
+}
+
+/// How far a notification in the outbox has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutboxState {
+    /// It is to be delivered.
+    Due,
+    /// The receiver accepted it.
+    Delivered,
+    /// Every attempt failed.
+    GivenUp,
+    /// It was dropped without an attempt.
+    Dropped,
+}
+
+/// A notification in the outbox.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxEntry {
+    /// The receiver's name.
+    pub receiver: String,
+    /// The incident's identifier.
+    pub incident: String,
+    /// The number of the incident's event.
+    pub seq: u64,
+    /// The event, e.g. `opened`.
+    pub event: String,
+    /// Whether the incident is open.
+    pub open: bool,
+    /// How far it has come.
+    pub state: OutboxState,
+    /// The time at which it became due.
+    pub queued_at: WallTime,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// The time of the last attempt.
+    pub attempted_at: Option<WallTime>,
+    /// The time of the next attempt.
+    pub next_at: Option<WallTime>,
+    /// Why the last attempt failed, or why it was dropped.
+    pub why: Option<String>,
+    /// What the receiver gets, while it is due.
+    pub document: Option<Arc<IncidentDocument>>,
 }
 
 /// A change, and who asked for it.
@@ -75,8 +143,9 @@ pub struct Remembered {
     pub open: Vec<IncidentRecord>,
     /// The newest incidents that are resolved, the newest first.
     pub resolved: Vec<Arc<IncidentDocument>>,
-    /// Notifications that are neither delivered nor given up, in the order in which they were to be sent.
-    pub deliveries: Vec<Delivery>,
+    /// Notifications of incidents that are open, and of those with one that is due, in the order in which they were
+    /// written.
+    pub outbox: Vec<OutboxEntry>,
     /// What was remembered by name.
     pub notes: Vec<(String, String)>,
 }
@@ -120,9 +189,14 @@ impl IncidentDb {
         self.worker.push(|batch| batch.record(record, deliveries, confirm));
     }
 
-    /// A notification needs no further attempt.
-    pub fn settle(&self, settled: Settled) {
-        self.worker.push(|batch| batch.settle(settled));
+    /// Writes notifications of incidents that are written already.
+    pub fn deliver(&self, deliveries: Vec<Delivery>) {
+        self.worker.push(|batch| batch.deliver(deliveries));
+    }
+
+    /// Writes what became of a notification.
+    pub fn attempted(&self, attempt: Attempt) {
+        self.worker.push(|batch| batch.attempted(attempt));
     }
 
     /// Writes who has changed what.
@@ -165,6 +239,15 @@ impl IncidentDb {
         answer: impl FnOnce(Result<Option<Arc<IncidentDocument>>, StoreError>) + Send + 'static,
     ) {
         self.worker.ask(move |connection| rows::one(connection, &id), answer);
+    }
+
+    /// The notifications of an incident, in the order in which they were written.
+    pub fn outbox_of(
+        &self,
+        incident: String,
+        answer: impl FnOnce(Result<Vec<OutboxEntry>, StoreError>) + Send + 'static,
+    ) {
+        self.worker.ask(move |connection| outbox::of_incident(connection, &incident), answer);
     }
 
     /// The newest entries of the audit, the newest first.

@@ -10,13 +10,11 @@ use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
 use crate::StoreError;
 use crate::bytes::row_check;
 use crate::file;
-use crate::incidents::{AuditEntry, Batch, Delivery, IncidentRecord, Page, Remembered};
+use crate::incidents::{AuditEntry, Batch, IncidentRecord, Page, Remembered, outbox};
 use crate::worker::{Confirm, Duty};
 
 /// Entries of the audit that are kept; the oldest go first.
 const MAX_AUDIT_ENTRIES: i64 = 100_000;
-/// Notifications that were delivered or given up and are kept, for `notify log`.
-const MAX_SETTLED_DELIVERIES: i64 = 20_000;
 /// Resolved incidents that go at a time when the file is nearly full.
 const PRUNED_INCIDENTS: i64 = 100;
 
@@ -86,6 +84,7 @@ impl Duty for Incidents {
             if gone.map_err(self.failed("prune"))? == 0 {
                 break;
             }
+            outbox::prune(connection).map_err(self.failed("prune"))?;
         }
         Ok(())
     }
@@ -135,7 +134,7 @@ fn check_of(values: &[rusqlite::types::Value]) -> i64 {
 }
 
 /// Writes a row with its checksum.
-fn put(
+pub(super) fn put(
     connection: &Connection,
     table: &str,
     mut values: Vec<rusqlite::types::Value>,
@@ -162,7 +161,7 @@ fn copy(old: &Connection, new: &Connection, table: &str) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn text(document: &IncidentDocument) -> String {
+pub(super) fn text(document: &IncidentDocument) -> String {
     // Its fields are text, numbers and lists of them: nothing in it can fail.
     serde_json::to_string(document).unwrap_or_default()
 }
@@ -184,10 +183,10 @@ fn write(connection: &Connection, batch: &Batch, path: &Path) -> Result<(), Stor
         put(connection, "incident", row).map_err(failed())?;
     }
     for delivery in &batch.deliveries {
-        deliver(connection, delivery).map_err(failed())?;
+        outbox::add(connection, delivery).map_err(failed())?;
     }
-    for settled in &batch.settled {
-        settle(connection, settled).map_err(failed())?;
+    for attempt in &batch.attempts {
+        outbox::attempted(connection, attempt).map_err(failed())?;
     }
     for entry in &batch.audit {
         let n = next(connection, "audit").map_err(failed())?;
@@ -208,61 +207,21 @@ fn write(connection: &Connection, batch: &Batch, path: &Path) -> Result<(), Stor
     Ok(())
 }
 
-fn next(connection: &Connection, table: &str) -> rusqlite::Result<i64> {
+pub(super) fn next(connection: &Connection, table: &str) -> rusqlite::Result<i64> {
     connection.query_row(&format!("SELECT coalesce(max(n), 0) + 1 FROM {table}"), [], |row| row.get(0))
-}
-
-fn deliver(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<()> {
-    let document = &delivery.document;
-    let seq = i64::try_from(document.seq).unwrap_or(i64::MAX);
-    let known = "SELECT 1 FROM outbox WHERE incident = ?1 AND seq = ?2 AND receiver = ?3";
-    // A batch that was written once is not written again: the same notification is due once.
-    if connection.prepare(known)?.exists(params![document.id, seq, delivery.receiver])? {
-        return Ok(());
-    }
-    let row = vec![
-        next(connection, "outbox")?.into(),
-        document.id.clone().into(),
-        seq.into(),
-        delivery.receiver.clone().into(),
-        "due".to_owned().into(),
-        rusqlite::types::Value::Null,
-        text(document).into(),
-    ];
-    put(connection, "outbox", row)
-}
-
-fn settle(connection: &Connection, settled: &super::Settled) -> rusqlite::Result<()> {
-    let seq = i64::try_from(settled.seq).unwrap_or(i64::MAX);
-    let find = "SELECT * FROM outbox WHERE incident = ?1 AND seq = ?2 AND receiver = ?3 AND state = 'due'";
-    let row = connection.query_row(find, params![settled.incident, seq, settled.receiver], |row| {
-        (0..7).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>()
-    });
-    let mut row = match row {
-        Ok(row) => row,
-        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let state = if settled.given_up.is_none() { "delivered" } else { "given up" };
-    (row[4], row[5]) = (state.to_owned().into(), settled.given_up.clone().into());
-    put(connection, "outbox", row)?;
-    let newest = next(connection, "outbox")?;
-    connection
-        .execute("DELETE FROM outbox WHERE n <= ?1 AND state <> 'due'", [newest - MAX_SETTLED_DELIVERIES])?;
-    Ok(())
 }
 
 fn path_of(connection: &Connection) -> PathBuf {
     connection.path().map(PathBuf::from).unwrap_or_default()
 }
 
-fn failed(connection: &Connection) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
+pub(super) fn failed(connection: &Connection) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
     let path = path_of(connection);
     move |error| StoreError::database("read", &path)(error)
 }
 
 /// A document that was damaged since the file was opened, or written by a version that knows more, is left out.
-fn parsed(text: &str) -> Option<Arc<IncidentDocument>> {
+pub(super) fn parsed(text: &str) -> Option<Arc<IncidentDocument>> {
     serde_json::from_str(text).ok().map(Arc::new)
 }
 
@@ -283,14 +242,7 @@ pub(super) fn remembered(connection: &Connection, resolved: usize) -> Result<Rem
         LAST_ID,
         resolved,
     )?;
-    let mut due = connection
-        .prepare("SELECT receiver, document FROM outbox WHERE state = 'due' ORDER BY n")
-        .map_err(&failed)?;
-    let rows = due.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).map_err(&failed)?;
-    for row in rows {
-        let (receiver, text) = row.map_err(&failed)?;
-        remembered.deliveries.extend(parsed(&text).map(|document| Delivery { receiver, document }));
-    }
+    remembered.outbox = outbox::unfinished(connection)?;
     let mut notes = connection.prepare("SELECT name, body FROM note").map_err(&failed)?;
     let rows = notes.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(&failed)?;
     remembered.notes = rows.collect::<rusqlite::Result<_>>().map_err(&failed)?;

@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use heartbeat_status::WallTime;
-use heartbeat_store::{AuditEntry, Delivery, IncidentDb, Page, Settled};
+use heartbeat_store::{
+    Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, OutboxEntry, OutboxState, Page,
+};
 
 use crate::scene::{Scene, answer, document, open_numbers, record, remembered, sqlite, write};
 
@@ -53,22 +55,144 @@ fn pages_go_from_the_newest_to_the_oldest_without_a_gap() {
 fn a_notification_is_due_until_it_is_settled_and_never_twice() {
     let scene = Scene::new();
     let record = record(1, true);
-    let to = |receiver: &str| Delivery { receiver: receiver.to_owned(), document: record.document.clone() };
+    let queued_at = WallTime::from_millis(1_000);
+    let to = |receiver: &str| Delivery {
+        receiver: receiver.to_owned(),
+        document: record.document.clone(),
+        queued_at,
+    };
+    let attempt = |receiver: &str, at: i64, outcome: AttemptOutcome| Attempt {
+        receiver: receiver.to_owned(),
+        incident: record.document.id.clone(),
+        seq: 1,
+        at: WallTime::from_millis(at),
+        outcome,
+    };
+    let next_at = WallTime::from_millis(9_000);
     {
         let db = scene.incidents();
-        db.record(record.clone(), vec![to("ops"), to("pager")], None);
+        db.record(record.clone(), vec![to("ops"), to("pager"), to("chat")], None);
         db.record(record.clone(), vec![to("ops")], None);
-        let settled = |receiver: &str, given_up: Option<&str>| Settled {
-            receiver: receiver.to_owned(),
-            incident: record.document.id.clone(),
-            seq: 1,
-            given_up: given_up.map(str::to_owned),
-        };
-        db.settle(settled("ops", None));
-        db.settle(settled("nobody", Some("404")));
+        db.attempted(attempt("ops", 2_000, AttemptOutcome::Delivered));
+        db.attempted(attempt("ops", 3_000, AttemptOutcome::GivenUp("too late".to_owned())));
+        for at in [2_000, 4_000] {
+            let why = "answered 500 Internal Server Error".to_owned();
+            db.attempted(attempt("pager", at, AttemptOutcome::Retried { why, next_at }));
+        }
+        db.attempted(attempt("chat", 2_000, AttemptOutcome::Dropped("removed".to_owned())));
+        db.attempted(attempt("nobody", 2_000, AttemptOutcome::GivenUp("404".to_owned())));
     }
     let db = scene.incidents();
-    assert_eq!(remembered(&db).deliveries, [to("pager")]);
+    let entry = |receiver: &str, state: OutboxState| OutboxEntry {
+        receiver: receiver.to_owned(),
+        incident: record.document.id.clone(),
+        seq: 1,
+        event: "opened".to_owned(),
+        open: true,
+        state,
+        queued_at,
+        attempts: 1,
+        attempted_at: Some(WallTime::from_millis(2_000)),
+        next_at: None,
+        why: None,
+        document: None,
+    };
+    let expected = [
+        entry("ops", OutboxState::Delivered),
+        OutboxEntry {
+            attempts: 2,
+            attempted_at: Some(WallTime::from_millis(4_000)),
+            next_at: Some(next_at),
+            why: Some("answered 500 Internal Server Error".to_owned()),
+            document: Some(record.document.clone()),
+            ..entry("pager", OutboxState::Due)
+        },
+        OutboxEntry {
+            attempts: 0,
+            attempted_at: None,
+            why: Some("removed".to_owned()),
+            ..entry("chat", OutboxState::Dropped)
+        },
+    ];
+    assert_eq!(remembered(&db).outbox, expected);
+    let id = record.document.id.clone();
+    let log = answer(|give| db.outbox_of(id, move |answer| give.send(answer).unwrap())).unwrap();
+    assert_eq!(log, expected);
+    assert_eq!(scene.reports.all(), []);
+}
+
+#[test]
+fn what_was_sent_of_an_incident_is_known_until_its_end_was_sent() {
+    let scene = Scene::new();
+    let sent = |no: u64, open: bool, seq: u64| {
+        let mut record = record(no, open);
+        let document = std::sync::Arc::make_mut(&mut record.document);
+        document.seq = seq;
+        let delivery = Delivery {
+            receiver: "ops".to_owned(),
+            document: record.document.clone(),
+            queued_at: WallTime::from_millis(0),
+        };
+        (record, vec![delivery])
+    };
+    let db = scene.incidents();
+    let delivered = |no: u64, seq: u64| {
+        db.attempted(Attempt {
+            receiver: "ops".to_owned(),
+            incident: document(no, true).id,
+            seq,
+            at: WallTime::from_millis(0),
+            outcome: AttemptOutcome::Delivered,
+        });
+    };
+    for no in [1, 2] {
+        let (record, deliveries) = sent(no, true, 1);
+        db.record(record, deliveries, None);
+        delivered(no, 1);
+    }
+    let (record, deliveries) = sent(2, false, 2);
+    db.record(record, deliveries, None);
+    let states = |db: &IncidentDb| {
+        let outbox = remembered(db).outbox;
+        outbox.iter().map(|entry| (entry.seq, entry.open, entry.state)).collect::<Vec<_>>()
+    };
+    let (delivered_one, due) = (OutboxState::Delivered, OutboxState::Due);
+    assert_eq!(states(&db), [(1, true, delivered_one), (1, false, delivered_one), (2, false, due)]);
+    delivered(2, 2);
+    assert_eq!(states(&db), [(1, true, delivered_one)], "the second one is over");
+}
+
+#[test]
+fn a_database_of_the_first_form_gets_an_outbox() {
+    let scene = Scene::new();
+    let first = include_str!("../../src/incidents/v1.sql");
+    drop(scene.incidents());
+    let path = scene.path("incidents.db");
+    let old = sqlite(&path);
+    for drop in [
+        "VIEW timeline",
+        "VIEW action",
+        "VIEW acknowledgement",
+        "TABLE incident",
+        "TABLE outbox",
+        "TABLE audit",
+        "TABLE note",
+    ] {
+        old.execute_batch(&format!("DROP {drop}")).unwrap();
+    }
+    old.execute_batch(first).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let db = scene.incidents();
+    let record = record(1, true);
+    let delivery = Delivery {
+        receiver: "ops".to_owned(),
+        document: record.document.clone(),
+        queued_at: WallTime::from_millis(0),
+    };
+    db.record(record, vec![delivery], None);
+    assert_eq!(remembered(&db).outbox.len(), 1);
+    assert_eq!(scene.reports.all(), []);
 }
 
 #[test]
@@ -115,7 +239,7 @@ fn a_file_of_a_newer_version_is_left_alone_and_said_so() {
     sqlite(&path).pragma_update(None, "user_version", 9).unwrap();
     let db = scene.incidents();
     let why = scene.reports.failing();
-    assert!(why.contains("newer heartbeatd") && why.contains("up to 1"), "{why}");
+    assert!(why.contains("newer heartbeatd") && why.contains("up to 2"), "{why}");
     write(&db, 1, true).unwrap_err();
     drop(db);
     let version: i64 = sqlite(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();

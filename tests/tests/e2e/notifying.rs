@@ -1,0 +1,202 @@
+//! Notifications survive every end of heartbeatd.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::program::{PATIENCE, told};
+use crate::supervision::{Ecosystem, ports};
+use crate::surviving::until;
+
+/// What the receiver does with a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Act {
+    /// Kills heartbeatd before it answers.
+    KillThenHangUp,
+    /// Kills heartbeatd after it has answered.
+    AnswerThenKill,
+    Refuse,
+    Accept,
+}
+
+/// A receiver that honours keys, and kills heartbeatd when its plan says so.
+struct Killer {
+    url: String,
+    heartbeatd: Arc<AtomicI32>,
+    plan: Arc<Mutex<BTreeMap<String, VecDeque<Act>>>>,
+    /// Every request that came, in order: its key, its incident and its event.
+    heard: Arc<Mutex<Vec<[String; 3]>>>,
+    killed: Receiver<()>,
+}
+
+impl Killer {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let (kills, killed) = sync_channel(64);
+        let (heartbeatd, plan, heard) = (Arc::default(), Arc::default(), Arc::default());
+        let killer = Self { url, heartbeatd, plan, heard, killed };
+        let (heartbeatd, plan) = (Arc::clone(&killer.heartbeatd), Arc::clone(&killer.plan));
+        let heard = Arc::clone(&killer.heard);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // heartbeatd may have been killed while it wrote.
+                let Some(request) = request(&stream) else { continue };
+                let event = request[2].clone();
+                heard.lock().unwrap().push(request);
+                let act = plan.lock().unwrap().get_mut(&event).and_then(VecDeque::pop_front);
+                react(stream, act.unwrap_or(Act::Accept), &heartbeatd, &kills);
+            }
+        });
+        killer
+    }
+
+    fn plan(&self, event: &str, acts: &[Act]) {
+        self.plan.lock().unwrap().insert(event.to_owned(), acts.iter().copied().collect());
+    }
+
+    fn heard(&self) -> Vec<[String; 3]> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+fn react(mut stream: TcpStream, act: Act, heartbeatd: &AtomicI32, kills: &SyncSender<()>) {
+    let mut answer = |status: &str| {
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+        // It may be gone by now.
+        drop(stream.write_all(answer.as_bytes()));
+    };
+    match act {
+        Act::Accept | Act::AnswerThenKill => answer("204 No Content"),
+        Act::Refuse => answer("503 Not Now"),
+        Act::KillThenHangUp => {}
+    }
+    if matches!(act, Act::KillThenHangUp | Act::AnswerThenKill) {
+        kill(Pid::from_raw(heartbeatd.load(Ordering::SeqCst)), Signal::SIGKILL).unwrap();
+        kills.send(()).unwrap();
+    }
+}
+
+fn request(stream: &TcpStream) -> Option<[String; 3]> {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut key, mut line) = (0, String::new(), String::new());
+    while reader.read_line(&mut line).ok()? > 2 {
+        let (name, value) = line.trim().split_once(": ").unwrap_or_default();
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().ok()?,
+            "webhook-id" => value.clone_into(&mut key),
+            _ => {}
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let document: Value = serde_json::from_slice(&body).ok()?;
+    let text = |field: &str| document[field].as_str().unwrap().to_owned();
+    Some([key, text("id"), text("event")])
+}
+
+struct Outages {
+    eco: Ecosystem,
+    killer: Killer,
+    port: u16,
+}
+
+impl Outages {
+    fn start() -> Self {
+        let killer = Killer::start();
+        let [port] = ports();
+        let extra = format!(
+            "[notify.ops]\nwebhook = \"{}\"\n[realm.mail]\nhealth = {{ tcp = \"127.0.0.1:{port}\", \
+             interval = \"1s\", timeout = \"1s\", fail_after = 1, pass_after = 1, grace = \"0s\" }}\n",
+            killer.url
+        );
+        let eco = Ecosystem::start(&extra);
+        let outages = Self { eco, killer, port };
+        outages.is_killable();
+        outages
+    }
+
+    fn is_killable(&self) {
+        self.killer.heartbeatd.store(self.eco.daemon.pid().as_raw(), Ordering::SeqCst);
+    }
+
+    /// The receiver has killed heartbeatd: the next one starts.
+    fn survive(&mut self) {
+        self.killer.killed.recv_timeout(PATIENCE).expect("a kill");
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
+        self.eco.daemon.wait();
+        self.eco.start_again();
+        self.is_killable();
+    }
+
+    fn incidents(&self) -> Vec<Value> {
+        let output = self.eco.cli(&["incidents", "--json"]);
+        // Empty while heartbeatd does not answer yet.
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let all = document["incidents"].as_array().into_iter().flatten();
+        all.filter(|incident| incident["root"] == "mail").cloned().collect()
+    }
+
+    fn waits_for(&self, event: &str, count: usize) {
+        let events = || self.killer.heard().iter().filter(|[.., heard]| heard == event).count();
+        until(event, || events() >= count);
+    }
+}
+
+#[test]
+fn whenever_heartbeatd_is_killed_an_outage_is_one_incident_with_one_key_per_message() {
+    use Act::{Accept, AnswerThenKill, KillThenHangUp, Refuse};
+    let mut outages = Outages::start();
+    // The realm is down from the beginning.
+    outages.killer.plan("opened", &[KillThenHangUp, Refuse, AnswerThenKill, Accept]);
+    outages.survive();
+    outages.survive();
+    // Killed in between, and while nothing is delivered.
+    let up = outages.eco.cli(&["wait", "db", "--for", "up", "--timeout", "60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    outages.eco.daemon.signal(Signal::SIGKILL);
+    outages.start_again();
+    outages.killer.plan("resolved", &[KillThenHangUp, AnswerThenKill]);
+    let mail = TcpListener::bind(("127.0.0.1", outages.port)).unwrap();
+    outages.survive();
+    outages.survive();
+    let ended = |incidents: &[Value]| {
+        !incidents.is_empty() && incidents.iter().all(|incident| incident.get("resolved_at").is_some())
+    };
+    until("its end", || ended(&outages.incidents()));
+    assert_eq!(outages.incidents().len(), 1, "{:#?}", outages.incidents());
+    // The next outage begins while heartbeatd is killed again and again.
+    drop(mail);
+    outages.killer.plan("opened", &[AnswerThenKill]);
+    outages.survive();
+    outages.killer.plan("resolved", &[Refuse, Accept]);
+    let before = outages.killer.heard().iter().filter(|[.., event]| event == "resolved").count();
+    let _mail = TcpListener::bind(("127.0.0.1", outages.port)).unwrap();
+    outages.waits_for("resolved", before + 2);
+    outages.eco.daemon.signal(Signal::SIGTERM);
+    outages.eco.daemon.wait();
+
+    let heard = outages.killer.heard();
+    let incidents: BTreeSet<&String> = heard.iter().map(|[_, id, _]| id).collect();
+    assert_eq!(incidents.len(), 2, "{heard:#?}");
+    for incident in incidents {
+        for event in ["opened", "resolved"] {
+            let of = heard.iter().filter(|[_, id, heard]| id == incident && heard == event);
+            let keys: BTreeSet<&String> = of.map(|[key, ..]| key).collect();
+            assert_eq!(keys.len(), 1, "{event}: {heard:#?}");
+        }
+    }
+    let keys: BTreeSet<&String> = heard.iter().map(|[key, ..]| key).collect();
+    assert_eq!(keys.len(), 4, "a key means one message: {heard:#?}");
+}
