@@ -57,6 +57,7 @@ pub(crate) const OF_STEPS: &[(&str, OfStep)] = &[
     ("a_failing_verdict_has_its_threshold", a_failing_verdict_has_its_threshold),
     ("verdicts_are_what_was_answered", verdicts_are_what_was_answered),
     ("what_is_stale_has_not_been_measured", what_is_stale_has_not_been_measured),
+    ("what_has_not_been_measured_is_stale", what_has_not_been_measured_is_stale),
     ("a_restart_is_verified_after_verify_for", a_restart_is_verified_after_verify_for),
     ("green_is_recent", green_is_recent),
     ("no_health_restart_while_a_need_is_broken", no_health_restart_while_a_need_is_broken),
@@ -344,6 +345,27 @@ fn what_is_stale_has_not_been_measured(view: &View<'_>) -> Verdict {
             let decides = spec.info.role != Role::Info;
             fail(probe.stale && decides && realm.health.is_pass(), || {
                 format!("{name} is {} although {} is stale", realm.health, spec.info.name)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A passing verdict stands for three intervals and a timeout without a conclusive answer, for 30 s at least, and then it
+/// is stale.
+fn what_has_not_been_measured_is_stale(view: &View<'_>) -> Verdict {
+    const STALE_AFTER_AT_LEAST: Duration = Duration::from_secs(30);
+    if !view.timed {
+        return Ok(());
+    }
+    for realm in &view.after.realms {
+        for (spec, probe, answers) in measured(view, realm) {
+            let bound = STALE_AFTER_AT_LEAST.max(spec.info.interval * 3 + spec.info.timeout);
+            let age = answers.unanswered_since().map(|since| view.now.since(since));
+            let passes = probe.verdict == Some(ProbeVerdict::Passing) && !probe.stale;
+            fail(passes && age.is_some_and(|age| age > bound), || {
+                let (probe, name) = (&spec.info.name, &realm.info.name);
+                format!("{probe} of {name} passes, without an answer for {age:?}, stale after {bound:?}")
             })?;
         }
     }

@@ -129,6 +129,8 @@ pub(crate) struct Answers {
     pub(crate) fails: Option<u32>,
     /// When the newest conclusive measurement began.
     pub(crate) conclusive: Option<Instant>,
+    /// When it was measured for the first time since nothing was known of it, or heartbeatd woke up.
+    begun: Option<Instant>,
 }
 
 impl Answers {
@@ -136,11 +138,16 @@ impl Answers {
         Self { fails: Some(0), ..Self::default() }
     }
 
+    /// Since when it is measured without a conclusive answer, at the latest.
+    pub(crate) fn unanswered_since(&self) -> Option<Instant> {
+        self.begun.map(|begun| self.conclusive.map_or(begun, |conclusive| conclusive.max(begun)))
+    }
+
     fn count(&mut self, result: &CheckResult) {
         // A server that says that it starts up passes or fails by what it was before.
         let starts = matches!(result.outcome, Outcome::Fail { reason: FailReason::StartingUp, .. });
         match result.outcome.passed() {
-            _ if starts => *self = Self::default(),
+            _ if starts => *self = Self { begun: self.begun, ..Self::default() },
             Some(true) => (self.passes, self.fails) = (self.passes + 1, Some(0)),
             Some(false) => (self.passes, self.fails) = (0, self.fails.map(|fails| fails + 1)),
             None => return,
@@ -406,7 +413,7 @@ impl Reference {
     }
 
     /// What has been asked for, and which generations are new.
-    pub(crate) fn see_measurements(&mut self, effects: &[Effect], events: &[Event]) {
+    pub(crate) fn see_measurements(&mut self, now: Instant, effects: &[Effect], events: &[Event]) {
         for event in events {
             let Some((realm, _)) = &event.realm else { continue };
             let answers = &mut self.answers[realm.index()];
@@ -425,12 +432,20 @@ impl Reference {
             match effect {
                 Effect::Check { id, realm, probe, .. } => {
                     self.flights.insert(*id, (*realm, *probe));
+                    self.answers[realm.index()][probe.index()].begun.get_or_insert(now);
                 }
                 Effect::CancelCheck { id } => {
                     self.flights.remove(id);
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// heartbeatd was asleep: nothing was measured meanwhile.
+    pub(crate) fn slept(&mut self, now: Instant) {
+        for answers in self.answers.iter_mut().flatten() {
+            answers.begun = answers.begun.map(|_| now);
         }
     }
 
@@ -448,11 +463,19 @@ impl Reference {
                     let restart = snapshot.realms[at].restart.as_ref();
                     let detected = restart.and_then(|restart| restart.steps.first());
                     let detected = detected.map_or(snapshot.at, |(_, at)| *at);
-                    let soon = |verified: Instant| detected.since(verified) <= reset_after * 2;
+                    let soon = |verified: Instant| detected.since(verified) < reset_after;
                     self.relapsed[at] |= self.verified[at].is_some_and(soon);
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A realm that has failed again is well again when it has passed for `reset_after` without a break.
+    pub(crate) fn see_recoveries(&mut self, plan: &Plan, now: Instant) {
+        for (at, (pace, relapsed)) in self.pace.iter().zip(&mut self.relapsed).enumerate() {
+            let reset_after = plan.realms()[at].restart.reset_after();
+            *relapsed &= pace.healthy_since.is_none_or(|since| now.since(since) < reset_after);
         }
     }
 
@@ -495,6 +518,10 @@ impl Reference {
                     _ => {}
                 }
             }
+        }
+        for (answers, realm) in self.answers.iter_mut().zip(&snapshot.realms) {
+            let probes = answers.iter_mut().zip(&realm.probes);
+            probes.filter(|(_, probe)| !probe.current).for_each(|(answers, _)| answers.begun = None);
         }
         for (passes, realm) in self.passes.iter_mut().zip(&snapshot.realms) {
             for (pass, probe) in passes.iter_mut().zip(&realm.probes) {

@@ -416,9 +416,12 @@ impl Sim {
                 .extend(events.iter().map(|event| format!("    ## {:?} {:?}", event.realm, event.kind)));
         }
         self.reference.see(&after);
-        self.reference.see_measurements(&effects, &events);
+        self.reference.see_measurements(self.now, &effects, &events);
         self.reference.see_relapses(&self.plan, &after, &events);
         self.learn(&after, &events, free)?;
+        if timed {
+            self.reference.see_recoveries(&self.plan, self.now);
+        }
         self.carry_out(&after, &effects, &events, expected.as_ref(), timed)?;
         if self.dead {
             // Whatever it had decided beside that, nobody has heard of it.
@@ -479,6 +482,7 @@ impl Sim {
     fn expect(&mut self, input: Option<&Input>) -> Option<(CommandId, ActionPlan)> {
         match input {
             Some(Input::Boot) => self.reference.boot(&self.plan),
+            Some(Input::Suspended { .. }) => self.reference.slept(self.now),
             Some(Input::Command { id, command }) => {
                 self.reference.open.push((*id, self.now));
                 let plan = self.supervisor.plan(self.now, command);

@@ -464,8 +464,19 @@ impl Realm {
         self.note_well(ctx);
         if self.interval(ctx.spec, at, ctx.out.lagging) != before {
             self.schedule(ctx, at);
+            // With a shorter interval its evidence is stale earlier.
+            let (ix, stale_at) = (probe_ix(at), self.stale_at(ctx, at));
+            if ctx.out.timers.deadline(ctx.ix, TimerKind::Stale(ix)).is_some_and(|armed| armed > stale_at) {
+                ctx.arm(TimerKind::Stale(ix), stale_at);
+            }
         }
         true
+    }
+
+    /// When the evidence of a probe becomes too old, unless there is a conclusive result before.
+    fn stale_at(&self, ctx: &Ctx<'_>, at: usize) -> Instant {
+        let bound = stale_after(&ctx.spec.probes[at], self.interval(ctx.spec, at, ctx.out.lagging));
+        self.probes[at].last_conclusive.map_or(ctx.now, |last| last + bound)
     }
 
     /// Counts one result, as far as it counts.
@@ -584,10 +595,9 @@ impl Realm {
     /// A probe's evidence may have become too old.
     pub(crate) fn on_stale_timer(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let at = ix.index();
-        let bound = stale_after(&ctx.spec.probes[at], self.interval(ctx.spec, at, ctx.out.lagging));
-        let since = self.probes[at].last_conclusive.map_or(ctx.now, |last| last + bound);
-        if since > ctx.now {
-            ctx.arm(TimerKind::Stale(ix), since);
+        let stale_at = self.stale_at(ctx, at);
+        if stale_at > ctx.now {
+            ctx.arm(TimerKind::Stale(ix), stale_at);
         } else {
             if !core::mem::replace(&mut self.probes[at].stale, true) {
                 ctx.event(EventKind::ProbeStale {
@@ -596,6 +606,8 @@ impl Realm {
                 });
             }
             // Level-triggered: looked at again as long as it lasts.
+            let spec = &ctx.spec.probes[at];
+            let bound = stale_after(spec, self.interval(ctx.spec, at, ctx.out.lagging));
             ctx.arm(TimerKind::Stale(ix), ctx.now + bound);
         }
         for (dependent, spec) in ctx.spec.probes.iter().enumerate() {

@@ -140,6 +140,18 @@ fn a_probe_is_stale_after_three_of_its_intervals() {
 }
 
 #[test]
+fn a_probe_that_passes_again_is_stale_by_the_interval_that_it_has_then() {
+    for down in [600, 620, 640, 660, 680] {
+        let mut d = Drive::stable(vec![two(Role::Ready)]);
+        second_answers(&mut d, secs(down), FAIL);
+        assert_eq!(d.status(A).probes[1].interval, Some(secs(30)), "measured less often while it is down");
+        second_answers(&mut d, secs(40), Outcome::Pass);
+        second_answers(&mut d, secs(36), OURS);
+        assert!(d.status(A).probes[1].stale, "after {down} s: max(30 s, 3 x 5 s + 2 s)");
+    }
+}
+
+#[test]
 fn time_asleep_makes_nothing_stale() {
     let mut d = Drive::stable(vec![probed("a")]);
     d.now = d.now + secs(3_600);
