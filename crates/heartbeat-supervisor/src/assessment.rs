@@ -13,15 +13,15 @@ impl Realm {
     /// What the probes say together.
     pub(crate) fn assess(&self, spec: &RealmSpec) -> Health {
         match self.state {
-            State::Waiting(_) | State::Stopped | State::Done | State::Unverified(_) => {
+            State::Waiting(_) | State::Stopped { .. } | State::Done | State::Unverified { .. } => {
                 return Health::Unknown;
             }
             // Nothing of this generation has run yet.
             State::Starting(ref starting) if !starting.execed() => return Health::Unknown,
-            State::Backoff(_) | State::Cooldown(_) | State::Failed(_) | State::Stuck => {
+            State::Backoff(_) | State::Cooldown(_) | State::Failed(_) | State::Stuck { .. } => {
                 return Health::Unhealthy;
             }
-            State::Starting(_) | State::Running(_) | State::Stopping(_) | State::External => {}
+            State::Starting(_) | State::Running(_) | State::Stopping(_) | State::External(_) => {}
         }
         let deciding = || {
             let all = spec.probes.iter().zip(&self.probes);
@@ -36,7 +36,7 @@ impl Realm {
         if deciding().any(|(_, probe)| probe.degraded()) {
             return Health::Degraded;
         }
-        if spec.probes.is_empty() && matches!(self.state, State::External) {
+        if spec.probes.is_empty() && matches!(self.state, State::External(_)) {
             return Health::Unknown;
         }
         Health::Healthy

@@ -127,8 +127,7 @@ impl Supervisor {
             self.step(now, ix, |realm, ctx| {
                 realm.probing_was_suspended(ctx);
                 state::starting::was_suspended(realm, ctx);
-                state::running::was_suspended(realm, ctx);
-                state::in_place_restart::was_suspended(realm, ctx);
+                state::serving::was_suspended(realm, ctx);
             });
         }
     }
@@ -153,7 +152,7 @@ impl Supervisor {
             for ix in &order {
                 self.reconsider(now, *ix);
                 self.step(now, *ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Rest));
-                if matches!(self.realms[ix.index()].state, State::External) {
+                if matches!(self.realms[ix.index()].state, State::External(_)) {
                     self.step(now, *ix, state::external::let_go);
                 }
             }

@@ -107,13 +107,13 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
     let realm = &supervisor.realms[ix.index()];
     let words = || why::why(&supervisor.plan, &supervisor.realms, ix, &supervisor.out, now).message;
     // Neither a stop nor a pause hides what no signal reaches.
-    if matches!(realm.state, State::Stuck) {
+    if matches!(realm.state, State::Stuck { .. }) {
         return Some(Outage { reason: Reason::Stuck, message: words(), since: now });
     }
     if realm.pause.is_some() {
         return None;
     }
-    if let State::Unverified(what) = &realm.state {
+    if let State::Unverified { what, .. } = &realm.state {
         return Some(Outage { reason: Reason::Unverifiable, message: what.clone(), since: now });
     }
     if realm.desired == Desired::Down || realm.is_suspicious() {
@@ -185,7 +185,7 @@ fn given_up_for(realm: &Realm) -> Reason {
 
 /// How it ended, when there is evidence that a root is fine again, or an operator has said that it is to rest.
 fn ended(realm: &Realm) -> Option<&'static str> {
-    if matches!(realm.state, State::Stuck | State::Unverified(_)) {
+    if matches!(realm.state, State::Stuck { .. } | State::Unverified { .. }) {
         return None;
     }
     if realm.desired == Desired::Down {

@@ -29,16 +29,18 @@ const FUSE_RECHECK: Duration = Duration::from_secs(1);
 fn restarts(realm: &Realm, spec: &RealmSpec) -> bool {
     let acted_on = match realm.state {
         State::Starting(_) | State::Running(_) => true,
-        State::External => {
+        State::External(_) => {
             // Once it is not watched any more, nothing is done to it.
-            let free =
-                realm.in_place.is_none_or(|in_place_restart| in_place_restart == InPlaceRestart::Trial);
+            let free = match realm.in_place() {
+                None => !realm.restart_open(),
+                Some(in_place) => in_place == InPlaceRestart::Trial,
+            };
             spec.restart_command && realm.probing && free
         }
         _ => false,
     };
     // Also one that is about to end by itself.
-    let held = realm.in_place.is_some_and(InPlaceRestart::is_under_way) || realm.spoken.stopping;
+    let held = realm.in_place().is_some_and(InPlaceRestart::is_under_way) || realm.spoken.stopping;
     acted_on && !held && spec.restart.when() != RestartWhen::Never
 }
 
@@ -160,7 +162,8 @@ pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
     let Some((probe, when)) = realm.actionable(ctx.spec, |role| role == Role::Live) else { return };
     if ctx.now >= when && restarts(realm, ctx.spec) {
-        let detail = realm.in_place_failure.clone().unwrap_or_else(|| failure_detail(realm, ctx, probe));
+        let of_command = realm.serving().and_then(|serving| serving.command_failure.clone());
+        let detail = of_command.unwrap_or_else(|| failure_detail(realm, ctx, probe));
         suspicion::tried(realm, ctx);
         if in_place_restart::applies(realm, ctx.spec)
             && in_place_restart::restart_in_place(realm, ctx, detail.clone())

@@ -281,8 +281,8 @@ fn waited_for(supervisor: &Supervisor, plan: &Plan, stops: &Set, starts: &Set) -
 
 /// It does not run and would not run by itself.
 fn rests(realm: &Realm) -> bool {
-    matches!(realm.state, State::Stopped | State::Failed(_) | State::Cooldown(_) | State::Backoff(_))
-        || (realm.desired == Desired::Down && !matches!(realm.state, State::External | State::Done))
+    matches!(realm.state, State::Stopped { .. } | State::Failed(_) | State::Cooldown(_) | State::Backoff(_))
+        || (realm.desired == Desired::Down && !matches!(realm.state, State::External(_) | State::Done))
 }
 
 /// Running dependents that need one of `targets`, directly or through others, in start order.
@@ -344,13 +344,13 @@ fn refusal(
     }
     if matches!(command.action, Action::Start | Action::Restart)
         && let Some(stuck) =
-            targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Stuck))
+            targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Stuck { .. }))
     {
         return Some(Refusal::Stuck(*stuck));
     }
     if matches!(command.action, Action::Start | Action::Restart)
         && let Some(unverified) =
-            targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Unverified(_)))
+            targets.iter().find(|ix| matches!(supervisor.realms[ix.index()].state, State::Unverified { .. }))
     {
         return Some(Refusal::Unverified(*unverified));
     }
@@ -418,7 +418,7 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
             StepAction::Reset => supervisor.step(now, step.realm, |realm, ctx| {
                 realm.forget_attempts(ctx.spec);
                 state::unverified::forget(realm, ctx);
-                if matches!(realm.state, State::External) {
+                if matches!(realm.state, State::External(_)) {
                     state::in_place_restart::forget_spent(realm, ctx);
                 }
                 if is_reset_to_start(realm) {
@@ -487,7 +487,10 @@ pub(crate) fn execute(
         // Before its pause ends, or the end of the pause would start it.
         for ix in plan.realms.iter().copied().chain(stops(StepAction::Stop)) {
             let realm = &mut supervisor.realms[ix.index()];
-            (realm.desired, realm.start_due) = (Desired::Down, false);
+            realm.desired = Desired::Down;
+            if let State::Stopped { start_due } = &mut realm.state {
+                *start_due = false;
+            }
         }
     }
     execute_overlay(supervisor, now, command, plan);

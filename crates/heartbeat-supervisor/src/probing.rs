@@ -187,7 +187,6 @@ impl Realm {
         self.held = None;
         (self.acts_on, self.asked_since) = (Instant::ZERO, None);
         self.healthy_since = None;
-        self.need_restart_due = false;
         self.renewal_due = false;
         self.evidence = None;
     }
@@ -570,7 +569,8 @@ impl Realm {
             ctx.spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.source != ProbeSource::Process);
         let passed_once =
             || measured.clone().any(|(_, probe)| probe.tally.verdict() == Some(Verdict::Passing));
-        if self.judged_from.is_some_and(|from| ctx.now < from) && !passed_once() {
+        let judged_from = self.serving().and_then(|serving| serving.judged_from);
+        if judged_from.is_some_and(|from| ctx.now < from) && !passed_once() {
             return false;
         }
         match self.state {
@@ -584,7 +584,7 @@ impl Realm {
                 let grace = spec.grace.filter(|_| first_pass_missing).unwrap_or(Duration::ZERO);
                 self.started_at.is_none_or(|started| ctx.now.since(started) >= grace)
             }
-            State::External => {
+            State::External(_) => {
                 let grace = spec.grace.filter(|_| !seen).unwrap_or(Duration::ZERO);
                 ctx.now.since(self.probing_since) >= grace
             }

@@ -12,7 +12,7 @@ use heartbeat_status::{
 use crate::ctx::{Ctx, DependencyView, Mode};
 use crate::probing::Probing;
 use crate::said::Spoken;
-use crate::state::{self, FailedStart, InPlaceRestart, State};
+use crate::state::{self, FailedStart, InPlaceRestart, Serving, State};
 use crate::suspicion::Suspicion;
 use crate::timers::TimerKind;
 use crate::{OperatorHold, ProbeSpec, RealmSpec};
@@ -95,8 +95,6 @@ pub(crate) struct Realm {
     /// It has failed again shortly after a restart of it was verified: its incident ends when it has been healthy for
     /// `reset_after`.
     pub(crate) relapsed: bool,
-    /// It is stuck in a restart for this cause.
-    pub(crate) stuck_for: Option<RestartCause>,
     /// A restart of it that belongs to the incident of what it needs.
     pub(crate) excused: Option<RestartId>,
     pub(crate) probes: Vec<Probing>,
@@ -113,8 +111,6 @@ pub(crate) struct Realm {
     pub(crate) port_conflict: Option<String>,
     /// Its last start has failed, and it has not been started since.
     pub(crate) failed_start: Option<FailedStart>,
-    /// It would run if it were not paused: started when it is resumed.
-    pub(crate) start_due: bool,
     /// An operator has asked for a start of this paused realm, which has not been made yet: the pause does not hold it.
     pub(crate) ordered_in_pause: bool,
     /// The last launch was never attempted: the next one is the same generation.
@@ -142,8 +138,6 @@ pub(crate) struct Realm {
     pub(crate) flapping: bool,
     pub(crate) health: Health,
     pub(crate) healthy_since: Option<Instant>,
-    /// A need with `while_down = "restart"` broke under this generation.
-    pub(crate) need_restart_due: bool,
     /// A dependent wants to know whether this realm is to blame.
     pub(crate) asked: bool,
     /// See [`Facts::evidence`].
@@ -170,12 +164,6 @@ pub(crate) struct Realm {
     pub(crate) samples_over: u32,
     /// What it has said of itself in this generation.
     pub(crate) spoken: Spoken,
-    /// How far a restart by its own command is.
-    pub(crate) in_place: Option<InPlaceRestart>,
-    /// What has become of its restart command, when that has mended nothing and the open restart is judged again.
-    pub(crate) in_place_failure: Option<String>,
-    /// After its own restart command: failures count from its first pass on, or from then.
-    pub(crate) judged_from: Option<Instant>,
     /// Changed since the last snapshot.
     pub(crate) dirty: bool,
 }
@@ -196,9 +184,9 @@ impl Realm {
         };
         let desired = if spec.manual { Desired::Down } else { Desired::Up };
         let state = match (spec.kind, desired) {
-            (RealmKind::External, _) => State::External,
+            (RealmKind::External, _) => State::External(Serving::since(Instant::ZERO)),
             (_, Desired::Up) => State::waiting(),
-            (_, Desired::Down) => State::Stopped,
+            (_, Desired::Down) => State::Stopped { start_due: false },
         };
         let mut realm = Self {
             desired,
@@ -218,7 +206,6 @@ impl Realm {
             restart: None,
             restarts_opened: 0,
             relapsed: false,
-            stuck_for: None,
             excused: None,
             probes: spec.probes.iter().map(|_| Probing::new()).collect(),
             probing: false,
@@ -228,7 +215,6 @@ impl Realm {
             pause: None,
             port_conflict: None,
             failed_start: None,
-            start_due: false,
             ordered_in_pause: false,
             keep_run: false,
             faulted: false,
@@ -244,7 +230,6 @@ impl Realm {
             flapping: false,
             health: Health::Unknown,
             healthy_since: None,
-            need_restart_due: false,
             asked: false,
             evidence: None,
             measured: false,
@@ -274,9 +259,6 @@ impl Realm {
             log_in_memory: None,
             samples_over: 0,
             spoken: Spoken::default(),
-            in_place: None,
-            in_place_failure: None,
-            judged_from: None,
             dirty: true,
         };
         realm.follow(spec);
@@ -361,7 +343,7 @@ impl Realm {
     fn in_grace(&self) -> bool {
         match self.state {
             State::Waiting(_) | State::Starting(_) => true,
-            State::External | State::Running(_) => {
+            State::External(_) | State::Running(_) => {
                 self.probes.iter().any(|probe| !probe.has_verdict_or_is_stale())
             }
             _ => false,
@@ -375,7 +357,7 @@ impl Realm {
             // While everything is being stopped nobody cares for pauses any more.
             paused: self.pause.is_some() && !self.shutting_down(),
             phase: self.state.phase(),
-            desired: if matches!(self.state, State::External) { Desired::Up } else { desired },
+            desired: if matches!(self.state, State::External(_)) { Desired::Up } else { desired },
             health: self.health,
             oneshot: self.oneshot,
             needs: self.excuse,
@@ -388,7 +370,7 @@ impl Realm {
     /// Remembers by whose fault it fails: when a need is back, what was measured before says nothing yet.
     pub(crate) fn note_excuse(&mut self, spec: &RealmSpec) {
         let needs = self.dependencies.needs;
-        let measured = matches!(self.state, State::Running(_) | State::External);
+        let measured = matches!(self.state, State::Running(_) | State::External(_));
         let undecided = measured && self.health == Health::Unhealthy && !self.fails_by_own_fault(spec);
         if needs.excuses() || !undecided {
             self.excuse = needs;
@@ -404,8 +386,8 @@ impl Realm {
     /// It runs and passes: the gate `up` holds, unless something has gone wrong and is not verified yet.
     fn answers(&self) -> bool {
         let runs = matches!(self.state, State::Running(_)) && !self.oneshot;
-        let undisturbed = !self.in_place.is_some_and(InPlaceRestart::is_under_way);
-        self.health.is_pass() && undisturbed && (runs || matches!(self.state, State::External))
+        let undisturbed = !self.in_place().is_some_and(InPlaceRestart::is_under_way);
+        self.health.is_pass() && undisturbed && (runs || matches!(self.state, State::External(_)))
     }
 
     /// What it is to a realm that needs it.
@@ -439,7 +421,7 @@ impl Realm {
             status: self.status,
             up: self.answers() && as_need == NeedState::Ready,
             started: execed || matches!(self.state, State::Done),
-            done: self.done_once && matches!(self.state, State::Done | State::Stopped),
+            done: self.done_once && matches!(self.state, State::Done | State::Stopped { .. }),
             done_once: self.done_once,
             as_need,
             pending: (wanted || self.dependencies.mode == Mode::Cold)
@@ -571,12 +553,14 @@ impl Realm {
     pub(crate) fn close_restart(&mut self, ctx: &mut Ctx<'_>, result: RestartResult) {
         let Some(record) = self.restart.as_mut().filter(|record| record.result.is_none()) else { return };
         record.result = Some(result);
-        self.in_place_failure = None;
         let detected = record.steps.first().map_or(ctx.now, |(_, at)| *at);
         let took_ms = u64::try_from(ctx.now.since(detected).as_millis()).unwrap_or(u64::MAX);
         let id = record.id;
         let attempt = Attempt::counted(record.cause, record.attempt, ctx.spec.restart.burst());
         ctx.event(EventKind::RestartClosed { id, attempt, result, took_ms });
+        if let Some(serving) = self.serving_mut() {
+            serving.command_failure = None;
+        }
     }
 
     /// Changes state, and says so. The timers of the state that it leaves are disarmed.

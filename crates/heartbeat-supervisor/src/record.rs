@@ -21,7 +21,7 @@ use crate::flapping::Flapping;
 use crate::probing::Probing;
 use crate::realm::{Realm, Resting};
 use crate::said::Spoken;
-use crate::state::{Backoff, Cooldown, Failed, FailedStart, FailedWhy, State};
+use crate::state::{self, Backoff, Cooldown, Failed, FailedStart, FailedWhy, State};
 use crate::suspicion::Suspicion;
 use crate::{OperatorHold, OperatorIntent, ProbeSpec, RealmSpec};
 
@@ -570,7 +570,7 @@ impl Realm {
             }),
             restarts_opened: self.restarts_opened,
             relapsed: self.relapsed,
-            stuck_for: self.stuck_for,
+            stuck_for: state::stuck::cause(self),
             excused: self.excused.map(|restart| restart.0),
             healthy_since_ns: self.healthy_since.map(ns),
             refuses_since_ns: self.refuses_since.map(ns),
@@ -581,10 +581,10 @@ impl Realm {
             cleared_ns: self.cleared.map(ns),
             port_conflict: self.port_conflict.clone(),
             failed_start: self.failed_start.as_ref().map(StoredFailedStart::of),
-            start_due: self.start_due,
+            start_due: matches!(self.state, State::Stopped { start_due: true }),
             ordered_in_pause: self.ordered_in_pause,
             keep_run: self.keep_run,
-            need_restart_due: self.need_restart_due,
+            need_restart_due: self.serving().is_some_and(|serving| serving.restart_with_need),
             renewal_due: self.renewal_due,
             done_once: self.done_once,
             asked_for: self.asked_for,
@@ -657,7 +657,6 @@ impl Realm {
             result: stored.result,
         });
         self.relapsed = record.relapsed;
-        self.stuck_for = record.stuck_for;
         self.excused = record.excused.map(RestartId);
         self.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);
         self.refuses_since = record.refuses_since_ns.map(Instant::from_nanos);
@@ -668,10 +667,8 @@ impl Realm {
         self.cleared = record.cleared_ns.map(Instant::from_nanos);
         self.port_conflict = record.port_conflict;
         self.failed_start = record.failed_start.map(StoredFailedStart::failed_start);
-        self.start_due = record.start_due;
         self.ordered_in_pause = record.ordered_in_pause;
         self.keep_run = record.keep_run;
-        self.need_restart_due = record.need_restart_due;
         self.renewal_due = record.renewal_due;
         self.done_once = record.done_once && spec.kind == RealmKind::Oneshot;
         self.spoken = record.said.spoken();
@@ -684,6 +681,12 @@ impl Realm {
             }
         }
         self.state = State::restored(record.state);
+        match &mut self.state {
+            State::Stopped { start_due } => *start_due = record.start_due,
+            State::Stuck { cause } | State::Unverified { cause, .. } => *cause = record.stuck_for,
+            State::Running(serving) => serving.restart_with_need = record.need_restart_due,
+            _ => {}
+        }
     }
 
     /// What an operator has last said about it outranks what is remembered.
@@ -717,23 +720,23 @@ impl State {
             Self::Waiting(waiting) if waiting.until_mended() => StoredState::Mended,
             Self::Waiting(_) => StoredState::Waiting,
             Self::Starting(starting) => starting.stored(),
-            Self::Running(running) => StoredState::Running { ready_ns: ns(running.ready_at) },
+            Self::Running(serving) => StoredState::Running { ready_ns: ns(serving.since) },
             Self::Stopping(stopping) => stopping.stored(deadline),
             Self::Backoff(backoff) => StoredState::Backoff { until_ns: ns(backoff.until) },
             Self::Cooldown(cooldown) => {
                 StoredState::Cooldown { until_ns: ns(cooldown.until), why: (&cooldown.why).into() }
             }
-            Self::Stopped => StoredState::Stopped,
+            Self::Stopped { .. } => StoredState::Stopped,
             Self::Failed(failed) => StoredState::Failed { why: (&failed.why).into() },
             Self::Done => StoredState::Done,
-            Self::Stuck => StoredState::Stuck,
-            Self::Unverified(what) => StoredState::Unverified { what: what.clone() },
-            Self::External => StoredState::External,
+            Self::Stuck { .. } => StoredState::Stuck,
+            Self::Unverified { what, .. } => StoredState::Unverified { what: what.clone() },
+            Self::External(_) => StoredState::External,
         }
     }
 
     fn restored(stored: StoredState) -> Self {
-        use crate::state::{Running, Starting, Stopping, Waiting};
+        use crate::state::{Serving, Starting, Stopping, Waiting};
         match stored {
             StoredState::Waiting => Self::waiting(),
             StoredState::Mended => Self::Waiting(Waiting::mended()),
@@ -741,9 +744,7 @@ impl State {
                 Self::Starting(Starting::preparing(launching, before))
             }
             StoredState::Started => Self::Starting(Starting::started()),
-            StoredState::Running { ready_ns } => {
-                Self::Running(Running { ready_at: Instant::from_nanos(ready_ns) })
-            }
+            StoredState::Running { ready_ns } => Self::Running(Serving::since(Instant::from_nanos(ready_ns))),
             StoredState::Stopping { cause, exit, killing, launching, told, deadline_ns } => {
                 let exit = exit.map(StoredExit::exit);
                 let deadline = Instant::from_nanos(deadline_ns);
@@ -755,12 +756,12 @@ impl State {
             StoredState::Cooldown { until_ns, why } => {
                 Self::Cooldown(Cooldown { until: Instant::from_nanos(until_ns), why: why.why() })
             }
-            StoredState::Stopped => Self::Stopped,
+            StoredState::Stopped => Self::Stopped { start_due: false },
             StoredState::Failed { why } => Self::Failed(Failed { why: why.why() }),
             StoredState::Done => Self::Done,
-            StoredState::Stuck => Self::Stuck,
-            StoredState::Unverified { what } => Self::Unverified(what),
-            StoredState::External => Self::External,
+            StoredState::Stuck => Self::Stuck { cause: None },
+            StoredState::Unverified { what } => Self::Unverified { what, cause: None },
+            StoredState::External => Self::External(Serving::since(Instant::ZERO)),
         }
     }
 }

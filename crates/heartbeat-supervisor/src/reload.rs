@@ -171,7 +171,7 @@ impl Supervisor {
             self.reconsider(now, ix);
             self.step(now, ix, |realm, ctx| {
                 realm.end_pause(ctx, false);
-                if matches!(realm.state, State::External) {
+                if matches!(realm.state, State::External(_)) {
                     state::external::let_go(realm, ctx);
                 } else {
                     state::on_command(realm, ctx, StateRequest::Rest);
@@ -201,17 +201,17 @@ pub(crate) fn renew(realm: &mut Realm, ctx: &mut Ctx<'_>, keys: Option<String>) 
         }
         State::Waiting(_)
         | State::Stopping(_)
-        | State::Stopped
-        | State::Stuck
-        | State::Unverified(_)
-        | State::External => {}
+        | State::Stopped { .. }
+        | State::Stuck { .. }
+        | State::Unverified { .. }
+        | State::External(_) => {}
     }
 }
 
 impl Realm {
     /// Nothing of it runs, and nothing is measured.
     pub(crate) fn at_rest(&self) -> bool {
-        matches!(self.state, State::Stopped | State::Done | State::Failed(_) | State::External)
+        matches!(self.state, State::Stopped { .. } | State::Done | State::Failed(_) | State::External(_))
             && !self.probing
     }
 

@@ -39,11 +39,13 @@ impl Supervisor {
             if spec.retired {
                 (realm.desired, realm.resting) = (Desired::Down, Resting::Removed);
             }
-            if realm.desired == Desired::Up && matches!(realm.state, State::Stopped) && realm.found.is_none()
+            if realm.desired == Desired::Up
+                && matches!(realm.state, State::Stopped { .. })
+                && realm.found.is_none()
             {
                 realm.state = State::waiting();
             } else if realm.desired == Desired::Down && matches!(realm.state, State::Waiting(_)) {
-                realm.state = State::Stopped;
+                realm.state = State::Stopped { start_due: false };
             }
             realm.follow(spec);
         }
@@ -117,7 +119,7 @@ impl Supervisor {
             Desired::Down if runs => {
                 self.step(now, ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Rest))
             }
-            Desired::Up if matches!(realm.state, State::Stopped) => {
+            Desired::Up if matches!(realm.state, State::Stopped { .. }) => {
                 self.step(now, ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Run));
             }
             Desired::Up if changed => self.step(now, ix, |realm, ctx| renew(realm, ctx, None)),

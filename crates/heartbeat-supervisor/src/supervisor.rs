@@ -492,8 +492,14 @@ impl Supervisor {
             | State::Stopping(_)
             | State::Backoff(_)
             | State::Cooldown(_)
-            | State::Stuck => realm.desired == Desired::Up && self.plan.realm(ix).kind == RealmKind::Service,
-            State::Stopped | State::Failed(_) | State::Done | State::Unverified(_) | State::External => false,
+            | State::Stuck { .. } => {
+                realm.desired == Desired::Up && self.plan.realm(ix).kind == RealmKind::Service
+            }
+            State::Stopped { .. }
+            | State::Failed(_)
+            | State::Done
+            | State::Unverified { .. }
+            | State::External(_) => false,
         }
     }
 
@@ -538,8 +544,8 @@ impl Supervisor {
         let mut left = 0;
         for realm in &self.realms {
             match realm.state {
-                State::Stopped | State::Done | State::Failed(_) | State::External => {}
-                State::Stuck | State::Unverified(_) => left += 1,
+                State::Stopped { .. } | State::Done | State::Failed(_) | State::External(_) => {}
+                State::Stuck { .. } | State::Unverified { .. } => left += 1,
                 _ => return,
             }
         }

@@ -55,7 +55,7 @@ pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now:
 /// The same, with the need that is probably to blame.
 fn suspecting(view: &View<'_>, (reason, message, next): (Reason, String, Next)) -> (Reason, String, Next) {
     let realm = view.realm();
-    if !realm.is_suspicious() || matches!(realm.state, State::Stopping(_) | State::Stuck) {
+    if !realm.is_suspicious() || matches!(realm.state, State::Stopping(_) | State::Stuck { .. }) {
         return (reason, message, next);
     }
     let needs = view.spec().needs.iter().filter(|need| need.kind == EdgeKind::Needs);
@@ -85,7 +85,7 @@ pub(crate) fn remark_words(spec: &RealmSpec, realm: &Realm) -> String {
 
 fn answer(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
-    if matches!(realm.state, State::Stuck) {
+    if matches!(realm.state, State::Stuck { .. }) {
         let next = Next::when(NextAction::Start, "its last processes are gone".to_string());
         let next = if realm.desired == Desired::Down || realm.shutting_down() { Next::none() } else { next };
         return (Reason::Stuck, "SIGKILL did not end all of its processes".to_string(), next);
@@ -98,7 +98,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
         return (Reason::Paused, pause.reason.clone(), next);
     }
     match &realm.state {
-        State::Unverified(what) => {
+        State::Unverified { what, .. } => {
             let gone = "it is gone, or `reset` says that it is nothing of this realm".to_string();
             (Reason::Unverifiable, what.clone(), Next::when(NextAction::Start, gone))
         }
@@ -116,7 +116,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::Cooldown, format!("{message}; one trial after the cooldown"), next)
         }
         _ if resting(realm) => at_rest(view),
-        State::Stopped => {
+        State::Stopped { .. } => {
             let message = realm.last_exit.map_or_else(
                 || "not started yet".to_string(),
                 |last| format!("ended with {}, and its policy leaves it at that", last.exit),
@@ -139,13 +139,13 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::StartFailed, start_failed(view), Next::at(NextAction::Start, backoff.until))
         }
         State::Backoff(backoff) => (Reason::Backoff, ended(view), Next::at(NextAction::Start, backoff.until)),
-        State::Stopping(_) | State::Stuck => stopping(view),
+        State::Stopping(_) | State::Stuck { .. } => stopping(view),
         State::Starting(_) => starting(view),
-        State::External if realm.shutting_down() => {
+        State::External(_) if realm.shutting_down() => {
             let words = "not watched: heartbeatd is stopping everything".to_string();
             (Reason::NoEvidence, words, next_heartbeatd(NextAction::Probe))
         }
-        State::Running(_) | State::External => running(view),
+        State::Running(_) | State::External(_) => running(view),
     }
 }
 
@@ -181,7 +181,7 @@ fn port_conflict(view: &View<'_>) -> (Reason, String, Next) {
 
 fn resting(realm: &Realm) -> bool {
     (realm.desired == Desired::Down || realm.shutting_down())
-        && !matches!(realm.state, State::External | State::Done)
+        && !matches!(realm.state, State::External(_) | State::Done)
 }
 
 fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
@@ -506,9 +506,9 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             }
             (Reason::Starting, "runs".to_string(), next)
         }
-        Status::Restarting if realm.in_place.is_some_and(InPlaceRestart::is_under_way) => {
+        Status::Restarting if realm.in_place().is_some_and(InPlaceRestart::is_under_way) => {
             let at = view.out.timers.stage_deadline(view.ix);
-            match realm.in_place {
+            match realm.in_place() {
                 Some(InPlaceRestart::Commanded) => {
                     let ends = "its restart command ends".to_string();
                     let next = at.map_or_else(
@@ -544,10 +544,10 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         }
         Status::Down if realm.held.is_some() => held(view),
         Status::Down
-            if matches!(realm.in_place, Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Exhausted)) =>
+            if matches!(realm.in_place(), Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Exhausted)) =>
         {
             let exhausted = format!("{}; restart budget spent", failing_words(view));
-            match realm.in_place {
+            match realm.in_place() {
                 Some(InPlaceRestart::Cooldown(until)) => {
                     (Reason::Cooldown, exhausted, Next::at(NextAction::Restart, until))
                 }

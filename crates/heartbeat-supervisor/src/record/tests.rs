@@ -33,7 +33,13 @@ fn exit() -> StoredExit {
 
 /// Nothing in it is as it is in a new realm. A new field does not compile until it has its value here.
 fn full(kind: RealmKind, state: StoredState) -> PersistedRealm {
+    let (start_due, running) = (state == StoredState::Stopped, matches!(state, StoredState::Running { .. }));
+    let stuck = matches!(state, StoredState::Stuck | StoredState::Unverified { .. });
     PersistedRealm {
+        // Three that belong to a state.
+        start_due,
+        need_restart_due: running,
+        stuck_for: stuck.then_some(RestartCause::Exited),
         run: 7,
         kind: kind.to_string(),
         state,
@@ -67,7 +73,6 @@ fn full(kind: RealmKind, state: StoredState) -> PersistedRealm {
         }),
         restarts_opened: 25,
         relapsed: true,
-        stuck_for: Some(RestartCause::Exited),
         excused: Some(26),
         healthy_since_ns: Some(27),
         refuses_since_ns: Some(38),
@@ -80,10 +85,8 @@ fn full(kind: RealmKind, state: StoredState) -> PersistedRealm {
             since_ns: 28,
             cooldowns: 6,
         }),
-        start_due: true,
         ordered_in_pause: true,
         keep_run: true,
-        need_restart_due: true,
         renewal_due: true,
         done_once: true,
         asked_for: true,

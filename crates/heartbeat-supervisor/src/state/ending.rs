@@ -138,10 +138,7 @@ pub(crate) fn start_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartEr
     ctx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
     realm.stop_probing(ctx);
     if realm.held_by_pause() && error.failure != StartFailure::ProgramUnusable {
-        // Nothing is held against a paused realm: it starts when it is resumed.
-        realm.close_restart(ctx, RestartResult::Abandoned);
-        realm.start_due = true;
-        stopped::enter(realm, ctx);
+        stopped::enter_until_resumed(realm, ctx);
         return;
     }
     let dice = ctx.dice();
@@ -181,10 +178,7 @@ pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, 
         return;
     }
     if paused {
-        // Nothing acts on a paused realm, and nothing is held against it: it starts when it is resumed.
-        realm.close_restart(ctx, RestartResult::Abandoned);
-        realm.start_due = true;
-        stopped::enter(realm, ctx);
+        stopped::enter_until_resumed(realm, ctx);
         return;
     }
     if cause.is_debited() && realm.dependencies.needs.excuses() {

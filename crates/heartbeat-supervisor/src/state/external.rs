@@ -4,24 +4,12 @@ use super::{StateRequest, in_place_restart, no_process};
 use crate::ctx::{Ctx, DependencyView, Mode};
 use crate::judgement::evaluate;
 use crate::realm::Realm;
-use crate::timers::TimerKind;
 use heartbeat_status::{Hook, RunFact};
 
 pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     match fact {
         RunFact::HookDone { hook: Hook::Restart, failure } => in_place_restart::on_done(realm, ctx, failure),
         _ => no_process(ctx),
-    }
-}
-
-pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    in_place_restart::on_result(realm, ctx);
-    evaluate(realm, ctx);
-}
-
-pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
-    if !in_place_restart::on_deadline(realm, ctx, timer) {
-        evaluate(realm, ctx);
     }
 }
 

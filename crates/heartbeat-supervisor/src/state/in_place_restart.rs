@@ -16,12 +16,15 @@ use heartbeat_status::{
 };
 
 use super::starting::{HOOK_GRACE, hook_timeout};
-use super::{State, StateRequest, running, stopping};
+use super::{State, StateRequest, serving, stopping};
 use crate::ctx::Ctx;
 use crate::judgement::{demand_evidence, evaluate};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 use crate::{Effect, RealmSpec};
+
+/// A restart that waits for a failure that began late enough is looked at again after this.
+const RECHECK: Duration = Duration::from_secs(1);
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +33,6 @@ pub(crate) enum InPlaceRestart {
     Due(Instant),
     /// The command runs.
     Commanded,
-    /// Of an external realm: the command succeeded then, and has to show it.
-    Verifying(Instant),
     /// The budget is spent; one trial is made then, if it is still needed.
     Cooldown(Instant),
     /// The cooldown is over.
@@ -51,8 +52,8 @@ impl InPlaceRestart {
 pub(crate) fn applies(realm: &Realm, spec: &RealmSpec) -> bool {
     let running = matches!(realm.state, State::Running(_)) && spec.kind == RealmKind::Service;
     // What a command has not mended (or another restart is about to) is not tried by a command once more.
-    let fresh = !realm.restart_open() || realm.in_place.is_some_and(InPlaceRestart::is_under_way);
-    spec.restart_command && (matches!(realm.state, State::External) || (running && fresh))
+    let fresh = !realm.restart_open() || realm.in_place().is_some_and(InPlaceRestart::is_under_way);
+    spec.restart_command && (matches!(realm.state, State::External(_)) || (running && fresh))
 }
 
 /// Somebody asked for it. What is in no state for that any more is restarted like any other.
@@ -62,11 +63,11 @@ pub(crate) fn requested(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         return;
     }
     (realm.faulted, realm.relapsed) = (false, false);
-    if realm.in_place.is_some_and(InPlaceRestart::is_under_way) {
+    if realm.in_place().is_some_and(InPlaceRestart::is_under_way) {
         // The later request joins the earlier one.
         return;
     }
-    if matches!(realm.state, State::External) {
+    if matches!(realm.state, State::External(_)) {
         // A person takes over, with a fresh budget.
         realm.tracker.reset();
         realm.close_restart(ctx, RestartResult::Abandoned);
@@ -78,12 +79,12 @@ pub(crate) fn requested(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// It was decided on evidence, and the fuse lets it through. False when the budget of a service is spent: then it is
 /// ended like any other.
 pub(crate) fn restart_in_place(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: String) -> bool {
-    let service = !matches!(realm.state, State::External);
+    let service = !matches!(realm.state, State::External(_));
     if service && realm.suspicion.is_none() && !realm.tracker.may_restart(&ctx.spec.restart, ctx.now) {
         return false;
     }
     realm.close_restart(ctx, RestartResult::Failed);
-    if realm.in_place == Some(InPlaceRestart::Trial) || realm.suspicion.is_some() {
+    if realm.in_place() == Some(InPlaceRestart::Trial) || realm.suspicion.is_some() {
         realm.open_restart(ctx, RestartCause::Unhealthy, detail);
         due(realm, ctx, ctx.now);
         return true;
@@ -115,7 +116,9 @@ fn exhausted(realm: &mut Realm, ctx: &mut Ctx<'_>, retry_at: Option<Instant>) {
 /// The next stage: the timers of the one before are disarmed.
 fn set(realm: &mut Realm, ctx: &mut Ctx<'_>, stage: Option<InPlaceRestart>) {
     ctx.leave_stage();
-    realm.in_place = stage;
+    if let Some(serving) = realm.serving_mut() {
+        serving.in_place = stage;
+    }
 }
 
 fn due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
@@ -149,7 +152,7 @@ fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         return;
     }
     // A stop that follows in the same breath has ended the pause that held it.
-    let leaving = !matches!(realm.state, State::External) && realm.desired == Desired::Down;
+    let leaving = !matches!(realm.state, State::External(_)) && realm.desired == Desired::Down;
     if realm.dependencies.dependents_stopping || leaving {
         return;
     }
@@ -163,7 +166,7 @@ fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 /// The command has ended.
 pub(crate) fn on_done(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<String>) {
-    if realm.in_place != Some(InPlaceRestart::Commanded) {
+    if realm.in_place() != Some(InPlaceRestart::Commanded) {
         ctx.ignore("no such command is running");
         return;
     }
@@ -177,33 +180,35 @@ pub(crate) fn on_done(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<Stri
 
 /// What was measured before it says nothing any more, and it has as long as after a start to pass for the first time.
 fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    realm.in_place = None;
+    set(realm, ctx, None);
     realm.unhealthy_cause = None;
-    realm.judged_from = Some(ctx.now + hook_timeout(ctx.spec.start.timeout));
+    if let Some(serving) = realm.serving_mut() {
+        serving.judged_from = Some(ctx.now + hook_timeout(ctx.spec.start.timeout));
+    }
     realm.measure_anew(ctx);
     realm.restart_step(ctx, RestartStep::Ready);
-    if matches!(realm.state, State::External) {
+    if matches!(realm.state, State::External(_)) {
         realm.started_at = Some(ctx.now);
-        begin_verification(realm, ctx);
-    } else {
-        running::answer_anew(realm, ctx);
     }
+    serving::begin_verification(realm, ctx);
 }
 
 /// The attempt has failed. What somebody has asked for is a stop and a start now; what was decided on evidence is judged
 /// again, since a need may have gone down meanwhile, or it may have come back by itself. Paused and external realms are
 /// left to what is measured.
-fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
+pub(crate) fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
     set(realm, ctx, None);
-    if matches!(realm.state, State::External) || realm.pause.is_some() {
+    if matches!(realm.state, State::External(_)) || realm.pause.is_some() {
         realm.close_restart(ctx, RestartResult::Failed);
         evaluate(realm, ctx);
     } else if realm.is_healing() {
         if let Some(record) = realm.restart.as_mut() {
             record.detail = format!("{}; {detail}", record.detail);
         }
-        realm.in_place_failure = Some(detail.into());
-        running::answer_anew(realm, ctx);
+        if let Some(serving) = realm.serving_mut() {
+            serving.command_failure = Some(detail.into());
+        }
+        serving::begin_verification(realm, ctx);
         evaluate(realm, ctx);
     } else {
         let cause = realm.restart.as_ref().map_or(RestartCause::Requested, |record| record.cause);
@@ -211,29 +216,9 @@ fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
     }
 }
 
-fn begin_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    let verify_for = ctx.spec.restart.verify_for();
-    realm.in_place = Some(InPlaceRestart::Verifying(ctx.now));
-    ctx.arm(TimerKind::Verify, ctx.now + verify_for);
-    ctx.arm(TimerKind::VerifyTimeout, ctx.now + verify_for + hook_timeout(ctx.spec.start.timeout));
-}
-
-/// What was measured may have verified an external realm, or shown of any that nothing has to be done.
+/// What was measured may have shown that nothing has to be done.
 pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    match realm.in_place {
-        Some(InPlaceRestart::Verifying(since)) => {
-            let long_enough = ctx.now.since(since) >= ctx.spec.restart.verify_for();
-            let enough_passes = realm.live_probes_pass(ctx.spec, u32::MAX).unwrap_or(true);
-            if long_enough
-                && enough_passes
-                && realm.assess(ctx.spec).is_pass()
-                && !realm.dependencies.needs.excuses()
-            {
-                set(realm, ctx, None);
-                realm.restart_step(ctx, RestartStep::Verified);
-                realm.close_restart(ctx, RestartResult::Verified);
-            }
-        }
+    match realm.in_place() {
         // It has mended itself before anything was done.
         Some(InPlaceRestart::Due(_)) if realm.is_healing() && realm.assess(ctx.spec).is_pass() => {
             cancel(realm, ctx)
@@ -255,49 +240,27 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
 }
 
-/// The deadline of how far it is. False when there is no such thing.
-pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) -> bool {
-    match (realm.in_place, timer) {
-        (Some(InPlaceRestart::Due(at)), TimerKind::Retry) => come_due(realm, ctx, at),
-        (Some(InPlaceRestart::Commanded), TimerKind::HookLost) => {
+/// The deadline of how far it is.
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    match realm.in_place() {
+        Some(InPlaceRestart::Due(at)) => come_due(realm, ctx, at),
+        Some(InPlaceRestart::Commanded) => {
             ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Restart });
             on_done(realm, ctx, Some("its end was never reported".into()));
         }
-        (Some(InPlaceRestart::Verifying(_)), TimerKind::Verify) => on_result(realm, ctx),
-        (Some(InPlaceRestart::Verifying(_)), TimerKind::VerifyTimeout) => {
-            on_result(realm, ctx);
-            let blamed = realm.dependencies.needs.excuses() || realm.may_blame(ctx.now);
-            let excused = blamed || realm.pause.is_some() || realm.fault_is_ours(ctx.spec);
-            match realm.in_place {
-                Some(InPlaceRestart::Verifying(_)) if excused => {
-                    ctx.arm(
-                        TimerKind::VerifyTimeout,
-                        ctx.now + hook_timeout(ctx.spec.start.timeout).max(RECHECK),
-                    );
-                }
-                Some(InPlaceRestart::Verifying(_)) => {
-                    failed(realm, ctx, "the restart could not be verified in time")
-                }
-                _ => {}
-            }
-        }
-        (Some(InPlaceRestart::Cooldown(_)), TimerKind::Retry) => {
-            realm.in_place = Some(InPlaceRestart::Trial);
+        Some(InPlaceRestart::Cooldown(_)) => {
+            set(realm, ctx, Some(InPlaceRestart::Trial));
             ctx.event(EventKind::CooldownOver);
             demand_evidence(realm, ctx, ctx.now);
             evaluate(realm, ctx);
         }
-        _ => return false,
+        Some(InPlaceRestart::Trial | InPlaceRestart::Exhausted) | None => {}
     }
-    true
 }
-
-/// A verification that could not be decided is looked at again after this at the earliest.
-const RECHECK: Duration = Duration::from_secs(1);
 
 /// Dependents may be stopped by now.
 pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if let Some(InPlaceRestart::Due(at)) = realm.in_place
+    if let Some(InPlaceRestart::Due(at)) = realm.in_place()
         && ctx.now >= at
     {
         come_due(realm, ctx, at);
@@ -307,21 +270,14 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// heartbeatd is back, and an external realm was being restarted: whatever has become of its command, it has to show it.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.restart_open() {
-        begin_verification(realm, ctx);
-    }
-}
-
-/// Nothing was measured for a while: the time to prove itself begins anew.
-pub(crate) fn was_suspended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if matches!(realm.in_place, Some(InPlaceRestart::Verifying(_))) {
-        begin_verification(realm, ctx);
+        serving::begin_verification(realm, ctx);
     }
 }
 
 /// A person says that it counts anew: what was given up is tried again if it is still needed.
 pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if matches!(
-        realm.in_place,
+        realm.in_place(),
         Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Trial | InPlaceRestart::Exhausted)
     ) {
         set(realm, ctx, None);
@@ -331,7 +287,9 @@ pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 /// Nothing has to be done any more.
 pub(crate) fn cancel(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if realm.in_place.is_some() {
+    // Of an external realm, a restart that is verified is one by its command, too.
+    let verified = matches!(realm.state, State::External(_)) && realm.restart_open();
+    if realm.in_place().is_some() || verified {
         drop(realm, ctx);
         ctx.leave_stage();
         realm.close_restart(ctx, RestartResult::Abandoned);
@@ -340,8 +298,9 @@ pub(crate) fn cancel(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 /// Something else is done to the realm; its restart goes on with that.
 pub(crate) fn drop(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    realm.judged_from = None;
-    if realm.in_place.take() == Some(InPlaceRestart::Commanded) {
+    let Some(serving) = realm.serving_mut() else { return };
+    serving.judged_from = None;
+    if serving.in_place.take() == Some(InPlaceRestart::Commanded) {
         ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Restart });
     }
 }

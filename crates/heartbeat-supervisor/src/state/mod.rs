@@ -21,6 +21,7 @@ pub(crate) mod external;
 pub(crate) mod failed;
 pub(crate) mod in_place_restart;
 pub(crate) mod running;
+pub(crate) mod serving;
 pub(crate) mod starting;
 pub(crate) mod stopped;
 pub(crate) mod stopping;
@@ -44,7 +45,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use cooldown::Cooldown;
 pub(crate) use failed::{Failed, Why as FailedWhy};
 pub(crate) use in_place_restart::InPlaceRestart;
-pub(crate) use running::Running;
+pub(crate) use serving::Serving;
 pub(crate) use starting::Starting;
 pub(crate) use stopping::Stopping;
 pub(crate) use unusable::FailedStart;
@@ -55,17 +56,27 @@ pub(crate) use waiting::Waiting;
 pub(crate) enum State {
     Waiting(Waiting),
     Starting(Starting),
-    Running(Running),
+    Running(Serving),
     Stopping(Stopping),
     Backoff(Backoff),
     Cooldown(Cooldown),
-    Stopped,
+    Stopped {
+        /// It would run if it were not paused: it starts when it is resumed.
+        start_due: bool,
+    },
     Failed(Failed),
     Done,
-    Stuck,
-    /// With what was found.
-    Unverified(String),
-    External,
+    Stuck {
+        /// Why it is to run again, if that is why it was being stopped.
+        cause: Option<RestartCause>,
+    },
+    Unverified {
+        /// What was found, for a person.
+        what: String,
+        /// As of a realm that is stuck.
+        cause: Option<RestartCause>,
+    },
+    External(Serving),
 }
 
 impl State {
@@ -81,12 +92,12 @@ impl State {
             Self::Stopping(_) => Phase::Stopping,
             Self::Backoff(_) => Phase::Backoff,
             Self::Cooldown(_) => Phase::Cooldown,
-            Self::Stopped => Phase::Stopped,
+            Self::Stopped { .. } => Phase::Stopped,
             Self::Failed(_) => Phase::Failed,
             Self::Done => Phase::Done,
-            Self::Stuck => Phase::Stuck,
-            Self::Unverified(_) => Phase::Unverified,
-            Self::External => Phase::External,
+            Self::Stuck { .. } => Phase::Stuck,
+            Self::Unverified { .. } => Phase::Unverified,
+            Self::External(_) => Phase::External,
         }
     }
 }
@@ -148,8 +159,7 @@ pub(crate) fn on_fact(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
 pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match realm.state.phase() {
         Phase::Starting => starting::on_result(realm, ctx),
-        Phase::Running => running::on_result(realm, ctx),
-        Phase::External => external::on_result(realm, ctx),
+        Phase::Running | Phase::External => serving::on_result(realm, ctx),
         // Nothing is measured in these, or nothing is decided on it.
         Phase::Waiting
         | Phase::Stopping
@@ -167,11 +177,10 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
     match realm.state.phase() {
         Phase::Waiting => waiting::on_deadline(realm, ctx),
         Phase::Starting => starting::on_deadline(realm, ctx, timer),
-        Phase::Running => running::on_deadline(realm, ctx, timer),
+        Phase::Running | Phase::External => serving::on_deadline(realm, ctx, timer),
         Phase::Stopping => stopping::on_deadline(realm, ctx),
         Phase::Backoff => backoff::on_deadline(realm, ctx),
         Phase::Cooldown => cooldown::on_deadline(realm, ctx, timer),
-        Phase::External => external::on_deadline(realm, ctx, timer),
         // No timer is armed in these; one that was armed before they were entered has been disarmed.
         Phase::Stopped | Phase::Failed | Phase::Done | Phase::Stuck | Phase::Unverified => {}
     }
@@ -205,7 +214,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
 
 /// Another plan is in force: what it is judged by may be something else.
 pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if realm.in_place.is_some() && !ctx.spec.restart_command {
+    if !ctx.spec.restart_command {
         in_place_restart::cancel(realm, ctx);
     }
     if matches!(realm.state, State::Starting(_)) {
@@ -226,7 +235,7 @@ pub(crate) fn on_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match realm.state.phase() {
         Phase::Waiting => waiting::on_dependencies(realm, ctx),
         Phase::Running => running::on_resumed(realm, ctx),
-        Phase::Stopped if core::mem::take(&mut realm.start_due) => {
+        Phase::Stopped if matches!(realm.state, State::Stopped { start_due: true }) => {
             stopped::on_command(realm, ctx, StateRequest::Run)
         }
         // They go by their own clock, or rest.

@@ -1,16 +1,26 @@
 //! Stopped: nothing runs, and nothing starts it by itself.
 
-use heartbeat_status::{RestartCause, RunFact};
+use heartbeat_status::{RestartCause, RestartResult, RunFact};
 
 use super::{State, StateRequest, no_process, waiting};
 use crate::ctx::Ctx;
 use crate::realm::Realm;
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    rest(realm, ctx, false);
+}
+
+/// A pause keeps it from running: it starts when it is resumed, and nothing is held against it.
+pub(crate) fn enter_until_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    realm.close_restart(ctx, RestartResult::Abandoned);
+    rest(realm, ctx, true);
+}
+
+fn rest(realm: &mut Realm, ctx: &mut Ctx<'_>, start_due: bool) {
     realm.stop_probing(ctx);
     realm.failed_start = None;
     realm.ordered_in_pause = false;
-    realm.set_state(ctx, State::Stopped);
+    realm.set_state(ctx, State::Stopped { start_due });
 }
 
 pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {

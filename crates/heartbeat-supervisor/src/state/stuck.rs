@@ -1,6 +1,6 @@
 //! Stuck: SIGKILL did not empty its process tree. No second copy until it is empty.
 
-use heartbeat_status::{EventKind, RestartResult, RunFact, Signal};
+use heartbeat_status::{EventKind, RestartCause, RestartResult, RunFact, Signal};
 
 use super::{State, StateRequest, starting, stopping};
 use crate::ctx::Ctx;
@@ -8,9 +8,9 @@ use crate::memory::Found;
 use crate::realm::Realm;
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    realm.stuck_for = stopping::cause(realm);
+    let cause = stopping::cause(realm);
     realm.close_restart(ctx, RestartResult::Failed);
-    realm.set_state(ctx, State::Stuck);
+    realm.set_state(ctx, State::Stuck { cause });
 }
 
 pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
@@ -58,11 +58,19 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     }
 }
 
+/// Why it is to run again, if that is why it was being stopped.
+pub(crate) fn cause(realm: &Realm) -> Option<RestartCause> {
+    match realm.state {
+        State::Stuck { cause } | State::Unverified { cause, .. } => cause,
+        _ => None,
+    }
+}
+
 pub(crate) fn freed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.pid = None;
     realm.started_at = None;
     // The restart that got stuck is made after all, and costs what it would have cost.
-    let cause = realm.stuck_for.take();
+    let cause = cause(realm);
     if let Some(cause) = cause.filter(|cause| cause.is_debited() && realm.wants_to_run())
         && !realm.dependencies.needs.excuses()
     {
@@ -80,7 +88,7 @@ pub(crate) fn on_command(realm: &mut Realm, _cx: &mut Ctx<'_>, intent: StateRequ
     // `desired` has been set; what is wanted is looked at when the tree is empty.
     match intent {
         StateRequest::Run => {}
-        StateRequest::Again(cause) => realm.stuck_for = Some(cause),
-        StateRequest::Rest | StateRequest::Kill => realm.stuck_for = None,
+        StateRequest::Again(cause) => realm.state = State::Stuck { cause: Some(cause) },
+        StateRequest::Rest | StateRequest::Kill => realm.state = State::Stuck { cause: None },
     }
 }

@@ -13,7 +13,8 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, what: String) {
     realm.close_restart(ctx, RestartResult::Abandoned);
     (realm.pid, realm.started_at) = (None, None);
     realm.stop_probing(ctx);
-    realm.set_state(ctx, State::Unverified(what));
+    let cause = stuck::cause(realm);
+    realm.set_state(ctx, State::Unverified { what, cause });
 }
 
 pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
@@ -44,7 +45,7 @@ pub(crate) fn on_command(_realm: &mut Realm, _cx: &mut Ctx<'_>, intent: StateReq
 
 /// A person has looked and says that it is nothing of the realm, or gone.
 pub(crate) fn forget(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if matches!(realm.state, State::Unverified(_)) {
+    if matches!(realm.state, State::Unverified { .. }) {
         stuck::freed(realm, ctx);
     }
 }

@@ -1,0 +1,148 @@
+//! Serving: what a running service and an external realm have in common. It is measured, its own command may restart it
+//! in place, and while a restart is open it has to prove itself.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use heartbeat_status::{Instant, RealmKind, RestartCause, RestartResult, RestartStep};
+
+use super::{InPlaceRestart, State, in_place_restart, running, stopping};
+use crate::ctx::Ctx;
+use crate::judgement::evaluate;
+use crate::realm::Realm;
+use crate::timers::TimerKind;
+
+/// How long a restart may take to be verified in a realm without `start.timeout`, beyond `verify_for`.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A verification that could not be decided is looked at again after `start.timeout`, or at least this.
+pub(crate) const VERIFY_RECHECK: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Serving {
+    /// It serves since then: while a restart is open, it proves itself from then on.
+    pub(crate) since: Instant,
+    /// How far a restart by its own command is.
+    pub(crate) in_place: Option<InPlaceRestart>,
+    /// Why its restart command has mended nothing, while the open restart is evaluated again.
+    pub(crate) command_failure: Option<String>,
+    /// After its restart command: failures count from its first pass on, or from then.
+    pub(crate) judged_from: Option<Instant>,
+    /// A need with `while_down = "restart"` broke under this generation.
+    pub(crate) restart_with_need: bool,
+}
+
+impl Serving {
+    pub(crate) fn since(since: Instant) -> Self {
+        Self { since, in_place: None, command_failure: None, judged_from: None, restart_with_need: false }
+    }
+}
+
+impl Realm {
+    pub(crate) fn serving(&self) -> Option<&Serving> {
+        match &self.state {
+            State::Running(serving) | State::External(serving) => Some(serving),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn serving_mut(&mut self) -> Option<&mut Serving> {
+        match &mut self.state {
+            State::Running(serving) | State::External(serving) => Some(serving),
+            _ => None,
+        }
+    }
+
+    /// How far a restart by its own command is.
+    pub(crate) fn in_place(&self) -> Option<InPlaceRestart> {
+        self.serving()?.in_place
+    }
+
+    /// A restart of it is open, and what is measured decides whether it has succeeded.
+    fn is_verified_now(&self, oneshot: bool) -> bool {
+        self.restart_open() && !oneshot && self.serving().is_some_and(|serving| serving.in_place.is_none())
+    }
+}
+
+/// From now on it proves itself.
+pub(crate) fn begin_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if let Some(serving) = realm.serving_mut() {
+        serving.since = ctx.now;
+    }
+    resume_verification(realm, ctx);
+}
+
+/// It goes on proving itself, with all of the time that it has for that.
+pub(crate) fn resume_verification(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    let verify_for = ctx.spec.restart.verify_for();
+    ctx.arm(TimerKind::Verify, ctx.now + verify_for);
+    let limit = ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT);
+    ctx.arm(TimerKind::VerifyTimeout, ctx.now + verify_for + limit);
+    verify(realm, ctx);
+}
+
+/// heartbeatd was not running for a while: nothing was measured meanwhile, so the time to prove itself begins anew.
+pub(crate) fn was_suspended(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    if realm.is_verified_now(ctx.spec.kind == RealmKind::Oneshot) {
+        begin_verification(realm, ctx);
+    }
+}
+
+/// Closes the open restart as verified once the realm has proved itself.
+pub(crate) fn verify(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    let Some(since) = realm.serving().map(|serving| serving.since) else { return };
+    if !realm.is_verified_now(ctx.spec.kind == RealmKind::Oneshot) {
+        return;
+    }
+    let long_enough = ctx.now.since(since) >= ctx.spec.restart.verify_for();
+    let enough_passes = realm.live_probes_pass(ctx.spec, u32::MAX).unwrap_or(true);
+    if long_enough && enough_passes && realm.assess(ctx.spec).is_pass() && !realm.dependencies.needs.excuses()
+    {
+        ctx.leave_stage();
+        realm.restart_step(ctx, RestartStep::Verified);
+        realm.close_restart(ctx, RestartResult::Verified);
+    }
+}
+
+/// The restart has not been verified in time: it has failed, unless the realm is not to blame for that.
+fn verification_overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    verify(realm, ctx);
+    if !realm.restart_open() {
+        return;
+    }
+    let runs = matches!(realm.state, State::Running(_));
+    let excused = realm.dependencies.needs.excuses()
+        || realm.may_blame(ctx.now)
+        || realm.pause.is_some()
+        || realm.port_conflict.is_some()
+        || realm.fault_is_ours(ctx.spec)
+        // What passes again, or fails only what does not restart it, goes on being looked at.
+        || (runs && !realm.a_live_probe_fails(ctx.spec));
+    if excused {
+        let limit = ctx.spec.start.timeout.unwrap_or(VERIFY_TIMEOUT).max(VERIFY_RECHECK);
+        ctx.arm(TimerKind::VerifyTimeout, ctx.now + limit);
+        return;
+    }
+    let detail = "the restart could not be verified in time";
+    if runs {
+        stopping::restart(realm, ctx, RestartCause::StartTimedOut, detail.into());
+    } else {
+        in_place_restart::failed(realm, ctx, detail);
+    }
+}
+
+pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+    in_place_restart::on_result(realm, ctx);
+    verify(realm, ctx);
+    evaluate(realm, ctx);
+}
+
+pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
+    match timer {
+        TimerKind::ActOnFailure => evaluate(realm, ctx),
+        TimerKind::Verify => verify(realm, ctx),
+        TimerKind::VerifyTimeout => verification_overdue(realm, ctx),
+        TimerKind::StartTimeout => running::run_too_long(realm, ctx),
+        TimerKind::Retry | TimerKind::HookLost => in_place_restart::on_deadline(realm, ctx),
+        _ => {}
+    }
+}
