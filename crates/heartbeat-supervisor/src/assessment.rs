@@ -24,7 +24,7 @@ impl Realm {
             State::Starting(_) | State::Running(_) | State::Stopping(_) | State::External(_) => {}
         }
         let deciding = || {
-            let all = spec.probes.iter().zip(&self.probes);
+            let all = spec.probes.iter().zip(&self.evidence.probes);
             all.filter(|(spec, probe)| spec.info.role != Role::Info && !probe.is_unattributable())
         };
         if deciding().any(|(_, probe)| probe.fails()) {
@@ -44,14 +44,15 @@ impl Realm {
 
     /// A deciding probe fails with its full threshold of evidence from a time when no need was to blame.
     pub(crate) fn fails_by_own_fault(&self, spec: &RealmSpec) -> bool {
-        let deciding = spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role != Role::Info);
+        let deciding =
+            spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.info.role != Role::Info);
         deciding.into_iter().any(|(_, probe)| probe.fails() && probe.proven)
     }
 
     /// A probe has had no evidence for too long, and that is our own fault, not that of a check command.
     pub(crate) fn lacks_evidence(&self) -> bool {
         let plugin = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
-        self.probes.iter().any(|probe| {
+        self.evidence.probes.iter().any(|probe| {
             let excused = || probe.last.as_ref().is_some_and(|last| last.outcome == plugin);
             probe.stale && !probe.is_unattributable() && !excused()
         })
@@ -60,8 +61,8 @@ impl Realm {
     /// Every live probe that is measured or told has passed in this generation; `None` when there is no such probe.
     pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
         // Whoever answers there, it is not this realm.
-        let port_conflict = self.port_conflict.is_some();
-        let all = spec.probes.iter().zip(&self.probes);
+        let port_conflict = self.generation.port_conflict.is_some();
+        let all = spec.probes.iter().zip(&self.evidence.probes);
         let mut live =
             all.filter(|(spec, probe)| spec.tells_readiness() && !probe.is_unattributable()).peekable();
         live.peek()?;
@@ -79,7 +80,8 @@ impl Realm {
         if !matches!(self.state, State::Starting(_)) {
             return None;
         }
-        let live = spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role == Role::Live);
+        let live =
+            spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.info.role == Role::Live);
         let says = live.filter_map(|(_, probe)| {
             let last = probe.last.as_ref().filter(|_| probe.current)?;
             let starts = matches!(last.outcome, Outcome::Fail { reason: FailReason::StartingUp, .. });
@@ -90,14 +92,14 @@ impl Realm {
 
     /// No measured live probe has failed last in this generation, and one of them could not be measured.
     pub(crate) fn fault_is_ours(&self, spec: &RealmSpec) -> bool {
-        let Some(started) = self.started_at else { return false };
+        let Some(started) = self.generation.started_at else { return false };
         if crate::said::asked(spec).is_some_and(|(at, _)| spec.probes[at].info.role == Role::Live)
-            && !self.spoken.ready
+            && !self.generation.spoken.ready
         {
             return false;
         }
         let live = || {
-            spec.probes.iter().zip(&self.probes).filter_map(|(spec, probe)| {
+            spec.probes.iter().zip(&self.evidence.probes).filter_map(|(spec, probe)| {
                 let counts = spec.source == ProbeSource::Measured
                     && spec.info.role == Role::Live
                     && !probe.is_unattributable();
@@ -125,13 +127,14 @@ impl Realm {
     ) -> impl Iterator<Item = (usize, &'a ProbeSpec, &'a Probing)> {
         let live =
             |spec: &ProbeSpec, probe: &Probing| spec.info.role == Role::Live && probe.proven && !probe.stale;
-        let all = spec.probes.iter().zip(&self.probes).enumerate();
+        let all = spec.probes.iter().zip(&self.evidence.probes).enumerate();
         all.map(|(at, (spec, probe))| (at, spec, probe)).filter(move |(_, spec, probe)| live(spec, probe))
     }
 
     /// One of its live probes has failed in its last conclusive measurement.
     pub(crate) fn a_live_probe_fails(&self, spec: &RealmSpec) -> bool {
-        let live = spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.info.role == Role::Live);
+        let live =
+            spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.info.role == Role::Live);
         live.into_iter().any(|(_, probe)| probe.last_fail.is_some())
     }
 
@@ -141,9 +144,10 @@ impl Realm {
         spec: &RealmSpec,
         wanted: impl Fn(Role) -> bool,
     ) -> Option<(usize, Instant)> {
-        let candidates = spec.probes.iter().zip(&self.probes).enumerate().filter(|(_, (spec, probe))| {
-            spec.info.role != Role::Info && wanted(spec.info.role) && probe.proven && !probe.stale
-        });
+        let candidates =
+            spec.probes.iter().zip(&self.evidence.probes).enumerate().filter(|(_, (spec, probe))| {
+                spec.info.role != Role::Info && wanted(spec.info.role) && probe.proven && !probe.stale
+            });
         candidates
             .filter_map(|(at, (spec, probe))| {
                 let first = probe.first_fail?;

@@ -50,24 +50,24 @@ fn next_slot(now: Instant, interval: Duration, hash: u64) -> Instant {
 }
 
 /// The time between two measurements that nothing undercuts.
-fn min_gap(realm: &RealmSpec, at: usize) -> Duration {
-    let info = &realm.probes[at].info;
+fn min_gap(spec: &RealmSpec, at: usize) -> Duration {
+    let info = &spec.probes[at].info;
     let command = if info.kind.runs_a_command() { EXEC_MIN_INTERVAL } else { Duration::ZERO };
-    let external = if realm.kind == RealmKind::External { info.interval / EXTERNAL_DIVISOR } else { command };
+    let external = if spec.kind == RealmKind::External { info.interval / EXTERNAL_DIVISOR } else { command };
     command.max(external)
 }
 
 impl Realm {
-    pub(crate) fn interval(&self, realm: &RealmSpec, at: usize, lagging: bool) -> Duration {
-        let base = realm.probes[at].info.interval;
-        let probe = &self.probes[at];
+    pub(crate) fn interval(&self, spec: &RealmSpec, at: usize, lagging: bool) -> Duration {
+        let base = spec.probes[at].info.interval;
+        let probe = &self.evidence.probes[at];
         let verdict = probe.tally.verdict();
         let down = verdict == Some(Verdict::Failing) && probe.tally.passes() == 0 && probe.proven;
         let counts = verdict.is_none() || probe.tally.fails() > 0 || verdict == Some(Verdict::Failing);
         let transitional = (counts && !down)
             || self.restart_open()
             || self.dependencies.dependents_waiting
-            || judgement::restart_is_pending(self, realm);
+            || judgement::restart_is_pending(self, spec);
         let interval = if lagging {
             base
         } else if matches!(self.state, State::Starting(_)) {
@@ -81,18 +81,18 @@ impl Realm {
         } else {
             base
         };
-        interval.max(min_gap(realm, at))
+        interval.max(min_gap(spec, at))
     }
 
     /// The interval in force, for display; `None` for passive probes and while nothing is measured.
-    pub(crate) fn shown_interval(&self, realm: &RealmSpec, at: usize, lagging: bool) -> Option<Duration> {
-        let measured = realm.probes[at].source == ProbeSource::Measured;
-        (measured && self.probing).then(|| self.interval(realm, at, lagging))
+    pub(crate) fn shown_interval(&self, spec: &RealmSpec, at: usize, lagging: bool) -> Option<Duration> {
+        let measured = spec.probes[at].source == ProbeSource::Measured;
+        (measured && self.evidence.probing).then(|| self.interval(spec, at, lagging))
     }
 
     /// The earliest moment at which a probe may be measured again, whatever asks for it.
-    pub(crate) fn earliest(&self, realm: &RealmSpec, at: usize) -> Instant {
-        self.probes[at].begun_at.map_or(Instant::ZERO, |begun| begun + min_gap(realm, at))
+    pub(crate) fn earliest(&self, spec: &RealmSpec, at: usize) -> Instant {
+        self.evidence.probes[at].begun_at.map_or(Instant::ZERO, |begun| begun + min_gap(spec, at))
     }
 
     /// Measures a probe as soon as it may be measured.
@@ -110,7 +110,7 @@ impl Realm {
 
     /// Brings slots forward whose interval has become shorter since they were armed.
     pub(crate) fn hasten(&mut self, ctx: &mut Ctx<'_>) {
-        if !self.probing {
+        if !self.evidence.probing {
             return;
         }
         for (at, _) in measured(ctx.spec) {

@@ -48,6 +48,24 @@ pub(crate) struct DependencyView {
     pub(crate) dependents_waiting: bool,
 }
 
+impl DependencyView {
+    /// Of a realm that has no neighbours.
+    pub(crate) fn alone(mode: Mode) -> Self {
+        Self {
+            mode,
+            needs_hold: true,
+            order_holds: true,
+            needs: NeedState::Ready,
+            stop_with_need: false,
+            restart_with_need: false,
+            upstream_pass: Instant::from_nanos(u64::MAX),
+            refused_since: None,
+            dependents_stopping: false,
+            dependents_waiting: false,
+        }
+    }
+}
+
 /// Everything that leaves the core, and what all realms share.
 #[derive(Debug)]
 pub(crate) struct Outbox {

@@ -3,31 +3,28 @@
 use heartbeat_status::{EdgeKind, Gate, Instant, NeedState, RealmIx, Status, WhileDown};
 
 use crate::ctx::DependencyView;
-use crate::realm::Facts;
+use crate::shown::Facts;
 use crate::{NeedSpec, Supervisor};
 
 impl Supervisor {
     /// What the neighbours of a realm amount to, from their facts.
     pub(crate) fn dependency_view(&self, ix: RealmIx) -> DependencyView {
-        let mut dependencies = DependencyView {
-            mode: self.mode,
-            needs_hold: true,
-            order_holds: true,
-            needs: NeedState::Ready,
-            stop_with_need: false,
-            restart_with_need: false,
-            upstream_pass: Instant::from_nanos(u64::MAX),
-            refused_since: None,
-            dependents_stopping: false,
-            dependents_waiting: false,
-        };
+        let mut dependencies = DependencyView::alone(self.mode);
         for need in &self.plan.realm(ix).needs {
-            add_need(&mut dependencies, need, &self.realms[need.realm.index()].facts);
+            add_need(&mut dependencies, need, &self.realms[need.realm.index()].shown.facts);
         }
-        dependencies.dependents_stopping =
-            self.plan.graph().dependents(ix).iter().any(|edge| self.realms[edge.from.index()].facts.stopping);
-        dependencies.dependents_waiting =
-            self.plan.graph().dependents(ix).iter().any(|edge| self.realms[edge.from.index()].facts.waits);
+        dependencies.dependents_stopping = self
+            .plan
+            .graph()
+            .dependents(ix)
+            .iter()
+            .any(|edge| self.realms[edge.from.index()].shown.facts.stopping);
+        dependencies.dependents_waiting = self
+            .plan
+            .graph()
+            .dependents(ix)
+            .iter()
+            .any(|edge| self.realms[edge.from.index()].shown.facts.waits);
         dependencies
     }
 }

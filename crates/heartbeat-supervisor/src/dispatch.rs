@@ -7,7 +7,7 @@ use heartbeat_status::{
 };
 
 use crate::ctx::{Mode, Outbox};
-use crate::realm::Resting;
+use crate::durable::Resting;
 use crate::state::{self, State, StateRequest};
 use crate::timers::TimerKind;
 use crate::{Command, Effect, Reply, Supervisor, suspicion};
@@ -24,8 +24,8 @@ impl Supervisor {
         // Since when a realm is as it is has to be remembered of those, too, of which nothing will be told for long.
         for at in 0..self.realms.len() {
             let realm = &mut self.realms[at];
-            if realm.status_since == Instant::ZERO {
-                realm.status_since = now;
+            if realm.shown.status_since == Instant::ZERO {
+                realm.shown.status_since = now;
             }
             self.out.remember.insert(self.plan.infos()[at].ix);
         }
@@ -36,15 +36,15 @@ impl Supervisor {
         let mut pulled_in = wanted;
         for at in (0..self.start_order.len()).rev() {
             let ix = self.start_order[at];
-            if self.realms[ix.index()].desired != Desired::Up {
+            if self.realms[ix.index()].wish.desired != Desired::Up {
                 continue;
             }
             for need in &self.plan.realm(ix).needs {
                 let needed = &mut self.realms[need.realm.index()];
                 // What an operator has stopped stays down.
-                let manual = needed.desired == Desired::Down && needed.resting == Resting::Manual;
+                let manual = needed.wish.desired == Desired::Down && needed.wish.resting == Resting::Manual;
                 if need.kind != EdgeKind::After && manual {
-                    needed.desired = Desired::Up;
+                    needed.wish.desired = Desired::Up;
                     self.out.remember.insert(need.realm);
                     pulled_in.push(need.realm);
                 }
@@ -74,7 +74,7 @@ impl Supervisor {
     }
 
     pub(crate) fn fact(&mut self, now: Instant, ix: RealmIx, run: RunId, fact: RunFact) {
-        if self.realms.get(ix.index()).is_none_or(|realm| realm.run != run) {
+        if self.realms.get(ix.index()).is_none_or(|realm| realm.generation.run != run) {
             self.ignore(now, "an answer about a generation that is not current");
             return;
         }
@@ -94,9 +94,9 @@ impl Supervisor {
             }
             TimerKind::Stale(probe) => realm.on_stale_timer(ctx, probe),
             TimerKind::Stable => {
-                if let Some(since) = realm.healthy_since {
-                    realm.tracker.on_healthy_since(&ctx.spec.restart, since, ctx.now);
-                    realm.relapsed &= ctx.now.since(since) < ctx.spec.restart.reset_after();
+                if let Some(since) = realm.generation.healthy_since {
+                    realm.history.tracker.on_healthy_since(&ctx.spec.restart, since, ctx.now);
+                    realm.history.relapsed &= ctx.now.since(since) < ctx.spec.restart.reset_after();
                     ctx.out.remember.insert(ctx.ix);
                 }
             }

@@ -23,7 +23,8 @@ use heartbeat_status::{
 
 use crate::ctx::Mode;
 use crate::dependency_view::need_state;
-use crate::realm::{Realm, Resting};
+use crate::durable::Resting;
+use crate::realm::Realm;
 use crate::state::{FailedWhy, State};
 use crate::{Supervisor, why};
 
@@ -110,32 +111,32 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
     if matches!(realm.state, State::Stuck { .. }) {
         return Some(Outage { reason: Reason::Stuck, message: words(), since: now });
     }
-    if realm.pause.is_some() {
+    if realm.wish.pause.is_some() {
         return None;
     }
     if let State::Unverified { what, .. } = &realm.state {
         return Some(Outage { reason: Reason::Unverifiable, message: what.clone(), since: now });
     }
-    if realm.desired == Desired::Down || realm.is_suspicious() {
+    if realm.wish.desired == Desired::Down || realm.is_suspicious() {
         return None;
     }
     if supervisor.suspected_by(ix).next().is_some() {
         let message = format!("degraded: {}", why::remark_words(supervisor.plan.realm(ix), realm));
         return Some(Outage { reason: Reason::SuspectNeed, message, since: now });
     }
-    let open = realm.restart.as_ref().filter(|record| record.result.is_none());
+    let open = realm.history.open();
     let detected = open.and_then(|record| record.steps.first()).map_or(now, |(_, at)| *at);
-    match realm.status {
+    match realm.shown.status {
         Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused | Status::Done => None,
         Status::Failed => Some(Outage { reason: given_up_for(realm), message: words(), since: detected }),
         Status::Down => {
-            let detail = realm.unhealthy_cause.clone()?;
-            let port_conflict = realm.port_conflict.clone();
+            let detail = realm.evidence.unhealthy_cause.clone()?;
+            let port_conflict = realm.generation.port_conflict.clone();
             let reason = if port_conflict.is_some() { Reason::WrongProcess } else { Reason::ProbeFailed };
             Some(Outage { reason, message: port_conflict.unwrap_or(detail), since: now })
         }
         _ => {
-            let failed_start = realm.failed_start.as_ref();
+            let failed_start = realm.history.failed_start.as_ref();
             if let Some(start) = failed_start.filter(|start| start.failure == StartFailure::ProgramUnusable) {
                 return Some(Outage {
                     reason: Reason::StartFailed,
@@ -149,8 +150,8 @@ fn outage(supervisor: &Supervisor, ix: RealmIx, now: Instant) -> Option<Outage> 
                 return Some(Outage { reason: Reason::StartTimedOut, message, since: now });
             }
             // A restart that belongs to the incident of a need is no outage of its own.
-            let record = open.filter(|record| realm.excused != Some(record.id))?;
-            if let Some(port_conflict) = &realm.port_conflict {
+            let record = open.filter(|record| realm.history.excused != Some(record.id))?;
+            if let Some(port_conflict) = &realm.generation.port_conflict {
                 return Some(Outage {
                     reason: Reason::WrongProcess,
                     message: port_conflict.clone(),
@@ -178,7 +179,7 @@ fn given_up_for(realm: &Realm) -> Reason {
         FailedWhy::Exited(_) => Reason::Exited,
         FailedWhy::Gone(cause) => why::cause_reason(*cause),
         FailedWhy::BudgetSpent => {
-            realm.restart.as_ref().map_or(Reason::Exited, |record| why::cause_reason(record.cause))
+            realm.history.restart.as_ref().map_or(Reason::Exited, |record| why::cause_reason(record.cause))
         }
     }
 }
@@ -188,8 +189,8 @@ fn ended(realm: &Realm) -> Option<&'static str> {
     if matches!(realm.state, State::Stuck { .. } | State::Unverified { .. }) {
         return None;
     }
-    if realm.desired == Desired::Down {
-        return Some(match realm.resting {
+    if realm.wish.desired == Desired::Down {
+        return Some(match realm.wish.resting {
             Resting::Removed => "removed from the configuration, or disabled in it",
             Resting::Operator(_) => "stopped by an operator",
             Resting::Manual => "stopped",
@@ -198,9 +199,9 @@ fn ended(realm: &Realm) -> Option<&'static str> {
     if realm.restart_open() {
         return None;
     }
-    match realm.status {
+    match realm.shown.status {
         Status::Up | Status::Degraded => Some("healthy again"),
-        Status::Paused if realm.health.is_pass() => Some("healthy again"),
+        Status::Paused if realm.shown.health.is_pass() => Some("healthy again"),
         Status::Done => Some("done"),
         Status::Stopped => Some("ended, and its policy leaves it at that"),
         _ => None,
@@ -211,12 +212,12 @@ fn ended(realm: &Realm) -> Option<&'static str> {
 /// measured, its process.
 fn last_well(supervisor: &Supervisor, ix: RealmIx) -> Instant {
     let realm = &supervisor.realms[ix.index()];
-    let probes = supervisor.plan.realm(ix).probes.iter().zip(&realm.probes);
+    let probes = supervisor.plan.realm(ix).probes.iter().zip(&realm.evidence.probes);
     let measured = probes.filter(|(spec, _)| spec.decides()).map(|(_, probe)| probe.last_pass);
     if let Some(last) = measured.map(|pass| pass.unwrap_or(Instant::ZERO)).min() {
         return last;
     }
-    realm.last_exit.map_or(Instant::ZERO, |last| last.at - SAME_MOMENT)
+    realm.history.last_exit.map_or(Instant::ZERO, |last| last.at - SAME_MOMENT)
 }
 
 /// The realms at the root of what blocks `ix`: broken, and not blocked themselves; in start order.
@@ -226,7 +227,7 @@ fn roots_of(supervisor: &Supervisor, ix: RealmIx) -> Vec<RealmIx> {
     let mut found = Vec::new();
     while let Some(at) = stack.pop() {
         for need in supervisor.plan.realm(at).needs.iter() {
-            let facts = &supervisor.realms[need.realm.index()].facts;
+            let facts = &supervisor.realms[need.realm.index()].shown.facts;
             let binds = need.kind == EdgeKind::Needs && need_state(need.until, facts) == NeedState::Broken;
             if !binds || core::mem::replace(&mut seen[need.realm.index()], true) {
                 continue;
@@ -295,7 +296,7 @@ impl Supervisor {
         }
         // Those that were blocked before it was confirmed.
         for at in 0..self.realms.len() {
-            if self.realms[at].status == Status::Blocked || self.realms[at].is_suspicious() {
+            if self.realms[at].shown.status == Status::Blocked || self.realms[at].is_suspicious() {
                 self.incidents.touch(self.plan.infos()[at].ix);
             }
         }
@@ -311,7 +312,7 @@ impl Supervisor {
         let known = self.incidents.in_storm.contains(&ix);
         let of_storm = match reason {
             // It needs a person, which the others do not.
-            _ if self.realms[ix.index()].status == Status::Failed => false,
+            _ if self.realms[ix.index()].shown.status == Status::Failed => false,
             Reason::ProbeFailed => known || self.fuse.is_tripped(),
             // A restart that the storm has caused did not succeed.
             Reason::StartTimedOut => known,
@@ -406,7 +407,7 @@ impl Supervisor {
             for need in self.plan.realm(at).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
                 if !core::mem::replace(&mut seen[need.realm.index()], true) {
                     let realm = &mut self.realms[need.realm.index()];
-                    realm.vouch_after = realm.vouch_after.max(Some(since));
+                    realm.history.vouch_after = realm.history.vouch_after.max(Some(since));
                     stack.push(need.realm);
                 }
             }
@@ -437,8 +438,7 @@ impl Supervisor {
     fn excuse(&mut self, blamed: Option<RealmIx>) {
         let Some(ix) = blamed else { return };
         let realm = &mut self.realms[ix.index()];
-        realm.excused =
-            realm.restart.as_ref().filter(|record| record.result.is_none()).map(|record| record.id);
+        realm.history.excused = realm.history.open().map(|record| record.id);
         self.out.remember.insert(ix);
     }
 
@@ -463,7 +463,7 @@ impl Supervisor {
     /// the cause folds under it; one for an older fault of its own stays.
     fn review_blocked(&mut self, now: Instant, ix: RealmIx) {
         let suspects = self.suspects_of(ix);
-        if self.realms[ix.index()].status != Status::Blocked && suspects.is_empty() {
+        if self.realms[ix.index()].shown.status != Status::Blocked && suspects.is_empty() {
             return;
         }
         let roots = if suspects.is_empty() { roots_of(self, ix) } else { suspects.clone() };
@@ -493,13 +493,13 @@ impl Supervisor {
         let realm = &self.realms[ix.index()];
         let Some(outage) = outage(self, ix, now) else {
             // It refuses work, and what that has brought down is not known to be well again.
-            let refuses = realm.status == Status::Degraded && realm.facts.refuses_since.is_some();
+            let refuses = realm.shown.status == Status::Degraded && realm.shown.facts.refuses_since.is_some();
             let well = |ix: &RealmIx| self.is_over(*ix);
             let all_well = self.incidents.open[at].affected.iter().all(well);
-            let runs = matches!(realm.status, Status::Up | Status::Degraded | Status::Paused);
+            let runs = matches!(realm.shown.status, Status::Up | Status::Degraded | Status::Paused);
             let how = match (refuses, all_well) {
                 // It may fail once more, as it did after its last recovery.
-                (false, _) if realm.relapsed && runs => None,
+                (false, _) if realm.history.relapsed && runs => None,
                 (false, _) => ended(realm),
                 (true, true) => Some("what needs it passes again"),
                 (true, false) => None,
@@ -509,7 +509,7 @@ impl Supervisor {
             }
             return;
         };
-        let failed = realm.status == Status::Failed && !self.incidents.open[at].failed;
+        let failed = realm.shown.status == Status::Failed && !self.incidents.open[at].failed;
         let known = &self.incidents.open[at];
         if !failed && (outage.reason == known.reason || outage.message == known.message) {
             return;
@@ -525,7 +525,7 @@ impl Supervisor {
 
     /// What a need that refuses work has brought down may be well again.
     fn review_suspects_of(&mut self, now: Instant, ix: RealmIx) {
-        let refuses = |root: &RealmIx| self.realms[root.index()].facts.refuses_since.is_some();
+        let refuses = |root: &RealmIx| self.realms[root.index()].shown.facts.refuses_since.is_some();
         let roots = self.incidents.open.iter().filter_map(|incident| {
             let root = incident.root.filter(refuses)?;
             incident.affected.contains(&ix).then_some(root)
@@ -561,7 +561,7 @@ impl Supervisor {
     /// Whether a probe of it has had no evidence for too long, by our own fault.
     fn review_stale(&mut self, ix: RealmIx) {
         let realm = &self.realms[ix.index()];
-        if realm.pause.is_none() && realm.lacks_evidence() {
+        if realm.wish.pause.is_none() && realm.lacks_evidence() {
             self.incidents.stale.insert(ix);
         } else {
             self.incidents.stale.remove(&ix);

@@ -12,7 +12,8 @@ use heartbeat_status::{EventKind, Instant, RestartCause, Role};
 
 use crate::RealmSpec;
 use crate::ctx::Ctx;
-use crate::realm::{Hold, Realm};
+use crate::evidence::Hold;
+use crate::realm::Realm;
 use crate::state::{InPlaceRestart, State, in_place_restart, stopping};
 use crate::suspicion;
 use crate::timers::TimerKind;
@@ -35,12 +36,12 @@ fn restarts(realm: &Realm, spec: &RealmSpec) -> bool {
                 None => !realm.restart_open(),
                 Some(in_place) => in_place == InPlaceRestart::Trial,
             };
-            spec.restart_command && realm.probing && free
+            spec.restart_command && realm.evidence.probing && free
         }
         _ => false,
     };
     // Also one that is about to end by itself.
-    let held = realm.in_place().is_some_and(InPlaceRestart::is_under_way) || realm.spoken.stopping;
+    let held = realm.in_place().is_some_and(InPlaceRestart::is_under_way) || realm.generation.spoken.stopping;
     acted_on && !held && spec.restart.when() != RestartWhen::Never
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn restart_is_due(realm: &Realm, spec: &RealmSpec) -> bool {
 /// A restart for its health is what happens next, unless the realm passes before.
 pub(crate) fn restart_is_pending(realm: &Realm, spec: &RealmSpec) -> bool {
     let blamed = realm.dependencies.needs.excuses() || realm.is_held_by_suspicion();
-    let excused = blamed || realm.pause.is_some() || realm.port_conflict.is_some();
+    let excused = blamed || realm.wish.pause.is_some() || realm.generation.port_conflict.is_some();
     !excused && restart_is_due(realm, spec)
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn restart_is_pending(realm: &Realm, spec: &RealmSpec) -> bool {
 /// The order is that of the conditions: its threshold and the time since its first failure, the circuit breaker when that
 /// has held it before, evidence that is not older than the moment the action became due, the needs, the circuit breaker.
 pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if realm.dependencies.needs.excuses() || realm.pause.is_some() {
+    if realm.dependencies.needs.excuses() || realm.wish.pause.is_some() {
         clear_cause(realm, ctx);
         return;
     }
@@ -69,14 +70,14 @@ pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         clear_cause(realm, ctx);
         return;
     };
-    if realm.port_conflict.is_some() {
+    if realm.generation.port_conflict.is_some() {
         // Evidence of its own, and nothing a restart would change: the port would still not be free.
-        realm.unhealthy_cause = Some(failure_detail(realm, ctx, first.0));
+        realm.evidence.unhealthy_cause = Some(failure_detail(realm, ctx, first.0));
         ctx.disarm(TimerKind::ActOnFailure);
         return;
     }
     if realm.is_held_by_suspicion() {
-        realm.unhealthy_cause = None;
+        realm.evidence.unhealthy_cause = None;
         ctx.disarm(TimerKind::ActOnFailure);
         return;
     }
@@ -84,12 +85,12 @@ pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let when = live.filter(|_| restarts(realm, ctx.spec)).map(|(_, when)| when);
     let due = when.filter(|when| ctx.now >= *when);
     match due {
-        None if realm.unhealthy_cause.is_some() || realm.suspicion.is_some() => {
+        None if realm.evidence.unhealthy_cause.is_some() || realm.history.suspicion.is_some() => {
             wait_for(ctx, when);
             return;
         }
         None => {}
-        Some(_) if realm.held.is_some() => {
+        Some(_) if realm.evidence.held.is_some() => {
             ctx.out.health_restarts.push_back(ctx.ix);
             ctx.arm(TimerKind::ActOnFailure, ctx.now + FUSE_RECHECK);
             return;
@@ -101,17 +102,17 @@ pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         Some(_) => {}
     }
     // The failure that is acted on; a later one does not begin the question anew, or a slow need would never answer.
-    let newest = realm.probes.iter().filter_map(|probe| probe.last_fail).max().unwrap_or(first.1);
-    if realm.dependencies.upstream_pass <= *realm.asked_since.get_or_insert(newest) {
+    let newest = realm.evidence.probes.iter().filter_map(|probe| probe.last_fail).max().unwrap_or(first.1);
+    if realm.dependencies.upstream_pass <= *realm.evidence.asked_since.get_or_insert(newest) {
         ctx.out.asks.push_back(ctx.ix);
         ctx.arm(TimerKind::ActOnFailure, ctx.now + ASK_AGAIN);
         return;
     }
-    let began = realm.probes[first.0].first_fail.unwrap_or(ctx.now);
-    if realm.suspicion.is_some() || realm.may_blame(began) {
+    let began = realm.evidence.probes[first.0].first_fail.unwrap_or(ctx.now);
+    if realm.history.suspicion.is_some() || realm.may_blame(began) {
         suspicion::begin(realm, ctx);
     } else {
-        realm.unhealthy_cause = Some(failure_detail(realm, ctx, first.0));
+        realm.evidence.unhealthy_cause = Some(failure_detail(realm, ctx, first.0));
     }
     if due.is_some() {
         // Granted in the same breath, unless the circuit breaker holds it.
@@ -124,16 +125,16 @@ pub(crate) fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 /// One of its failing live probes has failed in a measurement that began when the action became due, or later.
 fn evidence_is_fresh(realm: &mut Realm, ctx: &mut Ctx<'_>, when: Instant) -> bool {
-    if realm.acts_on < when {
+    if realm.evidence.acts_on < when {
         demand_evidence(realm, ctx, when);
     }
-    realm.has_failed_since(ctx.spec, realm.acts_on)
+    realm.has_failed_since(ctx.spec, realm.evidence.acts_on)
 }
 
 /// Nothing is done to the realm before one of its live probes has failed in a measurement that began at `since` or later.
 pub(crate) fn demand_evidence(realm: &mut Realm, ctx: &mut Ctx<'_>, since: Instant) {
-    realm.acts_on = since;
-    realm.asked_since = None;
+    realm.evidence.acts_on = since;
+    realm.evidence.asked_since = None;
     if !realm.has_failed_since(ctx.spec, since) {
         realm.measure_failing(ctx);
     }
@@ -149,7 +150,7 @@ pub(crate) fn release(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// Notes what the restart waits for, if for anything. `words` say it to a person.
 pub(crate) fn hold(realm: &mut Realm, ctx: &mut Ctx<'_>, hold: Option<Hold>, words: Option<String>) {
     let kind = |hold: Option<Hold>| hold.map(|hold| core::mem::discriminant(&hold));
-    if kind(core::mem::replace(&mut realm.held, hold)) != kind(hold) {
+    if kind(core::mem::replace(&mut realm.evidence.held, hold)) != kind(hold) {
         ctx.event(EventKind::RestartHeld { why: words });
     }
 }
@@ -157,7 +158,10 @@ pub(crate) fn hold(realm: &mut Realm, ctx: &mut Ctx<'_>, hold: Option<Hold>, wor
 /// The circuit breaker lets it through: end the old run because of the probe that failed.
 pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     // With a stranger on its port, the port would still not be free.
-    if realm.dependencies.needs.excuses() || realm.pause.is_some() || realm.port_conflict.is_some() {
+    if realm.dependencies.needs.excuses()
+        || realm.wish.pause.is_some()
+        || realm.generation.port_conflict.is_some()
+    {
         return;
     }
     let Some((probe, when)) = realm.actionable(ctx.spec, |role| role == Role::Live) else { return };
@@ -183,13 +187,13 @@ fn wait_for(ctx: &mut Ctx<'_>, when: Option<Instant>) {
 
 /// Nothing speaks against it, or another realm is to blame.
 pub(crate) fn clear_cause(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    realm.unhealthy_cause = None;
-    (realm.acts_on, realm.asked_since) = (Instant::ZERO, None);
+    realm.evidence.unhealthy_cause = None;
+    (realm.evidence.acts_on, realm.evidence.asked_since) = (Instant::ZERO, None);
     hold(realm, ctx, None, None);
     ctx.disarm(TimerKind::ActOnFailure);
 }
 
 /// `http: 503 Service Unavailable, 3 times in a row`.
 fn failure_detail(realm: &Realm, ctx: &Ctx<'_>, probe: usize) -> String {
-    why::failing_probe(&ctx.spec.probes[probe], &realm.probes[probe])
+    why::failing_probe(&ctx.spec.probes[probe], &realm.evidence.probes[probe])
 }

@@ -16,9 +16,9 @@ const MAX_SAMPLES_OVER: u32 = 3;
 
 /// These limits of the generation are kept by nobody. Told once, until it is others.
 pub(crate) fn unbounded(realm: &mut Realm, ctx: &mut Ctx<'_>, limits: Vec<String>) {
-    if realm.unbounded != limits {
-        realm.unbounded = limits;
-        ctx.event(EventKind::Unbounded { limits: realm.unbounded.join(", ") });
+    if realm.shown.unbounded != limits {
+        realm.shown.unbounded = limits;
+        ctx.event(EventKind::Unbounded { limits: realm.shown.unbounded.join(", ") });
     }
 }
 
@@ -31,14 +31,14 @@ pub(crate) fn used(realm: &mut Realm, ctx: &mut Ctx<'_>, bytes: u64) {
         _ => false,
     };
     let Some(limit) = ctx.spec.memory_limit.filter(|limit| execed && bytes > *limit) else {
-        realm.samples_over = 0;
+        realm.generation.samples_over = 0;
         return;
     };
-    realm.samples_over = realm.samples_over.saturating_add(1);
-    if realm.samples_over < MAX_SAMPLES_OVER || realm.pause.is_some() {
+    realm.generation.samples_over = realm.generation.samples_over.saturating_add(1);
+    if realm.generation.samples_over < MAX_SAMPLES_OVER || realm.wish.pause.is_some() {
         return;
     }
-    realm.samples_over = 0;
+    realm.generation.samples_over = 0;
     let detail = format!("out of memory: its processes use {}, limit {}", size(bytes), size(limit));
     stopping::restart(realm, ctx, RestartCause::OutOfMemory, detail);
 }

@@ -99,7 +99,7 @@ impl Supervisor {
 
     /// Whether the host has had nothing left for a start of it for too long.
     pub(crate) fn review_exhausted(&mut self, now: Instant, ix: RealmIx) {
-        let start = self.realms[ix.index()].failed_start.as_ref();
+        let start = self.realms[ix.index()].history.failed_start.as_ref();
         let exhausted = start.is_some_and(|start| {
             start.failure == StartFailure::HostExhausted && now.since(start.since) >= EXHAUSTED_FOR
         });
@@ -117,7 +117,7 @@ impl Supervisor {
             (None, Some(first)) => {
                 let more = self.incidents.exhausted.len() - 1;
                 let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-                let start = self.realms[first.index()].failed_start.as_ref();
+                let start = self.realms[first.index()].history.failed_start.as_ref();
                 let error = start.map(|start| start.message.as_str()).unwrap_or_default();
                 let name = &self.plan.realm(*first).name;
                 let message = format!("heartbeatd cannot start {name}{more}: {error}");

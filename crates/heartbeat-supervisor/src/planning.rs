@@ -10,7 +10,8 @@ use heartbeat_status::{
 
 use crate::ctx::Mode;
 use crate::dependency_view::gate_holds;
-use crate::realm::{Realm, Resting};
+use crate::durable::Resting;
+use crate::realm::Realm;
 use crate::state::{self, State, StateRequest};
 use crate::{ActionPlan, Command, Held, OperatorHold, Plan, PlanStep, Refusal, StepAction, Supervisor};
 
@@ -98,7 +99,7 @@ pub(crate) fn plan(supervisor: &Supervisor, plan: &Plan, command: &Command) -> A
     if held.is_empty() {
         held = waited_for(supervisor, plan, &stops, &starts);
     }
-    let hold = |ix: RealmIx| supervisor.realms[ix.index()].operator_hold().cloned().unwrap_or_default();
+    let hold = |ix: RealmIx| supervisor.realms[ix.index()].wish.operator_hold().cloned().unwrap_or_default();
     let holds = held.into_iter().map(|realm| Held { realm, hold: hold(realm) }).collect();
     // What is only unconfirmed shows what a yes would do; what cannot be done has no steps.
     match refusal {
@@ -134,7 +135,7 @@ fn overlay_steps(supervisor: &Supervisor, action: Action, targets: &[RealmIx], s
         Action::Start | Action::Restart => return Vec::new(),
     };
     let changes =
-        |ix: &RealmIx| action != StepAction::Resume || supervisor.realms[ix.index()].pause.is_some();
+        |ix: &RealmIx| action != StepAction::Resume || supervisor.realms[ix.index()].wish.pause.is_some();
     let concerned = supervisor.plan.graph().start_order().iter().copied();
     let concerned = concerned.filter(|ix| targets.contains(ix) || stops.has(*ix)).filter(changes);
     concerned.map(|realm| PlanStep { wave: 1, realm, action, limit: None }).collect()
@@ -167,7 +168,7 @@ fn may_have_process(supervisor: &Supervisor, ix: RealmIx) -> bool {
 /// A reset starts it: it should run, and only waits for its own clock or for a person.
 fn is_reset_to_start(realm: &Realm) -> bool {
     let waits = matches!(realm.state, State::Backoff(_) | State::Cooldown(_) | State::Failed(_));
-    waits && realm.desired == Desired::Up
+    waits && realm.wish.desired == Desired::Up
 }
 
 /// What a command starts so that its realms can run, and what an operator's stop keeps from being started.
@@ -202,7 +203,7 @@ impl<'a> Pulled<'a> {
     /// An operator's stop stands in the way. A start of the realm itself lifts it.
     fn is_held(&self, ix: RealmIx) -> bool {
         let asked_for = self.starts_targets && self.targets.contains(&ix);
-        self.realm(ix).operator_hold().is_some() && !self.lift_holds && !asked_for
+        self.realm(ix).wish.operator_hold().is_some() && !self.lift_holds && !asked_for
     }
 
     fn note_held(&mut self, ix: RealmIx) {
@@ -238,7 +239,7 @@ impl<'a> Pulled<'a> {
             }
             for need in self.plan.realm(at).needs.iter().filter(|need| need.kind != EdgeKind::After) {
                 if self.is_held(need.realm) {
-                    let open = gate_holds(need.until, &self.realm(need.realm).facts);
+                    let open = gate_holds(need.until, &self.realm(need.realm).shown.facts);
                     if strict && need.kind == EdgeKind::Needs && !open {
                         self.note_held(need.realm);
                     }
@@ -257,7 +258,7 @@ impl<'a> Pulled<'a> {
         let found = core::mem::replace(&mut self.starts, others);
         for at in (0..found.0.len()).filter(|at| found.0[*at]) {
             let ix = self.plan.infos()[at].ix;
-            if self.realm(ix).operator_hold().is_some() {
+            if self.realm(ix).wish.operator_hold().is_some() {
                 self.starts.insert(ix);
             }
         }
@@ -270,8 +271,8 @@ fn waited_for(supervisor: &Supervisor, plan: &Plan, stops: &Set, starts: &Set) -
     for ix in plan.graph().start_order().iter().filter(|ix| stops.has(**ix) && starts.has(**ix)) {
         for need in plan.realm(*ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
             let realm = &supervisor.realms[need.realm.index()];
-            let shut = !starts.has(need.realm) && !gate_holds(need.until, &realm.facts);
-            if realm.operator_hold().is_some() && shut && !held.contains(&need.realm) {
+            let shut = !starts.has(need.realm) && !gate_holds(need.until, &realm.shown.facts);
+            if realm.wish.operator_hold().is_some() && shut && !held.contains(&need.realm) {
                 held.push(need.realm);
             }
         }
@@ -282,7 +283,7 @@ fn waited_for(supervisor: &Supervisor, plan: &Plan, stops: &Set, starts: &Set) -
 /// It does not run and would not run by itself.
 fn rests(realm: &Realm) -> bool {
     matches!(realm.state, State::Stopped { .. } | State::Failed(_) | State::Cooldown(_) | State::Backoff(_))
-        || (realm.desired == Desired::Down && !matches!(realm.state, State::External(_) | State::Done))
+        || (realm.wish.desired == Desired::Down && !matches!(realm.state, State::External(_) | State::Done))
 }
 
 /// Running dependents that need one of `targets`, directly or through others, in start order.
@@ -301,7 +302,7 @@ fn would_break(supervisor: &Supervisor, plan: &Plan, targets: &[RealmIx]) -> Vec
             .any(|need| broken.has(need.realm));
         if depends
             && may_have_process(supervisor, *ix)
-            && supervisor.realms[ix.index()].desired == Desired::Up
+            && supervisor.realms[ix.index()].wish.desired == Desired::Up
         {
             broken.insert(*ix);
             found.push(*ix);
@@ -331,7 +332,7 @@ fn refusal(
     }
     if command.action == Action::Signal {
         // Whatever it does: without a process nobody would be told.
-        let gone = targets.iter().find(|ix| supervisor.realms[ix.index()].pid.is_none());
+        let gone = targets.iter().find(|ix| supervisor.realms[ix.index()].generation.pid.is_none());
         return gone.copied().map(Refusal::NotRunning);
     }
     // It can be restarted by its own command, and told to begin counting anew; never started or stopped.
@@ -371,7 +372,7 @@ fn stop_steps(supervisor: &Supervisor, plan: &Plan, stops: &Set, rest: bool) -> 
         let after = plan.graph().dependents(ix).iter().filter(|edge| stops.has(edge.from));
         wave[ix.index()] = 1 + after.map(|edge| wave[edge.from.index()]).max().unwrap_or(0);
         let realm = &supervisor.realms[ix.index()];
-        if may_have_process(supervisor, ix) || (rest && realm.desired == Desired::Up) {
+        if may_have_process(supervisor, ix) || (rest && realm.wish.desired == Desired::Up) {
             let limit = Some(plan.realm(ix).stop.timeout + KILL_WAIT);
             steps.push(PlanStep { wave: wave[ix.index()], realm: ix, action: StepAction::Stop, limit });
         }
@@ -429,9 +430,9 @@ fn execute_overlay(supervisor: &mut Supervisor, now: Instant, command: &Command,
                 let Some(wanted) = command.signal else { continue };
                 supervisor.step(now, step.realm, |realm, ctx| {
                     if wanted.tree {
-                        ctx.signal(realm.run, wanted.signal);
+                        ctx.signal(realm.generation.run, wanted.signal);
                     } else {
-                        ctx.signal_main(realm.run, wanted.signal);
+                        ctx.signal_main(realm.generation.run, wanted.signal);
                     }
                 });
             }
@@ -487,7 +488,7 @@ pub(crate) fn execute(
         // Before its pause ends, or the end of the pause would start it.
         for ix in plan.realms.iter().copied().chain(stops(StepAction::Stop)) {
             let realm = &mut supervisor.realms[ix.index()];
-            realm.desired = Desired::Down;
+            realm.wish.desired = Desired::Down;
             if let State::Stopped { start_due } = &mut realm.state {
                 *start_due = false;
             }
@@ -496,18 +497,18 @@ pub(crate) fn execute(
     execute_overlay(supervisor, now, command, plan);
     for ix in stops(StepAction::Start) {
         let realm = &mut supervisor.realms[ix.index()];
-        realm.desired = Desired::Up;
-        realm.asked_for |= plan.realms.contains(&ix);
-        realm.ordered_in_pause = realm.pause.is_some();
+        realm.wish.desired = Desired::Up;
+        realm.wish.asked_for |= plan.realms.contains(&ix);
+        realm.wish.ordered_in_pause = realm.wish.pause.is_some();
     }
     let mut restarts = Vec::new();
     for ix in stops(StepAction::Stop) {
         let again = plan.action == Action::Restart;
         if !again {
-            supervisor.realms[ix.index()].desired = Desired::Down;
+            supervisor.realms[ix.index()].wish.desired = Desired::Down;
             let hold = OperatorHold { reason: command.reason.clone(), by: command.by, at: command.at };
-            supervisor.realms[ix.index()].resting = Resting::Operator(hold);
-            supervisor.realms[ix.index()].asked_for = false;
+            supervisor.realms[ix.index()].wish.resting = Resting::Operator(hold);
+            supervisor.realms[ix.index()].wish.asked_for = false;
         }
         // Dependents come first in the plan: by now they count as being stopped.
         supervisor.reconsider(now, ix);
@@ -517,7 +518,7 @@ pub(crate) fn execute(
     for ix in stops(StepAction::Restart) {
         supervisor.reconsider(now, ix);
         supervisor.step(now, ix, state::in_place_restart::requested);
-        let opened = supervisor.realms[ix.index()].restart.as_ref().filter(|record| record.result.is_none());
+        let opened = supervisor.realms[ix.index()].history.open();
         restarts.extend(opened.map(|record| (ix, record.id)));
     }
     for ix in stops(StepAction::Start) {
@@ -530,7 +531,7 @@ pub(crate) fn execute(
             supervisor.step(now, ix, |realm, ctx| state::on_command(realm, ctx, intent));
         }
         if plan.action == Action::Restart
-            && let Some(record) = supervisor.realms[ix.index()].restart.as_ref()
+            && let Some(record) = supervisor.realms[ix.index()].history.restart.as_ref()
             && record.result.is_none()
         {
             restarts.push((ix, record.id));

@@ -17,7 +17,6 @@ use heartbeat_status::{
 use crate::ctx::Ctx;
 use crate::flapping::Flapping;
 use crate::realm::Realm;
-use crate::said::Spoken;
 use crate::state::State;
 use crate::timers::TimerKind;
 use crate::{Effect, ProbeSource, ProbeSpec, RealmSpec};
@@ -108,7 +107,7 @@ impl Probing {
     }
 
     /// A new generation, or one that is measured anew: what was seen before is history.
-    fn anew(&mut self) {
+    pub(crate) fn anew(&mut self) {
         *self = Self {
             last: self.last.take(),
             last_pass: self.last_pass,
@@ -173,28 +172,18 @@ impl Realm {
     /// Forgets the verdicts of the last generation: a new one begins.
     pub(crate) fn new_generation(&mut self, ctx: &mut Ctx<'_>) {
         self.stop_probing(ctx);
-        self.probes.iter_mut().for_each(Probing::anew);
+        self.evidence.begin_anew();
         if let Some((at, _)) = crate::said::asked(ctx.spec) {
             // The new one has not said anything.
-            self.probes[at].last = None;
+            self.evidence.probes[at].last = None;
         }
-        self.spoken = Spoken::default();
-        self.stopped_by_signal = false;
-        self.samples_over = 0;
-        self.adopted = false;
-        self.port_conflict = None;
-        self.unhealthy_cause = None;
-        self.held = None;
-        (self.acts_on, self.asked_since) = (Instant::ZERO, None);
-        self.healthy_since = None;
-        self.renewal_due = false;
-        self.evidence = None;
+        self.generation = self.generation.next();
     }
 
     /// Begins to measure, at once.
     pub(crate) fn start_probing(&mut self, ctx: &mut Ctx<'_>) {
-        self.probing = true;
-        self.probing_since = ctx.now;
+        self.evidence.probing = true;
+        self.evidence.probing_since = ctx.now;
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Measured {
                 self.begin_measuring(ctx, at);
@@ -207,10 +196,10 @@ impl Realm {
     /// Goes on measuring after heartbeatd was gone, in the slots its probes had. The verdicts stand for one bound of
     /// staleness from now: no new evidence, no change.
     pub(crate) fn resume_probing(&mut self, ctx: &mut Ctx<'_>) {
-        self.probing = true;
-        self.probing_since = ctx.now;
+        self.evidence.probing = true;
+        self.evidence.probing_since = ctx.now;
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
-            let probe = &mut self.probes[at];
+            let probe = &mut self.evidence.probes[at];
             probe.current = probe.tally.verdict().is_some();
             if spec.is_told() {
                 self.listen(ctx, at);
@@ -218,18 +207,18 @@ impl Realm {
             if spec.source != ProbeSource::Measured {
                 continue;
             }
-            if self.probes[at].tally.verdict().is_some() {
+            if self.evidence.probes[at].tally.verdict().is_some() {
                 self.schedule(ctx, at);
             } else {
                 ctx.arm(TimerKind::Slot(probe_ix(at)), ctx.now);
             }
             ctx.arm(TimerKind::Stale(probe_ix(at)), ctx.now + stale_after(spec, spec.info.interval));
-            if let Some(last) = self.probes[at].last_conclusive.as_mut() {
+            if let Some(last) = self.evidence.probes[at].last_conclusive.as_mut() {
                 *last = (*last).max(ctx.now);
             }
         }
-        if self.probes.iter().zip(&ctx.spec.probes).any(|(probe, spec)| {
-            spec.source == ProbeSource::Process && probe.last.is_none() && self.pid.is_some()
+        if self.evidence.probes.iter().zip(&ctx.spec.probes).any(|(probe, spec)| {
+            spec.source == ProbeSource::Process && probe.last.is_none() && self.generation.pid.is_some()
         }) {
             self.process_passes(ctx);
         }
@@ -244,12 +233,12 @@ impl Realm {
 
     /// Measures nothing any more; answers under way are of no interest.
     pub(crate) fn stop_probing(&mut self, ctx: &mut Ctx<'_>) {
-        self.probing = false;
+        self.evidence.probing = false;
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             let ix = probe_ix(at);
             self.cancel(ctx, at);
             if spec.source != ProbeSource::Process {
-                (self.probes[at].current, self.probes[at].stale) = (false, false);
+                (self.evidence.probes[at].current, self.evidence.probes[at].stale) = (false, false);
             }
             ctx.disarm(TimerKind::Slot(ix));
             ctx.disarm(TimerKind::Stale(ix));
@@ -259,7 +248,7 @@ impl Realm {
     }
 
     pub(crate) fn cancel(&mut self, ctx: &mut Ctx<'_>, at: usize) {
-        if let Some(flight) = self.probes[at].in_flight.take() {
+        if let Some(flight) = self.evidence.probes[at].in_flight.take() {
             ctx.effect(Effect::CancelCheck { id: flight.id });
             ctx.out.settled_checks.push_back(flight.id);
             ctx.disarm(TimerKind::Lost(probe_ix(at)));
@@ -268,12 +257,12 @@ impl Realm {
 
     /// A dependent fails its probes and wants to know at once whether this realm is to blame.
     pub(crate) fn asked_by_dependent(&mut self, ctx: &mut Ctx<'_>) {
-        self.asked = true;
-        if !self.probing {
+        self.evidence.asked = true;
+        if !self.evidence.probing {
             return;
         }
         for (at, _) in ctx.spec.probes.iter().enumerate().filter(|(_, spec)| spec.decides()) {
-            if self.probes[at].in_flight.is_some() {
+            if self.evidence.probes[at].in_flight.is_some() {
                 continue;
             }
             if self.earliest(ctx.spec, at) <= ctx.now {
@@ -287,33 +276,34 @@ impl Realm {
     /// Notes what the measurements say, for a dependent that has asked.
     fn note_evidence(&mut self, spec: &RealmSpec) {
         let mut oldest = Instant::from_nanos(u64::MAX);
-        for (_, probe) in spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.decides()) {
+        for (_, probe) in spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.decides()) {
             match &probe.last {
                 Some(last) if last.outcome.passed() == Some(true) => oldest = oldest.min(last.at),
                 _ => return,
             }
         }
-        self.asked = false;
-        self.evidence = Some(oldest);
+        self.evidence.asked = false;
+        self.evidence.passed_since = Some(oldest);
     }
 
     /// It was well after an incident of a dependent was opened: that is remembered, once.
     fn note_well(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(after) = self.vouch_after else { return };
-        let mut deciding = self.probes.iter().zip(&ctx.spec.probes).filter(|(_, spec)| spec.decides());
+        let Some(after) = self.history.vouch_after else { return };
+        let mut deciding =
+            self.evidence.probes.iter().zip(&ctx.spec.probes).filter(|(_, spec)| spec.decides());
         if deciding.all(|(probe, _)| probe.last_pass.is_some_and(|pass| pass > after)) {
-            self.vouch_after = None;
+            self.history.vouch_after = None;
             ctx.out.remember.insert(ctx.ix);
         }
     }
 
     /// Failures so far were somebody else's fault (or ours): measure afresh, now.
     pub(crate) fn probe_afresh(&mut self, ctx: &mut Ctx<'_>) {
-        if !self.probing {
+        if !self.evidence.probing {
             return;
         }
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
-            let probe = &mut self.probes[at];
+            let probe = &mut self.evidence.probes[at];
             if probe.tally.fails() > 0 {
                 ctx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
             }
@@ -336,12 +326,12 @@ impl Realm {
             }
             if spec.is_told() {
                 // It is the same process, and has said what it has said.
-                self.probes[at].forgive();
+                self.evidence.probes[at].forgive();
                 self.listen_anew(ctx, at);
                 continue;
             }
             self.cancel(ctx, at);
-            self.probes[at].anew();
+            self.evidence.probes[at].anew();
             ctx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
             if spec.source == ProbeSource::Measured {
                 self.begin_measuring(ctx, at);
@@ -361,10 +351,10 @@ impl Realm {
             return;
         }
         let too_soon = self.earliest(ctx.spec, at) > ctx.now;
-        match self.probes[at].in_flight.as_mut() {
+        match self.evidence.probes[at].in_flight.as_mut() {
             // A refresh is measuring already: its result stands for this slot.
             Some(flight) if !flight.scheduled => flight.scheduled = true,
-            Some(_) => self.probes[at].skipped += 1,
+            Some(_) => self.evidence.probes[at].skipped += 1,
             None if too_soon => {
                 self.measure_soon(ctx, at);
                 return;
@@ -391,28 +381,35 @@ impl Realm {
     fn measure(&mut self, ctx: &mut Ctx<'_>, at: usize, scheduled: bool) -> CheckId {
         let id = ctx.out.next_check(ctx.ix);
         let timeout = ctx.spec.probes[at].info.timeout;
-        self.probes[at].in_flight = Some(InFlight { id, since: ctx.now, scheduled });
-        (self.probes[at].measured_at, self.probes[at].begun_at) = (Some(ctx.now), Some(ctx.now));
+        self.evidence.probes[at].in_flight = Some(InFlight { id, since: ctx.now, scheduled });
+        (self.evidence.probes[at].measured_at, self.evidence.probes[at].begun_at) =
+            (Some(ctx.now), Some(ctx.now));
         ctx.arm(TimerKind::Lost(probe_ix(at)), ctx.now + timeout + LOST_GRACE);
-        ctx.effect(Effect::Check { id, realm: ctx.ix, probe: probe_ix(at), run: self.run, timeout });
+        ctx.effect(Effect::Check {
+            id,
+            realm: ctx.ix,
+            probe: probe_ix(at),
+            run: self.generation.run,
+            timeout,
+        });
         id
     }
 
     /// A refresh asks for fresh results. Returns the measurements it has to wait for.
     pub(crate) fn refresh(&mut self, ctx: &mut Ctx<'_>, mut wait_for: impl FnMut(CheckId)) {
-        if !self.probing {
+        if !self.evidence.probing {
             return;
         }
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source != ProbeSource::Measured {
                 continue;
             }
-            if let Some(flight) = self.probes[at].in_flight {
+            if let Some(flight) = self.evidence.probes[at].in_flight {
                 wait_for(flight.id);
                 continue;
             }
             let gap = if ctx.spec.kind == RealmKind::External { spec.info.interval } else { REFRESH_GAP };
-            if self.probes[at].begun_at.is_none_or(|begun| ctx.now.since(begun) >= gap) {
+            if self.evidence.probes[at].begun_at.is_none_or(|begun| ctx.now.since(begun) >= gap) {
                 wait_for(self.measure(ctx, at, false));
             }
         }
@@ -420,7 +417,7 @@ impl Realm {
 
     /// The adapter did not answer in time: our fault, so it says nothing about the target.
     pub(crate) fn on_lost(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
-        let Some(flight) = self.probes[ix.index()].in_flight else { return };
+        let Some(flight) = self.evidence.probes[ix.index()].in_flight else { return };
         ctx.effect(Effect::CancelCheck { id: flight.id });
         let result = CheckResult {
             outcome: Outcome::Inconclusive(InconclusiveReason::MonitorLag),
@@ -436,14 +433,14 @@ impl Realm {
 
     /// The probe that asked for this measurement, if it is still waiting for it.
     pub(crate) fn awaits(&self, id: CheckId) -> Option<usize> {
-        self.probes.iter().position(|probe| probe.in_flight.is_some_and(|flight| flight.id == id))
+        self.evidence.probes.iter().position(|probe| probe.in_flight.is_some_and(|flight| flight.id == id))
     }
 
     /// A measurement came back. Returns false when nobody waits for it any more.
     pub(crate) fn on_checked(&mut self, ctx: &mut Ctx<'_>, id: CheckId, result: CheckResult) -> bool {
         let Some(at) = self.awaits(id) else { return false };
         ctx.disarm(TimerKind::Lost(probe_ix(at)));
-        let scheduled = self.probes[at].in_flight.take().is_none_or(|flight| flight.scheduled);
+        let scheduled = self.evidence.probes[at].in_flight.take().is_none_or(|flight| flight.scheduled);
         let before = self.interval(ctx.spec, at, ctx.out.lagging);
         let port = result.port_fact();
         for (dependent, spec) in ctx.spec.probes.iter().enumerate() {
@@ -457,7 +454,7 @@ impl Realm {
             }
         }
         self.take_result(ctx, at, result, scheduled);
-        if self.asked {
+        if self.evidence.asked {
             self.note_evidence(ctx.spec);
         }
         self.note_well(ctx);
@@ -475,7 +472,7 @@ impl Realm {
     /// When the evidence of a probe becomes too old, unless there is a conclusive result before.
     fn stale_at(&self, ctx: &Ctx<'_>, at: usize) -> Instant {
         let bound = stale_after(&ctx.spec.probes[at], self.interval(ctx.spec, at, ctx.out.lagging));
-        self.probes[at].last_conclusive.map_or(ctx.now, |last| last + bound)
+        self.evidence.probes[at].last_conclusive.map_or(ctx.now, |last| last + bound)
     }
 
     /// Counts one result, as far as it counts.
@@ -487,23 +484,24 @@ impl Realm {
         scheduled: bool,
     ) {
         let spec = &ctx.spec.probes[at];
-        let port_conflict = self.port_conflict.as_ref().filter(|_| spec.info.kind == ProbeKind::Port);
+        let port_conflict =
+            self.generation.port_conflict.as_ref().filter(|_| spec.info.kind == ProbeKind::Port);
         if let Some(holder) = port_conflict {
             let reason = FailReason::WrongProcess;
             result.outcome = Outcome::Fail { reason, phase: Some(ProbePhase::Connect) };
             result.detail.clone_from(holder);
         }
-        if self.probes[at].tally.parts().passed_once {
+        if self.evidence.probes[at].tally.parts().passed_once {
             result.outcome = once_up(result.outcome, spec.info.kind);
         }
         // A watchdog has no threshold but its time, unless somebody else is to blame.
         let missed = matches!(result.outcome, Outcome::Fail { reason: FailReason::MissedBeat, .. });
         let bypasses =
             port_conflict.is_some() || (missed && spec.is_told() && !self.dependencies.needs.excuses());
-        let seen = self.probes[at].tally.verdict().is_some();
+        let seen = self.evidence.probes[at].tally.verdict().is_some();
         let counts = scheduled && self.failures_count(ctx, spec, seen);
         let need_broken = self.dependencies.needs.excuses();
-        let probe = &mut self.probes[at];
+        let probe = &mut self.evidence.probes[at];
         let before = (probe.tally.verdict(), probe.stale, probe.proven);
         let seen = probe.last.as_ref().filter(|_| probe.current);
         let told = seen.map(|last| (last.outcome.as_str(), last.outcome.reason()));
@@ -562,11 +560,15 @@ impl Realm {
     /// A failure of a probe counts: not within grace, and not while another realm is to blame. `seen`: the probe has a
     /// verdict already.
     fn failures_count(&self, ctx: &Ctx<'_>, spec: &ProbeSpec, seen: bool) -> bool {
-        if self.dependencies.needs.excuses() || self.spoken.stopping {
+        if self.dependencies.needs.excuses() || self.generation.spoken.stopping {
             return false;
         }
-        let measured =
-            ctx.spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.source != ProbeSource::Process);
+        let measured = ctx
+            .spec
+            .probes
+            .iter()
+            .zip(&self.evidence.probes)
+            .filter(|(spec, _)| spec.source != ProbeSource::Process);
         let passed_once =
             || measured.clone().any(|(_, probe)| probe.tally.verdict() == Some(Verdict::Passing));
         let judged_from = self.serving().and_then(|serving| serving.judged_from);
@@ -576,17 +578,17 @@ impl Realm {
         match self.state {
             State::Starting(_) => {
                 let grace = spec.grace.unwrap_or(Duration::MAX);
-                self.started_at.is_some_and(|started| ctx.now.since(started) >= grace)
+                self.generation.started_at.is_some_and(|started| ctx.now.since(started) >= grace)
             }
             State::Running(_) => {
                 let first_pass_missing =
-                    self.probes.iter().all(|probe| probe.tally.verdict() != Some(Verdict::Passing));
+                    self.evidence.probes.iter().all(|probe| probe.tally.verdict() != Some(Verdict::Passing));
                 let grace = spec.grace.filter(|_| first_pass_missing).unwrap_or(Duration::ZERO);
-                self.started_at.is_none_or(|started| ctx.now.since(started) >= grace)
+                self.generation.started_at.is_none_or(|started| ctx.now.since(started) >= grace)
             }
             State::External(_) => {
                 let grace = spec.grace.filter(|_| !seen).unwrap_or(Duration::ZERO);
-                ctx.now.since(self.probing_since) >= grace
+                ctx.now.since(self.evidence.probing_since) >= grace
             }
             _ => false,
         }
@@ -599,7 +601,7 @@ impl Realm {
         if stale_at > ctx.now {
             ctx.arm(TimerKind::Stale(ix), stale_at);
         } else {
-            if !core::mem::replace(&mut self.probes[at].stale, true) {
+            if !core::mem::replace(&mut self.evidence.probes[at].stale, true) {
                 ctx.event(EventKind::ProbeStale {
                     probe: ctx.spec.probes[at].info.name.clone(),
                     stale: true,
@@ -612,9 +614,9 @@ impl Realm {
         }
         for (dependent, spec) in ctx.spec.probes.iter().enumerate() {
             let follows = spec.source == ProbeSource::PortOf(ix);
-            if follows && self.probes[dependent].stale != self.probes[at].stale {
-                let stale = self.probes[at].stale;
-                self.probes[dependent].stale = stale;
+            if follows && self.evidence.probes[dependent].stale != self.evidence.probes[at].stale {
+                let stale = self.evidence.probes[at].stale;
+                self.evidence.probes[dependent].stale = stale;
                 ctx.event(EventKind::ProbeStale { probe: spec.info.name.clone(), stale });
             }
         }
@@ -624,7 +626,7 @@ impl Realm {
     pub(crate) fn probing_was_suspended(&mut self, ctx: &mut Ctx<'_>) {
         self.probe_afresh(ctx);
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
-            if self.probing && spec.source == ProbeSource::Measured {
+            if self.evidence.probing && spec.source == ProbeSource::Measured {
                 let bound = stale_after(spec, spec.info.interval);
                 ctx.arm(TimerKind::Stale(probe_ix(at)), ctx.now + bound);
             }

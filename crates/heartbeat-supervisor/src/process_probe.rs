@@ -18,7 +18,7 @@ impl Realm {
     pub(crate) fn process_passes(&mut self, ctx: &mut Ctx<'_>) {
         self.process_result(ctx, Outcome::Pass, String::new());
         // Nothing is counted up to a threshold here: it runs, or it does not.
-        for (probe, spec) in self.probes.iter_mut().zip(&ctx.spec.probes) {
+        for (probe, spec) in self.evidence.probes.iter_mut().zip(&ctx.spec.probes) {
             if spec.source == ProbeSource::Process {
                 probe.tally.decide(Verdict::Passing);
             }
@@ -30,7 +30,7 @@ impl Realm {
         self.process_result(ctx, Outcome::Fail { reason: FailReason::ProcessExited, phase: None }, detail);
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Process {
-                self.probes[at].tally.decide(Verdict::Failing);
+                self.evidence.probes[at].tally.decide(Verdict::Failing);
                 ctx.disarm(TimerKind::Slot(probe_ix(at)));
             }
         }
@@ -40,7 +40,7 @@ impl Realm {
     pub(crate) fn process_stopped(&mut self, ctx: &mut Ctx<'_>) {
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source == ProbeSource::Process {
-                let probe = &mut self.probes[at];
+                let probe = &mut self.evidence.probes[at];
                 probe.tally = Tally::new();
                 (probe.current, probe.stale) = (false, false);
                 ctx.disarm(TimerKind::Slot(probe_ix(at)));
@@ -50,7 +50,7 @@ impl Realm {
 
     /// The process was stopped by a signal, or goes on. While stopped it fails once an interval.
     pub(crate) fn on_stopped_by_signal(&mut self, ctx: &mut Ctx<'_>, stopped: bool) {
-        self.stopped_by_signal = stopped;
+        self.generation.stopped_by_signal = stopped;
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source != ProbeSource::Process {
                 continue;
@@ -68,10 +68,10 @@ impl Realm {
     pub(crate) fn port_held(&mut self, ctx: &mut Ctx<'_>, holder: Option<String>) {
         let has_port = ctx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port);
         let own = has_port && ctx.spec.kind != RealmKind::External;
-        if self.port_conflict == holder || !self.probing || !own {
+        if self.generation.port_conflict == holder || !self.evidence.probing || !own {
             return;
         }
-        self.port_conflict.clone_from(&holder);
+        self.generation.port_conflict.clone_from(&holder);
         ctx.event(EventKind::PortHeld { holder: holder.clone() });
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.info.kind != ProbeKind::Port {
@@ -81,7 +81,7 @@ impl Realm {
                 Some(_) => self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, String::new()), true),
                 None => {
                     // What was seen of the stranger says nothing about the realm.
-                    self.probes[at].forgive();
+                    self.evidence.probes[at].forgive();
                     // Measured at once: whoever waits for the port has waited long enough.
                     let source = if let ProbeSource::PortOf(of) = spec.source { of } else { probe_ix(at) };
                     ctx.arm(TimerKind::Slot(source), ctx.now);
@@ -93,14 +93,14 @@ impl Realm {
     /// Its port may not be looked after any more: then nobody would tell when the stranger is gone.
     pub(crate) fn forget_port_conflict(&mut self, ctx: &mut Ctx<'_>) {
         if !ctx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port)
-            && self.port_conflict.take().is_some()
+            && self.generation.port_conflict.take().is_some()
         {
             ctx.event(EventKind::PortHeld { holder: None });
         }
     }
 
     pub(crate) fn on_stopped_slot(&mut self, ctx: &mut Ctx<'_>, at: usize) {
-        if !self.stopped_by_signal || !self.probing {
+        if !self.generation.stopped_by_signal || !self.evidence.probing {
             return;
         }
         let outcome = Outcome::Fail { reason: FailReason::ProcessStopped, phase: None };

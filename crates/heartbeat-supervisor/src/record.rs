@@ -17,12 +17,11 @@ use heartbeat_status::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::durable::{FailedStart, Resting, Spoken, Suspicion};
 use crate::flapping::Flapping;
 use crate::probing::Probing;
-use crate::realm::{Realm, Resting};
-use crate::said::Spoken;
-use crate::state::{self, Backoff, Cooldown, Failed, FailedStart, FailedWhy, State};
-use crate::suspicion::Suspicion;
+use crate::realm::Realm;
+use crate::state::{self, Backoff, Cooldown, Failed, FailedWhy, State};
 use crate::{OperatorHold, OperatorIntent, ProbeSpec, RealmSpec};
 
 /// Everything the core has to know about a realm to go on with it. Opaque: it is made by the core and read by the core.
@@ -528,39 +527,40 @@ fn probe(stored: StoredProbe) -> Probing {
 impl Realm {
     /// Everything that has to be remembered of it; `deadline` is that of its state.
     pub(crate) fn record(&self, spec: &RealmSpec, deadline: Option<Instant>) -> PersistedRealm {
-        let Exhausted { used_at, stable, attempts, uncounted, cooldowns } = self.tracker.remembered();
+        let Exhausted { used_at, stable, attempts, uncounted, cooldowns } = self.history.tracker.remembered();
         PersistedRealm {
-            run: self.run.0,
+            run: self.generation.run.0,
             kind: spec.kind.to_string(),
             state: self.state.stored(deadline),
-            desired: Some(self.desired),
-            status: Some((self.status, ns(self.status_since))),
-            resting: match &self.resting {
+            desired: Some(self.wish.desired),
+            status: Some((self.shown.status, ns(self.shown.status_since))),
+            resting: match &self.wish.resting {
                 Resting::Manual => StoredRest::Manual,
                 Resting::Operator(hold) => StoredRest::Operator(hold.reason.clone()),
                 Resting::Removed => StoredRest::Removed,
             },
-            held_by: self.operator_hold().and_then(|hold| hold.by),
-            held_at: self.operator_hold().and_then(|hold| hold.at),
-            faulted: self.faulted,
-            excuse: self.excuse,
+            held_by: self.wish.operator_hold().and_then(|hold| hold.by),
+            held_at: self.wish.operator_hold().and_then(|hold| hold.at),
+            faulted: self.history.faulted,
+            excuse: self.shown.excuse,
             pause: self
+                .wish
                 .pause
                 .as_ref()
                 .map(|pause| StoredPause { reason: pause.reason.clone(), until_ns: pause.until.map(ns) }),
-            pid: self.pid,
-            started_ns: self.started_at.map(ns),
-            last_exit: self.last_exit.map(|last| (last.exit.into(), ns(last.at))),
-            ran_ns: self.last_exit.and_then(|last| Some(nanos(last.ran_for?))),
-            failure: self.failure.clone(),
-            gap_until_ns: ns(self.gap_until),
-            not_before_ns: ns(self.not_before),
+            pid: self.generation.pid,
+            started_ns: self.generation.started_at.map(ns),
+            last_exit: self.history.last_exit.map(|last| (last.exit.into(), ns(last.at))),
+            ran_ns: self.history.last_exit.and_then(|last| Some(nanos(last.ran_for?))),
+            failure: self.history.failure.clone(),
+            gap_until_ns: ns(self.history.gap_until),
+            not_before_ns: ns(self.history.not_before),
             debits_ns: used_at.into_iter().map(ns).collect(),
             stable,
             attempts,
             uncounted,
             cooldowns,
-            restart: self.restart.as_ref().map(|record| StoredRestart {
+            restart: self.history.restart.as_ref().map(|record| StoredRestart {
                 id: record.id.0,
                 cause: record.cause,
                 detail: record.detail.clone(),
@@ -568,31 +568,31 @@ impl Realm {
                 steps: record.steps.iter().map(|(step, at)| (*step, ns(*at))).collect(),
                 result: record.result,
             }),
-            restarts_opened: self.restarts_opened,
-            relapsed: self.relapsed,
+            restarts_opened: self.history.restarts_opened,
+            relapsed: self.history.relapsed,
             stuck_for: state::stuck::cause(self),
-            excused: self.excused.map(|restart| restart.0),
-            healthy_since_ns: self.healthy_since.map(ns),
-            refuses_since_ns: self.refuses_since.map(ns),
-            suspicion: self.suspicion.map(|suspicion| StoredSuspicion {
+            excused: self.history.excused.map(|restart| restart.0),
+            healthy_since_ns: self.generation.healthy_since.map(ns),
+            refuses_since_ns: self.shown.refuses_since.map(ns),
+            suspicion: self.history.suspicion.map(|suspicion| StoredSuspicion {
                 tried: suspicion.tried,
                 alone_since_ns: suspicion.alone_since.map(ns),
             }),
-            cleared_ns: self.cleared.map(ns),
-            port_conflict: self.port_conflict.clone(),
-            failed_start: self.failed_start.as_ref().map(StoredFailedStart::of),
+            cleared_ns: self.history.cleared.map(ns),
+            port_conflict: self.generation.port_conflict.clone(),
+            failed_start: self.history.failed_start.as_ref().map(StoredFailedStart::of),
             start_due: matches!(self.state, State::Stopped { start_due: true }),
-            ordered_in_pause: self.ordered_in_pause,
-            keep_run: self.keep_run,
+            ordered_in_pause: self.wish.ordered_in_pause,
+            keep_run: self.generation.untried,
             need_restart_due: self.serving().is_some_and(|serving| serving.restart_with_need),
-            renewal_due: self.renewal_due,
-            done_once: self.done_once,
-            asked_for: self.asked_for,
-            said: StoredSaid::of(&self.spoken),
+            renewal_due: self.generation.outdated,
+            done_once: self.history.done_once,
+            asked_for: self.wish.asked_for,
+            said: StoredSaid::of(&self.generation.spoken),
             probes: spec
                 .probes
                 .iter()
-                .zip(&self.probes)
+                .zip(&self.evidence.probes)
                 .map(|(spec, probe)| stored_probe(spec, probe))
                 .collect(),
         }
@@ -600,55 +600,55 @@ impl Realm {
 
     /// Takes up what is remembered of it. Nothing is measured and nothing acts before it is resumed.
     pub(crate) fn take_up(&mut self, spec: &RealmSpec, record: PersistedRealm) {
-        self.run = RunId(record.run);
-        self.restarts_opened = record.restarts_opened;
+        self.generation.run = RunId(record.run);
+        self.history.restarts_opened = record.restarts_opened;
         if record.kind != spec.kind.as_str() {
             // What it was then is not what it is now.
             return;
         }
-        self.desired = record.desired.unwrap_or(self.desired);
-        self.resting = match record.resting {
+        self.wish.desired = record.desired.unwrap_or(self.wish.desired);
+        self.wish.resting = match record.resting {
             StoredRest::Manual => Resting::Manual,
             StoredRest::Operator(reason) => {
                 Resting::Operator(OperatorHold { reason, by: record.held_by, at: record.held_at })
             }
             StoredRest::Removed => Resting::Removed,
         };
-        let lifted = match self.resting {
+        let lifted = match self.wish.resting {
             Resting::Manual => !spec.manual,
             Resting::Removed => !spec.retired,
             Resting::Operator(_) => false,
         };
         if lifted {
-            self.desired = Desired::Up;
+            self.wish.desired = Desired::Up;
         }
-        self.asked_for = record.asked_for;
-        (self.faulted, self.excuse) = (record.faulted, record.excuse);
+        self.wish.asked_for = record.asked_for;
+        (self.history.faulted, self.shown.excuse) = (record.faulted, record.excuse);
         if let Some((status, since)) = record.status {
-            (self.status, self.status_since) = (status, Instant::from_nanos(since));
+            (self.shown.status, self.shown.status_since) = (status, Instant::from_nanos(since));
         }
-        self.pause = record
+        self.wish.pause = record
             .pause
             .map(|pause| Pause { reason: pause.reason, until: pause.until_ns.map(Instant::from_nanos) });
-        self.pid = record.pid;
-        self.started_at = record.started_ns.map(Instant::from_nanos);
+        self.generation.pid = record.pid;
+        self.generation.started_at = record.started_ns.map(Instant::from_nanos);
         let ran_for = record.ran_ns.map(Duration::from_nanos);
-        self.last_exit = record.last_exit.map(|(exit, at)| LastExit {
+        self.history.last_exit = record.last_exit.map(|(exit, at)| LastExit {
             exit: exit.exit(),
             at: Instant::from_nanos(at),
             ran_for,
         });
-        self.failure = record.failure;
-        self.gap_until = Instant::from_nanos(record.gap_until_ns);
-        self.not_before = Instant::from_nanos(record.not_before_ns);
-        self.tracker = RestartTracker::restored(Exhausted {
+        self.history.failure = record.failure;
+        self.history.gap_until = Instant::from_nanos(record.gap_until_ns);
+        self.history.not_before = Instant::from_nanos(record.not_before_ns);
+        self.history.tracker = RestartTracker::restored(Exhausted {
             used_at: record.debits_ns.into_iter().map(Instant::from_nanos).collect(),
             stable: record.stable,
             attempts: record.attempts,
             uncounted: record.uncounted,
             cooldowns: record.cooldowns,
         });
-        self.restart = record.restart.map(|stored| RestartAttempt {
+        self.history.restart = record.restart.map(|stored| RestartAttempt {
             id: RestartId(stored.id),
             cause: stored.cause,
             detail: stored.detail,
@@ -656,24 +656,24 @@ impl Realm {
             steps: stored.steps.into_iter().map(|(step, at)| (step, Instant::from_nanos(at))).collect(),
             result: stored.result,
         });
-        self.relapsed = record.relapsed;
-        self.excused = record.excused.map(RestartId);
-        self.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);
-        self.refuses_since = record.refuses_since_ns.map(Instant::from_nanos);
-        self.suspicion = record.suspicion.map(|stored| Suspicion {
+        self.history.relapsed = record.relapsed;
+        self.history.excused = record.excused.map(RestartId);
+        self.generation.healthy_since = record.healthy_since_ns.map(Instant::from_nanos);
+        self.shown.refuses_since = record.refuses_since_ns.map(Instant::from_nanos);
+        self.history.suspicion = record.suspicion.map(|stored| Suspicion {
             tried: stored.tried,
             alone_since: stored.alone_since_ns.map(Instant::from_nanos),
         });
-        self.cleared = record.cleared_ns.map(Instant::from_nanos);
-        self.port_conflict = record.port_conflict;
-        self.failed_start = record.failed_start.map(StoredFailedStart::failed_start);
-        self.ordered_in_pause = record.ordered_in_pause;
-        self.keep_run = record.keep_run;
-        self.renewal_due = record.renewal_due;
-        self.done_once = record.done_once && spec.kind == RealmKind::Oneshot;
-        self.spoken = record.said.spoken();
+        self.history.cleared = record.cleared_ns.map(Instant::from_nanos);
+        self.generation.port_conflict = record.port_conflict;
+        self.history.failed_start = record.failed_start.map(StoredFailedStart::failed_start);
+        self.wish.ordered_in_pause = record.ordered_in_pause;
+        self.generation.untried = record.keep_run;
+        self.generation.outdated = record.renewal_due;
+        self.history.done_once = record.done_once && spec.kind == RealmKind::Oneshot;
+        self.generation.spoken = record.said.spoken();
         let mut stored = record.probes;
-        for (place, spec) in self.probes.iter_mut().zip(&spec.probes) {
+        for (place, spec) in self.evidence.probes.iter_mut().zip(&spec.probes) {
             let target = what_it_measures(spec);
             let same = |stored: &StoredProbe| stored.name == spec.info.name && stored.target == target;
             if let Some(at) = stored.iter().position(same) {
@@ -693,24 +693,24 @@ impl Realm {
     pub(crate) fn take_intent(&mut self, intent: OperatorIntent) {
         match intent.desired {
             Some(Desired::Down) => {
-                self.desired = Desired::Down;
-                self.resting = Resting::Operator(intent.hold);
+                self.wish.desired = Desired::Down;
+                self.wish.resting = Resting::Operator(intent.hold);
             }
-            Some(Desired::Up) => (self.desired, self.asked_for) = (Desired::Up, true),
+            Some(Desired::Up) => (self.wish.desired, self.wish.asked_for) = (Desired::Up, true),
             None => {}
         }
-        self.pause = intent.pause;
+        self.wish.pause = intent.pause;
     }
 
     /// The last word of an operator.
     pub(crate) fn intent(&self, spec: &RealmSpec) -> OperatorIntent {
-        let hold = self.operator_hold();
-        let desired = match self.desired {
+        let hold = self.wish.operator_hold();
+        let desired = match self.wish.desired {
             Desired::Down => hold.map(|_| Desired::Down),
             // What starts by itself needs no word.
-            Desired::Up => (spec.manual && self.asked_for).then_some(Desired::Up),
+            Desired::Up => (spec.manual && self.wish.asked_for).then_some(Desired::Up),
         };
-        OperatorIntent { desired, hold: hold.cloned().unwrap_or_default(), pause: self.pause.clone() }
+        OperatorIntent { desired, hold: hold.cloned().unwrap_or_default(), pause: self.wish.pause.clone() }
     }
 }
 

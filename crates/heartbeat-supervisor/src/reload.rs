@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 use heartbeat_status::{Desired, EventKind, Instant, RealmIx, RestartCause};
 
 use crate::ctx::{Ctx, Mode};
+use crate::durable::Resting;
 use crate::probing::{Probing, probe_ix};
-use crate::realm::{Realm, Resting};
+use crate::realm::Realm;
 use crate::state::{self, State, StateRequest};
 use crate::timers::{TimerKind, Timers};
 use crate::{Plan, ProbeSource, RealmSpec, Supervisor};
@@ -124,9 +125,9 @@ impl Supervisor {
                 (Some(realm), None) => {
                     self.incidents.forget(plan.infos()[at].ix);
                     // Generations and restarts count on, so that a late answer for the one before finds nobody.
-                    let (run, opened) = (realm.run, realm.restarts_opened);
+                    let (run, opened) = (realm.generation.run, realm.history.restarts_opened);
                     *realm = Realm::new(spec);
-                    (realm.run, realm.restarts_opened) = (run, opened);
+                    (realm.generation.run, realm.history.restarts_opened) = (run, opened);
                 }
                 (None, _) => self.realms.push(Realm::new(spec)),
             }
@@ -145,11 +146,11 @@ impl Supervisor {
             };
             let realm = &mut self.realms[ix.index()];
             if before.retired && !spec.retired {
-                realm.resting = Resting::Manual;
+                realm.wish.resting = Resting::Manual;
             }
-            let resting = realm.desired == Desired::Down && realm.resting == Resting::Manual;
+            let resting = realm.wish.desired == Desired::Down && realm.wish.resting == Resting::Manual;
             if resting && !spec.manual && !spec.retired {
-                realm.desired = Desired::Up;
+                realm.wish.desired = Desired::Up;
                 wanted.push(ix);
             }
         }
@@ -166,8 +167,8 @@ impl Supervisor {
                 continue;
             }
             let realm = &mut self.realms[ix.index()];
-            realm.desired = Desired::Down;
-            realm.resting = Resting::Removed;
+            realm.wish.desired = Desired::Down;
+            realm.wish.resting = Resting::Removed;
             self.reconsider(now, ix);
             self.step(now, ix, |realm, ctx| {
                 realm.end_pause(ctx, false);
@@ -183,10 +184,10 @@ impl Supervisor {
 
 /// What it is made of has changed.
 pub(crate) fn renew(realm: &mut Realm, ctx: &mut Ctx<'_>, keys: Option<String>) {
-    realm.renewed = keys;
+    realm.history.renewed = keys;
     // It is told again of the new one.
-    realm.unbounded.clear();
-    realm.renewal_due = realm.held_by_pause();
+    realm.shown.unbounded.clear();
+    realm.generation.outdated = realm.held_by_pause();
     if !realm.wants_to_run() {
         return;
     }
@@ -196,7 +197,7 @@ pub(crate) fn renew(realm: &mut Realm, ctx: &mut Ctx<'_>, keys: Option<String>) 
         }
         // What was given up was another program.
         State::Backoff(_) | State::Cooldown(_) | State::Failed(_) => {
-            realm.tracker.reset();
+            realm.history.tracker.reset();
             state::on_command(realm, ctx, StateRequest::Again(RestartCause::Reloaded));
         }
         State::Waiting(_)
@@ -212,24 +213,26 @@ impl Realm {
     /// Nothing of it runs, and nothing is measured.
     pub(crate) fn at_rest(&self) -> bool {
         matches!(self.state, State::Stopped { .. } | State::Done | State::Failed(_) | State::External(_))
-            && !self.probing
+            && !self.evidence.probing
     }
 
     /// Keeps what is known about the probes that stay.
     fn take_spec(&mut self, spec: &RealmSpec, kept: &Kept) {
-        let mut old: Vec<Option<Probing>> = core::mem::take(&mut self.probes).into_iter().map(Some).collect();
+        let mut old: Vec<Option<Probing>> =
+            core::mem::take(&mut self.evidence.probes).into_iter().map(Some).collect();
         let find = |before: &Option<usize>| before.and_then(|at| old.get_mut(at)?.take());
-        self.probes = kept.iter().map(find).map(|probe| probe.unwrap_or_else(Probing::new)).collect();
+        self.evidence.probes =
+            kept.iter().map(find).map(|probe| probe.unwrap_or_else(Probing::new)).collect();
         // What its probes said was said without the new ones.
         if kept.iter().zip(&spec.probes).any(|(before, probe)| before.is_none() && probe.decides()) {
-            self.evidence = None;
+            self.evidence.passed_since = None;
         }
-        self.follow(spec);
+        self.shown.dirty = true;
     }
 
     /// Begins to measure the probes that are new, while the realm is measured.
     fn take_up_probing(&mut self, ctx: &mut Ctx<'_>) {
-        if !self.probing {
+        if !self.evidence.probing {
             return;
         }
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
@@ -237,7 +240,9 @@ impl Realm {
             let idle = ctx.out.timers.deadline(ctx.ix, TimerKind::Slot(ix)).is_none();
             match spec.source {
                 ProbeSource::Measured if idle => self.begin_measuring(ctx, at),
-                ProbeSource::Process if self.probes[at].last.is_none() && self.pid.is_some() => {
+                ProbeSource::Process
+                    if self.evidence.probes[at].last.is_none() && self.generation.pid.is_some() =>
+                {
                     self.process_passes(ctx);
                 }
                 // Its watchdog may be another one.

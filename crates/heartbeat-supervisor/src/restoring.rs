@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use heartbeat_status::{Desired, EventKind, Instant, RealmInfo, RealmIx};
 
 use crate::ctx::Mode;
-use crate::realm::Resting;
+use crate::durable::Resting;
 use crate::reload::renew;
 use crate::state::{self, State, StateRequest};
 use crate::{Found, Restored, RestoredState, Supervisor, suspicion};
@@ -32,22 +32,22 @@ impl Supervisor {
             if let Some(record) = record {
                 realm.take_up(spec, record);
             }
-            realm.run = run.unwrap_or(realm.run);
+            realm.generation.run = run.unwrap_or(realm.generation.run);
             if let Some(intent) = intent {
                 realm.take_intent(intent);
             }
             if spec.retired {
-                (realm.desired, realm.resting) = (Desired::Down, Resting::Removed);
+                (realm.wish.desired, realm.wish.resting) = (Desired::Down, Resting::Removed);
             }
-            if realm.desired == Desired::Up
+            if realm.wish.desired == Desired::Up
                 && matches!(realm.state, State::Stopped { .. })
                 && realm.found.is_none()
             {
                 realm.state = State::waiting();
-            } else if realm.desired == Desired::Down && matches!(realm.state, State::Waiting(_)) {
+            } else if realm.wish.desired == Desired::Down && matches!(realm.state, State::Waiting(_)) {
                 realm.state = State::Stopped { start_due: false };
             }
-            realm.follow(spec);
+            realm.shown.dirty = true;
         }
         self.own_problems.restore(now, &memory.incidents);
         self.incidents.restore(memory.incidents);
@@ -63,13 +63,13 @@ impl Supervisor {
             self.realms[ix.index()].dependencies = self.dependency_view(ix);
             self.refresh_facts(now, ix);
             let realm = &mut self.realms[ix.index()];
-            realm.status = realm.derive_status();
+            realm.shown.status = realm.derive_status(plan.realm(ix));
         }
         let count = |found: usize| u32::try_from(found).unwrap_or(u32::MAX);
         self.launching =
             count(self.realms.iter().filter(|realm| state::starting::holds_launch_slot(realm)).count());
         self.healing = count(self.realms.iter().filter(|realm| realm.is_healing()).count());
-        let suspicious = |info: &&Arc<RealmInfo>| self.realms[info.ix.index()].suspicion.is_some();
+        let suspicious = |info: &&Arc<RealmInfo>| self.realms[info.ix.index()].history.suspicion.is_some();
         self.suspicious = plan.infos().iter().filter(suspicious).map(|info| info.ix).collect();
         self.queue.clear();
         self.queued.fill(false);
@@ -87,7 +87,7 @@ impl Supervisor {
     pub(crate) fn resume(&mut self, now: Instant) {
         for at in 0..self.start_order.len() {
             let ix = self.start_order[at];
-            if let Some(until) = self.realms[ix.index()].pause.as_ref().and_then(|pause| pause.until) {
+            if let Some(until) = self.realms[ix.index()].wish.pause.as_ref().and_then(|pause| pause.until) {
                 self.step(now, ix, |_, ctx| ctx.arm(crate::timers::TimerKind::Pause, until.max(ctx.now)));
             }
             let Some((found, changed)) = self.realms[ix.index()].found.take() else { continue };
@@ -96,8 +96,8 @@ impl Supervisor {
             self.step(now, ix, |realm, ctx| {
                 state::resume(realm, ctx, found);
                 suspicion::resume(realm, ctx);
-                if adopted && let Some(pid) = realm.pid {
-                    ctx.event(EventKind::Adopted { run: realm.run, pid });
+                if adopted && let Some(pid) = realm.generation.pid {
+                    ctx.event(EventKind::Adopted { run: realm.generation.run, pid });
                 }
             });
             self.reconcile(now, ix, changed);
@@ -115,7 +115,7 @@ impl Supervisor {
                 | State::Backoff(_)
                 | State::Cooldown(_)
         );
-        match realm.desired {
+        match realm.wish.desired {
             Desired::Down if runs => {
                 self.step(now, ix, |realm, ctx| state::on_command(realm, ctx, StateRequest::Rest))
             }

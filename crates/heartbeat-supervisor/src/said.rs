@@ -12,10 +12,11 @@ use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use heartbeat_status::{
-    Beat, EventKind, FailReason, Instant, Outcome, ProbeIx, RestartCause, Said, SaidState, Says, Verdict,
+    Beat, EventKind, FailReason, Instant, Outcome, ProbeIx, RestartCause, Said, Says, Verdict,
 };
 
 use crate::ctx::Ctx;
+use crate::durable::Spoken;
 use crate::probing::probe_ix;
 use crate::process_probe::passive;
 use crate::realm::Realm;
@@ -27,42 +28,6 @@ use crate::{ProbeSource, RealmSpec};
 const LATE: Duration = Duration::from_millis(100);
 /// Then it is waited for this much longer.
 const LATE_GRACE: Duration = Duration::from_secs(1);
-
-/// What it has said in this generation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spoken {
-    pub(crate) ready: bool,
-    pub(crate) reloading: bool,
-    pub(crate) stopping: bool,
-    pub(crate) status: Option<String>,
-    /// The watchdog it has chosen itself; zero for none.
-    pub(crate) watchdog: Option<Duration>,
-    /// It has asked to be treated as if it had been silent for too long.
-    pub(crate) triggered: bool,
-    /// Whatever waits for it waits until then at least.
-    pub(crate) extended: Option<Instant>,
-    /// When its silence, or its end that does not come, is judged. Not remembered.
-    pub(crate) due: Option<Instant>,
-}
-
-impl Spoken {
-    pub(crate) fn state(&self) -> SaidState {
-        match (self.stopping, self.reloading, self.ready) {
-            (true, ..) => SaidState::Stopping,
-            (false, true, _) => SaidState::Reloading,
-            (false, false, true) => SaidState::Ready,
-            (false, false, false) => SaidState::Starting,
-        }
-    }
-
-    /// For the detail of its probe.
-    fn words(&self) -> String {
-        match &self.status {
-            Some(status) => format!("{}: {status}", self.state()),
-            None => self.state().to_string(),
-        }
-    }
-}
 
 /// The probe by which a realm is known to say something of itself, and the watchdog it is configured with.
 pub(crate) fn asked(spec: &RealmSpec) -> Option<(usize, Option<Duration>)> {
@@ -79,7 +44,7 @@ fn speaks(realm: &Realm) -> bool {
         State::Running(_) | State::Stopping(_) => true,
         _ => false,
     };
-    execed && realm.pid.is_some()
+    execed && realm.generation.pid.is_some()
 }
 
 /// It has said something.
@@ -88,24 +53,28 @@ pub(crate) fn hear(realm: &mut Realm, ctx: &mut Ctx<'_>, said: Said) {
         ctx.ignore("nobody is asked to say anything of itself in this state");
         return;
     };
-    let before = realm.spoken.state();
+    let before = realm.generation.spoken.state();
     if let Some(status) = said.status {
         note_status(realm, ctx, at, status);
     }
     if let Some(watchdog) = said.watchdog {
-        realm.spoken.watchdog = Some(watchdog);
+        realm.generation.spoken.watchdog = Some(watchdog);
         ctx.out.remember.insert(ctx.ix);
     }
-    realm.spoken.reloading |= said.reloading;
-    let ends = said.stopping && !realm.spoken.stopping;
-    realm.spoken.stopping |= said.stopping;
+    realm.generation.spoken.reloading |= said.reloading;
+    let ends = said.stopping && !realm.generation.spoken.stopping;
+    realm.generation.spoken.stopping |= said.stopping;
     if said.ready && !said.stopping {
         // Whatever it was doing, it has come through it.
-        (realm.spoken.ready, realm.spoken.reloading, realm.spoken.stopping) = (true, false, false);
+        (
+            realm.generation.spoken.ready,
+            realm.generation.spoken.reloading,
+            realm.generation.spoken.stopping,
+        ) = (true, false, false);
     }
-    let after = realm.spoken.state();
+    let after = realm.generation.spoken.state();
     if after != before {
-        let status = realm.spoken.status.clone().unwrap_or_default();
+        let status = realm.generation.spoken.status.clone().unwrap_or_default();
         ctx.event(EventKind::Said { state: after, status });
     }
     if !matches!(realm.state, State::Stopping(_)) {
@@ -121,17 +90,17 @@ pub(crate) fn hear(realm: &mut Realm, ctx: &mut Ctx<'_>, said: Said) {
 fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, ends: bool, fresh: bool, beat: Option<Beat>) {
     match beat {
         _ if ends => realm.said_it_stops(ctx, at),
-        _ if realm.spoken.stopping => {}
+        _ if realm.generation.spoken.stopping => {}
         Some(Beat::Trigger) => {
-            realm.spoken.triggered = true;
+            realm.generation.spoken.triggered = true;
             ctx.out.remember.insert(ctx.ix);
             realm.beat_missed(ctx, at);
         }
-        Some(Beat::Alive) if realm.spoken.ready => realm.said_it_is_well(ctx, at),
-        None if realm.spoken.ready && fresh => realm.said_it_is_well(ctx, at),
+        Some(Beat::Alive) if realm.generation.spoken.ready => realm.said_it_is_well(ctx, at),
+        None if realm.generation.spoken.ready && fresh => realm.said_it_is_well(ctx, at),
         // Before it is ready nobody waits for a sign of life; it only takes back what it has said itself.
-        Some(Beat::Alive) if core::mem::take(&mut realm.spoken.triggered) => {
-            realm.probes[at].forgive();
+        Some(Beat::Alive) if core::mem::take(&mut realm.generation.spoken.triggered) => {
+            realm.evidence.probes[at].forgive();
             realm.listen_anew(ctx, at);
             ctx.out.remember.insert(ctx.ix);
         }
@@ -141,13 +110,13 @@ fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, ends: bool, fresh: 
 
 fn note_status(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, status: String) {
     let status = Some(status).filter(|status| !status.is_empty());
-    if realm.spoken.status == status {
+    if realm.generation.spoken.status == status {
         return;
     }
-    realm.spoken.status = status;
+    realm.generation.spoken.status = status;
     ctx.out.remember.insert(ctx.ix);
-    let words = realm.spoken.words();
-    if let Some(last) = realm.probes[at].last.as_mut().filter(|last| last.outcome == Outcome::Pass) {
+    let words = realm.generation.spoken.words();
+    if let Some(last) = realm.evidence.probes[at].last.as_mut().filter(|last| last.outcome == Outcome::Pass) {
         last.detail = words;
     }
 }
@@ -156,57 +125,61 @@ impl Realm {
     /// What it says of itself, for display.
     pub(crate) fn says(&self, spec: &RealmSpec) -> Option<Says> {
         asked(spec).filter(|_| speaks(self))?;
-        let Spoken { status, .. } = &self.spoken;
-        Some(Says { state: self.spoken.state(), status: status.clone(), watchdog: self.watchdog(spec) })
+        let Spoken { status, .. } = &self.generation.spoken;
+        Some(Says {
+            state: self.generation.spoken.state(),
+            status: status.clone(),
+            watchdog: self.watchdog(spec),
+        })
     }
 
     /// It has to say that it is well at least this often.
     fn watchdog(&self, spec: &RealmSpec) -> Option<Duration> {
         let (_, configured) = asked(spec)?;
-        self.spoken.watchdog.or(configured).filter(|watchdog| !watchdog.is_zero())
+        self.generation.spoken.watchdog.or(configured).filter(|watchdog| !watchdog.is_zero())
     }
 
     fn tell_state(&self, ctx: &mut Ctx<'_>) {
-        let status = self.spoken.status.clone().unwrap_or_default();
-        ctx.event(EventKind::Said { state: self.spoken.state(), status });
+        let status = self.generation.spoken.status.clone().unwrap_or_default();
+        ctx.event(EventKind::Said { state: self.generation.spoken.state(), status });
     }
 
     fn said_it_is_well(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         // Time that it was granted before ends with the next sign of life.
-        self.spoken.triggered = false;
-        if self.spoken.extended.take().is_some() {
+        self.generation.spoken.triggered = false;
+        if self.generation.spoken.extended.take().is_some() {
             self.tell_state(ctx);
         }
-        self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, self.spoken.words()), true);
+        self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, self.generation.spoken.words()), true);
         self.await_beat(ctx, at);
     }
 
     fn said_it_stops(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         let outcome = Outcome::Fail { reason: FailReason::ReportedDown, phase: None };
-        self.take_result(ctx, at, passive(ctx.now, outcome, self.spoken.words()), true);
+        self.take_result(ctx, at, passive(ctx.now, outcome, self.generation.spoken.words()), true);
         // Not up any more; and no fault, so nothing is counted.
-        self.probes[at].tally.decide(Verdict::Failing);
+        self.evidence.probes[at].tally.decide(Verdict::Failing);
         self.await_end(ctx, at);
     }
 
     fn beat_missed(&mut self, ctx: &mut Ctx<'_>, at: usize) {
-        let what = match self.watchdog(ctx.spec).filter(|_| !self.spoken.triggered) {
+        let what = match self.watchdog(ctx.spec).filter(|_| !self.generation.spoken.triggered) {
             Some(watchdog) => format!("no WATCHDOG=1 for {watchdog:?}"),
             None => "WATCHDOG=trigger".to_string(),
         };
-        let detail = match &self.spoken.status {
+        let detail = match &self.generation.spoken.status {
             Some(status) => format!("{what}; its last status: {status}"),
             None => what,
         };
         let outcome = Outcome::Fail { reason: FailReason::MissedBeat, phase: None };
         self.take_result(ctx, at, passive(ctx.now, outcome, detail), true);
-        self.spoken.due = None;
+        self.generation.spoken.due = None;
         ctx.disarm(TimerKind::Slot(probe_ix(at)));
     }
 
     /// From now on its next sign of life is waited for, if it has to give any.
     fn await_beat(&mut self, ctx: &mut Ctx<'_>, at: usize) {
-        let watchdog = self.watchdog(ctx.spec).filter(|_| self.spoken.ready);
+        let watchdog = self.watchdog(ctx.spec).filter(|_| self.generation.spoken.ready);
         self.set_due(ctx, at, watchdog.map(|watchdog| ctx.now + watchdog));
     }
 
@@ -216,8 +189,8 @@ impl Realm {
 
     fn set_due(&mut self, ctx: &mut Ctx<'_>, at: usize, due: Option<Instant>) {
         // What it was granted before still stands.
-        let due = due.map(|due| due.max(self.spoken.extended.unwrap_or(due)));
-        self.spoken.due = due;
+        let due = due.map(|due| due.max(self.generation.spoken.extended.unwrap_or(due)));
+        self.generation.spoken.due = due;
         match due {
             Some(due) => ctx.arm(TimerKind::Slot(probe_ix(at)), due),
             None => ctx.disarm(TimerKind::Slot(probe_ix(at))),
@@ -227,11 +200,11 @@ impl Realm {
     /// What it has said stands, and whatever it owes is waited for anew: heartbeatd was not there, or somebody else was to
     /// blame, or what is asked of it has changed.
     pub(crate) fn listen_anew(&mut self, ctx: &mut Ctx<'_>, at: usize) {
-        if self.spoken.stopping {
+        if self.generation.spoken.stopping {
             self.await_end(ctx, at);
-        } else if self.spoken.triggered {
+        } else if self.generation.spoken.triggered {
             // Nothing that has happened takes that back.
-            self.spoken.due = None;
+            self.generation.spoken.due = None;
             ctx.arm(TimerKind::Slot(probe_ix(at)), ctx.now);
         } else {
             self.await_beat(ctx, at);
@@ -240,8 +213,11 @@ impl Realm {
 
     /// Measuring begins, or goes on: what it has said before counts.
     pub(crate) fn listen(&mut self, ctx: &mut Ctx<'_>, at: usize) {
-        if self.probes[at].tally.verdict().is_none() && self.spoken.ready && !self.spoken.stopping {
-            self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, self.spoken.words()), true);
+        if self.evidence.probes[at].tally.verdict().is_none()
+            && self.generation.spoken.ready
+            && !self.generation.spoken.stopping
+        {
+            self.take_result(ctx, at, passive(ctx.now, Outcome::Pass, self.generation.spoken.words()), true);
         }
         self.listen_anew(ctx, at);
     }
@@ -249,16 +225,16 @@ impl Realm {
     /// It has been silent for too long, or has not ended although it said so.
     pub(crate) fn on_silence(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let at = ix.index();
-        let due = self.spoken.due.take();
-        if !self.probing {
+        let due = self.generation.spoken.due.take();
+        if !self.evidence.probing {
             return;
         }
         if due.is_some_and(|due| ctx.now.since(due) > LATE) {
             // Our own fault: what it has said meanwhile comes first.
             self.set_due(ctx, at, Some(ctx.now + LATE_GRACE));
-        } else if !self.spoken.stopping {
+        } else if !self.generation.spoken.stopping {
             self.beat_missed(ctx, at);
-        } else if self.pause.is_some() {
+        } else if self.wish.pause.is_some() {
             self.await_end(ctx, at);
         } else {
             let detail = format!("said STOPPING=1 and did not end within {:?}", ctx.spec.stop.timeout);
@@ -269,17 +245,18 @@ impl Realm {
     /// Everything that waits for it waits at least this long from now. Nothing is ever shortened.
     fn extend(&mut self, ctx: &mut Ctx<'_>, by: Duration) {
         let until = ctx.now + by;
-        if self.spoken.extended.is_none() {
+        if self.generation.spoken.extended.is_none() {
             self.tell_state(ctx);
         }
-        self.spoken.extended = Some(self.spoken.extended.map_or(until, |known| known.max(until)));
+        self.generation.spoken.extended =
+            Some(self.generation.spoken.extended.map_or(until, |known| known.max(until)));
         ctx.out.remember.insert(ctx.ix);
         match &self.state {
             State::Starting(_) => starting::extend(self, ctx, until),
             State::Stopping(_) => stopping::extend(self, ctx, until),
             _ => {}
         }
-        if let (Some(due), Some((at, _))) = (self.spoken.due, asked(ctx.spec)) {
+        if let (Some(due), Some((at, _))) = (self.generation.spoken.due, asked(ctx.spec)) {
             self.set_due(ctx, at, Some(due));
         }
     }

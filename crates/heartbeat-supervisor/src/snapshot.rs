@@ -10,7 +10,7 @@ use heartbeat_status::{
 };
 
 use crate::dependency_view::{gate_holds, need_state};
-use crate::realm::Hold;
+use crate::evidence::Hold;
 use crate::timers::TimerKind;
 use crate::{Plan, Supervisor, why};
 
@@ -24,7 +24,7 @@ pub(crate) fn realm_status(
     let probes = (0..spec.probes.len()).map(|at| probe_status(plan, supervisor, ix, at)).collect();
     let realm = &supervisor.realms[ix.index()];
     let needs = spec.needs.iter().map(|need| {
-        let facts = &supervisor.realms[need.realm.index()].facts;
+        let facts = &supervisor.realms[need.realm.index()].shown.facts;
         let holds = match need.kind {
             EdgeKind::Needs => gate_holds(need.until, facts),
             EdgeKind::Wants | EdgeKind::After => !facts.pending,
@@ -32,63 +32,63 @@ pub(crate) fn realm_status(
         NeedStatus { status: facts.status, gate_holds: holds }
     });
     let broken = spec.needs.iter().filter(|need| {
-        let facts = &supervisor.realms[need.realm.index()].facts;
-        let wanted = realm.desired == Desired::Up;
+        let facts = &supervisor.realms[need.realm.index()].shown.facts;
+        let wanted = realm.wish.desired == Desired::Up;
         wanted && need.kind == EdgeKind::Needs && need_state(need.until, facts) == NeedState::Broken
     });
     let mut flags = BTreeSet::new();
     let broken_need = realm.dependencies.needs == NeedState::Broken;
-    if broken_need && matches!(realm.status, Status::Up | Status::Degraded | Status::Blocked) {
+    if broken_need && matches!(realm.shown.status, Status::Up | Status::Degraded | Status::Blocked) {
         flags.insert(Flag::UpstreamDown);
     }
-    if realm.probes.iter().any(|probe| probe.stale) {
+    if realm.evidence.probes.iter().any(|probe| probe.stale) {
         flags.insert(Flag::Stale);
     }
-    if realm.adopted && realm.pid.is_some() {
+    if realm.generation.adopted && realm.generation.pid.is_some() {
         flags.insert(Flag::Adopted);
     }
-    if realm.flapping {
+    if realm.shown.flapping {
         flags.insert(Flag::Flapping);
     }
     if supervisor.suspected_by(ix).next().is_some() {
         flags.insert(Flag::Suspect);
     }
-    if !realm.unbounded.is_empty() && realm.pid.is_some() {
+    if !realm.shown.unbounded.is_empty() && realm.generation.pid.is_some() {
         flags.insert(Flag::Unbounded);
     }
-    if realm.log_in_memory == Some(realm.run) && realm.pid.is_some() {
+    if realm.generation.log_in_memory && realm.generation.pid.is_some() {
         flags.insert(Flag::LogInMemory);
     }
-    if realm.held == Some(Hold::Tripped) {
+    if realm.evidence.held == Some(Hold::Tripped) {
         flags.insert(Flag::Fuse);
     }
     let why = why::why(plan, &supervisor.realms, ix, &supervisor.out, now);
-    let start_failure = realm.failed_start.as_ref().filter(|_| why.reason == Reason::StartFailed);
+    let start_failure = realm.history.failed_start.as_ref().filter(|_| why.reason == Reason::StartFailed);
     RealmStatus {
         info: Arc::clone(&plan.infos()[ix.index()]),
-        desired: realm.desired,
+        desired: realm.wish.desired,
         phase: realm.state.phase(),
-        health: realm.health,
-        pause: realm.pause.clone(),
-        status: realm.status,
+        health: realm.shown.health,
+        pause: realm.wish.pause.clone(),
+        status: realm.shown.status,
         why,
         start_failure: start_failure.map(|start| start.failure),
         flags,
         process: ProcessStatus {
-            run: realm.run,
-            pid: realm.pid,
-            started_at: realm.started_at,
-            adopted: realm.adopted && realm.pid.is_some(),
-            last_exit: realm.last_exit,
+            run: realm.generation.run,
+            pid: realm.generation.pid,
+            started_at: realm.generation.started_at,
+            adopted: realm.generation.adopted && realm.generation.pid.is_some(),
+            last_exit: realm.history.last_exit,
         },
         says: realm.says(spec),
         restarts: RestartCounts {
-            total: realm.restarts_opened,
+            total: realm.history.restarts_opened,
             used: realm.budget_used(spec, now),
             burst: spec.restart.burst(),
             window: spec.restart.window(),
         },
-        restart: realm.restart.clone(),
+        restart: realm.history.restart.clone(),
         needs: needs.collect(),
         suspects: supervisor.suspects_of(ix),
         blocked_by: broken.map(|need| need.realm).collect(),
@@ -99,7 +99,7 @@ pub(crate) fn realm_status(
 fn probe_status(plan: &Plan, supervisor: &Supervisor, ix: RealmIx, at: usize) -> ProbeStatus {
     let spec = plan.realm(ix);
     let realm = &supervisor.realms[ix.index()];
-    let probe = &realm.probes[at];
+    let probe = &realm.evidence.probes[at];
     let thresholds = &spec.probes[at].info.thresholds;
     ProbeStatus {
         last: probe.last.clone(),

@@ -14,11 +14,12 @@ use heartbeat_status::{
 };
 
 use crate::ctx::{Ctx, Mode, Outbox};
+use crate::evidence::Hold;
 use crate::fuse::{Fuse, Grant, TRIPPED_LAUNCH_GAP};
 use crate::incidents::Incidents;
 use crate::judgement;
 use crate::own_problems::OwnProblems;
-use crate::realm::{Hold, Realm};
+use crate::realm::Realm;
 use crate::refresh::Rounds;
 use crate::state::{self, State, StateRequest};
 use crate::timers::{TimerKind, Timers};
@@ -184,16 +185,16 @@ impl Supervisor {
         let first = self.published.is_empty();
         let mut changed = first;
         for at in 0..self.realms.len() {
-            if !first && !self.realms[at].dirty {
+            if !first && !self.realms[at].shown.dirty {
                 continue;
             }
-            if self.realms[at].status_since == Instant::ZERO {
+            if self.realms[at].shown.status_since == Instant::ZERO {
                 // Its first status is as old as it is known to anybody, and not as old as the boot of the host.
-                self.realms[at].status_since = now;
+                self.realms[at].shown.status_since = now;
             }
             let ix = self.plan.infos()[at].ix;
             let built = Arc::new(snapshot::realm_status(&self.plan, self, ix, now));
-            self.realms[at].dirty = false;
+            self.realms[at].shown.dirty = false;
             if first {
                 self.published.push(built);
                 continue;
@@ -250,9 +251,9 @@ impl Supervisor {
     ) -> R {
         let realm = &mut self.realms[ix.index()];
         let held_slot = state::starting::holds_launch_slot(realm);
-        let opened_before = realm.restarts_opened;
+        let opened_before = realm.history.restarts_opened;
         let healed_before = realm.is_healing();
-        let blamed_before = realm.unhealthy_cause.is_some();
+        let blamed_before = realm.evidence.unhealthy_cause.is_some();
         let mut ctx = Ctx {
             now,
             ix,
@@ -262,11 +263,11 @@ impl Supervisor {
         };
         let result = code(realm, &mut ctx);
         realm.hasten(&mut ctx);
-        let suspects = realm.suspicion.is_some();
+        let suspects = realm.history.suspicion.is_some();
         let holds_slot = state::starting::holds_launch_slot(realm);
-        realm.dirty = true;
-        let own_fault = realm.restart.as_ref().is_some_and(|record| record.cause.is_debited());
-        if realm.restarts_opened != opened_before && own_fault {
+        realm.shown.dirty = true;
+        let own_fault = realm.history.restart.as_ref().is_some_and(|record| record.cause.is_debited());
+        if realm.history.restarts_opened != opened_before && own_fault {
             self.companions.extend(&self.plan.realm(ix).restart_with);
         }
         self.launching = self.launching + u32::from(holds_slot) - u32::from(held_slot);
@@ -280,7 +281,7 @@ impl Supervisor {
         if !known || suspects {
             self.touch_needs(ix);
         }
-        if self.realms[ix.index()].unhealthy_cause.is_some() && !blamed_before {
+        if self.realms[ix.index()].evidence.unhealthy_cause.is_some() && !blamed_before {
             self.note_down(now, ix);
         }
         self.incidents.touch(ix);
@@ -292,28 +293,29 @@ impl Supervisor {
         let spec = self.plan.realm(ix);
         let realm = &mut self.realms[ix.index()];
         let health = realm.assess(spec);
-        if health != realm.health {
-            let from = core::mem::replace(&mut realm.health, health);
+        if health != realm.shown.health {
+            let from = core::mem::replace(&mut realm.shown.health, health);
             self.out.event(now, Some((ix, spec)), EventKind::HealthChanged { from, to: health });
         }
         // Before it has booted nothing is measured: what is remembered stands.
         if self.mode != Mode::Cold {
-            realm.refuses_since = realm.refuses_work(spec).then(|| realm.refuses_since.unwrap_or(now));
+            realm.shown.refuses_since =
+                realm.refuses_work(spec).then(|| realm.shown.refuses_since.unwrap_or(now));
         }
         let mut ctx = Ctx { now, ix, order: self.plan.graph().order(ix), spec, out: &mut self.out };
         state::running::note_health(realm, &mut ctx, health);
         realm.note_excuse(spec);
-        let status = realm.derive_status();
+        let status = realm.derive_status(spec);
         let due = status == Status::Down
             && self.out.timers.deadline(ix, TimerKind::ActOnFailure).is_some()
             && judgement::restart_is_due(realm, spec);
-        if core::mem::replace(&mut realm.restart_due, due) != due && status == realm.status {
+        if core::mem::replace(&mut realm.shown.restart_due, due) != due && status == realm.shown.status {
             self.out.event(now, Some((ix, spec)), EventKind::HealthRestartDue { due });
         }
         let realm = &mut self.realms[ix.index()];
-        if status != realm.status {
-            let from = core::mem::replace(&mut realm.status, status);
-            realm.status_since = now;
+        if status != realm.shown.status {
+            let from = core::mem::replace(&mut realm.shown.status, status);
+            realm.shown.status_since = now;
             let why = why::why(&self.plan, &self.realms, ix, &self.out, now);
             let kind =
                 EventKind::StatusChanged { from, to: status, reason: why.reason, message: why.message };
@@ -321,8 +323,8 @@ impl Supervisor {
         }
         self.note_flapping(now, ix);
         self.realms[ix.index()].note_recovery();
-        let facts = self.realms[ix.index()].derive_facts();
-        let before = core::mem::replace(&mut self.realms[ix.index()].facts, facts);
+        let facts = self.realms[ix.index()].derive_facts(self.plan.realm(ix));
+        let before = core::mem::replace(&mut self.realms[ix.index()].shown.facts, facts);
         if facts != before {
             for edge in self.plan.graph().dependents(ix) {
                 enqueue(&mut self.queue, &mut self.queued, edge.from);
@@ -367,7 +369,7 @@ impl Supervisor {
     pub(crate) fn reconsider(&mut self, now: Instant, ix: RealmIx) {
         let dependencies = self.dependency_view(ix);
         let was = core::mem::replace(&mut self.realms[ix.index()].dependencies, dependencies);
-        self.realms[ix.index()].dirty = true;
+        self.realms[ix.index()].shown.dirty = true;
         // The same for itself, and yet a need may be broken for another reason.
         self.incidents.touch(ix);
         if was != dependencies {
@@ -383,7 +385,7 @@ impl Supervisor {
     /// What a realm suspects its needs of is told with them, too.
     fn touch_needs(&mut self, ix: RealmIx) {
         for edge in self.plan.graph().dependencies(ix) {
-            self.realms[edge.to.index()].dirty = true;
+            self.realms[edge.to.index()].shown.dirty = true;
             self.incidents.touch(edge.to);
         }
     }
@@ -424,7 +426,7 @@ impl Supervisor {
 
     /// A realm is to be restarted for its health: as far as the circuit breaker lets it.
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
-        if self.realms[ix.index()].suspicion.is_some() && self.names_its_suspect(ix) {
+        if self.realms[ix.index()].history.suspicion.is_some() && self.names_its_suspect(ix) {
             self.step(now, ix, |realm, ctx| {
                 suspicion::tried(realm, ctx);
                 ctx.disarm(TimerKind::ActOnFailure);
@@ -435,7 +437,7 @@ impl Supervisor {
         // What its own restart command has not mended is the next attempt of a restart that is open.
         let others = self.healing - u32::from(self.realms[ix.index()].is_healing());
         let hold = match self.fuse.ask(&settings, now, ix, others) {
-            Grant::Now if self.realms[ix.index()].held.is_some() => {
+            Grant::Now if self.realms[ix.index()].evidence.held.is_some() => {
                 self.step(now, ix, judgement::release);
                 return;
             }
@@ -448,7 +450,7 @@ impl Supervisor {
             Grant::Parallel => Hold::Parallel,
             Grant::Exhausted { until } => Hold::Exhausted(until),
         };
-        if self.realms[ix.index()].held != Some(hold) {
+        if self.realms[ix.index()].evidence.held != Some(hold) {
             let words = why::hold_words(&self.plan, &self.realms, ix, hold);
             self.step(now, ix, |realm, ctx| judgement::hold(realm, ctx, Some(hold), Some(words)));
         }
@@ -456,7 +458,7 @@ impl Supervisor {
 
     fn health_restart_ended(&mut self, now: Instant, ix: RealmIx) {
         let settings = self.plan.settings().fuse;
-        let record = self.realms[ix.index()].restart.as_ref();
+        let record = self.realms[ix.index()].history.restart.as_ref();
         let verified = record.is_some_and(|record| record.result == Some(RestartResult::Verified));
         if self.fuse.restart_ended(&settings, now, ix, verified) {
             self.breaker_closed(now);
@@ -493,7 +495,7 @@ impl Supervisor {
             | State::Backoff(_)
             | State::Cooldown(_)
             | State::Stuck { .. } => {
-                realm.desired == Desired::Up && self.plan.realm(ix).kind == RealmKind::Service
+                realm.wish.desired == Desired::Up && self.plan.realm(ix).kind == RealmKind::Service
             }
             State::Stopped { .. }
             | State::Failed(_)
@@ -507,7 +509,7 @@ impl Supervisor {
     fn watch_fuse(&mut self, now: Instant) {
         let Some(since) = self.fuse.tripped_since() else { return };
         let running = || self.realms.iter().filter(|realm| matches!(realm.state, State::Running(_)));
-        if running().all(|realm| realm.status != Status::Down) && self.fuse.all_well() {
+        if running().all(|realm| realm.shown.status != Status::Down) && self.fuse.all_well() {
             self.breaker_closed(now);
             return;
         }
@@ -518,10 +520,11 @@ impl Supervisor {
 
     fn note_flapping(&mut self, now: Instant, ix: RealmIx) {
         let realm = &mut self.realms[ix.index()];
-        let flapping = realm.probes.iter().any(|probe| probe.flapping.flaps());
-        if flapping != realm.flapping {
-            realm.flapping = flapping;
-            let percent = realm.probes.iter().map(|probe| probe.flapping.percent()).max().unwrap_or(0);
+        let flapping = realm.evidence.probes.iter().any(|probe| probe.flapping.flaps());
+        if flapping != realm.shown.flapping {
+            realm.shown.flapping = flapping;
+            let percent =
+                realm.evidence.probes.iter().map(|probe| probe.flapping.percent()).max().unwrap_or(0);
             let whose = Some((ix, self.plan.realm(ix)));
             self.out.event(now, whose, EventKind::FlappingChanged { flapping, percent });
         }
@@ -530,7 +533,7 @@ impl Supervisor {
     fn tell_boot(&mut self, now: Instant) {
         if self.mode == Mode::Booted
             && !self.booted_told
-            && self.realms.iter().all(|realm| !realm.facts.pending)
+            && self.realms.iter().all(|realm| !realm.shown.facts.pending)
         {
             self.booted_told = true;
             self.out.event(now, None, EventKind::Booted);

@@ -12,6 +12,7 @@ use core::time::Duration;
 use heartbeat_status::{DegradedReason, EdgeKind, EventKind, Health, Instant, RealmIx, Status};
 
 use crate::ctx::Ctx;
+use crate::durable::Suspicion;
 use crate::realm::Realm;
 use crate::state::{State, waiting};
 use crate::timers::TimerKind;
@@ -22,20 +23,11 @@ const BEFORE: Duration = Duration::from_secs(30);
 /// How long a dependent without `start.timeout` that fails alone is blamed on its need.
 const ALONE: Duration = Duration::from_secs(60);
 
-/// What a realm that fails blames on a need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Suspicion {
-    /// Its one restart has been made, or there is none.
-    pub(crate) tried: bool,
-    /// Since when all other dependents of its suspects pass.
-    pub(crate) alone_since: Option<Instant>,
-}
-
 impl Realm {
     /// The realm answers that it refuses work. A certificate that expires soon refuses nobody.
     pub(crate) fn refuses_work(&self, spec: &RealmSpec) -> bool {
-        let remarks = spec.probes.iter().zip(&self.probes).filter(|(spec, _)| spec.decides());
-        self.health == Health::Degraded
+        let remarks = spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.decides());
+        self.shown.health == Health::Degraded
             && remarks.filter_map(|(_, probe)| probe.remark()).any(|reason| {
                 matches!(reason, DegradedReason::ReportedDegraded | DegradedReason::ReportedDown)
             })
@@ -45,40 +37,43 @@ impl Realm {
     pub(crate) fn may_blame(&self, began: Instant) -> bool {
         self.dependencies
             .refused_since
-            .is_some_and(|since| began + BEFORE >= since && self.cleared != Some(since))
+            .is_some_and(|since| began + BEFORE >= since && self.history.cleared != Some(since))
     }
 
     /// It fails, and a need that refuses work is the suspect.
     pub(crate) fn is_suspicious(&self) -> bool {
         let fails = matches!(
-            self.status,
+            self.shown.status,
             Status::Down | Status::Restarting | Status::Starting | Status::Failed | Status::Unknown
         );
-        self.suspicion.is_some() && fails && self.pause.is_none() && !self.dependencies.needs.excuses()
+        self.history.suspicion.is_some()
+            && fails
+            && self.wish.pause.is_none()
+            && !self.dependencies.needs.excuses()
     }
 
     /// Nothing is done to it any more before its suspect passes.
     pub(crate) fn is_held_by_suspicion(&self) -> bool {
-        self.suspicion.is_some_and(|suspicion| suspicion.tried)
+        self.history.suspicion.is_some_and(|suspicion| suspicion.tried)
     }
 }
 
 /// The realm fails, and a need that refuses work is the suspect from now on.
 pub(crate) fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if realm.suspicion.is_none() {
-        realm.suspicion = Some(Suspicion { tried: false, alone_since: None });
+    if realm.history.suspicion.is_none() {
+        realm.history.suspicion = Some(Suspicion { tried: false, alone_since: None });
         if let Some(since) = realm.dependencies.refused_since {
             // It may have exited before its need was measured.
-            realm.tracker.refund(since - BEFORE);
+            realm.history.tracker.refund(since - BEFORE);
         }
         ctx.event(EventKind::NeedSuspected { suspected: true });
     }
-    realm.unhealthy_cause = None;
+    realm.evidence.unhealthy_cause = None;
 }
 
 /// heartbeatd is back: a realm that fails alone is blamed on its need for as long as it would have been without that.
 pub(crate) fn resume(realm: &Realm, ctx: &mut Ctx<'_>) {
-    if let Some(since) = realm.suspicion.and_then(|suspicion| suspicion.alone_since) {
+    if let Some(since) = realm.history.suspicion.and_then(|suspicion| suspicion.alone_since) {
         ctx.arm(TimerKind::Alone, (since + alone_limit(ctx.spec)).max(ctx.now));
     }
 }
@@ -90,7 +85,7 @@ fn alone_limit(spec: &RealmSpec) -> Duration {
 
 /// Its one restart has been made, or makes no sense.
 pub(crate) fn tried(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if let Some(suspicion) = &mut realm.suspicion {
+    if let Some(suspicion) = &mut realm.history.suspicion {
         suspicion.tried = true;
         ctx.out.remember.insert(ctx.ix);
     }
@@ -98,14 +93,14 @@ pub(crate) fn tried(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 /// When a realm that has exited is started again while its suspect refuses work.
 pub(crate) fn next_start(realm: &Realm, ctx: &Ctx<'_>) -> Instant {
-    let ran_for = realm.last_exit.and_then(|last| last.ran_for).unwrap_or_default();
+    let ran_for = realm.history.last_exit.and_then(|last| last.ran_for).unwrap_or_default();
     ctx.now + ctx.spec.restart.settings().backoff_max.saturating_sub(ran_for)
 }
 
 /// Needs have begun or ceased to refuse work.
 pub(crate) fn follow(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if realm.dependencies.refused_since.is_none() {
-        realm.cleared = None;
+        realm.history.cleared = None;
         end(realm, ctx);
     }
 }
@@ -113,21 +108,21 @@ pub(crate) fn follow(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// The suspicion is over: failures count afresh, and what waits starts.
 fn end(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     ctx.disarm(TimerKind::Alone);
-    if realm.suspicion.take().is_none() {
+    if realm.history.suspicion.take().is_none() {
         return;
     }
     ctx.event(EventKind::NeedSuspected { suspected: false });
     realm.probe_afresh(ctx);
     if matches!(realm.state, State::Waiting(_)) {
-        realm.not_before = realm.gap_until;
+        realm.history.not_before = realm.history.gap_until;
         waiting::on_dependencies(realm, ctx);
     }
 }
 
 /// It has failed alone for long enough: it is its own fault after all.
 pub(crate) fn clear(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if realm.suspicion.is_some() {
-        realm.cleared = realm.dependencies.refused_since;
+    if realm.history.suspicion.is_some() {
+        realm.history.cleared = realm.dependencies.refused_since;
         end(realm, ctx);
     }
 }
@@ -139,7 +134,7 @@ impl Supervisor {
             return Vec::new();
         }
         let needs = self.plan.realm(ix).needs.iter().filter(|need| need.kind == EdgeKind::Needs);
-        let refuses = |ix: &RealmIx| self.realms[ix.index()].facts.refuses_since.is_some();
+        let refuses = |ix: &RealmIx| self.realms[ix.index()].shown.facts.refuses_since.is_some();
         needs.map(|need| need.realm).filter(refuses).collect()
     }
 
@@ -152,7 +147,7 @@ impl Supervisor {
     pub(crate) fn names_its_suspect(&self, ix: RealmIx) -> bool {
         let suspects = self.suspects_of(ix);
         let realm = &self.realms[ix.index()];
-        let failing = realm.probes.iter().filter(|probe| probe.last_fail.is_some());
+        let failing = realm.evidence.probes.iter().filter(|probe| probe.last_fail.is_some());
         let mut answers = failing.filter_map(|probe| probe.last.as_ref()).map(|last| last.detail.as_str());
         answers.any(|answer| {
             suspects.iter().any(|suspect| {
@@ -172,12 +167,12 @@ impl Supervisor {
         for ix in self.suspicious.clone() {
             let suspects = self.suspects_of(ix);
             let alone = !suspects.is_empty() && suspects.iter().all(|suspect| self.others_pass(*suspect, ix));
-            let Some(known) = self.realms[ix.index()].suspicion else { continue };
+            let Some(known) = self.realms[ix.index()].history.suspicion else { continue };
             if alone == known.alone_since.is_some() {
                 continue;
             }
             self.step(now, ix, |realm, ctx| {
-                realm.suspicion = Some(Suspicion { alone_since: alone.then_some(ctx.now), ..known });
+                realm.history.suspicion = Some(Suspicion { alone_since: alone.then_some(ctx.now), ..known });
                 ctx.out.remember.insert(ctx.ix);
                 if alone {
                     ctx.arm(TimerKind::Alone, ctx.now + alone_limit(ctx.spec));
@@ -193,7 +188,7 @@ impl Supervisor {
         let edges = self.plan.graph().dependents(need).iter().filter(|edge| edge.kind == EdgeKind::Needs);
         let others = edges.map(|edge| edge.from).filter(|ix| *ix != except);
         let mut wanted = others.filter(|ix| self.realms[ix.index()].wants_to_run()).peekable();
-        wanted.peek().is_some() && wanted.all(|ix| self.realms[ix.index()].facts.up)
+        wanted.peek().is_some() && wanted.all(|ix| self.realms[ix.index()].shown.facts.up)
     }
 }
 

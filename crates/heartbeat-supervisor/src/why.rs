@@ -13,8 +13,10 @@ use heartbeat_status::{
 
 use crate::ctx::Outbox;
 use crate::dependency_view::{gate_holds, need_state};
+use crate::durable::Resting;
+use crate::evidence::Hold;
 use crate::probing::Probing;
-use crate::realm::{Hold, Realm, Resting};
+use crate::realm::Realm;
 use crate::state::failed::Why as FailedWhy;
 use crate::state::{InPlaceRestart, State, ending};
 use crate::timers::TimerKind;
@@ -49,7 +51,7 @@ impl View<'_> {
 pub(crate) fn why(plan: &Plan, realms: &[Realm], ix: RealmIx, out: &Outbox, now: Instant) -> Why {
     let view = View { plan, realms, ix, out, now };
     let (reason, message, next) = suspecting(&view, answer(&view));
-    Why { reason, message, since: view.realm().status_since, next }
+    Why { reason, message, since: view.realm().shown.status_since, next }
 }
 
 /// The same, with the need that is probably to blame.
@@ -61,14 +63,14 @@ fn suspecting(view: &View<'_>, (reason, message, next): (Reason, String, Next)) 
     let needs = view.spec().needs.iter().filter(|need| need.kind == EdgeKind::Needs);
     let suspects = needs.filter_map(|need| {
         let (need, spec) = (&view.realms[need.realm.index()], view.plan.realm(need.realm));
-        need.facts.refuses_since?;
+        need.shown.facts.refuses_since?;
         Some((spec.name.to_string(), remark_words(spec, need)))
     });
     let words = crate::suspicion::words(suspects);
     if words.is_empty() {
         return (reason, message, next);
     }
-    let message = match (&realm.state, realm.last_exit) {
+    let message = match (&realm.state, realm.history.last_exit) {
         (State::Waiting(_), Some(last)) => last.exit.to_string(),
         _ => unready_probe(view.spec(), realm).unwrap_or(message),
     };
@@ -77,7 +79,7 @@ fn suspecting(view: &View<'_>, (reason, message, next): (Reason, String, Next)) 
 
 /// What a degraded realm says of itself.
 pub(crate) fn remark_words(spec: &RealmSpec, realm: &Realm) -> String {
-    let remarks = spec.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.degraded());
+    let remarks = spec.probes.iter().zip(&realm.evidence.probes).filter(|(_, probe)| probe.degraded());
     let words = remarks.filter_map(|(_, probe)| Some(probe.last.as_ref()?.detail.clone()));
     let words: Vec<String> = words.filter(|words| !words.is_empty()).collect();
     if words.is_empty() { "it says so".to_string() } else { words.join("; ") }
@@ -87,10 +89,11 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
     if matches!(realm.state, State::Stuck { .. }) {
         let next = Next::when(NextAction::Start, "its last processes are gone".to_string());
-        let next = if realm.desired == Desired::Down || realm.shutting_down() { Next::none() } else { next };
+        let next =
+            if realm.wish.desired == Desired::Down || realm.shutting_down() { Next::none() } else { next };
         return (Reason::Stuck, "SIGKILL did not end all of its processes".to_string(), next);
     }
-    if let Some(pause) = realm.pause.as_ref().filter(|_| !realm.shutting_down()) {
+    if let Some(pause) = realm.wish.pause.as_ref().filter(|_| !realm.shutting_down()) {
         let next = pause.until.map_or_else(
             || Next::when(NextAction::Resume, "an operator resumes it".to_string()),
             |at| Next::at(NextAction::Resume, at),
@@ -117,14 +120,14 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
         }
         _ if resting(realm) => at_rest(view),
         State::Stopped { .. } => {
-            let message = realm.last_exit.map_or_else(
+            let message = realm.history.last_exit.map_or_else(
                 || "not started yet".to_string(),
                 |last| format!("ended with {}, and its policy leaves it at that", last.exit),
             );
             (Reason::Exited, message, Next::none())
         }
         State::Done => {
-            let ended = realm.last_exit.map_or_else(
+            let ended = realm.history.last_exit.map_or_else(
                 || "done".to_string(),
                 |last| match last.ran_for {
                     Some(ran_for) => format!("{} after {}", last.exit, ending::span(ran_for)),
@@ -134,8 +137,8 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::Done, ended, Next::none())
         }
         State::Waiting(_) => waiting(view),
-        State::Backoff(_) if realm.port_conflict.is_some() => port_conflict(view),
-        State::Backoff(backoff) if realm.failed_start.is_some() => {
+        State::Backoff(_) if realm.generation.port_conflict.is_some() => port_conflict(view),
+        State::Backoff(backoff) if realm.history.failed_start.is_some() => {
             (Reason::StartFailed, start_failed(view), Next::at(NextAction::Start, backoff.until))
         }
         State::Backoff(backoff) => (Reason::Backoff, ended(view), Next::at(NextAction::Start, backoff.until)),
@@ -151,7 +154,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
 
 /// Its program cannot be used, and is checked every second.
 fn unusable(view: &View<'_>) -> (Reason, String, Next) {
-    let start = view.realm().failed_start.as_ref();
+    let start = view.realm().history.failed_start.as_ref();
     let message = start.map(|start| start.message.clone()).unwrap_or_default();
     let next = match &view.realm().state {
         State::Cooldown(cooldown) => Next::at(NextAction::Start, cooldown.until),
@@ -163,9 +166,9 @@ fn unusable(view: &View<'_>) -> (Reason, String, Next) {
 /// The error of the last start; with its attempt where it counts against the budget.
 fn start_failed(view: &View<'_>) -> String {
     let realm = view.realm();
-    let message = realm.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
+    let message = realm.history.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
     let of_restart = |record: &RestartAttempt| record.result.is_none() && record.detail == message;
-    if realm.restart.as_ref().is_some_and(of_restart) { ended(view) } else { message }
+    if realm.history.restart.as_ref().is_some_and(of_restart) { ended(view) } else { message }
 }
 
 /// Somebody else is where it should be.
@@ -176,19 +179,23 @@ fn port_conflict(view: &View<'_>) -> (Reason, String, Next) {
         None => "its port is free".to_string(),
     };
     let action = if matches!(realm.state, State::Backoff(_)) { NextAction::Start } else { NextAction::Probe };
-    (Reason::WrongProcess, realm.port_conflict.clone().unwrap_or_default(), Next::when(action, free))
+    (
+        Reason::WrongProcess,
+        realm.generation.port_conflict.clone().unwrap_or_default(),
+        Next::when(action, free),
+    )
 }
 
 fn resting(realm: &Realm) -> bool {
-    (realm.desired == Desired::Down || realm.shutting_down())
+    (realm.wish.desired == Desired::Down || realm.shutting_down())
         && !matches!(realm.state, State::External(_) | State::Done)
 }
 
 fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
     let ends = matches!(realm.state, State::Stopping(_) | State::Starting(_) | State::Running(_));
-    let (reason, message) = match &realm.resting {
-        _ if realm.desired == Desired::Up => {
+    let (reason, message) = match &realm.wish.resting {
+        _ if realm.wish.desired == Desired::Up => {
             (Reason::StoppedByOperator, "stopped: heartbeatd is stopping everything".to_string())
         }
         Resting::Manual if ends => (Reason::Manual, "stopped".to_string()),
@@ -201,7 +208,7 @@ fn at_rest(view: &View<'_>) -> (Reason, String, Next) {
     if ends {
         return (Reason::Stopping, format!("being {message}"), end_of_stop(view));
     }
-    let again = realm.desired == Desired::Up && realm.shutting_down();
+    let again = realm.wish.desired == Desired::Up && realm.shutting_down();
     let next = if again { next_heartbeatd(NextAction::Start) } else { Next::none() };
     (reason, message, next)
 }
@@ -246,7 +253,7 @@ fn failed_words(why: &FailedWhy, view: &View<'_>) -> (Reason, String) {
 
 /// The code for what a restart was opened for.
 fn restart_reason(realm: &Realm) -> Reason {
-    match realm.restart.as_ref().map(|record| record.cause) {
+    match realm.history.restart.as_ref().map(|record| record.cause) {
         Some(cause) => cause_reason(cause),
         None => Reason::Starting,
     }
@@ -267,18 +274,16 @@ pub(crate) fn cause_reason(cause: RestartCause) -> Reason {
 /// How the last run ended and which attempt this is.
 fn ended(view: &View<'_>) -> String {
     let realm = view.realm();
-    let open = realm.restart.as_ref().filter(|record| record.result.is_none() && !record.detail.is_empty());
-    let seen = match (open, &realm.failure, realm.last_exit) {
+    let open =
+        realm.history.restart.as_ref().filter(|record| record.result.is_none() && !record.detail.is_empty());
+    let seen = match (open, &realm.history.failure, realm.history.last_exit) {
         (Some(record), ..) => record.detail.clone(),
         (None, Some(failure), _) => failure.clone(),
         (None, None, Some(last)) => last.exit.to_string(),
         (None, None, None) => "ended".to_string(),
     };
-    let attempt = realm
-        .restart
-        .as_ref()
-        .filter(|record| record.result.is_none() && record.cause.is_debited())
-        .map(|record| record.attempt);
+    let attempt =
+        realm.history.open().filter(|record| record.cause.is_debited()).map(|record| record.attempt);
     match attempt {
         // The trial after a cooldown is no attempt of the budget.
         Some(attempt) if attempt <= view.spec().restart.burst() => {
@@ -299,7 +304,7 @@ impl Needs {
     fn find(view: &View<'_>, state: NeedState) -> Option<Self> {
         let (mut goals, mut words) = (Vec::new(), Vec::new());
         for need in view.spec().needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
-            let facts = &view.realms[need.realm.index()].facts;
+            let facts = &view.realms[need.realm.index()].shown.facts;
             if need_state(need.until, facts) == state {
                 let name = &view.plan.realm(need.realm).name;
                 let goal = if gate_holds(need.until, facts) { Gate::Up } else { need.until };
@@ -326,7 +331,7 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
     if !realm.dependencies.needs_hold {
         let mut gates = Vec::new();
         for need in &view.spec().needs {
-            let facts = &view.realms[need.realm.index()].facts;
+            let facts = &view.realms[need.realm.index()].shown.facts;
             if need.kind == EdgeKind::Needs && !gate_holds(need.until, facts) {
                 gates.push(format!("{} is {}", view.plan.realm(need.realm).name, gate_word(need.until)));
             }
@@ -342,7 +347,7 @@ fn waiting(view: &View<'_>) -> (Reason, String, Next) {
         );
         return (Reason::WaitingForNeed, "waits for what it is ordered after".to_string(), next);
     }
-    let next = Next::at(NextAction::Start, realm.not_before.max(view.now));
+    let next = Next::at(NextAction::Start, realm.history.not_before.max(view.now));
     let after = if realm.restart_open() { format!("{}; ", ended(view)) } else { String::new() };
     (Reason::Starting, format!("{after}about to start"), next)
 }
@@ -400,12 +405,12 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
             |at| Next::at(NextAction::Probe, at),
         ),
     };
-    if view.realm().port_conflict.is_some() {
+    if view.realm().generation.port_conflict.is_some() {
         return port_conflict(view);
     }
     let waits_for = waiting_probe(view);
     let says = says(view);
-    let extended = view.realm().spoken.extended.is_some();
+    let extended = view.realm().generation.spoken.extended.is_some();
     if view.realm().restart_open() {
         let words = match starting_up(view) {
             Some(words) => return (Reason::StartingUp, format!("{words}; {}", ended(view)), next),
@@ -424,7 +429,7 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
 
 /// `; says: loading the index` for a realm that says what it does.
 fn says(view: &View<'_>) -> String {
-    let status = crate::said::asked(view.spec()).and(view.realm().spoken.status.as_ref());
+    let status = crate::said::asked(view.spec()).and(view.realm().generation.spoken.status.as_ref());
     status.map_or_else(String::new, |status| format!("; says: {status}"))
 }
 
@@ -435,8 +440,8 @@ fn waiting_probe(view: &View<'_>) -> String {
 
 /// `http: connection refused` for the first probe that does not pass yet.
 pub(crate) fn unready_probe(spec: &RealmSpec, realm: &Realm) -> Option<String> {
-    let since = realm.started_at.unwrap_or(realm.status_since);
-    spec.probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
+    let since = realm.generation.started_at.unwrap_or(realm.shown.status_since);
+    spec.probes.iter().zip(&realm.evidence.probes).find_map(|(spec, probe)| {
         // What an earlier generation answered says nothing about this one.
         let last = probe.last.as_ref().filter(|last| last.at >= since)?;
         let missing = probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true);
@@ -447,7 +452,7 @@ pub(crate) fn unready_probe(spec: &RealmSpec, realm: &Realm) -> Option<String> {
 /// What a server that is starting up says, and for how long it has been starting.
 fn starting_up(view: &View<'_>) -> Option<String> {
     let realm = view.realm();
-    let since = realm.started_at.unwrap_or(view.now);
+    let since = realm.generation.started_at.unwrap_or(view.now);
     let words = realm.says_it_starts(view.spec())?.1;
     let words = if words.is_empty() { "it says that it is starting up" } else { words };
     Some(format!("starting: {words} (for {})", duration(view.now.since(since))))
@@ -455,7 +460,7 @@ fn starting_up(view: &View<'_>) -> Option<String> {
 
 /// What keeps the stale probes of a realm from a conclusive result.
 pub(crate) fn stale_words(spec: &RealmSpec, realm: &Realm) -> String {
-    let stale = spec.probes.iter().zip(&realm.probes).filter(|(_, probe)| probe.stale);
+    let stale = spec.probes.iter().zip(&realm.evidence.probes).filter(|(_, probe)| probe.stale);
     let words = stale.filter_map(|(spec, probe)| {
         let prevented = probe.last.as_ref()?.prevented_by()?;
         Some(format!("{}: {prevented}", spec.info.name))
@@ -482,7 +487,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             |at| Next::at(NextAction::Probe, at),
         )
     };
-    match realm.status {
+    match realm.shown.status {
         Status::Blocked => match Needs::find(view, NeedState::Broken) {
             Some(broken) => {
                 let next = Next::when(NextAction::Probe, broken.goals);
@@ -490,7 +495,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             }
             None => (Reason::NeedBroken, measured_afresh(view), probe_next()),
         },
-        Status::Starting if realm.health == Health::Unhealthy && realm.excuse.excuses() => {
+        Status::Starting if realm.shown.health == Health::Unhealthy && realm.shown.excuse.excuses() => {
             match Needs::find(view, NeedState::Pending) {
                 Some(pending) => {
                     let next = Next::when(NextAction::Probe, pending.goals);
@@ -535,14 +540,14 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             );
             (restart_reason(realm), format!("runs again, being verified (before: {})", ended(view)), next)
         }
-        Status::Down if realm.port_conflict.is_some() => port_conflict(view),
-        Status::Down if realm.spoken.stopping => {
+        Status::Down if realm.generation.port_conflict.is_some() => port_conflict(view),
+        Status::Down if realm.generation.spoken.stopping => {
             let next = crate::said::asked(view.spec())
                 .and_then(|(at, _)| view.deadline(TimerKind::Slot(crate::probing::probe_ix(at))))
                 .map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
             (Reason::Stopping, format!("it says that it stops{}", says(view)), next)
         }
-        Status::Down if realm.held.is_some() => held(view),
+        Status::Down if realm.evidence.held.is_some() => held(view),
         Status::Down
             if matches!(realm.in_place(), Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Exhausted)) =>
         {
@@ -562,20 +567,20 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (Reason::ProbeFailed, failing_words(view), next)
         }
         Status::Degraded => {
-            let slow = realm.probes.iter().any(|probe| {
+            let slow = realm.evidence.probes.iter().any(|probe| {
                 let outcome = probe.last.as_ref().map(|last| last.outcome);
                 outcome == Some(Outcome::Degraded(heartbeat_status::DegradedReason::Slow))
             });
             let reason = if slow { Reason::Slow } else { Reason::Degraded };
             (reason, degraded_words(view), probe_next())
         }
-        Status::Unknown if realm.probes.iter().any(|probe| probe.stale) => {
+        Status::Unknown if realm.evidence.probes.iter().any(|probe| probe.stale) => {
             let words = stale_words(view.spec(), realm);
             let colon = if words.is_empty() { "" } else { "; " };
             (Reason::Stale, format!("no conclusive measurement for too long{colon}{words}"), probe_next())
         }
         Status::Unknown | Status::Starting
-            if view.spec().kind == RealmKind::External && realm.probes.is_empty() =>
+            if view.spec().kind == RealmKind::External && realm.evidence.probes.is_empty() =>
         {
             (Reason::External, "external and without probes".to_string(), Next::none())
         }
@@ -588,7 +593,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
 
 /// Its restart for its health could begin, and waits for the circuit breaker.
 fn held(view: &View<'_>) -> (Reason, String, Next) {
-    let hold = view.realm().held.unwrap_or(Hold::Tripped);
+    let hold = view.realm().evidence.held.unwrap_or(Hold::Tripped);
     let words = hold_words(view.plan, view.realms, view.ix, hold);
     let (reason, next) = match hold {
         Hold::Tripped => {
@@ -650,14 +655,14 @@ fn measured_afresh(view: &View<'_>) -> String {
 
 /// `http: 500, 3 times in a row` for the probes that fail.
 fn failing_words(view: &View<'_>) -> String {
-    let failing = view.spec().probes.iter().zip(&view.realm().probes).filter_map(|(spec, probe)| {
+    let failing = view.spec().probes.iter().zip(&view.realm().evidence.probes).filter_map(|(spec, probe)| {
         let last = probe.last.as_ref()?;
         if last.outcome.passed() != Some(false) {
             return None;
         }
         // The port fact has nothing to add to the probe that it comes from.
         let repeated = matches!(spec.source, ProbeSource::PortOf(of) if {
-            let of = view.realm().probes[of.index()].last.as_ref();
+            let of = view.realm().evidence.probes[of.index()].last.as_ref();
             of.is_some_and(|of| of.detail == last.detail)
         });
         let words = match last.outcome.reason() {
@@ -692,7 +697,7 @@ fn times(spec: &ProbeSpec, probe: &Probing) -> String {
 
 /// `http: passing again, 1 of 2 needed`.
 fn passing_again(view: &View<'_>) -> String {
-    let probes = view.spec().probes.iter().zip(&view.realm().probes);
+    let probes = view.spec().probes.iter().zip(&view.realm().evidence.probes);
     let again = probes.filter(|(_, probe)| probe.fails()).map(|(spec, probe)| {
         let (passes, goal) = (probe.tally.passes(), spec.info.thresholds.pass_after());
         format!("{}: passing again, {passes} of {goal} needed", spec.info.name)
@@ -706,7 +711,7 @@ fn degraded_words(view: &View<'_>) -> String {
         .spec()
         .probes
         .iter()
-        .zip(&view.realm().probes)
+        .zip(&view.realm().evidence.probes)
         .filter_map(|(spec, probe)| {
             let last = probe.last.as_ref()?;
             let degraded = matches!(last.outcome, Outcome::Degraded(_));
@@ -722,11 +727,11 @@ fn healthy_words(view: &View<'_>) -> String {
         probe.last.as_ref().is_some_and(|last| last.outcome.passed() == Some(false))
             && probe.tally.fails() > 0
     };
-    if realm.probes.iter().any(fails) {
+    if realm.evidence.probes.iter().any(fails) {
         // Its verdict stands until the threshold: what was seen last is told as what it is.
         return format!("still up; {}", failing_words(view));
     }
-    let doubtful = view.spec().probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
+    let doubtful = view.spec().probes.iter().zip(&realm.evidence.probes).find_map(|(spec, probe)| {
         let prevented = probe.last.as_ref()?.prevented_by()?;
         let seen = probe.conclusive.as_ref().map(|last| last.detail.as_str()).filter(|seen| !seen.is_empty());
         let seen = seen.unwrap_or("passed");
@@ -735,7 +740,7 @@ fn healthy_words(view: &View<'_>) -> String {
     if let Some(words) = doubtful {
         return format!("{words}{}", says(view));
     }
-    let measured = view.spec().probes.iter().zip(&realm.probes).find_map(|(spec, probe)| {
+    let measured = view.spec().probes.iter().zip(&realm.evidence.probes).find_map(|(spec, probe)| {
         let last = probe.last.as_ref()?;
         let latency = last.latency?;
         (spec.source == ProbeSource::Measured).then(|| {
@@ -745,7 +750,9 @@ fn healthy_words(view: &View<'_>) -> String {
         })
     });
     let words = measured.unwrap_or_else(|| match realm.state.phase() {
-        Phase::Running if realm.spoken.ready => format!("it says that it is {}", realm.spoken.state()),
+        Phase::Running if realm.generation.spoken.ready => {
+            format!("it says that it is {}", realm.generation.spoken.state())
+        }
         Phase::Running => "the process runs".to_string(),
         _ => "every probe passes".to_string(),
     });

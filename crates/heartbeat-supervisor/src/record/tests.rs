@@ -188,7 +188,7 @@ fn a_probe_that_measures_something_else_begins_anew() {
     spec.probes[0].info.target = "http://127.0.0.1:2/".to_string();
     let mut realm = Realm::new(&spec);
     realm.take_up(&spec, full(RealmKind::Service, StoredState::Running { ready_ns: 40 }));
-    let probe = &realm.probes[0];
+    let probe = &realm.evidence.probes[0];
     assert_eq!((probe.tally.verdict(), probe.last.is_none(), probe.stale), (None, true, false));
 }
 
@@ -197,6 +197,10 @@ fn a_realm_of_another_kind_begins_anew_with_its_numbers() {
     let spec = spec(RealmKind::Service);
     let mut realm = Realm::new(&spec);
     realm.take_up(&spec, full(RealmKind::Oneshot, StoredState::Done));
-    assert_eq!((realm.run, realm.restarts_opened), (RunId(7), 25), "late answers find nobody");
-    assert!(matches!(realm.state, State::Waiting(_)) && realm.pid.is_none());
+    assert_eq!(
+        (realm.generation.run, realm.history.restarts_opened),
+        (RunId(7), 25),
+        "late answers find nobody"
+    );
+    assert!(matches!(realm.state, State::Waiting(_)) && realm.generation.pid.is_none());
 }

@@ -40,7 +40,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         }
         // A person does not wait for the backoff; `min_gap` holds all the same.
         StateRequest::Run | StateRequest::Again(_) => {
-            realm.not_before = realm.gap_until;
+            realm.history.not_before = realm.history.gap_until;
             waiting::enter(realm, ctx);
         }
     }

@@ -41,13 +41,13 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
     match timer {
         TimerKind::ProgramCheck => unusable::check(realm, ctx),
         // A pause holds the trial.
-        _ if realm.pause.is_some() => ctx.arm(TimerKind::Retry, ctx.now + PAUSED_RECHECK),
+        _ if realm.wish.pause.is_some() => ctx.arm(TimerKind::Retry, ctx.now + PAUSED_RECHECK),
         _ => trial(realm, ctx, RestartCause::Exited, "one trial after the cooldown".into()),
     }
 }
 
 fn trial(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
-    realm.not_before = realm.gap_until;
+    realm.history.not_before = realm.history.gap_until;
     realm.open_uncounted(ctx, cause, detail);
     waiting::enter(realm, ctx);
 }
@@ -60,13 +60,13 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         }
         // A person takes over, with a fresh budget.
         StateRequest::Run => {
-            realm.tracker.reset();
-            realm.failed_start = None;
+            realm.history.tracker.reset();
+            realm.history.failed_start = None;
             trial(realm, ctx, RestartCause::Requested, realm.words_for(RestartCause::Requested));
         }
         StateRequest::Again(cause) => {
-            realm.tracker.reset();
-            realm.failed_start = None;
+            realm.history.tracker.reset();
+            realm.history.failed_start = None;
             trial(realm, ctx, cause, realm.words_for(cause));
         }
     }

@@ -6,7 +6,7 @@ use crate::realm::Realm;
 use heartbeat_status::RunFact;
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    realm.done_once = true;
+    realm.history.done_once = true;
     realm.set_state(ctx, State::Done);
 }
 

@@ -32,8 +32,8 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
     starting::cancel_hooks(realm, ctx);
     in_place_restart::drop(realm, ctx);
     stopping::note_exit(realm, ctx, exit, false);
-    let ran_for = realm.last_exit.and_then(|last| last.ran_for);
-    if will_restart(ctx, &exit) && !realm.dependencies.needs.excuses() && realm.pause.is_none() {
+    let ran_for = realm.history.last_exit.and_then(|last| last.ran_for);
+    if will_restart(ctx, &exit) && !realm.dependencies.needs.excuses() && realm.wish.pause.is_none() {
         if realm.restart_open() {
             // The attempt that was under way has failed; what follows is the next one.
             realm.close_restart(ctx, RestartResult::Failed);
@@ -53,18 +53,18 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
         if !empty && exit.is_zero() && ran_for.is_some_and(|ran_for| ran_for < FORKS_WITHIN) {
             detail.push_str(FORKED_AWAY);
         }
-        realm.failure = Some(detail.clone());
+        realm.history.failure = Some(detail.clone());
         let cause = if exit.oom { RestartCause::OutOfMemory } else { RestartCause::Exited };
         if !exit.oom && realm.may_blame(ctx.now) {
             realm.open_uncounted(ctx, cause, detail);
-        } else if realm.tracker.may_restart(&ctx.spec.restart, ctx.now) {
+        } else if realm.history.tracker.may_restart(&ctx.spec.restart, ctx.now) {
             realm.open_restart(ctx, cause, detail);
         }
         // Without budget no attempt follows, so none is opened.
     }
     if empty {
         realm.stop_probing(ctx);
-        realm.started_at = None;
+        realm.generation.started_at = None;
         realm.restart_step(ctx, RestartStep::Stopped);
         decide(realm, ctx, RestartCause::Exited, Some(exit));
     } else {
@@ -97,17 +97,17 @@ fn will_restart(ctx: &Ctx<'_>, exit: &Exit) -> bool {
 
 /// A stranger holds its port, so it was not even tried: no debit, no new generation, and again in a second.
 fn port_taken(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartError) {
-    if realm.port_conflict.as_ref() != Some(&error.message) {
-        ctx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
+    if realm.generation.port_conflict.as_ref() != Some(&error.message) {
+        ctx.event(EventKind::StartFailed { run: realm.generation.run, error: error.message.clone() });
     }
     realm.stop_probing(ctx);
-    realm.ordered_in_pause = false;
-    realm.port_conflict = Some(error.message.clone());
-    realm.keep_run = true;
+    realm.wish.ordered_in_pause = false;
+    realm.generation.port_conflict = Some(error.message.clone());
+    realm.generation.untried = true;
     realm.open_uncounted(ctx, RestartCause::Exited, error.message.clone());
     if realm.wants_to_run() {
-        realm.not_before = ctx.now + PORT_RECHECK;
-        let until = realm.not_before;
+        realm.history.not_before = ctx.now + PORT_RECHECK;
+        let until = realm.history.not_before;
         backoff::enter(realm, ctx, until);
     } else {
         decide(realm, ctx, RestartCause::Requested, None);
@@ -117,7 +117,7 @@ fn port_taken(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartError) {
 /// Its launcher ended with the heartbeatd that had made it: no fault of anybody, no debit, the same generation.
 fn never_tried(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     realm.stop_probing(ctx);
-    realm.keep_run = true;
+    realm.generation.untried = true;
     if realm.wants_to_run() {
         waiting::enter(realm, ctx);
     } else {
@@ -132,10 +132,10 @@ pub(crate) fn start_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartEr
         StartFailure::NeverTried => return never_tried(realm, ctx),
         StartFailure::ProgramUnusable | StartFailure::HostExhausted | StartFailure::Other => {}
     }
-    realm.ordered_in_pause = false;
-    realm.note_failed_start(ctx.now, error);
-    realm.failure = Some(error.message.clone());
-    ctx.event(EventKind::StartFailed { run: realm.run, error: error.message.clone() });
+    realm.wish.ordered_in_pause = false;
+    realm.history.note_failed_start(ctx.now, error);
+    realm.history.failure = Some(error.message.clone());
+    ctx.event(EventKind::StartFailed { run: realm.generation.run, error: error.message.clone() });
     realm.stop_probing(ctx);
     if realm.held_by_pause() && error.failure != StartFailure::ProgramUnusable {
         stopped::enter_until_resumed(realm, ctx);
@@ -144,12 +144,13 @@ pub(crate) fn start_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, error: &StartEr
     let dice = ctx.dice();
     let decision = match error.failure {
         StartFailure::ProgramUnusable => return unusable::enter(realm, ctx),
-        StartFailure::HostExhausted => realm.tracker.decide_free(&ctx.spec.restart, ctx.now, dice),
+        StartFailure::HostExhausted => realm.history.tracker.decide_free(&ctx.spec.restart, ctx.now, dice),
         _ => {
             if realm.restart_open() {
                 realm.close_restart(ctx, RestartResult::Failed);
             }
-            let decision = realm.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Exited, None, dice);
+            let decision =
+                realm.history.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Exited, None, dice);
             // A start that failed is no restart; the attempt that follows is one.
             if let Decision::StartAt { attempt, .. } = decision {
                 realm.open_attempt(ctx, RestartCause::Exited, error.message.clone(), attempt);
@@ -183,12 +184,13 @@ pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, 
     }
     if cause.is_debited() && realm.dependencies.needs.excuses() {
         // Another realm's fault: no debit; it starts when the need is back, and later each time this happens again.
-        realm.faulted = true;
+        realm.history.faulted = true;
         realm.close_restart(ctx, RestartResult::Abandoned);
         let dice = ctx.dice();
-        if let Decision::StartAt { at, .. } = realm.tracker.decide_uncounted(&ctx.spec.restart, ctx.now, dice)
+        if let Decision::StartAt { at, .. } =
+            realm.history.tracker.decide_uncounted(&ctx.spec.restart, ctx.now, dice)
         {
-            realm.not_before = realm.not_before.max(at);
+            realm.history.not_before = realm.history.not_before.max(at);
         }
         waiting::enter_until_mended(realm, ctx);
         return;
@@ -196,19 +198,20 @@ pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, 
     let own = exit.is_some_and(|exit| exit.oom) || exit.is_some_and(|exit| !will_restart(ctx, &exit));
     if cause.is_debited() && !own && realm.may_blame(ctx.now) {
         suspicion::begin(realm, ctx);
-        if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
+        if let Some(record) = realm.history.open_mut() {
             record.attempt = ctx.spec.restart.burst().saturating_add(1);
         }
         // What was ended to be tried once more starts at once.
         if cause == RestartCause::Exited || cause == RestartCause::OutOfMemory {
-            realm.not_before = realm.not_before.max(suspicion::next_start(realm, ctx));
+            realm.history.not_before = realm.history.not_before.max(suspicion::next_start(realm, ctx));
         }
         waiting::enter(realm, ctx);
         return;
     }
     let dice = ctx.dice();
     let exit_for_policy = exit.filter(|_| cause == RestartCause::Exited);
-    let decision = realm.tracker.decide(&ctx.spec.restart, ctx.now, cause, exit_for_policy.as_ref(), dice);
+    let decision =
+        realm.history.tracker.decide(&ctx.spec.restart, ctx.now, cause, exit_for_policy.as_ref(), dice);
     let why = match (cause, exit) {
         (RestartCause::Exited, Some(exit)) => failed::Why::Exited(exit),
         (_, _) => failed::Why::Gone(cause),
@@ -219,12 +222,12 @@ pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, 
 fn apply(realm: &mut Realm, ctx: &mut Ctx<'_>, decision: Decision, why: failed::Why) {
     match decision {
         Decision::StartAt { at, attempt } => {
-            if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
+            if let Some(record) = realm.history.open_mut() {
                 record.attempt = attempt.max(1);
             }
-            realm.not_before = realm.not_before.max(at);
-            if realm.not_before > ctx.now {
-                let until = realm.not_before;
+            realm.history.not_before = realm.history.not_before.max(at);
+            if realm.history.not_before > ctx.now {
+                let until = realm.history.not_before;
                 backoff::enter(realm, ctx, until);
             } else {
                 waiting::enter(realm, ctx);
@@ -256,7 +259,7 @@ fn apply(realm: &mut Realm, ctx: &mut Ctx<'_>, decision: Decision, why: failed::
 
 /// The budget refused the restart that was just opened: it counts as the last attempt that was made, not as one more.
 fn never_attempted(realm: &mut Realm, ctx: &Ctx<'_>) {
-    if let Some(record) = realm.restart.as_mut().filter(|record| record.result.is_none()) {
+    if let Some(record) = realm.history.open_mut() {
         record.attempt = record.attempt.min(ctx.spec.restart.burst());
     }
 }

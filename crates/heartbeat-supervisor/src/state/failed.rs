@@ -37,11 +37,11 @@ pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
 pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
         StateRequest::Run => {
-            realm.tracker.reset();
+            realm.history.tracker.reset();
             stopped::begin_again(realm, ctx, RestartCause::Requested);
         }
         StateRequest::Again(cause) => {
-            realm.tracker.reset();
+            realm.history.tracker.reset();
             stopped::begin_again(realm, ctx, cause);
         }
         StateRequest::Rest | StateRequest::Kill => stopped::enter(realm, ctx),

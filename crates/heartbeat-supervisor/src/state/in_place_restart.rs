@@ -62,14 +62,14 @@ pub(crate) fn requested(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         super::on_command(realm, ctx, StateRequest::Again(RestartCause::Requested));
         return;
     }
-    (realm.faulted, realm.relapsed) = (false, false);
+    (realm.history.faulted, realm.history.relapsed) = (false, false);
     if realm.in_place().is_some_and(InPlaceRestart::is_under_way) {
         // The later request joins the earlier one.
         return;
     }
     if matches!(realm.state, State::External(_)) {
         // A person takes over, with a fresh budget.
-        realm.tracker.reset();
+        realm.history.tracker.reset();
         realm.close_restart(ctx, RestartResult::Abandoned);
     }
     realm.open_restart(ctx, RestartCause::Requested, "requested".into());
@@ -80,17 +80,20 @@ pub(crate) fn requested(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// ended like any other.
 pub(crate) fn restart_in_place(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: String) -> bool {
     let service = !matches!(realm.state, State::External(_));
-    if service && realm.suspicion.is_none() && !realm.tracker.may_restart(&ctx.spec.restart, ctx.now) {
+    if service
+        && realm.history.suspicion.is_none()
+        && !realm.history.tracker.may_restart(&ctx.spec.restart, ctx.now)
+    {
         return false;
     }
     realm.close_restart(ctx, RestartResult::Failed);
-    if realm.in_place() == Some(InPlaceRestart::Trial) || realm.suspicion.is_some() {
+    if realm.in_place() == Some(InPlaceRestart::Trial) || realm.history.suspicion.is_some() {
         realm.open_restart(ctx, RestartCause::Unhealthy, detail);
         due(realm, ctx, ctx.now);
         return true;
     }
     let dice = ctx.dice();
-    match realm.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Unhealthy, None, dice) {
+    match realm.history.tracker.decide(&ctx.spec.restart, ctx.now, RestartCause::Unhealthy, None, dice) {
         Decision::StartAt { at, attempt } => {
             realm.open_attempt(ctx, RestartCause::Unhealthy, detail, attempt.max(1));
             due(realm, ctx, at);
@@ -133,7 +136,7 @@ fn due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
 
 /// Its time has come, later than it was decided. What was decided on evidence needs a failure that began since then.
 fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
-    if realm.is_healing() && realm.acts_on < at {
+    if realm.is_healing() && realm.evidence.acts_on < at {
         demand_evidence(realm, ctx, at);
     }
     if realm.is_healing() && !realm.has_failed_since(ctx.spec, at) {
@@ -147,19 +150,19 @@ fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
 fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     ctx.leave_stage();
     let evidence = realm.is_healing();
-    if evidence && (realm.dependencies.needs.excuses() || realm.pause.is_some()) {
+    if evidence && (realm.dependencies.needs.excuses() || realm.wish.pause.is_some()) {
         cancel(realm, ctx);
         return;
     }
     // A stop that follows in the same breath has ended the pause that held it.
-    let leaving = !matches!(realm.state, State::External(_)) && realm.desired == Desired::Down;
+    let leaving = !matches!(realm.state, State::External(_)) && realm.wish.desired == Desired::Down;
     if realm.dependencies.dependents_stopping || leaving {
         return;
     }
     set(realm, ctx, Some(InPlaceRestart::Commanded));
     realm.restart_step(ctx, RestartStep::Started);
     let timeout = hook_timeout(ctx.spec.start.timeout);
-    ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Restart, timeout });
+    ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Restart, timeout });
     ctx.event(EventKind::RestartCommand { failure: None, ended: false });
     ctx.arm(TimerKind::HookLost, ctx.now + timeout + HOOK_GRACE);
 }
@@ -181,14 +184,14 @@ pub(crate) fn on_done(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<Stri
 /// What was measured before it says nothing any more, and it has as long as after a start to pass for the first time.
 fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     set(realm, ctx, None);
-    realm.unhealthy_cause = None;
+    realm.evidence.unhealthy_cause = None;
     if let Some(serving) = realm.serving_mut() {
         serving.judged_from = Some(ctx.now + hook_timeout(ctx.spec.start.timeout));
     }
     realm.measure_anew(ctx);
     realm.restart_step(ctx, RestartStep::Ready);
     if matches!(realm.state, State::External(_)) {
-        realm.started_at = Some(ctx.now);
+        realm.generation.started_at = Some(ctx.now);
     }
     serving::begin_verification(realm, ctx);
 }
@@ -198,11 +201,11 @@ fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// left to what is measured.
 pub(crate) fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
     set(realm, ctx, None);
-    if matches!(realm.state, State::External(_)) || realm.pause.is_some() {
+    if matches!(realm.state, State::External(_)) || realm.wish.pause.is_some() {
         realm.close_restart(ctx, RestartResult::Failed);
         evaluate(realm, ctx);
     } else if realm.is_healing() {
-        if let Some(record) = realm.restart.as_mut() {
+        if let Some(record) = realm.history.restart.as_mut() {
             record.detail = format!("{}; {detail}", record.detail);
         }
         if let Some(serving) = realm.serving_mut() {
@@ -211,7 +214,7 @@ pub(crate) fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
         serving::begin_verification(realm, ctx);
         evaluate(realm, ctx);
     } else {
-        let cause = realm.restart.as_ref().map_or(RestartCause::Requested, |record| record.cause);
+        let cause = realm.history.restart.as_ref().map_or(RestartCause::Requested, |record| record.cause);
         stopping::restart(realm, ctx, cause, detail.into());
     }
 }
@@ -223,7 +226,9 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         Some(InPlaceRestart::Due(_)) if realm.is_healing() && realm.assess(ctx.spec).is_pass() => {
             cancel(realm, ctx)
         }
-        Some(InPlaceRestart::Due(at)) if realm.is_healing() && realm.acts_on == at && ctx.now > at => {
+        Some(InPlaceRestart::Due(at))
+            if realm.is_healing() && realm.evidence.acts_on == at && ctx.now > at =>
+        {
             come_due(realm, ctx, at);
         }
         Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Trial) if realm.assess(ctx.spec).is_pass() => {
@@ -245,7 +250,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match realm.in_place() {
         Some(InPlaceRestart::Due(at)) => come_due(realm, ctx, at),
         Some(InPlaceRestart::Commanded) => {
-            ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Restart });
+            ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Restart });
             on_done(realm, ctx, Some("its end was never reported".into()));
         }
         Some(InPlaceRestart::Cooldown(_)) => {
@@ -301,6 +306,6 @@ pub(crate) fn drop(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(serving) = realm.serving_mut() else { return };
     serving.judged_from = None;
     if serving.in_place.take() == Some(InPlaceRestart::Commanded) {
-        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Restart });
+        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Restart });
     }
 }

@@ -48,7 +48,6 @@ pub(crate) use in_place_restart::InPlaceRestart;
 pub(crate) use serving::Serving;
 pub(crate) use starting::Starting;
 pub(crate) use stopping::Stopping;
-pub(crate) use unusable::FailedStart;
 pub(crate) use waiting::Waiting;
 
 /// Where a realm is in its life, with what only this place needs to know.
@@ -128,7 +127,7 @@ pub(crate) fn on_fact(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         RunFact::Unbounded { limits } => return memory_limit::unbounded(realm, ctx, limits),
         RunFact::MemoryUsed { bytes } => return memory_limit::used(realm, ctx, bytes),
         RunFact::LogInMemory => {
-            if realm.log_in_memory.replace(realm.run) != Some(realm.run) {
+            if !core::mem::replace(&mut realm.generation.log_in_memory, true) {
                 ctx.event(EventKind::LogInMemory);
             }
             return;
@@ -192,10 +191,10 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         StateRequest::Run | StateRequest::Again(RestartCause::Requested | RestartCause::Reloaded)
     ) {
         // What went wrong before somebody asked for it does not count against this start.
-        realm.faulted = false;
+        realm.history.faulted = false;
     }
     // A person takes over.
-    realm.relapsed = false;
+    realm.history.relapsed = false;
     match realm.state.phase() {
         Phase::Waiting => waiting::on_command(realm, ctx, intent),
         Phase::Starting => starting::on_command(realm, ctx, intent),
@@ -228,7 +227,7 @@ pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 /// A pause is over: what it held goes on.
 pub(crate) fn on_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let runs = matches!(realm.state, State::Starting(_) | State::Running(_) | State::Done);
-    if core::mem::take(&mut realm.renewal_due) && runs && realm.wants_to_run() {
+    if core::mem::take(&mut realm.generation.outdated) && runs && realm.wants_to_run() {
         on_command(realm, ctx, StateRequest::Again(RestartCause::Reloaded));
         return;
     }
@@ -258,7 +257,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
         unverified::enter(realm, ctx, what);
         return;
     }
-    realm.adopted = matches!(found, Found::Alive { .. });
+    realm.generation.adopted = matches!(found, Found::Alive { .. });
     match (realm.state.phase(), found) {
         (Phase::Starting, found) => starting::resume(realm, ctx, found),
         (Phase::Running, found) => running::resume(realm, ctx, found),

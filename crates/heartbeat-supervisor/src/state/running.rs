@@ -23,7 +23,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         serving::begin_verification(realm, ctx);
     }
     note_need(realm);
-    if realm.dependencies.stop_with_need && realm.pause.is_none() {
+    if realm.dependencies.stop_with_need && realm.wish.pause.is_none() {
         stopping::with_need(realm, ctx);
     } else {
         // With an explicit `grace` failures may have been counted while it started.
@@ -35,17 +35,17 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     match found {
         Found::Alive { pid, .. } => {
-            realm.pid = Some(pid);
+            realm.generation.pid = Some(pid);
             realm.resume_probing(ctx);
             if ctx.spec.kind == RealmKind::Oneshot {
                 if let Some(limit) = ctx.spec.start.timeout {
-                    let until = realm.started_at.unwrap_or(ctx.now) + limit;
+                    let until = realm.generation.started_at.unwrap_or(ctx.now) + limit;
                     ctx.arm(TimerKind::StartTimeout, until.max(ctx.now + VERIFY_RECHECK));
                 }
             } else if realm.restart_open() {
                 serving::resume_verification(realm, ctx);
             }
-            if let Some(since) = realm.healthy_since {
+            if let Some(since) = realm.generation.healthy_since {
                 ctx.arm(TimerKind::Stable, (since + ctx.spec.restart.reset_after()).max(ctx.now));
             }
         }
@@ -69,13 +69,13 @@ fn note_need(realm: &mut Realm) {
 pub(crate) fn note_health(realm: &mut Realm, ctx: &mut Ctx<'_>, health: Health) {
     let watched = matches!(realm.state, State::External(_)) && ctx.spec.restart_command;
     let healthy = health.is_pass() && (watched || matches!(realm.state, State::Running(_)));
-    match (realm.healthy_since, healthy) {
+    match (realm.generation.healthy_since, healthy) {
         (None, true) => {
-            realm.healthy_since = Some(ctx.now);
+            realm.generation.healthy_since = Some(ctx.now);
             ctx.arm(TimerKind::Stable, ctx.now + ctx.spec.restart.reset_after());
         }
         (Some(_), false) => {
-            realm.healthy_since = None;
+            realm.generation.healthy_since = None;
             ctx.disarm(TimerKind::Stable);
         }
         (None, false) | (Some(_), true) => {}
@@ -107,7 +107,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
 /// `start.timeout` bounds the whole run of a oneshot.
 pub(crate) fn run_too_long(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let limit = ctx.spec.start.timeout.unwrap_or_default();
-    if realm.pause.is_some() {
+    if realm.wish.pause.is_some() {
         ctx.arm(TimerKind::StartTimeout, ctx.now + limit.max(VERIFY_RECHECK));
     } else {
         stopping::restart(realm, ctx, RestartCause::StartTimedOut, format!("not done within {limit:?}"));
@@ -118,7 +118,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
     if realm.shutting_down() {
         return;
     }
-    if realm.pause.is_some() {
+    if realm.wish.pause.is_some() {
         note_need(realm);
         return;
     }

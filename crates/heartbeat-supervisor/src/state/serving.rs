@@ -112,8 +112,8 @@ fn verification_overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let runs = matches!(realm.state, State::Running(_));
     let excused = realm.dependencies.needs.excuses()
         || realm.may_blame(ctx.now)
-        || realm.pause.is_some()
-        || realm.port_conflict.is_some()
+        || realm.wish.pause.is_some()
+        || realm.generation.port_conflict.is_some()
         || realm.fault_is_ours(ctx.spec)
         // What passes again, or fails only what does not restart it, goes on being looked at.
         || (runs && !realm.a_live_probe_fails(ctx.spec));

@@ -113,13 +113,8 @@ pub(crate) fn hook_timeout(limit: Option<Duration>) -> Duration {
 }
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    let again = core::mem::take(&mut realm.keep_run);
-    let port_conflict = realm.port_conflict.take().filter(|_| again);
+    let again = realm.generation.untried;
     realm.new_generation(ctx);
-    realm.port_conflict = port_conflict;
-    if !again {
-        realm.run = realm.run.next();
-    }
     // A generation that could not even be tried has its preparations behind it.
     let stage = if ctx.spec.start.before && !again { Stage::Before } else { Stage::Queued };
     realm.set_state(
@@ -133,7 +128,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     );
     if stage == Stage::Before {
         let timeout = hook_timeout(ctx.spec.start.timeout);
-        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Before, timeout });
+        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Before, timeout });
         ctx.arm(TimerKind::HookLost, ctx.now + timeout + HOOK_GRACE);
     } else {
         ctx.request_launch();
@@ -147,17 +142,17 @@ pub(crate) fn launch(realm: &mut Realm, ctx: &mut Ctx<'_>) -> bool {
     }
     set_stage(realm, ctx, Stage::Launching);
     ctx.out.remember.insert(ctx.ix);
-    realm.tracker.on_start();
+    realm.history.tracker.on_start();
     keep_gap(realm, ctx);
-    ctx.effect(Effect::Start { realm: ctx.ix, run: realm.run });
+    ctx.effect(Effect::Start { realm: ctx.ix, run: realm.generation.run });
     ctx.arm(TimerKind::LaunchLost, ctx.now + LAUNCH_TIMEOUT);
     true
 }
 
 /// The next start is not within `min_gap` of this moment: of the order to start it, and then of its exec.
 pub(crate) fn keep_gap(realm: &mut Realm, ctx: &Ctx<'_>) {
-    realm.gap_until = ctx.now + ctx.spec.restart.min_gap();
-    realm.not_before = realm.gap_until;
+    realm.history.gap_until = ctx.now + ctx.spec.restart.min_gap();
+    realm.history.not_before = realm.history.gap_until;
 }
 
 /// Its program cannot be used; `until` it may be missing.
@@ -184,7 +179,7 @@ pub(crate) fn cancel_hooks(realm: &Realm, ctx: &mut Ctx<'_>) {
         Stage::After => Hook::After,
         Stage::Queued | Stage::Launching | Stage::Unusable | Stage::Execed => return,
     };
-    ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook });
+    ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook });
 }
 
 /// heartbeatd is back. What was only being prepared begins anew, in the same generation where nothing of it was
@@ -193,7 +188,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     let launching = stage(realm) == Stage::Launching;
     match found {
         Found::Alive { launching: true, .. } if launching => {
-            realm.pid = None;
+            realm.generation.pid = None;
             ctx.arm(TimerKind::LaunchLost, ctx.now + LAUNCH_TIMEOUT);
         }
         Found::Alive { pid, .. } => adopt(realm, ctx, pid),
@@ -206,8 +201,8 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
         }
         // Nothing proves that it was ever exec'd: no debit.
         Found::Ended { .. } | Found::Nothing | Found::Unverifiable { .. } => {
-            realm.keep_run = stage(realm) != Stage::Before;
-            (realm.pid, realm.started_at) = (None, None);
+            realm.generation.untried = stage(realm) != Stage::Before;
+            (realm.generation.pid, realm.generation.started_at) = (None, None);
             waiting::enter(realm, ctx);
         }
     }
@@ -215,15 +210,15 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
 
 /// A process that lives is the realm's, whatever is remembered of it: it is measured from now on.
 pub(crate) fn adopt(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
-    let known = realm.started_at.filter(|_| realm.pid == Some(pid));
-    let granted = realm.spoken.extended.map(|until| until.since(ctx.now)).unwrap_or_default();
+    let known = realm.generation.started_at.filter(|_| realm.generation.pid == Some(pid));
+    let granted = realm.generation.spoken.extended.map(|until| until.since(ctx.now)).unwrap_or_default();
     let left = ctx.spec.start.timeout.map(|left| left.max(granted));
     realm.set_state(
         ctx,
         State::Starting(Starting { stage: Stage::Launching, left, ticking_since: None, overdue: false }),
     );
     started(realm, ctx, pid);
-    realm.started_at = known.or(realm.started_at);
+    realm.generation.started_at = known.or(realm.generation.started_at);
     if let (Some(known), Some(longest)) = (known, ctx.spec.start.overdue_after())
         && matches!(realm.state, State::Starting(_))
     {
@@ -282,13 +277,13 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
 }
 
 fn started(realm: &mut Realm, ctx: &mut Ctx<'_>, pid: u32) {
-    realm.pid = Some(pid);
-    realm.started_at = Some(ctx.now);
-    realm.ordered_in_pause = false;
+    realm.generation.pid = Some(pid);
+    realm.generation.started_at = Some(ctx.now);
+    realm.wish.ordered_in_pause = false;
     keep_gap(realm, ctx);
-    (realm.port_conflict, realm.failed_start) = (None, None);
+    (realm.generation.port_conflict, realm.history.failed_start) = (None, None);
     realm.restart_step(ctx, RestartStep::Started);
-    ctx.event(EventKind::RunStarted { run: realm.run, pid });
+    ctx.event(EventKind::RunStarted { run: realm.generation.run, pid });
     set_stage(realm, ctx, Stage::Execed);
     realm.process_passes(ctx);
     realm.start_probing(ctx);
@@ -327,8 +322,8 @@ pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
 /// It has had `start.timeout_max`. It is not ended: it says what it does, and would begin anew.
 fn overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let says = realm.says_it_starts(ctx.spec).is_some()
-        || realm.spoken.extended.is_some_and(|until| until > ctx.now);
-    if realm.dependencies.needs.excuses() || realm.pause.is_some() || !says {
+        || realm.generation.spoken.extended.is_some_and(|until| until > ctx.now);
+    if realm.dependencies.needs.excuses() || realm.wish.pause.is_some() || !says {
         let limit = ctx.spec.start.timeout.unwrap_or_default().max(OURS_RECHECK);
         ctx.arm(TimerKind::StartOverdue, ctx.now + limit);
     } else if let State::Starting(starting) = &mut realm.state {
@@ -387,7 +382,7 @@ pub(crate) fn on_reload(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     }
     match realm.live_probes_pass(ctx.spec, 1) {
         None => {
-            let settled = realm.started_at.unwrap_or(ctx.now) + ctx.spec.start.settle;
+            let settled = realm.generation.started_at.unwrap_or(ctx.now) + ctx.spec.start.settle;
             ctx.arm(TimerKind::Settle, settled.max(ctx.now));
         }
         Some(_) => {
@@ -401,7 +396,7 @@ fn ready(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if ctx.spec.start.after {
         set_stage(realm, ctx, Stage::After);
         let timeout = hook_timeout(ctx.spec.start.timeout);
-        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::After, timeout });
+        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.generation.run, hook: Hook::After, timeout });
         ctx.arm(TimerKind::HookLost, ctx.now + timeout + HOOK_GRACE);
     } else {
         running::enter(realm, ctx);
@@ -411,7 +406,7 @@ fn ready(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match (timer, stage(realm)) {
         (TimerKind::Settle, Stage::Execed) => {
-            if !realm.stopped_by_signal {
+            if !realm.generation.stopped_by_signal {
                 ready(realm, ctx);
             } else {
                 ctx.arm(TimerKind::Settle, ctx.now + ctx.spec.start.settle.max(STOPPED_RECHECK));
@@ -427,7 +422,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
         }
         (TimerKind::ProgramCheck, Stage::Unusable) => unusable::check(realm, ctx),
         (TimerKind::StartTimeout, Stage::Unusable) => unusable::cool_down(realm, ctx),
-        (TimerKind::LaunchLost, Stage::Launching) if realm.pause.is_some() => {
+        (TimerKind::LaunchLost, Stage::Launching) if realm.wish.pause.is_some() => {
             ctx.arm(TimerKind::LaunchLost, ctx.now + LAUNCH_TIMEOUT);
         }
         (TimerKind::LaunchLost, Stage::Launching) => {
@@ -441,14 +436,14 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
             }
             if blamed
                 || realm.fault_is_ours(ctx.spec)
-                || realm.port_conflict.is_some()
-                || realm.pause.is_some()
+                || realm.generation.port_conflict.is_some()
+                || realm.wish.pause.is_some()
             {
                 // Nothing speaks against it: what could not be measured, or a stranger answered, restarts nothing.
                 ctx.arm(TimerKind::StartTimeout, ctx.now + limit.max(OURS_RECHECK));
                 return;
             }
-            let limit = match realm.spoken.extended {
+            let limit = match realm.generation.spoken.extended {
                 Some(_) => "the time it has asked for".to_string(),
                 None => format!("{limit:?}"),
             };
@@ -466,20 +461,20 @@ fn timed_out(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: String) {
 
 fn hook_failed(realm: &mut Realm, ctx: &mut Ctx<'_>, hook: Hook, failure: &str) {
     let detail = format!("{} failed: {failure}", hook.as_str());
-    if realm.pause.is_some() && realm.pid.is_some() {
+    if realm.wish.pause.is_some() && realm.generation.pid.is_some() {
         // A pause holds what follows from it.
         ctx.arm(TimerKind::HookLost, ctx.now + HOOK_GRACE);
         return;
     }
-    ctx.event(EventKind::StartFailed { run: realm.run, error: detail.clone() });
-    if realm.pid.is_some() {
+    ctx.event(EventKind::StartFailed { run: realm.generation.run, error: detail.clone() });
+    if realm.generation.pid.is_some() {
         stopping::restart(realm, ctx, RestartCause::StartTimedOut, detail);
         return;
     }
-    ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook });
-    realm.ordered_in_pause = false;
-    realm.failure = Some(detail.clone());
-    if realm.pause.is_none() {
+    ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook });
+    realm.wish.ordered_in_pause = false;
+    realm.history.failure = Some(detail.clone());
+    if realm.wish.pause.is_none() {
         realm.open_restart(ctx, RestartCause::StartTimedOut, detail);
     }
     ending::decide(realm, ctx, RestartCause::StartTimedOut, None);
@@ -491,7 +486,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
             waiting::enter(realm, ctx)
         }
         Stage::Before | Stage::Launching | Stage::Execed | Stage::After
-            if realm.dependencies.stop_with_need && realm.pause.is_none() =>
+            if realm.dependencies.stop_with_need && realm.wish.pause.is_none() =>
         {
             stopping::with_need(realm, ctx);
         }
@@ -510,7 +505,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         // It is tried now, whatever the last check has found.
         StateRequest::Run | StateRequest::Again(_) if stage(realm) == Stage::Unusable => {
             if let StateRequest::Again(cause) = intent {
-                realm.failed_start = None;
+                realm.history.failed_start = None;
                 let words = realm.words_for(cause);
                 realm.open_restart(ctx, cause, words);
             }

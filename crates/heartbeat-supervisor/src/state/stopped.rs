@@ -18,8 +18,8 @@ pub(crate) fn enter_until_resumed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 fn rest(realm: &mut Realm, ctx: &mut Ctx<'_>, start_due: bool) {
     realm.stop_probing(ctx);
-    realm.failed_start = None;
-    realm.ordered_in_pause = false;
+    realm.history.failed_start = None;
+    realm.wish.ordered_in_pause = false;
     realm.set_state(ctx, State::Stopped { start_due });
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn on_exit(_realm: &mut Realm, ctx: &mut Ctx<'_>, _fact: RunFact) {
 pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequest) {
     match intent {
         StateRequest::Run => {
-            realm.not_before = realm.gap_until;
+            realm.history.not_before = realm.history.gap_until;
             waiting::enter(realm, ctx);
         }
         StateRequest::Again(cause) => begin_again(realm, ctx, cause),
@@ -40,7 +40,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
 
 /// A restart of something that does not run: a start that is verified.
 pub(crate) fn begin_again(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause) {
-    realm.not_before = realm.gap_until;
+    realm.history.not_before = realm.history.gap_until;
     let words = realm.words_for(cause);
     realm.open_restart(ctx, cause, words);
     waiting::enter(realm, ctx);

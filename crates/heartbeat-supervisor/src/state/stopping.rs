@@ -103,7 +103,7 @@ pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause,
         // The attempt that was under way has failed; what follows is the next one.
         realm.close_restart(ctx, RestartResult::Failed);
     }
-    realm.failure = Some(detail.clone());
+    realm.history.failure = Some(detail.clone());
     if cause.is_debited() && realm.may_blame(ctx.now) {
         realm.open_uncounted(ctx, cause, detail);
     } else {
@@ -157,7 +157,7 @@ fn enter(
     in_place_restart::drop(realm, ctx);
     let launching = start_stage == Some(StartStage::Launching);
     // With an exit known, only leftovers are there; the adapter says when they are gone.
-    let process = launching || realm.pid.is_some() || exit.is_some();
+    let process = launching || realm.generation.pid.is_some() || exit.is_some();
     let stage = Stage::AwaitDependents;
     realm.set_state(ctx, State::Stopping(Stopping { stage, cause, exit, launching, kill_at: None }));
     if !process {
@@ -202,7 +202,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
             }
         }
         Found::Alive { pid, launching } => {
-            realm.pid = Some(pid).filter(|_| !(launching && now.launching));
+            realm.generation.pid = Some(pid).filter(|_| !(launching && now.launching));
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.launching &= launching;
                 if now.stage == Stage::CallOff && !launching {
@@ -215,11 +215,11 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     match stopping(realm).map(Stopping::stage) {
         Some(Stage::AwaitDependents) if !realm.dependencies.dependents_stopping => begin(realm, ctx),
         Some(Stage::CallOff) => {
-            ctx.signal(realm.run, Signal::KILL);
+            ctx.signal(realm.generation.run, Signal::KILL);
             ctx.arm(TimerKind::LaunchLost, ctx.now + CALL_OFF_WAIT);
         }
         Some(Stage::Kill) => {
-            ctx.signal(realm.run, Signal::KILL);
+            ctx.signal(realm.generation.run, Signal::KILL);
             ctx.arm(TimerKind::Stuck, ctx.now + KILL_WAIT);
         }
         // It may have been told already, and being told twice means something to some programs: first the time it had.
@@ -257,12 +257,12 @@ fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if launching {
         // The program has not been exec'd: there is nothing that could end gracefully.
         set_stage(realm, ctx, Stage::CallOff);
-        ctx.signal(realm.run, Signal::KILL);
+        ctx.signal(realm.generation.run, Signal::KILL);
         ctx.arm(TimerKind::LaunchLost, ctx.now + CALL_OFF_WAIT);
     } else if ctx.spec.stop.command && !exited {
         set_stage(realm, ctx, Stage::Command);
         let timeout = ctx.spec.stop.timeout;
-        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.run, hook: Hook::Stop, timeout });
+        ctx.effect(Effect::Hook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Stop, timeout });
         ctx.arm(TimerKind::HookLost, ctx.now + timeout + HOOK_GRACE);
     } else {
         send_term(realm, ctx);
@@ -279,7 +279,7 @@ fn send_term(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     };
     set_kill_at(realm, kill_at);
     let tree = main_has_ended || ctx.spec.stop.signal_to == SignalTo::Tree;
-    ctx.stop_signal(realm.run, tree, kill_at);
+    ctx.stop_signal(realm.generation.run, tree, kill_at);
     ctx.arm(TimerKind::Kill, kill_at);
 }
 
@@ -299,7 +299,7 @@ fn set_kill_at(realm: &mut Realm, at: Instant) {
 fn signal_leftovers(realm: &Realm, ctx: &mut Ctx<'_>) {
     if ctx.spec.stop.signal_to == SignalTo::Main {
         let kill_at = stopping(realm).and_then(|stopping| stopping.kill_at);
-        ctx.stop_signal(realm.run, true, kill_at.unwrap_or(ctx.now + ctx.spec.stop.timeout));
+        ctx.stop_signal(realm.generation.run, true, kill_at.unwrap_or(ctx.now + ctx.spec.stop.timeout));
     }
 }
 
@@ -309,10 +309,10 @@ fn send_kill(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         return;
     }
     if stage == Stage::Command {
-        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Stop });
+        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Stop });
     }
     set_stage(realm, ctx, Stage::Kill);
-    ctx.signal(realm.run, Signal::KILL);
+    ctx.signal(realm.generation.run, Signal::KILL);
     ctx.arm(TimerKind::Stuck, ctx.now + KILL_WAIT);
 }
 
@@ -340,21 +340,21 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         RunFact::Emptied if now.exit.is_some() => gone(realm, ctx),
         RunFact::Emptied => ctx.ignore("the main process has not been reported to be gone"),
         RunFact::StartFailed { error } if now.launching => {
-            ctx.event(EventKind::StartFailed { run: realm.run, error: error.message });
+            ctx.event(EventKind::StartFailed { run: realm.generation.run, error: error.message });
             gone(realm, ctx);
         }
         // Exec was faster than the order to give up.
         RunFact::Started { pid } if now.launching => {
-            realm.pid = Some(pid);
-            realm.started_at = Some(ctx.now);
+            realm.generation.pid = Some(pid);
+            realm.generation.started_at = Some(ctx.now);
             starting::keep_gap(realm, ctx);
-            ctx.event(EventKind::RunStarted { run: realm.run, pid });
+            ctx.event(EventKind::RunStarted { run: realm.generation.run, pid });
             if let State::Stopping(stopping) = &mut realm.state {
                 stopping.launching = false;
             }
             if matches!(now.stage, Stage::CallOff | Stage::Kill) {
                 set_stage(realm, ctx, Stage::Kill);
-                ctx.signal(realm.run, Signal::KILL);
+                ctx.signal(realm.generation.run, Signal::KILL);
                 ctx.arm(TimerKind::Stuck, ctx.now + KILL_WAIT);
             }
         }
@@ -392,25 +392,25 @@ pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
 
 /// Records how the main process ended.
 pub(crate) fn note_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, expected: bool) {
-    let ran_for = realm.started_at.map(|started| ctx.now.since(started));
-    realm.last_exit = Some(LastExit { exit, at: ctx.now, ran_for });
-    realm.pid = None;
+    let ran_for = realm.generation.started_at.map(|started| ctx.now.since(started));
+    realm.history.last_exit = Some(LastExit { exit, at: ctx.now, ran_for });
+    realm.generation.pid = None;
     if expected {
         realm.process_stopped(ctx);
     } else {
         realm.process_ended(ctx, exit.to_string());
     }
-    ctx.event(EventKind::RunExited { run: realm.run, exit, expected });
+    ctx.event(EventKind::RunExited { run: realm.generation.run, exit, expected });
 }
 
 /// Nothing of it is left: what is wanted now decides what comes next.
 fn gone(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some(Stopping { cause, exit, stage, .. }) = stopping(realm).cloned() else { return };
     if stage == Stage::Command {
-        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Stop });
+        ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Stop });
     }
-    realm.pid = None;
-    realm.started_at = None;
+    realm.generation.pid = None;
+    realm.generation.started_at = None;
     realm.restart_step(ctx, RestartStep::Stopped);
     after_stop(realm, ctx, cause, exit);
 }
@@ -436,7 +436,7 @@ pub(crate) fn after_stop(
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     match stopping(realm).map(Stopping::stage) {
         Some(Stage::Command) => {
-            ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.run, hook: Hook::Stop });
+            ctx.effect(Effect::CancelHook { realm: ctx.ix, run: realm.generation.run, hook: Hook::Stop });
             let failure = "its end was never reported".to_string();
             ctx.event(EventKind::HookFailed { hook: Hook::Stop.as_str(), failure });
             send_term(realm, ctx);

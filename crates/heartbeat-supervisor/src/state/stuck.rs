@@ -22,17 +22,17 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             }
         }
         // With a pid known its end has not been reported yet, and nothing else proves it.
-        RunFact::Emptied | RunFact::StartFailed { .. } if realm.pid.is_some() => {
+        RunFact::Emptied | RunFact::StartFailed { .. } if realm.generation.pid.is_some() => {
             ctx.ignore("the main process has not been reported to be gone");
         }
         RunFact::Emptied | RunFact::StartFailed { .. } => freed(realm, ctx),
         RunFact::Started { pid } => {
-            realm.pid = Some(pid);
-            realm.started_at = Some(ctx.now);
+            realm.generation.pid = Some(pid);
+            realm.generation.started_at = Some(ctx.now);
             starting::keep_gap(realm, ctx);
-            ctx.event(EventKind::RunStarted { run: realm.run, pid });
+            ctx.event(EventKind::RunStarted { run: realm.generation.run, pid });
             // The launch had been called off in vain.
-            ctx.signal(realm.run, Signal::KILL);
+            ctx.signal(realm.generation.run, Signal::KILL);
         }
         RunFact::StoppedBySignal { .. }
         | RunFact::PortHeld { .. }
@@ -50,10 +50,10 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     match found {
         Found::Nothing | Found::Ended { empty: true, .. } => freed(realm, ctx),
-        Found::Ended { exit, empty: false } if realm.pid.is_some() => {
+        Found::Ended { exit, empty: false } if realm.generation.pid.is_some() => {
             stopping::note_exit(realm, ctx, exit, true)
         }
-        Found::Alive { pid, launching: false } => realm.pid = Some(pid),
+        Found::Alive { pid, launching: false } => realm.generation.pid = Some(pid),
         Found::Ended { .. } | Found::Alive { .. } | Found::Unverifiable { .. } => {}
     }
 }
@@ -67,17 +67,17 @@ pub(crate) fn cause(realm: &Realm) -> Option<RestartCause> {
 }
 
 pub(crate) fn freed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    realm.pid = None;
-    realm.started_at = None;
+    realm.generation.pid = None;
+    realm.generation.started_at = None;
     // The restart that got stuck is made after all, and costs what it would have cost.
     let cause = cause(realm);
     if let Some(cause) = cause.filter(|cause| cause.is_debited() && realm.wants_to_run())
         && !realm.dependencies.needs.excuses()
     {
-        let detail = realm.failure.clone().unwrap_or_default();
+        let detail = realm.history.failure.clone().unwrap_or_default();
         if realm.may_blame(ctx.now) {
             realm.open_uncounted(ctx, cause, detail);
-        } else if realm.tracker.may_restart(&ctx.spec.restart, ctx.now) {
+        } else if realm.history.tracker.may_restart(&ctx.spec.restart, ctx.now) {
             realm.open_restart(ctx, cause, detail);
         }
     }

@@ -2,10 +2,9 @@
 //! checked every second, and the realm starts as soon as that can succeed: a deployment takes seconds. Within `start.timeout` this
 //! is a stage of [`super::starting`], afterwards a [`super::cooldown`] with one trial each.
 
-use alloc::string::String;
 use core::time::Duration;
 
-use heartbeat_status::{EventKind, Instant, RestartCause, StartError, StartFailure};
+use heartbeat_status::{EventKind, RestartCause, StartError, StartFailure};
 
 use super::{State, cooldown, failed, starting, waiting};
 use crate::Effect;
@@ -20,26 +19,7 @@ const CHECK_LOST: Duration = Duration::from_secs(20);
 /// How long a program may be missing where `start.timeout` is not set.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why a realm has not been started, since the first start in a row that failed so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FailedStart {
-    pub(crate) failure: StartFailure,
-    /// The newest error, for a person.
-    pub(crate) message: String,
-    pub(crate) since: Instant,
-    /// Cooldowns in a row because of it.
-    pub(crate) cooldowns: u32,
-}
-
 impl Realm {
-    pub(crate) fn note_failed_start(&mut self, now: Instant, error: &StartError) {
-        let before = self.failed_start.as_ref().filter(|before| before.failure == error.failure);
-        let (since, cooldowns) = before.map_or((now, 0), |before| (before.since, before.cooldowns));
-        let (failure, message) = (error.failure, error.message.clone());
-        self.failed_start = Some(FailedStart { failure, message, since, cooldowns });
-        self.faulted = true;
-    }
-
     /// Its program cannot be used, and its path is checked.
     pub(crate) fn program_is_unusable(&self) -> bool {
         let waits = match &self.state {
@@ -48,13 +28,17 @@ impl Realm {
             _ => false,
         };
         waits
-            && self.failed_start.as_ref().is_some_and(|start| start.failure == StartFailure::ProgramUnusable)
+            && self
+                .history
+                .failed_start
+                .as_ref()
+                .is_some_and(|start| start.failure == StartFailure::ProgramUnusable)
     }
 }
 
 /// A start has failed because of it.
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    let Some(start) = realm.failed_start.as_ref() else { return };
+    let Some(start) = realm.history.failed_start.as_ref() else { return };
     let until = start.since + ctx.spec.start.timeout.unwrap_or(DEFAULT_PATIENCE);
     if ctx.now < until {
         starting::await_program(realm, ctx, until);
@@ -66,7 +50,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 
 /// It has been missing for longer than a start may take: a person is needed. The checks go on.
 pub(crate) fn cool_down(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    let Some(start) = realm.failed_start.as_mut() else { return };
+    let Some(start) = realm.history.failed_start.as_mut() else { return };
     let until = ctx.now + ctx.spec.restart.cooldown(start.cooldowns);
     start.cooldowns = start.cooldowns.saturating_add(1);
     let message = start.message.clone();
@@ -86,7 +70,7 @@ pub(crate) fn resume(realm: &Realm, ctx: &mut Ctx<'_>) {
 
 /// Time for a check.
 pub(crate) fn check(realm: &Realm, ctx: &mut Ctx<'_>) {
-    ctx.effect(Effect::CheckProgram { realm: ctx.ix, run: realm.run });
+    ctx.effect(Effect::CheckProgram { realm: ctx.ix, run: realm.generation.run });
     ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_LOST);
 }
 
@@ -98,13 +82,13 @@ pub(crate) fn checked(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<&Sta
     }
     match failure {
         // A pause holds the restart.
-        None if realm.pause.is_some() && matches!(realm.state, State::Cooldown(_)) => {
+        None if realm.wish.pause.is_some() && matches!(realm.state, State::Cooldown(_)) => {
             ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_INTERVAL)
         }
         None => try_again(realm, ctx),
         Some(error) => {
             if error.failure == StartFailure::ProgramUnusable {
-                realm.note_failed_start(ctx.now, error);
+                realm.history.note_failed_start(ctx.now, error);
             }
             ctx.arm(TimerKind::ProgramCheck, ctx.now + CHECK_INTERVAL);
         }
@@ -113,9 +97,10 @@ pub(crate) fn checked(realm: &mut Realm, ctx: &mut Ctx<'_>, failure: Option<&Sta
 
 /// The next start is made now. Nothing is counted against its budget.
 pub(crate) fn try_again(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    realm.not_before = realm.gap_until;
+    realm.history.not_before = realm.history.gap_until;
     if matches!(realm.state, State::Cooldown(_)) {
-        let detail = realm.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
+        let detail =
+            realm.history.failed_start.as_ref().map(|start| start.message.clone()).unwrap_or_default();
         realm.open_uncounted(ctx, RestartCause::Exited, detail);
     }
     waiting::enter(realm, ctx);

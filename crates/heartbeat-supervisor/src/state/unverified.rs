@@ -11,7 +11,7 @@ use crate::realm::Realm;
 
 pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>, what: String) {
     realm.close_restart(ctx, RestartResult::Abandoned);
-    (realm.pid, realm.started_at) = (None, None);
+    (realm.generation.pid, realm.generation.started_at) = (None, None);
     realm.stop_probing(ctx);
     let cause = stuck::cause(realm);
     realm.set_state(ctx, State::Unverified { what, cause });

@@ -49,7 +49,7 @@ fn proceed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         stopped::enter(realm, ctx);
         return;
     }
-    if realm.is_held_by_pause() {
+    if realm.wish.is_held_by_pause() {
         ctx.disarm(TimerKind::StartDue);
         return;
     }
@@ -65,8 +65,8 @@ fn proceed(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         ctx.arm(TimerKind::StartDue, order_until);
         return;
     }
-    if ctx.now < realm.not_before {
-        ctx.arm(TimerKind::StartDue, realm.not_before);
+    if ctx.now < realm.history.not_before {
+        ctx.arm(TimerKind::StartDue, realm.history.not_before);
         return;
     }
     starting::enter(realm, ctx);
@@ -77,7 +77,7 @@ fn forgive(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if let State::Waiting(waiting) = &mut realm.state {
         waiting.until_mended = false;
     }
-    realm.not_before = realm.gap_until;
+    realm.history.not_before = realm.history.gap_until;
     proceed(realm, ctx);
 }
 

@@ -1,0 +1,138 @@
+//! The restart transaction of a realm: opened, counted against its budget or not, and closed with a result.
+
+use alloc::string::String;
+
+use heartbeat_status::{
+    Attempt, EventKind, Instant, RestartAttempt, RestartCause, RestartId, RestartResult, RestartStep, Status,
+};
+
+use crate::RealmSpec;
+use crate::ctx::Ctx;
+use crate::realm::Realm;
+
+impl Realm {
+    /// A restart of it is open.
+    pub(crate) fn restart_open(&self) -> bool {
+        self.history.open().is_some()
+    }
+
+    /// A restart for its health is open.
+    pub(crate) fn is_healing(&self) -> bool {
+        self.history.open().is_some_and(|restart| restart.cause == RestartCause::Unhealthy)
+    }
+
+    /// Opens a restart transaction, or joins the open one. The fault was seen now.
+    pub(crate) fn open_restart(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        cause: RestartCause,
+        detail: String,
+    ) -> RestartId {
+        self.history.faulted |= cause.is_debited();
+        if let Some(record) = self.history.open() {
+            return record.id;
+        }
+        let attempt = self.history.tracker.used(&ctx.spec.restart, ctx.now) + 1;
+        self.open_attempt(ctx, cause, detail, attempt)
+    }
+
+    /// Opens a restart transaction that the budget does not count, or joins the open one.
+    pub(crate) fn open_uncounted(&mut self, ctx: &mut Ctx<'_>, cause: RestartCause, detail: String) {
+        if !self.restart_open() {
+            let beyond = ctx.spec.restart.burst().saturating_add(1);
+            self.open_attempt(ctx, cause, detail, beyond);
+        }
+    }
+
+    /// Opens a restart transaction that has its place in the budget already. None is open.
+    pub(crate) fn open_attempt(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        cause: RestartCause,
+        detail: String,
+        attempt: u32,
+    ) -> RestartId {
+        self.history.faulted |= cause.is_debited();
+        self.history.restarts_opened += 1;
+        let id = RestartId(self.history.restarts_opened);
+        // A failure by probes was detected when the realm went down; its restart may have been held since then.
+        let by_probes = cause == RestartCause::Unhealthy && self.shown.status == Status::Down;
+        let detected = if by_probes { self.shown.status_since.min(ctx.now) } else { ctx.now };
+        let steps = alloc::vec![(RestartStep::Detected, detected)];
+        self.history.relapsed |=
+            cause.is_debited() && self.was_verified_since(detected - ctx.spec.restart.reset_after());
+        let of = Attempt::counted(cause, attempt, ctx.spec.restart.burst());
+        ctx.event(EventKind::RestartOpened { id, cause, detail: detail.clone(), attempt: of });
+        self.history.restart = Some(RestartAttempt { id, cause, detail, attempt, steps, result: None });
+        id
+    }
+
+    /// Its last restart was for a fault, and was verified then or later.
+    fn was_verified_since(&self, since: Instant) -> bool {
+        let last = self.history.restart.as_ref().filter(|last| last.cause.is_debited());
+        let verified = last.filter(|last| last.result == Some(RestartResult::Verified));
+        verified.and_then(|last| last.steps.last()).is_some_and(|(_, at)| *at > since)
+    }
+
+    /// Restarts of the budget, the one that is open included: it is taken when the old run has ended.
+    pub(crate) fn budget_used(&self, spec: &RealmSpec, now: Instant) -> u32 {
+        let open = self.history.open();
+        let attempt = open.and_then(|open| Attempt::counted(open.cause, open.attempt, spec.restart.burst()));
+        self.history.tracker.used(&spec.restart, now).max(attempt.map_or(0, |attempt| attempt.number))
+    }
+
+    /// A person says that it counts anew. The restart that is open is a person's from now on.
+    pub(crate) fn forget_attempts(&mut self, spec: &RealmSpec) {
+        self.history.tracker.reset();
+        self.history.relapsed = false;
+        if let Some(open) = self.history.open_mut() {
+            open.attempt = spec.restart.burst().saturating_add(1);
+        }
+    }
+
+    /// What is said of a restart for this cause that no failure explains.
+    pub(crate) fn words_for(&self, cause: RestartCause) -> String {
+        match (cause, &self.history.renewed) {
+            (RestartCause::Requested, _) => "requested".into(),
+            (RestartCause::Reloaded, Some(keys)) => alloc::format!("reloaded ({keys})"),
+            (RestartCause::Reloaded, None) => "reloaded".into(),
+            (RestartCause::DependencyRestarted, _) => "a realm that it needs was restarted".into(),
+            (other, _) => other.as_str().into(),
+        }
+    }
+
+    /// The long wait begins, or nothing more happens by itself: told as what it is.
+    pub(crate) fn tell_given_up(&mut self, ctx: &mut Ctx<'_>, until: Option<Instant>) {
+        let retry_in = until.map(|until| until.since(ctx.now));
+        let (burst, window) = (ctx.spec.restart.burst(), ctx.spec.restart.window());
+        if self.history.tracker.used(&ctx.spec.restart, ctx.now) >= burst {
+            ctx.event(EventKind::BudgetSpent { burst, window, retry_in });
+        } else {
+            let why = self.history.failure.clone().unwrap_or_else(|| "the trial failed".into());
+            ctx.event(EventKind::CooldownBegan { why, retry_in });
+        }
+    }
+
+    /// Notes a step of the open restart, once.
+    pub(crate) fn restart_step(&mut self, ctx: &Ctx<'_>, step: RestartStep) {
+        if let Some(record) = self.history.open_mut()
+            && record.steps.iter().all(|(known, _)| *known != step)
+        {
+            record.steps.push((step, ctx.now));
+        }
+    }
+
+    /// Closes the open restart, if there is one.
+    pub(crate) fn close_restart(&mut self, ctx: &mut Ctx<'_>, result: RestartResult) {
+        let Some(record) = self.history.open_mut() else { return };
+        record.result = Some(result);
+        let detected = record.steps.first().map_or(ctx.now, |(_, at)| *at);
+        let took_ms = u64::try_from(ctx.now.since(detected).as_millis()).unwrap_or(u64::MAX);
+        let id = record.id;
+        let attempt = Attempt::counted(record.cause, record.attempt, ctx.spec.restart.burst());
+        ctx.event(EventKind::RestartClosed { id, attempt, result, took_ms });
+        if let Some(serving) = self.serving_mut() {
+            serving.command_failure = None;
+        }
+    }
+}
