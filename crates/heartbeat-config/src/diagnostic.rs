@@ -131,7 +131,7 @@ pub struct Diagnostic {
     pub column: usize,
     /// What to do or type.
     pub help: Option<String>,
-    place: Option<Place>,
+    pub(crate) place: Option<Place>,
     label: String,
     related: Vec<(Place, String)>,
 }

@@ -58,8 +58,8 @@ impl Parsed {
     pub(crate) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         let mut places = BTreeMap::new();
-        let values = dict(source, table.get_ref(), &mut Path::new(), &mut places);
-        let mut second_table = 0..0;
+        let mut values = dict(source, table.get_ref(), &mut Path::new(), &mut places);
+        let (mut second_table, mut is_yaml) = (0..0, false);
         for error in errors {
             let message = error.message();
             if let Some(span) = error.span().filter(|_| message.contains("duplicate")) {
@@ -71,11 +71,26 @@ impl Parsed {
                 continue;
             }
             let place = error.span().map(|span| Place { source: Arc::clone(source), span });
-            let help = if message.contains("string") {
-                "a string begins and ends with a quote on the same line: key = \"text\""
-            } else {
-                "a line is [table], or key = value with \"text\", 5, true, [\"list\"] or { key = \"table\" }"
-            };
+            let line = error.span().map_or("", |span| line_of(&source.text, span.start));
+            if yaml(line).is_some() {
+                // One sentence is enough for a whole file of the other language.
+                if !std::mem::replace(&mut is_yaml, true) {
+                    problems.push(of_yaml(line).at(place, "`:` in the place of `=`"));
+                }
+                continue;
+            }
+            if message.contains("unclosed table")
+                && let Some(span) = error.span()
+            {
+                // Its keys belong to no other table.
+                let table = rest_of_table(&source.text, span.start);
+                values.retain(|key, _| {
+                    places
+                        .get(std::slice::from_ref(key))
+                        .is_none_or(|it: &Spans| !table.contains(&it.key.span.start))
+                });
+            }
+            let (message, help) = translated(message, line);
             problems.push(
                 Diagnostic::new(Code::Syntax, format!("not TOML: {message}")).at(place, "here").help(help),
             );
@@ -108,6 +123,56 @@ impl Parsed {
             _ => Vec::new(),
         }
     }
+}
+
+/// The line around a place.
+fn line_of(text: &str, at: usize) -> &str {
+    let begin = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+    text.get(begin..).and_then(|rest| rest.lines().next()).unwrap_or_default()
+}
+
+/// From a place to the next heading.
+fn rest_of_table(text: &str, at: usize) -> Range<usize> {
+    at..text.get(at..).and_then(|rest| rest.find("\n[")).map_or(text.len(), |end| at + end)
+}
+
+/// Key and value of a line of YAML.
+fn yaml(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.trim_start_matches([' ', '-']).split_once(':')?;
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    (is_key && (value.is_empty() || value.starts_with(' '))).then_some((key, value.trim()))
+}
+
+fn of_yaml(line: &str) -> Diagnostic {
+    let (key, value) = yaml(line).unwrap_or_default();
+    let value = value.trim_matches(['"', '\'']);
+    let help = if value.is_empty() {
+        "a table begins with [realm.NAME], and a line in it is key = \"text\"; `heartbeat-cli import` translates a compose file"
+            .to_owned()
+    } else {
+        format!("write {key} = \"{value}\"")
+    };
+    Diagnostic::new(Code::Syntax, "not TOML: this line is YAML").help(help)
+}
+
+/// A syntax error in words that a person can act on.
+fn translated(message: &str, line: &str) -> (String, String) {
+    if message.contains("unclosed table") {
+        let name = line.trim().trim_matches(['[', ']']).split_whitespace().collect::<Vec<_>>().join("-");
+        return ("a heading is one word in brackets".to_owned(), format!("write [{name}]"));
+    }
+    if message.contains("must be quoted")
+        && let Some((key, value)) = line.split_once('=')
+    {
+        let (key, value) = (key.trim(), value.trim().trim_matches(['"', '\'']));
+        return ("a text stands in quotes".to_owned(), format!("write {key} = \"{value}\""));
+    }
+    let help = if message.contains("string") {
+        "a string begins and ends with a quote on the same line: key = \"text\""
+    } else {
+        "a line is [table], or key = value with \"text\", 5, true, [\"list\"] or { key = \"table\" }"
+    };
+    (message.to_owned(), help.to_owned())
 }
 
 /// A key or a table that stands twice, with both places.

@@ -449,8 +449,13 @@ fn timing(reader: &Reader<'_>, section: &Section<'_>, entry: &Entry<'_>, info: &
     if info.timeout > info.interval && !info.interval.is_zero() {
         let message =
             format!("`timeout` ({:?}) is longer than `interval` ({:?})", info.timeout, info.interval);
-        let help = "one measurement is in flight at a time: lower the timeout or raise the interval";
-        refuse("timeout", message, "longer than the interval", help);
+        let text = crate::defaults::duration;
+        let help = format!(
+            "one measurement runs at a time: write timeout = {}, or interval = {}",
+            text(info.interval),
+            text(info.timeout)
+        );
+        refuse("timeout", message, "longer than the interval", &help);
     }
     if fits {
         return;

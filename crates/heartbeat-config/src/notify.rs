@@ -10,6 +10,7 @@ use crate::code::Code;
 use crate::config::WebhookConfig;
 use crate::diagnostic::Diagnostic;
 use crate::keys::{self, Table};
+use crate::others;
 use crate::reader::{Entry, Reader, Section};
 use crate::realm::beside;
 
@@ -68,7 +69,8 @@ fn receiver(
     });
     let later = ["alertmanager", "slack", "ntfy", "exec", "smtp"];
     // One of those has been refused by name.
-    if webhook.is_none() && !later.iter().any(|key| section.get(key).is_some()) {
+    let is_meant = section.keys().any(|key| others::meant(Table::Notify, key) == Some("webhook"));
+    if webhook.is_none() && !is_meant && !later.iter().any(|key| section.get(key).is_some()) {
         let message = format!("receiver `{name}` has no `webhook`, so nothing can be sent to it");
         let help = "for example webhook = \"http://127.0.0.1:3000/api/incidents/\"";
         let place = reader.key_place(section.path());

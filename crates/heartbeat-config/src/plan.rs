@@ -121,7 +121,8 @@ const fn possible(until: Gate, kind: RealmKind) -> bool {
 }
 
 fn impossible(from: &RealmName, need: &realm::WrittenNeed, until: Gate, kind: RealmKind) -> Diagnostic {
-    let message = format!("{from} waits for {} to be `{until}`, which a {kind} never is", need.name);
+    let what = if kind == RealmKind::External { "an external realm".to_owned() } else { format!("a {kind}") };
+    let message = format!("{from} waits for {} to be `{until}`, which {what} never is", need.name);
     let help = match kind {
         RealmKind::Oneshot => "a oneshot can be waited for until = \"done\" or \"started\"",
         RealmKind::Service => "a service can be waited for until = \"up\" or \"started\"",

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use figment::value::{Dict, Num, Value};
@@ -303,6 +304,19 @@ impl Reader<'_> {
         fits
     }
 
+    /// A line of the table is no TOML: what it would have said is missing for that.
+    pub(crate) fn has_syntax_error_in(&self, path: &[String]) -> bool {
+        let Some(heading) = self.key_place(path) else { return false };
+        self.problems.borrow().iter().any(|problem| {
+            problem.code == Code::Syntax
+                && problem.place.as_ref().is_some_and(|place| {
+                    let between = heading.source.text.get(heading.span.end..place.span.start);
+                    Arc::ptr_eq(&place.source, &heading.source)
+                        && between.is_some_and(|between| !between.contains("\n["))
+                })
+        })
+    }
+
     /// A string that `parse` understands.
     pub(crate) fn parsed<T>(
         &self,
@@ -312,9 +326,23 @@ impl Reader<'_> {
     ) -> Option<T> {
         if let Value::Num(_, number) = entry.value {
             let key = entry.path.last().map_or("", String::as_str);
-            let shown = number.to_i128().map_or_else(|| "a number".to_owned(), |number| number.to_string());
-            let help = format!("write a string with a unit: {key} = \"{}\"", with_number(example, &shown));
-            self.value_problem(entry, Code::BadUnit, format!("`{key}` has no unit"), "a bare number", &help);
+            let shown = match (number.to_i128(), number.to_f64()) {
+                // A share of one, as a percentage.
+                (None, Some(share)) if example.ends_with('%') => format!("{:.0}", share * 100.0),
+                (Some(number), _) => number.to_string(),
+                (None, other) => other.map_or_else(String::new, |number| format!("{number:.0}")),
+            };
+            let (message, help) = if example.starts_with(|c: char| c.is_ascii_digit()) {
+                let help =
+                    format!("write a string with a unit: {key} = \"{}\"", with_number(example, &shown));
+                (format!("`{key}` has no unit"), help)
+            } else {
+                (
+                    format!("`{key}` takes a string, not {shown}"),
+                    format!("write it in quotes: {key} = \"{shown}\""),
+                )
+            };
+            self.value_problem(entry, Code::BadUnit, message, "a bare number", &help);
             return None;
         }
         let text = self.text(entry)?;

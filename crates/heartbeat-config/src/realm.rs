@@ -328,7 +328,8 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_co
         others::meant(Table::Realm, key.strip_prefix("x-").unwrap_or(key))
             .is_some_and(|ours| ["run", "port", "health"].iter().any(|key| ours.starts_with(key)))
     });
-    if section.get("port").is_none() && section.get("health").is_none() && !is_meant {
+    let is_told = reader.has_syntax_error_in(section.path());
+    if section.get("port").is_none() && section.get("health").is_none() && !is_meant && !is_told {
         let name = section.path().last().cloned().unwrap_or_default();
         let message = format!(
             "realm `{name}` has neither `run` nor `port` nor `health`: there is nothing to run and nothing to watch"

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use heartbeat_status::Signal;
+
 /// Most processor time of a realm in percent of one processor: 10 000 of them.
 const MAX_PROCESSOR_PERCENT: u32 = 1_000_000;
 
@@ -48,9 +50,18 @@ pub(crate) fn meant(text: &str) -> Option<String> {
         "k" | "kb" | "kib" => "KiB",
         "mb" | "mib" => "MiB",
         "g" | "gb" | "gib" => "GiB",
+        // A signal, for the one setting that takes one.
+        word if number.is_empty() => return near_signal(word),
         _ => return None,
     };
     (!number.is_empty()).then(|| format!("{number}{unit}"))
+}
+
+fn near_signal(word: &str) -> Option<String> {
+    let names: Vec<String> = (1..=31).filter_map(Signal::new).map(|signal| signal.to_string()).collect();
+    let word = word.to_ascii_uppercase();
+    let word = word.strip_prefix("SIG").unwrap_or(&word);
+    crate::keys::nearest(word, names.iter().map(String::as_str)).map(ToOwned::to_owned)
 }
 
 /// `250ms`, `2s`, `5m`, `1h30m`, `7d`: number and unit, as often as wanted, largest first.

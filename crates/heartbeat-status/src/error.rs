@@ -18,7 +18,9 @@ pub enum NameError {
         length: usize,
     },
     /// A character outside `[a-z0-9_-]`, or a first character outside `[a-z]`.
-    #[error("`{name}` is not a realm name: {found:?} at position {position}; names match [a-z][a-z0-9_-]*")]
+    #[error(
+        "`{name}` is not a realm name: a name has lower case letters, digits, `-` and `_`, and begins with a letter"
+    )]
     BadCharacter {
         /// The refused name.
         name: String,

@@ -1,0 +1,273 @@
+//! What people write before they know the grammar: where it is wrong, and what to type instead.
+
+use std::collections::BTreeMap;
+
+use heartbeat_config::{Code, Report, Severity, Sources, Table, check, keys, load_str};
+
+/// Wrong files: each with the line of its mistake, and what the report says of it. `API` stands for a realm that is fine.
+const WRONG: &[(&str, usize, &str)] = &[
+    // Words of other tools.
+    ("[realm.api]\ncommand = \"gunicorn shop.wsgi\"\n", 2, "write run = \"gunicorn shop.wsgi\""),
+    ("API depends_on = [\"db\"]\n[realm.db]\nrun = \"db\"\n", 3, "write needs = [\"db\"]"),
+    ("API environment = { A = \"1\" }\n", 3, "write env = { A = \"1\" }"),
+    ("API health = { http = \"http://127.0.0.1:1/\", retries = 3 }\n", 3, "write fail_after = 3"),
+    ("API health = { http = \"http://127.0.0.1:1/\", start_period = \"5s\" }\n", 3, "write grace = \"5s\""),
+    ("API cwd = \"/srv\"\n", 3, "write dir = \"/srv\""),
+    ("API autostart = true\n", 3, "remove it: heartbeatd starts every realm by itself"),
+    ("API autostart = false\n", 3, "write manual = true"),
+    ("API autorestart = \"unexpected\"\n", 3, "write restart = { policy = \"on-failure\" }"),
+    ("API cron = \"0 2 * * *\"\n", 3, "let cron or a systemd timer do that"),
+    ("API numprocs = 3\n", 3, "declare a realm for each process"),
+    ("[realm.api]\nExecStart = \"/usr/bin/api\"\n", 2, "write run = \"/usr/bin/api\""),
+    ("[program.api]\nrun = \"api\"\n", 1, "write [realm.api]"),
+    ("[services.api]\nrun = \"api\"\n", 1, "write [realm.api]"),
+    ("[api]\nrun = \"api\"\n", 1, "write [realm.api]"),
+    ("[Unit]\nDescription = \"x\"\n", 1, "write [realm.NAME]"),
+    ("API ports = [\"8001:8001\"]\n", 3, "write port = 8001"),
+    (
+        "API healthcheck = { test = [\"CMD\", \"curl\", \"-f\", \"http://localhost/\"] }\n",
+        3,
+        "write health = { exec = [\"curl\", \"-f\", \"http://localhost/\"] }",
+    ),
+    ("API restart.retries = 5\n", 3, "write burst = 5"),
+    ("[heartbeat]\nport = 4327\nAPI", 2, "write listen = \"127.0.0.1:4327\""),
+    ("[notify.ops]\nurl = \"http://127.0.0.1/\"\nAPI", 2, "write webhook = \"http://127.0.0.1/\""),
+    // Commands that are for a shell, and programs and directories that are not there.
+    ("[realm.api]\nrun = \"cd /srv && api | tee log\"\n", 2, "write shell = true"),
+    ("[realm.api]\nrun = \"sleep 1 > /dev/null\"\n", 2, "write shell = true"),
+    ("[realm.api]\nrun = \"$HOME/bin/api\"\n", 2, "write shell = true"),
+    ("[realm.api]\nrun = \"no-such-program --x\"\n", 2, "`no-such-program` is in no directory of PATH"),
+    ("API dir = \"~/shop\"\n", 3, "`~` is not expanded"),
+    ("API dir = \"/nonexistent/dir\"\n", 3, "which is no directory"),
+    ("API env_file = \"missing.env\"\n", 3, "the path starts at the directory of this file"),
+    ("API user = \"no-such-user\"\n", 3, "there is no user no-such-user"),
+    // Values.
+    ("API restart = \"always\"\n", 3, "write restart = { policy = \"always\" }"),
+    ("API restart.policy = \"allways\"\n", 3, "did you mean \"always\"?"),
+    ("API log = \"/var/log/api.log\"\n", 3, "its place is state_dir/log"),
+    ("[heartbeat]\nlisten = 4327\nAPI", 2, "write listen = \"127.0.0.1:4327\""),
+    ("[heartbeat]\nlisten = \"0.0.0.0:4327\"\nAPI", 2, "is not a loopback address"),
+    ("API stop.signal = \"TREM\"\n", 3, "write \"TERM\""),
+    ("API port = \"8001\"\n", 3, "port = 8001"),
+    ("API port = 99999\n", 3, "write a port from 1 to 65535"),
+    ("API start.timeout = 60\n", 3, "timeout = \"60s\""),
+    ("API start.timeout = \"1 minute\"\n", 3, "write \"1m\""),
+    ("API limits.memory = \"512MB\"\n", 3, "write \"512MiB\""),
+    ("API limits.cpu = 1.5\n", 3, "cpu = \"150%\""),
+    ("API env = [\"A=1\"]\n", 3, "write env = { A = \"1\" }"),
+    ("API env = { A = 1 }\n", 3, "A = \"1\""),
+    ("API env = { KEY = \"${NO_SUCH_VARIABLE}\" }\n", 3, "${NO_SUCH_VARIABLE:-default}"),
+    // Health.
+    ("API health = \"localhost:8001/x\"\n", 3, "\"http://127.0.0.1:8001/api/health/\""),
+    ("API health = \"tcp://127.0.0.1:99999\"\n", 3, "is not an address like 127.0.0.1:5432"),
+    ("API health = { interval = \"5s\" }\n", 3, "for example { tcp = \"127.0.0.1:5432\" }"),
+    (
+        "API health = { http = \"http://127.0.0.1:1/\", tcp = \"127.0.0.1:1\" }\n",
+        3,
+        "several probes are a list of tables",
+    ),
+    ("API health = { http = \"http://127.0.0.1:1/\", status = \"20x\" }\n", 3, "status = [200, 204]"),
+    (
+        "API health = { tcp = \"127.0.0.1:1\", interval = \"2s\", timeout = \"5s\" }\n",
+        3,
+        "write timeout = \"2s\", or interval = \"5s\"",
+    ),
+    ("API health = { exec = \"true\", interval = \"100ms\" }\n", 3, "write interval = \"1s\" or more"),
+    // Names and dependencies.
+    ("API prot = 8001\n", 3, "did you mean `port`?"),
+    ("API needs = \"db, cache\"\n", 3, "needs = [\"db\", \"cache\"]"),
+    ("API needs = [\"dp\"]\n[realm.db]\nrun = \"true\"\n", 3, "did you mean `db`?"),
+    ("API needs = [\"b\"]\n[realm.b]\nrun = \"true\"\nneeds = [\"api\"]\n", 3, "api -> b -> api"),
+    (
+        "API needs = [{ realm = \"db\", until = \"done\" }]\n[realm.db]\nrun = \"true\"\n",
+        3,
+        "until = \"up\" or \"started\"",
+    ),
+    ("API port = 8001\n[realm.b]\nrun = \"true\"\nport = 8001\n", 6, "give one of them another port"),
+    ("[realm.Shop]\nrun = \"true\"\n", 1, "for example [realm.shop]"),
+    ("[realm.all]\nrun = \"true\"\n", 1, "`all` is reserved"),
+    ("[realm.api]\ntitle = \"x\"\n", 1, "give it `run = \"...\"`"),
+    ("APIAPI", 3, "write all of its keys under one heading"),
+    // What is no TOML.
+    ("[realm.my api]\nrun = \"true\"\n", 1, "write [realm.my-api]"),
+    ("[realm.api]\nrun = \"sleep 1\n", 2, "a string begins and ends with a quote on the same line"),
+    ("[realm.api]\nrun = sleep 1\n", 2, "write run = \"sleep 1\""),
+    ("[realm.api]\nrun: \"sleep 1\"\n", 2, "write run = \"sleep 1\""),
+    ("services:\n  api:\n    command: sleep 1\n", 1, "`heartbeat-cli import` translates a compose file"),
+    ("", 0, "for example [realm.api] with run = \"...\""),
+];
+
+fn checked(text: &str) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("heartbeat.toml");
+    std::fs::write(&file, text).unwrap();
+    let env = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
+    let (bytes, overrides) = (Vec::new(), Vec::new());
+    match check(&Sources { file: Some(file), env, bytes, overrides, cwd: dir.path().to_owned() }) {
+        Ok(loaded) => loaded.warnings,
+        Err(report) => report,
+    }
+}
+
+#[test]
+fn every_wrong_file_is_told_where_and_what_to_type() {
+    let mut wrong = Vec::new();
+    for (text, line, said) in WRONG {
+        let text = text.replace("API ", "API").replace("API", "[realm.api]\nrun = \"true\"\n");
+        let report = checked(&text);
+        let is_it = |problem: &&heartbeat_config::Diagnostic| {
+            let help = problem.help.as_deref().unwrap_or_default();
+            problem.line == *line && (problem.message.contains(said) || help.contains(said))
+        };
+        let is_error = |problem: &&heartbeat_config::Diagnostic| problem.severity == Severity::Error;
+        let others = report.iter().filter(is_error).filter(|problem| !is_it(problem));
+        let others: Vec<String> = others.map(ToString::to_string).collect();
+        if report.iter().find(is_it).is_none() || !others.is_empty() {
+            wrong.push(format!("{text}line {line}: {said}\nbeside it: {others:#?}\n{report}"));
+        }
+    }
+    assert!(WRONG.len() >= 54, "{}", WRONG.len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), WRONG.len(), wrong.join("\n\n"));
+}
+
+/// A key with two letters exchanged, one left out, one doubled.
+fn typos(key: &str) -> Vec<String> {
+    let letters: Vec<char> = key.chars().collect();
+    let mut typos = Vec::new();
+    for at in 0..letters.len() {
+        let mut typo = letters.clone();
+        typo.remove(at);
+        typos.push(typo);
+        let mut typo = letters.clone();
+        typo.insert(at, letters[at]);
+        typos.push(typo);
+        if at > 0 {
+            let mut typo = letters.clone();
+            typo.swap(at - 1, at);
+            typos.push(typo);
+        }
+    }
+    let mut typos: Vec<String> = typos.into_iter().map(String::from_iter).collect();
+    typos.sort_unstable();
+    typos.dedup();
+    typos
+}
+
+/// Every typo of every key of the tables that people write most, with the key that was meant and what is said of it.
+fn told() -> Vec<(String, &'static str, Option<String>)> {
+    const HEADINGS: [(Table, &str); 4] = [
+        (Table::Realm, "[realm.api]\nrun = \"true\"\n"),
+        (Table::Heartbeat, "[realm.api]\nrun = \"true\"\n[heartbeat]\n"),
+        (Table::Restart, "[realm.api]\nrun = \"true\"\n[realm.api.restart]\n"),
+        (Table::Health, "[realm.api]\nrun = \"true\"\n[realm.api.health]\ntcp = \"127.0.0.1:1\"\n"),
+    ];
+    let mut told = Vec::new();
+    for (table, heading) in HEADINGS {
+        let names: Vec<&str> = keys().filter(|key| key.table == table).map(|key| key.name).collect();
+        for name in &names {
+            for typo in
+                typos(name).into_iter().filter(|typo| typo.len() > 2 && !names.contains(&typo.as_str()))
+            {
+                let text = format!("{heading}{typo} = 1\n");
+                let report = load_str("heartbeat.toml", &text, &BTreeMap::new()).err();
+                let unknown = report.iter().flatten().find(|problem| problem.code == Code::UnknownKey);
+                told.push((typo, *name, unknown.map(|problem| problem.help.clone().unwrap_or_default())));
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn no_typo_of_a_key_is_accepted() {
+    const TYPOS: usize = 300;
+    let told = told();
+    assert!(told.len() >= TYPOS, "{}", told.len());
+    // One that is a word of another tool, or of a later version, is refused by that name.
+    let accepted: Vec<_> = told.iter().filter(|(.., help)| help.is_none()).map(|(typo, ..)| typo).collect();
+    let refused = |typo: &&&String| {
+        let text = format!("[realm.api]\nrun = \"true\"\n{typo} = 1\n");
+        load_str("heartbeat.toml", &text, &BTreeMap::new()).is_ok()
+    };
+    let accepted: Vec<_> = accepted.iter().filter(refused).collect();
+    assert!(accepted.is_empty(), "{accepted:?}");
+}
+
+#[test]
+fn a_typo_of_a_key_is_led_back_to_it() {
+    let told: Vec<_> = told().into_iter().filter(|(typo, key, _)| typo.len() > 3 && key.len() > 3).collect();
+    let right = |(_, key, help): &&(String, &str, Option<String>)| {
+        help.as_deref()
+            .is_some_and(|help| help.contains(&format!("`{key}`")) || help.contains(&format!("write {key}")))
+    };
+    let wrong: Vec<_> = told.iter().filter(|it| !right(it)).collect();
+    let share = (told.len() - wrong.len()) * 100 / told.len();
+    assert!(share >= 95, "{share} % of {}: {wrong:#?}", told.len());
+}
+
+#[test]
+fn twenty_mistakes_are_found_in_one_run() {
+    let text = r#"[heartbeat]
+lisen = "127.0.0.1:4327"
+[realm.db]
+run = "postgres 'data"
+port = 99999
+stop.timeout = 10
+stop.signal = "TREM"
+restart.policy = "allways"
+limits.memory = "64MB"
+[realm.api]
+run = "gunicorn shop.wsgi && true"
+prot = 8001
+port = "8001"
+depends_on = ["db"]
+needs = ["dp", "api"]
+env = { KEY = "${NO_SUCH_VARIABLE}" }
+user = "no-such-user"
+health = { http = "http://127.0.0.1:8001/", status = "20x", intervall = "5s" }
+[realm.Mail]
+health = "localhost:25"
+[realm.none]
+title = "nothing"
+[realm.slow]
+health = { tcp = "127.0.0.1:1", interval = "1s", timeout = "9s" }
+[notify.ops]
+on = ["opened"]
+"#;
+    let report = load_str("heartbeat.toml", text, &BTreeMap::new()).unwrap_err();
+    let lines: std::collections::BTreeSet<(usize, usize)> =
+        report.iter().map(|problem| (problem.line, problem.column)).collect();
+    assert!(lines.len() >= 20, "{} places:\n{report}", lines.len());
+}
+
+#[test]
+fn six_realms_take_at_most_forty_lines() {
+    let text = r#"[heartbeat]
+name = "shop"
+[realm.postgres]
+run    = "postgres -D data/pg"
+health = "postgres://127.0.0.1:5432"
+[realm.redis]
+run    = "redis-server --port 6379"
+health = "redis://127.0.0.1:6379"
+[realm.api]
+run   = "gunicorn shop.wsgi --bind 127.0.0.1:8001"
+port  = 8001
+needs = ["postgres", "redis"]
+[realm.worker]
+run    = "python -m worker"
+health = { exec = "python -m worker.ping", interval = "15s" }
+needs  = ["postgres", "redis"]
+[realm.dashboard]
+run    = "node server.js"
+health = "http://127.0.0.1:3000/api/health/"
+needs  = ["api"]
+[realm.mail]
+health = "http://mail.example.org/healthz"
+"#;
+    let loaded = load_str("heartbeat.toml", text, &BTreeMap::new());
+    assert!(loaded.is_ok(), "{}", loaded.unwrap_err());
+    assert!(text.lines().count() <= 40);
+    let keys = text.split("[realm.").skip(1).map(|realm| realm.lines().count() - 1);
+    assert!(keys.max().unwrap() <= 3, "a realm takes at most three keys");
+}
