@@ -19,6 +19,7 @@ mod remedies;
 mod restarting;
 mod restoring;
 mod roles;
+mod roots;
 mod saying;
 mod scenarios;
 mod sentences;
