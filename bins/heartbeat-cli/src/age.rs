@@ -4,31 +4,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use heartbeat_status::WallTime;
+pub(crate) use heartbeat_status::{age, ahead, human_seconds};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-
-const MS_PER_S: i64 = 1_000;
-const S_PER_MINUTE: i64 = 60;
-const S_PER_HOUR: i64 = 3_600;
-const S_PER_DAY: i64 = 86_400;
-/// From here on hours no longer matter.
-const DAYS_ALONE: i64 = 100;
-
-/// Seconds for a person, in at most two units: `26s`, `4m05s`, `2h15m`, `3d04h`, `120d`.
-pub(crate) fn human_seconds(seconds: i64) -> String {
-    let s = seconds.max(0);
-    if s < S_PER_MINUTE {
-        format!("{s}s")
-    } else if s < S_PER_HOUR {
-        format!("{}m{:02}s", s / S_PER_MINUTE, s % S_PER_MINUTE)
-    } else if s < S_PER_DAY {
-        format!("{}h{:02}m", s / S_PER_HOUR, s % S_PER_HOUR / S_PER_MINUTE)
-    } else if s < DAYS_ALONE * S_PER_DAY {
-        format!("{}d{:02}h", s / S_PER_DAY, s % S_PER_DAY / S_PER_HOUR)
-    } else {
-        format!("{}d", s / S_PER_DAY)
-    }
-}
 
 /// The same of a number of seconds in a document.
 #[expect(
@@ -37,22 +15,6 @@ pub(crate) fn human_seconds(seconds: i64) -> String {
 )]
 pub(crate) fn human_seconds_f64(seconds: f64) -> String {
     human_seconds(seconds as i64)
-}
-
-/// How long ago `then` was at `now`.
-pub(crate) fn age(then: WallTime, now: WallTime) -> String {
-    human_seconds(now.as_millis().saturating_sub(then.as_millis()) / MS_PER_S)
-}
-
-/// When `then` is, seen from `now`: `in 3s`, `in <1s`, `now`.
-pub(crate) fn ahead(then: WallTime, now: WallTime) -> String {
-    let ms = then.as_millis().saturating_sub(now.as_millis());
-    match ms {
-        ..=0 => "now".to_owned(),
-        1..MS_PER_S => "in <1s".to_owned(),
-        // Rounded up, so that a countdown ends at 1 and not at 0.
-        _ => format!("in {}", human_seconds(ms.saturating_add(MS_PER_S - 1) / MS_PER_S)),
-    }
 }
 
 /// A latency: `0.4ms`, `12ms`, `1.3s`.
@@ -66,23 +28,29 @@ pub(crate) fn latency(ms: f64) -> String {
     }
 }
 
-/// The zone in which times are shown: UTC unless another one was chosen.
+/// Times are shown in the zone of this machine, and not in UTC.
+static LOCAL: OnceLock<()> = OnceLock::new();
+/// That zone, looked up at the first time that is shown: it takes a walk through all zones, and most screens have ages alone.
 static ZONE: OnceLock<TimeZone> = OnceLock::new();
 
 /// Shows times in the zone of this machine, or of TZ.
 pub(crate) fn show_local_times() {
     // Chosen once, before anything is shown.
-    let _ = ZONE.set(TimeZone::system());
+    let _ = LOCAL.set(());
+}
+
+fn zone() -> Option<&'static TimeZone> {
+    LOCAL.get().map(|()| ZONE.get_or_init(TimeZone::system))
 }
 
 /// The time of day with its zone: `22:40:01Z`, `23:40:01 CET`.
 pub(crate) fn clock(time: WallTime) -> String {
-    shown(time, "%H:%M:%S", ZONE.get())
+    shown(time, "%H:%M:%S", zone())
 }
 
 /// The date and the time of day with its zone: `2026-11-23 22:40:01Z`.
 pub(crate) fn moment(time: WallTime) -> String {
-    shown(time, "%Y-%m-%d %H:%M:%S", ZONE.get())
+    shown(time, "%Y-%m-%d %H:%M:%S", zone())
 }
 
 /// A time beyond the calendar is shown as documents write it.
@@ -120,25 +88,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_short() {
-        for (seconds, text) in [
-            (-5, "0s"),
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m00s"),
-            (245, "4m05s"),
-            (8_124, "2h15m"),
-            (273_600, "3d04h"),
-            (86_400 * 120, "120d"),
-        ] {
-            assert_eq!(human_seconds(seconds), text);
-        }
-        let at = WallTime::from_millis;
-        assert_eq!(age(at(0), at(26_900)), "26s");
-        assert_eq!(ahead(at(3_001), at(0)), "in 4s");
-        assert_eq!(ahead(at(999), at(0)), "in <1s");
-        assert_eq!(ahead(at(0), at(5)), "now");
-        assert_eq!(clock(at(1_795_473_601_123)), "22:40:01Z");
+    fn latencies_and_times_of_day_are_short() {
+        assert_eq!(clock(WallTime::from_millis(1_795_473_601_123)), "22:40:01Z");
         assert_eq!(
             (latency(0.42), latency(12.2), latency(1_300.0)),
             ("0.4ms".into(), "12ms".into(), "1.3s".into())

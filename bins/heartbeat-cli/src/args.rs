@@ -15,7 +15,7 @@ use crate::complete;
 use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet.
-pub(crate) const NOT_BUILT: &[&str] = &["boot", "notify"];
+pub(crate) const NOT_BUILT: &[&str] = &["notify"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -259,7 +259,7 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT", value_parser = |text: &str| at_most(text, 2_000))]
         lines: u16,
     },
-    /// Show the output of realms; -f follows it
+    /// Show the output of realms; -f follows it. Lines are as the realm wrote them: heartbeatd adds no times
     Logs {
         /// Realms whose output to show [default: all that heartbeatd runs]
         #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
@@ -273,6 +273,15 @@ pub(crate) enum Command {
         /// Show the output of the previous run
         #[arg(long, conflicts_with = "follow")]
         previous: bool,
+    },
+    /// Show where the time of the last start went, from the event log; exit 3 when a critical realm is not up
+    Boot {
+        /// The realms by the time that each took (the default)
+        #[arg(long, conflicts_with = "chain")]
+        blame: bool,
+        /// The chain of needs that the last realm waited for
+        #[arg(long)]
+        chain: bool,
     },
     /// Show which realm needs which
     Graph {
@@ -296,7 +305,7 @@ pub(crate) enum Command {
     },
     /// Translate files of other tools into a heartbeat.toml on stdout, with a report on stderr
     Import {
-        /// compose.yaml, process-compose.yaml, Procfile, units of systemd, supervisord.conf, or ecosystem.json of pm2
+        /// compose.yaml, process-compose.yaml, Procfile, units of systemd, supervisord.conf, ecosystem.json of pm2, or monitrc
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Kind of the files [default: by name and content]
@@ -339,8 +348,12 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page
+    Man {
+        /// The page
+        #[arg(value_enum, default_value_t = ManualPage::HeartbeatCli)]
+        page: ManualPage,
+    },
     /// Print the versions of this program and of the running heartbeatd
     Version,
 }
@@ -509,6 +522,8 @@ pub(crate) enum ImportKind {
     Supervisord,
     /// ecosystem.json of pm2
     Pm2,
+    /// monitrc
+    Monit,
 }
 
 impl Global {
@@ -719,6 +734,19 @@ mod tests {
         assert_eq!(parse(&["--json", "-o", "table"]).unwrap_err().exit_code(), 2);
         assert!(parse(&["-H", "https://x"]).unwrap_err().to_string().contains("TLS"));
     }
+}
+
+/// A manual page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ManualPage {
+    /// This program, heartbeat-cli(1)
+    #[value(name = "heartbeat-cli")]
+    HeartbeatCli,
+    /// The program heartbeatd(8)
+    Heartbeatd,
+    /// The file heartbeat.toml(5)
+    #[value(name = "heartbeat.toml")]
+    HeartbeatToml,
 }
 
 /// How heartbeatd leaves.

@@ -1,18 +1,14 @@
 //! What the table says of one realm, cell by cell.
 
-use std::borrow::Cow;
-
 use heartbeat_status::wire::{LastEntry, NextEntry, ProbeEntry, RealmEntry};
-use heartbeat_status::{NextAction, ProbeKind, WallTime};
+use heartbeat_status::{ProbeKind, WallTime, shortened, without_markup};
 
-use crate::age::{age, ahead, human_seconds_f64, latency};
+use crate::age::{age, human_seconds_f64, latency};
 use crate::headline::status_of;
 use crate::style::{Hue, Style, hue};
 
 /// Longest message of a realm in a row.
 const MAX_MESSAGE_CHARS: usize = 280;
-/// Longest end of a sentence that survives a cut before it.
-const MAX_END_CHARS: usize = 30;
 /// Longest detail of a probe that fits beside its kind; a longer one is left to `why`.
 const MAX_DETAIL_CHARS: usize = 14;
 
@@ -130,48 +126,13 @@ pub(crate) fn why(realm: &RealmEntry, style: Style) -> String {
     if realm.message.is_empty() {
         style.text(&realm.reason.to_string())
     } else {
-        style.text(&shortened(&without_markup(&realm.message), MAX_MESSAGE_CHARS, style))
+        style.text(&shortened(&without_markup(&realm.message), MAX_MESSAGE_CHARS))
     }
-}
-
-/// A message without the HTML page that a server has sent in place of an answer.
-pub(crate) fn without_markup(text: &str) -> Cow<'_, str> {
-    let lower = text.to_ascii_lowercase();
-    let Some(start) = ["<!doctype", "<html"].iter().filter_map(|tag| lower.find(tag)).min() else {
-        return Cow::Borrowed(text);
-    };
-    // What heartbeatd says behind it stays.
-    let end = text.rfind(", attempt ").filter(|at| *at > start).map_or("", |at| &text[at..]);
-    Cow::Owned(format!("{}(an HTML page){end}", &text[..start]))
-}
-
-/// A sentence of at most `most` characters. It is cut where others speak in it (the body of an answer, an error of a
-/// program), and keeps what heartbeatd itself says behind that: `, attempt 2 of 6`.
-pub(crate) fn shortened(text: &str, most: usize, style: Style) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let dots = if style.ascii { "..." } else { "…" };
-    let attempt = text.rfind(", attempt ").map_or("", |at| &text[at..]);
-    let end =
-        attempt.split(';').next().filter(|end| end.chars().count() <= MAX_END_CHARS).unwrap_or_default();
-    let room = most.saturating_sub(end.chars().count() + dots.chars().count());
-    let kept: String = text.chars().take(room).collect();
-    format!("{}{dots}{end}", kept.trim_end())
 }
 
 /// What happens next by itself; `None` for nothing.
 pub(crate) fn next(next: &NextEntry, now: WallTime, style: Style) -> Option<String> {
-    if next.action.is(NextAction::None) {
-        return None;
-    }
-    let action = style.text(&next.action.to_string());
-    Some(match (&next.at, &next.when) {
-        (Some(at), Some(when)) => format!("{action} {} if {}", ahead(*at, now), style.text(when)),
-        (Some(at), None) => format!("{action} {}", ahead(*at, now)),
-        (None, Some(when)) => format!("{action} when {}", style.text(when)),
-        (None, None) => action,
-    })
+    next.sentence(now).map(|sentence| style.spelled(sentence))
 }
 
 /// How bad an outcome is, for choosing which probe speaks for a realm.
@@ -218,9 +179,11 @@ fn probe(realm: &RealmEntry, now: WallTime, style: Style) -> Cell {
     let (mark, hue) = style.outcome(probe.outcome.as_deref());
     let mut text = format!("{mark} {}", style.text(&probe.kind.to_string()));
     let detail = probe.detail.as_deref().filter(|detail| detail.chars().count() <= MAX_DETAIL_CHARS);
-    if let Some(said) = detail.or(probe.reason.as_deref()).filter(|said| !said.is_empty()) {
+    // Programs, which read the plain form, are given the code.
+    let reason = probe.reason.as_deref().map(|code| if style.words { code.to_owned() } else { spaced(code) });
+    if let Some(said) = detail.map(ToOwned::to_owned).or(reason).filter(|said| !said.is_empty()) {
         text.push(' ');
-        text.push_str(&style.text(said));
+        text.push_str(&style.text(&said));
     }
     // A failure that does not count yet says how far it is.
     let decided = probe.progress.split_once('/').is_none_or(|(have, want)| have == want);
@@ -232,6 +195,18 @@ fn probe(realm: &RealmEntry, now: WallTime, style: Style) -> Cell {
         text.push_str(" stale");
     }
     Cell::new(text, hue)
+}
+
+/// A code as words: `HeadersTimeout` is `headers timeout`.
+pub(crate) fn spaced(code: &str) -> String {
+    let mut words = String::with_capacity(code.len() + 4);
+    for (at, c) in code.char_indices() {
+        if c.is_ascii_uppercase() && at > 0 {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    words
 }
 
 fn port(realm: &RealmEntry, style: Style) -> Cell {
@@ -340,30 +315,6 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_cut_in_the_middle_and_keeps_its_end() {
-        let style = Style::default();
-        let long = format!("unhealthy: {}, attempt 1 of 6", "x".repeat(300));
-        let cut = shortened(&long, 80, style);
-        assert_eq!(cut.chars().count(), 80);
-        assert!(cut.starts_with("unhealthy: xxx") && cut.ends_with("x…, attempt 1 of 6"), "{cut}");
-        assert_eq!(shortened("short, attempt 1 of 6", 80, style), "short, attempt 1 of 6");
-        let other = shortened(&format!("a, {}", "y".repeat(300)), 80, Style { ascii: true, ..style });
-        assert!(other.ends_with("y...") && other.chars().count() == 80, "{other}");
-        // What a probe adds behind its own sentence, and a comma in foreign text, are no end worth keeping.
-        let twice = shortened(&format!("http: {0}, attempt 2 of 6; http: {0}", "z".repeat(90)), 80, style);
-        assert!(twice.ends_with("z…, attempt 2 of 6"), "{twice}");
-        let foreign = shortened(&format!("http: {} (a, b)", "z".repeat(90)), 80, style);
-        assert!(foreign.ends_with("z…"), "{foreign}");
-    }
-
-    #[test]
-    fn a_page_is_no_reason() {
-        let text = "http: 404 Not Found: <!DOCTYPE HTML><html lang=\"en\"><title>x</title>, attempt 2 of 6";
-        assert_eq!(without_markup(text), "http: 404 Not Found: (an HTML page), attempt 2 of 6");
-        assert_eq!(without_markup("a < b"), "a < b");
-    }
-
-    #[test]
     fn a_failure_that_does_not_count_yet_shows_its_progress() {
         let mut api = sample::outage().realms.into_iter().find(|realm| realm.name == "api").unwrap();
         let http = api.probes.iter_mut().find(|probe| probe.name == "http").unwrap();
@@ -371,7 +322,7 @@ mod tests {
         http.reason = Some("HeadersTimeout".into());
         http.detail = Some("no answer within two whole seconds".into());
         http.latency_ms = None;
-        assert_eq!(text(&api, Column::Probe), "✗ http HeadersTimeout 1/3");
+        assert_eq!(text(&api, Column::Probe), "✗ http headers timeout 1/3");
         assert_eq!(text(&api, Column::Time), "✗ timeout");
     }
 }

@@ -9,7 +9,7 @@ use heartbeat_status::wire::{GraphDocument, GraphEdge, GraphNode};
 use crate::args::{Format, GraphForm};
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
-use crate::style::{Hue, Style, UNKNOWN, hue};
+use crate::style::{Hue, Style, hue};
 
 /// `graph`.
 pub(crate) async fn run(client: &Client, form: GraphForm, console: &mut Console) -> Outcome {
@@ -101,7 +101,7 @@ impl Branch<'_> {
             (Some(_), false, true) => "|- ",
         };
         let name = style.text(self.name);
-        let status = node.and_then(|node| node.status.known()).unwrap_or(UNKNOWN);
+        let status = node.and_then(|node| node.status.known()).unwrap_or(heartbeat_status::Status::Unknown);
         let word = node.map_or_else(|| "unknown".to_owned(), |node| style.text(&node.status.to_string()));
         let mut rest = String::new();
         if let Some(edge) = self.edge.filter(|edge| !edge.kind.is(EdgeKind::Needs)) {

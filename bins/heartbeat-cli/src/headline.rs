@@ -1,26 +1,13 @@
-//! The first line: is it fine, and if not, why.
+//! The first line, as a terminal shows it.
 
 use heartbeat_status::wire::{RealmEntry, StatusDocument, Summary};
-use heartbeat_status::{DaemonPhase, Health, Reason, RestartCause, Status};
+use heartbeat_status::{Health, Status};
 
-use crate::cells::shortened;
-use crate::style::{Hue, Style, UNKNOWN};
-
-/// Roots named with their reason; more are counted.
-const MAX_ROOTS: usize = 3;
-/// Longest message of a root, in characters: the row below has all of it.
-const MAX_MESSAGE_CHARS: usize = 80;
-/// Longest sentence about the need that is probably to blame, in characters.
-const MAX_PROBABLY_CHARS: usize = 120;
-/// Dependents named behind a root; more are counted.
-const MAX_BLOCKED_REALMS: usize = 4;
-
-/// Problems of heartbeatd itself that the line names; more are counted.
-const MAX_NOTES: usize = 2;
+use crate::style::{Hue, Style};
 
 /// A realm's status, unknown words as unknown.
 pub(crate) fn status_of(realm: &RealmEntry) -> Status {
-    realm.status.known().unwrap_or(UNKNOWN)
+    realm.known_status()
 }
 
 /// The counts of some realms.
@@ -48,61 +35,7 @@ pub(crate) fn summary(realms: &[&RealmEntry], open_incidents: u32) -> Summary {
 
 /// The answer, without colour: `shop: DOWN - postgres is restarting (exit code 1), blocks api`.
 pub(crate) fn headline(document: &StatusDocument, style: Style) -> String {
-    let name = style.text(&document.name);
-    let troubles = troubles(document, style);
-    let own = own_problems(document, style);
-    if document.ok {
-        let mut line = format!("{name}: OK - {}", counts(&document.summary));
-        if !troubles.is_empty() {
-            line.push_str("; not critical: ");
-            line.push_str(&troubles);
-        }
-        return line + &own;
-    }
-    let faulty = document.realms.iter().any(is_fault) || !document.roots.is_empty();
-    let word = match document.status.known().unwrap_or(UNKNOWN) {
-        Status::Failed => "FAILED",
-        Status::Starting => "STARTING",
-        Status::Restarting if !faulty => "RESTARTING",
-        Status::Unknown => "UNKNOWN",
-        Status::Stopping => "STOPPING",
-        _ => "DOWN",
-    };
-    let why = if troubles.is_empty() { counts(&document.summary) } else { troubles };
-    let why = match document.daemon.phase.known() {
-        Some(DaemonPhase::Stopping) => format!("heartbeatd is stopping everything; {why}"),
-        _ => why,
-    };
-    format!("{name}: {word} - {why}{own}")
-}
-
-/// `; heartbeatd is unhealthy: cannot write ...`: what is wrong with heartbeatd itself, or nothing.
-fn own_problems(document: &StatusDocument, style: Style) -> String {
-    let daemon = &document.daemon;
-    if daemon.health.is(Health::Healthy) {
-        return String::new();
-    }
-    let mut text = format!("; heartbeatd is {}", style.text(&daemon.health.to_string()));
-    let shown: Vec<String> = daemon.notes.iter().take(MAX_NOTES).map(|note| style.text(note)).collect();
-    if !shown.is_empty() {
-        text.push_str(&format!(": {}", shown.join("; ")));
-    }
-    if daemon.notes.len() > MAX_NOTES {
-        text.push_str(&format!("; and {} more", daemon.notes.len() - MAX_NOTES));
-    }
-    text
-}
-
-/// Something has gone wrong with it: a requested restart is no fault.
-fn is_fault(realm: &RealmEntry) -> bool {
-    let open = realm.restart.as_ref().filter(|restart| restart.result.is_none());
-    match status_of(realm) {
-        Status::Failed | Status::Down | Status::Blocked => true,
-        Status::Restarting | Status::Starting => {
-            open.is_some_and(|restart| restart.cause.known().is_none_or(RestartCause::is_debited))
-        }
-        _ => false,
-    }
+    style.spelled(document.headline())
 }
 
 /// Hue of the first line.
@@ -116,96 +49,10 @@ pub(crate) fn headline_hue(document: &StatusDocument) -> Hue {
     }
 }
 
-/// The roots of trouble with what they block, worst first; without roots whatever is not fine.
-fn troubles(document: &StatusDocument, style: Style) -> String {
-    let mut causes: Vec<(&RealmEntry, &[String])> = Vec::new();
-    let suspicious: Vec<&RealmEntry> =
-        document.realms.iter().filter(|realm| !realm.suspects.is_empty()).collect();
-    causes.extend(suspicious.iter().map(|realm| (*realm, &[][..])));
-    for root in &document.roots {
-        // What refuses work is named by what fails for that.
-        if suspicious.iter().any(|realm| realm.suspects.contains(&root.realm)) {
-            continue;
-        }
-        if let Some(realm) = document.realms.iter().find(|realm| realm.name == root.realm) {
-            causes.push((realm, &root.blocks));
-        }
-    }
-    let mut waiting = 0;
-    if causes.is_empty() {
-        let bad: Vec<&RealmEntry> =
-            document.realms.iter().filter(|realm| !status_of(realm).is_ok()).collect();
-        // Who only waits for others that are on their way up is counted behind them.
-        let (others, first): (Vec<&RealmEntry>, Vec<&RealmEntry>) =
-            bad.into_iter().partition(|realm| realm.reason.is(Reason::WaitingForNeed));
-        if first.is_empty() {
-            causes.extend(others.into_iter().map(|realm| (realm, &[][..])));
-        } else {
-            waiting = others.len();
-            causes.extend(first.into_iter().map(|realm| (realm, &[][..])));
-        }
-    }
-    causes.sort_by_key(|(realm, blocks)| {
-        (std::cmp::Reverse(status_of(realm).severity()), std::cmp::Reverse(blocks.len()), realm.order)
-    });
-    let mut parts: Vec<String> =
-        causes.iter().take(MAX_ROOTS).map(|(realm, blocks)| cause(realm, blocks, style)).collect();
-    if causes.len() > MAX_ROOTS {
-        parts.push(format!("and {} more", causes.len() - MAX_ROOTS));
-    }
-    if waiting > 0 {
-        let (verb, whom) =
-            (if waiting == 1 { "waits" } else { "wait" }, if causes.len() == 1 { "it" } else { "them" });
-        parts.push(format!("{waiting} {verb} for {whom}"));
-    }
-    parts.join("; ")
-}
-
-fn cause(realm: &RealmEntry, blocks: &[String], style: Style) -> String {
-    let mut text = format!("{} is {}", style.text(&realm.name), style.text(&realm.status.to_string()));
-    if !realm.suspects.is_empty() {
-        // The message begins with the need that is probably to blame.
-        let probably = realm.message.split("; ").next().unwrap_or_default();
-        text.push_str(&format!(", {}", style.text(&shortened(probably, MAX_PROBABLY_CHARS, style))));
-    } else if !realm.message.is_empty() {
-        text.push_str(&format!(" ({})", style.text(&shortened(&realm.message, MAX_MESSAGE_CHARS, style))));
-    }
-    if !blocks.is_empty() {
-        let named: Vec<String> =
-            blocks.iter().take(MAX_BLOCKED_REALMS).map(|name| style.text(name)).collect();
-        text.push_str(&format!(", blocks {}", named.join(", ")));
-        if blocks.len() > MAX_BLOCKED_REALMS {
-            text.push_str(&format!(" and {} more", blocks.len() - MAX_BLOCKED_REALMS));
-        }
-    }
-    text
-}
-
-/// `4 up, 1 restarting, 1 blocked`: what there is, worst first.
-pub(crate) fn counts(summary: &Summary) -> String {
-    let parts: Vec<String> = [
-        (summary.failed, "failed"),
-        (summary.down, "down"),
-        (summary.blocked, "blocked"),
-        (summary.restarting, "restarting"),
-        (summary.unknown, "unknown"),
-        (summary.starting, "starting"),
-        (summary.degraded, "degraded"),
-        (summary.up, "up"),
-        (summary.done, "done"),
-        (summary.stopping, "stopping"),
-        (summary.stopped, "stopped"),
-        (summary.paused, "paused"),
-    ]
-    .iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, word)| format!("{count} {word}"))
-    .collect();
-    if parts.is_empty() { "no realms".to_owned() } else { parts.join(", ") }
-}
-
 #[cfg(test)]
 mod tests {
+    use heartbeat_status::Reason;
+
     use super::*;
     use crate::sample;
 

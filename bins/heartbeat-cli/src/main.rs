@@ -17,6 +17,7 @@ mod advice;
 mod age;
 mod args;
 mod ask;
+mod boot;
 mod cells;
 mod chain;
 mod check;
@@ -36,6 +37,7 @@ mod import;
 mod incidents;
 mod init;
 mod logs;
+mod man;
 mod nagios;
 mod page;
 mod plan;
@@ -46,6 +48,7 @@ mod register;
 mod reload;
 #[cfg(test)]
 mod sample;
+mod screen;
 mod select;
 mod show;
 mod status;
@@ -238,6 +241,7 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
             let asked = logs::Asked { realms, lines, follow: *follow, previous: *previous };
             logs::run(&connect(console), &asked, console).await
         }
+        Some(Command::Boot { chain, .. }) => boot::run(&connect(console), *chain, console).await,
         Some(Command::Graph { format }) => graph::run(&connect(console), *format, console).await,
         Some(Command::Check { files, format }) => check::run(files, *format, console),
         Some(Command::Probe(args)) => probe::run(args, limit, console).await,
@@ -253,12 +257,7 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Doctor) => doctor::run(&connect(console), console).await,
         Some(Command::Nagios { realms }) => nagios::run(&connect(console), realms, console).await,
         Some(Command::Completion { shell }) => complete::script(&shell.to_string(), console),
-        Some(Command::Man) => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            console.print(&String::from_utf8_lossy(&page))?;
-            Ok(Exit::Holds)
-        }
+        Some(Command::Man { page }) => man::run(*page, console),
         Some(Command::Version) => version(&connect(console), console).await,
     }
 }

@@ -134,7 +134,7 @@ fn probe_line(probe: &ProbeEntry, style: Style) -> String {
         text += &format!("; {}", stages.join(", "));
     }
     if let Some(detail) = probe.detail.as_deref().filter(|detail| !detail.is_empty()) {
-        text += &format!(": {}", crate::cells::without_markup(detail));
+        text += &format!(": {}", heartbeat_status::without_markup(detail));
     }
     format!("{} {}", style.paint(hue, &format!("{mark} {}", style.text(&probe.name))), style.text(&text))
 }

@@ -1,14 +1,7 @@
 //! `status`: the table, in every form; once, until it changes, or until everything holds.
 
-use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, read};
-use crossterm::execute;
-use crossterm::terminal::{
-    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
 use heartbeat_client::{Client, ClientError};
 use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use tokio::time::interval;
@@ -18,6 +11,7 @@ use crate::args::{Format, StatusArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::headline::status_of;
+use crate::screen::{Drawn, Left, Screen, left};
 use crate::select::{chosen, no_such};
 use crate::style::{Hue, wrap};
 use crate::table::{WIDE, by_severity, plain, render};
@@ -113,73 +107,6 @@ fn print(document: &StatusDocument, args: &StatusArgs, console: &mut Console) ->
     }
 }
 
-/// The alternate screen, given back however the watching ends.
-struct Screen {
-    /// Keys are read one by one.
-    keys: bool,
-}
-
-impl Screen {
-    fn enter() -> io::Result<Self> {
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
-        // Without a keyboard there is only Ctrl-C.
-        let keys = io::stdin().is_terminal() && enable_raw_mode().is_ok();
-        Ok(Self { keys })
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
-        if self.keys {
-            let _ = disable_raw_mode();
-        }
-        let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
-    }
-}
-
-/// What a person has pressed to leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
-    /// `q` or Escape.
-    Quit,
-    /// Ctrl-C, which reaches no signal handler while keys are read one by one.
-    Interrupted,
-}
-
-const fn leaving(key: KeyEvent) -> Option<Left> {
-    match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Left::Interrupted),
-        KeyCode::Char('q') | KeyCode::Esc => Some(Left::Quit),
-        _ => None,
-    }
-}
-
-/// Waits for a key that leaves. The thread that reads ends with this program.
-async fn left(screen: Option<&Screen>) -> Left {
-    if !screen.is_some_and(|screen| screen.keys) {
-        return std::future::pending().await;
-    }
-    let reading = tokio::task::spawn_blocking(|| {
-        loop {
-            match read() {
-                Ok(Event::Key(key)) => {
-                    if let Some(left) = leaving(key) {
-                        return Some(left);
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => return None,
-            }
-        }
-    });
-    match reading.await {
-        Ok(Some(left)) => left,
-        // Without keys there is still Ctrl-C.
-        _ => std::future::pending().await,
-    }
-}
-
 /// Redraws on change, each second at most; ends with `q`, with Ctrl-C (130), or when stdout is closed.
 async fn watch(client: &Client, args: &StatusArgs, console: &mut Console) -> Outcome {
     let screen =
@@ -204,7 +131,7 @@ async fn redraw(
     console: &mut Console,
 ) -> Outcome {
     let mut tick = interval(Duration::from_millis(WATCH_MS));
-    let mut drawn = String::new();
+    let mut drawn = Drawn::default();
     let mut refresh = args.refresh;
     loop {
         tick.tick().await;
@@ -212,10 +139,7 @@ async fn redraw(
         refresh = false;
         if screen {
             let frame = frame(&answer, last.as_ref(), args, console);
-            if frame != drawn {
-                draw(&frame)?;
-                drawn = frame;
-            }
+            drawn.draw(&frame)?;
         }
         match answer {
             Ok(document) => {
@@ -266,33 +190,6 @@ fn frame(
     text
 }
 
-/// As many lines as there are rows; what has no room is counted in the last.
-fn fitted(frame: &str, rows: usize) -> Vec<String> {
-    let lines: Vec<String> = frame.lines().map(str::to_owned).collect();
-    if lines.len() <= rows || rows == 0 {
-        return lines;
-    }
-    let kept = rows - 1;
-    let more = format!("{} more lines: enlarge the terminal, or status --failed", lines.len() - kept);
-    lines.into_iter().take(kept).chain([more]).collect()
-}
-
-fn draw(frame: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    execute!(out, MoveTo(0, 0))?;
-    let rows = crossterm::terminal::size().map_or(usize::MAX, |(_, rows)| usize::from(rows));
-    let lines = fitted(frame, rows);
-    for (at, line) in lines.iter().enumerate() {
-        // A line end after the last row would scroll the screen.
-        let end = if at + 1 == rows { "" } else { "\r\n" };
-        write!(out, "{line}\x1b[K{end}")?;
-    }
-    if lines.len() < rows {
-        execute!(out, Clear(ClearType::FromCursorDown))?;
-    }
-    out.flush()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,23 +226,6 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn a_small_screen_says_what_it_does_not_show() {
-        let frame = "a\nb\nc\nd\n";
-        assert_eq!(fitted(frame, 4), ["a", "b", "c", "d"]);
-        assert_eq!(fitted(frame, 3), ["a", "b", "2 more lines: enlarge the terminal, or status --failed"]);
-        assert_eq!(fitted(frame, 1).len(), 1);
-    }
-
-    #[test]
-    fn q_and_escape_quit_and_ctrl_c_interrupts() {
-        let key = |code, modifiers| leaving(KeyEvent::new(code, modifiers));
-        assert_eq!(key(KeyCode::Char('q'), KeyModifiers::NONE), Some(Left::Quit));
-        assert_eq!(key(KeyCode::Esc, KeyModifiers::NONE), Some(Left::Quit));
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Left::Interrupted));
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
     }
 
     #[test]

@@ -32,9 +32,6 @@ pub(crate) enum Hue {
     Strong,
 }
 
-/// Word of a status this version does not know.
-pub(crate) const UNKNOWN: Status = Status::Unknown;
-
 /// The hue of a status.
 pub(crate) const fn hue(status: Status) -> Hue {
     match status {
@@ -48,21 +45,23 @@ pub(crate) const fn hue(status: Status) -> Hue {
 impl Style {
     /// The mark of a status.
     pub(crate) const fn mark(self, status: Status) -> &'static str {
-        let (mark, ascii) = match status {
-            Status::Up => ("●", "*"),
-            Status::Done => ("✓", "+"),
-            Status::Degraded => ("▲", "~"),
-            Status::Starting => ("◌", "."),
-            Status::Restarting => ("↻", "R"),
-            Status::Down => ("✗", "X"),
-            Status::Failed => ("‼", "F"),
-            Status::Blocked => ("⊘", "!"),
-            Status::Stopping => ("◎", "-"),
-            Status::Stopped => ("○", "o"),
-            Status::Paused => ("‖", "="),
-            Status::Unknown => ("?", "?"),
-        };
-        if self.ascii { ascii } else { mark }
+        if !self.ascii {
+            return status.mark();
+        }
+        match status {
+            Status::Up => "*",
+            Status::Done => "+",
+            Status::Degraded => "~",
+            Status::Starting => ".",
+            Status::Restarting => "R",
+            Status::Down => "X",
+            Status::Failed => "F",
+            Status::Blocked => "!",
+            Status::Stopping => "-",
+            Status::Stopped => "o",
+            Status::Paused => "=",
+            Status::Unknown => "?",
+        }
     }
 
     /// Mark and hue of a probe's outcome, as its word on the wire; absent before the first result.
@@ -94,11 +93,15 @@ impl Style {
 
     /// Text of another program, made safe for a terminal in one line.
     pub(crate) fn text(self, text: &str) -> String {
-        let clean = sanitise_line(text);
+        self.spelled(sanitise_line(text))
+    }
+
+    /// Text that is safe already, in the characters that the terminal has.
+    pub(crate) fn spelled(self, clean: String) -> String {
         if !self.ascii || clean.is_ascii() {
             return clean;
         }
-        clean.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
+        clean.replace('…', "...").chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
     }
 
     /// A line of another program's output, made safe for a terminal: whole, with its spaces.

@@ -12,7 +12,7 @@ use heartbeat_status::{Health, WallTime};
 
 use crate::age::human_seconds_f64;
 use crate::cells::{Cell, Column, cell, next, why};
-use crate::headline::{counts, headline, headline_hue, status_of, summary};
+use crate::headline::{headline, headline_hue, status_of, summary};
 use crate::style::{Hue, Style, width, wrap};
 
 /// Width at which everything fits.
@@ -106,7 +106,7 @@ fn footer(out: &mut String, document: &StatusDocument, realms: &[&RealmEntry], c
     let sums = if document.ok || !shown.is_empty() {
         String::new()
     } else {
-        format!(": {}", counts(&document.summary))
+        format!(": {}", document.summary.counts())
     };
     let health = &document.daemon.health;
     let sick = if health.is(Health::Healthy) {

@@ -5,12 +5,12 @@ use heartbeat_status::wire::{
     ActionDocument, ExitEntry, ProbeEntry, RealmDocument, RealmEntry, RestartEntry, SaysEntry,
     StatusDocument, TransitionEntry,
 };
-use heartbeat_status::{RestartResult, Status, WallTime};
+use heartbeat_status::{RestartResult, Status, WallTime, shortened, without_markup};
 
 use crate::advice::{advice, plan_of_remedy};
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
 use crate::args::Format;
-use crate::cells::{next, past as past_result, shortened, why, without_markup};
+use crate::cells::{next, past as past_result, spaced, why};
 use crate::chain::{blocked_by, hop_line, pending, pending_line, upstream};
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
@@ -121,7 +121,7 @@ pub(crate) fn explain(
         let names: Vec<String> = blocked.iter().map(|name| style.text(name)).collect();
         page.line("blocks", &names.join(", "));
     }
-    page.line("axes", &axes(realm, style));
+    page.line("state", &axes(realm, style));
     page.lines("probes", realm.probes.iter().map(|probe| probe_line(probe, realm, now, style)));
     if let Some(says) = realm.says.as_ref() {
         page.line("says", &says_line(says, style));
@@ -175,10 +175,10 @@ fn probe_line(probe: &ProbeEntry, realm: &RealmEntry, now: WallTime, style: Styl
     let mark = if unmeasured { style.mark(Status::Stopped) } else { mark };
     let mut text = format!("{} {outcome}", style.paint(hue, &format!("{mark} {name}")));
     if let Some(reason) = &probe.reason {
-        text += &format!(" {}", style.text(reason));
+        text += &format!(", {}", style.text(&spaced(reason)));
     }
     if let Some(phase) = probe.phase.as_ref().filter(|_| probe.outcome.as_deref() == Some("fail")) {
-        text += &format!(" in {}", style.text(&phase.to_string()));
+        text += &format!(" in {}", style.text(&phase.to_string().replace('_', " ")));
     }
     if let Some(detail) = probe.detail.as_deref().filter(|detail| !detail.is_empty()) {
         text += &format!(": {}", style.text(&without_markup(detail)));
@@ -247,7 +247,10 @@ fn process_line(realm: &RealmEntry, now: WallTime, style: Style) -> Option<Strin
     if let Some(uptime) = process.uptime_s.filter(|_| process.pid.is_some()) {
         parts.push(format!("up {}", human_seconds_f64(uptime)));
     }
-    parts.push(format!("start number {}", process.generation));
+    parts.push(match process.generation {
+        0 => "not started yet".to_owned(),
+        generation => format!("generation {generation}"),
+    });
     if let Some(exit) = &process.last_exit {
         parts.push(format!("last ended {} ago with {}", age(exit.at, now), exit_text(exit, style)));
     }
@@ -291,7 +294,7 @@ fn past(page: &mut Page, document: &RealmDocument) {
         // What was requested has no other detail than that.
         let detail = if restart.detail == cause { String::new() } else { format!(": {}", restart.detail) };
         let text = format!("{}: attempt {}, {cause}{detail}", result_of(restart), restart.attempt);
-        format!("{at}{}", style.text(&shortened(&text, MAX_ATTEMPT_CHARS, style)))
+        format!("{at}{}", style.text(&shortened(&text, MAX_ATTEMPT_CHARS)))
     });
     page.lines("tried", restarts);
 }

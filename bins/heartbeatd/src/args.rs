@@ -63,3 +63,33 @@ pub(crate) struct RealmArgs {
     #[arg(long, conflicts_with = "listen")]
     pub(crate) once: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+    use clap_mangen::Man;
+    use clap_mangen::roff::{Roff, roman};
+
+    use super::Args;
+
+    #[test]
+    fn the_manual_page_in_the_repository_is_this_command_line() {
+        let mut page = Vec::new();
+        let man = Man::new(Args::command().name("heartbeatd")).section("8").manual("heart-beat");
+        man.render(&mut page).unwrap();
+        let mut see = Roff::new();
+        see.control("SH", ["FILES"]);
+        see.text([roman("The configuration is heartbeat.toml(5). State is kept in `state_dir`, and the socket is `socket`.")]);
+        see.control("SH", ["SEE ALSO"]);
+        see.text([roman("heartbeat-cli(1), heartbeat.toml(5)")]);
+        let text = String::from_utf8(page).unwrap() + &see.to_roff();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/man/heartbeatd.8");
+        if std::env::var_os("HEARTBEAT_BLESS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == text, "HEARTBEAT_BLESS=1 renders {}", path.display());
+    }
+}

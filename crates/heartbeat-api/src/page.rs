@@ -1,8 +1,17 @@
-//! The page: a plain table of the status that reloads itself, until there is a dashboard.
+//! The page: the status as a table for a browser, until there is a dashboard.
+//!
+//! It is one document with its style and its script in it. The script rewrites what has changed; without it the page
+//! loads itself again.
 
+mod graph;
+
+use std::cmp::Reverse;
 use std::fmt::Write;
 
-use heartbeat_status::{NextAction, RealmStatus, Snapshot, Status, sanitise_line};
+use heartbeat_status::wire::{RealmEntry, StatusDocument};
+use heartbeat_status::{
+    Health, Status, WallTime, age, ahead, human_seconds, sanitise, shortened, without_markup,
+};
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 
@@ -11,100 +20,136 @@ use crate::answers::bodies::{Bodies, Freshness, Source};
 use crate::answers::problem::ApiError;
 use crate::backend::Backend;
 
-/// Seconds after which the page loads itself again.
-const RELOAD_SECONDS: u32 = 5;
+/// Seconds after which the page loads itself again where scripts are off.
+const RELOAD_SECONDS: u32 = 10;
+/// Longest message of a realm, in characters.
+const MAX_MESSAGE_CHARS: usize = 280;
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-/// No script, no frame, nothing from anywhere; the one style is in the page.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em;color:#222;background:#fff}\
-table{border-collapse:collapse}th,td{text-align:left;padding:.3em .9em;border-bottom:1px solid #ddd;vertical-align:top}\
-.up,.done{color:#1b7a2f}.degraded,.starting,.restarting,.unknown{color:#8a6100}.down,.failed,.blocked{color:#b3161b}\
-.stopping,.stopped,.paused{color:#666}";
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+/// This style, this script, and questions to heartbeatd itself: nothing else runs, loads or is sent. A test computes the
+/// digests.
+const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-7jeBnb942LHIXrP9RfMtMmdjvZp9tLvI5F9dxoX6nwI='; \
+    script-src 'sha256-KLgBHYNvve9LCXZMsJq11GAwX+s5+AC+akGQwv66hzI='; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `GET /`. Never 304: what a person looks at says when it was so.
+/// Answers `GET /`. Never 304: the page says as of when it is.
 pub(crate) async fn page(ecosystem: &dyn Backend, bodies: &Bodies) -> Result<Answer, ApiError> {
-    let build = |source: &Source<'_>| Ok(html(source).into_bytes());
+    let build = |source: &Source<'_>| {
+        let document = StatusDocument::render(source.snapshot, source.about, source.now);
+        Ok(html(&document).into_bytes())
+    };
     let body = bodies.get(&bodies.page, ecosystem, Freshness::Recent, build).await?;
     let mut answer = answer::fresh(StatusCode::OK, HTML, body.bytes());
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     Ok(answer)
 }
 
-fn html(source: &Source<'_>) -> String {
-    let (snapshot, about) = (source.snapshot, source.about);
-    let name = escaped(&about.name);
-    let worst = snapshot.worst();
-    let realms = match worst {
-        _ if snapshot.is_ok() && about.notes.is_empty() => "everything is as it should be",
-        _ if snapshot.is_ok() => "every realm is as it should be",
-        Status::Starting => "realms are on their way up",
-        Status::Restarting if !faults(snapshot) => "realms are being restarted, as was asked for",
-        _ => "something is wrong",
-    };
-    let verdict = match about.notes.as_slice() {
-        [] => realms.to_owned(),
-        notes => {
-            let notes = escaped(&sanitise_line(&notes.join("; ")));
-            format!("{realms}; heartbeatd itself is unhealthy: {notes}")
-        }
-    };
-    let mut rows: Vec<&RealmStatus> = snapshot.in_start_order().map(|realm| &**realm).collect();
-    rows.sort_by_key(|realm| std::cmp::Reverse(realm.status.severity())); // stable: start order within
-    let mut page = String::with_capacity(1024 + rows.len() * 256);
+fn html(document: &StatusDocument) -> String {
+    let mut realms: Vec<&RealmEntry> = document.realms.iter().collect();
+    realms.sort_by_key(|realm| Reverse(realm.known_status().severity())); // stable: start order within
+    let mut page = String::with_capacity(12 * 1024 + realms.len() * 512);
+    head(&mut page, document);
+    page.push_str(
+        "<table>\n<thead><tr><th scope=\"col\">realm</th><th scope=\"col\">status</th><th scope=\"col\">since</th>\
+         <th scope=\"col\">why</th><th scope=\"col\">next</th></tr></thead>\n<tbody>\n",
+    );
+    for realm in realms {
+        row(&mut page, realm, document.generated_at);
+    }
+    let _ =
+        write!(page, "</tbody>\n</table>\n<details><summary>Dependencies</summary>\n<div id=\"picture\">\n");
+    graph::draw(&mut page, document);
     let _ = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"refresh\" content=\"{RELOAD_SECONDS}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{name}: {worst}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{name}: <span class=\"{worst}\">{worst}</span></h1>\n\
-         <p>{verdict}; {} realms, as of {}. The same as JSON: <a href=\"/api/status/\">/api/status/</a></p>\n\
-         <table>\n<thead><tr><th>realm</th><th>status</th><th>why</th><th>since</th><th>next</th></tr></thead>\n<tbody>\n",
-        rows.len(),
-        about.anchor.wall(source.now),
+        "</div>\n</details>\n<p class=\"note\">A realm leads to its JSON, <a href=\"api/status/\">api/status/</a> has all of it. \
+         In a terminal: <code>heartbeat-cli why REALM</code>.</p>\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     );
-    for realm in rows {
-        row(&mut page, realm, source);
-    }
-    page.push_str("</tbody>\n</table>\n</body>\n</html>\n");
     page
 }
 
-fn row(page: &mut String, realm: &RealmStatus, source: &Source<'_>) {
-    let anchor = &source.about.anchor;
-    let next = &realm.why.next;
-    let mut then = if next.action == NextAction::None { String::new() } else { next.action.to_string() };
-    if let Some(at) = next.at {
-        let _ = write!(then, " at {}", anchor.wall(at));
-    }
-    if let Some(when) = &next.when {
-        let _ = write!(then, " when {}", escaped(when));
-    }
-    let (name, status) = (&realm.info.name, realm.status);
-    let title = realm.info.title.as_deref().map_or_else(|| name.to_string(), escaped);
-    let _ = writeln!(
+/// Everything before the table: the answer first.
+fn head(page: &mut String, document: &StatusDocument) {
+    let worst = document.status.known().unwrap_or(Status::Unknown);
+    let well = document.ok && document.daemon.health.is(Health::Healthy);
+    let (mark, hue) = match worst {
+        _ if well => (Status::Up.mark(), "ok"),
+        _ if document.ok => (Status::Degraded.mark(), "attention"),
+        Status::Starting | Status::Stopping => (worst.mark(), "attention"),
+        Status::Restarting if document.roots.is_empty() => (worst.mark(), "attention"),
+        _ => (worst.mark(), "bad"),
+    };
+    let headline = escaped(&document.headline());
+    let title = headline.split(" - ").next().unwrap_or_default();
+    let (daemon, now) = (&document.daemon, document.generated_at);
+    let shown = now.to_string().replace('T', " ");
+    let shown = shown.split('.').next().unwrap_or_default();
+    let uptime = human_seconds((now.as_millis() - daemon.started_at.as_millis()) / 1_000);
+    let problem = daemon.config_problem.as_ref().map_or_else(String::new, |problem| {
+        let problem = escaped(problem);
+        format!("The configuration on disk cannot be loaded, so the one before stays in force: {problem}")
+    });
+    let _ = write!(
         page,
-        "<tr><td><a href=\"/api/status/{name}/\">{title}</a></td><td class=\"{status}\">{status}</td>\
-         <td>{}: {}</td><td>{}</td><td>{}</td></tr>",
-        realm.why.reason,
-        escaped(&realm.why.message),
-        anchor.wall(realm.why.since),
-        then.trim_start(),
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <noscript><meta http-equiv=\"refresh\" content=\"{RELOAD_SECONDS}\"></noscript>\n\
+         <link rel=\"icon\" href=\"data:,\">\n<title>{mark} {title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+         <p id=\"silence\" role=\"status\" hidden></p>\n<main data-tag=\"{}-{}\" data-now=\"{now}\">\n\
+         <h1 id=\"headline\" class=\"{hue}\"><span aria-hidden=\"true\">{mark}</span> {headline}</h1>\n\
+         <p id=\"about\" class=\"note\">{} realms as of <time datetime=\"{now}\">{shown} UTC</time>, \
+         heartbeatd {} for {uptime}</p>\n<p id=\"problem\" class=\"attention\">{problem}</p>\n",
+        escaped(&document.instance),
+        document.revision,
+        document.summary.total,
+        escaped(&daemon.version),
     );
 }
 
-/// Something has gone wrong with a realm that is restarting or on its way up.
-fn faults(snapshot: &Snapshot) -> bool {
-    let open = |realm: &RealmStatus| {
-        realm.restart.as_ref().is_some_and(|record| record.result.is_none() && record.cause.is_debited())
+fn row(page: &mut String, realm: &RealmEntry, now: WallTime) {
+    let (name, status) = (escaped(&realm.name), realm.known_status());
+    let title = realm.title.as_deref().map_or_else(|| name.clone(), escaped);
+    let why = match realm.message.as_str() {
+        "" => escaped(&realm.reason.to_string()),
+        message => escaped(&shortened(&without_markup(message), MAX_MESSAGE_CHARS)),
     };
-    snapshot.in_start_order().any(|realm| realm.info.critical && open(realm))
+    let mut next = realm.next.sentence(now).map_or_else(String::new, |sentence| escaped(&sentence));
+    if let Some(at) = realm.next.at {
+        // Counted down by the script.
+        let word = escaped(&ahead(at, now));
+        next = next.replacen(&word, &format!("<time data-at datetime=\"{at}\">{word}</time>"), 1);
+    } else if next.is_empty() && !status.is_ok() {
+        next.push_str("<span class=\"bad\">needs you</span>");
+    }
+    let since = realm.since;
+    let _ = writeln!(
+        page,
+        "<tr id=\"realm-{name}\"><th scope=\"row\"><a href=\"api/status/{name}/\">{title}</a></th>\
+         <td class=\"status {}\"><span aria-hidden=\"true\">{}</span> {}</td>\
+         <td class=\"since\"><time data-since datetime=\"{since}\" title=\"{since}\">{}</time></td>\
+         <td class=\"why\">{why}</td><td class=\"next\">{next}</td></tr>",
+        hue(status),
+        status.mark(),
+        escaped(&realm.status.to_string()),
+        age(since, now),
+    );
+}
+
+/// What a colour means; the mark and the word always say it too.
+const fn hue(status: Status) -> &'static str {
+    match status {
+        Status::Up | Status::Done => "ok",
+        Status::Degraded | Status::Starting | Status::Restarting | Status::Unknown => "attention",
+        Status::Down | Status::Failed => "bad",
+        Status::Blocked | Status::Stopping | Status::Stopped | Status::Paused => "neutral",
+    }
 }
 
 /// One line of text that means nothing to HTML.
 fn escaped(text: &str) -> String {
-    let line = sanitise_line(text);
-    let mut safe = String::with_capacity(line.len());
-    for c in line.chars() {
+    let mut safe = String::with_capacity(text.len());
+    for c in sanitise(text).chars() {
         match c {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
@@ -119,10 +164,25 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use ring::digest::{SHA256, digest};
+
     use super::*;
 
     #[test]
     fn text_stays_text() {
         assert_eq!(escaped("<b a='1' c=\"2\">&\u{1b}"), "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;?");
+    }
+
+    #[test]
+    fn the_policy_admits_the_style_and_the_script_of_the_page_and_no_other() {
+        for text in [STYLE, SCRIPT] {
+            let digest = format!("'sha256-{}'", STANDARD.encode(digest(&SHA256, text.as_bytes())));
+            assert_eq!(POLICY.matches(&digest).count(), 1, "write {digest} into POLICY");
+            assert!(!text.contains("</") && text.is_ascii(), "it stands inside of an element");
+        }
+        assert_eq!(POLICY.matches("sha256-").count(), 2, "{POLICY}");
+        assert!(!POLICY.contains("unsafe"), "{POLICY}");
     }
 }

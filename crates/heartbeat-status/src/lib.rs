@@ -31,6 +31,7 @@ extern crate alloc;
 #[macro_use]
 mod word;
 
+mod age;
 mod error;
 mod event;
 mod exit;
@@ -52,6 +53,7 @@ mod text;
 mod time;
 pub mod wire;
 
+pub use age::{age, ahead, human_seconds};
 pub use error::{NameError, ParseWordError, ThresholdError};
 pub use event::{Attempt, Event, EventKind, RestartCause, RestartResult};
 pub use exit::{Exit, ExitKind, Signal};
@@ -77,7 +79,7 @@ pub use status::{
     Desired, Flag, NeedState, Next, NextAction, Pause, Phase, Reason, Status, StatusFacts, Why,
 };
 pub use tally::{FailWindow, Progress, Tally, TallyParts, Thresholds, Verdict};
-pub use text::{clock_span, is_hostile, sanitise, sanitise_line};
+pub use text::{clock_span, is_hostile, sanitise, sanitise_line, shortened, without_markup};
 pub use time::{Instant, WallAnchor, WallTime};
 
 /// The examples of the README, as tests.

@@ -83,6 +83,25 @@ closed_list! {
 }
 
 impl Status {
+    /// The sign that stands before its word, so that colour is never alone.
+    #[must_use]
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Self::Up => "●",
+            Self::Done => "✓",
+            Self::Degraded => "▲",
+            Self::Starting => "◌",
+            Self::Restarting => "↻",
+            Self::Down => "✗",
+            Self::Failed => "‼",
+            Self::Blocked => "⊘",
+            Self::Stopping => "◎",
+            Self::Stopped => "○",
+            Self::Paused => "‖",
+            Self::Unknown => "?",
+        }
+    }
+
     /// The state people asked for: what `ok`, `status` and the exit codes count as fine.
     #[must_use]
     pub const fn is_ok(self) -> bool {

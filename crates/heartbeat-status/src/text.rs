@@ -1,11 +1,14 @@
 //! The one sanitiser for every string that reaches a terminal, a log or a page.
 
+use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
 /// Longest line kept, in characters; what is cut is marked with `…`.
 const MAX_LINE_CHARS: usize = 300;
+/// Longest end of a sentence that survives a cut before it, in characters.
+const MAX_END_CHARS: usize = 30;
 
 /// A length of time for a person: `0.5s`, `45s`, `5m00s`, `1h05m`.
 ///
@@ -75,6 +78,33 @@ pub fn sanitise_line(text: &str) -> String {
     line
 }
 
+/// A message without the HTML page that a server has sent in place of an answer.
+#[must_use]
+pub fn without_markup(text: &str) -> Cow<'_, str> {
+    let lower = text.to_ascii_lowercase();
+    let Some(start) = ["<!doctype", "<html"].iter().filter_map(|tag| lower.find(tag)).min() else {
+        return Cow::Borrowed(text);
+    };
+    // What heartbeatd says behind it stays.
+    let end = text.rfind(", attempt ").filter(|at| *at > start).map_or("", |at| &text[at..]);
+    Cow::Owned(format!("{}(an HTML page){end}", &text[..start]))
+}
+
+/// A sentence of at most `most` characters. It is cut where others speak in it (the body of an answer, an error of a
+/// program), and keeps what heartbeatd itself says behind that: `, attempt 2 of 6`.
+#[must_use]
+pub fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let attempt = text.rfind(", attempt ").map_or("", |at| &text[at..]);
+    let end =
+        attempt.split(';').next().filter(|end| end.chars().count() <= MAX_END_CHARS).unwrap_or_default();
+    let room = most.saturating_sub(end.chars().count() + 1);
+    let kept: String = text.chars().take(room).collect();
+    format!("{}…{end}", kept.trim_end())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +159,28 @@ mod tests {
         assert_eq!(sanitise("a\tb\nc"), "a\tb\nc");
         assert_eq!(sanitise_line("  a \t\r\n b  "), "a b");
         assert_eq!(sanitise_line(&"y".repeat(400)).chars().count(), 301);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_in_the_middle_and_keeps_its_end() {
+        let long = alloc::format!("unhealthy: {}, attempt 1 of 6", "x".repeat(300));
+        let cut = shortened(&long, 80);
+        assert_eq!(cut.chars().count(), 80);
+        assert!(cut.starts_with("unhealthy: xxx") && cut.ends_with("x…, attempt 1 of 6"), "{cut}");
+        assert_eq!(shortened("short, attempt 1 of 6", 80), "short, attempt 1 of 6");
+        let other = shortened(&alloc::format!("a, {}", "y".repeat(300)), 80);
+        assert!(other.ends_with("y…") && other.chars().count() == 80, "{other}");
+        // What a probe adds behind its own sentence, and a comma in foreign text, are no end worth keeping.
+        let twice = shortened(&alloc::format!("http: {0}, attempt 2 of 6; http: {0}", "z".repeat(90)), 80);
+        assert!(twice.ends_with("z…, attempt 2 of 6"), "{twice}");
+        let foreign = shortened(&alloc::format!("http: {} (a, b)", "z".repeat(90)), 80);
+        assert!(foreign.ends_with("z…"), "{foreign}");
+    }
+
+    #[test]
+    fn a_page_is_no_reason() {
+        let text = "http: 404 Not Found: <!DOCTYPE HTML><html lang=\"en\"><title>x</title>, attempt 2 of 6";
+        assert_eq!(without_markup(text), "http: 404 Not Found: (an HTML page), attempt 2 of 6");
+        assert_eq!(without_markup("a < b"), "a < b");
     }
 }

@@ -54,7 +54,14 @@ pub(crate) fn compose(draft: &mut Draft, root: &Value) -> Result<(), String> {
 fn command(draft: &mut Draft, realm: usize, name: &str, service: &Table) {
     let part = |key: &str| service.get(key).filter(|value| !value.is_null());
     let image = part("image").and_then(scalar);
-    if part("entrypoint").is_none() && part("command").is_none() {
+    // Arguments alone are for the program of the image.
+    let is_flags = part("command")
+        .and_then(scalars)
+        .is_some_and(|words| words.first().is_some_and(|word| word.starts_with('-')));
+    if part("entrypoint").is_none() && (part("command").is_none() || is_flags) {
+        if is_flags {
+            draft.dropped(&format!("{name}.command"), "these are arguments for the program of the image");
+        }
         let what = image.map_or_else(
             || "its program is built into an image".to_owned(),
             |image| format!("its program is in the image {image}"),
@@ -94,9 +101,24 @@ fn command(draft: &mut Draft, realm: usize, name: &str, service: &Table) {
     draft.set(realm, "run", format!("[{}]", words.join(", ")));
 }
 
-/// `$$` is compose's `$`.
+/// `$$` is compose's `$`, and ours before a brace.
 fn unescaped(text: &str) -> String {
-    text.replace("$$", "$")
+    let mut parts = text.split("$$");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out += if part.starts_with('{') { "$$" } else { "$" };
+        out += part;
+    }
+    out
+}
+
+/// Labels, of which one without a value is empty.
+fn labels(value: &Value) -> Option<String> {
+    let pairs = environment(value)?.into_iter().map(|(name, value)| {
+        let is_inherited = value == format!("${{{name}:-}}");
+        (name, if is_inherited { String::new() } else { unescaped(&value) })
+    });
+    Some(table(&pairs.collect::<Vec<_>>()))
 }
 
 /// One setting of a service; `None` where its value is not understood.
@@ -127,7 +149,7 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         "sysctls",
         "pull_policy",
     ];
-    const OF_PROGRAMS: [&str; 8] = [
+    const OF_PROGRAMS: [&str; 10] = [
         "environment",
         "env_file",
         "working_dir",
@@ -136,6 +158,8 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         "stop_signal",
         "stop_grace_period",
         "mem_limit",
+        "cpus",
+        "pids_limit",
     ];
     if !runs && OF_PROGRAMS.contains(&key) {
         draft.dropped(place, "it is about the program, which heartbeatd does not start");
@@ -144,7 +168,10 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
     match key {
         // With the command.
         "image" | "command" | "entrypoint" => {}
-        "environment" => draft.set(realm, "env", table(&environment(value)?)),
+        "environment" => {
+            let pairs = environment(value)?.into_iter().map(|(name, value)| (name, unescaped(&value)));
+            draft.set_env(realm, place, pairs.collect());
+        }
         "env_file" => {
             let files = scalars(value)?;
             draft.set(realm, "env_file", text(files.first()?));
@@ -163,7 +190,7 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         "mem_limit" => draft.set(realm, "limits.memory", size(&scalar(value)?)?),
         "cpus" => draft.set(realm, "limits.cpu", percent(value)?),
         "pids_limit" => draft.set(realm, "limits.tasks", value.as_i64()?.to_string()),
-        "labels" => draft.set(realm, "labels", table(&environment(value)?)),
+        "labels" => draft.set(realm, "labels", labels(value)?),
         "deploy" => deploy(draft, realm, place, value.as_object()?),
         "container_name" | "hostname" => draft.dropped(place, "a realm has its own name"),
         "logging" => draft.dropped(place, "output goes to state_dir/log; see `log`"),
@@ -235,7 +262,24 @@ fn depends(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> Optio
                     // Ours waits for that unless told otherwise.
                     _ => None,
                 };
-                draft.need(realm, "needs", on, until, place);
+                let optional = how.get("required").and_then(Value::as_bool) == Some(false);
+                draft.need(
+                    realm,
+                    if optional { "wants" } else { "needs" },
+                    on,
+                    until.filter(|_| !optional),
+                    place,
+                );
+                for key in how.as_object().into_iter().flat_map(Map::keys) {
+                    match key.as_str() {
+                        "condition" | "required" => {}
+                        "restart" => draft.approximated(
+                            place,
+                            "write { realm = \"...\", while_down = \"restart\" } where a restart of the need is to restart it",
+                        ),
+                        _ => draft.dropped(&format!("{place}.{on}.{key}"), "heartbeatd has nothing like it"),
+                    }
+                }
             }
         }
         other => scalars(other)?.iter().for_each(|on| draft.need(realm, "needs", on, None, place)),
@@ -274,6 +318,7 @@ fn healthcheck(draft: &mut Draft, realm: usize, place: &str, value: &Value) -> O
     parts.push(format!("interval = {interval}"));
     for (key, value) in check {
         let place = format!("{place}.{key}");
+        draft.understood();
         match key.as_str() {
             "test" | "interval" | "disable" => {}
             "timeout" => parts.push(format!("timeout = {}", duration(&scalar(value)?)?)),
@@ -311,6 +356,9 @@ fn deploy(draft: &mut Draft, realm: usize, place: &str, deploy: &Table) {
     for (key, value) in deploy {
         let place = format!("{place}.{key}");
         match key.as_str() {
+            "resources" if !draft.has(realm, "run") => {
+                draft.dropped(&place, "it is about the program, which heartbeatd does not start");
+            }
             "resources" => {
                 let limits = value.get("limits").and_then(Value::as_object);
                 for (name, value) in limits.into_iter().flatten() {
@@ -351,7 +399,10 @@ pub(crate) fn process_compose(draft: &mut Draft, root: &Value) -> Result<(), Str
             continue;
         };
         let realm = draft.realm(name);
-        for (key, value) in process {
+        // The liveness probe first, so that the other one is beside it.
+        let mut settings: Vec<(&String, &Value)> = process.iter().collect();
+        settings.sort_by_key(|(key, _)| *key == "readiness_probe");
+        for (key, value) in settings {
             let place = format!("{name}.{key}");
             if process_setting(draft, realm, &place, key, value).is_none() {
                 draft.dropped(&place, "its value is not understood");
@@ -371,7 +422,7 @@ fn process_setting(draft: &mut Draft, realm: usize, place: &str, key: &str, valu
             }
         }
         "working_dir" => draft.set(realm, "dir", text(&scalar(value)?)),
-        "environment" => draft.set(realm, "env", table(&environment(value)?)),
+        "environment" => draft.set_env(realm, place, environment(value)?),
         "depends_on" => depends(draft, realm, place, value)?,
         "description" => draft.set(realm, "title", text(&scalar(value)?)),
         "namespace" => draft.set(realm, "group", text(&scalar(value)?)),
@@ -381,7 +432,7 @@ fn process_setting(draft: &mut Draft, realm: usize, place: &str, key: &str, valu
         "shutdown" => {
             for (key, value) in value.as_object()? {
                 match key.as_str() {
-                    "signal" => draft.set(realm, "stop.signal", scalar(value)?),
+                    "signal" => draft.set(realm, "stop.signal", text(&scalar(value)?)),
                     "timeout_seconds" => draft.set(realm, "stop.timeout", duration(&scalar(value)?)?),
                     "command" => {
                         draft.set(realm, "stop.command", list(["sh", "-c", scalar(value)?.as_str()]))
@@ -397,10 +448,6 @@ fn process_setting(draft: &mut Draft, realm: usize, place: &str, key: &str, valu
 }
 
 fn probe(draft: &mut Draft, realm: usize, place: &str, probe: &Table) -> Option<()> {
-    if draft.has(realm, "health") {
-        draft.dropped(place, "the realm has a probe already: write a list of tables to `health` for both");
-        return Some(());
-    }
     let mut parts = Vec::new();
     for (key, value) in probe {
         parts.push(match key.as_str() {
@@ -429,7 +476,12 @@ fn probe(draft: &mut Draft, realm: usize, place: &str, probe: &Table) -> Option<
             }
         });
     }
-    draft.set(realm, "health", format!("{{ {} }}", parts.join(", ")));
+    let both = match draft.value(realm, "health") {
+        // Only what is not alive is restarted; what is not ready is down.
+        Some(live) => format!("[{live}, {{ {}, name = \"ready\", role = \"ready\" }}]", parts.join(", ")),
+        None => format!("{{ {} }}", parts.join(", ")),
+    };
+    draft.set(realm, "health", both);
     Some(())
 }
 

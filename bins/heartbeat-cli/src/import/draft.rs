@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::import::values::{name_of_realm, text};
+use crate::import::values::{name_of_realm, table, text};
 
 /// What became of a setting that is not simply a key of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,34 @@ impl Draft {
         self.add(realm, key, value);
     }
 
+    /// Variables, without those that heartbeatd sets itself: PORT is the realm's port.
+    pub(crate) fn set_env(&mut self, realm: usize, place: &str, variables: Vec<(String, String)>) {
+        self.mapped += 1;
+        let is_ours = |name: &str| {
+            name.starts_with("HEARTBEAT_")
+                || ["PORT", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].contains(&name)
+        };
+        let (ours, others): (Vec<_>, Vec<_>) = variables.into_iter().partition(|(name, _)| is_ours(name));
+        for (name, value) in ours {
+            match value.parse::<u16>() {
+                Ok(port) if name == "PORT" && port > 0 && !self.has(realm, "port") => {
+                    self.add(realm, "port", port.to_string());
+                    if !self.has(realm, "health") {
+                        self.add(realm, "health", text(&format!("tcp://127.0.0.1:{port}")));
+                    }
+                    self.approximated(
+                        place,
+                        "PORT is the `port` of the realm, which is watched by connecting to it",
+                    );
+                }
+                _ => self.dropped(place, &format!("heartbeatd sets {name} itself")),
+            }
+        }
+        if !others.is_empty() {
+            self.add(realm, "env", table(&others));
+        }
+    }
+
     /// A key that follows from another one, which counts.
     pub(crate) fn add(&mut self, realm: usize, key: &str, value: impl Into<String>) {
         let lines = &mut self.realms[realm].lines;
@@ -82,6 +110,16 @@ impl Draft {
             Some((_, old)) => *old = value,
             None => lines.push((key.to_owned(), value)),
         }
+    }
+
+    /// Takes a key out that another one replaces.
+    pub(crate) fn remove(&mut self, realm: usize, key: &str) {
+        self.realms[realm].lines.retain(|(known, _)| known != key);
+    }
+
+    /// The value of a key as TOML.
+    pub(crate) fn value(&self, realm: usize, key: &str) -> Option<&str> {
+        self.realms[realm].lines.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// Whether a key has been set.
@@ -119,6 +157,8 @@ impl Draft {
 
     /// Writes the dependencies on realms that are there, and names those that are not.
     pub(crate) fn resolve(&mut self) {
+        self.name_unwatched();
+        self.wait_for_watched_until_up();
         let done: BTreeSet<String> =
             self.needs.iter().filter(|need| need.until == Some("done")).map(|need| need.on.clone()).collect();
         for at in 0..self.realms.len() {
@@ -138,8 +178,19 @@ impl Draft {
                     .collect();
                 for at in of_it {
                     let Need { on, until, place, .. } = &self.needs[at];
-                    if !names.contains(on) {
-                        let (place, what) = (place.clone(), format!("{on} is in none of these files"));
+                    let is_off = |target: &Realm| {
+                        target.name == *on
+                            && target.lines.contains(&("enabled".to_owned(), "false".to_owned()))
+                    };
+                    let why = if !names.contains(on) {
+                        Some("is in none of these files")
+                    } else if self.realms.iter().any(is_off) {
+                        Some("is not enabled, since nothing says how to watch it")
+                    } else {
+                        None
+                    };
+                    if let Some(why) = why {
+                        let (place, what) = (place.clone(), format!("{on} {why}"));
                         self.dropped(&place, &what);
                         continue;
                     }
@@ -161,6 +212,36 @@ impl Draft {
                 if !items.is_empty() {
                     self.add(realm, kind, format!("[{}]", items.join(", ")));
                 }
+            }
+        }
+    }
+
+    /// What is only watched is neither started nor done here: it is up, or not.
+    fn wait_for_watched_until_up(&mut self) {
+        for at in 0..self.needs.len() {
+            let Need { on, until: Some(until), place, .. } = &self.needs[at] else { continue };
+            let is_on = |realm: &Realm| realm.name == *on;
+            if self.realms.iter().position(is_on).is_some_and(|target| !self.has(target, "run")) {
+                let (place, what) = (
+                    place.clone(),
+                    format!("{on} is only watched, so it is waited for until it is up, and not {until}"),
+                );
+                self.approximated(&place, &what);
+                self.needs[at].until = None;
+            }
+        }
+    }
+
+    /// Names the realms that are watched by their process alone.
+    fn name_unwatched(&mut self) {
+        for at in 0..self.realms.len() {
+            let is_watched = ["health", "port", "oneshot"].iter().any(|key| self.has(at, key));
+            if self.has(at, "run") && !is_watched {
+                let name = self.realms[at].name.clone();
+                self.approximated(
+                    &name,
+                    "nothing says how to ask it: heartbeatd watches its process; add `port` or `health`",
+                );
             }
         }
     }
@@ -193,8 +274,9 @@ impl Draft {
         let count = |fate| self.notes.iter().filter(|note| note.fate == fate).count();
         let (approximated, dropped) = (count(Fate::Approximated), count(Fate::Dropped));
         let mut lines = vec![format!(
-            "{} realms: {} settings mapped, {approximated} approximated, {dropped} dropped",
+            "{} realm{}: {} settings mapped, {approximated} approximated, {dropped} dropped",
             self.realms.len(),
+            if self.realms.len() == 1 { "" } else { "s" },
             self.mapped
         )];
         for fate in [Fate::Approximated, Fate::Dropped] {

@@ -6,6 +6,8 @@
 mod compose;
 mod draft;
 mod ini;
+mod monit;
+mod monit_test;
 mod pm2;
 mod procfile;
 mod supervisord;
@@ -50,7 +52,11 @@ pub(crate) fn run(files: &[PathBuf], kind: Option<ImportKind>, console: &mut Con
         }
     }
     match loads {
-        Ok(_) => Ok(Exit::Holds),
+        Ok(_) => {
+            console
+                .note("next: heartbeat-cli check heartbeat.toml (where you have saved it), then heartbeatd");
+            Ok(Exit::Holds)
+        }
         Err(report) => {
             console.note("the result does not load as it is:");
             for problem in &report {
@@ -104,6 +110,10 @@ fn guess(file: &Path, text: &str) -> Option<ImportKind> {
     if text.contains("[program:") {
         return Some(ImportKind::Supervisord);
     }
+    if name.starts_with("monitrc") || text.lines().any(|line| line.trim_start().starts_with("check process"))
+    {
+        return Some(ImportKind::Monit);
+    }
     (ends(".json") && text.contains("\"apps\"")).then_some(ImportKind::Pm2)
 }
 
@@ -115,8 +125,11 @@ fn translate(draft: &mut Draft, kind: ImportKind, name: &str, text: &str) -> Res
         ImportKind::Systemd => systemd::translate(draft, name, text),
         ImportKind::Supervisord => supervisord::translate(draft, text),
         ImportKind::Pm2 => pm2::translate(draft, text),
+        ImportKind::Monit => monit::translate(draft, text),
     }
 }
 
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::import::draft::Draft;
-use crate::import::values::{environment, scalar, scalars, size, table, text};
+use crate::import::values::{environment, scalar, scalars, size, text};
 
 pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
     let root: Value = serde_json::from_str(file).map_err(|error| error.to_string())?;
@@ -54,7 +54,7 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &Valu
         // With the command.
         "name" | "script" | "args" | "interpreter" | "node_args" => {}
         "cwd" => draft.set(realm, "dir", text(&scalar(value)?)),
-        "env" => draft.set(realm, "env", table(&environment(value)?)),
+        "env" => draft.set_env(realm, place, environment(value)?),
         "max_memory_restart" => draft.set(realm, "limits.memory", size(&scalar(value)?)?),
         "autorestart" if value.as_bool()? => draft.understood(),
         "autorestart" => draft.set(realm, "restart.policy", "\"never\""),

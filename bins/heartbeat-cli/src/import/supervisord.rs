@@ -1,8 +1,8 @@
 //! supervisord.conf.
 
 use crate::import::draft::Draft;
-use crate::import::ini::{Continuation, Section, parse};
-use crate::import::values::{duration, needs_a_shell, table, text};
+use crate::import::ini::{Continuation, Section, parse, words};
+use crate::import::values::{duration, list, needs_a_shell, text};
 
 pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
     let sections = parse(file, Continuation::Indent);
@@ -21,7 +21,20 @@ pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
                 found = true;
                 program(draft, name.trim(), section, &groups);
             }
-            Some(("group", _)) => draft.understood(),
+            Some(("group", name)) => {
+                for (key, _) in section.settings.iter().filter(|(key, _)| key != "programs") {
+                    draft.dropped(
+                        &format!("{name}.{key}"),
+                        "the order follows from `needs` and `after`: write those",
+                    );
+                }
+            }
+            Some(("fcgi-program", _)) => {
+                draft.dropped(&section.name, "heartbeatd opens no socket for a program")
+            }
+            _ if section.name == "include" => {
+                draft.dropped("include", "import those files as well: heartbeat-cli import FILE..")
+            }
             Some(("eventlistener", _)) => draft.dropped(
                 &section.name,
                 "follow heartbeatd with `heartbeat-cli events -f --json`, or [notify.NAME]",
@@ -56,19 +69,24 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &str)
     let on = matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1");
     match key {
         "command" => {
-            draft.set(realm, "run", text(value));
-            // supervisord has no shell either; what needs one is quoted for a shell that it names.
-            if needs_a_shell(value) && !value.contains("sh -c") {
-                draft.approximated(
-                    place,
-                    "it has characters that are for a shell: write shell = true if they are meant so",
-                );
+            if needs_a_shell(value) || value.contains("%(") {
+                // supervisord has no shell either: the words stay as they are.
+                let words = words(value);
+                draft.set(realm, "run", list(words.iter().map(String::as_str)));
+                if !value.contains("sh -c") {
+                    draft.approximated(
+                        place,
+                        "it has characters that are for a shell: write shell = true if they are meant so",
+                    );
+                }
+            } else {
+                draft.set(realm, "run", text(value));
             }
         }
         "directory" => draft.set(realm, "dir", text(value)),
         "user" => draft.set(realm, "user", text(value)),
         "umask" => draft.set(realm, "umask", text(value)),
-        "environment" => draft.set(realm, "env", table(&environment(value)?)),
+        "environment" => draft.set_env(realm, place, environment(value)?),
         "autostart" if on => draft.understood(),
         "autostart" => draft.set(realm, "manual", "true"),
         "autorestart" => match value {
@@ -97,6 +115,9 @@ fn setting(draft: &mut Draft, realm: usize, place: &str, key: &str, value: &str)
         }
         "process_name" => draft.dropped(place, "a realm has its own name"),
         "redirect_stderr" => draft.understood(),
+        "stdout_logfile_maxbytes" | "stderr_logfile_maxbytes" if value == "0" => {
+            draft.dropped(place, "a log has a limit; see log.max_size");
+        }
         "stdout_logfile_maxbytes" | "stderr_logfile_maxbytes" => {
             draft.set(realm, "log.max_size", crate::import::values::size(value)?)
         }

@@ -2,7 +2,7 @@
 
 use crate::import::draft::Draft;
 use crate::import::ini::{Continuation, parse, words};
-use crate::import::values::{duration, list, needs_a_shell, size, table, text};
+use crate::import::values::{duration, list, needs_a_shell, size, text};
 
 /// One unit; its realm has the name of the file.
 pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(), String> {
@@ -51,12 +51,16 @@ pub(crate) fn translate(draft: &mut Draft, name: &str, file: &str) -> Result<(),
         }
     }
     if !variables.is_empty() {
-        draft.add(realm, "env", table(&variables));
+        draft.set_env(realm, &format!("{name}: Environment"), variables);
     }
     for (key, commands) in [("start.before", before), ("start.after", after)] {
         if !commands.is_empty() {
             draft.add(realm, key, list(commands.iter().map(String::as_str)));
         }
+    }
+    if draft.has(realm, "groups") && !draft.has(realm, "user") {
+        draft.remove(realm, "groups");
+        draft.dropped(&format!("{name}: SupplementaryGroups"), "groups go with `user`");
     }
     if draft.has(realm, "run") { Ok(()) } else { Err("it has no ExecStart".to_owned()) }
 }
@@ -105,7 +109,7 @@ impl Unit<'_> {
         }
     }
 
-    /// A command without the signs in front of it.
+    /// A command without the signs in front of it, and with braces that are meant for a shell.
     fn command(&mut self, line: &str) -> String {
         let bare = line.trim_start_matches(['-', '@', ':', '+', '!']);
         if bare.len() < line.len() {
@@ -117,14 +121,19 @@ impl Unit<'_> {
                 ),
             );
         }
-        bare.to_owned()
+        let mut words: Vec<&str> = bare.split_whitespace().collect();
+        if line[..line.len() - bare.len()].contains('@') && words.len() > 1 {
+            // The name that the program is given for itself.
+            words.remove(1);
+        }
+        words.join(" ").replace("${", "$${")
     }
 
     fn of_service(&mut self, key: &str, value: &str) -> Option<()> {
         match key {
             "ExecStart" => {
                 let line = self.command(value);
-                self.set("run", text(&line.replace("${", "$${")));
+                self.set("run", text(&line));
                 if needs_a_shell(&line) {
                     self.draft.add(self.realm, "shell", "true");
                     self.draft.approximated(self.place, "a shell reads the line, since only it expands variables");

@@ -324,15 +324,46 @@ async fn the_graph_comes_in_three_forms() {
 }
 
 #[tokio::test]
-async fn the_page_is_a_table_without_a_script() {
+async fn the_page_is_a_table_that_needs_no_script() {
     let doors = Doors::open(&Fake::shop());
     let page = doors.tcp("GET", "/", &[], "").await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
-    assert!(page.body.contains("http-equiv=\"refresh\"") && page.body.contains("href=\"/api/status/\""));
-    assert!(page.body.contains("API &lt;1&gt;") && !page.body.contains("<script"), "{}", page.body);
-    assert_eq!(page.body.matches("<tr><td>").count(), 4);
+    assert!(page.body.contains("<noscript><meta http-equiv=\"refresh\""), "{}", page.body);
+    assert!(
+        page.body.contains("API &lt;1&gt;") && page.body.contains("href=\"api/status/\""),
+        "{}",
+        page.body
+    );
+    assert_eq!(page.body.matches("<tr id=\"realm-").count(), 4);
+    let document: StatusDocument = doors.get("/api/status/").await.json();
+    let headline = document.headline().replace('<', "&lt;").replace('>', "&gt;");
+    assert!(page.body.contains(&format!("</span> {headline}</h1>")), "the CLI's first line: {}", page.body);
+    for realm in &document.realms {
+        let status = realm.known_status();
+        let cell = format!("<span aria-hidden=\"true\">{}</span> {status}</td>", status.mark());
+        assert!(page.body.contains(&cell), "{cell}: {}", page.body);
+    }
     assert!(page.header("etag").is_none(), "a page says when it was so, so it is never 304");
+}
+
+#[tokio::test]
+async fn the_page_draws_the_graph_and_rings_the_root() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let calm = doors.tcp("GET", "/", &[], "").await;
+    assert_eq!(calm.body.matches("<line class=\"").count(), 4, "{}", calm.body);
+    assert!(
+        !calm.body.contains(" root\">") && calm.body.contains("<title>postgres is up</title>"),
+        "{}",
+        calm.body
+    );
+    fake.exited(POSTGRES, heartbeat_status::Exit::code(1));
+    let page = doors.tcp("GET", "/", &[], "").await;
+    let document: StatusDocument = doors.get("/api/status/").await.json();
+    assert_eq!(document.roots.len(), 1, "{document:?}");
+    assert_eq!(page.body.matches(" root\">").count(), 1, "{}", page.body);
+    assert!(page.body.contains("<title>postgres is restarting, the root cause</title>"), "{}", page.body);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod action;
 mod document;
+mod headline;
 mod history;
 mod incident;
 mod logs;

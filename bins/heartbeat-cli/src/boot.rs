@@ -1,0 +1,343 @@
+//! `boot`: where the time of the last start of heartbeatd went. All of it comes from the event log: the first start of each
+//! process, and the first status that another realm may wait for.
+
+use std::collections::BTreeMap;
+
+use heartbeat_client::Client;
+use heartbeat_status::wire::{EventEntry, NeedEntry, RealmEntry, StatusDocument, TransitionEntry};
+use heartbeat_status::{EdgeKind, Gate, RealmKind, Status, WallTime, What};
+use serde_json::json;
+
+use crate::age::{clock, latency};
+use crate::args::Format;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::headline::status_of;
+use crate::style::{Hue, Style};
+
+/// Events that heartbeatd keeps: those of the start are among them unless much has happened since.
+const MAX_EVENTS: usize = 2_000;
+
+/// The start of one realm, in milliseconds since heartbeatd was started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Course {
+    /// Its process was started first.
+    started_ms: Option<i64>,
+    /// It was up, degraded or done first.
+    ready_ms: Option<i64>,
+    adopted: bool,
+}
+
+impl Course {
+    /// From the start of its process until it was ready; a realm that is only watched has no process.
+    fn took_ms(&self) -> Option<i64> {
+        Some(self.ready_ms? - self.started_ms.unwrap_or(0))
+    }
+}
+
+/// A start of everything.
+struct Boot<'a> {
+    document: &'a StatusDocument,
+    courses: BTreeMap<&'a str, Course>,
+    booted_ms: Option<i64>,
+}
+
+/// `boot`: 0 when every critical realm came up, else 3.
+pub(crate) async fn run(client: &Client, chain: bool, console: &mut Console) -> Outcome {
+    let document = client.status(false).await?;
+    let mut facts = Vec::new();
+    let mut events = client.events(MAX_EVENTS, false, None).await?;
+    while let Some(fact) = events.next().await? {
+        facts.push(fact);
+    }
+    let mut changes = BTreeMap::new();
+    for realm in &document.realms {
+        changes.insert(realm.name.clone(), client.realm(&realm.name, false).await?.transitions);
+    }
+    let boot = Boot::of(&document, &facts, &changes);
+    if !boot.is_known() {
+        let what = format!("the events of the start are gone: heartbeatd keeps the newest {MAX_EVENTS}");
+        return Err(
+            Failure::new(Exit::No, what).help("look sooner after a start, or at `heartbeat-cli incidents`")
+        );
+    }
+    if matches!(console.form, Format::Json | Format::Ndjson) {
+        console.json(&boot.json())?;
+    } else {
+        let style = console.style;
+        console.line(&boot.summary(style))?;
+        let lines = if chain { boot.chain(style) } else { boot.blame(style) };
+        for line in lines {
+            console.line(&line)?;
+        }
+    }
+    let fine = boot.critical().all(|(_, course)| course.ready_ms.is_some());
+    Ok(if fine { Exit::Holds } else { Exit::NotDesired })
+}
+
+impl<'a> Boot<'a> {
+    fn of(
+        document: &'a StatusDocument,
+        facts: &[EventEntry],
+        changes: &BTreeMap<String, Vec<TransitionEntry>>,
+    ) -> Self {
+        let since = |at: WallTime| at.as_millis().saturating_sub(document.daemon.started_at.as_millis());
+        let mut courses: BTreeMap<&str, Course> = BTreeMap::new();
+        for realm in &document.realms {
+            let of_it = |fact: &&EventEntry| fact.realm.as_ref() == Some(&realm.name);
+            let begun = |fact: &&EventEntry| fact.what.is(What::Started) || fact.what.is(What::Adopted);
+            let first = facts.iter().filter(of_it).find(begun);
+            let is_ready = |change: &&TransitionEntry| {
+                let to = change.to.as_ref().and_then(heartbeat_status::wire::Open::known);
+                matches!(to, Some(Status::Up | Status::Degraded | Status::Done))
+            };
+            let ready = changes.get(&realm.name).and_then(|changes| changes.iter().rev().find(is_ready));
+            let course = Course {
+                started_ms: first.map(|fact| since(fact.at)),
+                ready_ms: ready.map(|change| since(change.at)),
+                adopted: first.is_some_and(|fact| fact.what.is(What::Adopted)),
+            };
+            courses.insert(&realm.name, course);
+        }
+        let booted = facts.iter().find(|fact| fact.what.is(What::Booted));
+        Self { document, courses, booted_ms: booted.map(|fact| since(fact.at)) }
+    }
+
+    /// The log still reaches back to the start: of each realm that runs a process, the start of one is there.
+    fn is_known(&self) -> bool {
+        let runs = self.document.realms.iter().filter(|realm| !realm.kind.is(RealmKind::External));
+        let mut with_process =
+            runs.filter(|realm| realm.process.as_ref().is_some_and(|it| it.generation > 0));
+        with_process.all(|realm| self.courses[realm.name.as_str()].started_ms.is_some())
+    }
+
+    /// The realms that count, other than those that nobody wants to run.
+    fn critical(&self) -> impl Iterator<Item = (&RealmEntry, &Course)> {
+        let realms = self.document.realms.iter();
+        realms
+            .filter(|realm| {
+                let idle = matches!(status_of(realm), Status::Stopped | Status::Stopping | Status::Paused);
+                realm.critical && !idle
+            })
+            .map(|realm| (realm, &self.courses[realm.name.as_str()]))
+    }
+
+    fn last_ready_ms(&self) -> Option<i64> {
+        self.critical().filter_map(|(_, course)| course.ready_ms).max()
+    }
+
+    fn summary(&self, style: Style) -> String {
+        let name = style.text(&self.document.name);
+        let began = clock(self.document.daemon.started_at);
+        let missing: Vec<String> = self
+            .critical()
+            .filter(|(_, course)| course.ready_ms.is_none())
+            .map(|(realm, _)| format!("{} is {}", style.text(&realm.name), status_of(realm)))
+            .collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            return style.paint(Hue::Bad, &format!("{name}: started at {began}, and not yet up: {missing}"));
+        }
+        let took =
+            self.last_ready_ms().map_or_else(String::new, |ms| format!(", all up after {}", seconds(ms)));
+        style.paint(Hue::Ok, &format!("{name}: started at {began}{took}"))
+    }
+
+    /// The realms by the time that each took, longest first.
+    fn blame(&self, style: Style) -> Vec<String> {
+        let mut rows: Vec<(&RealmEntry, &Course)> =
+            self.document.realms.iter().map(|realm| (realm, &self.courses[realm.name.as_str()])).collect();
+        rows.sort_by_key(|(realm, course)| {
+            (std::cmp::Reverse(course.took_ms().unwrap_or(i64::MAX)), realm.order)
+        });
+        let head =
+            style.paint(Hue::Strong, &format!("{:>8}  {:>8}  {:>8}  REALM", "TOOK", "STARTED", "READY"));
+        let rows = rows.into_iter().map(|(realm, course)| {
+            let at = |ms: Option<i64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("+{}", seconds(ms)));
+            let took = course.took_ms().map_or_else(|| "-".to_owned(), seconds);
+            let remark = match (course.adopted, realm.kind.is(RealmKind::External)) {
+                (true, _) => "  (it was running already)",
+                (_, true) => "  (watched only)",
+                _ => "",
+            };
+            let name = style.text(&realm.name);
+            let (started, ready) = (at(course.started_ms), at(course.ready_ms));
+            format!("{took:>8}  {started:>8}  {ready:>8}  {name}{remark}")
+        });
+        std::iter::once(head).chain(rows).collect()
+    }
+
+    /// The realm that was ready last, below it the need that it waited for longest, and so on.
+    fn chain(&self, style: Style) -> Vec<String> {
+        let mut lines = Vec::new();
+        let ready = |realm: &RealmEntry| self.courses[realm.name.as_str()].ready_ms;
+        let mut at = self.critical().map(|(realm, _)| realm).max_by_key(|realm| (ready(realm), realm.order));
+        while let Some(realm) = at {
+            let course = &self.courses[realm.name.as_str()];
+            let arm = match (lines.len(), style.ascii) {
+                (0, _) => String::new(),
+                (depth, true) => format!("{}`- ", "   ".repeat(depth - 1)),
+                (depth, false) => format!("{}└─ ", "   ".repeat(depth - 1)),
+            };
+            let times = match (course.ready_ms, course.took_ms()) {
+                (Some(ready), Some(took)) => format!("ready at +{}, took {}", seconds(ready), seconds(took)),
+                _ => format!("{}, not ready yet", status_of(realm)),
+            };
+            lines.push(format!("{arm}{}  {times}", style.text(&realm.name)));
+            at = realm
+                .needs
+                .iter()
+                .filter(|need| is_waited_for(need))
+                .filter_map(|need| self.document.realms.iter().find(|other| other.name == need.realm))
+                .max_by_key(|other| (self.gate_ms(realm, other), other.order));
+        }
+        lines
+    }
+
+    /// When a need let a realm start.
+    fn gate_ms(&self, realm: &RealmEntry, need: &RealmEntry) -> i64 {
+        let course = &self.courses[need.name.as_str()];
+        let until_started =
+            realm.needs.iter().any(|entry| entry.realm == need.name && entry.until.is(Gate::Started));
+        let at = if until_started { course.started_ms } else { course.ready_ms };
+        at.unwrap_or(i64::MAX)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let s = |ms: Option<i64>| ms.map(|ms| ms as f64 / 1_000.0);
+        let realms: Vec<serde_json::Value> = self
+            .document
+            .realms
+            .iter()
+            .map(|realm| {
+                let course = &self.courses[realm.name.as_str()];
+                let mut entry = json!({ "realm": realm.name, "adopted": course.adopted });
+                let figures = [
+                    ("started_s", s(course.started_ms)),
+                    ("ready_s", s(course.ready_ms)),
+                    ("took_s", s(course.took_ms())),
+                ];
+                for (key, value) in figures {
+                    if let Some(value) = value {
+                        entry[key] = value.into();
+                    }
+                }
+                entry
+            })
+            .collect();
+        let mut document = json!({ "started_at": self.document.daemon.started_at, "realms": realms });
+        for (key, value) in [("booted_s", s(self.booted_ms)), ("ready_s", s(self.last_ready_ms()))] {
+            if let Some(value) = value {
+                document[key] = value.into();
+            }
+        }
+        document
+    }
+}
+
+/// Its start waits for this need.
+fn is_waited_for(need: &NeedEntry) -> bool {
+    need.kind.is(EdgeKind::Needs) || need.kind.is(EdgeKind::Wants)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a start takes less than 2^53 ms")]
+fn seconds(ms: i64) -> String {
+    latency(ms.max(0) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_status::wire::EVENT_SCHEMA;
+
+    use super::*;
+    use crate::sample;
+
+    fn fact(at: WallTime, realm: Option<&str>, what: What) -> EventEntry {
+        EventEntry {
+            schema: EVENT_SCHEMA.to_owned(),
+            seq: 1,
+            at,
+            realm: realm.map(ToOwned::to_owned),
+            what: what.into(),
+            detail: String::new(),
+            incident: None,
+        }
+    }
+
+    /// Each realm with the times at which it was started and ready, in milliseconds.
+    fn with(times: &[(&str, Option<i64>, Option<i64>)], test: impl FnOnce(&Boot<'_>)) {
+        let mut document = sample::calm();
+        document.realms.retain(|realm| times.iter().any(|(name, ..)| *name == realm.name));
+        for (realm, needs) in [("api", &["postgres", "migrate"][..]), ("dashboard", &["api"])] {
+            let realm = document.realms.iter_mut().find(|it| it.name == realm);
+            let need = |name: &&str| NeedEntry {
+                realm: (*name).to_owned(),
+                kind: EdgeKind::Needs.into(),
+                until: Gate::Up.into(),
+                status: Status::Up.into(),
+            };
+            realm.into_iter().for_each(|realm| realm.needs = needs.iter().map(need).collect());
+        }
+        let zero = document.daemon.started_at.as_millis();
+        let at = |ms: i64| WallTime::from_millis(zero + ms);
+        let facts: Vec<EventEntry> = times
+            .iter()
+            .filter_map(|(name, started, _)| Some(fact(at((*started)?), Some(name), What::Started)))
+            .collect();
+        let changes = times
+            .iter()
+            .map(|(name, _, ready)| {
+                let change = ready.map(|ms| TransitionEntry {
+                    at: at(ms),
+                    from: Some(Status::Starting.into()),
+                    to: Some(Status::Up.into()),
+                    reason: None,
+                    message: String::new(),
+                });
+                ((*name).to_owned(), change.into_iter().collect())
+            })
+            .collect();
+        test(&Boot::of(&document, &facts, &changes));
+    }
+
+    #[test]
+    fn the_chain_follows_the_need_that_was_ready_last() {
+        let times = [
+            ("postgres", Some(0), Some(2_300)),
+            ("migrate", Some(0), Some(200)),
+            ("api", Some(2_300), Some(5_300)),
+            ("dashboard", Some(5_300), Some(6_500)),
+        ];
+        with(&times, |boot| {
+            let chain = boot.chain(Style::default());
+            assert_eq!(
+                chain,
+                [
+                    "dashboard  ready at +6.5s, took 1.2s",
+                    "└─ api  ready at +5.3s, took 3.0s",
+                    "   └─ postgres  ready at +2.3s, took 2.3s",
+                ]
+            );
+            let blame = boot.blame(Style::default());
+            let names: Vec<&str> = blame.iter().map(|line| line.rsplit(' ').next().unwrap()).collect();
+            assert_eq!(names, ["REALM", "api", "postgres", "dashboard", "migrate"], "{blame:?}");
+            assert!(
+                boot.summary(Style::default()).ends_with("all up after 6.5s"),
+                "{}",
+                boot.summary(Style::default())
+            );
+            assert_eq!(boot.json()["ready_s"], 6.5);
+        });
+    }
+
+    #[test]
+    fn what_is_not_up_yet_is_named_first() {
+        with(&[("postgres", Some(0), None)], |boot| {
+            assert!(boot.summary(Style::default()).contains("not yet up: postgres is up"));
+            assert!(boot.blame(Style::default())[1].contains("  postgres"));
+            assert!(boot.chain(Style::default())[0].ends_with("not ready yet"));
+            assert!(boot.is_known());
+        });
+        with(&[("postgres", None, None)], |boot| assert!(!boot.is_known(), "its start is not in the log"));
+    }
+}

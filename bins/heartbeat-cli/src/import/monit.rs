@@ -1,0 +1,451 @@
+//! monitrc: the configuration of monit.
+
+use crate::import::draft::Draft;
+use crate::import::monit_test::Connection;
+use crate::import::values::{list, needs_a_shell, size, text};
+
+/// monit's own cycle where `set daemon` gives none, in seconds.
+const DEFAULT_CYCLE_S: u64 = 30;
+/// What monit gives a program that it runs, in seconds.
+const DEFAULT_TIMEOUT_S: u64 = 300;
+
+/// A word, and whether it stood between quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) text: String,
+    quoted: bool,
+}
+
+impl Word {
+    /// It is this word of the language, in any case.
+    pub(crate) fn is(&self, word: &str) -> bool {
+        !self.quoted && self.text.eq_ignore_ascii_case(word)
+    }
+}
+
+type Statement = Vec<Word>;
+
+pub(crate) fn translate(draft: &mut Draft, file: &str) -> Result<(), String> {
+    let statements = statements(&words(file));
+    let cycle_s = statements
+        .iter()
+        .find(|statement| starts(statement, &["set", "daemon"]))
+        .and_then(|statement| statement.get(2)?.text.parse().ok())
+        .filter(|seconds| *seconds > 0)
+        .unwrap_or(DEFAULT_CYCLE_S);
+    let mut check: Option<Check> = None;
+    let mut found = false;
+    for statement in &statements {
+        if statement[0].is("check") {
+            if let Some(done) = check.take() {
+                done.finish(draft);
+            }
+            found = true;
+            check = Check::begin(draft, statement, cycle_s);
+        } else if ["set", "include"].iter().any(|word| statement[0].is(word)) {
+            own(draft, statement);
+        } else if let Some(check) = &mut check {
+            check.take(draft, statement);
+        } else {
+            draft.dropped(&sentence(statement), "it belongs to a check that heartbeatd has nothing like");
+        }
+    }
+    if let Some(done) = check {
+        done.finish(draft);
+    }
+    if found { Ok(()) } else { Err("it has no `check`".to_owned()) }
+}
+
+/// A statement about monit itself.
+fn own(draft: &mut Draft, statement: &Statement) {
+    let place = sentence(&statement[..statement.len().min(2)]);
+    let what = statement.get(1).map(|word| word.text.to_ascii_lowercase()).unwrap_or_default();
+    match what.as_str() {
+        _ if statement[0].is("include") => {
+            draft.dropped(&sentence(statement), "import those files as well: heartbeat-cli import FILE..");
+        }
+        "daemon" => draft.understood(),
+        "alert" | "mailserver" | "mail-format" | "eventqueue" => {
+            draft.dropped(&place, "receivers of incidents are [notify.NAME], with a webhook");
+        }
+        "httpd" => draft.dropped(&place, "heartbeatd serves its status at `listen`, read-only"),
+        _ => draft.dropped(&place, "it is about monit itself"),
+    }
+}
+
+/// One `check`, and what is said of it.
+struct Check {
+    realm: usize,
+    name: String,
+    cycle_s: u64,
+    /// How monit finds a process that it did not start.
+    found_by: Option<Vec<String>>,
+    start: Option<Vec<String>>,
+    stop: Option<Vec<String>>,
+    restart: Option<Vec<String>>,
+    address: String,
+    probes: Vec<Connection>,
+    /// The check is a program whose exit code counts, within some seconds.
+    program: Option<(Vec<String>, u64)>,
+}
+
+impl Check {
+    fn begin(draft: &mut Draft, statement: &Statement, cycle_s: u64) -> Option<Self> {
+        let kind = statement.get(1).map(|word| word.text.to_ascii_lowercase()).unwrap_or_default();
+        let name = statement.get(2).map(|word| word.text.clone()).unwrap_or_default();
+        let after = |word: &str| value_after(statement, word);
+        let why = match kind.as_str() {
+            "process" | "host" | "program" if !name.is_empty() => None,
+            "file" | "fifo" => {
+                Some("write a probe with exec, such as exec = \"find FILE -mmin -60\", into a realm")
+            }
+            "filesystem" | "directory" => {
+                Some("write a probe with nagios, such as nagios = \"check_disk -w 10% -c 5%\", into a realm")
+            }
+            _ => Some("heartbeatd watches services, and not the machine"),
+        };
+        if let Some(why) = why {
+            draft.dropped(&sentence(statement), why);
+            return None;
+        }
+        let realm = draft.realm(&name);
+        draft.understood();
+        let mut check = Self {
+            realm,
+            name,
+            cycle_s,
+            found_by: None,
+            start: None,
+            stop: None,
+            restart: None,
+            address: "127.0.0.1".to_owned(),
+            probes: Vec::new(),
+            program: None,
+        };
+        match kind.as_str() {
+            "process" => {
+                if let Some(file) = after("pidfile") {
+                    draft.understood();
+                    let script = format!("kill -0 \"$(cat {file})\"");
+                    check.found_by = Some(vec!["sh".to_owned(), "-c".to_owned(), script]);
+                    draft.add(realm, "pidfile", text(&file));
+                } else if let Some(pattern) = after("matching") {
+                    draft.understood();
+                    check.found_by = Some(vec!["pgrep".to_owned(), "-f".to_owned(), pattern]);
+                }
+            }
+            "host" => {
+                if let Some(address) = after("address") {
+                    draft.understood();
+                    check.address = address;
+                }
+            }
+            _ => {
+                let timeout_s =
+                    after("timeout").and_then(|word| word.parse().ok()).unwrap_or(DEFAULT_TIMEOUT_S);
+                check.program = after("path").map(|path| (split(&path), timeout_s));
+            }
+        }
+        Some(check)
+    }
+
+    fn place(&self, statement: &[Word]) -> String {
+        format!("{}: {}", self.name, sentence(statement))
+    }
+
+    fn take(&mut self, draft: &mut Draft, statement: &Statement) {
+        let place = self.place(statement);
+        let word = statement[0].text.to_ascii_lowercase();
+        match word.as_str() {
+            "start" | "stop" | "restart" => self.command(draft, &place, &word, statement),
+            "if" => self.test(draft, &place, statement),
+            "depends" => {
+                for name in statement[1..].iter().filter(|word| !word.is("on")) {
+                    draft.need(self.realm, "needs", &name.text, None, &place);
+                }
+            }
+            "group" => match statement.get(1) {
+                Some(group) if !draft.has(self.realm, "group") => {
+                    draft.set(self.realm, "group", text(&group.text))
+                }
+                _ => draft.approximated(&place, "a realm has one group: write the others into `labels`"),
+            },
+            "every" => self.every(draft, &place, statement),
+            "mode" if statement.get(1).is_some_and(|word| word.is("active")) => draft.understood(),
+            "mode" if statement.get(1).is_some_and(|word| word.is("manual")) => {
+                draft.set(self.realm, "manual", "true");
+            }
+            "mode" => draft
+                .dropped(&place, "write restart.policy = \"never\" for a service that is only to be watched"),
+            "onreboot" if statement.get(1).is_some_and(|word| word.is("nostart")) => {
+                draft.set(self.realm, "manual", "true");
+            }
+            "onreboot" => draft.understood(),
+            _ => draft.dropped(&place, "receivers of incidents are [notify.NAME], with a webhook"),
+        }
+    }
+
+    fn command(&mut self, draft: &mut Draft, place: &str, word: &str, statement: &Statement) {
+        let Some(line) = statement.iter().find(|word| word.quoted) else {
+            draft.dropped(place, "its value is not understood");
+            return;
+        };
+        draft.understood();
+        let command = split(&line.text);
+        match word {
+            "start" => {
+                if let Some(user) = value_after(statement, "uid") {
+                    draft.set(self.realm, "user", text(&user));
+                }
+                if value_after(statement, "gid").is_some() {
+                    draft.dropped(place, "the group is that of the user; see `groups`");
+                }
+                if let Some(seconds) =
+                    value_after(statement, "timeout").and_then(|word| word.parse::<u64>().ok())
+                {
+                    draft.set(self.realm, "start.timeout", text(&format!("{seconds}s")));
+                }
+                self.start = Some(command);
+            }
+            "stop" => self.stop = Some(command),
+            _ => self.restart = Some(command),
+        }
+    }
+
+    fn test(&mut self, draft: &mut Draft, place: &str, statement: &Statement) {
+        let has = |word: &str| statement.iter().any(|there| there.is(word));
+        let number = |at: usize| statement.get(at).and_then(|word| word.text.parse::<u64>().ok());
+        if has("failed") && !has("ping") && !has("ping4") && !has("ping6") {
+            match Connection::read(statement, &self.address, self.cycle_s) {
+                Ok((connection, remarks)) => {
+                    draft.understood();
+                    for remark in remarks {
+                        draft.approximated(place, &remark);
+                    }
+                    self.probes.push(connection);
+                }
+                Err(why) => draft.dropped(place, &why),
+            }
+        } else if has("exist") || has("exists") {
+            // heartbeatd restarts what has ended in any case.
+            draft.understood();
+        } else if has("restarts") || has("restart") && has("within") && number(1).is_some() {
+            let (Some(count), Some(cycles)) =
+                (number(1), value_after(statement, "within").and_then(|n| n.parse::<u64>().ok()))
+            else {
+                draft.dropped(place, "its value is not understood");
+                return;
+            };
+            draft.set(self.realm, "restart.burst", count.clamp(1, 1_000).to_string());
+            draft.add(
+                self.realm,
+                "restart.window",
+                text(&format!("{}s", cycles.saturating_mul(self.cycle_s))),
+            );
+            draft.add(self.realm, "restart.when_spent", "\"fail\"");
+        } else if (has("totalmem") || has("memory") || has("mem")) && has("restart") {
+            let limit = statement.windows(2).find_map(|pair| {
+                pair[0].text.parse::<f64>().ok()?;
+                size(&format!("{}{}", pair[0].text, pair[1].text))
+            });
+            match limit {
+                Some(limit) => {
+                    draft.set(self.realm, "limits.memory", limit);
+                    draft.approximated(place, "the limit holds at once, and not after some cycles");
+                }
+                None => draft.dropped(place, "heartbeatd limits memory in bytes: limits.memory = \"512MiB\""),
+            }
+        } else if has("status") && self.program.is_some() {
+            draft.understood();
+        } else if has("pid") || has("ppid") {
+            draft.dropped(place, "`heartbeat-cli events` tells each start");
+        } else {
+            draft.dropped(place, "heartbeatd has nothing like it");
+        }
+    }
+
+    fn every(&mut self, draft: &mut Draft, place: &str, statement: &Statement) {
+        match statement.get(1).and_then(|word| word.text.parse::<u64>().ok()) {
+            Some(cycles) if cycles > 0 => {
+                self.cycle_s = self.cycle_s.saturating_mul(cycles);
+                draft.understood();
+            }
+            _ => draft.dropped(place, "heartbeatd probes at an interval, and not by the clock"),
+        }
+    }
+
+    /// Writes what became known only at the end: whether it is started here, and its probes.
+    fn finish(mut self, draft: &mut Draft) {
+        if let Some((program, timeout_s)) = self.program.take() {
+            let (interval, timeout) = (self.cycle_s, timeout_s.min(self.cycle_s));
+            let words = list(program.iter().map(String::as_str));
+            let probe = format!(
+                "{{ exec = {words}, interval = \"{interval}s\", timeout = \"{timeout}s\", fail_after = 1 }}"
+            );
+            draft.set(self.realm, "health", probe);
+            return;
+        }
+        let elsewhere = self.start.as_deref().is_some_and(is_started_elsewhere);
+        if let Some(start) = self.start.take() {
+            if elsewhere {
+                self.watched(draft, &start);
+            } else {
+                self.started(draft, &start);
+            }
+        }
+        let runs = draft.has(self.realm, "run");
+        if !runs {
+            draft.remove(self.realm, "pidfile");
+        }
+        if !runs && let Some(found_by) = &self.found_by {
+            let words = list(found_by.iter().map(String::as_str));
+            let interval = self.cycle_s;
+            self.probes.insert(
+                0,
+                Connection::other(format!("exec = {words}, name = \"process\", interval = \"{interval}s\"")),
+            );
+        }
+        if self.probes.is_empty() && !runs {
+            draft
+                .approximated(&self.name, "nothing says how to watch it: write health = \"tcp://HOST:PORT\"");
+            draft.add(self.realm, "enabled", "false");
+            draft.add(self.realm, "health", "\"tcp://127.0.0.1:1\"");
+        } else if !self.probes.is_empty() {
+            draft.add(self.realm, "health", Connection::all(&self.probes, self.cycle_s));
+        }
+    }
+
+    /// Another supervisor starts it, so heartbeatd watches it, and restarts it by that one's command.
+    fn watched(&mut self, draft: &mut Draft, start: &[String]) {
+        for key in ["user", "start.timeout"] {
+            draft.remove(self.realm, key);
+        }
+        let restart = self.restart.take().unwrap_or_else(|| {
+            start
+                .iter()
+                .map(|word| if word == "start" { "restart".to_owned() } else { word.clone() })
+                .collect()
+        });
+        draft.add(self.realm, "restart.command", list(restart.iter().map(String::as_str)));
+        draft.approximated(
+            &self.name,
+            &format!(
+                "`{}` starts it outside of heartbeatd: it is watched, and restarted by that command; with `run` heartbeatd starts it itself",
+                start.join(" ")
+            ),
+        );
+    }
+
+    fn started(&mut self, draft: &mut Draft, start: &[String]) {
+        draft.add(self.realm, "run", list(start.iter().map(String::as_str)));
+        if let Some(stop) = self.stop.take() {
+            draft.add(self.realm, "stop.command", list(stop.iter().map(String::as_str)));
+        }
+        if self.restart.is_some() {
+            draft.approximated(
+                &self.name,
+                "heartbeatd stops and starts it; write restart.command for a restart in place",
+            );
+        }
+        if self.found_by.is_some() {
+            draft.approximated(
+                &self.name,
+                "its start command should stay in the foreground: then leave out `pidfile` and stop.command",
+            );
+        }
+        if start.iter().any(|word| needs_a_shell(word)) {
+            draft.approximated(
+                &self.name,
+                "it has characters that are for a shell: write shell = true if they are meant so",
+            );
+        }
+    }
+}
+
+/// The command asks another supervisor, whose process tree is its own.
+fn is_started_elsewhere(command: &[String]) -> bool {
+    command.first().is_some_and(|program| {
+        program.contains("/init.d/")
+            || program.contains("/rc.d/")
+            || ["systemctl", "service", "initctl", "rc-service", "docker", "supervisorctl"]
+                .contains(&program.rsplit('/').next().unwrap_or_default())
+    })
+}
+
+fn split(line: &str) -> Vec<String> {
+    crate::import::ini::words(line)
+}
+
+fn starts(statement: &[Word], words: &[&str]) -> bool {
+    words.iter().enumerate().all(|(at, word)| statement.get(at).is_some_and(|there| there.is(word)))
+}
+
+/// The word that stands behind another, past `=` and words without a meaning.
+pub(crate) fn value_after(statement: &[Word], word: &str) -> Option<String> {
+    let at = statement.iter().position(|there| there.is(word))?;
+    let noise = |word: &&Word| ["=", "==", "is", "with", "of"].iter().any(|noise| word.is(noise));
+    statement[at + 1..].iter().find(|word| !noise(word)).map(|word| word.text.clone())
+}
+
+/// A statement in one line, for the report.
+fn sentence(statement: &[Word]) -> String {
+    let secret = |at: usize| at > 0 && statement[at - 1].is("password");
+    let shown =
+        statement.iter().enumerate().map(|(at, word)| if secret(at) { "..." } else { word.text.as_str() });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// Words and quoted texts; a comment ends its line.
+fn words(file: &str) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut chars = file.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '#' => while chars.next().is_some_and(|c| c != '\n') {},
+            '"' | '\'' => {
+                let text: String = chars.by_ref().take_while(|end| *end != c).collect();
+                words.push(Word { text, quoted: true });
+            }
+            c if c.is_whitespace() || c == ',' || c == ';' => {}
+            '=' | '>' | '<' | '!' => {
+                let mut text = c.to_string();
+                text.extend(chars.next_if_eq(&'='));
+                words.push(Word { text, quoted: false });
+            }
+            c => {
+                let mut text = c.to_string();
+                let ends = |c: &char| !c.is_whitespace() && !matches!(c, ',' | ';' | '"' | '=' | '>' | '<');
+                while let Some(c) = chars.next_if(ends) {
+                    text.push(c);
+                }
+                words.push(Word { text, quoted: false });
+            }
+        }
+    }
+    words
+}
+
+/// Statements: each begins with its own word, where that word is not part of the one before.
+fn statements(words: &[Word]) -> Vec<Statement> {
+    const FIRST: [&str; 14] = [
+        "set", "include", "check", "start", "stop", "restart", "if", "depends", "group", "every", "mode",
+        "onreboot", "alert", "noalert",
+    ];
+    // What follows one of these is an action, or a value.
+    const WITHIN: [&str; 9] = ["then", "else", "onreboot", "mode", "set", "repeat", "not", "and", "use"];
+    let mut statements: Vec<Statement> = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let opens = FIRST.iter().any(|first| word.is(first));
+        let within = at > 0 && WITHIN.iter().any(|before| words[at - 1].is(before));
+        let commands = ["start", "stop", "restart"].iter().any(|command| word.is(command));
+        let is_command = !commands
+            || words.get(at + 1).is_some_and(|next| next.is("program") || next.is("=") || next.quoted);
+        if statements.is_empty() || opens && !within && is_command {
+            statements.push(Vec::new());
+        }
+        if let Some(statement) = statements.last_mut() {
+            statement.push(word.clone());
+        }
+    }
+    statements
+}
