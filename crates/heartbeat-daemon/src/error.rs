@@ -9,7 +9,7 @@ use heartbeat_notify::NotifyError;
 use heartbeat_process::ProcessError;
 use heartbeat_store::StoreError;
 
-use crate::TokenFileError;
+use crate::start::token_file::TokenFileError;
 
 /// Why heartbeatd cannot start, or ended.
 #[derive(Debug, thiserror::Error)]

@@ -9,13 +9,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_api::Commanded;
-use heartbeat_config::Config;
+use heartbeat_config::{Changes, Config};
 use heartbeat_process::Notice;
 use heartbeat_status::{CheckId, CheckResult, OwnProblemKind, RealmIx, RunId, Said};
 use heartbeat_supervisor::{ActionPlan, Command};
 use tokio::sync::oneshot;
-
-use crate::control::reload;
 
 /// Most messages of realms waiting for the driver; what realms say is bounded where it is heard, and this is for a driver
 /// that does not come by at all.
@@ -23,6 +21,9 @@ const MAX_MESSAGES_QUEUED: usize = 4_096;
 
 /// Most requests waiting for the driver; one more is answered with a refusal.
 const MAX_REQUESTS_QUEUED: usize = 1_024;
+
+/// What a new configuration changes, and the number of the one in force then; or what is wrong with it.
+pub(crate) type ReloadAnswer = Result<(Changes, u64), Vec<String>>;
 
 /// What an operator, a signal or the API asks of the core.
 #[derive(Debug)]
@@ -40,11 +41,11 @@ pub(crate) enum Request {
         /// Report and change nothing.
         dry_run: bool,
         /// What it changes.
-        reply: oneshot::Sender<reload::Answer>,
+        reply: oneshot::Sender<ReloadAnswer>,
     },
     /// Say what is in force of the files, without what was registered at run time.
     Files {
-        /// The version that was written.
+        /// The configuration without registrations.
         reply: oneshot::Sender<Box<Config>>,
     },
     /// The same as a reload, of which no file knows: realms that are registered, or not any more.
@@ -54,11 +55,11 @@ pub(crate) enum Request {
         /// Report and change nothing.
         dry_run: bool,
         /// What it changes.
-        reply: oneshot::Sender<reload::Answer>,
+        reply: oneshot::Sender<ReloadAnswer>,
     },
     /// The intent file has everything up to this version, or cannot have it.
     IntentWritten {
-        /// Path of the file.
+        /// The version that was written.
         version: u64,
         /// Why it is not on disk.
         problem: Option<String>,
@@ -70,6 +71,8 @@ pub(crate) enum Request {
         /// What is wrong; `None` when nothing is any more.
         message: Option<String>,
     },
+    /// Answer what was accepted, and then leave for another heartbeatd under the same pid.
+    HandOver,
     /// End, and leave every realm running.
     Leave {
         /// For another heartbeatd under the same pid.
@@ -121,6 +124,7 @@ impl Inbox {
         let ours = matches!(
             request,
             Request::Shutdown { .. }
+                | Request::HandOver
                 | Request::Leave { .. }
                 | Request::IntentWritten { .. }
                 | Request::OwnProblem { .. }

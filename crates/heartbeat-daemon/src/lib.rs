@@ -25,6 +25,7 @@
 //! # Ok::<(), heartbeat_daemon::DaemonError>(())
 //! ```
 
+mod active_config;
 mod clock;
 mod control;
 mod daemon;
@@ -32,6 +33,7 @@ pub mod demo;
 mod error;
 mod inbox;
 mod own_health;
+mod random;
 mod realms;
 mod reporting;
 mod running;
@@ -42,10 +44,10 @@ mod storage;
 
 pub use control::signals::HeldSignals;
 pub use control::upgrade::{Program, can_go_on};
-pub use daemon::{Daemon, Ended, Start};
+pub use daemon::{Daemon, Ended};
 pub use error::DaemonError;
 pub use realms::logs::RealmLogs;
-pub use reporting::console_reporter::{ConsoleReporter, ReportStyle, Sentences};
-pub use running::driver::EventSink;
+pub use reporting::console_reporter::{ConsoleReporter, EventSink, ReportStyle, Sentences};
+pub use start::prepared::Start;
 pub use start::recovery::check_state;
 pub use start::token_file::TokenFileError;

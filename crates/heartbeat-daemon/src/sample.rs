@@ -1,14 +1,18 @@
 //! For the tests of this crate: a small ecosystem, as far as the adapters see it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use heartbeat_config::{Config, load_str};
+use heartbeat_process::{Processes, Settings};
 use heartbeat_supervisor::{Plan, Supervisor};
 
+use crate::active_config::{ActiveConfig, SharedConfig};
 use crate::clock;
 use crate::inbox::Inbox;
 use crate::own_health::own_problems::OwnProblems;
+use crate::realms::logs::RealmLogs;
 use crate::reporting::status_store::StatusStore;
 
 /// The configuration of these realms.
@@ -25,6 +29,7 @@ pub(crate) fn config(realms: &str) -> Config {
 /// What readers are given of these realms, before anything has happened.
 pub(crate) struct Sample {
     pub(crate) plan: Arc<Plan>,
+    pub(crate) config: SharedConfig,
     pub(crate) supervisor: Supervisor,
     pub(crate) statuses: Arc<StatusStore>,
     pub(crate) problems: Arc<OwnProblems>,
@@ -32,19 +37,26 @@ pub(crate) struct Sample {
 }
 
 pub(crate) fn sample(realms: &str) -> Sample {
-    let Config { plan, realms, .. } = config(realms);
-    let mut supervisor = Supervisor::new(plan, 1);
+    let config = config(realms);
+    let mut supervisor = Supervisor::new(config.plan.clone(), 1);
+    let plan = Arc::clone(supervisor.plan_in_force());
+    let config = SharedConfig::new(ActiveConfig::new(1, config, Arc::clone(&plan)));
     let first = supervisor.snapshot(clock::now());
     let inbox = Arc::new(Inbox::default());
     let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
-    let statuses = StatusStore::new(
-        first,
-        Arc::new(realms),
-        "k3v9".to_owned(),
-        "shop".to_owned(),
-        clock::anchor(),
-        Arc::clone(&problems),
-    );
-    let plan = Arc::clone(supervisor.plan_in_force());
-    Sample { plan, supervisor, statuses: Arc::new(statuses), problems, inbox }
+    let statuses =
+        StatusStore::new(first, config.clone(), "k3v9".to_owned(), clock::anchor(), Arc::clone(&problems));
+    Sample { plan, config, supervisor, statuses: Arc::new(statuses), problems, inbox }
+}
+
+/// These realms as the configuration in force.
+pub(crate) fn active(realms: &str) -> ActiveConfig {
+    ActiveConfig::clone(&sample(realms).config.current())
+}
+
+/// A process adapter without a launcher: every start fails, and nothing of it is noticed.
+pub(crate) fn processes(dir: &Path) -> Processes {
+    let (launcher, records) = (dir.join("no-launcher"), dir.to_owned());
+    let settings = Settings { launcher, records, runtime: dir.to_owned(), ..Settings::default() };
+    Processes::open(settings, Arc::new(RealmLogs), |_| {}).unwrap()
 }

@@ -16,12 +16,12 @@ use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
 
+use crate::active_config::SharedConfig;
 use crate::clock;
 use crate::control::registering;
 use crate::control::reload::Reloader;
 use crate::control::upgrade::Upgrader;
 use crate::inbox::{Inbox, Request};
-use crate::realms::executor;
 use crate::realms::logs;
 use crate::reporting::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::reporting::records::Records;
@@ -34,6 +34,7 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) struct DaemonHandle {
     inbox: Arc<Inbox>,
     statuses: Arc<StatusStore>,
+    config: SharedConfig,
     reloader: Arc<Reloader>,
     upgrader: Arc<Upgrader>,
     records: Records,
@@ -43,18 +44,19 @@ impl DaemonHandle {
     pub(crate) fn new(
         inbox: Arc<Inbox>,
         statuses: Arc<StatusStore>,
+        config: SharedConfig,
         reloader: Arc<Reloader>,
         upgrader: Arc<Upgrader>,
         records: Records,
     ) -> Self {
-        Self { inbox, statuses, reloader, upgrader, records }
+        Self { inbox, statuses, config, reloader, upgrader, records }
     }
 
     /// Who holds the port of a realm that a stranger keeps from it.
     fn holder(&self, realm: RealmIx) -> Option<HolderEntry> {
         let snapshot = self.statuses.snapshot();
         let wrong = snapshot.realm(realm)?.why.reason == Reason::WrongProcess;
-        let address = self.statuses.realms().get(realm.index())?.listens.filter(|_| wrong)?;
+        let address = self.config.current().realm(realm)?.listens.filter(|_| wrong)?;
         let holder = heartbeat_process::holder(address)?;
         Some(HolderEntry { pid: holder.pid, command: holder.command, user: holder.user })
     }
@@ -92,7 +94,7 @@ impl Backend for DaemonHandle {
 
     fn past(&self, realm: RealmIx) -> Past {
         let (recent, failures, transitions) = self.statuses.past(realm);
-        let log = executor::log_of(&self.statuses.realms(), realm);
+        let log = self.config.current().realm(realm).and_then(logs::file_of);
         // Without a log there is nothing to show, and that is no failure.
         let log_tail =
             log.and_then(|log| tail(&log, LOG_TAIL_LINES, LOG_TAIL_BYTES).ok()).unwrap_or_default();
@@ -100,8 +102,8 @@ impl Backend for DaemonHandle {
     }
 
     fn output(&self, realm: RealmIx) -> Output {
-        let realms = self.statuses.realms();
-        match realms.get(realm.index()).and_then(|realm| realm.launch.as_ref()).map(|launch| &launch.log) {
+        let active = self.config.current();
+        match active.realm(realm).and_then(|realm| realm.launch.as_ref()).map(|launch| &launch.log) {
             Some(LogTarget::File { path, .. }) => Output::File(path.clone()),
             Some(log @ LogTarget::Journal { identifier, .. }) => match logs::place_beside(log) {
                 Some(place) => Output::File(place),

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::DaemonError;
+use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
 
 /// The key under which the identity of the socket is handed over.
@@ -134,13 +134,17 @@ impl Listeners {
         Ok(())
     }
 
-    /// Accepts nothing any more and answers what was accepted, 2 s at most. What connects from now on waits for the
-    /// heartbeatd that follows.
-    pub(crate) async fn drain(&self) {
-        for serving in self.close(Closing::Draining) {
-            // One that panicked answers nothing more.
-            let _ = serving.await;
-        }
+    /// Accepts nothing any more and answers what was accepted, 2 s at most; calls `then`. What connects meanwhile waits
+    /// for the heartbeatd that follows.
+    pub(crate) fn drain_then(&self, then: impl FnOnce() + Send + 'static) {
+        let serving = self.close(Closing::Draining);
+        self.runtime.spawn(async move {
+            for serving in serving {
+                // One that panicked answers nothing more.
+                let _ = serving.await;
+            }
+            then();
+        });
     }
 
     /// Ends idle connections at once, and requests under way soon.

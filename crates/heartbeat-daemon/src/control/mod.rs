@@ -3,6 +3,7 @@
 pub(crate) mod daemon_handle;
 pub(crate) mod listeners;
 pub(crate) mod registering;
+pub(crate) mod registrations;
 pub(crate) mod reload;
 pub(crate) mod signals;
 pub(crate) mod upgrade;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
-use crate::control::registering;
+use crate::control::registrations;
 use crate::inbox::{Inbox, Request};
 use crate::reporting::status_store::StatusStore;
 use crate::storage::intent::IntentWriter;
@@ -19,9 +19,6 @@ use crate::storage::intent::IntentWriter;
 /// Reading the configuration takes at most this, so that the turn is never kept for good. A file that does not answer is
 /// given up before.
 const READ_LIMIT: Duration = Duration::from_secs(25);
-
-/// What a new configuration changes, and the number of the one in force then; or what is wrong with it.
-pub(crate) type Answer = Result<(Changes, u64), Vec<String>>;
 
 /// Reads configurations anew, and registers realms beside them.
 #[derive(Debug)]
@@ -74,7 +71,7 @@ impl Reloader {
                 let busy = |name: &str| {
                     snapshot.find(name).is_some_and(|realm| realm.info.kind != RealmKind::External)
                 };
-                let (config, aside) = registering::beside(loaded.config, &registered, busy);
+                let (config, aside) = registrations::beside(loaded.config, &registered, busy);
                 (config, loaded.warnings, aside)
             })
         };
@@ -154,7 +151,7 @@ fn document(changes: Changes, config_revision: u64, dry_run: bool, warnings: Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inbox::Batch;
+    use crate::inbox::{Batch, ReloadAnswer};
     use crate::sample::sample;
     use crate::storage::intent::IntentFile;
     use crate::storage::stored::StoredIntent;
@@ -185,7 +182,7 @@ mod tests {
     }
 
     /// Answers the one reload that is asked for, as the driver would; returns whether it was to change nothing.
-    fn answers(inbox: Arc<Inbox>, answer: Option<Answer>) -> std::thread::JoinHandle<(usize, bool)> {
+    fn answers(inbox: Arc<Inbox>, answer: Option<ReloadAnswer>) -> std::thread::JoinHandle<(usize, bool)> {
         std::thread::spawn(move || {
             let mut batch = Batch::default();
             inbox.take(&mut batch, Some(Duration::from_secs(20)));

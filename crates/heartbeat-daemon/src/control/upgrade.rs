@@ -2,14 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_api::UpgradeError;
 use heartbeat_process::{CommandResult, LaunchSpec, LogTarget, trust_program};
 use heartbeat_status::sanitise_line;
 
-use crate::control::listeners::Listeners;
 use crate::inbox::{Inbox, Request};
 use crate::realms::commands::Commands;
 
@@ -52,7 +51,6 @@ pub(crate) struct Upgrader {
     program: Option<Program>,
     commands: Arc<Commands>,
     inbox: Arc<Inbox>,
-    listeners: OnceLock<Arc<Listeners>>,
 }
 
 /// What a heartbeatd says when it is asked whether it can go on with the state on disk.
@@ -68,29 +66,12 @@ fn is_heartbeatd(line: &str) -> bool {
 impl Upgrader {
     /// `None`: what runs here was not started from a file of configuration, and cannot be started again.
     pub(crate) fn new(program: Option<Program>, commands: Arc<Commands>, inbox: Arc<Inbox>) -> Self {
-        Self { program, commands, inbox, listeners: OnceLock::new() }
-    }
-
-    /// These are drained before it leaves.
-    pub(crate) fn drains(&self, listeners: Arc<Listeners>) {
-        // There is one set of listeners in a life of heartbeatd.
-        let _ = self.listeners.set(listeners);
+        Self { program, commands, inbox }
     }
 
     /// Ends this heartbeatd and leaves every realm running.
     pub(crate) fn leave(&self) {
         self.inbox.request(Request::Leave { upgrade: false });
-    }
-
-    /// Answers what was accepted, and leaves then. What connects meanwhile waits for the one that follows.
-    fn hand_over(&self) {
-        let (listeners, inbox) = (self.listeners.get().cloned(), Arc::clone(&self.inbox));
-        tokio::spawn(async move {
-            if let Some(listeners) = listeners {
-                listeners.drain().await;
-            }
-            inbox.request(Request::Leave { upgrade: true });
-        });
     }
 
     /// Hands over to the program at the path this one was started from. Nothing has changed when that is refused.
@@ -121,7 +102,7 @@ impl Upgrader {
             }
             CommandResult::Exited(exit) if exit.is_zero() => {
                 tracing::info!(program = name, "can continue: handing over");
-                self.hand_over();
+                self.inbox.request(Request::HandOver);
                 Ok(())
             }
             CommandResult::Exited(exit) => {

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use heartbeat_config::{Loaded, Report, load_str};
 
 use crate::Daemon;
-use crate::DaemonError;
 use crate::EventSink;
 use crate::Sentences;
 use crate::Start;
+use crate::error::DaemonError;
 
 pub use realm::Fault;
 use story::{Story, Victim};

@@ -5,7 +5,7 @@ use heartbeat_config::{Measure, RealmConfig};
 use heartbeat_process::COMMAND_DESCRIPTORS;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-use crate::DaemonError;
+use crate::error::DaemonError;
 
 /// What heartbeatd has open without any realm, the spare ones of the process adapter among them.
 const BASE_DESCRIPTORS: u64 = 56;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use heartbeat_status::Instant;
 use heartbeat_status::wire::LagEntry;
 
-use crate::DaemonError;
 use crate::clock;
+use crate::error::DaemonError;
 
 /// Wake-ups remembered for documents.
 const MAX_SAMPLES: usize = 512;

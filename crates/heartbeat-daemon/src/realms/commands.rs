@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heartbeat_config::{Measure, RealmConfig};
+use heartbeat_config::Measure;
 use heartbeat_probe::{ExecError, ExecFuture, ExecOutput, ExecProbe, Probe, Spawn};
 use heartbeat_process::{CommandResult, CommandRunId, Commander, LaunchSpec, Notice};
-use heartbeat_status::{ProbeInfo, StartFailure};
+use heartbeat_status::StartFailure;
 use tokio::sync::oneshot;
 
 /// Numbers of check commands begin here; those of hooks are below.
@@ -16,31 +16,21 @@ const FIRST_CHECK: u64 = 1 << 63;
 
 pub(crate) type Ended = (CommandResult, Vec<u8>);
 
-/// Check commands under way: at most one a probe.
+/// Check commands under way, at most one per probe, and the tasks that wait for their ends.
 #[derive(Debug, Default)]
-pub(crate) struct Commands {
-    commander: OnceLock<Commander>,
-    waiting: Mutex<BTreeMap<CommandRunId, oneshot::Sender<Ended>>>,
-    begun: AtomicU64,
-}
+pub(crate) struct CheckReplies(Mutex<BTreeMap<CommandRunId, oneshot::Sender<Ended>>>);
 
-impl Commands {
-    /// From now on commands can be run.
-    pub(crate) fn open(&self, commander: Commander) {
-        // There is one process adapter in a life of heartbeatd.
-        let _ = self.commander.set(commander);
-    }
-
+impl CheckReplies {
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<CommandRunId, oneshot::Sender<Ended>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a notice that is about a check command; everything else is given back.
+    /// Keeps a notice that is about a check command, and gives back every other.
     pub(crate) fn take(&self, notice: Notice) -> Option<Notice> {
         match notice {
             Notice::CommandDone { id, result, output } if id.0 >= FIRST_CHECK => {
                 if let Some(waiting) = self.waiting().remove(&id) {
-                    // Who has gone does not want to know.
+                    // A task that has gone needs no answer.
                     let _ = waiting.send((result, output));
                 }
                 None
@@ -48,49 +38,51 @@ impl Commands {
             other => Some(other),
         }
     }
+}
 
-    fn begin(
-        self: Arc<Self>,
-        spec: &LaunchSpec,
-        timeout: Duration,
-    ) -> Option<(Run, oneshot::Receiver<Ended>)> {
-        let commander = self.commander.get()?;
+/// Runs check commands.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    commander: Commander,
+    replies: Arc<CheckReplies>,
+    begun: AtomicU64,
+}
+
+impl Commands {
+    /// `replies` hears what `commander` answers.
+    pub(crate) fn new(commander: Commander, replies: Arc<CheckReplies>) -> Self {
+        Self { commander, replies, begun: AtomicU64::new(0) }
+    }
+
+    fn begin(self: Arc<Self>, spec: &LaunchSpec, timeout: Duration) -> (Run, oneshot::Receiver<Ended>) {
         let id = CommandRunId(FIRST_CHECK + self.begun.fetch_add(1, Ordering::Relaxed));
         let (tell, ended) = oneshot::channel();
-        self.waiting().insert(id, tell);
-        commander.run_command(id, spec, timeout);
-        Some((Run { commands: self, id }, ended))
+        self.replies.waiting().insert(id, tell);
+        self.commander.run_command(id, spec, timeout);
+        (Run { commands: self, id }, ended)
     }
 
     /// Runs a command to its end, and says what it wrote.
     pub(crate) async fn run(self: &Arc<Self>, spec: &LaunchSpec, timeout: Duration) -> Option<Ended> {
-        let (_run, ended) = Arc::clone(self).begin(spec, timeout)?;
+        let (_run, ended) = Arc::clone(self).begin(spec, timeout);
         ended.await.ok()
     }
 
-    /// The probes of realms, ready to measure.
-    pub(crate) fn equip(
-        self: &Arc<Self>,
-        infos: &[ProbeInfo],
-        realm: &RealmConfig,
-    ) -> Vec<Option<Arc<Probe>>> {
-        let equipped = realm.probes.iter().zip(infos).map(|(measure, info)| match measure.as_ref()? {
-            Measure::Probe(probe) => Some(Arc::clone(probe)),
+    /// What measures `probe`, of the target that its description has.
+    pub(crate) fn probe(self: &Arc<Self>, measure: &Measure, target: &str) -> Arc<Probe> {
+        match measure {
+            Measure::Probe(probe) => Arc::clone(probe),
             Measure::Command { spec, nagios, slow } => {
                 let command = Arc::new(CheckCommand { commands: Arc::clone(self), spec: Arc::clone(spec) });
-                let probe = Probe::from(if *nagios {
-                    ExecProbe::nagios(info.target.clone(), command)
-                } else {
-                    ExecProbe::new(info.target.clone(), command)
-                });
-                Some(Arc::new(slow.iter().copied().fold(probe, Probe::with_slow)))
+                let exec = if *nagios { ExecProbe::nagios } else { ExecProbe::new };
+                let probe = Probe::from(exec(target.to_owned(), command));
+                Arc::new(slow.iter().copied().fold(probe, Probe::with_slow))
             }
-        });
-        equipped.collect()
+        }
     }
 }
 
-/// A command under way: called off when nobody waits for it any more.
+/// A command under way: cancelled when its task is dropped.
 struct Run {
     commands: Arc<Commands>,
     id: CommandRunId,
@@ -98,10 +90,8 @@ struct Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if self.commands.waiting().remove(&self.id).is_some()
-            && let Some(commander) = self.commands.commander.get()
-        {
-            commander.cancel_command(self.id);
+        if self.commands.replies.waiting().remove(&self.id).is_some() {
+            self.commands.commander.cancel_command(self.id);
         }
     }
 }
@@ -129,7 +119,7 @@ impl Spawn for CheckCommand {
         let (commands, spec) = (Arc::clone(&self.commands), Arc::clone(&self.spec));
         Box::pin(async move {
             let closed = || ExecError::NotTried { message: "heartbeatd is ending".to_owned() };
-            let (_run, ended) = commands.begin(&spec, timeout).ok_or_else(closed)?;
+            let (_run, ended) = commands.begin(&spec, timeout);
             let (result, output) = ended.await.map_err(|_| closed())?;
             match result {
                 CommandResult::Exited(exit) => Ok(ExecOutput { exit, output }),

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use heartbeat_config::RealmConfig;
 use heartbeat_logs::{KeptLog, LogKeeper};
-use heartbeat_process::{
-    CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, LogTarget, Notice, Processes,
-};
-use heartbeat_status::{Hook, Instant, RealmIx, RealmName, RunFact, RunId, Signal, StartError};
+use heartbeat_process::{CommandResult, CommandRunId, Key, LaunchError, LaunchSpec, Notice, Processes};
+use heartbeat_status::{Hook, Instant, RealmIx, RunFact, RunId, Signal, StartError};
 use heartbeat_supervisor::{Input, PersistedRealm};
 
+use crate::active_config::SharedConfig;
 use crate::realms::logs;
 use crate::realms::owner::Question;
 
@@ -40,8 +39,8 @@ struct ProgramCheck {
 }
 
 impl HookRun {
-    /// The failure of the command that runs, for a person. Without its words, which may hold a secret: everybody who can
-    /// connect reads this.
+    /// The failure of the command that runs, for a person. Without its words, which may hold a secret: every client
+    /// reads this.
     fn failed(&self, how: String) -> String {
         match self.count {
             1 => how,
@@ -54,8 +53,7 @@ impl HookRun {
 pub(crate) struct Executor {
     processes: Processes,
     logs: LogKeeper,
-    realms: Arc<Vec<RealmConfig>>,
-    names: Vec<RealmName>,
+    config: SharedConfig,
     hooks: BTreeMap<CommandRunId, HookRun>,
     /// Checks of programs: at most one for each realm.
     checks: BTreeMap<CommandRunId, ProgramCheck>,
@@ -65,34 +63,40 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    pub(crate) fn new(
-        processes: Processes,
-        logs: LogKeeper,
-        realms: Arc<Vec<RealmConfig>>,
-        names: Vec<RealmName>,
-    ) -> Self {
-        logs.keep(kept(&realms));
+    pub(crate) fn new(processes: Processes, logs: LogKeeper, config: SharedConfig) -> Self {
         let (hooks, checks, pids) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { processes, logs, realms, names, hooks, checks, next_command: 0, pids }
+        let executor = Self { processes, logs, config, hooks, checks, next_command: 0, pids };
+        executor.reconfigured();
+        executor
+    }
+
+    /// Another configuration is in force. What runs is not touched.
+    pub(crate) fn reconfigured(&self) {
+        self.logs.keep(kept(&self.config.current().realms));
     }
 
     /// Starts a realm's program. Returns the answer at once when there is nothing to start.
     pub(crate) fn start(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
-        let config = &self.realms[realm.index()];
-        let failed =
-            |error| Some(Input::Run { realm, run, fact: RunFact::StartFailed { error: start_error(error) } });
-        let Some(spec) = &config.launch else { return failed(LaunchError::without_program()) };
+        let active = self.config.current();
+        let key = Key { realm, run };
+        let failed = |error| input(key, RunFact::StartFailed { error: start_error(error) });
+        let Some((spec, config)) =
+            active.realm(realm).and_then(|config| Some((config.launch.as_ref()?, config)))
+        else {
+            return failed(LaunchError::without_program());
+        };
         if let Some(error) = config.listens.and_then(heartbeat_process::port_taken) {
             return failed(error);
         }
-        self.processes.launch(Key { realm, run }, &self.names[realm.index()], spec);
+        self.processes.launch(key, active.name(realm), spec);
         None
     }
 
     /// Looks whether a realm's program, and the commands that run before it, can be used. Returns the answer at once when
     /// there are none.
     pub(crate) fn check_program(&mut self, realm: RealmIx, run: RunId) -> Option<Input> {
-        let config = &self.realms[realm.index()];
+        let active = self.config.current();
+        let config = active.realm(realm)?;
         let rest = config.start_before.iter().chain(&config.launch).cloned().collect();
         self.next_check(ProgramCheck { realm, run, rest })
     }
@@ -100,7 +104,7 @@ impl Executor {
     fn next_check(&mut self, mut check: ProgramCheck) -> Option<Input> {
         let ProgramCheck { realm, run, .. } = check;
         let Some(spec) = check.rest.pop_front() else {
-            return Some(Input::Run { realm, run, fact: RunFact::ProgramChecked { failure: None } });
+            return input(Key { realm, run }, RunFact::ProgramChecked { failure: None });
         };
         self.next_command += 1;
         let id = CommandRunId(self.next_command);
@@ -109,33 +113,18 @@ impl Executor {
         None
     }
 
-    /// What is to be found out about who listens on the port of a realm whose process is `pid`.
+    /// What the prober has to find out about the port of a realm.
     pub(crate) fn question(&self, realm: RealmIx, run: RunId) -> Option<Question> {
-        let address = self.realms[realm.index()].listens?;
+        let active = self.config.current();
+        let address = active.realm(realm)?.listens?;
         let (known, pid) = self.pids.get(&realm).copied()?;
-        let name = self.names[realm.index()].clone();
+        let name = active.name(realm).clone();
         (known == run).then_some(Question { realm, run, name, pid, address })
     }
 
     /// Where the output of a realm goes, if it goes to a file.
     pub(crate) fn log_of(&self, realm: RealmIx) -> Option<PathBuf> {
-        log_of(&self.realms, realm)
-    }
-
-    /// What the adapters have of each realm.
-    pub(crate) fn realms(&self) -> &[RealmConfig] {
-        &self.realms
-    }
-
-    /// From now on realms are these. What runs is not touched.
-    pub(crate) fn replace(&mut self, realms: Arc<Vec<RealmConfig>>, names: Vec<RealmName>) {
-        self.logs.keep(kept(&realms));
-        (self.realms, self.names) = (realms, names);
-    }
-
-    /// The name of a realm.
-    pub(crate) fn name(&self, realm: RealmIx) -> &RealmName {
-        &self.names[realm.index()]
+        self.config.current().realm(realm).and_then(logs::file_of)
     }
 
     /// A process that was taken over.
@@ -149,13 +138,13 @@ impl Executor {
         let memory = record.and_then(|record| serde_json::to_string(record).ok());
         // What waits for nothing of its process is written at once; the rest before the next start, or soon.
         let at_once = record.is_none_or(PersistedRealm::is_settled);
-        self.processes.remember(&self.names[realm.index()], memory, at_once);
+        self.processes.remember(self.config.current().name(realm), memory, at_once);
     }
 
     /// Nothing has to be remembered of any realm.
     pub(crate) fn forget_all(&self) {
-        for name in &self.names {
-            self.processes.remember(name, None, true);
+        for realm in self.config.current().plan.realms() {
+            self.processes.remember(&realm.name, None, true);
         }
     }
 
@@ -176,7 +165,8 @@ impl Executor {
         hook: Hook,
         timeout: Duration,
     ) -> Option<Input> {
-        let config = &self.realms[realm.index()];
+        let active = self.config.current();
+        let config = active.realm(realm)?;
         let commands: VecDeque<Arc<LaunchSpec>> = match hook {
             Hook::Before => config.start_before.iter().cloned().collect(),
             Hook::After => config.start_after.iter().cloned().collect(),
@@ -189,19 +179,16 @@ impl Executor {
 
     fn next(&mut self, now: Instant, mut hook: HookRun) -> Option<Input> {
         let Some(spec) = hook.rest.pop_front() else {
-            return Some(Input::Run {
-                realm: hook.realm,
-                run: hook.run,
-                fact: RunFact::HookDone { hook: hook.hook, failure: None },
-            });
+            let key = Key { realm: hook.realm, run: hook.run };
+            return input(key, RunFact::HookDone { hook: hook.hook, failure: None });
         };
         self.next_command += 1;
         let id = CommandRunId(self.next_command);
         let left = hook.deadline.since(now);
-        // As the realm itself. (By this alone nobody is taken for a process of the realm.)
+        // As the realm itself. (This alone makes no process one of the realm.)
         let mut spec = LaunchSpec::clone(&spec);
-        let name = self.names[hook.realm.index()].as_str();
-        spec.env.push(("HEARTBEAT_REALM".into(), name.into()));
+        let active = self.config.current();
+        spec.env.push(("HEARTBEAT_REALM".into(), active.name(hook.realm).as_str().into()));
         self.processes.run_command(id, &spec, left);
         self.hooks.insert(id, hook);
         None
@@ -217,85 +204,69 @@ impl Executor {
         }
     }
 
-    /// What the process adapter noticed, in the core's words; `None` when it concerns only us.
+    /// What the process adapter noticed, in the core's words; `None` when it concerns only this adapter.
     pub(crate) fn input(&mut self, now: Instant, notice: Notice) -> Option<Input> {
         match notice {
             Notice::Started { key, pid, .. } => {
                 self.pids.insert(key.realm, (key.run, pid));
-                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Started { pid } })
-            }
-            Notice::StartFailed { key, error } => Some(Input::Run {
-                realm: key.realm,
-                run: key.run,
-                fact: RunFact::StartFailed { error: start_error(error) },
-            }),
-            Notice::Exited { key, exit, empty } => {
-                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Exited { exit, empty } })
-            }
-            Notice::Emptied { key } => {
-                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Emptied })
+                input(key, RunFact::Started { pid })
             }
             Notice::MainChanged { key, pid, .. } => {
                 self.pids.insert(key.realm, (key.run, pid));
-                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::MainChanged { pid } })
+                input(key, RunFact::MainChanged { pid })
             }
-            Notice::StoppedBySignal { key, stopped } => Some(Input::Run {
-                realm: key.realm,
-                run: key.run,
-                fact: RunFact::StoppedBySignal { stopped },
-            }),
-            Notice::Said { key, said } => {
-                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Said { said } })
+            Notice::StartFailed { key, error } => {
+                input(key, RunFact::StartFailed { error: start_error(error) })
             }
+            Notice::Exited { key, exit, empty } => input(key, RunFact::Exited { exit, empty }),
+            Notice::Emptied { key } => input(key, RunFact::Emptied),
+            Notice::StoppedBySignal { key, stopped } => input(key, RunFact::StoppedBySignal { stopped }),
+            Notice::Said { key, said } => input(key, RunFact::Said { said }),
             Notice::Unbounded { key, limits } => {
                 let limits = limits.iter().map(|limit| (*limit).to_owned()).collect();
-                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::Unbounded { limits } })
+                input(key, RunFact::Unbounded { limits })
             }
-            Notice::MemoryUsed { key, bytes } => {
-                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::MemoryUsed { bytes } })
-            }
-            Notice::LogInMemory { key } => {
-                Some(Input::Run { realm: key.realm, run: key.run, fact: RunFact::LogInMemory })
-            }
-            // Taken by whoever forwards notices.
+            Notice::MemoryUsed { key, bytes } => input(key, RunFact::MemoryUsed { bytes }),
+            Notice::LogInMemory { key } => input(key, RunFact::LogInMemory),
+            // The sink of the process adapter takes it.
             Notice::RecordsFail { .. } => None,
-            Notice::CommandDone { id, result, .. } if self.checks.contains_key(&id) => {
-                let check = self.checks.remove(&id)?;
-                let ProgramCheck { realm, run, .. } = check;
-                match result {
-                    CommandResult::StartFailed(error) => Some(Input::Run {
-                        realm,
-                        run,
-                        fact: RunFact::ProgramChecked { failure: Some(start_error(error)) },
-                    }),
-                    CommandResult::Exited(_) => self.next_check(check),
-                    // It is made again when its answer is overdue.
-                    CommandResult::TimedOut => None,
+            Notice::CommandDone { id, result, .. } => match self.checks.remove(&id) {
+                Some(check) => self.checked(check, result),
+                None => {
+                    let hook = self.hooks.remove(&id)?;
+                    self.hook_done(now, hook, &result)
                 }
+            },
+        }
+    }
+
+    /// A program was looked at.
+    fn checked(&mut self, check: ProgramCheck, result: CommandResult) -> Option<Input> {
+        let key = Key { realm: check.realm, run: check.run };
+        match result {
+            CommandResult::StartFailed(error) => {
+                input(key, RunFact::ProgramChecked { failure: Some(start_error(error)) })
             }
-            Notice::CommandDone { id, result, .. } => {
-                let hook = self.hooks.remove(&id)?;
-                if let (Hook::Before, CommandResult::StartFailed(error)) = (hook.hook, &result) {
-                    // Nothing of the realm has run: it is as if its program could not be started.
-                    let mut error = start_error(error.clone());
-                    error.message = format!("{}: {}", hook.hook.as_str(), error.message);
-                    return Some(Input::Run {
-                        realm: hook.realm,
-                        run: hook.run,
-                        fact: RunFact::StartFailed { error },
-                    });
-                }
-                match failure(&result) {
-                    None => self.next(now, hook),
-                    Some(how) => {
-                        let failure = Some(hook.failed(how));
-                        Some(Input::Run {
-                            realm: hook.realm,
-                            run: hook.run,
-                            fact: RunFact::HookDone { hook: hook.hook, failure },
-                        })
-                    }
-                }
+            CommandResult::Exited(_) => self.next_check(check),
+            // It is made again when its answer is overdue.
+            CommandResult::TimedOut => None,
+        }
+    }
+
+    /// A command of a hook has ended: the next one follows, or the hook is over.
+    fn hook_done(&mut self, now: Instant, hook: HookRun, result: &CommandResult) -> Option<Input> {
+        let key = Key { realm: hook.realm, run: hook.run };
+        if let (Hook::Before, CommandResult::StartFailed(error)) = (hook.hook, result) {
+            // Nothing of the realm has run: it is as if its program could not be started.
+            let mut error = start_error(error.clone());
+            error.message = format!("{}: {}", hook.hook.as_str(), error.message);
+            return input(key, RunFact::StartFailed { error });
+        }
+        match failure(result) {
+            None => self.next(now, hook),
+            Some(how) => {
+                let failure = Some(hook.failed(how));
+                input(key, RunFact::HookDone { hook: hook.hook, failure })
             }
         }
     }
@@ -311,14 +282,9 @@ fn kept(realms: &[RealmConfig]) -> Vec<KeptLog> {
     realms.iter().filter_map(|realm| logs::kept(&realm.launch.as_ref()?.log)).collect()
 }
 
-/// Where the output of a realm goes, if it goes to a file.
-pub(crate) fn log_of(realms: &[RealmConfig], realm: RealmIx) -> Option<PathBuf> {
-    match &realms.get(realm.index())?.launch.as_ref()?.log {
-        LogTarget::File { path, .. } => Some(path.clone()),
-        // What the journal has not taken yet.
-        log @ LogTarget::Journal { .. } => logs::place_beside(log),
-        LogTarget::Null | LogTarget::Capture => None,
-    }
+/// A fact about a run, for the core.
+fn input(Key { realm, run }: Key, fact: RunFact) -> Option<Input> {
+    Some(Input::Run { realm, run, fact })
 }
 
 fn start_error(error: LaunchError) -> StartError {
@@ -337,7 +303,8 @@ fn failure(result: &CommandResult) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_status::Exit;
+    use crate::sample;
+    use heartbeat_status::{Exit, StartFailure};
 
     fn hook(count: usize, left: usize) -> HookRun {
         let spec =
@@ -372,13 +339,123 @@ mod tests {
 
     #[test]
     fn only_output_in_a_file_has_a_file() {
-        let config = crate::sample::config(
+        let config = sample::config(
             "[realm.a]\nrun = \"true\"\n[realm.b]\nrun = \"true\"\nlog.to = \"none\"\n[realm.c]\nhealth = \"tcp://127.0.0.1:1\"\n",
         );
-        let of = |name: &str| log_of(&config.realms, config.plan.find(name).unwrap());
+        let of = |name: &str| logs::file_of(&config.realms[config.plan.find(name).unwrap().index()]);
         assert!(of("a").is_some_and(|path| path.ends_with("state/log/a.log")));
         assert_eq!((of("b"), of("c")), (None, None));
-        assert_eq!(log_of(&config.realms, RealmIx(99)), None);
         assert_eq!(kept(&config.realms).len(), 1);
+    }
+
+    const REALMS: &str = "[realm.db]\nrun = \"sleep 9\"\nstart.before = [\"true\", \"false\"]\n[realm.web]\nrun = \"sleep 9\"\n";
+    const DB: RealmIx = RealmIx(0);
+    const RUN: RunId = RunId(3);
+    const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// An executor whose starts all fail, beside the directory that it needs.
+    fn executor(realms: &str) -> (tempfile::TempDir, Executor) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SharedConfig::new(sample::active(realms));
+        let logs = LogKeeper::open(|_| {}).unwrap();
+        let executor = Executor::new(sample::processes(dir.path()), logs, config);
+        (dir, executor)
+    }
+
+    fn done(id: u64, result: CommandResult) -> Notice {
+        Notice::CommandDone { id: CommandRunId(id), result, output: Vec::new() }
+    }
+
+    fn fact(input: Option<Input>) -> RunFact {
+        match input {
+            Some(Input::Run { run: RUN, fact, .. }) => fact,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_commands_of_a_hook_run_one_after_the_other_until_one_fails() {
+        let (_dir, mut executor) = executor(REALMS);
+        let now = Instant::from_millis(1);
+        assert!(executor.hook(now, DB, RUN, Hook::Before, TIMEOUT).is_none());
+        assert_eq!(executor.hooks.len(), 1, "one at a time");
+        assert!(
+            executor.input(now, done(1, CommandResult::Exited(Exit::code(0)))).is_none(),
+            "the second runs"
+        );
+        let RunFact::HookDone { hook, failure } =
+            fact(executor.input(now, done(2, CommandResult::Exited(Exit::code(3)))))
+        else {
+            panic!("the hook is over");
+        };
+        assert_eq!((hook, failure.as_deref()), (Hook::Before, Some("command 2 of 2: exit code 3")));
+        assert!(executor.hooks.is_empty());
+    }
+
+    #[test]
+    fn a_hook_without_commands_is_over_at_once() {
+        let (_dir, mut executor) = executor(REALMS);
+        let over = fact(executor.hook(Instant::ZERO, DB, RUN, Hook::After, TIMEOUT));
+        assert!(matches!(over, RunFact::HookDone { hook: Hook::After, failure: None }), "{over:?}");
+    }
+
+    #[test]
+    fn a_hook_that_is_cancelled_says_nothing_more_and_others_go_on() {
+        let (_dir, mut executor) = executor(REALMS);
+        executor.hook(Instant::ZERO, DB, RUN, Hook::Before, TIMEOUT);
+        executor.cancel_hook(DB, RunId(4), Hook::Before);
+        assert_eq!(executor.hooks.len(), 1, "of another run");
+        executor.cancel_hook(DB, RUN, Hook::Before);
+        assert!(executor.input(Instant::ZERO, done(1, CommandResult::TimedOut)).is_none());
+    }
+
+    #[test]
+    fn a_command_before_the_start_that_cannot_run_is_a_start_that_failed() {
+        let (_dir, mut executor) = executor(REALMS);
+        executor.hook(Instant::ZERO, DB, RUN, Hook::Before, TIMEOUT);
+        let failed = CommandResult::StartFailed(LaunchError::without_program());
+        let RunFact::StartFailed { error } = fact(executor.input(Instant::ZERO, done(1, failed))) else {
+            panic!("a start that failed");
+        };
+        assert!(error.message.starts_with(Hook::Before.as_str()), "{error:?}");
+    }
+
+    #[test]
+    fn a_realm_whose_port_another_process_has_is_not_launched() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (_dir, mut executor) = executor(&format!("[realm.db]\nrun = \"sleep 9\"\nport = {port}\n"));
+        let RunFact::StartFailed { error } = fact(executor.start(DB, RUN)) else { panic!("refused") };
+        assert_eq!(error.failure, StartFailure::PortTaken);
+        drop(listener);
+        assert!(executor.start(DB, RUN).is_none(), "it is given to the process adapter");
+    }
+
+    #[test]
+    fn all_programs_of_a_realm_are_looked_at_until_one_cannot_be_used() {
+        let (_dir, mut executor) = executor(REALMS);
+        assert!(executor.check_program(DB, RUN).is_none());
+        for id in 1..=2 {
+            let usable = done(id, CommandResult::Exited(Exit::code(0)));
+            assert!(executor.input(Instant::ZERO, usable).is_none(), "{id} of 3");
+        }
+        let good = fact(executor.input(Instant::ZERO, done(3, CommandResult::Exited(Exit::code(0)))));
+        assert!(matches!(good, RunFact::ProgramChecked { failure: None }), "{good:?}");
+        executor.check_program(DB, RUN);
+        let missing = CommandResult::StartFailed(LaunchError::without_program());
+        let bad = fact(executor.input(Instant::ZERO, done(4, missing)));
+        assert!(matches!(bad, RunFact::ProgramChecked { failure: Some(_) }), "{bad:?}");
+    }
+
+    #[test]
+    fn the_port_is_asked_about_for_the_process_that_runs_and_for_no_earlier_one() {
+        let (_dir, mut executor) = executor("[realm.db]\nrun = \"sleep 9\"\nport = 1\n");
+        assert!(executor.question(DB, RUN).is_none(), "no process is known");
+        let key = Key { realm: DB, run: RUN };
+        executor.input(Instant::ZERO, Notice::Started { key, pid: 7, start_time: 1 });
+        executor.input(Instant::ZERO, Notice::MainChanged { key, pid: 8, start_time: 2 });
+        let question = executor.question(DB, RUN).unwrap();
+        assert_eq!((question.pid, question.name.as_str()), (8, "db"));
+        assert!(executor.question(DB, RunId(2)).is_none(), "an earlier generation");
     }
 }

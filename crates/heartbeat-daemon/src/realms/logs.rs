@@ -7,11 +7,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use heartbeat_config::RealmConfig;
 use heartbeat_logs::{KeptLog, LogKeeper, LogNotice, Owner, Target};
 use heartbeat_process::{LogFiles, LogTarget, User};
 use heartbeat_status::OwnProblemKind;
 
-use crate::DaemonError;
+use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
 
 /// What the launcher and the reaper know of the logs of realms.
@@ -57,6 +58,16 @@ fn target(log: &LogTarget) -> Option<Target> {
 
 fn owner(user: Option<&User>) -> Option<Owner> {
     user.map(|user| Owner { uid: user.uid, gid: user.gid })
+}
+
+/// The file that has the output of a realm, if one has.
+pub(crate) fn file_of(realm: &RealmConfig) -> Option<PathBuf> {
+    match &realm.launch.as_ref()?.log {
+        LogTarget::File { path, .. } => Some(path.clone()),
+        // What the journal has not taken yet.
+        log @ LogTarget::Journal { .. } => place_beside(log),
+        LogTarget::Null | LogTarget::Capture => None,
+    }
 }
 
 /// The log that is held down to its size, where there is one.

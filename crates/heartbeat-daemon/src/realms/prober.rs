@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_config::RealmConfig;
 use heartbeat_probe::Probe;
 use heartbeat_process::COMMAND_DESCRIPTORS;
 use heartbeat_status::{
     CheckId, CheckResult, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, RealmIx,
 };
-use heartbeat_supervisor::Plan;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
+use crate::active_config::SharedConfig;
 use crate::inbox::Inbox;
 use crate::realms::commands::Commands;
 use crate::realms::owner::{Owners, Question};
@@ -24,20 +23,20 @@ use crate::realms::owner::{Owners, Question};
 pub(crate) struct Prober {
     runtime: Handle,
     inbox: Arc<Inbox>,
+    config: SharedConfig,
     slots: Arc<Semaphore>,
     /// Descriptors for all of them together, and how many there are.
     descriptors: (Arc<Semaphore>, u32),
     under_way: BTreeMap<CheckId, (AbortHandle, (RealmIx, ProbeIx))>,
     owners: Arc<Owners>,
     commands: Arc<Commands>,
-    /// By realm and probe; `None` for those that are not measured.
-    probes: Vec<Vec<Option<Arc<Probe>>>>,
 }
 
 impl Prober {
     pub(crate) fn new(
         runtime: Handle,
         inbox: Arc<Inbox>,
+        config: SharedConfig,
         (max_in_flight, max_descriptors): (usize, usize),
         owners: Arc<Owners>,
         commands: Arc<Commands>,
@@ -46,24 +45,25 @@ impl Prober {
         Self {
             runtime,
             inbox,
+            config,
             slots: places(max_in_flight),
             descriptors: (places(max_descriptors), u32::try_from(max_descriptors.max(1)).unwrap_or(u32::MAX)),
             under_way: BTreeMap::new(),
             owners,
             commands,
-            probes: Vec::new(),
         }
     }
 
-    /// From now on these are measured; what is under way goes on.
-    pub(crate) fn equip(&mut self, plan: &Plan, realms: &[RealmConfig]) {
-        let infos = plan.infos().iter();
-        self.probes =
-            infos.zip(realms).map(|(info, realm)| self.commands.equip(&info.probes, realm)).collect();
+    /// What measures a probe; `None` for one that is not measured.
+    fn probe(&self, realm: RealmIx, probe: ProbeIx) -> Option<Arc<Probe>> {
+        let active = self.config.current();
+        let measure = active.realm(realm)?.probes.get(probe.index())?.as_ref()?;
+        let info = active.plan.infos().get(realm.index())?.probes.get(probe.index())?;
+        Some(self.commands.probe(measure, &info.target))
     }
 
     /// Begins a measurement; its result comes through the inbox. The wait for a free slot is not part of it. Where
-    /// somebody answered on a port that should be the realm's own, it is also looked at who that was.
+    /// a process answered on a port that should be the realm's own, the prober also looks which process that was.
     pub(crate) fn check(
         &mut self,
         now: Instant,
@@ -74,8 +74,7 @@ impl Prober {
         is_port_fact: bool,
     ) {
         let place = (realm, probe);
-        let probes = self.probes.get(realm.index());
-        let Some(probe) = probes.and_then(|probes| probes.get(probe.index())?.clone()) else {
+        let Some(probe) = self.probe(realm, probe) else {
             self.inbox.result(id, no_adapter(now));
             return;
         };
@@ -124,7 +123,7 @@ impl Prober {
         self.under_way.remove(&id).map(|(_, place)| place)
     }
 
-    /// Nobody wants the result any more: dropping the task closes its connection.
+    /// The core wants no result any more: dropping the task closes its connection.
     pub(crate) fn cancel(&mut self, id: CheckId) {
         if let Some((task, _)) = self.under_way.remove(&id) {
             task.abort();
@@ -144,7 +143,7 @@ async fn elsewhere(owners: &Arc<Owners>, question: &Question) -> Option<String> 
     look.await.ok()?
 }
 
-/// A measured probe without anything to measure with would be a defect of ours, so it blames us and nobody else.
+/// A measured probe without anything to measure with would be a defect of ours, so heartbeatd alone is to blame.
 fn no_adapter(now: Instant) -> CheckResult {
     CheckResult {
         outcome: Outcome::Inconclusive(InconclusiveReason::MonitorResources),
@@ -181,17 +180,19 @@ mod tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let inbox = Arc::new(Inbox::default());
         let owners = Arc::new(Owners::new("no-such-mark".to_owned()));
-        let commands = Arc::new(Commands::default());
+        let dir = tempfile::tempdir().unwrap();
+        let processes = sample::processes(dir.path());
+        let commands = Arc::new(Commands::new(processes.commander(), Arc::default()));
+        processes.close();
         let in_flight = (max_in_flight, max_in_flight);
-        let mut prober =
-            Prober::new(runtime.handle().clone(), Arc::clone(&inbox), in_flight, owners, commands);
         let realms: String = checks
             .iter()
             .enumerate()
             .map(|(at, check)| format!("[realm.r{at}]\nhealth = \"{check}\"\n"))
             .collect();
-        let config = sample::config(&realms);
-        prober.equip(&config.plan, &config.realms);
+        let config = SharedConfig::new(sample::active(&realms));
+        let handle = runtime.handle().clone();
+        let prober = Prober::new(handle, Arc::clone(&inbox), config, in_flight, owners, commands);
         Bench { runtime, inbox, prober }
     }
 

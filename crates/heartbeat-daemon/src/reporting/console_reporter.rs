@@ -10,9 +10,11 @@ use std::thread::JoinHandle;
 
 use heartbeat_status::{Event, EventKind, Instant, Outcome, RealmName, RestartResult, Status, sanitise_line};
 
-use crate::DaemonError;
 use crate::clock;
-use crate::running::driver::EventSink;
+use crate::error::DaemonError;
+
+/// Receives every event, on the driver's thread: it must not block.
+pub type EventSink = Box<dyn FnMut(&Event) + Send>;
 
 /// Events that may wait for a slow terminal; the reporter drops and counts the rest.
 const MAX_LINES_QUEUED: usize = 4_096;

@@ -11,7 +11,7 @@ use heartbeat_status::wire::{
 };
 use heartbeat_store::{Account, Class, Glance, HistoryDb, HistoryQuery, RealmHistory, StoreError, Summary};
 
-use crate::reporting::records::answer;
+use crate::storage::databases::answer;
 
 const DAY_MS: i64 = 86_400_000;
 /// The latencies of the status document are of this many seconds.

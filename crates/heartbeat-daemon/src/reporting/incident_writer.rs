@@ -13,8 +13,8 @@ use heartbeat_status::wire::IncidentDocument;
 use heartbeat_status::{Incident, IncidentStep};
 use heartbeat_store::{Delivery, IncidentDb};
 
-use crate::DaemonError;
 use crate::clock;
+use crate::error::DaemonError;
 use crate::reporting::incident_store::Step;
 use crate::reporting::status_store::StatusStore;
 

@@ -1,22 +1,16 @@
 //! IncidentStore for readers: what this heartbeatd knows itself, and behind it what is on disk.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use heartbeat_api::{Acknowledged, HistoryError, HistoryQuestion, IncidentPage};
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{AckEntry, HistoryDocument, IncidentDocument, StripsDocument};
 use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
 use heartbeat_supervisor::Command;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use crate::reporting::history_reader;
 use crate::reporting::status_store::StatusStore;
-use crate::storage::databases::Databases;
-
-/// A reader waits this long for the disk, and is given what is known without it then.
-const DISK_WAIT: Duration = Duration::from_secs(2);
+use crate::storage::databases::{Databases, answer};
 
 /// IncidentStore that this heartbeatd knows, and those on disk.
 #[derive(Clone, Debug)]
@@ -127,18 +121,3 @@ impl Records {
 fn unreadable(error: StoreError) -> HistoryError {
     HistoryError { source: Box::new(error) }
 }
-
-/// Waits for the answer of a database, within a bound.
-pub(crate) async fn answer<T: Send + 'static>(ask: impl FnOnce(Give<T>)) -> Result<T, StoreError> {
-    let (give, take) = oneshot::channel();
-    // The asker may have gone: then nobody needs the answer.
-    ask(Box::new(move |answer| drop(give.send(answer))));
-    match timeout(DISK_WAIT, take).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(StoreError::Closed),
-        Err(_) => Err(StoreError::Slow),
-    }
-}
-
-/// Gives the answer of a database.
-pub(crate) type Give<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heartbeat_api::EventRecord;
-use heartbeat_config::RealmConfig;
 use heartbeat_status::wire::{About, AckEntry, EVENT_SCHEMA, EventEntry, IncidentDocument};
 use heartbeat_status::{
     Event, Health, Incident, Instant, OwnProblem, OwnProblemKind, RealmIx, Reason, Snapshot, WallAnchor,
@@ -14,13 +13,14 @@ use heartbeat_status::{
 use heartbeat_store::{Delivery, IncidentDb, IncidentRecord};
 use tokio::sync::watch;
 
-use crate::clock;
+use crate::active_config::SharedConfig;
 use crate::own_health::lag;
 use crate::own_health::own_problems::OwnProblems;
 use crate::reporting::history_recorder::Figures;
 use crate::reporting::incident_store::{IncidentStore, Kept, Step};
 use crate::reporting::past::{Past, RecentPast};
 use crate::storage::stored::{StoredEcosystem, StoredIncident};
+use crate::{clock, random};
 
 /// Facts remembered for those who follow.
 const MAX_FACTS: usize = 2_000;
@@ -36,14 +36,12 @@ pub(crate) struct StatusStore {
     incidents: Mutex<IncidentStore>,
     facts: Mutex<VecDeque<EventRecord>>,
     anchor: Mutex<WallAnchor>,
-    realms: Mutex<Arc<Vec<RealmConfig>>>,
+    config: SharedConfig,
     figures: Figures,
-    config_revision: AtomicU64,
     config_problem: Mutex<Option<(String, Instant)>>,
     lag_p99_nanos: AtomicU64,
     lag_max_nanos: AtomicU64,
     instance: String,
-    name: String,
     started_at: Instant,
     /// When the driver's loop last turned.
     turned_at: AtomicU64,
@@ -53,37 +51,30 @@ pub(crate) struct StatusStore {
 impl StatusStore {
     pub(crate) fn new(
         first: Snapshot,
-        realms: Arc<Vec<RealmConfig>>,
+        config: SharedConfig,
         instance: String,
-        name: String,
         anchor: WallAnchor,
         problems: Arc<OwnProblems>,
     ) -> Self {
         let past = Past::new(first.realms.len());
+        let name = config.current().heartbeat.name.clone();
         Self {
             snapshot: watch::Sender::new(Arc::new(first)),
             count: watch::Sender::new(0),
             past: Mutex::new(past),
-            incidents: Mutex::new(IncidentStore::new(name.clone())),
+            incidents: Mutex::new(IncidentStore::new(name)),
             facts: Mutex::default(),
             anchor: Mutex::new(anchor),
-            realms: Mutex::new(realms),
+            config,
             figures: Figures::default(),
-            config_revision: AtomicU64::new(1),
             config_problem: Mutex::default(),
             lag_p99_nanos: AtomicU64::new(0),
             lag_max_nanos: AtomicU64::new(0),
             instance,
-            name,
             started_at: clock::now(),
             turned_at: AtomicU64::new(clock::now().as_nanos()),
             problems,
         }
-    }
-
-    /// What the adapters have of each realm.
-    pub(crate) fn realms(&self) -> Arc<Vec<RealmConfig>> {
-        Arc::clone(&self.realms.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// When heartbeatd was started.
@@ -93,7 +84,7 @@ impl StatusStore {
 
     /// Which configuration is in force, counted from 1.
     pub(crate) fn config_revision(&self) -> u64 {
-        self.config_revision.load(Ordering::Relaxed)
+        self.config.current().revision
     }
 
     /// The configuration on disk was read: why it cannot be loaded, or that it can.
@@ -108,11 +99,9 @@ impl StatusStore {
     }
 
     /// Another configuration is in force; `to_others` are places that belong to another realm now.
-    pub(crate) fn reconfigure(&self, realms: Arc<Vec<RealmConfig>>, to_others: &[RealmIx]) {
-        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        past.hand_on(realms.len(), to_others);
-        *self.realms.lock().unwrap_or_else(PoisonError::into_inner) = realms;
-        self.config_revision.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn hand_on(&self, to_others: &[RealmIx]) {
+        let count = self.config.current().realms.len();
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).hand_on(count, to_others);
     }
 
     /// Remembers an event for the realm documents and the incidents. Returns the step of an incident that it is.
@@ -120,7 +109,7 @@ impl StatusStore {
         let anchor = self.anchor();
         self.past.lock().unwrap_or_else(PoisonError::into_inner).note(event, anchor);
         let snapshot = self.snapshot();
-        let step = self.incidents().note(event, &snapshot, anchor, crate::daemon::random_bytes);
+        let step = self.incidents().note(event, &snapshot, anchor, random::bytes);
         let incident = step.as_ref().map(|step| step.document.id.clone());
         self.remember(event, snapshot.revision, anchor, incident);
         step
@@ -318,7 +307,7 @@ impl StatusStore {
         let notes: Vec<String> = self.own_problems().into_iter().map(|problem| problem.message).collect();
         About {
             instance: self.instance.clone(),
-            name: self.name.clone(),
+            name: self.config.current().heartbeat.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
             health: if notes.is_empty() { Health::Healthy } else { Health::Unhealthy },
@@ -364,7 +353,7 @@ fn stored(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::sample;
+    use crate::sample::{self, sample};
     use heartbeat_status::wire::Action;
     use heartbeat_status::{EventKind, RealmName};
 
@@ -457,10 +446,18 @@ mod tests {
         };
         sample.statuses.note(&exit(RealmIx(0), "db"));
         sample.statuses.note(&exit(RealmIx(1), "web"));
-        let revision = sample.statuses.config_revision();
-        sample.statuses.reconfigure(sample.statuses.realms(), &[RealmIx(0)]);
+        sample.statuses.hand_on(&[RealmIx(0)]);
         let failures = |ix| sample.statuses.past(ix).1.len();
         assert_eq!((failures(RealmIx(0)), failures(RealmIx(1))), (0, 1));
-        assert_eq!(sample.statuses.config_revision(), revision + 1);
+    }
+
+    #[test]
+    fn the_name_and_the_revision_are_those_of_the_configuration_in_force() {
+        let sample = sample(REALMS);
+        let mut next = sample::active(REALMS);
+        (next.revision, next.heartbeat.name) = (2, "shop2".to_owned());
+        sample.config.replace(next);
+        let about = sample.statuses.about();
+        assert_eq!((about.config_revision, about.name.as_str()), (2, "shop2"));
     }
 }

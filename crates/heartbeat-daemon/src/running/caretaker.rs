@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use heartbeat_status::OwnProblemKind;
 
-use crate::DaemonError;
 use crate::control::listeners::Listeners;
+use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
 use crate::storage::directories::Directories;
 use crate::storage::intent::IntentWriter;

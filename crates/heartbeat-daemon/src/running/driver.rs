@@ -2,40 +2,35 @@
 //!
 //! It holds no rules and never blocks: what takes time sits on threads and tasks behind the inbox.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_api::Commanded;
-use heartbeat_config::{
-    Config, Heartbeat, InForce, Merged, RegistrationRules, WebhookConfig, configured, merge,
-};
+use heartbeat_config::{Config, configured};
 use heartbeat_notify::Notifier;
 use heartbeat_process::Notice;
 use heartbeat_status::{
-    CommandId, DaemonPhase, Event, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx,
-    RestartCause, RunFact,
+    DaemonPhase, EventKind, Instant, OwnProblemKind, ProbeIx, ProbeKind, RealmIx, RestartCause,
 };
 use heartbeat_store::IncidentDb;
-use heartbeat_supervisor::{
-    Effect, Input, OperatorIntent, PersistedRealm, Plan, ProbeSource, RealmSpec, Reply, Supervisor,
-};
-use tokio::sync::oneshot;
+use heartbeat_supervisor::{Effect, Input, OperatorIntent, PersistedRealm, ProbeSource, Reply, Supervisor};
 
+use crate::active_config::{ActiveConfig, SharedConfig};
 use crate::clock;
 use crate::control::listeners::Listeners;
-use crate::control::reload;
-use crate::inbox::{Batch, Inbox, Request};
+use crate::inbox::{Batch, Inbox, ReloadAnswer, Request};
 use crate::own_health::descriptors::Budget;
 use crate::own_health::lag::{LagMeter, ProbingLag, Pulse};
 use crate::own_health::own_problems::OwnProblems;
 use crate::own_health::recovery_problem::RecoveryProblem;
 use crate::realms::executor::Executor;
 use crate::realms::prober::Prober;
+use crate::reporting::console_reporter::EventSink;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
-use crate::reporting::receivers;
 use crate::reporting::status_store::StatusStore;
+use crate::running::decision::{Decision, Departure, Question, decide};
+use crate::running::new_config::NewConfig;
+use crate::running::replies::Replies;
 use crate::running::systemd::Manager;
 use crate::storage::intent::IntentFile;
 use crate::storage::stored::ECOSYSTEM_NOTE;
@@ -50,21 +45,9 @@ const TURN_EVERY: Duration = Duration::from_secs(5);
 /// What stopping may take beyond `shutdown_timeout`: KILL, its wait, and the API.
 const STOPPING_ALLOWANCE: Duration = Duration::from_secs(30);
 
-/// How the loop has come to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Departure {
-    /// Everything is stopped.
-    Stopped,
-    /// Every realm runs on.
-    Left,
-    /// Every realm runs on, and another heartbeatd follows under the same pid.
-    Upgrade,
-}
-
-/// Receives every event, on the driver's thread: it must not block.
-pub type EventSink = Box<dyn FnMut(&Event) + Send>;
-
+/// The loop and everything that it owns.
 pub(crate) struct Driver {
+    pub(crate) config: SharedConfig,
     pub(crate) supervisor: Supervisor,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) prober: Prober,
@@ -78,9 +61,6 @@ pub(crate) struct Driver {
     pub(crate) incident_db: Arc<IncidentDb>,
     pub(crate) history: HistoryRecorder,
     pub(crate) notifier: Arc<Notifier>,
-    pub(crate) heartbeat: Heartbeat,
-    pub(crate) webhooks: Vec<WebhookConfig>,
-    pub(crate) registering: Arc<RegistrationRules>,
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) budget: Budget,
     pub(crate) intent: IntentFile,
@@ -95,49 +75,13 @@ pub(crate) struct Driver {
 /// What only the loop itself needs.
 #[derive(Debug, Default)]
 pub(crate) struct DriverState {
-    replies: BTreeMap<CommandId, oneshot::Sender<Commanded>>,
-    ready_replies: Vec<(CommandId, Commanded)>,
-    /// Answers that wait until the version of the intent that has what was asked is on disk, or cannot be.
-    held_replies: Vec<(u64, CommandId, Reply)>,
-    intent: IntentOnDisk,
-    ready_reloads: Vec<(oneshot::Sender<reload::Answer>, reload::Answer)>,
-    next_command: u64,
+    replies: Replies,
     lag: LagMeter,
     published_at: Instant,
     unpublished: bool,
     asleep: Option<Duration>,
     departure: Option<Departure>,
     late: bool,
-}
-
-/// How far the intent file has come.
-#[derive(Debug, Default)]
-struct IntentOnDisk {
-    /// The newest version that was tried.
-    tried: u64,
-    /// The newest version that is on disk.
-    durable: u64,
-    /// Why the last one is not.
-    problem: Option<String>,
-}
-
-impl IntentOnDisk {
-    /// The file was written up to a version, or could not be.
-    fn note(&mut self, version: u64, problem: Option<String>) {
-        self.tried = version;
-        if problem.is_none() {
-            self.durable = version;
-        }
-        self.problem = problem;
-    }
-
-    /// Whether a version is on disk; `None` as long as nobody has tried.
-    fn outcome(&self, version: u64) -> Option<Result<(), String>> {
-        if version <= self.durable {
-            return Some(Ok(()));
-        }
-        (version <= self.tried).then(|| Err(self.problem.clone().unwrap_or_default()))
-    }
 }
 
 impl Driver {
@@ -169,7 +113,9 @@ impl Driver {
                 self.notice_lag(now);
             }
             self.manager.beat(now);
-            self.feed(now, &mut batch);
+            for decision in decide(&mut batch, self.supervisor.daemon_phase()) {
+                self.carry_through(now, decision);
+            }
             self.supervisor.handle_timeout(now);
             self.settle(now);
             self.history.turn(now, self.statuses.about_times(), &self.statuses.snapshot());
@@ -190,24 +136,65 @@ impl Driver {
         others.into_iter().chain([self.supervisor.poll_timeout()]).flatten().min()
     }
 
-    fn feed(&mut self, now: Instant, batch: &mut Batch) {
-        for request in batch.requests.drain(..) {
-            self.request(now, request);
-        }
-        for notice in batch.notices.drain(..) {
-            self.keep_identity(&notice);
-            if let Some(input) = self.executor.input(now, notice) {
-                self.handle(now, input);
+    fn carry_through(&mut self, now: Instant, decision: Decision) {
+        match decision {
+            Decision::Input(input) => self.handle(now, input),
+            Decision::Ask(question, reply) => {
+                let id = self.state.replies.expect(reply);
+                self.handle(
+                    now,
+                    match question {
+                        Question::Command(command) => Input::Command { id, command },
+                        Question::Refresh(realm) => Input::Refresh { id, realm },
+                    },
+                );
             }
-        }
-        for (realm, run, holder) in batch.holders.drain(..) {
-            self.handle(now, Input::Run { realm, run, fact: RunFact::PortHeld { holder } });
-        }
-        for (id, result) in batch.results.drain(..) {
-            if let Some(probe) = self.prober.done(id) {
-                self.history.measured(probe, &result);
+            // Here and below: a client that has gone needs no answer.
+            Decision::Foretell(command, reply) => drop(reply.send(self.supervisor.plan(now, &command))),
+            Decision::Configure { config, dry_run, announced, reply } => {
+                if announced {
+                    self.manager.reloading(now);
+                }
+                let answer = self.reload(now, *config, dry_run);
+                if announced {
+                    self.manager.ready();
+                }
+                self.state.replies.reloaded(reply, answer);
             }
-            self.handle(now, Input::Checked { id, result });
+            Decision::ShowFiles(reply) => {
+                let active = self.config.current();
+                let config = configured(active.in_force(&[]), &active.registering);
+                let _ = reply.send(Box::new(config));
+            }
+            Decision::NoteIntent { version, problem } => {
+                self.problems.set(OwnProblemKind::Intent, problem.clone());
+                self.state.replies.note_intent(version, problem);
+            }
+            Decision::Notice(notice) => {
+                self.keep_identity(&notice);
+                if let Some(input) = self.executor.input(now, notice) {
+                    self.handle(now, input);
+                }
+            }
+            Decision::Result(id, result) => {
+                if let Some(probe) = self.prober.done(id) {
+                    self.history.measured(probe, &result);
+                }
+                self.handle(now, Input::Checked { id, result });
+            }
+            Decision::Drain => {
+                let inbox = Arc::clone(&self.inbox);
+                self.listeners.drain_then(move || {
+                    inbox.request(Request::Leave { upgrade: true });
+                });
+            }
+            Decision::Leave(departure) => self.state.departure = Some(departure),
+            Decision::Reopen => self.listeners.open(),
+            Decision::Stop { at_once } => {
+                let allowed = self.config.current().heartbeat.shutdown_timeout + STOPPING_ALLOWANCE;
+                self.manager.stopping(allowed);
+                self.handle(now, Input::Shutdown { now: at_once });
+            }
         }
     }
 
@@ -215,9 +202,9 @@ impl Driver {
     fn keep_identity(&self, notice: &Notice) {
         match notice {
             Notice::Started { key, pid, start_time } | Notice::MainChanged { key, pid, start_time } => {
-                self.manager.keep(self.executor.name(key.realm), *pid, *start_time);
+                self.manager.keep(self.config.current().name(key.realm), *pid, *start_time);
             }
-            Notice::Exited { key, .. } => self.manager.forget(self.executor.name(key.realm)),
+            Notice::Exited { key, .. } => self.manager.forget(self.config.current().name(key.realm)),
             _ => {}
         }
     }
@@ -227,121 +214,37 @@ impl Driver {
         self.state.unpublished = true;
     }
 
-    fn request(&mut self, now: Instant, request: Request) {
-        match request {
-            Request::Command(command, reply) => {
-                let id = self.expect_reply(reply);
-                self.handle(now, Input::Command { id, command });
-            }
-            Request::Refresh(realm, reply) => {
-                let id = self.expect_reply(reply);
-                self.handle(now, Input::Refresh { id, realm });
-            }
-            Request::Plan(command, reply) => {
-                // The asker may have gone: then nobody needs the answer.
-                let _ = reply.send(self.supervisor.plan(now, &command));
-            }
-            Request::Reload { config, dry_run, reply } => {
-                if !dry_run {
-                    self.manager.reloading(now);
-                }
-                let answer = self.reload(now, *config, dry_run);
-                if !dry_run {
-                    self.manager.ready();
-                }
-                self.state.ready_reloads.push((reply, answer));
-            }
-            Request::Register { config, dry_run, reply } => {
-                let answer = self.reload(now, *config, dry_run);
-                self.state.ready_reloads.push((reply, answer));
-            }
-            Request::Files { reply } => {
-                let plan = Arc::clone(self.supervisor.plan_in_force());
-                let config = configured(self.in_force(&plan, &[]), &self.registering);
-                // The asker may have gone: then nobody needs the answer.
-                let _ = reply.send(Box::new(config));
-            }
-            Request::IntentWritten { version, problem } => {
-                self.problems.set(OwnProblemKind::Intent, problem.clone());
-                self.state.intent.note(version, problem);
-            }
-            Request::OwnProblem { kind, message } => self.handle(now, Input::OwnProblem { kind, message }),
-            Request::Leave { upgrade } => {
-                // Whoever has begun to stop everything is not to be left with half of it.
-                if self.supervisor.daemon_phase() != DaemonPhase::Stopping {
-                    let departure = if upgrade { Departure::Upgrade } else { Departure::Left };
-                    self.state.departure = Some(departure);
-                } else if upgrade {
-                    // It has drained them for nothing.
-                    self.listeners.open();
-                }
-            }
-            Request::Shutdown { now: at_once } => {
-                self.manager.stopping(self.heartbeat.shutdown_timeout + STOPPING_ALLOWANCE);
-                self.handle(now, Input::Shutdown { now: at_once });
-            }
-        }
-    }
-
     /// Puts another configuration in force: all of it, or nothing.
-    fn reload(&mut self, now: Instant, config: Config, dry_run: bool) -> reload::Answer {
+    fn reload(&mut self, now: Instant, config: Config, dry_run: bool) -> ReloadAnswer {
         if self.supervisor.daemon_phase() == DaemonPhase::Stopping {
             return Err(vec!["heartbeatd is stopping everything".to_owned()]);
         }
-        let old = Arc::clone(self.supervisor.plan_in_force());
+        let active = self.config.current();
         let registering = Arc::clone(&config.registering);
-        let vacant = self.supervisor.vacant();
-        let Merged { config, restart, changes } = merge(self.in_force(&old, &vacant), config)?;
-        self.budget.admit(&config.realms).map_err(|refused| vec![refused.to_string()])?;
-        let receivers = receivers::receivers(&config.webhooks)
-            .map_err(|(name, error)| vec![format!("the receiver {name} cannot be told: {error}")])?;
-        if !dry_run {
+        let new = NewConfig::fit(&active, &self.supervisor.vacant(), &self.budget, config)?;
+        if !dry_run && new.changes.is_empty() {
             // Where a realm stands in its file may be all that has changed.
-            self.registering = registering;
+            self.config.replace(ActiveConfig { registering, ..ActiveConfig::clone(&active) });
         }
-        if dry_run || changes.is_empty() {
-            return Ok((changes, self.statuses.config_revision()));
+        if dry_run || new.changes.is_empty() {
+            return Ok((new.changes, active.revision));
         }
-        let Config { heartbeat, plan, realms, webhooks, .. } = config;
-        let realms = Arc::new(realms);
-        let same = |(old, new): (&RealmSpec, &RealmSpec)| old.name == new.name;
-        let handed_on = old.realms().iter().zip(plan.realms()).zip(plan.infos());
-        let handed_on: Vec<RealmIx> =
-            handed_on.filter(|(pair, _)| !same(*pair)).map(|(_, info)| info.ix).collect();
-        self.prober.equip(&plan, &realms);
-        let names = plan.realms().iter().map(|realm| realm.name.clone()).collect();
-        self.executor.replace(Arc::clone(&realms), names);
-        self.statuses.reconfigure(realms, &handed_on);
+        let handed_on = new.handed_on(&active.plan);
+        let NewConfig { config, changes, restart, receivers } = new;
+        let revision = active.revision + 1;
+        self.supervisor.reload(now, config.plan.clone(), &restart, changes.to_string());
+        let plan = Arc::clone(self.supervisor.plan_in_force());
+        self.config.replace(ActiveConfig::new(revision, config, plan));
+        self.executor.reconfigured();
+        self.statuses.hand_on(&handed_on);
         self.history.reconfigured();
         self.notifier.replace(receivers);
         self.incident_writer.announce();
         // Still booting: it counts from the start of heartbeatd, as before.
-        let started_at = self.statuses.started_at();
-        self.boot_deadline = self.boot_deadline.map(|_| started_at + heartbeat.boot_deadline);
-        (self.heartbeat, self.webhooks) = (heartbeat, webhooks);
-        // Both are in the same order.
-        let keys = changes.restarted.iter().map(|(_, keys)| keys.join(", "));
-        let restart: Vec<(RealmIx, String)> = restart.into_iter().zip(keys).collect();
-        self.supervisor.reload(now, plan, &restart, changes.to_string());
+        let deadline = self.statuses.started_at() + self.config.current().heartbeat.boot_deadline;
+        self.boot_deadline = self.boot_deadline.map(|_| deadline);
         self.state.unpublished = true;
-        Ok((changes, self.statuses.config_revision()))
-    }
-
-    fn in_force<'a>(&'a self, plan: &'a Plan, vacant: &'a [RealmIx]) -> InForce<'a> {
-        InForce {
-            heartbeat: &self.heartbeat,
-            plan,
-            realms: self.executor.realms(),
-            webhooks: &self.webhooks,
-            vacant,
-        }
-    }
-
-    fn expect_reply(&mut self, reply: oneshot::Sender<Commanded>) -> CommandId {
-        self.state.next_command += 1;
-        let id = CommandId(self.state.next_command);
-        self.state.replies.insert(id, reply);
-        id
+        Ok((changes, revision))
     }
 
     /// The host was suspended while we waited, or nothing of heartbeatd ran: nothing measured before that says anything.
@@ -378,9 +281,7 @@ impl Driver {
                 self.handle(now, input);
             }
         }
-        for (version, id, reply) in std::mem::take(&mut self.state.held_replies) {
-            self.answer(version, id, reply);
-        }
+        self.state.replies.release();
         self.recovery_problem.pass(now);
         let mut told = false;
         while let Some(event) = self.supervisor.poll_event() {
@@ -410,19 +311,10 @@ impl Driver {
             self.statuses.save_incidents(&self.boot, &self.incident_db);
         }
         let due = self.state.unpublished && now.since(self.state.published_at) >= PUBLISH_GAP;
-        let reloads = std::mem::take(&mut self.state.ready_reloads);
-        if told || due || !self.state.ready_replies.is_empty() {
+        if told || due || self.state.replies.has_ready() {
             self.publish(now);
         }
-        for (id, reply) in self.state.ready_replies.drain(..) {
-            if let Some(waiting) = self.state.replies.remove(&id) {
-                let _ = waiting.send(reply);
-            }
-        }
-        for (reply, answer) in reloads {
-            // Who has gone does not want to know.
-            let _ = reply.send(answer);
-        }
+        self.state.replies.send();
         if self.boot_deadline.is_some_and(|deadline| now >= deadline) {
             self.boot_deadline = None;
             self.warn_of_slow_boot();
@@ -438,28 +330,19 @@ impl Driver {
         self.statuses.publish(snapshot, (driver.0.max(probing.0), driver.1.max(probing.1)));
     }
 
-    /// An operator is answered when what he said is on disk, since it outlives heartbeatd from then on; or when it cannot be.
-    fn answer(&mut self, version: u64, id: CommandId, reply: Reply) {
-        match self.state.intent.outcome(version) {
-            Some(written) => {
-                self.state.ready_replies.push((id, Commanded { reply, unwritten: written.err() }));
-            }
-            None => self.state.held_replies.push((version, id, reply)),
-        }
-    }
-
     /// The version of the intent that has everything a command has changed.
     fn version_of(&self, reply: &Reply) -> u64 {
         let Reply::Accepted { plan, .. } = reply else { return 0 };
+        let active = self.config.current();
         let realms = plan.realms.iter().copied().chain(plan.steps.iter().map(|step| step.realm));
-        realms.map(|realm| self.intent.version_of(self.executor.name(realm))).max().unwrap_or(0)
+        realms.map(|realm| self.intent.version_of(active.name(realm))).max().unwrap_or(0)
     }
 
     /// On record before whatever follows from it is done.
     fn remember(&mut self, realm: RealmIx, record: Option<&PersistedRealm>, intent: OperatorIntent) {
         self.executor.remember(realm, record);
         let anchor = self.statuses.about_times();
-        self.intent.say(self.executor.name(realm), intent, anchor);
+        self.intent.say(self.config.current().name(realm), intent, anchor);
     }
 
     fn carry_out(&mut self, now: Instant, effect: Effect) -> Option<Input> {
@@ -495,7 +378,8 @@ impl Driver {
                 None
             }
             Effect::Reply { id, reply } => {
-                self.answer(self.version_of(&reply), id, reply);
+                let version = self.version_of(&reply);
+                self.state.replies.answer(version, id, reply);
                 None
             }
             Effect::Halt => {
@@ -544,34 +428,10 @@ impl Driver {
         }
     }
 }
-/// Reading configurations and starting everything takes memory that is not needed any more: whoever runs for months should not
-/// keep it. On a thread of its own, since it takes milliseconds; where none can be had it is kept.
+
+/// Reading configurations and starting everything takes memory that heartbeatd needs no more, and it runs for months. Giving
+/// it back takes milliseconds, so a thread of its own does it; without one the memory is kept.
 fn give_back_memory() {
     let named = std::thread::Builder::new().name("hb-trim".to_owned());
     let _ = named.spawn(heartbeat_process::give_back_free_memory);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_waits_for_its_version_and_says_when_it_is_not_on_disk() {
-        let full = || Some("cannot write intent: No space left on device".to_owned());
-        let mut on_disk = IntentOnDisk::default();
-        assert_eq!(on_disk.outcome(0), Some(Ok(())), "nothing was said");
-        assert_eq!(on_disk.outcome(1), None, "nobody has tried yet");
-        on_disk.note(1, full());
-        assert_eq!(on_disk.outcome(1), Some(Err(full().unwrap())));
-        assert_eq!(on_disk.outcome(2), None);
-        // A later command about the same realm finds the same state, without another try.
-        assert_eq!(on_disk.outcome(1), Some(Err(full().unwrap())));
-        on_disk.note(3, None);
-        for version in 0..=3 {
-            assert_eq!(on_disk.outcome(version), Some(Ok(())), "{version}");
-        }
-        on_disk.note(4, full());
-        assert_eq!(on_disk.outcome(3), Some(Ok(())), "what is on disk stays there");
-        assert_eq!(on_disk.outcome(4), Some(Err(full().unwrap())));
-    }
 }

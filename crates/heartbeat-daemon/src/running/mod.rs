@@ -1,5 +1,8 @@
 //! The loop that runs until heartbeatd ends, and what keeps it company: the caretaker and the service manager.
 
 pub(crate) mod caretaker;
+pub(crate) mod decision;
 pub(crate) mod driver;
+pub(crate) mod new_config;
+pub(crate) mod replies;
 pub(crate) mod systemd;

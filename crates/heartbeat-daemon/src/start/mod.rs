@@ -1,4 +1,6 @@
 //! From a configuration to a running heartbeatd: read once, before the first realm starts.
 
+pub(crate) mod assembled;
+pub(crate) mod prepared;
 pub(crate) mod recovery;
 pub(crate) mod token_file;

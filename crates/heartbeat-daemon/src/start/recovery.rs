@@ -15,8 +15,8 @@ use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, R
 use heartbeat_store::{IncidentRecord, Remembered};
 use heartbeat_supervisor::{Found, PersistedRealm, Plan, Restored, RestoredState};
 
-use crate::DaemonError;
 use crate::clock;
+use crate::error::DaemonError;
 use crate::own_health::recovery_problem::Damage;
 use crate::reporting::incident_store::{Kept, lasted};
 use crate::storage::files;
@@ -46,7 +46,7 @@ pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
 /// # Errors
 /// What it cannot read.
 pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
-    let records = crate::daemon::records_dir(&config.heartbeat);
+    let records = crate::storage::directories::records_dir(&config.heartbeat);
     let unreadable = |path: &Path, why: String| DaemonError::State { path: path.to_owned(), why };
     let mut count = 0;
     let all = match ProcessRecord::all(&records) {

@@ -6,16 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use heartbeat_status::OwnProblemKind;
-use heartbeat_store::{HistoryDb, IncidentDb, Keep, Remembered, Report, Reporter};
+use heartbeat_store::{HistoryDb, IncidentDb, Keep, Remembered, Report, Reporter, StoreError};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use crate::DaemonError;
 use crate::clock;
+use crate::error::DaemonError;
 use crate::own_health::own_problems::OwnProblems;
 
 /// How far history reaches.
 const KEEP: Keep = Keep { history: Duration::from_secs(2 * 365 * 86_400), max_bytes: 256 * 1024 * 1024 };
 /// A start waits this long for what an earlier heartbeatd has left: a disk that does not answer holds no realm.
 const REMEMBERED_WAIT: Duration = Duration::from_secs(5);
+
+/// A reader waits this long for the disk, and is given what is known without it then.
+const DISK_WAIT: Duration = Duration::from_secs(2);
 
 /// Both databases of heartbeatd.
 #[derive(Debug)]
@@ -92,3 +97,18 @@ fn reporter(
         Report::Lost(what) => tracing::error!("{what}"),
     })
 }
+
+/// Waits for the answer of a database, within a bound.
+pub(crate) async fn answer<T: Send + 'static>(ask: impl FnOnce(Give<T>)) -> Result<T, StoreError> {
+    let (give, take) = oneshot::channel();
+    // The asker may have gone: then nobody needs the answer.
+    ask(Box::new(move |answer| drop(give.send(answer))));
+    match timeout(DISK_WAIT, take).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(StoreError::Closed),
+        Err(_) => Err(StoreError::Slow),
+    }
+}
+
+/// Gives the answer of a database.
+pub(crate) type Give<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_config::Heartbeat;
 
-use crate::DaemonError;
+use crate::error::DaemonError;
 
 /// Permission bits of a directory that only heartbeatd looks into.
 const PRIVATE: u32 = 0o700;
@@ -196,6 +196,16 @@ fn foreign(meta: &Metadata, own: u32) -> io::Error {
         meta.mode() & 0o7777
     );
     io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+/// Where adoption records lie: in the runtime directory, if that outlives heartbeatd. systemd removes one that it
+/// has made when the service ends, unless the unit says otherwise: the one of `packaging/` does, also in this variable.
+pub(crate) fn records_dir(heartbeat: &Heartbeat) -> PathBuf {
+    let removed = std::env::var("RUNTIME_DIRECTORY").is_ok_and(|dirs| {
+        dirs.split(':').any(|dir| !dir.is_empty() && heartbeat.runtime_dir.starts_with(dir))
+    });
+    let preserved = std::env::var_os("HEARTBEAT_RUNTIME_PRESERVED").is_some_and(|said| said == "yes");
+    if removed && !preserved { heartbeat.state_dir.join("run") } else { heartbeat.runtime_dir.join("realms") }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use heartbeat_supervisor::{OperatorHold, OperatorIntent};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::DaemonError;
 use crate::clock;
+use crate::error::DaemonError;
 use crate::storage::files::{self, FileError};
 use crate::storage::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
 

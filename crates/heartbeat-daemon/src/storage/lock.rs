@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use rustix::time::Timespec;
 
-use crate::DaemonError;
+use crate::error::DaemonError;
 
 /// Longest text read from a lock file.
 const MAX_HOLDER_BYTES: u64 = 64;

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::DaemonError;
-use crate::daemon;
+use crate::error::DaemonError;
+use crate::random;
 use crate::storage::files;
 
 /// First words of the file.
@@ -38,7 +38,7 @@ pub(crate) fn of(state_dir: &Path) -> Result<(String, Option<String>), DaemonErr
             None => Some(error.to_string()),
         },
     };
-    let id = format!("{:016x}", daemon::random());
+    let id = format!("{:016x}", random::number());
     write(state_dir, &id)?;
     let damage = damage.map(|damage| {
         format!("{damage}; a new id is made, and realms that still run under the old one are taken for those of another heartbeatd")

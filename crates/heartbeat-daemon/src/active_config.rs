@@ -1,0 +1,63 @@
+//! The configuration in force: one value. The driver replaces it at a reload; the executor, the prober and the API read it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use heartbeat_config::{Config, Heartbeat, InForce, RealmConfig, RegistrationRules, WebhookConfig};
+use heartbeat_status::{RealmIx, RealmName};
+use heartbeat_supervisor::Plan;
+
+/// The configuration in force, complete.
+#[derive(Clone, Debug)]
+pub(crate) struct ActiveConfig {
+    /// Counted from 1; a reload that changes something adds one.
+    pub(crate) revision: u64,
+    pub(crate) heartbeat: Heartbeat,
+    /// As the core has it.
+    pub(crate) plan: Arc<Plan>,
+    /// What adapters need of each realm of the plan, by its index.
+    pub(crate) realms: Vec<RealmConfig>,
+    pub(crate) webhooks: Vec<WebhookConfig>,
+    pub(crate) registering: Arc<RegistrationRules>,
+}
+
+impl ActiveConfig {
+    /// `plan` is the one of `config`, which the core has taken.
+    pub(crate) fn new(revision: u64, config: Config, plan: Arc<Plan>) -> Self {
+        let Config { heartbeat, realms, webhooks, registering, .. } = config;
+        Self { revision, heartbeat, plan, realms, webhooks, registering }
+    }
+
+    /// What adapters need of a realm; `None` for an index of a later configuration.
+    pub(crate) fn realm(&self, realm: RealmIx) -> Option<&RealmConfig> {
+        self.realms.get(realm.index())
+    }
+
+    pub(crate) fn name(&self, realm: RealmIx) -> &RealmName {
+        &self.plan.realm(realm).name
+    }
+
+    /// What a new configuration has to fit; `vacant` are places that a new realm may take.
+    pub(crate) fn in_force<'a>(&'a self, vacant: &'a [RealmIx]) -> InForce<'a> {
+        let Self { heartbeat, plan, realms, webhooks, .. } = self;
+        InForce { heartbeat, plan, realms, webhooks, vacant }
+    }
+}
+
+/// The one place where the configuration in force is kept. A clone is the same place.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedConfig(Arc<Mutex<Arc<ActiveConfig>>>);
+
+impl SharedConfig {
+    pub(crate) fn new(config: ActiveConfig) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(config))))
+    }
+
+    pub(crate) fn current(&self) -> Arc<ActiveConfig> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another configuration in force, for all readers at once.
+    pub(crate) fn replace(&self, config: ActiveConfig) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+}

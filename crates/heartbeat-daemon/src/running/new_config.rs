@@ -1,0 +1,97 @@
+//! A new configuration: whatever can be refused is refused before any of it takes effect.
+
+use heartbeat_config::{Changes, Config, Merged, merge};
+use heartbeat_notify::Receiver;
+use heartbeat_status::RealmIx;
+use heartbeat_supervisor::Plan;
+
+use crate::active_config::ActiveConfig;
+use crate::own_health::descriptors::Budget;
+use crate::reporting::receivers::receivers;
+
+/// A configuration that fits the one in force.
+#[derive(Debug)]
+pub(crate) struct NewConfig {
+    pub(crate) config: Config,
+    pub(crate) changes: Changes,
+    /// Realms whose process is made of something else, with the keys that say so.
+    pub(crate) restart: Vec<(RealmIx, String)>,
+    pub(crate) receivers: Vec<Receiver>,
+}
+
+impl NewConfig {
+    /// Fits `config` into the one in force. `vacant` are places that a new realm may take.
+    ///
+    /// # Errors
+    /// What is wrong with it, one line each.
+    pub(crate) fn fit(
+        active: &ActiveConfig,
+        vacant: &[RealmIx],
+        budget: &Budget,
+        config: Config,
+    ) -> Result<Self, Vec<String>> {
+        let Merged { config, restart, changes } = merge(active.in_force(vacant), config)?;
+        budget.admit(&config.realms).map_err(|refused| vec![refused.to_string()])?;
+        let receivers = receivers(&config.webhooks)
+            .map_err(|(name, error)| vec![format!("the receiver {name} cannot be notified: {error}")])?;
+        // Both are in the same order.
+        let keys = changes.restarted.iter().map(|(_, keys)| keys.join(", "));
+        let restart = restart.into_iter().zip(keys).collect();
+        Ok(Self { config, changes, restart, receivers })
+    }
+
+    /// Places that belong to another realm from now on.
+    pub(crate) fn handed_on(&self, old: &Plan) -> Vec<RealmIx> {
+        let pairs = old.realms().iter().zip(self.config.plan.realms()).zip(self.config.plan.infos());
+        pairs.filter(|((old, new), _)| old.name != new.name).map(|(_, info)| info.ix).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{active, config};
+
+    const OLD: &str = "[realm.db]\nrun = \"true\"\n[realm.web]\nrun = \"true\"\nneeds = [\"db\"]\n";
+
+    fn budget(active: &ActiveConfig) -> Budget {
+        Budget::of(&active.realms, active.heartbeat.max_connections).unwrap()
+    }
+
+    fn fit(new: &str) -> Result<NewConfig, Vec<String>> {
+        let active = active(OLD);
+        NewConfig::fit(&active, &[], &budget(&active), config(new))
+    }
+
+    #[test]
+    fn the_same_text_changes_nothing_and_hands_no_place_on() {
+        let new = fit(OLD).unwrap();
+        assert!(new.changes.is_empty() && new.restart.is_empty());
+        assert_eq!(new.handed_on(&active(OLD).plan), []);
+    }
+
+    #[test]
+    fn a_realm_keeps_its_place_and_another_program_restarts_it_with_the_key_that_says_so() {
+        let new = fit(&OLD.replace("[realm.db]\nrun = \"true\"", "[realm.db]\nrun = \"false\"")).unwrap();
+        let db = active(OLD).plan.find("db").unwrap();
+        assert_eq!(new.restart, [(db, "run".to_owned())]);
+        assert_eq!(new.config.plan.find("db"), Some(db));
+    }
+
+    #[test]
+    fn what_cannot_change_while_heartbeatd_runs_is_refused_as_a_whole() {
+        let refused =
+            fit(&OLD.replace("run = \"true\"\nneeds", "health = \"tcp://127.0.0.1:1\"\nneeds")).unwrap_err();
+        assert!(refused[0].starts_with("web cannot change from service to external"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_vacant_place_goes_to_a_new_realm_and_is_handed_on() {
+        let active = active(OLD);
+        let web = active.plan.find("web").unwrap();
+        let new = config("[realm.db]\nrun = \"true\"\n[realm.mail]\nrun = \"true\"\n");
+        let new = NewConfig::fit(&active, &[web], &budget(&active), new).unwrap();
+        assert_eq!(new.config.plan.find("mail"), Some(web));
+        assert_eq!(new.handed_on(&active.plan), [web]);
+    }
+}

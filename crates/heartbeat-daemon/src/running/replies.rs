@@ -1,0 +1,161 @@
+//! Answers that operators wait for: given once what they were about is published, and on disk where it outlives heartbeatd.
+
+use std::collections::BTreeMap;
+
+use heartbeat_api::Commanded;
+use heartbeat_status::CommandId;
+use heartbeat_supervisor::Reply;
+use tokio::sync::oneshot;
+
+use crate::inbox::ReloadAnswer;
+
+/// Answers on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    next_command: u64,
+    waiting: BTreeMap<CommandId, oneshot::Sender<Commanded>>,
+    /// Answers that wait until the version of the intent that has what was asked is on disk, or cannot be.
+    held: Vec<(u64, CommandId, Reply)>,
+    ready: Vec<(CommandId, Commanded)>,
+    reloads: Vec<(oneshot::Sender<ReloadAnswer>, ReloadAnswer)>,
+    intent: IntentOnDisk,
+}
+
+impl Replies {
+    /// A number for a command whose answer goes to `reply`.
+    pub(crate) fn expect(&mut self, reply: oneshot::Sender<Commanded>) -> CommandId {
+        self.next_command += 1;
+        let id = CommandId(self.next_command);
+        self.waiting.insert(id, reply);
+        id
+    }
+
+    /// The core has answered. What was asked outlives heartbeatd from `version` of the intent on, so the answer waits for it.
+    pub(crate) fn answer(&mut self, version: u64, id: CommandId, reply: Reply) {
+        match self.intent.outcome(version) {
+            Some(written) => self.ready.push((id, Commanded { reply, unwritten: written.err() })),
+            None => self.held.push((version, id, reply)),
+        }
+    }
+
+    /// A configuration is in force, or refused.
+    pub(crate) fn reloaded(&mut self, reply: oneshot::Sender<ReloadAnswer>, answer: ReloadAnswer) {
+        self.reloads.push((reply, answer));
+    }
+
+    /// The intent file was written up to a version, or could not be.
+    pub(crate) fn note_intent(&mut self, version: u64, problem: Option<String>) {
+        self.intent.note(version, problem);
+    }
+
+    /// Looks again at the answers that were held.
+    pub(crate) fn release(&mut self) {
+        for (version, id, reply) in std::mem::take(&mut self.held) {
+            self.answer(version, id, reply);
+        }
+    }
+
+    /// Some commands can be answered now.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Gives what is ready. A client that has gone needs no answer.
+    pub(crate) fn send(&mut self) {
+        for (id, reply) in self.ready.drain(..) {
+            if let Some(waiting) = self.waiting.remove(&id) {
+                let _ = waiting.send(reply);
+            }
+        }
+        for (reply, answer) in self.reloads.drain(..) {
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// How far the intent file has come.
+#[derive(Debug, Default)]
+struct IntentOnDisk {
+    /// The newest version that was tried.
+    tried: u64,
+    /// The newest version that is on disk.
+    durable: u64,
+    /// Why the last one is not.
+    problem: Option<String>,
+}
+
+impl IntentOnDisk {
+    fn note(&mut self, version: u64, problem: Option<String>) {
+        self.tried = version;
+        if problem.is_none() {
+            self.durable = version;
+        }
+        self.problem = problem;
+    }
+
+    /// Whether a version is on disk, or why not; `None` until it was tried.
+    fn outcome(&self, version: u64) -> Option<Result<(), String>> {
+        if version <= self.durable {
+            return Some(Ok(()));
+        }
+        (version <= self.tried).then(|| Err(self.problem.clone().unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_waits_for_its_version_and_says_when_it_is_not_on_disk() {
+        let full = || Some("cannot write intent: No space left on device".to_owned());
+        let mut on_disk = IntentOnDisk::default();
+        assert_eq!(on_disk.outcome(0), Some(Ok(())), "the command changed nothing");
+        assert_eq!(on_disk.outcome(1), None, "not tried yet");
+        on_disk.note(1, full());
+        assert_eq!(on_disk.outcome(1), Some(Err(full().unwrap())));
+        assert_eq!(on_disk.outcome(2), None);
+        // A later command about the same realm finds the same state, without another try.
+        assert_eq!(on_disk.outcome(1), Some(Err(full().unwrap())));
+        on_disk.note(3, None);
+        for version in 0..=3 {
+            assert_eq!(on_disk.outcome(version), Some(Ok(())), "{version}");
+        }
+        on_disk.note(4, full());
+        assert_eq!(on_disk.outcome(3), Some(Ok(())), "what is on disk stays there");
+        assert_eq!(on_disk.outcome(4), Some(Err(full().unwrap())));
+    }
+
+    #[test]
+    fn a_command_is_answered_when_its_intent_is_on_disk_and_not_before() {
+        let mut replies = Replies::default();
+        let (reply, mut answer) = oneshot::channel();
+        let id = replies.expect(reply);
+        let refreshed = || Reply::Refreshed { missing: 0 };
+        replies.answer(2, id, refreshed());
+        replies.note_intent(1, None);
+        replies.release();
+        assert!(!replies.has_ready(), "version 2 is not on disk");
+        replies.send();
+        assert!(answer.try_recv().is_err());
+        replies.note_intent(2, Some("full".to_owned()));
+        replies.release();
+        assert!(replies.has_ready());
+        replies.send();
+        let commanded = answer.try_recv().unwrap();
+        assert_eq!((commanded.reply, commanded.unwritten.as_deref()), (refreshed(), Some("full")));
+        assert!(!replies.has_ready(), "once");
+    }
+
+    #[test]
+    fn two_commands_have_two_numbers_and_each_its_own_answer() {
+        let mut replies = Replies::default();
+        let (first, mut first_answer) = oneshot::channel();
+        let (second, mut second_answer) = oneshot::channel();
+        let (first, second) = (replies.expect(first), replies.expect(second));
+        assert_ne!(first, second);
+        replies.answer(0, second, Reply::Refreshed { missing: 0 });
+        replies.send();
+        assert!(first_answer.try_recv().is_err() && second_answer.try_recv().is_ok());
+    }
+}

@@ -1,0 +1,175 @@
+//! heartbeatd before it touches any realm: its directories are there and locked, and what an earlier heartbeatd has left is
+//! known.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use heartbeat_api::Access;
+use heartbeat_config::{Config, Heartbeat, Sources};
+use heartbeat_notify::Receiver;
+use heartbeat_process::Handover;
+use heartbeat_status::RealmName;
+use heartbeat_store::OutboxEntry;
+use serde_json::Value;
+
+use crate::control::registrations;
+use crate::control::upgrade::Program;
+use crate::error::DaemonError;
+use crate::inbox::Inbox;
+use crate::own_health::own_problems::OwnProblems;
+use crate::reporting::console_reporter::EventSink;
+use crate::reporting::receivers;
+use crate::running::systemd::Manager;
+use crate::start::recovery::Recovery;
+use crate::start::token_file;
+use crate::storage::databases::Databases;
+use crate::storage::directories::{Directories, records_dir};
+use crate::storage::lock::StateLock;
+use crate::storage::state_id;
+
+/// The configuration and everything else that heartbeatd is started with.
+pub struct Start {
+    /// The validated configuration.
+    pub config: Config,
+    /// Where the configuration came from, for a reload; `None` for one that was made.
+    pub sources: Option<Sources>,
+    /// Receives every event, on the driver's thread: it must not block.
+    pub sink: EventSink,
+    /// What the earlier program under this pid has handed over.
+    pub handover: Handover,
+    /// Descriptors that a service manager has kept for heartbeatd, by name.
+    pub kept: Vec<(String, OwnedFd)>,
+    /// What is run when heartbeatd is upgraded; `None`: it cannot be upgraded.
+    pub program: Option<Program>,
+}
+
+impl Start {
+    /// With a configuration that came from no file, and no program before this one.
+    #[must_use]
+    pub fn new(config: Config, sink: EventSink) -> Self {
+        Self { config, sources: None, sink, handover: Handover::default(), kept: Vec::new(), program: None }
+    }
+}
+
+/// Everything that is known before anything acts.
+pub(crate) struct Prepared {
+    /// With the registered realms that fit, and with retired realms for what runs and is in no file any more.
+    pub(crate) config: Config,
+    pub(crate) sources: Option<Sources>,
+    pub(crate) sink: EventSink,
+    pub(crate) handover: Handover,
+    pub(crate) kept: BTreeMap<RealmName, OwnedFd>,
+    pub(crate) program: Option<Program>,
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) access: Access,
+    /// Where adoption records lie.
+    pub(crate) records: PathBuf,
+    pub(crate) directories: Directories,
+    pub(crate) locks: Arc<Mutex<Vec<StateLock>>>,
+    pub(crate) instance_tag: String,
+    pub(crate) groups: Option<PathBuf>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) problems: Arc<OwnProblems>,
+    pub(crate) databases: Databases,
+    pub(crate) recovery: Recovery,
+    /// Notifications that an earlier heartbeatd has not delivered.
+    pub(crate) outbox: Vec<OutboxEntry>,
+    /// Everything that is registered, as it is on disk.
+    pub(crate) registered: BTreeMap<String, Value>,
+    /// The id of the state directory was lost: how so.
+    pub(crate) lost_id: Option<String>,
+}
+
+impl Prepared {
+    /// # Errors
+    /// [`DaemonError`] names what could not be prepared; nothing has been started then.
+    pub(crate) fn new(start: Start) -> Result<Self, DaemonError> {
+        let Start { config, sources, sink, mut handover, kept, program } = start;
+        let kept: BTreeMap<RealmName, OwnedFd> =
+            kept.into_iter().filter_map(|(name, held)| Some((Manager::kept(&name)?, held))).collect();
+        let receivers = receivers::receivers(&config.webhooks)
+            .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
+        let heartbeat = &config.heartbeat;
+        let access = access(heartbeat)?;
+        let records = records_dir(heartbeat);
+        let directories = Directories::of(heartbeat, &records);
+        directories.prepare()?;
+        let locks = vec![
+            take_lock(&mut handover, "lock", &heartbeat.state_dir)?,
+            take_lock(&mut handover, "daemon.lock", &records)?,
+        ];
+        let (instance_tag, lost_id) = state_id::of(&heartbeat.state_dir)?;
+        let groups = control_groups(heartbeat, &instance_tag);
+        let inbox = Arc::new(Inbox::default());
+        let problems = Arc::new(OwnProblems::new(Arc::clone(&inbox)));
+        let databases = Databases::open(&heartbeat.state_dir, &problems)?;
+        let search = (instance_tag.as_str(), groups.as_deref());
+        let mut remembered = databases.remembered();
+        let outbox = std::mem::take(&mut remembered.outbox);
+        let recovery = Recovery::look(&records, &config, search, &kept, &remembered)?;
+        let registered = recovery.intent().registered;
+        let (config, aside) = registrations::beside(config, &registered, |name| recovery.is_there(name));
+        for aside in aside {
+            tracing::warn!("{aside}");
+        }
+        Ok(Self {
+            config: recovery.retire(config),
+            sources,
+            sink,
+            handover,
+            kept,
+            program,
+            receivers,
+            access,
+            records,
+            directories,
+            locks: Arc::new(Mutex::new(locks)),
+            instance_tag,
+            groups,
+            inbox,
+            problems,
+            databases,
+            recovery,
+            outbox,
+            registered,
+            lost_id,
+        })
+    }
+}
+
+/// The lock of a directory: the one that was handed over, or a new one.
+fn take_lock(handover: &mut Handover, name: &'static str, dir: &Path) -> Result<StateLock, DaemonError> {
+    match handover.descriptors.remove(name) {
+        Some(descriptor) => StateLock::inherit(descriptor, dir, name),
+        None => StateLock::take(dir, name),
+    }
+}
+
+/// Who may do what over the socket and over TCP.
+fn access(heartbeat: &Heartbeat) -> Result<Access, DaemonError> {
+    let read = |path: &PathBuf| {
+        token_file::read(path).map_err(|source| DaemonError::Token { path: path.clone(), source })
+    };
+    Ok(Access {
+        socket_group: heartbeat.socket_group,
+        hosts: heartbeat.hosts.clone(),
+        token: heartbeat.token_file.as_ref().map(read).transpose()?,
+    })
+}
+
+/// Where realms get control groups of their own. Without any, heartbeatd finds their trees by other means, and misses a
+/// process that has left them all: worth a word, and no more.
+fn control_groups(heartbeat: &Heartbeat, instance_tag: &str) -> Option<PathBuf> {
+    if !heartbeat.cgroups {
+        return None;
+    }
+    match heartbeat_process::own_groups(instance_tag) {
+        Ok(groups) => Some(groups),
+        Err(why) => {
+            tracing::info!("realms have no control groups of their own: {why}");
+            None
+        }
+    }
+}
