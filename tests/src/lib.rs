@@ -15,11 +15,13 @@
 //! assert_eq!(import_violations(&[manifest]), ["heartbeat-graph (layer 1) imports heartbeat-restart (layer 1)"]);
 //! ```
 
+mod circles;
 mod manifest;
 mod planted;
 mod rooms;
 mod source;
 
+pub use circles::circle_violations;
 pub use manifest::{Manifest, external_violations, import_violations, workspace_root};
 pub use planted::{Area, Bug, areas, misplaced};
 pub use rooms::{former_name_violations, short_comment_violations, text_error_violations};

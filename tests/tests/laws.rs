@@ -1,7 +1,7 @@
 //! The laws of the architecture, applied to the workspace, and each to a violation that was planted.
 
 use heartbeat_tests::{
-    Bug, File, Manifest, areas, ban_list_violations, clock_violations, escape_violations,
+    Bug, File, Manifest, areas, ban_list_violations, circle_violations, clock_violations, escape_violations,
     external_violations, former_name_violations, import_violations, misplaced, name_violations, other_texts,
     serde_violations, short_comment_violations, sources, text_error_violations, tidy_violations,
     unbounded_violations, unit_violations, unsafe_violations, workspace_root,
@@ -231,6 +231,25 @@ fn a_comment_says_more_than_the_name() {
     let judged = |text: &str| short_comment_violations(&planted("crates/heartbeat-api/src/a.rs", text)).len();
     assert_eq!(judged("/// Why not.\nfn f() {}\n"), 1);
     assert_eq!(judged("/// Cause of\n/// the failure.\nfn f() {}\n"), 0);
+}
+
+#[test]
+fn files_of_a_crate_import_each_other_in_one_direction() {
+    kept(&circle_violations(&sources()));
+    let file = |name: &str, text: &str| File {
+        path: format!("crates/heartbeat-api/src/{name}.rs"),
+        text: text.to_owned(),
+    };
+    let judged = |a: &str, b: &str| {
+        let root = "mod a;\nmod b;\npub use b::{Other, Thing};\n";
+        circle_violations(&[file("lib", root), file("a/mod", ""), file("a/deep", a), file("b", b)]).len()
+    };
+    assert_eq!(judged("use crate::b::Thing;", "use crate::a::deep::f;"), 2, "each arrow of the circle");
+    assert_eq!(judged("use super::super::b;", ""), 0);
+    assert_eq!(judged("use crate::{\n    b::{self, Other},\n};", "fn f() { crate::a::deep::f() }"), 2);
+    assert_eq!(judged("use crate::Thing;", "use crate::a::{deep::f};"), 2, "through what the root exports");
+    assert_eq!(judged("use crate::b::Thing;", "use crate::a::f;"), 0, "the folder is another file");
+    assert_eq!(judged("use crate::b::Thing;", "#[cfg(test)]\nmod tests {\n    use crate::a::deep::f;\n}"), 0);
 }
 
 #[test]

@@ -130,7 +130,7 @@ pub struct Rejection {
     pub problems: Vec<String>,
 }
 
-/// Kinds of refusals, by what whoever asked can do.
+/// Kinds of refusals, by what the client can do about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionKind {
     /// What is said of the realm is wrong, or more than can be registered.

@@ -47,7 +47,7 @@ pub(crate) const VERIFY_SLACK: Duration = Duration::from_secs(15);
 /// Age at which a body is built anew although it still means the same.
 pub(crate) const BODY_AGE: Duration = Duration::from_millis(250);
 
-/// A stream of events says at least this often that somebody is there.
+/// A stream of events says at least this often that heartbeatd is there.
 pub(crate) const COMMENT_EVERY: Duration = Duration::from_secs(5);
 /// Frames kept for followers that are behind; one that is further behind is brought up to date instead.
 pub(crate) const MAX_FRAMES_SHARED: usize = 64;
@@ -58,7 +58,7 @@ pub(crate) const MAX_PAST_FACTS: usize = 2_000;
 pub(crate) const DEFAULT_LOG_LINES: usize = 100;
 /// Most lines of a log that one can ask for.
 pub(crate) const MAX_LOG_LINES: usize = 10_000;
-/// Whoever follows a log sees what is written after this at the latest.
+/// A client that follows a log sees what is written after this at the latest.
 pub(crate) const LOG_LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The same while there is more to be read than is read at a time.
 pub(crate) const LOG_CATCH_UP_EVERY: Duration = Duration::from_millis(25);
@@ -71,7 +71,7 @@ pub(crate) const MAX_POLL: Duration = Duration::from_secs(60);
 pub struct Limits {
     /// Connections open at a time on the TCP door; one more is closed and counted. Default 256.
     pub max_connections: usize,
-    /// Connections open at a time on the Unix socket, which nobody on TCP can use up. Default 32.
+    /// Connections open at a time on the Unix socket, which no client over TCP can use up. Default 32.
     pub max_socket_connections: usize,
     /// From the accept, or from the end of the previous answer, until a whole request head is there. It closes
     /// slow and idle connections alike. Default 10 s.

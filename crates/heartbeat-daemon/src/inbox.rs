@@ -91,7 +91,7 @@ pub(crate) struct Batch {
     pub(crate) requests: VecDeque<Request>,
     pub(crate) notices: VecDeque<Notice>,
     pub(crate) results: VecDeque<(CheckId, CheckResult)>,
-    /// Who holds the port of a realm: nobody else, or a stranger in words. One a measurement at most.
+    /// Which other process holds the port of a realm, in words; `None` when none does. One per measurement at most.
     pub(crate) holders: VecDeque<(RealmIx, RunId, Option<String>)>,
 }
 
@@ -104,7 +104,7 @@ impl Batch {
     }
 }
 
-/// The inbox. Shared by reference among everybody who has something to tell.
+/// The inbox. Shared by all threads and tasks that have something for the driver.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     lanes: Mutex<Batch>,

@@ -49,5 +49,5 @@ pub use error::DaemonError;
 pub use realms::logs::RealmLogs;
 pub use reporting::console_reporter::{ConsoleReporter, EventSink, ReportStyle, Sentences};
 pub use start::prepared::Start;
-pub use start::recovery::check_state;
+pub use start::state_check::check_state;
 pub use start::token_file::TokenFileError;

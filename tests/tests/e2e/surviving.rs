@@ -471,7 +471,7 @@ fn records_of_somebody_else_are_not_believed() {
     let config = eco.dir.path().join("heartbeat.toml");
     let refused = run("heartbeatd", &["--config", config.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
-    assert!(told(&refused).contains("nobody else can write to"), "{}", told(&refused));
+    assert!(told(&refused).contains("no other user can write to"), "{}", told(&refused));
     std::fs::set_permissions(&records, std::fs::Permissions::from_mode(0o700)).unwrap();
     eco.start_again();
     eco.wait_for_boot();

@@ -1,10 +1,10 @@
-//! What has changed, made once and shared by everybody who follows `/api/events/`.
+//! What has changed, made once and shared by all clients that follow `/api/events/`.
 //!
-//! One task looks at what is published while somebody follows, and turns it into frames: a fact for everything that
+//! While a client follows, one task turns what is published into frames: a fact for everything that
 //! happened, a delta for every change of meaning, a whole snapshot when the set of realms is another. The identifier
-//! of a frame is `INSTANCE.REVISION`: whoever has it has seen everything up to that revision. A fact has that of the
+//! of a frame is `INSTANCE.REVISION`: a client that has it has seen everything up to that revision. A fact has that of the
 //! revision it happened under, so that one that was read without the change that followed is told again. What brings
-//! somebody up to date has no identifier until all of it was sent: whoever loses the connection in between gets it again.
+//! a client up to date has no identifier until all of it was sent: one that loses the connection in between gets it again.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,7 +117,7 @@ impl Feed {
         receiver
     }
 
-    /// Makes frames until nobody follows any more.
+    /// Makes frames until no client follows any more.
     async fn make(self: Arc<Self>, ecosystem: Arc<dyn Backend>) {
         let mut changes = ecosystem.changes();
         loop {

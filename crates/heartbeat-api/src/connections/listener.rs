@@ -19,7 +19,7 @@ const BACKLOG_CONNECTIONS: i32 = 1_024;
 /// Opens the Unix socket at `path` with permission bits `mode` (e.g. `0o660`), owned by `group` where one is given,
 /// non-blocking.
 ///
-/// A socket that nobody answers on any more is removed. Nobody can connect before the mode is set, because the
+/// A socket on which no process answers is removed. No client can connect before the mode is set, because the
 /// socket listens only then.
 ///
 /// # Errors
@@ -70,7 +70,7 @@ fn clear_the_way(path: &Path) -> Result<(), BindError> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed("remove the stale socket"))
         }
-        // No right to connect, or a full backlog: somebody may well be there.
+        // No right to connect, or a full backlog: a process may well be there.
         Err(error) => Err(failed("find out who serves")(error)),
     }
 }

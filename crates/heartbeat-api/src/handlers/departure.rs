@@ -9,7 +9,7 @@ use crate::answers::problem::ApiError;
 use crate::backend::Backend;
 use crate::requests::body::check_empty;
 
-/// Ends heartbeatd: 202, and nobody answers any more soon after.
+/// Ends heartbeatd: 202, and soon after it answers no more.
 pub(crate) async fn leave(ecosystem: &dyn Backend, body: &[u8]) -> Result<Answer, ApiError> {
     check_empty(body)?;
     ecosystem.leave().await;

@@ -27,7 +27,7 @@ struct Wish {
     facts: bool,
     /// How many facts of the past come first.
     past: usize,
-    /// Goes on until somebody ends it.
+    /// Goes on until one side ends it.
     follow: bool,
 }
 
@@ -107,13 +107,13 @@ impl Follower {
             Some(())
         };
         tokio::select! {
-            // Whoever follows hears of the end by the end of the stream.
+            // The client learns of the end by the end of the stream.
             () = closes(&mut closing) => {}
             _ = working => {}
         }
     }
 
-    /// `None`: nobody reads any more.
+    /// `None`: the client has gone.
     async fn send(&self, bytes: Bytes) -> Option<()> {
         self.out.send(bytes).await.ok()
     }

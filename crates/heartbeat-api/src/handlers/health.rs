@@ -52,7 +52,7 @@ pub(crate) fn document(ecosystem: &dyn Backend, headers: &HeaderMap) -> Result<A
     Ok(answer)
 }
 
-/// `GET /livez`: the loop turns, and nothing else. Whoever restarts heartbeatd for a 503 here must not do so for a full disk.
+/// `GET /livez`: the loop turns, and nothing else. A supervisor restarts heartbeatd for a 503 here, and must not for a full disk.
 pub(crate) fn live(ecosystem: &dyn Backend) -> Answer {
     line(ecosystem.own_health().live, LOOP_STANDS)
 }

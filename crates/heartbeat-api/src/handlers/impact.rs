@@ -14,7 +14,7 @@ pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
     if !snapshot.realm(failed).is_some_and(|realm| watched_only(realm)) {
         steps.push(step(1, name(failed), Action::Restart, None));
     }
-    // In start order, so that whoever is hit through others is seen after them.
+    // In start order, so that a realm that is hit through others comes after them.
     for realm in snapshot.in_start_order() {
         let binding = realm.info.needs.iter().filter(|need| {
             need.kind == EdgeKind::Needs && need.until != Gate::Done && hit.contains(&need.realm)
@@ -39,7 +39,7 @@ pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
         }
     }
     let message = match (breaks.len(), snapshot.realms.len()) {
-        (0, _) => format!("nobody needs {}", name(failed)),
+        (0, _) => format!("no realm needs {}", name(failed)),
         (some, all) => format!("{some} of {all} realms would be blocked; they are not restarted for it"),
     };
     ActionDocument {

@@ -153,7 +153,7 @@ fn follow(
         let follower = LogFollower::new(path, place);
         tokio::spawn(async move {
             tokio::select! {
-                // Whoever follows hears of the end by the end of the stream.
+                // The client learns of the end by the end of the stream.
                 () = closes(&mut closing) => {}
                 _ = reader.run(first, place, follower) => {}
             }
@@ -169,7 +169,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Until nobody reads any more, or nothing can be read.
+    /// Until the client has gone, or the log cannot be read.
     async fn run(
         &self,
         first: Option<LogsDocument>,

@@ -184,7 +184,7 @@ fn lost(realm: &RealmStatus) -> Option<Step> {
     None
 }
 
-/// It waits for a realm that an operator has stopped, and that nothing will start before somebody says so.
+/// It waits for a realm that an operator has stopped, and that starts only when an operator says so.
 fn held_up(snapshot: &Snapshot, realm: &RealmStatus, plan: &ActionPlan) -> Option<Step> {
     let waits = realm.phase == Phase::Waiting;
     let held = plan.holds.iter().find(|held| waits && realm.blocked_by.contains(&held.realm))?;

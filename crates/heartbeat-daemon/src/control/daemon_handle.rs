@@ -72,7 +72,7 @@ impl DaemonHandle {
     }
 }
 
-/// Whoever asks and goes leaves nothing half done.
+/// A client that goes meanwhile leaves nothing half done.
 fn to_its_end(
     work: impl Future<Output = registering::Answer> + Send + 'static,
 ) -> Boxed<registering::Answer> {

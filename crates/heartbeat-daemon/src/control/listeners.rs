@@ -1,5 +1,5 @@
 //! The listeners of the API: bound at once, served when recovery is complete, drained for an upgrade, and restored when
-//! somebody removes the socket.
+//! another process removes the socket.
 
 use std::fs;
 use std::net::TcpListener;
@@ -72,7 +72,7 @@ impl Listeners {
         let (path, mode, group) = (heartbeat.socket.clone(), heartbeat.socket_mode, heartbeat.socket_group);
         let inode = handover.numbers.remove(SOCKET_INODE);
         let inherited = handover.descriptors.remove("socket").map(UnixListener::from).filter(|listener| {
-            // A listener for another place is of no use here, nor one whose name somebody else has taken.
+            // A listener for another place is of no use here, nor one whose name another process has taken.
             let here = listener.local_addr().is_ok_and(|at| at.as_pathname() == Some(&path));
             here && inode_of(&path).is_some_and(|found| inode.is_none_or(|inode| inode == found))
         });
@@ -105,7 +105,7 @@ impl Listeners {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers from now on, beginning with whoever has waited.
+    /// Answers from now on, beginning with the clients that have waited.
     pub(crate) fn open(&self) {
         let mut state = self.state();
         state.open = true;
@@ -172,8 +172,8 @@ impl Listeners {
         }
         match self.bind_anew() {
             Ok(listener) => {
-                tracing::warn!(socket = %self.path.display(), "somebody has removed the socket: it is restored");
-                // Those who are connected by the old one are answered first; nobody finds it any more.
+                tracing::warn!(socket = %self.path.display(), "another process has removed the socket: it is restored");
+                // Clients that are connected by the old one are answered; no other client finds it any more.
                 state.unix.closing.send_replace(Closing::Draining);
                 state.unix = Listening::new(listener.into());
                 state.inode = inode_of(&self.path).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Realms that are registered at run time: first it is seen that they fit in, then they are on disk, then in force.
 //!
 //! What is in force of the files stays as it is: they are not read again for this. A crash between the disk and the core
-//! leaves what was asked for to the next heartbeatd; whoever asked has no answer then, and may ask again.
+//! leaves what was asked for to the next heartbeatd; the client has no answer then, and may ask again.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ fn unfit(misfits: &[Misfit]) -> Rejection {
     }
 }
 
-/// Puts registrations beside the files: on a thread that may take its time over what somebody else has written.
+/// Puts registrations beside the files: on a thread that may wait for a slow disk.
 async fn fitted(files: Config, all: Vec<Registration>) -> Option<Result<Config, Rejection>> {
     let fitted = tokio::task::spawn_blocking(move || with_registered(&files, &all)).await.ok()?;
     Some(fitted.map_err(|misfits| unfit(&misfits)))
@@ -95,7 +95,7 @@ impl Reloader {
             return Some(Err(rejection(RejectionKind::Full, problem)));
         }
         kept.insert(name.to_owned(), wanted.value());
-        // With everybody who is in force: nobody else is to be set aside for it.
+        // With all registrations in force: none of them is set aside for it.
         let mut all = others(&snapshot, &turn.registered, name);
         all.push(wanted);
         let config = match fitted(files, all).await? {

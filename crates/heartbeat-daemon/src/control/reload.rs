@@ -31,7 +31,7 @@ pub(crate) struct Reloader {
     pub(crate) turn: Mutex<Turn>,
 }
 
-/// What whoever has the turn may change.
+/// What the task that has the turn may change.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     /// Everything that is registered, as it is on disk: what is in force, and what is set aside.
@@ -103,7 +103,7 @@ impl Reloader {
         Some(answer.await.ok()?.map(|(changes, revision)| document(changes, revision, dry_run, warnings)))
     }
 
-    /// The same for a signal, which nobody waits for: the log tells.
+    /// The same for a signal: no client waits, so the log has the result.
     pub(crate) async fn reload_and_log(&self) {
         match self.reload(false).await {
             Some(Ok(_)) => {}

@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +20,7 @@ use crate::inbox::{Inbox, Request};
 const HALT_ABOVE_RTMIN: i32 = 3;
 
 /// What was begun before an order to end is given this long, so that a start that goes well ends in order.
-const AFTER_AN_ORDER: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const AFTER_AN_ORDER: Duration = Duration::from_secs(1);
 
 /// Holds back the signals that heartbeatd obeys for as long as this lives: until its handlers are there, they would end it
 /// and leave its realms alone. What was sent meanwhile is obeyed then. Make it in the main thread, before any other is
@@ -47,8 +48,7 @@ impl HeldSignals {
     }
 
     /// Does `work`, which may take long, in a thread of its own. `None` when an order to end came meanwhile and the work is
-    /// not done `AFTER_AN_ORDER` later; the order that comes while all goes well is obeyed by whoever lets go of the
-    /// signals.
+    /// not done `AFTER_AN_ORDER` later; the order that comes while all goes well is obeyed once the signals are let go.
     pub fn unless_ended<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let orders: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
         let made = SignalFd::with_flags(&orders, SfdFlags::SFD_CLOEXEC)
@@ -58,17 +58,14 @@ impl HeldSignals {
         let Ok((signals, (done, doing))) = made else { return Some(work()) };
         let (result, taken) = sync_channel(1);
         std::thread::spawn(move || {
-            // That nobody waits any more is no matter.
+            // After an order to end the result is not waited for.
             let _ = result.send(work());
             drop(doing);
         });
         let mut both = [PollFd::new(&done, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         while matches!(poll(&mut both, None), Err(Errno::INTR)) {}
-        let mut work_only = [PollFd::new(&done, PollFlags::IN)];
-        match poll(&mut work_only, Some(&AFTER_AN_ORDER)) {
-            Ok(0) => None,
-            Ok(_) | Err(_) => taken.recv().ok(),
-        }
+        // Work that is done has left its result already.
+        taken.recv_timeout(AFTER_AN_ORDER).ok()
     }
 }
 

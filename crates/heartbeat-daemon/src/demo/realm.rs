@@ -135,7 +135,7 @@ async fn respond(stream: &mut TcpStream, status: &str, body: &str) {
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/health+json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
-    // The client may be gone: then nobody needs the answer.
+    // A client that has gone needs no answer.
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 

@@ -1,5 +1,5 @@
 //! What was damaged when heartbeatd started, for as long as it matters: until the realm concerned runs or a person has looked
-//! at it, and for files that concern no single realm until somebody has had the time to see it.
+//! at it, and for files that concern no single realm until a person has had the time to see it.
 
 use std::sync::Arc;
 use std::time::Duration;

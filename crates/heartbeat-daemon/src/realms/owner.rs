@@ -1,4 +1,4 @@
-//! Who listens on a realm's port: itself, nobody, or a stranger.
+//! Which process listens on a realm's port: the realm, none, or another process.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -99,7 +99,7 @@ impl Owners {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The right to look; nobody waits for it, since the next measurement asks again.
+    /// The right to look; no task waits for it, since the next measurement asks again.
     pub(crate) fn turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turns).try_acquire_owned().ok()
     }

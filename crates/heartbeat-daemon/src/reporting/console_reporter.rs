@@ -52,7 +52,7 @@ pub struct Sentences(SyncSender<Entry>);
 impl Sentences {
     /// Writes a sentence on lines of its own. A terminal that is too slow misses it.
     pub fn write(&self, text: impl Into<String>) {
-        // Nobody has to read the story for the demo to go on.
+        // The demo goes on without a reader of its story.
         let _ = self.0.try_send(Entry::Sentence(text.into()));
     }
 }

@@ -59,7 +59,7 @@ pub(crate) enum Decision {
     Leave(Departure),
     /// Opens the listeners that were drained for an upgrade that does not happen.
     Reopen,
-    /// Stops everything.
+    /// Stops every realm, in order or at once.
     Stop { at_once: bool },
 }
 

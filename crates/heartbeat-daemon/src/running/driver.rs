@@ -198,7 +198,7 @@ impl Driver {
         }
     }
 
-    /// The service manager keeps the identity of what runs, for whoever comes after us.
+    /// The service manager keeps the identity of what runs, for the heartbeatd that comes next.
     fn keep_identity(&self, notice: &Notice) {
         match notice {
             Notice::Started { key, pid, start_time } | Notice::MainChanged { key, pid, start_time } => {
@@ -273,8 +273,8 @@ impl Driver {
         self.incident_db.note(ECOSYSTEM_NOTE, serde_json::to_string(&ecosystem).unwrap_or_default());
     }
 
-    /// Carries out what was decided, tells what happened, publishes, and only then answers: whoever is told
-    /// "done" finds it done.
+    /// Carries out what was decided, reports what happened, publishes, and only then answers: a client that is
+    /// told "done" finds it done.
     fn settle(&mut self, now: Instant) {
         while let Some(effect) = self.supervisor.poll_effect() {
             if let Some(input) = self.carry_out(now, effect) {

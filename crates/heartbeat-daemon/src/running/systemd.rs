@@ -1,7 +1,7 @@
 //! What a service manager (systemd) is told, and what it keeps for us: sd_notify(3).
 //!
 //! A thread of its own tells it, since the manager may be slow to listen; the core loop only says what is to be told. The
-//! watchdog is fed when the loop says so, and by nobody else: a loop that stands still is noticed.
+//! watchdog is fed when the loop says so, and by no other thread: a loop that stands still is noticed.
 
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -198,7 +198,7 @@ fn keep(realm: &RealmName, pid: u32, start_time: u64) -> std::io::Result<()> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::InvalidInput)?;
     let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
     if !heartbeat_process::is_process(pid, start_time) {
-        // It has ended, and the number may belong to somebody else.
+        // It has ended, and the number may belong to another process.
         return Ok(());
     }
     let name = format!("{KEPT_PREFIX}{realm}");

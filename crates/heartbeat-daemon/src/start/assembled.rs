@@ -37,8 +37,9 @@ use crate::reporting::status_store::StatusStore;
 use crate::running::caretaker::{Care, Caretaker};
 use crate::running::driver::{Driver, DriverState};
 use crate::running::systemd::Manager;
+use crate::start::open_incidents::ecosystem_path;
 use crate::start::prepared::Prepared;
-use crate::start::recovery::{self, Recovery};
+use crate::start::recovery::Recovery;
 use crate::storage::databases::Databases;
 use crate::storage::intent::IntentFile;
 use crate::storage::lock::StateLock;
@@ -102,7 +103,7 @@ impl Assembled {
         let config = SharedConfig::new(ActiveConfig::new(1, config, plan));
         let active = config.current();
         let statuses = restored(&mut supervisor, &config, &recovery, &databases, &problems);
-        databases.retire_file(recovery::ecosystem_path(&records));
+        databases.retire_file(ecosystem_path(&records));
         let lost = prepared.lost_id.into_iter().chain(databases.take_damages());
         let lost = lost.map(|message| Damage { realm: None, message });
         let damages = lost.chain(std::mem::take(&mut recovery.damages)).collect();
@@ -113,7 +114,7 @@ impl Assembled {
             heartbeat_process::boot_id(),
             Arc::clone(&notifier),
         )?;
-        for document in recovery.orphaned_incidents(&active.plan, recovery.anchor()) {
+        for document in recovery.open.orphaned(&active.plan, recovery.open.anchor()) {
             incident_writer.ended(document);
         }
         incident_writer.announce();
@@ -241,11 +242,11 @@ fn restored(
     databases: &Databases,
     problems: &Arc<OwnProblems>,
 ) -> Arc<StatusStore> {
-    let (active, anchor) = (config.current(), recovery.anchor());
+    let (active, anchor) = (config.current(), recovery.open.anchor());
     supervisor.restore(clock::now(), recovery.memory(&active.plan, &active.realms, anchor));
     let first = supervisor.snapshot(clock::now());
     let statuses = StatusStore::new(first, config.clone(), random::instance(), anchor, Arc::clone(problems));
-    statuses.restore_incidents(recovery.incidents(&active.plan));
+    statuses.restore_incidents(recovery.open.of(&active.plan));
     statuses.save_incidents(&heartbeat_process::boot_id(), &databases.incidents);
     Arc::new(statuses)
 }

@@ -2,76 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use heartbeat_config::{Config, RealmConfig, with_retired};
 use heartbeat_process::{
-    Condition, Key, LaunchSpec, ProcessRecord, Processes, RecordError, Search, Survey, Survivor, boot_id,
-    survey,
+    Condition, Key, LaunchSpec, Processes, RecordError, Search, Survey, Survivor, survey,
 };
-use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, RealmName, RunId, WallAnchor, WallTime};
-use heartbeat_store::{IncidentRecord, Remembered};
+use heartbeat_status::{RealmName, RunId, WallAnchor};
+use heartbeat_store::Remembered;
 use heartbeat_supervisor::{Found, PersistedRealm, Plan, Restored, RestoredState};
 
-use crate::clock;
 use crate::error::DaemonError;
 use crate::own_health::recovery_problem::Damage;
-use crate::reporting::incident_store::{Kept, lasted};
-use crate::storage::files;
+use crate::start::open_incidents::OpenIncidents;
 use crate::storage::intent;
-use crate::storage::stored::{
-    ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, INTENT_MAGIC, StoredEcosystem, StoredIncident, StoredIntent,
-};
+use crate::storage::stored::StoredIntent;
 
 /// Everything that was found, before anything acts on it.
 pub(crate) struct Recovery {
     survey: Survey,
     intent: StoredIntent,
-    ecosystem: StoredEcosystem,
-    /// IncidentStore that were open.
-    incidents: Vec<(StoredIncident, Arc<IncidentDocument>)>,
+    pub(crate) open: OpenIncidents,
     /// What is damaged or cannot be read.
     pub(crate) damages: Vec<Damage>,
-}
-
-/// Where versions without a database have kept open incidents: beside the adoption records, under a name that no realm has.
-pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
-    records.join("ecosystem.now")
-}
-
-/// Whether this program can read what is on record: for an upgrade, before anything is handed over. Changes nothing.
-///
-/// # Errors
-/// What it cannot read.
-pub fn check_state(config: &Config) -> Result<usize, DaemonError> {
-    let records = crate::storage::directories::records_dir(&config.heartbeat);
-    let unreadable = |path: &Path, why: String| DaemonError::State { path: path.to_owned(), why };
-    let mut count = 0;
-    let all = match ProcessRecord::all(&records) {
-        Ok(all) => all,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(unreadable(&records, error.to_string())),
-    };
-    for (path, record) in all {
-        let record = record.map_err(|error| unreadable(&path, error.to_string()))?;
-        if let Some(memory) = &record.memory {
-            serde_json::from_str::<PersistedRealm>(memory)
-                .map_err(|error| unreadable(&path, error.to_string()))?;
-        }
-        count += 1;
-    }
-    let intent = intent::path(&config.heartbeat.state_dir);
-    for (path, magic, parses) in [
-        (intent, INTENT_MAGIC, parses::<StoredIntent> as fn(&str) -> Result<(), serde_json::Error>),
-        (ecosystem_path(&records), ECOSYSTEM_MAGIC, parses::<StoredEcosystem>),
-    ] {
-        if let Some(body) = files::look(&path, magic).map_err(|why| unreadable(&path, why))? {
-            parses(&body).map_err(|error| unreadable(&path, error.to_string()))?;
-        }
-    }
-    Ok(count)
 }
 
 /// The realms that have a program, and what each is started with.
@@ -80,69 +33,8 @@ fn launched(config: &Config) -> BTreeMap<RealmName, &LaunchSpec> {
     realms.filter_map(|(realm, config)| Some((realm.name.clone(), config.launch.as_deref()?))).collect()
 }
 
-/// What is in a file of open incidents; a file that is whole and makes no sense is set aside.
-fn parsed(path: &Path, body: Option<&str>) -> Result<StoredEcosystem, files::FileError> {
-    let Some(body) = body else { return Ok(StoredEcosystem::default()) };
-    serde_json::from_str(body).map_err(|error| files::damaged(path, error.to_string()))
-}
-
-/// What the database has of an open incident.
-fn stored_incident(
-    record: &IncidentRecord,
-    damaged: &mut impl FnMut(String),
-) -> Option<(StoredIncident, Arc<IncidentDocument>)> {
-    let stored = record.state.as_deref().and_then(|state| serde_json::from_str(state).ok());
-    if stored.is_none() {
-        damaged(format!("the incident {} cannot be read; it is opened anew", record.document.id));
-    }
-    Some((stored?, Arc::clone(&record.document)))
-}
-
-/// What a version without a database has left, which is read once.
-fn earlier_form(
-    records: &Path,
-    incidents: &mut Vec<(StoredIncident, Arc<IncidentDocument>)>,
-    damaged: &mut impl FnMut(String),
-) -> StoredEcosystem {
-    let path = ecosystem_path(records);
-    let mut ecosystem = match files::read(&path, ECOSYSTEM_MAGIC) {
-        Ok(body) => parsed(&path, body.as_deref()).unwrap_or_else(|error| {
-            damaged(format!("{error}; incidents that were open are opened anew"));
-            StoredEcosystem::default()
-        }),
-        Err(error) => {
-            damaged(error.to_string());
-            StoredEcosystem::default()
-        }
-    };
-    if ecosystem.boot == boot_id() {
-        for mut stored in std::mem::take(&mut ecosystem.incidents) {
-            stored.boot.clone_from(&ecosystem.boot);
-            let Some(document) = stored.document.take() else { continue };
-            // It may have come as far as the database already.
-            if incidents.iter().all(|(_, known)| known.id != document.id) {
-                incidents.push((stored, Arc::new(document)));
-            }
-        }
-    }
-    ecosystem
-}
-
-fn parses<T: serde::de::DeserializeOwned>(body: &str) -> Result<(), serde_json::Error> {
-    serde_json::from_str::<T>(body).map(|_| ())
-}
-
 impl Recovery {
-    /// The anchor by which an earlier heartbeatd of this boot has shown times, unless the wall clock was stepped since.
-    pub(crate) fn anchor(&self) -> WallAnchor {
-        let earlier = self.ecosystem.anchor.map(|(instant, wall)| WallAnchor {
-            instant: Instant::from_nanos(instant),
-            wall: WallTime::from_millis(wall),
-        });
-        earlier.map_or_else(clock::anchor, clock::still_true)
-    }
-
-    /// Looks at the records, the intent, and once at /proc. `kept` are pidfds that somebody has kept meanwhile.
+    /// Looks at the records, the intent, and once at /proc. `kept` are pidfds that a service manager has kept meanwhile.
     pub(crate) fn look(
         records: &Path,
         config: &Config,
@@ -163,16 +55,8 @@ impl Recovery {
             of_ecosystem(format!("{error}; what operators had stopped or paused, and what was registered, is not known any more"));
             StoredIntent::default()
         });
-        let note = remembered.notes.iter().find(|(name, _)| name == ECOSYSTEM_NOTE);
-        let ecosystem = note.and_then(|(_, body)| serde_json::from_str(body).ok());
-        let mut incidents: Vec<(StoredIncident, Arc<IncidentDocument>)> =
-            remembered.open.iter().filter_map(|record| stored_incident(record, &mut of_ecosystem)).collect();
-        let ecosystem = match ecosystem {
-            Some(ecosystem) => ecosystem,
-            None => earlier_form(records, &mut incidents, &mut of_ecosystem),
-        };
-        let ecosystem = if ecosystem.boot == boot_id() { ecosystem } else { StoredEcosystem::default() };
-        Ok(Self { survey, intent, ecosystem, incidents, damages })
+        let open = OpenIncidents::read(records, remembered, &mut of_ecosystem);
+        Ok(Self { survey, intent, open, damages })
     }
 
     /// Realms that run and that the configuration does not have any more are in it as retired ones: they are ended.
@@ -246,58 +130,11 @@ impl Recovery {
             });
             restored.intent = Some(intent::intent(wish, anchor));
         }
-        let restarts = self.ecosystem.health_restarts_ns.iter().copied();
         RestoredState {
             realms: realms.into_values().collect(),
-            incidents: self.incidents(plan).into_iter().map(|kept| kept.incident).collect(),
-            health_restarts: restarts.map(Instant::from_nanos).collect(),
+            incidents: self.open.of(plan).into_iter().map(|kept| kept.incident).collect(),
+            health_restarts: self.open.health_restarts(),
         }
-    }
-
-    /// IncidentStore that were open, with what was told of them. One whose root is not there any more is none.
-    pub(crate) fn incidents(&self, plan: &Plan) -> Vec<Kept> {
-        let (boot, anchor) = (boot_id(), self.anchor());
-        let kept = self.incidents.iter().filter_map(|(stored, document)| {
-            let root = match &stored.root {
-                Some(name) => Some(plan.find(name)?),
-                None => None,
-            };
-            let incident = Incident {
-                no: IncidentNo(stored.no),
-                root,
-                problem: stored.problem,
-                reason: stored.reason,
-                message: stored.message.clone(),
-                severity: stored.severity,
-                affected: stored.affected.iter().filter_map(|name| plan.find(name)).collect(),
-                opened_at: if stored.boot == boot {
-                    Instant::from_nanos(stored.opened_ns)
-                } else {
-                    clock::instant_of(document.opened_at, anchor)
-                },
-                failed: stored.failed,
-            };
-            Some(Kept { incident, document: IncidentDocument::clone(document) })
-        });
-        kept.collect()
-    }
-
-    /// IncidentStore that were open, of realms that are gone from the configuration: closed with that as their message.
-    pub(crate) fn orphaned_incidents(&self, plan: &Plan, anchor: WallAnchor) -> Vec<IncidentDocument> {
-        let gone = |root: &String| plan.find(root).is_none();
-        let orphans = self.incidents.iter().filter(|(stored, _)| stored.root.as_ref().is_some_and(gone));
-        let boot = boot_id();
-        let ended = orphans.map(|(stored, document)| {
-            let mut document = IncidentDocument::clone(document);
-            let opened =
-                if stored.boot == boot { Instant::from_nanos(stored.opened_ns) } else { Instant::ZERO };
-            document.duration_s = Some(lasted(opened, document.opened_at, anchor.instant, anchor));
-            (document.event, document.seq) = (IncidentStep::Resolved.into(), document.seq + 1);
-            document.resolved_at = Some(anchor.wall);
-            document.resolution = Some("removed from the configuration, or disabled in it".to_owned());
-            document
-        });
-        ended.collect()
     }
 
     /// Hands what lives, and what is left of what has ended, to the process adapter.
@@ -372,10 +209,20 @@ mod tests {
 
     use super::*;
     use crate::clock;
+    use crate::reporting::incident_store::Kept;
     use crate::sample::{Sample, config, sample};
+    use crate::start::open_incidents::ecosystem_path;
+    use crate::start::state_check::check_state;
     use crate::storage::databases::Databases;
+    use crate::storage::files;
+    use crate::storage::stored::{ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, INTENT_MAGIC};
+    use heartbeat_process::boot_id;
     use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
-    use heartbeat_status::{Desired, Exit, IncidentStep, OwnProblemKind, Reason, Severity};
+    use heartbeat_status::{
+        Desired, Exit, Incident, IncidentNo, IncidentStep, Instant, OwnProblemKind, Reason, Severity,
+        WallTime,
+    };
+    use std::path::PathBuf;
 
     /// No other heartbeatd on this host has realms of these names.
     const REALMS: &str =
@@ -469,7 +316,7 @@ mod tests {
         disk.saves(&sample, &boot_id(), &restarts);
         let recovery = disk.look();
         assert_eq!(recovery.damages, []);
-        let back = recovery.incidents(&sample.plan);
+        let back = recovery.open.of(&sample.plan);
         for (before, after) in open.iter().zip(&back) {
             assert_eq!(before.incident, after.incident);
             assert_eq!(before.document, after.document);
@@ -486,8 +333,8 @@ mod tests {
         sample.statuses.restore_incidents(vec![kept(1, Some(0), None)]);
         disk.saves(&sample, "another boot", &[Instant::from_millis(5)]);
         let recovery = disk.look();
-        let back = recovery.incidents(&sample.plan);
-        let opened_at = clock::instant_of(back[0].document.opened_at, recovery.anchor());
+        let back = recovery.open.of(&sample.plan);
+        let opened_at = clock::instant_of(back[0].document.opened_at, recovery.open.anchor());
         assert_eq!((back.len(), back[0].incident.opened_at), (1, opened_at));
         assert_eq!(back[0].document, document("01-1"));
         let memory = recovery.memory(&sample.plan, &[], clock::anchor());
@@ -501,8 +348,8 @@ mod tests {
         disk.saves(&sample, &boot_id(), &[]);
         let plan = crate::sample::sample(REALMS).plan;
         let recovery = disk.look();
-        assert!(recovery.incidents(&plan).is_empty());
-        let over = recovery.orphaned_incidents(&plan, clock::anchor());
+        assert!(recovery.open.of(&plan).is_empty());
+        let over = recovery.open.orphaned(&plan, clock::anchor());
         assert!(over[0].resolved_at.is_some() && over[0].duration_s.unwrap() > 0.0, "{over:?}");
     }
 
@@ -517,7 +364,7 @@ mod tests {
         let old =
             serde_json::json!({ "boot": boot_id(), "incidents": [incident], "health_restarts_ns": [5] });
         disk.writes(&ecosystem_path(&disk.records()), ECOSYSTEM_MAGIC, &old);
-        let back = disk.look().incidents(&sample.plan);
+        let back = disk.look().open.of(&sample.plan);
         assert_eq!((back.len(), back[0].incident.opened_at), (1, Instant::from_millis(77)));
         assert_eq!(back[0].document, document("01-1"));
         let databases = Databases::open(disk.dir.path(), &sample.problems).unwrap();

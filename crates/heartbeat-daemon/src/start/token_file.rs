@@ -49,7 +49,7 @@ pub enum TokenFileError {
     Short(#[from] ShortTokenError),
 }
 
-/// Reads the token. What is opened is what is checked, so that nobody can replace it in between.
+/// Reads the token. What is opened is what is checked, so that no process can replace it in between.
 pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

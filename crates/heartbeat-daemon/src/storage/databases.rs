@@ -101,7 +101,7 @@ fn reporter(
 /// Waits for the answer of a database, within a bound.
 pub(crate) async fn answer<T: Send + 'static>(ask: impl FnOnce(Give<T>)) -> Result<T, StoreError> {
     let (give, take) = oneshot::channel();
-    // The asker may have gone: then nobody needs the answer.
+    // A client that has gone needs no answer.
     ask(Box::new(move |answer| drop(give.send(answer))));
     match timeout(DISK_WAIT, take).await {
         Ok(Ok(answer)) => answer,

@@ -1,7 +1,7 @@
-//! The directories of heartbeatd: made, checked, tightened, and made again when somebody removes them.
+//! The directories of heartbeatd: made, checked, tightened, and made again when another process removes them.
 //!
 //! What another user can write to says nothing that can be believed, so the state and the runtime directory belong to
-//! heartbeatd's own user, and nobody else writes there.
+//! heartbeatd's own user, and no other user writes there.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -16,7 +16,7 @@ use crate::error::DaemonError;
 const PRIVATE: u32 = 0o700;
 /// Permission bits of a directory that others pass through, to the socket or to a notify socket.
 const PASSABLE: u32 = 0o711;
-/// Permission bits with which somebody else can write.
+/// Permission bits with which another user can write.
 const OTHERS_WRITE: u32 = 0o022;
 
 /// One of them.
@@ -59,7 +59,7 @@ impl Directories {
         }
     }
 
-    /// Makes what is missing, tightens what is too open, and refuses what belongs to somebody else.
+    /// Makes what is missing, tightens what is too open, and refuses what belongs to another user.
     pub(crate) fn prepare(&self) -> Result<(), DaemonError> {
         for directory in self.own.iter().chain([&self.records]) {
             directory.make().map_err(|source| directory.error(source))?;
@@ -191,7 +191,7 @@ pub(crate) fn make_socket_parent(parent: &Path) -> io::Result<()> {
 
 fn foreign(meta: &Metadata, own: u32) -> io::Error {
     let why = format!(
-        "it must be a directory of heartbeatd's own user (uid {own}) that nobody else can write to (it belongs to uid {}, mode {:o}); correct that, or configure another",
+        "it must be a directory of heartbeatd's own user (uid {own}) that no other user can write to (it belongs to uid {}, mode {:o}); correct that, or configure another",
         meta.uid(),
         meta.mode() & 0o7777
     );

@@ -56,7 +56,7 @@ pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::
         return Err(error);
     }
     if !durable {
-        // Renamed over the old one, ext4 would begin to write it to the disk at once. Whoever reads in between finds the
+        // Renamed over the old one, ext4 would begin to write it to the disk at once. A reader in between finds the
         // new one beside.
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -99,7 +99,7 @@ pub(crate) fn read(path: &Path, magic: &str) -> Result<Option<String>, FileError
     }
 }
 
-/// The bytes of a file of ours; `None` when there is none. Through a link nothing is read, and nothing that somebody else has
+/// The bytes of a file of ours; `None` when there is none. Through a link nothing is read, and nothing that another user has
 /// written.
 fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();

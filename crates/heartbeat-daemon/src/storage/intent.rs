@@ -1,6 +1,6 @@
 //! The intent file: what operators have said, on disk and synced before they are answered.
 //!
-//! A thread of its own writes it, so that a slow disk holds nobody up but the answer; a disk that cannot be written to
+//! A thread of its own writes it, so that a slow disk holds up the answer alone; a disk that cannot be written to
 //! holds up nothing, and is a problem of heartbeatd.
 
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ pub(crate) struct IntentWriter {
 }
 
 impl IntentWriter {
-    /// Has the file written again when somebody has removed it. Never waits.
+    /// Has the file written again when another process has removed it. Never waits.
     pub(crate) fn restore(&self) {
         let (shared_state, wake) = &*self.shared_state;
         let mut shared_state = shared_state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -279,7 +279,7 @@ mod tests {
         assert!(refused.starts_with("cannot write "), "{refused}");
         assert_eq!(load(dir.path()).unwrap().registered, registered, "it is what it was");
         drop(file);
-        assert_eq!(book.write(BTreeMap::new()).await, None, "nobody is there to write it");
+        assert_eq!(book.write(BTreeMap::new()).await, None, "the thread that writes it is gone");
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl StateLock {
         self.name
     }
 
-    /// The same lock for whoever follows under this pid.
+    /// The same lock for the heartbeatd that follows under this pid.
     pub(crate) fn share(&self) -> std::io::Result<OwnedFd> {
         self.file.as_fd().try_clone_to_owned()
     }

@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(of(dir.path()).unwrap(), (id.clone(), None));
         std::fs::remove_file(path(dir.path())).unwrap();
         restore(dir.path(), &id).unwrap();
-        assert_eq!(of(dir.path()).unwrap(), (id, None), "somebody has removed it");
+        assert_eq!(of(dir.path()).unwrap(), (id, None), "another process has removed it");
     }
 
     #[test]

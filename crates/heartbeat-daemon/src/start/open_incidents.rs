@@ -1,0 +1,150 @@
+//! The incidents that were open when an earlier heartbeatd died, and the anchor of the times that it has shown.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use heartbeat_process::boot_id;
+use heartbeat_status::wire::IncidentDocument;
+use heartbeat_status::{Incident, IncidentNo, IncidentStep, Instant, WallAnchor, WallTime};
+use heartbeat_store::{IncidentRecord, Remembered};
+use heartbeat_supervisor::Plan;
+
+use crate::clock;
+use crate::reporting::incident_store::{Kept, lasted};
+use crate::storage::files;
+use crate::storage::stored::{ECOSYSTEM_MAGIC, ECOSYSTEM_NOTE, StoredEcosystem, StoredIncident};
+
+/// What the database has, or the file of a version without one.
+pub(crate) struct OpenIncidents {
+    ecosystem: StoredEcosystem,
+    incidents: Vec<(StoredIncident, Arc<IncidentDocument>)>,
+}
+
+/// Where versions without a database have kept open incidents: beside the adoption records, under a name that no realm has.
+pub(crate) fn ecosystem_path(records: &Path) -> PathBuf {
+    records.join("ecosystem.now")
+}
+
+impl OpenIncidents {
+    /// `damaged` hears of each thing that cannot be read.
+    pub(crate) fn read(records: &Path, remembered: &Remembered, damaged: &mut impl FnMut(String)) -> Self {
+        let note = remembered.notes.iter().find(|(name, _)| name == ECOSYSTEM_NOTE);
+        let ecosystem = note.and_then(|(_, body)| serde_json::from_str(body).ok());
+        let mut incidents: Vec<(StoredIncident, Arc<IncidentDocument>)> =
+            remembered.open.iter().filter_map(|record| stored_incident(record, damaged)).collect();
+        let ecosystem = match ecosystem {
+            Some(ecosystem) => ecosystem,
+            None => earlier_form(records, &mut incidents, damaged),
+        };
+        let ecosystem = if ecosystem.boot == boot_id() { ecosystem } else { StoredEcosystem::default() };
+        Self { ecosystem, incidents }
+    }
+
+    /// Restarts of this boot that all realms together have had for their health.
+    pub(crate) fn health_restarts(&self) -> Vec<Instant> {
+        self.ecosystem.health_restarts_ns.iter().copied().map(Instant::from_nanos).collect()
+    }
+
+    /// The anchor by which an earlier heartbeatd of this boot has shown times, unless the wall clock was stepped since.
+    pub(crate) fn anchor(&self) -> WallAnchor {
+        let earlier = self.ecosystem.anchor.map(|(instant, wall)| WallAnchor {
+            instant: Instant::from_nanos(instant),
+            wall: WallTime::from_millis(wall),
+        });
+        earlier.map_or_else(clock::anchor, clock::still_true)
+    }
+
+    /// The incidents that were open, with what receivers have of them. One whose root is gone is left out.
+    pub(crate) fn of(&self, plan: &Plan) -> Vec<Kept> {
+        let (boot, anchor) = (boot_id(), self.anchor());
+        let kept = self.incidents.iter().filter_map(|(stored, document)| {
+            let root = match &stored.root {
+                Some(name) => Some(plan.find(name)?),
+                None => None,
+            };
+            let incident = Incident {
+                no: IncidentNo(stored.no),
+                root,
+                problem: stored.problem,
+                reason: stored.reason,
+                message: stored.message.clone(),
+                severity: stored.severity,
+                affected: stored.affected.iter().filter_map(|name| plan.find(name)).collect(),
+                opened_at: if stored.boot == boot {
+                    Instant::from_nanos(stored.opened_ns)
+                } else {
+                    clock::instant_of(document.opened_at, anchor)
+                },
+                failed: stored.failed,
+            };
+            Some(Kept { incident, document: IncidentDocument::clone(document) })
+        });
+        kept.collect()
+    }
+
+    /// The incidents that were open, of realms that are gone from the configuration: closed with that as their resolution.
+    pub(crate) fn orphaned(&self, plan: &Plan, anchor: WallAnchor) -> Vec<IncidentDocument> {
+        let gone = |root: &String| plan.find(root).is_none();
+        let orphans = self.incidents.iter().filter(|(stored, _)| stored.root.as_ref().is_some_and(gone));
+        let boot = boot_id();
+        let ended = orphans.map(|(stored, document)| {
+            let mut document = IncidentDocument::clone(document);
+            let opened =
+                if stored.boot == boot { Instant::from_nanos(stored.opened_ns) } else { Instant::ZERO };
+            document.duration_s = Some(lasted(opened, document.opened_at, anchor.instant, anchor));
+            (document.event, document.seq) = (IncidentStep::Resolved.into(), document.seq + 1);
+            document.resolved_at = Some(anchor.wall);
+            document.resolution = Some("removed from the configuration, or disabled in it".to_owned());
+            document
+        });
+        ended.collect()
+    }
+}
+
+/// What is in a file of open incidents; a file that is whole and makes no sense is set aside.
+fn parsed(path: &Path, body: Option<&str>) -> Result<StoredEcosystem, files::FileError> {
+    let Some(body) = body else { return Ok(StoredEcosystem::default()) };
+    serde_json::from_str(body).map_err(|error| files::damaged(path, error.to_string()))
+}
+
+/// What the database has of an open incident.
+fn stored_incident(
+    record: &IncidentRecord,
+    damaged: &mut impl FnMut(String),
+) -> Option<(StoredIncident, Arc<IncidentDocument>)> {
+    let stored = record.state.as_deref().and_then(|state| serde_json::from_str(state).ok());
+    if stored.is_none() {
+        damaged(format!("the incident {} cannot be read; it is opened anew", record.document.id));
+    }
+    Some((stored?, Arc::clone(&record.document)))
+}
+
+/// What a version without a database has left, which is read once.
+fn earlier_form(
+    records: &Path,
+    incidents: &mut Vec<(StoredIncident, Arc<IncidentDocument>)>,
+    damaged: &mut impl FnMut(String),
+) -> StoredEcosystem {
+    let path = ecosystem_path(records);
+    let mut ecosystem = match files::read(&path, ECOSYSTEM_MAGIC) {
+        Ok(body) => parsed(&path, body.as_deref()).unwrap_or_else(|error| {
+            damaged(format!("{error}; incidents that were open are opened anew"));
+            StoredEcosystem::default()
+        }),
+        Err(error) => {
+            damaged(error.to_string());
+            StoredEcosystem::default()
+        }
+    };
+    if ecosystem.boot == boot_id() {
+        for mut stored in std::mem::take(&mut ecosystem.incidents) {
+            stored.boot.clone_from(&ecosystem.boot);
+            let Some(document) = stored.document.take() else { continue };
+            // It may have come as far as the database already.
+            if incidents.iter().all(|(_, known)| known.id != document.id) {
+                incidents.push((stored, Arc::new(document)));
+            }
+        }
+    }
+    ecosystem
+}

@@ -1,0 +1,157 @@
+//! Imports between the files of a crate go one way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::source::{File, product};
+
+/// Crates that still have circles; this list only shrinks.
+const CIRCLES: &[&str] = &[
+    "heartbeat-cli",
+    "heartbeat-client",
+    "heartbeat-config",
+    "heartbeat-graph",
+    "heartbeat-http",
+    "heartbeat-probe",
+    "heartbeat-store",
+    "heartbeat-supervisor",
+];
+/// The states of the state machine lead to each other, as their diagram does.
+const STATES: &str = "crates/heartbeat-supervisor/src/state/";
+
+/// Files that import each other, directly or through others.
+#[must_use]
+pub fn circle_violations(files: &[File]) -> Vec<String> {
+    let mut texts: BTreeMap<&str, String> = BTreeMap::new();
+    for (file, _, line) in product(files) {
+        if !file.path.starts_with(STATES) {
+            let text = texts.entry(&file.path).or_default();
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    let mut crates: BTreeMap<&str, Modules<'_>> = BTreeMap::new();
+    for (path, text) in &texts {
+        let Some((root, module)) = path.split_once("/src/") else { continue };
+        let module = module.trim_end_matches(".rs").trim_end_matches("/mod");
+        let module = if matches!(module, "lib" | "main") { "" } else { module };
+        crates.entry(root).or_default().insert(module.replace('/', "::"), (path, text));
+    }
+    let judged = crates.iter().filter(|(root, _)| !CIRCLES.iter().any(|excused| root.ends_with(excused)));
+    judged.flat_map(|(_, modules)| circles(modules)).collect()
+}
+
+/// The files of a crate: module to path and text.
+type Modules<'a> = BTreeMap<String, (&'a str, &'a str)>;
+
+fn circles(modules: &Modules<'_>) -> Vec<String> {
+    let arrows: BTreeMap<&str, BTreeSet<&str>> = modules
+        .iter()
+        .map(|(module, (_, text))| {
+            let named = paths(text, module);
+            let mut targets: BTreeSet<&str> = named.iter().filter_map(|path| target(path, modules)).collect();
+            targets.remove(module.as_str());
+            (module.as_str(), targets)
+        })
+        .collect();
+    let reached = |from: &str| {
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut open: Vec<&str> = arrows[from].iter().copied().collect();
+        while let Some(next) = open.pop() {
+            if seen.insert(next) {
+                open.extend(&arrows[next]);
+            }
+        }
+        seen
+    };
+    let all: BTreeMap<&str, BTreeSet<&str>> =
+        arrows.keys().map(|module| (*module, reached(module))).collect();
+    let back = |from: &str, to: &str| all[to].contains(from);
+    let mut broken = Vec::new();
+    for (from, targets) in &arrows {
+        for to in targets.iter().filter(|to| back(from, to)) {
+            broken.push(format!("{} imports {}, which leads back", modules[*from].0, modules[*to].0));
+        }
+    }
+    broken
+}
+
+/// The module that a path leads to: the longest one that begins it. The root of a crate names modules and is none of them:
+/// what it only exports again belongs to another file.
+fn target<'a>(path: &[String], modules: &'a Modules<'_>) -> Option<&'a str> {
+    let longest = (1..=path.len()).rev().find_map(|count| modules.get_key_value(&path[..count].join("::")));
+    match longest {
+        Some((module, _)) => Some(module),
+        None => exported(path.first()?, modules),
+    }
+}
+
+/// The module whose item the root exports under `name`.
+fn exported<'a>(name: &str, modules: &'a Modules<'_>) -> Option<&'a str> {
+    let (_, root) = modules.get("")?;
+    let uses = root.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next());
+    let mut found = uses.filter(|text| text.split(|c: char| !is_part(c)).any(|word| word == name));
+    let path = tree(found.next()?).into_iter().find(|path| path.last().is_some_and(|last| last == name))?;
+    modules.get_key_value(path[..path.len() - 1].join("::").as_str()).map(|(module, _)| module.as_str())
+}
+
+/// Paths from the root of the crate that `text`, the file of `module`, names.
+fn paths(text: &str, module: &str) -> Vec<Vec<String>> {
+    let own: Vec<String> =
+        module.split("::").filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect();
+    let mut found = Vec::new();
+    for (keyword, levels) in [("crate::", own.len()), ("super::", 1)] {
+        for (at, _) in text.match_indices(keyword) {
+            let before = text[..at].chars().next_back();
+            if before.is_some_and(|c| is_part(c) || c == ':') || levels > own.len() {
+                continue;
+            }
+            let base = &own[..own.len() - levels];
+            let named = tree(&text[at + keyword.len()..]);
+            found.extend(named.into_iter().map(|path| base.iter().cloned().chain(path).collect()));
+        }
+    }
+    found
+}
+
+/// The paths of a tree like `a::{b, c::D}`, as far as `text` begins with one.
+fn tree(text: &str) -> Vec<Vec<String>> {
+    let text = text.trim_start();
+    if let Some(group) = text.strip_prefix('{') {
+        return branches(group).into_iter().flat_map(tree).collect();
+    }
+    let word: String = text.chars().take_while(|c| is_part(*c)).collect();
+    let rest = &text[word.len()..];
+    let mut paths = match rest.strip_prefix("::") {
+        Some(rest) => tree(rest),
+        None => vec![Vec::new()],
+    };
+    if !word.is_empty() {
+        paths.iter_mut().for_each(|path| path.insert(0, word.clone()));
+    }
+    paths
+}
+
+/// What stands between the commas of a group, up to its end.
+fn branches(group: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut found) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                found.push(&group[from..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(&group[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.into_iter().filter(|branch| !branch.trim().is_empty()).collect()
+}
+
+fn is_part(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
