@@ -37,6 +37,15 @@ pub(crate) struct Evidence {
     pub(crate) acts_on: Instant,
     /// Its needs have been asked about the failure that began then.
     pub(crate) asked_since: Option<Instant>,
+    /// An earlier heartbeatd has started its process.
+    pub(crate) adopted: bool,
+    pub(crate) stopped_by_signal: bool,
+    /// Its output is kept in memory, since its log could not be opened.
+    pub(crate) log_in_memory: bool,
+    /// Samples in a row that were over its limit of memory.
+    pub(crate) samples_over: u32,
+    /// When its silence, or its end that does not come, is judged.
+    pub(crate) silence_due: Option<Instant>,
 }
 
 impl Evidence {

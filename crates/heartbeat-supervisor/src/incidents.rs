@@ -407,7 +407,7 @@ impl Supervisor {
             for need in self.plan.realm(at).needs.iter().filter(|need| need.kind == EdgeKind::Needs) {
                 if !core::mem::replace(&mut seen[need.realm.index()], true) {
                     let realm = &mut self.realms[need.realm.index()];
-                    realm.history.vouch_after = realm.history.vouch_after.max(Some(since));
+                    realm.shown.vouch_after = realm.shown.vouch_after.max(Some(since));
                     stack.push(need.realm);
                 }
             }

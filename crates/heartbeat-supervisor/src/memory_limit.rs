@@ -31,14 +31,14 @@ pub(crate) fn used(realm: &mut Realm, ctx: &mut Ctx<'_>, bytes: u64) {
         _ => false,
     };
     let Some(limit) = ctx.spec.memory_limit.filter(|limit| execed && bytes > *limit) else {
-        realm.generation.samples_over = 0;
+        realm.evidence.samples_over = 0;
         return;
     };
-    realm.generation.samples_over = realm.generation.samples_over.saturating_add(1);
-    if realm.generation.samples_over < MAX_SAMPLES_OVER || realm.wish.pause.is_some() {
+    realm.evidence.samples_over = realm.evidence.samples_over.saturating_add(1);
+    if realm.evidence.samples_over < MAX_SAMPLES_OVER || realm.wish.pause.is_some() {
         return;
     }
-    realm.generation.samples_over = 0;
+    realm.evidence.samples_over = 0;
     let detail = format!("out of memory: its processes use {}, limit {}", size(bytes), size(limit));
     stopping::restart(realm, ctx, RestartCause::OutOfMemory, detail);
 }

@@ -288,11 +288,11 @@ impl Realm {
 
     /// It was well after an incident of a dependent was opened: that is remembered, once.
     fn note_well(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(after) = self.history.vouch_after else { return };
+        let Some(after) = self.shown.vouch_after else { return };
         let mut deciding =
             self.evidence.probes.iter().zip(&ctx.spec.probes).filter(|(_, spec)| spec.decides());
         if deciding.all(|(probe, _)| probe.last_pass.is_some_and(|pass| pass > after)) {
-            self.history.vouch_after = None;
+            self.shown.vouch_after = None;
             ctx.out.remember.insert(ctx.ix);
         }
     }

@@ -50,7 +50,7 @@ impl Realm {
 
     /// The process was stopped by a signal, or goes on. While stopped it fails once an interval.
     pub(crate) fn on_stopped_by_signal(&mut self, ctx: &mut Ctx<'_>, stopped: bool) {
-        self.generation.stopped_by_signal = stopped;
+        self.evidence.stopped_by_signal = stopped;
         for (at, spec) in ctx.spec.probes.iter().enumerate() {
             if spec.source != ProbeSource::Process {
                 continue;
@@ -100,7 +100,7 @@ impl Realm {
     }
 
     pub(crate) fn on_stopped_slot(&mut self, ctx: &mut Ctx<'_>, at: usize) {
-        if !self.generation.stopped_by_signal || !self.evidence.probing {
+        if !self.evidence.stopped_by_signal || !self.evidence.probing {
             return;
         }
         let outcome = Outcome::Fail { reason: FailReason::ProcessStopped, phase: None };

@@ -64,7 +64,7 @@ impl Realm {
             return;
         }
         self.generation.pid = Some(pid);
-        self.generation.stopped_by_signal = false;
+        self.evidence.stopped_by_signal = false;
         ctx.event(EventKind::MainChanged { run: self.generation.run, pid });
     }
 

@@ -184,7 +184,7 @@ impl Supervisor {
 
 /// What it is made of has changed.
 pub(crate) fn renew(realm: &mut Realm, ctx: &mut Ctx<'_>, keys: Option<String>) {
-    realm.history.renewed = keys;
+    realm.shown.renewed = keys;
     // It is told again of the new one.
     realm.shown.unbounded.clear();
     realm.generation.outdated = realm.held_by_pause();

@@ -92,7 +92,7 @@ impl Realm {
 
     /// What is said of a restart for this cause that no failure explains.
     pub(crate) fn words_for(&self, cause: RestartCause) -> String {
-        match (cause, &self.history.renewed) {
+        match (cause, &self.shown.renewed) {
             (RestartCause::Requested, _) => "requested".into(),
             (RestartCause::Reloaded, Some(keys)) => alloc::format!("reloaded ({keys})"),
             (RestartCause::Reloaded, None) => "reloaded".into(),

@@ -173,7 +173,7 @@ impl Realm {
         };
         let outcome = Outcome::Fail { reason: FailReason::MissedBeat, phase: None };
         self.take_result(ctx, at, passive(ctx.now, outcome, detail), true);
-        self.generation.spoken.due = None;
+        self.evidence.silence_due = None;
         ctx.disarm(TimerKind::Slot(probe_ix(at)));
     }
 
@@ -190,7 +190,7 @@ impl Realm {
     fn set_due(&mut self, ctx: &mut Ctx<'_>, at: usize, due: Option<Instant>) {
         // What it was granted before still stands.
         let due = due.map(|due| due.max(self.generation.spoken.extended.unwrap_or(due)));
-        self.generation.spoken.due = due;
+        self.evidence.silence_due = due;
         match due {
             Some(due) => ctx.arm(TimerKind::Slot(probe_ix(at)), due),
             None => ctx.disarm(TimerKind::Slot(probe_ix(at))),
@@ -204,7 +204,7 @@ impl Realm {
             self.await_end(ctx, at);
         } else if self.generation.spoken.triggered {
             // Nothing that has happened takes that back.
-            self.generation.spoken.due = None;
+            self.evidence.silence_due = None;
             ctx.arm(TimerKind::Slot(probe_ix(at)), ctx.now);
         } else {
             self.await_beat(ctx, at);
@@ -225,7 +225,7 @@ impl Realm {
     /// It has been silent for too long, or has not ended although it said so.
     pub(crate) fn on_silence(&mut self, ctx: &mut Ctx<'_>, ix: ProbeIx) {
         let at = ix.index();
-        let due = self.generation.spoken.due.take();
+        let due = self.evidence.silence_due.take();
         if !self.evidence.probing {
             return;
         }
@@ -256,7 +256,7 @@ impl Realm {
             State::Stopping(_) => stopping::extend(self, ctx, until),
             _ => {}
         }
-        if let (Some(due), Some((at, _))) = (self.generation.spoken.due, asked(ctx.spec)) {
+        if let (Some(due), Some((at, _))) = (self.evidence.silence_due, asked(ctx.spec)) {
             self.set_due(ctx, at, Some(due));
         }
     }

@@ -26,6 +26,10 @@ pub(crate) struct Shown {
     pub(crate) restart_due: bool,
     /// Limits of its processes that no kernel enforces.
     pub(crate) unbounded: Vec<String>,
+    /// An incident of a dependent was opened then: a proof that this realm was well afterwards is remembered.
+    pub(crate) vouch_after: Option<Instant>,
+    /// The keys by which the last reload has changed what it is made of.
+    pub(crate) renewed: Option<String>,
     /// Changed since the last snapshot.
     pub(crate) dirty: bool,
 }
@@ -42,6 +46,8 @@ impl Default for Shown {
             flapping: false,
             restart_due: false,
             unbounded: Vec::new(),
+            vouch_after: None,
+            renewed: None,
             dirty: true,
         }
     }

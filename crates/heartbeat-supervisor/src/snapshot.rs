@@ -44,7 +44,7 @@ pub(crate) fn realm_status(
     if realm.evidence.probes.iter().any(|probe| probe.stale) {
         flags.insert(Flag::Stale);
     }
-    if realm.generation.adopted && realm.generation.pid.is_some() {
+    if realm.evidence.adopted && realm.generation.pid.is_some() {
         flags.insert(Flag::Adopted);
     }
     if realm.shown.flapping {
@@ -56,7 +56,7 @@ pub(crate) fn realm_status(
     if !realm.shown.unbounded.is_empty() && realm.generation.pid.is_some() {
         flags.insert(Flag::Unbounded);
     }
-    if realm.generation.log_in_memory && realm.generation.pid.is_some() {
+    if realm.evidence.log_in_memory && realm.generation.pid.is_some() {
         flags.insert(Flag::LogInMemory);
     }
     if realm.evidence.held == Some(Hold::Tripped) {
@@ -78,7 +78,7 @@ pub(crate) fn realm_status(
             run: realm.generation.run,
             pid: realm.generation.pid,
             started_at: realm.generation.started_at,
-            adopted: realm.generation.adopted && realm.generation.pid.is_some(),
+            adopted: realm.evidence.adopted && realm.generation.pid.is_some(),
             last_exit: realm.history.last_exit,
         },
         says: realm.says(spec),

@@ -4,29 +4,38 @@ use alloc::string::String;
 
 use heartbeat_status::{Instant, RunId};
 
-use super::Spoken;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use super::Spoken;
+use super::encoding::{Via, is_false};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Generation {
+    #[serde(with = "Via::<u64>")]
     pub(crate) run: RunId,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pid: Option<u32>,
+    #[serde(rename = "started_ns", with = "Via::<Option<u64>>", skip_serializing_if = "Option::is_none")]
     pub(crate) started_at: Option<Instant>,
     /// Its launch was never attempted: the next start is of this generation, too.
+    #[serde(rename = "keep_run", skip_serializing_if = "is_false")]
     pub(crate) untried: bool,
     /// The realm was configured to be made of something else while it was paused: it restarts when it is resumed.
+    #[serde(rename = "renew_owed", skip_serializing_if = "is_false")]
     pub(crate) outdated: bool,
     /// The process that holds its port, when that is not its own.
+    #[serde(rename = "stranger", skip_serializing_if = "Option::is_none")]
     pub(crate) port_conflict: Option<String>,
+    #[serde(
+        rename = "healthy_since_ns",
+        with = "Via::<Option<u64>>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) healthy_since: Option<Instant>,
     /// What it has said of itself.
+    #[serde(rename = "said", skip_serializing_if = "Spoken::is_nothing")]
     pub(crate) spoken: Spoken,
-    /// An earlier heartbeatd has started its process.
-    pub(crate) adopted: bool,
-    pub(crate) stopped_by_signal: bool,
-    /// Its output is kept in memory, since its log could not be opened.
-    pub(crate) log_in_memory: bool,
-    /// Samples in a row that were over its limit of memory.
-    pub(crate) samples_over: u32,
 }
 
 impl Generation {

@@ -1,11 +1,16 @@
-//! The durable half of a realm: what the next heartbeatd has to know to go on with it.
+//! The durable half of a realm, version 1: what the next heartbeatd has to know to go on with it. Each type writes and
+//! reads itself; names only grow, so that a heartbeatd reads what an older one wrote.
 
+mod encoding;
 mod generation;
 mod history;
 mod spoken;
+mod state;
 mod wish;
 
+pub(crate) use encoding::{Stored, is_false, is_zero};
 pub(crate) use generation::Generation;
-pub(crate) use history::{FailedStart, History, Suspicion};
+pub(crate) use history::{History, Suspicion};
 pub(crate) use spoken::Spoken;
+pub(crate) use state::{StoredState, Why};
 pub(crate) use wish::{Resting, Wish};

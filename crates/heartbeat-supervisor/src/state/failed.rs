@@ -1,25 +1,11 @@
 //! Failed: given up. A person is needed, and a person's start or restart begins with a fresh budget.
 
-use alloc::string::String;
-
-use heartbeat_status::{Exit, RestartCause, RunFact};
+use heartbeat_status::{RestartCause, RunFact};
 
 use super::{State, StateRequest, no_process, stopped};
 use crate::ctx::Ctx;
+pub(crate) use crate::durable::Why;
 use crate::realm::Realm;
-
-/// What it was given up for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// The restart budget is spent.
-    BudgetSpent,
-    /// The program could not be exec'd.
-    StartFailed(String),
-    /// It ended, and its policy leaves it at that.
-    Exited(Exit),
-    /// It was ended for this cause, and its policy leaves it at that.
-    Gone(RestartCause),
-}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Failed {

@@ -25,6 +25,7 @@ pub(crate) mod serving;
 pub(crate) mod starting;
 pub(crate) mod stopped;
 pub(crate) mod stopping;
+mod stored;
 pub(crate) mod stuck;
 pub(crate) mod unusable;
 pub(crate) mod unverified;
@@ -127,7 +128,7 @@ pub(crate) fn on_fact(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
         RunFact::Unbounded { limits } => return memory_limit::unbounded(realm, ctx, limits),
         RunFact::MemoryUsed { bytes } => return memory_limit::used(realm, ctx, bytes),
         RunFact::LogInMemory => {
-            if !core::mem::replace(&mut realm.generation.log_in_memory, true) {
+            if !core::mem::replace(&mut realm.evidence.log_in_memory, true) {
                 ctx.event(EventKind::LogInMemory);
             }
             return;
@@ -257,7 +258,7 @@ pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
         unverified::enter(realm, ctx, what);
         return;
     }
-    realm.generation.adopted = matches!(found, Found::Alive { .. });
+    realm.evidence.adopted = matches!(found, Found::Alive { .. });
     match (realm.state.phase(), found) {
         (Phase::Starting, found) => starting::resume(realm, ctx, found),
         (Phase::Running, found) => running::resume(realm, ctx, found),

@@ -9,10 +9,10 @@ use heartbeat_status::{EventKind, Hook, Instant, RealmKind, RestartCause, Restar
 use super::{State, StateRequest, ending, running, stopping, unusable, waiting};
 use crate::Effect;
 use crate::ctx::{Ctx, DependencyView};
+use crate::durable::StoredState;
 use crate::judgement::evaluate;
 use crate::memory::Found;
 use crate::realm::Realm;
-use crate::record::StoredState;
 use crate::suspicion;
 use crate::timers::TimerKind;
 use crate::why;
@@ -406,7 +406,7 @@ fn ready(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match (timer, stage(realm)) {
         (TimerKind::Settle, Stage::Execed) => {
-            if !realm.generation.stopped_by_signal {
+            if !realm.evidence.stopped_by_signal {
                 ready(realm, ctx);
             } else {
                 ctx.arm(TimerKind::Settle, ctx.now + ctx.spec.start.settle.max(STOPPED_RECHECK));

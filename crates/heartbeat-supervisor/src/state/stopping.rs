@@ -11,9 +11,9 @@ use heartbeat_status::{
 use super::starting::{HOOK_GRACE, Stage as StartStage};
 use super::{State, StateRequest, ending, in_place_restart, starting, stopped, stuck, waiting};
 use crate::ctx::{Ctx, Mode};
+use crate::durable::StoredState;
 use crate::memory::Found;
 use crate::realm::Realm;
-use crate::record::StoredState;
 use crate::timers::TimerKind;
 use crate::{Effect, SignalTo};
 
@@ -74,7 +74,7 @@ impl Stopping {
         let deadline = self.kill_at.or(deadline).unwrap_or(Instant::ZERO);
         StoredState::Stopping {
             cause: self.cause,
-            exit: self.exit.map(Into::into),
+            exit: self.exit,
             killing: self.stage == Stage::Kill,
             launching: self.launching,
             told: matches!(self.stage, Stage::Term | Stage::Told),
