@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(300);
 /// What a server is given that has to be found out before the deadline.
 const LONG: Duration = Duration::from_secs(10);
 /// A busy machine may be this much later than the deadline.
-const SLACK: u32 = 5;
+const SLACK: Duration = Duration::from_secs(10);
 const DRIP: Duration = Duration::from_millis(20);
 
 /// A server that treats every connection with `behave`. Ends with the runtime of its test.
@@ -95,7 +95,7 @@ async fn measured(probe: impl Into<Probe>, timeout: Duration) -> CheckResult {
     let began = clock::now();
     let result = probe.into().measure(timeout).await;
     let took = clock::now().since(began);
-    assert!(took < timeout * SLACK, "took {took:?} of {timeout:?}: {result:?}");
+    assert!(took < timeout + SLACK, "took {took:?} of {timeout:?}: {result:?}");
     assert!(!result.detail.contains('\n') && result.finished_at >= result.started_at, "{result:?}");
     result
 }
@@ -658,34 +658,46 @@ async fn our_own_lag_is_not_their_failure() {
 
 #[tokio::test]
 async fn an_answer_that_is_there_counts_however_late_we_look() {
+    for _ in 0..MAX_RETRIES {
+        if let Some(result) = looked_at_late().await {
+            assert_eq!(result.outcome, Outcome::Pass, "{result:?}");
+            return;
+        }
+    }
+    panic!("this machine is too busy to answer in time");
+}
+
+/// The result of a measurement whose answer came in time and was looked at after the deadline; `None` when it was over before.
+async fn looked_at_late() -> Option<CheckResult> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     // Its own thread: it answers while our runtime stands still.
     let server = std::thread::spawn(move || {
         use std::io::{Read, Write};
         let (mut stream, _) = listener.accept().unwrap();
-        let mut request = [0; 1024];
-        let read = stream.read(&mut request).unwrap();
+        let read = stream.read(&mut [0; 1024]).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
         read
     });
     let probe = Probe::from(http(&address));
+    let began = clock::now();
     let mut measuring = std::pin::pin!(probe.measure(SHORT));
     // Far enough that the request is out, then nobody polls until the deadline is long past.
     while !server.is_finished() {
         tokio::select! {
             biased;
-            result = &mut measuring => return assert_eq!(result.outcome, Outcome::Pass),
+            _ = &mut measuring => return None,
             () = tokio::task::yield_now() => {}
         }
     }
-    let began = clock::now();
-    while clock::now().since(began) < SHORT * 2 {
+    if clock::now().since(began) >= SHORT {
+        return None;
+    }
+    while clock::now().since(began) < SHORT * 3 {
         std::hint::spin_loop();
     }
-    let result = measuring.await;
-    assert_eq!(result.outcome, Outcome::Pass, "{result:?}");
     assert!(server.join().unwrap() > 0);
+    Some(measuring.await)
 }
 
 #[tokio::test]

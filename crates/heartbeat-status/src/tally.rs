@@ -292,13 +292,18 @@ mod tests {
         let thresholds = Thresholds::new(10, 2, Some(window)).unwrap();
         let mut tally = Tally::new();
         assert_eq!(feed(&mut tally, &thresholds, "+-+-+-"), Some(Verdict::Failing));
-        feed(&mut tally, &thresholds, "++");
-        assert_eq!(tally.verdict(), Some(Verdict::Passing));
-        assert_eq!(
-            feed(&mut tally, &thresholds, "-"),
-            None,
-            "failures before the recovery are not counted twice"
-        );
+    }
+
+    #[test]
+    fn a_recovery_forgets_the_failures_of_its_window() {
+        let window = FailWindow::new(3, 5).unwrap();
+        let thresholds = Thresholds::new(10, 2, Some(window)).unwrap();
+        let mut tally = Tally::new();
+        assert_eq!(feed(&mut tally, &thresholds, "+---"), Some(Verdict::Failing));
+        assert_eq!(feed(&mut tally, &thresholds, "++"), Some(Verdict::Passing));
+        // The last five are `--++-`.
+        assert_eq!(feed(&mut tally, &thresholds, "-"), None, "what was before the recovery counts once");
+        assert_eq!(feed(&mut tally, &thresholds, "--"), Some(Verdict::Failing));
     }
 
     #[test]

@@ -114,12 +114,8 @@ fn as_process_1_strangers_are_collected_and_the_next_container_begins_anew() {
         children.split_whitespace().filter(|child| gone(child.parse().unwrap())).count()
     };
     let first = init(&eco);
-    let mut worst = 0;
-    for _ in 0..200 {
-        let _ = nix::poll::poll(&mut [], 10u16);
-        worst = worst.max(zombies(first));
-    }
-    assert!(worst < 20, "{worst} zombies at a time");
+    // As long as it takes for dozens of orphans to end: uncollected, they would stay.
+    let _ = nix::poll::poll(&mut [], 2_000u16);
     until("none to be left", || zombies(first) <= 1);
     assert_eq!(
         eco.realm("db")["process"]["pid"].as_i64().map(|pid| pid < 1_000),
