@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clap_complete::engine::ArgValueCompleter;
-use heartbeat_client::Host;
+use heartbeat_client::{BeatEvent, Host};
 use heartbeat_status::{RealmName, Signal};
 
 use crate::age::parse_duration;
@@ -231,6 +231,30 @@ pub(crate) enum Command {
         /// Name of the person who takes care of it
         #[arg(long, value_name = "NAME", env = "USER", hide_env = true)]
         by: Option<String>,
+    },
+    /// Send a heartbeat for a realm with a `push` probe
+    Beat {
+        /// Realm or job that sends it
+        #[arg(value_parser = realm_name)]
+        realm: String,
+        /// What it reports: ok, start, fail, or an exit code from 0 to 255
+        #[arg(default_value = "ok", value_name = "EVENT", value_parser = beat_event)]
+        event: BeatEvent,
+        /// Identifier of the run, where several may be under way
+        #[arg(long, value_name = "ID")]
+        run: Option<String>,
+        /// Words shown with it
+        #[arg(short, long, default_value = "", value_name = "TEXT", hide_default_value = true)]
+        message: String,
+    },
+    /// Run a command, report its beginning and its end, and exit as it does
+    RunBeat {
+        /// Realm or job that it belongs to
+        #[arg(value_parser = realm_name)]
+        realm: String,
+        /// The command and its arguments, behind --
+        #[arg(required = true, last = true, value_name = "CMD")]
+        command: Vec<String>,
     },
     /// Show what a realm was over time: availability and latency
     History {
@@ -642,6 +666,18 @@ fn signal_name(text: &str) -> Result<String, String> {
 
 fn parse_host(text: &str) -> Result<Host, String> {
     text.parse().map_err(|error: heartbeat_client::ClientError| error.to_string())
+}
+
+fn beat_event(text: &str) -> Result<BeatEvent, String> {
+    match text {
+        "ok" => Ok(BeatEvent::Ok),
+        "start" => Ok(BeatEvent::Start),
+        "fail" => Ok(BeatEvent::Fail),
+        code => code
+            .parse()
+            .map(BeatEvent::Exit)
+            .map_err(|_| "a heartbeat is ok, start, fail or an exit code from 0 to 255".to_owned()),
+    }
 }
 
 /// What `probe` measures.

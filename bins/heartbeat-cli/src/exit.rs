@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     Deadline,
     /// Ctrl-C.
     Interrupted,
+    /// The exit code of the command that `run-beat` has run.
+    Child(u8),
 }
 
 impl Exit {
@@ -61,6 +63,7 @@ impl Exit {
             }
             Self::Deadline => "The deadline passed; the answer lists what is missing.",
             Self::Interrupted => "Interrupted by Ctrl-C.",
+            Self::Child(_) => "The exit code of the command.",
         }
     }
 
@@ -77,6 +80,7 @@ impl Exit {
             Self::Refused => 7,
             Self::Deadline => 124,
             Self::Interrupted => 130,
+            Self::Child(code) => code,
         }
     }
 }

@@ -17,6 +17,7 @@ mod advice;
 mod age;
 mod args;
 mod ask;
+mod beat;
 mod boot;
 mod cells;
 mod chain;
@@ -126,6 +127,14 @@ fn not_built(error: &clap::Error) -> Option<String> {
 }
 
 async fn until_interrupted(cli: &Cli, console: &mut Console) -> Outcome {
+    if matches!(cli.command, Some(Command::RunBeat { .. })) {
+        // A signal is the command's to hear; its end is reported in any case.
+        return tokio::select! {
+            biased;
+            () = unheard() => Ok(Exit::Interrupted),
+            outcome = run(cli, console) => outcome,
+        };
+    }
     tokio::select! {
         // Registered before the first question, so that there is no moment in which Ctrl-C is not heard.
         biased;
@@ -139,6 +148,16 @@ async fn until_interrupted(cli: &Cli, console: &mut Console) -> Outcome {
         console.note("interrupted; heartbeatd carries on with what it has accepted");
     }
     Ok(Exit::Interrupted)
+}
+
+/// Takes Ctrl-C and SIGTERM, and never returns.
+async fn unheard() {
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = terminated() => {}
+        }
+    }
 }
 
 /// SIGTERM. Where it cannot be heard, its default action stands.
@@ -229,6 +248,12 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Ack { id, note, by }) => {
             let request = AckRequest { by: by.clone(), note: note.clone() };
             incidents::acknowledge(&connect(console), id, &request, console).await
+        }
+        Some(Command::Beat { realm, event, run, message }) => {
+            beat::run(&connect(console), realm, *event, run.as_deref(), message, console).await
+        }
+        Some(Command::RunBeat { realm, command }) => {
+            beat::wrap(&connect(console), realm, command, console).await
         }
         Some(Command::Events { realms, follow, since, lines }) => {
             // What is bounded by its age is not bounded by its number as well.

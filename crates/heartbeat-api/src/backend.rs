@@ -184,6 +184,39 @@ pub struct Acknowledged {
     pub unwritten: Option<String>,
 }
 
+/// A heartbeat of a realm or of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// What it reports.
+    pub event: BeatEvent,
+    /// The run that it is about, where several may be under way.
+    pub run: Option<String>,
+    /// The words of the sender.
+    pub message: String,
+}
+
+/// What a heartbeat reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeatEvent {
+    /// A run has begun.
+    Start,
+    /// Everything is well, or a run has ended well.
+    Ok,
+    /// A run has failed.
+    Fail,
+    /// A run has ended with this exit code.
+    Exit(u8),
+}
+
+/// Why a heartbeat is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeatError {
+    /// There is no such realm.
+    NoSuchRealm,
+    /// The realm has no `push` probe.
+    NotExpected,
+}
+
 /// One thing that happened, for those who follow.
 #[derive(Clone, Debug)]
 pub struct EventRecord {
@@ -232,6 +265,8 @@ pub trait Backend: Send + Sync + 'static {
     fn command(&self, command: Command) -> BoxFuture<Option<Commanded>>;
     /// Measures one realm, or all, now: [`Reply::Refreshed`]. Bounded by the core (10 s).
     fn refresh(&self, realm: Option<RealmIx>) -> BoxFuture<Option<Reply>>;
+    /// Takes a heartbeat of a realm, for its `push` probe.
+    fn beat(&self, realm: String, beat: Beat) -> BoxFuture<Option<Result<(), BeatError>>>;
     /// Ends heartbeatd and leaves every realm running. The answer goes out before it does.
     fn leave(&self) -> BoxFuture<()>;
     /// Hands over to another heartbeatd under the same pid; otherwise why not, and nothing was changed.

@@ -15,7 +15,7 @@ use crate::backend::Backend;
 use crate::connections::connection::Connection;
 use crate::connections::places::Places;
 use crate::handlers::{
-    action, departure, events, graph, health, history, incidents, logs, registering, reload, status,
+    action, beat, departure, events, graph, health, history, incidents, logs, registering, reload, status,
 };
 use crate::limits::Limits;
 use crate::page;
@@ -60,17 +60,22 @@ impl Shared {
             let detail = format!("{name} is not built in this version");
             return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "not-built", detail));
         }
-        let Route { endpoint, rule, name } = Route::of(path).ok_or_else(|| no_route(path))?;
+        let Route { endpoint, rule, name, event } = Route::of(path).ok_or_else(|| no_route(path))?;
         caller.check_listener(rule)?;
         check_method(&parts.method, rule)?;
         caller.check_permission(rule, &parts.headers)?;
         let query = Query::parse(parts.uri.query(), rule)?;
         let (ecosystem, bodies, headers) = (&*self.ecosystem, &self.bodies, &parts.headers);
         let (name, uid) = (name.as_str(), caller.uid());
-        if matches!(parts.method, Method::POST | Method::PUT) {
+        let is_text = endpoint == Endpoint::Beat;
+        if matches!(parts.method, Method::POST | Method::PUT) && !is_text {
             check_json(headers)?;
         }
-        let body = if rule.verbs == Verbs::Get { Vec::new() } else { body.read().await? };
+        let body = match rule.verbs {
+            Verbs::Get => Vec::new(),
+            _ if is_text => body.read_any().await?,
+            _ => body.read().await?,
+        };
         match endpoint {
             Endpoint::Page => page::page(ecosystem, bodies).await,
             Endpoint::Livez => Ok(health::live(ecosystem)),
@@ -94,6 +99,7 @@ impl Shared {
             Endpoint::Acknowledge => incidents::acknowledge(ecosystem, name, &body, uid).await,
             Endpoint::History => history::realm(ecosystem, name, &query).await,
             Endpoint::Strips => history::strips(ecosystem, &query).await,
+            Endpoint::Beat => beat::take(ecosystem, name, event.as_deref(), &query, &body).await,
             Endpoint::Plan => action::dry_plan(ecosystem, &body).await,
             Endpoint::Reload => reload::reload(ecosystem, &body).await,
             Endpoint::Leave => departure::leave(ecosystem, &body).await,

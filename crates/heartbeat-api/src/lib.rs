@@ -49,8 +49,8 @@ mod server;
 mod serving;
 
 pub use backend::{
-    Acknowledged, Backend, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion, IncidentPage,
-    Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
+    Acknowledged, Backend, Beat, BeatError, BeatEvent, BoxFuture, Commanded, EventRecord, HistoryError,
+    HistoryQuestion, IncidentPage, Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
 };
 pub use connections::closing::Closing;
 pub use connections::listener::{bind_tcp, bind_unix, permit_unix};

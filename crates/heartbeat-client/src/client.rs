@@ -1,6 +1,6 @@
 //! The questions.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use heartbeat_http::Answer as Opened;
@@ -55,6 +55,30 @@ impl GraphFormat {
         match self {
             Self::Dot => "dot",
             Self::Mermaid => "mermaid",
+        }
+    }
+}
+
+/// What a heartbeat reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeatEvent {
+    /// A run has begun.
+    Start,
+    /// Everything is well, or a run has ended well.
+    Ok,
+    /// A run has failed.
+    Fail,
+    /// A run has ended with this exit code.
+    Exit(u8),
+}
+
+impl fmt::Display for BeatEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("start"),
+            Self::Ok => f.write_str("ok"),
+            Self::Fail => f.write_str("fail"),
+            Self::Exit(code) => write!(f, "{code}"),
         }
     }
 }
@@ -266,6 +290,29 @@ impl Client {
             deadline: self.deadline,
         };
         self.parse(ask(&self.host, question).await?)
+    }
+
+    /// Sends a heartbeat for the `push` probe of a realm; `run` tells runs apart that are under way at a time.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] with near names when there is no such realm, [`ClientError::Refused`] when it expects none.
+    pub async fn beat(
+        &self,
+        realm: &str,
+        event: BeatEvent,
+        run: Option<&str>,
+        message: &str,
+    ) -> Result<(), ClientError> {
+        let run = run.map(|run| format!("?run={}", segment(run))).unwrap_or_default();
+        let question = Question {
+            method: Method::POST,
+            path: &format!("/api/beat/{}/{event}/{run}", segment(realm)),
+            accept: JSON,
+            last_event_id: None,
+            body: Some(message.as_bytes().to_vec()),
+            deadline: self.deadline,
+        };
+        self.parse::<serde_json::Value>(ask(&self.host, question).await?).map(|_| ())
     }
 
     /// One incident.

@@ -36,7 +36,7 @@ mod host;
 mod resume;
 mod transport;
 
-pub use client::{Client, GraphFormat, HistoryRange};
+pub use client::{BeatEvent, Client, GraphFormat, HistoryRange};
 pub use error::ClientError;
 pub use events::{Events, LogLines};
 pub use host::{DEFAULT_PORT, Host, SOCKET_VARIABLE, SYSTEM_SOCKET};

@@ -11,7 +11,7 @@ use heartbeat_process::LaunchSpec;
 use heartbeat_status::{IncidentStep, RealmName};
 use heartbeat_supervisor::{FuseSettings, Plan};
 
-use crate::{EffectiveKey, RegistrationRules, Report};
+use crate::{EffectiveKey, PushSchedule, RegistrationRules, Report, ResourceBounds};
 
 /// A configuration that was loaded.
 #[derive(Debug)]
@@ -77,6 +77,8 @@ pub struct Heartbeat {
     pub max_connections: usize,
     /// Realms get control groups of their own, where heartbeatd may make some.
     pub cgroups: bool,
+    /// URLs of targets of the local network.
+    pub reference: Vec<String>,
     /// Where realms that are registered at run time may be probed, beside loopback.
     pub register_networks: Vec<Network>,
     /// Bounds of health restarts over all realms.
@@ -122,6 +124,10 @@ pub enum Measure {
         /// A pass that takes longer is degraded.
         slow: Option<Duration>,
     },
+    /// Heartbeats that the realm sends.
+    Push(PushSchedule),
+    /// What its processes use, and the disk.
+    Resource(ResourceBounds),
 }
 
 /// What the adapters need of one realm.

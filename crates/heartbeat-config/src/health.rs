@@ -15,20 +15,26 @@ use crate::config::Measure;
 use crate::defaults::{INTERVAL, TIMEOUT};
 use crate::keys::{Table, reserved};
 use crate::probe::{self, Times};
+use crate::push;
 use crate::reader::{Entry, Reader, Section};
+use crate::resource;
 use crate::tls::OF_TLS;
 
 /// What the ecosystem's own realms answer on.
 const HEALTH_PATH: &str = "/api/health/";
 /// What a probe may be.
-pub(crate) const KINDS: [&str; 10] =
-    ["http", "tcp", "unix", "tls", "redis", "postgres", "exec", "nagios", "process", "notify"];
+pub(crate) const KINDS: [&str; 13] = [
+    "http", "tcp", "unix", "tls", "redis", "postgres", "file", "resource", "exec", "nagios", "push",
+    "process", "notify",
+];
 /// What a `notify` probe shows as its target.
 pub(crate) const SD_NOTIFY: &str = "sd_notify";
 
 /// A probe for the core, and what measures it.
 pub(crate) type Pair = (ProbeSpec, Option<Measure>);
 
+/// How often a probe looks whether a heartbeat is overdue.
+const PUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// A probe that starts processes is never asked more often.
 const EXEC_MIN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -98,6 +104,11 @@ fn written(reader: &Reader<'_>, health: &Entry<'_>, of: &Of<'_>) -> (Vec<Pair>, 
         if is_told(&pair) && pairs.iter().any(is_told) {
             let help = "keep one: a realm says what it says of itself in one place";
             reader.value_problem(&entry, Code::ProbeTwice, "a second `notify` probe", "again here", help);
+        } else if pair.0.info.kind == ProbeKind::Push
+            && pairs.iter().any(|other| other.0.info.kind == ProbeKind::Push)
+        {
+            let help = "keep one: a heartbeat names the realm, and not the probe";
+            reader.value_problem(&entry, Code::ProbeTwice, "a second `push` probe", "again here", help);
         } else if pair.0.source != ProbeSource::Process {
             pairs.push(pair);
         } else if process.replace(pair).is_some() {
@@ -193,7 +204,7 @@ fn port_fact(pairs: &[Pair], host: &str, port: u16) -> Pair {
             let seen = seen.split_once("://").map_or(seen.as_str(), |(_, rest)| rest);
             seen.split('/').next() == Some(target.as_str())
         }
-        Some(Measure::Command { .. }) | None => false,
+        Some(Measure::Command { .. } | Measure::Push(_) | Measure::Resource(_)) | None => false,
     };
     let mut info = basic("port", ProbeKind::Port, &target);
     match pairs.iter().position(|(_, probe)| connects(probe)) {
@@ -257,6 +268,8 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
         Some(Source::Measured(Measure::Command { spec, nagios, .. })) => {
             (if *nagios { ProbeKind::Nagios } else { ProbeKind::Exec }, command_line(spec))
         }
+        Some(Source::Measured(Measure::Push(schedule))) => (ProbeKind::Push, schedule.to_string()),
+        Some(Source::Measured(Measure::Resource(bounds))) => (ProbeKind::Resource, bounds.to_string()),
         Some(Source::Told(_)) => (ProbeKind::Notify, SD_NOTIFY.to_owned()),
         Some(Source::Process) => (ProbeKind::Process, "pid".to_owned()),
         None if ["exec", "nagios"].contains(&kind) => (ProbeKind::Exec, String::new()),
@@ -268,6 +281,8 @@ fn table_entry(reader: &Reader<'_>, entry: &Entry<'_>, table: &Dict, of: &Of<'_>
     }
     if told {
         info.thresholds = once();
+    } else if info.kind == ProbeKind::Push {
+        (info.thresholds, info.interval, info.timeout) = (once(), PUSH_INTERVAL, PUSH_INTERVAL);
     } else {
         timing(reader, &section, entry, &mut info);
         info.thresholds = thresholds(reader, &section, entry);
@@ -306,12 +321,16 @@ fn measure(
         "http" => probe::http(reader, section, of.dir).map(|http| probe(http.into())),
         "tcp" | "unix" => probe::tcp(reader, section, kind).map(|tcp| probe(tcp.into())),
         "tls" => probe::tls(reader, section, of.dir).map(|tls| probe(tls.into())),
+        "file" => probe::file(reader, section, of.dir).map(|file| probe(file.into())),
         "redis" | "postgres" => probe::server(reader, section, kind, of.dir).map(probe),
         "exec" | "nagios" => {
             let argv = reader.command(&section.get(kind)?)?;
             let nagios = kind == "nagios";
             Some(Source::Measured(Measure::Command { spec: (of.command)(argv), nagios, slow: times.slow }))
         }
+        "resource" => resource::read(reader, entry, section, of.dir, of.runs)
+            .map(|bounds| Source::Measured(Measure::Resource(bounds))),
+        "push" => push::read(reader, section).map(|schedule| Source::Measured(Measure::Push(schedule))),
         "notify" => {
             let watchdog = watchdog(reader, section);
             notify(reader, entry, section, of.runs)?;
@@ -384,7 +403,6 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
         "headers",
         "body",
         "status",
-        "contains",
         "matches",
         "json",
         "response_headers",
@@ -393,10 +411,15 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
         "reported_down",
     ];
     let is_server = kind == "redis" || kind == "postgres";
+    let of_resource = ["max_cpu", "max_memory", "max_fds", "min_disk_free", "path"];
     // Nothing is measured, and the watchdog is the only time there is.
     let of_measured = ["interval", "timeout", "slow", "grace", "fail_after", "pass_after", "fail_if"];
     for key in table.keys() {
         let stranger = (kind != "http" && of_http.contains(&key.as_str()))
+            || (!["http", "file"].contains(&kind) && key == "contains")
+            || (kind != "file" && key == "max_age")
+            || (kind != "resource" && of_resource.contains(&key.as_str()))
+            || (kind == "resource" && key == "slow")
             || (!["tcp", "unix"].contains(&kind) && key == "send")
             || (!["tcp", "unix"].contains(&kind) && !is_server && key == "expect")
             || (!is_server && key == "password_file")
@@ -404,7 +427,7 @@ fn misplaced(reader: &Reader<'_>, section: &Section<'_>, table: &Dict, kind: &st
             || (kind != "postgres" && key == "query")
             || (!["http", "tls"].contains(&kind) && !is_server && OF_TLS.contains(&key.as_str()))
             || (kind == "process" && (key == "slow" || key == "grace"))
-            || (kind == "notify" && of_measured.contains(&key.as_str()))
+            || (["notify", "push"].contains(&kind) && of_measured.contains(&key.as_str()))
             || (kind != "notify" && key == "watchdog");
         if stranger && let Some(entry) = section.get(key) {
             reader.value_problem(

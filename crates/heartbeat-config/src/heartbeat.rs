@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use heartbeat_probe::Network;
+use heartbeat_probe::{Network, Probe, UrlError};
 use heartbeat_supervisor::{FuseSettings, PlanSettings};
 
 use crate::code::Code;
@@ -87,6 +87,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         start_parallel: u32::try_from(start_parallel).unwrap_or(u32::MAX),
         max_probes_in_flight: count("max_probes_in_flight", defaults::MAX_PROBES_IN_FLIGHT),
         max_connections: count("max_connections", defaults::MAX_CONNECTIONS),
+        reference: reference(reader, section),
         register_networks: networks(reader, section),
         fuse: fuse(reader, &section.table(reader, "fuse")),
         socket,
@@ -163,6 +164,20 @@ fn fuse(reader: &Reader<'_>, section: &Section<'_>) -> FuseSettings {
         per: time("per", default.per),
         parallel: number("parallel", default.parallel, u32::MAX),
     }
+}
+
+/// URLs of probes, which are kept as texts: each is a probe, as it was read.
+fn reference(reader: &Reader<'_>, section: &Section<'_>) -> Vec<String> {
+    let Some(entry) = section.get("reference") else { return Vec::new() };
+    let parse = |text: &str| {
+        let parsed: Result<Probe, UrlError> = text.parse();
+        parsed.map(|_| text.to_owned()).map_err(|error| error.to_string())
+    };
+    reader
+        .items(&entry)
+        .iter()
+        .filter_map(|item| reader.parsed(item, "tcp://192.168.1.1:53", parse))
+        .collect()
 }
 
 fn networks(reader: &Reader<'_>, section: &Section<'_>) -> Vec<Network> {

@@ -31,7 +31,7 @@ pub(crate) fn look(reader: &Reader<'_>, realms: &[ReadRealm]) {
         let hooks = hooks.into_iter().flat_map(|(key, specs)| specs.iter().map(move |spec| (key, spec)));
         let checks = config.probes.iter().flatten().filter_map(|measure| match measure {
             Measure::Command { spec, .. } => Some(("health", spec)),
-            Measure::Probe(_) => None,
+            Measure::Probe(_) | Measure::Push(_) | Measure::Resource(_) => None,
         });
         let named =
             [("run", &config.launch), ("stop", &config.stop_command), ("restart", &config.restart_command)];

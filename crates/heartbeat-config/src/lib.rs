@@ -31,6 +31,7 @@
 
 mod code;
 mod config;
+mod cron;
 mod defaults;
 mod diagnostic;
 mod document;
@@ -48,11 +49,13 @@ mod notify;
 mod others;
 mod plan;
 mod probe;
+mod push;
 mod reader;
 mod realm;
 mod reference;
 mod registration;
 mod reload;
+mod resource;
 mod restart;
 mod schema;
 mod tls;
@@ -61,14 +64,17 @@ mod units;
 
 pub use code::Code;
 pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig};
+pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;
 pub use keys::{Key, Table, Takes, keys, nearest};
 pub use load::{Sources, check, effective, find_file, load, load_beside, load_str, socket_of};
+pub use push::PushSchedule;
 pub use reference::{codes_page, keys_called, keys_page};
 pub use registration::{
     MAX_REGISTRATION_BYTES, Misfit, Registration, RegistrationRules, configured, with_registered,
     with_what_fits,
 };
 pub use reload::{Changed, Changes, InForce, Merged, merge, with_retired};
+pub use resource::{DiskFree, ResourceBounds};
 pub use schema::schema;

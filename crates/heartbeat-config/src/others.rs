@@ -153,7 +153,6 @@ const WORDS: &[(Table, &[&str], Ours)] = &[
         Line("to = \"file\"; its place is state_dir/log"),
     ),
     (Health, &["tcpsocket", "port", "address"], Line("tcp = \"127.0.0.1:5432\"")),
-    (Health, &["path"], Line("http = \"http://127.0.0.1:8001/api/health/\"")),
     (Need, &["condition"], Line("until = \"up\", \"started\" or \"done\"")),
     (Heartbeat, &["bind", "address", "port", "host", "listenaddress"], Line("listen = \"127.0.0.1:4327\"")),
     (Root, &["settings", "daemon", "global", "supervisord", "server", "manager"], Line("[heartbeat]")),

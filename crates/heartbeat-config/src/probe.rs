@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use figment::value::Value;
 use heartbeat_probe::{
-    HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, ServerError, StatusSet, TcpError, TcpProbe,
-    TlsProbe, TlsProbeError,
+    FileProbe, HttpError, HttpProbe, PostgresProbe, Probe, RedisProbe, ServerError, StatusSet, TcpError,
+    TcpProbe, TlsProbe, TlsProbeError,
 };
 
 use crate::code::Code;
@@ -286,6 +286,16 @@ fn headers(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Vec<(Strin
         found.extend(text.map(|text| (name.clone(), text)));
     }
     found
+}
+
+/// A file probe from its table.
+pub(crate) fn file(reader: &Reader<'_>, section: &Section<'_>, dir: &Path) -> Option<FileProbe> {
+    let entry = section.get("file")?;
+    let max_age = reader.duration(section, "max_age");
+    let text = section.get("contains").and_then(|entry| reader.text(&entry));
+    let probe = FileProbe::new(beside(reader, &entry, dir, &reader.text(&entry)?));
+    let probe = max_age.into_iter().fold(probe, FileProbe::with_max_age);
+    Some(text.into_iter().fold(probe, |probe, text| probe.with_contains(&text)))
 }
 
 /// A TLS probe from its table.

@@ -537,6 +537,9 @@ fn bounds(reader: &Reader<'_>, realm: &ReadRealm, entry: &Entry<'_>) {
 /// Every probe connects within the networks that are permitted, or is refused.
 fn fenced(reader: &Reader<'_>, config: RealmConfig, networks: &Arc<Networks>) -> RealmConfig {
     let mut fence = |measure: Measure| {
+        if matches!(measure, Measure::Push(_)) {
+            return measure;
+        }
         let Measure::Probe(probe) = &measure else {
             reader.push(
                 Diagnostic::new(Code::NotRegistrable, "a command is not for a realm that is registered")

@@ -195,6 +195,7 @@ fn settings(in_force: &InForce<'_>, new: &Config) -> Vec<String> {
         ("heartbeat.shutdown_timeout", old.shutdown_timeout == heartbeat.shutdown_timeout),
         ("heartbeat.start_parallel", old.start_parallel == heartbeat.start_parallel),
         ("heartbeat.fuse", old.fuse == heartbeat.fuse),
+        ("heartbeat.reference", old.reference == heartbeat.reference),
         ("heartbeat.register_networks", old.register_networks == heartbeat.register_networks),
     ];
     let mut changed: Vec<String> =
@@ -326,6 +327,8 @@ fn differences(
 fn same_measures(old: &[Option<Measure>], new: &[Option<Measure>]) -> bool {
     let same = |pair: (&Option<Measure>, &Option<Measure>)| match pair {
         (Some(Measure::Probe(old)), Some(Measure::Probe(new))) => old == new,
+        (Some(Measure::Push(old)), Some(Measure::Push(new))) => old == new,
+        (Some(Measure::Resource(old)), Some(Measure::Resource(new))) => old == new,
         (
             Some(Measure::Command { spec: old, nagios: was, slow: before }),
             Some(Measure::Command { spec: new, nagios: is, slow: after }),

@@ -16,9 +16,8 @@ fn refused(text: &str) -> Report {
 /// A file that says `key = value` where the key belongs, and is right otherwise.
 fn file(table: Table, name: &str, value: &str) -> String {
     let probe = match name {
-        "http" | "tcp" | "unix" | "tls" | "redis" | "postgres" | "exec" | "nagios" | "process" | "notify" => {
-            String::new()
-        }
+        "http" | "tcp" | "unix" | "tls" | "redis" | "postgres" | "exec" | "nagios" | "file" | "push"
+        | "process" | "notify" => String::new(),
         "command" => "redis = \"redis://127.0.0.1:1\", expect = \"x\", ".to_owned(),
         "query" => "postgres = \"postgres://127.0.0.1:1\", expect = \"x\", ".to_owned(),
         "password_file" => "redis = \"redis://127.0.0.1:1\", ".to_owned(),
@@ -26,6 +25,11 @@ fn file(table: Table, name: &str, value: &str) -> String {
         "ca" | "cert" | "key" | "server_name" | "expires" => {
             "tls = \"127.0.0.1:1\", verify = false, ".to_owned()
         }
+        // A bound is what it needs.
+        "resource" => "max_fds = 9, ".to_owned(),
+        "max_cpu" | "max_memory" | "max_fds" | "min_disk_free" => "resource = true, ".to_owned(),
+        "path" => "resource = true, min_disk_free = \"1%\", ".to_owned(),
+        "max_age" => "file = \"/x\", ".to_owned(),
         "watchdog" => "notify = true, ".to_owned(),
         "name" => "tcp = \"127.0.0.1:1\", ".to_owned(),
         "send" | "expect" => "tcp = \"127.0.0.1:1\", ".to_owned(),
@@ -118,14 +122,14 @@ fn the_words_of_a_key_are_those_that_are_read() {
 fn every_key_of_a_later_version_is_refused_by_name() {
     for (table, names) in [
         (Table::Root, &["maintenance"][..]),
-        (Table::Heartbeat, &["tls", "history", "history_max", "ping", "reference"]),
+        (Table::Heartbeat, &["tls", "history", "history_max", "ping"]),
         (Table::Realm, &["slo"]),
         (Table::Limits, &["memory_action"]),
         (
             Table::Notify,
             &["alertmanager", "slack", "ntfy", "pagerduty", "smtp", "delay", "repeat", "template"],
         ),
-        (Table::Health, &["grpc", "dns", "file", "push", "resource", "redirects"]),
+        (Table::Health, &["grpc", "dns", "redirects"]),
     ] {
         for name in names {
             let report = refused(&file(table, name, "\"x\""));

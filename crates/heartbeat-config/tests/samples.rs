@@ -109,7 +109,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "HB113",
         "[realm.mail]\nhealth = { tls = \"mail.example.org\", verify = false, cert = \"/nowhere/cert.pem\" }\n",
     ),
-    ("probe_not_built", "HB103", "[realm.worker]\nrun = \"worker\"\nhealth = { push = \"60s\" }\n"),
+    (
+        "probe_not_built",
+        "HB103",
+        "[realm.worker]\nrun = \"worker\"\nhealth = { grpc = \"127.0.0.1:50051\" }\n",
+    ),
     ("notify_of_nobody", "HB110", "[realm.mail]\nhealth = { notify = true }\n"),
     (
         "watchdog_alone",

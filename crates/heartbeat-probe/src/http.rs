@@ -377,7 +377,11 @@ impl Kind for HttpProbe {
         format!("{}://{}{colon}{}", self.scheme.as_str(), self.target.endpoint(), self.path)
     }
 
-    fn connection(&mut self) -> Option<&mut Target> {
+    fn connection(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
+    fn connection_mut(&mut self) -> Option<&mut Target> {
         Some(&mut self.target)
     }
 

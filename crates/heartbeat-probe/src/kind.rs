@@ -23,7 +23,12 @@ pub(crate) trait Kind {
     fn target(&self) -> String;
 
     /// Where it connects to; `None` for a kind that makes no connection.
-    fn connection(&mut self) -> Option<&mut Target> {
+    fn connection(&self) -> Option<&Target> {
+        None
+    }
+
+    /// The same, to change it.
+    fn connection_mut(&mut self) -> Option<&mut Target> {
         None
     }
 

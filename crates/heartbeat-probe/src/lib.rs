@@ -40,6 +40,7 @@ mod error;
 mod exec;
 #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
 mod expectation;
+mod file;
 #[cfg(feature = "http")]
 mod http;
 mod kind;
@@ -78,6 +79,7 @@ pub use error::TcpError;
 #[cfg(feature = "tls")]
 pub use error::TlsProbeError;
 pub use exec::{ExecError, ExecFuture, ExecOutput, ExecProbe, Spawn};
+pub use file::FileProbe;
 pub use heartbeat_http::{Connecting, ResolveError, Resolving, Sockets};
 #[cfg(feature = "tls")]
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};

@@ -62,7 +62,6 @@ impl Progress<'_> {
         }
     }
 
-    #[cfg(feature = "http")]
     /// Fixes the verdict and its latency: the deadline no longer changes them.
     pub(crate) fn settle(&mut self, verdict: Broken) {
         self.settled = Some((verdict, clock::now()));

@@ -10,7 +10,7 @@ use crate::conversation::{Conversation, Explanation};
 use crate::kind::Kind;
 use crate::measure::{Frame, Turn, measure};
 use crate::target::Target;
-use crate::{Denied, ExecProbe, Networks, Observe, ObserverProbe, ProcessProbe, TcpProbe};
+use crate::{Denied, ExecProbe, FileProbe, Networks, Observe, ObserverProbe, ProcessProbe, TcpProbe};
 
 /// A probe of any kind. Equal probes measure the same in the same way.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +37,12 @@ macro_rules! kinds {
                 match self { $($(#[cfg(feature = $feature)])? Self::$variant(probe) => probe.target()),+ }
             }
 
-            fn connection(&mut self) -> Option<&mut Target> {
+            fn connection(&self) -> Option<&Target> {
                 match self { $($(#[cfg(feature = $feature)])? Self::$variant(probe) => probe.connection()),+ }
+            }
+
+            fn connection_mut(&mut self) -> Option<&mut Target> {
+                match self { $($(#[cfg(feature = $feature)])? Self::$variant(probe) => probe.connection_mut()),+ }
             }
 
             async fn measure(&self, frame: Frame<'_>) -> CheckResult {
@@ -64,6 +68,7 @@ kinds! {
     Tcp(TcpProbe);
     Tls(crate::TlsProbe) if "tls";
     Process(ProcessProbe);
+    File(FileProbe);
     Redis(crate::RedisProbe) if "redis";
     Postgres(crate::PostgresProbe) if "postgres";
     Exec(ExecProbe);
@@ -89,6 +94,12 @@ impl Probe {
         self.kind.target()
     }
 
+    /// Its target is on this host, so no network lies between.
+    #[must_use]
+    pub fn is_on_this_host(&self) -> bool {
+        self.kind.connection().is_none_or(Target::is_on_this_host)
+    }
+
     /// A pass that takes longer is degraded.
     #[must_use]
     pub fn with_slow(self, slow: Duration) -> Self {
@@ -106,7 +117,7 @@ impl Probe {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_expires(mut self, expires: Duration) -> Self {
-        if let Some(target) = self.kind.connection() {
+        if let Some(target) = self.kind.connection_mut() {
             target.secure = target.secure.take().map(|secure| secure.with_expires(expires));
         }
         self
@@ -115,7 +126,7 @@ impl Probe {
     /// Replaces the system's sockets and resolver. Has no effect on a probe that makes no connection.
     #[must_use]
     pub fn through(mut self, sockets: Arc<dyn Sockets>) -> Self {
-        if let Some(target) = self.kind.connection() {
+        if let Some(target) = self.kind.connection_mut() {
             target.through(sockets);
         }
         self
@@ -127,7 +138,7 @@ impl Probe {
     /// # Errors
     /// [`Denied`] for an address or `localhost` that is known to be outside.
     pub fn within(mut self, networks: Arc<Networks>) -> Result<Self, Denied> {
-        self.kind.connection().map_or(Ok(()), |target| target.restrict(networks))?;
+        self.kind.connection_mut().map_or(Ok(()), |target| target.restrict(networks))?;
         Ok(self)
     }
 

@@ -129,6 +129,17 @@ impl Target {
         self.within.is_none()
     }
 
+    /// A Unix socket, a loopback address or `localhost`.
+    pub(crate) fn is_on_this_host(&self) -> bool {
+        match &self.endpoint {
+            Endpoint::Unix(_) => true,
+            Endpoint::Network(address) => match address.ip() {
+                Some(ip) => ip.to_canonical().is_loopback(),
+                None => address.host().eq_ignore_ascii_case("localhost"),
+            },
+        }
+    }
+
     pub(crate) const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

@@ -87,7 +87,11 @@ impl Kind for TcpProbe {
         self.target.endpoint().to_string()
     }
 
-    fn connection(&mut self) -> Option<&mut Target> {
+    fn connection(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
+    fn connection_mut(&mut self) -> Option<&mut Target> {
         Some(&mut self.target)
     }
 

@@ -1,6 +1,46 @@
-//! How much memory a tree uses, where no kernel counts it.
+//! What a tree uses, where no kernel counts it.
 
 use std::fs;
+use std::time::Duration;
+
+use crate::ports::Tree;
+
+/// What the processes of a tree use together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time, that of children included for which their parents have waited.
+    pub cpu: Duration,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Open descriptors, as far as they may be seen.
+    pub descriptors: u64,
+}
+
+/// What a tree uses. Memory that is shared is divided by those who share it where the sum is more than `max_memory`.
+#[must_use]
+pub fn usage_of(tree: &Tree, max_memory: u64) -> Usage {
+    let pids: Vec<u32> = tree.pids().iter().chain(tree.strays()).copied().collect();
+    Usage {
+        cpu: pids.iter().filter_map(|pid| processor_time(*pid)).sum(),
+        memory_bytes: memory_of(&pids, max_memory),
+        descriptors: pids.iter().filter_map(|pid| descriptors(*pid)).sum(),
+    }
+}
+
+/// `utime`, `stime`, `cutime` and `cstime` of `/proc/PID/stat`.
+fn processor_time(pid: u32) -> Option<Duration> {
+    const FIRST: usize = 11;
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may contain anything.
+    let times = line[line.rfind(')')? + 1..].split_ascii_whitespace().skip(FIRST).take(4);
+    let ticks: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Some(Duration::from_millis(ticks.saturating_mul(1_000) / per_second))
+}
+
+fn descriptors(pid: u32) -> Option<u64> {
+    u64::try_from(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count()).ok()
+}
 
 /// Memory of these processes in bytes, as far as it may be seen.
 ///
@@ -41,6 +81,10 @@ mod tests {
         assert!(resident > 100_000, "{resident}");
         let shared_out = memory_of(&[own], 0);
         assert!(shared_out > 100_000 && shared_out <= resident + (1 << 20), "{shared_out} of {resident}");
+        let tree = Tree::tagged(own, "no-such-realm", "no-such-mark");
+        let usage = usage_of(&tree, u64::MAX);
+        assert!(usage.memory_bytes > 100_000 && usage.descriptors >= 3, "{usage:?}");
+        assert!(processor_time(own).is_some() && processor_time(u32::MAX).is_none());
         // Nobody is nothing: it has ended while it was looked at.
         assert_eq!(memory_of(&[u32::MAX], 0), 0);
     }

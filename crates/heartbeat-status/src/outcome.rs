@@ -155,7 +155,7 @@ closed_list! {
 }
 
 closed_list! {
-    /// Why a measurement says nothing about the target: the fault is ours.
+    /// Why a measurement says nothing about the target: mostly the fault is ours.
     pub enum InconclusiveReason ("inconclusive reason") {
         /// heartbeatd itself was too late: its own lag used up the timeout.
         MonitorLag = "MonitorLag",
@@ -173,6 +173,8 @@ closed_list! {
         PluginUnknown = "PluginUnknown",
         /// The listening socket cannot be attributed to a process.
         Unattributable = "Unattributable",
+        /// No heartbeat has come yet, and none is overdue.
+        NoBeatYet = "NoBeatYet",
     }
 }
 
@@ -191,6 +193,12 @@ impl DegradedReason {
 }
 
 impl InconclusiveReason {
+    /// Something of heartbeatd or of this host is at fault, and not the check itself.
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        !matches!(self, Self::PluginUnknown | Self::NoBeatYet)
+    }
+
     /// What prevented a conclusive result, for a person, where the measurement itself does not say it.
     #[must_use]
     pub const fn words(self) -> &'static str {
@@ -203,6 +211,7 @@ impl InconclusiveReason {
             Self::Cancelled => "the measurement was called off",
             Self::PluginUnknown => "the check could not tell",
             Self::Unattributable => "the listening socket cannot be attributed to a process",
+            Self::NoBeatYet => "no heartbeat has come yet",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use heartbeat_status::{FailReason, Health, InconclusiveReason, Instant, Outcome, Role, Verdict};
+use heartbeat_status::{FailReason, Health, Instant, Outcome, Role, Verdict};
 
 use crate::probing::Probing;
 use crate::realm::Realm;
@@ -51,9 +51,8 @@ impl Realm {
 
     /// A probe has had no evidence for too long, and that is our own fault, not that of a check command.
     pub(crate) fn lacks_evidence(&self) -> bool {
-        let plugin = Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
         self.evidence.probes.iter().any(|probe| {
-            let excused = || probe.last.as_ref().is_some_and(|last| last.outcome == plugin);
+            let excused = || probe.last.as_ref().is_some_and(|last| is_its_own(last.outcome));
             probe.stale && !probe.is_unattributable() && !excused()
         })
     }
@@ -104,9 +103,9 @@ impl Realm {
                     && spec.info.role == Role::Live
                     && !probe.is_unattributable();
                 let last = probe.last.as_ref().filter(|last| counts && last.at >= started)?;
-                // A plugin that cannot tell is at fault itself: `start.timeout` ends its start.
-                let plugin = last.outcome == Outcome::Inconclusive(InconclusiveReason::PluginUnknown);
-                Some(last.outcome.passed().or(plugin.then_some(false)))
+                // A plugin that cannot tell, and a heartbeat that has not come, are at fault themselves: `start.timeout`
+                // ends the start.
+                Some(last.outcome.passed().or(is_its_own(last.outcome).then_some(false)))
             })
         };
         live().any(|passed| passed.is_none()) && live().all(|passed| passed != Some(false))
@@ -167,4 +166,9 @@ fn act_after(spec: &ProbeSpec) -> Duration {
     let thresholds = &spec.info.thresholds;
     let fails = thresholds.fail_if().map_or(thresholds.fail_after(), |window| window.fails());
     spec.info.interval.saturating_mul(fails.saturating_sub(1))
+}
+
+/// A result that says nothing, without any fault of heartbeatd.
+fn is_its_own(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Inconclusive(reason) if !reason.is_ours())
 }

@@ -7,7 +7,7 @@
 
 use core::time::Duration;
 
-use heartbeat_status::{Instant, RealmKind, Verdict};
+use heartbeat_status::{Instant, ProbeKind, RealmKind, Verdict};
 
 use crate::ctx::Ctx;
 use crate::judgement;
@@ -68,7 +68,9 @@ impl Realm {
             || self.restart_open()
             || self.dependencies.dependents_waiting
             || judgement::restart_is_pending(self, spec);
-        let interval = if lagging {
+        // To look at what a realm has sent costs nothing, and what it sends next is shown at once.
+        let looks = spec.probes[at].info.kind == ProbeKind::Push;
+        let interval = if lagging || looks {
             base
         } else if matches!(self.state, State::Starting(_)) {
             base.min(STARTING_INTERVAL)

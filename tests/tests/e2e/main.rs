@@ -1,6 +1,7 @@
 //! The two real binaries against real processes and sockets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod beats;
 mod caring;
 mod cli;
 mod demo;

@@ -1,6 +1,7 @@
 //! One file per document or command of the contract. A handler asks the backend and makes the answer.
 
 pub(crate) mod action;
+pub(crate) mod beat;
 pub(crate) mod departure;
 pub(crate) mod events;
 pub(crate) mod graph;

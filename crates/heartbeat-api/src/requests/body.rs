@@ -1,4 +1,4 @@
-//! The body of a request: JSON, in bounded size and time.
+//! The body of a request, in bounded size and time: JSON, or the words of a heartbeat.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,14 +28,19 @@ impl RequestBody<'_> {
         }
     }
 
-    /// All of it, in bounded size and time: a JSON object, or nothing.
+    /// All of it: a JSON object, or nothing.
     pub(crate) async fn read(self) -> Result<Vec<u8>, ApiError> {
+        let body = self.read_any().await?;
+        check_object(&body)?;
+        Ok(body)
+    }
+
+    /// All of it, in bounded size and time, whatever it is.
+    pub(crate) async fn read_any(self) -> Result<Vec<u8>, ApiError> {
         match timeout(self.limit, Limited::new(self.body, MAX_BODY_BYTES).collect()).await {
             Ok(Ok(body)) => {
                 self.unread.store(false, Ordering::Relaxed);
-                let body: Vec<u8> = body.to_bytes().into();
-                check_object(&body)?;
-                Ok(body)
+                Ok(body.to_bytes().into())
             }
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let detail = format!("a body has at most {MAX_BODY_BYTES} bytes");

@@ -29,6 +29,7 @@ pub(crate) enum Endpoint {
     Leave,
     Upgrade,
     Plan,
+    Beat,
 }
 
 /// Every route. Of two that match a path, the first one answers.
@@ -66,11 +67,12 @@ const ROUTES: &[(Endpoint, Rule)] = &[
     (Endpoint::Leave, administer("/api/daemon/leave/")),
     (Endpoint::Upgrade, administer("/api/daemon/upgrade/")),
     (Endpoint::Plan, operate("/api/plan/")),
+    (Endpoint::Beat, Rule { query: &["run"], ..operate("/api/beat/{realm}/") }),
+    (Endpoint::Beat, Rule { query: &["run"], ..operate("/api/beat/{realm}/{event}/") }),
 ];
 
 /// Paths of the contract that this version does not serve: they answer 501.
-const RESERVED: &[&str] =
-    &["/metrics", "/api/beat/{realm}/", "/api/beat/{realm}/{signal}/", "/api/config/", "/api/openapi.json"];
+const RESERVED: &[&str] = &["/metrics", "/api/config/", "/api/openapi.json"];
 
 /// The route of a request.
 #[derive(Clone, Debug)]
@@ -79,31 +81,35 @@ pub(crate) struct Route {
     pub(crate) rule: &'static Rule,
     /// The realm or the incident that the path names; empty where the route has none.
     pub(crate) name: String,
+    /// The event of a heartbeat.
+    pub(crate) event: Option<String>,
 }
 
 impl Route {
     /// The route of a path, with or without its trailing slash; `None` when the contract knows none.
     pub(crate) fn of(path: &str) -> Option<Self> {
         ROUTES.iter().find_map(|(endpoint, rule)| {
-            Some(Self { endpoint: *endpoint, rule, name: name_in(rule.name, path)? })
+            let mut names = names_in(rule.name, path)?.into_iter();
+            let (name, event) = (names.next().unwrap_or_default(), names.next());
+            Some(Self { endpoint: *endpoint, rule, name, event })
         })
     }
 }
 
 /// The path of the contract that is meant, where this version does not serve it.
 pub(crate) fn reserved(path: &str) -> Option<&'static str> {
-    RESERVED.iter().copied().find(|known| name_in(known, path).is_some())
+    RESERVED.iter().copied().find(|known| names_in(known, path).is_some())
 }
 
-/// The name in the place of the braces of `known`, empty where it has none; `None` when `path` is another.
-fn name_in(known: &str, path: &str) -> Option<String> {
+/// The names in the places of the braces of `known`; `None` when `path` is another.
+fn names_in(known: &str, path: &str) -> Option<Vec<String>> {
     let (mut known, mut asked) = (segments(known), segments(path));
-    let mut name = String::new();
+    let mut names = Vec::new();
     loop {
         match (known.next(), asked.next()) {
-            (None, None) => return Some(name),
+            (None, None) => return Some(names),
             (Some(known), Some(asked)) if known.starts_with('{') && !asked.is_empty() => {
-                name = decoded(asked).into_owned();
+                names.push(decoded(asked).into_owned());
             }
             (Some(known), Some(asked)) if known == asked => {}
             _ => return None,

@@ -28,6 +28,7 @@ const ROUTES: &[(&str, &[&str], &str, bool)] = &[
     ("/api/logs/api/", &["GET", "HEAD"], "", false),
     ("/api/plan/", &["POST"], r#"{"action":"fail","realm":"api"}"#, false),
     ("/api/reload/", &["POST"], "{}", false),
+    ("/api/beat/api/", &["POST"], "done", false),
     ("/api/realms/api/start/", &["POST"], "{}", false),
     ("/api/realms/api/stop/", &["POST"], r#"{"dry_run":true}"#, false),
     ("/api/realms/api/restart/", &["POST"], r#"{"dry_run":true}"#, false),

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use heartbeat_api::{
-    Acknowledged, Backend, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion, IncidentPage,
-    Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
+    Acknowledged, Backend, Beat, BeatError, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion,
+    IncidentPage, Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
@@ -66,6 +66,7 @@ pub(crate) struct Fake {
     output: Mutex<Vec<String>>,
     disk: Mutex<Option<String>>,
     incidents: Mutex<Vec<Arc<IncidentDocument>>>,
+    pub(crate) beats: Mutex<Vec<Beat>>,
     ending: AtomicBool,
     commands: AtomicU64,
     refreshes: AtomicU64,
@@ -101,6 +102,7 @@ impl Fake {
             output: Mutex::default(),
             disk: Mutex::default(),
             incidents: Mutex::default(),
+            beats: Mutex::default(),
             ending: AtomicBool::new(false),
             commands: AtomicU64::new(0),
             refreshes: AtomicU64::new(0),
@@ -428,6 +430,18 @@ impl Backend for Fake {
 
     fn output(&self, realm: RealmIx) -> Output {
         self.outputs.lock().unwrap().get(&realm).cloned().unwrap_or(Output::Nowhere)
+    }
+
+    fn beat(&self, realm: String, beat: Beat) -> BoxFuture<Option<Result<(), BeatError>>> {
+        let taken = match realm.as_str() {
+            "api" => {
+                self.beats.lock().unwrap().push(beat);
+                Ok(())
+            }
+            "db" => Err(BeatError::NotExpected),
+            _ => Err(BeatError::NoSuchRealm),
+        };
+        Box::pin(std::future::ready(Some(taken)))
     }
 
     fn incidents(&self, page: IncidentPage) -> BoxFuture<Vec<Arc<IncidentDocument>>> {

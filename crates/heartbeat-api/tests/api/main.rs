@@ -3,6 +3,7 @@
 
 mod access;
 mod actions;
+mod beats;
 mod closing;
 mod events;
 mod fake;

@@ -27,13 +27,8 @@ const BUILT: &[&str] = &[
 ];
 
 /// Paths that are reserved for later: they are not served, whatever the method is.
-const RESERVED: &[(&str, &str)] = &[
-    ("/api/beat/api/", "/api/beat/{realm}/"),
-    ("/api/beat/api/start/", "/api/beat/{realm}/{signal}/"),
-    ("/api/config/", "/api/config/"),
-    ("/metrics", "/metrics"),
-    ("/api/openapi.json", "/api/openapi.json"),
-];
+const RESERVED: &[(&str, &str)] =
+    &[("/api/config/", "/api/config/"), ("/metrics", "/metrics"), ("/api/openapi.json", "/api/openapi.json")];
 
 #[tokio::test]
 async fn what_is_built_answers_at_both_doors_with_and_without_the_slash() {

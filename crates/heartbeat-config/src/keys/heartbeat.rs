@@ -192,6 +192,13 @@ pub(super) const KEYS: &[Key] = &[
     .default(|| defaults::MAX_CONNECTIONS.to_string()),
     Key::new(
         Heartbeat,
+        "reference",
+        Takes::Texts("URLs of probes"),
+        "Targets of the local network: while none of them answers, an external realm that is not reached is unknown, not down.",
+        "[\"tcp://127.0.0.1:53\"]",
+    ),
+    Key::new(
+        Heartbeat,
         "register_networks",
         Takes::Texts("networks"),
         "Networks, beside loopback, in which realms that are registered at run time may be probed.",

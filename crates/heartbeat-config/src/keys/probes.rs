@@ -73,6 +73,60 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new(
         Health,
+        "push",
+        Takes::Push,
+        "Heartbeats that the realm or the job sends: at least one in this time, or one at the times of a cron pattern, `grace` (10 min by default) after the beginning at the latest.",
+        "\"60s\"",
+    )
+    .also(&["heartbeat", "ttl", "deadmanssnitch"])
+    .registrable(),
+    Key::new(
+        Health,
+        "file",
+        Takes::Text("path"),
+        "A file or directory that must be there, young with `max_age`, and containing a text with `contains`.",
+        "\"/var/backups/shop.sql\"",
+    ),
+    Key::new(
+        Health,
+        "max_age",
+        Takes::Duration,
+        "With `file`: it fails when its last change is longer ago.",
+        "\"26h\"",
+    ),
+    Key::new(
+        Health,
+        "resource",
+        Takes::True,
+        "What the processes of the realm use, and the free space of a disk: it fails above `max_cpu`, `max_memory` or `max_fds`, and below `min_disk_free`.",
+        "true",
+    ),
+    Key::new(
+        Health,
+        "max_cpu",
+        Takes::Percentage,
+        "With `resource`: processor time of the process tree between two measurements; 100% is one processor.",
+        "\"150%\"",
+    ),
+    Key::new(Health, "max_memory", Takes::Size, "With `resource`: memory of the process tree.", "\"512MiB\""),
+    Key::new(
+        Health,
+        "max_fds",
+        Takes::Number(1, i64::MAX),
+        "With `resource`: open descriptors of the process tree.",
+        "900",
+    ),
+    Key::new(
+        Health,
+        "min_disk_free",
+        Takes::SizeOrPercentage,
+        "With `resource`: free space of the file system at `path`, for those who are not root.",
+        "\"10%\"",
+    ),
+    Key::new(Health, "path", Takes::Text("path"), "A place on the file system that `min_disk_free` is about.", "\"/var\"")
+        .default(|| quoted("/")),
+    Key::new(
+        Health,
         "watchdog",
         Takes::Duration,
         "With `notify`: it fails when no WATCHDOG=1 came for this long; the program is given it as WATCHDOG_USEC.",
@@ -154,7 +208,7 @@ pub(super) const KEYS: &[Key] = &[
         .default(|| quoted("2xx"))
         .also(&["expectedstatus", "statuscode", "code", "codes"])
         .registrable(),
-    Key::new(Health, "contains", Takes::Text("string"), "Text that the HTTP body contains.", "\"ok\"")
+    Key::new(Health, "contains", Takes::Text("string"), "Text that the HTTP body or the file contains.", "\"ok\"")
         .also(&["keyword", "text"])
         .registrable(),
     Key::new(

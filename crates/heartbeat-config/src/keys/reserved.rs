@@ -4,7 +4,7 @@ use super::Table;
 
 const RESERVED: &[(Table, &[&str])] = &[
     (Table::Root, &["maintenance"]),
-    (Table::Heartbeat, &["tls", "history", "history_max", "ping", "reference"]),
+    (Table::Heartbeat, &["tls", "history", "history_max", "ping"]),
     (Table::Realm, &["slo"]),
     (Table::Limits, &["memory_action"]),
     (
@@ -23,7 +23,7 @@ const RESERVED: &[(Table, &[&str])] = &[
             "template",
         ],
     ),
-    (Table::Health, &["grpc", "dns", "file", "push", "resource", "redirects", "max_age"]),
+    (Table::Health, &["grpc", "dns", "redirects"]),
 ];
 
 /// Whether a later version has a key of this name.

@@ -25,6 +25,8 @@ pub enum Takes {
     Size,
     /// A size, or `"unlimited"`.
     SizeOrUnlimited,
+    /// A size, or a percentage.
+    SizeOrPercentage,
     /// A whole number from a least one, or `"unlimited"`.
     NumberOrUnlimited(i64),
     /// `"20%"`.
@@ -47,6 +49,8 @@ pub enum Takes {
     Pointers,
     /// HTTP statuses: a number, a string, or a list of both.
     Statuses,
+    /// A duration, or a table with a cron pattern.
+    Push,
     /// `"3 of 5"`.
     Window,
     /// A URL, a table, or a list of both.
@@ -61,6 +65,8 @@ pub enum Takes {
 
 /// Strings may hold variables.
 const VARIABLE: &str = "\\$\\{";
+/// Numbers with units of time.
+const DURATION: &str = " *([0-9]+(ms|s|m|h|d))+ *";
 
 impl Takes {
     /// In words, for people.
@@ -81,6 +87,7 @@ impl Takes {
             Self::Numbers(least, most) => format!("list of numbers from {least} to {most}"),
             Self::Duration => "duration, such as \"30s\"".to_owned(),
             Self::Size => "size, such as \"64MiB\"".to_owned(),
+            Self::SizeOrPercentage => "size or percentage, such as \"2GiB\" or \"10%\"".to_owned(),
             Self::SizeOrUnlimited => "size, such as \"64MiB\", or \"unlimited\"".to_owned(),
             Self::NumberOrUnlimited(least) => format!("number, at least {least}, or \"unlimited\""),
             Self::Percentage => "percentage, such as \"20%\"".to_owned(),
@@ -93,6 +100,7 @@ impl Takes {
             Self::Headers => "table of strings, or of { file = \"...\" }".to_owned(),
             Self::Pointers => "table of JSON pointers and values".to_owned(),
             Self::Statuses => "number, string or list, such as 200, \"2xx\" or \"200-299\"".to_owned(),
+            Self::Push => "duration, or table { cron = \"0 2 * * *\", grace = \"10m\" }".to_owned(),
             Self::Window => "string such as \"3 of 5\"".to_owned(),
             Self::Probes => "URL, table, or list of both".to_owned(),
             Self::Needs => "list of names or tables".to_owned(),
@@ -123,8 +131,15 @@ impl Takes {
             Self::True => json!({ "const": true }),
             Self::Number(least, most) => number(least, most),
             Self::Numbers(least, most) => one_or_many(number(least, most)),
-            Self::Duration => pattern(" *([0-9]+(ms|s|m|h|d))+ *"),
+            Self::Duration => pattern(DURATION),
+            Self::Push => json!({ "anyOf": [pattern(DURATION), {
+                "type": "object",
+                "properties": { "cron": text(), "grace": pattern(DURATION) },
+                "required": ["cron"],
+                "additionalProperties": false,
+            }] }),
             Self::Size => pattern(size),
+            Self::SizeOrPercentage => pattern(&format!("{size}|[0-9]+%")),
             Self::SizeOrUnlimited => pattern(&format!("{size}|unlimited|infinity")),
             Self::NumberOrUnlimited(least) => {
                 json!({ "anyOf": [number(least, i64::MAX), { "enum": ["unlimited", "infinity"] }] })

@@ -50,6 +50,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
         max_probes_in_flight,
         max_connections,
         cgroups,
+        reference,
         register_networks,
         fuse,
     } = heartbeat;
@@ -66,7 +67,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
     let cores = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
     assert_eq!(start_parallel, cores * 4);
     assert_eq!((max_probes_in_flight, max_connections), (1_024, 256));
-    assert!(cgroups && register_networks.is_empty());
+    assert!(cgroups && register_networks.is_empty() && reference.is_empty());
     let expected = FuseSettings {
         unhealthy_percent: 40,
         min_realms: 3,

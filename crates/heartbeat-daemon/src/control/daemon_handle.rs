@@ -4,15 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use heartbeat_api::{
-    Acknowledged, Backend, Commanded, EventRecord, HistoryError, HistoryQuestion, IncidentPage, Output,
-    OwnHealth, Past, UpgradeError,
+    Acknowledged, Backend, Beat, BeatError, Commanded, EventRecord, HistoryError, HistoryQuestion,
+    IncidentPage, Output, OwnHealth, Past, UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{
     About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, ReloadDocument, StripsDocument,
 };
-use heartbeat_status::{DaemonPhase, Instant, RealmIx, Reason, Snapshot};
+use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
 use tokio::sync::{oneshot, watch};
 
@@ -22,6 +22,7 @@ use crate::control::registering;
 use crate::control::reload::Reloader;
 use crate::control::upgrade::Upgrader;
 use crate::inbox::{Inbox, Request};
+use crate::realms::beats::Beats;
 use crate::realms::logs;
 use crate::reporting::incident_writer::{LOG_TAIL_BYTES, LOG_TAIL_LINES};
 use crate::reporting::records::Records;
@@ -38,6 +39,7 @@ pub(crate) struct DaemonHandle {
     reloader: Arc<Reloader>,
     upgrader: Arc<Upgrader>,
     records: Records,
+    beats: Arc<Beats>,
 }
 
 impl DaemonHandle {
@@ -48,8 +50,9 @@ impl DaemonHandle {
         reloader: Arc<Reloader>,
         upgrader: Arc<Upgrader>,
         records: Records,
+        beats: Arc<Beats>,
     ) -> Self {
-        Self { inbox, statuses, config, reloader, upgrader, records }
+        Self { inbox, statuses, config, reloader, upgrader, records, beats }
     }
 
     /// Who holds the port of a realm that a stranger keeps from it.
@@ -168,6 +171,23 @@ impl Backend for DaemonHandle {
     fn refresh(&self, realm: Option<RealmIx>) -> Boxed<Option<Reply>> {
         let refreshed = self.ask(|reply| Request::Refresh(realm, reply));
         Box::pin(async move { Some(refreshed.await?.reply) })
+    }
+
+    fn beat(&self, realm: String, beat: Beat) -> Boxed<Option<Result<(), BeatError>>> {
+        let snapshot = self.statuses.snapshot();
+        let found = snapshot.realms.iter().find(|status| status.info.name.as_str() == realm);
+        let refused = |error| -> Boxed<_> { Box::pin(std::future::ready(Some(Err(error)))) };
+        let Some(info) = found.map(|status| Arc::clone(&status.info)) else {
+            return refused(BeatError::NoSuchRealm);
+        };
+        if !info.probes.iter().any(|probe| probe.kind == ProbeKind::Push) {
+            return refused(BeatError::NotExpected);
+        }
+        let beats = Arc::clone(&self.beats);
+        Box::pin(async move {
+            let taken = tokio::task::spawn_blocking(move || beats.take(&info.name, &beat)).await;
+            taken.ok().map(Ok)
+        })
     }
 
     fn leave(&self) -> Boxed<()> {

@@ -97,6 +97,7 @@ fn needs(realms: &[RealmConfig]) -> (Vec<u64>, usize) {
     let probes = realms.iter().flat_map(|realm| &realm.probes).flatten().map(|measure| match measure {
         Measure::Command { .. } => COMMAND_DESCRIPTORS as usize,
         Measure::Probe(_) => 1,
+        Measure::Push(_) | Measure::Resource(_) => 0,
     });
     (of_realms.map(|launch| u64::from(launch.descriptors())).collect(), probes.sum())
 }

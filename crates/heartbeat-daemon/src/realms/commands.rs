@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heartbeat_config::Measure;
 use heartbeat_probe::{ExecError, ExecFuture, ExecOutput, ExecProbe, Probe, Spawn};
 use heartbeat_process::{CommandResult, CommandRunId, Commander, LaunchSpec, Notice};
 use heartbeat_status::StartFailure;
@@ -68,17 +67,11 @@ impl Commands {
         ended.await.ok()
     }
 
-    /// What measures `probe`, of the target that its description has.
-    pub(crate) fn probe(self: &Arc<Self>, measure: &Measure, target: &str) -> Arc<Probe> {
-        match measure {
-            Measure::Probe(probe) => Arc::clone(probe),
-            Measure::Command { spec, nagios, slow } => {
-                let command = Arc::new(CheckCommand { commands: Arc::clone(self), spec: Arc::clone(spec) });
-                let exec = if *nagios { ExecProbe::nagios } else { ExecProbe::new };
-                let probe = Probe::from(exec(target.to_owned(), command));
-                Arc::new(slow.iter().copied().fold(probe, Probe::with_slow))
-            }
-        }
+    /// The probe that runs a command.
+    pub(crate) fn probe(self: &Arc<Self>, target: String, spec: &Arc<LaunchSpec>, nagios: bool) -> Probe {
+        let command = Arc::new(CheckCommand { commands: Arc::clone(self), spec: Arc::clone(spec) });
+        let make = if nagios { ExecProbe::nagios } else { ExecProbe::new };
+        make(target, command).into()
     }
 }
 

@@ -5,11 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use heartbeat_config::ResourceBounds;
+use heartbeat_probe::Probe;
 use heartbeat_process::{Listeners, Ownership, Tree};
-use heartbeat_status::{Instant, RealmIx, RealmName, RunId};
+use heartbeat_status::{Instant, ProbeIx, RealmIx, RealmName, RunId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock;
+use crate::realms::resources::{self, MainPids};
 
 /// The table of listening sockets is read at most this often for all realms together.
 const LISTENERS_AGE: Duration = Duration::from_millis(500);
@@ -28,6 +31,9 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct Owners {
     mark: String,
+    pids: Arc<MainPids>,
+    /// Probes of what realms use: one each.
+    watches: Mutex<BTreeMap<(RealmName, ProbeIx), (ResourceBounds, Arc<Probe>)>>,
     table: Mutex<Option<(Instant, Arc<Listeners>)>>,
     /// Sockets known to belong to a generation of a realm: one a realm.
     known: Mutex<BTreeMap<RealmIx, (RunId, u64)>>,
@@ -38,8 +44,27 @@ pub(crate) struct Owners {
 
 impl Owners {
     pub(crate) fn new(mark: String) -> Self {
-        let (table, known, unattributable) = Default::default();
-        Self { mark, table, known, unattributable, turns: Arc::new(Semaphore::new(1)) }
+        let (pids, watches, table, known, unattributable) = Default::default();
+        Self { mark, pids, watches, table, known, unattributable, turns: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// The main process of a realm is this one now.
+    pub(crate) fn set_main(&self, realm: &RealmName, pid: u32) {
+        self.pids.set(realm, pid);
+    }
+
+    /// The probe of what a realm uses. It is kept, since it compares with what it has seen before.
+    pub(crate) fn resources(&self, realm: &RealmName, probe: ProbeIx, bounds: &ResourceBounds) -> Arc<Probe> {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (realm.clone(), probe);
+        if let Some((known, watch)) = watches.get(&place)
+            && known == bounds
+        {
+            return Arc::clone(watch);
+        }
+        let watch = Arc::new(resources::probe(realm, &self.mark, &self.pids, bounds));
+        watches.insert(place, (bounds.clone(), Arc::clone(&watch)));
+        watch
     }
 
     /// Whether a stranger listens there, in words. `None`: it cannot be told. Reads /proc: not for the driver.

@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_config::Measure;
 use heartbeat_probe::Probe;
 use heartbeat_process::COMMAND_DESCRIPTORS;
 use heartbeat_status::{
-    CheckId, CheckResult, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, RealmIx,
+    CheckId, CheckResult, FailReason, InconclusiveReason, Instant, Outcome, PhaseTimes, ProbeIx, ProbeKind,
+    RealmIx, RealmKind, RealmName,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::active_config::SharedConfig;
+use crate::active_config::{ActiveConfig, SharedConfig};
 use crate::inbox::Inbox;
+use crate::realms::beats::Beats;
 use crate::realms::commands::Commands;
 use crate::realms::owner::{Owners, Question};
+use crate::realms::reference::ReferenceGroup;
 
 /// Measurements under way. Owned by the driver; the tasks know only the inbox.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Prober {
     under_way: BTreeMap<CheckId, (AbortHandle, (RealmIx, ProbeIx))>,
     owners: Arc<Owners>,
     commands: Arc<Commands>,
+    beats: Arc<Beats>,
+    reference: Arc<ReferenceGroup>,
 }
 
 impl Prober {
@@ -40,6 +46,7 @@ impl Prober {
         (max_in_flight, max_descriptors): (usize, usize),
         owners: Arc<Owners>,
         commands: Arc<Commands>,
+        beats: Arc<Beats>,
     ) -> Self {
         let places = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
         Self {
@@ -51,15 +58,44 @@ impl Prober {
             under_way: BTreeMap::new(),
             owners,
             commands,
+            beats,
+            reference: Arc::default(),
         }
     }
 
     /// What measures a probe; `None` for one that is not measured.
-    fn probe(&self, realm: RealmIx, probe: ProbeIx) -> Option<Arc<Probe>> {
-        let active = self.config.current();
+    fn probe(&self, active: &ActiveConfig, realm: RealmIx, probe: ProbeIx) -> Option<Arc<Probe>> {
         let measure = active.realm(realm)?.probes.get(probe.index())?.as_ref()?;
-        let info = active.plan.infos().get(realm.index())?.probes.get(probe.index())?;
-        Some(self.commands.probe(measure, &info.target))
+        let info = active.plan.infos().get(realm.index())?;
+        Some(match measure {
+            Measure::Probe(probe) => Arc::clone(probe),
+            Measure::Command { spec, nagios, slow } => {
+                let target = info.probes.get(probe.index())?.target.clone();
+                let probe = self.commands.probe(target, spec, *nagios);
+                Arc::new(slow.iter().copied().fold(probe, Probe::with_slow))
+            }
+            Measure::Push(schedule) => Arc::new(self.beats.probe(&info.name, schedule)),
+            Measure::Resource(bounds) => self.owners.resources(&info.name, probe, bounds),
+        })
+    }
+
+    /// The reference group, where the realm runs elsewhere.
+    fn reference(&mut self, active: &ActiveConfig, realm: RealmIx) -> Option<Arc<ReferenceGroup>> {
+        active.plan.realms().get(realm.index()).filter(|spec| spec.kind == RealmKind::External)?;
+        if !self.reference.is_of(&active.heartbeat.reference) {
+            self.reference = Arc::new(ReferenceGroup::new(&active.heartbeat.reference));
+        }
+        Some(Arc::clone(&self.reference))
+    }
+
+    /// The main process of a realm is this one now.
+    pub(crate) fn set_main(&self, realm: &RealmName, pid: u32) {
+        self.owners.set_main(realm, pid);
+    }
+
+    /// A new generation of a realm begins.
+    pub(crate) fn begin(&self, realm: &RealmName) {
+        self.beats.begin(realm);
     }
 
     /// Begins a measurement; its result comes through the inbox. The wait for a free slot is not part of it. Where
@@ -74,18 +110,26 @@ impl Prober {
         is_port_fact: bool,
     ) {
         let place = (realm, probe);
-        let Some(probe) = self.probe(realm, probe) else {
+        let active = self.config.current();
+        let Some(probe) = self.probe(&active, realm, probe) else {
             self.inbox.result(id, no_adapter(now));
             return;
         };
         let (inbox, slots) = (Arc::clone(&self.inbox), Arc::clone(&self.slots));
         let owners = Arc::clone(&self.owners);
+        let reference = self.reference(&active, realm);
         let (descriptors, most) = self.descriptors.clone();
         let wanted = if probe.kind().runs_a_command() { COMMAND_DESCRIPTORS.min(most) } else { 1 };
         let task = self.runtime.spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
             let Ok(_descriptors) = descriptors.acquire_many_owned(wanted).await else { return };
             let mut result = probe.measure_queued(now, timeout).await;
+            if let Some(reference) = reference {
+                result = reference.excused(&probe, result).await;
+            }
+            // A look at what was sent is no answer that takes time.
+            result.latency =
+                result.latency.filter(|_| !matches!(probe.kind(), ProbeKind::Push | ProbeKind::Resource));
             let answered = result.port_fact().passed() == Some(true);
             let refused = matches!(result.outcome, Outcome::Fail { reason: FailReason::Refused, .. });
             if let Some(question) = owner.as_ref().filter(|_| refused)
@@ -184,6 +228,7 @@ mod tests {
         let processes = sample::processes(dir.path());
         let commands = Arc::new(Commands::new(processes.commander(), Arc::default()));
         processes.close();
+        let beats = Arc::new(Beats::open(dir.path(), clock::anchor()));
         let in_flight = (max_in_flight, max_in_flight);
         let realms: String = checks
             .iter()
@@ -192,7 +237,7 @@ mod tests {
             .collect();
         let config = SharedConfig::new(sample::active(&realms));
         let handle = runtime.handle().clone();
-        let prober = Prober::new(handle, Arc::clone(&inbox), config, in_flight, owners, commands);
+        let prober = Prober::new(handle, Arc::clone(&inbox), config, in_flight, owners, commands, beats);
         Bench { runtime, inbox, prober }
     }
 

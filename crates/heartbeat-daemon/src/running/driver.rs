@@ -202,6 +202,7 @@ impl Driver {
     fn keep_identity(&self, notice: &Notice) {
         match notice {
             Notice::Started { key, pid, start_time } | Notice::MainChanged { key, pid, start_time } => {
+                self.prober.set_main(self.config.current().name(key.realm), *pid);
                 self.manager.keep(self.config.current().name(key.realm), *pid, *start_time);
             }
             Notice::Exited { key, .. } => self.manager.forget(self.config.current().name(key.realm)),
@@ -358,7 +359,10 @@ impl Driver {
                 self.prober.cancel(id);
                 None
             }
-            Effect::Start { realm, run } => self.executor.start(realm, run),
+            Effect::Start { realm, run } => {
+                self.prober.begin(self.config.current().name(realm));
+                self.executor.start(realm, run)
+            }
             Effect::CheckProgram { realm, run } => self.executor.check_program(realm, run),
             Effect::Signal { realm, run, signal } => {
                 self.executor.signal(realm, run, signal);

@@ -24,6 +24,7 @@ use crate::own_health::descriptors::{self, Budget};
 use crate::own_health::lag::{ProbingLag, Pulse};
 use crate::own_health::own_problems::OwnProblems;
 use crate::own_health::recovery_problem::{Damage, RecoveryProblem};
+use crate::realms::beats::Beats;
 use crate::realms::commands::{CheckReplies, Commands};
 use crate::realms::executor::Executor;
 use crate::realms::logs::{self, RealmLogs};
@@ -132,6 +133,7 @@ impl Assembled {
             prepared.registered,
         ));
         let upgrader = Arc::new(Upgrader::new(prepared.program, Arc::clone(&commands), Arc::clone(&inbox)));
+        let beats = Arc::new(Beats::open(&active.heartbeat.state_dir, recovery.open.anchor()));
         let handle = DaemonHandle::new(
             Arc::clone(&inbox),
             Arc::clone(&statuses),
@@ -139,6 +141,7 @@ impl Assembled {
             Arc::clone(&reloader),
             Arc::clone(&upgrader),
             Records::new(Arc::clone(&statuses), &databases),
+            Arc::clone(&beats),
         );
         let limits = Limits {
             max_connections: budget.tcp_connections,
@@ -170,7 +173,13 @@ impl Assembled {
             (active.heartbeat.max_probes_in_flight, budget.probes),
             Arc::new(Owners::new(instance_tag)),
             commands,
+            beats,
         );
+        for realm in &statuses.snapshot().realms {
+            if let Some(pid) = realm.process.pid {
+                prober.set_main(&realm.info.name, pid);
+            }
+        }
         let probing_lag = ProbingLag::default();
         runtime.spawn(probing_lag.clone().watch());
         let history = Arc::clone(&databases.history);

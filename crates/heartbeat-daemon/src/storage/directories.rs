@@ -154,6 +154,7 @@ const FILES: &[&str] = &[
     "daemon",
     "id",
     "intent",
+    "beats",
     "ecosystem",
     "alive",
     "incidents",

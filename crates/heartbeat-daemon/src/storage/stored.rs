@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// First words of the intent file.
 pub(crate) const INTENT_MAGIC: &str = "heartbeat-intent/1";
+/// First words of the file of heartbeats.
+pub(crate) const BEATS_MAGIC: &str = "heartbeat-beats/1";
 /// First words of the file of open incidents that versions without a database have written.
 pub(crate) const ECOSYSTEM_MAGIC: &str = "heartbeat-ecosystem/1";
 
@@ -44,6 +46,23 @@ pub(crate) struct StoredPause {
     pub(crate) reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<WallTime>,
+}
+
+/// The last heartbeat of each realm.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredBeats {
+    pub(crate) realms: BTreeMap<String, StoredBeat>,
+}
+
+/// One heartbeat, or the end of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredBeat {
+    pub(crate) at: WallTime,
+    /// Absent for a failure without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exit: Option<u8>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
 }
 
 /// Under this name it is in the database.

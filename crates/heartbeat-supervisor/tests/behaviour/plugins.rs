@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use heartbeat_status::{InconclusiveReason, Outcome, ProbeKind, RestartCause, Signal, Status};
+use heartbeat_status::{
+    FailReason, InconclusiveReason, Outcome, ProbeKind, RestartCause, Role, Signal, Status,
+};
 use heartbeat_supervisor::RealmSpec;
 
 use crate::drive::{A, Drive, probed, secs};
@@ -28,6 +30,32 @@ fn a_plugin_that_cannot_tell_does_not_start_for_ever() {
     assert_eq!(d.signals(), [(A, Signal::TERM)], "`start.timeout` ends its start");
     let cause = d.status(A).restart.as_ref().map(|record| record.cause);
     assert_eq!(cause, Some(RestartCause::StartTimedOut));
+}
+
+#[test]
+fn a_heartbeat_that_has_not_come_is_no_problem_of_heartbeatd() {
+    const NOTHING_YET: Outcome = Outcome::Inconclusive(InconclusiveReason::NoBeatYet);
+    let mut d = Drive::boot(vec![checked("a", ProbeKind::Push)]);
+    d.launch_all();
+    d.wait_answering(secs(59), |_| NOTHING_YET);
+    assert_eq!(d.signals(), []);
+    d.wait_answering(secs(2), |_| NOTHING_YET);
+    assert_eq!(d.signals(), [(A, Signal::TERM)], "`start.timeout` ends its start");
+    let mut d = Drive::up(vec![checked("a", ProbeKind::Push)]);
+    d.wait_answering(secs(60), |_| NOTHING_YET);
+    assert_eq!((d.word(A), d.sup.snapshot(d.now).incidents.len()), (Status::Unknown, 0));
+}
+
+#[test]
+fn what_a_realm_has_sent_is_looked_at_as_often_while_it_is_down() {
+    let mut spec = checked("a", ProbeKind::Push);
+    spec.probes[0].info.role = Role::Ready;
+    let mut d = Drive::up(vec![spec]);
+    let failed = Outcome::Fail { reason: FailReason::MissedBeat, phase: None };
+    let interval = |d: &mut Drive| d.status(A).probes[0].interval;
+    let before = interval(&mut d);
+    d.wait_answering(secs(300), |_| failed);
+    assert_eq!(interval(&mut d), before, "it does not grow");
 }
 
 #[test]

@@ -1,0 +1,227 @@
+//! What the processes of a realm use, and how much of a disk is free, compared with the bounds of a `resource` probe.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use heartbeat_config::{DiskFree, ResourceBounds};
+use heartbeat_probe::{Observe, Observing, Probe};
+use heartbeat_process::{Tree, Usage};
+use heartbeat_status::{FailReason, InconclusiveReason, Instant, Outcome, ProbeKind, RealmName};
+
+use crate::clock;
+
+/// Processor time over less than this says nothing.
+const CPU_WINDOW_MIN: Duration = Duration::from_millis(900);
+const MIB: u64 = 1024 * 1024;
+
+/// The main process of each realm that runs.
+#[derive(Debug, Default)]
+pub(crate) struct MainPids(Mutex<BTreeMap<RealmName, u32>>);
+
+impl MainPids {
+    pub(crate) fn set(&self, realm: &RealmName, pid: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(realm.clone(), pid);
+    }
+
+    fn get(&self, realm: &RealmName) -> Option<u32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(realm).copied()
+    }
+}
+
+/// The probe of one realm.
+#[derive(Debug)]
+struct Watch {
+    realm: RealmName,
+    mark: String,
+    pids: Arc<MainPids>,
+    bounds: ResourceBounds,
+    /// The main process, when its tree was last looked at, and the processor time that it had used by then.
+    before: Mutex<Option<(u32, Instant, Duration)>>,
+}
+
+/// The probe of one realm, which carries this mark in the environment of its processes.
+pub(crate) fn probe(realm: &RealmName, mark: &str, pids: &Arc<MainPids>, bounds: &ResourceBounds) -> Probe {
+    let watch = Watch {
+        realm: realm.clone(),
+        mark: mark.to_owned(),
+        pids: Arc::clone(pids),
+        bounds: bounds.clone(),
+        before: Mutex::default(),
+    };
+    Probe::from(Arc::new(Watched(Arc::new(watch))) as Arc<dyn Observe>)
+}
+
+#[derive(Debug)]
+struct Watched(Arc<Watch>);
+
+impl Observe for Watched {
+    fn kind(&self) -> ProbeKind {
+        ProbeKind::Resource
+    }
+
+    fn target(&self) -> String {
+        self.0.bounds.to_string()
+    }
+
+    fn observe(&self) -> Observing<'_> {
+        let watch = Arc::clone(&self.0);
+        Box::pin(async move {
+            // Reading /proc takes a while on a busy host.
+            let looked = tokio::task::spawn_blocking(move || watch.look()).await;
+            looked.unwrap_or_else(|error| {
+                (Outcome::Inconclusive(InconclusiveReason::Cancelled), format!("the look was lost: {error}"))
+            })
+        })
+    }
+}
+
+impl Watch {
+    fn look(&self) -> (Outcome, String) {
+        let mut seen = Vec::new();
+        if self.bounds.is_of_the_tree() {
+            let Some(pid) = self.pids.get(&self.realm) else {
+                let fail = Outcome::Fail { reason: FailReason::ProcessExited, phase: None };
+                return (fail, "its process is not there".to_owned());
+            };
+            let tree = Tree::tagged(pid, self.realm.as_str(), &self.mark);
+            seen.extend(self.of_the_tree(
+                pid,
+                clock::now(),
+                &heartbeat_process::usage_of(&tree, self.bounds.max_memory.unwrap_or(u64::MAX)),
+            ));
+        }
+        if let Some((path, free)) = &self.bounds.disk {
+            match space(path) {
+                Ok(space) => seen.push(of_the_disk(path, *free, space)),
+                Err(error) => {
+                    let detail = format!("the free space at {} cannot be read: {error}", path.display());
+                    return (Outcome::Fail { reason: FailReason::Unreachable, phase: None }, detail);
+                }
+            }
+        }
+        let over: Vec<&str> =
+            seen.iter().filter(|(is_over, _)| *is_over).map(|(_, words)| words.as_str()).collect();
+        if over.is_empty() {
+            let words: Vec<&str> = seen.iter().map(|(_, words)| words.as_str()).collect();
+            return (Outcome::Pass, words.join(", "));
+        }
+        (Outcome::Fail { reason: FailReason::OverLimit, phase: None }, over.join(", "))
+    }
+
+    /// Each bound: whether it is exceeded, in words.
+    fn of_the_tree(&self, pid: u32, now: Instant, usage: &Usage) -> Vec<(bool, String)> {
+        let mut seen = Vec::new();
+        if let Some(max) = self.bounds.max_cpu {
+            let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = before.filter(|(known, at, _)| *known == pid && now.since(*at) >= CPU_WINDOW_MIN);
+            if before.is_none_or(|(known, ..)| known != pid) || known.is_some() {
+                *before = Some((pid, now, usage.cpu));
+            }
+            // The first look has nothing to compare with.
+            if let Some((_, at, used)) = known {
+                // A child that has ended takes its time with it, unless its parent has waited for it.
+                let spent = usage.cpu.saturating_sub(used).as_secs_f64();
+                let percent = 100.0 * spent / now.since(at).as_secs_f64();
+                seen.push((percent > f64::from(max), format!("cpu {percent:.0}% of {max}%")));
+            }
+        }
+        if let Some(max) = self.bounds.max_memory {
+            let is_over = usage.memory_bytes > max;
+            seen.push((is_over, format!("memory {} of {} MiB", usage.memory_bytes / MIB, max / MIB)));
+        }
+        if let Some(max) = self.bounds.max_fds {
+            seen.push((usage.descriptors > max, format!("{} of {max} descriptors", usage.descriptors)));
+        }
+        seen
+    }
+}
+
+/// The bytes of a file system that are free for those who are not root, and its size.
+fn space(path: &Path) -> Result<(u64, u64), rustix::io::Errno> {
+    let found = rustix::fs::statvfs(PathBuf::from(path))?;
+    Ok((found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize)))
+}
+
+fn of_the_disk(path: &Path, least: DiskFree, (free, size): (u64, u64)) -> (bool, String) {
+    let percent = u64::try_from(u128::from(free) * 100 / u128::from(size.max(1))).unwrap_or(100);
+    let is_over = match least {
+        DiskFree::Bytes(bytes) => free < bytes,
+        // A file system without blocks, such as /proc, cannot be full.
+        DiskFree::Percent(least) => size > 0 && percent < u64::from(least),
+    };
+    (is_over, format!("{} MiB ({percent}%) free at {}, {least} wanted", free / MIB, path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(bounds: ResourceBounds) -> Watch {
+        Watch {
+            realm: RealmName::new("a").unwrap(),
+            mark: "no-such-mark".to_owned(),
+            pids: Arc::default(),
+            bounds,
+            before: Mutex::default(),
+        }
+    }
+
+    #[test]
+    fn each_bound_is_compared_with_the_tree() {
+        let bounds =
+            ResourceBounds { max_cpu: Some(80), max_memory: Some(64 * MIB), max_fds: Some(10), disk: None };
+        let watch = watch(bounds);
+        let usage = |cpu_ms, memory_bytes, descriptors| Usage {
+            cpu: Duration::from_millis(cpu_ms),
+            memory_bytes,
+            descriptors,
+        };
+        let at = |ms| Instant::from_millis(ms);
+        let over = |seen: Vec<(bool, String)>| {
+            seen.into_iter().filter(|(is_over, _)| *is_over).map(|(_, words)| words).collect::<Vec<_>>()
+        };
+        let first = watch.of_the_tree(7, at(0), &usage(5_000, 64 * MIB, 10));
+        assert_eq!(first.len(), 2, "processor time has nothing to be compared with: {first:?}");
+        assert!(over(first).is_empty());
+        assert!(over(watch.of_the_tree(7, at(5_000), &usage(9_000, 0, 0))).is_empty(), "80% is not more");
+        let busy = over(watch.of_the_tree(7, at(10_000), &usage(14_000, 65 * MIB, 11)));
+        assert_eq!(busy, ["cpu 100% of 80%", "memory 65 of 64 MiB", "11 of 10 descriptors"]);
+        assert!(over(watch.of_the_tree(8, at(15_000), &usage(99_000, 0, 0))).is_empty(), "another process");
+        let ended = watch.of_the_tree(8, at(20_000), &usage(0, 0, 0));
+        assert!(over(ended).is_empty(), "a child has taken its time with it");
+    }
+
+    #[test]
+    fn a_disk_is_full_for_those_who_are_not_root() {
+        let is_over = |least, space| of_the_disk(Path::new("/var"), least, space).0;
+        assert!(is_over(DiskFree::Percent(10), (9, 100)) && !is_over(DiskFree::Percent(10), (10, 100)));
+        assert!(is_over(DiskFree::Bytes(10), (9, 100)) && !is_over(DiskFree::Bytes(10), (10, 100)));
+        assert!(!is_over(DiskFree::Percent(10), (0, 0)), "a file system without blocks");
+        assert!(!is_over(DiskFree::Percent(99), (u64::MAX, u64::MAX)), "no arithmetic overflows");
+        let words = of_the_disk(Path::new("/var"), DiskFree::Percent(10), (5 * MIB, 100 * MIB)).1;
+        assert_eq!(words, "5 MiB (5%) free at /var, 10% wanted");
+    }
+
+    #[test]
+    fn this_process_and_this_disk_can_be_looked_at() {
+        let disk = Some((PathBuf::from("/"), DiskFree::Bytes(0)));
+        let own = watch(ResourceBounds {
+            max_memory: Some(u64::MAX),
+            max_fds: Some(1),
+            disk,
+            ..ResourceBounds::default()
+        });
+        let (outcome, _) = own.look();
+        assert_eq!(outcome, Outcome::Fail { reason: FailReason::ProcessExited, phase: None });
+        own.pids.set(&own.realm, std::process::id());
+        let (outcome, words) = own.look();
+        assert_eq!(outcome, Outcome::Fail { reason: FailReason::OverLimit, phase: None });
+        assert!(words.ends_with("of 1 descriptors"), "only what is too much is named: {words}");
+        let nowhere = Some((PathBuf::from("/no/such/place"), DiskFree::Percent(1)));
+        let (outcome, words) = watch(ResourceBounds { disk: nowhere, ..ResourceBounds::default() }).look();
+        assert_eq!(outcome, Outcome::Fail { reason: FailReason::Unreachable, phase: None });
+        assert!(words.contains("/no/such/place"), "{words}");
+    }
+}
