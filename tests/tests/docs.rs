@@ -97,6 +97,17 @@ fn every_link_leads_to_a_file_and_a_heading() {
 }
 
 #[test]
+fn the_book_has_every_page_once() {
+    let summary = std::fs::read_to_string(workspace_root().join("docs/SUMMARY.md")).unwrap();
+    let listed: Vec<String> = links(&summary).into_iter().map(|link| format!("docs/{link}")).collect();
+    let book =
+        pages().map(|page| page.path).filter(|path| path.starts_with("docs/") && path != "docs/SUMMARY.md");
+    let missing: Vec<String> =
+        book.filter(|path| listed.iter().filter(|link| *link == path).count() != 1).collect();
+    assert!(missing.is_empty(), "write them into docs/SUMMARY.md, each once: {missing:?}");
+}
+
+#[test]
 fn every_status_reason_and_flag_is_explained() {
     let page = std::fs::read_to_string(workspace_root().join("docs/reference/statuses.md")).unwrap();
     let explained = |word: &str| page.contains(&format!("| `{word}` |"));

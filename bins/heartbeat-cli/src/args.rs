@@ -382,6 +382,18 @@ pub(crate) enum Command {
     Version,
 }
 
+/// Order of the rows of `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// The worst first
+    #[default]
+    Severity,
+    /// By name
+    Name,
+    /// In the order in which realms are started
+    Start,
+}
+
 /// Arguments of `status`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct StatusArgs {
@@ -400,6 +412,9 @@ pub(crate) struct StatusArgs {
     /// Only realms that are not in their desired state
     #[arg(long)]
     pub(crate) failed: bool,
+    /// Order of the rows
+    #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
+    pub(crate) sort: Sort,
 }
 
 /// Arguments of `start`, `stop` and `restart`.

@@ -18,6 +18,9 @@ use crate::style::{Hue, Style};
 /// Events that heartbeatd keeps: those of the start are among them unless much has happened since.
 const MAX_EVENTS: usize = 2_000;
 
+/// Column of the names below `--blame`.
+const NAME_COLUMN: usize = 30;
+
 /// The start of one realm, in milliseconds since heartbeatd was started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Course {
@@ -65,10 +68,10 @@ pub(crate) async fn run(client: &Client, chain: bool, console: &mut Console) -> 
         console.json(&boot.json())?;
     } else {
         let style = console.style;
-        console.line(&boot.summary(style))?;
+        console.prose(&boot.summary(style), 2)?;
         let lines = if chain { boot.chain(style) } else { boot.blame(style) };
         for line in lines {
-            console.line(&line)?;
+            console.prose(&line, NAME_COLUMN)?;
         }
     }
     let fine = boot.critical().all(|(_, course)| course.ready_ms.is_some());
@@ -170,7 +173,8 @@ impl<'a> Boot<'a> {
     /// The realm that was ready last, below it the need that it waited for longest, and so on.
     fn chain(&self, style: Style) -> Vec<String> {
         let mut lines = Vec::new();
-        let ready = |realm: &RealmEntry| self.courses[realm.name.as_str()].ready_ms;
+        // What is not ready yet is the last of all.
+        let ready = |realm: &RealmEntry| self.courses[realm.name.as_str()].ready_ms.unwrap_or(i64::MAX);
         let mut at = self.critical().map(|(realm, _)| realm).max_by_key(|realm| (ready(realm), realm.order));
         while let Some(realm) = at {
             let course = &self.courses[realm.name.as_str()];

@@ -76,6 +76,9 @@ pub(crate) fn tree(document: &GraphDocument, columns: usize, style: Style) -> St
     out
 }
 
+/// Columns that a name has on however narrow a screen.
+const MIN_NAME_COLUMNS: usize = 8;
+
 struct Branch<'a> {
     name: &'a str,
     edge: Option<&'a GraphEdge>,
@@ -100,7 +103,6 @@ impl Branch<'_> {
             (Some(_), true, true) => "`- ",
             (Some(_), false, true) => "|- ",
         };
-        let name = style.text(self.name);
         let status = node.and_then(|node| node.status.known()).unwrap_or(heartbeat_status::Status::Unknown);
         let word = node.map_or_else(|| "unknown".to_owned(), |node| style.text(&node.status.to_string()));
         let mut rest = String::new();
@@ -114,7 +116,9 @@ impl Branch<'_> {
         }
         let mark = style.mark(status);
         let head = format!("{}{arm}", self.lead);
-        let used = crate::style::width(&head) + crate::style::width(&name) + crate::style::width(&word) + 3;
+        let beside = crate::style::width(&head) + crate::style::width(&word) + 3;
+        let name = style.cut(&style.text(self.name), columns.saturating_sub(beside).max(MIN_NAME_COLUMNS));
+        let used = beside + crate::style::width(&name);
         let rest = style.cut(&rest, columns.saturating_sub(used));
         let state = style.paint(hue(status), &format!("{mark} {word}"));
         format!("{head}{} {state}{rest}", style.paint(Hue::Strong, &name))

@@ -67,7 +67,7 @@ pub(crate) fn run(dry_run: bool, console: &mut Console) -> Outcome {
 fn look_around(dir: &Path) -> Result<First, Failure> {
     let name = dir.file_name().map_or_else(|| "shop".to_owned(), |name| name.to_string_lossy().into_owned());
     let head = format!(
-        "#:schema heartbeat.schema.json\n# `heartbeat-cli explain KEY` explains every key; `heartbeat-cli check` finds every mistake.\n[heartbeat]\nname = {}\n\n",
+        "#:schema heartbeat.schema.json\n# (for editors: heartbeat-cli schema > heartbeat.schema.json)\n# `heartbeat-cli explain KEY` explains every key; `heartbeat-cli check` finds every mistake.\n[heartbeat]\nname = {}\n\n",
         serde_json::Value::from(name)
     );
     let mut guessed = Vec::new();

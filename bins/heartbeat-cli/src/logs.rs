@@ -52,7 +52,7 @@ pub(crate) async fn run(client: &Client, asked: &Asked<'_>, console: &mut Consol
             Ok(document) => document,
             // Of all realms, one whose output goes elsewhere ends nothing.
             Err(ClientError::Problem(problem)) if all => {
-                console.note(&format!("{}: {}", asked.realms[at], console.style.text(&problem.detail)));
+                console.note(&console.style.text(&problem.detail));
                 continue;
             }
             Err(error) => return Err(error.into()),

@@ -7,7 +7,7 @@ use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use tokio::time::interval;
 
 use crate::age::clock;
-use crate::args::{Format, StatusArgs};
+use crate::args::{Format, Sort, StatusArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::headline::status_of;
@@ -83,7 +83,13 @@ fn selected<'a>(document: &'a StatusDocument, args: &StatusArgs) -> Vec<&'a Real
     } else {
         chosen(document, &args.realms).0
     };
-    by_severity(named.into_iter().filter(|realm| !args.failed || !status_of(realm).is_ok()))
+    let mut rows = by_severity(named.into_iter().filter(|realm| !args.failed || !status_of(realm).is_ok()));
+    match args.sort {
+        Sort::Severity => {}
+        Sort::Name => rows.sort_by(|one, other| one.name.cmp(&other.name)),
+        Sort::Start => rows.sort_by_key(|realm| realm.order),
+    }
+    rows
 }
 
 fn print(document: &StatusDocument, args: &StatusArgs, console: &mut Console) -> Result<(), Failure> {
@@ -226,6 +232,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn rows_are_sorted_as_was_asked_for() {
+        let names = |sort| {
+            let (mut console, out, _) = Console::captured(Format::Name);
+            print(&sample::outage(), &StatusArgs { sort, ..StatusArgs::default() }, &mut console).unwrap();
+            out.text().lines().map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let sorted = names(Sort::Name);
+        assert!(sorted.is_sorted() && sorted.len() == 6, "{sorted:?}");
+        let start = names(Sort::Start);
+        assert_eq!(start.iter().position(|name| name == "postgres"), Some(0), "{start:?}");
+        assert_ne!(names(Sort::Severity), start);
     }
 
     #[test]

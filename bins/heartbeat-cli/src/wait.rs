@@ -6,10 +6,10 @@ use heartbeat_client::{Client, ClientError};
 use heartbeat_status::wire::StatusDocument;
 use tokio::time::{interval, timeout};
 
-use crate::args::Goal;
+use crate::args::{Format, Goal};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::verify::{Judgement, Wanted, judge, unknown};
+use crate::verify::{Judgement, Wanted, counted, judge, unknown};
 
 /// How long `wait` and `status --wait` wait without a time of their own.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
@@ -115,6 +115,12 @@ pub(crate) async fn run(
 ) -> Outcome {
     let limit = limit.unwrap_or(DEFAULT_WAIT);
     let waited = wait_until(client, realms, Wanted::Goal(goal), limit, console).await?;
+    if matches!(console.form, Format::Json | Format::Ndjson)
+        && let Some(document) = &waited.document
+    {
+        let named: Vec<_> = counted(document, realms).into_iter().cloned().collect();
+        console.json(&StatusDocument { realms: named, ..document.clone() })?;
+    }
     report(&waited, limit, console);
     Ok(waited.exit)
 }

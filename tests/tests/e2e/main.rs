@@ -8,6 +8,7 @@ mod demo;
 mod launching;
 mod limits;
 mod logs;
+mod newcomer;
 mod notifying;
 mod operating;
 mod program;

@@ -121,7 +121,7 @@ fn no_previous(name: &str) -> ApiError {
 
 fn unreadable(name: &str, error: &io::Error) -> ApiError {
     if error.kind() == io::ErrorKind::NotFound {
-        let detail = format!("{name} has no log yet: it has not been started since its output is kept");
+        let detail = format!("{name} has no log yet: it has not been started");
         return ApiError::new(StatusCode::NOT_FOUND, "no-log", detail);
     }
     let detail = format!("the log of {name} cannot be read: {error}");
