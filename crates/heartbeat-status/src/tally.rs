@@ -295,6 +295,16 @@ mod tests {
     }
 
     #[test]
+    fn failures_before_the_window_do_not_count() {
+        let window = FailWindow::new(2, 3).unwrap();
+        let thresholds = Thresholds::new(10, 2, Some(window)).unwrap();
+        let mut tally = Tally::new();
+        assert_eq!(feed(&mut tally, &thresholds, "+-++-"), None, "one of the last three");
+        assert_eq!(tally.verdict(), Some(Verdict::Passing));
+        assert_eq!(feed(&mut tally, &thresholds, "+-"), Some(Verdict::Failing), "`-+-`");
+    }
+
+    #[test]
     fn a_recovery_forgets_the_failures_of_its_window() {
         let window = FailWindow::new(3, 5).unwrap();
         let thresholds = Thresholds::new(10, 2, Some(window)).unwrap();

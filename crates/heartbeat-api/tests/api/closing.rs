@@ -1,7 +1,5 @@
 //! How connections end: a refusal reaches its client, and a server that hands over loses no request.
 
-use std::time::Duration;
-
 use heartbeat_api::Limits;
 use heartbeat_status::wire::StatusDocument;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -137,5 +135,5 @@ async fn streams_leave_places_on_the_socket_for_requests() {
     assert_eq!(doors.post("/api/realms/api/start/", "{}").await.status, 202, "a command has its place");
     drop(followers.pop());
     let again = async { while doors.unix("HEAD", "/api/events/", &[], "").await.status != 200 {} };
-    timeout(Duration::from_secs(20), again).await.expect("the place of the one that left is free again");
+    timeout(crate::raw::PATIENCE, again).await.expect("the place of the one that left is free again");
 }

@@ -10,9 +10,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::fake::{API, Fake, MAIL, POSTGRES};
-use crate::raw::Doors;
+use crate::raw::{Doors, PATIENCE};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Changes after which nothing more goes into the socket of a follower that does not read.
 const FRAMES_UNTIL_STUCK: usize = 400;
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::fake::Fake;
 
 /// Nothing a test waits for takes longer, by far.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server at both doors; it ends with the test.
 pub(crate) struct Doors {
@@ -29,10 +29,9 @@ pub(crate) struct Doors {
 
 impl Doors {
     pub(crate) fn open(fake: &Arc<Fake>) -> Self {
-        Self::with(
-            fake,
-            Limits { max_connections: 2_000, max_socket_connections: 2_000, ..Limits::default() },
-        )
+        // Nobody is closed because this machine is busy.
+        let limits = Limits { head_timeout: PATIENCE, write_timeout: PATIENCE, ..Limits::default() };
+        Self::with(fake, Limits { max_connections: 2_000, max_socket_connections: 2_000, ..limits })
     }
 
     pub(crate) fn with(fake: &Arc<Fake>, limits: Limits) -> Self {

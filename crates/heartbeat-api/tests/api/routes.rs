@@ -79,7 +79,7 @@ async fn a_long_poll_answers_when_something_means_something_else() {
     ];
     for other in others {
         let path = format!("/api/status/?since={}&wait=60s", other.replace('"', "%22"));
-        let answer = timeout(Duration::from_secs(20), doors.get(&path)).await;
+        let answer = timeout(Duration::from_secs(45), doors.get(&path)).await;
         answer.unwrap_or_else(|_| panic!("{other} waits")).json::<StatusDocument>();
     }
     let (socket, path) = (doors.socket.clone(), format!("/api/status/?since={token}&wait=60s"));

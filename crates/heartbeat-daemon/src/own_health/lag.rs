@@ -265,7 +265,21 @@ mod tests {
         // One burst leaves the window long before it could last.
         run(&mut meter, &mut at, 1, Some(1));
         assert!(!run(&mut meter, &mut at, 60, None));
-        assert!(!run(&mut meter, &mut at, 60, Some(100)), "one in a hundred is within the percentile");
+        assert!(!run(&mut meter, &mut at, 60, Some(50)), "two in ten seconds are hiccups");
+        assert!(run(&mut meter, &mut at, 60, Some(25)), "four are not");
+    }
+
+    #[test]
+    fn one_late_wake_up_in_a_hundred_is_within_the_percentile() {
+        for (every, late) in [(100, false), (90, true)] {
+            let mut meter = LagMeter::default();
+            // A thousand per second: far more late ones than hiccups.
+            for wakeup in 0..60_000 {
+                let by = if wakeup % every == 0 { LATE } else { IN_TIME };
+                meter.note(Instant::from_millis(1_000_000 + wakeup), by);
+            }
+            assert_eq!(meter.is_late(Instant::from_millis(1_060_000)), late, "one in {every}");
+        }
     }
 
     #[tokio::test]

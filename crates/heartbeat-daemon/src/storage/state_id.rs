@@ -119,4 +119,15 @@ mod tests {
         assert!(std::fs::read_to_string(path(dir.path())).unwrap().starts_with(MAGIC));
         assert!(!dir.path().join("id.damaged").exists());
     }
+
+    #[test]
+    fn what_is_no_id_is_damage_with_and_without_a_checksum() {
+        for no_id in ["", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeg"] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(path(dir.path()), format!("{no_id}\n")).unwrap();
+            assert!(of(dir.path()).unwrap().1.is_some(), "{no_id:?} without one");
+            write(dir.path(), no_id).unwrap();
+            assert!(of(dir.path()).unwrap().1.is_some(), "{no_id:?} with one");
+        }
+    }
 }
