@@ -285,7 +285,7 @@ pub(crate) enum Command {
     },
     /// Show the output of realms; -f follows it. Lines are as the realm wrote them: heartbeatd adds no times
     Logs {
-        /// Realms whose output to show [default: all that heartbeatd runs]
+        /// Realms whose output to show, as they wrote it: heartbeatd adds no times [default: all that heartbeatd runs]
         #[arg(value_name = "REALM", value_parser = selector, add = ArgValueCompleter::new(complete::realms))]
         realms: Vec<String>,
         /// Follow until Ctrl-C

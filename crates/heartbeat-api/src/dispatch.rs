@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{Method, Request, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
+use tokio::sync::watch;
 
 use crate::answers::answer::Answer;
 use crate::answers::bodies::Bodies;
@@ -13,7 +14,6 @@ use crate::answers::feed::Feed;
 use crate::answers::problem::ApiError;
 use crate::backend::Backend;
 use crate::connections::connection::Connection;
-use crate::connections::places::Places;
 use crate::handlers::{
     action, beat, departure, events, graph, health, history, incidents, logs, registering, reload, status,
 };
@@ -31,6 +31,9 @@ pub(crate) struct Shared {
     pub(crate) ecosystem: Arc<dyn Backend>,
     pub(crate) limits: Limits,
     pub(crate) access: Access,
+    /// How many connections each listener may have.
+    pub(crate) tcp_places: watch::Sender<usize>,
+    pub(crate) socket_places: watch::Sender<usize>,
     pub(crate) bodies: Bodies,
     pub(crate) socket_feed: Arc<Feed>,
     pub(crate) public_feed: Arc<Feed>,
@@ -87,12 +90,12 @@ impl Shared {
             Endpoint::Events => {
                 let feed = if caller.is_public() { &self.public_feed } else { &self.socket_feed };
                 let answer = events::follow(&self.ecosystem, feed, &query, headers, &parts.method, closing)?;
-                admit(answer, &connection.places)
+                admit(answer, connection)
             }
             Endpoint::Logs => {
                 let answer =
                     logs::logs(&self.ecosystem, name, &query, headers, &parts.method, closing).await?;
-                admit(answer, &connection.places)
+                admit(answer, connection)
             }
             Endpoint::Incidents => incidents::list(ecosystem, &query, caller).await,
             Endpoint::Incident => incidents::one(ecosystem, name, caller).await,
@@ -114,9 +117,9 @@ impl Shared {
 }
 
 /// A stream takes one of a bounded number of places, so that some are left for requests.
-fn admit(mut answer: Answer, places: &Places) -> Result<Answer, ApiError> {
+fn admit(mut answer: Answer, connection: &Connection) -> Result<Answer, ApiError> {
     if let Either::Right(pieces) = answer.body_mut() {
-        let place = places.take_stream().ok_or_else(|| {
+        let place = connection.places.take_stream(&connection.activity).ok_or_else(|| {
             let detail =
                 "too many readers follow a stream here already; close one of them, or ask again later";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)

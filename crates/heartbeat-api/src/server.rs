@@ -51,6 +51,8 @@ impl Api {
     pub fn new(ecosystem: Arc<dyn Backend>, limits: Limits, access: Access) -> Self {
         let shared = Shared {
             ecosystem,
+            tcp_places: watch::Sender::new(limits.max_connections),
+            socket_places: watch::Sender::new(limits.max_socket_connections),
             limits,
             access,
             bodies: Bodies::default(),
@@ -61,6 +63,16 @@ impl Api {
             requests: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// From now on there may be so many connections on the TCP listener and on the Unix socket. Those that there is no room
+    /// for any more are closed: idle ones first, then streams, which resume elsewhere; never a request under way.
+    pub fn resize(&self, max_connections: usize, max_socket_connections: usize) {
+        for (places, most) in
+            [(&self.shared.tcp_places, max_connections), (&self.shared.socket_places, max_socket_connections)]
+        {
+            places.send_if_modified(|places| std::mem::replace(places, most) != most);
+        }
     }
 
     /// Connections and requests so far.
@@ -77,7 +89,7 @@ impl Api {
     /// Serves the Unix socket until `closing` says otherwise or its sender is gone. Needs a runtime with I/O and time
     /// enabled.
     pub async fn serve_unix(&self, listener: UnixListener, closing: watch::Receiver<Closing>) {
-        let places = Places::of_socket(self.shared.limits.max_socket_connections);
+        let places = Places::of_socket(self.shared.socket_places.subscribe());
         let own_uid = nix::unistd::geteuid().as_raw();
         let side = UnixSide { listener, own_uid, socket_group: self.shared.access.socket_group };
         serving::serve(Arc::clone(&self.shared), side, places, closing).await;
@@ -92,7 +104,7 @@ impl Api {
                 return;
             }
         };
-        let places = Places::of_tcp(self.shared.limits.max_connections);
+        let places = Places::of_tcp(self.shared.tcp_places.subscribe());
         serving::serve(Arc::clone(&self.shared), TcpSide { listener, listen }, places, closing).await;
     }
 }

@@ -24,7 +24,7 @@ use crate::answers::problem::ApiError;
 use crate::connections::client_stream::ClientStream;
 use crate::connections::closing::{Closing, closes, is_draining, last_call};
 use crate::connections::connection::Connection;
-use crate::connections::places::{Activity, Answering, Places};
+use crate::connections::places::{Answering, Places};
 use crate::dispatch::Shared;
 use crate::limits::{
     ACCEPT_PAUSE, DRAIN, DRAIN_FIRST_REQUEST, DRAIN_NEXT_REQUEST, GRACE, MAX_HEAD_BYTES, MAX_HEADER_COUNT,
@@ -92,10 +92,15 @@ pub(crate) async fn serve<L: Listener>(
     mut closing: watch::Receiver<Closing>,
 ) {
     let mut connections = JoinSet::new();
+    let mut sizes = places.sizes();
     loop {
         let accepted = tokio::select! {
             biased;
             () = closes(&mut closing) => break,
+            Ok(()) = sizes.changed() => {
+                places.shrink();
+                continue;
+            }
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -110,13 +115,14 @@ pub(crate) async fn serve<L: Listener>(
                 let connection = Connection {
                     caller,
                     places: Arc::clone(&places),
+                    activity: Arc::clone(&place.activity),
                     closing: closing.clone(),
                     unread: Arc::default(),
                 };
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
                     tokio::select! {
-                        () = answer_all(shared, connection, Arc::clone(&place.activity), stream) => {}
+                        () = answer_all(shared, connection, stream) => {}
                         () = place.activity.evicted() => {}
                     }
                     drop(place);
@@ -144,11 +150,11 @@ struct Requests {
     begun: Notify,
 }
 
-async fn answer_all<S>(shared: Arc<Shared>, connection: Connection, activity: Arc<Activity>, stream: S)
+async fn answer_all<S>(shared: Arc<Shared>, connection: Connection, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let unread = Arc::clone(&connection.unread);
+    let (unread, activity) = (Arc::clone(&connection.unread), Arc::clone(&connection.activity));
     let stream =
         TokioIo::new(ClientStream::new(stream, shared.limits.write_timeout, unread, Arc::clone(&activity)));
     let requests = Arc::new(Requests::default());

@@ -203,9 +203,9 @@ pub(crate) fn read(
         let checks = config.probes.iter().any(|measure| matches!(measure, Some(Measure::Command { .. })));
         external(reader, section, checks, config.restart_command.is_some());
     }
-    if let Some(entry) = restart.get("command").filter(|entry| oneshot && is_of_its_own(entry)) {
-        let help = "remove it; another run of a oneshot is a start";
-        reader.value_problem(&entry, Code::NoEffect, "`command` means nothing for a oneshot", "here", help);
+    if runs && oneshot {
+        let is_probed = config.probes.iter().any(Option::is_some);
+        ends(reader, section, &restart, is_probed);
     }
     let spec = RealmSpec {
         title: text("title"),
@@ -260,6 +260,31 @@ fn program(reader: &Reader<'_>, section: &Section<'_>, shell: bool) -> Option<Ve
         return None;
     }
     Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line])
+}
+
+/// Refuses what a oneshot has no use for: it is not probed, since its exit code is its verdict.
+fn ends(reader: &Reader<'_>, section: &Section<'_>, restart: &Section<'_>, is_probed: bool) {
+    let refuse = |entry: Option<Entry<'_>>, key: &str, help: &str| {
+        if let Some(entry) = entry.filter(is_of_its_own) {
+            let message = format!("`{key}` means nothing for a oneshot");
+            reader.value_problem(&entry, Code::NoEffect, message, "here", help);
+        }
+    };
+    refuse(
+        section.get("port"),
+        "port",
+        "remove it, or `oneshot` if it is a server; put the number into `env` if it needs it",
+    );
+    // One that cannot be a probe of it has been refused already.
+    refuse(
+        section.get("health").filter(|_| is_probed),
+        "health",
+        "remove it; a oneshot is done when it ends with exit code 0",
+    );
+    refuse(restart.get("command"), "command", "remove it; another run of a oneshot is a start");
+    let always = |entry: &Entry<'_>| reader.text(entry).is_some_and(|policy| policy == "always");
+    let help = "remove it: a oneshot that fails is started again; policy = \"never\" leaves it failed";
+    refuse(restart.get("policy").filter(always), "policy = \"always\"", help);
 }
 
 /// The descriptor on which it says that it is ready.

@@ -42,6 +42,7 @@ mod exec;
 mod expectation;
 mod file;
 #[cfg(feature = "http")]
+mod html;
 mod http;
 mod kind;
 mod measure;

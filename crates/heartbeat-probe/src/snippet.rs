@@ -7,6 +7,8 @@ use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use heartbeat_http::Body;
 use heartbeat_status::is_hostile;
 
+use crate::html;
+
 /// Largest part of a body that is read for the detail, in bytes.
 const MAX_READ_BYTES: usize = 4 * 1024;
 /// Largest part of a body that is shown, in characters.
@@ -38,9 +40,17 @@ pub(crate) fn of(headers: &HeaderMap, body: &[u8], whole: bool) -> Option<String
         (false, Err(_)) => return None,
         (true, Err(_)) => String::from_utf8_lossy(body).into_owned(),
     };
-    let (shown, more) = one_line(&text);
+    let (shown, more) = one_line(&if is_html(&text) { html::words(&text) } else { text });
     let ellipsis = if more || !whole { "…" } else { "" };
     (!shown.is_empty()).then(|| format!("{shown}{ellipsis}"))
+}
+
+/// Whatever its type says: many servers call everything a page.
+fn is_html(text: &str) -> bool {
+    let start = text.trim_start().as_bytes();
+    ["<!doctype html", "<html"]
+        .iter()
+        .any(|tag| start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag.as_bytes())))
 }
 
 /// White space folded, everything that could move a cursor or reorder text left out; whether there is more of it.
@@ -109,6 +119,15 @@ mod tests {
         assert_eq!(of(&headers(text, None), b"so far", false).as_deref(), Some("so far…"));
         assert_eq!(shown(text, b" \n\x1b "), None);
         assert_eq!(shown(text, b"caf\xe9").as_deref(), Some("caf\u{fffd}"));
+    }
+
+    #[test]
+    fn of_a_page_its_words_are_shown() {
+        let shown = |body: &str| of(&headers(Some("text/html"), None), body.as_bytes(), true);
+        let page = " <!DOCTYPE HTML>\n<html><head><title>Error response</title></head><body><p>File not found.</body></html>";
+        assert_eq!(shown(page).as_deref(), Some("Error response: File not found."));
+        assert_eq!(shown("<b>no page</b>").as_deref(), Some("<b>no page</b>"), "it says no more than that");
+        assert_eq!(shown("<html></html>"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use taken::port_taken;
 use crate::members::Users;
 use crate::tags::RUN_TAG;
 use crate::tree::{self, ProcScan};
-use holder::{Held, holds};
+use holder::{Held, holds, sockets_of};
 
 /// Whose socket answers on an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +136,24 @@ pub fn listens_elsewhere(
     })
 }
 
+/// Most ports of a realm that are named in the place of the one that it should listen on.
+const MAX_OTHER_PORTS: usize = 3;
+
+/// Where the processes of a tree listen, if on another port than that of `address`: at most three, ascending by their ports.
+#[must_use]
+pub fn listens_on_other_ports(listeners: &Listeners, address: SocketAddr, tree: &Tree) -> Vec<SocketAddr> {
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for pid in tree.pids() {
+        let open = sockets_of(*pid);
+        let held = listeners.on_other_ports(address.port()).filter(|socket| open.contains(&socket.inode));
+        found.extend(held.map(|socket| socket.address));
+    }
+    found.sort_by_key(|address| (address.port(), address.ip()));
+    found.dedup_by_key(|address| address.port());
+    found.truncate(MAX_OTHER_PORTS);
+    found
+}
+
 /// Whether what listens on `address` belongs to the process tree. What counts is the socket that a connection to
 /// `address` would reach; of several (`SO_REUSEPORT`) one of the tree is enough.
 ///
@@ -174,6 +192,22 @@ pub fn owner_of(listeners: &Listeners, address: SocketAddr, tree: &Tree) -> Owne
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    #[test]
+    fn its_own_listener_on_another_port_is_found() {
+        let (one, two) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("[::]:0").unwrap());
+        let ours = [&one, &two].map(|socket| socket.local_addr().unwrap());
+        let asked = SocketAddr::from(([127, 0, 0, 1], 1));
+        let tree = Tree::of(std::process::id());
+        let found = listens_on_other_ports(&Listeners::take().unwrap(), asked, &tree);
+        // Other tests of this process may listen, too.
+        assert!(found.len() <= MAX_OTHER_PORTS && !found.is_empty());
+        assert!(found.is_sorted_by_key(|address| address.port()), "{found:?}");
+        let of_its_own = listens_on_other_ports(&Listeners::take().unwrap(), ours[0], &tree);
+        assert!(of_its_own.iter().all(|address| address.port() != ours[0].port()));
+        let none = listens_on_other_ports(&Listeners::default(), asked, &tree);
+        assert_eq!(none, []);
+    }
 
     #[test]
     fn its_own_listener_at_another_address_is_found() {

@@ -7,7 +7,7 @@ use crate::supervision::Ecosystem;
 use crate::surviving::until;
 
 impl Ecosystem {
-    fn rewrite(&self, change: impl FnOnce(String) -> String) {
+    pub(crate) fn rewrite(&self, change: impl FnOnce(String) -> String) {
         let file = self.dir.path().join("heartbeat.toml");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, change(text)).unwrap();

@@ -1,6 +1,6 @@
 //! heartbeatd is stopped, starved of descriptors, or alone in a container: nobody else pays for that.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use nix::sys::signal::{Signal, kill};
@@ -72,6 +72,58 @@ fn idle_clients_cannot_take_what_a_restart_needs() {
     drop(idle);
     until("it to answer again", || eco.cli(&["status", "worker"]).status.code() == Some(0));
     assert_ne!(eco.pid_of("worker"), worker);
+}
+
+#[test]
+fn realms_that_a_reload_adds_take_their_descriptors_from_connections() {
+    let mut eco = Ecosystem::start_under("ulimit -n 160; exec \"$@\"", "");
+    eco.wait_for_boot();
+    // Streams last as long as their readers want, and these want for ever.
+    let mut streams: Vec<TcpStream> = Vec::new();
+    for _ in 0..60 {
+        let Ok(mut stream) = TcpStream::connect(&eco.listen) else { break };
+        let request = format!("GET /api/events/ HTTP/1.1\r\nHost: {}\r\n\r\n", eco.listen);
+        let _ = stream.write_all(request.as_bytes());
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+        streams.push(stream);
+    }
+    let has_answer = |stream: &&mut TcpStream| stream.peek(&mut [0; 12]).is_ok_and(|read| read > 0);
+    let mut followed: Vec<&mut TcpStream> = streams.iter_mut().filter(has_answer).collect();
+    let before = followed.len();
+    assert!(before > 10, "{before} readers follow");
+    eco.rewrite(|text| {
+        let more = (0..24).map(|at| format!("[realm.more{at}]\nrun = \"sleep 8630{at}\"\n"));
+        text + &more.collect::<String>()
+    });
+    let done = eco.cli(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}", told(&done));
+    let up = eco.cli(&["status", "--wait=60s"]);
+    assert_eq!(up.status.code(), Some(0), "{}", told(&up));
+    // The oldest streams were closed, and nothing was short of anything meanwhile.
+    let is_open = |stream: &mut &mut TcpStream| {
+        let mut buffer = [0; 4_096];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+            }
+        }
+    };
+    let left = followed.iter_mut().filter_map(|stream| is_open(stream).then_some(())).count();
+    assert!(left < before, "{left} of {before} readers are left");
+    let worker = eco.pid_of("worker");
+    kill(pid(worker), Signal::SIGKILL).unwrap();
+    eco.daemon.read_until("its recovery", |line| line.contains("worker") && line.contains("recovered"));
+    assert!(transitions_to_down(&eco).iter().all(|incident| incident["root"] == "worker"));
+    // What does not fit at all is refused as a whole.
+    eco.rewrite(|text| {
+        let more = (24..80).map(|at| format!("[realm.more{at}]\nrun = \"sleep 8630{at}\"\n"));
+        text + &more.collect::<String>()
+    });
+    let refused = eco.cli(&["reload"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert!(told(&refused).contains("LimitNOFILE="), "{}", told(&refused));
 }
 
 #[test]

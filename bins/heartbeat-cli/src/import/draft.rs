@@ -167,6 +167,9 @@ impl Draft {
                 self.add(at, "oneshot", "true");
                 self.approximated(&name, "others wait until it is done, so it is a oneshot");
             }
+            if self.has(at, "oneshot") {
+                self.without_probes(at, &name);
+            }
         }
         let names: BTreeSet<String> = self.realms.iter().map(|realm| realm.name.clone()).collect();
         for kind in ["needs", "wants", "after"] {
@@ -230,6 +233,20 @@ impl Draft {
                 self.needs[at].until = None;
             }
         }
+    }
+
+    /// A oneshot is not probed, and is not started again once it is done.
+    fn without_probes(&mut self, at: usize, name: &str) {
+        for key in ["port", "health"] {
+            if self.has(at, key) {
+                let of_key = |known: &str| known == key || known.starts_with(&format!("{key}."));
+                self.realms[at].lines.retain(|(known, _)| !of_key(known));
+                let what = format!("`{key}` is left out: the exit code of a oneshot is its verdict");
+                self.approximated(name, &what);
+            }
+        }
+        let always = |(key, value): &(String, String)| key == "restart.policy" && *value == text("always");
+        self.realms[at].lines.retain(|line| !always(line));
     }
 
     /// Names the realms that are watched by their process alone.

@@ -6,14 +6,16 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
+
+use crate::connections::places::StreamPlace;
 
 /// A body that ends when its sender does.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     pieces: mpsc::Receiver<Bytes>,
     /// Held until the stream is over.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<StreamPlace>,
 }
 
 impl Pieces {
@@ -24,7 +26,7 @@ impl Pieces {
     }
 
     /// Holds a place among the streams for as long as this one lasts.
-    pub(crate) fn hold(&mut self, place: OwnedSemaphorePermit) {
+    pub(crate) fn hold(&mut self, place: StreamPlace) {
         self.place = Some(place);
     }
 }

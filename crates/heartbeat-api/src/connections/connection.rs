@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::connections::client_stream::Unread;
 use crate::connections::closing::Closing;
-use crate::connections::places::Places;
+use crate::connections::places::{Activity, Places};
 use crate::requests::access::Caller;
 
 /// Who asks, over a connection that may close.
@@ -14,6 +14,7 @@ use crate::requests::access::Caller;
 pub(crate) struct Connection {
     pub(crate) caller: Caller,
     pub(crate) places: Arc<Places>,
+    pub(crate) activity: Arc<Activity>,
     pub(crate) closing: watch::Receiver<Closing>,
     pub(crate) unread: Unread,
 }

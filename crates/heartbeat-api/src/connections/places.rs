@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::limits::RESERVED_PLACES;
@@ -32,6 +32,8 @@ pub(crate) struct Activity {
     flushed: AtomicBool,
     /// The turn in which it became idle: the smaller, the longer ago.
     idle_since: AtomicU64,
+    /// It is a stream, which lasts as long as its reader wants and resumes where it ended.
+    streams: AtomicBool,
     /// Its place is wanted.
     evicted: Notify,
 }
@@ -44,6 +46,7 @@ impl Activity {
             under_way: AtomicUsize::new(0),
             flushed: AtomicBool::new(true),
             idle_since: AtomicU64::new(now),
+            streams: AtomicBool::new(false),
             evicted: Notify::new(),
         }
     }
@@ -125,14 +128,28 @@ struct State {
 /// The places of one listener.
 #[derive(Debug)]
 pub(crate) struct Places {
-    most: usize,
-    /// Those that callers other than administrators are given.
-    common: usize,
+    /// How many there are: a reload may change that.
+    most: watch::Receiver<usize>,
+    /// Kept for administrators, and for requests that are no streams.
+    reserved: usize,
     state: Mutex<State>,
     freed: Notify,
     clock: Arc<AtomicU64>,
-    /// Those that a stream may take, which lasts as long as its reader wants.
-    streams: Arc<Semaphore>,
+    streams: AtomicUsize,
+}
+
+/// One of the places that streams may take, free again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct StreamPlace {
+    places: Arc<Places>,
+    activity: Arc<Activity>,
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.activity.streams.store(false, Ordering::SeqCst);
+        self.places.streams.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// The place of one connection, free again when it is dropped.
@@ -159,26 +176,63 @@ enum Found {
 }
 
 impl Places {
-    /// `reserved` of `most` places are kept for administrators, and for requests that are no streams.
-    fn new(most: usize, reserved: usize) -> Arc<Self> {
-        // A listener with very few places keeps none back.
-        let common = if most > reserved { most - reserved } else { most };
+    fn new(most: watch::Receiver<usize>, reserved: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
-            common,
+            reserved,
             state: Mutex::default(),
             freed: Notify::new(),
             clock: Arc::default(),
-            streams: Arc::new(Semaphore::new(common.min(Semaphore::MAX_PERMITS))),
+            streams: AtomicUsize::new(0),
         })
     }
 
-    pub(crate) fn of_tcp(most: usize) -> Arc<Self> {
+    pub(crate) fn of_tcp(most: watch::Receiver<usize>) -> Arc<Self> {
         Self::new(most, 0)
     }
 
-    pub(crate) fn of_socket(most: usize) -> Arc<Self> {
+    pub(crate) fn of_socket(most: watch::Receiver<usize>) -> Arc<Self> {
         Self::new(most, RESERVED_PLACES)
+    }
+
+    fn most(&self) -> usize {
+        *self.most.borrow()
+    }
+
+    /// Those that callers other than administrators are given, and streams. A listener with very few places keeps none back.
+    fn common(&self) -> usize {
+        let most = self.most();
+        if most > self.reserved { most - self.reserved } else { most }
+    }
+
+    /// How many places there are, from now on.
+    pub(crate) fn sizes(&self) -> watch::Receiver<usize> {
+        self.most.clone()
+    }
+
+    /// Closes what there are no places for any more: the connections that have been idle longest, then the oldest streams. A
+    /// request under way is answered first.
+    pub(crate) fn shrink(&self) {
+        let most = self.most();
+        let mut state = self.state();
+        let leaving = state.taken.values().filter(|taken| taken.evicted).count();
+        let excess = state.taken.len().saturating_sub(leaving + most);
+        let mut candidates: Vec<(bool, u64, &mut Taken)> = state
+            .taken
+            .iter_mut()
+            .filter(|(_, taken)| !taken.evicted)
+            .filter_map(|(number, taken)| {
+                let idle = taken.activity.idle_since();
+                let streams = taken.activity.streams.load(Ordering::SeqCst);
+                let since = idle.or(streams.then_some(*number))?;
+                Some((idle.is_none(), since, taken))
+            })
+            .collect();
+        candidates.sort_by_key(|(streams, since, _)| (*streams, *since));
+        for (_, _, taken) in candidates.into_iter().take(excess) {
+            taken.evicted = true;
+            taken.activity.evicted.notify_one();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -205,8 +259,8 @@ impl Places {
     fn find(&self, admin: bool) -> Found {
         let mut state = self.state();
         let common = state.taken.values().filter(|taken| !taken.admin).count();
-        let common_full = !admin && common >= self.common;
-        if state.taken.len() < self.most && !common_full {
+        let common_full = !admin && common >= self.common();
+        if state.taken.len() < self.most() && !common_full {
             let (number, activity) = (state.next, Arc::new(Activity::new(Arc::clone(&self.clock))));
             state.next += 1;
             state.taken.insert(number, Taken { admin, activity: Arc::clone(&activity), evicted: false });
@@ -227,9 +281,13 @@ impl Places {
         }
     }
 
-    /// A place for a stream; `None` when there are as many as may be.
-    pub(crate) fn take_stream(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.streams).try_acquire_owned().ok()
+    /// A place for a stream on that connection; `None` when there are as many as may be.
+    pub(crate) fn take_stream(self: &Arc<Self>, activity: &Arc<Activity>) -> Option<StreamPlace> {
+        let common = self.common();
+        let one_more = |taken: usize| (taken < common).then_some(taken + 1);
+        self.streams.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        activity.streams.store(true, Ordering::SeqCst);
+        Some(StreamPlace { places: Arc::clone(self), activity: Arc::clone(activity) })
     }
 }
 
@@ -239,6 +297,19 @@ mod tests {
 
     fn caller(role: Role) -> Caller {
         Caller::Unix { role, uid: Some(0) }
+    }
+
+    /// So many places, for as long as the sender lives.
+    fn places(
+        of: fn(watch::Receiver<usize>) -> Arc<Places>,
+        most: usize,
+    ) -> (Arc<Places>, watch::Sender<usize>) {
+        let (sender, receiver) = watch::channel(most);
+        (of(receiver), sender)
+    }
+
+    fn activity() -> Arc<Activity> {
+        Arc::new(Activity::new(Arc::default()))
     }
 
     /// Places whose connections are all being answered.
@@ -254,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_cannot_take_the_places_of_administrators() {
-        let places = Places::of_socket(32);
+        let (places, _most) = places(Places::of_socket, 32);
         let readers = busy(&places, Role::Read, 40).await;
         assert_eq!(readers.len(), 24);
         let admins = busy(&places, Role::Admin, 40).await;
@@ -265,16 +336,18 @@ mod tests {
 
     #[tokio::test]
     async fn streams_leave_places_for_requests() {
-        let places = Places::of_socket(32);
-        let streams: Vec<_> = (0..40).filter_map(|_| places.take_stream()).collect();
+        let (many, _most) = places(Places::of_socket, 32);
+        let mut streams: Vec<_> = (0..40).filter_map(|_| many.take_stream(&activity())).collect();
         assert_eq!(streams.len(), 24);
-        let places = Places::of_socket(2);
-        assert!(places.take(caller(Role::Read)).await.is_some() && places.take_stream().is_some());
+        streams.pop();
+        assert!(many.take_stream(&activity()).is_some(), "free again");
+        let (few, _most) = places(Places::of_socket, 2);
+        assert!(few.take(caller(Role::Read)).await.is_some() && few.take_stream(&activity()).is_some());
     }
 
     #[tokio::test]
     async fn the_connection_that_is_idle_longest_gives_its_place_away() {
-        let places = Places::of_tcp(3);
+        let (places, _most) = places(Places::of_tcp, 3);
         let answered = places.take(caller(Role::Read)).await.unwrap();
         let under_way = answered.activity.begin();
         let idle = places.take(caller(Role::Read)).await.unwrap();
@@ -299,8 +372,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_there_are_fewer_places_idle_connections_close_and_then_streams_but_no_request() {
+        let (places, most) = places(Places::of_tcp, 6);
+        let mut taken = Vec::new();
+        for _ in 0..6 {
+            taken.push(places.take(caller(Role::Read)).await.unwrap());
+        }
+        // A request under way, two streams, of which the second is the younger, and three idle connections.
+        let _under_way: Vec<UnderWay> = taken[..3].iter().map(|place| place.activity.begin()).collect();
+        let _streams: Vec<_> = taken[1..3].iter().map(|place| places.take_stream(&place.activity)).collect();
+        let closes = |at: usize| {
+            let activity = Arc::clone(&taken[at].activity);
+            async move { timeout(Duration::from_millis(20), activity.evicted()).await.is_ok() }
+        };
+        let mut sizes = places.sizes();
+        most.send_replace(5);
+        sizes.changed().await.unwrap();
+        places.shrink();
+        places.shrink();
+        assert!(closes(3).await && !closes(4).await, "the one that is idle longest, and once");
+        most.send_replace(2);
+        places.shrink();
+        assert!(
+            closes(4).await && closes(5).await && closes(1).await && !closes(2).await,
+            "the older stream"
+        );
+        most.send_replace(0);
+        places.shrink();
+        assert!(closes(2).await && !closes(0).await, "a request under way is answered");
+        assert!(places.take(caller(Role::Read)).await.is_none() && places.take_stream(&activity()).is_none());
+        most.send_replace(7);
+        assert!(places.take(caller(Role::Read)).await.is_some());
+    }
+
+    #[tokio::test]
     async fn a_reader_never_closes_the_connection_of_an_administrator_for_more_than_its_share() {
-        let places = Places::of_socket(10);
+        let (places, _most) = places(Places::of_socket, 10);
         let admin = places.take(caller(Role::Admin)).await.unwrap();
         let readers = busy(&places, Role::Read, 2).await;
         assert_eq!(readers.len(), 2);

@@ -83,6 +83,37 @@ async fn excess_connections_are_closed_and_counted_at_their_own_door() {
     assert!(answered);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fewer_connections_close_streams_and_never_the_newest_first() {
+    let fake = Fake::shop();
+    let doors = Doors::with(&fake, Limits { max_connections: 4, ..Limits::default() });
+    let mut streams = Vec::new();
+    for followed in 1..=4 {
+        let mut stream = TcpStream::connect(doors.address).await.unwrap();
+        let request = format!("GET /api/events/ HTTP/1.1\r\nHost: {}\r\n\r\n", doors.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        assert!(first.starts_with(b"HTTP/1.1 200"), "stream {followed}");
+        streams.push(stream);
+    }
+    doors.api.resize(2, 32);
+    for stream in streams.drain(..2) {
+        let ended = timeout(Duration::from_secs(60), read_all(stream)).await;
+        assert!(ended.is_ok(), "the oldest are closed");
+    }
+    for stream in &streams {
+        let mut more = vec![0; 1 << 16];
+        while stream.try_read(&mut more).is_ok_and(|read| read > 0) {}
+        let read = stream.try_read(&mut more);
+        assert!(read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "it goes on");
+    }
+    let excess = TcpStream::connect(doors.address).await.unwrap();
+    assert!(read_all(excess).await.is_empty(), "there are no more than two places");
+    doors.api.resize(3, 32);
+    assert_eq!(doors.tcp("GET", "/livez", &[], "").await.status, 200, "and now there is one more");
+}
+
 #[tokio::test]
 async fn slow_and_idle_clients_are_closed() {
     let fake = Fake::shop();

@@ -250,7 +250,6 @@ fn two_realms_that_run_here_cannot_have_one_port() {
     let at = |host: &str| format!("{run}\nhost = \"{host}\"");
     assert!(clash(run, run));
     assert!(clash(run, &at("localhost")) && clash(&at("localhost"), &at("127.0.0.1")));
-    assert!(clash(run, &format!("{run}\noneshot = true")));
     assert!(!clash(run, &at("127.0.0.2")) && !clash(run, &at("::1")));
     assert!(
         !clash(run, "") && !clash("", ""),

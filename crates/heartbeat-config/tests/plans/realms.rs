@@ -248,6 +248,30 @@ fn a_restart_command_is_of_services_and_of_external_realms() {
 }
 
 #[test]
+fn what_means_nothing_for_a_oneshot_is_refused_and_the_help_says_what_to_type() {
+    let oneshot = "[realm.a]\nrun = \"x\"\noneshot = true\n";
+    for (key, message) in [
+        ("port = 8001", "`port` means nothing for a oneshot"),
+        ("health = \"http://127.0.0.1:8001/\"", "`health` means nothing for a oneshot"),
+        ("health = { exec = \"y\" }", "`health` means nothing for a oneshot"),
+        ("restart.policy = \"always\"", "`policy = \"always\"` means nothing for a oneshot"),
+        ("restart.command = \"y\"", "`command` means nothing for a oneshot"),
+        ("start.ready_fd = 3", "`ready_fd` means nothing for a oneshot"),
+    ] {
+        let report: Vec<_> = refused(&format!("{oneshot}{key}\n")).iter().cloned().collect();
+        let [mistake] = report.as_slice() else { panic!("{key}: {report:?}") };
+        assert_eq!((mistake.code.as_str(), mistake.message.as_str()), ("HB121", message));
+        assert!(mistake.help.as_deref().is_some_and(|help| help.starts_with("remove it")), "{mistake:?}");
+    }
+    for key in ["restart.policy = \"never\"", "restart.policy = \"on-failure\"", "start.timeout = \"9s\""] {
+        text(&format!("{oneshot}{key}\n"));
+    }
+    // What all realms share is no mistake of a oneshot.
+    let defaults = "[defaults]\nrestart.policy = \"always\"\n";
+    text(&format!("{defaults}{oneshot}"));
+}
+
+#[test]
 fn a_realm_that_is_not_enabled_is_as_if_it_were_not_written() {
     let config =
         text("[realm.a]\nrun = \"x\"\nport = 8001\n[realm.b]\nrun = \"x\"\nport = 8001\nenabled = false\n");

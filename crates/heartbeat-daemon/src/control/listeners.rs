@@ -134,6 +134,11 @@ impl Listeners {
         Ok(())
     }
 
+    /// From now on there may be so many connections.
+    pub(crate) fn resize(&self, tcp_connections: usize, socket_connections: usize) {
+        self.api.resize(tcp_connections, socket_connections);
+    }
+
     /// Accepts nothing any more and answers what was accepted, 2 s at most; calls `then`. What connects meanwhile waits
     /// for the heartbeatd that follows.
     pub(crate) fn drain_then(&self, then: impl FnOnce() + Send + 'static) {

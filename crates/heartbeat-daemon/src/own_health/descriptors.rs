@@ -18,24 +18,43 @@ const SOCKET_DESCRIPTORS: u64 = 32;
 /// This share of what could go to connections is left for realms that a reload adds.
 const GROWTH_SHARE: usize = 4;
 
-/// The realms of a new configuration do not fit in beside what was granted at the start.
+/// The realms of a new configuration do not fit in, even with the fewest probes and connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{realms} realms with a program need {needed} descriptors, those included that probes and connections were granted when \
-     heartbeatd was started ({granted}), and its limit is {limit}; raise the limit (`LimitNOFILE=` of the unit, or `ulimit -n`) \
-     or lower `max_connections`, then restart heartbeatd"
+    "{realms} realms with a program need {needed} descriptors, and the limit of heartbeatd is {limit}; raise the limit \
+     (`LimitNOFILE=` of the unit, or `ulimit -n`), then restart heartbeatd"
 )]
 pub(crate) struct TooManyRealms {
     realms: usize,
     needed: u64,
-    granted: usize,
     limit: u64,
+}
+
+/// Fewer descriptors than realms need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooFew {
+    limit: u64,
+    needed: u64,
+    realms: usize,
+}
+
+impl From<TooFew> for TooManyRealms {
+    fn from(TooFew { limit, needed, realms }: TooFew) -> Self {
+        Self { limit, needed, realms }
+    }
+}
+
+impl From<TooFew> for DaemonError {
+    fn from(TooFew { limit, needed, realms }: TooFew) -> Self {
+        Self::Descriptors { limit, needed, realms }
+    }
 }
 
 /// What is left for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
-    limit: u64,
+    /// Of the configuration.
+    max_connections: usize,
     pub(crate) probes: usize,
     pub(crate) tcp_connections: usize,
     pub(crate) socket_connections: usize,
@@ -45,35 +64,26 @@ impl Budget {
     /// Divides what our own limit allows.
     ///
     /// # Errors
-    /// [`DaemonError::Descriptors`] when realms could not be restarted with what is left.
-    pub(crate) fn of(realms: &[RealmConfig], max_connections: usize) -> Result<Self, DaemonError> {
+    /// [`TooFew`] when realms could not be restarted with what is left.
+    pub(crate) fn of(realms: &[RealmConfig], max_connections: usize) -> Result<Self, TooFew> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(RLIM_INFINITY, |(soft, _)| soft);
         let (of_realms, probes) = needs(realms);
         Self::divide(limit, &of_realms, probes, max_connections)
     }
 
-    /// Whether these realms fit in beside the probes and connections that were granted.
+    /// Divides anew, for the realms of another configuration.
     ///
     /// # Errors
     /// [`TooManyRealms`]: why not, and what to do.
-    pub(crate) fn admit(&self, realms: &[RealmConfig]) -> Result<(), TooManyRealms> {
-        self.admit_needs(&needs(realms).0)
+    pub(crate) fn redivided(self, realms: &[RealmConfig]) -> Result<Self, TooManyRealms> {
+        Self::of(realms, self.max_connections).map_err(TooManyRealms::from)
     }
 
-    fn admit_needs(&self, of_realms: &[u64]) -> Result<(), TooManyRealms> {
-        let granted = self.probes + self.tcp_connections + self.socket_connections;
-        let needed = taken(of_realms) + granted as u64;
-        if needed <= self.limit {
-            return Ok(());
-        }
-        Err(TooManyRealms { realms: of_realms.len(), needed, granted, limit: self.limit })
-    }
-
-    fn divide(limit: u64, of_realms: &[u64], probes: usize, connections: usize) -> Result<Self, DaemonError> {
+    fn divide(limit: u64, of_realms: &[u64], probes: usize, max_connections: usize) -> Result<Self, TooFew> {
         let taken = taken(of_realms);
         let needed = taken + MIN_REST_DESCRIPTORS;
         if limit < needed {
-            return Err(DaemonError::Descriptors { limit, needed, realms: of_realms.len() });
+            return Err(TooFew { limit, needed, realms: of_realms.len() });
         }
         let left = limit - taken;
         let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
@@ -82,8 +92,8 @@ impl Budget {
         let left = number(left) - probes;
         let left = left - left / GROWTH_SHARE;
         let socket_connections = (left / 2).min(number(SOCKET_DESCRIPTORS));
-        let tcp_connections = connections.min(left - socket_connections);
-        Ok(Self { limit, probes, tcp_connections, socket_connections })
+        let tcp_connections = max_connections.min(left - socket_connections);
+        Ok(Self { max_connections, probes, tcp_connections, socket_connections })
     }
 }
 
@@ -138,17 +148,17 @@ mod tests {
     }
 
     #[test]
-    fn realms_of_a_reload_fit_in_beside_what_was_granted_or_are_refused() {
-        let budget = Budget::divide(264, &[2; 60], 60, 256).unwrap();
-        assert_eq!(budget.admit_needs(&[2; 64]), Ok(()), "there is room for some more");
-        let refused = budget.admit_needs(&[2; 80]).unwrap_err().to_string();
-        assert!(refused.contains("80 realms") && refused.contains("limit is 264"), "{refused}");
-        assert!(refused.contains("max_connections") && refused.contains("LimitNOFILE="), "{refused}");
+    fn realms_that_a_reload_adds_take_from_connections_before_they_are_refused() {
+        assert_eq!((divided(264, 60, 60), divided(264, 80, 80)), (Some((36, 14, 13)), Some((16, 6, 6))));
+        let too_few = Budget::divide(264, &[2; 90], 90, 256).unwrap_err();
+        let refused = TooManyRealms::from(too_few).to_string();
+        assert!(refused.contains("90 realms") && refused.contains("268 descriptors"), "{refused}");
+        assert!(refused.contains("heartbeatd is 264") && refused.contains("LimitNOFILE="), "{refused}");
     }
 
     #[test]
     fn a_limit_that_is_too_low_is_refused_with_both_numbers() {
-        let error = Budget::divide(48, &[2; 20], 20, 256).unwrap_err().to_string();
+        let error = DaemonError::from(Budget::divide(48, &[2; 20], 20, 256).unwrap_err()).to_string();
         assert!(error.contains("48") && error.contains("128") && error.contains("20 realms"), "{error}");
     }
 }

@@ -17,6 +17,12 @@ use crate::realms::resources::{self, MainPids};
 /// The table of listening sockets is read at most this often for all realms together.
 const LISTENERS_AGE: Duration = Duration::from_millis(500);
 
+/// The processes of a realm are looked through for other ports that it listens on at most this often.
+const OTHER_PORTS_AGE: Duration = Duration::from_secs(5);
+
+/// The generation of a realm, when its processes were looked through, and what was found, in words.
+type OtherPorts = (RunId, Instant, Option<String>);
+
 /// Whose port is to be looked at.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
@@ -39,13 +45,23 @@ pub(crate) struct Owners {
     known: Mutex<BTreeMap<RealmIx, (RunId, u64)>>,
     /// Generations of realms whose socket could not be attributed last.
     unattributable: Mutex<BTreeMap<RealmIx, RunId>>,
+    other_ports: Mutex<BTreeMap<RealmIx, OtherPorts>>,
     turns: Arc<Semaphore>,
 }
 
 impl Owners {
     pub(crate) fn new(mark: String) -> Self {
-        let (pids, watches, table, known, unattributable) = Default::default();
-        Self { mark, pids, watches, table, known, unattributable, turns: Arc::new(Semaphore::new(1)) }
+        let (pids, watches, table, known, unattributable, other_ports) = Default::default();
+        Self {
+            mark,
+            pids,
+            watches,
+            table,
+            known,
+            unattributable,
+            other_ports,
+            turns: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// The main process of a realm is this one now.
@@ -111,13 +127,31 @@ impl Owners {
         }
     }
 
-    /// Why nothing answers on the realm's address, where its own process listens on that port at another address. Reads
-    /// /proc: not for the driver.
+    /// Why nothing answers on the realm's address, where its own processes listen somewhere else. Reads /proc: not for the
+    /// driver.
     pub(crate) fn elsewhere(&self, question: &Question) -> Option<String> {
         let listeners = self.listeners()?;
         let tree = || Tree::tagged(question.pid, question.name.as_str(), &self.mark);
-        let (pid, found) = heartbeat_process::listens_elsewhere(&listeners, question.address, tree)?;
-        Some(misplaced(question.address, pid, found))
+        match heartbeat_process::listens_elsewhere(&listeners, question.address, tree) {
+            Some((pid, found)) => Some(misplaced(question.address, pid, found)),
+            None => self.on_other_ports(question, &listeners),
+        }
+    }
+
+    fn on_other_ports(&self, question: &Question, listeners: &Listeners) -> Option<String> {
+        let mut known = self.other_ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::now();
+        if let Some((run, at, words)) = known.get(&question.realm)
+            && *run == question.run
+            && now.since(*at) < OTHER_PORTS_AGE
+        {
+            return words.clone();
+        }
+        let tree = Tree::tagged(question.pid, question.name.as_str(), &self.mark);
+        let found = heartbeat_process::listens_on_other_ports(listeners, question.address, &tree);
+        let words = other_ports(question.address, &found);
+        known.insert(question.realm, (question.run, now, words.clone()));
+        words
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<RealmIx, (RunId, u64)>> {
@@ -155,6 +189,21 @@ fn misplaced(address: SocketAddr, pid: u32, found: SocketAddr) -> String {
          or have it listen on {}",
         address.ip()
     )
+}
+
+fn other_ports(address: SocketAddr, found: &[SocketAddr]) -> Option<String> {
+    let ports: Vec<String> = found.iter().map(|found| found.port().to_string()).collect();
+    let (listens, set) = match ports.as_slice() {
+        [] => return None,
+        [port] => (format!("port {port}"), format!("set port = {port}")),
+        [first @ .., last] => {
+            (format!("ports {} and {last}", first.join(", ")), "set `port` to the right one".to_owned())
+        }
+    };
+    let port = address.port();
+    Some(format!(
+        "nothing listens on {address}; the realm listens on {listens}: {set}, or have it listen on {port}"
+    ))
 }
 
 #[cfg(test)]
@@ -198,6 +247,37 @@ mod tests {
         assert_eq!(told, expected);
         let everything = misplaced("[::1]:80".parse().unwrap(), 7, "0.0.0.0:80".parse().unwrap());
         assert!(everything.ends_with("set host = \"127.0.0.1\", or have it listen on ::1"), "{everything}");
+    }
+
+    #[test]
+    fn a_realm_that_listens_on_another_port_is_told_which() {
+        let asked: SocketAddr = "127.0.0.1:17112".parse().unwrap();
+        let told = |ports: &[u16]| {
+            let found: Vec<SocketAddr> =
+                ports.iter().map(|port| SocketAddr::new(asked.ip(), *port)).collect();
+            other_ports(asked, &found).unwrap_or_default()
+        };
+        assert_eq!(told(&[]), "");
+        let one = "nothing listens on 127.0.0.1:17112; the realm listens on port 17111: set port = 17111, or have it listen on 17112";
+        assert_eq!(told(&[17_111]), one);
+        assert!(told(&[1, 2, 3]).contains("listens on ports 1, 2 and 3: set `port` to the right one"));
+    }
+
+    #[test]
+    fn other_ports_are_looked_for_once_in_a_while() {
+        let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (name, address) = (RealmName::new("vite").unwrap(), "127.0.0.1:1".parse().unwrap());
+        let question = Question { realm: RealmIx(0), run: RunId(1), name, pid: std::process::id(), address };
+        let owners = Owners::new("no-such-mark".to_owned());
+        let told = owners.elsewhere(&question).unwrap();
+        assert!(told.starts_with("nothing listens on 127.0.0.1:1; the realm listens on port"), "{told}");
+        assert_eq!(
+            owners.on_other_ports(&question, &Listeners::default()),
+            Some(told),
+            "as it was a moment ago"
+        );
+        let next = Question { run: RunId(2), ..question };
+        assert_eq!(owners.on_other_ports(&next, &Listeners::default()), None, "another generation");
     }
 
     #[test]

@@ -48,19 +48,23 @@ impl Prober {
         commands: Arc<Commands>,
         beats: Arc<Beats>,
     ) -> Self {
-        let places = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
         Self {
             runtime,
             inbox,
             config,
             slots: places(max_in_flight),
-            descriptors: (places(max_descriptors), u32::try_from(max_descriptors.max(1)).unwrap_or(u32::MAX)),
+            descriptors: descriptors(max_descriptors),
             under_way: BTreeMap::new(),
             owners,
             commands,
             beats,
             reference: Arc::default(),
         }
+    }
+
+    /// From now on measurements have so many descriptors; what is under way keeps those that it has.
+    pub(crate) fn grant(&mut self, max_descriptors: usize) {
+        self.descriptors = descriptors(max_descriptors);
     }
 
     /// What measures a probe; `None` for one that is not measured.
@@ -175,7 +179,15 @@ impl Prober {
     }
 }
 
-/// Whether the realm listens on its port at another address, and what to do about it.
+fn places(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)))
+}
+
+fn descriptors(most: usize) -> (Arc<Semaphore>, u32) {
+    (places(most), u32::try_from(most.max(1)).unwrap_or(u32::MAX))
+}
+
+/// Whether the realm listens at another address or on another port, and what to do about it.
 async fn elsewhere(owners: &Arc<Owners>, question: &Question) -> Option<String> {
     let turn = owners.turn()?;
     let (owners, question) = (Arc::clone(owners), question.clone());

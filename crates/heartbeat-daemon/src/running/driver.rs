@@ -222,7 +222,7 @@ impl Driver {
         }
         let active = self.config.current();
         let registering = Arc::clone(&config.registering);
-        let new = NewConfig::fit(&active, &self.supervisor.vacant(), &self.budget, config)?;
+        let new = NewConfig::fit(&active, &self.supervisor.vacant(), self.budget, config)?;
         if !dry_run && new.changes.is_empty() {
             // Where a realm stands in its file may be all that has changed.
             self.config.replace(ActiveConfig { registering, ..ActiveConfig::clone(&active) });
@@ -231,7 +231,11 @@ impl Driver {
             return Ok((new.changes, active.revision));
         }
         let handed_on = new.handed_on(&active.plan);
-        let NewConfig { config, changes, restart, receivers } = new;
+        let NewConfig { config, changes, restart, receivers, budget } = new;
+        // First those who give something away.
+        self.listeners.resize(budget.tcp_connections, budget.socket_connections);
+        self.prober.grant(budget.probes);
+        self.budget = budget;
         let revision = active.revision + 1;
         self.supervisor.reload(now, config.plan.clone(), &restart, changes.to_string());
         let plan = Arc::clone(self.supervisor.plan_in_force());

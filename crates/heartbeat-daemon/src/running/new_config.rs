@@ -17,6 +17,8 @@ pub(crate) struct NewConfig {
     /// Realms whose process is made of something else, with the keys that say so.
     pub(crate) restart: Vec<(RealmIx, String)>,
     pub(crate) receivers: Vec<Receiver>,
+    /// The descriptors, divided anew for its realms.
+    pub(crate) budget: Budget,
 }
 
 impl NewConfig {
@@ -27,17 +29,17 @@ impl NewConfig {
     pub(crate) fn fit(
         active: &ActiveConfig,
         vacant: &[RealmIx],
-        budget: &Budget,
+        budget: Budget,
         config: Config,
     ) -> Result<Self, Vec<String>> {
         let Merged { config, restart, changes } = merge(active.in_force(vacant), config)?;
-        budget.admit(&config.realms).map_err(|refused| vec![refused.to_string()])?;
+        let budget = budget.redivided(&config.realms).map_err(|refused| vec![refused.to_string()])?;
         let receivers = receivers(&config.webhooks)
             .map_err(|(name, error)| vec![format!("the receiver {name} cannot be notified: {error}")])?;
         // Both are in the same order.
         let keys = changes.restarted.iter().map(|(_, keys)| keys.join(", "));
         let restart = restart.into_iter().zip(keys).collect();
-        Ok(Self { config, changes, restart, receivers })
+        Ok(Self { config, changes, restart, receivers, budget })
     }
 
     /// Places that belong to another realm from now on.
@@ -60,7 +62,7 @@ mod tests {
 
     fn fit(new: &str) -> Result<NewConfig, Vec<String>> {
         let active = active(OLD);
-        NewConfig::fit(&active, &[], &budget(&active), config(new))
+        NewConfig::fit(&active, &[], budget(&active), config(new))
     }
 
     #[test]
@@ -90,7 +92,7 @@ mod tests {
         let active = active(OLD);
         let web = active.plan.find("web").unwrap();
         let new = config("[realm.db]\nrun = \"true\"\n[realm.mail]\nrun = \"true\"\n");
-        let new = NewConfig::fit(&active, &[web], &budget(&active), new).unwrap();
+        let new = NewConfig::fit(&active, &[web], budget(&active), new).unwrap();
         assert_eq!(new.config.plan.find("mail"), Some(web));
         assert_eq!(new.handed_on(&active.plan), [web]);
     }

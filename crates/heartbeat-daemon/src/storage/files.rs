@@ -38,34 +38,79 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(other)
 }
 
+/// The steps of a write, each of which a disk may refuse.
+pub(crate) trait Disk {
+    /// Removes a file.
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    /// Makes a new file, and follows no link of that name.
+    fn create(&mut self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    }
+
+    /// Writes all of it.
+    fn fill(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+
+    /// Has everything of a file or directory on the disk.
+    fn sync(&mut self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    /// Gives a file its name.
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+}
+
+/// The disk of this machine.
+#[derive(Debug)]
+pub(crate) struct LocalDisk;
+
+impl Disk for LocalDisk {}
+
 /// Writes `body` under `magic` in place of what was there. `durable`: it survives the host, too, once this returns.
 pub(crate) fn write(path: &Path, magic: &str, body: &str, durable: bool) -> io::Result<()> {
+    write_on(&mut LocalDisk, path, magic, body, durable)
+}
+
+/// As [`write`], on that disk.
+pub(crate) fn write_on(
+    disk: &mut impl Disk,
+    path: &Path,
+    magic: &str,
+    body: &str,
+    durable: bool,
+) -> io::Result<()> {
     let fresh = beside(path, ".new");
-    match std::fs::remove_file(&fresh) {
+    match disk.remove(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     // A new file, and nothing that a link of the same name leads to.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    let written = file.write_all(frame(magic, body).as_bytes());
-    let written = if durable { written.and_then(|()| file.sync_all()) } else { written };
+    let mut file = disk.create(&fresh)?;
+    let written = disk.fill(&mut file, frame(magic, body).as_bytes());
+    let written = if durable { written.and_then(|()| disk.sync(&file)) } else { written };
     drop(file);
     if let Err(error) = written {
         // On a full disk this leaves part of a file, which the next heartbeatd would take for damage.
-        let _ = std::fs::remove_file(&fresh);
+        let _ = disk.remove(&fresh);
         return Err(error);
     }
     if !durable {
         // Renamed over the old one, ext4 would begin to write it to the disk at once. A reader in between finds the
         // new one beside.
-        match std::fs::remove_file(path) {
+        match disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
     }
-    std::fs::rename(&fresh, path)?;
+    disk.rename(&fresh, path)?;
     if let (true, Some(dir)) = (durable, path.parent()) {
-        File::open(dir)?.sync_all()?;
+        disk.sync(&File::open(dir)?)?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::error::DaemonError;
-use crate::storage::files::{self, FileError};
+use crate::storage::files::{self, Disk, FileError, LocalDisk};
 use crate::storage::stored::{INTENT_MAGIC, StoredIntent, StoredPause, StoredWish};
 
 /// What could not be written is written as soon as that is possible again, which is looked after this often.
@@ -124,13 +124,22 @@ impl IntentFile {
         stored: StoredIntent,
         told: impl Fn(u64, Option<String>) + Send + 'static,
     ) -> Result<Self, DaemonError> {
+        Self::open_on(LocalDisk, state_dir, stored, told)
+    }
+
+    fn open_on(
+        mut disk: impl Disk + Send + 'static,
+        state_dir: &Path,
+        stored: StoredIntent,
+        told: impl Fn(u64, Option<String>) + Send + 'static,
+    ) -> Result<Self, DaemonError> {
         let shared_state =
             Arc::new((Mutex::new(IntentState { wanted: stored, ..IntentState::default() }), Condvar::new()));
         let (path, shared) = (path(state_dir), Arc::clone(&shared_state));
         let own = path.clone();
         let thread = std::thread::Builder::new()
             .name("hb-intent".to_owned())
-            .spawn(move || write_all(&own, &shared, &told))
+            .spawn(move || write_all(&mut disk, &own, &shared, &told))
             .map_err(|source| DaemonError::Runtime { what: "intent thread", source })?;
         Ok(Self { shared_state, path, known: BTreeMap::new(), thread: Some(thread) })
     }
@@ -187,7 +196,12 @@ impl Drop for IntentFile {
     }
 }
 
-fn write_all(path: &Path, shared: &(Mutex<IntentState>, Condvar), told: &impl Fn(u64, Option<String>)) {
+fn write_all(
+    disk: &mut impl Disk,
+    path: &Path,
+    shared: &(Mutex<IntentState>, Condvar),
+    told: &impl Fn(u64, Option<String>),
+) {
     let (shared_state, wake) = shared;
     let mut retry_due = false;
     loop {
@@ -209,7 +223,7 @@ fn write_all(path: &Path, shared: &(Mutex<IntentState>, Condvar), told: &impl Fn
         drop(guard);
         let written = serde_json::to_string(&wanted)
             .map_err(std::io::Error::from)
-            .and_then(|body| files::write(path, INTENT_MAGIC, &body, true));
+            .and_then(|body| files::write_on(disk, path, INTENT_MAGIC, &body, true));
         let problem = written.err().map(|why| format!("cannot write {}: {why}", path.display()));
         retry_due = problem.is_some();
         told(version, problem.clone());
@@ -228,6 +242,12 @@ fn write_all(path: &Path, shared: &(Mutex<IntentState>, Condvar), told: &impl Fn
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use nix::libc;
+
     use super::*;
     use heartbeat_status::{Desired, Instant};
 
@@ -312,6 +332,124 @@ mod tests {
         let read = load(dir.path()).unwrap();
         assert_eq!((read.realms["db"].desired, read.registered.len()), (Some(Desired::Down), 0));
         assert_eq!(serde_json::to_string(&read).unwrap(), old, "and written as it was");
+    }
+
+    /// A disk of which the `at`-th step fails, and every one from it on while `for_ever`.
+    struct Failing {
+        errno: i32,
+        at: usize,
+        for_ever: Arc<AtomicBool>,
+        steps: Arc<AtomicUsize>,
+    }
+
+    impl Failing {
+        fn step(&mut self) -> io::Result<()> {
+            let step = self.steps.fetch_add(1, Ordering::SeqCst) + 1;
+            let fails = step == self.at || (step > self.at && self.for_ever.load(Ordering::SeqCst));
+            if fails { Err(io::Error::from_raw_os_error(self.errno)) } else { Ok(()) }
+        }
+    }
+
+    impl Disk for Failing {
+        fn remove(&mut self, path: &Path) -> io::Result<()> {
+            self.step().and_then(|()| LocalDisk.remove(path))
+        }
+
+        fn create(&mut self, path: &Path) -> io::Result<File> {
+            self.step().and_then(|()| LocalDisk.create(path))
+        }
+
+        fn fill(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+            let step = self.step();
+            // A full disk takes a part.
+            let taken = if step.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+            LocalDisk.fill(file, taken).and(step)
+        }
+
+        fn sync(&mut self, _: &File) -> io::Result<()> {
+            self.step()
+        }
+
+        fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+            self.step().and_then(|()| LocalDisk.rename(from, to))
+        }
+    }
+
+    /// Orders of operators, one after the other.
+    fn orders() -> [(RealmName, OperatorIntent); 4] {
+        let name = |name| RealmName::new(name).unwrap();
+        let desired = |desired| OperatorIntent { desired: Some(desired), ..OperatorIntent::default() };
+        let long = OperatorHold { reason: Some("why ".repeat(2_000)), by: Some(0), at: None };
+        let held = OperatorIntent { hold: long, ..desired(Desired::Down) };
+        [
+            (name("db"), desired(Desired::Down)),
+            (name("web"), held),
+            (name("db"), OperatorIntent::default()),
+            (name("web"), desired(Desired::Up)),
+        ]
+    }
+
+    /// Runs all orders on a disk that fails so; returns how many steps it was asked for.
+    fn order_on_failing_disk(errno: i32, at: usize, lasts: bool) -> usize {
+        let dir = tempfile::tempdir().unwrap();
+        let (for_ever, steps) = (Arc::new(AtomicBool::new(lasts)), Arc::new(AtomicUsize::new(0)));
+        let disk = Failing { errno, at, for_ever: Arc::clone(&for_ever), steps: Arc::clone(&steps) };
+        let (sender, written) = std::sync::mpsc::sync_channel(8);
+        let told = move |version, problem: Option<String>| sender.send((version, problem)).unwrap();
+        let mut file = IntentFile::open_on(disk, dir.path(), StoredIntent::default(), told).unwrap();
+        let (anchor, context) = (clock::anchor(), format!("{errno} at step {at}, for ever: {lasts}"));
+        let mut before = StoredIntent::default();
+        for (realm, said) in orders() {
+            file.say(&realm, said, anchor);
+            // A machine that is busy for seconds sees a failed write made again meanwhile.
+            let version = file.version_of(&realm);
+            let (_, problem) = written.iter().find(|(told, _)| *told == version).unwrap();
+            let on_disk = load(dir.path()).unwrap_or_else(|error| {
+                // The very first write was cut, and what is left of it could not be removed: that is noticed.
+                assert!(before == StoredIntent::default() && problem.is_some(), "{context}: {error}");
+                StoredIntent::default()
+            });
+            let wanted = file.shared_state.0.lock().unwrap().wanted.clone();
+            match problem {
+                None => assert_eq!(on_disk, wanted, "{context}: it is on disk when it is said to be"),
+                Some(problem) => {
+                    assert!(problem.starts_with("cannot write "), "{problem}");
+                    assert!(on_disk == before || on_disk == wanted, "{context}: {on_disk:?}");
+                }
+            }
+            before = on_disk;
+        }
+        for_ever.store(false, Ordering::SeqCst);
+        let (last, said) = (RealmName::new("last").unwrap(), Some(Desired::Down));
+        file.say(&last, OperatorIntent { desired: said, ..OperatorIntent::default() }, anchor);
+        let wanted = file.shared_state.0.lock().unwrap().wanted.clone();
+        let (_, problem) = written.iter().find(|(told, _)| *told == file.version_of(&last)).unwrap();
+        drop(file);
+        if problem.is_none() {
+            assert_eq!(
+                load(dir.path()).unwrap(),
+                wanted,
+                "{context}: everything, once the disk takes it again"
+            );
+        }
+        steps.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn whichever_step_of_a_write_fails_the_file_is_whole_and_nothing_is_lost() {
+        let mut points = 0;
+        for errno in [libc::ENOSPC, libc::EIO, libc::EROFS, libc::EDQUOT] {
+            for lasts in [false, true] {
+                // Until a run has fewer steps than that.
+                for at in 1.. {
+                    if order_on_failing_disk(errno, at, lasts) < at {
+                        break;
+                    }
+                    points += 1;
+                }
+            }
+        }
+        assert!(points > 150, "{points}");
     }
 
     #[test]

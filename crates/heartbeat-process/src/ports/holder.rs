@@ -105,6 +105,12 @@ pub(super) fn holds(pid: u32, inodes: &[u64]) -> Held {
     if unseen { Held::Unseen } else { Held::No }
 }
 
+/// The sockets that `pid` has open, by their inodes, as far as they can be seen.
+pub(super) fn sockets_of(pid: u32) -> Vec<u64> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors.filter_map(|entry| inode(fs::read_link(entry.path()).ok()?.to_str()?)).collect()
+}
+
 fn inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }

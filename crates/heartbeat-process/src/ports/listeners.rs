@@ -65,6 +65,11 @@ impl Listeners {
         self.of_port(address.port()).filter(|socket| rank(socket.address.ip(), wanted).is_none()).collect()
     }
 
+    /// Everything that listens on another port than this one.
+    pub(super) fn on_other_ports(&self, port: u16) -> impl Iterator<Item = &Listener> {
+        self.sockets.iter().filter(move |socket| socket.address.port() != port)
+    }
+
     /// The inodes of those that the kernel would choose from for a connection to `address`.
     pub(super) fn reached_by(&self, address: SocketAddr) -> Vec<u64> {
         let best = self.ranked(address).map(|(rank, _)| rank).min();
