@@ -1,13 +1,16 @@
 //! What a person can type now: by the cause of the trouble, and by what heartbeatd says that a command would do.
 
 use heartbeat_client::Client;
-use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, RealmDocument, RealmEntry};
-use heartbeat_status::{Phase, Reason, StartFailure, Status};
+use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, ProbeEntry, RealmDocument, RealmEntry};
+use heartbeat_status::{Phase, ProbeKind, Reason, StartFailure, Status};
 
 use crate::act::planned;
 use crate::exit::plain_words;
 use crate::headline::status_of;
 use crate::style::Style;
+
+/// The path that a realm with nothing but a `port` is asked for.
+const DEFAULT_PATH: &str = "/api/health/";
 
 /// The command that gets a realm going again.
 fn remedy(realm: &RealmEntry) -> Option<Action> {
@@ -56,10 +59,27 @@ pub(crate) fn advice(
     } else {
         advice.of_status(status, root, plan);
     }
+    advice.of_missing_path();
     advice.lines
 }
 
 impl Advice<'_> {
+    /// Its server answers, and has nothing at the path that a `port` alone stands for.
+    fn of_missing_path(&mut self) {
+        let is_missing = |probe: &&ProbeEntry| {
+            let detail = probe.detail.as_deref().unwrap_or_default();
+            probe.kind.is(ProbeKind::Http)
+                && detail.starts_with("404")
+                && probe.target.ends_with(DEFAULT_PATH)
+        };
+        if let Some(probe) = self.realm.probes.iter().find(is_missing) {
+            let base = self.style.text(probe.target.trim_end_matches(DEFAULT_PATH));
+            let line =
+                format!("health = \"{base}/\" # in [realm.{}], with the path where its health is", self.name);
+            self.lines.insert(0, line);
+        }
+    }
+
     fn command(&mut self, command: &str, name: &str, does: &str) {
         self.lines.push(format!("heartbeat-cli {command} {} # {does}", self.style.text(name)));
     }

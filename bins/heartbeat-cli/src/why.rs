@@ -348,6 +348,17 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_the_default_path_is_told_the_key_to_set() {
+        let mut realm = sample::realm();
+        let advice =
+            "health = \"http://127.0.0.1:8001/\" # in [realm.api], with the path where its health is";
+        let text = |realm: &RealmDocument| explain(realm, &sample::outage(), None, 200, Style::default());
+        assert!(!text(&realm).contains("health ="));
+        realm.realm.probes[0].detail = Some("404 Not Found: Error response".into());
+        assert!(text(&realm).contains(advice), "{}", text(&realm));
+    }
+
+    #[test]
     fn what_is_well_has_something_upstream_and_no_root_cause() {
         let mut realm = sample::realm();
         let page = |realm: &RealmDocument| explain(realm, &sample::outage(), None, 200, Style::default());

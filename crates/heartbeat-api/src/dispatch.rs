@@ -14,6 +14,7 @@ use crate::answers::feed::Feed;
 use crate::answers::problem::ApiError;
 use crate::backend::Backend;
 use crate::connections::connection::Connection;
+use crate::connections::places::StreamPlace;
 use crate::handlers::{
     action, beat, departure, events, graph, health, history, incidents, logs, registering, reload, status,
 };
@@ -84,7 +85,12 @@ impl Shared {
             Endpoint::Livez => Ok(health::live(ecosystem)),
             Endpoint::Readyz => Ok(health::ready(ecosystem)),
             Endpoint::Health => health::document(ecosystem, headers),
-            Endpoint::Status => status::ecosystem(ecosystem, bodies, &query, headers, caller, closing).await,
+            Endpoint::Status => {
+                // A long poll waits as a stream does.
+                let waits = query.get("wait").is_some();
+                let _place = waits.then(|| stream_place(connection)).transpose()?;
+                status::ecosystem(ecosystem, bodies, &query, headers, caller, closing).await
+            }
             Endpoint::Realm => status::realm(ecosystem, bodies, name, &query, headers, caller).await,
             Endpoint::Graph => graph::graph(ecosystem, bodies, &query, headers).await,
             Endpoint::Events => {
@@ -116,17 +122,20 @@ impl Shared {
     }
 }
 
-/// A stream takes one of a bounded number of places, so that some are left for requests.
+/// A stream holds its place for as long as it lasts.
 fn admit(mut answer: Answer, connection: &Connection) -> Result<Answer, ApiError> {
     if let Either::Right(pieces) = answer.body_mut() {
-        let place = connection.places.take_stream(&connection.activity).ok_or_else(|| {
-            let detail =
-                "too many readers follow a stream here already; close one of them, or ask again later";
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)
-        })?;
-        pieces.hold(place);
+        pieces.hold(stream_place(connection)?);
     }
     Ok(answer)
+}
+
+/// Streams and long polls take one of a bounded number of places, so that some are left for requests that are answered at once.
+fn stream_place(connection: &Connection) -> Result<StreamPlace, ApiError> {
+    connection.places.take_stream(&connection.activity).ok_or_else(|| {
+        let detail = "too many readers follow a stream here already; close one of them, or ask again later";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail)
+    })
 }
 
 fn no_route(path: &str) -> ApiError {

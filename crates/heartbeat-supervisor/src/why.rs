@@ -416,6 +416,9 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
             Some(words) => return (Reason::StartingUp, format!("{words}; {}", ended(view)), next),
             None => ended(view),
         };
+        // What ended the start before this one may be what this one waits for: once is enough.
+        let repeated = words.contains(waits_for.trim_start_matches("; "));
+        let waits_for = if repeated { "" } else { &waits_for };
         return (restart_reason(view.realm()), format!("{words}{waits_for}{says}"), next);
     }
     if let Some(words) = starting_up(view) {

@@ -19,6 +19,9 @@ use crate::limits::RESERVED_PLACES;
 use crate::requests::access::Caller;
 use crate::requests::role::Role;
 
+/// One of so many places is left for requests that are answered at once, where there are as many.
+const SHARE_OF_REQUESTS: usize = 4;
+
 /// Longest wait for an idle connection to close and leave its place.
 const EVICTION_LIMIT: Duration = Duration::from_secs(1);
 
@@ -32,7 +35,7 @@ pub(crate) struct Activity {
     flushed: AtomicBool,
     /// The turn in which it became idle: the smaller, the longer ago.
     idle_since: AtomicU64,
-    /// It is a stream, which lasts as long as its reader wants and resumes where it ended.
+    /// It is a stream or a long poll, which lasts as long as its reader wants and resumes where it ended.
     streams: AtomicBool,
     /// Its place is wanted.
     evicted: Notify,
@@ -130,7 +133,7 @@ struct State {
 pub(crate) struct Places {
     /// How many there are: a reload may change that.
     most: watch::Receiver<usize>,
-    /// Kept for administrators, and for requests that are no streams.
+    /// Kept for administrators.
     reserved: usize,
     state: Mutex<State>,
     freed: Notify,
@@ -199,7 +202,7 @@ impl Places {
         *self.most.borrow()
     }
 
-    /// Those that callers other than administrators are given, and streams. A listener with very few places keeps none back.
+    /// Those that callers other than administrators are given. A listener with very few places keeps none back.
     fn common(&self) -> usize {
         let most = self.most();
         if most > self.reserved { most - self.reserved } else { most }
@@ -281,10 +284,11 @@ impl Places {
         }
     }
 
-    /// A place for a stream on that connection; `None` when there are as many as may be.
+    /// A place for a stream or a long poll on that connection; `None` when there are as many as may be.
     pub(crate) fn take_stream(self: &Arc<Self>, activity: &Arc<Activity>) -> Option<StreamPlace> {
-        let common = self.common();
-        let one_more = |taken: usize| (taken < common).then_some(taken + 1);
+        let most = self.most();
+        let streams = self.common().min(most - most / SHARE_OF_REQUESTS);
+        let one_more = |taken: usize| (taken < streams).then_some(taken + 1);
         self.streams.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
         activity.streams.store(true, Ordering::SeqCst);
         Some(StreamPlace { places: Arc::clone(self), activity: Arc::clone(activity) })
@@ -341,6 +345,9 @@ mod tests {
         assert_eq!(streams.len(), 24);
         streams.pop();
         assert!(many.take_stream(&activity()).is_some(), "free again");
+        let (many, _most) = places(Places::of_tcp, 256);
+        let streams: Vec<_> = (0..300).filter_map(|_| many.take_stream(&activity())).collect();
+        assert_eq!(streams.len(), 192, "followers leave places for requests");
         let (few, _most) = places(Places::of_socket, 2);
         assert!(few.take(caller(Role::Read)).await.is_some() && few.take_stream(&activity()).is_some());
     }

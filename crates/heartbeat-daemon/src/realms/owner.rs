@@ -195,15 +195,13 @@ fn other_ports(address: SocketAddr, found: &[SocketAddr]) -> Option<String> {
     let ports: Vec<String> = found.iter().map(|found| found.port().to_string()).collect();
     let (listens, set) = match ports.as_slice() {
         [] => return None,
-        [port] => (format!("port {port}"), format!("set port = {port}")),
+        [port] => (format!("port {port}"), format!("port = {port}")),
         [first @ .., last] => {
-            (format!("ports {} and {last}", first.join(", ")), "set `port` to the right one".to_owned())
+            (format!("ports {} and {last}", first.join(", ")), "`port` to the right one".to_owned())
         }
     };
     let port = address.port();
-    Some(format!(
-        "nothing listens on {address}; the realm listens on {listens}: {set}, or have it listen on {port}"
-    ))
+    Some(format!("it listens on {listens}, not on {port}: set {set}, or have it listen on {port}"))
 }
 
 #[cfg(test)]
@@ -258,9 +256,12 @@ mod tests {
             other_ports(asked, &found).unwrap_or_default()
         };
         assert_eq!(told(&[]), "");
-        let one = "nothing listens on 127.0.0.1:17112; the realm listens on port 17111: set port = 17111, or have it listen on 17112";
+        let one = "it listens on port 17111, not on 17112: set port = 17111, or have it listen on 17112";
         assert_eq!(told(&[17_111]), one);
-        assert!(told(&[1, 2, 3]).contains("listens on ports 1, 2 and 3: set `port` to the right one"));
+        assert!(
+            told(&[1, 2, 3])
+                .contains("listens on ports 1, 2 and 3, not on 17112: set `port` to the right one")
+        );
     }
 
     #[test]
@@ -270,7 +271,7 @@ mod tests {
         let question = Question { realm: RealmIx(0), run: RunId(1), name, pid: std::process::id(), address };
         let owners = Owners::new("no-such-mark".to_owned());
         let told = owners.elsewhere(&question).unwrap();
-        assert!(told.starts_with("nothing listens on 127.0.0.1:1; the realm listens on port"), "{told}");
+        assert!(told.starts_with("it listens on port") && told.contains(", not on 1: set "), "{told}");
         assert_eq!(
             owners.on_other_ports(&question, &Listeners::default()),
             Some(told),

@@ -25,10 +25,20 @@ fn without_codes(text: &str, outcome: Outcome) {
     }
 }
 
+/// `not ready within 60s; http: 404, attempt 2 of 6; http: 404` says one thing twice.
+fn without_repetition(text: &str) {
+    let parts: Vec<&str> = text.split("; ").collect();
+    for (at, part) in parts.iter().enumerate() {
+        let repeated = parts.iter().enumerate().any(|(other, text)| other != at && text.starts_with(part));
+        assert!(!repeated, "{text:?} says {part:?} twice");
+    }
+}
+
 fn look(d: &mut Drive, events: &mut Vec<Event>, outcome: Outcome) {
     let snapshot = d.sup.snapshot(d.now);
     for realm in &snapshot.realms {
         without_codes(&realm.why.message, outcome);
+        without_repetition(&realm.why.message);
         without_codes(realm.why.next.when.as_deref().unwrap_or_default(), outcome);
         without_codes(realm.restart.as_ref().map_or("", |restart| restart.detail.as_str()), outcome);
     }
