@@ -1,6 +1,7 @@
 //! The body of an answer that is a stream.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,14 +9,12 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::sync::mpsc;
 
-use crate::connections::places::StreamPlace;
-
 /// A body that ends when its sender does.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     pieces: mpsc::Receiver<Bytes>,
     /// Held until the stream is over.
-    place: Option<StreamPlace>,
+    place: Option<Box<dyn fmt::Debug + Send + Sync>>,
 }
 
 impl Pieces {
@@ -26,8 +25,8 @@ impl Pieces {
     }
 
     /// Holds a place among the streams for as long as this one lasts.
-    pub(crate) fn hold(&mut self, place: StreamPlace) {
-        self.place = Some(place);
+    pub(crate) fn hold(&mut self, place: impl fmt::Debug + Send + Sync + 'static) {
+        self.place = Some(Box::new(place));
     }
 }
 
