@@ -35,7 +35,8 @@ pub(crate) fn plan_lines(plan: &ActionDocument, style: Style) -> Vec<String> {
     }
     if !plan.breaks.is_empty() {
         let names: Vec<String> = plan.breaks.iter().map(|name| style.text(name)).collect();
-        lines.push(format!("    breaks {}, which stay as they are", names.join(", ")));
+        let verb = if names.len() == 1 { "keeps" } else { "keep" };
+        lines.push(format!("    {} {verb} running without it", names.join(", ")));
     }
     lines
 }
@@ -341,7 +342,7 @@ mod tests {
     #[test]
     fn a_plan_shows_who_breaks() {
         let lines = plan_lines(&plan(&[(1, "postgres", Action::Stop)]), Style::default());
-        assert_eq!(lines, ["  1 stop    postgres  limit 10s", "    breaks api, which stay as they are"]);
+        assert_eq!(lines, ["  1 stop    postgres  limit 10s", "    api keeps running without it"]);
         let mut open = plan(&[(1, "api", Action::Start)]);
         open.steps[0].limit_s = None;
         assert_eq!(plan_limit_s(&open), None);

@@ -40,7 +40,8 @@ pub(crate) fn document(snapshot: &Snapshot, failed: RealmIx) -> ActionDocument {
     }
     let message = match (breaks.len(), snapshot.realms.len()) {
         (0, _) => format!("no realm needs {}", name(failed)),
-        (some, all) => format!("{some} of {all} realms would be blocked; they are not restarted for it"),
+        (1, all) => format!("1 of {all} realms would be blocked; it would not be restarted"),
+        (some, all) => format!("{some} of {all} realms would be blocked; they would not be restarted"),
     };
     ActionDocument {
         schema: ACTION_SCHEMA.to_owned(),
