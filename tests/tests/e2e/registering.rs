@@ -245,7 +245,7 @@ fn what_cannot_be_registered_says_why_and_changes_nothing() {
     );
     expect(&from_file(r#"{"port":1,"restart":{"command":"x"}}"#), 2, &["`restart` is not for"]);
     expect(&from_file(r#"{"health":{"exec":"x"}}"#), 2, &["`exec` is not for"]);
-    expect(&from_file(r#"{"health":{"push":"60"}}"#), 2, &["`push`"]);
+    expect(&from_file(r#"{"health":{"push":"60"}}"#), 2, &["has no unit"]);
     expect(&from_file(r#"{"health":"redis://127.0.0.1:1"}"#), 2, &["redis"]);
     expect(&from_file(r#"{"port":1,"title":"${HOME}"}"#), 2, &["is not filled in"]);
     expect(
