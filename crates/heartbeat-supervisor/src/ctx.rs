@@ -80,7 +80,7 @@ pub(crate) struct Outbox {
     pub(crate) health_restarts: VecDeque<RealmIx>,
     /// Measurements that will not come back any more; refresh rounds must not wait for them.
     pub(crate) settled_checks: VecDeque<CheckId>,
-    /// Something of these has to be remembered anew.
+    /// Realms whose durable half has changed: it is written before anything that follows from it.
     pub(crate) remember: BTreeSet<RealmIx>,
     pub(crate) ignored: u64,
     /// heartbeatd itself is late.
@@ -123,9 +123,6 @@ impl Outbox {
     pub(crate) fn event(&mut self, at: Instant, spec: Option<(RealmIx, &RealmSpec)>, kind: EventKind) {
         self.next_event += 1;
         let realm = spec.map(|(ix, spec)| (ix, spec.name.clone()));
-        if let Some((ix, _)) = &realm {
-            self.remember.insert(*ix);
-        }
         self.events.push_back(Event { seq: self.next_event, at, realm, kind });
     }
 
@@ -195,6 +192,11 @@ impl Ctx<'_> {
 
     pub(crate) fn disarm(&mut self, kind: TimerKind) {
         self.out.timers.disarm(self.ix, kind);
+    }
+
+    /// What its probes have seen is to be written. The rest of the durable half is written whenever it changes.
+    pub(crate) fn remember(&mut self) {
+        self.out.remember.insert(self.ix);
     }
 
     /// A stage of the state of the realm is over: its timers are disarmed.

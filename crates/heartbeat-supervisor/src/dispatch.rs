@@ -45,7 +45,6 @@ impl Supervisor {
                 let manual = needed.wish.desired == Desired::Down && needed.wish.resting == Resting::Manual;
                 if need.kind != EdgeKind::After && manual {
                     needed.wish.desired = Desired::Up;
-                    self.out.remember.insert(need.realm);
                     pulled_in.push(need.realm);
                 }
             }
@@ -97,7 +96,6 @@ impl Supervisor {
                 if let Some(since) = realm.generation.healthy_since {
                     realm.history.tracker.on_healthy_since(&ctx.spec.restart, since, ctx.now);
                     realm.history.relapsed &= ctx.now.since(since) < ctx.spec.restart.reset_after();
-                    ctx.out.remember.insert(ctx.ix);
                 }
             }
             TimerKind::Pause => realm.end_pause(ctx, true),

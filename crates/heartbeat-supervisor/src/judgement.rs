@@ -168,7 +168,7 @@ pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if ctx.now >= when && restarts(realm, ctx.spec) {
         let of_command = realm.serving().and_then(|serving| serving.command_failure.clone());
         let detail = of_command.unwrap_or_else(|| failure_detail(realm, ctx, probe));
-        suspicion::tried(realm, ctx);
+        suspicion::tried(realm);
         if in_place_restart::applies(realm, ctx.spec)
             && in_place_restart::restart_in_place(realm, ctx, detail.clone())
         {

@@ -293,7 +293,7 @@ impl Realm {
             self.evidence.probes.iter().zip(&ctx.spec.probes).filter(|(_, spec)| spec.decides());
         if deciding.all(|(probe, _)| probe.last_pass.is_some_and(|pass| pass > after)) {
             self.shown.vouch_after = None;
-            ctx.out.remember.insert(ctx.ix);
+            ctx.remember();
         }
     }
 
@@ -306,6 +306,7 @@ impl Realm {
             let probe = &mut self.evidence.probes[at];
             if probe.tally.fails() > 0 {
                 ctx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
+                ctx.remember();
             }
             probe.forgive();
             if spec.source == ProbeSource::Measured {
@@ -333,6 +334,7 @@ impl Realm {
             self.cancel(ctx, at);
             self.evidence.probes[at].anew();
             ctx.event(EventKind::ProbeReset { probe: spec.info.name.clone() });
+            ctx.remember();
             if spec.source == ProbeSource::Measured {
                 self.begin_measuring(ctx, at);
             }
@@ -529,7 +531,7 @@ impl Realm {
                         || probe.tally.fails() >= spec.info.thresholds.fail_after());
                 probe.down_rounds = if probe.proven { probe.down_rounds.saturating_add(1) } else { 0 };
                 if !passed {
-                    ctx.out.remember.insert(ctx.ix);
+                    ctx.remember();
                 }
             }
         }
@@ -541,6 +543,7 @@ impl Realm {
                 detail: result.detail.clone(),
                 progress: probe.tally.progress(&spec.info.thresholds),
             });
+            ctx.remember();
         }
         let before = probe.last.take().filter(|last| probe.current && last.outcome.passed().is_some());
         probe.conclusive = match result.outcome.passed() {
@@ -606,6 +609,7 @@ impl Realm {
                     probe: ctx.spec.probes[at].info.name.clone(),
                     stale: true,
                 });
+                ctx.remember();
             }
             // Level-triggered: looked at again as long as it lasts.
             let spec = &ctx.spec.probes[at];
@@ -618,6 +622,7 @@ impl Realm {
                 let stale = self.evidence.probes[at].stale;
                 self.evidence.probes[dependent].stale = stale;
                 ctx.event(EventKind::ProbeStale { probe: spec.info.name.clone(), stale });
+                ctx.remember();
             }
         }
     }

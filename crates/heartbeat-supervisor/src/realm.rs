@@ -4,7 +4,7 @@ use heartbeat_status::{Desired, EventKind, Instant, Pause, RealmKind};
 
 use crate::RealmSpec;
 use crate::ctx::{Ctx, DependencyView, Mode};
-use crate::durable::{Generation, History, Wish};
+use crate::durable::{Generation, History, Wish, Written};
 use crate::evidence::Evidence;
 use crate::probing::Probing;
 use crate::shown::Shown;
@@ -27,6 +27,8 @@ pub(crate) struct Realm {
     pub(crate) shown: Shown,
     /// What its neighbours amount to.
     pub(crate) dependencies: DependencyView,
+    /// The durable half as it was last written.
+    pub(crate) written: Written,
     /// What was found of it, and whether it is made of something else now, until it is resumed.
     pub(crate) found: Option<(crate::Found, bool)>,
 }
@@ -50,6 +52,7 @@ impl Realm {
             state,
             shown: Shown::default(),
             dependencies: DependencyView::alone(Mode::Cold),
+            written: Written::default(),
             found: None,
         };
         realm.shown.status = realm.derive_status(spec);

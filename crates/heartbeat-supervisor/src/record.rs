@@ -13,7 +13,7 @@ use heartbeat_status::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::durable::{Generation, History, Resting, Stored, StoredState, Wish, is_false, is_zero};
+use crate::durable::{Generation, History, Place, Resting, Stored, StoredState, Wish, is_false, is_zero};
 use crate::flapping::Flapping;
 use crate::probing::Probing;
 use crate::realm::Realm;
@@ -210,6 +210,20 @@ fn probe(stored: StoredProbe) -> Probing {
 }
 
 impl Realm {
+    /// The durable half has changed since this was last asked: it is to be written.
+    pub(crate) fn take_change(&mut self) -> bool {
+        let place = Place {
+            state: self.state.stored(None),
+            status: (self.shown.status, self.shown.status_since),
+            excuse: self.shown.excuse,
+            refuses_since: self.shown.refuses_since,
+            stuck_for: state::stuck::cause(self),
+            start_due: matches!(self.state, State::Stopped { start_due: true }),
+            restart_with_need: self.serving().is_some_and(|serving| serving.restart_with_need),
+        };
+        self.written.take(&self.wish, &self.history, &self.generation, place)
+    }
+
     /// Everything that has to be remembered of it; `deadline` is that of its stage.
     pub(crate) fn record(&self, spec: &RealmSpec, deadline: Option<Instant>) -> PersistedRealm {
         let probes = spec.probes.iter().zip(&self.evidence.probes);

@@ -55,11 +55,10 @@ pub(crate) fn hear(realm: &mut Realm, ctx: &mut Ctx<'_>, said: Said) {
     };
     let before = realm.generation.spoken.state();
     if let Some(status) = said.status {
-        note_status(realm, ctx, at, status);
+        note_status(realm, at, status);
     }
     if let Some(watchdog) = said.watchdog {
         realm.generation.spoken.watchdog = Some(watchdog);
-        ctx.out.remember.insert(ctx.ix);
     }
     realm.generation.spoken.reloading |= said.reloading;
     let ends = said.stopping && !realm.generation.spoken.stopping;
@@ -93,7 +92,6 @@ fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, ends: bool, fresh: 
         _ if realm.generation.spoken.stopping => {}
         Some(Beat::Trigger) => {
             realm.generation.spoken.triggered = true;
-            ctx.out.remember.insert(ctx.ix);
             realm.beat_missed(ctx, at);
         }
         Some(Beat::Alive) if realm.generation.spoken.ready => realm.said_it_is_well(ctx, at),
@@ -102,19 +100,17 @@ fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, ends: bool, fresh: 
         Some(Beat::Alive) if core::mem::take(&mut realm.generation.spoken.triggered) => {
             realm.evidence.probes[at].forgive();
             realm.listen_anew(ctx, at);
-            ctx.out.remember.insert(ctx.ix);
         }
         Some(Beat::Alive) | None => {}
     }
 }
 
-fn note_status(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, status: String) {
+fn note_status(realm: &mut Realm, at: usize, status: String) {
     let status = Some(status).filter(|status| !status.is_empty());
     if realm.generation.spoken.status == status {
         return;
     }
     realm.generation.spoken.status = status;
-    ctx.out.remember.insert(ctx.ix);
     let words = realm.generation.spoken.words();
     if let Some(last) = realm.evidence.probes[at].last.as_mut().filter(|last| last.outcome == Outcome::Pass) {
         last.detail = words;
@@ -250,7 +246,6 @@ impl Realm {
         }
         self.generation.spoken.extended =
             Some(self.generation.spoken.extended.map_or(until, |known| known.max(until)));
-        ctx.out.remember.insert(ctx.ix);
         match &self.state {
             State::Starting(_) => starting::extend(self, ctx, until),
             State::Stopping(_) => stopping::extend(self, ctx, until),

@@ -324,6 +324,9 @@ impl Supervisor {
         self.note_flapping(now, ix);
         self.realms[ix.index()].note_recovery();
         let facts = self.realms[ix.index()].derive_facts(self.plan.realm(ix));
+        if self.realms[ix.index()].take_change() {
+            self.out.remember.insert(ix);
+        }
         let before = core::mem::replace(&mut self.realms[ix.index()].shown.facts, facts);
         if facts != before {
             for edge in self.plan.graph().dependents(ix) {
@@ -428,7 +431,7 @@ impl Supervisor {
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
         if self.realms[ix.index()].history.suspicion.is_some() && self.names_its_suspect(ix) {
             self.step(now, ix, |realm, ctx| {
-                suspicion::tried(realm, ctx);
+                suspicion::tried(realm);
                 ctx.disarm(TimerKind::ActOnFailure);
             });
             return;
@@ -527,6 +530,7 @@ impl Supervisor {
                 realm.evidence.probes.iter().map(|probe| probe.flapping.percent()).max().unwrap_or(0);
             let whose = Some((ix, self.plan.realm(ix)));
             self.out.event(now, whose, EventKind::FlappingChanged { flapping, percent });
+            self.out.remember.insert(ix);
         }
     }
 

@@ -84,10 +84,9 @@ fn alone_limit(spec: &RealmSpec) -> Duration {
 }
 
 /// Its one restart has been made, or makes no sense.
-pub(crate) fn tried(realm: &mut Realm, ctx: &mut Ctx<'_>) {
+pub(crate) fn tried(realm: &mut Realm) {
     if let Some(suspicion) = &mut realm.history.suspicion {
         suspicion.tried = true;
-        ctx.out.remember.insert(ctx.ix);
     }
 }
 
@@ -173,7 +172,6 @@ impl Supervisor {
             }
             self.step(now, ix, |realm, ctx| {
                 realm.history.suspicion = Some(Suspicion { alone_since: alone.then_some(ctx.now), ..known });
-                ctx.out.remember.insert(ctx.ix);
                 if alone {
                     ctx.arm(TimerKind::Alone, ctx.now + alone_limit(ctx.spec));
                 } else {

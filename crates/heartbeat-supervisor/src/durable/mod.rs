@@ -7,6 +7,7 @@ mod history;
 mod spoken;
 mod state;
 mod wish;
+mod written;
 
 pub(crate) use encoding::{Stored, is_false, is_zero};
 pub(crate) use generation::Generation;
@@ -14,3 +15,4 @@ pub(crate) use history::{History, Suspicion};
 pub(crate) use spoken::Spoken;
 pub(crate) use state::{StoredState, Why};
 pub(crate) use wish::{Resting, Wish};
+pub(crate) use written::{Place, Written};

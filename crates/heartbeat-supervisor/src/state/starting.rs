@@ -141,7 +141,6 @@ pub(crate) fn launch(realm: &mut Realm, ctx: &mut Ctx<'_>) -> bool {
         return false;
     }
     set_stage(realm, ctx, Stage::Launching);
-    ctx.out.remember.insert(ctx.ix);
     realm.history.tracker.on_start();
     keep_gap(realm, ctx);
     ctx.effect(Effect::Start { realm: ctx.ix, run: realm.generation.run });

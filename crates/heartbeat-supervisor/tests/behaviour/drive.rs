@@ -110,6 +110,8 @@ pub(crate) struct Drive {
     pub(crate) events: Vec<Event>,
     /// What is on record of each realm.
     pub(crate) records: BTreeMap<RealmIx, (PersistedRealm, OperatorIntent)>,
+    /// How often a record was written.
+    pub(crate) writes: u32,
     /// What measurements say beside their outcome.
     pub(crate) detail: String,
     in_flight: Vec<(CheckId, RealmIx, ProbeIx)>,
@@ -128,6 +130,7 @@ impl Drive {
             effects: Vec::new(),
             events: Vec::new(),
             records: BTreeMap::new(),
+            writes: 0,
             detail: String::new(),
             in_flight: Vec::new(),
             commands: 0,
@@ -229,6 +232,7 @@ impl Drive {
             match &effect {
                 Effect::Check { id, realm, probe, .. } => self.in_flight.push((*id, *realm, *probe)),
                 Effect::Persist { realm, record, intent } => {
+                    self.writes += 1;
                     match record {
                         Some(record) => {
                             self.records.insert(*realm, ((**record).clone(), intent.clone()));

@@ -420,3 +420,21 @@ fn delays_and_cooldowns_grow_on_over_a_death() {
     }
     assert_eq!(waits, [500, 1_000, 2_000, 300_000, 600_000]);
 }
+
+#[test]
+fn a_realm_is_written_when_its_durable_half_changes_and_for_no_event() {
+    let mut d = Drive::stable(vec![probed("a")]);
+    d.wait_answering(secs(120), |_| Outcome::Pass);
+    let writes = d.writes;
+    d.wait_answering(secs(600), |_| Outcome::Pass);
+    assert_eq!(d.writes, writes, "it passes, and nothing changes");
+    d.events.clear();
+    let run = d.run(A);
+    d.feed(Input::Run { realm: A, run, fact: RunFact::LogInMemory });
+    assert!(!d.events.is_empty(), "that is an event");
+    assert_eq!(d.writes, writes, "and nothing to remember");
+    d.feed(Input::Run { realm: A, run, fact: RunFact::MainChanged { pid: 4_711 } });
+    assert_eq!(d.writes, writes + 1);
+    d.wait_answering(secs(30), |_| FAIL);
+    assert!(d.writes > writes + 1, "each failure counts toward a restart");
+}
