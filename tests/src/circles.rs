@@ -9,11 +9,9 @@ const CIRCLES: &[&str] = &[
     "heartbeat-cli",
     "heartbeat-client",
     "heartbeat-config",
-    "heartbeat-graph",
     "heartbeat-http",
     "heartbeat-probe",
     "heartbeat-store",
-    "heartbeat-supervisor",
 ];
 /// The states of the state machine lead to each other, as their diagram does.
 const STATES: &str = "crates/heartbeat-supervisor/src/state/";

@@ -713,6 +713,7 @@ impl Sim {
         let mut rng = fastrand::Rng::with_seed(recording.seed);
         let mut supervisor = Supervisor::new(scenario::plan(&mut rng)?, recording.seed);
         let mut report = Report::new(recording.seed);
+        let _ = supervisor.snapshot(START);
         for step in &recording.steps {
             let now = Instant::from_nanos(step.at_ns);
             match &step.input {
@@ -731,6 +732,7 @@ impl Sim {
                 report.digest(&effect);
             }
             while supervisor.poll_event().is_some() {}
+            let _ = supervisor.snapshot(now);
         }
         Ok(report.digest)
     }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use heartbeat_status::{FailReason, Health, Instant, Outcome, Role, Verdict};
 
-use crate::probing::Probing;
+use crate::evidence::Probing;
 use crate::realm::Realm;
 use crate::state::State;
 use crate::{ProbeSource, ProbeSpec, RealmSpec};
@@ -92,7 +92,7 @@ impl Realm {
     /// No measured live probe has failed last in this generation, and one of them could not be measured.
     pub(crate) fn fault_is_ours(&self, spec: &RealmSpec) -> bool {
         let Some(started) = self.generation.started_at else { return false };
-        if crate::said::asked(spec).is_some_and(|(at, _)| spec.probes[at].info.role == Role::Live)
+        if spec.notify_probe().is_some_and(|(at, _)| spec.probes[at].info.role == Role::Live)
             && !self.generation.spoken.ready
         {
             return false;

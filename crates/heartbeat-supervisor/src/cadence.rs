@@ -10,11 +10,9 @@ use core::time::Duration;
 use heartbeat_status::{Instant, ProbeKind, RealmKind, Verdict};
 
 use crate::ctx::Ctx;
-use crate::judgement;
-use crate::probing::probe_ix;
 use crate::realm::Realm;
 use crate::state::State;
-use crate::timers::TimerKind;
+use crate::timers::{TimerKind, probe_ix};
 use crate::{ProbeSource, ProbeSpec, RealmSpec};
 
 /// Wake-ups cost more than probes: slots are rounded up to this, so that one wake-up serves many.
@@ -67,7 +65,7 @@ impl Realm {
         let transitional = (counts && !down)
             || self.restart_open()
             || self.dependencies.dependents_waiting
-            || judgement::restart_is_pending(self, spec);
+            || self.restart_is_pending(spec);
         // To look at what a realm has sent costs nothing, and what it sends next is shown at once.
         let looks = spec.probes[at].info.kind == ProbeKind::Push;
         let interval = if lagging || looks {

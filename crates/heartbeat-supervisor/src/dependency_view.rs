@@ -1,9 +1,9 @@
 //! What the neighbours of a realm amount to, and when a gate holds.
 
-use heartbeat_status::{EdgeKind, Gate, Instant, NeedState, RealmIx, Status, WhileDown};
+use heartbeat_status::{EdgeKind, Gate, Instant, RealmIx, WhileDown};
 
 use crate::ctx::DependencyView;
-use crate::shown::Facts;
+use crate::shown::{Facts, gate_holds, need_state};
 use crate::{NeedSpec, Supervisor};
 
 impl Supervisor {
@@ -48,18 +48,4 @@ fn add_need(dependencies: &mut DependencyView, need: &NeedSpec, facts: &Facts) {
         }
         EdgeKind::Wants | EdgeKind::After => dependencies.order_holds &= !facts.pending,
     }
-}
-
-pub(crate) fn gate_holds(until: Gate, facts: &Facts) -> bool {
-    match until {
-        Gate::Up => facts.up,
-        Gate::Started => facts.started,
-        Gate::Done => facts.done,
-    }
-}
-
-/// What one need is to a realm that waits for `until`. What only had to be done, and is done, cannot break any more.
-pub(crate) fn need_state(until: Gate, facts: &Facts) -> NeedState {
-    let satisfied = until == Gate::Done && facts.done_once && facts.status != Status::Failed;
-    if satisfied { NeedState::Ready } else { facts.as_need }
 }

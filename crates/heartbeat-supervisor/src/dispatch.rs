@@ -10,7 +10,7 @@ use crate::ctx::{Mode, Outbox};
 use crate::durable::Resting;
 use crate::state::{self, State, StateRequest};
 use crate::timers::TimerKind;
-use crate::{Command, Effect, Reply, Supervisor, suspicion};
+use crate::{Command, Effect, Reply, Supervisor};
 
 impl Supervisor {
     pub(crate) fn boot(&mut self, now: Instant) {
@@ -19,16 +19,11 @@ impl Supervisor {
             return;
         }
         self.mode = Mode::Booted;
+        self.realms.iter_mut().for_each(|realm| realm.shown.seen_first(now));
         self.resume(now);
         self.pull_in(now, Vec::new());
         // Since when a realm is as it is has to be remembered of those, too, of which nothing will be told for long.
-        for at in 0..self.realms.len() {
-            let realm = &mut self.realms[at];
-            if realm.shown.status_since == Instant::ZERO {
-                realm.shown.status_since = now;
-            }
-            self.out.remember.insert(self.plan.infos()[at].ix);
-        }
+        self.out.remember.extend(self.plan.infos().iter().map(|info| info.ix));
     }
 
     /// Starts `wanted`. What is to run pulls in what it needs and wants, `manual` or not.
@@ -99,7 +94,7 @@ impl Supervisor {
                 }
             }
             TimerKind::Pause => realm.end_pause(ctx, true),
-            TimerKind::Alone => suspicion::clear(realm, ctx),
+            TimerKind::Alone => realm.clear_suspicion(ctx),
             _ => state::on_deadline(realm, ctx, timer),
         });
     }

@@ -5,7 +5,8 @@ use core::time::Duration;
 
 use heartbeat_status::{CheckId, CommandId, Hook, ProbeIx, RealmIx, RunId, Signal};
 
-use crate::{OperatorIntent, PersistedRealm, Reply};
+use crate::durable::PersistedRealm;
+use crate::{OperatorIntent, Reply};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]

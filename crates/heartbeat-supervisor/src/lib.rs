@@ -72,11 +72,13 @@ mod effect;
 mod evidence;
 mod flapping;
 mod fuse;
+mod incident_review;
 mod incidents;
 mod input;
 mod judgement;
 mod memory;
 mod memory_limit;
+mod own_problem_review;
 mod own_problems;
 mod plan;
 mod planning;
@@ -92,14 +94,17 @@ mod said;
 mod shown;
 mod snapshot;
 mod state;
+mod status;
 mod supervisor;
 mod suspicion;
 mod timers;
 mod why;
+mod words;
 
 pub use command::{
     ActionPlan, Command, Held, OperatorHold, PlanStep, Refusal, Reply, Signalling, StepAction,
 };
+pub use durable::PersistedRealm;
 pub use effect::Effect;
 pub use fuse::FuseSettings;
 pub use input::Input;
@@ -107,5 +112,4 @@ pub use memory::{Found, OperatorIntent, Restored, RestoredState};
 pub use plan::{
     NeedSpec, Plan, PlanError, PlanSettings, ProbeSource, ProbeSpec, RealmSpec, SignalTo, StartSpec, StopSpec,
 };
-pub use record::PersistedRealm;
 pub use supervisor::Supervisor;

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use heartbeat_status::{Desired, Exit, Incident, Instant, Pause, RealmName, RunId};
 
-use crate::{OperatorHold, PersistedRealm};
+use crate::OperatorHold;
+use crate::durable::PersistedRealm;
 
 /// What became of a realm's process while heartbeatd was not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

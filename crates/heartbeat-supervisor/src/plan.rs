@@ -218,6 +218,16 @@ impl RealmSpec {
     }
 }
 
+impl RealmSpec {
+    /// The probe by which the realm is known to say something of itself, and the watchdog it is configured with.
+    pub(crate) fn notify_probe(&self) -> Option<(usize, Option<Duration>)> {
+        self.probes.iter().enumerate().find_map(|(at, probe)| match probe.source {
+            ProbeSource::Notify { watchdog } => Some((at, watchdog)),
+            ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => None,
+        })
+    }
+}
+
 /// Bounds over all realms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanSettings {

@@ -9,14 +9,22 @@ use heartbeat_status::{
 };
 
 use crate::ctx::Mode;
-use crate::dependency_view::gate_holds;
 use crate::durable::Resting;
 use crate::realm::Realm;
+use crate::shown::gate_holds;
 use crate::state::{self, State, StateRequest};
 use crate::{ActionPlan, Command, Held, OperatorHold, Plan, PlanStep, Refusal, StepAction, Supervisor};
 
 /// What follows the first signal at the latest: KILL, and then being stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+
+impl Supervisor {
+    /// What `command` would do now. [`Supervisor::handle`] carries out these same steps.
+    #[must_use]
+    pub fn plan(&self, _now: Instant, command: &Command) -> ActionPlan {
+        plan(self, &self.plan, command)
+    }
+}
 
 /// A set of realms by index.
 struct Set(Vec<bool>);

@@ -9,9 +9,8 @@ use heartbeat_status::{
 use crate::ProbeSource;
 use crate::cadence::TRANSITION_INTERVAL;
 use crate::ctx::Ctx;
-use crate::probing::probe_ix;
 use crate::realm::Realm;
-use crate::timers::TimerKind;
+use crate::timers::{TimerKind, probe_ix};
 
 impl Realm {
     /// The process runs: its own probe passes at once.

@@ -6,7 +6,7 @@ use crate::RealmSpec;
 use crate::ctx::{Ctx, DependencyView, Mode};
 use crate::durable::{Generation, History, Wish, Written};
 use crate::evidence::Evidence;
-use crate::probing::Probing;
+use crate::evidence::Probing;
 use crate::shown::Shown;
 use crate::state::{self, Serving, State};
 use crate::timers::TimerKind;
@@ -93,7 +93,7 @@ impl Realm {
         }
         ctx.event(EventKind::Paused { reason: pause.reason.clone(), until: pause.until });
         self.wish.pause = Some(pause);
-        crate::judgement::clear_cause(self, ctx);
+        self.clear_cause(ctx);
     }
 
     /// The pause is over: everything is measured afresh, and only then judged.

@@ -4,125 +4,18 @@
 //! the effects that follow from it: a restart is debited on record before the successor is started.
 
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use heartbeat_status::{
-    DegradedReason, Desired, FailReason, InconclusiveReason, Instant, LastResult, NeedState, Outcome,
-    PhaseTimes, ProbePhase, RealmKind, RestartCause, RunId, Status, Tally, TallyParts, Verdict,
+    Desired, Instant, LastResult, Outcome, PhaseTimes, RealmKind, Tally, TallyParts, Verdict,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::durable::{Generation, History, Place, Resting, Stored, StoredState, Wish, is_false, is_zero};
+use crate::durable::{PersistedRealm, Place, Resting, Stored, StoredOutcome, StoredProbe, StoredResult};
+use crate::evidence::Probing;
 use crate::flapping::Flapping;
-use crate::probing::Probing;
 use crate::realm::Realm;
 use crate::state::{self, State};
 use crate::{OperatorIntent, ProbeSpec, RealmSpec};
-
-/// Everything the core has to know about a realm to go on with it. Opaque: it is made by the core and read by the core.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PersistedRealm {
-    kind: String,
-    state: StoredState,
-    #[serde(flatten)]
-    wish: Wish,
-    #[serde(flatten)]
-    history: History,
-    #[serde(flatten)]
-    generation: Generation,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<(Status, u64)>,
-    #[serde(skip_serializing_if = "is_ready")]
-    excuse: NeedState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refuses_since_ns: Option<u64>,
-    /// Of a realm that is stuck: why it is to run again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stuck_for: Option<RestartCause>,
-    /// Of a realm that is stopped: it starts when it is resumed.
-    #[serde(skip_serializing_if = "is_false")]
-    start_owed: bool,
-    /// Of a realm that runs: a need has broken under it.
-    #[serde(skip_serializing_if = "is_false")]
-    restart_owed: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    probes: Vec<StoredProbe>,
-}
-
-impl PersistedRealm {
-    /// It has come to rest, waits for a time, is down, or has said something of itself: looking at its process would not
-    /// tell that, and an operator may have been notified of what is down.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        let down = self.status.is_some_and(|(status, _)| status == Status::Down);
-        down || !self.generation.spoken.is_nothing() || self.state.is_settled()
-    }
-
-    /// The generation it is about.
-    #[must_use]
-    pub fn run(&self) -> RunId {
-        self.generation.run
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_ready(needs: &NeedState) -> bool {
-    *needs == NeedState::Ready
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct StoredProbe {
-    name: String,
-    /// What it measures: another one is another probe.
-    target: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    passing: Option<bool>,
-    passes: u32,
-    fails: u32,
-    recent: u64,
-    recent_len: u32,
-    passed_once: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<StoredResult>,
-    #[serde(skip_serializing_if = "is_false")]
-    stale: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conclusive_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_pass_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_fail_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_fail_ns: Option<u64>,
-    /// Its last failures were not counted, since a need was to blame.
-    #[serde(skip_serializing_if = "is_false")]
-    blamed: bool,
-    #[serde(skip_serializing_if = "is_zero")]
-    flaps: u32,
-    #[serde(skip_serializing_if = "is_false")]
-    flapping: bool,
-    skipped: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct StoredResult {
-    outcome: StoredOutcome,
-    detail: String,
-    at_ns: u64,
-    latency_ns: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredOutcome {
-    Pass,
-    Degraded(DegradedReason),
-    Fail(FailReason, Option<ProbePhase>),
-    Inconclusive(InconclusiveReason),
-}
 
 fn stored_outcome(outcome: Outcome) -> StoredOutcome {
     match outcome {

@@ -12,9 +12,10 @@ use heartbeat_status::{Desired, EventKind, Instant, RealmIx, RestartCause};
 
 use crate::ctx::{Ctx, Mode};
 use crate::durable::Resting;
-use crate::probing::{Probing, probe_ix};
+use crate::evidence::Probing;
 use crate::realm::Realm;
 use crate::state::{self, State, StateRequest};
+use crate::timers::probe_ix;
 use crate::timers::{TimerKind, Timers};
 use crate::{Plan, ProbeSource, RealmSpec, Supervisor};
 
@@ -79,6 +80,7 @@ impl Supervisor {
         self.out.event(now, None, EventKind::Reloaded { summary });
         for at in 0..self.realms.len() {
             self.step(now, plan.infos()[at].ix, |realm, ctx| {
+                realm.shown.seen_first(ctx.now);
                 realm.forget_port_conflict(ctx);
                 realm.take_up_probing(ctx);
             });

@@ -9,7 +9,7 @@ use crate::ctx::Mode;
 use crate::durable::Resting;
 use crate::reload::renew;
 use crate::state::{self, State, StateRequest};
-use crate::{Found, Restored, RestoredState, Supervisor, suspicion};
+use crate::{Found, Restored, RestoredState, Supervisor};
 
 impl Supervisor {
     /// Takes up what an earlier heartbeatd of this boot remembered, and what was found of its processes. Once, before
@@ -95,7 +95,7 @@ impl Supervisor {
             let adopted = matches!(found, Found::Alive { .. });
             self.step(now, ix, |realm, ctx| {
                 state::resume(realm, ctx, found);
-                suspicion::resume(realm, ctx);
+                realm.resume_suspicion(ctx);
                 if adopted && let Some(pid) = realm.generation.pid {
                     ctx.event(EventKind::Adopted { run: realm.generation.run, pid });
                 }

@@ -15,27 +15,18 @@ use heartbeat_status::{
     Beat, EventKind, FailReason, Instant, Outcome, ProbeIx, RestartCause, Said, Says, Verdict,
 };
 
+use crate::RealmSpec;
 use crate::ctx::Ctx;
 use crate::durable::Spoken;
-use crate::probing::probe_ix;
 use crate::process_probe::passive;
 use crate::realm::Realm;
 use crate::state::{self, State, starting, stopping};
-use crate::timers::TimerKind;
-use crate::{ProbeSource, RealmSpec};
+use crate::timers::{TimerKind, probe_ix};
 
 /// A watchdog timer that comes later than this has come late, and what was said meanwhile may still be on its way.
 const LATE: Duration = Duration::from_millis(100);
 /// Then it is waited for this much longer.
 const LATE_GRACE: Duration = Duration::from_secs(1);
-
-/// The probe by which a realm is known to say something of itself, and the watchdog it is configured with.
-pub(crate) fn asked(spec: &RealmSpec) -> Option<(usize, Option<Duration>)> {
-    spec.probes.iter().enumerate().find_map(|(at, probe)| match probe.source {
-        ProbeSource::Notify { watchdog } => Some((at, watchdog)),
-        ProbeSource::Measured | ProbeSource::Process | ProbeSource::PortOf(_) => None,
-    })
-}
 
 /// Its program was exec'd, and has not been reported to have ended.
 fn speaks(realm: &Realm) -> bool {
@@ -45,44 +36,6 @@ fn speaks(realm: &Realm) -> bool {
         _ => false,
     };
     execed && realm.generation.pid.is_some()
-}
-
-/// It has said something.
-pub(crate) fn hear(realm: &mut Realm, ctx: &mut Ctx<'_>, said: Said) {
-    let Some((at, _)) = asked(ctx.spec).filter(|_| speaks(realm)) else {
-        ctx.ignore("nobody is asked to say anything of itself in this state");
-        return;
-    };
-    let before = realm.generation.spoken.state();
-    if let Some(status) = said.status {
-        note_status(realm, at, status);
-    }
-    if let Some(watchdog) = said.watchdog {
-        realm.generation.spoken.watchdog = Some(watchdog);
-    }
-    realm.generation.spoken.reloading |= said.reloading;
-    let ends = said.stopping && !realm.generation.spoken.stopping;
-    realm.generation.spoken.stopping |= said.stopping;
-    if said.ready && !said.stopping {
-        // Whatever it was doing, it has come through it.
-        (
-            realm.generation.spoken.ready,
-            realm.generation.spoken.reloading,
-            realm.generation.spoken.stopping,
-        ) = (true, false, false);
-    }
-    let after = realm.generation.spoken.state();
-    if after != before {
-        let status = realm.generation.spoken.status.clone().unwrap_or_default();
-        ctx.event(EventKind::Said { state: after, status });
-    }
-    if !matches!(realm.state, State::Stopping(_)) {
-        evaluate(realm, ctx, at, ends, said.ready || said.watchdog.is_some(), said.beat);
-    }
-    if let Some(extend) = said.extend {
-        realm.extend(ctx, extend);
-    }
-    state::on_result(realm, ctx);
 }
 
 /// What follows for its probe.
@@ -120,7 +73,7 @@ fn note_status(realm: &mut Realm, at: usize, status: String) {
 impl Realm {
     /// What it says of itself, for display.
     pub(crate) fn says(&self, spec: &RealmSpec) -> Option<Says> {
-        asked(spec).filter(|_| speaks(self))?;
+        spec.notify_probe().filter(|_| speaks(self))?;
         let Spoken { status, .. } = &self.generation.spoken;
         Some(Says {
             state: self.generation.spoken.state(),
@@ -131,7 +84,7 @@ impl Realm {
 
     /// It has to say that it is well at least this often.
     fn watchdog(&self, spec: &RealmSpec) -> Option<Duration> {
-        let (_, configured) = asked(spec)?;
+        let (_, configured) = spec.notify_probe()?;
         self.generation.spoken.watchdog.or(configured).filter(|watchdog| !watchdog.is_zero())
     }
 
@@ -251,8 +204,48 @@ impl Realm {
             State::Stopping(_) => stopping::extend(self, ctx, until),
             _ => {}
         }
-        if let (Some(due), Some((at, _))) = (self.evidence.silence_due, asked(ctx.spec)) {
+        if let (Some(due), Some((at, _))) = (self.evidence.silence_due, ctx.spec.notify_probe()) {
             self.set_due(ctx, at, Some(due));
         }
+    }
+}
+
+impl Realm {
+    /// It has said something.
+    pub(crate) fn hear(&mut self, ctx: &mut Ctx<'_>, said: Said) {
+        let Some((at, _)) = ctx.spec.notify_probe().filter(|_| speaks(self)) else {
+            ctx.ignore("nobody is asked to say anything of itself in this state");
+            return;
+        };
+        let before = self.generation.spoken.state();
+        if let Some(status) = said.status {
+            note_status(self, at, status);
+        }
+        if let Some(watchdog) = said.watchdog {
+            self.generation.spoken.watchdog = Some(watchdog);
+        }
+        self.generation.spoken.reloading |= said.reloading;
+        let ends = said.stopping && !self.generation.spoken.stopping;
+        self.generation.spoken.stopping |= said.stopping;
+        if said.ready && !said.stopping {
+            // Whatever it was doing, it has come through it.
+            (
+                self.generation.spoken.ready,
+                self.generation.spoken.reloading,
+                self.generation.spoken.stopping,
+            ) = (true, false, false);
+        }
+        let after = self.generation.spoken.state();
+        if after != before {
+            let status = self.generation.spoken.status.clone().unwrap_or_default();
+            ctx.event(EventKind::Said { state: after, status });
+        }
+        if !matches!(self.state, State::Stopping(_)) {
+            evaluate(self, ctx, at, ends, said.ready || said.watchdog.is_some(), said.beat);
+        }
+        if let Some(extend) = said.extend {
+            self.extend(ctx, extend);
+        }
+        state::on_result(self, ctx);
     }
 }

@@ -3,13 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use heartbeat_status::{Desired, Health, Instant, NeedState, RealmKind, RunId, Status, StatusFacts};
-
-use crate::ctx::Mode;
-use crate::durable::Resting;
-use crate::realm::Realm;
-use crate::state::{InPlaceRestart, State};
-use crate::{ProbeSpec, RealmSpec};
+use heartbeat_status::{Gate, Health, Instant, NeedState, RunId, Status};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
@@ -32,6 +26,15 @@ pub(crate) struct Shown {
     pub(crate) renewed: Option<String>,
     /// Changed since the last snapshot.
     pub(crate) dirty: bool,
+}
+
+impl Shown {
+    /// Its first status is as old as it is known, and not as old as the boot of the host.
+    pub(crate) fn seen_first(&mut self, now: Instant) {
+        if self.status_since == Instant::ZERO {
+            self.status_since = now;
+        }
+    }
 }
 
 impl Default for Shown {
@@ -104,106 +107,17 @@ impl Default for Facts {
     }
 }
 
-impl Realm {
-    /// Still within the time in which no verdict is expected.
-    fn in_grace(&self) -> bool {
-        match self.state {
-            State::Waiting(_) | State::Starting(_) => true,
-            State::External(_) | State::Running(_) => {
-                self.evidence.probes.iter().any(|probe| !probe.has_verdict_or_is_stale())
-            }
-            _ => false,
-        }
+/// The gate of a need is open.
+pub(crate) fn gate_holds(until: Gate, facts: &Facts) -> bool {
+    match until {
+        Gate::Up => facts.up,
+        Gate::Started => facts.started,
+        Gate::Done => facts.done,
     }
+}
 
-    pub(crate) fn derive_status(&self, spec: &RealmSpec) -> Status {
-        // While everything is being stopped, what has been stopped is stopped on purpose.
-        let desired = if self.shutting_down() { Desired::Down } else { self.wish.desired };
-        let facts = StatusFacts {
-            // While everything is being stopped nobody cares for pauses any more.
-            paused: self.wish.pause.is_some() && !self.shutting_down(),
-            phase: self.state.phase(),
-            desired: if matches!(self.state, State::External(_)) { Desired::Up } else { desired },
-            health: self.shown.health,
-            oneshot: spec.kind == RealmKind::Oneshot,
-            needs: self.shown.excuse,
-            restart_open: self.restart_open(),
-            in_grace: self.in_grace(),
-        };
-        facts.derive()
-    }
-
-    /// Remembers by whose fault it fails: when a need is back, what was measured before says nothing yet.
-    pub(crate) fn note_excuse(&mut self, spec: &RealmSpec) {
-        let needs = self.dependencies.needs;
-        let measured = matches!(self.state, State::Running(_) | State::External(_));
-        let undecided = measured && self.shown.health == Health::Unhealthy && !self.fails_by_own_fault(spec);
-        if needs.excuses() || !undecided {
-            self.shown.excuse = needs;
-        }
-    }
-
-    /// Forgets that it has failed once it is as it should be.
-    pub(crate) fn note_recovery(&mut self) {
-        let well =
-            matches!(self.shown.status, Status::Up | Status::Degraded | Status::Done | Status::Stopped);
-        self.history.faulted &= !well;
-    }
-
-    /// It runs and passes: the gate `up` holds, unless something has gone wrong and is not verified yet.
-    fn answers(&self, oneshot: bool) -> bool {
-        let runs = matches!(self.state, State::Running(_)) && !oneshot;
-        let undisturbed = !self.in_place().is_some_and(InPlaceRestart::is_under_way);
-        self.shown.health.is_pass() && undisturbed && (runs || matches!(self.state, State::External(_)))
-    }
-
-    /// What it is to a realm that needs it.
-    fn as_need(&self, oneshot: bool) -> NeedState {
-        match self.shown.status {
-            // Boot pulls it in, if anything needs it.
-            Status::Stopped
-                if self.dependencies.mode == Mode::Cold && self.wish.resting == Resting::Manual =>
-            {
-                NeedState::Pending
-            }
-            Status::Down | Status::Failed | Status::Blocked | Status::Stopping | Status::Stopped => {
-                NeedState::Broken
-            }
-            Status::Starting | Status::Restarting if self.history.faulted => NeedState::Broken,
-            Status::Starting | Status::Restarting if !self.answers(oneshot) => NeedState::Pending,
-            // A restart that was asked for is verified beside what waits for it.
-            Status::Starting | Status::Restarting => NeedState::Ready,
-            Status::Up | Status::Degraded | Status::Done | Status::Paused | Status::Unknown => {
-                NeedState::Ready
-            }
-        }
-    }
-
-    pub(crate) fn derive_facts(&self, spec: &RealmSpec) -> Facts {
-        let running = matches!(self.state, State::Running(_));
-        let execed = running || matches!(&self.state, State::Starting(starting) if starting.execed());
-        let waiting = matches!(self.state, State::Waiting(_));
-        let starting = matches!(self.state, State::Starting(_));
-        let wanted = self.wants_to_run();
-        let oneshot = spec.kind == RealmKind::Oneshot;
-        let as_need = self.as_need(oneshot);
-        Facts {
-            status: self.shown.status,
-            up: self.answers(oneshot) && as_need == NeedState::Ready,
-            started: execed || matches!(self.state, State::Done),
-            done: self.history.done_once && matches!(self.state, State::Done | State::Stopped { .. }),
-            done_once: self.history.done_once,
-            as_need,
-            pending: (wanted || self.dependencies.mode == Mode::Cold)
-                && (starting
-                    || (oneshot && running)
-                    || (waiting && self.dependencies.needs != NeedState::Broken)),
-            stopping: matches!(self.state, State::Stopping(_)),
-            refuses_since: self.shown.refuses_since,
-            waits: waiting && wanted && !self.dependencies.needs_hold,
-            evidence: self.evidence.passed_since,
-            measured: spec.probes.iter().any(ProbeSpec::decides),
-            run: self.generation.run,
-        }
-    }
+/// What one need is to a realm that waits for `until`. What only had to be done, and is done, cannot break any more.
+pub(crate) fn need_state(until: Gate, facts: &Facts) -> NeedState {
+    let satisfied = until == Gate::Done && facts.done_once && facts.status != Status::Failed;
+    if satisfied { NeedState::Ready } else { facts.as_need }
 }

@@ -6,20 +6,62 @@ use alloc::sync::Arc;
 use heartbeat_status::Instant;
 use heartbeat_status::{
     Desired, EdgeKind, Flag, NeedState, NeedStatus, ProbeStatus, ProcessStatus, RealmIx, RealmStatus, Reason,
-    RestartCounts, Status,
+    RestartCounts, Snapshot, Status,
 };
 
-use crate::dependency_view::{gate_holds, need_state};
 use crate::evidence::Hold;
+use crate::shown::{gate_holds, need_state};
 use crate::timers::TimerKind;
 use crate::{Plan, Supervisor, why};
 
-pub(crate) fn realm_status(
-    plan: &Arc<Plan>,
-    supervisor: &Supervisor,
-    ix: RealmIx,
-    now: Instant,
-) -> RealmStatus {
+impl Supervisor {
+    /// Everything as it stands. Only realms touched since the last snapshot are built anew; the revision moves
+    /// only when one of them means something different. Whatever changes a meaning also emits an event, so a
+    /// driver may publish at once when there were events, and otherwise as rarely as it likes.
+    pub fn snapshot(&mut self, now: Instant) -> Snapshot {
+        let first = self.published.is_empty();
+        let mut changed = first;
+        for at in 0..self.realms.len() {
+            if !first && !self.realms[at].shown.dirty {
+                continue;
+            }
+            self.realms[at].shown.seen_first(now);
+            let ix = self.plan.infos()[at].ix;
+            let built = Arc::new(realm_status(&self.plan, self, ix, now));
+            self.realms[at].shown.dirty = false;
+            if first {
+                self.published.push(built);
+                continue;
+            }
+            changed |= !built.means_the_same(&self.published[at]);
+            self.published[at] = built;
+        }
+        changed |= core::mem::replace(&mut self.incidents_published, self.incidents.changes)
+            != self.incidents.changes;
+        self.revision += u64::from(changed);
+        Snapshot {
+            revision: self.revision,
+            at: now,
+            phase: self.daemon_phase(),
+            realms: self.published.clone(),
+            incidents: self.incidents.open.clone(),
+            start_order: self.visible_order(),
+            ignored: self.out.ignored,
+        }
+    }
+
+    /// The start order without realms that are retired and gone.
+    fn visible_order(&self) -> Arc<[RealmIx]> {
+        let gone = |ix: &RealmIx| self.plan.realm(*ix).retired && self.realms[ix.index()].at_rest();
+        if self.start_order.iter().any(gone) {
+            self.start_order.iter().copied().filter(|ix| !gone(ix)).collect()
+        } else {
+            Arc::clone(&self.start_order)
+        }
+    }
+}
+
+fn realm_status(plan: &Arc<Plan>, supervisor: &Supervisor, ix: RealmIx, now: Instant) -> RealmStatus {
     let spec = plan.realm(ix);
     let probes = (0..spec.probes.len()).map(|at| probe_status(plan, supervisor, ix, at)).collect();
     let realm = &supervisor.realms[ix.index()];
@@ -110,7 +152,7 @@ fn probe_status(plan: &Plan, supervisor: &Supervisor, ix: RealmIx, at: usize) ->
         fails: probe.tally.fails(),
         progress: probe.tally.progress(thresholds),
         interval: realm.shown_interval(spec, at, supervisor.out.lagging),
-        next_at: supervisor.out.timers.deadline(ix, TimerKind::Slot(crate::probing::probe_ix(at))),
+        next_at: supervisor.out.timers.deadline(ix, TimerKind::Slot(crate::timers::probe_ix(at))),
         stale: probe.stale,
         skipped: probe.skipped,
     }

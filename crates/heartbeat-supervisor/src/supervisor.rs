@@ -10,20 +10,19 @@ use alloc::vec::Vec;
 
 use heartbeat_status::{
     CheckId, DaemonPhase, Desired, EdgeKind, Event, EventKind, Instant, RealmIx, RealmKind, RealmStatus,
-    RestartCause, RestartResult, Snapshot, Status,
+    RestartCause, RestartResult, Status,
 };
 
 use crate::ctx::{Ctx, Mode, Outbox};
 use crate::evidence::Hold;
 use crate::fuse::{Fuse, Grant, TRIPPED_LAUNCH_GAP};
 use crate::incidents::Incidents;
-use crate::judgement;
 use crate::own_problems::OwnProblems;
 use crate::realm::Realm;
 use crate::refresh::Rounds;
 use crate::state::{self, State, StateRequest};
 use crate::timers::{TimerKind, Timers};
-use crate::{ActionPlan, Command, Effect, Input, Plan, Reply, snapshot, suspicion, why};
+use crate::{Effect, Input, Plan, Reply, why};
 
 /// The state machine. See the crate's essay for how it is driven.
 #[derive(Debug)]
@@ -46,12 +45,12 @@ pub struct Supervisor {
     launch_gap_until: Instant,
     pub(crate) incidents: Incidents,
     pub(crate) own_problems: OwnProblems,
-    incidents_published: u64,
+    pub(crate) incidents_published: u64,
     pub(crate) rounds: Rounds,
     pub(crate) shutdown_deadline: Option<Instant>,
     pub(crate) finished: bool,
     pub(crate) booted_told: bool,
-    revision: u64,
+    pub(crate) revision: u64,
     pub(crate) published: Vec<Arc<RealmStatus>>,
     pub(crate) start_order: Arc<[RealmIx]>,
 }
@@ -178,60 +177,6 @@ impl Supervisor {
         others.into_iter().flatten().min()
     }
 
-    /// Everything as it stands. Only realms touched since the last snapshot are built anew; the revision moves
-    /// only when one of them means something different. Whatever changes a meaning also emits an event, so a
-    /// driver may publish at once when there were events, and otherwise as rarely as it likes.
-    pub fn snapshot(&mut self, now: Instant) -> Snapshot {
-        let first = self.published.is_empty();
-        let mut changed = first;
-        for at in 0..self.realms.len() {
-            if !first && !self.realms[at].shown.dirty {
-                continue;
-            }
-            if self.realms[at].shown.status_since == Instant::ZERO {
-                // Its first status is as old as it is known to anybody, and not as old as the boot of the host.
-                self.realms[at].shown.status_since = now;
-            }
-            let ix = self.plan.infos()[at].ix;
-            let built = Arc::new(snapshot::realm_status(&self.plan, self, ix, now));
-            self.realms[at].shown.dirty = false;
-            if first {
-                self.published.push(built);
-                continue;
-            }
-            changed |= !built.means_the_same(&self.published[at]);
-            self.published[at] = built;
-        }
-        changed |= core::mem::replace(&mut self.incidents_published, self.incidents.changes)
-            != self.incidents.changes;
-        self.revision += u64::from(changed);
-        Snapshot {
-            revision: self.revision,
-            at: now,
-            phase: self.daemon_phase(),
-            realms: self.published.clone(),
-            incidents: self.incidents.open.clone(),
-            start_order: self.visible_order(),
-            ignored: self.out.ignored,
-        }
-    }
-
-    /// What `command` would do now. [`Supervisor::handle`] carries out these same steps.
-    #[must_use]
-    pub fn plan(&self, _now: Instant, command: &Command) -> ActionPlan {
-        crate::planning::plan(self, &self.plan, command)
-    }
-
-    /// The start order without realms that are retired and gone.
-    fn visible_order(&self) -> Arc<[RealmIx]> {
-        let gone = |ix: &RealmIx| self.plan.realm(*ix).retired && self.realms[ix.index()].at_rest();
-        if self.start_order.iter().any(gone) {
-            self.start_order.iter().copied().filter(|ix| !gone(ix)).collect()
-        } else {
-            Arc::clone(&self.start_order)
-        }
-    }
-
     /// What heartbeatd as a whole is doing.
     #[must_use]
     pub fn daemon_phase(&self) -> DaemonPhase {
@@ -308,7 +253,7 @@ impl Supervisor {
         let status = realm.derive_status(spec);
         let due = status == Status::Down
             && self.out.timers.deadline(ix, TimerKind::ActOnFailure).is_some()
-            && judgement::restart_is_due(realm, spec);
+            && realm.restart_is_due(spec);
         if core::mem::replace(&mut realm.shown.restart_due, due) != due && status == realm.shown.status {
             self.out.event(now, Some((ix, spec)), EventKind::HealthRestartDue { due });
         }
@@ -378,7 +323,7 @@ impl Supervisor {
         if was != dependencies {
             self.step(now, ix, |realm, ctx| {
                 if was.refused_since != realm.dependencies.refused_since {
-                    suspicion::follow(realm, ctx);
+                    realm.follow_suspicion(ctx);
                 }
                 state::on_dependencies(realm, ctx, was);
             });
@@ -431,7 +376,7 @@ impl Supervisor {
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
         if self.realms[ix.index()].history.suspicion.is_some() && self.names_its_suspect(ix) {
             self.step(now, ix, |realm, ctx| {
-                suspicion::tried(realm);
+                realm.note_tried();
                 ctx.disarm(TimerKind::ActOnFailure);
             });
             return;
@@ -441,12 +386,12 @@ impl Supervisor {
         let others = self.healing - u32::from(self.realms[ix.index()].is_healing());
         let hold = match self.fuse.ask(&settings, now, ix, others) {
             Grant::Now if self.realms[ix.index()].evidence.held.is_some() => {
-                self.step(now, ix, judgement::release);
+                self.step(now, ix, Realm::release);
                 return;
             }
             Grant::Now => {
                 self.fuse.begin(now, ix);
-                self.step(now, ix, judgement::restart);
+                self.step(now, ix, Realm::restart);
                 return;
             }
             Grant::Tripped => Hold::Tripped,
@@ -455,7 +400,7 @@ impl Supervisor {
         };
         if self.realms[ix.index()].evidence.held != Some(hold) {
             let words = why::hold_words(&self.plan, &self.realms, ix, hold);
-            self.step(now, ix, |realm, ctx| judgement::hold(realm, ctx, Some(hold), Some(words)));
+            self.step(now, ix, |realm, ctx| realm.hold(ctx, Some(hold), Some(words)));
         }
     }
 

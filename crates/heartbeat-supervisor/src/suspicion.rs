@@ -5,7 +5,6 @@
 //! one that exits waits, with a start every `backoff_max` at most. The suspicion ends when the need passes without a
 //! remark, and for a dependent that fails alone, while the others of that need pass, after its `start.timeout`.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -58,71 +57,73 @@ impl Realm {
     }
 }
 
-/// The realm fails, and a need that refuses work is the suspect from now on.
-pub(crate) fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if realm.history.suspicion.is_none() {
-        realm.history.suspicion = Some(Suspicion { tried: false, alone_since: None });
-        if let Some(since) = realm.dependencies.refused_since {
-            // It may have exited before its need was measured.
-            realm.history.tracker.refund(since - BEFORE);
-        }
-        ctx.event(EventKind::NeedSuspected { suspected: true });
-    }
-    realm.evidence.unhealthy_cause = None;
-}
-
-/// heartbeatd is back: a realm that fails alone is blamed on its need for as long as it would have been without that.
-pub(crate) fn resume(realm: &Realm, ctx: &mut Ctx<'_>) {
-    if let Some(since) = realm.history.suspicion.and_then(|suspicion| suspicion.alone_since) {
-        ctx.arm(TimerKind::Alone, (since + alone_limit(ctx.spec)).max(ctx.now));
-    }
-}
-
 /// How long a dependent that fails alone is blamed on its need.
 fn alone_limit(spec: &RealmSpec) -> Duration {
     spec.start.timeout.unwrap_or(ALONE)
 }
 
-/// Its one restart has been made, or makes no sense.
-pub(crate) fn tried(realm: &mut Realm) {
-    if let Some(suspicion) = &mut realm.history.suspicion {
-        suspicion.tried = true;
+impl Realm {
+    /// The realm fails, and a need that refuses work is the suspect from now on.
+    pub(crate) fn begin_suspicion(&mut self, ctx: &mut Ctx<'_>) {
+        if self.history.suspicion.is_none() {
+            self.history.suspicion = Some(Suspicion { tried: false, alone_since: None });
+            if let Some(since) = self.dependencies.refused_since {
+                // It may have exited before its need was measured.
+                self.history.tracker.refund(since - BEFORE);
+            }
+            ctx.event(EventKind::NeedSuspected { suspected: true });
+        }
+        self.evidence.unhealthy_cause = None;
     }
-}
 
-/// When a realm that has exited is started again while its suspect refuses work.
-pub(crate) fn next_start(realm: &Realm, ctx: &Ctx<'_>) -> Instant {
-    let ran_for = realm.history.last_exit.and_then(|last| last.ran_for).unwrap_or_default();
-    ctx.now + ctx.spec.restart.settings().backoff_max.saturating_sub(ran_for)
-}
-
-/// Needs have begun or ceased to refuse work.
-pub(crate) fn follow(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if realm.dependencies.refused_since.is_none() {
-        realm.history.cleared = None;
-        end(realm, ctx);
+    /// heartbeatd is back: a realm that fails alone is blamed on its need for as long as it would have been without that.
+    pub(crate) fn resume_suspicion(&self, ctx: &mut Ctx<'_>) {
+        if let Some(since) = self.history.suspicion.and_then(|suspicion| suspicion.alone_since) {
+            ctx.arm(TimerKind::Alone, (since + alone_limit(ctx.spec)).max(ctx.now));
+        }
     }
-}
 
-/// The suspicion is over: failures count afresh, and what waits starts.
-fn end(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    ctx.disarm(TimerKind::Alone);
-    if realm.history.suspicion.take().is_none() {
-        return;
+    /// Its one restart has been made, or makes no sense.
+    pub(crate) fn note_tried(&mut self) {
+        if let Some(suspicion) = &mut self.history.suspicion {
+            suspicion.tried = true;
+        }
     }
-    ctx.event(EventKind::NeedSuspected { suspected: false });
-    realm.probe_afresh(ctx);
-    if matches!(realm.state, State::Waiting(_)) {
-        realm.history.not_before = realm.history.gap_until;
-        waiting::on_dependencies(realm, ctx);
-    }
-}
 
-/// It has failed alone for long enough: it is its own fault after all.
-pub(crate) fn clear(realm: &mut Realm, ctx: &mut Ctx<'_>) {
-    if realm.history.suspicion.is_some() {
-        realm.history.cleared = realm.dependencies.refused_since;
-        end(realm, ctx);
+    /// When a realm that has exited is started again while its suspect refuses work.
+    pub(crate) fn next_start(&self, ctx: &Ctx<'_>) -> Instant {
+        let ran_for = self.history.last_exit.and_then(|last| last.ran_for).unwrap_or_default();
+        ctx.now + ctx.spec.restart.settings().backoff_max.saturating_sub(ran_for)
+    }
+
+    /// Needs have begun or ceased to refuse work.
+    pub(crate) fn follow_suspicion(&mut self, ctx: &mut Ctx<'_>) {
+        if self.dependencies.refused_since.is_none() {
+            self.history.cleared = None;
+            self.end_suspicion(ctx);
+        }
+    }
+
+    /// The suspicion is over: failures count afresh, and what waits starts.
+    fn end_suspicion(&mut self, ctx: &mut Ctx<'_>) {
+        ctx.disarm(TimerKind::Alone);
+        if self.history.suspicion.take().is_none() {
+            return;
+        }
+        ctx.event(EventKind::NeedSuspected { suspected: false });
+        self.probe_afresh(ctx);
+        if matches!(self.state, State::Waiting(_)) {
+            self.history.not_before = self.history.gap_until;
+            waiting::on_dependencies(self, ctx);
+        }
+    }
+
+    /// It has failed alone for long enough: it is its own fault after all.
+    pub(crate) fn clear_suspicion(&mut self, ctx: &mut Ctx<'_>) {
+        if self.history.suspicion.is_some() {
+            self.history.cleared = self.dependencies.refused_since;
+            self.end_suspicion(ctx);
+        }
     }
 }
 
@@ -194,10 +195,4 @@ impl Supervisor {
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '-';
     text.split(|letter| !is_part(letter)).any(|found| found.eq_ignore_ascii_case(word))
-}
-
-/// `postgres is degraded: sorry, too many clients already` for the suspects of a realm.
-pub(crate) fn words(suspects: impl Iterator<Item = (String, String)>) -> String {
-    let words = suspects.map(|(name, says)| alloc::format!("{name} is degraded: {says}"));
-    words.collect::<Vec<_>>().join(", and ")
 }

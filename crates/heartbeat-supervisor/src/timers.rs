@@ -83,6 +83,11 @@ const OF_STAGE: core::ops::Range<usize> = 2..14;
 const PER_REALM: u32 = OF_REALM.len() as u32;
 const PER_PROBE: u32 = 3;
 
+/// The index of a probe by its place.
+pub(crate) fn probe_ix(at: usize) -> ProbeIx {
+    ProbeIx(u16::try_from(at).unwrap_or(u16::MAX))
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Timers {
     /// First slot of each realm.
@@ -132,7 +137,7 @@ impl Timers {
             }
             for (to, from) in probes.iter().enumerate() {
                 let Some(from) = from else { continue };
-                let (from, to) = (crate::probing::probe_ix(*from), crate::probing::probe_ix(to));
+                let (from, to) = (probe_ix(*from), probe_ix(to));
                 carry(TimerKind::Slot(from), TimerKind::Slot(to));
                 carry(TimerKind::Lost(from), TimerKind::Lost(to));
                 carry(TimerKind::Stale(from), TimerKind::Stale(to));

@@ -3,27 +3,24 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use heartbeat_status::Instant;
 use heartbeat_status::{
     Desired, EdgeKind, Gate, Health, NeedState, Next, NextAction, Outcome, Phase, RealmIx, RealmKind, Reason,
-    RestartAttempt, RestartCause, Status, Verdict, Why,
+    RestartAttempt, RestartCause, Status, Why,
 };
 
 use crate::ctx::Outbox;
-use crate::dependency_view::{gate_holds, need_state};
 use crate::durable::Resting;
 use crate::evidence::Hold;
-use crate::probing::Probing;
+use crate::evidence::Probing;
 use crate::realm::Realm;
+use crate::shown::{gate_holds, need_state};
 use crate::state::failed::Why as FailedWhy;
-use crate::state::{InPlaceRestart, State, ending};
-use crate::timers::TimerKind;
+use crate::state::{InPlaceRestart, State};
+use crate::timers::{TimerKind, probe_ix};
+use crate::words;
 use crate::{OperatorHold, Plan, ProbeSource, ProbeSpec, RealmSpec};
-
-/// Most of the detail of a probe that a message shows, in characters.
-const MAX_DETAIL_CHARS: usize = 100;
 
 struct View<'a> {
     plan: &'a Plan,
@@ -64,25 +61,17 @@ fn suspecting(view: &View<'_>, (reason, message, next): (Reason, String, Next)) 
     let suspects = needs.filter_map(|need| {
         let (need, spec) = (&view.realms[need.realm.index()], view.plan.realm(need.realm));
         need.shown.facts.refuses_since?;
-        Some((spec.name.to_string(), remark_words(spec, need)))
+        Some((spec.name.to_string(), words::remark_words(spec, &need.evidence)))
     });
-    let words = crate::suspicion::words(suspects);
+    let words = words::suspects(suspects);
     if words.is_empty() {
         return (reason, message, next);
     }
     let message = match (&realm.state, realm.history.last_exit) {
         (State::Waiting(_), Some(last)) => last.exit.to_string(),
-        _ => unready_probe(view.spec(), realm).unwrap_or(message),
+        _ => unready_probe(view).unwrap_or(message),
     };
     (Reason::SuspectNeed, format!("probably because {words}; {message}"), next)
-}
-
-/// What a degraded realm says of itself.
-pub(crate) fn remark_words(spec: &RealmSpec, realm: &Realm) -> String {
-    let remarks = spec.probes.iter().zip(&realm.evidence.probes).filter(|(_, probe)| probe.degraded());
-    let words = remarks.filter_map(|(_, probe)| Some(probe.last.as_ref()?.detail.clone()));
-    let words: Vec<String> = words.filter(|words| !words.is_empty()).collect();
-    if words.is_empty() { "it says so".to_string() } else { words.join("; ") }
 }
 
 fn answer(view: &View<'_>) -> (Reason, String, Next) {
@@ -130,7 +119,7 @@ fn answer(view: &View<'_>) -> (Reason, String, Next) {
             let ended = realm.history.last_exit.map_or_else(
                 || "done".to_string(),
                 |last| match last.ran_for {
-                    Some(ran_for) => format!("{} after {}", last.exit, ending::span(ran_for)),
+                    Some(ran_for) => format!("{} after {}", last.exit, words::span(ran_for)),
                     None => last.exit.to_string(),
                 },
             );
@@ -232,7 +221,7 @@ fn next_heartbeatd(action: NextAction) -> Next {
 /// KILL: at a known time, or so long after the realms that need this one.
 fn end_of_stop(view: &View<'_>) -> Next {
     let after = || {
-        let timeout = duration(view.spec().stop.timeout);
+        let timeout = words::duration(view.spec().stop.timeout);
         format!("its dependents are stopped and it has not ended {timeout} later")
     };
     kill_at(view).map_or_else(|| Next::when(NextAction::Kill, after()), |at| Next::at(NextAction::Kill, at))
@@ -432,24 +421,20 @@ fn starting(view: &View<'_>) -> (Reason, String, Next) {
 
 /// `; says: loading the index` for a realm that says what it does.
 fn says(view: &View<'_>) -> String {
-    let status = crate::said::asked(view.spec()).and(view.realm().generation.spoken.status.as_ref());
+    let status = view.spec().notify_probe().and(view.realm().generation.spoken.status.as_ref());
     status.map_or_else(String::new, |status| format!("; says: {status}"))
 }
 
 /// `; http: connection refused` for the first probe that does not pass yet.
 fn waiting_probe(view: &View<'_>) -> String {
-    unready_probe(view.spec(), view.realm()).map_or_else(String::new, |words| format!("; {words}"))
+    unready_probe(view).map_or_else(String::new, |words| format!("; {words}"))
 }
 
-/// `http: connection refused` for the first probe that does not pass yet.
-pub(crate) fn unready_probe(spec: &RealmSpec, realm: &Realm) -> Option<String> {
+/// The first probe that does not pass yet; what an earlier generation answered says nothing about this one.
+fn unready_probe(view: &View<'_>) -> Option<String> {
+    let realm = view.realm();
     let since = realm.generation.started_at.unwrap_or(realm.shown.status_since);
-    spec.probes.iter().zip(&realm.evidence.probes).find_map(|(spec, probe)| {
-        // What an earlier generation answered says nothing about this one.
-        let last = probe.last.as_ref().filter(|last| last.at >= since)?;
-        let missing = probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true);
-        missing.then(|| format!("{}: {}", spec.info.name, short(last.words())))
-    })
+    words::unready_probe(view.spec(), &realm.evidence, since)
 }
 
 /// What a server that is starting up says, and for how long it has been starting.
@@ -458,23 +443,11 @@ fn starting_up(view: &View<'_>) -> Option<String> {
     let since = realm.generation.started_at.unwrap_or(view.now);
     let words = realm.says_it_starts(view.spec())?.1;
     let words = if words.is_empty() { "it says that it is starting up" } else { words };
-    Some(format!("starting: {words} (for {})", duration(view.now.since(since))))
-}
-
-/// What keeps the stale probes of a realm from a conclusive result.
-pub(crate) fn stale_words(spec: &RealmSpec, realm: &Realm) -> String {
-    let stale = spec.probes.iter().zip(&realm.evidence.probes).filter(|(_, probe)| probe.stale);
-    let words = stale.filter_map(|(spec, probe)| {
-        let prevented = probe.last.as_ref()?.prevented_by()?;
-        Some(format!("{}: {prevented}", spec.info.name))
-    });
-    words.collect::<Vec<_>>().join("; ")
+    Some(format!("starting: {words} (for {})", words::duration(view.now.since(since))))
 }
 
 fn next_probe(view: &View<'_>) -> Option<Instant> {
-    (0..view.spec().probes.len())
-        .filter_map(|at| view.deadline(TimerKind::Slot(crate::probing::probe_ix(at))))
-        .min()
+    (0..view.spec().probes.len()).filter_map(|at| view.deadline(TimerKind::Slot(probe_ix(at)))).min()
 }
 
 fn running(view: &View<'_>) -> (Reason, String, Next) {
@@ -545,8 +518,10 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         }
         Status::Down if realm.generation.port_conflict.is_some() => port_conflict(view),
         Status::Down if realm.generation.spoken.stopping => {
-            let next = crate::said::asked(view.spec())
-                .and_then(|(at, _)| view.deadline(TimerKind::Slot(crate::probing::probe_ix(at))))
+            let next = view
+                .spec()
+                .notify_probe()
+                .and_then(|(at, _)| view.deadline(TimerKind::Slot(probe_ix(at))))
                 .map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
             (Reason::Stopping, format!("it says that it stops{}", says(view)), next)
         }
@@ -565,7 +540,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
         Status::Down => {
             let next = view
                 .deadline(TimerKind::ActOnFailure)
-                .filter(|_| crate::judgement::restart_is_due(realm, view.spec()))
+                .filter(|_| realm.restart_is_due(view.spec()))
                 .map_or_else(probe_next, |at| Next::at(NextAction::Restart, at));
             (Reason::ProbeFailed, failing_words(view), next)
         }
@@ -578,7 +553,7 @@ fn running(view: &View<'_>) -> (Reason, String, Next) {
             (reason, degraded_words(view), probe_next())
         }
         Status::Unknown if realm.evidence.probes.iter().any(|probe| probe.stale) => {
-            let words = stale_words(view.spec(), realm);
+            let words = words::stale_words(view.spec(), &realm.evidence);
             let colon = if words.is_empty() { "" } else { "; " };
             (Reason::Stale, format!("no conclusive measurement for too long{colon}{words}"), probe_next())
         }
@@ -623,7 +598,7 @@ pub(crate) fn hold_words(plan: &Plan, realms: &[Realm], ix: RealmIx, hold: Hold)
             format!("{} other {restarts} for health {are} under way ({})", others.len(), others.join(", "))
         }
         Hold::Exhausted(_) => {
-            format!("{} restarts for health in {}", settings.restarts, duration(settings.per))
+            format!("{} restarts for health in {}", settings.restarts, words::duration(settings.per))
         }
     }
 }
@@ -632,23 +607,6 @@ pub(crate) fn hold_words(plan: &Plan, realms: &[Realm], ix: RealmIx, hold: Hold)
 fn healing(plan: &Plan, realms: &[Realm], ix: RealmIx) -> Vec<String> {
     let others = plan.infos().iter().zip(realms).filter(|(info, realm)| info.ix != ix && realm.is_healing());
     others.map(|(info, _)| info.name.to_string()).collect()
-}
-
-/// A configured length of time: `5m`, `90s`, `500ms`.
-fn duration(time: Duration) -> String {
-    match time.as_millis() {
-        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
-        ms => format!("{ms}ms"),
-    }
-}
-
-/// As much of the detail of a probe as a message shows; the rest is left to the probe itself.
-pub(crate) fn short(detail: &str) -> String {
-    match detail.char_indices().nth(MAX_DETAIL_CHARS) {
-        Some((end, _)) => format!("{}…", detail[..end].trim_end()),
-        None => detail.to_string(),
-    }
 }
 
 /// Its needs are back, and what was measured before says nothing about it.
@@ -672,30 +630,10 @@ fn failing_words(view: &View<'_>) -> String {
             Some(reason) if repeated => reason.words(),
             _ => last.words(),
         };
-        Some(format!("{}: {}{}", spec.info.name, short(words), times(spec, probe)))
+        Some(format!("{}: {}{}", spec.info.name, words::short(words), words::times(spec, probe)))
     });
     let words: Vec<String> = failing.collect();
     if words.is_empty() { passing_again(view) } else { words.join("; ") }
-}
-
-/// `http: 500, 3 times in a row` for one probe.
-pub(crate) fn failing_probe(spec: &ProbeSpec, probe: &Probing) -> String {
-    let words = probe.last.as_ref().map_or("failed", |last| last.words());
-    format!("{}: {}{}", spec.info.name, short(words), times(spec, probe))
-}
-
-/// `, 3 times in a row`, or how far a probe that fails is from its threshold.
-fn times(spec: &ProbeSpec, probe: &Probing) -> String {
-    let thresholds = &spec.info.thresholds;
-    match (probe.tally.fails(), thresholds.fail_after(), thresholds.fail_if()) {
-        (0, ..) | (_, 1, None) => String::new(),
-        (_, _, Some(window)) => {
-            let fails = probe.tally.fails_within(window);
-            format!(", {fails} failures of the {} that make it down", window.fails())
-        }
-        (fails, goal, None) if fails >= goal => format!(", {fails} times in a row"),
-        (fails, goal, None) => format!(", failure {fails} of {goal}"),
-    }
 }
 
 /// `http: passing again, 1 of 2 needed`.

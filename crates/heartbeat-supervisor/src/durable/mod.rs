@@ -4,14 +4,17 @@
 mod encoding;
 mod generation;
 mod history;
+mod persisted;
 mod spoken;
 mod state;
 mod wish;
 mod written;
 
-pub(crate) use encoding::{Stored, is_false, is_zero};
+pub(crate) use encoding::Stored;
 pub(crate) use generation::Generation;
 pub(crate) use history::{History, Suspicion};
+pub use persisted::PersistedRealm;
+pub(crate) use persisted::{StoredOutcome, StoredProbe, StoredResult};
 pub(crate) use spoken::Spoken;
 pub(crate) use state::{StoredState, Why};
 pub(crate) use wish::{Resting, Wish};

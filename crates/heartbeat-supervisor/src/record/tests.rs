@@ -4,10 +4,11 @@
 use alloc::string::ToString;
 use core::time::Duration;
 
-use heartbeat_status::{ProbeInfo, ProbeKind, RealmName, Role, Thresholds};
+use heartbeat_status::{ProbeInfo, ProbeKind, RealmName, Role, RunId, Thresholds};
 
 use super::*;
-use crate::ProbeSource;
+use crate::durable::History;
+use crate::{ProbeSource, ProbeSpec};
 
 const TARGET: &str = "http://127.0.0.1:1/";
 

@@ -1,7 +1,7 @@
 //! What follows the end of a run: the one place where restarts are decided.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use core::time::Duration;
 
 use heartbeat_restart::{Decision, RestartWhen};
@@ -13,9 +13,8 @@ use super::{
     State, backoff, cooldown, done, failed, in_place_restart, starting, stopped, stopping, unusable, waiting,
 };
 use crate::ctx::Ctx;
-use crate::memory_limit::size;
 use crate::realm::Realm;
-use crate::suspicion;
+use crate::words;
 
 /// A port that a stranger holds is looked at again after this.
 const PORT_RECHECK: Duration = Duration::from_secs(1);
@@ -39,11 +38,11 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
             realm.close_restart(ctx, RestartResult::Failed);
         }
         let how = match ctx.spec.memory_limit.filter(|_| exit.oom) {
-            Some(limit) => format!("killed for want of memory (limit {})", size(limit)),
+            Some(limit) => format!("killed for want of memory (limit {})", words::size(limit)),
             None => exit.to_string(),
         };
         let mut detail = match ran_for {
-            Some(ran_for) => format!("{how} after {}", span(ran_for)),
+            Some(ran_for) => format!("{how} after {}", words::span(ran_for)),
             None => how,
         };
         let never_ready = matches!(realm.state, State::Starting(_)) && ctx.spec.kind == RealmKind::Service;
@@ -69,21 +68,6 @@ pub(crate) fn main_exited(realm: &mut Realm, ctx: &mut Ctx<'_>, exit: Exit, empt
         decide(realm, ctx, RestartCause::Exited, Some(exit));
     } else {
         stopping::sweep(realm, ctx, RestartCause::Exited, exit);
-    }
-}
-
-/// A length of time for a person: `0.2 s`, `95 s`, `12 min`, `3 h`.
-pub(crate) fn span(time: Duration) -> String {
-    const MINUTES_FROM: Duration = Duration::from_secs(120);
-    const HOURS_FROM: Duration = Duration::from_secs(7_200);
-    if time < Duration::from_secs(10) {
-        format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
-    } else if time < MINUTES_FROM {
-        format!("{} s", time.as_secs())
-    } else if time < HOURS_FROM {
-        format!("{} min", time.as_secs() / 60)
-    } else {
-        format!("{} h", time.as_secs() / 3_600)
     }
 }
 
@@ -197,13 +181,13 @@ pub(crate) fn decide(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause, 
     }
     let own = exit.is_some_and(|exit| exit.oom) || exit.is_some_and(|exit| !will_restart(ctx, &exit));
     if cause.is_debited() && !own && realm.may_blame(ctx.now) {
-        suspicion::begin(realm, ctx);
+        realm.begin_suspicion(ctx);
         if let Some(record) = realm.history.open_mut() {
             record.attempt = ctx.spec.restart.burst().saturating_add(1);
         }
         // What was ended to be tried once more starts at once.
         if cause == RestartCause::Exited || cause == RestartCause::OutOfMemory {
-            realm.history.not_before = realm.history.not_before.max(suspicion::next_start(realm, ctx));
+            realm.history.not_before = realm.history.not_before.max(realm.next_start(ctx));
         }
         waiting::enter(realm, ctx);
         return;

@@ -2,7 +2,6 @@
 
 use super::{StateRequest, in_place_restart, no_process};
 use crate::ctx::{Ctx, DependencyView, Mode};
-use crate::judgement::evaluate;
 use crate::realm::Realm;
 use heartbeat_status::{Hook, RunFact};
 
@@ -24,7 +23,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
                 realm.probe_afresh(ctx);
             }
             in_place_restart::on_dependencies(realm, ctx);
-            evaluate(realm, ctx);
+            realm.evaluate(ctx);
         }
     }
 }

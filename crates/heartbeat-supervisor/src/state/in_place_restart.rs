@@ -18,7 +18,6 @@ use heartbeat_status::{
 use super::starting::{HOOK_GRACE, hook_timeout};
 use super::{State, StateRequest, serving, stopping};
 use crate::ctx::Ctx;
-use crate::judgement::{demand_evidence, evaluate};
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 use crate::{Effect, RealmSpec};
@@ -137,7 +136,7 @@ fn due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
 /// Its time has come, later than it was decided. What was decided on evidence needs a failure that began since then.
 fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
     if realm.is_healing() && realm.evidence.acts_on < at {
-        demand_evidence(realm, ctx, at);
+        realm.demand_evidence(ctx, at);
     }
     if realm.is_healing() && !realm.has_failed_since(ctx.spec, at) {
         ctx.arm(TimerKind::Retry, ctx.now + RECHECK);
@@ -203,7 +202,7 @@ pub(crate) fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
     set(realm, ctx, None);
     if matches!(realm.state, State::External(_)) || realm.wish.pause.is_some() {
         realm.close_restart(ctx, RestartResult::Failed);
-        evaluate(realm, ctx);
+        realm.evaluate(ctx);
     } else if realm.is_healing() {
         if let Some(record) = realm.history.restart.as_mut() {
             record.detail = format!("{}; {detail}", record.detail);
@@ -212,7 +211,7 @@ pub(crate) fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {
             serving.command_failure = Some(detail.into());
         }
         serving::begin_verification(realm, ctx);
-        evaluate(realm, ctx);
+        realm.evaluate(ctx);
     } else {
         let cause = realm.history.restart.as_ref().map_or(RestartCause::Requested, |record| record.cause);
         stopping::restart(realm, ctx, cause, detail.into());
@@ -256,8 +255,8 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         Some(InPlaceRestart::Cooldown(_)) => {
             set(realm, ctx, Some(InPlaceRestart::Trial));
             ctx.event(EventKind::CooldownOver);
-            demand_evidence(realm, ctx, ctx.now);
-            evaluate(realm, ctx);
+            realm.demand_evidence(ctx, ctx.now);
+            realm.evaluate(ctx);
         }
         Some(InPlaceRestart::Trial | InPlaceRestart::Exhausted) | None => {}
     }
@@ -286,7 +285,7 @@ pub(crate) fn forget_spent(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         Some(InPlaceRestart::Cooldown(_) | InPlaceRestart::Trial | InPlaceRestart::Exhausted)
     ) {
         set(realm, ctx, None);
-        evaluate(realm, ctx);
+        realm.evaluate(ctx);
     }
 }
 

@@ -37,9 +37,7 @@ use heartbeat_status::{EventKind, Phase, RealmKind, RestartCause, RunFact};
 
 use crate::ctx::{Ctx, DependencyView};
 use crate::memory::Found;
-use crate::memory_limit;
 use crate::realm::Realm;
-use crate::said;
 use crate::timers::TimerKind;
 
 pub(crate) use backoff::Backoff;
@@ -123,10 +121,10 @@ pub(crate) fn on_fact(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
             realm.port_held(ctx, holder);
             return on_result(realm, ctx);
         }
-        RunFact::Said { said } => return said::hear(realm, ctx, said),
+        RunFact::Said { said } => return realm.hear(ctx, said),
         RunFact::ProgramChecked { failure } => return unusable::checked(realm, ctx, failure.as_ref()),
-        RunFact::Unbounded { limits } => return memory_limit::unbounded(realm, ctx, limits),
-        RunFact::MemoryUsed { bytes } => return memory_limit::used(realm, ctx, bytes),
+        RunFact::Unbounded { limits } => return realm.note_unbounded(ctx, limits),
+        RunFact::MemoryUsed { bytes } => return realm.memory_used(ctx, bytes),
         RunFact::LogInMemory => {
             if !core::mem::replace(&mut realm.evidence.log_in_memory, true) {
                 ctx.event(EventKind::LogInMemory);

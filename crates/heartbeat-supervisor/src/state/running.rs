@@ -7,7 +7,6 @@ use heartbeat_status::{Exit, Health, Hook, RealmKind, RestartCause, RestartStep,
 use super::serving::{self, Serving, VERIFY_RECHECK};
 use super::{State, StateRequest, ending, in_place_restart, stopping};
 use crate::ctx::{Ctx, DependencyView};
-use crate::judgement::{clear_cause, evaluate};
 use crate::memory::Found;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
@@ -27,7 +26,7 @@ pub(crate) fn enter(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         stopping::with_need(realm, ctx);
     } else {
         // With an explicit `grace` failures may have been counted while it started.
-        evaluate(realm, ctx);
+        realm.evaluate(ctx);
     }
 }
 
@@ -129,7 +128,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
     note_need(realm);
     in_place_restart::on_dependencies(realm, ctx);
     if realm.dependencies.needs.excuses() {
-        clear_cause(realm, ctx);
+        realm.clear_cause(ctx);
         return;
     }
     if realm.serving().is_some_and(|serving| serving.restart_with_need) {
@@ -140,7 +139,7 @@ pub(crate) fn on_dependencies(realm: &mut Realm, ctx: &mut Ctx<'_>, was: Depende
         realm.probe_afresh(ctx);
         serving::verify(realm, ctx);
     } else if was.upstream_pass != realm.dependencies.upstream_pass {
-        evaluate(realm, ctx);
+        realm.evaluate(ctx);
     }
 }
 

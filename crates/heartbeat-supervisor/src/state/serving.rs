@@ -8,7 +8,6 @@ use heartbeat_status::{Instant, RealmKind, RestartCause, RestartResult, RestartS
 
 use super::{InPlaceRestart, State, in_place_restart, running, stopping};
 use crate::ctx::Ctx;
-use crate::judgement::evaluate;
 use crate::realm::Realm;
 use crate::timers::TimerKind;
 
@@ -133,12 +132,12 @@ fn verification_overdue(realm: &mut Realm, ctx: &mut Ctx<'_>) {
 pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     in_place_restart::on_result(realm, ctx);
     verify(realm, ctx);
-    evaluate(realm, ctx);
+    realm.evaluate(ctx);
 }
 
 pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind) {
     match timer {
-        TimerKind::ActOnFailure => evaluate(realm, ctx),
+        TimerKind::ActOnFailure => realm.evaluate(ctx),
         TimerKind::Verify => verify(realm, ctx),
         TimerKind::VerifyTimeout => verification_overdue(realm, ctx),
         TimerKind::StartTimeout => running::run_too_long(realm, ctx),

@@ -10,12 +10,10 @@ use super::{State, StateRequest, ending, running, stopping, unusable, waiting};
 use crate::Effect;
 use crate::ctx::{Ctx, DependencyView};
 use crate::durable::StoredState;
-use crate::judgement::evaluate;
 use crate::memory::Found;
 use crate::realm::Realm;
-use crate::suspicion;
 use crate::timers::TimerKind;
-use crate::why;
+use crate::words;
 
 /// How long a `start.before` command may take in a realm without `start.timeout`.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -371,7 +369,7 @@ pub(crate) fn on_result(realm: &mut Realm, ctx: &mut Ctx<'_>) {
         extend(realm, ctx, at + limit);
     }
     // Only with an explicit `grace` shorter than `start.timeout` do failures count before the first pass.
-    evaluate(realm, ctx);
+    realm.evaluate(ctx);
 }
 
 /// What it is judged by may be something else: its probes, or the time that has to go by without any.
@@ -411,7 +409,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
                 ctx.arm(TimerKind::Settle, ctx.now + ctx.spec.start.settle.max(STOPPED_RECHECK));
             }
         }
-        (TimerKind::ActOnFailure, Stage::Execed | Stage::After) => evaluate(realm, ctx),
+        (TimerKind::ActOnFailure, Stage::Execed | Stage::After) => realm.evaluate(ctx),
         (TimerKind::StartOverdue, _) => overdue(realm, ctx),
         (TimerKind::HookLost, Stage::Before) => {
             hook_failed(realm, ctx, Hook::Before, "its end was never reported")
@@ -431,7 +429,7 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
             let limit = ctx.spec.start.timeout.unwrap_or_default();
             let blamed = realm.may_blame(ctx.now);
             if blamed {
-                suspicion::begin(realm, ctx);
+                realm.begin_suspicion(ctx);
             }
             if blamed
                 || realm.fault_is_ours(ctx.spec)
@@ -446,8 +444,9 @@ pub(crate) fn on_deadline(realm: &mut Realm, ctx: &mut Ctx<'_>, timer: TimerKind
                 Some(_) => "the time it has asked for".to_string(),
                 None => format!("{limit:?}"),
             };
-            let last =
-                why::unready_probe(ctx.spec, realm).map_or_else(String::new, |words| format!("; {words}"));
+            let since = realm.generation.started_at.unwrap_or(realm.shown.status_since);
+            let last = words::unready_probe(ctx.spec, &realm.evidence, since)
+                .map_or_else(String::new, |words| format!("; {words}"));
             timed_out(realm, ctx, format!("not ready within {limit}{last}"));
         }
         (_, _) => {}

@@ -1,0 +1,110 @@
+//! Words for people: lengths of time, sizes, and what a probe has seen.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use heartbeat_status::{Instant, Verdict};
+
+use crate::evidence::{Evidence, Probing};
+use crate::{ProbeSpec, RealmSpec};
+
+/// Most of the detail of a probe that a message shows, in characters.
+const MAX_DETAIL_CHARS: usize = 100;
+
+/// A length of time for a person: `0.2 s`, `95 s`, `12 min`, `3 h`.
+pub(crate) fn span(time: Duration) -> String {
+    const MINUTES_FROM: Duration = Duration::from_secs(120);
+    const HOURS_FROM: Duration = Duration::from_secs(7_200);
+    if time < Duration::from_secs(10) {
+        format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
+    } else if time < MINUTES_FROM {
+        format!("{} s", time.as_secs())
+    } else if time < HOURS_FROM {
+        format!("{} min", time.as_secs() / 60)
+    } else {
+        format!("{} h", time.as_secs() / 3_600)
+    }
+}
+
+/// A size for a person: `80.3 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) if bytes.is_multiple_of(*unit) => format!("{} {name}", bytes / unit),
+        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// `postgres is degraded: sorry, too many clients already` for the suspects of a realm.
+pub(crate) fn suspects(suspects: impl Iterator<Item = (String, String)>) -> String {
+    let words = suspects.map(|(name, says)| alloc::format!("{name} is degraded: {says}"));
+    words.collect::<Vec<_>>().join(", and ")
+}
+
+/// A configured length of time: `5m`, `90s`, `500ms`.
+pub(crate) fn duration(time: Duration) -> String {
+    match time.as_millis() {
+        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        ms => format!("{ms}ms"),
+    }
+}
+
+/// As much of the detail of a probe as a message shows; the rest is left to the probe itself.
+pub(crate) fn short(detail: &str) -> String {
+    match detail.char_indices().nth(MAX_DETAIL_CHARS) {
+        Some((end, _)) => format!("{}…", detail[..end].trim_end()),
+        None => detail.to_string(),
+    }
+}
+
+/// `http: 500, 3 times in a row` for one probe.
+pub(crate) fn failing_probe(spec: &ProbeSpec, probe: &Probing) -> String {
+    let words = probe.last.as_ref().map_or("failed", |last| last.words());
+    format!("{}: {}{}", spec.info.name, short(words), times(spec, probe))
+}
+
+/// `, 3 times in a row`, or how far a probe that fails is from its threshold.
+pub(crate) fn times(spec: &ProbeSpec, probe: &Probing) -> String {
+    let thresholds = &spec.info.thresholds;
+    match (probe.tally.fails(), thresholds.fail_after(), thresholds.fail_if()) {
+        (0, ..) | (_, 1, None) => String::new(),
+        (_, _, Some(window)) => {
+            let fails = probe.tally.fails_within(window);
+            format!(", {fails} failures of the {} that make it down", window.fails())
+        }
+        (fails, goal, None) if fails >= goal => format!(", {fails} times in a row"),
+        (fails, goal, None) => format!(", failure {fails} of {goal}"),
+    }
+}
+
+/// `http: connection refused` for the first probe that does not pass yet.
+pub(crate) fn unready_probe(spec: &RealmSpec, evidence: &Evidence, since: Instant) -> Option<String> {
+    spec.probes.iter().zip(&evidence.probes).find_map(|(spec, probe)| {
+        // What an earlier generation answered says nothing about this one.
+        let last = probe.last.as_ref().filter(|last| last.at >= since)?;
+        let missing = probe.tally.verdict() != Some(Verdict::Passing) && last.outcome.passed() != Some(true);
+        missing.then(|| format!("{}: {}", spec.info.name, short(last.words())))
+    })
+}
+
+/// What keeps the stale probes of a realm from a conclusive result.
+pub(crate) fn stale_words(spec: &RealmSpec, evidence: &Evidence) -> String {
+    let stale = spec.probes.iter().zip(&evidence.probes).filter(|(_, probe)| probe.stale);
+    let words = stale.filter_map(|(spec, probe)| {
+        let prevented = probe.last.as_ref()?.prevented_by()?;
+        Some(format!("{}: {prevented}", spec.info.name))
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+/// What a degraded realm says of itself.
+pub(crate) fn remark_words(spec: &RealmSpec, evidence: &Evidence) -> String {
+    let remarks = spec.probes.iter().zip(&evidence.probes).filter(|(_, probe)| probe.degraded());
+    let words = remarks.filter_map(|(_, probe)| Some(probe.last.as_ref()?.detail.clone()));
+    let words: Vec<String> = words.filter(|words| !words.is_empty()).collect();
+    if words.is_empty() { "it says so".to_string() } else { words.join("; ") }
+}
