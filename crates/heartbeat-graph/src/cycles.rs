@@ -12,8 +12,16 @@ use alloc::vec::Vec;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::diagnose::Link;
 use crate::rows::{Offsets, Rows};
+
+/// An edge between two realms that exist and differ, by rank.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Link {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    /// Where the edge is in the input.
+    pub(crate) index: u32,
+}
 
 /// Most cycles listed for realms that reach each other; what remains is named in one error.
 const MAX_CYCLES_PER_COMPONENT: usize = 16;

@@ -4,18 +4,9 @@ use alloc::vec::Vec;
 
 use heartbeat_status::RealmName;
 
-use crate::cycles::{self, Found};
+use crate::cycles::{self, Found, Link};
 use crate::ranks::Ranks;
 use crate::{CycleStep, Edge, GraphError, GraphErrors};
-
-/// An edge between two realms that exist and differ, by rank.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Link {
-    pub(crate) from: u32,
-    pub(crate) to: u32,
-    /// Where the edge is in the input.
-    pub(crate) index: u32,
-}
 
 /// An error when `u32` cannot count realms or edges.
 pub(crate) fn too_large(realms: usize, edges: usize) -> Option<GraphErrors> {
