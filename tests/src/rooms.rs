@@ -42,15 +42,11 @@ const TEXT_ERRORS: &[&str] = &[
 const SHORT_COMMENTS: &[&str] = &[
     "heartbeat-process",
     "heartbeat-probe",
-    "heartbeat-sim",
     "heartbeat-config",
-    "heartbeat-restart",
-    "heartbeat-supervisor",
     "heartbeat-http",
     "heartbeat-status",
     "heartbeat-notify",
     "heartbeat-store",
-    "heartbeat-graph",
     "heartbeat-logs",
 ];
 /// A doc comment has at least so many words.

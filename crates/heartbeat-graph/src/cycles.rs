@@ -29,7 +29,7 @@ const MAX_CYCLES_PER_COMPONENT: usize = 16;
 /// by name and not by length: what is listed is then still shortest through one of its edges.
 const MAX_LENGTH_SEARCH_EDGES: usize = 4_000_000;
 
-/// One finding.
+/// One thing found.
 pub(crate) enum Found {
     /// The links of a cycle, from its lowest rank on.
     Cycle(Vec<Link>),

@@ -1,4 +1,4 @@
-//! What can be wrong with a graph. Errors carry the index of each edge in the input, so that whoever read the edges
+//! What can be wrong with a graph. Errors carry the index of each edge in the input, so that the reader of the edges
 //! from a file can point at the line of every one.
 
 use alloc::vec::Vec;
@@ -18,7 +18,7 @@ const MAX_SHOWN_ERRORS: usize = 20;
 pub struct CycleStep {
     /// Where the edge is in the input.
     pub index: usize,
-    /// The edge.
+    /// The edge concerned.
     pub edge: Edge,
     /// The name of the dependent.
     pub from: RealmName,
@@ -40,7 +40,7 @@ pub enum GraphError {
     UnknownRealm {
         /// Where the edge is in the input.
         index: usize,
-        /// The edge.
+        /// The edge concerned.
         edge: Edge,
         /// The dependent, if it exists.
         from: Option<RealmName>,
@@ -54,7 +54,7 @@ pub enum GraphError {
     SelfEdge {
         /// Where the edge is in the input.
         index: usize,
-        /// The realm.
+        /// The realm concerned.
         realm: RealmName,
         /// How it binds.
         kind: EdgeKind,
@@ -67,9 +67,9 @@ pub enum GraphError {
         first: usize,
         /// Where this one is.
         second: usize,
-        /// The dependent.
+        /// The dependent realm.
         from: RealmName,
-        /// The dependency.
+        /// The realm needed.
         to: RealmName,
         /// How the first one binds.
         first_kind: EdgeKind,
@@ -116,7 +116,7 @@ impl GraphErrors {
         Self(errors)
     }
 
-    /// The errors.
+    /// All errors found.
     #[must_use]
     pub fn as_slice(&self) -> &[GraphError] {
         &self.0

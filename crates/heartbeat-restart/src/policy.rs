@@ -169,7 +169,7 @@ impl RestartPolicy {
         Self { settings: PolicySettings::oneshot() }
     }
 
-    /// All settings.
+    /// All of its settings.
     #[must_use]
     pub const fn settings(&self) -> &PolicySettings {
         &self.settings

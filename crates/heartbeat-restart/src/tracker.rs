@@ -12,7 +12,7 @@ use crate::{RestartPolicy, WhenSpent};
 /// What follows the end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Start again.
+    /// Start it again.
     StartAt {
         /// Not before this.
         at: Instant,
@@ -49,7 +49,7 @@ pub struct RestartTracker {
     cooldowns: u32,
 }
 
-/// What a [`RestartTracker`] is made of, for whoever keeps it over a restart of whoever decides.
+/// What a [`RestartTracker`] is made of, to be kept over a restart of heartbeatd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exhausted {
     /// When the budget was debited, oldest first.

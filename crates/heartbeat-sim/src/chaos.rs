@@ -1,4 +1,4 @@
-//! What goes wrong: conditions, crashes, commands, suspends, and answers that nobody asked for.
+//! What goes wrong: conditions, crashes, commands, suspends, and answers to no question.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Sim {
         found.filter(|_| self.rng.bool()).unwrap_or(otherwise)
     }
 
-    /// Something that nobody waited for.
+    /// An answer that was not awaited.
     pub(crate) fn disturb(&mut self) -> Outcome {
         let realm = self.any_realm();
         let what = self.rng.u32(0..100);

@@ -8,16 +8,16 @@ use heartbeat_supervisor::PlanError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScenarioError {
-    /// A name.
+    /// A name is invalid.
     #[error("naming a realm of the scenario: {0}")]
     Name(#[from] NameError),
-    /// Thresholds.
+    /// Thresholds are invalid.
     #[error("making the thresholds of the scenario: {0}")]
     Thresholds(#[from] ThresholdError),
     /// A restart policy.
     #[error("making the restart policy of the scenario: {0}")]
     Policy(#[from] PolicyError),
-    /// The plan.
+    /// The plan is invalid.
     #[error("making the plan of the scenario: {0}")]
     Plan(#[from] PlanError),
     /// A recording that is not one of ours.

@@ -21,7 +21,7 @@ pub struct Recording {
     pub steps: Vec<Step>,
 }
 
-/// One step.
+/// One recorded step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Nanoseconds on the monotonic clock.
@@ -31,7 +31,7 @@ pub struct Step {
     pub input: Option<Recorded>,
 }
 
-/// An exit.
+/// A recorded exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordedExit {
@@ -39,21 +39,21 @@ pub enum RecordedExit {
     Code(i32),
     /// By a signal.
     Signal(i32),
-    /// Not known.
+    /// It is not known.
     Unknown,
 }
 
-/// An outcome.
+/// A recorded outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordedOutcome {
-    /// Pass.
+    /// The probe passed.
     Pass,
     /// A pass with a remark.
     Degraded(DegradedReason),
     /// A failure and its stage.
     Fail(FailReason, Option<ProbePhase>),
-    /// Says nothing.
+    /// It says nothing.
     Inconclusive(InconclusiveReason),
 }
 
@@ -61,13 +61,13 @@ pub enum RecordedOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordedHook {
-    /// `start.before`.
+    /// The `start.before` command.
     Before,
-    /// `start.after`.
+    /// The `start.after` command.
     After,
-    /// `stop.command`.
+    /// The `stop.command` command.
     Stop,
-    /// `restart.command`.
+    /// The `restart.command` command.
     Restart,
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Heard {
     pub(crate) extended: Option<Instant>,
     /// Its probes were others when it was found to be ready, or when it was started.
     pub(crate) excused: bool,
-    /// heartbeatd was killed while it heard something: perhaps nobody remembers that.
+    /// heartbeatd was killed while it heard something: perhaps that is on no record.
     pub(crate) forgotten: bool,
 }
 
@@ -201,7 +201,7 @@ pub(crate) struct Reference {
     /// A person asked for a start that has not been made yet: no pause holds it.
     pub(crate) ordered: Vec<bool>,
     pub(crate) finished: bool,
-    /// Nothing goes wrong in this run, and nobody stops anything.
+    /// Nothing goes wrong in this run, and no operator stops anything.
     pub(crate) faultless: bool,
     /// Commands and refreshes that have not been answered, with the time of the question.
     pub(crate) open: Vec<(CommandId, Instant)>,
@@ -302,7 +302,7 @@ impl Reference {
                         self.debits[at].clear();
                     }
                 }
-                // Not started by itself before, and nobody has stopped it.
+                // Not started by itself before, and no operator has stopped it.
                 (false, false) if !after.manual && self.manual[at] => self.desired[at] = Desired::Up,
                 _ => {}
             }
@@ -342,7 +342,7 @@ impl Reference {
         self.requested[at] |= self.desired[at] == Desired::Up;
     }
 
-    /// heartbeatd was killed: a shutdown that it had begun is forgotten, and so is whoever waits for an answer.
+    /// heartbeatd was killed: a shutdown that it had begun is forgotten, and so are the commands that wait for an answer.
     pub(crate) fn died(&mut self, plan: &Plan) {
         self.forget_answers(plan);
         self.shutdown = None;
@@ -355,7 +355,7 @@ impl Reference {
         self.unseen = Duration::ZERO;
     }
 
-    /// An operator has stopped it, and nobody has lifted that since.
+    /// An operator has stopped it, and no command has lifted that since.
     pub(crate) fn is_held(&self, plan: &Plan, realm: RealmIx) -> bool {
         let at = realm.index();
         self.desired[at] == Desired::Down && !self.manual[at] && !plan.realm(realm).retired

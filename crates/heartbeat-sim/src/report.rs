@@ -28,7 +28,7 @@ impl Default for Options {
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Its name.
+    /// Its unique name.
     pub invariant: &'static str,
     /// What was seen.
     pub detail: String,
@@ -41,7 +41,7 @@ pub struct Violation {
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The seed.
+    /// The seed used.
     pub seed: u64,
     /// Inputs and timeouts fed.
     pub steps: u64,

@@ -76,7 +76,7 @@ pub(crate) struct Varied {
     pub(crate) restart: Vec<RealmIx>,
 }
 
-/// What somebody has written while `plan` was in force: probes that come, go and change, realms that go and come back.
+/// What an operator has written while `plan` was in force: probes that come, go and change, realms that go and come back.
 ///
 /// # Errors
 /// As [`plan`].
@@ -125,7 +125,7 @@ pub(crate) fn retarget(rng: &mut fastrand::Rng, plan: &Plan) -> Result<Plan, Sce
     Ok(Plan::new(*plan.settings(), realms)?)
 }
 
-/// Removes a realm that nobody depends on, or brings it back if everybody it depends on is there.
+/// Removes a realm without dependents, or brings it back if everything that it depends on is there.
 fn turn(realms: &mut [RealmSpec], at: usize) {
     let ix = index(at);
     let depends = |spec: &RealmSpec| {

@@ -50,7 +50,7 @@ pub struct Sim {
     dying: Option<usize>,
     /// heartbeatd is not there.
     dead: bool,
-    /// The hold of this realm was lifted although nobody has asked for that.
+    /// The hold of this realm was lifted although no command asked for that.
     lifted: Option<RealmIx>,
     pub(crate) trace: bool,
 }
@@ -424,7 +424,7 @@ impl Sim {
         }
         self.carry_out(&after, &effects, &events, expected.as_ref(), timed)?;
         if self.dead {
-            // Whatever it had decided beside that, nobody has heard of it.
+            // What it had decided beside that was never reported.
             return Ok(());
         }
         let view = self.view(&after, &effects, &events, timed);
@@ -459,7 +459,7 @@ impl Sim {
         }
     }
 
-    /// A realm that an operator has stopped, and that a plan starts although nobody has asked for that.
+    /// A realm that an operator has stopped, and that a plan starts although no command asked for that.
     fn lifted_without_a_word(&self, command: &Command, plan: &ActionPlan) -> Option<RealmIx> {
         let own = |realm: RealmIx| plan.action == Action::Start && plan.realms.contains(&realm);
         let starts = plan.steps.iter().filter(|step| step.action == StepAction::Start);

@@ -32,7 +32,7 @@ pub(crate) enum Stage {
     Launching,
     Live,
     Leftovers,
-    /// It lives, and nobody can prove that it is the realm's.
+    /// It lives, and nothing proves that it is the realm's.
     Unproven,
 }
 
@@ -69,7 +69,7 @@ struct Measurement {
     realm: RealmIx,
     probe: ProbeIx,
     asked: Instant,
-    /// `None`: lost.
+    /// When it comes; `None`: it is lost.
     answer: Option<Instant>,
 }
 
@@ -357,7 +357,7 @@ impl World {
         }
     }
 
-    /// heartbeatd was killed at `now` and is back at `back`: what nobody waits for any more is gone, and this is what is
+    /// heartbeatd was killed at `now` and is back at `back`: what is not awaited any more is gone, and this is what is
     /// found of each realm.
     pub(crate) fn survive(&mut self, rng: &mut fastrand::Rng, back: Instant) -> Vec<Found> {
         self.measurements.clear();

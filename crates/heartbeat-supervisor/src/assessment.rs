@@ -59,7 +59,7 @@ impl Realm {
 
     /// Every live probe that is measured or told has passed in this generation; `None` when there is no such probe.
     pub(crate) fn live_probes_pass(&self, spec: &RealmSpec, passes: u32) -> Option<bool> {
-        // Whoever answers there, it is not this realm.
+        // Another process answers there, not this realm.
         let port_conflict = self.generation.port_conflict.is_some();
         let all = spec.probes.iter().zip(&self.evidence.probes);
         let mut live =

@@ -9,7 +9,7 @@ use heartbeat_status::{RealmIx, RestartId, Signal, WallTime, wire::Action};
 /// A signal that an operator sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signalling {
-    /// Which.
+    /// Which one it is.
     pub signal: Signal,
     /// To every process of the realm, and not to its main process alone.
     pub tree: bool,
@@ -29,7 +29,7 @@ pub struct OperatorHold {
 /// A realm that an operator has stopped, and that a plan needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Which.
+    /// Which one it is.
     pub realm: RealmIx,
     /// Who stopped it, when and why.
     pub hold: OperatorHold,
@@ -38,9 +38,9 @@ pub struct Held {
 /// A command about one or more realms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// What.
+    /// What is asked.
     pub action: Action,
-    /// Of whom.
+    /// The realms concerned.
     pub realms: Vec<RealmIx>,
     /// Stop (or restart) dependents that would break, too.
     pub cascade: bool,
@@ -82,13 +82,13 @@ impl Command {
 /// What one step of a plan does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StepAction {
-    /// Stop it.
+    /// Stop the realm.
     Stop,
     /// Start it (for a restart: after its stop).
     Start,
     /// Restart it by its own command.
     Restart,
-    /// Pause it.
+    /// Pause the realm.
     Pause,
     /// End its pause.
     Resume,
@@ -105,7 +105,7 @@ pub struct PlanStep {
     pub wave: u32,
     /// Whom it concerns.
     pub realm: RealmIx,
-    /// What happens.
+    /// What happens to it.
     pub action: StepAction,
     /// Longest it may take, where there is a bound.
     pub limit: Option<Duration>,
@@ -137,7 +137,7 @@ pub enum Refusal {
 pub struct ActionPlan {
     /// What was asked.
     pub action: Action,
-    /// Of whom.
+    /// The realms concerned.
     pub realms: Vec<RealmIx>,
     /// The steps, by wave and start order.
     pub steps: Vec<PlanStep>,
@@ -153,7 +153,7 @@ pub struct ActionPlan {
 /// The answer to a command or a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Under way.
+    /// It is under way.
     Accepted {
         /// What is being done.
         plan: ActionPlan,

@@ -16,7 +16,7 @@ const OWNER_BITS: u32 = 24;
 pub(crate) enum Mode {
     /// Before [`Input::Boot`](crate::Input::Boot): nothing is started.
     Cold,
-    /// Supervising.
+    /// It supervises realms.
     Booted,
     /// Stopping everything, in order.
     ShuttingDown,

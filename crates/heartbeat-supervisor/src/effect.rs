@@ -15,7 +15,7 @@ pub enum Effect {
     Check {
         /// Names this measurement.
         id: CheckId,
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
         /// Which of its probes.
         probe: ProbeIx,
@@ -26,12 +26,12 @@ pub enum Effect {
     },
     /// The answer to this measurement is no longer of interest: stop it and say nothing.
     CancelCheck {
-        /// Which measurement.
+        /// The measurement concerned.
         id: CheckId,
     },
     /// Start the realm's program; answered by `Started` or `StartFailed`, later by `Exited`.
     Start {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
         /// The new generation.
         run: RunId,
@@ -39,7 +39,7 @@ pub enum Effect {
     /// Look whether the program of a realm, its interpreter and its directory can be used, with the rights of its user, and
     /// start nothing; answered by [`RunFact::ProgramChecked`](heartbeat_status::RunFact::ProgramChecked).
     CheckProgram {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
         /// The generation that could not be started.
         run: RunId,
@@ -47,48 +47,48 @@ pub enum Effect {
     /// Send a signal to the whole process tree of a generation. For a generation that is still being launched,
     /// KILL calls the launch off (answered by `StartFailed` or `Exited`).
     Signal {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
-        /// The generation.
+        /// The generation concerned.
         run: RunId,
-        /// The signal.
+        /// The signal to send.
         signal: Signal,
     },
     /// Send a signal to the main process of a generation alone; where that has left a daemon behind whose pid file is still
     /// looked for, to its tree.
     SignalMain {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
-        /// The generation.
+        /// The generation concerned.
         run: RunId,
-        /// The signal.
+        /// The signal to send.
         signal: Signal,
     },
     /// Run one of the realm's own commands; answered by [`RunFact::HookDone`](heartbeat_status::RunFact::HookDone) within
     /// `timeout`, after which the adapter kills it and says so.
     Hook {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
         /// The generation it belongs to.
         run: RunId,
-        /// Which command.
+        /// The command concerned.
         hook: Hook,
         /// How long it may take.
         timeout: Duration,
     },
     /// Kill a running command; no answer is wanted.
     CancelHook {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
         /// The generation it belongs to.
         run: RunId,
-        /// Which command.
+        /// The command concerned.
         hook: Hook,
     },
     /// Remember this of a realm, in place of what was remembered before. It stands before the effects that follow
     /// from it, and nothing is answered.
     Persist {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
         /// What is to be remembered; `None`: nothing any more.
         record: Option<Box<PersistedRealm>>,
@@ -99,7 +99,7 @@ pub enum Effect {
     Reply {
         /// As the input named it.
         id: CommandId,
-        /// The answer.
+        /// The answer itself.
         reply: Reply,
     },
     /// Everything is stopped: end.

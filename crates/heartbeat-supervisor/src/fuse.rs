@@ -43,7 +43,7 @@ impl Default for FuseSettings {
 /// Whether a health restart may begin now, and what it waits for otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
-    /// It may.
+    /// It may begin.
     Now,
     /// The circuit breaker is tripped.
     Tripped,
@@ -51,7 +51,7 @@ pub(crate) enum Grant {
     Parallel,
     /// As many as may be were made within the time; the oldest of them leaves it then.
     Exhausted {
-        /// When.
+        /// The end of the wait.
         until: Instant,
     },
 }
@@ -169,7 +169,7 @@ impl Fuse {
         }
     }
 
-    /// Nobody is unhealthy any more. True when this releases it.
+    /// No realm is unhealthy any more. True when this releases it.
     pub(crate) fn all_well(&mut self) -> bool {
         if !self.is_tripped() || self.lagging {
             return false;

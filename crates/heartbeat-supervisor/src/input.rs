@@ -14,18 +14,18 @@ pub enum Input {
     Boot,
     /// A measurement asked for by [`Effect::Check`](crate::Effect::Check) came back.
     Checked {
-        /// Which one.
+        /// The measurement concerned.
         id: CheckId,
         /// What it saw.
         result: CheckResult,
     },
     /// Something happened to a generation of a realm.
     Run {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmIx,
-        /// The generation.
+        /// The generation concerned.
         run: RunId,
-        /// What happened.
+        /// What happened to it.
         fact: RunFact,
     },
     /// An operator's command.
@@ -49,7 +49,7 @@ pub enum Input {
     },
     /// A part of heartbeatd itself has a problem, or works again: told when it changes.
     OwnProblem {
-        /// Which part.
+        /// The part concerned.
         kind: OwnProblemKind,
         /// What is wrong, for a person; `None` when nothing is any more.
         message: Option<String>,

@@ -16,7 +16,7 @@ pub enum Found {
     Nothing,
     /// Its main process lives.
     Alive {
-        /// Its pid.
+        /// Its process number.
         pid: u32,
         /// It is still the launcher: `Started` or `StartFailed` follows.
         launching: bool,
@@ -49,7 +49,7 @@ pub struct OperatorIntent {
 /// A realm that comes back.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// Which.
+    /// Which one it is.
     pub realm: RealmName,
     /// What is remembered of it; `None` when only its process is known, or only what an operator said.
     pub record: Option<PersistedRealm>,
@@ -66,7 +66,7 @@ pub struct Restored {
 /// Everything that comes back.
 #[derive(Clone, Debug, Default)]
 pub struct RestoredState {
-    /// Realms.
+    /// The realms remembered.
     pub realms: Vec<Restored>,
     /// Incidents that were open.
     pub incidents: Vec<Incident>,

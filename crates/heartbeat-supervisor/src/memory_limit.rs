@@ -16,7 +16,7 @@ use crate::words;
 const MAX_SAMPLES_OVER: u32 = 3;
 
 impl Realm {
-    /// These limits of the generation are kept by nobody. Told once, until it is others.
+    /// No kernel enforces these limits of the generation. Reported once, until the list changes.
     pub(crate) fn note_unbounded(&mut self, ctx: &mut Ctx<'_>, limits: Vec<String>) {
         if self.shown.unbounded != limits {
             self.shown.unbounded = limits;

@@ -37,7 +37,7 @@ impl Supervisor {
         }
     }
 
-    /// Problems that have lasted long enough, and those of an earlier heartbeatd that nobody has seen again.
+    /// Problems that have lasted long enough, and those of an earlier heartbeatd that were not seen again.
     pub(crate) fn review_own_problems(&mut self, now: Instant) {
         if self.finished {
             return;

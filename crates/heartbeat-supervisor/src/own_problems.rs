@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use heartbeat_status::{Incident, IncidentNo, Instant, OwnProblemKind};
 
-/// A problem of an earlier heartbeatd that nobody reports within this time after the start is over.
+/// A problem of an earlier heartbeatd that is not reported within this time after the start is over.
 const SEEN_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]

@@ -147,7 +147,7 @@ impl Default for StopSpec {
 /// A realm as the core sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RealmSpec {
-    /// Name.
+    /// The unique name.
     pub name: RealmName,
     /// Title for people.
     pub title: Option<String>,
@@ -157,7 +157,7 @@ pub struct RealmSpec {
     pub owner: Option<String>,
     /// Label for selectors.
     pub group: Option<String>,
-    /// Free labels.
+    /// Labels for selectors.
     pub labels: BTreeMap<String, String>,
     /// Counts for `ok`.
     pub critical: bool,
@@ -167,9 +167,9 @@ pub struct RealmSpec {
     pub kind: RealmKind,
     /// Not started at boot unless something that is started needs it.
     pub manual: bool,
-    /// Probes.
+    /// What is measured.
     pub probes: Vec<ProbeSpec>,
-    /// Dependencies.
+    /// What it depends on.
     pub needs: Vec<NeedSpec>,
     /// How it starts.
     pub start: StartSpec,
@@ -255,11 +255,11 @@ pub enum PlanError {
     /// A gate that can never hold.
     #[error("{from} waits for {to} to be `{until}`, which a {kind} never is")]
     ImpossibleGate {
-        /// The dependent.
+        /// The dependent realm.
         from: RealmName,
-        /// The dependency.
+        /// The realm needed.
         to: RealmName,
-        /// The gate.
+        /// The gate waited for.
         until: Gate,
         /// What the dependency is.
         kind: RealmKind,
@@ -270,23 +270,23 @@ pub enum PlanError {
     /// A probe whose results come from a probe that does not measure, or from a realm that is not asked to say anything.
     #[error("probe {probe} of {realm} takes its results from something that does not give any")]
     BadSource {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmName,
-        /// The probe.
+        /// The probe concerned.
         probe: String,
     },
     /// A companion that cannot be restarted.
     #[error("{realm} is restarted together with something that is not another realm with a process")]
     BadCompanion {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmName,
     },
     /// A timeout above its interval, or an interval of zero.
     #[error("probe {probe} of {realm} needs 0 < timeout <= interval")]
     BadTiming {
-        /// The realm.
+        /// The realm concerned.
         realm: RealmName,
-        /// The probe.
+        /// The probe concerned.
         probe: String,
     },
 }

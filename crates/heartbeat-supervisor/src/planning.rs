@@ -236,7 +236,7 @@ impl<'a> Pulled<'a> {
         }
     }
 
-    /// Whatever `ix` needs and wants, directly and through others, that nobody is starting. `strict`: it cannot do without
+    /// Everything that `ix` needs and wants, directly and through others, and that is not being started. `strict`: it cannot do without
     /// the needs that an operator has stopped.
     fn add_needs(&mut self, ix: RealmIx, strict: bool) {
         let mut stack = alloc::vec![ix];
@@ -339,7 +339,7 @@ fn refusal(
         return None;
     }
     if command.action == Action::Signal {
-        // Whatever it does: without a process nobody would be told.
+        // A signal needs a process.
         let gone = targets.iter().find(|ix| supervisor.realms[ix.index()].generation.pid.is_none());
         return gone.copied().map(Refusal::NotRunning);
     }

@@ -156,7 +156,7 @@ impl Realm {
         }
     }
 
-    /// Failures so far were somebody else's fault (or ours): measure afresh, now.
+    /// Failures so far were the fault of another realm (or ours): measure afresh, now.
     pub(crate) fn probe_afresh(&mut self, ctx: &mut Ctx<'_>) {
         if !self.evidence.probing {
             return;
@@ -297,7 +297,7 @@ impl Realm {
         self.evidence.probes.iter().position(|probe| probe.in_flight.is_some_and(|flight| flight.id == id))
     }
 
-    /// A measurement came back. Returns false when nobody waits for it any more.
+    /// A measurement came back. Returns false when it is not awaited any more.
     pub(crate) fn on_checked(&mut self, ctx: &mut Ctx<'_>, id: CheckId, result: CheckResult) -> bool {
         let Some(at) = self.awaits(id) else { return false };
         ctx.disarm(TimerKind::Lost(probe_ix(at)));
@@ -355,7 +355,7 @@ impl Realm {
         if self.evidence.probes[at].tally.parts().passed_once {
             result.outcome = once_up(result.outcome, spec.info.kind);
         }
-        // A watchdog has no threshold but its time, unless somebody else is to blame.
+        // A watchdog has no threshold but its time, unless another realm is to blame.
         let missed = matches!(result.outcome, Outcome::Fail { reason: FailReason::MissedBeat, .. });
         let bypasses =
             port_conflict.is_some() || (missed && spec.is_told() && !self.dependencies.needs.excuses());

@@ -63,7 +63,7 @@ impl Realm {
         }
     }
 
-    /// Somebody else listens on its port, or nobody else any more. No threshold: the evidence is the kernel's.
+    /// Another process listens on its port, or none but its own any more. No threshold: the evidence is the kernel's.
     pub(crate) fn port_held(&mut self, ctx: &mut Ctx<'_>, holder: Option<String>) {
         let has_port = ctx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port);
         let own = has_port && ctx.spec.kind != RealmKind::External;
@@ -81,7 +81,7 @@ impl Realm {
                 None => {
                     // What was seen of the stranger says nothing about the realm.
                     self.evidence.probes[at].forgive();
-                    // Measured at once: whoever waits for the port has waited long enough.
+                    // Measured at once: what waits for the port has waited long enough.
                     let source = if let ProbeSource::PortOf(of) = spec.source { of } else { probe_ix(at) };
                     ctx.arm(TimerKind::Slot(source), ctx.now);
                 }
@@ -89,7 +89,7 @@ impl Realm {
         }
     }
 
-    /// Its port may not be looked after any more: then nobody would tell when the stranger is gone.
+    /// Its port may not be looked after any more: then no adapter reports that the other process is gone.
     pub(crate) fn forget_port_conflict(&mut self, ctx: &mut Ctx<'_>) {
         if !ctx.spec.probes.iter().any(|spec| spec.info.kind == ProbeKind::Port)
             && self.generation.port_conflict.take().is_some()

@@ -126,7 +126,7 @@ impl Supervisor {
                 (Some(realm), Some(kept)) => realm.take_spec(spec, kept),
                 (Some(realm), None) => {
                     self.incidents.forget(plan.infos()[at].ix);
-                    // Generations and restarts count on, so that a late answer for the one before finds nobody.
+                    // Generations and restarts count on, so that a late answer for the one before is ignored.
                     let (run, opened) = (realm.generation.run, realm.history.restarts_opened);
                     *realm = Realm::new(spec);
                     (realm.generation.run, realm.history.restarts_opened) = (run, opened);

@@ -49,7 +49,7 @@ fn evaluate(realm: &mut Realm, ctx: &mut Ctx<'_>, at: usize, ends: bool, fresh: 
         }
         Some(Beat::Alive) if realm.generation.spoken.ready => realm.said_it_is_well(ctx, at),
         None if realm.generation.spoken.ready && fresh => realm.said_it_is_well(ctx, at),
-        // Before it is ready nobody waits for a sign of life; it only takes back what it has said itself.
+        // Before it is ready no sign of life is awaited; it only takes back what it has said itself.
         Some(Beat::Alive) if core::mem::take(&mut realm.generation.spoken.triggered) => {
             realm.evidence.probes[at].forgive();
             realm.listen_anew(ctx, at);
@@ -146,7 +146,7 @@ impl Realm {
         }
     }
 
-    /// What it has said stands, and whatever it owes is waited for anew: heartbeatd was not there, or somebody else was to
+    /// What it has said stands, and whatever it owes is waited for anew: heartbeatd was not there, or another realm was to
     /// blame, or what is asked of it has changed.
     pub(crate) fn listen_anew(&mut self, ctx: &mut Ctx<'_>, at: usize) {
         if self.generation.spoken.stopping {

@@ -13,7 +13,7 @@ pub(crate) struct Shown {
     pub(crate) health: Health,
     /// What its needs are; while it fails, what they were until its next verdict.
     pub(crate) excuse: NeedState,
-    /// See [`Facts::refuses_since`].
+    /// As in [`Facts::refuses_since`].
     pub(crate) refuses_since: Option<Instant>,
     pub(crate) flapping: bool,
     /// It is down, and the next thing that happens is a restart for its health.
@@ -72,7 +72,7 @@ pub(crate) struct Facts {
     pub(crate) as_need: NeedState,
     /// A start that is still to be decided: `wants` and `after` wait for it.
     pub(crate) pending: bool,
-    /// Being stopped.
+    /// It is being stopped.
     pub(crate) stopping: bool,
     /// It waits for a gate of what it needs.
     pub(crate) waits: bool,
@@ -82,7 +82,7 @@ pub(crate) struct Facts {
     pub(crate) evidence: Option<Instant>,
     /// It is judged by measurements, so it can be asked.
     pub(crate) measured: bool,
-    /// Current generation.
+    /// The current generation.
     pub(crate) run: RunId,
 }
 

@@ -25,7 +25,7 @@ impl Realm {
         // While everything is being stopped, what has been stopped is stopped on purpose.
         let desired = if self.shutting_down() { Desired::Down } else { self.wish.desired };
         let facts = StatusFacts {
-            // While everything is being stopped nobody cares for pauses any more.
+            // While everything is being stopped, pauses do not count any more.
             paused: self.wish.pause.is_some() && !self.shutting_down(),
             phase: self.state.phase(),
             desired: if matches!(self.state, State::External(_)) { Desired::Up } else { desired },

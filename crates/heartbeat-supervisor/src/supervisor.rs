@@ -142,7 +142,7 @@ impl Supervisor {
     /// The next thing to do. Poll after every `handle` and `handle_timeout` until `None`.
     #[must_use]
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        // Remembered first: whoever dies between two effects has done nothing that is not on record.
+        // Remembered first: a heartbeatd that dies between two effects has done nothing that is not on record.
         while let Some(ix) = self.out.remember.pop_first() {
             let Some(realm) = self.realms.get(ix.index()) else { continue };
             let spec = self.plan.realm(ix);

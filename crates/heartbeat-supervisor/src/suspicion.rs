@@ -23,7 +23,7 @@ const BEFORE: Duration = Duration::from_secs(30);
 const ALONE: Duration = Duration::from_secs(60);
 
 impl Realm {
-    /// The realm answers that it refuses work. A certificate that expires soon refuses nobody.
+    /// The realm answers that it refuses work. A certificate that expires soon refuses no work.
     pub(crate) fn refuses_work(&self, spec: &RealmSpec) -> bool {
         let remarks = spec.probes.iter().zip(&self.evidence.probes).filter(|(spec, _)| spec.decides());
         self.shown.health == Health::Degraded

@@ -202,7 +202,7 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Throws away outdated entries at the top, so that [`Timers::next`] wakes nobody for nothing.
+    /// Throws away outdated entries at the top, so that [`Timers::next`] causes no wake-up for nothing.
     pub(crate) fn settle(&mut self) {
         while let Some(&Reverse((at, slot))) = self.heap.peek() {
             if self.due[slot as usize] == Some(at) {

@@ -160,7 +160,7 @@ fn start_failed(view: &View<'_>) -> String {
     if realm.history.restart.as_ref().is_some_and(of_restart) { ended(view) } else { message }
 }
 
-/// Somebody else is where it should be.
+/// Another process holds its port.
 fn port_conflict(view: &View<'_>) -> (Reason, String, Next) {
     let realm = view.realm();
     let free = match view.spec().port {

@@ -1,5 +1,5 @@
 //! A restart by the realm's own command (`restart.command`) instead of a stop and a start: of a running service, and of
-//! an external realm, which nobody here can stop or start.
+//! an external realm, which heartbeatd cannot stop or start.
 //!
 //! It is a restart like any other: opened, debited, held by the restart circuit breaker, verified. A service is left running and
 //! keeps its generation; what the command cannot mend is mended by the next attempt, which is a real stop and start, and
@@ -55,7 +55,7 @@ pub(crate) fn applies(realm: &Realm, spec: &RealmSpec) -> bool {
     spec.restart_command && (matches!(realm.state, State::External(_)) || (running && fresh))
 }
 
-/// Somebody asked for it. What is in no state for that any more is restarted like any other.
+/// An operator has requested it. What is in no state for that any more is restarted like any other.
 pub(crate) fn requested(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     if !applies(realm, ctx.spec) {
         super::on_command(realm, ctx, StateRequest::Again(RestartCause::Requested));
@@ -145,7 +145,7 @@ fn come_due(realm: &mut Realm, ctx: &mut Ctx<'_>, at: Instant) {
     }
 }
 
-/// Its time has come: the command runs, unless somebody else is to blame meanwhile.
+/// Its time has come: the command runs, unless another realm is to blame meanwhile.
 fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     ctx.leave_stage();
     let evidence = realm.is_healing();
@@ -195,7 +195,7 @@ fn succeeded(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     serving::begin_verification(realm, ctx);
 }
 
-/// The attempt has failed. What somebody has asked for is a stop and a start now; what was decided on evidence is judged
+/// The attempt has failed. What an operator has requested is a stop and a start now; what was decided on evidence is judged
 /// again, since a need may have gone down meanwhile, or it may have come back by itself. Paused and external realms are
 /// left to what is measured.
 pub(crate) fn failed(realm: &mut Realm, ctx: &mut Ctx<'_>, detail: &str) {

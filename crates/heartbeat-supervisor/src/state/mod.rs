@@ -6,7 +6,7 @@
 //! | `on_result` | a probe's result was counted |
 //! | `on_exit` | the process adapter reports a [`RunFact`] |
 //! | `on_deadline` | a timer of the state is due |
-//! | `on_command` | somebody wants something ([`StateRequest`]) |
+//! | `on_command` | an operator or the core wants something ([`StateRequest`]) |
 //! | `on_dependencies` | what the neighbours amount to has changed |
 //! | `on_reload` | its probes, times and thresholds may be others |
 //! | `resume` | heartbeatd is back after its own death |
@@ -100,7 +100,7 @@ impl State {
     }
 }
 
-/// What somebody wants of the realm. `desired` has been set before.
+/// What an operator or the core wants of the realm. `desired` has been set before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateRequest {
     /// It should run.
@@ -189,7 +189,7 @@ pub(crate) fn on_command(realm: &mut Realm, ctx: &mut Ctx<'_>, intent: StateRequ
         intent,
         StateRequest::Run | StateRequest::Again(RestartCause::Requested | RestartCause::Reloaded)
     ) {
-        // What went wrong before somebody asked for it does not count against this start.
+        // What went wrong before it was requested does not count against this start.
         realm.history.faulted = false;
     }
     // A person takes over.

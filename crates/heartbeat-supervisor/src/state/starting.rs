@@ -28,7 +28,7 @@ const LAUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// `start.before` runs.
+    /// The `start.before` command runs.
     Before,
     /// In line for a launch slot.
     Queued,
@@ -180,7 +180,7 @@ pub(crate) fn cancel_hooks(realm: &Realm, ctx: &mut Ctx<'_>) {
 }
 
 /// heartbeatd is back. What was only being prepared begins anew, in the same generation where nothing of it was
-/// tried; what runs goes on, with all of `start.timeout`, since nobody knows how much of it was measured.
+/// tried; what runs goes on, with all of `start.timeout`, since no record says how much of it was measured.
 pub(crate) fn resume(realm: &mut Realm, ctx: &mut Ctx<'_>, found: Found) {
     let launching = stage(realm) == Stage::Launching;
     match found {

@@ -19,7 +19,7 @@ use crate::{Effect, SignalTo};
 
 /// After KILL the tree has this long to be empty; then the realm is stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
-/// A realm of which nobody knows whether an earlier heartbeatd has told it to end is told again so long before KILL.
+/// The stop signal that an earlier heartbeatd may have sent is sent again so long before KILL.
 const TOLD_AGAIN_BEFORE: Duration = Duration::from_secs(2);
 /// A launch that was called off is answered within this, or the realm is stuck.
 const CALL_OFF_WAIT: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ pub(crate) enum Stage {
     AwaitDependents,
     /// The launcher has been told to give up.
     CallOff,
-    /// `stop.command` runs.
+    /// The `stop.command` runs.
     Command,
     /// `stop.signal` was sent.
     Term,
@@ -112,7 +112,7 @@ pub(crate) fn restart(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause,
     enter(realm, ctx, Some(cause), None, false);
 }
 
-/// Ends it because somebody wants it to run anew.
+/// Ends it because an operator or a reload wants it to run anew.
 pub(crate) fn again(realm: &mut Realm, ctx: &mut Ctx<'_>, cause: RestartCause) {
     let words = realm.words_for(cause);
     realm.open_restart(ctx, cause, words);
@@ -251,7 +251,7 @@ fn stopping(realm: &Realm) -> Option<&Stopping> {
     }
 }
 
-/// Dependents are gone (or nobody has to be waited for): end it.
+/// No dependent runs any more: end it.
 fn begin(realm: &mut Realm, ctx: &mut Ctx<'_>) {
     let Some((launching, exited)) = stopping(realm).map(|s| (s.launching, s.exit.is_some())) else { return };
     if launching {
@@ -377,7 +377,7 @@ pub(crate) fn on_exit(realm: &mut Realm, ctx: &mut Ctx<'_>, fact: RunFact) {
     }
 }
 
-/// It needs more time to end, and has said so. KILL waits for nobody.
+/// It needs more time to end, and has said so. A KILL that was sent stands.
 pub(crate) fn extend(realm: &mut Realm, ctx: &mut Ctx<'_>, until: Instant) {
     let waits = matches!(stopping(realm).map(Stopping::stage), Some(Stage::Term | Stage::Told));
     if waits && stopping(realm).and_then(|stopping| stopping.kill_at).is_some_and(|at| at < until) {
