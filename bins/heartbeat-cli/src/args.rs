@@ -14,8 +14,8 @@ use crate::age::parse_duration;
 use crate::complete;
 use crate::select::{is_name, selector};
 
-/// Commands of the contract that this version does not have yet.
-pub(crate) const NOT_BUILT: &[&str] = &["notify"];
+/// Commands of the contract that this version does not have yet: `notify test`.
+pub(crate) const NOT_BUILT: &[&str] = &["test"];
 
 /// The last signal that has a name of its own.
 const LAST_SIGNAL: u8 = 31;
@@ -255,6 +255,12 @@ pub(crate) enum Command {
         /// The command and its arguments, behind --
         #[arg(required = true, last = true, value_name = "CMD")]
         command: Vec<String>,
+    },
+    /// Show what was sent to receivers of notifications
+    Notify {
+        /// What to show
+        #[command(subcommand)]
+        what: Notify,
     },
     /// Show what a realm was over time: availability and latency
     History {
@@ -704,6 +710,17 @@ pub(crate) struct ProbeArgs {
     /// Show what is sent and received, and how long each phase takes
     #[arg(long)]
     pub(crate) explain: bool,
+}
+
+/// What there is to see of notifications.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Notify {
+    /// Show the notifications of an incident: to whom, how often, with what result
+    Log {
+        /// Identifier of the incident, or the end of it
+        #[arg(value_name = "INCIDENT")]
+        id: String,
+    },
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ async fn newest(client: &Client, open: bool, limit: usize) -> Result<IncidentsDo
 }
 
 /// What the list shows is the end of an identifier: the whole of it.
-async fn full(client: &Client, id: &str) -> Result<String, ClientError> {
+pub(crate) async fn full(client: &Client, id: &str) -> Result<String, ClientError> {
     let listed = newest(client, false, MAX_SEARCHED_INCIDENTS).await?;
     let found = listed.incidents.into_iter().find(|incident| incident.id.ends_with(id));
     Ok(found.map_or_else(|| id.to_owned(), |incident| incident.id))

@@ -40,6 +40,7 @@ mod init;
 mod logs;
 mod man;
 mod nagios;
+mod notify;
 mod page;
 mod plan;
 mod probe;
@@ -241,6 +242,9 @@ async fn run(cli: &Cli, console: &mut Console) -> Outcome {
         Some(Command::Incidents { id: Some(id), .. }) => incidents::one(&connect(console), id, console).await,
         Some(Command::Incidents { id: None, open, limit }) => {
             incidents::list(&connect(console), *open, *limit, console).await
+        }
+        Some(Command::Notify { what: args::Notify::Log { id } }) => {
+            notify::log(&connect(console), id, console).await
         }
         Some(Command::History { realm, since, probe }) => {
             history::run(&connect(console), realm, *since, probe.as_deref(), console).await

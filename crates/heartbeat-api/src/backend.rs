@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_status::wire::{
-    About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, RegistrationDocument,
-    ReloadDocument, StripsDocument, TransitionEntry,
+    About, AckEntry, EventEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry,
+    RegistrationDocument, ReloadDocument, StripsDocument, TransitionEntry,
 };
 use heartbeat_status::{Exit, Instant, OwnProblem, RealmIx, RestartAttempt, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -217,6 +217,17 @@ pub enum BeatError {
     NotExpected,
 }
 
+/// How often something became of an attempt to notify a receiver, in this life of heartbeatd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotificationCount {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// What became of the attempts, in one word of a closed list.
+    pub result: &'static str,
+    /// Number of attempts.
+    pub count: u64,
+}
+
 /// One thing that happened, for those who follow.
 #[derive(Clone, Debug)]
 pub struct EventRecord {
@@ -246,6 +257,10 @@ pub trait Backend: Send + Sync + 'static {
     fn incidents(&self, page: IncidentPage) -> BoxFuture<Vec<Arc<IncidentDocument>>>;
     /// One incident that is on record.
     fn incident(&self, id: String) -> BoxFuture<Option<Arc<IncidentDocument>>>;
+    /// What was sent about an incident, in order. Otherwise why that cannot be read.
+    fn notifications(&self, incident: String) -> BoxFuture<Result<Vec<NotificationEntry>, HistoryError>>;
+    /// What became of attempts to notify receivers, in a constant order. Must not wait.
+    fn notification_counts(&self) -> Vec<NotificationCount>;
     /// Acknowledges an incident and answers once that is on disk or cannot be.
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>>;
     /// What a realm was over time; `None` when nothing is on record. Otherwise why it cannot be read.

@@ -16,7 +16,8 @@ use crate::backend::Backend;
 use crate::connections::connection::Connection;
 use crate::connections::places::StreamPlace;
 use crate::handlers::{
-    action, beat, departure, events, graph, health, history, incidents, logs, registering, reload, status,
+    action, beat, departure, events, graph, health, history, incidents, logs, metrics, registering, reload,
+    status,
 };
 use crate::limits::Limits;
 use crate::page;
@@ -93,6 +94,7 @@ impl Shared {
             }
             Endpoint::Realm => status::realm(ecosystem, bodies, name, &query, headers, caller).await,
             Endpoint::Graph => graph::graph(ecosystem, bodies, &query, headers).await,
+            Endpoint::Metrics => metrics::metrics(ecosystem, bodies, headers).await,
             Endpoint::Events => {
                 let feed = if caller.is_public() { &self.public_feed } else { &self.socket_feed };
                 let answer = events::follow(&self.ecosystem, feed, &query, headers, &parts.method, closing)?;
@@ -105,6 +107,7 @@ impl Shared {
             }
             Endpoint::Incidents => incidents::list(ecosystem, &query, caller).await,
             Endpoint::Incident => incidents::one(ecosystem, name, caller).await,
+            Endpoint::Notifications => incidents::notifications(ecosystem, name).await,
             Endpoint::Acknowledge => incidents::acknowledge(ecosystem, name, &body, uid).await,
             Endpoint::History => history::realm(ecosystem, name, &query).await,
             Endpoint::Strips => history::strips(ecosystem, &query).await,

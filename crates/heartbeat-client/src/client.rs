@@ -7,8 +7,8 @@ use heartbeat_http::Answer as Opened;
 use heartbeat_status::WallTime;
 use heartbeat_status::wire::{
     AckRequest, Action, ActionDocument, ActionRequest, DepartureDocument, GraphDocument, HealthDocument,
-    HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, PlanRequest, Problem, RealmDocument,
-    RegistrationDocument, ReloadDocument, ReloadRequest, StatusDocument, Wait,
+    HistoryDocument, IncidentDocument, IncidentsDocument, LogsDocument, NotificationsDocument, PlanRequest,
+    Problem, RealmDocument, RegistrationDocument, ReloadDocument, ReloadRequest, StatusDocument, Wait,
 };
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -313,6 +313,14 @@ impl Client {
             deadline: self.deadline,
         };
         self.parse::<serde_json::Value>(ask(&self.host, question).await?).map(|_| ())
+    }
+
+    /// What was sent about an incident.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] when the incident is not remembered.
+    pub async fn notifications(&self, id: &str) -> Result<NotificationsDocument, ClientError> {
+        self.read(&format!("/api/incidents/{}/notifications/", segment(id)), self.deadline).await
     }
 
     /// One incident.

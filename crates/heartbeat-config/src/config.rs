@@ -33,7 +33,7 @@ pub struct Config {
     /// What the adapters need of each realm, by `RealmIx`.
     pub realms: Vec<RealmConfig>,
     /// `[notify.NAME]`: who is told of incidents, by name.
-    pub webhooks: Vec<WebhookConfig>,
+    pub notify: Vec<ReceiverConfig>,
     /// The files it was read from, the first first.
     pub files: Vec<PathBuf>,
     /// What it says about realms that are registered beside its own.
@@ -79,6 +79,8 @@ pub struct Heartbeat {
     pub cgroups: bool,
     /// URLs of targets of the local network.
     pub reference: Vec<String>,
+    /// URL that is requested as long as heartbeatd works.
+    pub ping: Option<String>,
     /// Where realms that are registered at run time may be probed, beside loopback.
     pub register_networks: Vec<Network>,
     /// Bounds of health restarts over all realms.
@@ -87,9 +89,11 @@ pub struct Heartbeat {
 
 /// One `[notify.NAME]`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct WebhookConfig {
+pub struct ReceiverConfig {
     /// Its name.
     pub name: String,
+    /// The form in which it takes notifications.
+    pub kind: ReceiverKind,
     /// An `http://` or `https://` URL. Its path may be a secret, so it is not in the `Debug` form.
     pub url: String,
     /// A PEM file of the only certificates to trust, instead of the system's roots.
@@ -98,12 +102,36 @@ pub struct WebhookConfig {
     pub on: Option<Vec<IncidentStep>>,
     /// The realms it is told of; empty for all.
     pub realms: Vec<RealmName>,
+    /// Files of the secrets that sign webhooks; two during a rotation.
+    pub secret_files: Vec<PathBuf>,
+    /// The file of the token that the receiver knows heartbeatd by.
+    pub token_file: Option<PathBuf>,
+    /// It hears only of incidents that have been open for so long.
+    pub delay: Duration,
+    /// It does not hear of incidents that a person takes care of.
+    pub unless_acknowledged: bool,
+    /// The receiver that hears of it when this one fails.
+    pub fallback: Option<String>,
 }
 
-impl fmt::Debug for WebhookConfig {
+/// Kinds of receivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiverKind {
+    /// Incident documents.
+    Webhook,
+    /// A topic of an ntfy server.
+    Ntfy,
+    /// An incoming webhook of Slack.
+    Slack,
+    /// An integration of PagerDuty.
+    PagerDuty,
+}
+
+impl fmt::Debug for ReceiverConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookConfig")
+        f.debug_struct("ReceiverConfig")
             .field("name", &self.name)
+            .field("kind", &self.kind)
             .field("on", &self.on)
             .field("realms", &self.realms)
             .finish_non_exhaustive()

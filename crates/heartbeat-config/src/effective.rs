@@ -9,7 +9,7 @@ use crate::translated;
 /// In place of what may be a secret.
 const REDACTED: &str = "***";
 /// Keys whose values may be secrets: the names in their tables are shown, and nothing else.
-const SECRET: [&str; 3] = ["env", "headers", "webhook"];
+const SECRET: [&str; 7] = ["env", "headers", "ntfy", "pagerduty", "ping", "slack", "webhook"];
 
 /// One key of the configuration in force.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::config::Heartbeat;
 use crate::defaults;
 use crate::diagnostic::Diagnostic;
 use crate::load::{EARLY_KEYS, Sources};
+use crate::notify;
 use crate::reader::{Entry, Reader, Section};
 
 /// Longest path of a Unix socket, in bytes.
@@ -88,6 +89,7 @@ pub(crate) fn read(reader: &Reader<'_>, section: &Section<'_>, sources: &Sources
         max_probes_in_flight: count("max_probes_in_flight", defaults::MAX_PROBES_IN_FLIGHT),
         max_connections: count("max_connections", defaults::MAX_CONNECTIONS),
         reference: reference(reader, section),
+        ping: ping(reader, section),
         register_networks: networks(reader, section),
         fuse: fuse(reader, &section.table(reader, "fuse")),
         socket,
@@ -178,6 +180,16 @@ fn reference(reader: &Reader<'_>, section: &Section<'_>) -> Vec<String> {
         .iter()
         .filter_map(|item| reader.parsed(item, "tcp://192.168.1.1:53", parse))
         .collect()
+}
+
+fn ping(reader: &Reader<'_>, section: &Section<'_>) -> Option<String> {
+    let entry = section.get("ping")?;
+    let url = reader.text(&entry)?;
+    let refused = notify::refusal(&url, None, "ping URL");
+    if let Some((why, help)) = &refused {
+        reader.value_problem(&entry, Code::BadReceiver, why.clone(), "here", help);
+    }
+    refused.is_none().then_some(url)
 }
 
 fn networks(reader: &Reader<'_>, section: &Section<'_>) -> Vec<Network> {

@@ -63,7 +63,7 @@ mod translated;
 mod units;
 
 pub use code::Code;
-pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, WebhookConfig};
+pub use config::{Config, Heartbeat, Loaded, Measure, RealmConfig, ReceiverConfig, ReceiverKind};
 pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;

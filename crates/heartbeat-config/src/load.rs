@@ -11,7 +11,7 @@ use heartbeat_process::parse_env_file;
 use heartbeat_status::RealmName;
 
 use crate::code::Code;
-use crate::config::{Config, Heartbeat, Loaded, WebhookConfig};
+use crate::config::{Config, Heartbeat, Loaded, ReceiverConfig};
 use crate::defaults;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
@@ -236,7 +236,7 @@ fn assemble(
     let problems = RefCell::new(problems);
     let reader = Reader::new(&document, &variables, &problems, files, registered);
     let (heartbeat, realms) = read_all(&reader, sources, dir.clone());
-    let webhooks = receivers(&reader, &dir, &realms);
+    let notify = receivers(&reader, &dir, &realms);
     if purpose == Purpose::Check {
         host::look(&reader, &realms);
     }
@@ -248,7 +248,7 @@ fn assemble(
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
     match plan {
         Some((plan, realms)) if errors.is_empty() => {
-            let config = Config { heartbeat, plan, realms, webhooks, files: paths, registering };
+            let config = Config { heartbeat, plan, realms, notify, files: paths, registering };
             Ok(Loaded { config, warnings: Report::new(warnings), effective })
         }
         // A check reports the warnings beside the errors.
@@ -257,7 +257,7 @@ fn assemble(
     }
 }
 
-fn receivers(reader: &Reader<'_>, dir: &Path, realms: &[ReadRealm]) -> Vec<WebhookConfig> {
+fn receivers(reader: &Reader<'_>, dir: &Path, realms: &[ReadRealm]) -> Vec<ReceiverConfig> {
     let names: Vec<&RealmName> = realms.iter().map(|realm| &realm.spec.name).collect();
     match reader.document.root.get("notify") {
         Some(Value::Dict(_, written)) => notify::read(reader, dir, written, &names),

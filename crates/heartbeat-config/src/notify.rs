@@ -7,7 +7,7 @@ use heartbeat_probe::{HttpError, HttpProbe, TlsOptions};
 use heartbeat_status::{IncidentStep, RealmName};
 
 use crate::code::Code;
-use crate::config::WebhookConfig;
+use crate::config::{ReceiverConfig, ReceiverKind};
 use crate::diagnostic::Diagnostic;
 use crate::keys::{self, Table};
 use crate::others;
@@ -28,7 +28,7 @@ pub(crate) fn read(
     dir: &Path,
     written: &Dict,
     realms: &[&RealmName],
-) -> Vec<WebhookConfig> {
+) -> Vec<ReceiverConfig> {
     let mut found = Vec::new();
     for (name, value) in written {
         let path = vec!["notify".to_owned(), name.clone()];
@@ -47,8 +47,19 @@ pub(crate) fn read(
         reader.check_keys(Table::Notify, &path, values);
         found.extend(receiver(reader, dir, name, &Section::new(path, values), realms));
     }
+    check_fallbacks(reader, written);
     found
 }
+
+/// The key of each kind of receiver, and what its URL is called.
+const KINDS: [(&str, ReceiverKind, &str); 4] = [
+    ("webhook", ReceiverKind::Webhook, "webhook"),
+    ("ntfy", ReceiverKind::Ntfy, "ntfy topic"),
+    ("slack", ReceiverKind::Slack, "Slack webhook"),
+    ("pagerduty", ReceiverKind::PagerDuty, "PagerDuty address"),
+];
+/// Kinds of receivers of later versions, which are refused by name.
+const LATER: [&str; 3] = ["alertmanager", "exec", "smtp"];
 
 fn receiver(
     reader: &Reader<'_>,
@@ -56,38 +67,139 @@ fn receiver(
     name: &str,
     section: &Section<'_>,
     realms: &[&RealmName],
-) -> Option<WebhookConfig> {
-    let webhook = section.get("webhook");
-    let ca = section.get("ca").and_then(|entry| Some(beside(reader, &entry, dir, &reader.text(&entry)?)));
-    let url = webhook.as_ref().and_then(|entry| {
-        let url = reader.text(entry)?;
-        let refused = refusal(&url, ca.as_deref());
-        if let Some((why, help)) = &refused {
-            reader.value_problem(entry, Code::BadReceiver, why.clone(), "this webhook", help);
+) -> Option<ReceiverConfig> {
+    let path = |key: &str| {
+        section.get(key).and_then(|entry| Some(beside(reader, &entry, dir, &reader.text(&entry)?)))
+    };
+    let ca = path("ca");
+    let target = target(reader, name, section, ca.as_deref());
+    let kind = target.as_ref().map(|(kind, _)| *kind);
+    let on = section.get("on").map(|entry| steps(reader, &entry));
+    let realms = section.get("realms").map(|entry| concerned(reader, &entry, realms)).unwrap_or_default();
+    let unless_acknowledged =
+        section.get("unless").is_some_and(|entry| reader.word(&entry, &[("ack", ())]).is_some());
+    check_company(reader, name, section, kind);
+    let secret_files = ["secret_file", "next_secret_file"].into_iter().filter_map(path).collect();
+    let token_file = path("token_file");
+    let delay = reader.duration(section, "delay").unwrap_or_default();
+    let fallback = section.get("fallback").and_then(|entry| reader.text(&entry));
+    let (kind, url) = target?;
+    Some(ReceiverConfig {
+        name: name.to_owned(),
+        kind,
+        url: url?,
+        ca,
+        on,
+        realms,
+        secret_files,
+        token_file,
+        delay,
+        unless_acknowledged,
+        fallback,
+    })
+}
+
+/// The kind of a receiver, and its URL unless that is refused.
+fn target(
+    reader: &Reader<'_>,
+    name: &str,
+    section: &Section<'_>,
+    ca: Option<&Path>,
+) -> Option<(ReceiverKind, Option<String>)> {
+    let mut kinds = KINDS.iter().filter_map(|(key, kind, what)| Some((section.get(key)?, kind, what)));
+    let Some((entry, kind, what)) = kinds.next() else {
+        // One of those has been refused by name, and a word of another tool with ours.
+        let is_meant = section.keys().any(|key| others::meant(Table::Notify, key) == Some("webhook"));
+        if !is_meant && !LATER.iter().any(|key| section.get(key).is_some()) {
+            let message = format!("receiver `{name}` has no `webhook`, so nothing can be sent to it");
+            let help = "for example webhook = \"http://127.0.0.1:3000/api/incidents/\"";
+            let place = reader.key_place(section.path());
+            reader.push(Diagnostic::new(Code::BadReceiver, message).at(place, "this receiver").help(help));
         }
-        refused.is_none().then_some(url)
-    });
-    let later = ["alertmanager", "slack", "ntfy", "exec", "smtp"];
-    // One of those has been refused by name.
-    let is_meant = section.keys().any(|key| others::meant(Table::Notify, key) == Some("webhook"));
-    if webhook.is_none() && !is_meant && !later.iter().any(|key| section.get(key).is_some()) {
-        let message = format!("receiver `{name}` has no `webhook`, so nothing can be sent to it");
-        let help = "for example webhook = \"http://127.0.0.1:3000/api/incidents/\"";
+        return None;
+    };
+    for (other, ..) in kinds {
+        let message = format!("receiver `{name}` is of two kinds");
+        let help = "write another [notify.NAME] for it";
+        reader.value_problem(&other, Code::BadReceiver, message, "the second kind", help);
+    }
+    let url = reader.text(&entry)?;
+    let refused = refusal(&url, ca, what);
+    if let Some((why, help)) = &refused {
+        reader.value_problem(&entry, Code::BadReceiver, why.clone(), &format!("this {what}"), help);
+    }
+    Some((*kind, refused.is_none().then_some(url)))
+}
+
+/// Keys that go with another key only.
+fn check_company(reader: &Reader<'_>, name: &str, section: &Section<'_>, kind: Option<ReceiverKind>) {
+    let alone = |key: &str, why: &str, help: &str| {
+        if let Some(entry) = section.get(key) {
+            reader.value_problem(&entry, Code::BadReceiver, format!("`{key}` {why}"), "here", help);
+        }
+    };
+    if section.get("delay").is_none() {
+        alone(
+            "unless",
+            "goes with `delay`: without it, every incident is sent at once",
+            "add delay = \"10m\"",
+        );
+    }
+    if section.get("secret_file").is_none() {
+        alone("next_secret_file", "goes with `secret_file`", "rename it to `secret_file`");
+    }
+    let Some(kind) = kind else { return };
+    if kind != ReceiverKind::Webhook {
+        for key in ["secret_file", "next_secret_file"] {
+            alone(key, "signs webhooks, and this receiver is none", "remove it");
+        }
+    }
+    if matches!(kind, ReceiverKind::Webhook | ReceiverKind::Slack) {
+        alone("token_file", "is for `ntfy` and `pagerduty`", "remove it");
+    }
+    if kind == ReceiverKind::PagerDuty && section.get("token_file").is_none() {
+        let message = format!(
+            "receiver `{name}` has no `token_file`, so PagerDuty does not know whose incidents these are"
+        );
+        let help = "write the routing key of the integration into a file: token_file = \"pagerduty.key\"";
         let place = reader.key_place(section.path());
         reader.push(Diagnostic::new(Code::BadReceiver, message).at(place, "this receiver").help(help));
     }
-    let on = section.get("on").map(|entry| steps(reader, &entry));
-    let realms = section.get("realms").map(|entry| concerned(reader, &entry, realms)).unwrap_or_default();
-    Some(WebhookConfig { name: name.to_owned(), url: url?, ca, on, realms })
+}
+
+/// A fallback is another receiver.
+fn check_fallbacks(reader: &Reader<'_>, written: &Dict) {
+    for (name, value) in written {
+        let Value::Dict(_, values) = value else { continue };
+        let section = Section::new(vec!["notify".to_owned(), name.clone()], values);
+        let Some(entry) = section.get("fallback") else { continue };
+        // What is no text, or has a variable in it, is read elsewhere.
+        let Some(fallback) = entry.value.as_str().filter(|text| !text.contains("${")) else { continue };
+        if fallback != name && written.contains_key(fallback) {
+            continue;
+        }
+        let (message, help) = if fallback == name {
+            (format!("receiver `{name}` is its own fallback"), "name another receiver".to_owned())
+        } else {
+            let others = written.keys().map(String::as_str).filter(|other| other != name);
+            let near = keys::nearest(fallback, others);
+            let declare = || format!("declare it: [notify.{fallback}]");
+            (
+                format!("there is no receiver `{fallback}`"),
+                near.map_or_else(declare, |near| format!("did you mean `{near}`?")),
+            )
+        };
+        reader.value_problem(&entry, Code::BadReceiver, message, "here", &help);
+    }
 }
 
 /// Why incidents cannot be posted there, and what to write instead.
-fn refusal(url: &str, ca: Option<&Path>) -> Option<(String, String)> {
+pub(crate) fn refusal(url: &str, ca: Option<&Path>, what: &str) -> Option<(String, String)> {
     let example = || "for example \"http://127.0.0.1:3000/api/incidents/\"".to_owned();
     let is_https = url.starts_with("https://");
     if !url.starts_with("http://") && !is_https {
         // It may be a secret: it is not repeated.
-        return Some(("the webhook is not an http:// or https:// URL".to_owned(), example()));
+        return Some((format!("the {what} is not an http:// or https:// URL"), example()));
     }
     if ca.is_some() && !is_https {
         let why = "`ca` is for https:// webhooks, and this one is http://";
@@ -97,8 +209,9 @@ fn refusal(url: &str, ca: Option<&Path>) -> Option<(String, String)> {
         return Some(("a fragment (`#...`) is not sent to servers".to_owned(), "remove it".to_owned()));
     }
     if url.split('/').nth(2).is_some_and(|authority| authority.contains('@')) {
-        let why = "the webhook has credentials in its URL, where logs and process lists would show them";
-        return Some((why.to_owned(), "remove them".to_owned()));
+        let why =
+            format!("the {what} has credentials in its URL, where logs and process lists would show them");
+        return Some((why, "remove them".to_owned()));
     }
     let made = if is_https {
         let options = TlsOptions { ca: ca.map(Path::to_owned), ..TlsOptions::default() };
@@ -108,7 +221,7 @@ fn refusal(url: &str, ca: Option<&Path>) -> Option<(String, String)> {
     };
     match made.err()? {
         HttpError::Tls(error) => Some((error.to_string(), "name a PEM file that can be read".to_owned())),
-        _ => Some(("the webhook is not an http:// or https:// URL".to_owned(), example())),
+        _ => Some((format!("the {what} is not an http:// or https:// URL"), example())),
     }
 }
 

@@ -231,7 +231,7 @@ pub fn with_registered(config: &Config, registrations: &[Registration]) -> Resul
         heartbeat: config.heartbeat.clone(),
         plan,
         realms,
-        webhooks: config.webhooks.clone(),
+        notify: config.notify.clone(),
         files: config.files.clone(),
         registering: Arc::clone(&config.registering),
     })
@@ -308,7 +308,7 @@ pub fn configured(in_force: crate::InForce<'_>, rules: &Arc<RegistrationRules>) 
         heartbeat: in_force.heartbeat.clone(),
         plan,
         realms,
-        webhooks: in_force.webhooks.to_vec(),
+        notify: in_force.notify.to_vec(),
         files: Vec::new(),
         registering: Arc::clone(rules),
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use heartbeat_status::{EdgeKind, RealmIx, RealmName};
 use heartbeat_supervisor::{NeedSpec, Plan, ProbeSource, ProbeSpec, RealmSpec};
 
-use crate::config::{Config, Heartbeat, Measure, RealmConfig, WebhookConfig};
+use crate::config::{Config, Heartbeat, Measure, RealmConfig, ReceiverConfig};
 
 /// What is in force.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub struct InForce<'a> {
     /// What the adapters have of each realm.
     pub realms: &'a [RealmConfig],
     /// Who is told.
-    pub webhooks: &'a [WebhookConfig],
+    pub notify: &'a [ReceiverConfig],
     /// Indices that belonged to realms that are gone: new ones may have them.
     pub vacant: &'a [RealmIx],
 }
@@ -196,22 +196,23 @@ fn settings(in_force: &InForce<'_>, new: &Config) -> Vec<String> {
         ("heartbeat.start_parallel", old.start_parallel == heartbeat.start_parallel),
         ("heartbeat.fuse", old.fuse == heartbeat.fuse),
         ("heartbeat.reference", old.reference == heartbeat.reference),
+        ("heartbeat.ping", old.ping == heartbeat.ping),
         ("heartbeat.register_networks", old.register_networks == heartbeat.register_networks),
     ];
     let mut changed: Vec<String> =
         same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()).collect();
-    let mut receivers: Vec<&WebhookConfig> = in_force.webhooks.iter().chain(&new.webhooks).collect();
+    let mut receivers: Vec<&ReceiverConfig> = in_force.notify.iter().chain(&new.notify).collect();
     receivers.sort_by(|a, b| a.name.cmp(&b.name));
     receivers.dedup_by(|a, b| a.name == b.name);
-    for WebhookConfig { name, .. } in receivers {
-        if called(in_force.webhooks, name) != called(&new.webhooks, name) {
+    for ReceiverConfig { name, .. } in receivers {
+        if called(in_force.notify, name) != called(&new.notify, name) {
             changed.push(format!("notify.{name}"));
         }
     }
     changed
 }
 
-fn called<'a>(receivers: &'a [WebhookConfig], name: &str) -> Option<&'a WebhookConfig> {
+fn called<'a>(receivers: &'a [ReceiverConfig], name: &str) -> Option<&'a ReceiverConfig> {
     receivers.iter().find(|receiver| receiver.name == name)
 }
 

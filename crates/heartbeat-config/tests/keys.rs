@@ -41,8 +41,16 @@ fn file(table: Table, name: &str, value: &str) -> String {
         Table::Heartbeat => format!("[heartbeat]\n{name} = {value}\n"),
         Table::Fuse => format!("[heartbeat.fuse]\n{name} = {value}\n"),
         Table::Notify => {
-            let url = if name == "webhook" { "" } else { "webhook = \"http://127.0.0.1:1/\"\n" };
-            format!("[realm.a]\nrun = \"x\"\n[notify.a]\n{url}{name} = {value}\n")
+            let url = match name {
+                "webhook" | "ntfy" | "slack" => "",
+                "pagerduty" => "token_file = \"key\"\n",
+                "token_file" => "ntfy = \"http://127.0.0.1:1/x\"\n",
+                "next_secret_file" => "webhook = \"http://127.0.0.1:1/\"\nsecret_file = \"x\"\n",
+                "unless" => "webhook = \"http://127.0.0.1:1/\"\ndelay = \"1m\"\n",
+                _ => "webhook = \"http://127.0.0.1:1/\"\n",
+            };
+            let other = "[notify.chat]\nwebhook = \"http://127.0.0.1:1/\"\n";
+            format!("[realm.a]\nrun = \"x\"\n{other}[notify.a]\n{url}{name} = {value}\n")
         }
         Table::Realm => format!("[realm.a]\n{run}{name} = {value}\n"),
         Table::Start | Table::Stop | Table::Restart | Table::Limits | Table::Log => {
@@ -122,13 +130,10 @@ fn the_words_of_a_key_are_those_that_are_read() {
 fn every_key_of_a_later_version_is_refused_by_name() {
     for (table, names) in [
         (Table::Root, &["maintenance"][..]),
-        (Table::Heartbeat, &["tls", "history", "history_max", "ping"]),
+        (Table::Heartbeat, &["tls", "history", "history_max"]),
         (Table::Realm, &["slo"]),
         (Table::Limits, &["memory_action"]),
-        (
-            Table::Notify,
-            &["alertmanager", "slack", "ntfy", "pagerduty", "smtp", "delay", "repeat", "template"],
-        ),
+        (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "template", "from", "to", "channel"]),
         (Table::Health, &["grpc", "dns", "redirects"]),
     ] {
         for name in names {

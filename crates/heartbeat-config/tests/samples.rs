@@ -19,7 +19,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "receiver_not_built",
         "HB103",
-        "[realm.api]\nport = 8001\n\n[notify.ops]\nslack = \"http://127.0.0.1:3000/\"\n",
+        "[realm.api]\nport = 8001\n\n[notify.ops]\nsmtp = \"http://127.0.0.1:3000/\"\n",
     ),
     ("receiver_without_webhook", "HB126", "[realm.api]\nport = 8001\n\n[notify.ops]\non = [\"opened\"]\n"),
     (

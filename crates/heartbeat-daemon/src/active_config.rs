@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use heartbeat_config::{Config, Heartbeat, InForce, RealmConfig, RegistrationRules, WebhookConfig};
+use heartbeat_config::{Config, Heartbeat, InForce, RealmConfig, ReceiverConfig, RegistrationRules};
 use heartbeat_status::{RealmIx, RealmName};
 use heartbeat_supervisor::Plan;
 
@@ -16,15 +16,15 @@ pub(crate) struct ActiveConfig {
     pub(crate) plan: Arc<Plan>,
     /// What adapters need of each realm of the plan, by its index.
     pub(crate) realms: Vec<RealmConfig>,
-    pub(crate) webhooks: Vec<WebhookConfig>,
+    pub(crate) notify: Vec<ReceiverConfig>,
     pub(crate) registering: Arc<RegistrationRules>,
 }
 
 impl ActiveConfig {
     /// `plan` is the one of `config`, which the core has taken.
     pub(crate) fn new(revision: u64, config: Config, plan: Arc<Plan>) -> Self {
-        let Config { heartbeat, realms, webhooks, registering, .. } = config;
-        Self { revision, heartbeat, plan, realms, webhooks, registering }
+        let Config { heartbeat, realms, notify, registering, .. } = config;
+        Self { revision, heartbeat, plan, realms, notify, registering }
     }
 
     /// What adapters need of a realm; `None` for an index of a later configuration.
@@ -38,8 +38,8 @@ impl ActiveConfig {
 
     /// What a new configuration has to fit; `vacant` are places that a new realm may take.
     pub(crate) fn in_force<'a>(&'a self, vacant: &'a [RealmIx]) -> InForce<'a> {
-        let Self { heartbeat, plan, realms, webhooks, .. } = self;
-        InForce { heartbeat, plan, realms, webhooks, vacant }
+        let Self { heartbeat, plan, realms, notify, .. } = self;
+        InForce { heartbeat, plan, realms, notify, vacant }
     }
 }
 

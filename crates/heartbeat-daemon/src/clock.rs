@@ -43,6 +43,12 @@ pub(crate) fn instant_of(at: WallTime, anchor: WallAnchor) -> Instant {
     if ahead >= 0 { anchor.instant + by } else { anchor.instant - by }
 }
 
+/// The wall clock in seconds since 1970.
+#[must_use]
+pub(crate) fn unix_s() -> u64 {
+    u64::try_from(wall().as_millis() / 1_000).unwrap_or(0)
+}
+
 /// Both clocks read together.
 #[must_use]
 pub(crate) fn anchor() -> WallAnchor {

@@ -5,11 +5,52 @@ use std::path::PathBuf;
 
 use heartbeat_api::BindError;
 use heartbeat_logs::KeeperError;
-use heartbeat_notify::NotifyError;
+use heartbeat_notify::{NotifyError, SecretError};
 use heartbeat_process::ProcessError;
 use heartbeat_store::StoreError;
 
 use crate::start::token_file::TokenFileError;
+
+/// Why a receiver of notifications cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiverError {
+    /// Its URL, its certificates or its steps.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
+    /// The file of its secret or its token.
+    #[error("cannot use {path}", path = path.display())]
+    File {
+        /// Path of the file.
+        path: PathBuf,
+        /// Cause of the failure.
+        source: TokenFileError,
+    },
+    /// What is in the file of its secret.
+    #[error("{path} holds no secret", path = path.display())]
+    Secret {
+        /// Path of the file.
+        path: PathBuf,
+        /// Cause of the failure.
+        source: SecretError,
+    },
+    /// What is in the file of its token.
+    #[error("{path} holds no token: it is empty, or has more than one word", path = path.display())]
+    Token {
+        /// Path of the file.
+        path: PathBuf,
+    },
+}
+
+impl ReceiverError {
+    /// The error with its cause.
+    pub(crate) fn in_full(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}
 
 /// Why heartbeatd cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +112,7 @@ pub enum DaemonError {
         /// Its name in the configuration.
         name: String,
         /// Cause of the failure.
-        source: NotifyError,
+        source: ReceiverError,
     },
     /// The store of incidents cannot begin.
     #[error("the store of incidents cannot begin")]

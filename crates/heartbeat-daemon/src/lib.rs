@@ -45,7 +45,7 @@ mod storage;
 pub use control::signals::HeldSignals;
 pub use control::upgrade::{Program, can_go_on};
 pub use daemon::{Daemon, Ended};
-pub use error::DaemonError;
+pub use error::{DaemonError, ReceiverError};
 pub use realms::logs::RealmLogs;
 pub use reporting::console_reporter::{ConsoleReporter, EventSink, ReportStyle, Sentences};
 pub use start::prepared::Start;

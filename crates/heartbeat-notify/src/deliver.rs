@@ -8,7 +8,8 @@ use heartbeat_status::wire::IncidentDocument;
 use http::{Method, Request, StatusCode, header};
 use tokio::time::{sleep, timeout_at};
 
-use crate::{DeliveryError, Webhook, retry_after};
+use crate::target::{Message, Target};
+use crate::{DeliveryError, Endpoint, retry_after};
 
 /// Longest delivery attempt, from the connect to the head of the answer.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,42 +34,59 @@ impl From<DeliveryError> for Failure {
 }
 
 /// Posts the document, at `unix_s` seconds since 1970.
-pub(crate) async fn post(webhook: &Webhook, document: &IncidentDocument, unix_s: u64) -> Result<(), Failure> {
-    let body = serde_json::to_vec(document).map_err(|source| DeliveryError::Document { source })?;
-    // The same at every attempt, so that the receiver recognises a repetition.
-    let key = format!("{}.{}", document.id, document.seq);
-    let request = request(webhook, &key, body.into(), unix_s);
-    let request = request.map_err(|source| DeliveryError::Request { source })?;
+pub(crate) async fn post(target: &Target, document: &IncidentDocument, unix_s: u64) -> Result<(), Failure> {
+    send_to(target.endpoint(), (Method::POST, target.message(document, unix_s)?), unix_s).await
+}
+
+/// Requests the URL once, as a sign of life. 2xx is success.
+///
+/// # Errors
+/// [`DeliveryError`] when no such answer comes in time.
+pub async fn ping(endpoint: &Endpoint, unix_s: u64) -> Result<(), DeliveryError> {
+    let nothing = Message { headers: Vec::new(), body: Bytes::new() };
+    send_to(endpoint, (Method::GET, nothing), unix_s).await.map_err(|failure| failure.error)
+}
+
+async fn send_to(
+    endpoint: &Endpoint,
+    (method, message): (Method, Message),
+    unix_s: u64,
+) -> Result<(), Failure> {
+    let request = request(endpoint, method, message).map_err(|source| DeliveryError::Request { source })?;
     let deadline = sleep(ATTEMPT_TIMEOUT).deadline();
-    let answer = timeout_at(deadline, exchange(webhook, request, unix_s)).await;
+    let answer = timeout_at(deadline, exchange(endpoint, request, unix_s)).await;
     let mut answer = answer.map_err(|_| DeliveryError::TimedOut { after: ATTEMPT_TIMEOUT })??;
     // Reads the body so that the receiver gets no reset while it writes. The verdict does not depend on it.
     drop(timeout_at(deadline, answer.body.read(MAX_ANSWER_BYTES)).await);
     verdict(answer.head.status, retry_after::asked(&answer.head.headers, unix_s))
 }
 
-async fn exchange(webhook: &Webhook, request: Request<Bytes>, unix_s: u64) -> Result<Answer, DeliveryError> {
-    let stream = connect(&SYSTEM, webhook.address()).await;
+async fn exchange(
+    endpoint: &Endpoint,
+    request: Request<Bytes>,
+    unix_s: u64,
+) -> Result<Answer, DeliveryError> {
+    let stream = connect(&SYSTEM, endpoint.address()).await;
     let mut stream = Stream::Tcp(stream.map_err(|source| DeliveryError::Connect { source })?);
-    if let Some(tls) = webhook.tls() {
-        let secured = tls.handshake(stream, webhook.address().host(), Some(ALPN), unix_s).await;
+    if let Some(tls) = endpoint.tls() {
+        let secured = tls.handshake(stream, endpoint.address().host(), Some(ALPN), unix_s).await;
         stream = secured.map_err(|source| DeliveryError::Secure { source })?.stream;
     }
     send(stream, request).await.map_err(|source| DeliveryError::Exchange { source })
 }
 
-fn request(webhook: &Webhook, key: &str, body: Bytes, unix_s: u64) -> Result<Request<Bytes>, http::Error> {
-    Request::builder()
-        .method(Method::POST)
-        .uri(webhook.target())
-        .header(header::HOST, webhook.host_header())
+fn request(endpoint: &Endpoint, method: Method, message: Message) -> Result<Request<Bytes>, http::Error> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(endpoint.target())
+        .header(header::HOST, endpoint.host_header())
         .header(header::USER_AGENT, concat!("heartbeat/", env!("CARGO_PKG_VERSION")))
         .header(header::ACCEPT, "*/*")
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::CONNECTION, "close")
-        .header("webhook-id", key)
-        .header("webhook-timestamp", unix_s)
-        .body(body)
+        .header(header::CONNECTION, "close");
+    for (name, value) in message.headers {
+        request = request.header(name, value);
+    }
+    request.body(message.body)
 }
 
 fn verdict(status: StatusCode, retry_after: Option<Duration>) -> Result<(), Failure> {

@@ -1,21 +1,24 @@
-//! Delivers heartbeatd's incidents to webhooks, in order and with retries.
+//! Delivers heartbeatd's incidents to webhooks, ntfy, Slack and PagerDuty, in order and with retries.
 //!
 //! # What it is
 //! It takes `heartbeat.incident/1` documents ([`IncidentDocument`](heartbeat_status::wire::IncidentDocument)) and posts
-//! them to each [`Receiver`] that asked for them. Each receiver has a queue and a worker of its own, so a receiver that
+//! them, in the form of its [`Target`], to each [`Receiver`] that asked for them. Each receiver has a queue and a worker of its own, so a receiver that
 //! hangs, fails or floods does not delay the others, and [`Notifier::notify`] never waits.
 //!
 //! To a receiver it promises:
 //! - **Order.** One notification after the other; the next starts when the last has arrived or is abandoned.
 //! - **At least once, with a constant key.** `webhook-id` is the same at every attempt (`ID.SEQ`), as
 //!   [Standard Webhooks](https://www.standardwebhooks.com) have it, so a receiver recognises a repetition.
-//!   `webhook-timestamp` is the time of the attempt.
+//!   `webhook-timestamp` is the time of the attempt, and `webhook-signature` signs both with the body.
 //! - **`resolved` if and only if `opened`.** A receiver that knows of an outage gets its end, and never the end of an
 //!   outage that it does not know of, also when the queue overflows or a delivery is abandoned.
 //! - **Retries.** An attempt has [`ATTEMPT_TIMEOUT`]; 2xx is success. The worker retries everything else after 1 s,
 //!   doubling up to 5 min (± 20 %), not before the `Retry-After` of the answer (seconds or a date, at most 1 h), for
 //!   [`GIVE_UP_AFTER`]. It abandons a notification at once after a 4xx other than 408, 425 and 429. `410 Gone` disables
 //!   the receiver. The worker follows no redirect.
+//!
+//! A receiver that fails for [`FAILING_AFTER`] is reported, and so is its recovery. Its `fallback` then hears of the
+//! incident of heartbeatd itself that follows from the report, whichever realms that receiver asked for.
 //!
 //! A receiver that asked for certain realms joins an incident when the first of these becomes part of it; it gets
 //! `opened` then, with the `seq` the incident has by that time.
@@ -34,11 +37,12 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use heartbeat_notify::{Clock, Notifier, NotifyError, Receiver, Report, Webhook};
+//! use heartbeat_notify::{Clock, Endpoint, Notifier, NotifyError, Receiver, Report, Target, Webhook};
 //! use heartbeat_status::{Instant, WallTime};
 //!
 //! async fn example() -> Result<(), NotifyError> {
-//!     let ops = Receiver::new("ops", Webhook::new("http://127.0.0.1:3000/api/incidents/")?);
+//!     let endpoint = Endpoint::new("http://127.0.0.1:3000/api/incidents/")?;
+//!     let ops = Receiver::new("ops", Target::Webhook(Webhook { endpoint, secrets: Vec::new() }));
 //!     let runtime = tokio::runtime::Handle::current();
 //!     let clock = Clock {
 //!         now: Box::new(|| Instant::from_millis(1)), // the caller's clocks
@@ -58,25 +62,31 @@
 
 mod backoff;
 mod deliver;
+mod endpoint;
 mod error;
+mod failing;
 mod notifier;
 mod queue;
 mod receiver;
 mod report;
 mod restored;
 mod retry_after;
-mod webhook;
+mod secret;
+mod target;
 mod worker;
 
-pub use deliver::ATTEMPT_TIMEOUT;
+pub use deliver::{ATTEMPT_TIMEOUT, ping};
+pub use endpoint::Endpoint;
 pub use error::{DeliveryError, NotifyError};
+pub use failing::FAILING_AFTER;
 pub use heartbeat_http::{TlsOptions, TlsOptionsError};
 pub use notifier::{Admitted, Notification, Notifier};
 pub use queue::{GIVE_UP_AFTER, MAX_QUEUED_NOTIFICATIONS};
 pub use receiver::{DEFAULT_STEPS, Receiver};
 pub use report::{Report, WhyDropped};
 pub use restored::{Restored, RestoredState};
-pub use webhook::Webhook;
+pub use secret::{Secret, SecretError, Token};
+pub use target::{Ntfy, PagerDuty, Slack, Target, Webhook};
 pub use worker::Clock;
 
 /// The examples of the README, as tests.

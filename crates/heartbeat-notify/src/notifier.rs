@@ -1,6 +1,6 @@
 //! The notifier: one delivery worker per receiver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,9 @@ use tokio::time::{sleep, timeout_at};
 use crate::queue::Earlier;
 use crate::worker::{Clock, DeliveryWorker, Document, Environment};
 use crate::{Receiver, Report, Restored, WhyDropped};
+
+/// The root of incidents about heartbeatd itself.
+const OURSELVES: &str = "heartbeatd";
 
 /// What one receiver is to get, for the outbox.
 #[derive(Clone, Debug)]
@@ -34,6 +37,14 @@ pub struct Admitted {
     pub notifications: Vec<Notification>,
     /// What is dropped instead.
     lost: Vec<Report>,
+}
+
+impl Admitted {
+    /// No receiver gets anything, and nothing is dropped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.notifications.is_empty() && self.lost.is_empty()
+    }
 }
 
 /// A delivery worker and its task.
@@ -117,6 +128,12 @@ impl Notifier {
         document.event.known().map_or_else(Admitted::default, |step| self.decide(document, (step, false)))
     }
 
+    /// Whether a receiver may have to hear of an open incident later, though nothing happens to it: it has a `delay`.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.running().values().any(|running| running.worker.waits())
+    }
+
     /// Queues `opened` of an open incident for the receivers that have heard nothing of it, such as new ones.
     pub fn announce(&self, document: &Arc<IncidentDocument>) -> Admitted {
         self.decide(document, (IncidentStep::Opened, true))
@@ -125,8 +142,12 @@ impl Notifier {
     fn decide(&self, document: &Arc<IncidentDocument>, step: (IncidentStep, bool)) -> Admitted {
         let id: Arc<str> = document.id.as_str().into();
         let mut admitted = Admitted::default();
-        for (name, running) in &*self.running() {
-            let (queued, lost) = running.worker.admit(&id, document, step);
+        let running = self.running();
+        let fallbacks: BTreeSet<String> =
+            running.values().filter_map(|running| running.worker.fallback()).collect();
+        for (name, running) in &*running {
+            let is_fallback = document.root == OURSELVES && fallbacks.contains(name);
+            let (queued, lost) = running.worker.admit(&id, document, step, is_fallback);
             let notification = |document| Notification { receiver: name.clone(), document };
             admitted.notifications.extend(queued.map(notification));
             admitted.lost.extend(lost);

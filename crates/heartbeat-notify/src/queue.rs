@@ -90,6 +90,18 @@ pub(crate) struct Earlier<T> {
     pub(crate) state: EarlierState<T>,
 }
 
+impl<T> Earlier<T> {
+    /// Since when attempts at it have failed, at the earliest.
+    pub(crate) fn failing_since(&self) -> Option<Instant> {
+        match &self.state {
+            EarlierState::Due { failures, expires_at, .. } if *failures > 0 => {
+                Some(*expires_at - GIVE_UP_AFTER)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// How far an earlier heartbeatd came with a notification.
 #[derive(Clone, Debug)]
 pub(crate) enum EarlierState<T> {

@@ -1,11 +1,12 @@
 //! A receiver of incidents and its filters.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use heartbeat_status::IncidentStep;
 use heartbeat_status::wire::IncidentDocument;
+use heartbeat_status::{IncidentStep, WallTime};
 
-use crate::{NotifyError, Webhook};
+use crate::{NotifyError, Target};
 
 /// The steps that a receiver gets by default: all but `updated`.
 pub const DEFAULT_STEPS: [IncidentStep; 3] =
@@ -16,8 +17,8 @@ pub const DEFAULT_STEPS: [IncidentStep; 3] =
 pub struct Receiver {
     /// Its name in the configuration; unique among the receivers.
     pub name: String,
-    /// The URL that notifications are posted to.
-    pub webhook: Webhook,
+    /// Where notifications go, and in which form.
+    pub target: Target,
     /// The steps that it gets.
     ///
     /// With [`Opened`](IncidentStep::Opened), an incident begins for this receiver with its `opened`. Without,
@@ -26,13 +27,27 @@ pub struct Receiver {
     pub on: BTreeSet<IncidentStep>,
     /// Only incidents whose root or affected realms are among these; empty for all incidents.
     pub realms: Vec<String>,
+    /// It hears of an incident that has been open for so long; an incident that is over by then is none for it.
+    pub delay: Duration,
+    /// It does not hear of an incident that a person takes care of.
+    pub unless_acknowledged: bool,
+    /// The receiver that hears of it when this one has failed for [`FAILING_AFTER`](crate::FAILING_AFTER).
+    pub fallback: Option<String>,
 }
 
 impl Receiver {
     /// A receiver of [`DEFAULT_STEPS`] for all realms.
     #[must_use]
-    pub fn new(name: impl Into<String>, webhook: Webhook) -> Self {
-        Self { name: name.into(), webhook, on: DEFAULT_STEPS.into(), realms: Vec::new() }
+    pub fn new(name: impl Into<String>, target: Target) -> Self {
+        Self {
+            name: name.into(),
+            target,
+            on: DEFAULT_STEPS.into(),
+            realms: Vec::new(),
+            delay: Duration::ZERO,
+            unless_acknowledged: false,
+            fallback: None,
+        }
     }
 
     /// Checks that at least one step can begin an incident for this receiver.
@@ -46,20 +61,53 @@ impl Receiver {
         Ok(())
     }
 
-    /// Whether the incident concerns a realm that this receiver asked for.
-    pub(crate) fn is_concerned(&self, document: &IncidentDocument) -> bool {
-        self.realms.is_empty()
-            || self.realms.iter().any(|realm| *realm == document.root || document.affected.contains(realm))
+    /// Whether the receiver is to hear of an incident now, if it has not yet.
+    pub(crate) fn is_concerned(&self, document: &IncidentDocument, now: WallTime) -> bool {
+        let asked_for = self.realms.is_empty()
+            || self.realms.iter().any(|realm| *realm == document.root || document.affected.contains(realm));
+        let open_ms = now.as_millis().saturating_sub(document.opened_at.as_millis());
+        let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
+        let is_time = self.delay.is_zero() || open_ms >= delay_ms;
+        asked_for && is_time && !(self.unless_acknowledged && document.ack.is_some())
+    }
+
+    /// Whether an incident that does not concern it now may concern it later.
+    pub(crate) const fn waits(&self) -> bool {
+        !self.delay.is_zero()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::sample::document;
+    use crate::{Endpoint, Webhook};
+    use heartbeat_status::wire::AckEntry;
+
+    fn target() -> Target {
+        Target::Webhook(Webhook { endpoint: Endpoint::new("http://h/").unwrap(), secrets: Vec::new() })
+    }
+
+    #[test]
+    fn a_delay_and_an_acknowledgement_keep_an_incident_from_a_receiver() {
+        let opened = document(IncidentStep::Opened);
+        let after = |ms: i64| WallTime::from_millis(opened.opened_at.as_millis() + ms);
+        let later = Receiver {
+            delay: Duration::from_secs(60),
+            unless_acknowledged: true,
+            ..Receiver::new("boss", target())
+        };
+        assert!(later.waits() && !later.is_concerned(&opened, after(59_999)));
+        assert!(later.is_concerned(&opened, after(60_000)));
+        let mut acknowledged = opened.clone();
+        acknowledged.ack = Some(AckEntry { at: after(1), by: "Ada".to_owned(), note: None });
+        assert!(!later.is_concerned(&acknowledged, after(90_000)));
+        assert!(Receiver::new("ops", target()).is_concerned(&acknowledged, after(-1)));
+    }
 
     #[test]
     fn a_receiver_needs_a_step_that_can_come_first() {
-        let mut receiver = Receiver::new("ops", Webhook::new("http://h/").unwrap());
+        let mut receiver = Receiver::new("ops", target());
         assert!(receiver.check().is_ok());
         receiver.on = BTreeSet::from([IncidentStep::Failed]);
         assert!(receiver.check().is_ok());

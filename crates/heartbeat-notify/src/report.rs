@@ -61,6 +61,18 @@ pub enum Report {
         /// Name of the receiver.
         receiver: String,
     },
+    /// Every attempt at the receiver has failed for [`FAILING_AFTER`](crate::FAILING_AFTER).
+    Failing {
+        /// Name of the receiver.
+        receiver: String,
+        /// Why the last attempt failed.
+        why: String,
+    },
+    /// A receiver that was reported as failing accepts notifications again, or is removed.
+    Works {
+        /// Name of the receiver.
+        receiver: String,
+    },
 }
 
 /// Why a notification that the receiver asked for is dropped.

@@ -8,8 +8,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use crate::deliver::{self, Failure};
+use crate::failing::Failing;
 use crate::queue::{AfterFailure, Arrival, Earlier, Failed, Lost, Next, Queue, Queued};
-use crate::{DeliveryError, Receiver, Report, Webhook, WhyDropped};
+use crate::{DeliveryError, Receiver, Report, Target, WhyDropped};
 
 /// What is delivered.
 pub(crate) type Document = Arc<IncidentDocument>;
@@ -39,6 +40,7 @@ impl Clock {
 struct State {
     receiver: Receiver,
     queue: Queue<Document>,
+    failing: Failing,
     /// Set once the worker delivers nothing more.
     shut: Option<WhyDropped>,
 }
@@ -58,8 +60,14 @@ impl DeliveryWorker {
         environment: Arc<Environment>,
     ) -> Self {
         let mut queue = Queue::new(receiver.on.clone());
+        let mut failing = Failing::default();
+        for earlier in &earlier {
+            if let Some(since) = earlier.failing_since() {
+                failing.failed(since, "it failed before heartbeatd was restarted".to_owned());
+            }
+        }
         queue.restore(earlier);
-        let state = Mutex::new(State { receiver, queue, shut: None });
+        let state = Mutex::new(State { receiver, queue, failing, shut: None });
         Self { environment, state, wake: Notify::new() }
     }
 
@@ -72,33 +80,56 @@ impl DeliveryWorker {
         self.state().queue.len()
     }
 
-    /// Adopts the settings of `receiver`, which has the same name. Another webhook enables a receiver that was gone.
+    /// Adopts the settings of `receiver`, which has the same name. Another target enables a receiver that was gone.
     pub(crate) fn adapt(&self, receiver: &Receiver) {
         let mut state = self.state();
         state.queue.set_on(receiver.on.clone());
-        if state.receiver.webhook != receiver.webhook {
+        let mut works = false;
+        if state.receiver.target != receiver.target {
             state.shut = None;
             state.queue.hurry();
+            works = state.failing.works();
         }
         state.receiver = receiver.clone();
         drop(state);
+        self.report_works(works, &receiver.name);
         self.wake.notify_one();
     }
 
+    /// Whether the receiver has a delay.
+    pub(crate) fn waits(&self) -> bool {
+        self.state().receiver.waits()
+    }
+
+    /// The receiver that is to hear that this one fails.
+    pub(crate) fn fallback(&self) -> Option<String> {
+        let state = self.state();
+        state.receiver.fallback.clone().filter(|_| state.failing.is_reported())
+    }
+
+    fn report_works(&self, works: bool, receiver: &str) {
+        if works {
+            self.report(Report::Works { receiver: receiver.to_owned() });
+        }
+    }
+
     /// Queues an event of an incident, held, for a receiver that asked for it. `opens`: the incident is open, and opens now
-    /// for a receiver that has not heard of it. Returns what goes into the outbox, and what is dropped instead.
+    /// for a receiver that has not heard of it. `is_fallback`: the receiver stands in for one that fails. Returns what goes
+    /// into the outbox, and what is dropped instead.
     pub(crate) fn admit(
         &self,
         id: &Arc<str>,
         document: &Document,
         (step, opens): (IncidentStep, bool),
+        is_fallback: bool,
     ) -> (Option<Document>, Vec<Report>) {
         let mut queued = None;
         let mut state = self.state();
-        if opens && state.queue.knows(id) {
+        if opens && (state.shut.is_some() || state.queue.knows(id)) {
             return (None, Vec::new());
         }
-        let concerned = state.receiver.is_concerned(document);
+        let wall = (self.environment.clock.wall)();
+        let concerned = is_fallback || state.receiver.is_concerned(document, wall);
         let arrival = Arrival { id: id.clone(), seq: document.seq, step, concerned };
         let lost = match state.shut {
             None => state.queue.push((self.environment.clock.now)(), &arrival, |sent_as| {
@@ -124,13 +155,16 @@ impl DeliveryWorker {
 
     /// Ends delivery and drops the queue, with reports.
     pub(crate) fn shut(&self, why: WhyDropped) {
-        let (name, lost) = {
+        let (name, lost, works) = {
             let mut state = self.state();
             let first = state.shut.replace(why).is_none();
             let lost = if first { state.queue.clear(why) } else { Vec::new() };
-            (state.receiver.name.clone(), lost)
+            // A receiver that heartbeatd leaves behind when it ends works no better for it.
+            let works = why != WhyDropped::Closing && state.failing.works();
+            (state.receiver.name.clone(), lost, works)
         };
         self.report_all(dropped(&name, lost));
+        self.report_works(works, &name);
     }
 
     fn report(&self, report: Report) {
@@ -146,35 +180,43 @@ impl DeliveryWorker {
         let mut closing = self.environment.closing.subscribe();
         loop {
             let now = (self.environment.clock.now)();
+            self.review(now);
             let wait = {
                 let mut state = self.state();
-                let webhook = state.receiver.webhook.clone();
+                let (target, failing) = (state.receiver.target.clone(), state.failing.deadline());
                 match state.queue.next(now) {
-                    Next::Deliver(queued) => Err((webhook, queued.clone())),
-                    Next::Wait(until) => Ok(Some(until.since(now))),
-                    Next::Idle => Ok(None),
+                    Next::Deliver(queued) => Err((target, queued.clone())),
+                    Next::Wait(until) => Ok(Some(failing.map_or(until, |failing| failing.min(until)))),
+                    Next::Idle if *closing.borrow() => return,
+                    Next::Idle => Ok(failing),
                 }
             };
             match wait {
-                Err((webhook, queued)) => self.attempt(&webhook, &queued).await,
+                Err((target, queued)) => self.attempt(&target, &queued).await,
                 // Closing cuts the wait short: what a receiver still accepts is delivered now.
-                Ok(Some(wait)) => tokio::select! {
-                    () = sleep(wait) => {}
+                Ok(until) => tokio::select! {
+                    () = sleep_until(now, until) => {}
                     () = self.wake.notified() => {}
                     _ = closing.changed() => self.state().queue.hurry(),
-                },
-                Ok(None) if *closing.borrow() => return,
-                Ok(None) => tokio::select! {
-                    () = self.wake.notified() => {}
-                    _ = closing.changed() => {}
                 },
             }
         }
     }
 
+    /// Reports a receiver that has failed for too long.
+    fn review(&self, now: Instant) {
+        let (receiver, why) = {
+            let mut state = self.state();
+            (state.receiver.name.clone(), state.failing.review(now))
+        };
+        if let Some(why) = why {
+            self.report(Report::Failing { receiver, why });
+        }
+    }
+
     /// Makes one attempt and reports what follows from it.
-    async fn attempt(&self, webhook: &Webhook, queued: &Queued<Document>) {
-        let attempt = deliver::post(webhook, &queued.body, self.environment.clock.unix_s()).await;
+    async fn attempt(&self, target: &Target, queued: &Queued<Document>) {
+        let attempt = deliver::post(target, &queued.body, self.environment.clock.unix_s()).await;
         let Err(Failure { error, retry_after }) = attempt else {
             return self.delivered(queued);
         };
@@ -185,6 +227,7 @@ impl DeliveryWorker {
                 return;
             }
             let failed = Failed { is_transient: error.is_transient(), retry_after };
+            state.failing.failed((self.environment.clock.now)(), error.to_string());
             let mut after = state.queue.failed((self.environment.clock.now)(), failed, fastrand::f64());
             if let (true, AfterFailure::GivenUp(lost)) = (gone, &mut after) {
                 state.shut = Some(WhyDropped::ReceiverDisabled);
@@ -210,15 +253,24 @@ impl DeliveryWorker {
     }
 
     fn delivered(&self, queued: &Queued<Document>) {
-        let (receiver, attempts) = {
+        let (receiver, attempts, works) = {
             let mut state = self.state();
             if state.shut.is_some() {
                 return;
             }
             let attempts = state.queue.delivered();
-            (state.receiver.name.clone(), attempts)
+            (state.receiver.name.clone(), attempts, state.failing.works())
         };
+        self.report_works(works, &receiver);
         self.report(Report::Delivered { receiver, id: queued.id.to_string(), seq: queued.seq, attempts });
+    }
+}
+
+/// Waits until then, or for ever.
+async fn sleep_until(now: Instant, until: Option<Instant>) {
+    match until {
+        Some(until) => sleep(until.since(now)).await,
+        None => std::future::pending().await,
     }
 }
 

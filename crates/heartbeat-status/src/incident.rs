@@ -31,6 +31,20 @@ closed_list! {
 }
 
 closed_list! {
+    /// How far a notification has come.
+    pub enum DeliveryState ("state of a notification") {
+        /// It is to be delivered.
+        Due = "due",
+        /// The receiver accepted it.
+        Delivered = "delivered",
+        /// Every attempt failed.
+        GivenUp = "given-up",
+        /// It was dropped without another attempt.
+        Dropped = "dropped",
+    }
+}
+
+closed_list! {
     /// How much an incident matters.
     pub enum Severity ("severity") {
         /// Its root, or somebody it blocks, counts for the ecosystem.

@@ -61,7 +61,7 @@ pub use fact::What;
 pub use frame::{frame, unframe};
 pub use health::Health;
 pub use id::{CheckId, CommandId, ProbeIx, RealmIx, RealmName, RestartId, RunId};
-pub use incident::{Incident, IncidentNo, IncidentStep, Severity};
+pub use incident::{DeliveryState, Incident, IncidentNo, IncidentStep, Severity};
 pub use info::{EdgeKind, Gate, NeedInfo, ProbeInfo, ProbeKind, RealmInfo, RealmKind, Role, WhileDown};
 pub use outcome::{
     CheckResult, DegradedReason, FailReason, InconclusiveReason, Outcome, OutcomeReason, PhaseTimes,

@@ -31,6 +31,8 @@ closed_list! {
         Loop = "loop",
         /// Probes are late or without a conclusive result, through heartbeatd's own fault.
         Probes = "probes",
+        /// A receiver of notifications has failed for minutes.
+        Notifications = "notifications",
     }
 }
 
@@ -62,6 +64,9 @@ impl OwnProblemKind {
             }
             Self::Loop => {
                 "give heartbeatd more processor time; restarts for health are held until its loop is in time again"
+            }
+            Self::Notifications => {
+                "repair the receiver, or its [notify.NAME] in the configuration; heartbeatd goes on delivering by itself"
             }
             Self::Probes => {
                 "`heartbeat-cli why REALM` says what keeps a probe from a result; give heartbeatd more processor time if its probes are late"

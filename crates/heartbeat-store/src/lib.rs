@@ -52,8 +52,7 @@ pub use history::{
     RealmHistory, StatusChange, Step,
 };
 pub use incidents::{
-    Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, IncidentRecord, OutboxEntry, OutboxState,
-    Page, Remembered,
+    Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, IncidentRecord, OutboxEntry, Page, Remembered,
 };
 pub use sketch::{Sketch, Summary};
 pub use worker::{Confirm, Report, Reporter};

@@ -176,6 +176,12 @@ fn whenever_heartbeatd_is_killed_an_outage_is_one_incident_with_one_key_per_mess
     };
     until("its end", || ended(&outages.incidents()));
     assert_eq!(outages.incidents().len(), 1, "{:#?}", outages.incidents());
+    let id = outages.incidents()[0]["id"].as_str().unwrap().to_owned();
+    until("the log", || {
+        let log = outages.eco.cli(&["notify", "log", &id, "-o", "plain"]);
+        let log = String::from_utf8_lossy(&log.stdout).into_owned();
+        log.contains("ops\topened\tdelivered\t") && log.contains("ops\tresolved\tdelivered\t")
+    });
     // The next outage begins while heartbeatd is killed again and again.
     drop(mail);
     outages.killer.plan("opened", &[AnswerThenKill]);
@@ -199,4 +205,21 @@ fn whenever_heartbeatd_is_killed_an_outage_is_one_incident_with_one_key_per_mess
     }
     let keys: BTreeSet<&String> = heard.iter().map(|[key, ..]| key).collect();
     assert_eq!(keys.len(), 4, "a key means one message: {heard:#?}");
+}
+
+#[test]
+fn a_service_elsewhere_is_pinged_while_heartbeatd_works() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/ping/s3cret", listener.local_addr().unwrap());
+    let line = format!("HEARTBEAT__HEARTBEAT__PING={url} exec \"$@\"");
+    let eco = Ecosystem::start_under(&line, "");
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = String::new();
+    BufReader::new(&stream).read_line(&mut head).unwrap();
+    assert_eq!(head, "GET /ping/s3cret HTTP/1.1\r\n");
+    drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    eco.daemon.signal(Signal::SIGTERM);
+    let (code, errors) = eco.daemon.end();
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(!errors.contains("s3cret"), "{errors}");
 }

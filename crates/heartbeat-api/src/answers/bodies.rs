@@ -116,6 +116,7 @@ pub(crate) struct Bodies {
     pub(crate) graph: Slot,
     pub(crate) dot: Slot,
     pub(crate) mermaid: Slot,
+    pub(crate) metrics: Slot,
     /// By realm and kind of reader; as many as the plan has, twice.
     realms: Mutex<BTreeMap<(RealmIx, bool), Arc<Slot>>>,
     built: AtomicU64,

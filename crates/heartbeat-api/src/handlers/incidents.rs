@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use heartbeat_status::sanitise_line;
-use heartbeat_status::wire::{AckEntry, AckRequest, INCIDENTS_SCHEMA, IncidentDocument, IncidentsDocument};
+use heartbeat_status::wire::{
+    AckEntry, AckRequest, INCIDENTS_SCHEMA, IncidentDocument, IncidentsDocument, NOTIFICATIONS_SCHEMA,
+    NotificationsDocument,
+};
 use http::StatusCode;
 
 use crate::answers::answer::Answer;
@@ -57,6 +60,20 @@ pub(crate) async fn list(
 pub(crate) async fn one(ecosystem: &dyn Backend, id: &str, caller: Caller) -> Result<Answer, ApiError> {
     let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;
     json(StatusCode::OK, &shown(&incident, caller))
+}
+
+/// Answers `GET /api/incidents/{id}/notifications/`.
+pub(crate) async fn notifications(ecosystem: &dyn Backend, id: &str) -> Result<Answer, ApiError> {
+    let incident = ecosystem.incident(id.to_owned()).await.ok_or_else(|| unknown(id))?;
+    let notifications = ecosystem.notifications(incident.id.clone()).await.map_err(|error| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-history-now", error.to_string())
+    })?;
+    let document = NotificationsDocument {
+        schema: NOTIFICATIONS_SCHEMA.to_owned(),
+        incident: incident.id.clone(),
+        notifications,
+    };
+    json(StatusCode::OK, &document)
 }
 
 /// `POST /api/incidents/{id}/ack/`: the incident as it is then.

@@ -10,6 +10,7 @@ pub(crate) mod history;
 pub(crate) mod impact;
 pub(crate) mod incidents;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod registering;
 pub(crate) mod reload;
 pub(crate) mod status;

@@ -22,6 +22,8 @@ pub(crate) enum Endpoint {
     Incidents,
     Incident,
     Acknowledge,
+    Notifications,
+    Metrics,
     History,
     Strips,
     Logs,
@@ -56,8 +58,10 @@ const ROUTES: &[(Endpoint, Rule)] = &[
     (Endpoint::Incidents, Rule { query: &["open", "limit", "after"], ..read("/api/incidents/") }),
     (Endpoint::Incident, read("/api/incidents/{id}/")),
     (Endpoint::Acknowledge, operate("/api/incidents/{id}/ack/")),
+    (Endpoint::Notifications, Rule { on_tcp: false, ..read("/api/incidents/{id}/notifications/") }),
     (Endpoint::Strips, Rule { query: &["window", "bars"], ..read("/api/history/") }),
     (Endpoint::History, Rule { query: &["from", "to", "step", "probe"], ..read("/api/history/{realm}/") }),
+    (Endpoint::Metrics, read("/metrics")),
     (Endpoint::Graph, Rule { query: &["format"], ..read("/api/graph/") }),
     (
         Endpoint::Logs,
@@ -72,7 +76,7 @@ const ROUTES: &[(Endpoint, Rule)] = &[
 ];
 
 /// Paths of the contract that this version does not serve: they answer 501.
-const RESERVED: &[&str] = &["/metrics", "/api/config/", "/api/openapi.json"];
+const RESERVED: &[&str] = &["/api/config/", "/api/openapi.json"];
 
 /// The route of a request.
 #[derive(Clone, Debug)]

@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, BoxFuture, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
+    IncidentPage, NotificationCount, Output, OwnHealth, Past, Rejection, RejectionKind, UpgradeError,
 };
 use heartbeat_restart::RestartPolicy;
 use heartbeat_status::wire::{
     About, AckEntry, EVENT_SCHEMA, EventEntry, HISTORY_SCHEMA, HistoryDocument, HistoryStep, INCIDENT_SCHEMA,
-    IncidentDocument, IncidentLinks, LagEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA, RegistrationDocument,
-    ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument, TimesEntry, TransitionEntry,
+    IncidentDocument, IncidentLinks, LagEntry, NotificationEntry, REGISTRATION_SCHEMA, RELOAD_SCHEMA,
+    RegistrationDocument, ReloadDocument, ReloadedRealm, STRIPS_SCHEMA, StripEntry, StripsDocument,
+    TimesEntry, TransitionEntry,
 };
 use heartbeat_status::{
-    CheckResult, CommandId, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant, Outcome,
-    OwnProblem, OwnProblemKind, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx, RealmKind,
-    RealmName, Reason, Role, RunFact, RunId, Severity, Snapshot, Status, Thresholds, WallAnchor, WallTime,
-    WhileDown,
+    CheckResult, CommandId, DeliveryState, EdgeKind, Exit, FailReason, Gate, Health, IncidentStep, Instant,
+    Outcome, OwnProblem, OwnProblemKind, PhaseTimes, ProbeInfo, ProbeIx, ProbeKind, ProbePhase, RealmIx,
+    RealmKind, RealmName, Reason, Role, RunFact, RunId, Severity, Snapshot, Status, Thresholds, WallAnchor,
+    WallTime, WhileDown,
 };
 use heartbeat_supervisor::{
     ActionPlan, Command, Effect, Input, NeedSpec, Plan, PlanSettings, ProbeSource, ProbeSpec, RealmSpec,
@@ -491,6 +492,26 @@ impl Backend for Fake {
             realms: vec![StripEntry { name: "api".to_owned(), bars }],
         };
         Box::pin(std::future::ready(Ok(document)))
+    }
+
+    fn notifications(&self, _: String) -> BoxFuture<Result<Vec<NotificationEntry>, HistoryError>> {
+        let at = WallTime::from_millis(1_795_473_598_310);
+        let notification = NotificationEntry {
+            receiver: "ops".to_owned(),
+            seq: 1,
+            event: IncidentStep::Opened.into(),
+            state: DeliveryState::Due.into(),
+            queued_at: at,
+            attempts: 2,
+            attempted_at: Some(at),
+            next_at: Some(at),
+            why: Some("answered 503 Service Unavailable".to_owned()),
+        };
+        Box::pin(std::future::ready(Ok(vec![notification])))
+    }
+
+    fn notification_counts(&self) -> Vec<NotificationCount> {
+        vec![NotificationCount { receiver: "ops".to_owned(), result: "delivered", count: 7 }]
     }
 
     fn acknowledge(&self, id: String, ack: AckEntry) -> BoxFuture<Option<Acknowledged>> {

@@ -80,6 +80,34 @@ fn pretty(body: &str, value: &serde_json::Value) -> String {
 }
 
 #[tokio::test]
+async fn the_metrics_are_as_committed_and_bounded() {
+    let fake = Fake::shop();
+    let doors = Doors::open(&fake);
+    let answer = doors.get("/metrics").await;
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/metrics.txt");
+    if std::env::var_os(BLESS).is_some() {
+        std::fs::write(&path, &answer.body).unwrap();
+    }
+    let sample = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(sample == answer.body, "metrics.txt differs from its sample:\n{}", answer.body);
+    // Every family is declared once, before its samples, and the text has its end.
+    let types: Vec<&str> = sample.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let names: std::collections::BTreeSet<&str> =
+        types.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names.len(), types.len(), "{types:?}");
+    assert!(sample.ends_with("\n# EOF\n"));
+    let realms = sample.lines().filter(|line| line.starts_with("heartbeat_realm_up{")).count();
+    let of_realms = sample.lines().filter(|line| line.contains("{realm=")).count();
+    assert!(of_realms <= 32 * realms, "at most 32 series per realm: {of_realms} of {realms}");
+    // Readers share one body.
+    assert_eq!(doors.get("/metrics").await.body, sample);
+}
+
+#[tokio::test]
 async fn the_documents_are_as_committed() {
     let fake = Fake::shop();
     let doors = Doors::open(&fake);

@@ -167,6 +167,15 @@ pub(super) const KEYS: &[Key] = &[
     .default(|| duration(PlanSettings::default().shutdown_timeout)),
     Key::new(
         Heartbeat,
+        "ping",
+        Takes::Text("http:// or https:// URL"),
+        "URL that heartbeatd requests every 60 s while it works: a service elsewhere raises the alarm when that stops.",
+        "\"http://hc.example.org/ping/shop\"",
+    )
+    .default(|| "none".to_owned())
+    .also(&["deadman", "healthchecks"]),
+    Key::new(
+        Heartbeat,
         "start_parallel",
         Takes::Number(1, i64::MAX),
         "Realms between spawn and exec at a time.",

@@ -5,6 +5,8 @@ use super::{Key, Takes};
 
 /// Steps of an incident that a receiver may be sent.
 pub(crate) const STEPS: &[&str] = &["opened", "updated", "failed", "resolved"];
+/// What keeps an incident from a receiver with a delay.
+pub(crate) const UNLESS: &[&str] = &["ack"];
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -15,6 +17,76 @@ pub(super) const KEYS: &[Key] = &[
         "\"http://127.0.0.1:3000/incidents/\"",
     )
     .also(&["url", "http", "endpoint"]),
+    Key::new(
+        Notify,
+        "ntfy",
+        Takes::Text("http:// or https:// URL"),
+        "URL of a topic of an ntfy server, which gets a message for each step of an incident.",
+        "\"https://ntfy.example.org/alerts\"",
+    ),
+    Key::new(
+        Notify,
+        "slack",
+        Takes::Text("http:// or https:// URL"),
+        "URL of an incoming webhook of Slack, or of a server that takes the same, such as Mattermost.",
+        "\"https://slack.example.org/services/T/B/x\"",
+    )
+    .also(&["mattermost", "rocketchat"]),
+    Key::new(
+        Notify,
+        "pagerduty",
+        Takes::Text("http:// or https:// URL"),
+        "URL of PagerDuty's Events API v2; `token_file` holds the routing key of the integration.",
+        "\"https://events.pagerduty.com/v2/enqueue\"",
+    ),
+    Key::new(
+        Notify,
+        "secret_file",
+        Takes::Text("path"),
+        "File with the secret that signs a webhook: `whsec_BASE64` (HMAC-SHA256) or `whsk_BASE64` (Ed25519).",
+        "\"/etc/heartbeat/ops.secret\"",
+    )
+    .default(|| "no signature".to_owned())
+    .also(&["secret", "signingsecret"]),
+    Key::new(
+        Notify,
+        "next_secret_file",
+        Takes::Text("path"),
+        "File with the next secret: during a rotation, both sign.",
+        "\"/etc/heartbeat/ops.secret.next\"",
+    ),
+    Key::new(
+        Notify,
+        "token_file",
+        Takes::Text("path"),
+        "File with the access token of `ntfy`, or with the routing key of `pagerduty`.",
+        "\"/etc/heartbeat/ntfy.token\"",
+    )
+    .also(&["token", "routingkey", "apikey"]),
+    Key::new(
+        Notify,
+        "delay",
+        Takes::Duration,
+        "The receiver hears only of incidents that have been open for so long.",
+        "\"10m\"",
+    )
+    .default(|| "at once".to_owned())
+    .also(&["after", "wait"]),
+    Key::new(
+        Notify,
+        "unless",
+        Takes::Word(UNLESS),
+        "With `delay`: the receiver does not hear of an incident that a person has acknowledged by then.",
+        "\"ack\"",
+    ),
+    Key::new(
+        Notify,
+        "fallback",
+        Takes::Text("name of a receiver"),
+        "Another receiver, which hears of it when this one has failed for 5 min.",
+        "\"chat\"",
+    )
+    .also(&["backup"]),
     Key::new(
         Notify,
         "on",

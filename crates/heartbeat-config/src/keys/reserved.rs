@@ -4,25 +4,10 @@ use super::Table;
 
 const RESERVED: &[(Table, &[&str])] = &[
     (Table::Root, &["maintenance"]),
-    (Table::Heartbeat, &["tls", "history", "history_max", "ping"]),
+    (Table::Heartbeat, &["tls", "history", "history_max"]),
     (Table::Realm, &["slo"]),
     (Table::Limits, &["memory_action"]),
-    (
-        Table::Notify,
-        &[
-            "alertmanager",
-            "slack",
-            "ntfy",
-            "pagerduty",
-            "exec",
-            "smtp",
-            "delay",
-            "repeat",
-            "secret_file",
-            "token_file",
-            "template",
-        ],
-    ),
+    (Table::Notify, &["alertmanager", "exec", "smtp", "repeat", "template", "from", "to", "channel"]),
     (Table::Health, &["grpc", "dns", "redirects"]),
 ];
 

@@ -30,8 +30,8 @@ fn load(text: &str, env: &[(&str, &str)]) -> Config {
 
 #[test]
 fn an_empty_file_has_the_defaults_of_the_contract() {
-    let Config { heartbeat, plan, realms, webhooks, files, registering: _ } = load("", &[]);
-    assert!(plan.realms().is_empty() && realms.is_empty() && webhooks.is_empty() && files.is_empty());
+    let Config { heartbeat, plan, realms, notify, files, registering: _ } = load("", &[]);
+    assert!(plan.realms().is_empty() && realms.is_empty() && notify.is_empty() && files.is_empty());
     let Heartbeat {
         name,
         listen,
@@ -51,6 +51,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
         max_connections,
         cgroups,
         reference,
+        ping,
         register_networks,
         fuse,
     } = heartbeat;
@@ -59,6 +60,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
     assert_eq!(listen, Some("127.0.0.1:4327".parse().unwrap()));
     assert_eq!(socket.to_str(), Some("/run/heartbeat/heartbeat.sock"));
     assert_eq!(socket_mode, 0o660);
+    assert!(ping.is_none());
     assert!(socket_group.is_none() && hosts.is_empty() && token_file.is_none());
     assert_eq!(state_dir.to_str(), Some("/var/lib/heartbeat"));
     assert_eq!(runtime_dir.to_str(), Some("/run/heartbeat"));

@@ -107,7 +107,7 @@ fn answers(before: &str, after: &str) -> ((bool, BTreeSet<String>), (bool, BTree
         heartbeat: &old.heartbeat,
         plan: &old.plan,
         realms: &old.realms,
-        webhooks: &old.webhooks,
+        notify: &old.notify,
         vacant: &[],
     };
     let keys: BTreeSet<String> =

@@ -175,7 +175,7 @@ needs = ["b", "c"]
 critical = "yes"
 [realm.d]
 [notify.ops]
-slack = "http://127.0.0.1/"
+smtp = "smtp://127.0.0.1/"
 "#,
     );
     let mut found = codes(&report);
@@ -404,12 +404,12 @@ fn a_mistake_in_defaults_is_reported_once() {
 fn every_value_in_force_has_its_source_and_no_secret() {
     let dir = files(&[(
         "heartbeat.toml",
-        "[defaults]\nstop = { timeout = \"7s\" }\nenv = { A = \"secret\" }\n[realm.api]\nrun = \"serve ${X:-1}\"\nenv = { B = \"secret\" }\nhealth = { http = \"http://127.0.0.1:1/\", headers = { Auth = \"secret\" } }\n[notify.ops]\nwebhook = \"http://127.0.0.1:2/secret\"\n",
+        "[defaults]\nstop = { timeout = \"7s\" }\nenv = { A = \"s3cret\" }\n[realm.api]\nrun = \"serve ${X:-1}\"\nenv = { B = \"s3cret\" }\nhealth = { http = \"http://127.0.0.1:1/\", headers = { Auth = \"s3cret\" } }\n[notify.ops]\nwebhook = \"http://127.0.0.1:2/s3cret\"\n",
     )]);
     let mut sources = sources(dir.path());
     sources.env.insert("HEARTBEAT__REALM__API__PORT".to_owned(), "8001".to_owned());
     let keys = heartbeat_config::effective(&sources).unwrap();
-    assert!(!format!("{keys:?}").contains("secret"), "{keys:#?}");
+    assert!(!format!("{keys:?}").contains("s3cret"), "{keys:#?}");
     let of = |name: &str| {
         let key = keys.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("{name}: {keys:#?}"));
         (key.value.as_str(), key.source.rsplit('/').next().unwrap())

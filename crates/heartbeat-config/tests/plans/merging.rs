@@ -14,7 +14,7 @@ fn merged(old: &Config, vacant: &[RealmIx], new: &str) -> Result<Merged, Vec<Str
         heartbeat: &old.heartbeat,
         plan: &old.plan,
         realms: &old.realms,
-        webhooks: &old.webhooks,
+        notify: &old.notify,
         vacant,
     };
     merge(in_force, config(new))

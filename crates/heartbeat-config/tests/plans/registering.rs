@@ -384,7 +384,7 @@ fn what_is_in_force_of_the_files_is_what_they_said() {
         heartbeat: &config.heartbeat,
         plan: &config.plan,
         realms: &config.realms,
-        webhooks: &config.webhooks,
+        notify: &config.notify,
         vacant: &[],
     };
     let base = configured(in_force, &config.registering);

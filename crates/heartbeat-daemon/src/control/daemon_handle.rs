@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use heartbeat_api::{
     Acknowledged, Backend, Beat, BeatError, Commanded, EventRecord, HistoryError, HistoryQuestion,
-    IncidentPage, Output, OwnHealth, Past, UpgradeError,
+    IncidentPage, NotificationCount, Output, OwnHealth, Past, UpgradeError,
 };
 use heartbeat_logs::tail;
 use heartbeat_process::LogTarget;
 use heartbeat_status::wire::{
-    About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, ReloadDocument, StripsDocument,
+    About, AckEntry, HistoryDocument, HolderEntry, IncidentDocument, NotificationEntry, ReloadDocument,
+    StripsDocument,
 };
 use heartbeat_status::{DaemonPhase, Instant, ProbeKind, RealmIx, Reason, Snapshot};
 use heartbeat_supervisor::{ActionPlan, Command, Reply};
@@ -135,6 +136,15 @@ impl Backend for DaemonHandle {
     fn strips(&self, days: u32) -> Boxed<Result<StripsDocument, HistoryError>> {
         let records = self.records.clone();
         Box::pin(async move { records.strips(days).await })
+    }
+
+    fn notifications(&self, incident: String) -> Boxed<Result<Vec<NotificationEntry>, HistoryError>> {
+        let records = self.records.clone();
+        Box::pin(async move { records.notifications(incident).await })
+    }
+
+    fn notification_counts(&self) -> Vec<NotificationCount> {
+        self.records.notification_counts()
     }
 
     fn acknowledge(&self, id: String, ack: AckEntry) -> Boxed<Option<Acknowledged>> {

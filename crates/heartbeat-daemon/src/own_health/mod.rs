@@ -3,4 +3,5 @@
 pub(crate) mod descriptors;
 pub(crate) mod lag;
 pub(crate) mod own_problems;
+pub(crate) mod ping;
 pub(crate) mod recovery_problem;

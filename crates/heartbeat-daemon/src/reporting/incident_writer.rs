@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ pub(crate) const LOG_TAIL_LINES: usize = 20;
 pub(crate) const LOG_TAIL_BYTES: u64 = 64 * 1_024;
 /// Notifications go out after this even if they are not on disk: a disk that does not answer holds none of them.
 const ON_DISK_WAIT: Duration = Duration::from_secs(2);
+
+/// How often open incidents are announced to receivers with a delay.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread is given.
 #[derive(Debug)]
@@ -114,10 +117,13 @@ struct Writer {
 
 impl Writer {
     fn run(self, queue: &Receiver<Entry>) {
-        while let Ok(first) = queue.recv() {
+        while let Some(first) = self.next(queue) {
             let more = queue.try_iter().take(MAX_ENTRIES_PER_WRITE - 1);
             let admitted: Vec<Admitted> =
                 std::iter::once(first).chain(more).flat_map(|entry| self.write(entry)).collect();
+            if admitted.is_empty() {
+                continue;
+            }
             // What else is known of these incidents by now.
             self.statuses.save_incidents(&self.boot, &self.database);
             self.wait_for_disk();
@@ -127,6 +133,18 @@ impl Writer {
         }
         self.statuses.save_incidents(&self.boot, &self.database);
         self.wait_for_disk();
+    }
+
+    /// The next entry. A receiver with a delay hears of an incident while nothing happens to it.
+    fn next(&self, queue: &Receiver<Entry>) -> Option<Entry> {
+        if !self.notifier.waits() {
+            return queue.recv().ok();
+        }
+        match queue.recv_timeout(ANNOUNCE_EVERY) {
+            Ok(entry) => Some(entry),
+            Err(RecvTimeoutError::Timeout) => Some(Entry::Announce),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
     }
 
     /// Gives the database an entry with the notifications that follow from it. They are held until they are on disk.
@@ -140,7 +158,8 @@ impl Writer {
                     self.database.deliver(deliveries(&admitted));
                     admitted
                 };
-                self.statuses.written_open_incidents().into_iter().map(announce).collect()
+                let announced = self.statuses.written_open_incidents().into_iter().map(announce);
+                announced.filter(|admitted| !admitted.is_empty()).collect()
             }
         }
     }

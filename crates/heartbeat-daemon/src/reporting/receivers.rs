@@ -1,38 +1,122 @@
 //! Receivers of notifications: from the configuration to the notifier, and from its reports to the outbox.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use heartbeat_config::WebhookConfig;
+use heartbeat_api::NotificationCount;
+use heartbeat_config::{ReceiverConfig, ReceiverKind};
 use heartbeat_notify::{
-    Clock, Notifier, NotifyError, Receiver, Report, Restored, RestoredState, TlsOptions, Webhook, WhyDropped,
+    Clock, Endpoint, FAILING_AFTER, Notifier, NotifyError, Ntfy, PagerDuty, Receiver, Report, Restored,
+    RestoredState, Secret, Slack, Target, TlsOptions, Token, Webhook, WhyDropped,
 };
-use heartbeat_status::{RealmName, WallTime};
-use heartbeat_store::{Attempt, AttemptOutcome, IncidentDb, OutboxEntry, OutboxState};
+use heartbeat_status::wire::{NotificationEntry, Open};
+use heartbeat_status::{DeliveryState, OwnProblemKind, RealmName, WallTime};
+use heartbeat_store::{Attempt, AttemptOutcome, IncidentDb, OutboxEntry};
 use tokio::runtime::Handle;
 
 use crate::clock;
+use crate::error::ReceiverError;
+use crate::own_health::own_problems::OwnProblems;
+use crate::start::token_file;
 
 /// What is still to be told at the end may take this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What becomes of an attempt, in the order of the counts.
+const RESULTS: [&str; 4] = ["delivered", "retried", "given-up", "dropped"];
+
+/// How often each happened, by receiver.
+#[derive(Debug, Default)]
+pub(crate) struct NotificationCounts(Mutex<BTreeMap<String, [u64; RESULTS.len()]>>);
+
+impl NotificationCounts {
+    fn note(&self, report: &Report) {
+        let (receiver, result) = match report {
+            Report::Delivered { receiver, .. } => (receiver, 0),
+            Report::Retrying { receiver, .. } => (receiver, 1),
+            Report::GivenUp { receiver, .. } => (receiver, 2),
+            Report::Dropped { receiver, .. } => (receiver, 3),
+            _ => return,
+        };
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.entry(receiver.clone()).or_default()[result] += 1;
+    }
+
+    pub(crate) fn list(&self) -> Vec<NotificationCount> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(receiver, counts): (&String, &[u64; RESULTS.len()])| {
+            let receiver = receiver.clone();
+            let count = move |(result, count): (&'static str, u64)| NotificationCount {
+                receiver: receiver.clone(),
+                result,
+                count,
+            };
+            RESULTS.into_iter().zip(*counts).map(count).collect::<Vec<_>>()
+        };
+        counts.iter().flat_map(of).collect()
+    }
+}
+
 /// Receivers of a configuration.
 ///
 /// # Errors
-/// The name of the first that cannot be one, and why: the configuration lets none of these through.
-pub(crate) fn receivers(webhooks: &[WebhookConfig]) -> Result<Vec<Receiver>, (String, NotifyError)> {
-    let receiver = |webhook: &WebhookConfig| {
-        let options = TlsOptions { ca: webhook.ca.clone(), ..TlsOptions::default() };
-        let mut receiver = Receiver::new(webhook.name.clone(), Webhook::with_tls(&webhook.url, &options)?);
-        if let Some(on) = &webhook.on {
-            receiver.on = on.iter().copied().collect();
+/// The name of the first that cannot be one, and why.
+pub(crate) fn receivers(notify: &[ReceiverConfig]) -> Result<Vec<Receiver>, (String, ReceiverError)> {
+    let named = |config: &ReceiverConfig| receiver(config).map_err(|error| (config.name.clone(), error));
+    notify.iter().map(named).collect()
+}
+
+/// The address of the dead man's signal.
+///
+/// # Errors
+/// [`NotifyError`] when it cannot be requested, such as without the system's certificates.
+pub(crate) fn ping(url: Option<&str>) -> Result<Option<Endpoint>, NotifyError> {
+    url.map(Endpoint::new).transpose()
+}
+
+fn receiver(config: &ReceiverConfig) -> Result<Receiver, ReceiverError> {
+    let mut receiver = Receiver::new(config.name.clone(), target(config)?);
+    if let Some(on) = &config.on {
+        receiver.on = on.iter().copied().collect();
+    }
+    receiver.realms = config.realms.iter().map(RealmName::to_string).collect();
+    receiver.delay = config.delay;
+    receiver.unless_acknowledged = config.unless_acknowledged;
+    receiver.fallback.clone_from(&config.fallback);
+    receiver.check()?;
+    Ok(receiver)
+}
+
+fn target(config: &ReceiverConfig) -> Result<Target, ReceiverError> {
+    let options = TlsOptions { ca: config.ca.clone(), ..TlsOptions::default() };
+    let endpoint = Endpoint::with_tls(&config.url, &options)?;
+    let token = config.token_file.as_deref().map(token).transpose()?;
+    Ok(match (config.kind, token) {
+        (ReceiverKind::Webhook, _) => {
+            let secrets = config.secret_files.iter().map(|path| secret(path)).collect::<Result<_, _>>()?;
+            Target::Webhook(Webhook { endpoint, secrets })
         }
-        receiver.realms = webhook.realms.iter().map(RealmName::to_string).collect();
-        receiver.check()?;
-        Ok(receiver)
-    };
-    let named = |webhook: &WebhookConfig| receiver(webhook).map_err(|error| (webhook.name.clone(), error));
-    webhooks.iter().map(named).collect()
+        (ReceiverKind::Ntfy, token) => Target::Ntfy(Ntfy { endpoint, token }),
+        (ReceiverKind::PagerDuty, Some(routing_key)) => {
+            Target::PagerDuty(PagerDuty { endpoint, routing_key })
+        }
+        // The configuration lets no integration without a key through.
+        (ReceiverKind::Slack | ReceiverKind::PagerDuty, _) => Target::Slack(Slack { endpoint }),
+    })
+}
+
+fn read(path: &Path) -> Result<String, ReceiverError> {
+    token_file::read_text(path).map_err(|source| ReceiverError::File { path: path.to_owned(), source })
+}
+
+fn secret(path: &Path) -> Result<Secret, ReceiverError> {
+    Secret::parse(&read(path)?).map_err(|source| ReceiverError::Secret { path: path.to_owned(), source })
+}
+
+fn token(path: &Path) -> Result<Token, ReceiverError> {
+    Token::new(&read(path)?).ok_or_else(|| ReceiverError::Token { path: path.to_owned() })
 }
 
 /// Starts to deliver: first what an earlier heartbeatd left in the outbox.
@@ -41,23 +125,61 @@ pub(crate) fn start(
     outbox: Vec<OutboxEntry>,
     runtime: Handle,
     database: Arc<IncidentDb>,
+    (problems, counts): (Arc<OwnProblems>, Arc<NotificationCounts>),
 ) -> Notifier {
     let clock = Clock { now: Box::new(clock::now), wall: Box::new(clock::wall) };
     let restored = outbox.into_iter().filter_map(restored).collect();
+    let failing = Mutex::<BTreeMap<String, String>>::default();
     Notifier::start(receivers, restored, runtime, clock, move |report| {
         if let Some(attempt) = attempt(&report) {
             database.attempted(attempt);
         }
+        counts.note(&report);
+        note_failing(&report, &mut failing.lock().unwrap_or_else(PoisonError::into_inner), &problems);
         log(report);
     })
+}
+
+/// Receivers that have failed for minutes are a problem of heartbeatd.
+fn note_failing(report: &Report, failing: &mut BTreeMap<String, String>, problems: &OwnProblems) {
+    match report {
+        Report::Failing { receiver, why } => {
+            failing.insert(receiver.clone(), why.clone());
+        }
+        Report::Works { receiver } => {
+            failing.remove(receiver);
+        }
+        _ => return,
+    }
+    let minutes = FAILING_AFTER.as_secs() / 60;
+    let words: Vec<String> = failing
+        .iter()
+        .map(|(receiver, why)| format!("the receiver {receiver} has failed for {minutes} min: {why}"))
+        .collect();
+    problems.set(OwnProblemKind::Notifications, (!words.is_empty()).then(|| words.join("; ")));
+}
+
+/// A notification, for readers.
+pub(crate) fn shown(entry: OutboxEntry) -> NotificationEntry {
+    NotificationEntry {
+        receiver: entry.receiver,
+        seq: entry.seq,
+        event: entry.event.parse().map_or(Open::Unknown(entry.event), Open::Known),
+        state: entry.state.into(),
+        queued_at: entry.queued_at,
+        attempts: entry.attempts,
+        attempted_at: entry.attempted_at,
+        next_at: entry.next_at,
+        why: entry.why,
+    }
 }
 
 fn restored(entry: OutboxEntry) -> Option<Restored> {
     let OutboxEntry { receiver, incident, seq, open, queued_at, attempts, next_at, document, .. } = entry;
     let state = match (entry.state, document) {
-        (OutboxState::Due, Some(document)) => RestoredState::Due { document, queued_at, attempts, next_at },
-        (OutboxState::Delivered, _) => RestoredState::Delivered,
-        (OutboxState::Due | OutboxState::GivenUp | OutboxState::Dropped, _) => RestoredState::Lost,
+        (DeliveryState::Due, Some(document)) => RestoredState::Due { document, queued_at, attempts, next_at },
+        (DeliveryState::Delivered, _) => RestoredState::Delivered,
+        (DeliveryState::Due | DeliveryState::GivenUp | DeliveryState::Dropped, _) => RestoredState::Lost,
     };
     // An event of a later version was written by none of ours.
     let step = entry.event.parse().ok()?;
@@ -107,6 +229,8 @@ fn log(report: Report) {
         Report::Disabled { receiver } => {
             tracing::error!(receiver, "answered 410 Gone: it gets nothing until its webhook changes");
         }
+        Report::Failing { receiver, why } => tracing::error!(receiver, why, "fails"),
+        Report::Works { receiver } => tracing::info!(receiver, "works again"),
         other => tracing::warn!(report = ?other, "a notification"),
     }
 }

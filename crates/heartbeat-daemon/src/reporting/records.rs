@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use heartbeat_api::{Acknowledged, HistoryError, HistoryQuestion, IncidentPage};
+use heartbeat_api::{Acknowledged, HistoryError, HistoryQuestion, IncidentPage, NotificationCount};
 use heartbeat_status::WallTime;
-use heartbeat_status::wire::{AckEntry, HistoryDocument, IncidentDocument, StripsDocument};
+use heartbeat_status::wire::{
+    AckEntry, HistoryDocument, IncidentDocument, NotificationEntry, StripsDocument,
+};
 use heartbeat_store::{AuditEntry, HistoryDb, IncidentDb, IncidentRecord, Page, StoreError};
 use heartbeat_supervisor::Command;
 
 use crate::reporting::history_reader;
+use crate::reporting::receivers::{self, NotificationCounts};
 use crate::reporting::status_store::StatusStore;
 use crate::storage::databases::{Databases, answer};
 
@@ -18,13 +21,18 @@ pub(crate) struct Records {
     statuses: Arc<StatusStore>,
     database: Arc<IncidentDb>,
     history: Arc<HistoryDb>,
+    counts: Arc<NotificationCounts>,
     boot: String,
 }
 
 impl Records {
-    pub(crate) fn new(statuses: Arc<StatusStore>, databases: &Databases) -> Self {
+    pub(crate) fn new(
+        statuses: Arc<StatusStore>,
+        databases: &Databases,
+        counts: Arc<NotificationCounts>,
+    ) -> Self {
         let (database, history) = (Arc::clone(&databases.incidents), Arc::clone(&databases.history));
-        Self { statuses, database, history, boot: heartbeat_process::boot_id() }
+        Self { statuses, database, history, counts, boot: heartbeat_process::boot_id() }
     }
 
     /// IncidentStore, the newest first: identifiers begin with the time.
@@ -53,6 +61,20 @@ impl Records {
             return known;
         }
         answer(|give| self.database.one(id, give)).await.ok().flatten()
+    }
+
+    /// What became of attempts to notify receivers.
+    pub(crate) fn notification_counts(&self) -> Vec<NotificationCount> {
+        self.counts.list()
+    }
+
+    /// What was sent about an incident.
+    pub(crate) async fn notifications(
+        &self,
+        incident: String,
+    ) -> Result<Vec<NotificationEntry>, HistoryError> {
+        let outbox = answer(|give| self.database.outbox_of(incident, give)).await.map_err(unreadable)?;
+        Ok(outbox.into_iter().map(receivers::shown).collect())
     }
 
     /// What a realm was over time.

@@ -21,6 +21,7 @@ use crate::inbox::{Batch, Inbox, ReloadAnswer, Request};
 use crate::own_health::descriptors::Budget;
 use crate::own_health::lag::{LagMeter, ProbingLag, Pulse};
 use crate::own_health::own_problems::OwnProblems;
+use crate::own_health::ping::Pinger;
 use crate::own_health::recovery_problem::RecoveryProblem;
 use crate::realms::executor::Executor;
 use crate::realms::prober::Prober;
@@ -61,6 +62,7 @@ pub(crate) struct Driver {
     pub(crate) incident_db: Arc<IncidentDb>,
     pub(crate) history: HistoryRecorder,
     pub(crate) notifier: Arc<Notifier>,
+    pub(crate) pinger: Pinger,
     pub(crate) boot_deadline: Option<Instant>,
     pub(crate) budget: Budget,
     pub(crate) intent: IntentFile,
@@ -231,7 +233,7 @@ impl Driver {
             return Ok((new.changes, active.revision));
         }
         let handed_on = new.handed_on(&active.plan);
-        let NewConfig { config, changes, restart, receivers, budget } = new;
+        let NewConfig { config, changes, restart, receivers, ping, budget } = new;
         // First those who give something away.
         self.listeners.resize(budget.tcp_connections, budget.socket_connections);
         self.prober.grant(budget.probes);
@@ -244,6 +246,7 @@ impl Driver {
         self.statuses.hand_on(&handed_on);
         self.history.reconfigured();
         self.notifier.replace(receivers);
+        self.pinger.set(ping);
         self.incident_writer.announce();
         // Still booting: it counts from the start of heartbeatd, as before.
         let deadline = self.statuses.started_at() + self.config.current().heartbeat.boot_deadline;

@@ -1,13 +1,13 @@
 //! A new configuration: whatever can be refused is refused before any of it takes effect.
 
 use heartbeat_config::{Changes, Config, Merged, merge};
-use heartbeat_notify::Receiver;
+use heartbeat_notify::{Endpoint, Receiver};
 use heartbeat_status::RealmIx;
 use heartbeat_supervisor::Plan;
 
 use crate::active_config::ActiveConfig;
 use crate::own_health::descriptors::Budget;
-use crate::reporting::receivers::receivers;
+use crate::reporting::receivers;
 
 /// A configuration that fits the one in force.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct NewConfig {
     pub(crate) receivers: Vec<Receiver>,
     /// The descriptors, divided anew for its realms.
     pub(crate) budget: Budget,
+    /// Where the dead man's signal goes.
+    pub(crate) ping: Option<Endpoint>,
 }
 
 impl NewConfig {
@@ -34,12 +36,15 @@ impl NewConfig {
     ) -> Result<Self, Vec<String>> {
         let Merged { config, restart, changes } = merge(active.in_force(vacant), config)?;
         let budget = budget.redivided(&config.realms).map_err(|refused| vec![refused.to_string()])?;
-        let receivers = receivers(&config.webhooks)
-            .map_err(|(name, error)| vec![format!("the receiver {name} cannot be notified: {error}")])?;
+        let receivers = receivers::receivers(&config.notify).map_err(|(name, error)| {
+            vec![format!("the receiver {name} cannot be notified: {}", error.in_full())]
+        })?;
+        let ping = receivers::ping(config.heartbeat.ping.as_deref())
+            .map_err(|error| vec![format!("`ping` cannot be used: {error}")])?;
         // Both are in the same order.
         let keys = changes.restarted.iter().map(|(_, keys)| keys.join(", "));
         let restart = restart.into_iter().zip(keys).collect();
-        Ok(Self { config, changes, restart, receivers, budget })
+        Ok(Self { config, changes, restart, receivers, ping, budget })
     }
 
     /// Places that belong to another realm from now on.

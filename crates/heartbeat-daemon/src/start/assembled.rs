@@ -23,6 +23,7 @@ use crate::inbox::{Inbox, Request};
 use crate::own_health::descriptors::{self, Budget};
 use crate::own_health::lag::{ProbingLag, Pulse};
 use crate::own_health::own_problems::OwnProblems;
+use crate::own_health::ping::Pinger;
 use crate::own_health::recovery_problem::{Damage, RecoveryProblem};
 use crate::realms::beats::Beats;
 use crate::realms::commands::{CheckReplies, Commands};
@@ -32,7 +33,7 @@ use crate::realms::owner::Owners;
 use crate::realms::prober::Prober;
 use crate::reporting::history_recorder::HistoryRecorder;
 use crate::reporting::incident_writer::IncidentWriter;
-use crate::reporting::receivers;
+use crate::reporting::receivers::{self, NotificationCounts};
 use crate::reporting::records::Records;
 use crate::reporting::status_store::StatusStore;
 use crate::running::caretaker::{Care, Caretaker};
@@ -95,9 +96,14 @@ impl Assembled {
         let replies = Arc::new(CheckReplies::default());
         let processes = open_processes(settings, &inbox, &replies, &problems)?;
         let commands = Arc::new(Commands::new(processes.commander(), replies));
-        let outbox_db = Arc::clone(&databases.incidents);
-        let (receivers, outbox) = (prepared.receivers, prepared.outbox);
-        let notifier = Arc::new(receivers::start(receivers, outbox, runtime.handle().clone(), outbox_db));
+        let counts = Arc::<NotificationCounts>::default();
+        let notifier = Arc::new(receivers::start(
+            prepared.receivers,
+            prepared.outbox,
+            runtime.handle().clone(),
+            Arc::clone(&databases.incidents),
+            (Arc::clone(&problems), Arc::clone(&counts)),
+        ));
 
         let mut supervisor = Supervisor::new(config.plan.clone(), random::number());
         let plan = Arc::clone(supervisor.plan_in_force());
@@ -140,7 +146,7 @@ impl Assembled {
             config.clone(),
             Arc::clone(&reloader),
             Arc::clone(&upgrader),
-            Records::new(Arc::clone(&statuses), &databases),
+            Records::new(Arc::clone(&statuses), &databases, counts),
             Arc::clone(&beats),
         );
         let limits = Limits {
@@ -182,6 +188,8 @@ impl Assembled {
         }
         let probing_lag = ProbingLag::default();
         runtime.spawn(probing_lag.clone().watch());
+        let pinger = Pinger::start(runtime.handle(), Arc::clone(&statuses), Arc::clone(&problems));
+        pinger.set(prepared.ping);
         let history = Arc::clone(&databases.history);
         let driver = Driver {
             supervisor,
@@ -204,6 +212,7 @@ impl Assembled {
             incident_writer,
             boot_deadline: Some(clock::now() + active.heartbeat.boot_deadline),
             budget,
+            pinger,
             notifier: Arc::clone(&notifier),
             state: DriverState::default(),
         };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use heartbeat_api::Access;
 use heartbeat_config::{Config, Heartbeat, Sources};
-use heartbeat_notify::Receiver;
+use heartbeat_notify::{Endpoint, Receiver};
 use heartbeat_process::Handover;
 use heartbeat_status::RealmName;
 use heartbeat_store::OutboxEntry;
@@ -63,6 +63,8 @@ pub(crate) struct Prepared {
     pub(crate) kept: BTreeMap<RealmName, OwnedFd>,
     pub(crate) program: Option<Program>,
     pub(crate) receivers: Vec<Receiver>,
+    /// Where the dead man's signal goes.
+    pub(crate) ping: Option<Endpoint>,
     pub(crate) access: Access,
     /// Where adoption records lie.
     pub(crate) records: PathBuf,
@@ -89,8 +91,10 @@ impl Prepared {
         let Start { config, sources, sink, mut handover, kept, program } = start;
         let kept: BTreeMap<RealmName, OwnedFd> =
             kept.into_iter().filter_map(|(name, held)| Some((Manager::kept(&name)?, held))).collect();
-        let receivers = receivers::receivers(&config.webhooks)
+        let receivers = receivers::receivers(&config.notify)
             .map_err(|(name, source)| DaemonError::Receiver { name, source })?;
+        let ping = receivers::ping(config.heartbeat.ping.as_deref())
+            .map_err(|source| DaemonError::Receiver { name: "ping".to_owned(), source: source.into() })?;
         let heartbeat = &config.heartbeat;
         let access = access(heartbeat)?;
         let records = records_dir(heartbeat);
@@ -122,6 +126,7 @@ impl Prepared {
             kept,
             program,
             receivers,
+            ping,
             access,
             records,
             directories,

@@ -51,6 +51,11 @@ pub enum TokenFileError {
 
 /// Reads the token. What is opened is what is checked, so that no process can replace it in between.
 pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
+    Ok(Token::new(&read_text(path)?)?)
+}
+
+/// Reads what only heartbeatd's own user can read.
+pub(crate) fn read_text(path: &Path) -> Result<String, TokenFileError> {
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let (meta, own) = (file.metadata()?, nix::unistd::geteuid().as_raw());
@@ -69,8 +74,7 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
     if bytes.len() as u64 > MAX_TOKEN_FILE_BYTES {
         return Err(TokenFileError::NotAToken);
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| TokenFileError::NotAToken)?;
-    Ok(Token::new(text)?)
+    String::from_utf8(bytes).map_err(|_| TokenFileError::NotAToken)
 }
 
 #[cfg(test)]

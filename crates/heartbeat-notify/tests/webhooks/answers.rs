@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use heartbeat_notify::{ATTEMPT_TIMEOUT, GIVE_UP_AFTER, Receiver, Webhook};
+use heartbeat_notify::{ATTEMPT_TIMEOUT, GIVE_UP_AFTER, Receiver};
 use heartbeat_status::IncidentStep::{Failed, Opened, Resolved};
 use tokio::net::TcpListener;
 
-use crate::scene::{Act, Server, UNIX_S, clock, event, receiver, start};
+use crate::scene::{Act, Server, UNIX_S, clock, event, receiver, start, target};
 
 #[tokio::test(start_paused = true)]
 async fn an_incident_arrives_as_a_standard_webhook() {
@@ -23,7 +23,7 @@ async fn an_incident_arrives_as_a_standard_webhook() {
     assert_eq!(heard.header("user-agent"), concat!("heartbeat/", env!("CARGO_PKG_VERSION")));
     assert_eq!(heard.header("webhook-id"), "0193-a.1");
     assert_eq!(heard.header("webhook-timestamp"), UNIX_S.to_string());
-    assert_eq!(format!("http://{}", heard.header("host")), server.webhook().to_string());
+    assert_eq!(format!("http://{}", heard.header("host")), server.endpoint().to_string());
     assert_eq!(notifier.backlog(), [("ops".to_owned(), 0)]);
 }
 
@@ -180,7 +180,7 @@ async fn redirects_are_not_followed() {
 #[tokio::test(start_paused = true)]
 async fn after_three_days_it_is_given_up_and_its_end_is_not_told() {
     let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
-    let ops = Receiver::new("ops", Webhook::new(&format!("http://{nobody}/")).unwrap());
+    let ops = Receiver::new("ops", target(&format!("http://{nobody}/")));
     let (notifier, reports) = start(vec![ops]);
     let before = clock();
     notifier.notify(&event("a", 1, Opened));

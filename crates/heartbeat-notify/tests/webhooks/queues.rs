@@ -93,7 +93,7 @@ async fn receivers_are_told_what_they_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn an_incident_opens_for_a_realm_when_it_joins() {
     let server = Server::start([]).await;
-    let web = Receiver { realms: vec!["web".to_owned()], ..Receiver::new("web", server.webhook()) };
+    let web = Receiver { realms: vec!["web".to_owned()], ..Receiver::new("web", server.target()) };
     let (notifier, reports) = start(vec![web]);
     notifier.notify(&event("a", 1, Opened));
     for (seq, step) in [(2, Updated), (3, Updated), (4, Resolved)] {
@@ -259,6 +259,59 @@ async fn closing_does_not_wait_longer_than_its_patience() {
     }
     assert!(reports.contains(&"fine a.2 delivered after 1".to_owned()), "{reports:?}");
     assert!((2..=5).contains(&attempts), "closing is no reason to hammer: {attempts}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_fails_for_five_minutes_is_reported_and_its_fallback_hears_of_it() {
+    // One refusal for good, and nothing more to deliver: the channel is archived, and nobody would notice.
+    let archived = Server::start([Act::status("404 Not Found")]).await;
+    let web = Server::start([]).await;
+    let receivers = vec![
+        Receiver { fallback: Some("web".to_owned()), ..receiver("chat", &archived) },
+        Receiver { realms: vec!["web".to_owned()], ..receiver("web", &web) },
+    ];
+    let (notifier, reports) = start(receivers);
+    let ours = |id: &str, seq, step| {
+        let mut ours = document(id, seq, step);
+        ours.root = "heartbeatd".to_owned();
+        ours.into()
+    };
+    let before = clock();
+    notifier.notify(&event("a", 1, Opened));
+    reports.wait_for("chat fails: answered 404 Not Found").await;
+    assert_eq!((clock() - before).as_secs(), 300);
+    notifier.notify(&ours("own", 1, Opened));
+    reports.wait_for("web own.1 delivered").await;
+    reports.wait_for("chat own.1 delivered").await;
+    assert!(reports.all().contains(&"chat works".to_owned()), "{:?}", reports.all());
+    // It is over, and what follows is for those who asked for it; the end is for all who know of it.
+    notifier.notify(&ours("own", 2, Resolved));
+    notifier.notify(&ours("another", 1, Opened));
+    reports.wait_for("web own.2 delivered").await;
+    reports.wait_for("chat another.1 delivered").await;
+    assert_eq!(web.ids(), ["own.1", "own.2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_with_a_delay_hears_of_what_lasts() {
+    let server = Server::start([]).await;
+    // The incidents of these tests opened 123 s ago.
+    let boss = |seconds| Receiver { delay: Duration::from_secs(seconds), ..receiver("boss", &server) };
+    let (notifier, reports) = start(vec![boss(124)]);
+    let opened = event("a", 1, Opened);
+    notifier.notify(&opened);
+    notifier.release(notifier.announce(&opened));
+    notifier.notify(&event("b", 1, Opened));
+    notifier.notify(&event("b", 2, Resolved));
+    assert!(notifier.waits());
+    assert_eq!(notifier.backlog(), [("boss".to_owned(), 0)]);
+    // Its time has come.
+    notifier.replace(vec![boss(123)]);
+    notifier.release(notifier.announce(&opened));
+    notifier.notify(&event("a", 2, Resolved));
+    reports.wait_for("boss a.2 delivered").await;
+    assert_eq!(server.ids(), ["a.1", "a.2"]);
+    assert_eq!(reports.all().len(), 2, "{:?}", reports.all());
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heartbeat_notify::{Clock, Notifier, Receiver, Report, Restored, Webhook};
+use heartbeat_notify::{Clock, Endpoint, Notifier, Receiver, Report, Restored, Target, Webhook};
 use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks};
 use heartbeat_status::{IncidentStep, Reason, Severity, WallTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -93,8 +93,12 @@ impl Server {
         format!("http://127.0.0.1:{}/hook/?key=k", self.port)
     }
 
-    pub(crate) fn webhook(&self) -> Webhook {
-        Webhook::new(&self.url()).unwrap()
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::new(&self.url()).unwrap()
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        target(&self.url())
     }
 
     pub(crate) fn heard(&self) -> Vec<Heard> {
@@ -180,6 +184,8 @@ impl Reports {
             }
             Report::Dropped { receiver, id, seq, why } => format!("{receiver} {id}.{seq} dropped: {why:?}"),
             Report::Disabled { receiver } => format!("{receiver} disabled"),
+            Report::Failing { receiver, why } => format!("{receiver} fails: {why}"),
+            Report::Works { receiver } => format!("{receiver} works"),
             other => format!("{other:?}"),
         };
         self.tell.send_modify(|all| all.push(line));
@@ -204,9 +210,14 @@ pub(crate) fn start_again(receivers: Vec<Receiver>, restored: Vec<Restored>) -> 
     (Notifier::start(receivers, restored, Handle::current(), clock, report), reports)
 }
 
+/// A webhook without a signature.
+pub(crate) fn target(url: &str) -> Target {
+    Target::Webhook(Webhook { endpoint: Endpoint::new(url).unwrap(), secrets: Vec::new() })
+}
+
 /// A receiver of everything.
 pub(crate) fn receiver(name: &str, server: &Server) -> Receiver {
-    Receiver { on: IncidentStep::ALL.iter().copied().collect(), ..Receiver::new(name, server.webhook()) }
+    Receiver { on: IncidentStep::ALL.iter().copied().collect(), ..Receiver::new(name, server.target()) }
 }
 
 /// An event of an incident of `postgres`.

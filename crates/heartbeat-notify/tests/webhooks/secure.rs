@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_notify::{Receiver, TlsOptions, Webhook};
+use heartbeat_notify::{Endpoint, Receiver, Target, TlsOptions, Webhook};
 use heartbeat_status::IncidentStep::Opened;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
@@ -15,6 +15,10 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use crate::scene::{event, start};
+
+fn webhook(endpoint: Endpoint) -> Target {
+    Target::Webhook(Webhook { endpoint, secrets: Vec::new() })
+}
 
 #[tokio::test]
 async fn a_notification_goes_only_to_a_server_with_a_certificate_that_is_trusted() {
@@ -48,11 +52,13 @@ async fn a_notification_goes_only_to_a_server_with_a_certificate_that_is_trusted
     std::fs::write(&ca, cert.pem()).unwrap();
     let url = format!("https://127.0.0.1:{port}/hook/");
     let trusted =
-        Webhook::with_tls(&url, &TlsOptions { ca: Some(ca.clone()), ..TlsOptions::default() }).unwrap();
+        Endpoint::with_tls(&url, &TlsOptions { ca: Some(ca.clone()), ..TlsOptions::default() }).unwrap();
     std::fs::remove_file(ca).unwrap();
-    let mut receivers = vec![Receiver::new("trusting", trusted)];
+    let mut receivers = vec![Receiver::new("trusting", webhook(trusted))];
     // A machine without a store of roots cannot have the other one.
-    let verifies = Webhook::new(&url).map(|webhook| receivers.push(Receiver::new("strict", webhook))).is_ok();
+    let verifies = Endpoint::new(&url)
+        .map(|endpoint| receivers.push(Receiver::new("strict", webhook(endpoint))))
+        .is_ok();
     let (notifier, reports) = start(receivers);
     notifier.notify(&event("a", 1, Opened));
     reports.wait_for("trusting a.1 delivered after 1").await;

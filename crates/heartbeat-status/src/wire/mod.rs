@@ -13,6 +13,7 @@ mod headline;
 mod history;
 mod incident;
 mod logs;
+mod notification;
 mod open;
 mod realm;
 mod render;
@@ -34,6 +35,7 @@ pub use incident::{
     TimelineEntry,
 };
 pub use logs::{LogsDocument, LostEntry};
+pub use notification::{NotificationEntry, NotificationsDocument};
 pub use open::Open;
 pub use realm::{
     ExitEntry, LastEntry, NeedEntry, NextEntry, PauseEntry, PhasesEntry, ProbeEntry, ProcessEntry,
@@ -56,6 +58,8 @@ pub const STRIPS_SCHEMA: &str = "heartbeat.strips/1";
 pub const INCIDENT_SCHEMA: &str = "heartbeat.incident/1";
 /// Schema name of a list of incidents.
 pub const INCIDENTS_SCHEMA: &str = "heartbeat.incidents/1";
+/// Schema of [`NotificationsDocument`].
+pub const NOTIFICATIONS_SCHEMA: &str = "heartbeat.notifications/1";
 /// Schema name of one fact of the event stream.
 pub const EVENT_SCHEMA: &str = "heartbeat.event/1";
 /// Schema name of a change of the event stream.

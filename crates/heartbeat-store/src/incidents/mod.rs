@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use heartbeat_status::wire::IncidentDocument;
-use heartbeat_status::{Instant, WallTime};
+use heartbeat_status::{DeliveryState, Instant, WallTime};
 
 use crate::StoreError;
 use crate::file::Schema;
@@ -79,19 +79,6 @@ pub enum AttemptOutcome {
     Dropped(String),
 }
 
-/// How far a notification in the outbox has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutboxState {
-    /// It is to be delivered.
-    Due,
-    /// The receiver accepted it.
-    Delivered,
-    /// Every attempt failed.
-    GivenUp,
-    /// It was dropped without an attempt.
-    Dropped,
-}
-
 /// A notification in the outbox.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxEntry {
@@ -106,7 +93,7 @@ pub struct OutboxEntry {
     /// Whether the incident is open.
     pub open: bool,
     /// How far it has come.
-    pub state: OutboxState,
+    pub state: DeliveryState,
     /// The time at which it became due.
     pub queued_at: WallTime,
     /// Attempts that were made.

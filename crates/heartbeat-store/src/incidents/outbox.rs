@@ -3,27 +3,16 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 
-use heartbeat_status::WallTime;
+use heartbeat_status::{DeliveryState, WallTime};
 
 use crate::StoreError;
 use crate::incidents::rows::{failed, next, parsed, put, text};
-use crate::incidents::{Attempt, AttemptOutcome, Delivery, OutboxEntry, OutboxState};
+use crate::incidents::{Attempt, AttemptOutcome, Delivery, OutboxEntry};
 
 /// Notifications that are not due and are kept for `notify log`, beside those of open incidents.
 const MAX_SETTLED_NOTIFICATIONS: i64 = 20_000;
 /// Columns of a row, less its checksum.
 const COLUMNS: usize = 12;
-
-const STATES: [(OutboxState, &str); 4] = [
-    (OutboxState::Due, "due"),
-    (OutboxState::Delivered, "delivered"),
-    (OutboxState::GivenUp, "given up"),
-    (OutboxState::Dropped, "dropped"),
-];
-
-fn word(state: OutboxState) -> &'static str {
-    STATES.iter().find(|(known, _)| *known == state).map_or("", |(_, word)| word)
-}
 
 fn number(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
@@ -44,7 +33,7 @@ pub(super) fn add(connection: &Connection, delivery: &Delivery) -> rusqlite::Res
         seq.into(),
         delivery.receiver.clone().into(),
         document.event.to_string().into(),
-        word(OutboxState::Due).to_owned().into(),
+        DeliveryState::Due.to_string().into(),
         delivery.queued_at.as_millis().into(),
         0.into(),
         Value::Null,
@@ -68,18 +57,18 @@ pub(super) fn attempted(connection: &Connection, attempt: &Attempt) -> rusqlite:
         Err(error) => return Err(error),
     };
     let (state, next_at, why) = match &attempt.outcome {
-        AttemptOutcome::Delivered => (OutboxState::Delivered, None, None),
-        AttemptOutcome::Retried { why, next_at } => (OutboxState::Due, Some(*next_at), Some(why.clone())),
-        AttemptOutcome::GivenUp(why) => (OutboxState::GivenUp, None, Some(why.clone())),
-        AttemptOutcome::Dropped(why) => (OutboxState::Dropped, None, Some(why.clone())),
+        AttemptOutcome::Delivered => (DeliveryState::Delivered, None, None),
+        AttemptOutcome::Retried { why, next_at } => (DeliveryState::Due, Some(*next_at), Some(why.clone())),
+        AttemptOutcome::GivenUp(why) => (DeliveryState::GivenUp, None, Some(why.clone())),
+        AttemptOutcome::Dropped(why) => (DeliveryState::Dropped, None, Some(why.clone())),
     };
-    row[5] = word(state).to_owned().into();
-    if state != OutboxState::Dropped {
+    row[5] = state.to_string().into();
+    if state != DeliveryState::Dropped {
         let attempts = if let Value::Integer(attempts) = row[7] { attempts } else { 0 };
         (row[7], row[8]) = ((attempts + 1).into(), attempt.at.as_millis().into());
     }
     (row[9], row[10]) = (next_at.map(WallTime::as_millis).into(), why.into());
-    if state == OutboxState::Due {
+    if state == DeliveryState::Due {
         return put(connection, "outbox", row);
     }
     row[11] = String::new().into();
@@ -134,14 +123,13 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     let time =
         |column| -> rusqlite::Result<_> { Ok(row.get::<_, Option<i64>>(column)?.map(WallTime::from_millis)) };
     let state: String = row.get(5)?;
-    let known = STATES.iter().find(|(_, word)| *word == state);
     Ok(OutboxEntry {
         incident: row.get(1)?,
         seq: row.get::<_, i64>(2)?.unsigned_abs(),
         receiver: row.get(3)?,
         event: row.get(4)?,
         // A word of a later version is none that is due.
-        state: known.map_or(OutboxState::Dropped, |(state, _)| *state),
+        state: state.parse().unwrap_or(DeliveryState::Dropped),
         queued_at: WallTime::from_millis(row.get(6)?),
         attempts: row.get(7)?,
         attempted_at: time(8)?,

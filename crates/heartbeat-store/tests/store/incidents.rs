@@ -2,10 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use heartbeat_status::WallTime;
-use heartbeat_store::{
-    Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, OutboxEntry, OutboxState, Page,
-};
+use heartbeat_status::{DeliveryState, WallTime};
+use heartbeat_store::{Attempt, AttemptOutcome, AuditEntry, Delivery, IncidentDb, OutboxEntry, Page};
 
 use crate::scene::{Scene, answer, document, open_numbers, record, remembered, sqlite, write};
 
@@ -83,7 +81,7 @@ fn a_notification_is_due_until_it_is_settled_and_never_twice() {
         db.attempted(attempt("nobody", 2_000, AttemptOutcome::GivenUp("404".to_owned())));
     }
     let db = scene.incidents();
-    let entry = |receiver: &str, state: OutboxState| OutboxEntry {
+    let entry = |receiver: &str, state: DeliveryState| OutboxEntry {
         receiver: receiver.to_owned(),
         incident: record.document.id.clone(),
         seq: 1,
@@ -98,20 +96,20 @@ fn a_notification_is_due_until_it_is_settled_and_never_twice() {
         document: None,
     };
     let expected = [
-        entry("ops", OutboxState::Delivered),
+        entry("ops", DeliveryState::Delivered),
         OutboxEntry {
             attempts: 2,
             attempted_at: Some(WallTime::from_millis(4_000)),
             next_at: Some(next_at),
             why: Some("answered 500 Internal Server Error".to_owned()),
             document: Some(record.document.clone()),
-            ..entry("pager", OutboxState::Due)
+            ..entry("pager", DeliveryState::Due)
         },
         OutboxEntry {
             attempts: 0,
             attempted_at: None,
             why: Some("removed".to_owned()),
-            ..entry("chat", OutboxState::Dropped)
+            ..entry("chat", DeliveryState::Dropped)
         },
     ];
     assert_eq!(remembered(&db).outbox, expected);
@@ -156,7 +154,7 @@ fn what_was_sent_of_an_incident_is_known_until_its_end_was_sent() {
         let outbox = remembered(db).outbox;
         outbox.iter().map(|entry| (entry.seq, entry.open, entry.state)).collect::<Vec<_>>()
     };
-    let (delivered_one, due) = (OutboxState::Delivered, OutboxState::Due);
+    let (delivered_one, due) = (DeliveryState::Delivered, DeliveryState::Due);
     assert_eq!(states(&db), [(1, true, delivered_one), (1, false, delivered_one), (2, false, due)]);
     delivered(2, 2);
     assert_eq!(states(&db), [(1, true, delivered_one)], "the second one is over");

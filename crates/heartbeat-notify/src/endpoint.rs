@@ -18,14 +18,14 @@ const HTTPS_PORT: u16 = 443;
 /// Printed without its path and query, which often are the only secret of a webhook.
 ///
 /// ```
-/// use heartbeat_notify::{NotifyError, Webhook};
+/// use heartbeat_notify::{NotifyError, Endpoint};
 ///
-/// let webhook = Webhook::new("http://127.0.0.1:3000/api/incidents/?key=s3cret")?;
-/// assert_eq!(webhook.to_string(), "http://127.0.0.1:3000");
+/// let endpoint = Endpoint::new("http://127.0.0.1:3000/api/incidents/?key=s3cret")?;
+/// assert_eq!(endpoint.to_string(), "http://127.0.0.1:3000");
 /// # Ok::<(), NotifyError>(())
 /// ```
 #[derive(Clone, PartialEq)]
-pub struct Webhook {
+pub struct Endpoint {
     address: Address,
     /// `None` for plain HTTP.
     tls: Option<Arc<Tls>>,
@@ -33,7 +33,7 @@ pub struct Webhook {
     target: String,
 }
 
-impl Webhook {
+impl Endpoint {
     /// Takes `http[s]://NAME[:PORT][/PATH][?QUERY]`. HTTPS trusts the system's roots.
     ///
     /// # Errors
@@ -95,16 +95,16 @@ const fn default_port(is_https: bool) -> u16 {
     if is_https { HTTPS_PORT } else { HTTP_PORT }
 }
 
-impl fmt::Display for Webhook {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         write!(f, "{scheme}://{}", self.host_header())
     }
 }
 
-impl fmt::Debug for Webhook {
+impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Webhook({self}/...)")
+        write!(f, "Endpoint({self}/...)")
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let taken = |url: &str| {
-            let webhook = Webhook::new(url).unwrap();
+            let webhook = Endpoint::new(url).unwrap();
             (webhook.address.to_string(), webhook.host_header(), webhook.target)
         };
         let expect = |address: &str, host: &str, target: &str| {
@@ -130,15 +130,15 @@ mod tests {
         assert_eq!(taken("http://[::1]:8080/x"), expect("[::1]:8080", "[::1]:8080", "/x"));
         assert_eq!(taken("HTTP://h?q"), expect("h:80", "h", "/?q"));
         let blind = TlsOptions { no_verify: true, ..TlsOptions::default() };
-        let https = Webhook::with_tls("https://h/x", &blind).unwrap();
+        let https = Endpoint::with_tls("https://h/x", &blind).unwrap();
         assert_eq!((https.address.port(), https.host_header().as_str()), (443, "h"));
         assert!(https.tls().is_some() && https.to_string() == "https://h");
     }
 
     #[test]
     fn what_cannot_be_posted_to_is_refused() {
-        assert!(matches!(Webhook::new("http://me:pw@example.org/"), Err(NotifyError::CredentialsInUrl)));
-        assert!(matches!(Webhook::new("https://me@example.org/"), Err(NotifyError::CredentialsInUrl)));
+        assert!(matches!(Endpoint::new("http://me:pw@example.org/"), Err(NotifyError::CredentialsInUrl)));
+        assert!(matches!(Endpoint::new("https://me@example.org/"), Err(NotifyError::CredentialsInUrl)));
         for url in [
             "",
             "/path",
@@ -149,16 +149,16 @@ mod tests {
             "http://h:70000/",
             "http://h:/",
         ] {
-            assert!(Webhook::new(url).is_err(), "{url}");
+            assert!(Endpoint::new(url).is_err(), "{url}");
         }
-        assert!(matches!(Webhook::new("http://h/#top"), Err(NotifyError::Unusable { .. })));
+        assert!(matches!(Endpoint::new("http://h/#top"), Err(NotifyError::Unusable { .. })));
     }
 
     #[test]
     fn the_path_is_never_printed() {
-        let webhook = Webhook::new("http://h:1/s3cret?s3cret").unwrap();
+        let webhook = Endpoint::new("http://h:1/s3cret?s3cret").unwrap();
         assert!(!format!("{webhook} {webhook:?}").contains("s3cret"));
-        let refused = Webhook::new("http://u:s3cret@h/s3cret").unwrap_err();
+        let refused = Endpoint::new("http://u:s3cret@h/s3cret").unwrap_err();
         assert!(!format!("{refused} {refused:?}").contains("s3cret"));
     }
 }

@@ -1,0 +1,109 @@
+//! `notify log`: what was sent about an incident.
+
+use heartbeat_client::Client;
+use heartbeat_status::DeliveryState;
+use heartbeat_status::wire::{NotificationEntry, NotificationsDocument};
+
+use crate::age::moment;
+use crate::args::Format;
+use crate::console::Console;
+use crate::exit::{Exit, Outcome};
+use crate::incidents::full;
+use crate::style::Style;
+
+/// The notifications of an incident.
+pub(crate) async fn log(client: &Client, id: &str, console: &mut Console) -> Outcome {
+    let document = client.notifications(&full(client, id).await?).await?;
+    match console.form {
+        Format::Json => console.json(&document)?,
+        Format::Ndjson => document.notifications.iter().try_for_each(|entry| console.json_line(entry))?,
+        Format::Plain => document.notifications.iter().try_for_each(|entry| {
+            let why = console.style.text(entry.why.as_deref().unwrap_or_default());
+            let receiver = console.style.text(&entry.receiver);
+            let NotificationEntry { event, state, queued_at, attempts, .. } = entry;
+            console.line(&format!("{receiver}\t{event}\t{state}\t{queued_at}\t{attempts}\t{why}"))
+        })?,
+        _ => lines(&document, console.style).iter().try_for_each(|line| console.prose(line, 4))?,
+    }
+    Ok(Exit::Holds)
+}
+
+fn lines(document: &NotificationsDocument, style: Style) -> Vec<String> {
+    if document.notifications.is_empty() {
+        return vec!["no receiver was to hear of this incident".to_owned()];
+    }
+    let mut lines = vec![format!("{:<12}  {:<9}  {:<23}  RESULT", "RECEIVER", "EVENT", "SINCE")];
+    lines.extend(document.notifications.iter().map(|entry| {
+        let event = entry.event.to_string();
+        let (receiver, since) = (style.text(&entry.receiver), moment(entry.queued_at));
+        format!("{receiver:<12}  {event:<9}  {since:<23}  {}", result(entry, style))
+    }));
+    lines
+}
+
+fn result(entry: &NotificationEntry, style: Style) -> String {
+    let attempts = match entry.attempts {
+        0 => String::new(),
+        1 => " after 1 attempt".to_owned(),
+        attempts => format!(" after {attempts} attempts"),
+    };
+    let why = entry.why.as_ref().map_or_else(String::new, |why| format!(": {}", style.text(why)));
+    let next = entry.next_at.map_or_else(String::new, |at| format!("; the next at {}", moment(at)));
+    let at = entry.attempted_at.map_or_else(String::new, |at| format!(" at {}", moment(at)));
+    match entry.state.known() {
+        Some(DeliveryState::Delivered) => format!("delivered{attempts}{at}"),
+        Some(DeliveryState::GivenUp) => format!("given up{attempts}{at}{why}"),
+        Some(DeliveryState::Dropped) => format!("not sent{why}"),
+        Some(DeliveryState::Due) if entry.attempts > 0 => format!("not delivered yet{attempts}{why}{next}"),
+        Some(DeliveryState::Due) => "to be sent".to_owned(),
+        None => format!("{}{attempts}{why}", entry.state),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat_status::wire::NOTIFICATIONS_SCHEMA;
+    use heartbeat_status::{IncidentStep, WallTime};
+
+    #[test]
+    fn every_notification_says_what_became_of_it() {
+        let at = WallTime::from_millis(1_795_473_598_310);
+        let entry = |state: DeliveryState, attempts: u32, why: Option<&str>| NotificationEntry {
+            receiver: "ops".to_owned(),
+            seq: 1,
+            event: IncidentStep::Opened.into(),
+            state: state.into(),
+            queued_at: at,
+            attempts,
+            attempted_at: (attempts > 0).then_some(at),
+            next_at: (state == DeliveryState::Due && attempts > 0).then_some(at),
+            why: why.map(str::to_owned),
+        };
+        let mut document = NotificationsDocument {
+            schema: NOTIFICATIONS_SCHEMA.to_owned(),
+            incident: "0193-a".to_owned(),
+            notifications: vec![
+                entry(DeliveryState::Delivered, 2, None),
+                entry(DeliveryState::Due, 3, Some("answered 503 Service Unavailable")),
+                entry(DeliveryState::Due, 0, None),
+                entry(DeliveryState::GivenUp, 1, Some("answered 404 Not Found")),
+                entry(DeliveryState::Dropped, 0, Some("the receiver was removed from the configuration")),
+            ],
+        };
+        let text = lines(&document, Style::default()).join("\n");
+        for part in [
+            "ops           opened     ",
+            "delivered after 2 attempts at ",
+            "not delivered yet after 3 attempts: answered 503 Service Unavailable; the next at ",
+            "to be sent",
+            "given up after 1 attempt at ",
+            ": answered 404 Not Found",
+            "not sent: the receiver was removed from the configuration",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        document.notifications.clear();
+        assert_eq!(lines(&document, Style::default()), ["no receiver was to hear of this incident"]);
+    }
+}

@@ -1,0 +1,108 @@
+//! Kinds of receivers: a file per kind, which makes the request for an incident document.
+
+mod ntfy;
+mod pagerduty;
+mod slack;
+mod text;
+mod webhook;
+
+use bytes::Bytes;
+use heartbeat_status::wire::IncidentDocument;
+
+pub use ntfy::Ntfy;
+pub use pagerduty::PagerDuty;
+pub use slack::Slack;
+pub use webhook::Webhook;
+
+use crate::{DeliveryError, Endpoint};
+
+/// Where notifications go, and in which form.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// The incident document, following Standard Webhooks.
+    Webhook(Webhook),
+    /// A message on a topic of an ntfy server.
+    Ntfy(Ntfy),
+    /// A message by an incoming webhook of Slack.
+    Slack(Slack),
+    /// An alert of PagerDuty (Events API v2).
+    PagerDuty(PagerDuty),
+}
+
+/// What a request has beside what every request has.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Bytes,
+}
+
+impl Target {
+    pub(crate) const fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Webhook(webhook) => &webhook.endpoint,
+            Self::Ntfy(ntfy) => &ntfy.endpoint,
+            Self::Slack(slack) => &slack.endpoint,
+            Self::PagerDuty(pagerduty) => &pagerduty.endpoint,
+        }
+    }
+
+    /// The request for a document, at `unix_s` seconds since 1970.
+    pub(crate) fn message(&self, document: &IncidentDocument, unix_s: u64) -> Result<Message, DeliveryError> {
+        match self {
+            Self::Webhook(webhook) => webhook.message(document, unix_s),
+            Self::Ntfy(ntfy) => Ok(ntfy.message(document)),
+            Self::Slack(_) => slack::message(document),
+            Self::PagerDuty(pagerduty) => pagerduty.message(document),
+        }
+    }
+}
+
+/// The same at every attempt, so that the receiver recognises a repetition.
+fn key(document: &IncidentDocument) -> String {
+    format!("{}.{}", document.id, document.seq)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Bytes, DeliveryError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|source| DeliveryError::Document { source })
+}
+
+/// An incident for the tests of the kinds.
+#[cfg(test)]
+pub(crate) mod sample {
+    use heartbeat_status::wire::{INCIDENT_SCHEMA, IncidentDocument, IncidentLinks, TimelineEntry};
+    use heartbeat_status::{IncidentStep, Reason, Severity, WallTime, What};
+
+    pub(crate) fn document(step: IncidentStep) -> IncidentDocument {
+        let at = |ms: i64| WallTime::from_millis(1_795_473_598_310 + ms);
+        let line = |ms: i64, what: What, detail: &str| TimelineEntry {
+            at: at(ms),
+            realm: "postgres".to_owned(),
+            what: what.into(),
+            detail: detail.to_owned(),
+        };
+        let over = step == IncidentStep::Resolved;
+        IncidentDocument {
+            schema: INCIDENT_SCHEMA.to_owned(),
+            event: step.into(),
+            id: "0193-a".to_owned(),
+            seq: 2,
+            ecosystem: "shop".to_owned(),
+            root: "postgres".to_owned(),
+            reason: Reason::Exited.into(),
+            message: "exit code 1 after 0.2 s".to_owned(),
+            severity: Severity::Critical.into(),
+            affected: vec!["api".to_owned(), "web".to_owned()],
+            opened_at: at(0),
+            resolved_at: over.then(|| at(41_700)),
+            duration_s: over.then_some(41.7),
+            resolution: None,
+            ack: None,
+            timeline: vec![
+                line(0, What::Exited, "exit code 1"),
+                line(20, What::RestartOpened, "restart, attempt 1 of 6"),
+            ],
+            log_tail: vec!["starting".to_owned(), "FATAL: could not bind IPv4 address".to_owned()],
+            links: IncidentLinks { this: "/api/incidents/0193-a/".to_owned() },
+        }
+    }
+}
