@@ -115,7 +115,6 @@ fn realms_that_a_reload_adds_take_their_descriptors_from_connections() {
     let worker = eco.pid_of("worker");
     kill(pid(worker), Signal::SIGKILL).unwrap();
     eco.daemon.read_until("its recovery", |line| line.contains("worker") && line.contains("recovered"));
-    assert!(transitions_to_down(&eco).iter().all(|incident| incident["root"] == "worker"));
     // What does not fit at all is refused as a whole.
     eco.rewrite(|text| {
         let more = (24..80).map(|at| format!("[realm.more{at}]\nrun = \"sleep 8630{at}\"\n"));
