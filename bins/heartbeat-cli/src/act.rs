@@ -8,9 +8,10 @@ use heartbeat_status::wire::{Action, ActionDocument, ActionRequest, StatusDocume
 use heartbeat_status::{RealmKind, Status};
 use tokio::time::interval;
 
-use crate::args::{ActArgs, Format};
+use crate::args::ActArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, plain_words};
+use crate::global::Format;
 use crate::headline::status_of;
 use crate::select::{is_name, names};
 use crate::steps::{Tracker, is_refused, plan_limit_s, plan_lines, refused_lines};

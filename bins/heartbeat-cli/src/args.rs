@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clap_complete::engine::ArgValueCompleter;
-use heartbeat_client::{BeatEvent, Host};
+use heartbeat_client::BeatEvent;
 use heartbeat_status::{RealmName, Signal};
 
 use crate::age::parse_duration;
 use crate::complete;
+use crate::global::Global;
 use crate::select::{is_name, selector};
 
 /// Commands of the contract that this version does not have yet: `notify test`.
@@ -38,59 +39,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
-}
-
-/// Options of every command.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct Global {
-    /// Where heartbeatd listens: unix:PATH, or http://ADDRESS:PORT (read-only) [default: the configured socket]
-    #[arg(short = 'H', long, global = true, value_name = "HOST", value_parser = parse_host)]
-    pub(crate) host: Option<Host>,
-    /// Output format [default: table on a terminal, otherwise plain]
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", conflicts_with = "json")]
-    pub(crate) output: Option<Format>,
-    /// Same as -o json
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// When to use colors
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
-    pub(crate) color: ColorChoice,
-    /// Use ASCII characters only
-    #[arg(long, global = true)]
-    pub(crate) ascii: bool,
-    /// Show times in UTC instead of the local time zone
-    #[arg(long, global = true)]
-    pub(crate) utc: bool,
-    /// Print only the requested output
-    #[arg(short, long, global = true)]
-    pub(crate) quiet: bool,
-    /// Show which heartbeatd is asked
-    #[arg(short, long, global = true)]
-    pub(crate) verbose: bool,
-    /// Answer yes to the question; running dependents are left as they are
-    #[arg(short, long, global = true)]
-    pub(crate) yes: bool,
-    /// Give up after this time, e.g. 90s
-    #[arg(long, global = true, value_name = "DUR", value_parser = parse_duration)]
-    pub(crate) timeout: Option<Duration>,
-}
-
-/// Output formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Columns that fit the terminal
-    Table,
-    /// Every column in full
-    Wide,
-    /// Tab-separated columns
-    Plain,
-    /// The JSON document of heartbeatd
-    Json,
-    /// One line of JSON per realm
-    Ndjson,
-    /// Names only
-    Name,
 }
 
 /// The commands.
@@ -571,18 +519,6 @@ pub(crate) enum ImportKind {
     Monit,
 }
 
-impl Global {
-    /// The output format, given whether stdout is a terminal.
-    pub(crate) fn form(&self, terminal: bool) -> Format {
-        match self.output {
-            _ if self.json => Format::Json,
-            Some(form) => form,
-            None if terminal => Format::Table,
-            None => Format::Plain,
-        }
-    }
-}
-
 /// Commands of other tools, and the one of ours that does the same.
 const OTHERS: &[(&str, &str)] = &[
     ("ps", "status"),
@@ -683,10 +619,6 @@ fn signal_name(text: &str) -> Result<String, String> {
         Some(near) => format!("unknown signal `{text}`; did you mean {near}?"),
         None => format!("unknown signal `{text}`; for example HUP, USR1 or TERM"),
     })
-}
-
-fn parse_host(text: &str) -> Result<Host, String> {
-    text.parse().map_err(|error: heartbeat_client::ClientError| error.to_string())
 }
 
 fn beat_event(text: &str) -> Result<BeatEvent, String> {

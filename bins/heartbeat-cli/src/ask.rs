@@ -4,9 +4,9 @@ use heartbeat_client::Client;
 use heartbeat_status::Status;
 use heartbeat_status::wire::RealmEntry;
 
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 use crate::headline::status_of;
 use crate::select::chosen;
 use crate::status::check_names;

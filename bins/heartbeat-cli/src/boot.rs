@@ -9,9 +9,9 @@ use heartbeat_status::{EdgeKind, Gate, RealmKind, Status, WallTime, What};
 use serde_json::json;
 
 use crate::age::{clock, latency};
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 use crate::headline::status_of;
 use crate::style::{Hue, Style};
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use heartbeat_config::{Format as ReportFormat, Sources};
 
-use crate::args::{CheckForm, Format};
+use crate::args::CheckForm;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 
 /// `check [FILE..]`: every file on its own, all errors of all of them; without a file the one heartbeatd would find.
 pub(crate) fn run(files: &[PathBuf], form: CheckForm, console: &mut Console) -> Outcome {

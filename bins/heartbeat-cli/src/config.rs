@@ -2,9 +2,9 @@
 
 use heartbeat_config::{EffectiveKey, Format as ReportFormat, Sources, effective};
 
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 
 /// `config [--sources] [PREFIX..]`.
 pub(crate) fn run(prefixes: &[String], sources: bool, console: &mut Console) -> Outcome {

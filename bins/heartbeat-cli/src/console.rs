@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use anstream::AutoStream;
 use clap::ColorChoice;
 
-use crate::args::{Format, Global};
 use crate::exit::Failure;
+use crate::global::{Format, Global};
 use crate::style::{Hue, Style, fold};
 
 /// Columns assumed when neither the terminal nor COLUMNS says how many there are.

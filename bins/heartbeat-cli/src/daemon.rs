@@ -5,9 +5,10 @@ use std::time::Duration;
 use heartbeat_client::{Client, ClientError};
 use heartbeat_status::wire::{DEPARTURE_SCHEMA, DepartureDocument};
 
-use crate::args::{Departing, Format};
+use crate::args::Departing;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 
 /// Between two looks for the one that follows.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -8,9 +8,9 @@ use heartbeat_client::Client;
 use heartbeat_config::{Sources, check, find_file};
 use heartbeat_status::Status;
 
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::style::hue;
 
 /// Kernel in which a group of processes can be signalled without a number that could be another's by then.

@@ -8,9 +8,9 @@ use heartbeat_status::wire::EventEntry;
 use tokio::time::sleep;
 
 use crate::age::moment;
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::select::names;
 use crate::style::{Hue, Style, visible_width};
 

@@ -9,9 +9,9 @@ use heartbeat_status::{
     RestartStep, Role, StartFailure, Status, What, WhileDown,
 };
 
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 
 /// A closed list of words, and what each of them means.
 struct List {

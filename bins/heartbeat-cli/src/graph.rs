@@ -6,9 +6,10 @@ use heartbeat_client::{Client, GraphFormat};
 use heartbeat_status::EdgeKind;
 use heartbeat_status::wire::{GraphDocument, GraphEdge, GraphNode};
 
-use crate::args::{Format, GraphForm};
+use crate::args::GraphForm;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::style::{Hue, Style, hue};
 
 /// `graph`.

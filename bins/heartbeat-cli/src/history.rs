@@ -6,9 +6,9 @@ use heartbeat_client::{Client, HistoryRange};
 use heartbeat_status::wire::{AvailabilityEntry, HistoryDocument, HistoryStep, LatencyEntry, TimesEntry};
 
 use crate::age;
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::style::Style;
 
 /// Columns of a strip: a step each.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use heartbeat_client::Client;
 use heartbeat_status::wire::{Action, ActionRequest};
 
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::select::names;
 
 /// What a pause asks for.

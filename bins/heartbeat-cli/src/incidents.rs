@@ -4,9 +4,9 @@ use heartbeat_client::{Client, ClientError};
 use heartbeat_status::wire::{AckRequest, IncidentDocument, IncidentsDocument};
 
 use crate::age::moment;
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::style::Style;
 
 /// Characters of an identifier that tell incidents apart for a person: its random end.

@@ -30,6 +30,7 @@ mod doctor;
 mod events;
 mod exit;
 mod explain;
+mod global;
 mod graph;
 mod headline;
 mod history;
@@ -73,9 +74,10 @@ use heartbeat_client::{Client, Host};
 use heartbeat_config::{Sources, socket_of};
 use heartbeat_status::wire::{AckRequest, Action, ActionRequest};
 
-use crate::args::{Cli, Command, Format, NOT_BUILT, meant, with_joined_wait};
+use crate::args::{Cli, Command, NOT_BUILT, meant, with_joined_wait};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 
 fn main() -> ExitCode {
     // A shell that asks for completions is answered, and nothing else happens.

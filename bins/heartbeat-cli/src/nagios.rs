@@ -6,9 +6,9 @@ use heartbeat_client::Client;
 use heartbeat_status::Status;
 use heartbeat_status::wire::{RealmEntry, StatusDocument};
 
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 use crate::headline::{headline, status_of};
 use crate::select::no_such;
 use crate::style::Style;

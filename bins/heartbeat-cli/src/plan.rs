@@ -3,9 +3,10 @@
 use heartbeat_client::Client;
 use heartbeat_status::wire::PlanRequest;
 
-use crate::args::{Format, PlanTarget};
+use crate::args::PlanTarget;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 use crate::reload;
 use crate::select::names;
 use crate::steps::{is_refused, plan_lines, refused_lines};

@@ -8,9 +8,10 @@ use heartbeat_client::{Client, ClientError};
 use heartbeat_status::wire::RegistrationDocument;
 use serde_json::{Map, Value, json};
 
-use crate::args::{Format, RegisterArgs};
+use crate::args::RegisterArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 use crate::style::Style;
 
 /// heartbeatd takes no more; one byte beyond says that there is more.

@@ -3,9 +3,9 @@
 use heartbeat_client::Client;
 use heartbeat_status::wire::{ReloadDocument, ReloadedRealm};
 
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::style::Style;
 
 /// Has heartbeatd read its configuration again; `dry_run`: and only say what it would change.

@@ -4,10 +4,10 @@ use heartbeat_client::Client;
 use heartbeat_status::wire::{NeedEntry, ProbeEntry, RealmDocument, RestartEntry};
 
 use crate::age::{age, human_seconds_f64, latency, moment};
-use crate::args::Format;
 use crate::cells::why;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::headline::status_of;
 use crate::page::Page;
 use crate::select::{is_name, names};

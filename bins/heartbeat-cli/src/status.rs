@@ -7,9 +7,10 @@ use heartbeat_status::wire::{RealmEntry, StatusDocument};
 use tokio::time::interval;
 
 use crate::age::clock;
-use crate::args::{Format, Sort, StatusArgs};
+use crate::args::{Sort, StatusArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 use crate::headline::status_of;
 use crate::screen::{Drawn, Left, Screen, left};
 use crate::select::{chosen, no_such};

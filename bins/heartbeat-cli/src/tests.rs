@@ -8,9 +8,10 @@ use heartbeat_status::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
-use crate::args::{Cli, Format};
+use crate::args::Cli;
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::global::Format;
 use crate::sample;
 
 const MAX_REQUEST_BYTES: usize = 16 * 1024;

@@ -9,11 +9,11 @@ use heartbeat_status::{RestartResult, Status, WallTime, shortened, without_marku
 
 use crate::advice::{advice, plan_of_remedy};
 use crate::age::{age, ahead, clock, human_seconds_f64, latency};
-use crate::args::Format;
 use crate::cells::{next, past as past_result, spaced, why};
 use crate::chain::{blocked_by, hop_line, pending, pending_line, upstream};
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::headline::status_of;
 use crate::page::Page;
 use crate::select::{is_name, names};

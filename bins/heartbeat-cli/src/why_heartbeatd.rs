@@ -5,9 +5,9 @@ use heartbeat_status::Status;
 use heartbeat_status::wire::{HealthDocument, OwnProblemEntry, StatusDocument};
 
 use crate::age::{age, clock, human_seconds_f64, latency};
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::page::Page;
 use crate::style::{Hue, Style, hue, wrap};
 

@@ -8,7 +8,7 @@ use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::document::scalar;
 use crate::keys::{self, Table};
-use crate::load::EARLY_KEYS;
+use crate::sources::EARLY_KEYS;
 
 /// Prefix of environment variables that set keys.
 const ENV_PREFIX: &str = "HEARTBEAT__";

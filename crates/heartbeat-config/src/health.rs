@@ -13,7 +13,7 @@ use heartbeat_supervisor::{ProbeSource, ProbeSpec};
 use crate::code::Code;
 use crate::config::Measure;
 use crate::defaults::{INTERVAL, TIMEOUT};
-use crate::keys::{Table, reserved};
+use crate::keys::{KINDS, Table, reserved};
 use crate::probe::{self, Times};
 use crate::push;
 use crate::reader::{Entry, Reader, Section};
@@ -22,11 +22,6 @@ use crate::tls::OF_TLS;
 
 /// What the ecosystem's own realms answer on.
 const HEALTH_PATH: &str = "/api/health/";
-/// What a probe may be.
-pub(crate) const KINDS: [&str; 13] = [
-    "http", "tcp", "unix", "tls", "redis", "postgres", "file", "resource", "exec", "nagios", "push",
-    "process", "notify",
-];
 /// What a `notify` probe shows as its target.
 pub(crate) const SD_NOTIFY: &str = "sd_notify";
 

@@ -11,9 +11,9 @@ use crate::code::Code;
 use crate::config::Heartbeat;
 use crate::defaults;
 use crate::diagnostic::Diagnostic;
-use crate::load::{EARLY_KEYS, Sources};
 use crate::notify;
 use crate::reader::{Entry, Reader, Section};
+use crate::sources::{EARLY_KEYS, Sources};
 
 /// Longest path of a Unix socket, in bytes.
 pub(crate) const MAX_SOCKET_BYTES: usize = 107;

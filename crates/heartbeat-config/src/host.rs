@@ -204,11 +204,6 @@ fn may_execute(meta: &Metadata, user: Option<&User>) -> bool {
     meta.mode() & bits != 0
 }
 
-/// A leading `~` is the name of a directory to everybody but a shell.
-pub(crate) fn is_tilde(path: &str) -> bool {
-    path == "~" || Path::new(path).starts_with("~")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

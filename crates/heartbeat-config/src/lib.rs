@@ -58,6 +58,7 @@ mod reload;
 mod resource;
 mod restart;
 mod schema;
+mod sources;
 mod tls;
 mod translated;
 mod units;
@@ -68,7 +69,7 @@ pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Format, Report, Severity};
 pub use effective::EffectiveKey;
 pub use keys::{Key, Table, Takes, keys, nearest};
-pub use load::{Sources, check, effective, find_file, load, load_beside, load_str, socket_of};
+pub use load::{check, effective, find_file, load, load_beside, load_str, socket_of};
 pub use push::PushSchedule;
 pub use reference::{codes_page, keys_called, keys_page};
 pub use registration::{
@@ -78,3 +79,4 @@ pub use registration::{
 pub use reload::{Changed, Changes, InForce, Merged, merge, with_retired};
 pub use resource::{DiskFree, ResourceBounds};
 pub use schema::schema;
+pub use sources::Sources;

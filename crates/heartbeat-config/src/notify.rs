@@ -11,8 +11,7 @@ use crate::config::{ReceiverConfig, ReceiverKind};
 use crate::diagnostic::Diagnostic;
 use crate::keys::{self, Table};
 use crate::others;
-use crate::reader::{Entry, Reader, Section};
-use crate::realm::beside;
+use crate::reader::{Entry, Reader, Section, beside};
 
 /// The steps of an incident, by the word for them.
 const STEPS: [(&str, IncidentStep); 4] = [

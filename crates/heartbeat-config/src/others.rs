@@ -3,7 +3,7 @@
 use figment::value::Value;
 
 use crate::keys::{self, Table};
-use crate::translated::{Form, environment, health, written};
+use crate::translated::{Form, environment, folded, health, written};
 
 use Table::{Fuse, Health, Heartbeat, Limits, Log, Need, Realm, Restart, Root, Start, Stop};
 
@@ -191,11 +191,6 @@ const TABLES_OF_REALMS: &[&str] = &[
     "worker",
     "workers",
 ];
-
-/// A word without what differs between tools: case, `-` and `_`.
-pub(crate) fn folded(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '-' | '_' | '.')).map(|c| c.to_ascii_lowercase()).collect()
-}
 
 /// The way out for a key that is none of ours.
 pub(crate) fn instead(table: Table, name: &str, value: &Value) -> Option<String> {

@@ -10,8 +10,7 @@ use heartbeat_probe::{
 };
 
 use crate::code::Code;
-use crate::reader::{Entry, Reader, Section};
-use crate::realm::beside;
+use crate::reader::{Entry, Reader, Section, beside};
 use crate::tls;
 
 /// What can be asked by a URL.

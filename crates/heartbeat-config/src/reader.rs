@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,8 @@ use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::document::{Document, Path};
 use crate::files::Files;
-use crate::health::KINDS;
-use crate::host::is_tilde;
 use crate::interpolate::interpolate;
-use crate::keys::{self, Table, reserved};
+use crate::keys::{self, KINDS, Table, reserved};
 use crate::others;
 use crate::translated;
 use crate::units::{self, Refusal};
@@ -604,4 +603,16 @@ fn describe(value: &Value) -> String {
         Value::Dict(..) => "a table".to_owned(),
         Value::Array(..) => "a list".to_owned(),
     }
+}
+
+/// A relative path starts at the file that says it.
+pub(crate) fn beside(reader: &Reader<'_>, entry: &Entry<'_>, dir: &FsPath, path: &str) -> PathBuf {
+    reader.only_in_a_shell(entry, path);
+    let said_in = reader.document.file_of(&entry.path).map(FsPath::new).and_then(FsPath::parent);
+    said_in.map_or_else(|| dir.join(path), |parent| dir.join(parent).join(path))
+}
+
+/// A leading `~` is the name of a directory; only a shell means the home by it.
+pub(crate) fn is_tilde(path: &str) -> bool {
+    path == "~" || FsPath::new(path).starts_with("~")
 }

@@ -19,10 +19,10 @@ use crate::health;
 use crate::heartbeat::MAX_SOCKET_BYTES;
 use crate::keys::Table;
 use crate::limits;
-use crate::load::Sources;
 use crate::others;
-use crate::reader::{Entry, Reader, Section};
+use crate::reader::{Entry, Reader, Section, beside};
 use crate::restart;
+use crate::sources::Sources;
 use crate::units;
 
 /// Where systemd-journald takes streams.
@@ -408,13 +408,6 @@ fn external(reader: &Reader<'_>, section: &Section<'_>, has_checks: bool, has_co
 /// It was said of this very realm, and not of all of them.
 fn is_of_its_own(entry: &Entry<'_>) -> bool {
     entry.path.first().is_some_and(|first| first == "realm")
-}
-
-/// A relative path starts at the file that says it.
-pub(crate) fn beside(reader: &Reader<'_>, entry: &Entry<'_>, dir: &FsPath, path: &str) -> PathBuf {
-    reader.only_in_a_shell(entry, path);
-    let said_in = reader.document.file_of(&entry.path).map(FsPath::new).and_then(FsPath::parent);
-    said_in.map_or_else(|| dir.join(path), |parent| dir.join(parent).join(path))
 }
 
 /// Whom it runs as. That there is such a user is found out at load, not at three in the morning.

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::code::Code;
 use crate::defaults;
-use crate::reader::{Entry, Reader, Section};
-use crate::realm::beside;
+use crate::reader::{Entry, Reader, Section, beside};
 use crate::units;
 
 /// The keys that bound the processes of the realm.

@@ -5,8 +5,7 @@ use std::path::Path;
 use heartbeat_probe::TlsOptions;
 
 use crate::code::Code;
-use crate::reader::{Reader, Section};
-use crate::realm::beside;
+use crate::reader::{Reader, Section, beside};
 
 /// The keys that say how to connect by TLS.
 pub(crate) const OF_TLS: [&str; 6] = ["verify", "ca", "cert", "key", "server_name", "expires"];

@@ -2,7 +2,6 @@
 
 use figment::value::{Dict, Value};
 
-use crate::others::folded;
 use crate::units;
 
 /// How a value of another tool becomes one of ours.
@@ -24,6 +23,11 @@ pub(crate) enum Form {
     Codes,
     /// The last port of a mapping such as `"8000:80"`.
     Port,
+}
+
+/// A word without what differs between tools: case, `-` and `_`.
+pub(crate) fn folded(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '-' | '_' | '.')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// Longest value that is repeated in a help, in bytes.

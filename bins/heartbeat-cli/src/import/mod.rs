@@ -21,9 +21,10 @@ use std::path::PathBuf;
 
 use heartbeat_config::load_str;
 
-use crate::args::{Format, ImportKind};
+use crate::args::ImportKind;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 pub(crate) use crate::import::draft::Draft;
 
 /// Largest file that is read, in bytes.

@@ -17,6 +17,12 @@ mod takes;
 pub use table::Table;
 pub use takes::Takes;
 
+/// What a probe may be.
+pub(crate) const KINDS: [&str; 13] = [
+    "http", "tcp", "unix", "tls", "redis", "postgres", "file", "resource", "exec", "nagios", "push",
+    "process", "notify",
+];
+
 /// One key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -120,7 +126,7 @@ pub fn nearest<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Option<&
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::others::folded;
+    use crate::translated::folded;
 
     #[test]
     fn no_key_stands_twice_and_every_key_is_explained() {
