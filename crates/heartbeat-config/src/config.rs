@@ -11,7 +11,11 @@ use heartbeat_process::LaunchSpec;
 use heartbeat_status::{IncidentStep, RealmName};
 use heartbeat_supervisor::{FuseSettings, Plan};
 
-use crate::{EffectiveKey, PushSchedule, RegistrationRules, Report, ResourceBounds};
+use crate::diagnostic::Report;
+use crate::effective::EffectiveKey;
+use crate::push::PushSchedule;
+use crate::registration_rules::RegistrationRules;
+use crate::resource::ResourceBounds;
 
 /// A configuration that was loaded.
 #[derive(Debug)]

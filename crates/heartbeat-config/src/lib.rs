@@ -54,6 +54,7 @@ mod reader;
 mod realm;
 mod reference;
 mod registration;
+mod registration_rules;
 mod reload;
 mod resource;
 mod restart;
@@ -73,9 +74,9 @@ pub use load::{check, effective, find_file, load, load_beside, load_str, socket_
 pub use push::PushSchedule;
 pub use reference::{codes_page, keys_called, keys_page};
 pub use registration::{
-    MAX_REGISTRATION_BYTES, Misfit, Registration, RegistrationRules, configured, with_registered,
-    with_what_fits,
+    MAX_REGISTRATION_BYTES, Misfit, Registration, configured, with_registered, with_what_fits,
 };
+pub use registration_rules::RegistrationRules;
 pub use reload::{Changed, Changes, InForce, Merged, merge, with_retired};
 pub use resource::{DiskFree, ResourceBounds};
 pub use schema::schema;

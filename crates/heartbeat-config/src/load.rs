@@ -12,6 +12,7 @@ use heartbeat_status::RealmName;
 use crate::code::Code;
 use crate::config::{Config, Heartbeat, Loaded, ReceiverConfig};
 use crate::defaults;
+use crate::diagnostic::Report;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{Document, Parsed, scalar};
 use crate::effective::{self, EffectiveKey};
@@ -25,8 +26,8 @@ use crate::notify;
 use crate::plan::plan;
 use crate::reader::{Reader, Section};
 use crate::realm::{self, ReadContext, ReadRealm};
+use crate::registration_rules::RegistrationRules;
 use crate::sources::{EARLY_KEYS, Sources};
-use crate::{RegistrationRules, Report};
 
 /// The first file of the search order that exists: `./heartbeat.toml`, the XDG configuration directory, `/etc`.
 ///

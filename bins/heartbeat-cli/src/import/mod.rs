@@ -8,6 +8,7 @@ mod draft;
 mod ini;
 mod monit;
 mod monit_test;
+mod monit_words;
 mod pm2;
 mod procfile;
 mod supervisord;

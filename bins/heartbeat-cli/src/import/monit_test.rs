@@ -1,6 +1,6 @@
 //! The connection tests of monit as probes.
 
-use crate::import::monit::{Word, value_after};
+use crate::import::monit_words::{Word, value_after};
 use crate::import::values::text;
 
 /// What monit waits for an answer where the test says nothing, in seconds.

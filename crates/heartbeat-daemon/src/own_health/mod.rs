@@ -2,6 +2,7 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod lag;
+pub(crate) mod lateness;
 pub(crate) mod own_problems;
 pub(crate) mod ping;
 pub(crate) mod recovery_problem;

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::control::listeners::Listeners;
 use crate::inbox::{Batch, Inbox, ReloadAnswer, Request};
 use crate::own_health::descriptors::Budget;
-use crate::own_health::lag::{LagMeter, ProbingLag, Pulse};
+use crate::own_health::lateness::Lateness;
 use crate::own_health::own_problems::OwnProblems;
 use crate::own_health::ping::Pinger;
 use crate::own_health::recovery_problem::RecoveryProblem;
@@ -38,8 +38,6 @@ use crate::storage::stored::ECOSYSTEM_NOTE;
 
 /// Fresh numbers alone are published at most this often; a change of meaning at once.
 const PUBLISH_GAP: Duration = Duration::from_millis(100);
-/// The host slept when the clock that counts suspends has run ahead by more than this.
-const SUSPEND_MIN: Duration = Duration::from_millis(500);
 /// The loop turns at least this often, whether or not anything happens: `/livez` looks for it.
 const TURN_EVERY: Duration = Duration::from_secs(5);
 
@@ -67,8 +65,7 @@ pub(crate) struct Driver {
     pub(crate) budget: Budget,
     pub(crate) intent: IntentFile,
     pub(crate) manager: Manager,
-    pub(crate) pulse: Pulse,
-    pub(crate) probing_lag: ProbingLag,
+    pub(crate) lateness: Lateness,
     /// The boot that monotonic times belong to.
     pub(crate) boot: String,
     pub(crate) state: DriverState,
@@ -78,12 +75,9 @@ pub(crate) struct Driver {
 #[derive(Debug, Default)]
 pub(crate) struct DriverState {
     replies: Replies,
-    lag: LagMeter,
     published_at: Instant,
     unpublished: bool,
-    asleep: Option<Duration>,
     departure: Option<Departure>,
-    late: bool,
 }
 
 impl Driver {
@@ -111,8 +105,7 @@ impl Driver {
             let blind = self.notice_suspend(now);
             if deadline <= now && !blind {
                 // Later than it asked to be woken, or than it could begin.
-                self.state.lag.note(now, now.since(deadline.max(before)));
-                self.notice_lag(now);
+                self.notice_lag(now, now.since(deadline.max(before)));
             }
             self.manager.beat(now);
             for decision in decide(&mut batch, self.supervisor.daemon_phase()) {
@@ -258,14 +251,8 @@ impl Driver {
     /// The host was suspended while we waited, or nothing of heartbeatd ran: nothing measured before that says anything.
     /// True when that was so.
     fn notice_suspend(&mut self, now: Instant) -> bool {
-        let stopped = self.pulse.blind(now);
-        let boot_time = clock::boot_time().since(now);
-        let known = *self.state.asleep.get_or_insert(boot_time);
-        let slept = (boot_time > known + SUSPEND_MIN).then(|| {
-            self.state.asleep = Some(boot_time);
-            boot_time - known
-        });
-        let Some(asleep) = stopped.into_iter().chain(slept).max() else { return false };
+        let ahead = clock::boot_time().since(now);
+        let Some(asleep) = self.lateness.blind(now, ahead) else { return false };
         let ms = u64::try_from(asleep.as_millis()).unwrap_or(u64::MAX);
         self.history.blind();
         tracing::warn!(ms, "heartbeatd did not run: everything is measured afresh before it is judged");
@@ -334,8 +321,7 @@ impl Driver {
         self.state.unpublished = false;
         let snapshot = self.supervisor.snapshot(now);
         self.manager.status(&snapshot);
-        let (driver, probing) = (self.state.lag.read(), self.probing_lag.read());
-        self.statuses.publish(snapshot, (driver.0.max(probing.0), driver.1.max(probing.1)));
+        self.statuses.publish(snapshot, self.lateness.read());
     }
 
     /// The version of the intent that has everything a command has changed.
@@ -409,20 +395,10 @@ impl Driver {
         })
     }
 
-    /// One of our own loops is late, or all are in time again.
-    fn notice_lag(&mut self, now: Instant) {
-        let deciding = self.state.lag.is_late(now);
-        let late = deciding || self.probing_lag.is_late(now);
-        if late != self.state.late {
-            self.state.late = late;
-            let problem = late.then(|| {
-                let (what, lag) = if deciding {
-                    ("the loop that decides", self.state.lag.read())
-                } else {
-                    ("the threads that measure", self.probing_lag.read())
-                };
-                format!("heartbeatd is overloaded: {what} lags by {} ms (p99)", lag.0.as_millis())
-            });
+    /// This loop woke up so late: it, or the threads that measure, may be late for good, or in time again.
+    fn notice_lag(&mut self, now: Instant, by: Duration) {
+        if let Some(problem) = self.lateness.note(now, by) {
+            let late = problem.is_some();
             self.problems.set(OwnProblemKind::Loop, problem);
             self.handle(now, Input::Lag { late });
         }

@@ -22,6 +22,7 @@ use crate::error::DaemonError;
 use crate::inbox::{Inbox, Request};
 use crate::own_health::descriptors::{self, Budget};
 use crate::own_health::lag::{ProbingLag, Pulse};
+use crate::own_health::lateness::Lateness;
 use crate::own_health::own_problems::OwnProblems;
 use crate::own_health::ping::Pinger;
 use crate::own_health::recovery_problem::{Damage, RecoveryProblem};
@@ -204,8 +205,7 @@ impl Assembled {
             sink: prepared.sink,
             intent,
             manager,
-            pulse: Pulse::start()?,
-            probing_lag,
+            lateness: Lateness::new(Pulse::start()?, probing_lag),
             boot: heartbeat_process::boot_id(),
             incident_db: Arc::clone(&databases.incidents),
             history: HistoryRecorder::new(history, statuses.figures(), heartbeat_process::boot_id()),
