@@ -5,9 +5,9 @@ use heartbeat_status::DeliveryState;
 use heartbeat_status::wire::{NotificationEntry, NotificationsDocument};
 
 use crate::age::moment;
-use crate::args::Format;
 use crate::console::Console;
 use crate::exit::{Exit, Outcome};
+use crate::global::Format;
 use crate::incidents::full;
 use crate::style::Style;
 

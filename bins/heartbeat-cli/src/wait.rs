@@ -6,9 +6,10 @@ use heartbeat_client::{Client, ClientError};
 use heartbeat_status::wire::StatusDocument;
 use tokio::time::{interval, timeout};
 
-use crate::args::{Format, Goal};
+use crate::args::Goal;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::global::Format;
 use crate::verify::{Judgement, Wanted, counted, judge, unknown};
 
 /// How long `wait` and `status --wait` wait without a time of their own.
