@@ -71,7 +71,7 @@ const BAD: &[&str] = &[
     "[services.a]\nrun = \"x\"\n",
     "[heartbeat]\nlisten = 4327\n[realm.a]\nrun = \"x\"\n",
     "[heartbeat.fuse]\nparallel = 0\n[realm.a]\nrun = \"x\"\n",
-    "[notify.ops]\nslack = \"x\"\n[realm.a]\nrun = \"x\"\n",
+    "[notify.ops]\nalertmanager = \"http://127.0.0.1:9093\"\n[realm.a]\nrun = \"x\"\n",
 ];
 
 /// A Python that has the validator: that of the shop, or the one of the machine.
