@@ -1,10 +1,10 @@
-//! Control groups (cgroup v2): a control group for every run, so that a realm's processes are found, counted and killed by the
-//! kernel, wherever they have gone.
+//! Control groups (cgroup v2): each run gets its own, so that the kernel finds, counts and kills a realm's processes
+//! wherever they go.
 //!
-//! Where we may own some is found from the mounts and from the group that heartbeatd itself is in: a delegated one (systemd's
-//! `Delegate=yes`, in which the root is left free of processes), or any that nobody else manages. On hosts with both
-//! versions the second lies somewhere below (`/sys/fs/cgroup/unified`), has no controllers, and does all that is needed here.
-//! Everything else falls back to groups, sessions and tags ([`crate::members`]).
+//! heartbeatd makes them below its own control group, which it finds from the mounts: one that systemd delegates
+//! (`Delegate=yes`, whose root stays free of processes), or any that no other program manages. On a host with both
+//! versions, version 2 is mounted elsewhere (`/sys/fs/cgroup/unified`) and has no controllers, which is enough here.
+//! Without control groups, heartbeatd goes by process groups, sessions and tags ([`crate::members`]).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -17,27 +17,27 @@ use nix::errno::Errno;
 
 use crate::{CgroupError, reserved_fds};
 
-/// The control group of a delegated group in which heartbeatd itself sits.
+/// The control group, inside a delegated one, that heartbeatd itself moves into.
 const SUPERVISOR: &str = "supervisor";
-/// How the directory is called that holds the groups of one state directory: this, and the id of the state directory.
+/// Prefix of the directory for the groups of one state directory; the id of the state directory follows.
 const BASE_PREFIX: &str = "heartbeat-";
-/// Abandoned groups are tried again after this, and this many times.
+/// heartbeatd retries the removal of abandoned groups at this interval, in at most this many rounds.
 const TIDY_EVERY: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 1, tv_nsec: 0 };
 const MAX_TIDY_ROUNDS: u32 = 5;
-/// Attempts to claim a directory that others remove at the same time.
+/// Attempts to claim a directory while other heartbeatds may remove it.
 const MAX_CLAIMS: u32 = 10;
-/// Digits of such an id.
+/// Hex digits of the id of a state directory.
 const ID_CHARS: usize = 16;
-/// Groups that a realm has made in its own are looked into this deep.
+/// Most levels of groups below that of a run that heartbeatd reads or removes.
 const MAX_LEVELS: u32 = 8;
-/// Looks at a file of a group; a longer one is not ours.
+/// Most bytes that [`read`] takes from a file of a group.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Finds the place for the groups of the state directory `mark`, and makes it. The root of a delegated group is left free
-/// of processes: ours goes into a control group of its own.
+/// Finds the place for the groups of the state directory `instance_tag`, and makes it. The root of a delegated group
+/// must stay free of processes, so heartbeatd moves itself into a control group of its own.
 ///
 /// # Errors
-/// [`CgroupError`]: there are no control groups that heartbeatd may divide.
+/// [`CgroupError`]: heartbeatd has no control group that it may divide.
 pub fn own_groups(instance_tag: &str) -> Result<PathBuf, CgroupError> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -51,10 +51,10 @@ pub fn own_groups(instance_tag: &str) -> Result<PathBuf, CgroupError> {
     }
     let base = root.join(format!("{BASE_PREFIX}{instance_tag}"));
     make(&base).map_err(|source| CgroupError::Make { path: base.clone(), source })?;
-    // Only the root of all groups has no such file, and may have processes beside its groups.
+    // Only the root of the whole hierarchy has no `cgroup.events`; it may hold processes beside its groups.
     if own == root && root.join("cgroup.events").exists() {
         let cgroup = root.join(SUPERVISOR);
-        // Where that fails, groups work all the same; only controllers cannot be enabled then.
+        // If this fails, groups still work; only their controllers cannot be enabled.
         let _ = make(&cgroup).and_then(|()| fs::write(cgroup.join("cgroup.procs"), "0"));
     }
     Ok(base)
@@ -70,15 +70,15 @@ fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
         }
         let mut fields = fields.split(' ').skip(3);
         let (root, at) = (unescaped(fields.next()?), unescaped(fields.next()?));
-        // What is mounted may be a part of all groups; ours has to be in it.
+        // The mount may show only a part of the hierarchy; our group must be inside that part.
         let inside = Path::new(own).strip_prefix(&root).ok()?;
         let dir = Path::new(&at).join(inside);
         dir.join("cgroup.procs").exists().then_some(dir)
     })
 }
 
-/// Marks the directory as one of a living heartbeatd, as long as the result is held. Another heartbeatd that tidies up may
-/// have removed it before it was claimed: then it is made again.
+/// Marks the directory as in use by a living heartbeatd, as long as the caller holds the result. Another heartbeatd
+/// that tidies up may remove the directory first; then this one makes it again.
 pub(crate) fn claim(base: &Path) -> Option<File> {
     for _ in 0..MAX_CLAIMS {
         let dir = reserved_fds::with(|| {
@@ -86,7 +86,7 @@ pub(crate) fn claim(base: &Path) -> Option<File> {
             File::open(base)
         });
         let dir = dir.ok()?;
-        // Whoever tidies up holds it for a moment only.
+        // A heartbeatd that tidies up holds the lock only briefly.
         dir.lock_shared().ok()?;
         let inode = |meta: io::Result<fs::Metadata>| meta.map(|meta| meta.ino()).ok();
         if inode(fs::metadata(base)) == inode(dir.metadata()) {
@@ -96,12 +96,12 @@ pub(crate) fn claim(base: &Path) -> Option<File> {
     None
 }
 
-/// Removes what other heartbeatds have left beside `base`, each killed together with its state directory: directories that
-/// are named as ours are, that no living heartbeatd claims, and in which no process is. There may be tens of thousands of
-/// groups in them, so this is no work for a thread that somebody waits for.
+/// Removes the directories beside `base` of heartbeatds that were killed together with their state directories: named
+/// like ours, claimed by no living heartbeatd, and without processes. They may hold tens of thousands of groups, so the
+/// caller uses a thread of its own.
 pub(crate) fn remove_abandoned(base: &Path) {
     for _ in 0..MAX_TIDY_ROUNDS {
-        // One in which the kernel is still busy goes in the next round.
+        // The kernel may still be busy in one of them; the next round removes that one.
         if named_as_ours(base).iter().filter(|dir| remove_if_abandoned(dir).is_err()).count() == 0 {
             return;
         }
@@ -121,7 +121,8 @@ fn named_as_ours(base: &Path) -> Vec<PathBuf> {
     directories(root).into_iter().filter(|dir| dir != base && is_ours(dir)).collect()
 }
 
-/// Removes a directory that nobody claims, and holds it meanwhile: whoever is about to claim it waits, and makes it again.
+/// Removes a directory that no heartbeatd claims. Holds the lock meanwhile: a heartbeatd that wants to claim it waits,
+/// and makes it again.
 fn remove_if_abandoned(dir: &Path) -> io::Result<()> {
     let Ok(held) = File::open(dir) else { return Ok(()) };
     if held.try_lock().is_err() || !(Cgroup { dir: dir.to_owned() }.is_empty().unwrap_or(false)) {
@@ -130,14 +131,14 @@ fn remove_if_abandoned(dir: &Path) -> io::Result<()> {
     remove(dir, MAX_LEVELS)
 }
 
-/// As mountinfo writes paths: space, tab, newline and backslash in octal.
+/// Undoes the octal escapes of mountinfo: space, tab, newline and backslash.
 fn unescaped(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
 }
 
-/// systemd marks what it has given away.
+/// systemd sets one of these attributes on a group that it delegates.
 fn is_delegated(dir: &Path) -> bool {
     ["trusted.delegate", "user.delegate"].iter().any(|name| {
         let mut value = [0u8; 1];
@@ -159,17 +160,17 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes a fresh one: no two runs share theirs.
+    /// Makes a new group: no two runs share one.
     pub(crate) fn make(base: &Path, realm: &RealmName, run: RunId) -> io::Result<Self> {
         let dir = base.join(format!("{realm}.{run}"));
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Of an earlier life, and forgotten. EBUSY: somebody is in it.
+                // An earlier heartbeatd left it. EBUSY: it still has a process.
                 remove(&dir, MAX_LEVELS)?;
                 fs::create_dir(&dir)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Somebody has tidied up.
+                // Another heartbeatd has removed `base`.
                 make(base)?;
                 fs::create_dir(&dir)?;
             }
@@ -178,7 +179,7 @@ impl Cgroup {
         Ok(Self { dir })
     }
 
-    /// One that is on record; `None` when it is gone.
+    /// The group at a recorded path; `None` when it is gone.
     pub(crate) fn at(dir: PathBuf) -> Option<Self> {
         dir.join("cgroup.procs").exists().then_some(Self { dir })
     }
@@ -198,31 +199,31 @@ impl Cgroup {
         &self.dir
     }
 
-    /// No living process is in it, or in a group that was made in it. Zombies are nobody.
+    /// No living process is in the group or in a group below it. Zombies do not count.
     pub(crate) fn is_empty(&self) -> io::Result<bool> {
         match read(&self.dir.join("cgroup.events")) {
             Ok(text) => Ok(text.lines().any(|line| line == "populated 0")),
-            // A group with somebody in it cannot be removed.
+            // The kernel removes no group that has a process, so this one is empty.
             Err(error) if is_gone(&error) => Ok(true),
             Err(error) => Err(error),
         }
     }
 
-    /// A descriptor that polls as PRI whenever [`Cgroup::is_empty`] may answer something else, from now on.
+    /// A descriptor that polls as PRI from now on whenever the answer of [`Cgroup::is_empty`] may have changed.
     pub(crate) fn events(&self) -> io::Result<OwnedFd> {
         let open = || {
             let mut file = File::open(self.dir.join("cgroup.events"))?;
-            // What has been read is not told again.
+            // The descriptor reports only changes after this read.
             file.read_to_end(&mut Vec::new())?;
             Ok(file.into())
         };
         reserved_fds::with(open)
     }
 
-    /// Kills all processes in it at once, also those that are being forked.
+    /// Kills all processes in the group at once, also those that are being forked.
     pub(crate) fn kill(&self) -> io::Result<()> {
         let write = || {
-            // Not created when it is not there: kernels before 5.14 do not have it.
+            // Opened without `create`: kernels before 5.14 have no such file.
             let mut file = OpenOptions::new().write(true).open(self.dir.join("cgroup.kill"))?;
             io::Write::write_all(&mut file, b"1")
         };
@@ -232,16 +233,16 @@ impl Cgroup {
         }
     }
 
-    /// Processes in it and in the groups that were made in it.
+    /// Processes in the group and in the groups below it.
     pub(crate) fn members(&self) -> io::Result<Vec<u32>> {
         let mut found = Vec::new();
         collect(&self.dir, MAX_LEVELS, &mut found)?;
         Ok(found)
     }
 
-    /// Whether that process is in it now.
+    /// Whether process `pid` is in the group now.
     pub(crate) fn has(&self, pid: u32) -> bool {
-        // A process is in a group by name: what stands there ends with ours, or goes on below it.
+        // /proc names the group by its path, which ends with our two directory names or continues below them.
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let Some(theirs) = text.lines().find_map(|line| line.strip_prefix("0::")) else { return false };
         let tail = |dir: &Path| -> Option<String> {
@@ -253,7 +254,7 @@ impl Cgroup {
         })
     }
 
-    /// Removes it, if no process is in it.
+    /// Removes the group, if it has no process.
     pub(crate) fn remove(&self) -> io::Result<()> {
         remove(&self.dir, MAX_LEVELS)
     }
@@ -263,7 +264,7 @@ fn collect(dir: &Path, depth: u32, found: &mut Vec<u32>) -> io::Result<()> {
     match reserved_fds::with(|| read(&dir.join("cgroup.procs"))) {
         Ok(text) => found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
         Err(error) if is_gone(&error) => return Ok(()),
-        // A threaded group: its processes are listed where its domain is.
+        // A threaded group: the kernel lists its processes in its domain.
         Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {}
         Err(error) => return Err(error),
     }
@@ -304,7 +305,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Removed before it was opened, or after.
+/// The group was removed before its file was opened (ENOENT), or after (ENODEV).
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOENT | Errno::ENODEV))
 }
@@ -331,7 +332,7 @@ mod tests {
         assert_eq!(own_group(&mounts, own), Some(ours));
         assert_eq!(own_group(&mounts, "5:cpu:/\n"), None);
         assert_eq!(own_group("", own), None);
-        // Only a part of all groups is mounted, and ours is that part.
+        // The mount shows only our part of the hierarchy.
         let part = mounts.replace(" / /tmp", " /system.slice/heartbeat.service /tmp");
         if part != mounts {
             fs::write(mount.join("cgroup.procs"), "").unwrap();

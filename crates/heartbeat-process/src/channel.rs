@@ -1,5 +1,5 @@
-//! The words between heartbeatd, its launcher, and the copies that the launcher makes of itself: a `SOCK_SEQPACKET` pair for
-//! each, one byte a message and what it needs.
+//! The messages between heartbeatd, its launcher, and the launcher's copies of itself: a `SOCK_SEQPACKET` pair for
+//! each; a message is one byte and its arguments.
 
 use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
@@ -17,41 +17,41 @@ use crate::notice::Step;
 
 /// Longest path in a message, in bytes; a longer one is cut.
 const MAX_PATH_BYTES: usize = 1_024;
-/// What stands before the path in the message about a failure, in bytes.
+/// Length of a failure message before its path, in bytes.
 const FAILED_BYTES: usize = 10;
 /// Longest message in bytes.
 const MAX_MESSAGE_BYTES: usize = FAILED_BYTES + MAX_PATH_BYTES;
 
-/// What is said about a launch.
+/// What the launcher or its copy reports about a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LaunchMessage {
-    /// The launcher: its copy has that number. The copy itself may have been faster.
+    /// From the launcher: its copy is process `pid`. The copy's own report may arrive first.
     Made { pid: u32 },
-    /// The copy of that number: set up, and waiting for `proceed`.
+    /// From the copy, process `pid`: it is set up, and waits for `proceed`.
     Ready { pid: u32 },
-    /// About to execve.
+    /// From the copy: it is about to call execve.
     Exec,
-    /// A step failed in the copy of that number; `None`: in the launcher, and there is no copy. `path` is what it failed
-    /// at, where that is not the program.
+    /// A step failed in the copy, process `pid`; `None`: in the launcher, and there is no copy. `path` is what the step
+    /// failed at, where that is not the program.
     Failed { step: Step, errno: i32, pid: Option<u32>, path: Option<PathBuf> },
-    /// End of file: exec'd (the socket is close-on-exec), or gone.
+    /// End of file: the copy has exec'd (the socket is close-on-exec), or is gone.
     End,
-    /// Nothing was reported yet.
+    /// No message has arrived yet.
     Nothing,
 }
 
-/// A connected pair: ours, and the other's.
+/// A connected pair: our end, and the peer's.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     Ok((ours, theirs))
 }
 
-/// What a launcher is given for a launch.
+/// What heartbeatd gives the launcher for one launch.
 #[derive(Debug)]
 pub(crate) struct LaunchOrder<T> {
     /// The specification, a sealed memory file.
     pub(crate) spec: T,
-    /// The copy's end of the pair on which it is heard.
+    /// The copy's end of the pair on which it reports.
     pub(crate) socket: T,
     /// The directory of the control group that the copy is born in.
     pub(crate) group: Option<T>,
@@ -77,7 +77,7 @@ pub(crate) fn send_order(launcher: BorrowedFd<'_>, order: &LaunchOrder<BorrowedF
     loop {
         let parts = [IoSlice::new(&message)];
         match sendmsg::<()>(launcher.as_raw_fd(), &parts, &control, MsgFlags::MSG_NOSIGNAL, None) {
-            // A child has ended, and the order waited for room.
+            // A SIGCHLD interrupted the wait for room.
             Err(Errno::EINTR) => {}
             sent => return sent.map(|_| ()),
         }
@@ -116,7 +116,7 @@ pub(crate) fn send_proceed(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     send(socket.as_raw_fd(), b"G", MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT).map(|_| ())
 }
 
-/// Waits for `proceed`. False when heartbeatd is gone: nothing must be started then.
+/// Waits for `proceed`. False when heartbeatd is gone: then the copy must not exec.
 pub(crate) fn receive_proceed(socket: BorrowedFd<'_>) -> bool {
     let mut byte = [0; 1];
     loop {
@@ -136,7 +136,7 @@ fn say_pid(socket: BorrowedFd<'_>, word: u8, pid: u32) -> Result<(), Errno> {
 }
 
 pub(crate) fn say_made(socket: BorrowedFd<'_>, pid: u32) {
-    // Without a listener the copy ends by itself.
+    // If the reaper no longer listens, the copy ends by itself.
     let _ = say_pid(socket, b'P', pid);
 }
 
@@ -148,13 +148,13 @@ pub(crate) fn say_exec(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     send(socket.as_raw_fd(), b"X", MsgFlags::MSG_NOSIGNAL).map(|_| ())
 }
 
-/// `pid` is that of the copy; 0: the launcher could make none.
+/// `pid` is that of the copy; 0: the launcher could not make one.
 pub(crate) fn say_failed(socket: BorrowedFd<'_>, step: Step, errno: i32, pid: u32, path: Option<&Path>) {
     let mut message = vec![b'E', step.code()];
     message.extend_from_slice(&errno.to_le_bytes());
     message.extend_from_slice(&pid.to_le_bytes());
     message.extend(path.into_iter().flat_map(|path| path.as_os_str().as_bytes()).take(MAX_PATH_BYTES));
-    // Without a listener no one needs the report.
+    // If the reaper no longer listens, it does not need the report.
     let _ = send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
 }
 
@@ -162,7 +162,7 @@ fn word(message: &[u8; MAX_MESSAGE_BYTES], at: usize) -> u32 {
     u32::from_le_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
 }
 
-/// Hears the next word about a launch, without waiting.
+/// Receives the next message about a launch, without waiting.
 pub(crate) fn hear(socket: BorrowedFd<'_>) -> LaunchMessage {
     let mut message = [0; MAX_MESSAGE_BYTES];
     match recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
@@ -179,7 +179,7 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> LaunchMessage {
                 .map(|path| PathBuf::from(OsStr::from_bytes(path))),
         },
         Err(Errno::EAGAIN | Errno::EINTR) => LaunchMessage::Nothing,
-        // Anything else is no launcher of ours.
+        // No launcher of ours sends anything else.
         Ok(_) | Err(_) => LaunchMessage::End,
     }
 }

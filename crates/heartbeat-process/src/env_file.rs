@@ -1,7 +1,7 @@
 //! Files of environment variables, as people write them for foreman, honcho, dotenv, compose and systemd.
 //!
-//! No crate reads them so: dotenvy replaces `$NAME` within values, which damages passwords, and refuses blanks in a value without
-//! quotes, which compose and systemd take.
+//! No crate reads this format: dotenvy replaces `$NAME` within values, which damages passwords, and rejects blanks in
+//! an unquoted value, which compose and systemd accept.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,13 +10,13 @@ use std::path::Path;
 use crate::trusted::read_trusted;
 use crate::{LaunchSpec, TrustError};
 
-/// A line of such a file that cannot be read.
+/// A line of an environment file that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {why}")]
 pub struct EnvLineError {
-    /// The line, from 1.
+    /// The line number, from 1.
     pub line: usize,
-    /// What is wrong with the record.
+    /// What is wrong with the line.
     pub why: String,
 }
 
@@ -24,21 +24,21 @@ pub struct EnvLineError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvFileError {
-    /// It is not there, or is none that heartbeatd reads.
+    /// The file is missing, or heartbeatd refuses to read it.
     #[error(transparent)]
     File(#[from] TrustError),
-    /// What it says is no list of variables.
+    /// A line of the file is not understood.
     #[error("{path}: {source}")]
     Line {
         /// The path of the file.
         path: String,
-        /// Where, and what.
+        /// The line, and what is wrong with it.
         source: EnvLineError,
     },
 }
 
-/// The variables of a file, in its order: `NAME=value` lines, comments with `#`, values in quotes over several lines, and
-/// `\n`, `\r`, `\t`, `\"`, `\\`, `\$` within double quotes.
+/// The variables of a file, in its order: `NAME=value` lines, comments with `#`, values in quotes over several lines,
+/// and `\n`, `\r`, `\t`, `\"`, `\\`, `\$` within double quotes.
 ///
 /// # Errors
 /// [`EnvLineError`]: the first line that is not understood.
@@ -57,7 +57,7 @@ pub fn parse_env_file(text: &str) -> Result<Vec<(String, String)>, EnvLineError>
     Ok(found)
 }
 
-/// Reads such a file.
+/// Reads a file of environment variables.
 ///
 /// # Errors
 /// [`EnvFileError`]: it cannot be read, or a line of it is not understood.
@@ -76,7 +76,7 @@ impl<'a> Text<'a> {
         EnvLineError { line: self.line, why: why.into() }
     }
 
-    /// Takes what is left of the line.
+    /// Takes the rest of the line.
     fn end_line(&mut self) -> &'a str {
         let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
         self.rest = rest;
@@ -107,7 +107,7 @@ impl<'a> Text<'a> {
         Ok((name.to_owned(), value))
     }
 
-    /// What stands in quotes, perhaps over several lines; nothing but a comment follows it.
+    /// A value in quotes, which may span several lines. Only a comment may follow it.
     fn quoted(&mut self, quote: char, name: &str) -> Result<String, EnvLineError> {
         let mut value = String::new();
         let mut chars = self.rest.char_indices().skip(1);
@@ -147,7 +147,7 @@ fn plain(value: &str, after_blank: bool) -> String {
 }
 
 impl LaunchSpec {
-    /// The whole environment of a start now: what is inherited, over it the `env_file` as it is now, over that its own.
+    /// The whole environment of a start now: `inherited`, overridden by the current `env_file`, overridden by `env`.
     ///
     /// # Errors
     /// [`EnvFileError`]: the `env_file` cannot be read.

@@ -10,12 +10,12 @@ pub enum ProcessError {
     /// A kernel object of the adapter cannot be made.
     #[error("cannot make the {what} of the process adapter")]
     Make {
-        /// The message itself, merged.
+        /// The kernel object.
         what: &'static str,
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The directory of adoption records is not there or not ours to write.
+    /// The directory of adoption records is missing, or is not a directory.
     #[error("cannot use the directory of adoption records {}", path.display())]
     Records {
         /// The path of the directory.
@@ -37,7 +37,7 @@ pub enum RecordError {
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// It is not a whole record: cut short, changed, or something else.
+    /// The file is not a whole record: it was cut short, changed, or is something else.
     #[error("the adoption record {} is damaged: {what}", path.display())]
     Damaged {
         /// The path of the file.
@@ -77,19 +77,19 @@ pub enum UserError {
     /// The user is not known on this host.
     #[error("there is no user {name}")]
     NoUser {
-        /// As it was asked for.
+        /// The name that was looked up.
         name: String,
     },
     /// The group is not known on this host.
     #[error("there is no group {name}")]
     NoGroup {
-        /// As it was asked for.
+        /// The name that was looked up.
         name: String,
     },
     /// More groups than the kernel takes.
     #[error("{count} groups are more than the kernel takes")]
     TooManyGroups {
-        /// How many were named.
+        /// The number of groups that the caller named.
         count: usize,
     },
     /// The user database cannot be read.

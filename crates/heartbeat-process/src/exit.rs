@@ -1,4 +1,4 @@
-//! How processes ended, as far as the kernel says so.
+//! How a process ended, as far as the kernel reports it.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -9,7 +9,7 @@ use rustix::time::Timespec;
 
 use crate::{sys, tree};
 
-/// How a process ended, in our words.
+/// Converts a status of waitid(2).
 pub(crate) fn exit_of_status(status: &WaitIdStatus) -> Exit {
     let kind = if let Some(code) = status.exit_status() {
         ExitKind::Code(code)
@@ -27,9 +27,9 @@ pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
     rustix::event::poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
-/// How a process ended that may or may not be our child, and may or may not have been reaped by somebody else.
+/// How a process ended. It need not be our child, and another process may already have reaped it.
 pub(crate) fn exit_of(pidfd: &OwnedFd, pid: u32, start_time: u64) -> Exit {
-    /// Between the two looks of one round somebody may reap it; not twice.
+    /// Another process may reap it between the two checks of one round, but only once.
     const LOOKS: u32 = 2;
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     if let Ok(Some(status)) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
@@ -47,7 +47,7 @@ pub(crate) fn exit_of(pidfd: &OwnedFd, pid: u32, start_time: u64) -> Exit {
     Exit::unknown()
 }
 
-/// What wait(2) says, in our words.
+/// Converts a status of wait(2).
 pub(crate) fn from_wait_status(status: i32) -> Exit {
     const CORE_FLAG: i32 = 0x80;
     let signal = status & 0x7f;

@@ -1,4 +1,4 @@
-//! What the child reports of a step that failed before it became its program.
+//! The child's report of a step that failed before the child became its program.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::notice::Step;
 pub(crate) struct Failure {
     pub(crate) step: Step,
     pub(crate) errno: i32,
-    /// What it failed at, where that is not the program.
+    /// What the step failed at, where that is not the program.
     pub(crate) path: Option<PathBuf>,
 }
 

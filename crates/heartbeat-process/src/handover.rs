@@ -1,4 +1,4 @@
-//! Becoming another program under the same pid: descriptors are handed over, children stay ours, nothing is forked.
+//! heartbeatd executes another program under its own pid: that program gets the descriptors and keeps the children.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,27 +12,27 @@ use rustix::io::FdFlags;
 
 use crate::sys::{self, FIRST_HANDED_OVER};
 
-/// The variable in which the next program finds what is handed over: `name=number` words, the pid they are meant for
-/// first. Every program of ours removes it from what its children inherit.
+/// The variable in which the next program finds the handover: the pid that it is meant for, then `name=number` words.
+/// Every program of ours removes it from the environment of its children.
 const VARIABLE: &str = "HEARTBEAT_HANDOVER";
 
-/// What goes from one program to the next under the same pid.
+/// What one program hands to the next under the same pid.
 #[derive(Debug, Default)]
 pub struct Handover {
-    /// Open descriptors, by what they are.
+    /// Open descriptors, by name.
     pub descriptors: BTreeMap<String, OwnedFd>,
-    /// Numbers, by what they are.
+    /// Numbers, by name.
     pub numbers: BTreeMap<String, u64>,
 }
 
 impl Handover {
-    /// Takes what the program before has handed over, if this one follows it under the same pid. Once, and before any
-    /// descriptor is opened or closed.
+    /// Takes what the previous program handed over, if this one follows it under the same pid. Call it once, and before
+    /// anything opens or closes a descriptor.
     #[must_use]
     pub fn receive() -> Option<Self> {
         let text = std::env::var(VARIABLE).ok()?;
         let mut words = text.split(' ');
-        // Inherited through a fork it means nothing.
+        // A forked child inherits the variable, which is not meant for it.
         if words.next()?.parse() != Ok(std::process::id()) {
             return None;
         }
@@ -42,7 +42,7 @@ impl Handover {
             if let Some(number) = name.strip_prefix('#') {
                 handover.numbers.insert(number.to_owned(), value.parse().ok()?);
             } else if let Some(descriptor) = value.parse().ok().and_then(sys::take_handed_over) {
-                // It goes no further by itself.
+                // Our own children must not inherit it.
                 rustix::io::fcntl_setfd(&descriptor, FdFlags::CLOEXEC).ok()?;
                 handover.descriptors.insert(name.to_owned(), descriptor);
             }
@@ -50,8 +50,8 @@ impl Handover {
         Some(handover)
     }
 
-    /// Takes what a service manager has kept for us and hands to a program that it has just started, by name
-    /// (`LISTEN_FDS` of sd_listen_fds(3)). Once, and not after [`Handover::receive`] has found something.
+    /// Takes, by name, the descriptors that a service manager kept for us and passes to the program that it starts
+    /// (`LISTEN_FDS` of sd_listen_fds(3)). Call it once, and not after [`Handover::receive`] has found something.
     #[must_use]
     pub fn receive_from_manager() -> Vec<(String, OwnedFd)> {
         let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
@@ -81,10 +81,10 @@ impl Handover {
         text
     }
 
-    /// Becomes `program` under the same pid. Returns only when that failed: then nothing has changed.
+    /// Executes `program` under the same pid. Returns only when that fails: then nothing has changed.
     ///
     /// # Errors
-    /// What execve(2) says, or EINVAL for an argument with a NUL.
+    /// The error of execve(2), or EINVAL for an argument with a NUL.
     pub fn become_program(&self, program: &Path, args: &[OsString]) -> io::Result<Infallible> {
         let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::from);
         let path = text(program.as_os_str())?;

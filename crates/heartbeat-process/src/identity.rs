@@ -1,5 +1,5 @@
-//! What a process is made of, as its configuration says it: one projection. A reload compares it, its digest goes on record for
-//! the next heartbeatd, and both name what differs.
+//! The identity of a process: what of its configuration takes a new process to change. A reload compares identities;
+//! the record holds a digest for the next heartbeatd. Both report the keys that differ.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::{LaunchSpec, Limits, LogTarget, Readiness, User};
 
-/// Version of the digests: those of another version say nothing.
+/// Version of the digests; heartbeatd ignores those of another version.
 const VERSION: &str = "1";
 
 /// What a process is made of, by the keys of the configuration. Two processes with equal identities need no restart.
@@ -19,20 +19,20 @@ pub struct Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Its bytes hold the environment.
+        // The bytes hold the environment, and so secrets.
         f.debug_list().entries(self.parts.iter().map(|(key, _)| key)).finish()
     }
 }
 
 impl Identity {
-    /// The keys in which they differ, in the order of the identity.
+    /// The keys in which the two differ, in the order of the identity.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Vec<&'static str> {
         let differing = self.parts.iter().zip(&other.parts).filter(|(a, b)| a.1 != b.1);
         differing.map(|((key, _), _)| *key).collect()
     }
 
-    /// A short form of it, the same for every build: for the adoption record.
+    /// A short form for the adoption record, the same in every build.
     #[must_use]
     pub fn digest(&self) -> IdentityDigest {
         let parts = self.parts.iter().map(|(key, bytes)| ((*key).to_owned(), fnv(bytes)));
@@ -47,7 +47,8 @@ pub struct IdentityDigest {
 }
 
 impl IdentityDigest {
-    /// The keys in which they differ. A key that only one of them has says nothing: that one is older, and did not know it.
+    /// The keys in which the two differ. A key that only one has does not count: an older version, which did not know
+    /// the key, wrote the other.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Vec<String> {
         let differs =
@@ -63,7 +64,7 @@ impl fmt::Display for IdentityDigest {
     }
 }
 
-/// The text is no digest of this version.
+/// The text is not a digest of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no digest of this version")]
 pub struct DigestError;
@@ -85,12 +86,12 @@ impl FromStr for IdentityDigest {
     }
 }
 
-/// FNV-1a. Not for security: for telling the same from something else.
+/// FNV-1a: tells whether two values are equal. Not for security.
 fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Bytes that no other values make: each value with its length.
+/// Puts each value with its length, so that different values never give the same bytes.
 #[derive(Default)]
 struct Bytes(Vec<u8>);
 
@@ -112,15 +113,15 @@ impl Bytes {
 }
 
 impl LaunchSpec {
-    /// What the process is made of. A new field does not compile until it has a place here: a key, or a reason why another value
-    /// of it needs no other process.
+    /// The identity of the process. A new field does not compile until it has a place here: a key, or the reason why a
+    /// change of it needs no new process.
     #[must_use]
     pub fn identity(&self) -> Identity {
         let Self {
             argv,
             // What heartbeatd itself was started with, and what follows from `user` and `dir`.
             inherited: _,
-            // Its content is read at each start.
+            // Only the path counts: each start reads the content.
             env_file,
             env,
             dir,
@@ -135,7 +136,7 @@ impl LaunchSpec {
         let path = |path: &Option<std::path::PathBuf>| {
             Bytes::of(path.iter().map(|path| path.as_os_str().as_bytes()))
         };
-        // Where heartbeatd listens is its own affair: a realm keeps the socket that it was told until its next start.
+        // The socket of heartbeatd may move without a restart: a realm keeps the path from its start.
         let mut variables: Vec<_> = env.iter().filter(|(name, _)| name != "HEARTBEAT_SOCKET").collect();
         variables.sort();
         let variables = variables.into_iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
@@ -198,7 +199,7 @@ fn of_limits(limits: &Limits) -> [(&'static str, Vec<u8>); 10] {
     ]
 }
 
-/// It was told what it is asked when it was started.
+/// A realm learns these at its start, so a change needs a new process.
 fn of_readiness(readiness: &Readiness) -> [(&'static str, Vec<u8>); 3] {
     let Readiness { notify, watchdog, ready_fd } = readiness;
     let nanos = watchdog.map(|watchdog| u64::try_from(watchdog.as_nanos()).unwrap_or(u64::MAX));
@@ -209,7 +210,7 @@ fn of_readiness(readiness: &Readiness) -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
-/// Where it goes. How far it grows, and how many are kept, takes effect on the one that is written to.
+/// Where the log goes. A change of `max_bytes` or `keep` takes effect on the current log.
 fn of_log(log: &LogTarget) -> Vec<u8> {
     match log {
         LogTarget::Null => Bytes::of([b"null".as_slice()]),

@@ -1,10 +1,11 @@
 //! The child's side of a start: everything between heartbeatd and the realm's own first instruction.
 //!
-//! The launcher is our own program in a second role: a process with one thread that waits for specifications and makes a copy
-//! of itself for each, as a child of heartbeatd, born in the control group of the run. The copy sets everything up in ordinary
-//! Rust, so nothing of heartbeatd's happens between fork and exec. Its order: read the specification, set everything up, say
-//! `ready`, wait for `proceed`, say `exec`, execve. If heartbeatd dies before `proceed`, its socket ends and so does the copy: no program
-//! runs that is not on record. The launcher itself ends with the socket on which it is given its work.
+//! The launcher is our own program in a second role: a process with one thread that waits for specifications and forks
+//! a copy of itself for each, as a child of heartbeatd, born in the control group of the run. The copy sets everything
+//! up in ordinary Rust, so no code of heartbeatd runs between fork and exec. Its order: read the specification, set
+//! everything up, say `ready`, wait for `proceed`, say `exec`, execve. If heartbeatd dies before `proceed`, the socket
+//! closes and the copy exits: no program runs without a record. The launcher itself exits when heartbeatd closes the
+//! socket for orders.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -30,26 +31,26 @@ use crate::spec::{MAX_SPEC_BYTES, Setting};
 use crate::sys::Fork;
 use crate::{EnvFileError, LaunchSpec, LogFiles, LogTarget, channel, program, sys};
 
-/// What a launcher is called, in its argv and for the kernel.
+/// The launcher's name, in its argv and for the kernel.
 pub(crate) const LAUNCHER_NAME: &str = "hb-launch";
-/// Where a program is looked for without a `PATH`.
+/// Where the copy searches for a program without a `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Exit code of a launcher that did not exec; nobody reads it but people.
+/// Exit code of a launcher that did not exec; heartbeatd does not read it, an operator may.
 const NOT_LAUNCHED: u8 = 125;
 
-/// Whether a program that was started under this name is to be a launcher.
+/// Whether a program started under this name has the role of launcher.
 #[must_use]
 pub fn is_launcher(argv0: &OsStr) -> bool {
     argv0 == LAUNCHER_NAME
 }
 
-/// The role of launcher: call it first thing in `main` when [`is_launcher`] says so, before any thread is started.
-/// Returns only when nothing was exec'd.
+/// Runs the launcher: call it first in `main` when [`is_launcher`] says so, before any thread starts. Returns only when
+/// it did not exec.
 #[must_use]
 pub fn launcher_main(logs: &dyn LogFiles) -> ExitCode {
-    // What it is called by tools and by a heartbeatd that finds it in a record; a failure changes nothing else.
+    // The name for tools, and for a heartbeatd that finds the launcher in a record; nothing else depends on it.
     let _ = nix::sys::prctl::set_name(c"hb-launch");
-    // Whatever a terminal sends to heartbeatd and its group is heartbeatd's to decide.
+    // A terminal signals the whole group of heartbeatd, and only heartbeatd decides what to do about it.
     let _ = setsid();
     match serve(logs) {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,16 +58,16 @@ pub fn launcher_main(logs: &dyn LogFiles) -> ExitCode {
     }
 }
 
-/// There is nobody, or nothing, to work for.
+/// Nothing was exec'd: heartbeatd is gone, or a step failed.
 struct Gone;
 
-/// Makes copies until heartbeatd wants no more. In a copy: returns when it could not exec.
+/// Makes copies until heartbeatd closes the socket. In a copy: returns when it did not exec.
 fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     let given = sys::take_standard_input();
-    // Standard input is a copy's to set up: the socket goes above the three standard descriptors.
+    // A copy sets up its own standard input, so the socket moves above the three standard descriptors.
     let orders = rustix::io::fcntl_dupfd_cloexec(&given, 3).map_err(|_| Gone)?;
-    // What heartbeatd inherited from its own parent (`flock`, runit, a wrapper script) may hold a number that `ready_fd`
-    // names. A kernel that cannot close it leaves it open; then only such a start fails.
+    // A descriptor that heartbeatd inherited from its parent (`flock`, runit, a wrapper script) may hold the number
+    // that `ready_fd` names. An older kernel cannot close it; then only a start with that number fails.
     let _ = sys::close_inherited(orders.as_fd());
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(|_| Gone)?;
     dup2_stdin(&null).map_err(|_| Gone)?;
@@ -92,7 +93,7 @@ fn serve(logs: &dyn LogFiles) -> Result<(), Gone> {
     Ok(())
 }
 
-/// Nobody listens for it any more: it was given up, or heartbeatd is gone.
+/// The reaper no longer listens: it gave the launch up, or heartbeatd is gone.
 fn is_cancelled(socket: &OwnedFd) -> bool {
     let mut wanted = [PollFd::new(socket, PollFlags::HUP)];
     rustix::event::poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
@@ -100,7 +101,7 @@ fn is_cancelled(socket: &OwnedFd) -> bool {
 
 enum Copy {
     Made(u32),
-    /// We are the copy; the kernel could not make it in its control group.
+    /// This process is the copy. `enter`: the kernel could not create it in its control group, so it must enter.
     Itself {
         enter: bool,
     },
@@ -108,7 +109,7 @@ enum Copy {
 
 fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
     let refused = |error: &io::Error| {
-        // Older kernels do not know the call, or the group in it; filters of containers answer EPERM.
+        // Older kernels do not know clone3, or its control group; system call filters of containers answer EPERM.
         let errno = error.raw_os_error().map(Errno::from_raw);
         matches!(errno, Some(Errno::EINVAL | Errno::E2BIG | Errno::ENOSYS | Errno::EPERM))
     };
@@ -122,7 +123,7 @@ fn make_copy(group: Option<&OwnedFd>) -> io::Result<Copy> {
     })
 }
 
-/// What a copy does. Returns only when nothing was exec'd; `Ok` after a check.
+/// Runs in the copy. Returns only when it did not exec; `Ok` after a check.
 fn copy(order: LaunchOrder<OwnedFd>, enter: bool, logs: &dyn LogFiles) -> Result<(), Gone> {
     let LaunchOrder { spec, mut socket, group, capture } = order;
     let entered = match group.filter(|_| enter) {
@@ -143,10 +144,10 @@ fn copy(order: LaunchOrder<OwnedFd>, enter: bool, logs: &dyn LogFiles) -> Result
     }
 }
 
-/// The program can be used, and more was not asked.
+/// The program can be used, and heartbeatd asked for no more.
 struct Checked;
 
-/// Returns only what a check has found, or that nothing was exec'd; `Err(None)`: heartbeatd is gone.
+/// Returns only after a check, or when it did not exec; `Err(None)`: heartbeatd is gone.
 fn launch(
     kept: &mut OwnedFd,
     spec: File,
@@ -157,14 +158,14 @@ fn launch(
     if spec.env_file.is_some() {
         begin(Step::EnvFile);
     }
-    // As heartbeatd, like systemd: a file of secrets need not be readable for the user.
+    // Read with heartbeatd's rights, as systemd does: the user need not be able to read a file of secrets.
     let env = spec.environment().map_err(|error| Some(env_file_failed(&error)))?;
     if let Some((_, number)) = &setting.ready {
         make_way(kept, *number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
     let socket = kept.as_fd();
     if let Some((fifo, number)) = set_up(&spec, &setting, capture, logs).map_err(Some)? {
-        // Nothing else is open any more but our socket.
+        // Besides the FIFO, only our socket is open above the standard descriptors now.
         place(fifo, number).map_err(|error| Some(failed_io(Step::Notify)(error)))?;
     }
     let (program, argv, env) = prepare_exec(&spec, env, setting.watched).map_err(Some)?;
@@ -184,7 +185,7 @@ fn launch(
     for candidate in &program {
         match execve(candidate, &argv, &env) {
             Ok(never) => match never {},
-            // As execvp: go on searching, but remember that something was there.
+            // Like execvp: search on, but report EACCES if a candidate was there.
             Err(Errno::ENOENT | Errno::ENOTDIR) => {}
             Err(Errno::EACCES) => errno = Errno::EACCES,
             Err(other) => {
@@ -196,15 +197,15 @@ fn launch(
     Err(Some(program::helper_at_fault(&program).unwrap_or_else(|| failed(Step::Exec)(errno))))
 }
 
-/// From now on the copy may be held by a file system that does not answer, and its name says in which step.
+/// From here a file system that does not answer may hold the copy; its name then says in which step.
 fn begin(step: Step) {
     if let Some(name) = step.name() {
-        // Without it the report only names the launch.
+        // If this fails, the report only names the launch.
         let _ = nix::sys::prctl::set_name(name);
     }
 }
 
-/// The words take the place of a path.
+/// The error text takes the place of a path.
 fn env_file_failed(error: &EnvFileError) -> Failure {
     Failure { step: Step::EnvFile, errno: 0, path: Some(std::path::PathBuf::from(error.to_string())) }
 }
@@ -218,7 +219,7 @@ fn read_spec(file: File) -> Result<(LaunchSpec, Setting), Failure> {
     LaunchSpec::decode(&bytes).ok_or_else(|| failed(Step::Spec)(Errno::EINVAL))
 }
 
-/// The FIFO that is to be given a number once everything else of ours is closed.
+/// The FIFO, and the descriptor number that it gets once our other descriptors are closed.
 type Ready = Option<(File, u32)>;
 
 fn set_up(
@@ -230,15 +231,15 @@ fn set_up(
     setsid().map_err(failed(Step::Session))?;
     sys::default_dispositions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(failed(Step::Signals))?;
-    // Before it becomes somebody who may not.
+    // Before the change of user: the user may not raise limits.
     spec.limits.assume(setting.soft_descriptors).map_err(failed(Step::Limits))?;
     if let Some(mask) = spec.umask {
         umask(Mode::from_bits_truncate(mask));
     }
     let null =
         OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed_io(Step::Descriptors))?;
-    // A log that cannot be opened is no reason not to start: its output is kept in memory, and nowhere if there is none.
-    // heartbeatd sees that by the descriptor, and finds out why when it tries to write there itself.
+    // A log that cannot be opened does not stop a start: the output goes to memory, or to /dev/null if there is none.
+    // heartbeatd sees that by the descriptor, and learns why when it tries to write to the log itself.
     let open_log = || {
         begin(Step::Log);
         let opened = logs.open(&spec.log, spec.user.as_ref(), setting.run);
@@ -250,7 +251,7 @@ fn set_up(
         LogTarget::File { .. } => open_log(),
     };
     let ready = match &setting.ready {
-        // Its other end is ours as well: whoever dies, nobody is sent SIGPIPE.
+        // Opened for reading, too: no program gets SIGPIPE when heartbeatd dies.
         Some((fifo, number)) => {
             let fifo =
                 OpenOptions::new().read(true).write(true).open(fifo).map_err(failed_io(Step::Notify))?;
@@ -258,7 +259,8 @@ fn set_up(
         }
         None => None,
     };
-    // The log lies where only heartbeatd may write; everything after this is done with the rights of the user.
+    // Only heartbeatd may write where the log lies, so the log is open by now. The rest runs with the rights of the
+    // user.
     if let Some(user) = &spec.user {
         user.assume().map_err(failed(Step::User))?;
     }
@@ -277,7 +279,7 @@ fn set_up(
     Ok(ready)
 }
 
-/// Leaves that number to somebody else.
+/// Moves our socket off `number`, which the FIFO will take.
 fn make_way(kept: &mut OwnedFd, number: u32) -> io::Result<()> {
     let number = RawFd::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
     if kept.as_raw_fd() == number {
@@ -286,23 +288,24 @@ fn make_way(kept: &mut OwnedFd, number: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a descriptor that number, over execve.
+/// Puts the file at descriptor `number`, open across execve.
 fn place(file: File, number: u32) -> io::Result<()> {
     let number = RawFd::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
     if file.as_raw_fd() == number {
         rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
-        // It is the program's from now on.
+        // The program owns it from now on.
         let _ = file.into_raw_fd();
         return Ok(());
     }
-    // The lowest free number from there on, which is that one: the launcher has closed what it inherited.
+    // F_DUPFD takes the lowest free number from there on. That is `number`, since the launcher closed what it
+    // inherited.
     let placed = fcntl(&file, FcntlArg::F_DUPFD(number))?;
     if placed == number { Ok(()) } else { Err(Errno::EBUSY.into()) }
 }
 
 type Exec = (Vec<CString>, Vec<CString>, Vec<CString>);
 
-/// Everything execve needs, made before `proceed`, so that nothing but execve is left to do.
+/// Makes everything that execve needs before `proceed`, so that only execve is left to do.
 fn prepare_exec(
     spec: &LaunchSpec,
     env: BTreeMap<OsString, OsString>,
@@ -321,7 +324,7 @@ fn prepare_exec(
     });
     let mut env: Vec<CString> = env.collect::<Result<_, _>>()?;
     if watched {
-        // Whoever inherits the rest of it and is somebody else knows by this that it is not meant.
+        // A child that inherits the watchdog's variables sees by this pid that they are not meant for it.
         env.push(c_string(format!("WATCHDOG_PID={}", std::process::id()).into())?);
     }
     let candidates = if name.as_bytes().contains(&b'/') {

@@ -1,26 +1,26 @@
 //! Start, signal and reap: inside heartbeatd the only spawner and reaper, for realms, hooks and exec probes alike.
 //!
 //! # What it is
-//! [`Processes`] takes orders without waiting and reports [`Notice`]s from a thread of its own. A program is
-//! started through a *launcher*: a second role of our own binary ([`launcher_main`]) that sets everything up
-//! (session, signals, log, user, directory, descriptors), waits until its identity is on record ([`ProcessRecord`]), and then
-//! becomes the program. Nothing of ours runs between fork and exec. The reaper takes each exit through the pidfd of that
-//! process, never by a wait for any child, and sends every signal through a pidfd, never to a number that may
-//! have been reused.
+//! [`Processes`] takes orders without waiting and reports [`Notice`]s from a thread of its own. It starts a program
+//! through a *launcher*: a second role of our own binary ([`launcher_main`]) that sets everything up (session, signals,
+//! log, user, directory, descriptors), waits until its identity is on record ([`ProcessRecord`]), and then becomes the
+//! program. No code of heartbeatd runs between fork and exec. The reaper takes each exit through the pidfd of that
+//! process, never by a wait for any child, and sends every signal through a pidfd, never to a number that may have been
+//! reused.
 //!
-//! A realm or a command runs as ourselves or as a [`User`] of the host, for good: its log is opened before, its
-//! directory entered after the change. Output goes to a file, nowhere, or, for exec probes, into a fixed piece of
-//! memory of which the beginning comes back ([`LogTarget::Capture`]); such a command leaves no process behind,
-//! wherever it hides.
+//! A realm or a command runs as ourselves or as a [`User`] of the host, for good: the launcher opens its log before the
+//! change of user and enters its directory after it. Output goes to a file, nowhere, or, for exec probes, into a fixed
+//! piece of memory whose beginning comes back ([`LogTarget::Capture`]); the reaper kills every process that such a
+//! command leaves behind.
 //!
 //! A realm with [`Readiness`] reports its own state: [`Notice::Said`] carries only messages from its own
 //! process tree.
 //!
-//! Beside that it answers who holds a port ([`owner_of`], [`holder`]). Logs are opened through [`LogFiles`], which
-//! `heartbeat-logs` implements in heartbeatd.
+//! The crate also answers which process holds a port ([`owner_of`], [`holder`]). It opens logs through [`LogFiles`],
+//! which `heartbeat-logs` implements in heartbeatd.
 //!
-//! When heartbeatd has died, [`survey`] finds what is left of it: from the records and one scan of /proc, which processes live
-//! and are proven, which have ended, and which cannot be identified. [`Processes::adopt`] adopts them.
+//! When heartbeatd has died, [`survey`] finds what is left of it from the records and one scan of /proc: which
+//! processes are proven to live, which have ended, and which cannot be identified. [`Processes::adopt`] adopts them.
 //!
 //! # What it is not
 //! It decides nothing: the supervisor decides when to start, signal or give up. It reads no clock; its

@@ -1,4 +1,4 @@
-//! What bounds a process, and what bounds the whole tree it makes.
+//! Limits of a process, and of the whole tree that it makes.
 
 use std::fmt::Write as _;
 use std::io;
@@ -7,14 +7,14 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// The period that cpu time is given out in, in microseconds: the kernel's own default.
+/// The period of the CPU quota in microseconds: the kernel's own default.
 const CPU_PERIOD_MICROS: u64 = 100_000;
 
-/// Bounds of a program; `None` leaves what heartbeatd has.
+/// Limits of a program; `None` keeps heartbeatd's own.
 ///
-/// The first three are of the tree and need a cgroup v2 control group with the controller of that name (systemd's `MemoryMax=`,
-/// `CPUQuota=`, `TasksMax=`). The others are of every single process (setrlimit(2), systemd's `Limit...=`), soft and hard
-/// alike, and are inherited by what it starts.
+/// The first three apply to the tree and need a cgroup v2 control group with the controller of that name (systemd's
+/// `MemoryMax=`, `CPUQuota=`, `TasksMax=`). The others apply to each process (setrlimit(2), systemd's `Limit...=`),
+/// soft and hard alike, and children inherit them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Memory of the tree in bytes.
@@ -31,7 +31,7 @@ pub struct Limits {
     pub core_bytes: Option<u64>,
     /// Locked memory of a process in bytes.
     pub memlock_bytes: Option<u64>,
-    /// A file that is written in bytes; beyond it the writer gets XFSZ.
+    /// Size of a written file in bytes; a process that writes beyond it gets XFSZ.
     pub fsize_bytes: Option<u64>,
     /// From -20 (first) to 19 (last); always set, so that it does not depend on how heartbeatd was started.
     pub nice: i8,
@@ -50,16 +50,15 @@ impl Limits {
         ]
     }
 
-    /// Sets what every process has, in this one. `soft_descriptors` is what is given to those that have no limit of
-    /// their own.
+    /// Sets the limits of each process on this one. `soft_descriptors` is the soft limit where `nofile` is not set.
     ///
     /// # Errors
-    /// EPERM, EACCES: it is more than we may give.
+    /// EPERM, EACCES: the limit is more than heartbeatd may give.
     pub(crate) fn assume(&self, soft_descriptors: Option<u64>) -> Result<(), Errno> {
         let niceness = rustix::process::setpriority_process(None, i32::from(self.nice));
         let score = std::fs::write("/proc/self/oom_score_adj", self.oom_score.to_string());
-        // Back to nothing in particular needs a privilege that heartbeatd may not have; then it could not have set them
-        // either. What somebody has asked for is another matter.
+        // A reset to 0 takes a privilege. A heartbeatd without it cannot have set another value either, so the reset
+        // may fail; a configured value may not.
         if self.nice != 0 {
             niceness.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
         }
@@ -78,7 +77,7 @@ impl Limits {
         Ok(())
     }
 
-    /// What of it we may not be able to give, in words: both numbers. Empty when that is none.
+    /// The limits that heartbeatd may not be able to give, in words, with both numbers. Empty if there are none.
     pub(crate) fn beyond_ours(&self) -> String {
         let mut told = String::new();
         for (name, resource, wanted) in self.of_each_process() {
@@ -96,12 +95,12 @@ impl Limits {
         told.trim_start_matches(", ").to_owned()
     }
 
-    /// Something of it bounds the tree.
+    /// At least one limit applies to the tree.
     pub(crate) fn bound_the_tree(&self) -> bool {
         self.memory_bytes.is_some() || self.cpu_percent.is_some() || self.tasks.is_some()
     }
 
-    /// What bounds the tree: key, controller and file, and what is written there.
+    /// The limits of the tree: key, controller and file, and the value to write there.
     fn of_the_tree(&self) -> [(&'static str, &'static str, &'static str, Option<String>); 4] {
         let quota =
             |percent: u32| format!("{} {CPU_PERIOD_MICROS}", u64::from(percent) * (CPU_PERIOD_MICROS / 100));
@@ -114,7 +113,8 @@ impl Limits {
         ]
     }
 
-    /// What of the tree is bounded by nobody in a control group of cgroup v2, by its key; without a control group all that is wanted.
+    /// The keys of the tree's limits that no controller of its control group enforces; without a control group all that
+    /// are set.
     pub(crate) fn unbounded(&self, cgroup: Option<&Path>) -> Vec<&'static str> {
         let wanted = self
             .of_the_tree()
@@ -125,11 +125,11 @@ impl Limits {
         missing.map(|(key, ..)| key).collect()
     }
 
-    /// Bounds the tree in a control group of cgroup v2, with what controllers there are: those that are there and not enabled yet
-    /// are enabled above it.
+    /// Sets the tree's limits in a control group (cgroup v2), with the controllers that there are. Enables those that
+    /// are available but not enabled in the groups above.
     ///
-    /// A tree that is out of memory is killed whole (`memory.oom.group`): what is left of half of it is seldom of use,
-    /// and its main process may not even notice.
+    /// When a tree is out of memory, the kernel kills all of it (`memory.oom.group`): half a tree is seldom of use, and
+    /// its main process may not even notice.
     ///
     /// # Errors
     /// The kernel refuses a value.
@@ -141,7 +141,7 @@ impl Limits {
                 enable(cgroup, controller);
             }
             match write(&file, &value) {
-                // No such controller: [`Limits::unbounded`] says so. (Older than Linux 4.19 it has no `memory.oom.group`.)
+                // No such controller: [`Limits::unbounded`] reports it. (Linux before 4.19 has no `memory.oom.group`.)
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 written => written?,
             }
@@ -150,12 +150,12 @@ impl Limits {
     }
 }
 
-/// A tree that is out of memory is killed whole.
+/// Makes the kernel kill a tree whole when it is out of memory.
 const OOM_GROUP: &str = "memory.oom.group";
-/// Groups above a control group that are ours: that of the state directory, and the one it lies in.
+/// Levels above a run's group that are ours: the directory of the state directory, and its parent.
 const OUR_LEVELS: usize = 2;
 
-/// Enables a controller in the groups above a control group. Where that cannot be done its files do not turn up.
+/// Enables a controller in the groups above a control group. If that fails, the controller's files do not appear.
 fn enable(cgroup: &Path, controller: &str) {
     let above: Vec<&Path> = cgroup.ancestors().skip(1).take(OUR_LEVELS).collect();
     for dir in above.iter().rev() {
@@ -163,13 +163,13 @@ fn enable(cgroup: &Path, controller: &str) {
     }
 }
 
-/// Writes to a file that is there; none is made.
+/// Writes to an existing file, and never makes one.
 fn write(file: &Path, value: &str) -> io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).open(file)?;
     io::Write::write_all(&mut file, value.as_bytes())
 }
 
-/// Processes of a control group that were killed for want of memory; `None` where no controller counts them.
+/// How many processes of a group the kernel killed for lack of memory; `None` where no controller counts them.
 pub(crate) fn oom_kills(cgroup: &Path) -> Option<u64> {
     let events = std::fs::read_to_string(cgroup.join("memory.events")).ok()?;
     let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;

@@ -1,5 +1,6 @@
-//! Who belongs to a run, where no control group says it: its session, its group, whoever descends from those, and who
-//! carries its tag. Each is held by a pidfd and looked at again, so that no stranger with a reused number is among them.
+//! Which processes belong to a run without a control group: those of its session and group, their descendants, and
+//! those that carry its tag. Each is held by a pidfd and checked again, so that no stranger with a reused pid is among
+//! them.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,27 +11,27 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::tree::{self, ProcScan, Stat};
 use crate::{reserved_fds, sys};
 
-/// Looks for somebody who was forked meanwhile, at most: whoever was found does not run any more, so it ends soon.
+/// Most scans for processes forked meanwhile. Those already found are stopped and cannot fork, so this ends soon.
 const MAX_LOOKS: u32 = 64;
 
-/// Ancestors that are asked for one process, at most.
+/// Most ancestors that are checked for one process.
 const MAX_ANCESTORS: u32 = 64;
 
-/// By what the processes of a run are known.
+/// How the processes of a run are recognized.
 #[derive(Debug)]
 pub(crate) struct Traits<'a> {
-    /// The leader of its session and group; `None` when that number may be somebody else's.
+    /// The leader of its session and group; `None` when another process may have that pid.
     pub(crate) leader: Option<u32>,
-    /// Nobody of it is older, in clock ticks since boot.
+    /// No process of the run is older, in clock ticks since boot.
     pub(crate) since: u64,
-    /// What stands in the environment of all of it; empty for nothing.
+    /// Entries in the environment of all its processes; may be empty.
     pub(crate) tags: &'a [String],
-    /// Whose processes are believed when only the tag tells. What session, group and descent tell is proof of the kernel,
-    /// whoever a process has become since.
+    /// Users whose processes count when only the tag tells. Session, group and descent are proof from the kernel,
+    /// whichever user a process has become since.
     pub(crate) users: Users,
 }
 
-/// Users whose processes are believed: root, ourselves, and the one that a realm runs as.
+/// Users whose tagged processes count: root, ourselves, and the one that a realm runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Users {
     own: u32,
@@ -42,13 +43,13 @@ impl Users {
         Self { own: nix::unistd::geteuid().as_raw(), of_realm }
     }
 
-    /// That process was started by one of them.
+    /// One of these users started process `pid`.
     pub(crate) fn have(&self, pid: u32) -> bool {
         tree::real_user(pid).is_some_and(|user| user == 0 || user == self.own || Some(user) == self.of_realm)
     }
 }
 
-/// One of them.
+/// A process of a run.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) pid: u32,
@@ -62,27 +63,27 @@ impl Member {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // It has ended meanwhile, as it should.
+        // An error means that the process has ended, as it should.
         let _ = sys::signal_process(self.pidfd.as_fd(), signal);
     }
 }
 
-/// What a look has found.
+/// What a scan has found.
 #[derive(Debug)]
 pub(crate) struct Members {
     pub(crate) held: Vec<Member>,
-    /// Nobody was missed for want of descriptors.
+    /// No process was missed for lack of descriptors.
     pub(crate) complete: bool,
 }
 
 impl Traits<'_> {
-    /// Everybody but the leader. `mains` are the main processes of other runs: they are known not to belong here, and so
-    /// are their children.
+    /// Finds the run's processes except the leader. `mains` are the main processes of other runs: neither they nor
+    /// their children belong here.
     pub(crate) fn find(&self, scan: &ProcScan, mains: &BTreeSet<u32>) -> Members {
-        // A process of that number today is the leader itself, or, once it was collected, somebody else.
+        // A process with this pid is the leader itself or, after the leader was reaped, an unrelated process.
         let mut inside: BTreeSet<u32> = self.leader.into_iter().collect();
         inside.extend(scan.all().filter(|(pid, stat)| self.knows(*pid, stat, mains)).map(|(pid, _)| pid));
-        // Parents may have a higher number than their children, once the numbers have come round: until nobody joins.
+        // A parent may have a higher pid than its child, once pids have wrapped around: repeat until none is added.
         loop {
             let before = inside.len();
             let joins = |(pid, stat): &(u32, Stat)| inside.contains(&stat.parent) && !mains.contains(pid);
@@ -101,7 +102,7 @@ impl Traits<'_> {
         found
     }
 
-    /// That process is one of them by what is known of itself alone.
+    /// Process `pid` belongs to the run, judged without its ancestors beyond the parent.
     fn knows(&self, pid: u32, stat: &Stat, mains: &BTreeSet<u32>) -> bool {
         let member = || self.leader.is_some_and(|of| stat.group == of || stat.session == of);
         stat.start_time >= self.since
@@ -109,8 +110,8 @@ impl Traits<'_> {
             && (member() || (!mains.contains(&stat.parent) && self.carries_mark(pid)))
     }
 
-    /// That process is one of them, or the leader: as [`Traits::find`] says it, without a look at everybody else. Also of
-    /// one that has ended and was not collected.
+    /// Process `pid` belongs to the run or leads it: the rule of [`Traits::find`], without a scan of all processes.
+    /// Also for a zombie.
     pub(crate) fn has(&self, pid: u32, stat: &Stat, mains: &BTreeSet<u32>) -> bool {
         let (mut pid, mut stat) = (pid, *stat);
         for _ in 0..MAX_ANCESTORS {
@@ -131,8 +132,9 @@ impl Traits<'_> {
         !self.tags.is_empty() && tree::environment_has(pid, self.tags) && self.users.have(pid)
     }
 
-    /// Ends everybody: whoever is found is stopped first, so that it forks nobody while the others are looked for, and
-    /// killed when nobody else turns up. `strike` ends the leader, once those are known that only it leads to.
+    /// Kills every process of the run. It stops each one that it finds, so that none forks during the search, and kills
+    /// them once a scan finds no more. `strike` ends the leader, after a scan has found those that only the leader
+    /// leads to.
     pub(crate) fn kill(&self, mains: &BTreeSet<u32>, strike: impl FnOnce()) {
         let mut strike = Some(strike);
         let mut stopped: Vec<Member> = Vec::new();
@@ -163,13 +165,13 @@ impl Members {
         }
     }
 
-    /// That very process is one of them.
+    /// This very process is among them.
     pub(crate) fn has(&self, pid: u32, stat: &Stat) -> bool {
         self.held.iter().any(|member| member.is(pid, stat))
     }
 }
 
-/// The process of that pid and start time, held; `None` when it is gone.
+/// A pidfd of the process with that pid and start time; `None` when it is gone.
 pub(crate) fn hold(pid: u32, stat: &Stat) -> std::io::Result<Option<OwnedFd>> {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let open = || match rustix::process::pidfd_open(raw, PidfdFlags::empty()) {
@@ -178,7 +180,7 @@ pub(crate) fn hold(pid: u32, stat: &Stat) -> std::io::Result<Option<OwnedFd>> {
         Err(errno) => Err(errno.into()),
     };
     let Some(pidfd) = reserved_fds::with(open)? else { return Ok(None) };
-    // Held, it must still be the one that was looked at.
+    // With the pidfd open, it must still be the process that was scanned.
     let now = reserved_fds::with(|| tree::read_stat(pid))?;
     Ok(now.is_some_and(|now| now.start_time == stat.start_time).then_some(pidfd))
 }

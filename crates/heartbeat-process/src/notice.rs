@@ -1,4 +1,4 @@
-//! What the adapter reports, and the names it reports by.
+//! What the adapter reports, and the keys in its reports.
 
 use std::ffi::CStr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use heartbeat_status::{Exit, RealmIx, RunId, Said, StartFailure};
 pub struct Key {
     /// The realm it belongs to.
     pub realm: RealmIx,
-    /// The generation it is.
+    /// The generation of the realm.
     pub run: RunId,
 }
 
@@ -19,7 +19,7 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandRunId(pub u64);
 
-/// Most of the output of a command that is handed on, in bytes: its beginning.
+/// Most bytes of the output of a command that its report contains: its beginning.
 pub const MAX_OUTPUT_BYTES: usize = 4_096;
 
 /// The step of a launch that failed.
@@ -33,7 +33,7 @@ pub enum Step {
     Watch,
     /// The launcher could not read its specification.
     Spec,
-    /// The socket or the FIFO through which it says how it is.
+    /// The socket or the FIFO through which the program reports its state.
     Notify,
     /// The control group of its own.
     Group,
@@ -49,13 +49,13 @@ pub enum Step {
     User,
     /// Standard input, output and error.
     Descriptors,
-    /// What it may have: descriptors, processes, priority.
+    /// The limits: descriptors, processes, priority.
     Limits,
     /// No new privileges.
     Privileges,
     /// The launch took longer than its bound.
     Timeout,
-    /// It was cancelled.
+    /// The launch was cancelled.
     Cancelled,
     /// `execve` itself.
     Exec,
@@ -63,11 +63,11 @@ pub enum Step {
     Interpreter,
     /// The loader that an ELF program names.
     Loader,
-    /// Whether its port is free.
+    /// Whether the realm's port is free.
     Port,
-    /// What it is made of: it has no program.
+    /// The realm has no program.
     Program,
-    /// Its file of environment variables.
+    /// The realm's file of environment variables.
     EnvFile,
 }
 
@@ -97,7 +97,7 @@ impl Step {
         Self::EnvFile,
     ];
 
-    /// For a person: what was being done.
+    /// For an operator: what the step does.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -124,8 +124,9 @@ impl Step {
         }
     }
 
-    /// The name that the copy of the launcher takes for this step, if the step waits for a file system: one that does not answer
-    /// holds the copy in the kernel, and then the name alone says what it waits for. At most 15 bytes.
+    /// The name that the copy of the launcher takes for this step, if the step waits for a file system. A file system
+    /// that does not answer holds the copy in the kernel, and then only the name says what the copy waits for. At most
+    /// 15 bytes.
     pub(crate) const fn name(self) -> Option<&'static CStr> {
         match self {
             Self::EnvFile => Some(c"hb-env-file"),
@@ -136,7 +137,7 @@ impl Step {
         }
     }
 
-    /// The step during which a copy of the launcher is called so.
+    /// The step during which a copy of the launcher has this name.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         let is_called = |step: &Self| step.name().is_some_and(|called| called.to_bytes() == name.as_bytes());
         Self::ALL.into_iter().find(is_called)
@@ -155,16 +156,16 @@ impl Step {
     }
 }
 
-/// A program that could not be started. Nothing of it runs.
+/// A program that could not be started. No process of it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchError {
-    /// Which step failed.
+    /// The step that failed.
     pub step: Step,
-    /// Why, as far as a decision depends on it.
+    /// The kind of failure, as far as a decision depends on it.
     pub failure: StartFailure,
     /// Error number of the kernel, where there is one.
     pub errno: Option<i32>,
-    /// For a person: the step, the path, the error.
+    /// For an operator: the step, the path, the error.
     pub message: String,
 }
 
@@ -208,12 +209,12 @@ impl LaunchError {
         Self { step, failure, errno: None, message }
     }
 
-    /// Nothing of the program was tried.
+    /// The launch did not get as far as the program.
     pub(crate) fn never_tried(step: Step, what: &str) -> Self {
         Self { failure: StartFailure::NeverTried, ..Self::new(step, None, what) }
     }
 
-    /// Another process has its port, in words.
+    /// Another process has the realm's port; `message` says which.
     pub(crate) fn port_taken(message: String) -> Self {
         Self { step: Step::Port, failure: StartFailure::PortTaken, errno: None, message }
     }
@@ -225,12 +226,12 @@ impl LaunchError {
     }
 }
 
-/// The one place where a step and an error become what decisions are made of.
+/// The one place that classifies a step and an error for decisions.
 fn failure(step: Step, errno: Option<i32>) -> StartFailure {
     use nix::errno::Errno as E;
     match (step, errno.map(E::from_raw)) {
         (Step::Cancelled, _) => StartFailure::NeverTried,
-        // What is heartbeatd's own has been taken away, and is made anew with the next start, or its disk is full or read-only.
+        // An object of heartbeatd's own is missing, and the next start makes it anew; or its disk is full or read-only.
         (Step::Spawn | Step::Group | Step::Watch, _)
         | (Step::Notify, Some(E::ENOENT | E::EROFS | E::ENOSPC | E::EDQUOT | E::EIO)) => {
             StartFailure::HostExhausted
@@ -240,9 +241,9 @@ fn failure(step: Step, errno: Option<i32>) -> StartFailure {
             E::ENOENT | E::EACCES | E::EPERM | E::ENOTDIR | E::EISDIR | E::ELOOP | E::ENAMETOOLONG => {
                 StartFailure::ProgramUnusable
             }
-            // Not whole yet, or of another machine.
+            // The file is incomplete, or for another architecture.
             E::ENOEXEC | E::ELIBBAD => StartFailure::ProgramUnusable,
-            // A mount that comes late, or has gone.
+            // A mount is late, or has gone.
             E::ESTALE | E::ENOTCONN | E::EHOSTDOWN => StartFailure::ProgramUnusable,
             _ => StartFailure::Other,
         },
@@ -253,11 +254,11 @@ fn failure(step: Step, errno: Option<i32>) -> StartFailure {
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandResult {
-    /// By itself or by a signal of somebody else.
+    /// It ended by itself or by a signal of another process.
     Exited(Exit),
-    /// It was killed at its deadline, with its whole process group.
+    /// The reaper killed it at its deadline, with its whole process group.
     TimedOut,
-    /// It could not be started.
+    /// The command could not be started.
     StartFailed(LaunchError),
 }
 
@@ -266,7 +267,7 @@ pub enum CommandResult {
 pub enum Notice {
     /// The program was exec'd.
     Started {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
         /// Its process id (pid).
         pid: u32,
@@ -275,73 +276,74 @@ pub enum Notice {
     },
     /// The program could not be exec'd; nothing of this run is left.
     StartFailed {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
-        /// The reason for it.
+        /// Why it failed.
         error: LaunchError,
     },
     /// The main process ended.
     Exited {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
         /// How the process ended.
         exit: Exit,
-        /// Nothing of its process group is left; otherwise `Emptied` follows when that is so.
+        /// No process of its process group is left; otherwise `Emptied` follows once none is.
         empty: bool,
     },
     /// The last process of a run whose main process ended before is gone.
     Emptied {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
     },
-    /// Another process of the tree is the main process now: a daemon whose pid file names it, or one that was
-    /// named ([`Processes::follow`](crate::Processes::follow)).
+    /// Another process of the tree is the main process now: a daemon that its pid file names, or a process that
+    /// [`Processes::follow`](crate::Processes::follow) names.
     MainChanged {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
         /// Its process id (pid).
         pid: u32,
         /// Its start time as the kernel counts it, in clock ticks since boot.
         start_time: u64,
     },
-    /// The main process was stopped by a signal, or went on.
+    /// A signal stopped the main process, or continued it.
     StoppedBySignal {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
-        /// Stopped, or running again.
+        /// True: stopped. False: running again.
         stopped: bool,
     },
-    /// A realm has said something of itself: whoever said it belongs to the process tree of the run.
+    /// A realm reports its own state; the sender belongs to the process tree of the run.
     Said {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
-        /// The message itself, merged.
+        /// The message; several within a short time are merged.
         said: Said,
     },
-    /// A run with limits of its tree has started, and these of its [`Limits`](crate::Limits) are kept by nobody: there is no
-    /// control group for it, or none with that controller. Of `memory` it is then told now and then how much is used.
+    /// A run with limits of its tree has started, and the kernel does not enforce these of its
+    /// [`Limits`](crate::Limits): the run has no control group, or none with that controller. For `memory`,
+    /// `MemoryUsed` then reports the use.
     Unbounded {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
-        /// `memory`, `cpu` or `tasks`; empty when all are kept.
+        /// `memory`, `cpu` or `tasks`; empty when the kernel enforces all.
         limits: Vec<&'static str>,
     },
-    /// How much memory the tree of a run uses: every 5 s for those with a limit of memory that no kernel keeps.
+    /// How much memory the tree of a run uses: every 5 s for a run with a memory limit that no kernel enforces.
     MemoryUsed {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
         /// The amount in bytes.
         bytes: u64,
     },
-    /// The log of a run could not be opened: its output is kept in memory until it can be copied there.
+    /// The log of a run could not be opened: heartbeatd keeps its output in memory until it can copy it there.
     LogInMemory {
-        /// The run that is meant.
+        /// The run that the notice is about.
         key: Key,
     },
-    /// Records cannot be written (and why), or can be again (`None`): told when it changes. Processes are started all
-    /// the same.
+    /// The reaper cannot write records (and why), or can again (`None`); sent when that changes. It starts processes
+    /// all the same.
     RecordsFail {
-        /// For a person.
+        /// The problem, for an operator.
         problem: Option<String>,
     },
     /// A command ended.
@@ -350,8 +352,8 @@ pub enum Notice {
         id: CommandRunId,
         /// How the process ended.
         result: CommandResult,
-        /// What it wrote to standard output and standard error, at most [`MAX_OUTPUT_BYTES`]; empty unless its
-        /// output went to [`LogTarget::Capture`](crate::LogTarget::Capture). Bytes as they were: sanitise them.
+        /// What it wrote to standard output and standard error, at most [`MAX_OUTPUT_BYTES`]; empty unless its output
+        /// went to [`LogTarget::Capture`](crate::LogTarget::Capture). Raw bytes: sanitise them.
         output: Vec<u8>,
     },
 }

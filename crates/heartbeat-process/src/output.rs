@@ -1,5 +1,5 @@
-//! Where the output of programs goes: what the launcher and the reaper need of logs. heartbeatd gives them the logs of
-//! `heartbeat-logs`.
+//! Where the output of programs goes: what the launcher and the reaper need from logs. heartbeatd gives them the logs
+//! of `heartbeat-logs`.
 
 use std::fmt::Debug;
 use std::fs::OpenOptions;
@@ -12,9 +12,9 @@ use crate::{LogTarget, User};
 
 /// The logs of realms.
 pub trait LogFiles: Debug + Send + Sync {
-    /// Opens a log as the standard output of a program. The child calls it: for a file before it becomes `user`, to whom the
-    /// file is given; for journald afterwards, since journald notes who connects. `run` is the generation that begins here;
-    /// a command belongs to the generation that is there.
+    /// Opens a log as the standard output of a program. The child calls it: for a file before it becomes `user`, who
+    /// then owns the file; for journald afterwards, since journald notes the user that connects. `run` is the
+    /// generation that begins here; a command belongs to the current generation.
     ///
     /// # Errors
     /// The log cannot be opened. The program starts all the same, and writes to [`LogFiles::memory`].
@@ -23,7 +23,7 @@ pub trait LogFiles: Debug + Send + Sync {
     /// Memory for the output of a program whose log cannot be opened.
     ///
     /// # Errors
-    /// The kernel has none: the output is lost.
+    /// The kernel has no memory, and the output is lost.
     fn memory(&self) -> io::Result<OwnedFd>;
 
     /// A run has opened its log and is about to become its program. True: its output is in memory.
@@ -36,7 +36,7 @@ pub trait LogFiles: Debug + Send + Sync {
     fn end(&self, log: &LogTarget, run: u64);
 }
 
-/// Files that are opened for appending, and nothing beyond that: nobody bounds them, and journald gets nothing.
+/// Plain files, opened for appending, without a size limit and without journald.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlainLogs;
 

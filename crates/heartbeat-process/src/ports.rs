@@ -1,4 +1,4 @@
-//! Who holds a port: the listening sockets of this network namespace, and the processes that have them open.
+//! Which process holds a port: the listening sockets of this network namespace, and the processes that have them open.
 
 mod holder;
 mod listeners;
@@ -20,11 +20,11 @@ use holder::{Held, holds, sockets_of};
 /// Whose socket answers on an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// The process tree has it open, alone or with others.
+    /// A process of the tree has the socket open, alone or with others.
     Ours,
-    /// Somebody else has it open.
+    /// Only a process outside the tree has the socket open.
     Stranger(Holder),
-    /// Something listens, and nobody can say who: why not.
+    /// A socket listens whose process heartbeatd cannot identify; the text says why.
     Unattributable(&'static str),
     /// No process listens there.
     NotListening,
@@ -36,18 +36,18 @@ pub struct Tree {
     main: u32,
     instance_tag: Vec<String>,
     pids: Vec<u32>,
-    /// Younger than the main process, and none of `pids`.
+    /// Not older than the main process, and not in `pids`.
     others: Vec<u32>,
     strays: OnceLock<Vec<u32>>,
 }
 
-/// By which a realm's processes are known, in their environment.
+/// The environment variables that identify a realm's processes.
 const TAG_NAMES: [&str; 2] = ["HEARTBEAT_REALM=", "HEARTBEAT_STATE="];
 
 impl Tree {
-    /// The tree of `main`: itself, whoever shares its session or group, and all descendants of those. A process that
-    /// has left all of that is known by the tag that heartbeatd puts into the environment of every realm, which is
-    /// read from `main` itself; when `main` has overwritten its environment, give the tag: [`Tree::tagged`].
+    /// The tree of `main`: `main` itself, the processes of its session or group, and all their descendants. A process
+    /// that has left all of these is known by the tag that heartbeatd puts into the environment of every realm. This
+    /// reads the tag from `main`; if `main` has overwritten its environment, use [`Tree::tagged`].
     #[must_use]
     pub fn of(main: u32) -> Self {
         Self::at(main, tree::environment_entries(main, &[TAG_NAMES[0], TAG_NAMES[1], &format!("{RUN_TAG}=")]))
@@ -66,7 +66,7 @@ impl Tree {
         let scan = ProcScan::take();
         let of_main = tree::stat(main);
         let mut inside: BTreeSet<u32> = scan.members(main).chain([main]).collect();
-        // Parents may have a higher number than their children, once the numbers have come round: until nobody joins.
+        // A parent may have a higher pid than its child, once pids have wrapped around: repeat until none is added.
         loop {
             let before = inside.len();
             for (pid, stat) in scan.all() {
@@ -80,7 +80,7 @@ impl Tree {
         }
         let since = of_main.map_or(u64::MAX, |stat| stat.start_time);
         let others = scan.since(since).map(|(pid, _)| pid).filter(|pid| !inside.contains(pid)).collect();
-        // The main process most often holds the port itself.
+        // First, since the main process usually holds the port itself.
         let rest = inside.into_iter().filter(|pid| *pid != main);
         Self {
             main,
@@ -91,7 +91,8 @@ impl Tree {
         }
     }
 
-    /// The main process first, then its session, group and descendants; those that only the tag tells are not here.
+    /// The main process first, then its session, group and descendants; [`Tree::strays`] has those that only the tag
+    /// tells.
     #[must_use]
     pub fn pids(&self) -> &[u32] {
         &self.pids
@@ -107,7 +108,7 @@ impl Tree {
     #[must_use]
     pub fn strays(&self) -> &[u32] {
         self.strays.get_or_init(|| {
-            // Half a tag is the tag of many.
+            // Half a tag fits the processes of many realms.
             if self.instance_tag.len() < TAG_NAMES.len() {
                 return Vec::new();
             }
@@ -118,8 +119,8 @@ impl Tree {
     }
 }
 
-/// The process of the tree that listens on the port of `address`, but at another address, and where: `localhost` of some
-/// programs is `::1`. `None` when there is none that can be seen.
+/// The process of the tree that listens on the port of `address`, but at another address, and that address: some
+/// programs take `localhost` for `::1`. `None` when no such process can be seen.
 #[must_use]
 pub fn listens_elsewhere(
     listeners: &Listeners,
@@ -127,7 +128,7 @@ pub fn listens_elsewhere(
     tree: impl FnOnce() -> Tree,
 ) -> Option<(u32, SocketAddr)> {
     let beside = listeners.beside(address);
-    // A scan over all processes is only worth it where something listens.
+    // A scan over all processes is only worth it where a process listens.
     let tree = if beside.is_empty() { return None } else { tree() };
     let pids = || tree.pids().iter().chain(tree.strays());
     beside.iter().find_map(|listener| {
@@ -136,10 +137,10 @@ pub fn listens_elsewhere(
     })
 }
 
-/// Most ports of a realm that are named in the place of the one that it should listen on.
+/// Most ports to report for a realm that does not listen on the expected one.
 const MAX_OTHER_PORTS: usize = 3;
 
-/// Where the processes of a tree listen, if on another port than that of `address`: at most three, ascending by their ports.
+/// Where the processes of a tree listen on other ports than that of `address`: at most three, ascending by port.
 #[must_use]
 pub fn listens_on_other_ports(listeners: &Listeners, address: SocketAddr, tree: &Tree) -> Vec<SocketAddr> {
     let mut found: Vec<SocketAddr> = Vec::new();
@@ -154,10 +155,10 @@ pub fn listens_on_other_ports(listeners: &Listeners, address: SocketAddr, tree: 
     found
 }
 
-/// Whether what listens on `address` belongs to the process tree. What counts is the socket that a connection to
-/// `address` would reach; of several (`SO_REUSEPORT`) one of the tree is enough.
+/// Whether the listener on `address` belongs to the process tree. What counts is the socket that a connection to
+/// `address` would reach; if there are several (`SO_REUSEPORT`), one of the tree is enough.
 ///
-/// The descriptors of the tree are looked into first; all processes of the host only for a stranger.
+/// It reads the descriptors of the tree first, and those of all processes only to name a stranger.
 #[must_use]
 pub fn owner_of(listeners: &Listeners, address: SocketAddr, tree: &Tree) -> Ownership {
     let inodes = listeners.reached_by(address);

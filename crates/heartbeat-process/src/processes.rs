@@ -20,7 +20,7 @@ use crate::{
     reserved_fds,
 };
 
-/// The launcher is made once nothing was to be started for this long.
+/// The spawn thread makes a launcher after this long without a start.
 const REFILL_AFTER: Duration = Duration::from_millis(20);
 
 struct Wanted {
@@ -29,14 +29,14 @@ struct Wanted {
     spec: LaunchSpec,
     limit: Option<Duration>,
     identity: IdentityDigest,
-    /// What tells its processes from those of every other run.
+    /// The word that tells its processes from those of every other run.
     word: Option<String>,
-    /// Only look whether its program can be used.
+    /// Only check whether its program can be used.
     check: bool,
 }
 
-/// Runs commands, from any thread; a clone is the same. No call waits. Once its [`Processes`] is closed nothing is run
-/// and nothing is answered any more.
+/// Runs commands, from any thread; a clone is the same handle. No call waits. Once its [`Processes`] is closed, it runs
+/// nothing and gives no answer.
 #[derive(Clone)]
 pub struct Commander {
     orders: Arc<ReaperQueue>,
@@ -51,10 +51,10 @@ impl std::fmt::Debug for Commander {
 }
 
 impl Commander {
-    /// Runs a command in a session of its own: answered by `CommandDone`, within `timeout` after its start at the
-    /// latest, at which its whole process group is killed. What it leaves in its group or session when it ends by
-    /// itself is killed, too. If its output is captured (an exec probe), nothing of it survives at all: it is given
-    /// a tag in its environment (`HEARTBEAT_COMMAND`) by which also a daemon in a session of its own is found.
+    /// Runs a command in a session of its own. `CommandDone` answers; at `timeout` after the start the reaper kills the
+    /// whole process group. When the command ends by itself, the reaper also kills what it leaves in its group or
+    /// session. If its output is captured (an exec probe), no process of it survives at all: by a tag in the
+    /// environment (`HEARTBEAT_COMMAND`) the reaper finds even a daemon in a session of its own.
     pub fn run_command(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
         self.want(Wanted {
             owner: Owner::Command(id),
@@ -67,8 +67,8 @@ impl Commander {
         });
     }
 
-    /// Looks whether a program, its interpreter and its directory can be used, with the rights of its user, and starts
-    /// nothing: answered by `CommandDone`, with exit code 0 or the error that a start would have.
+    /// Checks whether a program, its interpreter and its directory can be used, with the rights of its user, and starts
+    /// nothing. `CommandDone` answers, with exit code 0 or the error that a start would have.
     pub fn check_program(&self, id: CommandRunId, spec: &LaunchSpec, timeout: Duration) {
         let (log, readiness) = (LogTarget::Null, Readiness::default());
         let spec = LaunchSpec { log, readiness, pidfile: None, ..spec.clone() };
@@ -89,7 +89,7 @@ impl Commander {
     }
 
     fn want(&self, wanted: Wanted) {
-        // The reaper knows of it before the spawn, so that a signal that overtakes the spawn is not lost.
+        // The reaper learns of the run before the spawn, so that a signal that overtakes the spawn is not lost.
         self.orders.push(ReaperCommand::Expect(wanted.owner));
         self.spawns.push(wanted);
     }
@@ -108,8 +108,7 @@ impl std::fmt::Debug for Processes {
 }
 
 impl Processes {
-    /// Starts the adapter's two threads. `sink` is called on one of them for every notice, in order; it must not
-    /// wait for anything.
+    /// Starts the adapter's two threads. One of them calls `sink` for every notice, in order; `sink` must not wait.
     ///
     /// # Errors
     /// [`ProcessError`]: no descriptors or threads, or no directory for records.
@@ -135,7 +134,7 @@ impl Processes {
         let (to_reaper, to_spawn) = (Arc::clone(&orders), Arc::clone(&spawns));
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         if let Some(groups) = groups {
-            // It ends by itself, and nobody waits for it. Without it the groups stay, and harm nobody.
+            // The thread ends by itself, and no thread joins it. Without it the groups stay, which does no harm.
             let _ = named("hb-tidy").spawn(move || crate::cgroup::remove_abandoned(&groups));
         }
         let threads = vec![
@@ -147,8 +146,8 @@ impl Processes {
         Ok(Self { commander: Commander { orders, spawns, instance_tag: instance_tag.into() }, threads })
     }
 
-    /// Starts a realm's program: answered by `Started` or `StartFailed`, later by `Exited`. What it is made of goes on record, so
-    /// that a later heartbeatd can tell whether it would start the same.
+    /// Starts a realm's program. `Started` or `StartFailed` answers, and later `Exited`. The reaper records the
+    /// identity of the process, so that a later heartbeatd can tell whether it would start the same.
     pub fn launch(&self, key: Key, name: &RealmName, spec: &LaunchSpec) {
         let identity = spec.identity().digest();
         let word = random_word();
@@ -164,37 +163,38 @@ impl Processes {
         });
     }
 
-    /// Takes over what a [`survey`](crate::survey()) has found of a realm: what lives is watched as if it had been started
-    /// here, and `Emptied` tells when what was left of it is gone. Of a launcher that has not become its program yet,
-    /// `Started` or `StartFailed` is told.
+    /// Takes over what a [`survey`](crate::survey()) found of a realm. The reaper watches living processes as if it had
+    /// started them, and reports `Emptied` when the last leftover is gone. For a launcher that has not become its
+    /// program yet, it reports `Started` or `StartFailed`.
     ///
-    /// `spec` is what it would be started with now: of its limits those that nobody keeps are told as after a start, what it
-    /// was asked to say of itself is heard again, and its log is looked after. `None`: it is not in the configuration any more.
+    /// `spec` is what a start would use now. As after a start, the reaper reports limits that the kernel does not
+    /// enforce, receives the realm's messages, and looks after its log. `None`: the realm is no longer in the
+    /// configuration.
     pub fn adopt(&self, key: Key, survivor: Survivor, spec: Option<LaunchSpec>) {
         let (survivor, spec) = (Box::new(survivor), spec.map(Box::new));
         self.commander.orders.push(ReaperCommand::Adopt { key, survivor, spec });
     }
 
-    /// Puts on record what heartbeatd has to remember of a realm, in place of what was there: one line. It is on record
-    /// before any start that is ordered after this, and otherwise within 10 ms, or at once. `None`: nothing any more.
+    /// Records what heartbeatd has to remember of a realm, in place of what was there: one line. The reaper writes it
+    /// before any start that is ordered after this, and otherwise within 10 ms, or at once. `None` removes the line.
     pub fn remember(&self, realm: &RealmName, memory: Option<String>, at_once: bool) {
         self.commander.orders.push(ReaperCommand::Remember { realm: realm.clone(), memory, soon: !at_once });
     }
 
-    /// Signals the whole process tree of a run. KILL to a run that is still being launched calls it off. A run
-    /// that is over is nobody: nothing happens.
+    /// Signals the whole process tree of a run. KILL cancels a run that is still being launched. For a run that is
+    /// over, nothing happens.
     pub fn signal(&self, key: Key, signal: Signal) {
         self.commander.orders.push(ReaperCommand::Signal { owner: Owner::Realm(key), signal });
     }
 
-    /// Makes a process of the tree of a run its main process: from now on its end is the end of the run. One that is not
-    /// of the tree is not believed, and nothing happens; otherwise `MainChanged` tells.
+    /// Makes a process of the tree of a run its main process: from now on its end is the end of the run. `MainChanged`
+    /// reports it. A process outside the tree is refused, and nothing happens.
     pub fn follow(&self, key: Key, pid: u32) {
         self.commander.orders.push(ReaperCommand::Follow { owner: Owner::Realm(key), pid });
     }
 
-    /// Signals the main process of a run alone. Before it is exec'd, and once it has ended, nothing happens. While the pid file
-    /// of a daemon is looked for, there is no main process: the signal goes to the tree.
+    /// Signals the main process of a run alone. Before it is exec'd, and once it has ended, nothing happens. While the
+    /// reaper waits for the pid file of a daemon, there is no main process: the signal goes to the tree.
     pub fn signal_main(&self, key: Key, signal: Signal) {
         self.commander.orders.push(ReaperCommand::SignalMain { key, signal });
     }
@@ -220,7 +220,7 @@ impl Processes {
         self.commander.cancel_command(id);
     }
 
-    /// Ends the adapter and joins its threads. What still runs runs on.
+    /// Ends the adapter and joins its threads. Realms run on.
     pub fn close(mut self) {
         self.end();
     }
@@ -243,8 +243,8 @@ impl Drop for Processes {
 
 fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQueue) {
     loop {
-        // What waits comes first; the launcher is made when nothing does, and nothing did for a moment: making one
-        // would take the processor from the start that is under way.
+        // Waiting starts come first. The thread makes a launcher only after a short pause, since that would take
+        // processor time from the start that is under way.
         let soon = || spawner.is_short().then(|| wanted.next_within(REFILL_AFTER)).flatten();
         let next = match wanted.try_next().or_else(soon) {
             Some(next) => next,
@@ -280,7 +280,7 @@ fn spawn_all(wanted: &SpawnQueue<Wanted>, mut spawner: Spawner, reaper: &ReaperQ
             Ok((Launch { socket, capture, launcher }, notify_listener)) => {
                 let unbounded = match owner {
                     Owner::Realm(_) => spec.limits.unbounded(cgroup.as_ref().map(Cgroup::dir)),
-                    // It has no tree that outlives it.
+                    // A command has no tree that outlives it.
                     Owner::Command(_) => Vec::new(),
                 };
                 let request = Request {

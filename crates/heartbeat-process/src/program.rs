@@ -1,6 +1,6 @@
-//! Whether a program can be executed, as execve(2) would find it, and who is at fault when it cannot: itself, the interpreter
-//! that its `#!` line names, or the loader that it names as an ELF program. For both of those execve says ENOENT, as if the
-//! program itself were missing.
+//! Whether execve(2) can execute a program, and which file is at fault when it cannot: the program itself, the
+//! interpreter in its `#!` line, or the loader that it names as an ELF program. If one of the latter two is missing,
+//! execve says ENOENT, as if the program itself were missing.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -16,11 +16,11 @@ use nix::unistd::{AccessFlags, faccessat};
 use crate::failure::{Failure, failed};
 use crate::notice::Step;
 
-/// The kernel reads no more of a `#!` line, in bytes.
+/// Most bytes that the kernel reads of a `#!` line.
 const MAX_LINE_BYTES: usize = 256;
-/// Interpreters that are scripts themselves, one behind the other; the kernel follows no more.
+/// Longest chain of interpreters that are scripts themselves; the kernel follows no more.
 const MAX_INTERPRETERS: u32 = 5;
-/// Program headers that are looked at; real programs have about ten.
+/// Most program headers that [`loader`] reads; real programs have about ten.
 const MAX_PROGRAM_HEADERS: u64 = 128;
 const PT_INTERP: u32 = 3;
 
@@ -41,20 +41,20 @@ pub(crate) fn find(candidates: &[CString]) -> Result<(), Failure> {
     Err(failed(Step::Exec)(errno))
 }
 
-/// The interpreter or loader because of which none of these was executed.
+/// The interpreter or loader that kept all of these from being executed.
 pub(crate) fn helper_at_fault(candidates: &[CString]) -> Option<Failure> {
     find(candidates).err().filter(|failure| failure.step != Step::Exec)
 }
 
 fn check(program: &Path, interpreters: u32) -> Result<(), Failure> {
     may_execute(program).map_err(failed(Step::Exec))?;
-    // One that may be executed and not read says nothing of itself.
+    // A program that may be executed but not read cannot be checked further.
     let Ok(file) = File::open(program) else { return Ok(()) };
     let Some((step, helper)) = helper(&file).map_err(failed(Step::Exec))? else { return Ok(()) };
     let unusable = |errno: Errno| Failure { step, errno: errno as i32, path: Some(helper.clone()) };
     may_execute(&helper).map_err(unusable)?;
     match interpreters.checked_sub(1) {
-        // A script may name a script.
+        // The interpreter may be a script itself.
         Some(left) if step == Step::Interpreter => {
             check(&helper, left).map_err(|failure| match failure.path {
                 None => unusable(Errno::from_raw(failure.errno)),
@@ -66,14 +66,14 @@ fn check(program: &Path, interpreters: u32) -> Result<(), Failure> {
     }
 }
 
-/// With the rights that execve would be called with.
+/// Checks with the effective ids, as execve does.
 fn may_execute(path: &Path) -> Result<(), Errno> {
     faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
     let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     if is_file { Ok(()) } else { Err(Errno::EACCES) }
 }
 
-/// What has to be executed in place of a program, or to load it.
+/// The interpreter that runs in place of a program, or the loader that loads it.
 fn helper(file: &File) -> Result<Option<(Step, PathBuf)>, Errno> {
     let mut line = [0; MAX_LINE_BYTES];
     let length = file.read_at(&mut line, 0).unwrap_or(0);
@@ -91,7 +91,7 @@ fn helper(file: &File) -> Result<Option<(Step, PathBuf)>, Errno> {
     Err(Errno::ENOEXEC)
 }
 
-/// The loader that an ELF program of this machine's byte order names; `None`: it needs none, or is none of ours.
+/// The loader that an ELF program of this machine's byte order names; `None`: it needs none, or is for another machine.
 fn loader(file: &File) -> io::Result<Option<PathBuf>> {
     let mut header = [0; 64];
     file.read_exact_at(&mut header, 0)?;
@@ -189,7 +189,7 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let loader = Some(PathBuf::from("/lib/ld-none.so.1"));
         assert_eq!(found(&path), Err((Step::Loader, Errno::ENOENT, loader)));
-        // Whatever a damaged one says, nobody believes it.
+        // A damaged program must not make the check panic.
         for at in 0..elf.len() {
             let mut damaged = elf.clone();
             damaged[at] ^= 0xff;

@@ -1,4 +1,4 @@
-//! What the reaper is told to do, on its way to its thread.
+//! Commands to the reaper, on their way to its thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,11 +13,11 @@ use crate::notice::{Key, LaunchError};
 use crate::run::{Owner, Run};
 use crate::{LaunchSpec, Survivor};
 
-/// What the reaper is told to do.
+/// A command to the reaper.
 #[derive(Debug)]
 pub(crate) enum ReaperCommand {
     Expect(Owner),
-    /// It has been handed over.
+    /// The launcher has the order for this run.
     Spawned(Box<Run>),
     SpawnFailed {
         owner: Owner,
@@ -51,15 +51,15 @@ pub(crate) enum ReaperCommand {
     Close,
 }
 
-/// ReaperQueue for the reaper. Bounded by what callers may have outstanding: a launch, a call-off and a handful of
-/// signals a realm.
+/// The commands that wait for the reaper. Callers bound its length: a launch, a cancellation and a few signals per
+/// realm.
 #[derive(Debug)]
 pub(crate) struct ReaperQueue {
     queue: Mutex<VecDeque<ReaperCommand>>,
     wake: OwnedFd,
-    /// Launchers up to that number take orders and do nothing about them.
+    /// Launchers up to this number take orders and do not act on them.
     distrusted: AtomicU64,
-    /// A launcher is being made: a child of ours that cannot be held yet.
+    /// The spawn thread is making a launcher: a child of ours that has no pidfd yet.
     makes_launcher: AtomicBool,
 }
 
@@ -77,18 +77,18 @@ impl ReaperQueue {
         let first = queue.is_empty();
         queue.push_back(order);
         drop(queue);
-        // Whoever was first has woken the reaper, and it has not taken any of them yet.
+        // If the queue was not empty, an earlier push has woken the reaper, and the reaper has not taken the queue yet.
         if first {
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }
     }
 
-    /// That launcher has let the time of a launch go by.
+    /// This launcher has let the time of a launch go by.
     pub(crate) fn distrust(&self, launcher: u64) {
         self.distrusted.fetch_max(launcher, Ordering::Relaxed);
     }
 
-    /// A launcher is about to be made, or it is there and held, or has failed.
+    /// True before a launcher is made; false once it has a pidfd, or has failed.
     pub(crate) fn set_makes_launcher(&self, making: bool) {
         self.makes_launcher.store(making, Ordering::SeqCst);
     }

@@ -1,8 +1,8 @@
 //! The one thread that talks to launchers, reaps, and signals.
 //!
-//! It waits in one epoll for everything: orders, launchers' words, exits by pidfd, deadlines by timerfd, and
-//! SIGCHLD, from which only stops and continuations are taken. No exit status is ever taken but through the pidfd
-//! of the very process.
+//! It waits in one epoll for everything: orders, messages of launchers, exits by pidfd, deadlines by timerfd, and
+//! SIGCHLD, from which it takes only stops and continuations. It takes every exit status through the pidfd of that very
+//! process.
 
 mod adopting;
 mod bounds;
@@ -39,13 +39,13 @@ use crate::timer::{OneShot, drain, periodic};
 use crate::tree::ProcScan;
 use crate::{LogFiles, Settings, sys};
 
-/// Events taken from one wait.
+/// Most events from one wait.
 const MAX_EVENTS: usize = 256;
 
-/// Leftovers are looked for again after this, whatever their pidfds say: some could not be held, or fork.
+/// The reaper scans for leftovers again after this, beside their pidfds: some could not be held, or fork.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What an event is about, in the low bits of its token; the number of the run stands above them.
+/// What an event is about, in the low bits of its token; the id of the run is in the bits above.
 const SOCKET: u64 = 0;
 const MAIN: u64 = 1;
 const LEFTOVER: u64 = 2;
@@ -53,9 +53,10 @@ const GROUP: u64 = 3;
 const WORDS: u64 = 4;
 const LINE: u64 = 5;
 const WHAT_BITS: u32 = 3;
-/// Now and then: says on record that we live, looks after adopted processes and orphans.
+/// Interval at which the reaper records that heartbeatd lives, and checks adopted processes and orphans.
 const TICK_EVERY: Duration = Duration::from_secs(5);
-/// An adopted launcher is looked at again after this, and has to have become its program within [`MAX_LOOKS`] looks.
+/// Interval at which the reaper checks an adopted launcher, which has to become its program within [`MAX_LOOKS`]
+/// checks.
 const LOOK_AT_LAUNCHER: Duration = Duration::from_millis(20);
 const MAX_LOOKS: u32 = 250;
 
@@ -66,9 +67,9 @@ const TICK: u64 = 2;
 const FLUSH: u64 = 3;
 const NOTIFY_WINDOW: u64 = 4;
 const DUE: u64 = 5;
-/// What a realm says within this is bounded.
+/// The reaper bounds the messages of a realm within this time.
 const NOTIFY_WINDOW_LASTS: Duration = Duration::from_millis(100);
-/// What is not urgent is written together after this.
+/// The reaper writes records that are not urgent together after this.
 const FLUSH_AFTER: Duration = Duration::from_millis(10);
 
 type Sink = Box<dyn Fn(Notice) + Send>;
@@ -143,10 +144,10 @@ impl Reaper {
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                // Nothing can be waited for any more: a defect, and no reason to spin.
+                // epoll itself fails: a defect, and no reason to spin.
                 Err(_) => return,
             }
-            // One look at /proc for everybody who ended before it.
+            // One scan of /proc for every process that ended before it.
             let mut scan = None;
             let mut flush = false;
             for event in &events {
@@ -174,7 +175,7 @@ impl Reaper {
         }
     }
 
-    /// Writes what is urgent, and the rest when its time has come.
+    /// Writes the changed records if one is urgent or their time has come, and otherwise sets the timer.
     fn write_records(&mut self, time_has_come: bool) {
         if self.records.is_urgent() || time_has_come {
             self.records.flush();
@@ -230,7 +231,7 @@ impl Reaper {
         true
     }
 
-    /// Realms run on when the adapter ends; commands belong to it.
+    /// Kills all commands: they end with the adapter, while realms run on.
     fn end_commands(&mut self) {
         let is_command = |run: &Run| matches!(run.owner, Owner::Command(_));
         let commands: Vec<u64> =
@@ -240,15 +241,14 @@ impl Reaper {
         }
     }
 
-    /// Leaves nothing behind but what runs.
+    /// Cleans up everything but what still runs.
     fn close(&mut self) {
         self.children.wait_for_parting();
         let runs = &self.runs;
         self.cgroups.close(|cgroup| runs.all().any(|(_, run)| run.tree.cgroup.as_ref() == Some(cgroup)));
     }
 
-    /// What stands in the environment of all processes of a run. Of a hook nothing does: whom it leaves behind on purpose is
-    /// its own.
+    /// Entries in the environment of all processes of a run. None for a hook: it may leave daemons behind on purpose.
     fn tags(
         &self,
         owner: Owner,
@@ -293,7 +293,7 @@ impl Reaper {
         let Some(run) = self.runs.get_mut(id) else { return };
         match run.stage {
             Stage::Launching if signal == Signal::KILL => self.cancel_launch(id),
-            // Nothing of the realm runs yet that could make sense of it.
+            // The realm's program does not run yet, and only it could handle the signal.
             Stage::Launching => {}
             Stage::Started | Stage::Forked(_) | Stage::Exited => self.signal_tree(id, signal),
         }
@@ -304,10 +304,10 @@ impl Reaper {
         let Some(run) = self.runs.get(id).filter(|run| !run.main.unproven) else { return };
         match (run.stage, &run.main.pidfd) {
             (Stage::Started, Some(pidfd)) => {
-                // It has ended meanwhile, and its pidfd reports that.
+                // An error means that it has ended, and its pidfd reports that.
                 let _ = sys::signal_process(pidfd.as_fd(), signal);
             }
-            // Its pid file has not named the daemon yet: the tree is all that is known of it.
+            // The pid file has not named the daemon yet: only the tree is known.
             (Stage::Forked(_), _) => self.signal_tree(id, signal),
             (Stage::Started | Stage::Launching | Stage::Exited, _) => {}
         }
@@ -327,7 +327,7 @@ impl Reaper {
         }
     }
 
-    /// Takes stops and continuations, and no exit: those belong to the pidfds.
+    /// Takes stops and continuations, and no exits: those come by pidfd.
     fn children_changed(&mut self) {
         drain(self.child_events);
         self.children.collect_ended();
@@ -356,14 +356,14 @@ impl Reaper {
     }
 
     fn run_event(&mut self, id: u64, what: u64, scan: &mut Option<ProcScan>) {
-        // Closed in this very batch: its later events mean nothing.
+        // The run was closed in this very batch: its later events mean nothing.
         if self.runs.get(id).is_none() {
             return;
         }
         match what {
             SOCKET => drop(self.listen(id)),
             MAIN => {
-                // Its last words come first: whether it was exec'd decides what its end means.
+                // Its last messages come first: whether it exec'd decides what its end means.
                 let _ = self.listen(id);
                 self.hear_words(id);
                 self.hear_line(id);

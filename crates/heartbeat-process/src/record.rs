@@ -1,12 +1,12 @@
-//! Adoption records: which process is which realm's, on disk before the process exists for real; and beside it what
-//! heartbeatd itself remembers of the realm.
+//! Adoption records: which process belongs to which realm, on disk before its program runs, and what heartbeatd itself
+//! remembers of the realm.
 //!
 //! A record is a small framed text: a line with magic, length and checksum, then `key=value` lines. A file has room for
-//! two of them, a page each, and the new one is written over the one before the last: a reader sees the old one or the new
-//! one, since a write within a page is not cut by a kill, and whatever was cut or changed all the same is noticed. (A file
-//! renamed over another one costs 0.7 ms on ext4, which begins to write it to the disk at once, and a page 0.005 ms.) A new
-//! file, and one that is too long for its page, is made beside and renamed. Nothing is synced: a record has to survive our
-//! death, and not that of the host, which no process survives either.
+//! two records, a page each, and a write replaces the older one. A reader sees the last record or the new one: a kill
+//! does not cut a write within a page, and the checksum reveals any other damage. (On ext4, a rename over another file
+//! costs 0.7 ms, since ext4 begins to write the file to disk at once; a page costs 0.005 ms.) heartbeatd writes a new
+//! file, and a record that is too long for its page, beside and renames it. It syncs nothing: a record has to survive
+//! heartbeatd, not the host, which no process survives either.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,15 +21,15 @@ use crate::{IdentityDigest, RecordError, tree};
 const MAGIC: &str = "heartbeat-adoption/3";
 /// Room of one record, in bytes.
 const PAGE_BYTES: usize = 4_096;
-/// A file with room for two.
+/// Size of a file with room for two records, in bytes.
 const PAGES_BYTES: usize = 2 * PAGE_BYTES;
-/// Largest record in bytes; a longer file is none.
+/// Largest record in bytes; a longer file is not a record.
 const MAX_RECORD_BYTES: u64 = 1024 * 1024;
 
 /// A process on record. Only boot, pid namespace, pid and start time together name a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessId {
-    /// The generation it is.
+    /// The generation of the realm.
     pub run: RunId,
     /// Its process id (pid).
     pub pid: u32,
@@ -44,32 +44,32 @@ pub struct ProcessRecord {
     pub realm: RealmName,
     /// The boot it belongs to (`/proc/sys/kernel/random/boot_id`).
     pub boot: String,
-    /// The pid namespace its pid means something in.
+    /// The pid namespace of its pid.
     pub pid_namespace: String,
-    /// Its heartbeatd was process 1 of that namespace: whoever was in it ended with it.
+    /// Its heartbeatd was process 1 of that namespace: when it ended, the kernel killed every process in there.
     pub init: bool,
     /// Id of the state directory of the heartbeatd that wrote it.
     pub instance_tag: String,
-    /// Its process, while there is one, or something of it.
+    /// Its main process, while that or another process of its tree is left.
     pub process: Option<ProcessId>,
-    /// That process has taken the place of the one that was started: a pid file named it, or the realm.
+    /// That process replaced the one that heartbeatd started: a pid file or the realm named it.
     pub followed: bool,
-    /// What stands in the environment of the processes of that run and of no other; a run of an earlier version has none.
+    /// The word in the environment of the processes of that run and of no other; a run of an earlier version has none.
     pub word: Option<String>,
     /// How a generation ended, from before its main process is reaped until the next one begins.
     pub exit: Option<(RunId, Exit)>,
     /// The control group it lives in.
     pub group: Option<PathBuf>,
-    /// What its process was made of when it was last started; `None` where an earlier version has written the record.
+    /// What its process was made of when it was last started; `None` when an earlier version wrote the record.
     pub identity: Option<IdentityDigest>,
     /// What heartbeatd remembers of it: one line, opaque.
     pub memory: Option<String>,
-    /// Grows with every write: the newest of two is the one that holds.
+    /// Grows with every write: of two records the one with the higher edition holds.
     pub(crate) edition: u64,
 }
 
-/// Reads a file of the directory of records: only a regular one, through no link, within a bound. A pipe that was put there
-/// is not waited for.
+/// Reads a file of the directory of records: only a regular one, through no link, within a bound. It does not wait on a
+/// pipe.
 pub(crate) fn own_file(path: &Path) -> Result<Vec<u8>, RecordError> {
     let read = |source| RecordError::Read { path: path.to_owned(), source };
     let damaged = |what| RecordError::Damaged { path: path.to_owned(), what };
@@ -87,8 +87,8 @@ pub(crate) fn own_file(path: &Path) -> Result<Vec<u8>, RecordError> {
 }
 
 impl ProcessRecord {
-    /// Whether the process on record still runs: the same boot, the same pid namespace, and a living process of
-    /// that pid and start time. A reused pid is somebody else.
+    /// Whether the process on record still runs: the same boot, the same pid namespace, and a living process of that
+    /// pid and start time. A reused pid belongs to another process.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let here = Origin::read(String::new());
@@ -99,10 +99,10 @@ impl ProcessRecord {
                 .is_some_and(|stat| stat.start_time == process.start_time && !matches!(stat.state, 'Z' | 'X'))
     }
 
-    /// Every record in `dir`, by file name, with its path; temporary files of a write that was cut short are passed over.
+    /// Every record in `dir`, by file name, with its path. Skips temporary files of an interrupted write.
     ///
     /// # Errors
-    /// When the directory cannot be read. What a single file says is in its own result.
+    /// The directory cannot be read. Each file has a result of its own.
     pub fn all(dir: &Path) -> std::io::Result<Vec<(PathBuf, Result<Self, RecordError>)>> {
         let mut paths = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -172,7 +172,7 @@ impl ProcessRecord {
             word: optional("word").map(str::to_owned),
             exit: optional("exit").map(|text| exit_of(text).ok_or("not an exit")).transpose()?,
             group: optional("group").map(PathBuf::from),
-            // One of another version says nothing.
+            // A digest of another version is ignored.
             identity: optional("identity").and_then(|text| text.parse().ok()),
             memory: optional("memory").map(str::to_owned),
             edition: field("edition")?.parse().map_err(|_| "not an edition")?,
@@ -188,13 +188,13 @@ impl ProcessRecord {
     /// Reads one record.
     ///
     /// # Errors
-    /// [`RecordError`]: unreadable, or not a whole record. A damaged record is never half believed.
+    /// [`RecordError`]: unreadable, or not a whole record. No part of a damaged record is used.
     pub fn read(path: &Path) -> Result<Self, RecordError> {
         let damaged = |what| RecordError::Damaged { path: path.to_owned(), what };
         Self::newest(&own_file(path)?).map_err(damaged)
     }
 
-    /// The newest record of a whole file.
+    /// The newest record in the bytes of a file.
     fn newest(bytes: &[u8]) -> Result<Self, &'static str> {
         if bytes.len() < PAGE_BYTES {
             return Err("too short");
@@ -205,7 +205,7 @@ impl ProcessRecord {
         let mut newest: Option<Self> = None;
         for page in bytes.chunks(PAGE_BYTES) {
             let Some(last) = page.iter().rposition(|byte| *byte != 0) else { continue };
-            // One that is damaged may have been the newest.
+            // A damaged record may have been the newest, so the whole file counts as damaged.
             let record = Self::decode(&page[..=last])?;
             if newest.as_ref().is_none_or(|newest| newest.edition < record.edition) {
                 newest = Some(record);
@@ -214,7 +214,7 @@ impl ProcessRecord {
         newest.ok_or("empty")
     }
 
-    /// Writes the record as the newest of its file. `fresh`: into a new file, whatever is there.
+    /// Writes the record as the newest of its file. `fresh`: into a new file, which replaces any that is there.
     pub(crate) fn write(&self, dir: &Path, fresh: bool) -> std::io::Result<()> {
         let path = Self::path(dir, &self.realm);
         let text = self.encode();
@@ -227,7 +227,7 @@ impl ProcessRecord {
         if short && !fresh {
             return fs::OpenOptions::new().write(true).open(&path)?.write_all_at(&page, place);
         }
-        // Realm names have no dot, so no realm can be called like this.
+        // Realm names have no dot, so no realm has this name.
         let beside = dir.join(format!(".{}.new", self.realm));
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -241,13 +241,13 @@ impl ProcessRecord {
         fs::rename(&beside, &path)
     }
 
-    /// It fits into its page.
+    /// The record fits into its page.
     pub(crate) fn is_short(&self) -> bool {
         self.encode().len() < PAGE_BYTES
     }
 }
 
-/// An exit as words: `code 3`, `signal 11 core`, `unknown`, and `oom` behind it.
+/// An exit as words: `code 3`, `signal 11 core`, `unknown`, then `oom` if it applies.
 fn exit_text(exit: &Exit) -> String {
     let kind = match exit.kind {
         ExitKind::Code(code) => format!("code {code}"),
@@ -275,14 +275,14 @@ fn exit_of(text: &str) -> Option<(RunId, Exit)> {
     Some((run, Exit { kind, oom: rest.contains(&"oom") }))
 }
 
-/// What names this boot of the host: monotonic times and start times mean something within it. Empty when the kernel does
-/// not say.
+/// The id of this boot of the host: monotonic times and start times are comparable within it. Empty when the kernel
+/// does not say.
 #[must_use]
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-/// What all records of this life of heartbeatd share.
+/// What all records that this heartbeatd writes share.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) boot: String,

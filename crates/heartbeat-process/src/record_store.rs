@@ -1,7 +1,7 @@
-//! The adoption records of this life, and the one who writes them: the reaper's thread.
+//! The adoption records of this heartbeatd. Only the reaper's thread writes them.
 //!
-//! A directory that cannot be written to stops nothing: what should be on record is kept here and tried again, and that
-//! it is not on record is told.
+//! A directory that cannot be written to stops nothing: the store keeps what should be on record, tries again, and
+//! reports the failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -14,13 +14,13 @@ use heartbeat_status::{Exit, RealmName, RunId, frame};
 use crate::record::{Origin, ProcessId, ProcessRecord};
 use crate::{IdentityDigest, reserved_fds};
 
-/// Beside the records: when heartbeatd was last seen alive, in clock ticks since boot. Whoever had started by then and
-/// is in the session of a recorded process belongs to it: its number could not have been used again.
+/// File beside the records: when heartbeatd was last alive, in clock ticks since boot. A process that started by then
+/// and is in the session of a recorded process belongs to it: the session's pid was not reused by then.
 pub(crate) const ALIVE_FILE: &str = "alive.now";
-/// First words of it.
+/// First words of that file.
 pub(crate) const ALIVE_MAGIC: &str = "heartbeat-alive/1";
 
-/// Where records are written.
+/// Where the store writes records.
 pub(crate) trait RecordFiles {
     /// Writes a record as the newest of its file; `fresh`: into a new file.
     fn write(&mut self, record: &ProcessRecord, fresh: bool) -> io::Result<()>;
@@ -46,15 +46,15 @@ pub(crate) struct RecordStore<F = Directory> {
     files: F,
     pub(crate) origin: Origin,
     records: BTreeMap<RealmName, ProcessRecord>,
-    /// Files of this life with room for two: the next write goes into them.
+    /// Realms whose file this heartbeatd made with room for two: the next write goes into it.
     paged: BTreeSet<RealmName>,
-    /// Changed since it was written.
+    /// Realms whose record changed since it was written.
     dirty: BTreeSet<RealmName>,
     urgent: bool,
-    /// Could not be written.
+    /// Realms whose record could not be written.
     unwritten: BTreeSet<RealmName>,
     alive: Option<File>,
-    /// What was told last about writing.
+    /// The last known problem with writing.
     told: Option<String>,
     news: Option<Option<String>>,
 }
@@ -89,9 +89,9 @@ impl<F: RecordFiles> RecordStore<F> {
         self.records.entry(realm.clone()).or_insert_with(|| self.origin.record(realm))
     }
 
-    /// What an earlier heartbeatd had on record is on record.
+    /// Takes over what an earlier heartbeatd had on record.
     ///
-    /// `identity` is what its process would be made of now: it goes on record where an earlier version has put none.
+    /// `identity` is what its process would be made of now, for a record to which an earlier version gave none.
     pub(crate) fn carry_over(&mut self, realm: &RealmName, record: ProcessRecord, identity: IdentityDigest) {
         let (instance_tag, known) = (self.origin.instance_tag.clone(), record.identity.clone());
         let record = ProcessRecord { instance_tag, identity: known.or(Some(identity)), ..record };
@@ -113,22 +113,23 @@ impl<F: RecordFiles> RecordStore<F> {
         self.write(realm);
     }
 
-    /// Another process of that generation is the main one.
+    /// Another process of that generation is the main one now.
     pub(crate) fn follow(&mut self, realm: &RealmName, process: ProcessId) {
         let record = self.open(realm);
         (record.process, record.followed) = (Some(process), true);
-        // How the one before it has ended is no exit of the realm.
+        // The exit of the process before it is not an exit of the realm.
         record.exit = None;
         self.write(realm);
     }
 
-    /// The main process of that generation has ended, and was not reaped: what the kernel says of it would be lost with us.
+    /// The main process of that generation has ended. The store writes that before the reaping: a reaped exit would be
+    /// lost if heartbeatd died.
     pub(crate) fn ended(&mut self, realm: &RealmName, run: RunId, exit: Exit) {
         self.open(realm).exit = Some((run, exit));
         self.write(realm);
     }
 
-    /// Nothing of that generation is left.
+    /// No process of that generation is left.
     pub(crate) fn end(&mut self, realm: &RealmName, run: RunId) {
         let Some(record) = self.records.get_mut(realm) else { return };
         if record.process.is_some_and(|process| process.run == run) {
@@ -137,24 +138,24 @@ impl<F: RecordFiles> RecordStore<F> {
         }
     }
 
-    /// heartbeatd has something to remember of the realm; `None`: nothing any more.
+    /// Sets what heartbeatd remembers of the realm; `None`: nothing any more.
     pub(crate) fn remember(&mut self, realm: &RealmName, memory: Option<String>, soon: bool) {
         self.open(realm).memory = memory;
         self.dirty.insert(realm.clone());
         self.urgent |= !soon;
     }
 
-    /// Something has changed since it was written.
+    /// A record has changed since it was written.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// Something of that must not wait.
+    /// A changed record must not wait.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent
     }
 
-    /// Writes what has changed: once, however often it was said.
+    /// Writes each changed record once, however often it changed.
     pub(crate) fn flush(&mut self) {
         self.urgent = false;
         while let Some(realm) = self.dirty.pop_first() {
@@ -200,14 +201,14 @@ impl<F: RecordFiles> RecordStore<F> {
         }
     }
 
-    /// Now and then: says that we live, and tries again what could not be written.
+    /// Runs at every tick: records that heartbeatd lives, and tries failed writes again.
     pub(crate) fn touch(&mut self) {
         if !self.dir.is_dir() {
-            // Somebody has removed it. Everything that belongs there is known here.
+            // Another process removed it. The store knows everything that belongs there.
             self.alive = None;
-            // The directory around it is made by whoever knows who is let into that.
+            // Its parent is left to the caretaker, which knows who may enter it.
             let _ = DirBuilder::new().mode(0o700).create(&self.dir);
-            // No file has room for a second page any more: each is made anew.
+            // The store makes each file anew, so none has room for a second page.
             self.paged.clear();
             self.unwritten.extend(self.records.keys().cloned());
         }
@@ -216,9 +217,9 @@ impl<F: RecordFiles> RecordStore<F> {
             let options = options.write(true).create(true).truncate(false).mode(0o600);
             self.alive = options.open(self.dir.join(ALIVE_FILE)).ok();
         }
-        // Always of the same length: it is written over.
+        // Always of the same length, so that it replaces the last one.
         let ticks = frame(ALIVE_MAGIC, &format!("{:020}\n", crate::tree::ticks_up()));
-        // Without it some leftovers cannot be told from strangers, and are left alone.
+        // Without it a later heartbeatd cannot tell some leftovers from strangers, and leaves them alone.
         let _ = self.alive.as_ref().map(|file| file.write_all_at(ticks.as_bytes(), 0));
         for realm in std::mem::take(&mut self.unwritten) {
             self.write(&realm);
@@ -235,7 +236,7 @@ impl<F: RecordFiles> RecordStore<F> {
         self.told = problem;
     }
 
-    /// Records cannot be written (and why), or can be again: when that has changed.
+    /// Records cannot be written (and why), or can be again: once per change.
     pub(crate) fn news(&mut self) -> Option<Option<String>> {
         self.news.take()
     }
@@ -308,7 +309,7 @@ mod tests {
         }
     }
 
-    /// What is to be on record of `db` and of `web` after so many steps of their lives.
+    /// Takes `db` and `web` through the first `steps` steps of their lives.
     fn live<F: RecordFiles>(records: &mut RecordStore<F>, steps: usize) {
         let web = RealmName::new("web").unwrap();
         let process = |run, pid| ProcessId { run: RunId(run), pid, start_time: 7 };
@@ -335,7 +336,7 @@ mod tests {
     }
     const STEPS: usize = 11;
 
-    /// Everything on record, but how often it was written.
+    /// Everything on record, without the editions.
     fn on_record(dir: &Path) -> Vec<ProcessRecord> {
         let records = ProcessRecord::all(dir).unwrap().into_iter();
         records.map(|(_, record)| ProcessRecord { edition: 0, ..record.unwrap() }).collect()
@@ -363,7 +364,7 @@ mod tests {
                     }
                     points += 1;
                     if for_ever {
-                        // As long as it lasts it is told once, and every look tries again.
+                        // While it lasts, the store reports it once, and every `touch` tries again.
                         assert!(records.news().unwrap().unwrap().contains("cannot write the record of"));
                         records.touch();
                         assert!(records.news().is_none() && !records.unwritten.is_empty());

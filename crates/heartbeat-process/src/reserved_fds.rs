@@ -1,6 +1,6 @@
-//! A few descriptors that are kept back: when there is none left, a realm can still be started.
+//! A reserve of descriptors: when no other is left, heartbeatd can still start a realm.
 //!
-//! Descriptors belong to the whole process, and so do these.
+//! Descriptors belong to the whole process, and so does the reserve.
 
 use std::fs::File;
 use std::io;
@@ -14,12 +14,12 @@ const RESERVED_DESCRIPTORS: usize = 8;
 
 static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
-/// Does it; while there is no descriptor left for it, gives up one of those that were kept back and does it again.
+/// Runs `operation`. While it fails for lack of a descriptor, gives up one of the reserve and runs it again.
 pub(crate) fn with<T>(operation: impl Fn() -> io::Result<T>) -> io::Result<T> {
     loop {
         match operation() {
             Err(error) if is_exhaustion(&error) => {
-                // Somebody else may be faster and take the one that becomes free: then there is the next.
+                // Another thread may take the freed descriptor first; then the loop frees the next.
                 if KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop().is_none() {
                     return Err(error);
                 }
@@ -29,7 +29,7 @@ pub(crate) fn with<T>(operation: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Keeps back as many as there should be, as far as that is possible now.
+/// Fills the reserve, as far as that is possible now.
 pub(crate) fn refill() {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     while kept.len() < RESERVED_DESCRIPTORS {

@@ -1,4 +1,4 @@
-//! One process that was started: from its launcher to the last of its tree.
+//! One run: from its launcher to the last process of its tree.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -14,39 +14,38 @@ use crate::notice::{CommandRunId, Key, LaunchError};
 use crate::notify::{NotifyListener, Readiness};
 use crate::{IdentityDigest, Limits, LogTarget, User, exit, sys};
 
-/// Whose process it is.
+/// The realm or command that a run belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Realm(Key),
     Command(CommandRunId),
 }
 
-/// How far it has come.
+/// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The launcher is at work.
     Launching,
     /// Exec succeeded.
     Started,
-    /// The program has ended well and left a daemon behind, whose pid file is looked for.
+    /// The program ended well and left a daemon behind, for whose pid file the reaper waits.
     Forked(Exit),
-    /// The main process has been reaped; others of its tree are left.
+    /// The main process is reaped; other processes of its tree are left.
     Exited,
 }
 
-/// Where a program was to run and to write, and as whom, for messages.
+/// Where a program runs and writes, and as which user, for messages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     pub(crate) dir: String,
     pub(crate) env_file: String,
     pub(crate) log: String,
-    /// Whom it was to run as, when not as ourselves.
+    /// The user it runs as, when not heartbeatd's own.
     pub(crate) user: Option<String>,
-    /// What it was to be given.
     pub(crate) limits: Limits,
 }
 
-/// What was asked for, from the start of the run to its end.
+/// What heartbeatd asked for, from the start of the run to its end.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     /// Program, for messages.
@@ -55,12 +54,12 @@ pub(crate) struct Request {
     pub(crate) places: Places,
     /// What the process is made of.
     pub(crate) identity: IdentityDigest,
-    /// Where the output of a realm goes, and to whom that belongs.
+    /// Where the output of a realm goes, and the user that owns it.
     pub(crate) log: LogTarget,
     pub(crate) user: Option<User>,
-    /// Its program makes a daemon of itself, and writes its number there.
+    /// Where a program that makes a daemon of itself writes the pid of the daemon.
     pub(crate) pidfile: Option<PathBuf>,
-    /// What the realm was asked to report of itself.
+    /// What the realm is asked to report of itself.
     pub(crate) readiness: Readiness,
     /// Limits of its tree that no controller enforces, by their keys.
     pub(crate) unbounded: Vec<&'static str>,
@@ -71,9 +70,9 @@ pub(crate) struct Request {
 /// How far the launch has come, until the program is exec'd.
 #[derive(Debug, Default)]
 pub(crate) struct Launching {
-    /// On which the launcher and its copy report.
+    /// The socket on which the launcher and its copy report.
     pub(crate) socket: Option<OwnedFd>,
-    /// The number of the launcher that was given it.
+    /// The number of the launcher that has the order.
     pub(crate) launcher: u64,
     /// The copy of the launcher has done all but exec.
     pub(crate) is_set_up: bool,
@@ -89,13 +88,13 @@ pub(crate) struct MainProcess {
     pub(crate) start_time: u64,
     /// `None`: it had ended before the reaper could hold it.
     pub(crate) pidfd: Option<OwnedFd>,
-    /// The reaper is woken by its end.
+    /// Its end wakes the reaper.
     pub(crate) watched: bool,
-    /// It is no child of heartbeatd, or was taken over by a heartbeatd that goes on under the same pid.
+    /// It is not a child of heartbeatd, or a heartbeatd that goes on under the same pid took it over.
     pub(crate) adopted: bool,
-    /// It has taken the place of the process that was started: the pid file of a daemon named it, or the realm.
+    /// It replaced the process that was started: the pid file of a daemon or the realm named it.
     pub(crate) followed: bool,
-    /// The state at the last look, of an adopted process: the kernel reports stops of children alone.
+    /// The state at the last check, for an adopted process: the kernel reports stops only of children.
     pub(crate) stopped_by_signal: bool,
     /// Nothing proves that it is the realm's: the reaper watches it and never signals it.
     pub(crate) unproven: bool,
@@ -108,7 +107,7 @@ pub(crate) struct ProcessTree {
     pub(crate) cgroup: Option<Cgroup>,
     /// Becomes readable when a process has left the control group, while the reaper waits for that.
     pub(crate) cgroup_events: Option<OwnedFd>,
-    /// What stands in the environment of its processes.
+    /// Entries in the environment of its processes.
     pub(crate) tags: Vec<String>,
     /// The part of the tags that no other realm knows.
     pub(crate) word: Option<String>,
@@ -116,7 +115,7 @@ pub(crate) struct ProcessTree {
     pub(crate) since: u64,
     /// Living processes of an exited run without a control group, each watched by its own pidfd.
     pub(crate) leftovers: Vec<OwnedFd>,
-    /// It was killed: the reaper kills whatever of it turns up later, too.
+    /// heartbeatd killed the run: the reaper also kills processes of it that appear later.
     pub(crate) condemned: bool,
 }
 
@@ -129,22 +128,22 @@ pub(crate) struct Run {
     pub(crate) launch: Launching,
     pub(crate) main: MainProcess,
     pub(crate) tree: ProcessTree,
-    /// Looks that are left: until an adopted launcher has to have become its program, or a daemon its pid file.
+    /// Checks that are left: for an adopted launcher to become its program, or for a daemon to write its pid file.
     pub(crate) looks: u32,
     /// Where the output of a command is captured.
     pub(crate) capture: Option<OwnedFd>,
     /// The output of a realm is in memory, since its log could not be opened.
     pub(crate) log_in_memory: bool,
-    /// Receives the messages of a realm that was asked for some.
+    /// Receives the messages of a realm that is asked for some.
     pub(crate) notify_listener: Option<Box<NotifyListener>>,
-    /// A command was killed at its deadline.
+    /// The reaper killed a command at its deadline.
     pub(crate) timed_out: bool,
-    /// Its end is not reported.
+    /// The reaper does not report its end.
     pub(crate) silent: bool,
 }
 
 impl Run {
-    /// Nothing of it yet but what was asked for.
+    /// A run with nothing but its request.
     pub(crate) fn new(owner: Owner, realm: Option<RealmName>, request: Request) -> Self {
         Self {
             owner,
@@ -163,24 +162,24 @@ impl Run {
         }
     }
 
-    /// Whose processes are believed to be of the run when only the tag says so, or speak for it.
+    /// Users whose processes count as the run's when only the tag says so, and that may speak for it.
     pub(crate) fn users(&self) -> Users {
         Users::with(self.request.user.as_ref().map(|user| user.uid))
     }
 
-    /// A main process that has ended so may have left a daemon behind. Of a child of an earlier heartbeatd older kernels do not
-    /// say how it has ended.
+    /// A main process with this exit may have left a daemon behind. Older kernels do not report the exit of a child of
+    /// an earlier heartbeatd, so an unknown one counts, too.
     pub(crate) fn may_have_forked(&self, exit: Exit) -> bool {
         exit.is_zero() || (exit == Exit::unknown() && !self.main.followed)
     }
 
-    /// Signals the group that the main process leads, and the main process if it leads none. False when the kernel cannot
-    /// signal a group by a pidfd (before 6.9): then the others have to be found.
+    /// Signals the group that the main process leads, or the main process alone if it leads none. False when the kernel
+    /// cannot signal a group by a pidfd (before 6.9): then the caller has to find the others.
     pub(crate) fn signal_group(&self, signal: Signal) -> bool {
         let Some(pidfd) = &self.main.pidfd else { return true };
         let signalled = sys::signal_group(pidfd.as_fd(), Some(signal));
         if signalled.is_err() {
-            // It has ended already, and its pidfd reports that.
+            // An error means that it has ended, and its pidfd reports that.
             let _ = sys::signal_process(pidfd.as_fd(), signal);
         }
         signalled.map_or_else(|error| error.raw_os_error() != Some(Errno::EINVAL as i32), |()| true)
@@ -193,7 +192,7 @@ impl Run {
         match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
             Ok(Some(status)) => Some(exit::exit_of_status(&status)),
             Ok(None) => None,
-            // Of a child of another process the kernel may still know how it ended.
+            // A child of another process: the kernel may still know how it ended.
             Err(_) if exit::has_ended(pidfd) => {
                 Some(exit::exit_of(pidfd, self.main.pid, self.main.start_time))
             }
@@ -201,22 +200,22 @@ impl Run {
         }
     }
 
-    /// Takes a main process that has ended from the kernel.
+    /// Reaps a main process that has ended.
     pub(crate) fn reap(&self) {
         if let Some(pidfd) = &self.main.pidfd {
-            // A child of another process is reaped by that one.
+            // Fails for a child of another process, which reaps it itself.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options);
         }
     }
 
-    /// As far as the kernel can say it at once; zombies that nobody has collected count as somebody.
+    /// No process is left in the group, as far as the kernel can say at once. Unreaped zombies count as processes.
     pub(crate) fn group_is_empty(&self) -> bool {
         let esrch = Some(Errno::ESRCH as i32);
         let Some(pidfd) = &self.main.pidfd else { return true };
         match sys::signal_group(pidfd.as_fd(), None) {
             Ok(()) => false,
-            // Older than Linux 6.9 (EINVAL): the scan has to do.
+            // Linux before 6.9 says EINVAL: the scan has to do.
             Err(error) => error.raw_os_error() == esrch || error.raw_os_error() == Some(Errno::EINVAL as i32),
         }
     }

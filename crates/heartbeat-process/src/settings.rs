@@ -11,21 +11,21 @@ pub struct Settings {
     pub launcher: PathBuf,
     /// Directory of adoption records; must exist.
     pub records: PathBuf,
-    /// Directory below which realms that are asked to say something of themselves are heard: in `notify/` and `ready/`, which
-    /// are made when the first one is started.
+    /// Directory of the sockets (`notify/`) and FIFOs (`ready/`) through which realms report. The first start that
+    /// needs one of the two makes it.
     pub runtime: PathBuf,
     /// Id of the state directory, in every record and in the environment of every realm.
     pub instance_tag: String,
-    /// Soft limit of open descriptors for what is started, in descriptors; `None` leaves ours. heartbeatd raises
-    /// its own, and many programs do not expect to be given more than they were.
+    /// Soft limit of open descriptors for started programs, in descriptors; `None` keeps heartbeatd's. heartbeatd
+    /// raises its own, and many programs do not expect such a high limit.
     pub soft_descriptors: Option<u64>,
-    /// Directory of control groups (cgroup v2) in which every run of a realm gets a control group, as [`own_groups`](crate::own_groups)
-    /// finds it; `None`: trees are found by session, group, descent and tag.
+    /// Directory (cgroup v2) in which every run of a realm gets a control group, as [`own_groups`](crate::own_groups)
+    /// finds it; `None`: the reaper finds trees by session, group, descent and tag.
     pub groups: Option<PathBuf>,
-    /// Collect processes that are nobody else's: descendants that lost their parents come to us, and as process 1 so does
-    /// everybody (false). Only for a program that has no other children: it takes every exit status.
+    /// Reap orphans: the kernel gives us descendants that lost their parents, and as process 1 every orphan. Default:
+    /// false. Only for a program without other children: the reaper takes every exit status.
     pub collects_orphans: bool,
-    /// Longest set-up of a launch (5 s).
+    /// Longest set-up of a launch. Default: 5 s.
     pub launch_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Makes the launcher and gives it its work, on a thread of its own: a spawn suspends its caller until the exec.
+//! Makes the launcher and sends it orders, on a thread of its own: a spawn suspends its caller until the exec.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -26,14 +26,14 @@ use crate::queue::ReaperQueue;
 use crate::spec::{MAX_CAPTURE_BYTES, MAX_SPEC_BYTES, Setting};
 use crate::{LaunchSpec, LogTarget, channel, reserved_fds, sys};
 
-/// A launcher takes an order within this.
+/// Longest time for a launcher to take an order, in seconds.
 const ORDER_TIMEOUT_S: i64 = 5;
 
-/// A launch that is under way: what is said about it is said there.
+/// A launch that is under way; the launcher and its copy report on `socket`.
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) socket: OwnedFd,
-    /// Which launcher was given it.
+    /// The number of the launcher that has the order.
     pub(crate) launcher: u64,
     /// Where its output is captured.
     pub(crate) capture: Option<OwnedFd>,
@@ -49,7 +49,7 @@ struct Launcher {
 impl Launcher {
     fn make(program: &Path) -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
-        // A launcher that takes no orders any more must not hold up everybody.
+        // A launcher that takes no more orders must not hold up every start.
         let bound = TimeVal::seconds(ORDER_TIMEOUT_S);
         nix::sys::socket::setsockopt(&ours, nix::sys::socket::sockopt::SendTimeout, &bound)?;
         #[expect(clippy::disallowed_methods, reason = "this is the one spawner")]
@@ -60,31 +60,32 @@ impl Launcher {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        // The child is reaped by pidfd; the handle of the standard library would only know its number.
+        // The launcher is reaped by pidfd; the standard library's handle would only know its pid.
         let pid = command.spawn()?.id();
-        // It cannot have been reaped by anybody else, so the number is still its own. If no descriptor is left, dropping
-        // our end of the socket ends the launcher.
+        // Nothing else reaps it, so the pid is still its own. If no descriptor is left, dropping our end of the socket
+        // ends the launcher.
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
         let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
         Ok(Self { pidfd, orders: ours })
     }
 
-    /// Sends it home, and collects it: it ends as soon as its socket does.
+    /// Ends the launcher and reaps it: it exits as soon as its socket closes.
     fn dismiss(self) {
         drop(self.orders);
-        // One that took no orders, or was stopped, does not see that.
+        // A launcher that hangs or is stopped does not see that.
         let _ = sys::signal_process(self.pidfd.as_fd(), Signal::KILL);
-        // Only a defect of ours would make this fail, and then a zombie is all that is left.
+        // Only a defect of ours makes this fail, and leaves no more than a zombie.
         let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 }
 
-/// Hands specifications to the launcher, which waits: a start then costs a message, a fork of something small, and one exec.
+/// Hands specifications to the waiting launcher: a start then costs a message, the fork of a small process, and one
+/// exec.
 #[derive(Debug)]
 pub(crate) struct Spawner {
     program: PathBuf,
     launcher: Option<Launcher>,
-    /// Launchers that were made; the number of the newest.
+    /// How many launchers were made; also the number of the newest.
     made: u64,
     soft_descriptors: Option<u64>,
     groups: Option<PathBuf>,
@@ -99,14 +100,13 @@ impl Spawner {
         Self { program: launcher, launcher: None, made: 0, soft_descriptors, groups, places, orders }
     }
 
-    /// A control group for a run; `None` where there are none, and where none can be made: then it is looked after
-    /// without.
+    /// A control group for a run; `None` where there are none, and where none can be made: then the run goes without.
     pub(crate) fn cgroup(&self, realm: &RealmName, run: RunId) -> Option<Cgroup> {
         let base = self.groups.as_ref()?;
         reserved_fds::with(|| Cgroup::make(base, realm, run)).ok()
     }
 
-    /// What hears a run, if it is asked to say something.
+    /// The listener for a run's messages, if the run is asked to report.
     pub(crate) fn notify_listener(
         &self,
         realm: &RealmName,
@@ -122,7 +122,7 @@ impl Spawner {
         format!("of {realm} in {} or {}{why}", sockets.display(), fifos.display())
     }
 
-    /// Gives `spec` to the launcher, or to a fresh one when there is none or it is gone.
+    /// Gives `spec` to the launcher, or to a new one when there is none or it is gone.
     pub(crate) fn hand_over(
         &mut self,
         spec: &LaunchSpec,
@@ -169,7 +169,7 @@ impl Spawner {
         };
         if let Some(launcher) = self.launcher.take() {
             match channel::send_order(launcher.orders.as_fd(), &order) {
-                // Killed by somebody while it waited, or it takes nothing any more.
+                // Another process killed it while it waited, or it takes no more orders.
                 Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::EAGAIN) => launcher.dismiss(),
                 sent => {
                     self.launcher = Some(launcher);
@@ -200,19 +200,19 @@ impl Spawner {
         self.launcher.is_none()
     }
 
-    /// Makes a launcher, if none waits; false when there is nothing to do, or nothing that can be done now.
+    /// Makes a launcher, if none waits; false when one waits already, or none can be made now.
     pub(crate) fn refill(&mut self) -> bool {
         reserved_fds::refill();
         if !self.is_short() {
             return false;
         }
-        // Tried again with the next start, which says what is wrong if it fails, too.
+        // The next start tries again, and reports the error if it fails, too.
         self.launcher = self.make_launcher().ok();
         self.made += u64::from(self.launcher.is_some());
         self.launcher.is_some()
     }
 
-    /// Launchers up to that number are not to be given anything any more.
+    /// Dismisses the launcher if its number is at most `distrusted`.
     pub(crate) fn replace_up_to(&mut self, distrusted: u64) {
         if self.made <= distrusted {
             self.launcher.take().into_iter().for_each(Launcher::dismiss);
@@ -226,7 +226,7 @@ impl Drop for Spawner {
     }
 }
 
-/// A memory file that nobody can change any more.
+/// A memory file, sealed against every change.
 fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
     let memory = rustix::fs::memfd_create(c"hb-spec", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(memory);
@@ -246,7 +246,7 @@ fn capture_file() -> io::Result<OwnedFd> {
     Ok(memory)
 }
 
-/// The beginning of what was captured. Room that was never written to is all NUL, and so cut off.
+/// The beginning of the captured output, without the NULs of the unused room.
 pub(crate) fn captured(capture: Option<&OwnedFd>) -> Vec<u8> {
     let mut output = vec![0; MAX_OUTPUT_BYTES];
     let count = capture.and_then(|memory| rustix::io::pread(memory, &mut output, 0).ok()).unwrap_or(0);
@@ -256,8 +256,8 @@ pub(crate) fn captured(capture: Option<&OwnedFd>) -> Vec<u8> {
     output
 }
 
-/// What is waiting to be spawned. Bounded by what its callers may have outstanding: one launch a realm, and one
-/// command of each hook.
+/// The starts that wait for the spawn thread. Callers bound their number: one launch per realm, and one command per
+/// hook.
 #[derive(Debug)]
 pub(crate) struct SpawnQueue<T> {
     waiting: Mutex<(VecDeque<T>, bool)>,
@@ -285,7 +285,7 @@ impl<T> SpawnQueue<T> {
         if waiting.1 { None } else { waiting.0.pop_front() }
     }
 
-    /// Waits for the next, but not for long; `None` when there was none.
+    /// Waits for the next, at most for `patience`; `None` when none came.
     pub(crate) fn next_within(&self, patience: Duration) -> Option<T> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |state: &mut (VecDeque<T>, bool)| state.0.is_empty() && !state.1;

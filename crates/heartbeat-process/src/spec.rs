@@ -1,4 +1,4 @@
-//! What is to be started: argv, environment, directory, output. And how it travels to the launcher.
+//! What to start: argv, environment, directory, output. And its encoding for the launcher.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::{Limits, Readiness, User};
 
-/// Largest specification in bytes: what the kernel would take as argv and environment, and a little more.
+/// Largest specification in bytes: what the kernel takes as argv and environment, and a little more.
 pub(crate) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
 
 /// Kinds of [`LogTarget`] in a specification.
@@ -29,9 +29,9 @@ pub enum LogTarget {
     File {
         /// The file; made with mode 0600 when it is not there.
         path: PathBuf,
-        /// Its size in bytes: heartbeatd sets aside what is older (`.1`, `.2` ...) while the program writes.
+        /// Its size in bytes: heartbeatd sets older output aside (`.1`, `.2` ...) while the program writes.
         max_bytes: u64,
-        /// How many of those are kept.
+        /// How many files of older output heartbeatd keeps.
         keep: u32,
     },
     /// To systemd-journald, through a stream of its own.
@@ -42,7 +42,8 @@ pub enum LogTarget {
         identifier: String,
     },
     /// Into [`MAX_CAPTURE_BYTES`] of memory, of which the beginning comes with
-    /// [`Notice::CommandDone`](crate::Notice::CommandDone). For commands: of a realm nobody reads it.
+    /// [`Notice::CommandDone`](crate::Notice::CommandDone). Only for commands: heartbeatd does not read that of a
+    /// realm.
     ///
     /// It is a memory file sealed against growing, and not a pipe: the command never waits for a reader, and can take
     /// no more of our memory than this. A write beyond the end is cut short, and the next one fails with EPERM. Files
@@ -53,32 +54,33 @@ pub enum LogTarget {
 /// A program to start. `Debug` shows no value of the environment: secrets live there.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct LaunchSpec {
-    /// Program and arguments; a program without `/` is searched in the `PATH` of `env`.
+    /// Program and arguments; the launcher searches the `PATH` for a program without `/`.
     pub argv: Vec<OsString>,
-    /// What it has of heartbeatd's own environment, and what follows from its user and its directory.
+    /// Variables of heartbeatd's own environment, and those that follow from the user and the directory.
     pub inherited: Vec<(OsString, OsString)>,
-    /// A file of variables over what is inherited, read at each start ([`read_env_file`](crate::read_env_file)).
+    /// A file of variables that override `inherited`; each start reads it ([`read_env_file`](crate::read_env_file)).
     pub env_file: Option<PathBuf>,
-    /// Its own variables, over both: [`LaunchSpec::environment`] is the whole.
+    /// Its own variables, which override both: [`LaunchSpec::environment`] is the whole.
     pub env: Vec<(OsString, OsString)>,
     /// Working directory.
     pub dir: PathBuf,
     /// Standard output and standard error.
     pub log: LogTarget,
-    /// File mode creation mask; `None` leaves ours.
+    /// File mode creation mask; `None` keeps heartbeatd's.
     pub umask: Option<u32>,
-    /// Whom it runs as, who then also owns its log file; `None`: as ourselves. Its working directory is entered with
-    /// its rights.
+    /// The user it runs as, who also owns its log file; `None`: heartbeatd's own. The launcher enters the working
+    /// directory with the rights of this user.
     pub user: Option<User>,
-    /// The program makes a daemon of itself (it ends, and leaves a child behind) and writes the number of that to this
-    /// file: it becomes the main process, if it is one of the tree. `None`: it stays in the foreground.
+    /// The file to which a program that makes a daemon of itself (it ends, and leaves a child behind) writes the pid of
+    /// the child. The child becomes the main process, if it is in the tree. `None`: the program stays in the
+    /// foreground.
     pub pidfile: Option<PathBuf>,
-    /// What it and its tree may have.
+    /// Limits of the process and of its tree.
     pub limits: Limits,
-    /// Neither it nor anything it starts ever has more rights than it has now: set-user-id bits and file capabilities
-    /// mean nothing to it (`PR_SET_NO_NEW_PRIVS`, systemd's `NoNewPrivileges=`).
+    /// Neither the program nor anything it starts ever gains rights: set-user-id bits and file capabilities have no
+    /// effect (`PR_SET_NO_NEW_PRIVS`, systemd's `NoNewPrivileges=`).
     pub no_new_privileges: bool,
-    /// What it is asked to say of itself. Nothing of a command is.
+    /// What a realm is asked to report of itself; nothing for a command.
     pub readiness: Readiness,
 }
 
@@ -101,37 +103,37 @@ impl fmt::Debug for LaunchSpec {
     }
 }
 
-/// What the launcher is told beside the specification: it is ours, and not the program's.
+/// What the launcher gets beside the specification: heartbeatd's settings, not the program's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Setting {
     /// Soft limit of open descriptors.
     pub(crate) soft_descriptors: Option<u64>,
-    /// Generation of the realm that it starts; none for a command.
+    /// Generation of the realm; `None` for a command.
     pub(crate) run: Option<u64>,
-    /// The FIFO that it is given as a descriptor of that number.
+    /// The FIFO, and the descriptor number at which the program gets it.
     pub(crate) ready: Option<(PathBuf, u32)>,
-    /// It is told its own pid, for which its watchdog is meant.
+    /// The program has a watchdog: the launcher gives it its own pid, for which the watchdog is meant.
     pub(crate) watched: bool,
-    /// Only look whether the program can be used, and end with 0 in its place.
+    /// Only check whether the program can be used, and exit with 0 in its place.
     pub(crate) check: bool,
 }
 
-/// Descriptors that heartbeatd holds at most for one run of a command: both ends of its socket, its process, its output, and its
-/// specification while that is handed over.
+/// Most descriptors that heartbeatd holds for one run of a command: both ends of its socket, its pidfd, its output, and
+/// its specification during the handover.
 pub const COMMAND_DESCRIPTORS: u32 = 5;
 
-/// Descriptors for a process, and for its successor, which is made while the last of the old tree are held.
+/// Descriptors for a process, and for its successor, which starts while the last of the old tree are held.
 const PROCESS_DESCRIPTORS: u32 = 2;
 
 impl LaunchSpec {
-    /// Descriptors that heartbeatd holds for a realm that is started so, beside those that it keeps back for starts.
+    /// Descriptors that heartbeatd holds for a realm with this specification, beside its reserve for starts.
     #[must_use]
     pub fn descriptors(&self) -> u32 {
         let Readiness { notify, ready_fd, .. } = &self.readiness;
         PROCESS_DESCRIPTORS + u32::from(*notify) + u32::from(ready_fd.is_some())
     }
 
-    /// As bytes for the launcher. Lengths go first, so that any byte may be in a value.
+    /// Encodes for the launcher. Each value follows its length, so that any byte may be in it.
     pub(crate) fn encode(&self, setting: &Setting) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(&setting.soft_descriptors.unwrap_or(u64::MAX).to_le_bytes());
@@ -179,7 +181,7 @@ impl LaunchSpec {
         out
     }
 
-    /// Back from bytes; `None` for anything that [`LaunchSpec::encode`] did not make.
+    /// Decodes the bytes; `None` for anything that [`LaunchSpec::encode`] did not make.
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, Setting)> {
         let mut reader = Reader { rest: bytes };
         let soft_descriptors = Some(reader.u64()?).filter(|limit| *limit != u64::MAX);
@@ -209,7 +211,7 @@ impl LaunchSpec {
         let env_file = Some(PathBuf::from(reader.text()?)).filter(|path| !path.as_os_str().is_empty());
         let (inherited, env) = (reader.variables()?, reader.variables()?);
         let setting = Setting { soft_descriptors, run, ready, watched, check };
-        // Where its pid file lies is no business of the launcher, and what it is asked to say is in the setting.
+        // The launcher needs no pid file, and the setting has what it needs of the readiness.
         let (pidfile, readiness) = (None, Readiness::default());
         let spec = Self {
             argv,
@@ -244,7 +246,7 @@ fn put_user(out: &mut Vec<u8>, user: Option<&User>) {
     }
 }
 
-/// What every process has; what bounds the tree is no business of the launcher.
+/// The limits of each process; heartbeatd itself sets those of the tree.
 fn put_limits(out: &mut Vec<u8>, limits: &Limits) {
     let Limits { nofile, nproc, core_bytes, memlock_bytes, fsize_bytes, nice, oom_score, .. } = limits;
     for limit in [nofile, nproc, core_bytes, memlock_bytes, fsize_bytes] {
@@ -283,7 +285,7 @@ impl Reader<'_> {
         self.take(8)?.try_into().ok().map(u64::from_le_bytes)
     }
 
-    /// Nobody in particular, or somebody; `None` for neither.
+    /// `Some(None)`: no user is set. `None`: the bytes are not valid.
     fn user(&mut self) -> Option<Option<User>> {
         match self.u32()? {
             0 => Some(None),

@@ -1,7 +1,7 @@
-//! What is left of an earlier heartbeatd: one look at its records and one at /proc.
+//! What is left of an earlier heartbeatd: one pass over its records and one over /proc.
 //!
-//! Whatever is proven to be a realm's process comes back; what is proven to be gone is gone. Everything else is
-//! unverifiable: it is watched, gets no signal, and nothing is started beside it.
+//! A process that is proven to be a realm's comes back; one that is proven to be gone has ended. Everything else is
+//! unverifiable: heartbeatd watches it, sends it no signal, and starts nothing beside it.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,43 +22,43 @@ use crate::{IdentityDigest, LaunchSpec, RecordError, members, reserved_fds, sys}
 /// What became of a realm's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing of it is there.
+    /// No process of the realm is there.
     Nothing,
     /// Its main process lives.
     Alive {
-        /// The generation it is.
+        /// The generation of the realm.
         run: RunId,
         /// Its process id (pid).
         pid: u32,
-        /// It is still the launcher.
+        /// It is still a copy of the launcher.
         launching: bool,
     },
     /// Its main process has ended.
     Ended {
-        /// The generation it is.
+        /// The generation of the realm.
         run: RunId,
-        /// How, as far as the kernel still says so.
+        /// How it ended, as far as the kernel still says so.
         exit: Exit,
-        /// Nothing of its tree is left.
+        /// No process of its tree is left.
         empty: bool,
     },
-    /// Its main process has ended and has left a daemon behind, perhaps: its pid file has not been followed yet.
+    /// Its main process has ended and may have left a daemon behind: heartbeatd has not followed its pid file yet.
     Forked {
-        /// The generation it is.
+        /// The generation of the realm.
         run: RunId,
         /// The process id (pid) that the main process had.
         pid: u32,
         /// How it ended, as far as the kernel still says so.
         exit: Exit,
     },
-    /// Something runs that may be it and cannot be proven to be.
+    /// A process runs that may be the realm's, and cannot be proven to be.
     Unverifiable {
-        /// What, for a person.
+        /// Which process, for an operator.
         what: String,
     },
 }
 
-/// A realm of which something is on record, or something runs.
+/// A realm that is on record, or of which a process runs.
 #[derive(Debug)]
 pub struct Survivor {
     /// The realm it belongs to.
@@ -69,15 +69,15 @@ pub struct Survivor {
     pub identity: Option<IdentityDigest>,
     /// What became of it.
     pub condition: Condition,
-    /// How a generation ended of which nothing is left, where that is on record.
+    /// How a generation ended of which no process is left, where that is on record.
     pub last_exit: Option<(RunId, Exit)>,
     pub(crate) record: Option<ProcessRecord>,
-    /// Its main process, or whoever of it is left.
+    /// Pidfds of its main process, or of what is left of its tree.
     pub(crate) held: Vec<OwnedFd>,
 }
 
 impl Survivor {
-    /// Its main process lives, or a daemon that the main process has left behind, perhaps.
+    /// Its main process lives, or may have left a daemon behind.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         matches!(self.condition, Condition::Alive { .. } | Condition::Forked { .. })
@@ -89,32 +89,33 @@ impl Survivor {
 pub struct Survey {
     /// Ordered by their names.
     pub realms: Vec<Survivor>,
-    /// Records that could not be read. They are set aside, and what they may have been about is found by its tag.
+    /// Records that could not be read. The survey sets them aside, and finds their processes by the tag.
     pub damaged: Vec<RecordError>,
 }
 
-/// Where to look for what is left, and what is believed.
+/// Where to look for what is left, and what to trust.
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'a> {
     /// Directory of adoption records.
     pub records: &'a Path,
     /// Id of the state directory; the caller holds its lock, so no other heartbeatd is at work.
     pub instance_tag: &'a str,
-    /// Where control groups of realms lie, if anywhere: a process in one of them is a realm's, whatever its environment says.
+    /// Where control groups of realms lie, if anywhere: a process in one of them is a realm's, whatever its environment
+    /// says.
     pub groups: Option<&'a Path>,
-    /// Pidfds of main processes that somebody has kept meanwhile: they still know how theirs ended.
+    /// Pidfds of main processes that a service manager kept meanwhile: they still know how those ended.
     pub kept: &'a BTreeMap<RealmName, OwnedFd>,
-    /// Realms of the configuration that have a program, with what each is started with.
+    /// Realms of the configuration that have a program, each with its specification.
     pub realms: &'a BTreeMap<RealmName, &'a LaunchSpec>,
-    /// Our socket, as realms are told it. A process that was told the same belongs to a heartbeatd that has lost its state
-    /// directory: there is never another one with that socket.
+    /// Our socket, as realms get it in their environment. A process with the same socket belongs to a heartbeatd that
+    /// has lost its state directory: no two heartbeatds share a socket.
     pub socket: Option<&'a Path>,
 }
 
-/// Looks for what is left. Commands of the earlier heartbeatd (hooks and exec probes) are ended: nothing waits for them.
+/// Finds what is left of an earlier heartbeatd. Kills its commands (hooks and exec probes): nothing waits for them.
 ///
 /// # Errors
-/// When the directory of records cannot be read.
+/// The directory of records cannot be read.
 pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
     let Search { records, instance_tag, groups, kept, .. } = *search;
     let origin = Origin::read(instance_tag.to_owned());
@@ -147,7 +148,7 @@ pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
         if survey.realms.iter().any(|known| known.realm == *name) {
             continue;
         }
-        // One of another state directory counts only as long as a realm of ours is called so.
+        // A process of another state directory counts only while a realm of ours has this name.
         let ours = search.realms.contains_key(name);
         let found: Vec<(u32, Stat)> =
             found.iter().filter(|found| ours || !found.foreign).map(Found::process).collect();
@@ -158,15 +159,15 @@ pub fn survey(search: &Search<'_>) -> std::io::Result<Survey> {
     Ok(survey)
 }
 
-/// A record that is not whole is kept for whoever wants to look at it, under a name that no record has.
+/// Keeps a damaged record for the operator, under a name that no record has.
 fn set_aside(path: &Path) {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".damaged");
-    // What cannot be set aside is found damaged again.
+    // If that fails, the next survey finds it damaged again.
     let _ = std::fs::rename(path, PathBuf::from(aside));
 }
 
-/// When the earlier heartbeatd was last seen alive; 0 when it never said so.
+/// When the earlier heartbeatd last recorded that it lives; 0 if it never did.
 fn witnessed(records: &Path) -> Result<u64, RecordError> {
     let path = records.join(ALIVE_FILE);
     let bytes = match own_file(&path) {
@@ -186,7 +187,7 @@ fn witnessed(records: &Path) -> Result<u64, RecordError> {
     })
 }
 
-/// A living process that carries the tag of a realm, or lives in a control group of it.
+/// A living process that carries the tag of a realm, or is in a control group of it.
 #[derive(Clone, Debug)]
 struct Found {
     pid: u32,
@@ -233,7 +234,7 @@ impl Tagged {
             };
             let foreign = id != search.instance_tag;
             let same_socket = || search.socket.is_some_and(|path| value(socket).map(Path::new) == Some(path));
-            // Another user's process that knows the tag, and carries it, proves nothing.
+            // Another user's process may copy the tag, so its tag proves nothing.
             let users = search.realms.get(&name).map_or_else(|| Users::with(None), |spec| users_of(spec));
             if (!foreign || same_socket()) && users.have(pid) {
                 let word = value(&run).map(str::to_owned);
@@ -263,13 +264,12 @@ impl Tagged {
         found.filter(of_run).map(Found::process).collect()
     }
 
-    /// Processes of a realm of which none is on record.
+    /// All processes of a realm that has none on record.
     fn strays(&self, realm: &RealmName) -> Vec<(u32, Stat)> {
         self.realms.get(realm).into_iter().flatten().map(Found::process).collect()
     }
 
-    /// Ends what ran for an exec probe, wherever it is, and what ran for a hook, as far as it is its session: a hook may
-    /// start daemons.
+    /// Kills all processes of an exec probe, and those of a hook that are in its own session: a hook may start daemons.
     fn end_commands(&self) {
         let leads =
             |pid: u32| self.commands.iter().any(|(leader, stat, _)| *leader == pid && stat.session == pid);
@@ -283,17 +283,17 @@ impl Tagged {
     }
 }
 
-/// Whose processes may be those of a realm that is started so.
+/// Users whose processes may be those of a realm with this specification.
 fn users_of(spec: &LaunchSpec) -> Users {
     Users::with(spec.user.as_ref().map(|user| user.uid))
 }
 
-/// The process of that pid and start time, held; `None` when it is gone.
+/// A pidfd of the process with that pid and start time; `None` when it is gone.
 fn hold(pid: u32, stat: &Stat) -> Option<OwnedFd> {
     members::hold(pid, stat).ok().flatten()
 }
 
-/// Holds a process; `None`: there is none of that number.
+/// Opens a pidfd; `None`: no process has that pid.
 fn open(pid: u32) -> std::io::Result<Option<OwnedFd>> {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let opened = || rustix::process::pidfd_open(raw, PidfdFlags::empty()).map_err(std::io::Error::from);
@@ -304,8 +304,8 @@ fn open(pid: u32) -> std::io::Result<Option<OwnedFd>> {
     }
 }
 
-/// The process does not carry the word of another run. One that has overwritten its environment carries none, and is known
-/// by its number and its start time; so is a copy of the launcher, which has no environment yet.
+/// The process does not carry the word of another run. A process that has overwritten its environment carries none, and
+/// neither does a copy of the launcher, which has no environment yet: pid and start time identify both.
 fn has_word(pid: u32, record: &ProcessRecord) -> bool {
     let beginning = format!("{RUN_TAG}=");
     let entries = tree::environment_entries(pid, &[&beginning]);
@@ -317,7 +317,7 @@ struct Context<'a> {
     origin: &'a Origin,
     scan: &'a ProcScan,
     tagged: &'a Tagged,
-    /// When the earlier heartbeatd was last seen alive.
+    /// When the earlier heartbeatd last recorded that it lives.
     witnessed: u64,
     /// The program of the realm makes a daemon of itself, which its pid file names.
     makes_daemon: bool,
@@ -327,7 +327,8 @@ impl Context<'_> {
     fn look(&self, record: ProcessRecord, kept: &BTreeMap<RealmName, OwnedFd>) -> Option<Survivor> {
         let here = record.boot == self.origin.boot;
         if !here || (record.init && record.pid_namespace != self.origin.pid_namespace) {
-            // Of another boot, or of a namespace that ended with its heartbeatd: nothing of it is left or means anything.
+            // The record is of another boot, or of a namespace that ended with its heartbeatd: nothing of it is left or
+            // means anything.
             return None;
         }
         let foreign = record.instance_tag != self.origin.instance_tag
@@ -353,7 +354,7 @@ impl Context<'_> {
             );
             return Some(survivor(record, Condition::Unverifiable { what }, Vec::new()));
         }
-        // In this order: whoever has that pid and start time had them when it was held, too.
+        // The pidfd first: a process that has the pid and start time after that also had them when it was opened.
         let looked = open(process.pid).and_then(|pidfd| {
             let stat = reserved_fds::with(|| tree::read_stat(process.pid))?;
             Ok((pidfd, stat))
@@ -400,12 +401,12 @@ impl Context<'_> {
         survivor(record, condition, held)
     }
 
-    /// Who is left of a tree whose main process has ended: its tagged processes, and those of its session and group who
-    /// had started while it was known to live.
+    /// What is left of a tree whose main process has ended: its tagged processes, and those of its session and group
+    /// that started before the earlier heartbeatd was last known to live.
     fn leftovers(&self, record: &ProcessRecord) -> Vec<(u32, Stat)> {
         let Some(process) = record.process else { return Vec::new() };
         let mut left = self.tagged.of(record);
-        // A process of that number today is another one, and so are its session and group.
+        // A process that has this pid today is another one, and so are its session and group.
         let reused = self.scan.all().any(|(pid, _)| pid == process.pid);
         for (pid, stat) in self.scan.all().filter(|_| !reused) {
             let member = stat.session == process.pid || stat.group == process.pid;

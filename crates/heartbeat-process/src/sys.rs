@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use heartbeat_status::Signal;
 use rustix::event::{EventfdFlags, eventfd};
 
-/// For the one caller in `sys`.
+/// The first descriptor after the three standard ones.
 pub(crate) const FIRST_HANDED_OVER: std::os::fd::RawFd = 3;
 
 /// `PIDFD_SIGNAL_PROCESS_GROUP` of `<linux/pidfd.h>` (Linux 6.9): the signal goes to the group that the process
@@ -18,7 +18,7 @@ const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 /// Sends a signal (0: only asks) to the process group led by the process behind `pidfd`.
 ///
 /// # Errors
-/// ESRCH: nobody is left in the group. EINVAL: the kernel is older than 6.9.
+/// ESRCH: the group has no process left. EINVAL: the kernel is older than 6.9.
 pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, signal: Option<Signal>) -> io::Result<()> {
     let number = signal.map_or(0, |signal| libc::c_int::from(signal.number()));
     #[expect(unsafe_code, reason = "no wrapper passes flags to pidfd_send_signal")]
@@ -70,20 +70,20 @@ struct PidfdInfo {
     exit_code: i32,
 }
 
-/// How the process behind `pidfd` ended, as wait(2) says it, whoever has reaped it. `None` while it is not reaped, and on
+/// The wait(2) status of the process behind `pidfd`, whichever process reaped it. `None` while it is not reaped, and on
 /// kernels older than 6.15.
 pub(crate) fn exit_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
     #[expect(unsafe_code, reason = "no wrapper knows this request")]
-    // SAFETY: the descriptor is open, the structure has the size that the request encodes, and the kernel writes no more.
+    // SAFETY: the descriptor is open, the structure has the size that the request encodes; the kernel writes no more.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
     (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
 }
 
-/// Which of two one is, after a fork.
+/// Which side of a fork this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fork {
-    /// The child has that number.
+    /// The parent, with the pid of the child.
     Parent(u32),
     Child,
 }
@@ -109,13 +109,13 @@ struct CloneArgs {
 const CLONE_PARENT: u64 = 0x8000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Makes a copy of this process, as a child of our own parent; in the control group whose directory is open there, if one is
-/// given. (Entering a group in place makes the kernel wait for all its processors, 10 ms and more; being born in it costs
-/// nothing.) For a process with one thread: the copy runs on with a copy of everything.
+/// Makes a copy of this process, as a child of our own parent; in the control group whose directory `group` is, if one
+/// is given. (A process that enters a group makes the kernel wait for all its processors, 10 ms and more; one that is
+/// born in it costs nothing.) For a process with one thread: the copy runs on with a copy of everything.
 ///
 /// # Errors
-/// EINVAL: the kernel is older than 5.7, and a group was given. ENOSYS: older than 5.3, or clone3 is kept from us. EACCES: the
-/// group is not ours. EBUSY: it has groups with controllers.
+/// EINVAL: the kernel is older than 5.7, and a group was given. ENOSYS: older than 5.3, or a filter blocks clone3.
+/// EACCES: the group is not ours. EBUSY: the group has enabled controllers for groups below it.
 pub(crate) fn fork_beside(group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     let (flags, cgroup) = match group {
         Some(group) => {
@@ -124,11 +124,12 @@ pub(crate) fn fork_beside(group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
         }
         None => (CLONE_PARENT, 0),
     };
-    // Our parent's child ends as we do: the signal of its end is ours, and none of its own may be asked for.
+    // With CLONE_PARENT the copy uses our own exit signal, and the kernel accepts no other.
     let args = CloneArgs { flags, cgroup, ..CloneArgs::default() };
     #[expect(unsafe_code, reason = "no wrapper forks into a control group, or beside itself")]
-    // SAFETY: without CLONE_VM the child has its own copy of the address space and goes on as after fork(2); the caller is
-    // the launcher, which has one thread, so no lock is held by somebody who is not there. The structure is as long as said.
+    // SAFETY: without CLONE_VM the child has its own copy of the address space and goes on as after fork(2); the caller
+    // is the launcher, which has one thread, so no missing thread holds a lock. The size passed is that of the
+    // structure.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     forked(pid)
 }
@@ -139,8 +140,8 @@ pub(crate) fn fork_beside(group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
 /// EAGAIN, ENOMEM: as fork(2).
 pub(crate) fn fork_beside_by_clone() -> io::Result<Fork> {
     #[expect(unsafe_code, reason = "no wrapper forks beside itself")]
-    // SAFETY: as above. Without a stack of its own the child goes on with its copy of ours; nothing else is a pointer, and all
-    // of them are null, in whichever order an architecture has them.
+    // SAFETY: as above. Without a stack of its own the child goes on with its copy of ours. Every other argument is
+    // null, so their order, which depends on the architecture, does not matter.
     let pid = unsafe { libc::syscall(libc::SYS_clone, CLONE_PARENT, 0usize, 0usize, 0usize, 0usize) };
     forked(pid)
 }
@@ -162,8 +163,8 @@ pub(crate) fn default_dispositions() {
     const SIGSET_BYTES: usize = 8;
     for number in 1..=64 {
         #[expect(unsafe_code, reason = "sigaction has no safe form")]
-        // SAFETY: SIG_DFL is no handler, so nothing can run at a bad moment. The kernel reads 32 bytes and writes
-        // none; the numbers that cannot be changed (KILL, STOP) answer EINVAL, which is what is wanted.
+        // SAFETY: SIG_DFL is no handler, so nothing can run at a bad moment. The kernel reads 32 bytes and writes none;
+        // for the numbers that cannot be changed (KILL, STOP) it answers EINVAL, as intended.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
@@ -211,8 +212,8 @@ pub(crate) fn close_inherited(kept: BorrowedFd<'_>) -> io::Result<()> {
 /// Takes over the descriptor that the launcher was given as standard input.
 pub(crate) fn take_standard_input() -> OwnedFd {
     #[expect(unsafe_code, reason = "a descriptor that was inherited has no owner in Rust yet")]
-    // SAFETY: called once, first thing, in a process that was spawned with its socket as descriptor 0 and in which
-    // nobody reads standard input.
+    // SAFETY: called once, first, in a process that was spawned with its socket as descriptor 0 and that reads no
+    // standard input.
     unsafe {
         OwnedFd::from_raw_fd(0)
     }
@@ -235,8 +236,9 @@ extern "C" fn on_child(_signal: libc::c_int) {
     }
 }
 
-/// The event descriptor that counts every SIGCHLD of this process. Stops and continuations of children are told no
-/// other way; exits come by pidfd. It stays open as long as the process lives, since the handler may run at any time.
+/// The event descriptor that counts every SIGCHLD of this process. The kernel reports stops and continuations of
+/// children no other way; exits come by pidfd. It stays open as long as the process lives, since the handler may run at
+/// any time.
 ///
 /// # Errors
 /// No descriptor is left.
@@ -263,20 +265,20 @@ pub(crate) fn child_events() -> io::Result<BorrowedFd<'static>> {
     if result == 0 { Ok(events.as_fd()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes over an open descriptor that the program before has left under the same pid; `None` when it is none, or one of
-/// the three standard ones.
+/// Takes over an open descriptor that the previous program left under the same pid; `None` when `number` is not open,
+/// or is one of the three standard ones.
 pub(crate) fn take_handed_over(number: std::os::fd::RawFd) -> Option<OwnedFd> {
     #[expect(unsafe_code, reason = "a descriptor that was inherited has no owner in Rust yet")]
-    // SAFETY: fcntl(2) of a bare number looks and changes nothing. One that is open beyond the standard ones at this
-    // moment, when nothing of ours has been opened yet, was left by the program before, and is named once.
+    // SAFETY: F_GETFD of a bare number changes nothing. Our code has not opened anything yet, so the previous program
+    // left every open descriptor beyond the standard ones, and it names each one once.
     unsafe {
         let open = number >= FIRST_HANDED_OVER && libc::fcntl(number, libc::F_GETFD) >= 0;
         open.then(|| OwnedFd::from_raw_fd(number))
     }
 }
 
-/// Gives the pages that the allocator holds free back to the kernel. Of the GNU C library; others do that by themselves, or
-/// not.
+/// Gives the free pages of the allocator back to the kernel. Only with the GNU C library; others do that by themselves,
+/// or not at all.
 pub fn give_back_free_memory() {
     #[cfg(target_env = "gnu")]
     {
@@ -288,14 +290,14 @@ pub fn give_back_free_memory() {
     }
 }
 
-/// What a datagram was.
+/// A datagram that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Datagram {
-    /// So many bytes of it are in the buffer.
+    /// The number of its bytes that are in the buffer.
     pub(crate) bytes: usize,
-    /// It was no longer than that.
+    /// The buffer holds all of it.
     pub(crate) whole: bool,
-    /// Whoever sent it, as the kernel says; 0 when it is nobody of our pid namespace.
+    /// The pid of the sender, as the kernel says; 0 for a sender outside our pid namespace.
     pub(crate) sender: u32,
 }
 
@@ -304,12 +306,12 @@ pub(crate) struct Datagram {
 struct Credentials {
     header: libc::cmsghdr,
     sender: libc::ucred,
-    /// Up to the alignment of the next header, which does not follow.
+    /// Fills up to the alignment of a next header, of which there is none.
     padding: u32,
 }
 
-/// Takes the next datagram, and who has sent it, from a socket that passes credentials. Descriptors that come along find
-/// no room and are closed by the kernel: none of them is ever ours.
+/// Takes the next datagram, and the pid of its sender, from a socket that passes credentials. The kernel closes
+/// descriptors that come along, since they find no room: none of them is ever ours.
 ///
 /// # Errors
 /// EAGAIN: there is none. It never waits.
@@ -317,8 +319,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<D
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     #[expect(unsafe_code, reason = "the wrappers take descriptors, or no pid of 0")]
     // SAFETY: both structures are plain data for which all zero is a value. The message points to one part and to one
-    // control buffer, which are as long as said and outlive the call; the kernel writes no more than that. What it has
-    // written into the control buffer is read only if its header says that it is credentials, whole.
+    // control buffer, both with their true length, which outlive the call; the kernel writes no more than that. The
+    // code reads the control buffer only if its header says that it holds whole credentials.
     let (count, flags, sender) = unsafe {
         let mut control: Credentials = std::mem::zeroed();
         let mut message: libc::msghdr = std::mem::zeroed();
@@ -351,8 +353,8 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
         let mut length = libc::socklen_t::try_from(groups.len() * size_of::<libc::gid_t>())
             .map_err(|_| io::ErrorKind::InvalidData)?;
         #[expect(unsafe_code, reason = "the wrappers do not know this option")]
-        // SAFETY: the kernel writes at most `length` bytes to `groups`, which has room for as many, and the number that it
-        // needs to `length`. Both outlive the call.
+        // SAFETY: the kernel writes at most `length` bytes to `groups`, which has room for as many, and the number that
+        // it needs to `length`. Both outlive the call.
         let result = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
@@ -368,7 +370,7 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
             return Ok(groups);
         }
         let error = io::Error::last_os_error();
-        // The kernel has said how many there are.
+        // On ERANGE, `length` is what the kernel needs.
         if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() || count > MAX_PEER_GROUPS {
             return Err(error);
         }
@@ -379,7 +381,7 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 /// Takes over a descriptor that the kernel has just handed to this process in a message.
 pub(crate) fn own(received: std::os::fd::RawFd) -> OwnedFd {
     #[expect(unsafe_code, reason = "the control message carries a bare number")]
-    // SAFETY: SCM_RIGHTS installs a fresh descriptor for the receiver; nobody else knows its number.
+    // SAFETY: SCM_RIGHTS installs a fresh descriptor for the receiver; no other code knows its number.
     unsafe {
         OwnedFd::from_raw_fd(received)
     }

@@ -1,4 +1,5 @@
-//! The variables by which the processes of a run are found again: the instance tag, the word of the run, and the tag of a command.
+//! The variables by which heartbeatd finds the processes of a run again: the instance tag, the word of the run, and the
+//! tag of a command.
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
@@ -9,17 +10,17 @@ use crate::notice::CommandRunId;
 use crate::notify::NotifyListener;
 use crate::{LaunchSpec, LogTarget};
 
-/// By which the processes of a command are found, in their environment.
+/// The environment variable that identifies the processes of a command.
 pub(crate) const COMMAND_TAG: &str = "HEARTBEAT_COMMAND";
 
-/// How the tag of a hook ends: whoever it leaves behind on purpose is its own.
+/// The end of a hook's tag: a hook may leave daemons behind on purpose, and heartbeatd leaves them alone.
 pub(crate) const HOOK_SUFFIX: &str = "/hook";
 
-/// In which the word of a run stands, in the environment of its processes.
+/// The environment variable that holds the word of a run.
 pub(crate) const RUN_TAG: &str = "HEARTBEAT_RUN";
 
-/// What stands in the environment of all processes of a run of a realm. `word` is what no other realm can know; a run that an
-/// earlier version has started has none.
+/// Entries in the environment of all processes of a run of a realm. No other realm can know `word`; a run that an
+/// earlier version started has none.
 pub(crate) fn realm_tags(realm: &RealmName, instance_tag: &str, word: Option<&str>) -> Vec<String> {
     let word = word.map(|word| format!("{RUN_TAG}={word}"));
     [format!("HEARTBEAT_REALM={realm}"), format!("HEARTBEAT_STATE={instance_tag}")]
@@ -28,13 +29,13 @@ pub(crate) fn realm_tags(realm: &RealmName, instance_tag: &str, word: Option<&st
         .collect()
 }
 
-/// A word that nobody can guess: the standard library keys its hashes by random numbers of the kernel, and takes another key
-/// for every hasher. It costs no descriptor, of which there may be none.
+/// A word that no other process can guess: the standard library keys its hashes by random numbers of the kernel, with
+/// another key for every hasher. It costs no descriptor, of which there may be none.
 pub(crate) fn random_word() -> String {
     format!("{:016x}", RandomState::new().hash_one(()))
 }
 
-/// The environment of a realm: its own, and the tag by which its processes are found again.
+/// Adds to a realm's environment the tag by which heartbeatd finds its processes again.
 pub(crate) fn tagged(spec: &LaunchSpec, realm: &RealmName, instance_tag: &str, word: &str) -> LaunchSpec {
     let mut spec = spec.clone();
     for entry in realm_tags(realm, instance_tag, Some(word)) {
@@ -45,7 +46,7 @@ pub(crate) fn tagged(spec: &LaunchSpec, realm: &RealmName, instance_tag: &str, w
     spec
 }
 
-/// What a realm that is asked to say something is told: where, and how often.
+/// Adds the variables that tell a realm where to report, and how often.
 pub(crate) fn tell_where(spec: &mut LaunchSpec, notify_listener: Option<&NotifyListener>) {
     let Some(socket) = notify_listener.and_then(|notify_listener| notify_listener.socket.as_ref()) else {
         return;
@@ -53,15 +54,15 @@ pub(crate) fn tell_where(spec: &mut LaunchSpec, notify_listener: Option<&NotifyL
     let watchdog = spec.readiness.watchdog.map(|time| time.as_micros().to_string());
     let told =
         [("NOTIFY_SOCKET", Some(socket.path().into())), ("WATCHDOG_USEC", watchdog.map(OsString::from))];
-    // The launcher knows its pid.
+    // The launcher sets `WATCHDOG_PID`, since only the launcher knows the pid.
     spec.env.retain(|(name, _)| name != "WATCHDOG_PID" && told.iter().all(|(known, _)| name != known));
     for (name, value) in told {
         spec.env.extend(value.map(|value| (OsString::from(name), value)));
     }
 }
 
-/// The environment of a command: its own, and the tag by which it is found again: what an exec probe leaves behind,
-/// wherever that is, and a hook that has survived its heartbeatd.
+/// Adds to a command's environment the tag by which heartbeatd finds it again: what an exec probe leaves behind
+/// anywhere, and a hook that has outlived its heartbeatd.
 pub(crate) fn command_tagged(spec: &LaunchSpec, id: CommandRunId, instance_tag: &str) -> LaunchSpec {
     let mut spec = spec.clone();
     let suffix = if spec.log == LogTarget::Capture { "" } else { HOOK_SUFFIX };
@@ -71,7 +72,7 @@ pub(crate) fn command_tagged(spec: &LaunchSpec, id: CommandRunId, instance_tag: 
     spec
 }
 
-/// The tag of one run of one command, of this very heartbeatd.
+/// The tag of one run of one command of this very heartbeatd.
 pub(crate) fn command_tag(id: CommandRunId, instance_tag: &str) -> String {
     format!("{instance_tag}/{}/{}", std::process::id(), id.0)
 }

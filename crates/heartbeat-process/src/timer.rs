@@ -1,4 +1,4 @@
-//! Timers of the kernel, and counters that are read to their end.
+//! Kernel timers, and event counters that are drained.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-/// A timer that comes once, after something has happened that cannot be answered at once.
+/// A timer that fires once, for work that has to wait a moment.
 #[derive(Debug)]
 pub(crate) struct OneShot {
     timer: OwnedFd,
@@ -15,18 +15,18 @@ pub(crate) struct OneShot {
 
 impl OneShot {
     /// # Errors
-    /// The kernel has no timer for us.
+    /// The kernel cannot make a timer.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { timer: new_timer()?, armed: false })
     }
 
-    /// Sets it, unless it is set already. False: it cannot be set.
+    /// Sets the timer, unless it is set already. False: it cannot be set.
     pub(crate) fn set(&mut self, after: Duration) -> bool {
         self.armed = self.armed || set_timer(&self.timer, after, false).is_ok();
         self.armed
     }
 
-    /// It has come, or is not needed any more.
+    /// Marks the timer as unset: it has fired, or is no longer needed.
     pub(crate) fn take(&mut self) {
         drain(&self.timer);
         self.armed = false;
@@ -39,17 +39,17 @@ impl AsFd for OneShot {
     }
 }
 
-/// A timer that comes again and again.
+/// A timer that fires again and again.
 ///
 /// # Errors
-/// The kernel has no timer for us.
+/// The kernel cannot make a timer.
 pub(crate) fn periodic(every: Duration) -> io::Result<OwnedFd> {
     let timer = new_timer()?;
     set_timer(&timer, every, true)?;
     Ok(timer)
 }
 
-/// One that is not armed.
+/// A timer that is not armed.
 pub(crate) fn new_timer() -> io::Result<OwnedFd> {
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
     Ok(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)
@@ -69,6 +69,6 @@ pub(crate) fn set_timer(timer: &OwnedFd, after: Duration, again: bool) -> io::Re
 
 pub(crate) fn drain(events: impl AsFd) {
     let mut count = [0; 8];
-    // Only resets the counter; that it was zero already is no news.
+    // Only resets the counter; that it is zero already is no error.
     let _ = rustix::io::read(events, &mut count);
 }

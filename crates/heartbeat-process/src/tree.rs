@@ -1,11 +1,11 @@
-//! Who is left in a process group, where the kernel only says that somebody is.
+//! Processes in /proc: which are left in a process group, where the kernel only says that some are.
 
 use std::fs;
 use std::io::{self, Read};
 
 use crate::reserved_fds::{self, is_exhaustion};
 
-/// What `/proc/PID/stat` says that identifies a process and its place.
+/// The fields of `/proc/PID/stat` that identify a process and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) state: char,
@@ -13,21 +13,21 @@ pub(crate) struct Stat {
     pub(crate) group: u32,
     pub(crate) session: u32,
     pub(crate) start_time: u64,
-    /// It runs no instruction of its program any more: it is a zombie, or the kernel is taking it apart.
+    /// It runs no more instructions of its program: it is a zombie, or the kernel is taking it apart.
     pub(crate) is_ending: bool,
-    /// How it ended, as wait(2) says it: of a zombie, where it may be read.
+    /// The wait(2) status of a zombie, where heartbeatd may read it.
     pub(crate) wait_status: Option<i32>,
 }
 
-/// `PF_EXITING` of `<linux/sched.h>`. The kernel sets it before it takes the memory of the process away, and so before anything
-/// that /proc tells of it disappears.
+/// `PF_EXITING` of `<linux/sched.h>`. The kernel sets it before it takes the memory of the process away, and so before
+/// anything of the process disappears from /proc.
 const PF_EXITING: u64 = 0x4;
 
 /// A stat line is shorter: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
 const MAX_STAT_BYTES: usize = 2_048;
 
-/// Reads the stat line of a process; `None` when there is none, or none can be read. The kernel writes it whole into one
-/// read.
+/// Reads the stat line of a process; `None` when the process is gone or its line cannot be read. The kernel writes the
+/// whole line into one read.
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
     read_stat(pid).ok().flatten()
 }
@@ -35,24 +35,24 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
 /// As [`stat`].
 ///
 /// # Errors
-/// No descriptor is left to look with.
+/// No descriptor is left to open the file.
 pub(crate) fn read_stat(pid: u32) -> io::Result<Option<Stat>> {
     let mut line = [0; MAX_STAT_BYTES];
     match fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut line)) {
         Ok(read) => Ok(parse(&line[..read])),
         Err(error) if is_exhaustion(&error) => Err(error),
-        // It is gone.
+        // The process is gone.
         Err(_) => Ok(None),
     }
 }
 
-/// Whether that very process is there: of that pid, and of that start time in clock ticks since boot.
+/// Whether a process with this pid and this start time in clock ticks since boot is there.
 #[must_use]
 pub fn is_process(pid: u32, start_time: u64) -> bool {
     stat(pid).is_some_and(|stat| stat.start_time == start_time)
 }
 
-/// Whether that process has ended, or cannot do anything any more but end: the kernel takes it apart, or SIGKILL waits for it.
+/// Whether that process has ended, or can only end: the kernel takes it apart, or SIGKILL is pending.
 #[must_use]
 pub fn is_ending(pid: u32) -> bool {
     const KILL_BIT: u64 = 1 << (libc::SIGKILL - 1);
@@ -68,7 +68,7 @@ pub fn is_ending(pid: u32) -> bool {
 }
 
 fn parse(line: &[u8]) -> Option<Stat> {
-    // The name stands in parentheses and may be anything, also parentheses, spaces, and no text at all.
+    // The name is in parentheses and may contain anything: parentheses, spaces, and bytes that are not UTF-8.
     let name_ends = line.iter().rposition(|byte| *byte == b')')?;
     let mut fields = std::str::from_utf8(&line[name_ends + 1..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
@@ -85,28 +85,28 @@ fn parse(line: &[u8]) -> Option<Stat> {
     Some(Stat { state, parent, group, session, start_time, is_ending, wait_status })
 }
 
-/// How long the kernel is up, in the clock ticks that start times are told in; 0 when it does not say.
+/// The uptime of the kernel, in the clock ticks of start times; 0 when the kernel does not say.
 pub(crate) fn ticks_up() -> u64 {
     let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
     let seconds: f64 = text.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0.0);
-    // Of 100 ticks a second two decimals are left, and nobody's start is in the future.
+    // The two decimals resolve 100 ticks per second, and no process has a later start time.
     (seconds * rustix::param::clock_ticks_per_second() as f64) as u64
 }
 
-/// What a process is called by the kernel.
+/// The kernel's name of a process.
 pub(crate) fn command_name(pid: u32) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&name).trim_end().to_owned())
 }
 
-/// Whether that process is a copy of the launcher that has not become its program, or the launcher itself. Both have an empty
-/// environment, which no program of a realm is started with. What the process is called proves nothing: it can choose that.
+/// Whether that process is a copy of the launcher that has not become its program, or the launcher itself. Both have an
+/// empty environment, which no program of a realm starts with. The name proves nothing: a process can choose it.
 pub(crate) fn is_launcher_copy(pid: u32) -> bool {
     reserved_fds::with(|| environment(pid)).is_ok_and(|environment| environment.is_empty())
 }
 
-/// Whether a process that was a copy of the launcher has become its program. One that may not be looked at has: a copy always
-/// may be.
+/// Whether a process that was a copy of the launcher has become its program. If heartbeatd may not read its
+/// environment, it has: that of a copy is always readable.
 pub(crate) fn has_become_program(pid: u32) -> bool {
     match reserved_fds::with(|| environment(pid)) {
         Ok(environment) => !environment.is_empty(),
@@ -114,15 +114,15 @@ pub(crate) fn has_become_program(pid: u32) -> bool {
     }
 }
 
-/// The user that has started a process, and who may signal it: its real user id. A set-user-id program has another one as its
-/// effective id, and the environment that its caller has chosen.
+/// The user that started a process, and that may signal it: its real user id. A set-user-id program has another
+/// effective id, and an environment that its caller chose.
 pub(crate) fn real_user(pid: u32) -> Option<u32> {
     let status = reserved_fds::with(|| fs::read_to_string(format!("/proc/{pid}/status"))).ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     ids.split_whitespace().next()?.parse().ok()
 }
 
-/// Zombies that are children of that process, each with its pid.
+/// The pids of zombies that are children of `parent`.
 pub(crate) fn zombies_of(parent: u32) -> Vec<u32> {
     let pids = reserved_fds::with(all_pids).unwrap_or_default();
     let is_zombie = |pid: &u32| {
@@ -137,17 +137,17 @@ fn all_pids() -> io::Result<Vec<u32>> {
     Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Longest environment that is read, in bytes; what stands behind it is not seen.
+/// Most bytes that are read of an environment; the rest is not seen.
 const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Whether all of these `NAME=value` entries stand in the environment a process was started with. False also when it
-/// must not be read, and when the process has overwritten it.
+/// Whether all of these `NAME=value` entries are in the environment that a process started with. False also when
+/// heartbeatd must not read it, and when the process has overwritten it.
 pub(crate) fn environment_has(pid: u32, entries: &[String]) -> bool {
     let environment = environment(pid).unwrap_or_default();
     entries.iter().all(|entry| environment.split(|byte| *byte == 0).any(|has| has == entry.as_bytes()))
 }
 
-/// The entries of the environment of a process that begin so, in this order; those that are missing are left out.
+/// The first entry in the environment of a process with each of these beginnings, in this order, without missing ones.
 pub(crate) fn environment_entries(pid: u32, beginnings: &[&str]) -> Vec<String> {
     let environment = environment(pid).unwrap_or_default();
     let entry = |beginning: &&str| {
@@ -166,7 +166,7 @@ fn environment(pid: u32) -> io::Result<Vec<u8>> {
     Ok(environment)
 }
 
-/// Every living process at one moment: one pass over /proc for everybody who ended in the same wake-up.
+/// Every living process at one moment: one pass over /proc for all processes that ended in the same wake-up.
 #[derive(Debug)]
 pub(crate) struct ProcScan {
     living: Vec<(u32, Stat)>,
@@ -189,7 +189,7 @@ impl ProcScan {
         scan
     }
 
-    /// Nobody was missed for want of descriptors.
+    /// No process was missed for lack of descriptors.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
     }
@@ -199,12 +199,12 @@ impl ProcScan {
         self.living.iter().copied()
     }
 
-    /// Living processes that were not there before `start_time`.
+    /// Living processes that started at `start_time` or later.
     pub(crate) fn since(&self, start_time: u64) -> impl Iterator<Item = (u32, Stat)> + '_ {
         self.all().filter(move |(_, stat)| stat.start_time >= start_time)
     }
 
-    /// Living processes of the session or group that `leader` made, itself not counted.
+    /// Living processes of the session or group that `leader` made, without the leader.
     pub(crate) fn members(&self, leader: u32) -> impl Iterator<Item = u32> + '_ {
         self.living
             .iter()
@@ -232,7 +232,7 @@ mod tests {
                 wait_status: None
             })
         );
-        // 4194308: PF_EXITING beside what was there.
+        // 4194308: the same flags with PF_EXITING.
         let ending = String::from_utf8_lossy(line).replace("4194304", "4194308");
         assert!(parse(ending.as_bytes()).unwrap().is_ending);
         assert_eq!(parse(b"nothing"), None);

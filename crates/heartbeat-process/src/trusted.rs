@@ -1,5 +1,5 @@
-//! Files that decide what heartbeatd runs: read within bounds, and only where nobody but root and heartbeatd's own user
-//! can have written them.
+//! Files that decide what heartbeatd runs: read within bounds, and only where root and heartbeatd's own user alone can
+//! have written them.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Group, Uid, geteuid};
 /// Largest file of the configuration, in bytes.
 pub const MAX_TRUSTED_BYTES: u64 = 16 << 20;
 
-/// Write permission of the group, and of everybody.
+/// Write permission of the group, and of every user.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 /// In a directory with this bit only the owner of a file can replace it.
@@ -30,7 +30,7 @@ pub enum TrustError {
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// It is no regular file, so reading it could block or never end.
+    /// It is not a regular file, so reading it could block or never end.
     #[error("{} is {what}, and only regular files are read", path.display())]
     NotRegular {
         /// The path of the file.
@@ -55,7 +55,7 @@ pub enum TrustError {
     /// Another user owns it, and could write into it what heartbeatd would run.
     #[error("{} belongs to {owner}, who could change what heartbeatd runs", path.display())]
     Foreign {
-        /// The path of it.
+        /// The path of the file or directory.
         path: PathBuf,
         /// Its owner, by name where there is one.
         owner: String,
@@ -65,9 +65,9 @@ pub enum TrustError {
     /// Others may write to it.
     #[error("{} can be written by {who}, who could change what heartbeatd runs", path.display())]
     Writable {
-        /// The path of it.
+        /// The path of the file or directory.
         path: PathBuf,
-        /// Who else can write.
+        /// The group or users that can also write.
         who: String,
     },
 }
@@ -97,25 +97,25 @@ fn quoted(path: &Path) -> String {
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// The reason without the number that the standard library puts behind it.
+/// The reason without the number that the standard library appends.
 pub(crate) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// Reads a regular file of at most [`MAX_TRUSTED_BYTES`]. Opening never waits for a writer, as it would with a pipe.
-/// Whether the file system answers is another matter: call it where waiting harms nothing.
+/// Reads a regular file of at most [`MAX_TRUSTED_BYTES`]. Opening it does not wait for the writer of a pipe. The file
+/// system may still not answer: call it where waiting harms nothing.
 ///
 /// # Errors
-/// [`TrustError`]: it is missing, no regular file, too long, not text, or could have been written by others than root and
-/// heartbeatd's own user.
+/// [`TrustError`]: the file is missing, not regular, too long, not text, or users other than root and heartbeatd's own
+/// could have written it.
 pub fn read_trusted(path: &Path) -> Result<String, TrustError> {
     let io = |source| TrustError::Io { path: path.to_owned(), source };
     let looked = path.metadata().map_err(io)?;
     regular(path, &looked)?;
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(O_NONBLOCK | O_NOCTTY | O_CLOEXEC).open(path).map_err(io)?;
-    // What was opened counts, not what was looked at before.
+    // The opened file counts: the path may name another one than before.
     let opened = file.metadata().map_err(io)?;
     regular(path, &opened)?;
     only_ours(path, &opened)?;
@@ -124,10 +124,11 @@ pub fn read_trusted(path: &Path) -> Result<String, TrustError> {
     String::from_utf8(bytes).map_err(|_| TrustError::NotText { path: path.to_owned() })
 }
 
-/// Judges a program that is about to be run in place of this one, by the rule for files of the configuration.
+/// Checks a program that heartbeatd is about to run in its own place, by the rule for files of the configuration.
 ///
 /// # Errors
-/// [`TrustError`]: it is missing, no regular file, or could have been written by others than root and heartbeatd's own user.
+/// [`TrustError`]: the file is missing, not regular, or users other than root and heartbeatd's own could have written
+/// it.
 pub fn trust_program(path: &Path) -> Result<(), TrustError> {
     let meta = path.metadata().map_err(|source| TrustError::Io { path: path.to_owned(), source })?;
     regular(path, &meta)?;
@@ -160,7 +161,7 @@ fn regular(path: &Path, meta: &Metadata) -> Result<(), TrustError> {
     Err(TrustError::NotRegular { path: path.to_owned(), what })
 }
 
-/// The directory in which the file is named, and the one in which it lies: where a link is followed, they differ.
+/// Checks the directory that names the file, and the one that holds it: with a link, they differ.
 fn directories(path: &Path) -> Result<(), TrustError> {
     let named = path.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
     let resolved = path.canonicalize().ok();
@@ -172,7 +173,7 @@ fn directories(path: &Path) -> Result<(), TrustError> {
     Ok(())
 }
 
-/// Only root and heartbeatd's own user own it and can write to it.
+/// Checks that only root and heartbeatd's own user own it and can write to it.
 fn only_ours(path: &Path, meta: &Metadata) -> Result<(), TrustError> {
     let own = geteuid();
     let owner = Uid::from_raw(meta.uid());
@@ -196,7 +197,7 @@ fn only_ours(path: &Path, meta: &Metadata) -> Result<(), TrustError> {
     Err(TrustError::Writable { path: path.to_owned(), who })
 }
 
-/// Many systems give every user a group of the same name, with nobody else in it.
+/// Many systems give every user a group of the same name, without other members.
 fn private_group(gid: u32, owner: Uid) -> bool {
     let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid)) else { return gid == 0 };
     let name = name_of(owner);
@@ -263,7 +264,7 @@ mod tests {
         std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o777)).unwrap();
         let error = read_trusted(&closed).unwrap_err();
         assert_eq!(error.help(), Some(format!("chmod go-w {}", inner.display())));
-        // A link from a place that is in order does not make up for the place where the file lies.
+        // A link in a safe directory does not make up for an unsafe directory that holds the file.
         let link = dir.path().join("link");
         symlink(&closed, &link).unwrap();
         assert!(matches!(read_trusted(&link), Err(TrustError::Writable { .. })));

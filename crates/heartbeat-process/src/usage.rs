@@ -1,4 +1,4 @@
-//! What a tree uses, where no kernel counts it.
+//! What a process tree uses, where the kernel does not count it.
 
 use std::fs;
 use std::time::Duration;
@@ -8,15 +8,16 @@ use crate::ports::Tree;
 /// What the processes of a tree use together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Processor time, that of children included for which their parents have waited.
+    /// Processor time, including that of children for which their parents have waited.
     pub cpu: Duration,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Open descriptors, as far as they may be seen.
+    /// Open descriptors, as far as heartbeatd may see them.
     pub descriptors: u64,
 }
 
-/// What a tree uses. Memory that is shared is divided by those who share it where the sum is more than `max_memory`.
+/// What a tree uses. If the sum of its memory exceeds `max_memory`, shared memory is divided by the processes that
+/// share it.
 #[must_use]
 pub fn usage_of(tree: &Tree, max_memory: u64) -> Usage {
     let pids: Vec<u32> = tree.pids().iter().chain(tree.strays()).copied().collect();
@@ -42,11 +43,11 @@ fn descriptors(pid: u32) -> Option<u64> {
     u64::try_from(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count()).ok()
 }
 
-/// Memory of these processes in bytes, as far as it may be seen.
+/// Memory of these processes in bytes, as far as heartbeatd may see it.
 ///
-/// Resident memory is cheap to read and counts what is shared once for every process. Only when that is more than `limit`,
-/// what is shared is divided by those who share it (`Pss` of smaps_rollup): nobody is over a limit only for having
-/// children.
+/// Resident memory is cheap to read, and counts shared memory once per process. Only when the sum exceeds `limit`,
+/// shared memory is divided by the processes that share it (`Pss` of smaps_rollup): no tree is over its limit only for
+/// having children.
 pub(crate) fn memory_of(pids: &[u32], limit: u64) -> u64 {
     let page = rustix::param::page_size() as u64;
     let resident: Vec<u64> =
@@ -63,7 +64,7 @@ fn resident_pages(pid: u32) -> Option<u64> {
     fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
 }
 
-/// `None` when it must not be read, or the kernel is older than 4.14.
+/// `None` when heartbeatd must not read it, or the kernel is older than 4.14.
 fn proportional(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let kilobytes = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
@@ -85,7 +86,7 @@ mod tests {
         let usage = usage_of(&tree, u64::MAX);
         assert!(usage.memory_bytes > 100_000 && usage.descriptors >= 3, "{usage:?}");
         assert!(processor_time(own).is_some() && processor_time(u32::MAX).is_none());
-        // Nobody is nothing: it has ended while it was looked at.
+        // A process that ends during the look uses nothing.
         assert_eq!(memory_of(&[u32::MAX], 0), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Who a program is to be: a user of this host with its groups, looked up before anything is started.
+//! The user that a program runs as: a user of this host with its groups, looked up before the start.
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use nix::unistd::{Gid, Uid};
 
 use crate::UserError;
 
-/// Most supplementary groups, in groups; what Linux takes.
+/// Most supplementary groups: the limit of Linux.
 const MAX_GROUPS: usize = 65_536;
 
 /// A user as the databases of this host (`passwd`, `group`) had it when it was looked up.
@@ -22,7 +22,7 @@ pub struct User {
     pub gid: u32,
     /// Supplementary groups, ascending.
     pub groups: Vec<u32>,
-    /// Home directory. Nobody sets `HOME` from it but who makes the environment.
+    /// Home directory. Only the code that builds the environment sets `HOME` from it.
     pub home: PathBuf,
     /// Login shell. `SHELL` is set like `HOME`.
     pub shell: PathBuf,
@@ -74,13 +74,13 @@ impl User {
         Ok(Self { groups: ordered(groups), ..self })
     }
 
-    /// Becomes this user for good: real, effective and saved ids alike, and without capabilities that would outlive
-    /// it. Groups go first, since afterwards nobody may change them. A process that is exactly this user already
+    /// Becomes this user for good: real, effective and saved ids alike, and without capabilities that would outlive the
+    /// change. Groups go first, since the new user may not change them. A process that is exactly this user already
     /// stays as it is, so that heartbeatd without privileges can start realms as itself.
     ///
     /// # Errors
-    /// EPERM: the process has no right to become another user. Nothing must be started then: the change may have
-    /// been made in part.
+    /// EPERM: the process has no right to become another user. The caller must not exec then: the change may have been
+    /// made in part.
     pub(crate) fn assume(&self) -> Result<(), Errno> {
         if self.is_current()? {
             return Ok(());
