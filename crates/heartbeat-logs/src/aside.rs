@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The path of a log with more behind it.
+/// The path of a log with `ending` after it.
 pub(crate) fn beside(log: &Path, ending: &str) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
     name.push(ending);
@@ -16,13 +16,13 @@ pub(crate) fn numbered(log: &Path, number: u32) -> PathBuf {
 
 /// Makes room for a new `.1`: every number goes up by one, and the last one goes.
 pub(crate) fn shift(log: &Path, keep: u32) {
-    // More were kept once.
+    // An earlier configuration may have kept more.
     clear_from(log, keep.saturating_add(1));
-    // Those without a file are not to be renamed: `keep` may be any number.
+    // Counts the files that exist: `keep` may be any number.
     let used = (1..=keep).take_while(|number| std::fs::symlink_metadata(numbered(log, *number)).is_ok());
     let used = u32::try_from(used.count()).unwrap_or(keep);
     for number in (1..=used.min(keep.saturating_sub(1))).rev() {
-        // One that cannot be renamed is overwritten by the next: its time was over anyway.
+        // The next file overwrites one that cannot be renamed: its time was over anyway.
         let _ = std::fs::rename(numbered(log, number), numbered(log, number + 1));
     }
 }

@@ -1,10 +1,10 @@
-//! Holds a log down to its size while somebody writes to it.
+//! Holds a log down to its size while a program writes to it.
 //!
-//! The oldest piece is copied to a file of its own, and then taken out of the live file by
-//! `fallocate(FALLOC_FL_COLLAPSE_RANGE)`: the kernel does that between two writes, so whoever appends loses nothing. Where
-//! the file system cannot (tmpfs, btrfs, overlays on them), everything is copied and the file truncated; what is written
-//! in between is lost, and that it may have been is counted. What cannot be copied, since the disk is full, is dropped and
-//! counted, the oldest first: the bound holds all the same.
+//! heartbeatd copies the oldest piece to a file of its own, and then takes it out of the live file with
+//! `fallocate(FALLOC_FL_COLLAPSE_RANGE)`: the kernel does that between two writes, so a program that appends loses
+//! nothing. Where the file system cannot (tmpfs, btrfs, overlays on them), heartbeatd copies everything and truncates
+//! the file. Bytes written in between are lost, and heartbeatd counts that they may have been. When the disk is full,
+//! it drops and counts what it cannot copy, the oldest first: the bound holds all the same.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,29 +16,29 @@ use rustix::fs::FallocateFlags;
 use crate::aside;
 use crate::index::{LogIndex, Lost};
 
-/// Before a log is truncated, what has come meanwhile is copied, at most so often: whoever writes faster than that loses
-/// the rest.
+/// Before heartbeatd truncates a log, it copies what has come meanwhile, at most so often. A program that writes faster
+/// than that loses the rest.
 const MAX_CATCH_UPS: u32 = 8;
 
-/// A log, and what it may take.
+/// A log and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeptLog {
     /// The path of the file.
     pub path: PathBuf,
-    /// It is held down to this many bytes.
+    /// heartbeatd holds the file down to this many bytes.
     pub max_bytes: u64,
-    /// How many files of that size are set aside.
+    /// How many files of that size stay set aside.
     pub keep: u32,
 }
 
-/// What was done about a log.
+/// What one call of `hold` has done.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// Something was taken out of the live file.
+    /// Bytes were taken out of the live file.
     pub(crate) moved: bool,
-    /// What was lost over it.
+    /// What was lost in doing so.
     pub(crate) lost: Lost,
-    /// Why something was dropped.
+    /// Why bytes were dropped.
     pub(crate) why: Option<io::Error>,
 }
 
@@ -60,7 +60,7 @@ impl KeptLog {
         if surplus > 0 && !work.skip(surplus * piece)? {
             return Ok(work.held);
         }
-        // Whoever writes faster than it is copied has his next turn at the next look.
+        // If the program writes faster than heartbeatd copies, the next look goes on.
         for _ in 0..self.keep {
             if work.live.metadata()?.len() <= piece || !work.set_piece_aside()? {
                 break;
@@ -69,7 +69,7 @@ impl KeptLog {
         Ok(work.held)
     }
 
-    /// What is set aside at a time: whole blocks, as the file system wants it.
+    /// How many bytes go to one file: whole blocks, as the file system wants it.
     fn piece_bytes(&self, block_bytes: u64) -> u64 {
         let block = block_bytes.max(1);
         (self.max_bytes / block * block).max(block)
@@ -80,21 +80,21 @@ struct Work<'a> {
     log: &'a KeptLog,
     live: File,
     piece: u64,
-    /// Bytes that were removed before their time, and are not counted yet.
+    /// Bytes that heartbeatd removed before their time, and has not counted yet.
     freed: u64,
     held: Held,
 }
 
 impl Work<'_> {
-    /// The lock, unless another file has the name meanwhile.
+    /// Takes the lock; `None` when another file has the name meanwhile.
     fn lock(&self) -> io::Result<Option<LogIndex>> {
         let index = LogIndex::lock(&self.log.path)?;
         let (ours, named) = (self.live.metadata()?, std::fs::symlink_metadata(&self.log.path)?);
         Ok(((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(index))
     }
 
-    /// Takes out what is older than everything that is kept, and with it what was set aside before. False: there is
-    /// nothing more to be done.
+    /// Takes out what is older than everything that is kept, and removes what was set aside before. False: nothing is
+    /// left to do.
     fn skip(&mut self, bytes: u64) -> io::Result<bool> {
         let Some(mut index) = self.lock()? else { return Ok(false) };
         if !self.collapse(bytes) {
@@ -107,11 +107,11 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Sets the oldest piece aside. False: there is nothing more to be done.
+    /// Sets the oldest piece aside. False: nothing is left to do.
     fn set_piece_aside(&mut self) -> io::Result<bool> {
         let copied = self.copy_somehow(0, self.piece);
         let index = self.lock()?;
-        // Another file has the name, or somebody else has cut this one.
+        // Another file has the name, or another process has cut this one.
         let still = self.live.metadata()?.len() > self.piece;
         let Some(mut index) = index.filter(|_| still) else {
             let _ = std::fs::remove_file(self.fresh());
@@ -130,10 +130,10 @@ impl Work<'_> {
             self.note(index);
             return Ok(true);
         }
-        // In this order: a heartbeatd that dies in between leaves the piece twice, and never not at all.
+        // In this order, a heartbeatd that dies in between leaves the piece twice, and never loses it.
         self.name_fresh()?;
         index.pending_bytes = self.piece;
-        // On a full disk it is not remembered, and positions are those of before if we die now.
+        // On a full disk the index misses this: if heartbeatd dies now, positions are those of before.
         let _ = index.write();
         let collapsed = self.collapse(self.piece);
         index.pending_bytes = 0;
@@ -146,7 +146,7 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// False where the file system cannot do that.
+    /// Takes the first bytes out of the live file. False: the file system cannot do that.
     fn collapse(&mut self, bytes: u64) -> bool {
         let collapse = || rustix::fs::fallocate(&self.live, FallocateFlags::COLLAPSE_RANGE, 0, bytes);
         let done = rustix::io::retry_on_intr(collapse).is_ok();
@@ -163,7 +163,7 @@ impl Work<'_> {
         std::fs::rename(self.fresh(), aside::numbered(&self.log.path, 1))
     }
 
-    /// Copies, and what is older makes the room where there is none.
+    /// Copies a part of the live file. When the disk is full, removes the oldest files to make room.
     fn copy_somehow(&mut self, from: u64, bytes: u64) -> io::Result<File> {
         loop {
             let error = match self.copy(from, bytes) {
@@ -174,7 +174,7 @@ impl Work<'_> {
                 return Err(error);
             }
             let Some((number, size)) = aside::drop_oldest(&self.log.path) else { return Err(error) };
-            // The last one would have gone anyway.
+            // The last file would have gone anyway.
             if number < self.log.keep {
                 self.freed += size;
                 self.held.why = Some(error);
@@ -195,8 +195,8 @@ impl Work<'_> {
         })
     }
 
-    /// Without the means to take out a part: everything from `from` on is copied, a piece a file, and the live file is
-    /// truncated. What is before that is not kept.
+    /// For a file system that cannot take out a part: copies everything from `from` on, one piece per file, and
+    /// truncates the live file. Does not keep what is before `from`.
     fn truncate(&mut self, index: LogIndex, from: u64) -> io::Result<()> {
         aside::clear(&self.log.path);
         let mut index = index;
@@ -210,7 +210,7 @@ impl Work<'_> {
         index.moved += from;
         let size = self.live.metadata()?.len();
         if size < from + self.piece {
-            // What little has come on top goes to the same file.
+            // The few bytes that have come since go to the same file.
             let mut options = OpenOptions::new();
             options.write(true).custom_flags(libc::O_NOFOLLOW);
             let mut file = options.open(aside::numbered(&self.log.path, 1))?;
@@ -228,7 +228,7 @@ impl Work<'_> {
         }
         for number in 1.. {
             let size = self.live.metadata()?.len();
-            // The last one takes what is left, so that no file is set aside for a few bytes.
+            // The last file takes the rest, so that no file is set aside for a few bytes.
             let whole = size < from + 2 * self.piece || number == self.log.keep;
             let bytes = if whole { size.saturating_sub(from) } else { self.piece };
             let mut file = match self.copy_somehow(from, bytes) {
@@ -254,7 +254,7 @@ impl Work<'_> {
         for _ in 0..MAX_CATCH_UPS {
             let (come, had) = (self.live.metadata()?.len().saturating_sub(from), file.metadata()?.len());
             let copied = copy(&self.live, from, come, file);
-            // On a full disk a part of it may be there all the same.
+            // On a full disk the copy may still have written a part.
             let there = file.metadata()?.len().saturating_sub(had);
             from += there;
             index.moved += there;
@@ -281,7 +281,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Nothing more can be copied, and nothing can be taken out: from `from` on everything goes.
+    /// Drops everything from `from` on: heartbeatd can neither copy it nor take it out.
     fn drop_rest(&mut self, mut index: LogIndex, from: u64) -> io::Result<()> {
         let size = self.live.metadata()?.len();
         let dropped = size.saturating_sub(from);
@@ -289,7 +289,7 @@ impl Work<'_> {
         self.empty(index, size)
     }
 
-    /// Counts what was lost since the lock was taken. On a full disk what is known of the log may be lost with it.
+    /// Counts what was lost since the lock was taken. On a full disk the index may be lost with it.
     fn note(&mut self, mut index: LogIndex) {
         index.lost.dropped_bytes += std::mem::take(&mut self.freed);
         let on_top = index.lost.since(index.lost_before);
@@ -301,14 +301,14 @@ impl Work<'_> {
     }
 }
 
-/// What was to be written finds no place, and would find none at the next try either.
+/// Whether a write has found no room, and would find none at the next try either.
 fn is_no_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem)
         || error.raw_os_error() == Some(libc::EIO)
 }
 
-/// The live file as we may change it: a file, by one name only.
+/// Opens the live file for changes: an ordinary file with no other name.
 fn open_live(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // Opening a FIFO must not wait for its other end.
@@ -332,7 +332,7 @@ fn make(path: &Path, like: &File) -> io::Result<File> {
     Ok(file)
 }
 
-/// Appends at most `bytes` bytes from `from` on; how many there were.
+/// Appends at most `bytes` bytes from `from` on; returns how many there were.
 fn copy(live: &File, from: u64, bytes: u64, to: &mut File) -> io::Result<u64> {
     let mut live = live;
     live.seek(SeekFrom::Start(from))?;

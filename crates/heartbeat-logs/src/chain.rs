@@ -1,4 +1,4 @@
-//! The whole log as one stream of bytes, read by position while nobody changes its files.
+//! The whole log as one stream of bytes, read by position while a lock keeps its files as they are.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,18 +10,18 @@ use crate::aside::numbered;
 use crate::index::LogIndex;
 use crate::writers;
 
-/// Files that were set aside and are read.
+/// How many files that were set aside are read at most.
 const MAX_ASIDE_FILES: u32 = 100;
 
 /// Where the bytes of a stretch are.
 #[derive(Debug)]
 enum Source {
     File(PathBuf),
-    /// In an open file, from there on.
+    /// In an open file, from that offset on.
     Open(Arc<File>, u64),
 }
 
-/// One of the files.
+/// One file of the stream.
 #[derive(Debug)]
 struct Stretch {
     source: Source,
@@ -34,12 +34,12 @@ struct Stretch {
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) index: LogIndex,
-    /// The newest first: what waits for its place in the live one, the live one, and backwards.
+    /// The newest first: output that waits for its place in the live file, the live file, and backwards.
     files: Vec<Stretch>,
 }
 
 impl Chain {
-    /// As it is now. It is locked until this is dropped: whoever has to do with the log waits.
+    /// Opens the log as it is now, and locks it until this is dropped: every change of the log waits.
     ///
     /// # Errors
     /// There is no log (`NotFound`), it is no ordinary file (`InvalidInput`), or it cannot be read.
@@ -113,7 +113,7 @@ fn fill(file: &File, at: u64, count: u64, bytes: &mut Vec<u8>) -> io::Result<()>
     let mut filled = had;
     while filled < bytes.len() {
         match file.read_at(&mut bytes[filled..], at + (filled - had) as u64) {
-            // Somebody else has cut it.
+            // Another process has cut it.
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,4 +1,4 @@
-//! A log as it grows: looked at now and then, whatever happens to its files meanwhile.
+//! Follows a log as it grows, look by look, whatever happens to its files meanwhile.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,11 +7,11 @@ use crate::chain::Chain;
 use crate::page::{readable, split};
 use crate::place::LogPlace;
 
-/// Read at a look, in bytes.
+/// Bytes read per look.
 const MAX_LOOK_BYTES: u64 = 128 * 1024;
-/// Whoever is further behind than this, in bytes, goes on near the end, and is told how much was left out.
+/// A follower that is further behind than this, in bytes, goes on near the end, and learns how much it has missed.
 const MAX_BEHIND_BYTES: u64 = 1024 * 1024;
-/// A line that is not finished after so many looks without anything new is shown as it is.
+/// After so many looks without new bytes, the follower shows an unfinished line as it is.
 const MAX_UNFINISHED_LOOKS: u32 = 5;
 
 /// What has come since the last look.
@@ -21,7 +21,7 @@ pub struct LogBatch {
     pub lines: Vec<String>,
     /// Bytes before them that are not shown: they were lost, rotated away, or too many.
     pub missed_bytes: u64,
-    /// There is more to be read at once.
+    /// More lines wait: look again at once.
     pub more: bool,
     /// Where to go on after these.
     pub next: LogPlace,
@@ -32,12 +32,12 @@ pub struct LogBatch {
 pub struct LogFollower {
     path: PathBuf,
     place: LogPlace,
-    /// Size of the line that is not finished, and how often it was seen so.
+    /// The size of the unfinished line, and how many looks have found it so.
     unfinished: (usize, u32),
 }
 
 impl LogFollower {
-    /// From `place` on.
+    /// Follows the log at `path` from `place` on.
     #[must_use]
     pub fn new(path: PathBuf, place: LogPlace) -> Self {
         Self { path, place, unfinished: (0, 0) }
@@ -72,7 +72,7 @@ impl LogFollower {
         Ok(LogBatch { lines, missed_bytes, more: behind > count, next: self.place })
     }
 
-    /// What has become of the place since the last look; returns how much before it cannot be shown any more.
+    /// Finds the place again after changes of the files. Returns how many bytes before it cannot be shown any more.
     fn find_place(&mut self, chain: &Chain) -> u64 {
         let index = &chain.index;
         let dropped = index.dropped_heads.saturating_sub(self.place.dropped_heads);
@@ -83,7 +83,7 @@ impl LogFollower {
             missed += dropped.saturating_sub(beyond);
             *at = (*at).min(index.moved + beyond.saturating_sub(dropped));
         }
-        // Truncated, by us or by somebody else: what is in the live file is new.
+        // heartbeatd or another process has truncated the log: what is in the live file is new.
         if index.lost.truncations > self.place.truncations || *at > chain.end() {
             *at = (*at).min(index.moved);
         }
@@ -95,7 +95,7 @@ impl LogFollower {
         missed
     }
 
-    /// Goes on near the end, where a line begins; returns how much is left out.
+    /// Goes on near the end, where a line begins. Returns how many bytes it leaves out.
     fn skip(&mut self, chain: &Chain) -> io::Result<u64> {
         let from = chain.end() - MAX_LOOK_BYTES;
         let bytes = chain.read(from, chain.end())?;
@@ -106,7 +106,7 @@ impl LogFollower {
         Ok(left_out)
     }
 
-    /// Whether what stands behind the last line end is to be shown: it fills a whole look, or has not grown for a while.
+    /// Whether to show what follows the last line end: it fills a whole look, or has not grown for a while.
     fn shows_unfinished(&mut self, size: usize, whole: usize, looked_bytes: u64) -> bool {
         if size == 0 || whole > 0 || size != self.unfinished.0 {
             self.unfinished = (if whole > 0 { 0 } else { size }, 0);

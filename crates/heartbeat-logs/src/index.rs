@@ -1,4 +1,4 @@
-//! What is known of a log beside its bytes, in a file of a fixed size beside it, and the lock that goes with it.
+//! What heartbeatd knows of a log besides its bytes, in a file of a fixed size beside it, and the lock of the log.
 //!
 //! Positions count the bytes that are or were kept, from the first that the log ever had: they stay the same while the
 //! bytes move from the live file to those that were set aside.
@@ -13,25 +13,25 @@ use heartbeat_status::{frame, unframe};
 
 /// Generations whose beginning is remembered.
 const MAX_GENERATIONS: usize = 16;
-/// What the text is filled up to, in bytes: written in place it takes no room that the disk might not have.
+/// heartbeatd pads the text to this size, in bytes: writing in place then needs no room that a full disk lacks.
 const BODY_BYTES: usize = 2_000;
-/// Where positions begin: what was set aside before there was a index has some, too.
+/// Where positions begin: above zero, for files that were set aside before there was an index.
 const FIRST_POSITION: u64 = 1 << 48;
-/// So much of two files tells whether one begins as the other.
+/// How many bytes heartbeatd compares to tell whether one file begins as the other.
 const COMPARED_BYTES: usize = 4_096;
 const MAGIC: &str = "heartbeat-log 1";
 
-/// What of a log is not to be found any more, although it should be. Counted since the log is there.
+/// What is missing from a log although it should be there, counted since the log exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// How often it was copied and truncated, where the file system can do no better. What was written in the very moment
-    /// of each is gone, and nobody can say how much that was.
+    /// How often heartbeatd copied and truncated the log, where the file system can do no better. Bytes written in the
+    /// very moment of a truncation are gone, and their number is unknown.
     pub truncations: u64,
-    /// Bytes known to be among that: they had been seen, and were not copied yet.
+    /// Bytes known to be among those: heartbeatd had seen them, and had not copied them yet.
     pub cut_bytes: u64,
-    /// Bytes that were dropped before their time, since there was no room on the disk, or nothing could be written.
+    /// Bytes that heartbeatd dropped before their time, since the disk had no room, or it could write nothing.
     pub dropped_bytes: u64,
-    /// How often the log was emptied by somebody else: `> /dev/stderr` in a script of the realm does that.
+    /// How often another process emptied the log: `> /dev/stderr` in a script of the realm does that.
     pub emptied: u64,
 }
 
@@ -42,7 +42,7 @@ impl Lost {
         *self == Self::default()
     }
 
-    /// What has come on top of `earlier`.
+    /// What was lost after `earlier`.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             truncations: self.truncations.saturating_sub(earlier.truncations),
@@ -53,20 +53,20 @@ impl Lost {
     }
 }
 
-/// A index that is locked as long as it lives.
+/// An index that is locked as long as it lives.
 #[derive(Debug)]
 pub(crate) struct LogIndex {
-    /// `None`: there is no such file yet, and nothing was moved.
+    /// `None`: the index has no file yet, and heartbeatd has moved nothing.
     file: Option<File>,
     /// Position of the first byte of the live file; what was set aside ends there.
     pub(crate) moved: u64,
     pub(crate) lost: Lost,
-    /// What was lost already when it was locked.
+    /// What was lost already when this lock was taken.
     pub(crate) lost_before: Lost,
-    /// Bytes dropped from the beginning of the live file: by so much everything after them has come nearer.
+    /// Bytes dropped from the beginning of the live file: the positions of all later bytes are lower by this.
     pub(crate) dropped_heads: u64,
-    /// The first bytes of the live file that were set aside and are about to be taken out of it; whoever dies meanwhile leaves
-    /// it open whether they are.
+    /// The first bytes of the live file, which heartbeatd has set aside and is about to take out. If it dies meanwhile,
+    /// a later look finds out whether it took them out.
     pub(crate) pending_bytes: u64,
     /// Generations and where they begin, the oldest first.
     pub(crate) generations: Vec<(u64, u64)>,
@@ -85,7 +85,7 @@ impl LogIndex {
         Ok(Self::read(Some(file)).settled(log))
     }
 
-    /// Waits until no other process changes the log. The index cannot be written then.
+    /// Waits until no other process changes the log. The caller cannot write this index.
     ///
     /// # Errors
     /// The file cannot be opened or locked.
@@ -103,7 +103,7 @@ impl LogIndex {
         }
     }
 
-    /// One that is damaged says nothing: what it was about is then simply not known.
+    /// A damaged index says nothing: heartbeatd then does not know what it was about.
     fn read(file: Option<File>) -> Self {
         let mut bytes = vec![0; 2 * BODY_BYTES];
         let count = file.as_ref().and_then(|file| file.read_at(&mut bytes, 0).ok()).unwrap_or(0);
@@ -140,8 +140,8 @@ impl LogIndex {
         index
     }
 
-    /// Finds out what has become of bytes that somebody was taking out when he died: what begins the newest file that was set
-    /// aside either still begins the live one, or does not.
+    /// Finds out whether a heartbeatd that died took the pending bytes out: if it did not, the live file still begins
+    /// as the newest file that was set aside.
     fn settled(mut self, log: &Path) -> Self {
         let pending = std::mem::take(&mut self.pending_bytes);
         if pending == 0 {
@@ -155,10 +155,10 @@ impl LogIndex {
         self
     }
 
-    /// Writes it in place.
+    /// Writes the index in place.
     ///
     /// # Errors
-    /// It cannot be written; the log itself is not harmed by that.
+    /// The index cannot be written, which does not harm the log itself.
     pub(crate) fn write(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let Lost { truncations, cut_bytes, dropped_bytes, emptied } = self.lost;
@@ -173,7 +173,7 @@ impl LogIndex {
         file.write_all_at(frame(MAGIC, &format!("{body:<BODY_BYTES$}")).as_bytes(), 0)
     }
 
-    /// A generation begins at the end of the live file, which has `size` bytes.
+    /// Notes that a generation begins at the end of the live file, which has `size` bytes.
     pub(crate) fn begin(&mut self, run: u64, size: u64) {
         let end = self.moved + size;
         // Another program may have cut the log.
@@ -186,7 +186,7 @@ impl LogIndex {
         }
     }
 
-    /// Another program has emptied the live file, which had `before` bytes and has `size` now.
+    /// Notes that another program has emptied the live file, which had `before` bytes and has `size` now.
     pub(crate) fn note_emptied(&mut self, before: u64, size: u64) {
         self.lost.emptied += 1;
         self.lost.cut_bytes += before;
@@ -196,7 +196,7 @@ impl LogIndex {
         }
     }
 
-    /// The first bytes of the live file were dropped: whatever comes after them has come nearer.
+    /// Notes that the first bytes of the live file were dropped: the positions of all later bytes become lower.
     pub(crate) fn drop_head(&mut self, bytes: u64) {
         self.lost.dropped_bytes += bytes;
         self.dropped_heads += bytes;

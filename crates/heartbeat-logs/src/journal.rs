@@ -1,6 +1,6 @@
 //! The stream to systemd-journald, as sd_journal_stream_fd(3) opens it.
 //!
-//! The socket is the kernel's: once it is connected nothing of ours stands between the program and journald.
+//! Once the socket is connected, only the kernel is between the program and journald.
 
 use std::io::{self, Write};
 use std::net::Shutdown;
@@ -8,11 +8,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// `LOG_INFO`: what a line counts as that does not say `<N>` itself.
+/// `LOG_INFO`: the priority of a line that does not begin with `<N>` itself.
 const PRIORITY: u8 = 6;
 
-/// A stream whose lines have that `SYSLOG_IDENTIFIER`. To be opened as whoever the program runs as: journald notes who
-/// connects.
+/// Opens a stream whose lines have that `SYSLOG_IDENTIFIER`. The caller runs as the user of the program: journald notes
+/// which user connects.
 pub fn connect(socket: &Path, identifier: &str) -> io::Result<OwnedFd> {
     let mut stream = UnixStream::connect(socket)?;
     stream.shutdown(Shutdown::Read)?;

@@ -1,7 +1,7 @@
 //! The thread that looks after the size of all logs.
 //!
-//! It looks every second, at a log that is quiet less often, and at one that grows fast ten times a second. A look at a log
-//! within its bound is one `stat`.
+//! It looks at logs every second, at a quiet one less often, and at one that grows fast ten times a second. A look at a
+//! log within its bound is one `stat`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -17,42 +17,42 @@ use crate::reopened::Reopened;
 use crate::writers::FileId;
 use crate::{KeeperError, KeptLog, writers};
 
-/// From look to look.
+/// The time from look to look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The same while some log grows fast.
+/// The same while a log grows fast.
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(100);
-/// Close looks that make one of the others.
+/// How many close looks take the time of one regular look.
 const CLOSE_LOOKS: u32 = 10;
-/// Looks at others before the next at a log that does not grow.
+/// How many regular looks pass at most before the next at a log that does not grow.
 const MAX_REST_LOOKS: u32 = 1;
-/// One that cannot be shortened is tried again after so many looks.
+/// heartbeatd tries again to shorten a log after so many looks.
 const RETRY_AFTER_LOOKS: u32 = 60;
 /// A log that has grown by this share of its bound since the last look grows fast.
 const FAST_SHARE: u64 = 4;
 
-/// So many bytes tell whether a log was written anew from its beginning.
+/// How many bytes tell whether a log was written anew from its beginning.
 const HEAD_BYTES: usize = 64;
 
-/// What is to be told of logs.
+/// What the thread reports about logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogNotice {
-    /// Something of a log is lost, or may be.
+    /// A part of a log is lost, or may be.
     Lost {
         /// The path of the log.
         path: PathBuf,
-        /// What came on top.
+        /// What was lost since the last report.
         lost: Lost,
-        /// Why, where something could not be written.
+        /// The reason, where it is known.
         why: Option<String>,
     },
-    /// Logs that are not where they belong, or cannot be shortened, and why; `None`: all are fine again. Told when it changes.
+    /// Logs that are out of place or cannot be shortened, and why; `None`: all are fine again. Sent when it changes.
     Problem(Option<String>),
 }
 
-/// What the thread is told.
+/// Orders for the thread.
 #[derive(Debug, Default)]
 struct Wanted {
-    /// Logs to be looked after from now on.
+    /// The logs to look after from now on.
     logs: Option<Vec<KeptLog>>,
     closed: bool,
 }
@@ -65,10 +65,10 @@ pub struct LogKeeper {
 }
 
 impl LogKeeper {
-    /// Starts the thread. `sink` is called on it, and may wait.
+    /// Starts the thread. The thread calls `sink`, which may wait.
     ///
     /// # Errors
-    /// No thread can be made.
+    /// The operating system cannot make a thread.
     pub fn open(sink: impl FnMut(LogNotice) + Send + 'static) -> Result<Self, KeeperError> {
         let wanted: Arc<(Mutex<Wanted>, Condvar)> = Arc::default();
         let of_thread = Arc::clone(&wanted);
@@ -78,7 +78,7 @@ impl LogKeeper {
         Ok(Self { wanted, thread: Some(thread) })
     }
 
-    /// From now on it looks after these, in place of what it looked after before. Does not wait.
+    /// Looks after these logs from now on, in place of those before. Does not wait.
     pub fn keep(&self, logs: Vec<KeptLog>) {
         self.tell(|wanted| wanted.logs = Some(logs));
     }
@@ -93,7 +93,7 @@ impl Drop for LogKeeper {
     fn drop(&mut self) {
         self.tell(|wanted| wanted.closed = true);
         if let Some(thread) = self.thread.take() {
-            // One that panicked has nothing left to look after.
+            // A thread that panicked has nothing left to look after.
             let _ = thread.join();
         }
     }
@@ -104,16 +104,16 @@ impl Drop for LogKeeper {
 struct Watched {
     log: KeptLog,
     bytes: u64,
-    /// It grows fast.
+    /// The log grows fast.
     fast: bool,
-    /// Looks at others until the next at this one.
+    /// Regular looks that pass before the next at this log.
     rest_looks: u32,
-    /// How many of them there were last time.
+    /// How many of them passed last time.
     rested_looks: u32,
     problem: Option<String>,
-    /// Which file it was.
+    /// The file at the last look.
     file: Option<FileId>,
-    /// The first bytes of the live file: somebody who empties it changes them.
+    /// The first bytes of the live file: a process that empties it changes them.
     head: Vec<u8>,
     /// The run that wrote to it at the last look.
     run: Option<u64>,
@@ -134,7 +134,7 @@ impl Watched {
         }
     }
 
-    /// Looks, when its turn has come.
+    /// Looks at the log if it is its turn.
     fn look(&mut self, close: bool, reopened: bool, sink: &mut impl FnMut(LogNotice)) {
         if !self.fast && !reopened && (close || self.rest_looks > 0) {
             self.rest_looks -= u32::from(!close);
@@ -185,8 +185,8 @@ impl Watched {
         self.rest_looks = self.rested_looks;
     }
 
-    /// Whether somebody else has emptied the log since the last look. `reopened`: it was closed by somebody who had opened it
-    /// for writing; a run that ends does that, too.
+    /// Whether another process has emptied the log since the last look. `reopened`: a process has closed the log that
+    /// had opened it for writing; a run that ends does that, too.
     fn was_emptied(&mut self, before: u64, reopened: bool, writer: writers::WriterState) -> bool {
         let shorter = self.bytes < before;
         let mut emptied = shorter;
@@ -196,8 +196,8 @@ impl Watched {
         if self.bytes > 0 && (reopened || self.head.len() < HEAD_BYTES) {
             let head = first_bytes(&self.log.path);
             emptied |= !head.starts_with(&self.head);
-            // What was written in the first moment is not known. The one run that has begun with an empty log and still
-            // lives has not closed it.
+            // heartbeatd does not know what was written first. The one run that has begun with an empty log still
+            // lives, so it has not closed the log.
             let unseen = self.head.is_empty() && before == 0 && writer.began_empty;
             let same_run = writer.run.is_some() && (self.run.is_none() || self.run == writer.run);
             emptied |= reopened && unseen && same_run;
@@ -210,7 +210,7 @@ impl Watched {
         let lost = Lost { emptied: 1, cut_bytes: before, ..Lost::default() };
         if let Ok(mut index) = LogIndex::lock(&self.log.path) {
             index.note_emptied(before, self.bytes);
-            // On a full disk it is not remembered.
+            // On a full disk the index misses this.
             let _ = index.write();
         }
         let why = "a program of the realm has opened it anew and emptied it, as `> /dev/stderr` does; `>&2` does not";
@@ -218,7 +218,7 @@ impl Watched {
     }
 
     fn size(&self) -> u64 {
-        // A log that is not there is no log yet.
+        // A missing log has no bytes yet.
         std::fs::symlink_metadata(&self.log.path).map_or(0, |meta| meta.len())
     }
 }
@@ -231,8 +231,8 @@ fn first_bytes(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Copies what does not go to its log to where it belongs, and adds those logs to `written`; why that cannot be done, or what
-/// is to be done about it, in one sentence for all realms of which the same is true.
+/// Copies stray output to its log, and adds those logs to `written`. Returns why that fails, or what the operator can
+/// do about it, in one sentence for all realms of which the same is true.
 fn copy_stray(written: &mut BTreeSet<PathBuf>) -> Vec<String> {
     let mut refused: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let mut moved = Vec::new();
@@ -270,7 +270,7 @@ fn logs_of(places: &[PathBuf]) -> String {
     format!("the log of {}", names(places).join(", "))
 }
 
-/// `None`: it has gone meanwhile.
+/// `None`: the log has gone meanwhile.
 fn refusal(log: &KeptLog, error: &io::Error) -> Option<String> {
     let gone = error.kind() == io::ErrorKind::NotFound;
     (!gone).then(|| format!("{} cannot be held down to {} bytes: {error}", log.path.display(), log.max_bytes))
@@ -300,10 +300,10 @@ fn look_after(wanted: &(Mutex<Wanted>, Condvar), mut sink: impl FnMut(LogNotice)
         if close_looks == 0 {
             reopened.watch(watched.iter().map(|watched| watched.log.path.as_path()));
         }
-        // Before they are looked at: what was found at the last look was told then.
+        // Copies before the looks: the last look has reported what it found.
         let mut written = BTreeSet::new();
         let stray = copy_stray(&mut written);
-        // What heartbeatd itself has closed after writing to it was emptied by nobody.
+        // A log that heartbeatd itself has written and closed was not emptied.
         let closed = reopened.take();
         for log in &mut watched {
             let reopened = closed.contains(&log.log.path) && !written.contains(&log.log.path);
@@ -319,7 +319,7 @@ fn look_after(wanted: &(Mutex<Wanted>, Condvar), mut sink: impl FnMut(LogNotice)
     }
 }
 
-/// The logs of a new configuration; what is known of those that stay is kept.
+/// The logs of a new configuration; keeps what is known of those that stay.
 fn taken_over(old: Vec<Watched>, logs: Vec<KeptLog>) -> Vec<Watched> {
     let mut logs = logs;
     logs.sort();

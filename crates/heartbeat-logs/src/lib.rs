@@ -1,9 +1,10 @@
 //! Logs on disk: programs write to them by themselves, and heartbeatd bounds and reads them.
 //!
 //! # What it is
-//! A log is one stream of bytes in several files: the live one, to which the program appends, and in front of it the files that
-//! were set aside, of which `.1` is the newest. Beside them lies an index: how far the stream has moved out of the live file,
-//! what was lost on the way, and where generations begin. Every change of the files or the index holds the lock of the index.
+//! A log is one stream of bytes in several files: the live one, to which the program appends, and in front of it the
+//! files that were set aside, of which `.1` is the newest. Beside them lies an index: how far the stream has moved out
+//! of the live file, what was lost on the way, and where generations begin. Every change of the files or the index
+//! holds the lock of the index.
 //!
 //! ```text
 //!   program --write--> live file --LogKeeper--> .1 .. .N        last_lines, previous_lines, tail,
@@ -11,11 +12,11 @@
 //!       \--when the file cannot be opened, or was moved: memory --LogKeeper--> live file
 //! ```
 //!
-//! [`open`] is the side of the program that is about to start, [`begin`], [`take_over`] and [`end`] tell which program writes to
-//! which log, [`LogKeeper`] holds logs down to their size, and the rest reads.
+//! [`open`] opens the log of a program that is about to start, [`begin`], [`take_over`] and [`end`] tell which program
+//! writes to which log, [`LogKeeper`] holds logs down to their size, and the rest reads.
 //!
 //! # What it is not
-//! It starts nothing, and it is never between a program and its log: the kernel writes.
+//! It starts no program, and it is never between a program and its log: the kernel writes.
 //!
 //! # How to use it
 //! ```

@@ -9,9 +9,9 @@ use crate::Owner;
 use crate::aside::beside;
 use crate::index::LogIndex;
 
-/// Opens the log for appending; it belongs to whom the program runs as. `run` is the generation of a realm that begins
-/// here; a command belongs to the one that is there. A directory that somebody has removed is made again. How much is in the
-/// log is the business of the [`LogKeeper`](crate::LogKeeper) alone.
+/// Opens the log for appending, and gives it to the user of the program. `run` is the generation of a realm that begins
+/// here; a command belongs to the current one. Makes a directory again that another process has removed. The
+/// [`LogKeeper`](crate::LogKeeper) alone bounds the size of the log.
 ///
 /// # Errors
 /// The log cannot be opened: its output belongs into [`memory`](crate::memory).
@@ -27,25 +27,25 @@ pub fn open(path: &Path, owner: Option<Owner>, run: Option<u64>) -> io::Result<F
 
 fn open_in_place(path: &Path, owner: Option<Owner>, run: Option<u64>) -> io::Result<File> {
     let Some(run) = run else { return append(path, owner) };
-    // Without a index nothing is known of generations, which is no reason not to start.
+    // Without an index heartbeatd knows no generations, which is no reason not to start.
     let index = LogIndex::lock(path);
     let log = append(path, owner)?;
     if let Ok(mut index) = index {
         index.begin(run, log.metadata()?.len());
-        // On a full disk the generation is not remembered.
+        // On a full disk the index misses the generation.
         let _ = index.write();
     }
     Ok(log)
 }
 
-/// Makes the directory of a log, which nobody else may look into.
+/// Makes the directory of a log, which is closed to other users.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// Opens the file of a log for appending; it is given to its user. Nothing is written through a link: output would land in a
-/// file that somebody else has chosen. A link at the place of the log is set aside as `.replaced`, and a fresh file is begun.
+/// Opens the file of a log for appending, and gives it to its user. Never writes through a link, whose target another
+/// process may have chosen. Sets a link at the log's path aside as `.replaced`, and begins a fresh file.
 pub(crate) fn append(path: &Path, owner: Option<Owner>) -> io::Result<File> {
     match append_to_own(path, owner) {
         Err(error) if is_link(&error) => {
@@ -56,12 +56,12 @@ pub(crate) fn append(path: &Path, owner: Option<Owner>) -> io::Result<File> {
     }
 }
 
-/// Where a link is set aside that lay at the place of a log.
+/// Where `append` sets a link aside that lay at the path of a log.
 pub(crate) fn replaced(path: &Path) -> PathBuf {
     beside(path, ".replaced")
 }
 
-/// The path is a symbolic link, or one of several names of its file.
+/// Whether the path is a symbolic link, or one of several names of its file.
 fn is_link(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EMLINK))
 }

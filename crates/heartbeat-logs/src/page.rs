@@ -1,4 +1,4 @@
-//! The last lines of a log, for people: all of it, or what one generation has said.
+//! The last lines of a log, for the operator: of the whole log, or of one generation.
 
 use std::io;
 use std::path::Path;
@@ -21,9 +21,9 @@ const BLOCK_BYTES: u64 = 64 * 1024;
 pub struct LogPage {
     /// The oldest first; safe to show ([`sanitise`]).
     pub lines: Vec<String>,
-    /// There are more before them.
+    /// The log has more lines before them.
     pub cut: bool,
-    /// The generation that said them, where that was asked for.
+    /// The generation that wrote them, where the caller asked for one.
     pub generation: Option<u64>,
     /// What of the log is missing.
     pub lost: Lost,
@@ -31,7 +31,7 @@ pub struct LogPage {
     pub next: LogPlace,
 }
 
-/// The last lines of a log, of all generations. A last line that is not finished is one when `unfinished` says so.
+/// The last lines of a log, of all generations. With `unfinished`, a last line without an end counts, too.
 ///
 /// # Errors
 /// There is no log, it is no ordinary file, or it cannot be read.
@@ -40,7 +40,7 @@ pub fn last_lines(log: &Path, lines: usize, unfinished: bool) -> io::Result<LogP
     page(&chain, (chain.first(), chain.end()), lines, unfinished)
 }
 
-/// The last lines of the generation before the newest one. `None`: there was none, or nobody knows any more where it began.
+/// The last lines of the generation before the newest one. `None`: there was none, or its beginning is unknown.
 ///
 /// # Errors
 /// As for [`last_lines`].
@@ -50,7 +50,7 @@ pub fn previous_lines(log: &Path, lines: usize) -> io::Result<Option<LogPage>> {
     let (first, end) = (chain.first(), chain.end());
     let mut page = page(&chain, (from.clamp(first, end), to.clamp(first, end)), lines, true)?;
     page.generation = Some(run);
-    // Its beginning is not kept any more.
+    // The beginning of the generation is not kept any more.
     page.cut |= from < first;
     Ok(Some(page))
 }
@@ -72,7 +72,7 @@ fn page(chain: &Chain, (from, to): (u64, u64), lines: usize, unfinished: bool) -
     let mut shown: Vec<&[u8]> = split(&bytes);
     let mut cut = start > from;
     if cut && !shown.is_empty() && shown.len() <= lines {
-        // Its beginning is not there. Alone it is better than nothing.
+        // The first line has lost its beginning. Alone it is better than nothing.
         if shown.len() > 1 {
             shown.remove(0);
         }
@@ -83,7 +83,7 @@ fn page(chain: &Chain, (from, to): (u64, u64), lines: usize, unfinished: bool) -
     Ok(LogPage { lines, cut, generation: None, lost: chain.index.lost, next })
 }
 
-/// Lines without their ends; what comes after the last end is one, too.
+/// Splits bytes into lines without their ends. Bytes after the last end are a line, too.
 pub(crate) fn split(bytes: &[u8]) -> Vec<&[u8]> {
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     lines.pop_if(|last| last.is_empty());
@@ -165,7 +165,7 @@ mod tests {
         );
         let previous = previous_lines(&log, 9).unwrap().unwrap();
         assert_eq!((previous.lines, previous.cut), (vec!["fourth begins".to_owned(), "x".to_owned()], false));
-        // Cut by somebody else, there is nothing left of it.
+        // Another process has cut the log: nothing is left of the generation.
         std::fs::write(&log, "a").unwrap();
         assert_eq!(previous_lines(&log, 9).unwrap().unwrap().lines, Vec::<String>::new());
     }

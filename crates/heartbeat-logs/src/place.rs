@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use crate::index::LogIndex;
 
-/// A place in a log that stays the same while its files are set aside, over the death of heartbeatd, too.
+/// A place in a log that stays the same while its files are set aside, also when heartbeatd dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPlace {
     pub(crate) position: u64,
-    /// How often it had been truncated, and how much dropped from its beginning, when it was at this place.
+    /// How often the log had been truncated, and how much dropped from its beginning, when this place was taken.
     pub(crate) truncations: u64,
     pub(crate) dropped_heads: u64,
 }

@@ -1,5 +1,5 @@
-//! Which logs were opened by somebody else for writing, and closed: a script does that with `> /dev/stderr`, which empties
-//! the log. The kernel tells it for all logs of a directory through one descriptor.
+//! Which logs another process has opened for writing and closed: a script does that with `> /dev/stderr`, which empties
+//! the log. The kernel reports it for all logs of a directory through one descriptor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ pub(crate) struct Reopened {
 }
 
 impl Reopened {
-    /// Watches the directories of these logs, also those that were made again. Without descriptors nothing is noticed.
+    /// Watches the directories of these logs, also those that were made again. Without a descriptor it notices nothing.
     pub(crate) fn watch<'a>(&mut self, logs: impl Iterator<Item = &'a Path>) {
         let dirs: BTreeSet<&Path> = logs.filter_map(Path::parent).collect();
         if self.inotify.is_none() {

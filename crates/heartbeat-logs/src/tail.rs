@@ -1,4 +1,4 @@
-//! The end of a log file, for people who want to know what a program said last.
+//! The end of a log file, for an operator who wants to know what a program wrote last.
 
 use std::io;
 use std::path::Path;
@@ -7,10 +7,10 @@ use heartbeat_status::sanitise_line;
 
 use crate::chain::Chain;
 
-/// The last lines of a log, oldest first, of which at most `max_bytes` bytes are read, also of what was set aside. Each is
-/// made safe to show ([`sanitise_line`]): no control characters, replacement characters for what is no UTF-8, cut at its
-/// bound. Blank lines are left out. The first line read is left out when its beginning lies before what is read, unless it
-/// is the only one: then its end is better than nothing, and marked with `…`.
+/// The last lines of a log, oldest first, also from files that were set aside. Reads at most `max_bytes` bytes. Makes
+/// each line safe to show ([`sanitise_line`]): no control characters, replacement characters for what is no UTF-8, cut
+/// at its bound. Leaves out blank lines, and a first line whose beginning lies before what is read. If that line is the
+/// only one, its end is better than nothing, and marked with `…`.
 ///
 /// # Errors
 /// The file is not there or cannot be read, or is no ordinary file.

@@ -1,4 +1,4 @@
-//! Where the output of a program goes, and whose it is.
+//! Where the output of a program goes, and which user owns it.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// The path by which the log is known: that of its file, or a path that is never one.
+    /// The path that identifies the log: that of its file, or, for the journal, one that no file can have.
     #[must_use]
     pub fn place(&self) -> PathBuf {
         match self {
@@ -28,7 +28,7 @@ impl Target {
     }
 }
 
-/// The user and the group to whom a log is given.
+/// The user and the group that own a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The numeric user id.

@@ -1,7 +1,7 @@
-//! Who writes to which log, and the output that does not go to its file: in memory, since the file could not be opened, or in
-//! a file that somebody has moved or removed.
+//! Which run writes to which log, and the output that does not go to the log's file: it is in memory, since the
+//! launcher could not open the file, or in a file that another process has moved or removed.
 //!
-//! Such output is read and shown like the rest of the log, and the [`LogKeeper`](crate::LogKeeper) copies it to a file at the
+//! Readers see such output like the rest of the log, and the [`LogKeeper`](crate::LogKeeper) copies it to a file at the
 //! log's path as soon as it can. Descriptors belong to the whole process, and so does this table.
 
 use std::collections::BTreeMap;
@@ -18,16 +18,16 @@ use rustix::fs::{FallocateFlags, MemfdFlags, OFlags};
 use crate::index::LogIndex;
 use crate::{Owner, Target, journal, open};
 
-/// What the memory of a log is called, in `/proc/PID/fd`.
+/// The name of a log's memory in `/proc/PID/fd`.
 const MEMORY_NAME: &str = "hb-log";
-/// Output that no file takes is kept up to this many bytes; beyond that the oldest is dropped, and counted.
+/// heartbeatd keeps up to this many bytes of output that no file takes. It drops the oldest beyond that, and counts it.
 const MAX_WAITING_BYTES: u64 = 1024 * 1024;
 /// Read and written at a time, in bytes.
 const BLOCK_BYTES: u64 = 64 * 1024;
 /// journald has this long to take a block.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Device and inode: which file it is, whatever it is called.
+/// Device and inode: they identify a file, whatever its name is.
 pub(crate) type FileId = (u64, u64);
 
 static WRITERS: Mutex<BTreeMap<PathBuf, Writer>> = Mutex::new(BTreeMap::new());
@@ -44,28 +44,28 @@ struct Writer {
     run: u64,
     /// Its main process when it began.
     pid: u32,
-    /// The file that it was given, and how long that was.
+    /// The file that the run was given, and the size of that file then.
     file: Option<(FileId, u64)>,
-    /// It has ended.
+    /// The run has ended.
     ended: bool,
-    /// Output beside the file, the oldest first: of the run before, and of this one.
+    /// Output outside the file, the oldest first: of the run before, and of this one.
     stray: Vec<Stray>,
-    /// The stray output is being copied, and not in the table.
+    /// The LogKeeper is copying the stray output, which is not in the table meanwhile.
     copies: bool,
 }
 
-/// Output that has to be copied to where it belongs.
+/// Output that the LogKeeper has to copy to its log.
 #[derive(Debug)]
 struct Stray {
     source: Arc<File>,
-    /// Where in `source` the part begins that was not copied.
+    /// Where in `source` the part begins that is not copied yet.
     from: u64,
     /// Dropped since the last copy, in bytes.
     dropped_bytes: u64,
     run: u64,
     /// Its generation is not in the index.
     is_new: bool,
-    /// In memory, or in a file of another name, or of none.
+    /// True: in memory. False: in a file of another name, or of none.
     in_memory: bool,
     journal: Option<UnixStream>,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Waiting {
 pub(crate) struct WriterState {
     /// The generation, while its main process lives.
     pub(crate) run: Option<u64>,
-    /// It began with an empty file.
+    /// The run began with an empty file.
     pub(crate) began_empty: bool,
 }
 
@@ -95,18 +95,18 @@ pub fn memory() -> io::Result<File> {
     Ok(File::from(memory))
 }
 
-/// A run of a realm begins to write; its program has not been exec'd, or it is taken over. True: its output is in memory.
+/// Notes that a run of a realm begins to write, before its program is exec'd. True: its output is in memory.
 pub fn begin(target: &Target, owner: Option<Owner>, run: u64, pid: u32) -> bool {
     begin_if(target, owner, run, pid, |_| true)
 }
 
-/// The same of a run that is taken over: its program may have sent its output elsewhere long ago, and that is its own.
+/// The same for a run that heartbeatd takes over. Output that the program has sent elsewhere is the program's own.
 pub fn take_over(target: &Target, owner: Option<Owner>, run: u64, pid: u32) -> bool {
     let named = std::fs::metadata(target.place()).ok().map(|meta| id(&meta));
     begin_if(target, owner, run, pid, |meta| Some(id(meta)) == named || was_log(target, pid))
 }
 
-/// The output of a process goes to what was that log: it has its name, and was removed, or lies beside it.
+/// Whether the output of a process goes to what was that log: a file that was removed from its path, or lies beside it.
 fn was_log(target: &Target, pid: u32) -> bool {
     let (place, Ok(link)) = (target.place(), std::fs::read_link(output_of(pid))) else { return false };
     let removed = link.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(Path::new);
@@ -127,7 +127,7 @@ fn begin_if(
     let mut writers = writers();
     let (mut stray, copies) =
         writers.remove(&place).map(|before| (before.stray, before.copies)).unwrap_or_default();
-    // Of the runs before, the newest is enough: nothing can be copied, or it would have been.
+    // Of the runs before, the newest is enough: the LogKeeper would have copied their output if it could.
     stray.drain(..stray.len().saturating_sub(1));
     if in_memory && let Ok(source) = open_again(&output) {
         let source = Arc::new(source);
@@ -135,7 +135,7 @@ fn begin_if(
         stray.push(Stray { source, from, dropped_bytes, run, is_new: true, in_memory, journal: None });
     }
     let file = file.filter(|_| !in_memory).map(|meta| (id(&meta), meta.len()));
-    // Nobody has to look after what is as it should be in the journal.
+    // Output that goes to the journal needs no care.
     if in_memory || copies || !stray.is_empty() || matches!(target, Target::File { .. }) {
         let target = target.clone();
         writers.insert(place, Writer { target, owner, run, pid, file, ended: false, stray, copies });
@@ -143,7 +143,7 @@ fn begin_if(
     in_memory
 }
 
-/// The main process of a run has ended. What it has written stays until it is copied.
+/// Notes that the main process of a run has ended. What it has written stays until the LogKeeper has copied it.
 pub fn end(target: &Target, run: u64) {
     let place = target.place();
     let mut writers = writers();
@@ -155,14 +155,14 @@ pub fn end(target: &Target, run: u64) {
     }
 }
 
-/// Output of that log is somewhere beside its files.
+/// The path of the log, if some of its output is outside its files.
 #[must_use]
 pub fn is_stray(target: &Target) -> Option<PathBuf> {
     let place = target.place();
     writers().get(&place).is_some_and(|writer| writer.copies || !writer.stray.is_empty()).then_some(place)
 }
 
-/// What follows the files of the log at `place`, the oldest first. The caller holds the lock of the index.
+/// The output that follows the files of the log at `place`, the oldest first. The caller holds the lock of the index.
 pub(crate) fn waiting(place: &Path) -> Vec<Waiting> {
     let writers = writers();
     let stray = writers.get(place).map_or(&[][..], |writer| &writer.stray);
@@ -177,13 +177,13 @@ pub(crate) fn waiting(place: &Path) -> Vec<Waiting> {
         .collect()
 }
 
-/// Logs beside whose files there is output.
+/// Logs with output outside their files.
 pub(crate) fn stray_places() -> Vec<PathBuf> {
     writers().iter().filter(|(_, writer)| !writer.stray.is_empty()).map(|(place, _)| place.clone()).collect()
 }
 
-/// Looks whether the writer of a log still writes to the file at its path, which is `named` now; what it writes to another
-/// file from `from` on is stray from now on. The second part is true when that has just been found.
+/// Checks whether the writer of a log still writes to the file at its path, which is `named` now. What it writes to
+/// another file from `from` on is stray from now on. The second part is true when this look has found that.
 pub(crate) fn look(place: &Path, named: Option<FileId>, from: u64) -> (WriterState, bool) {
     let mut writers = writers();
     let Some(writer) = writers.get_mut(place) else { return (WriterState::default(), false) };
@@ -202,7 +202,7 @@ pub(crate) fn look(place: &Path, named: Option<FileId>, from: u64) -> (WriterSta
     // A program that has sent its output elsewhere does not need its log.
     writer.file = None;
     let Some(source) = source else { return (state, false) };
-    // What stands in a file that has another name now is in its place there; of one without a name it would be lost.
+    // Output in a file that has another name now stays there; output in a file without a name would be lost.
     let named_elsewhere = source.metadata().is_ok_and(|meta| meta.nlink() > 0);
     let from = if named_elsewhere { size(&source) } else { from.min(size(&source)) };
     let (run, is_new) = (writer.run, false);
@@ -211,10 +211,10 @@ pub(crate) fn look(place: &Path, named: Option<FileId>, from: u64) -> (WriterSta
     (state, true)
 }
 
-/// Copies stray output to where it belongs.
+/// Copies stray output to its log.
 ///
 /// # Errors
-/// It cannot be written there. The oldest of what waits is dropped then, beyond its bound.
+/// The log cannot be written. `copy` then drops the oldest waiting output beyond the bound.
 pub(crate) fn copy(place: &Path) -> io::Result<()> {
     // The lock of the index comes first, as for readers.
     let target = writers().get(place).map(|writer| (writer.target.clone(), writer.owner));
@@ -231,7 +231,7 @@ pub(crate) fn copy(place: &Path) -> io::Result<()> {
         }
         None => (None, None),
     };
-    // Nobody waits for the disk: the table is free meanwhile, and readers wait for the index.
+    // No user of the table waits for the disk: the table is free meanwhile, and readers wait for the index.
     let Some(mut stray) = writers().get_mut(place).map(|writer| {
         writer.copies = true;
         std::mem::take(&mut writer.stray)
@@ -239,7 +239,7 @@ pub(crate) fn copy(place: &Path) -> io::Result<()> {
         return Ok(());
     };
     if let Some(own) = live.as_ref().and_then(|live| live.metadata().ok()) {
-        // It has been put back.
+        // The file is at the log's path again.
         stray.retain(|stray| stray.source.metadata().map_or(true, |meta| id(&meta) != id(&own)));
     }
     let mut copied = Ok(());
@@ -260,7 +260,7 @@ pub(crate) fn copy(place: &Path) -> io::Result<()> {
         stray.append(&mut writer.stray);
         (writer.stray, writer.copies) = (stray, false);
         if copied.is_ok() {
-            // What no living run writes to has come to its end.
+            // Stray output that no living run writes to is complete.
             let (ended, run) = (writer.ended, writer.run);
             writer.stray.retain(|stray| !ended && stray.run == run);
             if ended {
@@ -270,7 +270,7 @@ pub(crate) fn copy(place: &Path) -> io::Result<()> {
     }
     drop(writers);
     if let Some(index) = &index {
-        // On a full disk the generation is not remembered.
+        // On a full disk the index misses the generation.
         let _ = index.write();
     }
     copied
@@ -303,7 +303,7 @@ impl Stray {
 
     fn copy_to_journal(&mut self, target: &Target) -> io::Result<()> {
         let Target::Journal { socket, identifier } = target else { return Ok(()) };
-        // Also when nothing waits: whether somebody listens is what is to be told.
+        // Also when no output waits: the operator has to learn whether journald listens.
         if self.journal.is_none() {
             let stream = UnixStream::from(journal::connect(socket, identifier)?);
             stream.set_write_timeout(Some(JOURNAL_TIMEOUT))?;
@@ -315,7 +315,7 @@ impl Stray {
         Ok(())
     }
 
-    /// Writes what waits, and gives its room back.
+    /// Writes the waiting output, and frees its space.
     fn copy_with(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let (begin, end) = (self.from, size(&self.source));
         let mut block = vec![0; usize::try_from(BLOCK_BYTES.min(end.saturating_sub(begin))).unwrap_or(0)];
@@ -339,7 +339,7 @@ impl Stray {
         done
     }
 
-    /// Drops the oldest beyond the bound.
+    /// Drops the oldest output beyond the bound.
     fn bound(&mut self) {
         let end = size(&self.source);
         let begin = self.from;
@@ -349,12 +349,12 @@ impl Stray {
         self.give_back(begin);
     }
 
-    /// Gives back the room of what is behind us. The program goes on at the end of the file, which does not move.
+    /// Frees the space of the output that is done. The program goes on at the end of the file, which does not move.
     fn give_back(&self, begin: u64) {
         let bytes = self.from.saturating_sub(begin);
         if bytes > 0 {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            // Where that cannot be done, the file goes on growing, as it did.
+            // If the file system cannot do that, the file goes on growing, as it did.
             let _ = rustix::fs::fallocate(&*self.source, flags, begin, bytes);
         }
     }

@@ -55,7 +55,7 @@ fn begin(log: &Path, run: u64) {
     index.write().unwrap();
 }
 
-/// The directory of a file system that collapses, and of one that does not.
+/// Whether the file system of a directory can collapse files.
 fn can_collapse(dir: &Path) -> bool {
     let path = dir.join("probe");
     std::fs::write(&path, vec![1; 1 << 20]).unwrap();
@@ -173,17 +173,17 @@ fn a_follower_is_told_what_it_missed() {
     bench.log.hold().unwrap();
     let batch = follower.look().unwrap();
     assert!(batch.missed_bytes > 200_000 && !batch.lines.is_empty(), "{}", batch.missed_bytes);
-    // More than anybody reads.
+    // More than a follower reads.
     bench.number(0, 1_000_000);
     let batch = follower.look().unwrap();
     assert!(batch.missed_bytes > 9_000_000, "{}", batch.missed_bytes);
     assert!(batch.lines.iter().all(|line| line.len() == 9), "from the beginning of a line");
-    // Emptied by somebody else.
+    // Another process empties the log.
     std::fs::write(&bench.log.path, "anew\n").unwrap();
     assert_eq!(follower.look().unwrap().lines, ["anew"]);
 }
 
-/// Somebody appends as fast as the disk takes it, and is never told of anything.
+/// A program appends as fast as the disk takes it, and never learns of the keeper.
 #[test]
 fn a_writer_at_full_speed_loses_nothing_where_the_file_system_can() {
     let bench = Bench::at(std::env::temp_dir().to_str().unwrap(), 10_000).unwrap();
@@ -232,7 +232,7 @@ fn what_is_no_file_of_its_own_is_left_alone() {
     assert_eq!(std::fs::read(&victim).unwrap(), vec![b'x'; 200_000]);
 }
 
-/// In a file system of its own that nobody else sees, for this thread; `None` where that is not permitted.
+/// A file system of its own that only this thread sees; `None` where that is not permitted.
 fn on_a_small_disk(bytes: u64) -> Option<tempfile::TempDir> {
     use nix::mount::{MsFlags, mount};
     let dir = tempfile::tempdir().unwrap();
@@ -253,20 +253,20 @@ fn a_full_disk_neither_stops_the_bound_nor_costs_more_than_it_must() {
     let bench = Bench { dir: tempfile::tempdir().unwrap(), log };
     bench.number(0, 8_000);
     assert!(bench.log.hold().unwrap().lost.dropped_bytes == 0);
-    // Somebody else takes all the room there is.
+    // Another program takes all the room there is.
     let filler = dir.path().join("filler");
     let fill = || {
         let mut file = OpenOptions::new().append(true).create(true).open(&filler).unwrap();
         while file.write_all(&[0; 4_096]).is_ok() {}
     };
-    // What is older makes the room.
+    // heartbeatd drops older files to make room.
     bench.number(8_000, 8_000);
     fill();
     let held = bench.log.hold().unwrap();
     assert!(held.moved && held.lost.dropped_bytes == 80_000, "{held:?}");
     assert_eq!(held.why.as_ref().and_then(io::Error::raw_os_error), Some(libc::ENOSPC));
     assert_eq!((bench.size(), bench.all().lines().count()), (0, 8_000), "the newest are there");
-    // With nothing older it goes itself, and the bound holds all the same.
+    // Without older files the live bytes go, and the bound holds all the same.
     std::fs::remove_file(numbered(&bench.log.path, 1)).unwrap();
     bench.number(16_000, 8_000);
     fill();

@@ -1,7 +1,7 @@
-//! The FIFO through which a realm says by one line that it is ready.
+//! The FIFO through which a realm reports with one line that it is ready.
 //!
-//! The launcher opens it for reading and writing, and so do we: neither end ever sees the other one go. A line stays in
-//! it until somebody reads it, also when nobody of ours is there.
+//! The launcher opens it for reading and writing, and so does the reaper: neither end ever sees the other one close. A
+//! line stays in the FIFO until the reaper reads it, also while no heartbeatd runs.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 use heartbeat_status::RealmName;
 use nix::sys::stat::Mode;
 
-/// A line is at most this long; what has no end by then is none.
+/// The longest line. Longer text without a newline is noise.
 const MAX_LINE_BYTES: usize = 4_096;
-/// So much of what comes after the line is thrown away at a time.
+/// How much of what comes after the line the reaper discards at a time.
 const MAX_DRAIN_BYTES: usize = 64 * 1024;
 
-/// What it says.
+/// What the FIFO says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// Nothing was reported yet.
+    /// No line yet.
     Nothing,
-    /// A whole line: it is ready.
+    /// A whole line: the realm is ready.
     Whole,
-    /// Something else than a line.
+    /// Something other than a line.
     Noise,
 }
 
@@ -33,12 +33,12 @@ pub(crate) struct ReadyFifo {
     path: PathBuf,
     file: File,
     seen_bytes: usize,
-    /// Nothing that comes now means anything.
+    /// The reaper ignores everything that comes now.
     pub(crate) done: bool,
 }
 
 impl ReadyFifo {
-    /// A fresh one: whatever an earlier run has left in it is gone.
+    /// Makes a fresh FIFO, without what an earlier run has left in it.
     pub(crate) fn make(dir: &Path, realm: &RealmName) -> io::Result<Self> {
         let path = dir.join(realm.as_str());
         match std::fs::remove_file(&path) {
@@ -49,7 +49,7 @@ impl ReadyFifo {
         Self::open(dir, realm)
     }
 
-    /// The one that is there.
+    /// Opens the existing FIFO.
     pub(crate) fn open(dir: &Path, realm: &RealmName) -> io::Result<Self> {
         let path = dir.join(realm.as_str());
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
@@ -74,7 +74,7 @@ impl ReadyFifo {
             let room = MAX_LINE_BYTES.saturating_sub(self.seen_bytes);
             let line = match self.file.read(&mut bytes[..room]) {
                 Ok(count) if bytes[..count].contains(&b'\n') => Line::Whole,
-                // As much as a line may be, and no end.
+                // The longest line, and no newline.
                 Ok(0) => Line::Noise,
                 Ok(count) => {
                     self.seen_bytes += count;
@@ -89,7 +89,7 @@ impl ReadyFifo {
         Line::Nothing
     }
 
-    /// Throws away what came after the line, so that whoever goes on writing does not wait for us.
+    /// Discards what came after the line, so that a realm that goes on writing does not block.
     pub(crate) fn drain(&mut self) {
         if self.done {
             let mut bytes = vec![0; MAX_DRAIN_BYTES];
@@ -97,14 +97,14 @@ impl ReadyFifo {
         }
     }
 
-    /// Takes it away, unless another one lies there by now.
+    /// Removes the FIFO, unless another one lies at its path by now.
     pub(crate) fn remove(self) {
         let id = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
         let (ours, there) = (self.file.metadata(), std::fs::symlink_metadata(&self.path));
         if let (Ok(ours), Ok(there)) = (ours, there)
             && id(&ours) == id(&there)
         {
-            // Gone by itself: that is what was wanted.
+            // Another process may have removed it, which is fine.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(fifo.hear(), Line::Nothing);
         realm.write_all(b"rea").unwrap();
         assert_eq!(fifo.hear(), Line::Nothing);
-        // Another reader goes on where this one was.
+        // Another reader goes on where the first one stopped.
         drop(fifo);
         realm.write_all(b"dy\n").unwrap();
         let mut fifo = ReadyFifo::open(dir.path(), &name).unwrap();

@@ -1,10 +1,10 @@
-//! What realms say of themselves: a datagram socket of their own (sd_notify), and a FIFO whose other end is one of their
-//! descriptors (s6's notification-fd).
+//! What realms report of themselves: through a datagram socket per realm (sd_notify), and through a FIFO whose other
+//! end is a descriptor of the realm (s6's notification-fd).
 //!
-//! Both lie at a fixed path, so that they can be opened again by whoever comes after us, and so that nothing the realm
-//! writes to ends with us. Anybody may send to the socket: who has sent is what the kernel says, and it is believed only
-//! from the process tree of the realm ([`crate::reaper`]). Only what is asked for is made: a realm that is not asked to say
-//! anything costs nothing.
+//! Both lie at a fixed path, so that a later heartbeatd can open them again, and the realm can go on writing when
+//! heartbeatd ends. Any process may send to the socket. The kernel names the sender, and the reaper believes only
+//! processes of the realm's tree ([`crate::reaper`]). heartbeatd makes only what the realm is asked for: a realm that
+//! reports nothing costs nothing.
 
 mod fifo;
 mod socket;
@@ -24,25 +24,25 @@ pub(crate) use fifo::{Line, ReadyFifo};
 pub(crate) use socket::{MAX_DATAGRAM_BYTES, NotifySocket};
 pub(crate) use words::parse;
 
-/// Signs of life and statuses of one realm that are told within a while ([`crate::reaper`] says how long); what comes beyond
-/// that becomes one with what came before, and is told at its end.
+/// Signs of life and statuses that the reaper reports per realm and window ([`crate::reaper`] sets its length). It
+/// merges those beyond that, and reports them at the end of the window.
 pub(crate) const MAX_CHATTER_MESSAGES: u32 = 10;
-/// Everything else that is told of one realm within a while; more is read and dropped.
+/// Other messages that the reaper reports per realm and window. It reads and drops those beyond that.
 pub(crate) const MAX_CHANGE_MESSAGES: u32 = 50;
 
-/// How a realm is asked to say that it is ready, and that it is well.
+/// How heartbeatd asks a realm to report that it is ready, and that it is well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// It is given a socket (`NOTIFY_SOCKET`) for messages of sd_notify(3).
+    /// heartbeatd gives the realm a socket (`NOTIFY_SOCKET`) for messages of sd_notify(3).
     pub notify: bool,
-    /// It is told to say at least this often that it is well (`WATCHDOG_USEC`, `WATCHDOG_PID`).
+    /// heartbeatd tells the realm to report at least this often that it is well (`WATCHDOG_USEC`, `WATCHDOG_PID`).
     pub watchdog: Option<Duration>,
-    /// It is given a descriptor of this number, and writes a line to it when it is ready.
+    /// heartbeatd gives the realm a descriptor of this number. The realm writes a line to it when it is ready.
     pub ready_fd: Option<u32>,
 }
 
 impl Readiness {
-    /// It is asked for something.
+    /// Whether heartbeatd asks the realm for any report.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.notify || self.ready_fd.is_some()
@@ -52,9 +52,9 @@ impl Readiness {
 /// Where sockets and FIFOs lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Places {
-    /// Everybody may come in, and nobody may look around.
+    /// Every user may reach the sockets in it; only heartbeatd's user may list it.
     pub(crate) sockets: PathBuf,
-    /// Ours alone: the launcher opens what lies there before it becomes somebody else.
+    /// For heartbeatd alone: the launcher opens the FIFO before it changes its user.
     pub(crate) fifos: PathBuf,
 }
 
@@ -67,29 +67,29 @@ impl Places {
         reserved_fds::with(|| in_dir(&self.sockets, 0o711, |dir| NotifySocket::bind(dir, realm)))
     }
 
-    /// The socket of a realm that runs already. One that cannot be bound now is tried again with every look around.
+    /// The socket of a realm that runs already. If it cannot be bound now, every look around tries again.
     pub(crate) fn socket_of(&self, realm: &RealmName) -> NotifySocket {
         self.bind(realm).unwrap_or_else(|_| NotifySocket::missing(&self.sockets, realm))
     }
 }
 
-/// What hears a realm: one for every run that is asked to say something.
+/// Receives the reports of a realm: one per run that heartbeatd asks for any.
 #[derive(Debug)]
 pub(crate) struct NotifyListener {
     pub(crate) socket: Option<NotifySocket>,
     pub(crate) fifo: Option<ReadyFifo>,
-    /// What is said is waited for.
+    /// The reaper watches for messages.
     pub(crate) open: bool,
-    /// Messages that are told before the while is over: signs of life and statuses, and everything else.
+    /// Messages that the reaper may still report in this window: signs of life and statuses, and all others.
     pub(crate) left: (u32, u32),
-    /// What is told then.
+    /// What the reaper reports at the end of the window.
     pub(crate) held: Option<Said>,
-    /// Who was last proven to belong to the realm: pid and start time.
+    /// The last process that was proven to belong to the realm: pid and start time.
     pub(crate) known: Option<(u32, u64)>,
 }
 
 impl NotifyListener {
-    /// Makes what a realm that is about to be started speaks through; `None` when it is not asked to.
+    /// Makes the socket and the FIFO of a realm that is about to start; `None` when heartbeatd asks it for no report.
     pub(crate) fn make(places: &Places, realm: &RealmName, asked: &Readiness) -> io::Result<Option<Self>> {
         if !asked.is_asked() {
             return Ok(None);
@@ -105,7 +105,7 @@ impl NotifyListener {
         Ok(Some(notify_listener))
     }
 
-    /// Opens again what a realm that runs already speaks through, as far as that can be done.
+    /// Opens the socket and the FIFO again for a realm that runs already, as far as possible.
     pub(crate) fn again(places: &Places, realm: &RealmName, asked: &Readiness) -> Option<Self> {
         let mut notify_listener = Self::new();
         if asked.notify {
@@ -122,7 +122,7 @@ impl NotifyListener {
         Self { socket: None, fifo: None, open: false, left, held: None, known: None }
     }
 
-    /// Nobody speaks any more: takes away what lies there.
+    /// Removes the socket and the FIFO of a run that speaks no more.
     pub(crate) fn remove(self) {
         if let Some(socket) = self.socket {
             socket.remove();
@@ -133,15 +133,15 @@ impl NotifyListener {
     }
 }
 
-/// Does it in that directory, which is made when it is not there (any more).
+/// Runs `operation` in that directory. Makes the directory first when it is not there (any more).
 fn in_dir<T>(dir: &Path, mode: u32, operation: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
     match operation(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Others pass through the directory around it.
+            // Other users pass through the parent directory.
             let around = dir.parent().filter(|around| !around.as_os_str().is_empty());
             around.map_or(Ok(()), |around| DirBuilder::new().recursive(true).mode(0o711).create(around))?;
             DirBuilder::new().recursive(true).mode(mode).create(dir)?;
-            // Whatever our own mask is.
+            // The umask of heartbeatd must not matter.
             std::fs::set_permissions(dir, Permissions::from_mode(mode))?;
             operation(dir)
         }

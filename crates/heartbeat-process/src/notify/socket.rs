@@ -1,4 +1,4 @@
-//! The socket of one realm.
+//! The notify socket of one realm.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -12,19 +12,19 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::sys::{self, Datagram};
 
-/// Longest message in bytes; a longer one is none.
+/// Longest message in bytes. The reaper ignores a longer one.
 pub(crate) const MAX_DATAGRAM_BYTES: usize = 4_096;
 
 #[derive(Debug)]
 pub(crate) struct NotifySocket {
     path: PathBuf,
-    /// `None`: it could not be bound, and is tried again.
+    /// `None`: the reaper could not bind it, and tries again.
     bound: Option<(OwnedFd, (u64, u64))>,
 }
 
 impl NotifySocket {
-    /// Binds it at its place, in one step: whoever sends finds the one before or this one. Credentials, and not the mode,
-    /// decide who is heard, since a realm may become another user by itself.
+    /// Binds the socket at its path in one step: a sender finds the earlier socket or this one. Credentials, not the
+    /// mode, decide whom the reaper believes, since a realm may change its user by itself.
     pub(crate) fn bind(dir: &Path, realm: &RealmName) -> io::Result<Self> {
         let path = dir.join(realm.as_str());
         let aside = dir.join(format!(".{realm}"));
@@ -50,7 +50,7 @@ impl NotifySocket {
         }
     }
 
-    /// One that could not be bound.
+    /// A socket that could not be bound.
     pub(crate) fn missing(dir: &Path, realm: &RealmName) -> Self {
         Self { path: dir.join(realm.as_str()), bound: None }
     }
@@ -63,15 +63,15 @@ impl NotifySocket {
         self.bound.as_ref().map(|(fd, _)| fd)
     }
 
-    /// It is where it should be, and no other one is.
+    /// Whether this socket, and no other one, lies at its path.
     pub(crate) fn is_in_place(&self) -> bool {
         self.bound.as_ref().is_some_and(|(_, id)| identity(&self.path).is_ok_and(|now| now == *id))
     }
 
-    /// The next message, without waiting. Descriptors that come with it are closed before anybody sees them.
+    /// Reads the next message, without waiting. Closes descriptors that come with it.
     ///
     /// # Errors
-    /// EAGAIN: there is none.
+    /// EAGAIN: no message waits.
     pub(crate) fn receive(&self, buffer: &mut [u8; MAX_DATAGRAM_BYTES]) -> io::Result<Datagram> {
         match &self.bound {
             Some((fd, _)) => sys::receive(fd.as_fd(), buffer),
@@ -79,10 +79,10 @@ impl NotifySocket {
         }
     }
 
-    /// Takes it away, unless another one lies there by now.
+    /// Removes the socket, unless another one lies at its path by now.
     pub(crate) fn remove(self) {
         if self.is_in_place() {
-            // Gone by itself: that is what was wanted.
+            // Another process may have removed it, which is fine.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,12 +1,12 @@
-//! One message of sd_notify(3): `NAME=value` lines, of which those that mean something are taken.
+//! One message of sd_notify(3): `NAME=value` lines, of which heartbeatd takes those that it knows.
 
 use std::time::Duration;
 
 use heartbeat_status::{Beat, Said, sanitise_line};
 
-/// What a message says, and which process it names as the main one. `None`: it is no message.
+/// Returns what a message says, and which process it names as the main one. `None`: it is no message.
 pub(crate) fn parse(bytes: &[u8]) -> Option<(Said, Option<u32>)> {
-    // Some send the NUL at the end of their string along.
+    // Some programs also send the NUL at the end of their string.
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty() && !text.contains('\0'))?;
     let mut said = Said::default();
@@ -23,8 +23,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(Said, Option<u32>)> {
             ("WATCHDOG_USEC", _) => said.watchdog = micros().or(said.watchdog),
             ("EXTEND_TIMEOUT_USEC", _) => said.extend = micros().or(said.extend),
             ("MAINPID", _) => main = value.parse().ok().filter(|pid| *pid != 0).or(main),
-            // BARRIER=1 is answered by closing what came with it, which has been done. ERRNO, BUSERROR, MONOTONIC_USEC, FDSTORE
-            // and whatever else there is say nothing to us.
+            // heartbeatd has answered BARRIER=1 by closing the descriptor that came with it. It ignores ERRNO,
+            // BUSERROR, MONOTONIC_USEC, FDSTORE and all other names.
             _ => {}
         }
     }
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(parse(b"\n\n").unwrap().0, Said::default());
     }
 
-    /// Whatever comes, it is a message or none, and what is shown of it is safe to show.
+    /// Any bytes are a message or none, and the status that a message sets is safe to show.
     #[test]
     fn bytes_of_every_kind_do_no_harm() {
         let words = [

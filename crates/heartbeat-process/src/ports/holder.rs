@@ -15,9 +15,9 @@ use crate::tree;
 pub struct Holder {
     /// Its process id (pid).
     pub pid: u32,
-    /// Its name for the kernel (`comm`): no arguments, which may hold secrets. Safe to show.
+    /// Its name in the kernel (`comm`), without arguments, which may hold secrets. Safe to show.
     pub command: String,
-    /// Whom it runs as; the number when nobody has a name for it.
+    /// The user that it runs as; the number when that user has no name.
     pub user: String,
     /// Effective user id.
     pub uid: u32,
@@ -26,7 +26,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// For a person: it holds this port, and is not part of the realm that should.
+    /// A message for the operator: this process holds the port, and is not part of the realm that should.
     #[must_use]
     pub fn has_port(&self, port: u16) -> String {
         format!(
@@ -35,7 +35,7 @@ impl Holder {
         )
     }
 
-    /// What is known of a process by its pid; `None` when it is gone.
+    /// Describes the process with this pid; `None` when it is gone.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         describe(pid)
@@ -53,25 +53,25 @@ impl fmt::Display for Holder {
 pub(super) enum Held {
     Yes,
     No,
-    /// Its descriptors must not be read.
+    /// heartbeatd may not read its descriptors.
     Unseen,
 }
 
-/// The first process found that has a socket open which answers on `address`; `None` when nothing listens there, or
-/// nobody can be seen to hold it.
+/// The first process found that has a socket open which answers on `address`. `None` when no process listens there, or
+/// heartbeatd cannot see which one does.
 #[must_use]
 pub fn holder(address: SocketAddr) -> Option<Holder> {
     let inodes = Listeners::take().ok()?.reached_by(address);
     if inodes.is_empty() { None } else { find(&inodes).0 }
 }
 
-/// Looks into every process; and whether some could not be looked into.
+/// Looks into every process. True: there are some that heartbeatd may not look into.
 pub(super) fn find(inodes: &[u64]) -> (Option<Holder>, bool) {
     let mut unseen = false;
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
         match holds(pid, inodes) {
-            // Gone in this very moment: then the next one may have it, too.
+            // The holder has just ended: another process may have the socket open, too.
             Held::Yes => {
                 if let Some(holder) = describe(pid) {
                     return (Some(holder), unseen);
@@ -105,7 +105,7 @@ pub(super) fn holds(pid: u32, inodes: &[u64]) -> Held {
     if unseen { Held::Unseen } else { Held::No }
 }
 
-/// The sockets that `pid` has open, by their inodes, as far as they can be seen.
+/// The inodes of the sockets that `pid` has open, as far as heartbeatd can see them.
 pub(super) fn sockets_of(pid: u32) -> Vec<u64> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     descriptors.filter_map(|entry| inode(fs::read_link(entry.path()).ok()?.to_str()?)).collect()

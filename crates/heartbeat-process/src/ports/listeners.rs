@@ -47,10 +47,9 @@ impl Listeners {
         Self { sockets }
     }
 
-    /// Everything that listens on `address`, the most specific first: at exactly this address, at its form mapped
-    /// into IPv6, or at every address (`0.0.0.0`, `[::]`). A connection to an unspecified address goes to this host,
-    /// so that stands for the loopback address here, too. Whether a socket at `[::]` takes IPv4 is not in the table;
-    /// it counts.
+    /// Everything that listens on `address`, the most specific first: at exactly this address, at its form mapped into
+    /// IPv6, or at every address (`0.0.0.0`, `[::]`). An unspecified `address` stands for the loopback address, since a
+    /// connection to it goes to this host. Whether a socket at `[::]` takes IPv4 is not in the table; it counts.
     #[must_use]
     pub fn on(&self, address: SocketAddr) -> Vec<Listener> {
         let mut ranked: Vec<_> = self.ranked(address).collect();
@@ -70,7 +69,7 @@ impl Listeners {
         self.sockets.iter().filter(move |socket| socket.address.port() != port)
     }
 
-    /// The inodes of those that the kernel would choose from for a connection to `address`.
+    /// The inodes of the sockets from which the kernel would choose for a connection to `address`.
     pub(super) fn reached_by(&self, address: SocketAddr) -> Vec<u64> {
         let best = self.ranked(address).map(|(rank, _)| rank).min();
         self.ranked(address).filter(|(rank, _)| Some(*rank) == best).map(|(_, socket)| socket.inode).collect()
@@ -88,7 +87,7 @@ impl Listeners {
     }
 }
 
-/// What a connection to `ip` is made to.
+/// The address that a connection to `ip` reaches.
 fn reached(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -126,14 +125,14 @@ fn parse(mut table: impl BufRead, into: &mut Vec<Listener>) -> io::Result<()> {
     Ok(())
 }
 
-/// `None` for the head, and for every socket that does not listen.
+/// `None` for the header line, and for every socket that does not listen.
 fn parse_line(line: &str) -> Option<Listener> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = fields.next()?;
     if fields.nth(1)? != LISTEN {
         return None;
     }
-    // Then: queues, timer, retransmits.
+    // The next fields are queues, timer, retransmits.
     let uid = fields.nth(3)?.parse().ok()?;
     let inode = fields.nth(1)?.parse().ok()?;
     let (ip, port) = local.split_once(':')?;

@@ -1,4 +1,4 @@
-//! Whether a program could have its port, before it is started.
+//! Checks before a start whether the program can have its port.
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -11,13 +11,13 @@ use nix::sys::socket::{
 use super::holder::holder;
 use crate::LaunchError;
 
-/// The error of a start whose port another process listens on. Binds and lets go again, so it never waits.
+/// The error of a start whose port another process listens on. Binds the port and releases it, so it never waits.
 #[must_use]
 pub fn port_taken(address: SocketAddr) -> Option<LaunchError> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    // Whatever else is wrong, the program will say so itself.
+    // The program itself reports any other problem.
     let probe = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    // As servers do: connections in TIME_WAIT hold nobody up.
+    // As servers do: connections in TIME_WAIT must not make this fail.
     setsockopt(&probe, sockopt::ReuseAddr, &true).ok()?;
     let result = match address {
         SocketAddr::V4(address) => bind(probe.as_raw_fd(), &SockaddrIn::from(address)),

@@ -1,4 +1,4 @@
-//! Taking over what an earlier heartbeatd had started, and looking after what is nobody's child here.
+//! Takes over what an earlier heartbeatd started, and looks after adopted processes and orphans.
 
 use rustix::event::epoll::{self, EventFlags};
 
@@ -12,7 +12,7 @@ use crate::timer::drain;
 use crate::{LaunchSpec, reserved_fds, tree};
 
 impl Reaper {
-    /// Takes over a realm as it was found.
+    /// Takes over a realm in the state in which the survey found it.
     pub(super) fn adopt(&mut self, key: Key, survivor: Survivor, spec: LaunchSpec) {
         let identity = spec.identity().digest();
         let LaunchSpec { limits, readiness, log, user, pidfile, .. } = spec;
@@ -21,7 +21,7 @@ impl Reaper {
         let word = record.as_ref().and_then(|record| record.word.clone());
         let followed = record.as_ref().is_some_and(|record| record.followed);
         let unproven = matches!(condition, Condition::Unverifiable { .. });
-        // What cannot be proven to be the realm's is not signalled, and its group neither.
+        // The reaper signals no process that is not proven to be the realm's, and not its group either.
         let group = record.as_ref().and_then(|record| record.group.clone()).filter(|_| !unproven);
         let cgroup = group.and_then(Cgroup::at);
         if let Some(record) = record {
@@ -64,7 +64,7 @@ impl Reaper {
                     self.deadlines.set(id, LOOK_AT_LAUNCHER);
                 }
                 if let Some(pidfd) = &run.main.pidfd {
-                    // Without a descriptor for it, the regular look finds its end.
+                    // If the kernel cannot watch it, the regular look finds its end.
                     run.main.watched =
                         epoll::add(&self.epoll, pidfd, Self::token(id, MAIN), EventFlags::IN).is_ok();
                 }
@@ -96,7 +96,7 @@ impl Reaper {
         }
     }
 
-    /// An adopted launcher: has it become its program?
+    /// Checks whether an adopted launcher has become its program.
     pub(super) fn look_at_launcher(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.looks -= 1;
@@ -107,14 +107,14 @@ impl Reaper {
             return;
         }
         if run.looks == 0 {
-            // Its socket has ended with its heartbeatd, and it has not: nothing that can still be trusted.
+            // The launcher's socket closed with its heartbeatd, but the launcher lives on: do not trust it.
             self.kill_launch(id);
             return;
         }
         self.deadlines.set(id, LOOK_AT_LAUNCHER);
     }
 
-    /// Now and then.
+    /// Runs at every tick.
     pub(super) fn look_around(&mut self) {
         drain(&self.tick);
         self.records.touch();
@@ -123,7 +123,7 @@ impl Reaper {
         reserved_fds::refill();
         self.collect_orphans();
         self.remove_cgroups();
-        // Nothing else tells the end of a process that could not be watched, or of a launch that has failed.
+        // Only this look finds the end of a process that cannot be watched, or of a launch that has failed.
         let unseen = |run: &Run| match run.stage {
             Stage::Launching => run.launch.failure.is_some(),
             Stage::Started => !run.main.watched,
@@ -131,7 +131,7 @@ impl Reaper {
         };
         let unseen: Vec<u64> = self.runs.all().filter(|(_, run)| unseen(run)).map(|(id, _)| id).collect();
         for id in unseen {
-            // Its own report comes before its end.
+            // The reaper reads the report of a process before its end.
             let _ = self.listen(id);
             let _ = self.watch_end(id);
             self.ended(id, &mut None);
@@ -143,7 +143,7 @@ impl Reaper {
             .map(|(_, run)| run)
             .filter(|run| run.main.adopted && run.stage == Stage::Started)
         {
-            // The kernel tells of stops only to parents.
+            // The kernel reports stops only to the parent.
             let stopped_by_signal = tree::stat(run.main.pid)
                 .is_some_and(|stat| stat.start_time == run.main.start_time && stat.state == 'T');
             if stopped_by_signal != run.main.stopped_by_signal
@@ -156,16 +156,16 @@ impl Reaper {
         told.into_iter().for_each(|notice| (self.sink)(notice));
     }
 
-    /// Removes control groups that nobody lives in any more: of earlier lives, and those that could not be removed when their
-    /// runs ended.
+    /// Removes control groups without processes: those of an earlier heartbeatd, and those that the reaper could not
+    /// remove when their runs ended.
     pub(super) fn remove_cgroups(&mut self) {
         let runs = &self.runs;
         self.cgroups.remove_all(|cgroup| runs.all().any(|(_, run)| run.tree.cgroup.as_ref() == Some(cgroup)));
     }
 
-    /// Collects every child that is no run, where that is ours to do.
+    /// Collects every child that is no run's main process, if heartbeatd collects orphans.
     pub(super) fn collect_orphans(&mut self) {
-        // A launcher that has just been made must keep its number until it is held.
+        // A new launcher must keep its pid until the spawn thread holds it.
         if self.children.collects_orphans && !self.orders.makes_launcher() {
             let unsettled = self.is_launching();
             let runs = &self.runs;
@@ -173,7 +173,7 @@ impl Reaper {
         }
     }
 
-    /// A copy of the launcher may exist whose number is not known here.
+    /// Whether a copy of the launcher may exist whose pid the reaper does not know.
     fn is_launching(&self) -> bool {
         let unmet = |run: &Run| run.stage == Stage::Launching && run.main.pid == 0;
         self.runs.expects_any() || self.runs.all().map(|(_, run)| run).any(unmet)

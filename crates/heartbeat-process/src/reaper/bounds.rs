@@ -1,4 +1,4 @@
-//! The bounds of trees: which of them nobody keeps, what is used of them, and who was killed for want of memory.
+//! The limits of trees: which no controller enforces, how much memory a tree uses, and kills for want of memory.
 
 use heartbeat_status::{Exit, ExitKind, Signal};
 
@@ -10,21 +10,21 @@ use crate::tree::ProcScan;
 use crate::usage::memory_of;
 
 impl Reaper {
-    /// Tells what nobody bounds, once a run has started.
+    /// Reports the limits that no controller enforces, once a run has started.
     pub(super) fn tell_unbounded(&self, key: Key, run: &Run) {
         if run.request.places.limits.bound_the_tree() {
             (self.sink)(Notice::Unbounded { key, limits: run.request.unbounded.clone() });
         }
     }
 
-    /// Tells that the output of a run that has started is kept in memory.
+    /// Reports that the output of a started run is kept in memory.
     pub(super) fn tell_log(&self, key: Key, run: &Run) {
         if run.log_in_memory {
             (self.sink)(Notice::LogInMemory { key });
         }
     }
 
-    /// Says how much memory those trees use whose bound no kernel keeps.
+    /// Reports the memory that a tree uses whose limit no controller enforces.
     pub(super) fn sample_memory(&self) {
         let mut scan = None;
         for (id, run) in self.runs.all() {
@@ -40,8 +40,8 @@ impl Reaper {
     }
 }
 
-/// How the main process ended, with what the kernel counted of its tree: a control group is made for one run, so whoever was
-/// killed for want of memory in it was one of this run. Without a controller nothing is guessed.
+/// Adds to an exit what the kernel counted in the tree. A control group serves one run, so every process killed in it
+/// for want of memory belonged to that run. Without a controller the reaper guesses nothing.
 pub(super) fn with_oom(run: &Run, exit: Exit) -> Exit {
     let killed = matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. });
     let counted = || run.tree.cgroup.as_ref().and_then(|cgroup| oom_kills(cgroup.dir())).unwrap_or(0);

@@ -14,16 +14,16 @@ const MAX_LOOKS_AT_END: u32 = 50;
 #[derive(Debug)]
 pub(super) struct Cgroups {
     base: Option<PathBuf>,
-    /// Says to others that the directory of groups is in use.
+    /// Tells other heartbeatds that the directory of groups is in use.
     _claim: Option<File>,
-    /// Their runs have ended, and everybody has yet to be told.
+    /// Groups of ended runs. The reaper reports the end of a run before it removes the group.
     vacated: Vec<Cgroup>,
-    /// They could not be removed yet.
+    /// Groups that the reaper could not remove yet.
     lingering: Vec<Cgroup>,
 }
 
 impl Cgroups {
-    /// Those below `base`, the control groups of an earlier heartbeatd among them.
+    /// Manages the groups below `base`, also those of an earlier heartbeatd.
     pub(super) fn new(base: Option<PathBuf>) -> Self {
         let earlier = base.as_deref().map(Cgroup::all).unwrap_or_default();
         Self {
@@ -34,37 +34,37 @@ impl Cgroups {
         }
     }
 
-    /// Its run has ended.
+    /// Takes the group of a run that has ended.
     pub(super) fn vacate(&mut self, cgroup: Cgroup) {
         self.vacated.push(cgroup);
     }
 
-    /// Removes those of runs that have ended.
+    /// Removes the groups of runs that have ended.
     pub(super) fn remove_vacated(&mut self) {
         let vacated = std::mem::take(&mut self.vacated);
         self.lingering.extend(vacated.into_iter().filter(|cgroup| cgroup.remove().is_err()));
     }
 
-    /// The same, and tries again those that could not be removed. One that is used is removed when its run has ended; an empty
-    /// one may be about to be used by a launch.
+    /// Also tries the lingering groups again. A used group goes when its run has ended; an empty one may be about to be
+    /// used by a launch.
     pub(super) fn remove_all(&mut self, is_used: impl Fn(&Cgroup) -> bool) {
         self.remove_vacated();
         self.lingering.retain(|cgroup| !is_used(cgroup) && cgroup.remove().is_err());
     }
 
-    /// Leaves nothing behind but what runs.
+    /// Removes every group that no run uses.
     pub(super) fn close(&mut self, is_used: impl Fn(&Cgroup) -> bool) {
         self.remove_all(&is_used);
         for _ in 0..MAX_LOOKS_AT_END {
             if !self.lingering.iter().any(|cgroup| cgroup.is_empty().unwrap_or(false)) {
                 break;
             }
-            // The kernel may still be busy with what has just ended.
+            // The kernel may still be busy with processes that have just ended.
             let _ = rustix::event::poll(&mut [], Some(&LOOK_AT_END));
             self.remove_all(&is_used);
         }
         if let Some(base) = &self.base {
-            // As long as a realm lives there is one in it.
+            // This fails while a realm lives: the directory holds its group.
             let _ = std::fs::remove_dir(base);
         }
     }

@@ -1,4 +1,4 @@
-//! Children of heartbeatd that are the main process of no run: orphans that came to it, launchers that were killed, and former
+//! Children of heartbeatd that are the main process of no run: orphans that came to it, killed launchers, and former
 //! main processes.
 
 use std::collections::BTreeSet;
@@ -12,11 +12,11 @@ use crate::tree;
 #[derive(Debug)]
 pub(super) struct Children {
     pub(super) collects_orphans: bool,
-    /// Zombies at the last look that may have been copies of the launcher of which the reaper had not heard.
+    /// Zombies at the last look that may have been copies of the launcher without a report.
     suspects: BTreeSet<u32>,
-    /// Copies of the launcher that the reaper has not heard of: they end at once, and are collected.
+    /// Killed copies of the launcher without a report: they end at once, and the reaper collects them.
     parting: Vec<OwnedFd>,
-    /// They were the main process of a run, and are not any more.
+    /// Former main processes of runs.
     former: Vec<OwnedFd>,
 }
 
@@ -25,17 +25,17 @@ impl Children {
         Self { collects_orphans, suspects: BTreeSet::new(), parting: Vec::new(), former: Vec::new() }
     }
 
-    /// These copies of the launcher have been killed.
+    /// Takes copies of the launcher that the reaper has killed.
     pub(super) fn part_with(&mut self, copies: Option<OwnedFd>) {
         self.parting.extend(copies);
     }
 
-    /// It runs on, or ends as anybody of its tree.
+    /// Keeps a former main process, which runs on, or ends like any process of its tree.
     pub(super) fn keep_former(&mut self, main: OwnedFd) {
         self.former.push(main);
     }
 
-    /// Takes the ends of those that are held.
+    /// Collects the held children that have ended.
     pub(super) fn collect_ended(&mut self) {
         self.parting.retain(|child| !collect(child));
         self.former.retain(|child| !collect(child));
@@ -48,10 +48,10 @@ impl Children {
         }
     }
 
-    /// Takes the exit status of every child that is no run. Those of runs are taken through their own pidfds.
+    /// Takes the exit status of every child that is no run's main process; those have their own pidfds.
     ///
-    /// While a launch is under way (`unsettled`), a zombie may be a copy of the launcher of which the reaper has not heard. Such
-    /// a zombie is an orphan if it is still there at the next look.
+    /// While a launch is under way (`unsettled`), a zombie may be a copy of the launcher without a report. Such a
+    /// zombie is an orphan if it is still there at the next look.
     pub(super) fn collect_orphans(&mut self, unsettled: bool, is_main: impl Fn(u32) -> bool) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let before = std::mem::take(&mut self.suspects);
@@ -65,7 +65,7 @@ impl Children {
             }
             collect_child(pid);
         }
-        // The kernel keeps naming that one, so the others have to be looked for.
+        // The kernel keeps naming that child, so the reaper looks for the others.
         for pid in tree::zombies_of(std::process::id()) {
             if is_main(pid) {
                 continue;
@@ -79,14 +79,14 @@ impl Children {
     }
 }
 
-/// Takes the end of a child, if it has come.
+/// Collects a child if it has ended.
 fn collect(child: &OwnedFd) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     !matches!(rustix::process::waitid(WaitId::PidFd(child.as_fd()), options), Ok(None))
 }
 
 fn collect_child(pid: u32) {
-    // The very one that was seen: it stays a zombie until it is taken, and only this thread takes it.
+    // It is the same child: a zombie stays until it is collected, and only this thread collects.
     if let Ok(raw) = i32::try_from(pid) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         let _ = nix::sys::wait::waitid(Id::Pid(nix::unistd::Pid::from_raw(raw)), flags);

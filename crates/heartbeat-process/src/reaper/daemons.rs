@@ -1,6 +1,6 @@
-//! Main processes that are not the one that was started: daemons with a pid file, and whoever a realm names.
+//! Main processes other than the started one: daemons with a pid file, and processes that a realm names.
 //!
-//! Neither a file nor a word is believed about a process outside the tree of the very run: it would be signalled next.
+//! The reaper believes neither a file nor a message about a process outside the run's tree: it would signal it next.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -18,10 +18,10 @@ use crate::record::ProcessId;
 use crate::run::{Owner, Stage};
 use crate::tree;
 
-/// A pid file is looked for this often once its program has ended, and this many times: 5 s.
+/// The reaper looks for a pid file this often once its program has ended, and this many times: 5 s.
 const LOOK_FOR_DAEMON: Duration = Duration::from_millis(20);
 const MAX_LOOKS: u32 = 250;
-/// A number, and a newline; whatever else stands there is none.
+/// The reaper reads at most this much of a pid file: a number and a newline.
 const MAX_PIDFILE_BYTES: u64 = 64;
 
 impl Reaper {
@@ -38,7 +38,7 @@ impl Reaper {
         let (Stage::Forked(exit), Owner::Realm(key)) = (run.stage, run.owner) else { return };
         run.looks = run.looks.saturating_sub(1);
         let left = run.looks;
-        // It may be written after the program has ended, and an old one may lie there until then.
+        // The daemon may write it after the program has ended, and an old one may lie there until then.
         let named = run.request.pidfile.as_deref().and_then(|path| read_pid(path).ok());
         if named.is_some_and(|pid| self.become_main(id, pid)) {
             return;
@@ -50,7 +50,7 @@ impl Reaper {
         }
     }
 
-    /// The caller says which process is the main one.
+    /// Follows the process that the caller names as the main one.
     pub(super) fn follow(&mut self, owner: Owner, pid: u32) {
         let Some(id) = self.runs.id_of(owner) else { return };
         let Some(run) = self.runs.get(id) else { return };
@@ -59,7 +59,7 @@ impl Reaper {
         }
     }
 
-    /// False when that process is none of the run.
+    /// Makes `pid` the main process. False: that process does not belong to the run.
     pub(super) fn become_main(&mut self, id: u64, pid: u32) -> bool {
         if !self.belongs(id, pid) {
             return false;
@@ -70,14 +70,14 @@ impl Reaper {
         if let Some(old) = run.main.pidfd.replace(pidfd) {
             let _ = epoll::delete(&self.epoll, &old);
             if run.stage == Stage::Started {
-                // It runs on, or ends as anybody of the tree.
+                // The old main process runs on, or ends like any process of the tree.
                 self.children.keep_former(old);
             }
         }
         (run.main.pid, run.main.start_time, run.stage) = (pid, stat.start_time, Stage::Started);
-        // Its parent is somebody else, perhaps: then nobody tells of its stops.
+        // Its parent may be another process: then the kernel does not report its stops to the reaper.
         (run.main.adopted, run.main.followed, run.main.watched, run.looks) = (true, true, false, 0);
-        // Those that an earlier heartbeatd has left are of a tree with a main process again.
+        // The tree has a main process again: its processes are no leftovers of an earlier heartbeatd any more.
         run.tree.leftovers.clear();
         self.deadlines.clear(id);
         let process = ProcessId { run: Default::default(), pid, start_time: stat.start_time };
@@ -85,17 +85,17 @@ impl Reaper {
             self.records.follow(realm, ProcessId { run: key.run, ..process });
             (self.sink)(Notice::MainChanged { key, pid, start_time: stat.start_time });
         }
-        // One that cannot be watched is found by the next look.
+        // The next look finds the end of a process that cannot be watched.
         let _ = self.watch_end(id);
         true
     }
 }
 
-/// What a pid file says.
+/// Reads the pid in a pid file.
 fn read_pid(path: &Path) -> io::Result<u32> {
     let mut text = String::new();
     let mut options = OpenOptions::new();
-    // A FIFO there must not make us wait.
+    // A FIFO there must not block the reaper.
     let file: File = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     file.take(MAX_PIDFILE_BYTES).read_to_string(&mut text)?;
     text.lines()

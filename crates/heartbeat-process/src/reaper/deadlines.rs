@@ -1,6 +1,6 @@
 //! When runs are due: one kernel timer for all of them, made at the start, so that no run waits for a descriptor.
 //!
-//! The reaper reads no clock. What has passed is what the timer says of itself: what it was set to, less what is left.
+//! The reaper reads no clock. The timer tells the time that has passed: what it was set to, less what is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use crate::timer::{drain, new_timer, set_timer};
 
-/// The timer runs on for this long when no run is due, so that what has passed stays known.
+/// The timer runs on for this long when no run is due, so that the reaper still knows the time that has passed.
 const IDLE: Duration = Duration::from_secs(24 * 3_600);
 
 /// At most one deadline per run, by the number of the run.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     timer: OwnedFd,
-    /// What had passed when the timer was set, and what it was set to.
+    /// The time that had passed when the reaper set the timer, and what it set the timer to.
     set_at: Duration,
     set_to: Duration,
     due: BTreeSet<(Duration, u64)>,
@@ -25,7 +25,7 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     /// # Errors
-    /// The kernel has no timer for us.
+    /// The kernel cannot make a timer.
     pub(super) fn new() -> io::Result<Self> {
         let timer = new_timer()?;
         set_timer(&timer, IDLE, false)?;
@@ -43,7 +43,7 @@ impl Deadlines {
         self.timer.as_fd()
     }
 
-    /// The run is due after that time, in place of an earlier deadline of it.
+    /// Makes a run due after that time, in place of its earlier deadline.
     pub(super) fn set(&mut self, run: u64, after: Duration) {
         let now = self.passed();
         let at = now + after;
@@ -54,7 +54,7 @@ impl Deadlines {
         self.arm(now);
     }
 
-    /// The run is not due any more. The timer may come for nothing then.
+    /// Clears the deadline of a run. The timer may then fire for nothing.
     pub(super) fn clear(&mut self, run: u64) {
         if let Some(before) = self.of_run.remove(&run) {
             self.due.remove(&(before, run));
@@ -86,7 +86,7 @@ impl Deadlines {
 
     fn arm(&mut self, now: Duration) {
         let wait = self.due.first().map_or(IDLE, |(at, _)| at.saturating_sub(now).min(IDLE));
-        // Only a descriptor that is none would make this fail.
+        // Only an invalid descriptor would make this fail.
         if set_timer(&self.timer, wait, false).is_ok() {
             (self.set_at, self.set_to) = (now, wait);
         }

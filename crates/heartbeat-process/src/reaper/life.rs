@@ -1,4 +1,4 @@
-//! What becomes of a run: from its launcher's first word to the last process it leaves behind.
+//! The life of a run: from the first report of its launcher to the last process that it leaves behind.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,8 +19,8 @@ use crate::trusted::name_of;
 use crate::{reserved_fds, sys};
 
 impl Reaper {
-    /// Reads everything that the launcher and its copy have reported about a launch. Their own report always comes before what
-    /// the reaper finds out about a process that has ended. True: something was reported.
+    /// Reads all reports of the launcher and its copy about a launch. Their reports always come before what the reaper
+    /// finds out about an ended process. True: there was a report.
     pub(super) fn listen(&mut self, id: u64) -> bool {
         let mut heard = false;
         loop {
@@ -30,7 +30,7 @@ impl Reaper {
             heard |= said != LaunchMessage::Nothing;
             match said {
                 LaunchMessage::Nothing => return heard,
-                // A copy that cannot be held now either has ended and reported why, or is held when it is ready.
+                // A copy that the reaper cannot hold now has ended and reported why, or the reaper holds it at `Ready`.
                 LaunchMessage::Made { pid } => drop(self.register_child(id, pid)),
                 LaunchMessage::Ready { pid } => match self.register_child(id, pid) {
                     Ok(()) => {
@@ -43,7 +43,7 @@ impl Reaper {
                         {
                             run.launch.failure.get_or_insert_with(|| unwatched(&run.request.program, &error));
                         }
-                        // One that has gone ends the launch like every other that was killed.
+                        // A copy that is gone ends the launch like any other copy that was killed.
                         self.abort(id);
                     }
                 },
@@ -61,7 +61,7 @@ impl Reaper {
                         (step, _) => LaunchError::new(step, Some(errno), &what),
                     });
                     if let Some(pid) = pid {
-                        // Whether it can be held or not, it has failed, and why is known.
+                        // The copy has failed and reported why, whether the reaper can hold it or not.
                         if self.register_child(id, pid).is_err() {
                             self.abort(id);
                         }
@@ -74,7 +74,7 @@ impl Reaper {
                     } else if run.main.pid == 0 {
                         self.launch_ended(id, None);
                     } else {
-                        // One that cannot be watched is found by the next look.
+                        // The next look finds the end of a process that cannot be watched.
                         let _ = self.watch_end(id);
                     }
                     return true;
@@ -83,11 +83,11 @@ impl Reaper {
         }
     }
 
-    /// The copy that the launcher has made for a run is that process: it is held, watched, and put on record. A launch that has
-    /// failed already ends here.
+    /// Makes the launcher's copy the main process of a run: holds it, watches it, and puts it on record. If the launch
+    /// has failed already, it ends here.
     ///
     /// # Errors
-    /// It cannot be held. ESRCH: it has gone.
+    /// The reaper cannot hold the copy. ESRCH: the copy is gone.
     fn register_child(&mut self, id: u64, pid: u32) -> io::Result<()> {
         let Some(run) = self.runs.get_mut(id).filter(|run| run.main.pid == 0) else { return Ok(()) };
         let (start_time, pidfd) = hold_copy(pid)?;
@@ -103,8 +103,8 @@ impl Reaper {
             return Ok(());
         }
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner) {
-            // A record that cannot be written is told, and holds nobody up: without it, a later heartbeatd finds the process
-            // by its tag, and starts no second copy.
+            // The reaper reports a record that it cannot write, and goes on: a later heartbeatd finds the process by
+            // its tag, and starts no second copy.
             let process = ProcessId { run: key.run, pid: run.main.pid, start_time: run.main.start_time };
             let group = run.tree.cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
             self.records.begin(realm, process, group, run.request.identity.clone(), run.tree.word.clone());
@@ -112,7 +112,7 @@ impl Reaper {
         Ok(())
     }
 
-    /// What a realm is about to write to, before it can change that.
+    /// Notes the log that a realm is about to write to, before the realm can change that.
     fn note_log(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         if let Owner::Realm(key) = run.owner {
@@ -121,8 +121,8 @@ impl Reaper {
         }
     }
 
-    /// It is set up, and on record: let it go on. In this order: at every instruction either no process of the realm exists,
-    /// or it is on record.
+    /// Lets a copy go on that is set up and on record. In this order, at every instruction either no process of the
+    /// realm exists, or it is on record.
     fn proceed(&mut self, id: u64) {
         // Until now it may have waited for us.
         self.deadlines.set(id, self.launch_timeout);
@@ -137,7 +137,7 @@ impl Reaper {
         }
     }
 
-    /// Nothing comes of a launch: without `proceed` it ends by itself as soon as its socket is closed, and it is helped along.
+    /// Ends a failed launch. Without `proceed` the copy ends once its socket closes; the reaper also kills it.
     pub(super) fn abort(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.launch.socket = None;
@@ -151,10 +151,10 @@ impl Reaper {
         }
     }
 
-    /// A launch has ended before the program was there; `None`: nobody has seen how.
+    /// Handles a launch that has ended before its program ran. `None`: the reaper has not seen how it ended.
     fn launch_ended(&mut self, id: u64, exit: Option<Exit>) {
         let Some(run) = self.runs.get_mut(id) else { return };
-        // Killed before it was set up: by somebody else, and for nothing that the program is or has.
+        // A SIGKILL before the set-up comes from outside, and says nothing about the program.
         let killed =
             exit.is_none_or(|exit| matches!(exit.kind, ExitKind::Signal { signal: Signal::KILL, .. }));
         let how = exit.map_or_else(String::new, |exit| format!(" ({exit})"));
@@ -187,11 +187,11 @@ impl Reaper {
                     self.tell_unbounded(key, run);
                     self.tell_log(key, run);
                 }
-                // What it has said already waits there.
+                // The messages that the realm has sent since exec already wait there.
                 self.open_notify_listener(id);
             }
             Owner::Command(_) => {
-                // A command without a bound would be one that can hang for ever.
+                // Without a time limit a command could hang for ever.
                 self.deadlines.set(id, limit.unwrap_or_default());
             }
         }
@@ -204,24 +204,24 @@ impl Reaper {
         if let (Some(realm), Owner::Realm(key)) = (&run.realm, run.owner)
             && (run.stage == Stage::Started || run.launch.said_exec)
         {
-            // In this order: once it is reaped, nobody but its record knows how it ended.
+            // The record comes first: once the reaper has reaped the process, only the record knows how it ended.
             self.records.ended(realm, key.run, super::bounds::with_oom(run, exit));
         }
         run.reap();
         if run.stage == Stage::Launching && run.launch.said_exec && run.launch.failure.is_none() {
-            // All that it has said is heard, and no failure was. (Its socket may not have ended yet: the launcher that has made
-            // it holds it for a moment, too.)
+            // The reaper has read all reports, and none is a failure. (The socket may not have ended yet: the launcher
+            // that has made the copy holds it for a moment, too.)
             self.started(id);
         }
         let Some(run) = self.runs.get_mut(id) else { return };
-        // It cannot speak any more, and an exit is told once.
+        // The process cannot report any more, and the reaper reports an exit once.
         if let Some(pidfd) = &run.main.pidfd {
             let _ = epoll::delete(&self.epoll, pidfd);
         }
         run.launch.socket = None;
         self.deadlines.clear(id);
         if run.stage == Stage::Launching {
-            // Called off while it was being exec'd: whatever it forked meanwhile goes with it.
+            // The launch was cancelled during exec: the reaper also kills what the process has forked meanwhile.
             self.kill_launch(id);
             self.launch_ended(id, Some(exit));
             return;
@@ -239,11 +239,11 @@ impl Reaper {
         }
     }
 
-    /// The main process has ended, and no other one takes its place.
+    /// The main process has ended, and no other process takes its place.
     pub(super) fn main_ended(&mut self, id: u64, key: Key, exit: Exit, scan: &mut Option<ProcScan>) {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.stage = Stage::Exited;
-        // Whoever it leaves behind speaks for nobody.
+        // Processes that the main process leaves behind do not speak for the realm.
         run.notify_listener.take().into_iter().for_each(|notify_listener| notify_listener.remove());
         let exit = super::bounds::with_oom(run, exit);
         self.logs.end(&run.request.log, key.run.0);
@@ -258,7 +258,7 @@ impl Reaper {
     }
 
     pub(super) fn command_ended(&mut self, id: u64, exit: Exit) {
-        // Whatever it left behind in its group goes with it.
+        // The reaper also kills what the command has left behind.
         self.kill_command(id);
         let Some(run) = self.runs.get(id) else { return };
         let output = captured(run.capture.as_ref());
@@ -272,7 +272,7 @@ impl Reaper {
 
     pub(super) fn deadline(&mut self, id: u64) {
         if self.listen(id) {
-            // The reaper itself was late, and the launch has come further meanwhile. It reports four times at most.
+            // The reaper itself was late, and the launch has gone on meanwhile. A launch reports four times at most.
             if self.runs.get(id).is_some_and(|run| run.stage == Stage::Launching) {
                 self.deadlines.set(id, self.launch_timeout);
             }
@@ -286,7 +286,7 @@ impl Reaper {
                     && run.launch.failure.is_none()
                     && tree::has_become_program(run.main.pid) =>
             {
-                // The launcher holds its socket still, and does not go on.
+                // The launcher still holds its socket, and makes no progress.
                 self.orders.distrust(run.launch.launcher);
                 run.launch.socket = None;
                 self.started(id);
@@ -294,11 +294,11 @@ impl Reaper {
             Stage::Launching => {
                 let what = format!("the launch of {}", run.request.program);
                 let error = if run.main.pid == 0 {
-                    // Nothing of it was tried: the launcher is to blame.
+                    // The launch has not tried anything yet: the launcher is to blame.
                     self.orders.distrust(run.launch.launcher);
                     LaunchError::never_tried(Step::Timeout, &what)
                 } else {
-                    // Where it is held up, its name says by what.
+                    // The name of the copy tells the step that holds it up.
                     let step = tree::command_name(run.main.pid).and_then(|name| Step::of_name(&name));
                     match step {
                         Some(step) => {
@@ -329,7 +329,7 @@ impl Reaper {
         });
     }
 
-    /// Nothing of the run is left, so its record goes, too.
+    /// Forgets a run of which no process is left, and removes its record.
     pub(super) fn forget(&mut self, id: u64) {
         let Some(run) = self.runs.remove(id) else { return };
         self.deadlines.clear(id);
@@ -340,7 +340,7 @@ impl Reaper {
         }
     }
 
-    /// From now on the end of the process is told.
+    /// Watches the main process for its end.
     ///
     /// # Errors
     /// The kernel can watch no more: only the next look finds the end.
@@ -353,25 +353,25 @@ impl Reaper {
         Ok(())
     }
 
-    /// Ends a launch, whatever has become of it: the copy before it leads a group and after, and whoever it has become.
+    /// Kills a launch at any point: the copy, before and after it leads a group, or the program that it has become.
     pub(super) fn kill_launch(&mut self, id: u64) {
         let Some(run) = self.runs.get(id) else { return };
         if let Some(pidfd) = &run.main.pidfd {
-            // It has ended already, and its pidfd reports that.
+            // An error means that the process has ended, and its pidfd reports that.
             let _ = sys::signal_process(pidfd.as_fd(), Signal::KILL);
             let _ = sys::signal_group(pidfd.as_fd(), Some(Signal::KILL));
         }
         let Some(cgroup) = &run.tree.cgroup else { return };
         for pid in cgroup.members().unwrap_or_default() {
-            // A copy that nobody has heard of is a child of ours all the same, and has to be collected.
+            // A copy without a report is a child of heartbeatd all the same, and the reaper must collect it.
             let copy =
                 tree::stat(pid).filter(|stat| pid != run.main.pid && stat.parent == std::process::id());
             let held = copy.and_then(|stat| hold(pid, &stat).ok().flatten());
-            // Where the group cannot be killed as one.
+            // For a kernel that cannot kill the group as one.
             held.iter().for_each(|pidfd| drop(sys::signal_process(pidfd.as_fd(), Signal::KILL)));
             self.children.part_with(held);
         }
-        // Where that cannot be done, the end of its socket ends it.
+        // If the kernel cannot do that, the copy ends when its socket closes.
         let _ = cgroup.kill();
     }
 
@@ -379,19 +379,19 @@ impl Reaper {
         let Some(run) = self.runs.get_mut(id) else { return };
         let what = format!("of {}, which was cancelled", run.request.program);
         run.launch.failure.get_or_insert_with(|| LaunchError::new(Step::Cancelled, None, &what));
-        // Exec may have been faster: then its exit says so, and the signal has ended it all the same. One that nobody has met
-        // yet is ended as soon as it is.
+        // Exec may have been faster: then the signal ends the program, and its exit says so. The reaper ends a copy
+        // that it does not hold yet as soon as it holds it.
         self.kill_launch(id);
     }
 }
 
-/// Holds a copy of the launcher: a child of ours that has not become its program, or is ending. It keeps its number until it
-/// is collected.
+/// Holds a copy of the launcher: a child of heartbeatd that has not become its program, or is ending. The copy keeps
+/// its pid until the reaper collects it.
 fn hold_copy(pid: u32) -> io::Result<(u64, OwnedFd)> {
     let gone = || io::Error::from_raw_os_error(Errno::ESRCH as i32);
     let stat = reserved_fds::with(|| tree::read_stat(pid))?.filter(|stat| stat.parent == std::process::id());
     let stat = stat.ok_or_else(gone)?;
-    // The kernel has taken away the environment of one that is ending, by which a copy is known.
+    // The reaper knows a copy by its environment, which the kernel takes away when the copy ends.
     let is_copy = tree::is_launcher_copy(pid)
         || tree::stat(pid).is_some_and(|now| now.is_ending && now.start_time == stat.start_time);
     let pidfd = if is_copy { hold(pid, &stat)? } else { None };
@@ -427,7 +427,7 @@ fn failed_object(run: &Run, step: Step, errno: i32) -> String {
     }
 }
 
-/// The user of the realm; heartbeatd's own is named where that user lacks a permission.
+/// Names the user of the realm; without one, heartbeatd's own user where that user lacks a permission.
 fn as_user(run: &Run, errno: i32) -> String {
     match &run.request.places.user {
         Some(user) => format!(" as user {user}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::run::{Owner, Run};
 
-/// What has become of a launch while the spawn thread had it.
+/// Orders for a launch that came while the spawn thread had it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Expected {
     pub(super) cancelled: bool,
@@ -16,7 +16,7 @@ pub(super) struct Expected {
 pub(super) struct Runs {
     by_id: BTreeMap<u64, Run>,
     by_owner: BTreeMap<Owner, u64>,
-    /// Asked for and not spawned yet.
+    /// Requested runs that the spawn thread has not spawned yet.
     expected: BTreeMap<Owner, Expected>,
     last_id: u64,
 }

@@ -1,7 +1,7 @@
-//! What realms say of themselves: heard here, and told only if whoever said it belongs to the process tree of the run.
+//! What realms report of themselves. The reaper believes only processes of the run's tree.
 //!
-//! Neither the mode of a socket nor a user id proves anything. What proves it is what proves it everywhere else: the
-//! control group of the run, or else its session, its group, its tag, or descent from those.
+//! Neither the mode of a socket nor a user id proves that a sender belongs to the tree. The proof is the same as
+//! everywhere else: the control group of the run, or else its session, its group, its tag, or descent from those.
 
 use rustix::event::epoll::{self, EventFlags};
 
@@ -16,16 +16,16 @@ use crate::notify::{
 use crate::run::{Owner, Run, Stage};
 use crate::{reserved_fds, tree};
 
-/// Messages of one realm that are read before somebody else has a turn.
+/// Messages of one realm that the reaper reads before it turns to other events.
 const MAX_DATAGRAMS_AT_ONCE: usize = 64;
 
 impl Reaper {
-    /// From now on what a run says is waited for. What it has said since it was exec'd waits in the kernel.
+    /// Starts to watch for the messages of a run. Those that it has sent since exec wait in the kernel.
     pub(super) fn open_notify_listener(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         let Some(notify_listener) = run.notify_listener.as_mut() else { return };
         let add = |fd, what| match epoll::add(&self.epoll, fd, Self::token(id, what), EventFlags::IN) {
-            // The other one of both was put back.
+            // The reaper has put back only the other one of the two.
             Err(rustix::io::Errno::EXIST) => Ok(()),
             added => added,
         };
@@ -35,11 +35,11 @@ impl Reaper {
             .and_then(NotifySocket::fd)
             .map_or(Ok(()), |fd| add(std::os::fd::AsFd::as_fd(fd), WORDS));
         let line = notify_listener.fifo.as_ref().map_or(Ok(()), |fifo| add(fifo.fd(), LINE));
-        // One that cannot be watched is tried again with the next look around.
+        // The next look around tries again what cannot be watched now.
         notify_listener.open = words.and(line).is_ok();
     }
 
-    /// Hears the messages of a realm.
+    /// Reads the messages of a realm.
     pub(super) fn hear_words(&mut self, id: u64) {
         let mut buffer = [0; MAX_DATAGRAM_BYTES];
         let mut sum: Option<Said> = None;
@@ -59,10 +59,10 @@ impl Reaper {
                 continue;
             }
             if said.is_empty() {
-                // A barrier: whoever waits for it waits until what it has said before is told.
+                // A barrier: its sender waits until the reaper has reported the messages before it.
                 self.tell(id, sum.take());
             }
-            // In the order in which it was said.
+            // Keeps the messages in order.
             let said = match sum.as_mut() {
                 Some(sum) => sum.absorb(said).err(),
                 None => Some(said),
@@ -78,7 +78,7 @@ impl Reaper {
         self.tell(id, sum);
     }
 
-    /// Hears the line of a realm.
+    /// Reads the readiness line of a realm.
     pub(super) fn hear_line(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id).filter(|run| speaks(run)) else { return };
         let Some(fifo) =
@@ -96,7 +96,7 @@ impl Reaper {
         }
     }
 
-    /// Now and then: what was taken away is put back, and what could not be watched is watched.
+    /// At every tick: puts back sockets that another process removed, and watches what could not be watched before.
     pub(super) fn look_after_notify_listeners(&mut self) {
         let mut again = Vec::new();
         for (id, run) in self.runs.all_mut() {
@@ -112,7 +112,7 @@ impl Reaper {
         }
         for (id, gone, speaks) in again {
             if gone {
-                // What waits in the one that is gone was said before.
+                // The messages in the removed socket came first.
                 self.hear_words(id);
                 self.put_back(id);
             }
@@ -125,7 +125,7 @@ impl Reaper {
     fn put_back(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         if let (Some(notify_listener), Some(realm)) = (run.notify_listener.as_mut(), &run.realm) {
-            // Closing the one that is gone takes it out of what is waited for.
+            // Closing the removed socket takes it out of the epoll.
             notify_listener.socket = Some(self.places.socket_of(realm));
         }
     }
@@ -139,7 +139,7 @@ impl Reaper {
         let (chatter, changes) = &mut notify_listener.left;
         if said.is_chatter() {
             match notify_listener.held.as_mut() {
-                // Both are of the kind that becomes one.
+                // Both are chatter, which always merges into one message.
                 Some(held) => drop(held.absorb(said)),
                 None if *chatter > 0 => {
                     *chatter -= 1;
@@ -155,7 +155,7 @@ impl Reaper {
         self.notify_window.set(NOTIFY_WINDOW_LASTS);
     }
 
-    /// Tells what was held back.
+    /// Reports the messages that the reaper has held back.
     pub(super) fn end_notify_window(&mut self) {
         self.notify_window.take();
         for run in self.runs.all_mut().map(|(_, run)| run) {
@@ -169,7 +169,7 @@ impl Reaper {
         }
     }
 
-    /// Whoever has that pid now belongs to the run. One that has gone without a trace proves nothing.
+    /// Whether the process with that pid belongs to the run. A process that has gone without a trace proves nothing.
     fn speaks_for(&mut self, id: u64, pid: u32) -> bool {
         let Some(stat) = reserved_fds::with(|| tree::read_stat(pid)).ok().flatten() else { return false };
         let Some(run) = self.runs.get(id) else { return false };
@@ -183,7 +183,7 @@ impl Reaper {
             Some(cgroup) => cgroup.has(pid),
             None => traits(run, None).has(pid, &stat, &self.other_mains(id)),
         };
-        // It must still be the one that was looked at.
+        // The pid must still belong to the same process.
         let proven = belongs
             && (run.users().have(pid) || tree::real_user(pid) == tree::real_user(run.main.pid))
             && tree::stat(pid).is_some_and(|now| now.start_time == stat.start_time);
@@ -195,14 +195,14 @@ impl Reaper {
         proven
     }
 
-    /// The realm says which of its processes is the main one.
+    /// The realm names one of its processes as the main one.
     fn name_main(&mut self, id: u64, pid: u32) {
         let Some(run) = self.runs.get(id).filter(|run| run.stage == Stage::Started && run.main.pid != pid)
         else {
             return;
         };
         let Some(stat) = tree::stat(pid) else { return };
-        // Looked at cheaply first: it may be said as often as anything else.
+        // A cheap check first: the realm may send this as often as any other message.
         let plausible = match &run.tree.cgroup {
             Some(cgroup) => cgroup.has(pid),
             None => {
@@ -217,7 +217,7 @@ impl Reaper {
     }
 }
 
-/// Its program was exec'd, its main process has not ended, and whose it is is proven.
+/// Whether the program was exec'd, its main process has not ended, and is proven to be the realm's.
 fn speaks(run: &Run) -> bool {
     matches!(run.stage, Stage::Started | Stage::Forked(_)) && !run.main.unproven
 }

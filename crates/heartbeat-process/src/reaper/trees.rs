@@ -1,6 +1,6 @@
 //! All processes of a run: how the reaper signals them, and how it knows that none is left.
 //!
-//! With a control group of its own the kernel knows; otherwise [`crate::members`] looks.
+//! In a control group of its own the kernel knows them; otherwise [`crate::members`] finds them.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -38,7 +38,7 @@ impl Reaper {
                     signal_cgroup(run, cgroup, Signal::STOP, true);
                     signal_cgroup(run, cgroup, signal, true);
                 }
-                // Processes that have left the control group and stayed in the process group.
+                // Reaches processes that have left the control group and stayed in the process group.
                 run.signal_group(signal);
             }
             Some(cgroup) => {
@@ -48,7 +48,7 @@ impl Reaper {
             None => self.signal_found(id, run, signal),
         }
         for leftover in &run.tree.leftovers {
-            // It has ended meanwhile, as it should.
+            // An error means that the process has ended meanwhile, as it should.
             let _ = sys::signal_process(std::os::fd::AsFd::as_fd(leftover), signal);
         }
     }
@@ -71,7 +71,7 @@ impl Reaper {
         }
     }
 
-    /// The processes of a run, by their numbers. Without a control group they are looked for in `sweep`.
+    /// The pids of a run. Without a control group the reaper finds them in `scan`.
     pub(super) fn pids_of<'a>(&self, id: u64, scan: impl FnOnce() -> &'a mut ProcScan) -> Vec<u32> {
         let Some(run) = self.runs.get(id) else { return Vec::new() };
         match &run.tree.cgroup {
@@ -83,13 +83,13 @@ impl Reaper {
         }
     }
 
-    /// Kills what a command has left anywhere.
+    /// Kills all processes that a command has left behind.
     pub(super) fn kill_command(&self, id: u64) {
         let Some(run) = self.runs.get(id) else { return };
         self.signal_found(id, run, Signal::KILL);
     }
 
-    /// Whether that process is one of the run, beside its main process.
+    /// Whether `pid` is a process of the run, besides its main process.
     pub(super) fn belongs(&self, id: u64, pid: u32) -> bool {
         let Some(run) = self.runs.get(id).filter(|run| !run.main.unproven) else { return false };
         let Some(stat) = tree::stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')) else {
@@ -105,8 +105,9 @@ impl Reaper {
         }
     }
 
-    /// A descendant of something we have started, that has lost its parents, came to us, and has nothing of another realm:
-    /// nginx, as a daemon, leaves its session and overwrites its environment. Only one that is named is taken for that.
+    /// Whether a descendant of heartbeatd may be an orphan of the run: it has lost its parents, came to heartbeatd, and
+    /// has nothing of another realm. nginx, as a daemon, leaves its session and overwrites its environment. The reaper
+    /// checks this only for a process that is named as the main one.
     pub(super) fn is_orphan_of_nobody_else(
         &self,
         run: &Run,
@@ -122,12 +123,12 @@ impl Reaper {
                 .is_none_or(|entry| run.tree.tags.contains(entry))
     }
 
-    /// Whether no process of an ended run is left. The reaper holds those that are.
+    /// Whether an ended run has no process left. The reaper holds those that are left.
     pub(super) fn nobody_is_left(&mut self, id: u64, scan: &mut Option<ProcScan>) -> bool {
         let Some(run) = self.runs.get_mut(id) else { return true };
         if run.main.unproven || run.tree.cgroup.is_some() {
             run.tree.leftovers.retain(|left| !has_ended(left));
-            // One that cannot be looked at is looked at again.
+            // If the reaper cannot look into the group, it looks again later.
             let empty = run.tree.cgroup.as_ref().is_none_or(|cgroup| cgroup.is_empty().unwrap_or(false));
             return empty && run.tree.leftovers.is_empty();
         }
@@ -135,7 +136,7 @@ impl Reaper {
         let Some(run) = self.runs.get_mut(id) else { return true };
         let look = |run: &mut Run, scan: &ProcScan| {
             let Members { held, complete } = traits(run, Some(scan)).find(scan, &mains);
-            // An earlier look may have known more than this one.
+            // An earlier look may have found processes that this one cannot find.
             run.tree.leftovers.retain(|left| run.main.pidfd.is_none() && !has_ended(left));
             run.tree.leftovers.extend(held.into_iter().map(|member| member.pidfd));
             complete && run.tree.leftovers.is_empty()
@@ -143,15 +144,15 @@ impl Reaper {
         if !look(run, scan.get_or_insert_with(ProcScan::take)) {
             return false;
         }
-        // Somebody forked while we looked, or only zombies are left that their new parent has not collected: those
-        // are dead, and a parent that never collects must not hold up the next start.
+        // A process may have forked during the look. Or only zombies are left that their new parent has not collected:
+        // those are dead, and a parent that never collects must not hold up the next start.
         run.group_is_empty() || look(run, &ProcScan::take())
     }
 
     pub(super) fn watch_leftovers(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         for leftover in &run.tree.leftovers {
-            // One that cannot be watched is found by the next look.
+            // The next look finds the end of a process that cannot be watched.
             let _ = epoll::add(&self.epoll, leftover, Self::token(id, LEFTOVER), EventFlags::IN);
         }
         if run.tree.cgroup_events.is_none()
@@ -159,7 +160,7 @@ impl Reaper {
             && epoll::add(&self.epoll, &events, Self::token(id, GROUP), EventFlags::PRI).is_ok()
         {
             run.tree.cgroup_events = Some(events);
-            // It may have become empty before it was watched.
+            // The group may have become empty before the reaper watched it.
             self.cgroup_changed(id);
             if self.runs.get(id).is_none() {
                 return;
@@ -172,7 +173,7 @@ impl Reaper {
     pub(super) fn cgroup_changed(&mut self, id: u64) {
         let Some(run) = self.runs.get_mut(id) else { return };
         if let Some(events) = &run.tree.cgroup_events {
-            // What has been read is not told again.
+            // The kernel reports the same change again until the reaper has read it.
             let _ = rustix::io::pread(events, &mut [0; 256], 0);
         }
         if run.stage == Stage::Exited && self.nobody_is_left(id, &mut None) {
@@ -192,7 +193,7 @@ impl Reaper {
     pub(super) fn look_again(&mut self, id: u64) {
         self.leftover_ended(id);
         if self.runs.get(id).is_some_and(|run| run.tree.condemned) {
-            // One that could not be found then, for want of descriptors, or was forked since.
+            // Reaches processes that the reaper missed for want of descriptors, or that were forked since.
             self.signal_tree(id, Signal::KILL);
         }
     }
@@ -207,7 +208,7 @@ impl Reaper {
     }
 }
 
-/// By what its processes are known. A process of its number today is somebody else, once it has been collected.
+/// How the reaper knows the processes of a run. The pid of a collected main process may be another process today.
 pub(super) fn traits<'a>(run: &'a Run, scan: Option<&ProcScan>) -> Traits<'a> {
     let collected = run.stage == Stage::Exited || run.main.pidfd.is_none();
     let reused = || match scan {
@@ -219,7 +220,7 @@ pub(super) fn traits<'a>(run: &'a Run, scan: Option<&ProcScan>) -> Traits<'a> {
     Traits { leader, since: run.tree.since, tags: &run.tree.tags, users: run.users() }
 }
 
-/// Signals the processes of a control group one by one; only those beside the group of the main process, or all.
+/// Signals the processes of a control group one by one: all, or only those outside the group of the main process.
 fn signal_cgroup(run: &Run, cgroup: &Cgroup, signal: Signal, all: bool) {
     for pid in cgroup.members().unwrap_or_default() {
         let Some(stat) = tree::stat(pid) else { continue };
