@@ -106,9 +106,8 @@ impl fmt::Display for Network {
     }
 }
 
-/// The networks that a probe may connect to. A probe that has them ([`HttpProbe::within`](crate::HttpProbe::within),
-/// [`TcpProbe::within`](crate::TcpProbe::within)) checks the addresses of every measurement after they are resolved, and
-/// connects to one that was checked.
+/// The networks that a probe may connect to. A probe that has them ([`Probe::within`](crate::Probe::within)) resolves its
+/// name at every measurement, checks the addresses, and connects to one that it has checked.
 ///
 /// No list permits link-local addresses and the others at which clouds serve credentials, multicast, broadcast, and
 /// `0.0.0.0`, which reaches the machine itself. An IPv4 address inside an IPv6 address is checked as IPv4.

@@ -33,13 +33,16 @@ pub(crate) struct Question {
     pub(crate) address: SocketAddr,
 }
 
+/// The probe of what a realm uses, and the bounds that it checks.
+type Watched = (ResourceBounds, Arc<Probe>);
+
 /// What has been found out so far.
 #[derive(Debug)]
 pub(crate) struct Owners {
     mark: String,
     pids: Arc<MainPids>,
     /// Probes of what realms use: one each.
-    watches: Mutex<BTreeMap<(RealmName, ProbeIx), (ResourceBounds, Arc<Probe>)>>,
+    watches: Mutex<BTreeMap<(RealmName, ProbeIx), Watched>>,
     table: Mutex<Option<(Instant, Arc<Listeners>)>>,
     /// Sockets known to belong to a generation of a realm: one a realm.
     known: Mutex<BTreeMap<RealmIx, (RunId, u64)>>,
