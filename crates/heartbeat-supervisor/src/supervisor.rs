@@ -374,6 +374,10 @@ impl Supervisor {
 
     /// A realm is to be restarted for its health: as far as the circuit breaker lets it.
     fn grant_health_restart(&mut self, now: Instant, ix: RealmIx) {
+        if !self.realms[ix.index()].restart_is_pending(self.plan.realm(ix)) {
+            // Since it asked, within this step, it has been told to stop, or another realm has turned out to be to blame.
+            return;
+        }
         if self.realms[ix.index()].history.suspicion.is_some() && self.names_its_suspect(ix) {
             self.step(now, ix, |realm, ctx| {
                 realm.note_tried();

@@ -296,3 +296,18 @@ fn what_is_run_again_by_a_reload_says_so_and_names_the_key() {
         assert_eq!((record.cause, record.detail.as_str()), (RestartCause::Reloaded, "reloaded (run)"));
     }
 }
+
+#[test]
+fn a_realm_that_waits_for_a_restart_and_is_removed_with_those_it_waits_for_is_not_measured_any_more() {
+    let sick = ["a", "b", "c"].map(probed);
+    let well = ["d", "e", "f", "g", "h", "i"].map(bare);
+    let mut d = Drive::up(sick.iter().chain(&well).cloned().collect());
+    d.wait_answering(secs(20), |_| FAIL);
+    let held = [A, B, C].into_iter().find(|ix| d.word(*ix) == Status::Down).expect("two at a time");
+    let gone = sick.into_iter().map(retired);
+    d.reload(gone.chain(well).collect(), &[]);
+    d.take();
+    d.wait(secs(5));
+    assert_eq!((d.phase(held), d.in_flight(held)), (Phase::Stopping, 0));
+    assert!(!d.status(held).probes[0].current, "what was measured is history");
+}
