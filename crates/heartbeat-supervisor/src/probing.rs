@@ -314,14 +314,19 @@ impl Realm {
                 self.take_result(ctx, dependent, fact, scheduled);
             }
         }
+        let conclusive = result.outcome.passed().is_some();
         self.take_result(ctx, at, result, scheduled);
         if self.evidence.asked {
             self.note_evidence(ctx.spec);
         }
         self.note_well(ctx);
-        if self.interval(ctx.spec, at, ctx.out.lagging) != before {
+        let another = self.interval(ctx.spec, at, ctx.out.lagging) != before;
+        if another {
             self.schedule(ctx, at);
-            // With a shorter interval its evidence is stale earlier.
+        }
+        if another || conclusive {
+            // With a shorter interval its evidence is stale earlier. And a measurement that began before its probe was
+            // found to be stale, and came back after, is older than what the timer was armed for then.
             let (ix, stale_at) = (probe_ix(at), self.stale_at(ctx, at));
             if ctx.out.timers.deadline(ctx.ix, TimerKind::Stale(ix)).is_some_and(|armed| armed > stale_at) {
                 ctx.arm(TimerKind::Stale(ix), stale_at);

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use heartbeat_status::{CommandId, Exit, Flag, Health, InconclusiveReason, Outcome, Reason, RunFact, Status};
+use heartbeat_status::{
+    CheckResult, CommandId, Exit, Flag, Health, InconclusiveReason, Outcome, PhaseTimes, Reason, RunFact,
+    Status,
+};
 use heartbeat_supervisor::{Effect, Input, Reply};
 
 use crate::drive::{A, Drive, FAIL, bare, external, probed, secs};
@@ -97,6 +100,39 @@ fn evidence_gets_stale_and_green_means_recent() {
     assert!(status.flags.contains(&Flag::Stale));
     d.wait_answering(secs(10), |_| Outcome::Pass);
     assert_eq!(d.word(A), Status::Up);
+}
+
+#[test]
+fn an_answer_that_comes_when_its_probe_is_stale_is_as_old_as_its_question() {
+    let mut d = Drive::up(vec![probed("a")]);
+    let mut asked = None;
+    while !d.status(A).probes[0].stale {
+        d.take();
+        d.wait(Duration::from_millis(10));
+        for effect in &d.effects {
+            if let Effect::Check { id, .. } = effect {
+                asked = Some((*id, d.now));
+            }
+        }
+    }
+    let (id, began) = asked.expect("it is measured");
+    assert!(began < d.now && d.in_flight(A) == 1, "its answer comes after it was found to be stale");
+    let result = CheckResult {
+        outcome: Outcome::Pass,
+        detail: String::new(),
+        started_at: began,
+        finished_at: d.now,
+        latency: Some(d.now.since(began)),
+        phases: PhaseTimes::default(),
+        unattributable: false,
+    };
+    d.feed(Input::Checked { id, result });
+    assert_eq!(d.word(A), Status::Up);
+    let until = began + secs(30);
+    d.wait(until.since(d.now) - Duration::from_millis(1));
+    assert_eq!(d.word(A), Status::Up);
+    d.wait(Duration::from_millis(1));
+    assert_eq!((d.word(A), d.status(A).probes[0].stale), (Status::Unknown, true), "30 s, and no longer");
 }
 
 #[test]
