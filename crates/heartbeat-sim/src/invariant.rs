@@ -639,7 +639,7 @@ fn no_incident_is_rooted_in_a_blocked_realm(view: &View<'_>) -> Verdict {
 
 /// It matters as much as the realm that matters most in it, and began when the outage was detected.
 fn incidents_have_the_right_severity_and_time(view: &View<'_>) -> Verdict {
-    for event in view.events {
+    for (at, event) in view.events.iter().enumerate() {
         let EventKind::Incident { step, incident, .. } = &event.kind else { continue };
         let critical = |ix: &RealmIx| view.plan.realm(*ix).critical;
         let matters = incident.root.as_ref().is_none_or(critical) || incident.affected.iter().any(critical);
@@ -652,7 +652,13 @@ fn incidents_have_the_right_severity_and_time(view: &View<'_>) -> Verdict {
         if *step != IncidentStep::Opened {
             continue;
         }
-        let restart = incident.root.and_then(|ix| status(view.after, ix)?.restart.as_ref());
+        // The restart that was open when the incident was opened: within the step another one may have followed it.
+        let followed = view.events[at..].iter().any(|later| {
+            matches!(later.kind, EventKind::RestartOpened { .. })
+                && later.realm.as_ref().map(|(ix, _)| *ix) == incident.root
+        });
+        let then = if followed { view.before } else { view.after };
+        let restart = incident.root.and_then(|ix| status(then, ix)?.restart.as_ref());
         let open = restart.filter(|record| record.result.is_none());
         // It may have been closed within the step.
         let detected = restart.and_then(|record| record.steps.first()).map_or(view.now, |(_, at)| *at);
