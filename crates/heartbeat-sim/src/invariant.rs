@@ -684,6 +684,7 @@ fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
         let open = realm.restart.as_ref().is_some_and(|record| record.result.is_none());
         !open && matches!(realm.status, Status::Up | Status::Degraded | Status::Done)
     };
+    let passes = |realm: &RealmStatus| realm.status == Status::Paused && realm.health.is_pass();
     for (at, event) in view.events.iter().enumerate() {
         let EventKind::Incident { step: IncidentStep::Resolved, incident, note } = &event.kind else {
             continue;
@@ -704,11 +705,16 @@ fn incidents_end_on_evidence(view: &View<'_>) -> Verdict {
                 )
         });
         let was_fine = was_fine || status(view.before, root.info.ix).is_some_and(fine);
+        // A pause covers its status: it passed, too, until its health was said to be worse.
+        let worse = view.events[..at].iter().any(|event| {
+            event.realm.as_ref().is_some_and(|(ix, _)| *ix == root.info.ix)
+                && matches!(event.kind, EventKind::HealthChanged { to, .. } if !to.is_pass())
+        });
+        let passed = !worse && status(view.before, root.info.ix).is_some_and(passes);
         let folded = note.as_ref().is_some_and(|note| note.starts_with("part of the incident of"));
         let rests = root.desired == Desired::Down || root.status == Status::Stopped;
-        let passes = root.status == Status::Paused && root.health.is_pass();
         let stuck = matches!(root.phase, Phase::Stuck | Phase::Unverified);
-        fail(!folded && (stuck || !(fine(root) || was_fine || rests || passes)), || {
+        fail(!folded && (stuck || !(fine(root) || was_fine || rests || passes(root) || passed)), || {
             format!("the incident of {} ends while it is {}: {note:?}", root.info.name, root.status)
         })?;
     }
